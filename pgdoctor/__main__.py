@@ -1,0 +1,5 @@
+"""`python -m pgdoctor`."""
+
+from pgdoctor.cli import main
+
+main()

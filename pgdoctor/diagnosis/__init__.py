@@ -1,0 +1,1 @@
+"""The pure core: a snapshot of the server in, a diagnosis out. No I/O, no clock."""

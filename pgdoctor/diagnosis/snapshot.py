@@ -1,0 +1,194 @@
+"""What was read from the server at one moment: frozen values, times on the server's clock.
+
+A *session* is known by its PID; parallel workers are folded into their leader. A prepared transaction holds
+locks without having a session: it gets a *node* number below zero, so that waits are always between integers.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+#: What a lock is about: its type and the columns of `pg_locks` that name the object.
+Target = tuple[object, ...]
+
+
+class Lock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of `pg_locks`: held, or (not `granted`) asked for. `pid` None: held by a prepared transaction."""
+
+    pid: int | None
+    locktype: str
+    database: int | None
+    relation: int | None
+    page: int | None
+    tuple: int | None
+    virtualxid: str | None
+    transactionid: int | None
+    classid: int | None
+    objid: int | None
+    objsubid: int | None
+    virtualtransaction: str | None
+    mode: str
+    granted: bool
+    #: None while unknown: the server writes it a moment after the wait began.
+    waitstart: datetime | None
+
+    @property
+    def target(self) -> Target:
+        """The locked object; equal for two locks that can conflict."""
+        return (
+            self.locktype,
+            self.database,
+            self.relation,
+            self.page,
+            self.tuple,
+            self.virtualxid,
+            self.transactionid,
+            self.classid,
+            self.objid,
+            self.objsubid,
+        )
+
+
+class Session(msgspec.Struct, frozen=True, gc=False):
+    """A backend that waits or blocks, as `pg_stat_activity` shows it; None: hidden by missing privileges."""
+
+    pid: int
+    #: Nodes this session waits for: PIDs, and prepared transactions below zero. Empty: it waits for nobody.
+    blockers: tuple[int, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    datname: str | None = None
+    usename: str | None = None
+    application_name: str | None = None
+    client_addr: str | None = None
+    backend_type: str | None = None
+    state: str | None = None
+    statement: str | None = None
+    #: The text is longer than the server keeps (`track_activity_query_size`) or than we fetch.
+    truncated: bool = False
+    wait_event_type: str | None = None
+    wait_event: str | None = None
+    backend_start: datetime | None = None
+    xact_start: datetime | None = None
+    query_start: datetime | None = None
+    state_change: datetime | None = None
+    has_xid: bool = False
+    is_superuser: bool = False
+
+    @property
+    def is_visible(self) -> bool:
+        """Its columns may be read by our role."""
+        return self.backend_type is not None
+
+    @property
+    def in_transaction_idle(self) -> bool:
+        """It has a transaction open and runs nothing, in the aborted form too."""
+        return self.state in ("idle in transaction", "idle in transaction (aborted)")
+
+    @property
+    def requests(self) -> tuple[Lock, ...]:
+        """The locks it waits for: one, or more with parallel workers."""
+        return tuple(lock for lock in self.locks if not lock.granted)
+
+    @property
+    def held(self) -> tuple[Lock, ...]:
+        """The locks it holds, as far as they are evidence."""
+        return tuple(lock for lock in self.locks if lock.granted)
+
+
+class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
+    """A transaction of `PREPARE TRANSACTION` that nobody has finished."""
+
+    node: int
+    #: None where it was finished before it could be looked up.
+    gid: str | None = None
+    transactionid: int | None = None
+    prepared: datetime | None = None
+    owner: str | None = None
+    datname: str | None = None
+    locks: tuple[Lock, ...] = ()
+
+
+class Index(msgspec.Struct, frozen=True, gc=False):
+    """An index of a table. A key column is None where it is an expression."""
+
+    method: str
+    is_usable: bool
+    is_partial: bool
+    key_columns: tuple[str | None, ...]
+
+
+class Relation(msgspec.Struct, frozen=True, gc=False):
+    """A relation of the connected database. `live_rows` and `pages` are estimates; below zero is unknown."""
+
+    oid: int
+    name: str
+    kind: str
+    is_system: bool
+    pages: int
+    live_rows: float
+    #: The table of an index, else None.
+    table: int | None = None
+    #: None: not read.
+    indexes: tuple[Index, ...] | None = None
+
+
+class Connections(msgspec.Struct, frozen=True, gc=False):
+    """Client connections by state. `unknown`: hidden by missing privileges, or a state of a newer server."""
+
+    active: int = 0
+    idle: int = 0
+    idle_in_transaction: int = 0
+    idle_in_transaction_aborted: int = 0
+    fastpath_function_call: int = 0
+    unknown: int = 0
+
+
+class Server(msgspec.Struct, frozen=True, gc=False):
+    """The server as the gate of a poll sees it."""
+
+    version_num: int
+    in_recovery: bool
+    max_connections: int
+    connections: int
+    connections_by_state: Connections
+    #: Database we are connected to: only its relation names are known.
+    database: str | None = None
+    database_oid: int | None = None
+    own_pid: int = 0
+    #: Sessions whose columns our role may not see.
+    hidden_sessions: int = 0
+    snapshot_waiters: int = 0
+    pin_waiters: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """All that a diagnosis is made of; `captured_at` is the server's clock."""
+
+    captured_at: datetime
+    server: Server
+    sessions: Mapping[int, Session] = {}
+    prepared: tuple[PreparedTransaction, ...] = ()
+    relations: Mapping[int, Relation] = {}
+    #: Holders of contested rows seen in earlier polls: table OID to the sessions that held a row of it up.
+    former_holders: Mapping[int, frozenset[int]] = {}
+    #: What could not be read this time, in plain words.
+    unread: tuple[str, ...] = ()
+
+    def seconds_since(self, moment: datetime | None) -> float | None:
+        """Seconds from `moment` to this snapshot, never below zero; None if the moment is unknown."""
+        if moment is None:
+            return None
+        return max((self.captured_at - moment) / timedelta(seconds=1), 0.0)
+
+    def table_of(self, lock: Lock) -> Relation | None:
+        """The table that a lock is about (an index leads to its table), if it is of the connected database.
+
+        OIDs of another database mean other tables here, or none: no name is invented for them.
+        """
+        if lock.relation is None or lock.database not in (self.server.database_oid, 0):
+            return None
+        relation = self.relations.get(lock.relation)
+        if relation is not None and relation.table is not None:
+            return self.relations.get(relation.table, relation)
+        return relation

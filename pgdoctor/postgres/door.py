@@ -1,0 +1,201 @@
+"""A connection on which nothing can hang, and driver errors in people's words.
+
+Every wait has a deadline on our side: a server that accepts and then says nothing (stopped, half-open socket)
+cannot be helped by `statement_timeout`. Past the deadline the connection is thrown away, not repaired.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import namedtuple_row
+
+from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
+from pgdoctor.postgres.queries import load
+
+APPLICATION_NAME = "pgdoctor"
+
+#: The oldest server whose locks can be read exactly: `pg_locks.waitstart` came with it.
+OLDEST_VERSION = 140_000
+
+#: How a connection can be. The text is what the server or libpq says; there is no SQLSTATE before a connection.
+STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections", "starting_up",
+          "not_permitted", "unsupported", "timeout", "error")  # fmt: skip
+
+_SAID = (
+    ("connection refused", "refused"),
+    ("no such file or directory", "refused"),
+    ("could not translate host name", "refused"),
+    ("name or service not known", "refused"),
+    ("password authentication failed", "auth_failed"),
+    ("no password supplied", "auth_failed"),
+    ("authentication failed", "auth_failed"),
+    ("no pg_hba.conf entry", "auth_failed"),
+    ("role ", "auth_failed"),
+    ("database ", "unknown_database"),
+    ("too many clients", "too_many_connections"),
+    ("too many connections", "too_many_connections"),
+    ("remaining connection slots", "too_many_connections"),
+    ("starting up", "starting_up"),
+    ("shutting down", "starting_up"),
+    ("recovery", "starting_up"),
+    ("not accepting connections", "starting_up"),
+    ("permission denied", "not_permitted"),
+    ("not currently accepting", "starting_up"),
+    ("timeout", "timeout"),
+    ("timed out", "timeout"),
+)
+
+_WHERE = re.compile(r'.*?connection to server (?:at|on socket) .*? failed: ', re.DOTALL)
+
+
+_PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
+
+_UNPARSABLE = (
+    "the DSN does not parse (it is not shown, for it may hold a password): give a URI such as "
+    "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
+)
+
+
+class Door:
+    """One connection to one server, in autocommit, with the settings of `session.sql`.
+
+    Raises Unreachable when the connection is gone or silent (it is unusable from then on) and StatementFailed
+    when the server answered with an error.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], deadline: float) -> None:
+        self.connection = connection
+        #: Seconds that a statement may take, on our clock.
+        self.deadline = deadline
+
+    @classmethod
+    async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
+        """Connect within `deadline` seconds. `dsn` is anything libpq takes; its environment fills in the rest."""
+        parameters = parse_dsn(dsn)
+        try:
+            async with asyncio.timeout(deadline):
+                connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+        except TimeoutError:
+            raise silent(deadline) from None
+        except psycopg.Error as error:
+            raise unreachable(error) from None
+        except (OSError, UnicodeError):
+            raise Unreachable("cannot connect: the host name cannot be resolved", "refused") from None
+        door = cls(connection, deadline)
+        try:
+            await door.prepare_session()
+        except BaseException:
+            door.abandon()
+            raise
+        return door
+
+    async def prepare_session(self) -> None:
+        """Refuse a server that is too old, and make the session's settings ours."""
+        if self.version_num < OLDEST_VERSION:
+            raise Unsupported(
+                f"the server is PostgreSQL {self.version_num // 10_000}; "
+                f"pgdoctor needs {OLDEST_VERSION // 10_000} or later",
+                "unsupported",
+            )
+        milliseconds = round(self.deadline * 1000)
+        await self.fetch(
+            "session",
+            statement_timeout=str(max(milliseconds - 100, 100)),
+            lock_timeout=str(min(max(milliseconds // 10, 100), 500)),
+        )
+
+    @property
+    def version_num(self) -> int:
+        """The server's version as 150018."""
+        return self.connection.info.server_version
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can still be used, as far as is known."""
+        return not self.connection.closed
+
+    async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
+        """The rows of statement `name` of `sql/`, as named tuples."""
+        work = asyncio.ensure_future(self._execute(name, parameters))
+        try:
+            await asyncio.wait({work}, timeout=self.deadline)
+            if work.done():
+                return work.result()
+        except psycopg.Error as error:
+            raise self._explain(error) from None
+        finally:
+            if not work.done():
+                # Closing first makes the driver give up at once instead of asking the silent server to cancel.
+                self.abandon()
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+        raise silent(self.deadline)
+
+    def abandon(self) -> None:
+        """Close the socket without a word to the server: takes no time even if the server is silent."""
+        self.connection.pgconn.finish()
+
+    async def close(self) -> None:
+        """Say goodbye and close."""
+        await self.connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _execute(self, name: str, parameters: dict[str, object]) -> Sequence[Any]:
+        async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
+            await cursor.execute(load(name, self.version_num), parameters or None, prepare=True)
+            return await cursor.fetchall()
+
+    def _explain(self, error: psycopg.Error) -> Exception:
+        if self.connection.closed or self.connection.broken:
+            self.abandon()
+            return unreachable(error)
+        return StatementFailed(first_line(error), error.sqlstate)
+
+
+def parse_dsn(dsn: str) -> dict[str, Any]:
+    """The connection parameters of a DSN, with ours over them. Raises UsageError without showing the DSN."""
+    try:
+        parameters = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise UsageError(_UNPARSABLE) from None
+    # An unescaped '@', '/' or ':' in a password makes libpq take part of it for a host or a port, which it
+    # then would print.
+    if "@" in str(parameters.get("host", "")) or not _PORTS.fullmatch(str(parameters.get("port", ""))):
+        raise UsageError(f"{_UNPARSABLE}; in a URI write '@' in a password as %40, ':' as %3A and '/' as %2F")
+    return parameters | {
+        "application_name": APPLICATION_NAME,
+        "client_encoding": "UTF8",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+
+
+def silent(deadline: float) -> Unreachable:
+    """The error of a server that accepts but does not answer."""
+    return Unreachable(f"the server did not answer within {deadline:g} s", "timeout")
+
+
+def unreachable(error: psycopg.Error) -> Unreachable:
+    """A failed connection in one line, with its state."""
+    text = first_line(error)
+    said = text.lower()
+    state = next((state for words, state in _SAID if words in said), "error")
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        state = "timeout"
+    return Unreachable(text, state)
+
+
+def first_line(error: psycopg.Error) -> str:
+    """What the server says, without its severity and without the hints that follow."""
+    text = _WHERE.sub("", str(error).strip()) or type(error).__name__
+    return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", text.splitlines()[0].strip())

@@ -1,0 +1,33 @@
+-- One row: the gate of each poll. Who waits on a lock, how the connections are used, what is hidden from us.
+-- Reads the activity function and not the view: the view joins pg_database and pg_authid, so it would wait
+-- behind a lock on them, and it costs twice as much (measured).
+SELECT
+    pg_catalog.clock_timestamp() AS captured_at,
+    pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_num,
+    pg_catalog.pg_is_in_recovery() AS in_recovery,
+    pg_catalog.current_setting('max_connections')::pg_catalog.int4 AS max_connections,
+    pg_catalog.pg_size_bytes(pg_catalog.current_setting('track_activity_query_size')) AS statement_bytes,
+    pg_catalog.pg_backend_pid() AS own_pid,
+    pg_catalog.max(s.datid) FILTER (WHERE s.pid = pg_catalog.pg_backend_pid()) AS database_oid,
+    pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'Lock')::pg_catalog.int4 AS lock_waiters,
+    pg_catalog.count(*) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters,
+    pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters,
+    -- Without pg_read_all_stats the columns of other users' sessions are NULL, backend_type among them.
+    pg_catalog.count(*) FILTER (WHERE s.backend_type IS NULL)::pg_catalog.int4 AS hidden,
+    pg_catalog.count(*) FILTER (WHERE c.is_client)::pg_catalog.int4 AS connections,
+    pg_catalog.count(*) FILTER (WHERE c.is_client AND s.state = 'active')::pg_catalog.int4 AS active,
+    pg_catalog.count(*) FILTER (WHERE c.is_client AND s.state = 'idle')::pg_catalog.int4 AS idle,
+    pg_catalog.count(*) FILTER (
+        WHERE c.is_client AND s.state = 'idle in transaction'
+    )::pg_catalog.int4 AS idle_in_transaction,
+    pg_catalog.count(*) FILTER (
+        WHERE c.is_client AND s.state = 'idle in transaction (aborted)'
+    )::pg_catalog.int4 AS idle_in_transaction_aborted,
+    pg_catalog.count(*) FILTER (
+        WHERE c.is_client AND s.state = 'fastpath function call'
+    )::pg_catalog.int4 AS fastpath_function_call
+FROM pg_catalog.pg_stat_get_activity(NULL) AS s
+CROSS JOIN LATERAL (
+    -- A hidden session belongs to a client if it is in a database.
+    SELECT coalesce(s.backend_type = 'client backend', s.datid IS NOT NULL) AS is_client
+) AS c;

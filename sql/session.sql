@@ -1,0 +1,17 @@
+-- One row for each setting of pgdoctor's own session, made so that it can neither hang nor hold anybody up.
+-- A role's or database's own settings (idle_session_timeout, default_transaction_read_only, ...) must not
+-- end or hinder it; TimeZone makes every time read the same.
+SELECT s.name, pg_catalog.set_config(s.name, s.value, false) AS value
+FROM (
+    VALUES
+    ('statement_timeout', %(statement_timeout)s),
+    ('lock_timeout', %(lock_timeout)s),
+    ('idle_in_transaction_session_timeout', '0'),
+    ('idle_session_timeout', '0'),
+    ('default_transaction_read_only', 'on'),
+    ('default_transaction_isolation', 'read committed'),
+    ('max_parallel_workers_per_gather', '0'),
+    ('jit', 'off'),
+    ('search_path', 'pg_catalog'),
+    ('TimeZone', 'UTC')
+) AS s (name, value);
