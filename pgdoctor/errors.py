@@ -51,8 +51,6 @@ class Unsupported(ServerError):
     """The server is older than the oldest version whose locks can be read exactly."""
 
 
-
-
 class StatementFailed(ServerError):
     """The server refused one statement, or it ran into its own time limit; the connection is still good."""
 

@@ -90,17 +90,24 @@ class WaitGraph:
         """The longest chain of waits there is; 0 where nobody waits."""
         return max(self._depth.values(), default=0)
 
-    def released_by(self, cut: Set[Node]) -> frozenset[Node]:
+    def released_at_once(self, cut: frozenset[Node]) -> frozenset[Node]:
         """The waiters that have nobody left to wait for when the nodes of `cut` let go.
 
-        Only those that move at once: a session behind a released one still has to wait its turn. A member of
-        the cut counts as released by nobody.
+        A session behind a released one still has to wait its turn; see `released_in_turn`.
         """
-        return frozenset(
-            waiter
-            for waiter, blockers in self.blockers_of.items()
-            if waiter not in cut and all(blocker in cut for blocker in blockers)
-        )
+        candidates = {waiter for node in cut for waiter in self.direct_waiters(node)} - cut
+        return frozenset(waiter for waiter in candidates if cut.issuperset(self.blockers_of[waiter]))
+
+    def released_in_turn(self, cut: frozenset[Node]) -> frozenset[Node]:
+        """The waiters that will move when the nodes of `cut` let go and everybody released finishes in turn.
+
+        Whoever also stands behind somebody else's blocker, or in a circle, stays.
+        """
+        gone = set(cut)
+        for group in self._components:
+            if len(group) == 1 and (blockers := self.blockers_of.get(group[0])) and gone.issuperset(blockers):
+                gone.add(group[0])
+        return frozenset(gone - cut)
 
     def _union(self, nodes: Iterable[Node]) -> int:
         mask = 0
@@ -113,7 +120,10 @@ class WaitGraph:
         return mask & ~(1 << self._bit[node]) if node in self._bit else mask
 
     def _members(self, mask: int) -> Iterator[Node]:
-        return (waiter for place, waiter in enumerate(self._waiters) if mask >> place & 1)
+        while mask:
+            lowest = mask & -mask
+            yield self._waiters[lowest.bit_length() - 1]
+            mask ^= lowest
 
     @cached_property
     def _direct(self) -> dict[Node, int]:

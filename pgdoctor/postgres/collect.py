@@ -195,15 +195,15 @@ def _stands_in_the_way(transaction: PreparedTransaction, request: Lock) -> bool:
 UNRESOLVED = PreparedTransaction(node=-1_000_000_000)
 
 
-def _prepared(
-    rows: Iterable[Any], orphans: Sequence[Lock], names: Names
-) -> tuple[PreparedTransaction, ...]:
+def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tuple[PreparedTransaction, ...]:
     """Prepared transactions with their locks.
 
     Their rows in `pg_locks` keep the virtual transaction of the session that prepared them; the manual's join by
     `-1/xid` finds nothing for a fresh one (measured, 12 to 18). The row of their transaction id links the two.
     """
-    virtual = {lock.transactionid: lock.virtualtransaction for lock in orphans if lock.transactionid is not None}
+    virtual = {
+        lock.transactionid: lock.virtualtransaction for lock in orphans if lock.transactionid is not None
+    }
     found = [
         PreparedTransaction(
             node=-place,

@@ -49,7 +49,7 @@ _SAID = (
     ("timed out", "timeout"),
 )
 
-_WHERE = re.compile(r'.*?connection to server (?:at|on socket) .*? failed: ', re.DOTALL)
+_WHERE = re.compile(r".*?connection to server (?:at|on socket) .*? failed: ", re.DOTALL)
 
 
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")

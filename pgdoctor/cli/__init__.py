@@ -1,0 +1,63 @@
+"""The command line: one file a command, found by its name; errors become one line and an exit status."""
+
+import importlib
+import pkgutil
+import sys
+from typing import Any
+
+import click
+
+from pgdoctor import __version__
+from pgdoctor.errors import PgdoctorError
+
+
+class Commands(click.Group):
+    """Commands are the modules of this package; only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, as typed."""
+        return sorted(
+            module.name.replace("_", "-")
+            for module in pkgutil.iter_modules(__path__)
+            if not module.name.startswith("_")
+        )
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pgdoctor")
+def cli() -> None:
+    """Find the session that blocks your Postgres, say why, and release it under guard rules."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server."""
+    try:
+        status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        status = exit_.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
+        status = 2
+    except PgdoctorError as error:
+        complain(str(error))
+        status = error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output has seen enough; Python would complain once more when it flushes at exit.
+        sys.stderr.close()
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"pgdoctor: {' '.join(text.split())}", err=True)

@@ -1,0 +1,52 @@
+"""Options that several commands share."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+#: Seconds that connecting, and each statement, may take.
+DEADLINE = 10.0
+
+
+def dsn_option(function: F) -> F:
+    """`--dsn`: anything libpq takes; without it its environment applies."""
+    return click.option(
+        "--dsn",
+        envvar="PGDOCTOR_DSN",
+        default="",
+        metavar="DSN",
+        help="URI or key=value pairs, as libpq takes them. Without it PGDOCTOR_DSN and the libpq environment "
+        "(PGHOST, PGSERVICE, PGPASSFILE, ...) apply.",
+    )(function)
+
+
+def show_literals_option(function: F) -> F:
+    """`--show-literals`: statements as they are, with the data in them."""
+    return click.option(
+        "--show-literals",
+        is_flag=True,
+        help="Show statements with their literals and comments; data may be personal.",
+    )(function)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one coroutine to its end."""
+    return asyncio.run(work)
+
+
+async def ask(dsn: str) -> Diagnosis:
+    """The diagnosis of a server, now."""
+    # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
+    from pgdoctor.diagnosis.diagnose import diagnose
+    from pgdoctor.postgres.collect import Collector
+    from pgdoctor.postgres.door import Door
+
+    async with await Door.open(dsn, DEADLINE) as door:
+        return diagnose(await Collector(door).snapshot(even_if_quiet=True))

@@ -1,0 +1,43 @@
+"""A session that holds an advisory lock others want.
+
+Recognised by: the contested lock's type. The holder may well be idle and outside of any transaction: a session
+lock lasts until it is given back or the session ends.
+Do: ask the application; it is a mutex of its own (a migration tool, a job runner, an election).
+Do not: end the holder by default, for the work it guards may still go on elsewhere.
+Source: PostgreSQL documentation, "Advisory Locks".
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.snapshot import Lock
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+
+class AdvisoryLock(Cause):
+    name = "advisory_lock"
+    strength = Strength.CONTESTED_LOCK
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        contested = [lock for lock in suspect.contested if lock.locktype == "advisory"]
+        if not contested or suspect.session is None:
+            return None
+        state = suspect.session.state or "in an unknown state"
+        return Verdict(
+            evidence=(
+                f"holds the advisory lock {key(contested[0])}",
+                f"is {state} since {duration(suspect.state_seconds)}",
+            ),
+            remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
+        )
+
+
+def key(lock: Lock) -> str:
+    """The key as the application gave it: one bigint, or two integers."""
+    high, low = lock.classid or 0, lock.objid or 0
+    if lock.objsubid == 2:
+        return f"({_signed(high, 32)}, {_signed(low, 32)})"
+    return str(_signed(high << 32 | low, 64))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value

@@ -1,0 +1,34 @@
+"""An autovacuum worker that works on the table.
+
+Recognised by: its `backend_type`.
+Do: nothing for an ordinary one: the server cancels it by itself after `deadlock_timeout` (1 s by default). One
+that prevents wraparound does not yield: take back the statement that queues behind it, and let it finish.
+Do not: cancel the one that prevents wraparound; it starts again, and every delay brings a forced outage closer.
+Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+_WRAPAROUND = "(to prevent wraparound)"
+
+
+class Autovacuum(Cause):
+    name = "autovacuum"
+    strength = Strength.IDENTITY
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        session = suspect.session
+        if session is None or session.backend_type != "autovacuum worker":
+            return None
+        running = f"autovacuum has worked for {duration(suspect.transaction_seconds)}"
+        if _WRAPAROUND in (session.statement or ""):
+            return Verdict(
+                evidence=(running, "it prevents transaction-id wraparound, so it does not yield"),
+                remedy=Remedy("none", "let it finish; take back what queues behind it"),
+            )
+        return Verdict(
+            evidence=(running,),
+            remedy=Remedy("none", "the server cancels it by itself after deadlock_timeout"),
+        )

@@ -1,0 +1,42 @@
+"""A statement that is still running and holds what others wait for.
+
+Recognised by: its state is `active`, it waits for nobody, and nothing stronger explains it.
+Do: cancel it if it can be repeated; look at its plan.
+Do not: terminate it first: a cancel keeps the client's connection.
+Source: PostgreSQL documentation, "Server Signaling Functions".
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+#: Waits in which the server does not look at a cancel: it is in the middle of a message to or from the client.
+_CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
+
+
+class LongQuery(Cause):
+    name = "long_query"
+    strength = Strength.STATEMENT
+    tells_more = False
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        session = suspect.session
+        if session is None or not suspect.is_running or suspect.is_waiting or not session.statement:
+            return None
+        if (
+            suspect.statement.kind == "unknown"
+            or suspect.statement.is_ddl
+            or suspect.statement.is_maintenance
+        ):
+            return None
+        evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
+        if suspect.table is not None:
+            evidence.append(f"holds others up on {suspect.table.name}")
+        return Verdict(tuple(evidence), _remedy(suspect))
+
+
+def _remedy(suspect: Suspect) -> Remedy:
+    assert suspect.session is not None
+    if suspect.session.wait_event in _CLIENT_WAITS:
+        return Remedy("terminate", "it waits for its client, and in that state does not react to a cancel")
+    return Remedy("cancel", "the statement is rolled back; its connection stays")

@@ -1,0 +1,58 @@
+"""A change of the schema (DDL) that holds, or waits for, a strong lock on a table.
+
+Recognised by: a strong table lock held by a transaction that has changed something, or a running DDL statement.
+A waiting one blocks as well: everybody who comes after it queues behind its request.
+Do: cancel a waiting one, which frees everybody behind it at once and loses nothing; run it again with
+`SET lock_timeout = '3s'` and retries, after ending what it waited for.
+Do not: end the session in front of it first (it may be a report or a backup); do not cancel CREATE INDEX
+CONCURRENTLY, which blocks nobody who reads or writes and leaves an invalid index behind.
+Source: PostgreSQL documentation, "Explicit Locking"; statements and their locks measured on 12 to 18.
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.locks import strength
+from pgdoctor.diagnosis.snapshot import Lock
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+#: From here up a table lock stops writers; the weaker ShareUpdateExclusiveLock is as often VACUUM's.
+_AT_LEAST = strength("ShareLock")
+
+
+class Migration(Cause):
+    name = "migration"
+    strength = Strength.HELD_LOCK
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        if suspect.session is None:
+            return None
+        runs = suspect.is_running and suspect.statement.is_ddl
+        held = _held_by_ddl(suspect)
+        if not runs and not held:
+            return None
+        evidence = [f"holds {suspect.name(lock)}" for lock in held[:1]]
+        evidence += [
+            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
+            for lock in suspect.queued[:1]
+        ]
+        evidence.append(f"its transaction is open for {duration(suspect.transaction_seconds)}")
+        return Verdict(tuple(evidence), _remedy(suspect))
+
+
+def _held_by_ddl(suspect: Suspect) -> list[Lock]:
+    text = suspect.statement
+    if (
+        text.is_maintenance
+        or text.is_lock_table
+        or not (text.is_ddl or suspect.session and suspect.session.has_xid)
+    ):
+        return []
+    return [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+
+
+def _remedy(suspect: Suspect) -> Remedy:
+    if suspect.statement.kind.endswith("_concurrently"):
+        return Remedy("none", "it blocks no reader or writer, and a cancel leaves an invalid index behind")
+    if suspect.is_waiting:
+        return Remedy("cancel", "it has only queued: a cancel loses nothing, and it can be tried again")
+    return Remedy("cancel", "its work so far is rolled back and will have to be done again")

@@ -1,0 +1,33 @@
+"""A transaction that was prepared for two-phase commit and that nobody has finished.
+
+Recognised by: `pg_blocking_pids()` names it as PID 0; its locks in `pg_locks` have no PID.
+Do: ask its transaction manager for the outcome, then `COMMIT PREPARED` or `ROLLBACK PREPARED`.
+Do not: roll it back on a guess, for its other half may be committed elsewhere. There is no backend to signal.
+Source: PostgreSQL documentation, "PREPARE TRANSACTION".
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+
+class PreparedTransactionCause(Cause):
+    name = "prepared_transaction"
+    strength = Strength.IDENTITY
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        if suspect.prepared is None:
+            return None
+        if suspect.prepared.gid is None:
+            evidence = "a prepared transaction, finished before it could be looked up"
+            return Verdict((evidence,), Remedy("none", "it is already finished"))
+        gid = suspect.prepared.gid.replace("'", "''")
+        owner = suspect.prepared.owner or "an unknown role"
+        return Verdict(
+            evidence=(f"prepared {duration(suspect.transaction_seconds)} ago by {owner} and never finished",),
+            remedy=Remedy(
+                "none",
+                f"it has no session to signal; COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}', "
+                "as its transaction manager decides",
+            ),
+        )

@@ -1,0 +1,38 @@
+"""A process of replication or recovery: WAL sender, apply worker, the startup process of a standby.
+
+Recognised by: its `backend_type`, and on a standby by being the startup process.
+Do: look at the replication itself; on a standby `max_standby_streaming_delay` decides who gives way.
+Do not: signal it. A cancelled apply worker with `disable_on_error` disables its subscription for good; a
+cancelled WAL sender drops its standby.
+Source: PostgreSQL documentation, "Hot Standby" and "Logical Replication"; measured on 15 to 18.
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.suspect import Suspect
+
+_BACKEND_TYPES = frozenset(
+    {
+        "walsender",
+        "walreceiver",
+        "startup",
+        "logical replication launcher",
+        "logical replication worker",
+        "logical replication apply worker",
+        "logical replication parallel worker",
+        "logical replication tablesync worker",
+        "slotsync worker",
+    }
+)
+
+
+class Replication(Cause):
+    name = "replication"
+    strength = Strength.IDENTITY
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        if suspect.session is None or suspect.session.backend_type not in _BACKEND_TYPES:
+            return None
+        return Verdict(
+            evidence=(f"it is a {suspect.session.backend_type} process",),
+            remedy=Remedy("none", "signalling replication does more harm than the wait"),
+        )

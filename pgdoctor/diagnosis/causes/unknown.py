@@ -1,0 +1,29 @@
+"""A blocker that the evidence does not explain.
+
+Recognised by: nothing else fits: its columns are hidden from our role, its statement cannot be read, or it waits
+itself and only stands in the queue.
+Do: look behind it if it waits; grant `pg_monitor` if it is hidden (`pgdoctor setup`).
+Do not: act on it. Doubt means no action.
+Source: PostgreSQL documentation, "Predefined Roles".
+"""
+
+from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+
+class Unknown(Cause):
+    name = "unknown"
+    strength = Strength.NOTHING
+    tells_more = False
+
+    def judge(self, suspect: Suspect) -> Verdict | None:
+        return Verdict((_why(suspect),), Remedy("none", "not enough is known about it to act"))
+
+
+def _why(suspect: Suspect) -> str:
+    if suspect.session is None or not suspect.session.is_visible:
+        return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
+    if suspect.is_waiting:
+        return f"waits itself since {duration(suspect.waiting_seconds)}: look at what it waits for"
+    return f"is {suspect.session.state or 'in an unknown state'} since {duration(suspect.state_seconds)}"

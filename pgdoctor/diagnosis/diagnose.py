@@ -1,0 +1,65 @@
+"""A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
+
+from pgdoctor.diagnosis.cause import Remedy, causes
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
+from pgdoctor.diagnosis.findings import findings
+from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.waits import oldest_wait
+
+#: Lock types that name what is locked in full: every holder of such a lock is known.
+_TABLE_LOCKS = frozenset({"relation"})
+
+
+def diagnose(snapshot: Snapshot) -> Diagnosis:
+    """Who blocks whom in this snapshot, and why."""
+    graph = WaitGraph(
+        {pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers}
+    )
+    blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
+    blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
+    return Diagnosis(
+        snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=findings(snapshot, graph)
+    )
+
+
+def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
+    suspect = Suspect(node, snapshot, graph)
+    verdicts = [(cause, verdict) for cause in causes() if (verdict := cause.judge(suspect)) is not None]
+    cause, verdict = verdicts[0]
+    relation = verdict.relation or (suspect.table.name if suspect.table else None)
+    return Blocker(
+        node=node,
+        pid=suspect.session.pid if suspect.session else None,
+        gid=suspect.prepared.gid if suspect.prepared else None,
+        session=suspect.session,
+        classification=cause.name,
+        also=tuple(other.name for other, _ in verdicts[1:] if other.tells_more),
+        root=suspect.is_root,
+        in_cycle=node in graph.in_cycle,
+        relation=relation,
+        directly_blocked=graph.directly_blocked(node),
+        blocked_sessions=graph.blocked(node),
+        transaction_seconds=suspect.transaction_seconds,
+        oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
+        by_table_locks=suspect.contested_types <= _TABLE_LOCKS,
+        evidence=verdict.evidence,
+        recommendation=_never_signalled(suspect) or verdict.remedy,
+    )
+
+
+def _never_signalled(suspect: Suspect) -> Remedy | None:
+    """What forbids every signal, whatever the cause."""
+    if suspect.node in suspect.graph.in_cycle:
+        return Remedy("none", "the server's deadlock detector ends this circle by itself")
+    session = suspect.session
+    if session is None:
+        return None
+    if session.wait_event == "SyncRep":
+        return Remedy(
+            "none", "it commits and waits for a synchronous standby: a signal would break durability"
+        )
+    if suspect.is_running and suspect.statement.ends_transaction:
+        return Remedy("none", "its transaction is just ending")
+    return None

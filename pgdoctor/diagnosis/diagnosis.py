@@ -1,0 +1,63 @@
+"""The diagnosis: who blocks, why, how many stand behind, and what to do. Plain values."""
+
+from datetime import datetime
+
+import msgspec
+
+from pgdoctor.diagnosis.cause import Remedy
+from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.snapshot import Session, Snapshot
+
+
+class Blocker(msgspec.Struct, frozen=True):
+    """A session, or a prepared transaction (`pid` None, `gid` set), that others wait for."""
+
+    node: Node
+    pid: int | None
+    gid: str | None
+    #: None for a prepared transaction.
+    session: Session | None
+    #: One of the classes of the interface.
+    classification: str
+    also: tuple[str, ...]
+    root: bool
+    in_cycle: bool
+    relation: str | None
+    directly_blocked: int
+    #: Sessions that stand behind it directly or through others.
+    blocked_sessions: int
+    transaction_seconds: float | None
+    #: The longest wait among its direct waiters; None where no wait has a known beginning.
+    oldest_wait_seconds: float | None
+    #: It blocks by locks on whole tables only, whose holders are all known.
+    by_table_locks: bool
+    evidence: tuple[str, ...]
+    recommendation: Remedy
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that is wrong beside locks, or that could not be seen. `severity` is info, warning or critical."""
+
+    kind: str
+    severity: str
+    summary: str
+    advice: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """All that can be said of one snapshot. Blockers: roots first, the widest reach first."""
+
+    snapshot: Snapshot
+    graph: WaitGraph
+    blockers: tuple[Blocker, ...]
+    findings: tuple[Note, ...]
+
+    @property
+    def captured_at(self) -> datetime:
+        """The server's clock at the snapshot."""
+        return self.snapshot.captured_at
+
+    @property
+    def blocked_sessions(self) -> int:
+        """How many sessions wait for another one."""
+        return len(self.graph.waiters)

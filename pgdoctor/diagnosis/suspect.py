@@ -1,0 +1,145 @@
+"""A blocker with all that the causes may look at: its session, its locks, and those who wait for it."""
+
+from functools import cached_property
+from itertools import islice
+
+from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.locks import STRONG, conflict, strength
+from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
+from pgdoctor.diagnosis.statement import Statement
+from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
+
+#: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
+MOST_WITNESSES = 100
+
+
+class Suspect:
+    """One blocker of a snapshot. `session` is None for a prepared transaction, and `prepared` for a session."""
+
+    def __init__(self, node: Node, snapshot: Snapshot, graph: WaitGraph) -> None:
+        self.node = node
+        self.snapshot = snapshot
+        self.graph = graph
+        self.prepared: PreparedTransaction | None = next(
+            (transaction for transaction in snapshot.prepared if transaction.node == node), None
+        )
+        self.session: Session | None = None
+        if self.prepared is None:
+            self.session = snapshot.sessions.get(node) or Session(pid=node)
+
+    @cached_property
+    def statement(self) -> Statement:
+        """Its current statement, or its last one where it is idle."""
+        if self.session is None or self.session.statement is None:
+            return statement.read("")
+        return statement.read(self.session.statement, truncated=self.session.truncated)
+
+    @property
+    def is_running(self) -> bool:
+        """A statement of it is under way (it may wait for a lock)."""
+        return self.session is not None and self.session.state == "active"
+
+    @property
+    def is_waiting(self) -> bool:
+        """It waits for somebody itself."""
+        return self.node in self.graph.blockers_of
+
+    @property
+    def is_root(self) -> bool:
+        """It waits for nobody."""
+        return not self.is_waiting
+
+    @cached_property
+    def locks(self) -> tuple[Lock, ...]:
+        """Its locks, held and asked for, as far as they are evidence."""
+        holder = self.session or self.prepared
+        return holder.locks if holder is not None else ()
+
+    @cached_property
+    def held(self) -> tuple[Lock, ...]:
+        """The locks it holds."""
+        return tuple(lock for lock in self.locks if lock.granted)
+
+    @cached_property
+    def witnesses(self) -> tuple[Session, ...]:
+        """Some of the sessions that wait for it directly."""
+        pids = islice(self.graph.direct_waiters(self.node), MOST_WITNESSES)
+        return tuple(self.snapshot.sessions[pid] for pid in pids)
+
+    @cached_property
+    def contested(self) -> tuple[Lock, ...]:
+        """The locks it holds that stand in somebody's way."""
+        return tuple(
+            held
+            for held in self.held
+            if any(conflict(held.mode, mode) for mode in self._wanted.get(held.target, ()))
+        )
+
+    @cached_property
+    def queued(self) -> tuple[Lock, ...]:
+        """The locks it waits for itself, ahead of others who therefore wait too."""
+        return tuple(lock for lock in self.locks if not lock.granted and lock.target in self._wanted)
+
+    @cached_property
+    def strong(self) -> tuple[Lock, ...]:
+        """Held table locks that no plain DML takes, the strongest first."""
+        found = (
+            lock
+            for lock in self.held
+            if lock.locktype == "relation" and lock.mode in STRONG and self._is_user_table(lock)
+        )
+        return tuple(sorted(found, key=lambda lock: -strength(lock.mode)))
+
+    @cached_property
+    def contested_types(self) -> frozenset[str]:
+        """The types of the locks by which it blocks."""
+        return frozenset(lock.locktype for lock in self.contested or self.queued)
+
+    @cached_property
+    def table(self) -> Relation | None:
+        """The table that it holds others up on; None where the locks do not tell."""
+        for lock in (*self.contested, *self.queued):
+            if (table := self.snapshot.table_of(lock)) is not None:
+                return table
+        for waiter in self.witnesses:
+            for request in waiter.requests:
+                if (table := awaited_table(self.snapshot, waiter, request, self.held)) is not None:
+                    return table
+        return self.snapshot.table_of(self.strong[0]) if self.strong else None
+
+    @property
+    def transaction_seconds(self) -> float | None:
+        """Age of its transaction in seconds."""
+        if self.prepared is not None:
+            return self.snapshot.seconds_since(self.prepared.prepared)
+        return self.snapshot.seconds_since(self.session.xact_start) if self.session else None
+
+    @property
+    def state_seconds(self) -> float | None:
+        """Seconds since its state changed: how long it idles, or how long its statement runs."""
+        return self.snapshot.seconds_since(self.session.state_change) if self.session else None
+
+    @property
+    def waiting_seconds(self) -> float | None:
+        """Seconds it has waited itself; None where it does not wait, or where that is not known yet."""
+        return oldest_wait(self.snapshot, [self.session]) if self.session else None
+
+    def name(self, lock: Lock) -> str:
+        """A lock in words: `AccessExclusiveLock on public.orders`."""
+        table = self.snapshot.table_of(lock)
+        where = table.name if table else f"a {lock.locktype}"
+        return f"{lock.mode} on {where}"
+
+    @cached_property
+    def _wanted(self) -> dict[Target, set[str]]:
+        """What its direct waiters ask for: modes by locked object."""
+        wanted: dict[Target, set[str]] = {}
+        for waiter in self.witnesses:
+            for request in waiter.requests:
+                wanted.setdefault(request.target, set()).add(request.mode)
+        return wanted
+
+    def _is_user_table(self, lock: Lock) -> bool:
+        table = self.snapshot.table_of(lock)
+        return table is None or not table.is_system

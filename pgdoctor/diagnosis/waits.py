@@ -1,0 +1,124 @@
+"""Single waits: by which lock a session waits for another, whether that one holds it, and which table it is about."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+import msgspec
+
+from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.locks import conflict
+from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
+
+_WRITES = ("RowShareLock", "RowExclusiveLock")
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False):
+    """One session that waits for one node."""
+
+    waiter: Session
+    node: Node
+    #: None where the locks changed while they were read.
+    request: Lock | None
+    #: The node does not hold the lock; it waits for it itself, ahead in the queue.
+    queued: bool
+
+
+class Waits:
+    """The waits of a snapshot, pair by pair and lazily: a convoy has half a million of them."""
+
+    def __init__(self, snapshot: Snapshot, graph: WaitGraph) -> None:
+        self.snapshot = snapshot
+        self.graph = graph
+        self.prepared: Mapping[Node, PreparedTransaction] = {each.node: each for each in snapshot.prepared}
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Every pair: those whose blocker holds the lock first, the queued ones last."""
+        for queued in (False, True):
+            for pid in self.graph.waiters:
+                waiter = self.snapshot.sessions[pid]
+                requests = [(request, request.target) for request in waiter.requests]
+                for node in self.graph.blockers_of[pid]:
+                    request, is_queued = self._explain(requests, node)
+                    if is_queued is queued:
+                        yield Pair(waiter, node, request, queued)
+
+    def table(self, pair: Pair) -> Relation | None:
+        """The table that a wait is about; None where the locks do not tell it for sure."""
+        if pair.request is None:
+            return None
+        return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks(pair.node))
+
+    def _explain(self, requests: list[tuple[Lock, Target]], node: Node) -> tuple[Lock | None, bool]:
+        """By which of the requests a session waits for the node: several only with parallel workers."""
+        held, asked = self._held.get(node, {}), self._asked.get(node, frozenset())
+        for request, target in requests:
+            if any(conflict(mode, request.mode) for mode in held.get(target, ())):
+                return request, False
+        for request, target in requests:
+            if target in asked:
+                return request, True
+        return (requests[0][0] if requests else None), False
+
+    def _locks(self, node: Node) -> tuple[Lock, ...]:
+        holder = self.snapshot.sessions.get(node) or self.prepared.get(node)
+        return holder.locks if holder else ()
+
+    @cached_property
+    def _held(self) -> dict[Node, dict[Target, list[str]]]:
+        """The modes each blocker holds, by locked object."""
+        found: dict[Node, dict[Target, list[str]]] = {}
+        for node in self.graph.blockers:
+            modes = found.setdefault(node, {})
+            for lock in self._locks(node):
+                if lock.granted:
+                    modes.setdefault(lock.target, []).append(lock.mode)
+        return found
+
+    @cached_property
+    def _asked(self) -> dict[Node, frozenset[Target]]:
+        """The objects each blocker waits for itself."""
+        return {
+            node: frozenset(lock.target for lock in self._locks(node) if not lock.granted)
+            for node in self.graph.blockers
+        }
+
+
+def awaited_table(
+    snapshot: Snapshot, waiter: Session, request: Lock, blocker_locks: Iterable[Lock] = ()
+) -> Relation | None:
+    """The table that a wait is about; None where the locks do not tell it for sure.
+
+    A wait for a row shows as a wait for a transaction. The first waiter of a row holds the row's tuple lock,
+    which names the table; a wait for a unique key does not, but then there may be just one table that both sides
+    write to. A wait for a virtual transaction is that of a CONCURRENTLY command on the table it has locked.
+    """
+    if request.relation is not None:
+        return snapshot.table_of(request)
+    if request.locktype == "virtualxid":
+        return _only_table(snapshot, _tables(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
+    if request.locktype not in ("transactionid", "spectoken"):
+        return None
+    for lock in waiter.held:
+        if lock.locktype == "tuple":
+            return snapshot.table_of(lock)
+    both = _tables(snapshot, waiter.held, _WRITES) & _tables(snapshot, blocker_locks, _WRITES)
+    return _only_table(snapshot, both)
+
+
+def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
+    """Seconds of the longest wait among the waiters; None where none is known."""
+    ages = (snapshot.seconds_since(lock.waitstart) for waiter in waiters for lock in waiter.requests)
+    return max((age for age in ages if age is not None), default=None)
+
+
+def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:
+    found = (
+        snapshot.table_of(lock)
+        for lock in locks
+        if lock.granted and lock.locktype == "relation" and lock.mode in modes
+    )
+    return {table.oid for table in found if table is not None and table.kind in ("r", "p", "m")}
+
+
+def _only_table(snapshot: Snapshot, oids: set[int]) -> Relation | None:
+    return snapshot.relations[next(iter(oids))] if len(oids) == 1 else None

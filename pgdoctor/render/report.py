@@ -1,0 +1,182 @@
+"""The diagnosis as the object of `interface.md`: the one form that JSON, table, tree, Markdown and page share.
+
+Statements are redacted here, and only `show_literals` keeps them as they are.
+"""
+
+from datetime import datetime
+from itertools import islice
+
+import msgspec
+
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
+from pgdoctor.diagnosis.graph import Node
+from pgdoctor.diagnosis.redact import redact
+from pgdoctor.diagnosis.remedy import Cut, cuts
+from pgdoctor.diagnosis.snapshot import Connections, Session
+from pgdoctor.diagnosis.waits import Pair, Waits
+
+#: Pairs that are written out; a convoy of N sessions on one row has N²/2 of them.
+MOST_WAITS = 10_000
+
+
+class ServerFacts(msgspec.Struct, frozen=True):
+    """The server, in a report."""
+
+    version_num: int
+    in_recovery: bool
+    max_connections: int
+    connections: int
+    connections_by_state: Connections
+    database: str | None
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """One session that waits for another. `blocked_*` and `blocking_*` are the documented query's names."""
+
+    blocked_pid: int
+    blocked_user: str | None
+    blocked_statement: str | None
+    blocked_application: str | None
+    blocking_pid: int | None
+    blocking_user: str | None
+    blocking_statement: str | None
+    lock_type: str | None
+    lock_mode: str | None
+    relation: str | None
+    wait_seconds: float | None
+    #: The blocker does not hold the lock; it waits for it ahead in the queue.
+    queued: bool
+    #: The prepared transaction that holds the lock, where there is no blocking PID.
+    prepared_gid: str | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """What to do about a blocker; `action` is cancel, terminate or none."""
+
+    action: str
+    pid: int | None
+    reason: str
+
+
+class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+    """A blocking session, in a report."""
+
+    pid: int | None
+    classification: str
+    also: tuple[str, ...]
+    root: bool
+    relation: str | None
+    directly_blocked: int
+    blocked_sessions: int
+    statement: str | None
+    user: str | None
+    database: str | None
+    application: str | None
+    client: str | None
+    state: str | None
+    transaction_seconds: float | None
+    evidence: tuple[str, ...]
+    recommendation: Recommendation
+    in_cycle: bool = False
+    prepared_gid: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The object of `diagnose --format json`."""
+
+    schema_version: int
+    captured_at: datetime
+    server: ServerFacts
+    waits: tuple[Wait, ...]
+    blockers: tuple[BlockerFacts, ...]
+    waits_total: int
+    blocked_sessions: int
+    cuts: tuple[Cut, ...]
+    cycles: tuple[tuple[Node, ...], ...]
+    findings: tuple[Note, ...]
+
+
+def report(
+    diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS
+) -> Report:
+    """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
+    server = diagnosis.snapshot.server
+    waits = Waits(diagnosis.snapshot, diagnosis.graph)
+    return Report(
+        schema_version=1,
+        captured_at=diagnosis.captured_at,
+        server=ServerFacts(
+            version_num=server.version_num,
+            in_recovery=server.in_recovery,
+            max_connections=server.max_connections,
+            connections=server.connections,
+            connections_by_state=server.connections_by_state,
+            database=server.database,
+        ),
+        waits=tuple(_wait(waits, pair, show_literals) for pair in islice(waits, most_waits)),
+        blockers=tuple(_blocker(blocker, show_literals) for blocker in diagnosis.blockers),
+        waits_total=diagnosis.graph.wait_count,
+        blocked_sessions=diagnosis.blocked_sessions,
+        cuts=cuts(diagnosis.blockers, diagnosis.graph),
+        cycles=diagnosis.graph.cycles,
+        findings=diagnosis.findings,
+    )
+
+
+def to_json(report: Report) -> bytes:
+    """The report as one JSON object."""
+    return msgspec.json.encode(report)
+
+
+def shown(statement: str | None, show_literals: bool) -> str | None:
+    """A statement as it may be shown; None where it is hidden from us, or there is none."""
+    if not statement:
+        return None
+    return statement if show_literals else redact(statement)
+
+
+def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
+    blocker = waits.snapshot.sessions.get(pair.node)
+    prepared = waits.prepared.get(pair.node)
+    table = waits.table(pair)
+    return Wait(
+        blocked_pid=pair.waiter.pid,
+        blocked_user=pair.waiter.usename,
+        blocked_statement=shown(pair.waiter.statement, show_literals),
+        blocked_application=pair.waiter.application_name,
+        blocking_pid=pair.node if prepared is None else None,
+        blocking_user=prepared.owner if prepared else blocker and blocker.usename,
+        blocking_statement=shown(blocker.statement, show_literals) if blocker else None,
+        lock_type=pair.request.locktype if pair.request else None,
+        lock_mode=pair.request.mode if pair.request else None,
+        relation=table.name if table else None,
+        wait_seconds=waits.snapshot.seconds_since(pair.request.waitstart) if pair.request else None,
+        queued=pair.queued,
+        prepared_gid=prepared.gid if prepared else None,
+    )
+
+
+def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
+    session = blocker.session or Session(pid=0)
+    return BlockerFacts(
+        pid=blocker.pid,
+        classification=blocker.classification,
+        also=blocker.also,
+        root=blocker.root,
+        relation=blocker.relation,
+        directly_blocked=blocker.directly_blocked,
+        blocked_sessions=blocker.blocked_sessions,
+        statement=shown(session.statement, show_literals),
+        user=session.usename,
+        database=session.datname,
+        application=session.application_name,
+        client=session.client_addr,
+        state=session.state,
+        transaction_seconds=blocker.transaction_seconds,
+        evidence=blocker.evidence,
+        recommendation=Recommendation(
+            blocker.recommendation.action, blocker.pid, blocker.recommendation.reason
+        ),
+        in_cycle=blocker.in_cycle,
+        prepared_gid=blocker.gid,
+    )
