@@ -14,7 +14,7 @@ from pgdoctor.errors import PgdoctorError
 class Commands(click.Group):
     """Commands are the modules of this package; only the one that is asked for is imported."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names of all commands, as typed."""
         return sorted(
             module.name.replace("_", "-")

@@ -14,14 +14,10 @@ _TABLE_LOCKS = frozenset({"relation"})
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """Who blocks whom in this snapshot, and why."""
-    graph = WaitGraph(
-        {pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers}
-    )
+    graph = WaitGraph({pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers})
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
-    return Diagnosis(
-        snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=findings(snapshot, graph)
-    )
+    return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=findings(snapshot, graph))
 
 
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
@@ -57,9 +53,7 @@ def _never_signalled(suspect: Suspect) -> Remedy | None:
     if session is None:
         return None
     if session.wait_event == "SyncRep":
-        return Remedy(
-            "none", "it commits and waits for a synchronous standby: a signal would break durability"
-        )
+        return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if suspect.is_running and suspect.statement.ends_transaction:
         return Remedy("none", "its transaction is just ending")
     return None

@@ -14,9 +14,7 @@ SATURATION = 0.9
 def findings(snapshot: Snapshot, graph: WaitGraph) -> tuple[Note, ...]:
     """Everything worth saying that is not a wait."""
     return tuple(
-        note
-        for rule in (_blind, _unread, _saturated, _cycles, _other_waits)
-        for note in rule(snapshot, graph)
+        note for rule in (_blind, _unread, _saturated, _cycles, _other_waits) for note in rule(snapshot, graph)
     )
 
 

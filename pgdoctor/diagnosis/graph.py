@@ -163,10 +163,7 @@ class WaitGraph:
         for group in self._components:
             inside = set(group)
             outside = [
-                depth[blocker]
-                for node in group
-                for blocker in self.blockers_of.get(node, ())
-                if blocker not in inside
+                depth[blocker] for node in group for blocker in self.blockers_of.get(node, ()) if blocker not in inside
             ]
             step = 1 + max(outside, default=0) if outside or len(group) > 1 else 0
             for node in group:

@@ -41,9 +41,7 @@ def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
     worth.sort(key=lambda blocker: -blocker.blocked_sessions)
     found = [cut for blocker in worth[:MOST_CUTS] if (cut := _cut(blocker, graph)) is not None]
     return tuple(
-        sorted(
-            found, key=lambda cut: (-cut.frees_at_once, _HARM.index(cut.loses), -cut.frees_in_turn, cut.pid)
-        )
+        sorted(found, key=lambda cut: (-cut.frees_at_once, _HARM.index(cut.loses), -cut.frees_in_turn, cut.pid))
     )
 
 

@@ -63,9 +63,7 @@ class Collector:
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(pulse.statement_bytes - 1, STATEMENT_BYTES)
         sessions = {
-            row.pid: _session(row, prepared, self._names, statement_bytes)
-            for row in rows
-            if row.pid is not None
+            row.pid: _session(row, prepared, self._names, statement_bytes) for row in rows if row.pid is not None
         }
         return Snapshot(
             captured_at=pulse.captured_at,
@@ -83,9 +81,7 @@ class Collector:
             in_recovery=pulse.in_recovery,
             max_connections=pulse.max_connections,
             connections=pulse.connections,
-            connections_by_state=Connections(
-                **states, unknown=max(pulse.connections - sum(states.values()), 0)
-            ),
+            connections_by_state=Connections(**states, unknown=max(pulse.connections - sum(states.values()), 0)),
             database=self._door.connection.info.dbname,
             database_oid=pulse.database_oid,
             own_pid=pulse.own_pid,
@@ -143,9 +139,7 @@ def text(raw: bytes | None) -> str | None:
     return None if raw is None else bytes(raw).decode("utf-8", errors="replace")
 
 
-def _session(
-    row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int
-) -> Session:
+def _session(row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int) -> Session:
     locks = _decode_locks(row.locks) if row.locks else ()
     visible = row.backend_type is not None
     return Session(
@@ -171,9 +165,7 @@ def _session(
     )
 
 
-def _blockers(
-    pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction]
-) -> tuple[int, ...]:
+def _blockers(pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction]) -> tuple[int, ...]:
     """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for."""
     if 0 not in pids:
         return tuple(pids)
@@ -186,9 +178,7 @@ def _blockers(
 
 
 def _stands_in_the_way(transaction: PreparedTransaction, request: Lock) -> bool:
-    return any(
-        held.target == request.target and conflict(held.mode, request.mode) for held in transaction.locks
-    )
+    return any(held.target == request.target and conflict(held.mode, request.mode) for held in transaction.locks)
 
 
 #: Stands for a prepared transaction that was finished before it could be looked up.
@@ -201,9 +191,7 @@ def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tup
     Their rows in `pg_locks` keep the virtual transaction of the session that prepared them; the manual's join by
     `-1/xid` finds nothing for a fresh one (measured, 12 to 18). The row of their transaction id links the two.
     """
-    virtual = {
-        lock.transactionid: lock.virtualtransaction for lock in orphans if lock.transactionid is not None
-    }
+    virtual = {lock.transactionid: lock.virtualtransaction for lock in orphans if lock.transactionid is not None}
     found = [
         PreparedTransaction(
             node=-place,
@@ -212,9 +200,7 @@ def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tup
             prepared=row.prepared,
             owner=names.roles.get(row.role_oid),
             datname=names.databases.get(row.database_oid),
-            locks=tuple(
-                lock for lock in orphans if lock.virtualtransaction == virtual.get(row.transactionid)
-            ),
+            locks=tuple(lock for lock in orphans if lock.virtualtransaction == virtual.get(row.transactionid)),
         )
         for place, row in enumerate(rows, start=1)
     ]
@@ -231,13 +217,12 @@ async def _relations(
 
     def here(locks: Iterable[Lock]) -> list[int]:
         return [
-            lock.relation
-            for lock in locks
-            if lock.relation is not None and lock.database in (server.database_oid, 0)
+            lock.relation for lock in locks if lock.relation is not None and lock.database in (server.database_oid, 0)
         ]
 
     asked = {oid for session in sessions.values() for oid in here(session.requests)}
-    held = {oid for holder in (*sessions.values(), *prepared) for oid in here(holder.locks)} - asked
+    evident = [session.locks for session in sessions.values()] + [each.locks for each in prepared]
+    held = {oid for locks in evident for oid in here(locks)} - asked
     oids = list(islice((*asked, *sorted(held)), MOST_RELATIONS))
     if not oids:
         return {}

@@ -74,7 +74,7 @@ class Door:
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
-        """Connect within `deadline` seconds. `dsn` is anything libpq takes; its environment fills in the rest."""
+        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest."""
         parameters = parse_dsn(dsn)
         try:
             async with asyncio.timeout(deadline):
@@ -129,7 +129,7 @@ class Door:
             raise self._explain(error) from None
         finally:
             if not work.done():
-                # Closing first makes the driver give up at once instead of asking the silent server to cancel.
+                # Closed first, the driver gives up at once instead of asking the silent server to cancel.
                 self.abandon()
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)

@@ -1,1 +1,1 @@
-"""A diagnosis as people and programs read it: tree, table, JSON, Markdown, page. Pure: values in, text out."""
+"""A diagnosis as people and programs read it. Pure: values in, text out."""

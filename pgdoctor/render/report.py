@@ -1,4 +1,4 @@
-"""The diagnosis as the object of `interface.md`: the one form that JSON, table, tree, Markdown and page share.
+"""The diagnosis as the object of the documented interface: what JSON, table, tree, Markdown and page share.
 
 Statements are redacted here, and only `show_literals` keeps them as they are.
 """
@@ -96,9 +96,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[Note, ...]
 
 
-def report(
-    diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS
-) -> Report:
+def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
     """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
     server = diagnosis.snapshot.server
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
@@ -145,7 +143,7 @@ def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
         blocked_statement=shown(pair.waiter.statement, show_literals),
         blocked_application=pair.waiter.application_name,
         blocking_pid=pair.node if prepared is None else None,
-        blocking_user=prepared.owner if prepared else blocker and blocker.usename,
+        blocking_user=prepared.owner if prepared else getattr(blocker, "usename", None),
         blocking_statement=shown(blocker.statement, show_literals) if blocker else None,
         lock_type=pair.request.locktype if pair.request else None,
         lock_mode=pair.request.mode if pair.request else None,
@@ -174,9 +172,7 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         state=session.state,
         transaction_seconds=blocker.transaction_seconds,
         evidence=blocker.evidence,
-        recommendation=Recommendation(
-            blocker.recommendation.action, blocker.pid, blocker.recommendation.reason
-        ),
+        recommendation=Recommendation(blocker.recommendation.action, blocker.pid, blocker.recommendation.reason),
         in_cycle=blocker.in_cycle,
         prepared_gid=blocker.gid,
     )

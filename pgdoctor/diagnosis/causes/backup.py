@@ -23,8 +23,7 @@ class Backup(Cause):
             return None
         return Verdict(
             evidence=(
-                f"{session.application_name} has had its transaction open for "
-                f"{duration(suspect.transaction_seconds)}",
+                f"{session.application_name} has had its transaction open for {duration(suspect.transaction_seconds)}",
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
         )

@@ -29,8 +29,7 @@ class ExplicitLock(Cause):
             return None
         evidence = [f"holds {suspect.name(lock)}" for lock in holds[:1]]
         evidence += [
-            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
-            for lock in suspect.queued[:1]
+            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}" for lock in suspect.queued[:1]
         ]
         evidence.append(f"its transaction is open for {duration(suspect.transaction_seconds)}")
         return Verdict(tuple(evidence), Remedy("cancel", "ends the statement, and with it the transaction"))

@@ -31,7 +31,5 @@ class IdleInTransaction(Cause):
             evidence.append(f"holds rows of {suspect.table.name}")
         return Verdict(
             evidence=tuple(evidence),
-            remedy=Remedy(
-                "terminate", "an idle session does not react to a cancel; its transaction rolls back"
-            ),
+            remedy=Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back"),
         )

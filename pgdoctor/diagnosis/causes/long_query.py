@@ -23,11 +23,7 @@ class LongQuery(Cause):
         session = suspect.session
         if session is None or not suspect.is_running or suspect.is_waiting or not session.statement:
             return None
-        if (
-            suspect.statement.kind == "unknown"
-            or suspect.statement.is_ddl
-            or suspect.statement.is_maintenance
-        ):
+        if suspect.statement.kind == "unknown" or suspect.statement.is_ddl or suspect.statement.is_maintenance:
             return None
         evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
         if suspect.table is not None:

@@ -23,8 +23,7 @@ class Maintenance(Cause):
         evidence = [f"{what} has run for {duration(suspect.transaction_seconds)}"]
         evidence += [f"holds {suspect.name(lock)}" for lock in suspect.strong[:1]]
         evidence += [
-            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
-            for lock in suspect.queued[:1]
+            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}" for lock in suspect.queued[:1]
         ]
         return Verdict(tuple(evidence), _remedy(suspect.statement.kind))
 

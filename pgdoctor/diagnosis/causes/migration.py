@@ -32,8 +32,7 @@ class Migration(Cause):
             return None
         evidence = [f"holds {suspect.name(lock)}" for lock in held[:1]]
         evidence += [
-            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
-            for lock in suspect.queued[:1]
+            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}" for lock in suspect.queued[:1]
         ]
         evidence.append(f"its transaction is open for {duration(suspect.transaction_seconds)}")
         return Verdict(tuple(evidence), _remedy(suspect))
@@ -41,11 +40,7 @@ class Migration(Cause):
 
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     text = suspect.statement
-    if (
-        text.is_maintenance
-        or text.is_lock_table
-        or not (text.is_ddl or suspect.session and suspect.session.has_xid)
-    ):
+    if text.is_maintenance or text.is_lock_table or not (text.is_ddl or suspect.session and suspect.session.has_xid):
         return []
     return [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
 

@@ -55,9 +55,7 @@ def _scanned_table(suspect: Suspect) -> Relation | None:
     locked = {
         table.oid: table
         for lock in suspect.held
-        if lock.locktype == "relation"
-        and (table := snapshot.table_of(lock)) is not None
-        and not table.is_system
+        if lock.locktype == "relation" and (table := snapshot.table_of(lock)) is not None and not table.is_system
     }
     names = {target.rpartition(".")[2] for target in suspect.statement.targets[:1]}
     found = [table for table in locked.values() if table.name.rpartition(".")[2].strip('"') in names]

@@ -1,0 +1,157 @@
+"""A report as a tree: each root blocker, why it blocks, and who stands behind it.
+
+    4242 idle_in_transaction  public.orders  12 blocked  app@shop "checkout"
+    │    idle in transaction for 61 s, its transaction open for 62 s
+    │    → terminate 4242: an idle session does not react to a cancel
+    └─ 4711 waits 12 s for AccessExclusiveLock (migration)  ...
+       ├─ 4712 waits 11 s for AccessShareLock  ...
+
+A session that waits for several others hangs below the first that holds its lock, so that nobody is drawn twice.
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.report import BlockerFacts, Report, Wait
+
+#: Sessions drawn below one blocker; the rest is counted.
+MOST_CHILDREN = 20
+
+
+def tree(report: Report, width: int = 100) -> str:
+    """The report as text, no line longer than `width` characters (at least 40)."""
+    return "\n".join(one_line(line, max(width, 40)) for line in _lines(report)) + "\n"
+
+
+def headline(report: Report) -> str:
+    """The answer in one line."""
+    server = report.server
+    where = f"PostgreSQL {server.version_num // 10_000}, {server.connections}/{server.max_connections} connections"
+    if not report.blocked_sessions:
+        return f"Nobody is blocked ({where})."
+    roots = sum(1 for blocker in report.blockers if blocker.root)
+    longest = max((wait.wait_seconds for wait in report.waits if wait.wait_seconds is not None), default=None)
+    since = f", the longest for {duration(longest)}" if longest is not None else ""
+    return f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}{since} ({where})."
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield headline(report)
+    children = _children(report)
+    facts = {_name(blocker): blocker for blocker in report.blockers}
+    drawn: set[int | str | None] = set()
+    for blocker in report.blockers:
+        name = _name(blocker)
+        # A circle has no root; it is drawn from its first member.
+        if blocker.root or (blocker.in_cycle and name not in drawn):
+            yield ""
+            yield from _root(blocker)
+            drawn.add(name)
+            yield from _branch(name, children, facts, drawn, "")
+    if report.waits_total > len(report.waits):
+        yield f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)"
+    yield from _cuts(report)
+    yield from _findings(report)
+
+
+def _root(blocker: BlockerFacts) -> Iterator[str]:
+    also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
+    yield "  ".join(
+        part
+        for part in (
+            f"{_who(blocker)} {blocker.classification}{also}",
+            blocker.relation,
+            f"{blocker.blocked_sessions:,} blocked",
+            _client(blocker.user, blocker.database, blocker.application),
+        )
+        if part
+    )
+    for sentence in blocker.evidence:
+        yield f"│    {sentence}"
+    if blocker.statement:
+        yield f"│    {'runs' if blocker.state == 'active' else 'last ran'}: {blocker.statement}"
+    advice = blocker.recommendation
+    yield f"│    → {_signal(advice.action, advice.pid)}: {advice.reason}"
+
+
+def _branch(
+    name: int | str | None,
+    children: dict[int | str | None, list[Wait]],
+    facts: dict[int | str | None, BlockerFacts],
+    drawn: set[int | str | None],
+    indent: str,
+) -> Iterator[str]:
+    """The sessions behind one blocker, without recursion deeper than the drawing is wide."""
+    waits = [wait for wait in children.get(name, ()) if wait.blocked_pid not in drawn]
+    drawn.update(wait.blocked_pid for wait in waits)
+    for place, wait in enumerate(waits[:MOST_CHILDREN]):
+        last = place == min(len(waits), MOST_CHILDREN) - 1 and len(waits) <= MOST_CHILDREN
+        yield f"{indent}{'└─' if last else '├─'} {_waiter(wait, facts.get(wait.blocked_pid))}"
+        below = indent + ("   " if last else "│  ")
+        if len(below) < MOST_CHILDREN * 3:
+            yield from _branch(wait.blocked_pid, children, facts, drawn, below)
+    if len(waits) > MOST_CHILDREN:
+        yield f"{indent}└─ and {count(len(waits) - MOST_CHILDREN, 'session')} more"
+
+
+def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
+    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "?"
+    queued = ", queued behind" if wait.queued else ""
+    blocks = f", blocks {facts.blocked_sessions:,} itself ({facts.classification})" if facts else ""
+    lock = f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
+    who = _client(wait.blocked_user, None, wait.blocked_application)
+    return f"{wait.blocked_pid} waits {since} for {lock}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
+
+
+def _children(report: Report) -> dict[int | str | None, list[Wait]]:
+    """Waits by blocker, each session below one only: the deepest that it waits for, so that queues show.
+
+    A reader behind a queued ALTER hangs below the ALTER.
+    """
+    chosen: dict[int, Wait] = {}
+    for wait in report.waits:
+        chosen.setdefault(wait.blocked_pid, wait)
+    children: dict[int | str | None, list[Wait]] = {}
+    for wait in chosen.values():
+        children.setdefault(wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid, []).append(wait)
+    return children
+
+
+def _cuts(report: Report) -> Iterator[str]:
+    if not report.cuts:
+        return
+    yield ""
+    yield "What each cut would free:"
+    for place, cut in enumerate(report.cuts):
+        follow = cut.frees_in_turn - cut.frees_at_once
+        then = f", {follow:,} more in turn" if follow else ""
+        forecast = "" if cut.exact else " (forecast)"
+        best = "  ← best" if place == 0 else ""
+        yield f"  {cut.action} {cut.pid}: {count(cut.frees_at_once, 'session')} at once{then}{forecast}{best}"
+        yield f"      costs {cut.loses}; {cut.reason}"
+
+
+def _findings(report: Report) -> Iterator[str]:
+    for finding in report.findings:
+        yield ""
+        yield f"{finding.severity}: {finding.summary}"
+        yield f"    {finding.advice}"
+
+
+def _name(blocker: BlockerFacts) -> int | str | None:
+    return blocker.pid if blocker.pid is not None else blocker.prepared_gid
+
+
+def _who(blocker: BlockerFacts) -> str:
+    return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
+
+
+def _signal(action: str, pid: int | None) -> str:
+    return "do not signal" if action == "none" else f"{action} {pid}"
+
+
+def _client(user: str | None, database: str | None, application: str | None) -> str:
+    at = f"@{database}" if database else ""
+    name = f' "{application}"' if application else ""
+    return f"{user or '?'}{at}{name}"
