@@ -101,12 +101,16 @@ class WaitGraph:
     def released_in_turn(self, cut: frozenset[Node]) -> frozenset[Node]:
         """The waiters that will move when the nodes of `cut` let go and everybody released finishes in turn.
 
-        Whoever also stands behind somebody else's blocker, or in a circle, stays.
+        Whoever also stands behind somebody else's blocker, or in a circle that is not cut, stays.
         """
-        gone = set(cut)
-        for group in self._components:
-            if len(group) == 1 and (blockers := self.blockers_of.get(group[0])) and gone.issuperset(blockers):
-                gone.add(group[0])
+        gone, todo = set(cut), list(cut)
+        left = {waiter: len(blockers) for waiter, blockers in self.blockers_of.items()}
+        while todo:
+            for waiter in self.direct_waiters(todo.pop()):
+                left[waiter] -= 1
+                if left[waiter] == 0 and waiter not in gone:
+                    gone.add(waiter)
+                    todo.append(waiter)
         return frozenset(gone - cut)
 
     def _union(self, nodes: Iterable[Node]) -> int:

@@ -6,10 +6,13 @@ cannot be helped by `statement_timeout`. Past the deadline the connection is thr
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, Self, cast
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
@@ -120,19 +123,29 @@ class Door:
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of statement `name` of `sql/`, as named tuples."""
-        work = asyncio.ensure_future(self._execute(name, parameters))
+        return await self._within_deadline(self._execute(name, parameters))
+
+    async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
+        """The first rows of a statement, as named tuples; the rest is never sent.
+
+        Text comes as it is stored, what is not UTF-8 replaced: its statements cannot be asked for as bytes.
+        """
+        return await self._within_deadline(self._stream(name, most))
+
+    async def _within_deadline(self, work: Coroutine[Any, Any, Sequence[Any]]) -> Sequence[Any]:
+        task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({work}, timeout=self.deadline)
-            if work.done():
-                return work.result()
+            await asyncio.wait({task}, timeout=self.deadline)
+            if task.done():
+                return task.result()
         except psycopg.Error as error:
             raise self._explain(error) from None
         finally:
-            if not work.done():
+            if not task.done():
                 # Closed first, the driver gives up at once instead of asking the silent server to cancel.
                 self.abandon()
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         raise silent(self.deadline)
 
     def abandon(self) -> None:
@@ -154,11 +167,31 @@ class Door:
             await cursor.execute(load(name, self.version_num), parameters or None, prepare=True)
             return await cursor.fetchall()
 
+    async def _stream(self, name: str, most: int) -> Sequence[Any]:
+        async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
+            cursor.adapters.register_loader("text", LenientText)
+            rows: list[Any] = []
+            stream = cast(AsyncGenerator[Any, None], cursor.stream(load(name, self.version_num)))
+            async with aclosing(stream):
+                async for row in stream:
+                    rows.append(row)
+                    if len(rows) == most:
+                        break
+            return rows
+
     def _explain(self, error: psycopg.Error) -> Exception:
         if self.connection.closed or self.connection.broken:
             self.abandon()
             return unreachable(error)
         return StatementFailed(first_line(error), error.sqlstate)
+
+
+class LenientText(Loader):
+    """Text of any bytes."""
+
+    def load(self, data: Buffer) -> str:
+        """The text, with what is not UTF-8 replaced."""
+        return bytes(data).decode("utf-8", errors="replace")
 
 
 def parse_dsn(dsn: str) -> dict[str, Any]:
