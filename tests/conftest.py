@@ -1,0 +1,145 @@
+"""What every test can ask for: a real server, a scene on it, a server of its own.
+
+    pytest                               the embedded Postgres 18
+    pytest --pg-version=14               another version, fetched once
+    pytest --postgres=docker             a container of the official image
+    pytest --postgres="host=… user=…"    a server that is there already (superuser)
+
+`@pytest.mark.since(16)` and `@pytest.mark.until(15)` skip a test on other versions, with the reason.
+`@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.errors import PgdoctorError
+from tests.binaries import VERSIONS, NotFetched
+from tests.scenes import Scene
+from tests.servers import Embedded, Given, NoServer, Running, Source, source
+
+_SOURCE = pytest.StashKey[Source]()
+_DEADLINE_SECONDS = 60.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("postgres")
+    group.addoption(
+        "--postgres",
+        default="embedded",
+        metavar="embedded|docker|DSN",
+        help="where the server comes from: a Python package (default), a container, or a superuser's DSN",
+    )
+    group.addoption(
+        "--pg-version",
+        type=int,
+        choices=VERSIONS,
+        help="major version of the embedded server or the container (default: 18)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "since(major): only on PostgreSQL of this version or newer")
+    config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")
+    config.addinivalue_line("markers", "deadline(seconds): may take this long instead of a minute")
+    try:
+        config.stash[_SOURCE] = source(config.getoption("--postgres"), config.getoption("--pg-version"))
+    except (NoServer, NotFetched, PgdoctorError) as problem:
+        raise pytest.UsageError(str(problem)) from problem
+    _forget_settings(isinstance(config.stash[_SOURCE], Given))
+
+
+def _forget_settings(keep_libpq: bool) -> None:
+    """Whoever runs the tests may have a PGHOST or PGDOCTOR_DSN set: no test may reach that server."""
+    for name in list(os.environ):
+        ours = name.startswith("PGDOCTOR_") and not name.startswith("PGDOCTOR_TEST_")
+        libpq = name.startswith("PG") and not name.startswith("PGDOCTOR_")
+        if ours or (libpq and not keep_libpq):
+            del os.environ[name]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"postgres: {config.stash[_SOURCE].label}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    version = item.config.stash[_SOURCE].version
+    major = int(version.partition(".")[0])
+    for mark in item.iter_markers("since"):
+        if major < mark.args[0]:
+            pytest.skip(f"needs PostgreSQL {mark.args[0]} or newer, this is {version}")
+    for mark in item.iter_markers("until"):
+        if major > mark.args[0]:
+            pytest.skip(f"needs PostgreSQL {mark.args[0]} or older, this is {version}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    with _deadline(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    with _deadline(item):
+        return (yield)
+
+
+@contextmanager
+def _deadline(item: pytest.Item) -> Iterator[None]:
+    """Break off what takes too long, wherever it hangs: a signal gets through to the main thread's waits."""
+    mark = item.get_closest_marker("deadline")
+    seconds = mark.args[0] if mark else _DEADLINE_SECONDS
+
+    def break_off(number: int, frame: FrameType | None) -> None:
+        pytest.fail(f"not done within {seconds:g} s")
+
+    former = signal.signal(signal.SIGALRM, break_off)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Iterator[ThrowawayServer | Running]:
+    """The one server of the test run: `dsn` (superuser, database `postgres`) and `version_num`."""
+    with pytestconfig.stash[_SOURCE].open() as running:
+        yield running
+
+
+@pytest.fixture
+def scene(server: ThrowawayServer | Running) -> Iterator[Scene]:
+    """A fresh database on the server, and clients in it that really block; see `tests.scenes`.
+
+    It is gone at the end, with every session, prepared transaction and role that the test has left.
+    """
+    with Scene(server.dsn) as staged:
+        yield staged
+
+
+@pytest.fixture(scope="session")
+def bindir(pytestconfig: pytest.Config) -> Path:
+    """Where the programs of the version under test lie: `postgres`, `initdb`, `psql`, `pg_dump`, …"""
+    origin = pytestconfig.stash[_SOURCE]
+    if not isinstance(origin, Embedded):
+        pytest.skip("needs a server that it may start and stop: run with --postgres=embedded")
+    return origin.bindir
+
+
+@pytest.fixture
+def own_server(bindir: Path) -> Iterator[Callable[..., ThrowawayServer]]:
+    """Start a server for this test alone, to be stopped, restarted or starved; takes half a second.
+
+    Takes the options of `ThrowawayServer`; `Scene(own_server(max_connections=10).dsn)` is a scene on it.
+    """
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(ThrowawayServer(bindir=bindir, **options))
