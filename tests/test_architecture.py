@@ -1,0 +1,221 @@
+"""Imports point one way, from the shell to the pure core; the pure core asks nobody for anything.
+
+The house rules are the tables below; moving an arrow is one edit there.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pgdoctor
+
+PACKAGE = Path(pgdoctor.__file__).parent
+SQL = PACKAGE.parent / "sql"
+
+#: A room, a module or folder below pgdoctor/, and the rooms that it may import from. The longest name that fits
+#: decides. Everybody may import from their own room, and `__version__`.
+MAY_IMPORT = {
+    "__main__": {"cli"},
+    "cli": {"agent", "demo", "config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
+    "agent": {"config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
+    "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
+    "config": {"mitigation", "diagnosis", "errors"},
+    "render": {"mitigation", "diagnosis", "errors"},
+    "mitigation.execute": {"mitigation", "postgres", "diagnosis", "errors"},
+    "mitigation": {"diagnosis", "errors"},
+    "postgres": {"diagnosis", "errors"},
+    "diagnosis": {"errors"},
+    "errors": set(),
+}
+
+#: Rooms without driver, clock, file, socket, environment or logger: values in, values out.
+PURE = {"render", "mitigation", "diagnosis", "errors"}
+
+#: What pure rooms may use of the standard library.
+PURE_LIBRARY = {
+    *("__future__", "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum"),
+    *("functools", "hashlib", "heapq", "html", "itertools", "json", "math", "operator", "re", "statistics", "string"),
+    *("textwrap", "types", "typing", "unicodedata"),
+}
+
+#: Which packages all pure rooms may use, and what single rooms or modules may have on top.
+PURE_PACKAGES = {"msgspec", "sqlglot"}
+PURE_EXTRAS = {
+    "render": {"tabulate"},
+    "diagnosis.cause": {"importlib", "pkgutil"},  # Causes are found by looking into their folder.
+}
+
+#: The only rooms that know the driver.
+DRIVER = {"postgres", "demo"}
+
+#: The only module that may send a signal, the statements that do, the functions that take a statement's name.
+SIGNALLER = "postgres.signal"
+SIGNAL_STATEMENTS = {"cancel", "terminate"}
+TAKES_A_STATEMENT = {"load", "fetch", "fetch_some"}
+SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend")
+#: Modules that may tell people about them.
+MAY_MENTION_SIGNALS = {"cli.setup"}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module by its name below pgdoctor; the package itself is the empty name."""
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    return found
+
+
+def fits(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+def room_of(name: str) -> str | None:
+    return max((room for room in MAY_IMPORT if fits(name, room)), key=len, default=None)
+
+
+def imports(name: str) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it that stands."""
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are written out in full"
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                yield below if below.removeprefix("pgdoctor.") in modules() else str(node.module)
+
+
+def own_imports(name: str) -> Iterator[str]:
+    """The names below pgdoctor of the modules that a module imports."""
+    for imported in imports(name):
+        if imported.startswith("pgdoctor."):
+            yield imported.removeprefix("pgdoctor.")
+
+
+def is_pure(name: str) -> bool:
+    return room_of(name) in PURE
+
+
+def test_every_module_has_a_room():
+    homeless = [name for name in modules() if name and room_of(name) is None]
+    assert homeless == [], "give them a line in MAY_IMPORT"
+
+
+def test_the_arrows_point_one_way():
+    TopologicalSorter(MAY_IMPORT).prepare()  # Raises CycleError.
+    assert set().union(*MAY_IMPORT.values()) <= set(MAY_IMPORT)
+
+
+def test_imports_follow_the_arrows():
+    against = [
+        f"{name} imports {imported}"
+        for name in modules()
+        for imported in own_imports(name)
+        if room_of(imported) not in {room_of(name), *MAY_IMPORT.get(room_of(name) or "", ())}
+    ]
+    assert against == []
+
+
+def test_the_package_itself_imports_nothing():
+    assert list(imports("")) == []
+
+
+def test_pure_modules_import_only_what_is_pure():
+    impure = []
+    for name in filter(is_pure, modules()):
+        extras = [packages for place, packages in PURE_EXTRAS.items() if fits(name, place)]
+        allowed = PURE_LIBRARY | PURE_PACKAGES.union(*extras)
+        foreign = (imported for imported in imports(name) if imported.partition(".")[0] != "pgdoctor")
+        impure += [f"{name} imports {imported}" for imported in foreign if imported.partition(".")[0] not in allowed]
+        impure += [f"{name} imports {imported}" for imported in own_imports(name) if not is_pure(imported)]
+    assert impure == []
+
+
+def test_pure_modules_do_not_look_at_the_clock_or_at_files():
+    asked = [
+        f"{name}:{node.lineno}"
+        for name in filter(is_pure, modules())
+        for node in ast.walk(modules()[name])
+        if isinstance(node, ast.Call) and callee(node) in {"now", "utcnow", "today", "open", "print", "input"}
+    ]
+    assert asked == []
+
+
+def test_no_cause_knows_another():
+    causes = [name for name in modules() if name.startswith("diagnosis.causes.")]
+    gossip = [f"{name} imports {other}" for name in causes for other in own_imports(name) if other in causes]
+    assert gossip == []
+
+
+def test_only_the_door_and_the_demo_know_the_driver():
+    drivers = {"psycopg", "psycopg_pool"}
+    knowing = {room_of(name) for name in modules() if drivers & {each.partition(".")[0] for each in imports(name)}}
+    assert knowing <= DRIVER
+
+
+def test_only_the_signal_statements_signal():
+    signalling = {
+        file.name.partition(".")[0]
+        for file in SQL.glob("*.sql")
+        if SIGNAL_FUNCTIONS.search(re.sub("--.*", "", file.read_text(encoding="utf-8")))
+    }
+    assert signalling <= SIGNAL_STATEMENTS
+
+
+def test_only_the_signaller_loads_a_signal_statement():
+    loading = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        if name != SIGNALLER
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and callee(node) in TAKES_A_STATEMENT
+        for word in node.args[:1]
+        if isinstance(word, ast.Constant) and word.value in SIGNAL_STATEMENTS
+    ]
+    assert loading == []
+
+
+def test_outside_of_the_door_a_statement_is_named_in_plain_sight():
+    hidden = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        if room_of(name) != "postgres"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and callee(node) in {"fetch", "fetch_some"}
+        if not (node.args and isinstance(node.args[0], ast.Constant))
+    ]
+    assert hidden == []
+
+
+def test_no_python_text_calls_the_signal_functions():
+    texts = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        if name not in MAY_MENTION_SIGNALS
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and id(node) not in docstrings(tree)
+        if isinstance(node.value, str) and SIGNAL_FUNCTIONS.search(node.value)
+    ]
+    assert texts == []
+
+
+def callee(call: ast.Call) -> str:
+    """The last part of the name of what is called."""
+    match call.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return ""
+
+
+@cache
+def docstrings(tree: ast.Module) -> set[int]:
+    """The identities of the strings that only say something to people."""
+    return {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
