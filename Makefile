@@ -1,0 +1,60 @@
+# Every target makes the virtual environment .venv by itself. `make help` lists them.
+
+# A Python 3.11 or newer for .venv; by default the newest one that works.
+PYTHON ?=
+# More words for pytest: make test ARGS="-k deadlock"
+ARGS ?=
+VERSIONS ?= 14 15 16 17 18
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-matrix lint format bench clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it, release it
+	@.venv/bin/pgdoctor demo --mitigate
+
+test: .venv/.ready ## Run the tests on an embedded Postgres 18 (ARGS="..." goes to pytest)
+	@.venv/bin/python -m pytest $(ARGS)
+
+test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
+	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)
+
+lint: .venv/.ready ## Check style and types
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+format: .venv/.ready ## Put the code into the house format
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+bench: .venv/.ready ## Measure what a poll costs
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+clean: ## Remove what was made here, .venv included
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Only a Python that can make environments will do: the shims of version managers are there but may not run, and
+# Debian's python3 comes without ensurepip.
+.venv/.ready: pyproject.toml constraints.txt
+	@set -e; wanted='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	found=; bare=; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
+	    "$$python" -c "$$wanted" 2>/dev/null || continue; \
+	    if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; \
+	    bare=$${bare:-$$python}; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+	    echo "error: $$bare cannot make virtual environments; install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; \
+	elif [ -z "$$found" ]; then \
+	    echo "error: no Python 3.11 or newer found$(if $(PYTHON), as $(PYTHON)); name one: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! .venv/bin/python -c "$$wanted" 2>/dev/null; then \
+	    echo "Making .venv with $$("$$found" --version)" >&2; "$$found" -m venv --clear .venv; \
+	fi; \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	touch .venv/.ready
