@@ -12,6 +12,8 @@ FROM (
     ('default_transaction_isolation', 'read committed'),
     ('max_parallel_workers_per_gather', '0'),
     ('jit', 'off'),
+    -- One read of 40,000 locks stays in memory instead of going through a temporary file.
+    ('work_mem', '32MB'),
     ('search_path', 'pg_catalog'),
     ('TimeZone', 'UTC')
 ) AS s (name, value);

@@ -1,5 +1,5 @@
 -- One row for each session that waits or blocks: whom it waits for, the locks that explain it, its facts.
--- The row with a NULL pid, if any, carries the locks of all prepared transactions (they have no backend).
+-- The row of pid 0, if any, carries the locks of all prepared transactions: they have no backend.
 --
 -- One statement, so that waits, locks and facts are of one moment, and one read of each source: pg_locks costs
 -- about 0.5 us a lock in the whole server however little of it is returned (measured).
@@ -60,7 +60,7 @@ tableless AS MATERIALIZED (
 ),
 
 evidence AS MATERIALIZED (
-    SELECT coalesce(worker.leader_pid, l.pid) AS session_pid, l.*
+    SELECT coalesce(worker.leader_pid, l.pid, 0) AS session_pid, l.*
     FROM lock AS l
     LEFT JOIN worker ON worker.pid = l.pid
     WHERE
@@ -130,5 +130,5 @@ FROM (
     SELECT l.pid FROM locks AS l
 ) AS i
 LEFT JOIN waiter ON waiter.pid = i.pid
-LEFT JOIN locks ON locks.pid IS NOT DISTINCT FROM i.pid
+LEFT JOIN locks ON locks.pid = i.pid
 LEFT JOIN session AS s ON s.pid = i.pid;

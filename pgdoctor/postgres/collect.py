@@ -28,6 +28,9 @@ MOST_RELATIONS = 2_000
 
 _TABLE_KINDS = ("r", "p", "m")
 
+#: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
+_ORPHANS = 0
+
 # Lax: the server writes OIDs and transaction ids as JSON strings.
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
 
@@ -57,7 +60,7 @@ class Collector:
     async def _incident(self, pulse: Any, server: Server, rows: Sequence[Any]) -> Snapshot:
         evidence = Evidence(self._door)
         await self._names.learn(rows, evidence)
-        orphans = next((_decode_locks(row.locks) for row in rows if row.pid is None), ())
+        orphans = next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
         prepared: tuple[PreparedTransaction, ...] = ()
         if any(0 in (row.blocker_pids or ()) for row in rows):
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
