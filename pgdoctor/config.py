@@ -1,0 +1,279 @@
+"""The configuration file, `pgdoctor.toml`: TOML in, frozen values out, every mistake named by its key."""
+
+import json
+import re
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from pgdoctor.errors import ConfigError
+from pgdoctor.mitigation.rules import Duration, Mistake, Mitigation, mistakes
+
+#: The shortest time between two polls; each costs the server some milliseconds.
+_SHORTEST_INTERVAL = 0.1
+
+
+Address = Annotated[str, msgspec.Meta(pattern=r"^\S*:[0-9]{1,5}\Z", description='HOST:PORT, such as "127.0.0.1:9899"')]
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[agent]` table."""
+
+    #: From the beginning of one poll to that of the next.
+    interval: Duration = Duration(1)
+    #: What connecting, and each statement, may take.
+    deadline: Duration = Duration(5)
+    #: Where the HTTP endpoints listen.
+    listen: Address = "127.0.0.1:9899"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    agent: Agent = Agent()
+    mitigation: Mitigation = Mitigation()
+
+
+#: A file with every key and its default, to begin from; it loads as it is.
+EXAMPLE = """\
+# pgdoctor.toml: every key with its default. Durations have a unit: "500ms", "15s", "2m", "6h".
+# Check it with: pgdoctor config check pgdoctor.toml
+
+[agent]
+interval = "1s"             # from the beginning of one poll to that of the next
+deadline = "5s"             # what connecting, and each statement, may take
+listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
+
+[mitigation]
+# off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
+# only logged. enforce: sessions are cancelled and terminated; the role needs pg_signal_backend.
+mode = "off"
+cooldown = "15s"            # after an action, before the next one
+max_actions_per_hour = 10
+min_samples = 3             # looks in a row that find the same session, unchanged, fit to be signalled
+
+# Never signalled, whatever the rules say. Any one of the names is enough.
+#
+# [[mitigation.protect]]
+# usename = ["postgres", "replicator"]
+# datname = ["billing"]
+# application_name = ["psql", "pg_dump"]
+
+# Who may be signalled, and when: all conditions of a rule must hold; the first such rule decides.
+# Not said here means nobody: an agent without rules does nothing.
+#
+# [[mitigation.rules]]
+# name = "idle-blocker"     # a-z, 0-9, _ and -; it becomes the value of a metric's label
+# class = "idle_in_transaction"  # or a list of classes; pgdoctor diagnose names them
+# action = "terminate"      # a cancel has no effect on an idle session
+# min_blocked = 1           # sessions that the action releases
+# min_wait = "15s"          # how long one of them has waited
+# min_age = "0s"            # age of the blocker's transaction
+# usename = ["app"]         # allowed; leave out: any. An empty list is refused.
+# datname = ["shop"]
+# application_name = ["checkout"]
+# protected_usename = ["billing"]  # never for this class
+# protected_datname = ["ledger"]
+# protected_application_name = ["nightly"]
+#
+# [[mitigation.rules]]
+# name = "queued-migration"
+# class = ["migration", "explicit_lock"]
+# action = "cancel"         # frees whoever queues behind it; it can be tried again
+#
+# [[mitigation.rules]]
+# name = "slow-statement"
+# class = ["unindexed_scan", "long_query"]
+# action = "cancel_then_terminate"
+# grace = "10s"             # how long the cancel has to show its effect; required with this action
+# min_blocked = 3
+# min_age = "30s"
+"""
+
+
+def load(path: str | None) -> Config:
+    """The configuration in the file at `path`, or the defaults where there is none given. Raises ConfigError."""
+    return Config() if path is None else parse(_read(path), path)
+
+
+def parse(text: str, source: str) -> Config:
+    """The configuration written in `text`; `source` is how errors call it. Raises ConfigError with all mistakes."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {_one_line(str(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+    found: list[Mistake] = []
+    config = _convert(raw, found)
+    if config is not None:
+        found += [each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation)]
+        found += _mistaken_agent(config.agent)
+    if config is None or found:
+        raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
+    return config
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: not valid TOML: it is not UTF-8 text") from None
+
+
+def _mistaken_agent(agent: Agent) -> Iterator[Mistake]:
+    if agent.interval < _SHORTEST_INTERVAL:
+        yield Mistake("agent.interval", str(agent.interval), "at least 100ms")
+    if agent.deadline < _SHORTEST_INTERVAL:
+        yield Mistake("agent.deadline", str(agent.deadline), "at least 100ms")
+
+
+# The decoder stops at the first mistake. To name all, each one is taken out of the document and the rest decoded
+# again, until the document is sound or nothing more can be taken out.
+
+_Keys = list[str | int]
+
+_WHERE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_UNKNOWN_KEY = "Object contains unknown field"
+_MISSING_KEY = re.compile(r"Object missing required field `(.*)`")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+#: Stand-ins for missing keys, so that the rest can be looked at.
+_STAND_INS = {"name": "missing", "class": "unknown", "action": "terminate"}
+
+
+def _convert(raw: dict[str, Any], found: list[Mistake]) -> Config | None:
+    """The document as values; None, with the mistakes added to `found`, where its shape is wrong."""
+    taken_out: set[tuple[str | int, ...]] = set()
+    while True:
+        try:
+            config = msgspec.convert(raw, Config, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            if not _take_out(str(error), raw, taken_out, found):
+                found.append(Mistake("this file", msgspec.UNSET, _one_line(str(error))))
+                return None
+        else:
+            return None if found else config
+
+
+def _decode(wanted: type, value: object) -> object:
+    if wanted is Duration:
+        return Duration.parse(value)
+    raise NotImplementedError(wanted)
+
+
+def _take_out(said: str, raw: dict[str, Any], taken_out: set[tuple[str | int, ...]], found: list[Mistake]) -> bool:
+    """Note one mistake and take it out of the document; False where there is none at the place that is named."""
+    match = _WHERE.fullmatch(said)
+    keys = _keys(match["path"]) if match else []
+    if said.startswith(_UNKNOWN_KEY):
+        table, known = _at(raw, keys), _known(keys)
+        unknown = [key for key in table if key not in known]
+        for key in unknown:
+            found.append(Mistake(_dotted([*keys, key]), msgspec.UNSET, f"the keys here are {', '.join(known)}"))
+            del table[key]
+        return bool(unknown)
+    if match and (missing := _MISSING_KEY.fullmatch(match["what"])):
+        key = missing[1]
+        if (*keys, key) not in taken_out:
+            found.append(Mistake(_dotted([*keys, key]), None, _allowed(_type_at([*keys, key]))))
+        _at(raw, keys)[key] = _STAND_INS[key]
+        return True
+    if not keys:
+        return False
+    found.append(Mistake(_dotted(keys), _at(raw, keys), _allowed(_type_at(keys))))
+    while not isinstance(keys[-1], str):
+        keys.pop()
+    del _at(raw, keys[:-1])[keys[-1]]
+    taken_out.add(tuple(keys))
+    return True
+
+
+def _keys(path: str | None) -> _Keys:
+    return [name or int(place) for name, place in _STEP.findall(path or "")]
+
+
+def _at(raw: Any, keys: _Keys) -> Any:
+    for key in keys:
+        raw = raw[key]
+    return raw
+
+
+def _dotted(keys: _Keys) -> str:
+    """The way to a key as people write it: `mitigation.rules[0].min_wait`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{_one_line(key)}" for key in keys)
+    return text.removeprefix(".")
+
+
+def _type_at(keys: _Keys) -> Any:
+    """The declared type of a value."""
+    kind: Any = Config
+    for key in keys:
+        if isinstance(key, int):
+            arrays = [each for each in _alternatives(kind) if get_origin(each) is tuple]
+            kind = get_args(arrays[0])[0]
+        else:
+            field = next(field for field in msgspec.structs.fields(kind) if field.encode_name == key)
+            kind = get_type_hints(kind, include_extras=True)[field.name]
+    return kind
+
+
+def _known(keys: _Keys) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(_type_at(keys))]
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(each for each in get_args(kind) if each is not type(None))
+    return (kind,)
+
+
+def _allowed(kind: Any) -> str:
+    """A type in words."""
+    return " or ".join(map(_allowed_alternative, _alternatives(kind)))
+
+
+def _allowed_alternative(kind: Any) -> str:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Duration:
+        return 'a duration with a unit: "500ms", "15s", "2m" or "6h"'
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{value}"' for value in arguments)
+    if origin is Annotated:
+        meta = arguments[1]
+        return meta.description or f"{_allowed(arguments[0])} from {meta.ge} to {meta.le}"
+    if origin is tuple:
+        return "a list of tables" if _is_table(arguments[0]) else f"a list, each {_allowed(arguments[0])}"
+    if _is_table(kind):
+        return "a table"
+    return {str: "text in quotes", int: "a whole number"}[kind]
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _say(mistake: Mistake) -> str:
+    if mistake.value is msgspec.UNSET:
+        return f"{mistake.key}: unknown key; {mistake.allowed}"
+    if mistake.value is None:
+        return f"{mistake.key} is missing: {mistake.allowed}"
+    return f"{mistake.key} = {_shown(mistake.value)}: {mistake.allowed}"
+
+
+def _shown(value: object) -> str:
+    """A value as in the file, but on one line and not too long."""
+    if isinstance(value, dict) and value:
+        return "{…}"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)

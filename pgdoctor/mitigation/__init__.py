@@ -1,0 +1,1 @@
+"""Which blocker may be signalled, and why not. Pure, but for `execute`, which carries a plan out."""
