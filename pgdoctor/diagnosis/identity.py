@@ -1,0 +1,46 @@
+"""Who exactly was judged: a PID says little, for a second later it may run, or be, something else."""
+
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from pgdoctor.diagnosis.snapshot import Session
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """One state of one session, to the microsecond of the server's clock."""
+
+    pid: int
+    backend_start: datetime
+    #: None: outside of a transaction, as who holds a session's advisory lock may be.
+    xact_start: datetime | None
+    query_start: datetime | None
+    state: str
+    state_change: datetime
+
+    @classmethod
+    def of(cls, session: Session) -> Self | None:
+        """The session's identity; None where a part of it is hidden from our role."""
+        if session.backend_start is None or session.state is None or session.state_change is None:
+            return None
+        return cls(
+            pid=session.pid,
+            backend_start=session.backend_start,
+            xact_start=session.xact_start,
+            query_start=session.query_start,
+            state=session.state,
+            state_change=session.state_change,
+        )
+
+    def same_transaction(self, other: "Identity | None") -> bool:
+        """Whether the other is this session in this transaction."""
+        return other is not None and (self.pid, self.backend_start, self.xact_start) == (
+            other.pid,
+            other.backend_start,
+            other.xact_start,
+        )
+
+    def same_statement(self, other: "Identity | None") -> bool:
+        """Whether the other is this session in this transaction and with this statement as its last."""
+        return other is not None and self.same_transaction(other) and self.query_start == other.query_start

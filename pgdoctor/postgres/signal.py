@@ -1,0 +1,60 @@
+"""The only place that signals: a session's identity is checked and the signal sent in one statement."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.errors import ServerError, StatementFailed
+from pgdoctor.postgres.door import APPLICATION_NAME, Door
+
+Signal = Literal["cancel", "terminate"]
+Answer = Literal["sent", "gone", "not_permitted", "error"]
+
+#: Seconds that a terminate waits on the server for the session's end; it occupies our connection.
+_TERMINATE_WAIT = 1.0
+_NOT_PERMITTED = "42501"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What became of a signal. `gone`: it was not any more the session that was judged; nobody was signalled."""
+
+    answer: Answer
+    #: The server's clock; None where nothing was sent, or where that is not known.
+    at: datetime | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+
+
+async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float) -> Reply:
+    """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
+
+    Never raises ServerError. After `error` it is not known whether the session was signalled.
+    """
+    parameters: dict[str, object] = {
+        "pid": victim.pid,
+        "backend_start": victim.backend_start,
+        "xact_start": victim.xact_start,
+        "query_start": victim.query_start,
+        "state": victim.state,
+        "state_change": victim.state_change,
+        "min_wait": float(min_wait),
+        "own_application": APPLICATION_NAME,
+    }
+    try:
+        if signal == "cancel":
+            rows = await door.fetch("cancel", **parameters)
+        else:
+            wait = min(_TERMINATE_WAIT, door.deadline / 4)
+            rows = await door.fetch("terminate", timeout_ms=round(wait * 1000), **parameters)
+    except StatementFailed as error:
+        answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
+        return Reply(answer, sqlstate=error.sqlstate, message=str(error))
+    except ServerError as error:
+        return Reply("error", message=str(error))
+    # A refused cancel means that the process has just gone. A terminate answers false also for one that takes
+    # longer than the timeout, so its answer says nothing: look at who waits.
+    if not rows or (signal == "cancel" and not rows[0].accepted):
+        return Reply("gone")
+    return Reply("sent", at=rows[0].signalled_at)
