@@ -15,7 +15,7 @@ def passes(version: str, words: list[str]) -> bool:
     print(f"PostgreSQL {version}: ", end="", flush=True)
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", f"--pg-version={version}", "-q", *words],
+        [sys.executable, "-m", "pytest", f"--pg-version={version}", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -23,7 +23,7 @@ def passes(version: str, words: list[str]) -> bool:
     )
     lines = done.stdout.strip().splitlines() or ["pytest said nothing"]
     if done.returncode == 0:
-        print(lines[-1])
+        print(lines[-1].strip("= "))
         return True
     print(f"FAILED after {time.monotonic() - begin:.0f} s\n{done.stdout}")
     return False
