@@ -66,7 +66,7 @@ class Docker:
 
     @contextmanager
     def open(self) -> Iterator[Running]:
-        from testcontainers.postgres import PostgresContainer
+        from testcontainers.community.postgres import PostgresContainer
 
         settings = {**DEFAULTS, "listen_addresses": "*", "max_connections": MAX_CONNECTIONS}
         del settings["unix_socket_directories"]  # The image's own start-up needs it.
