@@ -1,16 +1,12 @@
 """`waits` is exactly what `pg_blocking_pids()` says, for every kind of lock that can be staged."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.render.report import Report, Wait, report
+from pgdoctor.render.report import Report, Wait
+from tests.looking import look
 from tests.scenes import Scene
 
 Stage = Callable[[Scene], object]
@@ -30,18 +26,10 @@ def stage(build: Stage) -> Stage:
     return build
 
 
-def look(dsn: str, **options: object) -> Diagnosis:
-    async def ask() -> Diagnosis:
-        async with await Door.open(dsn, 5.0) as door:
-            return diagnose(await Collector(door).snapshot(even_if_quiet=True))
-
-    return asyncio.run(ask())
-
-
 def see(scene: Scene, dsn: str | None = None) -> Report:
     """The report of a scene that stands still: the truth is the same before and after."""
     before = truth(scene)
-    seen = report(look(dsn or scene.dsn))
+    seen = look(dsn or scene.dsn)
     assert before == truth(scene), "the scene moved while it was looked at"
     return seen
 

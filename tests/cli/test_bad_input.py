@@ -1,0 +1,143 @@
+"""Whatever is wrong: one clear line, the right exit status, no traceback, no password."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgdoctor.demo.server import ThrowawayServer
+from tests.scenes import Scene
+
+SECRET = "hunter2-of-the-test"
+
+
+def pgdoctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line the way a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "pgdoctor", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def complains(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """One line on stderr with the words, nothing on stdout, this exit status."""
+    assert result.returncode == status, result
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert SECRET not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+COMMANDS = (("diagnose",), ("locks",), ("diagnose", "--format", "json"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_server(command: tuple[str, ...]) -> None:
+    complains(pgdoctor(*command, "--dsn", f"postgresql://app:{SECRET}@127.0.0.1:1/shop"), 3, "refused")
+
+
+def test_no_such_host() -> None:
+    complains(pgdoctor("diagnose", "--dsn", f"postgresql://app:{SECRET}@nowhere.invalid/shop"), 3)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://app:{SECRET}",
+        f"postgresql://app:p@{SECRET}@127.0.0.1/shop",
+        f"postgresql://app:{SECRET}/x@127.0.0.1/shop",
+        f"postgresql://app@127.0.0.1/shop?passwort={SECRET}",
+        f"host=127.0.0.1 password=my {SECRET}",
+        f"postgresql://[{SECRET}",
+        SECRET,
+    ],
+)
+def test_a_dsn_that_does_not_parse_is_not_shown(dsn: str) -> None:
+    result = pgdoctor("diagnose", "--dsn", dsn)
+    assert SECRET not in result.stderr
+    if result.returncode == 2:
+        complains(result, 2, "DSN does not parse")
+    else:
+        complains(result, 3)
+
+
+def test_wrong_password(scene: Scene) -> None:
+    scene.role("app", password="right")
+    dsn = make_conninfo(scene.dsn, user="app", password=SECRET)
+    complains(pgdoctor("diagnose", "--dsn", dsn), 3, 'password authentication failed for user "app"')
+
+
+def test_no_password_where_one_is_needed(scene: Scene) -> None:
+    parameters = {**conninfo_to_dict(scene.dsn), "password": ""}
+    complains(pgdoctor("diagnose", "--dsn", make_conninfo("", **parameters)), 3, "password")
+
+
+def test_unknown_database(scene: Scene) -> None:
+    dsn = make_conninfo(scene.dsn, dbname="no_such_database")
+    complains(pgdoctor("diagnose", "--dsn", dsn), 3, 'database "no_such_database" does not exist')
+
+
+def test_no_right_to_connect(scene: Scene) -> None:
+    dsn = scene.role("app")
+    scene.admin.execute("revoke connect on database {} from public".format(scene.admin.info.dbname))
+    complains(pgdoctor("diagnose", "--dsn", dsn), 3, "permission denied")
+
+
+def test_no_connection_left(own_server: Callable[..., ThrowawayServer]) -> None:
+    server = own_server(max_connections=5, settings={"superuser_reserved_connections": 0, "max_wal_senders": 0})
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("select")
+        for _ in range(3):
+            scene.client()
+        complains(pgdoctor("diagnose", "--dsn", server.dsn), 3, "too many clients")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["diagnose", "--format", "yaml"], ["yaml", "tree", "json"]),
+        (["diagnose", "--nonsense"], ["--nonsense"]),
+        (["nonsense"], ["nonsense"]),
+        (["setup", "--server-version", "9"], ["--server-version", "14"]),
+    ],
+)
+def test_wrong_usage_names_what_is_allowed(arguments: list[str], words: list[str]) -> None:
+    complains(pgdoctor(*arguments), 2, *words)
+
+
+def test_the_libpq_environment_and_our_own_are_heeded(scene: Scene) -> None:
+    parameters = {str(key): str(word) for key, word in conninfo_to_dict(scene.dsn).items() if word is not None}
+    libpq = {
+        "PGHOST": parameters["host"],
+        "PGPORT": parameters["port"],
+        "PGUSER": parameters["user"],
+        "PGPASSWORD": parameters.get("password", ""),
+        "PGDATABASE": parameters["dbname"],
+    }
+    assert json.loads(pgdoctor("diagnose", "--format", "json", **libpq).stdout)["waits"] == []
+    ours = pgdoctor("diagnose", "--format", "json", PGDOCTOR_DSN=scene.dsn)
+    assert json.loads(ours.stdout)["server"]["database"] == parameters["dbname"]
+
+
+def test_exit_status_says_whether_somebody_is_blocked(scene: Scene) -> None:
+    assert pgdoctor("diagnose", "--dsn", scene.dsn, "--exit-code").returncode == 0
+    scene.client("create table t (id int)", "commit", "lock table t")
+    scene.client().block("select from t")
+    assert pgdoctor("diagnose", "--dsn", scene.dsn).returncode == 0
+    assert pgdoctor("diagnose", "--dsn", scene.dsn, "--exit-code").returncode == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(scene: Scene) -> None:
+    command = f"{sys.executable} -m pgdoctor diagnose --dsn '{scene.dsn}' | head -c 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    assert result.stderr == ""

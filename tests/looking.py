@@ -1,0 +1,39 @@
+"""Looking at a scene the way a person does: one diagnosis, now."""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from pgdoctor.render.report import BlockerFacts, Report, report
+
+
+def snapshot(dsn: str) -> Snapshot:
+    """What is read from the server now, through a connection of its own."""
+
+    async def ask() -> Snapshot:
+        async with await Door.open(dsn, 5.0) as door:
+            return await Collector(door).snapshot(even_if_quiet=True)
+
+    return asyncio.run(ask())
+
+
+def look(dsn: str, former_holders: Mapping[int, frozenset[int]] | None = None) -> Report:
+    """The report of the server as it is now, with what earlier polls remember."""
+    seen = snapshot(dsn)
+    return report(diagnose(msgspec.structs.replace(seen, former_holders=former_holders or {})))
+
+
+def blocker(dsn: str, pid: int | None) -> BlockerFacts:
+    """What is said of one blocker; `pid` None: the only prepared transaction."""
+    [found] = [each for each in look(dsn).blockers if each.pid == pid]
+    return found
+
+
+def said(facts: BlockerFacts) -> str:
+    """Its evidence as one text."""
+    return "; ".join(facts.evidence)

@@ -1,0 +1,64 @@
+"""The documented query is the contract for names and meaning; where it says too much, and where too little."""
+
+from pathlib import Path
+
+import pytest
+
+from pgdoctor.postgres.queries import load
+from tests.postgres.test_waits import STAGES, truth
+from tests.scenes import Scene
+
+#: Scenes in which it also names sessions that block nobody, or that only wait on the same lock.
+SAYS_TOO_MUCH = {
+    "a_row_convoy": "those who queue for the same row, in both directions",
+    "a_ddl_queue": "readers that queue beside each other",
+    "a_circle_with_somebody_behind_it": "the waiter behind the circle, as a blocker of it",
+    "an_index_build_behind_a_writer_with_an_innocent_reader": "a reader whose lock does not conflict",
+    "a_two_part_advisory_lock_in_share_mode": "a shared request beside shared holders",
+}
+
+#: Scenes with a blocker that is no backend: it has no row in pg_stat_activity to join to.
+SAYS_TOO_LITTLE = {
+    "a_prepared_transaction_with_a_row": "the prepared transaction",
+    "two_prepared_transactions_with_a_table_and_a_session": "the prepared transactions",
+}
+
+_LEADERS = "select pid, leader_pid from pg_stat_activity where leader_pid is not null"
+
+
+def rows(scene: Scene) -> set[tuple[int, int]]:
+    """Its (blocked, blocking) pairs, parallel workers folded into their leader."""
+    leader = dict(scene.admin.execute(_LEADERS).fetchall())
+    found = scene.admin.execute(load("documented_blocking_locks")).fetchall()
+    folded = {(leader.get(row[0], row[0]), leader.get(row[3], row[3])) for row in found}
+    return {(blocked, blocking) for blocked, blocking in folded if blocked != blocking}
+
+
+def test_it_is_the_documented_one_word_for_word() -> None:
+    documented = Path(__file__).parents[1] / "documented_blocking_locks.sql"
+    assert load("documented_blocking_locks") == documented.read_text()
+
+
+def test_its_columns_have_the_documented_names(scene: Scene) -> None:
+    columns = scene.admin.execute(load("documented_blocking_locks")).description or ()
+    assert [column.name for column in columns] == [
+        "blocked_pid",
+        "blocked_user",
+        "blocked_statement",
+        "blocking_pid",
+        "blocking_user",
+        "blocking_statement",
+        "lock_type",
+        "blocked_application",
+    ]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_true_wait_between_two_backends_is_among_its_rows(scene: Scene, name: str) -> None:
+    STAGES[name](scene)
+    true = set(truth(scene))
+    said = rows(scene)
+    between_backends = {(waiter, blocker) for waiter, blocker in true if blocker != 0}
+    assert between_backends <= said
+    assert (between_backends < said) is (name in SAYS_TOO_MUCH), f"too much: {said - between_backends}"
+    assert (between_backends < true) is (name in SAYS_TOO_LITTLE)
