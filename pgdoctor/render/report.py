@@ -3,7 +3,6 @@
 Statements are redacted here, and only `show_literals` keeps them as they are.
 """
 
-from datetime import datetime
 from itertools import islice
 
 import msgspec
@@ -85,7 +84,8 @@ class Report(msgspec.Struct, frozen=True):
     """The object of `diagnose --format json`."""
 
     schema_version: int
-    captured_at: datetime
+    #: The server's clock, ISO 8601 with microseconds and offset.
+    captured_at: str
     server: ServerFacts
     waits: tuple[Wait, ...]
     blockers: tuple[BlockerFacts, ...]
@@ -102,7 +102,7 @@ def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
     return Report(
         schema_version=1,
-        captured_at=diagnosis.captured_at,
+        captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
         server=ServerFacts(
             version_num=server.version_num,
             in_recovery=server.in_recovery,

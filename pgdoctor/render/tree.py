@@ -98,17 +98,15 @@ def _branch(
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "?"
     queued = ", queued behind" if wait.queued else ""
-    blocks = f", blocks {facts.blocked_sessions:,} itself ({facts.classification})" if facts else ""
+    cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
+    blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
     lock = f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
     who = _client(wait.blocked_user, None, wait.blocked_application)
     return f"{wait.blocked_pid} waits {since} for {lock}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
 
 
 def _children(report: Report) -> dict[int | str | None, list[Wait]]:
-    """Waits by blocker, each session below one only: the deepest that it waits for, so that queues show.
-
-    A reader behind a queued ALTER hangs below the ALTER.
-    """
+    """Waits by blocker, each session below one only: the first it waits for, holders of the lock before queues."""
     chosen: dict[int, Wait] = {}
     for wait in report.waits:
         chosen.setdefault(wait.blocked_pid, wait)

@@ -89,7 +89,7 @@ def test_unknown_database(scene: Scene) -> None:
 
 def test_no_right_to_connect(scene: Scene) -> None:
     dsn = scene.role("app")
-    scene.admin.execute("revoke connect on database {} from public".format(scene.admin.info.dbname))
+    scene.admin.execute(f"revoke connect on database {scene.admin.info.dbname} from public")
     complains(pgdoctor("diagnose", "--dsn", dsn), 3, "permission denied")
 
 

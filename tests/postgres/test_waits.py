@@ -43,7 +43,8 @@ def pairs(waits: tuple[Wait, ...]) -> set[tuple[int, int]]:
 
 
 def orders(scene: Scene) -> None:
-    scene.admin.execute("create table orders (id int primary key, v int); insert into orders select g, 0 from generate_series(1, 9) g")
+    scene.admin.execute("create table orders (id int primary key, v int)")
+    scene.admin.execute("insert into orders select g, 0 from generate_series(1, 9) g")
 
 
 @stage

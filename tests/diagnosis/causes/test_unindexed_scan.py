@@ -87,7 +87,9 @@ def test_a_table_that_was_never_analysed_is_known_by_its_counters(shop: Scene) -
     shop.admin.execute("create table fresh (id int primary key, customer_id int, v int)")
     shop.admin.execute("insert into fresh select g, g % 1000, 0 from generate_series(1, 20000) g")
     shop.wait_until(
-        lambda: shop.admin.execute("select n_live_tup > 0 from pg_stat_user_tables where relname = 'fresh'").fetchone()
-        == (True,)
+        lambda: (
+            shop.admin.execute("select n_live_tup > 0 from pg_stat_user_tables where relname = 'fresh'").fetchone()
+            == (True,)
+        )
     )
     assert updates(shop, "customer_id = 7", "fresh") == "unindexed_scan"

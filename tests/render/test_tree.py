@@ -1,0 +1,162 @@
+"""The tree and the tables, from built snapshots: what a person sees, and what nobody may make them see."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.snapshot import Connections, Lock, Server, Session, Snapshot
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.report import Report, report, to_json
+from pgdoctor.render.table import table
+from pgdoctor.render.tree import tree
+
+NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)
+SERVER = Server(150018, False, 100, 42, Connections(active=42), "shop", 5)
+
+
+def lock(pid: int, granted: bool, **changes: object) -> Lock:
+    plain = Lock(
+        pid=pid,
+        locktype="advisory",
+        database=5,
+        relation=None,
+        page=None,
+        tuple=None,
+        virtualxid=None,
+        transactionid=None,
+        classid=0,
+        objid=1,
+        objsubid=1,
+        virtualtransaction="1/1",
+        mode="ExclusiveLock",
+        granted=granted,
+        waitstart=None if granted else NOW - timedelta(seconds=12),
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def session(pid: int, *blockers: int, **facts: object) -> Session:
+    plain = Session(
+        pid=pid,
+        blockers=blockers,
+        locks=(lock(pid, granted=not blockers),),
+        datname="shop",
+        usename="app",
+        application_name="checkout",
+        backend_type="client backend",
+        state="active" if blockers else "idle",
+        statement="select pg_advisory_lock(1)",
+        xact_start=NOW - timedelta(seconds=60),
+        state_change=NOW - timedelta(seconds=30),
+    )
+    return msgspec.structs.replace(plain, **facts)
+
+
+def seen(*sessions: Session) -> Report:
+    return report(diagnose(Snapshot(NOW, SERVER, {each.pid: each for each in sessions})))
+
+
+def test_nobody_blocked_is_one_line() -> None:
+    assert tree(seen()) == "Nobody is blocked (PostgreSQL 15, 42/100 connections).\n"
+    assert table(seen()).startswith("Nobody is blocked")
+
+
+def test_the_tree_hangs_a_waiter_below_whom_it_waits_for() -> None:
+    drawn = tree(seen(session(1), session(2, 1), session(3, 2)), 200)
+    assert drawn.splitlines()[0] == (
+        "2 sessions blocked by 1 root blocker, the longest for 12 s (PostgreSQL 15, 42/100 connections)."
+    )
+    assert "\n└─ 2 waits 12 s for ExclusiveLock on advisory" in drawn
+    assert "\n   └─ 3 waits 12 s" in drawn
+
+
+def test_a_circle_is_drawn_once_though_it_has_no_root() -> None:
+    drawn = tree(seen(session(1, 2), session(2, 1)), 200)
+    assert drawn.count("└─ 2 waits") == 1
+    assert "wait for each other" in drawn
+
+
+def test_a_crowd_is_counted_not_drawn() -> None:
+    drawn = tree(seen(session(1), *(session(pid, 1) for pid in range(2, 500))), 200)
+    assert "and 478 sessions more" in drawn
+    assert len(drawn.splitlines()) < 60
+
+
+def test_a_chain_longer_than_a_screen_is_deep_does_not_exhaust_the_stack() -> None:
+    assert tree(seen(session(1), *(session(pid, pid - 1) for pid in range(2, 2000))))
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 300])
+def test_no_line_is_longer_than_the_terminal(width: int) -> None:
+    drawn = tree(seen(session(1, statement="select " + "x" * 5000), session(2, 1)), width)
+    assert max(map(len, drawn.splitlines())) <= max(width, 40)
+
+
+@given(st.text())
+def test_hostile_text_stays_on_its_line(text: str) -> None:
+    facts = seen(
+        session(1, usename=text, application_name=text, statement=text, datname=text), session(2, 1, usename=text)
+    )
+    plain = seen(session(1), session(2, 1))
+    drawn = tree(facts, 500)
+    assert all(character == "\n" or character.isprintable() for character in drawn)
+    assert abs(len(drawn.splitlines()) - len(tree(plain, 500).splitlines())) <= 1
+    for style in ("simple", "pipe"):
+        assert "\x1b" not in table(facts, style)
+
+
+@given(st.text())
+def test_one_line_is_one_harmless_line(text: str) -> None:
+    assert len(one_line(text, 20)) <= 20
+    assert one_line(text, 20).isprintable()
+
+
+def test_markup_is_escaped_in_markdown() -> None:
+    drawn = table(seen(session(1, usename="<script>|x|"), session(2, 1)), "pipe")
+    assert "<script>" not in drawn
+    assert "\\<script\\>\\|x\\|" in drawn
+
+
+def test_json_has_the_fields_of_the_interface() -> None:
+    facts = msgspec.json.decode(to_json(seen(session(1), session(2, 1))))
+    assert facts["schema_version"] == 1
+    assert facts["captured_at"] == "2026-05-22T23:10:00.000000+00:00"
+    assert facts["server"]["max_connections"] == 100
+    assert facts["waits"] == [
+        {
+            "blocked_pid": 2,
+            "blocked_user": "app",
+            "blocked_statement": "select pg_advisory_lock(?)",
+            "blocked_application": "checkout",
+            "blocking_pid": 1,
+            "blocking_user": "app",
+            "blocking_statement": "select pg_advisory_lock(?)",
+            "lock_type": "advisory",
+            "lock_mode": "ExclusiveLock",
+            "relation": None,
+            "wait_seconds": 12.0,
+            "queued": False,
+            "prepared_gid": None,
+        }
+    ]
+    [blocker] = facts["blockers"]
+    assert (blocker["class"], blocker["also"], blocker["root"]) == ("advisory_lock", [], True)
+    assert (blocker["directly_blocked"], blocker["blocked_sessions"]) == (1, 1)
+    assert blocker["transaction_seconds"] == 60.0
+    assert set(blocker["recommendation"]) == {"action", "pid", "reason"}
+
+
+def test_a_convoy_lists_as_many_waits_as_the_interface_says_and_counts_all() -> None:
+    row = {"locktype": "tuple", "relation": 16384, "page": 0, "tuple": 1}
+    sessions = [session(1)]
+    for pid in range(2, 302):
+        queued = lock(pid, granted=False, **row)
+        sessions.append(session(pid, *range(1, pid), locks=(queued,)))
+    facts = seen(*sessions)
+    assert facts.waits_total == 300 * 301 // 2
+    assert len(facts.waits) == 10_000
+    assert facts.blockers[0].blocked_sessions == 300
