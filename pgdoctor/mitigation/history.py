@@ -1,0 +1,136 @@
+"""What was seen and done so far, as a frozen value: the states that an incident goes through.
+
+    seen ─▶ fit in `min_samples` looks in a row ─▶ signalled ─▶ released
+                                                     │       ├▶ ineffective ─▶ (seen again; may escalate)
+                                                     │       └▶ still under way: nothing else is done meanwhile
+                                                     ├▶ gone            it was not any more who was judged
+                                                     ├▶ not_permitted   the server refused
+                                                     ├▶ error           the server did not answer
+                                                     └▶ would_act       dry run
+
+Times are the server's. Success is judged by those who waited, not by what a signal function answered: a cancel
+inside a savepoint "succeeds" and frees nobody.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.snapshot import Session
+
+Outcome = Literal["released", "ineffective", "gone", "not_permitted", "error", "would_act"]
+Signal = Literal["cancel", "terminate"]
+
+#: Seconds that a signal has to show its effect, where the rule does not say.
+VERIFY_SECONDS = 5.0
+
+_HOUR = timedelta(hours=1)
+
+
+class Waiter(msgspec.Struct, frozen=True):
+    """A session that an action is to release: it, in the statement that waits."""
+
+    pid: int
+    query_start: datetime | None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One signal that was decided upon. `outcome` None: it is not known yet whether it helped."""
+
+    victim: Identity
+    signal: Signal
+    rule: str
+    classification: str
+    relation: str | None
+    waiters: tuple[Waiter, ...]
+    #: The server's clock when it was sent, or decided upon.
+    at: datetime
+    #: Seconds after which it counts as ineffective.
+    patience: float = VERIFY_SECONDS
+    outcome: Outcome | None = None
+    #: From the signal to the look that settled it.
+    seconds: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it uses up budget: all but a signal that was not sent since its victim had moved on."""
+        return self.outcome != "gone"
+
+
+class History(msgspec.Struct, frozen=True):
+    """All that a plan knows besides the look of now."""
+
+    #: In how many looks in a row a session was fit to be signalled.
+    samples: Mapping[Identity, int] = {}
+    #: The latest last.
+    actions: tuple[Action, ...] = ()
+
+    @property
+    def under_way(self) -> Action | None:
+        """The action whose effect is not known yet; there is at most one."""
+        return next((action for action in reversed(self.actions) if action.outcome is None), None)
+
+    @property
+    def spent(self) -> Iterator[Action]:
+        """The actions that count, the latest first."""
+        return (action for action in reversed(self.actions) if action.counts)
+
+    def on_statement(self, victim: Identity) -> Iterator[Action]:
+        """What was done to this session in this transaction and statement, the latest first."""
+        return (action for action in self.spent if action.victim.same_statement(victim))
+
+
+def looked(history: History, fit: Iterable[Identity], now: datetime) -> History:
+    """The history after a look that found these sessions fit; forgets what no guard asks about any more."""
+    return History(
+        samples={victim: history.samples.get(victim, 0) + 1 for victim in fit},
+        actions=tuple(action for action in history.actions if now - action.at < _HOUR or action.outcome is None),
+    )
+
+
+def acted(history: History, action: Action) -> History:
+    """The history with one more action."""
+    return replace(history, actions=(*history.actions, action))
+
+
+def concluded(history: History, action: Action, settled: Action) -> History:
+    """The history with an action replaced by the same one with its outcome."""
+    return replace(history, actions=tuple(settled if each is action else each for each in history.actions))
+
+
+def verified(action: Action, diagnosis: Diagnosis) -> Action:
+    """The action with its outcome, if this look settles it.
+
+    Released: none of its waiters waits any more for the victim in that transaction, and at least one has got past
+    the wait, not just to another session that held the same row unseen (measured: of two holders only one shows).
+    """
+    elapsed = max((diagnosis.captured_at - action.at) / timedelta(seconds=1), 0.0)
+    if not any(_waits_for(waiter, action.victim, diagnosis) for waiter in action.waiters) and not all(
+        _still_waits(waiter, diagnosis) for waiter in action.waiters
+    ):
+        return replace(action, outcome="released", seconds=elapsed)
+    if elapsed >= action.patience:
+        return replace(action, outcome="ineffective", seconds=elapsed)
+    return action
+
+
+def _waits_for(waiter: Waiter, victim: Identity, diagnosis: Diagnosis) -> bool:
+    if victim.pid not in diagnosis.graph.blockers_of.get(waiter.pid, ()):
+        return False
+    session = diagnosis.snapshot.sessions.get(victim.pid)
+    # Hidden or just gone: not known to be somebody else.
+    return session is None or Identity.of(session) is None or victim.same_transaction(Identity.of(session))
+
+
+def _still_waits(waiter: Waiter, diagnosis: Diagnosis) -> bool:
+    session: Session | None = diagnosis.snapshot.sessions.get(waiter.pid)
+    return (
+        session is not None and waiter.pid in diagnosis.graph.blockers_of and session.query_start == waiter.query_start
+    )

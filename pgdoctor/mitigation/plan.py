@@ -1,0 +1,226 @@
+"""The plan: what may be done about each blocker, and everything that speaks against it. Pure.
+
+At most one decision of a plan is approved: after each action comes a new look. The best cut goes first, in the
+order of `diagnosis.remedy.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
+time (its wait is still too short, say), the session in front of it is not touched either.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
+from pgdoctor.diagnosis.graph import Node
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.remedy import cuts
+from pgdoctor.mitigation.guards import (
+    Candidate,
+    Case,
+    Guard,
+    Heals,
+    MinAge,
+    MinBlocked,
+    MinWait,
+    Verdict,
+    guards,
+    judge,
+    objection,
+)
+from pgdoctor.mitigation.history import History, Signal, Waiter
+from pgdoctor.mitigation.rules import Mitigation, Rule
+
+#: Blockers that are judged, the widest reach first. A convoy has a thousand, of which one is worth a thought.
+MOST_DECISIONS = 50
+
+#: Reasons that are not a guard's: no rule speaks of it; a request behind it is the cheaper cut; another goes first.
+NO_RULE = "no_rule"
+CHEAPER = "cheaper_cut"
+TURN = "turn"
+
+#: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
+_CONDITIONS: tuple[Guard, ...] = (MinBlocked(), MinWait(), MinAge())
+
+_HEALS = {
+    NO_RULE: Heals.NEVER,
+    **{guard.name: guard.heals for guard in guards()},
+    CHEAPER: Heals.TIME,
+    TURN: Heals.PACE,
+}
+
+#: Everything that may speak against an action: the closed set of the metrics' `reason` label.
+REASONS = tuple(_HEALS)
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was decided about one blocker, with all that decided it."""
+
+    node: Node
+    pid: int | None
+    prepared_gid: str | None
+    classification: str
+    relation: str | None
+    root: bool
+    usename: str | None
+    datname: str | None
+    application_name: str | None
+    evidence: tuple[str, ...]
+    transaction_seconds: float | None
+    oldest_wait_seconds: float | None
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+    #: None where no rule speaks of it.
+    rule: Rule | None = None
+    signal: Signal | None = None
+    victim: Identity | None = None
+    #: How many sessions it would release; for a root those who follow in turn as well.
+    frees: int = 0
+    #: Those it would release at once: on them success is judged.
+    waiters: tuple[Waiter, ...] = ()
+
+    @property
+    def objections(self) -> tuple[Verdict, ...]:
+        """Everything that speaks against it."""
+        return tuple(verdict for verdict in self.verdicts if verdict.objection is not None)
+
+    @property
+    def approved(self) -> bool:
+        """Every guard was asked, and nothing speaks against it."""
+        asked = {verdict.guard for verdict in self.verdicts}
+        return self.victim is not None and asked >= _HEALS.keys() and not self.objections
+
+    @property
+    def fit(self) -> bool:
+        """Nothing speaks against the session itself: at most it is not its turn yet."""
+        return self._only({Heals.PACE})
+
+    @property
+    def pending(self) -> bool:
+        """Time alone will bring it about."""
+        return self._only({Heals.PACE, Heals.TIME})
+
+    def _only(self, heals: set[Heals]) -> bool:
+        return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Every decision, the best cut first."""
+
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def approved(self) -> Decision | None:
+        """What is to be done now."""
+        return next((decision for decision in self.decisions if decision.approved), None)
+
+    @property
+    def fit(self) -> tuple[Identity, ...]:
+        """The sessions that nothing speaks against but that it is not their turn yet."""
+        return tuple(each.victim for each in self.decisions if each.fit and each.victim is not None)
+
+
+def plan(diagnosis: Diagnosis, settings: Mitigation, history: History) -> Plan:
+    """What may be done about this diagnosis. The mode makes no difference to it."""
+    rank = {cut.pid: place for place, cut in enumerate(cuts(diagnosis.blockers, diagnosis.graph))}
+    decisions = [
+        _decide(blocker, diagnosis, settings, history) for blocker in islice(diagnosis.blockers, MOST_DECISIONS)
+    ]
+    decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
+    return Plan(tuple(_in_turn(decisions, diagnosis)))
+
+
+def _decide(blocker: Blocker, diagnosis: Diagnosis, settings: Mitigation, history: History) -> Decision:
+    candidate = Candidate(blocker, diagnosis)
+    session = candidate.session
+    decision = Decision(
+        node=blocker.node,
+        pid=blocker.pid,
+        prepared_gid=blocker.gid,
+        classification=blocker.classification,
+        relation=blocker.relation,
+        root=blocker.root,
+        usename=session.usename,
+        datname=session.datname,
+        application_name=session.application_name,
+        evidence=blocker.evidence,
+        transaction_seconds=blocker.transaction_seconds,
+        oldest_wait_seconds=blocker.oldest_wait_seconds,
+        verdicts=(Verdict(NO_RULE, "none allows to signal this session for this class"),),
+        notes=("a superuser's session, which only a superuser may signal",) if session.is_superuser else (),
+        victim=candidate.victim,
+    )
+    case = _case(candidate, settings, history)
+    if case is None:
+        return decision
+    return replace(
+        decision,
+        rule=case.rule,
+        signal=case.signal,
+        frees=candidate.frees,
+        waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
+        verdicts=(Verdict(NO_RULE, None), *judge(case)),
+    )
+
+
+def _case(candidate: Candidate, settings: Mitigation, history: History) -> Case | None:
+    """The rule that decides, and the signal it asks for; None where no rule speaks of the candidate."""
+    escalated = _escalated(candidate, settings, history)
+    if escalated is not None:
+        return Case(candidate, escalated, "terminate", settings, history)
+    classification = candidate.blocker.classification
+    about = [
+        Case(candidate, rule, _first_signal(rule, candidate), settings, history)
+        for rule in settings.rules
+        if rule.is_about(classification, candidate.session)
+    ]
+    met = (case for case in about if not any(objection(condition, case) for condition in _CONDITIONS))
+    return next(met, about[0] if about else None)
+
+
+def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
+    """The rule whose cancel of this very statement had no effect, if it goes on to terminate.
+
+    The class may have become another one: cancelled inside a savepoint a session idles on, and holds its locks.
+    """
+    victim = candidate.victim
+    if victim is None:
+        return None
+    for action in history.on_statement(victim):
+        if action.signal == "cancel" and action.outcome == "ineffective":
+            rules = (rule for rule in settings.rules if rule.name == action.rule)
+            return next((rule for rule in rules if rule.action == "cancel_then_terminate"), None)
+    return None
+
+
+def _first_signal(rule: Rule, candidate: Candidate) -> Signal:
+    if rule.action == "cancel_then_terminate":
+        return "terminate" if candidate.is_deaf_to_cancel else "cancel"
+    return rule.action
+
+
+def _in_turn(decisions: list[Decision], diagnosis: Diagnosis) -> Iterator[Decision]:
+    """The decisions, each with the verdicts of its turn: at most one is then without an objection."""
+    requests: list[Decision] = []
+    first: Decision | None = None
+    for decision in decisions:
+        if decision.rule is None:
+            yield decision
+            continue
+        cheaper = _cheaper(decision, requests, diagnosis)
+        may_go = decision.fit and cheaper is None
+        turn = f"the cut of {first.pid} goes first" if may_go and first else None
+        if may_go and first is None:
+            first = decision
+        if decision.pending and not decision.root:
+            requests.append(decision)
+        yield replace(decision, verdicts=(*decision.verdicts, Verdict(CHEAPER, cheaper), Verdict(TURN, turn)))
+
+
+def _cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagnosis) -> str | None:
+    """The queued request behind this session whose cut is the better one and only lacks time, if there is one."""
+    if not (decision.root and requests):
+        return None
+    behind = set(diagnosis.graph.behind(decision.node))
+    found = next((request for request in requests if request.node in behind), None)
+    return f"cutting {found.pid}, which queues behind it, is cheaper, and a rule will allow it" if found else None
