@@ -1,0 +1,167 @@
+"""A mitigation plan for people and for programs: what may be done about each blocker, and why not."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from tabulate import tabulate
+
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.remedy import Cut
+from pgdoctor.diagnosis.words import count
+from pgdoctor.mitigation.guards import Verdict
+from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.plan import Decision, Plan
+
+#: Characters of a line in the column of reasons.
+_WIDTH = 60
+
+
+class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+    """One decision, in a report."""
+
+    pid: int | None
+    prepared_gid: str | None
+    classification: str
+    relation: str | None
+    root: bool
+    user: str | None
+    database: str | None
+    application: str | None
+    rule: str | None
+    action: str | None
+    frees: int
+    frees_at_once: int
+    approved: bool
+    identity: Identity | None
+    evidence: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+
+
+class ActionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+    """One action that was carried out, in a report."""
+
+    pid: int
+    classification: str
+    relation: str | None
+    rule: str
+    action: str
+    outcome: str | None
+    frees_at_once: int
+    signalled_at: datetime
+    seconds: float | None
+    sqlstate: str | None
+    server_said: str | None
+
+
+class PlanFacts(msgspec.Struct, frozen=True):
+    """The object of `mitigate --format json`."""
+
+    schema_version: int
+    mode: str
+    decisions: tuple[DecisionFacts, ...]
+    actions: tuple[ActionFacts, ...]
+    cuts: tuple[Cut, ...]
+
+
+def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
+    """A plan, what was carried out before it was made, and the cuts that pgdoctor recommends."""
+    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts))
+
+
+def plan_text(facts: PlanFacts) -> str:
+    """The plan as tables."""
+    parts = [_table(facts)] if facts.decisions else ["Nobody is blocked."]
+    if facts.cuts and not any(decision.rule for decision in facts.decisions):
+        parts.append("\n".join(map(_recommended, facts.cuts[:3])))
+    return "\n\n".join(parts) + "\n"
+
+
+def action_text(action: Action) -> str:
+    """What one action did, in one line."""
+    what = f"{action.signal} {action.victim.pid} ({action.classification}, rule {action.rule})"
+    said = f": {action.message}" if action.message else ""
+    if action.outcome == "released":
+        return f"{what}: released {count(len(action.waiters), 'session')} in {action.seconds:.1f} s"
+    return f"{what}: {_OUTCOMES[action.outcome or 'error']}{said}"
+
+
+_OUTCOMES = {
+    "ineffective": "sent, but those who waited still wait",
+    "gone": "not sent: it was not any more the session that was judged",
+    "not_permitted": "the server does not permit it",
+    "error": "the server did not answer as it should",
+    "would_act": "would be sent, but for the dry run",
+}
+
+
+def _table(facts: PlanFacts) -> str:
+    shown = [decision for decision in facts.decisions if decision.rule or decision.root]
+    rows = [
+        (
+            decision.pid if decision.pid is not None else decision.prepared_gid,
+            decision.classification,
+            decision.relation,
+            decision.rule,
+            decision.action,
+            decision.frees if decision.rule else None,
+            _verdict(decision),
+        )
+        for decision in shown
+    ]
+    headers = ("pid", "class", "relation", "rule", "action", "frees", "verdict")
+    table = tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None] * 6 + [_WIDTH])
+    rest = len(facts.decisions) - len(shown)
+    return f"{table}\n\n{count(rest, 'more blocker')} that wait themselves, without a rule." if rest else table
+
+
+def _verdict(decision: DecisionFacts) -> str:
+    said = [f"{verdict.guard}: {verdict.objection}" for verdict in decision.verdicts if verdict.objection]
+    return "; ".join(("no", *said) if said else ("yes", *decision.notes)).replace("no; ", "no: ", 1)
+
+
+def _recommended(cut: Cut) -> str:
+    forecast = "" if cut.exact else ", a forecast"
+    return (
+        f"By hand: {cut.action} {cut.pid} frees {cut.frees_at_once} at once and {cut.frees_in_turn} in turn{forecast}; "
+        f"it costs {cut.loses} ({cut.reason})."
+    )
+
+
+def _decision(decision: Decision) -> DecisionFacts:
+    return DecisionFacts(
+        pid=decision.pid,
+        prepared_gid=decision.prepared_gid,
+        classification=decision.classification,
+        relation=decision.relation,
+        root=decision.root,
+        user=decision.usename,
+        database=decision.datname,
+        application=decision.application_name,
+        rule=decision.rule.name if decision.rule else None,
+        action=decision.signal,
+        frees=decision.frees,
+        frees_at_once=len(decision.waiters),
+        approved=decision.approved,
+        identity=decision.victim,
+        evidence=decision.evidence,
+        verdicts=decision.verdicts,
+        notes=decision.notes,
+    )
+
+
+def _action(action: Action) -> ActionFacts:
+    return ActionFacts(
+        pid=action.victim.pid,
+        classification=action.classification,
+        relation=action.relation,
+        rule=action.rule,
+        action=action.signal,
+        outcome=action.outcome,
+        frees_at_once=len(action.waiters),
+        signalled_at=action.at,
+        seconds=action.seconds,
+        sqlstate=action.sqlstate,
+        server_said=action.message,
+    )
