@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.rules import Duration, Mistake, Mitigation, mistakes
+from pgdoctor.mitigation.rules import DURATION, Duration, Mistake, Mitigation, mistakes
 
 #: The shortest time between two polls; each costs the server some milliseconds.
 _SHORTEST_INTERVAL = 0.1
@@ -242,7 +242,7 @@ def _allowed(kind: Any) -> str:
 def _allowed_alternative(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Duration:
-        return 'a duration with a unit: "500ms", "15s", "2m" or "6h"'
+        return DURATION
     if origin is Literal:
         return "one of " + ", ".join(f'"{value}"' for value in arguments)
     if origin is Annotated:
@@ -271,7 +271,7 @@ def _shown(value: object) -> str:
     """A value as in the file, but on one line and not too long."""
     if isinstance(value, dict) and value:
         return "{…}"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _one_line(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

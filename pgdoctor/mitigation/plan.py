@@ -6,7 +6,6 @@ time (its wait is still too short, say), the session in front of it is not touch
 """
 
 from collections.abc import Iterator
-from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -31,7 +30,8 @@ from pgdoctor.mitigation.guards import (
 from pgdoctor.mitigation.history import History, Signal, Waiter
 from pgdoctor.mitigation.rules import Mitigation, Rule
 
-#: Blockers that are judged, the widest reach first. A convoy has a thousand, of which one is worth a thought.
+#: Blockers that are judged: those of a class that a rule is about, and the widest reach, first. A convoy has a
+#: thousand, of which one is worth a thought.
 MOST_DECISIONS = 50
 
 #: Reasons that are not a guard's: no rule speaks of it; a request behind it is the cheaper cut; another goes first.
@@ -123,9 +123,9 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(diagnosis: Diagnosis, settings: Mitigation, history: History) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it."""
     rank = {cut.pid: place for place, cut in enumerate(cuts(diagnosis.blockers, diagnosis.graph))}
-    decisions = [
-        _decide(blocker, diagnosis, settings, history) for blocker in islice(diagnosis.blockers, MOST_DECISIONS)
-    ]
+    spoken_of = {name for rule in settings.rules for name in rule.classes}
+    blockers = sorted(diagnosis.blockers, key=lambda blocker: blocker.classification not in spoken_of)
+    decisions = [_decide(blocker, diagnosis, settings, history) for blocker in blockers[:MOST_DECISIONS]]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
     return Plan(tuple(_in_turn(decisions, diagnosis)))
 

@@ -29,6 +29,9 @@ UNTOUCHABLE = {
     "unknown": "doubt means no action",
 }
 
+#: How a duration is written, in words.
+DURATION = 'a duration with a unit, at most a year: "500ms", "15s", "2m" or "6h"'
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
 _LONGEST = 366 * 24 * 3600.0
@@ -43,7 +46,7 @@ class Duration(float):
         """`"500ms"`, `"15s"`, `"2m"`, `"6h"`. Raises ValueError for everything else, bare numbers too."""
         match = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if match is None or (seconds := float(match["number"]) * _UNITS[match["unit"]]) > _LONGEST:
-            raise ValueError('a duration with a unit, at most a year: "500ms", "15s", "2m" or "6h"')
+            raise ValueError(DURATION)
         return cls(seconds)
 
     def __str__(self) -> str:

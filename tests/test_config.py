@@ -1,0 +1,254 @@
+"""The configuration: whatever is wrong is one line with key, value and what is allowed; nothing else gets in."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.cli import cli
+from pgdoctor.config import EXAMPLE, Agent, Config, load, parse
+from pgdoctor.errors import ConfigError
+from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
+
+RULE = '[[mitigation.rules]]\nname = "a"\nclass = "migration"\naction = "cancel"\n'
+IDLE = '[[mitigation.rules]]\nname = "a"\nclass = "idle_in_transaction"\n'
+AT = "mitigation.rules[0]."
+
+BAD: dict[str, tuple[str, tuple[str, ...]]] = {
+    "not TOML": ("mode = ", ("not valid TOML",)),
+    "a table of another name": ("[mitigations]", ("mitigations: unknown key", "agent, mitigation")),
+    "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, listen")),
+    "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
+    "a table that is none": ("mitigation = 3", ("mitigation = 3: a table",)),
+    "rules that are no tables": ("[mitigation]\nrules = [3]", ("mitigation.rules[0] = 3: a table",)),
+    "a mode that is none": ('[mitigation]\nmode = "on"', ('mitigation.mode = "on"', '"observe", "dry_run", "enforce"')),
+    "a duration without a unit": ("[agent]\ninterval = 5", ("agent.interval = 5", "with a unit", '"500ms"')),
+    "a wait without a unit": (RULE + "min_wait = 15", (AT + "min_wait = 15", '"15s"')),
+    "a number in quotes": (RULE + 'min_wait = "15"', (AT + 'min_wait = "15"', '"15s"')),
+    "a duration with a space": (RULE + 'min_wait = "15 s"', (AT + 'min_wait = "15 s"',)),
+    "a negative duration": (RULE + 'min_wait = "-1s"', (AT + 'min_wait = "-1s"',)),
+    "a duration beyond reason": (RULE + 'min_wait = "9000000h"', (AT + 'min_wait = "9000000h"', "a year")),
+    "digits of another script": (RULE + 'min_wait = "１５s"', (AT + 'min_wait = "１５s"',)),
+    "a poll that would never rest": ('[agent]\ninterval = "1ms"', ("agent.interval", "at least 100ms")),
+    "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
+    "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
+    "no samples": ("[mitigation]\nmin_samples = 0", ("mitigation.min_samples = 0", "from 1")),
+    "a truth for a number": ("[mitigation]\nmin_samples = true", ("mitigation.min_samples = true", "whole number")),
+    "a number beyond reason": ("[mitigation]\nmax_actions_per_hour = 99999999", ("to 1000000",)),
+    "a rule without anything": ("[[mitigation.rules]]", (AT + "name is missing", AT + "class is", AT + "action is")),
+    "a name that is no label": (RULE.replace('"a"', '"My rule"'), (AT + 'name = "My rule"', "a-z")),
+    "a name that ends in a newline": (RULE.replace('"a"', '"a\\n"'), (AT + 'name = "a\\n"',)),
+    "an action that is none": (RULE.replace("cancel", "kill"), (AT + 'action = "kill"', '"cancel_then_terminate"')),
+    "a class that is none": (RULE.replace("migration", "ddl"), (AT + 'class = "ddl"', "long_query, maintenance")),
+    "no class": (RULE.replace('"migration"', "[]"), (AT + "class = []", "idle_in_transaction")),
+    "a class that is a number": (RULE.replace('"migration"', "7"), (AT + "class = 7",)),
+    "one class of a list that is none": (RULE.replace('"migration"', '["migration", "x"]'), (AT + 'class = "x"',)),
+    "nobody allowed": (RULE + "usename = []", (AT + "usename = []", "leave the key out")),
+    "no database allowed": (RULE + "datname = []", (AT + "datname = []",)),
+    "no application allowed": (RULE + "application_name = []", (AT + "application_name = []",)),
+    "an empty protection of a rule": (RULE + "protected_usename = []", (AT + "protected_usename = []",)),
+    "a name outside of a list": (RULE + 'usename = "app"', (AT + 'usename = "app"', "a list")),
+    "a number among names": (RULE + 'usename = ["app", 1]', (AT + "usename[1] = 1", "text in quotes")),
+    "a protection of nobody": ("[[mitigation.protect]]", ("mitigation.protect[0] = {}", "usename, datname")),
+    "an empty protection": ("[[mitigation.protect]]\ndatname = []", ("mitigation.protect[0].datname = []",)),
+    "no blocked session": (RULE + "min_blocked = 0", (AT + "min_blocked = 0", "from 1")),
+    "a cancel of an idle session": (IDLE + 'action = "cancel"', (AT + 'action = "cancel"', "no effect")),
+    "a ladder for an idle session": (
+        IDLE + 'action = "cancel_then_terminate"\ngrace = "5s"',
+        (AT + 'action = "cancel_then_terminate"', "no effect"),
+    ),
+    "a ladder without grace": (RULE.replace("cancel", "cancel_then_terminate"), (AT + "grace is missing",)),
+    "hardly any grace": (RULE.replace("cancel", "cancel_then_terminate") + 'grace = "10ms"', (AT + "grace", "1s")),
+    "grace without a ladder": (RULE + 'grace = "5s"', (AT + 'grace = "5s"', "only with")),
+    "the same name twice": (RULE + RULE, ('mitigation.rules[1].name = "a"', "no other rule")),
+    "a rule that nothing reaches": (
+        RULE + RULE.replace('"a"', '"b"') + 'usename = ["app"]\nmin_wait = "1m"',
+        ('mitigation.rules[1] = "b"', "the earlier rule 'a'"),
+    ),
+} | {
+    f"any action on {name}": (RULE.replace("migration", name), (f'{AT}class = "{name}"', "no action is ever taken"))
+    for name in ("prepared_transaction", "hot_row", "replication", "autovacuum", "backup", "unknown")
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
+def test_what_is_wrong_is_one_line_that_names_key_value_and_what_is_allowed(text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "pgdoctor.toml")
+    said = str(caught.value)
+    assert said.startswith("pgdoctor.toml: ")
+    assert "\n" not in said
+    for word in words:
+        assert word in said
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    text = '[agent]\ninterval = 1\nport = 2\n[mitigation]\nmode = "on"\n' + RULE.replace("cancel", "kill")
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x")
+    for key in ("agent.interval", "agent.port", "mitigation.mode", AT + "action"):
+        assert str(caught.value).count(f"{key}") == 1
+
+
+def test_the_value_of_an_unknown_key_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse('[agent]\ndsn = "postgresql://app:hunter2@db/shop"', "x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
+        load(str(tmp_path / "nowhere.toml"))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(str(tmp_path))
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"mode = '\xff\xfe'")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(str(tmp_path / "x.toml"))
+
+
+TEXT = st.text('ab`$.[0]"\n\x7fé', max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT | st.sampled_from(["15s", "migration", "cancel"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    ["agent", "mitigation", "rules", "protect", "mode", "class", "name", "action", "usename", "min_wait", "a` - at `$."]
+)
+DOCUMENTS = st.recursive(
+    VALUES,
+    lambda inner: st.dictionaries(KEYS, inner | st.lists(inner, max_size=2), max_size=4),
+    max_leaves=12,
+)
+
+
+@given(document=st.dictionaries(KEYS, DOCUMENTS, max_size=4))
+def test_no_document_brings_anything_but_a_config_or_one_line(document: dict[str, Any]) -> None:
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in document.items())
+    assert outcome(text).isprintable()
+
+
+def outcome(text: str) -> str:
+    try:
+        return f"sound: {parse(text, 'x').mitigation.mode}"
+    except ConfigError as error:
+        return str(error)
+
+
+def toml(value: object) -> str:
+    """A value in TOML, which has no null."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if value is None:
+        return "0.5"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(max(min(value, 2**63 - 1), -(2**63)))
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+
+
+def test_without_a_file_nothing_is_allowed() -> None:
+    assert load(None) == Config()
+    assert load(None).mitigation.mode == "off"
+    assert load(None).mitigation.rules == ()
+
+
+def test_a_full_rule_is_read_as_written() -> None:
+    text = """
+        [agent]
+        interval = "500ms"
+        [mitigation]
+        mode = "enforce"
+        cooldown = "2m"
+        [[mitigation.protect]]
+        application_name = ["psql"]
+        [[mitigation.rules]]
+        name = "slow"
+        class = ["long_query", "unindexed_scan"]
+        action = "cancel_then_terminate"
+        grace = "1.5s"
+        min_wait = "6h"
+        usename = ["app"]
+        protected_datname = ["ledger"]
+    """
+    config = parse(text, "x")
+    assert config.agent.interval == 0.5
+    assert config.mitigation.cooldown == 120
+    assert config.mitigation.protect == (Protect(application_name=("psql",)),)
+    [rule] = config.mitigation.rules
+    assert rule == Rule(
+        name="slow",
+        classification=("long_query", "unindexed_scan"),
+        action="cancel_then_terminate",
+        grace=Duration(1.5),
+        min_wait=Duration(21600),
+        usename=("app",),
+        protected_datname=("ledger",),
+    )
+
+
+@pytest.mark.parametrize("mode", ["observe", "dry_run", "enforce"])
+def test_a_mode_without_any_rule_is_sound(mode: str) -> None:
+    assert parse(f'[mitigation]\nmode = "{mode}"', "x").mitigation == Mitigation(mode=mode)  # type: ignore[arg-type]
+
+
+def test_a_rule_that_takes_over_where_an_earlier_one_does_not_yet_apply_is_sound() -> None:
+    later = RULE.replace('"a"', '"b"')
+    assert len(parse(RULE + 'min_wait = "1m"\n' + later, "x").mitigation.rules) == 2
+    assert len(parse(RULE + 'usename = ["app"]\n' + later, "x").mitigation.rules) == 2
+
+
+@pytest.mark.parametrize("text", ["0s", "1ms", "500ms", "90s", "15s", "2m", "6h", "1.5s"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert Duration.parse(str(Duration.parse(text))) == Duration.parse(text)
+
+
+def test_the_example_says_the_defaults() -> None:
+    assert parse(EXAMPLE, "example") == Config()
+
+
+def test_the_example_names_every_key() -> None:
+    for table in (Agent, Mitigation, Rule, Protect):
+        for field in msgspec.structs.fields(table):
+            if field.encode_name not in ("rules", "protect"):
+                assert re.search(rf"^(# )?{field.encode_name} = ", EXAMPLE, re.MULTILINE), field.encode_name
+
+
+def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
+    uncommented = re.sub(r"^# (?=\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
+    config = parse(uncommented, "example")
+    assert len(config.mitigation.rules) == 3
+    idle = config.mitigation.rules[0]
+    for field in msgspec.structs.fields(Rule):
+        if field.name in ("min_blocked", "min_wait", "min_age"):
+            assert getattr(idle, field.name) == field.default
+
+
+def test_config_init_prints_the_example() -> None:
+    assert CliRunner().invoke(cli, ["config", "init"]).output == EXAMPLE
+
+
+def test_config_check_says_what_a_file_allows(tmp_path: Path) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text(RULE)
+    result = CliRunner().invoke(cli, ["config", "check", str(file)])
+    assert "is sound: mitigation is off, with 1 rule and 0 protections" in result.output
+
+
+def test_config_check_refuses_what_is_not_sound(tmp_path: Path) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text("[agent]\ninterval = 3")
+    result = CliRunner().invoke(cli, ["config", "check", str(file)])
+    assert isinstance(result.exception, ConfigError)
