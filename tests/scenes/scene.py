@@ -35,8 +35,12 @@ class Scene:
         self._clients: list[Client] = []
         self._databases: list[str] = []
         self._passwords: dict[str, str] = {}
-        #: The superuser's connection string for this scene's database.
-        self.dsn = make_conninfo(server, dbname=self.database())
+        try:
+            #: The superuser's connection string for this scene's database.
+            self.dsn = make_conninfo(server, dbname=self.database())
+        except BaseException:
+            self._control.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -133,9 +137,9 @@ class Scene:
 
 
 def _connect(dsn: str, **options: str) -> psycopg.Connection:
-    """Connect for the scene's own work, which must never hang."""
+    """Connect for the scene's own work, which must never hang, not even for want of a synchronous standby."""
     given = conninfo_to_dict(dsn).get("options") or ""
-    options["options"] = f"{given} -c statement_timeout=10s"
+    options["options"] = f"{given} -c statement_timeout=10s -c synchronous_commit=local"
     return psycopg.connect(
         make_conninfo(dsn, **options), autocommit=True, prepare_threshold=None, connect_timeout=int(PATIENCE)
     )
