@@ -1,0 +1,108 @@
+"""What a WHERE clause asks of the columns of one table, as far as an index could serve it.
+
+The clause is handed to sqlglot with every literal replaced, so no literal can come back from there. What sqlglot
+must be kept from was measured: exponential time for deep brackets, `$1,$2` taken for a dollar quote, recursion.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pgdoctor.diagnosis.tokens import Sort, Token, pieces
+
+#: Limits of what sqlglot is given: 1,000 tokens take it some 20 ms, and each bracket level may double that.
+MOST_TOKENS = 1_000
+MOST_CHARACTERS = 16_384
+MOST_DEPTH = 8
+
+#: The obstacle of a condition that is not about the table: `pg_sleep(1) IS NOT NULL`, `1 = 1`.
+NO_COLUMN = "names no column of the table"
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """One side of an OR, or a condition that stands alone.
+
+    `columns`: columns of the table, a plain btree that begins with any one of them could find the rows; empty if
+    there is an obstacle. `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns
+    behind the obstacle, which an index of another kind (on the expression, GIN, trigrams) may serve.
+    """
+
+    columns: tuple[str, ...] = ()
+    obstacle: str = ""
+    mentions: tuple[str, ...] = ()
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One of the conditions that must all hold. An index serves it only when every arm has one."""
+
+    arms: tuple[Arm, ...]
+
+
+class Predicate(msgspec.Struct, frozen=True):
+    """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery."""
+
+    filters: tuple[Filter, ...] = ()
+    is_joined: bool = False
+
+
+def read(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | None:
+    """The conditions of a WHERE clause on one table; None where they cannot be read for certain.
+
+    `owner` is the alias, or the name without schema, that the table's columns are qualified with. Columns without
+    a qualifier are the table's if it is alone in the FROM list.
+    """
+    condition = plain_condition(clause)
+    if condition is None:
+        return None
+    # 9 to 31 MB of memory, which an agent on a healthy server must not pay.
+    from pgdoctor.diagnosis import where
+
+    return where.read(condition, owner, is_alone)
+
+
+def plain_condition(clause: Sequence[Token]) -> str | None:
+    """The clause without its literals, as sqlglot can take it; None if it is beyond the limits or doubtful."""
+    tokens = list(_without_repeats(clause))
+    if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
+        return None
+    if any(token.sort in (Sort.DOUBTFUL, Sort.CUT) for token in tokens):
+        return None
+    condition = "".join(pieces(tokens, _written))
+    return condition if condition and len(condition) <= MOST_CHARACTERS else None
+
+
+def _written(token: Token) -> str:
+    match token.sort:
+        case Sort.STRING:
+            return f"'{token.value or 'x'}'"
+        case Sort.NUMBER:
+            return "1"
+        case Sort.PARAMETER:
+            return f" {token.value} "
+        case Sort.NAME:
+            quoted = token.value.replace('"', '""')
+            return f'"{quoted}"'
+        case _:
+            return token.value
+
+
+def _without_repeats(clause: Sequence[Token]) -> list[Token]:
+    """Lists of values cut down to their first: the ten thousandth value of an IN list tells nothing new."""
+    kept: list[Token] = []
+    skipped = False
+    for token, following in zip(clause, [*clause[1:], None], strict=True):
+        if skipped:
+            skipped = False
+        elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
+            skipped = True
+        else:
+            kept.append(token)
+    return kept
+
+
+def _depth(tokens: Sequence[Token]) -> int:
+    depth = deepest = 0
+    for token in tokens:
+        depth += token.is_symbol("([") - token.is_symbol(")]")
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,177 @@
+"""Statements that may be shown: names and words stay, every value becomes `?`, comments go.
+
+It fails closed. What may be read in two ways (cut text, a quote that a backslash may have escaped) hides the rest of
+the text; a text that does not begin like a statement (somebody pasted a connection string) is not shown at all.
+Source: PostgreSQL documentation, "Lexical Structure".
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice, pairwise
+
+from pgdoctor.diagnosis.kinds import CREATE_NOISE, VERBS
+from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, words
+
+#: Length in characters of the longest text that comes back, and how one that was longer ends.
+MOST_CHARACTERS = 2_000
+MORE = " …"
+
+HIDDEN = "<statement not shown: cannot be redacted>"
+
+#: What the server itself shows in the place of a statement.
+_NO_STATEMENTS = frozenset(
+    {
+        HIDDEN,
+        "<insufficient privilege>",
+        "<backend information not available>",
+        "<command string not enabled>",
+        "<FASTPATH> function call",
+    }
+)
+
+_VALUE = "?"
+
+#: Names have at most 63 bytes (NAMEDATALEN), and parameters at most five digits; what is longer is something else.
+_LONGEST = {Sort.WORD: 63, Sort.NAME: 63, Sort.PARAMETER: 6}
+
+_NO_TOKEN = Token(Sort.CUT, "", 0, 0)
+
+#: Behind these nothing is certain.
+_ENDLESS = (Sort.DOUBTFUL, Sort.CUT)
+
+# Values need no quotes in a setting (`SET app.token = abc`), and a password whose quotes were forgotten makes a
+# mistake that the server shows like any other statement. What is created or altered, and the words before a value:
+_HAS_SETTINGS = words("role user group database system function procedure routine aggregate")
+_HAS_SECRETS = words("role user group server subscription foreign")
+_BEFORE_SECRET = words("password options option connection identified")
+_NO_SETTINGS = words("transaction constraints role authorization characteristics")
+
+
+def redact(text: str) -> str:
+    """The text without its values, on one line, at most `MOST_CHARACTERS` long. Its own result comes back as it is."""
+    body = text.removesuffix(MORE)
+    if body in _NO_STATEMENTS:
+        return body
+    tokens = list(islice(_certain(scan(body)), MOST_CHARACTERS + 1))
+    statements = list(_statements(tokens[:MOST_CHARACTERS]))
+    if statements and not _is_statement(statements[0]):
+        return HIDDEN
+    is_more = body != text or len(tokens) > MOST_CHARACTERS
+    return _capped(pieces(_shown(statements, body), partial(_written, text=body)), is_more)
+
+
+def _certain(tokens: Iterable[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        if token.sort in _ENDLESS:
+            return
+
+
+def _statements(tokens: Iterable[Token]) -> Iterator[list[Token]]:
+    """The tokens up to each semicolon, wherever it stands: this must hold for text that is no SQL, too."""
+    part: list[Token] = []
+    for token in tokens:
+        part.append(token)
+        if token.is_symbol(";"):
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _is_statement(statement: Sequence[Token]) -> bool:
+    first = next((token for token in statement if not token.is_symbol("(")), None)
+    return first is None or first.is_symbol(";") or first.is_any(VERBS)
+
+
+def _shown(statements: Iterable[list[Token]], text: str) -> Iterator[Token]:
+    """The tokens to show; a single one that says nothing stands for each part that is hidden."""
+    is_data = False
+    for statement in statements:
+        if is_data or not _is_statement(statement):
+            yield _hidden(statement)
+            return
+        content = statement[:-1] if statement[-1].is_symbol(";") else statement
+        is_data = _takes_data(content) is not None
+        end = min(_secret(content), _data(content, text))
+        yield from content[:end]
+        if end < len(content):
+            yield _hidden(content[end:])
+            if is_data:
+                return
+        yield from statement[len(content) :]
+
+
+def _hidden(tokens: Sequence[Token]) -> Token:
+    return Token(Sort.CUT, "", tokens[0].start, tokens[-1].end)
+
+
+def _takes_data(statement: Sequence[Token]) -> int | None:
+    """The index behind COPY ... FROM STDIN; a dump that somebody pasted goes on with the rows themselves."""
+    for index, (token, following) in enumerate(pairwise(statement)):
+        if token.is_word("from") and following.is_word("stdin", "stdout"):
+            return index + 2
+    return None
+
+
+def _data(statement: Sequence[Token], text: str) -> int:
+    """Where the rows begin behind the line of COPY; the length of the statement if it has none."""
+    start = _takes_data(statement)
+    for index in range(start or len(statement), len(statement)):
+        between = text[statement[index - 1].end : statement[index].start]
+        if "\n" in between or "\r" in between:
+            return index
+    return len(statement)
+
+
+def _secret(statement: Sequence[Token]) -> int:
+    """Where a value begins that may not be a literal; the length of the statement if there is none."""
+    verb, *others = statement or [_NO_TOKEN]
+    if verb.is_word("set"):
+        return _setting(statement, 1)
+    if not verb.is_word("create", "alter"):
+        return len(statement)
+    kind = next((token for token in others if not token.is_any(CREATE_NOISE)), _NO_TOKEN)
+    for index, token in enumerate(statement):
+        if token.is_word("set") and kind.is_any(_HAS_SETTINGS):
+            return _setting(statement, index + 1)
+        if token.is_any(_BEFORE_SECRET) and kind.is_any(_HAS_SECRETS):
+            return index + 1
+    return len(statement)
+
+
+def _setting(statement: Sequence[Token], index: int) -> int:
+    """Where the value of the setting begins whose name is at `index`."""
+
+    def at(index: int) -> Token:
+        return statement[index] if index < len(statement) else _NO_TOKEN
+
+    index += at(index).is_word("session", "local")
+    if at(index).is_any(_NO_SETTINGS):
+        return len(statement)
+    index += at(index).is_name
+    while at(index).is_symbol(".") and at(index + 1).is_name:
+        index += 2
+    return index + (at(index).is_symbol("=") or at(index).is_word("to"))
+
+
+def _written(token: Token, text: str) -> str:
+    if token.sort is Sort.SYMBOL:
+        return token.value
+    # Control characters could forge lines of a log, or turn the writing direction.
+    if len(token.value) > _LONGEST.get(token.sort, -1) or not token.value.isprintable():
+        return _VALUE
+    return text[token.start : token.end]
+
+
+def _capped(written: Iterable[str], is_more: bool) -> str:
+    """The pieces that there is room for, and the mark of a longer text."""
+    kept: list[str] = []
+    room = MOST_CHARACTERS - len(MORE)
+    for piece in written:
+        room -= len(piece)
+        if room < 0:
+            is_more = True
+            break
+        kept.append(piece)
+    return "".join(kept).rstrip() + (MORE if is_more and kept else "")

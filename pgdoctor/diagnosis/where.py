@@ -1,0 +1,254 @@
+"""The part of `predicate` that needs sqlglot. Import it late: it costs 9 to 31 MB of memory (measured).
+
+Which conditions an index can serve is from the PostgreSQL documentation, "Index Types", and from plans of 15 and 18.
+In doubt a condition counts as served: a wrong "no index" is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from sqlglot import exp
+
+from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Predicate
+from pgdoctor.diagnosis.tokens import words
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expr as Node
+
+# What it cannot parse it logs, and goes on.
+sqlglot.logger.disabled = True
+
+_RANGES = (exp.LT, exp.LTE, exp.GT, exp.GTE)
+
+#: What a column may be inside of, the narrower class first: some operators are functions to sqlglot.
+_WRAPPERS = (
+    (exp.Cast, "cast of the column"),
+    (exp.Collate, "another collation than the column's"),
+    (exp.AtTimeZone, "time zone conversion of the column"),
+    ((exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar), "field of a JSON column"),
+    (exp.Bracket, "element of the column"),
+    (exp.Any, "search inside of an array column"),
+    ((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe, exp.Neg), "calculation with the column"),
+    (exp.Binary, "an operator that no btree serves"),
+)
+
+#: Values without brackets that are columns to some versions of sqlglot.
+_NOT_COLUMNS = words("user current_role current_catalog current_schema session_user localtime localtimestamp")
+
+#: Functions whose value differs from row to row, so that no index can be searched for it.
+_VOLATILE = words("random clock_timestamp timeofday nextval gen_random_uuid uuidv4 uuidv7 pg_sleep")
+
+
+class _Unclear(Exception):
+    """Nothing should be concluded from this condition."""
+
+
+def read(condition: str, owner: str, is_alone: bool) -> Predicate | None:
+    """See `predicate.read`; the condition is free of literals, and shallow."""
+    try:
+        tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", read="postgres", error_level=sqlglot.ErrorLevel.RAISE)
+        return _Reader(owner, is_alone).predicate(tree.args["where"].this)
+    except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
+        return None
+
+
+class _Reader:
+    def __init__(self, owner: str, is_alone: bool) -> None:
+        self.owner = owner
+        self.is_alone = is_alone
+
+    def predicate(self, tree: Node) -> Predicate:
+        filters = []
+        is_joined = False
+        for conjunct in _sides(tree, exp.And):
+            arms = [self.arm(side) for side in _sides(conjunct, exp.Or)]
+            if None in arms:
+                is_joined = True
+            else:
+                filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
+        return Predicate(tuple(filters), is_joined)
+
+    def arm(self, node: Node) -> Arm | None:
+        """One condition; None if it ties the table to another one, or is about another one."""
+        if self.is_about_others(node):
+            return None
+        own = self.columns(node)
+        if "ctid" in own:  # Rows are fetched by their place, which needs no index.
+            raise _Unclear
+        return self.judge(node) if own else Arm(obstacle=NO_COLUMN)
+
+    def judge(self, node: Node) -> Arm:
+        """A condition on columns of the table and of no other."""
+        if isinstance(node, exp.Or):  # Inside of an AND inside of an OR.
+            raise _Unclear
+        for kinds, judge in _JUDGES:
+            if isinstance(node, kinds):
+                return judge(self, node)
+        return self.blocked(node, self.wrapping(node))
+
+    def conjunction(self, node: Node) -> Arm:
+        """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
+        arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
+        columns = tuple(dict.fromkeys(column for arm in arms for column in arm.columns))
+        return Arm(columns) if columns else arms[0]
+
+    def negation(self, node: Node) -> Arm:
+        inner = node.this.unnest()
+        if isinstance(inner, (exp.And, exp.Or)):
+            raise _Unclear
+        if isinstance(inner, exp.NEQ):
+            return self.comparison(inner)
+        if isinstance(inner, (exp.Column, exp.Is, *_RANGES)):
+            return self.judge(inner)
+        return self.blocked(node, "a negation cannot use an index")
+
+    def boolean(self, node: Node) -> Arm:
+        return Arm((node.name,))
+
+    def comparison(self, node: Node) -> Arm:
+        left, right = node.this, node.expression
+        for side, other in ((left, right), (right, left)):
+            if columns := self.plain(side):
+                # An index on (a, b) is searched by the order of a first: for < only a leads.
+                leading = columns[:1] if isinstance(node, _RANGES) else columns
+                return self.found_by(node, leading, other)
+        return self.blocked(node, self.wrapping(node))
+
+    def inequality(self, node: Node) -> Arm:
+        if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
+            return self.comparison(node)
+        return self.blocked(node, "<> cannot use an index")
+
+    def distinction(self, node: Node) -> Arm:
+        return self.blocked(node, "IS DISTINCT FROM cannot use an index")
+
+    def membership(self, node: Node) -> Arm:
+        """IN a list, and IS NULL and its like."""
+        columns = self.plain(node.this)
+        return self.found_by(node, columns, *node.expressions) if columns else self.blocked(node, self.wrapping(node))
+
+    def interval(self, node: Node) -> Arm:
+        low, high = node.args["low"], node.args["high"]
+        for side, others in ((node.this, (low, high)), (low, (node.this,)), (high, (node.this,))):
+            if columns := self.plain(side):
+                return self.found_by(node, columns[:1], *others)
+        return self.blocked(node, self.wrapping(node))
+
+    def pattern(self, node: Node) -> Arm:
+        """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
+        if not self.plain(node.this):
+            return self.blocked(node, self.wrapping(node))
+        pattern = node.expression.unnest()
+        if node.args.get("negate"):
+            return self.blocked(node, "a negation cannot use an index")
+        if isinstance(pattern, (exp.Any, exp.Array)):
+            return self.blocked(node, "one of several patterns")
+        if isinstance(pattern, exp.Literal) and isinstance(node, (exp.Like, exp.SimilarTo)) and pattern.name in "%_":
+            return self.blocked(node, "leading wildcard")
+        if isinstance(pattern, exp.Literal) and isinstance(node, exp.RegexpLike) and pattern.name != "^":
+            return self.free_pattern(node)
+        return self.found_by(node, self.plain(node.this), pattern)
+
+    def free_pattern(self, node: Node) -> Arm:
+        return self.blocked(node, "ILIKE or regular expression")
+
+    def escaped(self, node: Node) -> Arm:
+        return self.judge(node.this)
+
+    def found_by(self, node: Node, columns: tuple[str, ...], *values: Node) -> Arm:
+        """An index on the columns is searched for the values, if they are the same for all rows."""
+        if any(map(self.columns, values)):
+            return self.blocked(node, "compares columns of the same row")
+        if any(_function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
+            return self.blocked(node, "compared with a function that changes from row to row")
+        return Arm(columns)
+
+    def blocked(self, node: Node, obstacle: str) -> Arm:
+        return Arm(obstacle=obstacle, mentions=self.columns(node))
+
+    def wrapping(self, node: Node) -> str:
+        """Why the first column of the table in a condition is not searched by an index."""
+        column = next(each for each in _outside_of_queries(node) if self.is_own(each))
+        around = column.parent
+        while isinstance(around, exp.Paren):
+            around = around.parent
+        for kinds, obstacle in _WRAPPERS:
+            if isinstance(around, kinds):
+                return obstacle
+        if isinstance(around, exp.Func) and not isinstance(around, exp.Connector):
+            return f"column is wrapped in {_function(around)}()"
+        return "the column is part of an expression"
+
+    def plain(self, node: Node | None) -> tuple[str, ...]:
+        """The columns of the table that stand here by themselves, one or a row of them."""
+        if node is None:
+            return ()
+        node = node.unnest()
+        each = node.expressions if isinstance(node, exp.Tuple) else [node]
+        return tuple(column.name for column in each) if all(map(self.is_own, each)) else ()
+
+    def columns(self, node: Node) -> tuple[str, ...]:
+        """The columns of the table in a condition."""
+        return tuple(dict.fromkeys(each.name for each in _outside_of_queries(node) if self.is_own(each)))
+
+    def is_own(self, node: Node) -> bool:
+        if not isinstance(node, exp.Column) or _is_value(node):
+            return False
+        return node.table == self.owner if node.table else self.is_alone
+
+    def is_about_others(self, node: Node) -> bool:
+        """It has a column of another table, or a subquery that has one of ours."""
+        if node.find(exp.Exists):
+            return True
+        if any(
+            isinstance(each, exp.Column) and not _is_value(each) and not self.is_own(each)
+            for each in _outside_of_queries(node)
+        ):
+            return True
+        return any(
+            column.table == self.owner for query in node.find_all(exp.Query) for column in query.find_all(exp.Column)
+        )
+
+
+_JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Arm]], ...] = (
+    (exp.And, _Reader.conjunction),
+    (exp.Not, _Reader.negation),
+    (exp.Column, _Reader.boolean),
+    (exp.NEQ, _Reader.inequality),
+    ((exp.NullSafeEQ, exp.NullSafeNEQ), _Reader.distinction),
+    ((exp.EQ, *_RANGES), _Reader.comparison),
+    ((exp.In, exp.Is), _Reader.membership),
+    (exp.Between, _Reader.interval),
+    ((exp.ILike, exp.RegexpILike), _Reader.free_pattern),
+    ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.pattern),
+    (exp.Escape, _Reader.escaped),
+)
+
+
+def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
+    """What is tied together by AND, or by OR. No recursion: chains of thousands occur."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop().unnest()
+        if isinstance(node, connector):
+            waiting += [node.expression, node.this]
+        else:
+            yield node
+
+
+def _outside_of_queries(node: Node) -> Iterator[Node]:
+    return node.walk(prune=lambda each: isinstance(each, exp.Query))
+
+
+def _is_value(column: exp.Column) -> bool:
+    return not column.table and not column.this.args.get("quoted") and column.name in _NOT_COLUMNS
+
+
+def _function(node: Node) -> str:
+    """The name of a function as Postgres has it."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.name).lower()
+    return node.sql(dialect="postgres").partition("(")[0].lower()
