@@ -7,7 +7,7 @@ SELECT
     i.indisvalid AND i.indisready AND i.indislive AS is_usable,
     i.indpred IS NOT NULL AS is_partial,
     ARRAY(
-        SELECT pg_catalog.textsend(a.attname::pg_catalog.text)
+        SELECT a.attname::pg_catalog.text
         FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (attnum, position)
         LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
         WHERE k.position <= i.indnkeyatts

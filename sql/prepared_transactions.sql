@@ -3,7 +3,7 @@
 -- behind a lock on them.
 SELECT
     p.transaction::pg_catalog.text::pg_catalog.int8 AS transactionid,
-    pg_catalog.textsend(p.gid) AS gid,
+    p.gid,
     p.prepared,
     p.ownerid AS role_oid,
     p.dbid AS database_oid

@@ -4,9 +4,7 @@
 SELECT
     c.oid,
     c.relkind::pg_catalog.text AS kind,
-    pg_catalog.textsend(
-        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
-    ) AS name,
+    pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS is_system,
     i.indrelid AS table_oid,
     c.relpages AS pages,

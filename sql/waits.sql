@@ -112,8 +112,8 @@ SELECT
     pg_catalog.host(s.client_addr) AS client_addr,
     s.backend_type,
     s.state,
-    -- As bytes, for a session in a database of another encoding would make decoding of the whole result fail;
-    -- and not all of it, for track_activity_query_size can be 1 MB.
+    -- Not all of it, for track_activity_query_size can be 1 MB; and cut as bytes, for functions of text may refuse
+    -- the statement of a session in a database of another encoding.
     pg_catalog.substring(pg_catalog.textsend(s.query), 1, %(statement_bytes)s) AS statement,
     s.wait_event_type,
     s.wait_event,

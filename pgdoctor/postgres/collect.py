@@ -128,7 +128,7 @@ class Names:
         found = await evidence.rows("names")
         for row in found:
             known = self.roles if row.kind == "role" else self.databases
-            known[row.oid] = text(row.name)
+            known[row.oid] = row.name
             if row.is_superuser:
                 self.superusers.add(row.oid)
         if found:
@@ -137,9 +137,9 @@ class Names:
             self.databases = dict.fromkeys(databases) | self.databases
 
 
-def text(raw: bytes | None) -> str | None:
-    """Text as the server stores it, whatever its encoding: what is not UTF-8 is replaced, never an error."""
-    return None if raw is None else bytes(raw).decode("utf-8", errors="replace")
+def _text(raw: bytes | None) -> str | None:
+    """A statement, of whatever encoding: what is not UTF-8 is replaced, never an error."""
+    return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
 def _session(row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int) -> Session:
@@ -155,7 +155,7 @@ def _session(row: Any, prepared: Sequence[PreparedTransaction], names: Names, st
         client_addr=row.client_addr,
         backend_type=row.backend_type,
         state=row.state,
-        statement=text(row.statement) if visible else None,
+        statement=_text(row.statement) if visible else None,
         truncated=row.statement is not None and len(row.statement) >= statement_bytes,
         wait_event_type=row.wait_event_type,
         wait_event=row.wait_event,
@@ -198,7 +198,7 @@ def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tup
     found = [
         PreparedTransaction(
             node=-place,
-            gid=text(row.gid),
+            gid=row.gid,
             transactionid=row.transactionid,
             prepared=row.prepared,
             owner=names.roles.get(row.role_oid),
@@ -241,7 +241,7 @@ async def _relations(
     return {
         row.oid: Relation(
             oid=row.oid,
-            name=text(row.name) or "",
+            name=row.name,
             kind=row.kind,
             is_system=row.is_system,
             pages=row.pages,
@@ -265,7 +265,7 @@ async def _indexes(tables: Sequence[int], evidence: Evidence) -> dict[int, tuple
             method=row.method,
             is_usable=row.is_usable,
             is_partial=row.is_partial,
-            key_columns=tuple(text(column) for column in row.key_columns),
+            key_columns=tuple(row.key_columns),
         )
         found[row.table_oid] += (index,)
     return found

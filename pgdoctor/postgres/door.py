@@ -5,15 +5,17 @@ cannot be helped by `statement_timeout`. Past the deadline the connection is thr
 """
 
 import asyncio
+import codecs
 import re
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Self, cast
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
 from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
@@ -104,6 +106,9 @@ class Door:
                 f"pgdoctor needs {OLDEST_VERSION // 10_000} or later",
                 "unsupported",
             )
+        for loader in (Text, BinaryText):
+            for kind in ("text", "name", "varchar"):
+                self.connection.adapters.register_loader(kind, loader)
         milliseconds = round(self.deadline * 1000)
         await self.fetch(
             "session",
@@ -126,10 +131,7 @@ class Door:
         return await self._within_deadline(self._execute(name, parameters))
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
-        """The first rows of a statement, as named tuples; the rest is never sent.
-
-        Text comes as it is stored, what is not UTF-8 replaced: its statements cannot be asked for as bytes.
-        """
+        """The first rows of a statement, as named tuples; the rest is never sent."""
         return await self._within_deadline(self._stream(name, most))
 
     async def _within_deadline(self, work: Coroutine[Any, Any, Sequence[Any]]) -> Sequence[Any]:
@@ -169,7 +171,6 @@ class Door:
 
     async def _stream(self, name: str, most: int) -> Sequence[Any]:
         async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
-            cursor.adapters.register_loader("text", LenientText)
             rows: list[Any] = []
             stream = cast(AsyncGenerator[Any, None], cursor.stream(load(name, self.version_num)))
             async with aclosing(stream):
@@ -186,12 +187,35 @@ class Door:
         return StatementFailed(first_line(error), error.sqlstate)
 
 
-class LenientText(Loader):
-    """Text of any bytes."""
+class Text(Loader):
+    """Text of any bytes: read in the encoding of the database, and never an error."""
+
+    format = Format.TEXT
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._encoding = "utf-8"
+        if self.connection is not None:
+            self._encoding = _codec(self.connection.pgconn.parameter_status(b"server_encoding"))
 
     def load(self, data: Buffer) -> str:
-        """The text, with what is not UTF-8 replaced."""
-        return bytes(data).decode("utf-8", errors="replace")
+        """The text, with what is no text replaced."""
+        return bytes(data).decode(self._encoding, errors="replace")
+
+
+class BinaryText(Text):
+    """The same for binary results."""
+
+    format = Format.BINARY
+
+
+def _codec(server_encoding: bytes | None) -> str:
+    """Python's name for a server's encoding; UTF-8 for SQL_ASCII, which is none, and for what Python lacks."""
+    name = (server_encoding or b"").decode().replace("WIN", "cp")
+    try:
+        return "utf-8" if name == "SQL_ASCII" else codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
 
 
 def parse_dsn(dsn: str) -> dict[str, Any]:
@@ -206,7 +230,9 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         raise UsageError(f"{_UNPARSABLE}; in a URI write '@' in a password as %40, ':' as %3A and '/' as %2F")
     return parameters | {
         "application_name": APPLICATION_NAME,
-        "client_encoding": "UTF8",
+        # The server sends bytes as they are stored. With any other value it would check them, and refuse a whole
+        # result for one session's statement in another encoding. `Text` decodes them.
+        "client_encoding": "SQL_ASCII",
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,

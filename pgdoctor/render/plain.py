@@ -1,7 +1,5 @@
 """Text from a database made safe for one line of a terminal: it may hold anything its clients chose."""
 
-import unicodedata
-
 
 def one_line(text: str, width: int) -> str:
     """`text` without control, format and line-breaking characters, cut to `width` characters.
@@ -9,9 +7,5 @@ def one_line(text: str, width: int) -> str:
     Escape sequences, right-to-left marks and newlines in a name would otherwise redraw the reader's screen.
     """
     # Cut first: a statement can be long, and no character becomes shorter than itself.
-    clean = "".join(character if _is_harmless(character) else "�" for character in text[: width + 1])
+    clean = "".join(character if character.isprintable() else "�" for character in text[: width + 1])
     return clean if len(clean) <= width else clean[: width - 1] + "…"
-
-
-def _is_harmless(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

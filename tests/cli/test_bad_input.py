@@ -138,6 +138,7 @@ def test_exit_status_says_whether_somebody_is_blocked(scene: Scene) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(scene: Scene) -> None:
-    command = f"{sys.executable} -m pgdoctor diagnose --dsn '{scene.dsn}' | head -c 1"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    command = '"$0" -m pgdoctor diagnose --dsn "$1" | head -c 1'
+    shell = ["bash", "-c", command, sys.executable, scene.dsn]
+    result = subprocess.run(shell, capture_output=True, text=True, timeout=30, check=False)
     assert result.stderr == ""

@@ -12,7 +12,6 @@ from tests.scenes import Scene
 SAYS_TOO_MUCH = {
     "a_row_convoy": "those who queue for the same row, in both directions",
     "a_ddl_queue": "readers that queue beside each other",
-    "a_circle_with_somebody_behind_it": "the waiter behind the circle, as a blocker of it",
     "an_index_build_behind_a_writer_with_an_innocent_reader": "a reader whose lock does not conflict",
     "a_two_part_advisory_lock_in_share_mode": "a shared request beside shared holders",
 }

@@ -40,7 +40,8 @@ class Migration(Cause):
 
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     text = suspect.statement
-    if text.is_maintenance or text.is_lock_table or not (text.is_ddl or suspect.session and suspect.session.has_xid):
+    wrote = suspect.session is not None and suspect.session.has_xid
+    if text.is_maintenance or text.is_lock_table or not (text.is_ddl or wrote):
         return []
     return [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
 

@@ -25,7 +25,10 @@ class UnindexedScan(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         text = suspect.statement
-        if not suspect.is_running or suspect.is_waiting or text.kind not in _KINDS or not text.filters_known:
+        if not suspect.is_running or suspect.is_waiting or text.kind not in _KINDS:
+            return None
+        # With a join an index on the joined column may serve, whatever the conditions say.
+        if not text.filters_known or text.is_joined:
             return None
         table = _scanned_table(suspect)
         if table is None or table.indexes is None or table.live_rows < BIG_TABLE_ROWS:
@@ -50,15 +53,15 @@ class UnindexedScan(Cause):
 
 
 def _scanned_table(suspect: Suspect) -> Relation | None:
-    """The table that the statement names, among those its session has locked; None if that is not just one."""
+    """The table that the statement reads, among those its session has locked; None if that is not just one."""
     snapshot = suspect.snapshot
     locked = {
         table.oid: table
         for lock in suspect.held
         if lock.locktype == "relation" and (table := snapshot.table_of(lock)) is not None and not table.is_system
     }
-    names = {target.rpartition(".")[2] for target in suspect.statement.targets[:1]}
-    found = [table for table in locked.values() if table.name.rpartition(".")[2].strip('"') in names]
+    name = suspect.statement.scanned.rpartition(".")[2]
+    found = [table for table in locked.values() if table.name.rpartition(".")[2].strip('"') == name]
     return found[0] if len(found) == 1 else None
 
 
