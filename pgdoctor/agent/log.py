@@ -1,0 +1,169 @@
+"""One JSON object a line on stderr, and never so many that they do harm.
+
+A line says when, how grave, what happened, and figures beside it. Other libraries' texts may hold anything (asyncio
+writes out exceptions, the driver host names), so of them only the place and the kind of error are said.
+"""
+
+import logging
+import os
+import select
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+#: Lines of one kind that may be written in a second.
+MOST_PER_SECOND = 100.0
+
+#: What a pipe takes without blocking, once it is ready at all.
+_PIPE_BYTES = 4096
+
+#: Seconds in which the rest of a long line has to get through, before it is given up.
+_PATIENCE = 0.05
+
+_OUR_OWN = ("pgdoctor",)
+
+#: Loggers of libraries whose texts are constants.
+_CONSTANT_TEXTS = ("uvicorn",)
+
+#: What every record has; the rest came in as `extra`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class Bucket:
+    """Tokens that come back with time: as many at once as in one second."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._tokens = per_second
+        self._filled_at = 0.0
+        #: What found no token since this was last set to 0.
+        self.dropped = 0
+
+    def take(self, now: float) -> bool:
+        """Whether there is a token; takes it, or counts one more as dropped."""
+        self._tokens = min(self._per_second, self._tokens + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        if self._tokens < 1.0:
+            self.dropped += 1
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class JsonLines(logging.Handler):
+    """Writes records to a file descriptor. What cannot be written, or is too much, is counted and dropped."""
+
+    def __init__(self, descriptor: int, per_second: float = MOST_PER_SECOND) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._per_second = per_second
+        self._buckets: dict[str, Bucket] = {}
+        self._torn = False
+        #: Lines that nobody got to read, from the start on.
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, if its kind has not used up its share."""
+        try:
+            bucket = self._buckets.setdefault(kind(record), Bucket(self._per_second))
+            if not bucket.take(time.monotonic()):
+                self.dropped += 1
+                return
+            self._tell_dropped(bucket)
+            self._write(line(record))
+        except Exception:  # noqa: BLE001
+            # Nothing that goes wrong in logging may stop what is logged, and there is nobody to tell.
+            self.dropped += 1
+
+    def tell_dropped(self) -> None:
+        """Say how many lines of each kind were dropped, for those that have been told nothing since."""
+        self.acquire()
+        try:
+            for bucket in self._buckets.values():
+                self._tell_dropped(bucket)
+        finally:
+            self.release()
+
+    def _tell_dropped(self, bucket: Bucket) -> None:
+        if bucket.dropped:
+            told = {"dropped_logs": bucket.dropped, "reason": "Rate-limit threshold breached"}
+            bucket.dropped = 0
+            self._write(msgspec.json.encode(told))
+
+    def _write(self, text: bytes) -> None:
+        """Write a line without ever waiting long: whoever reads the other end of the pipe may have stopped."""
+        rest = memoryview((b"\n" if self._torn else b"") + text + b"\n")
+        whole = len(rest)
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        while rest:
+            begun = len(rest) < whole
+            try:
+                if not poll.poll(_PATIENCE * 1000 if begun else 0):
+                    raise BlockingIOError
+                rest = rest[os.write(self._descriptor, rest[:_PIPE_BYTES]) :]
+            except OSError:
+                self._torn = self._torn or begun
+                self.dropped += 1
+                return
+        self._torn = False
+
+
+def kind(record: logging.LogRecord) -> str:
+    """What shares one rate: the place in the program that a record comes from."""
+    return f"{record.name}:{record.lineno}"
+
+
+def line(record: logging.LogRecord) -> bytes:
+    """A record as one JSON object."""
+    fields: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": _event(record),
+    }
+    if record.name.split(".")[0] in _OUR_OWN:
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD | fields.keys()}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["exception"] = list(_exception(record.exc_info[1]))
+    return msgspec.json.encode(fields, enc_hook=str)
+
+
+def _event(record: logging.LogRecord) -> str:
+    package = record.name.split(".")[0]
+    if package in _OUR_OWN:
+        return record.getMessage()
+    if package in _CONSTANT_TEXTS:
+        return str(record.msg).strip()
+    return f"{record.levelname.lower()} in {record.module} line {record.lineno}"
+
+
+def _exception(error: BaseException) -> Iterator[str]:
+    """Kinds and places, innermost last; never the texts of exceptions, which quote what they stumbled over."""
+    chain = [error]
+    while (before := chain[0].__cause__ or chain[0].__context__) is not None and before not in chain:
+        chain.insert(0, before)
+    for each in chain:
+        places = (
+            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(each.__traceback__)[-5:]
+        )
+        yield f"{type(each).__name__} at {' > '.join(places)}"
+
+
+def install(descriptor: int | None = None) -> JsonLines:
+    """Send the logging of the whole process to stderr, ours from `info` on, other libraries' from `warning` on."""
+    if descriptor is None:
+        # Without a stderr its number may by now belong to a socket.
+        descriptor = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    handler = JsonLines(descriptor)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("pgdoctor").setLevel(logging.INFO)
+    logging.raiseExceptions = False
+    return handler
