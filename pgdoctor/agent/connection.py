@@ -1,0 +1,65 @@
+"""The agent's one connection: kept from poll to poll, opened again after it is lost, never a second one beside it.
+
+Not `psycopg_pool`, which was tried: with a maximum of two it opens the second as soon as a reconnect makes a poll
+wait (so exactly when slots are gone), keeps it for ten minutes, and hands it out, dead, after the next outage,
+which costs one more deadline; with a maximum of one nothing but its back-off is left, and a caller learns of a
+refused connection only by waiting for its own timeout (measured: server stopped, killed, without slots).
+"""
+
+import random
+import time
+
+from pgdoctor.errors import ServerError
+from pgdoctor.postgres.door import Door
+
+#: Bounds in seconds of the pause after the first failed attempt, and after many.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 4.0
+
+
+class Connection:
+    """Opens a door when there is none. Attempts are spaced at random, ever wider, up to a few seconds."""
+
+    def __init__(self, dsn: str, deadline: float) -> None:
+        self._dsn = dsn
+        self._deadline = deadline
+        self._door: Door | None = None
+        self._failures = 0
+        self._failure: ServerError | None = None
+        self._next_attempt = 0.0
+        self._outdated = False
+
+    async def door(self) -> Door:
+        """The open door. Raises the ServerError of the last attempt, at once while the next one is not due."""
+        if self._door is not None and self._door.is_open and not self._outdated:
+            return self._door
+        self.drop()
+        if self._failure is not None and time.monotonic() < self._next_attempt:
+            raise self._failure.with_traceback(None)
+        try:
+            self._door = await Door.open(self._dsn, self._deadline)
+        except ServerError as error:
+            self._next_attempt = time.monotonic() + pause(self._failures)
+            self._failures += 1
+            self._failure = error
+            raise
+        self._failures, self._failure = 0, None
+        return self._door
+
+    def use_deadline(self, deadline: float) -> None:
+        """What connecting and each statement may take: part of the session's settings, so the next poll reconnects."""
+        if deadline != self._deadline:
+            self._deadline = deadline
+            self._outdated = True
+
+    def drop(self) -> None:
+        """Let go of the connection, at once and whatever the server does. Not while it is in use."""
+        self._outdated = False
+        if self._door is not None:
+            self._door.abandon()
+            self._door = None
+
+
+def pause(failures: int) -> float:
+    """Seconds until the next attempt, after so many failed ones before the last."""
+    return random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)))

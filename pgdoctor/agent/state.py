@@ -1,0 +1,90 @@
+"""What the agent knows: one immutable value a poll, which metrics, health, page and /diagnosis read."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.waits import oldest_wait
+
+#: Polls that may be missed before what was found counts as too old.
+MISSED_POLLS = 3
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """A diagnosis in numbers. Every class is there, with 0 where there is none of it."""
+
+    blockers: Mapping[str, int]
+    blocked_by_class: Mapping[str, int]
+    oldest_transaction: Mapping[str, float]
+    blocked_sessions: int = 0
+    oldest_wait: float = 0.0
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the last poll found, or why it found nothing. Clock: Unix time; `found_at` and `tried_at`: monotonic."""
+
+    #: One of the door's STATES; empty before the first attempt has ended.
+    connection: str = ""
+    #: Why there is no diagnosis, in one line.
+    error: str | None = "not polled yet"
+    diagnosis: Diagnosis | None = None
+    figures: Figures | None = None
+    last_success: float | None = None
+    last_attempt: float | None = None
+    tried_at: float = 0.0
+    found_at: float = 0.0
+    #: Seconds that the server took to answer.
+    latency: float = 0.0
+    #: Seconds that all of the poll took.
+    duration: float = 0.0
+
+    @property
+    def up(self) -> bool:
+        """The last poll succeeded."""
+        return self.diagnosis is not None
+
+    @property
+    def is_blind(self) -> bool:
+        """Our role may not see what other sessions do."""
+        return self.diagnosis is not None and self.diagnosis.snapshot.server.hidden_sessions > 0
+
+    def as_of(self, now: float, interval: float) -> "State":
+        """This state as it is to be shown at a moment: what was found goes when it is too old.
+
+        A poll that takes longer than the interval is late, not lost.
+        """
+        age = now - self.found_at
+        if not self.up or age <= MISSED_POLLS * max(interval, self.duration):
+            return self
+        return State(
+            connection="timeout",
+            error=f"no answer for {age:.0f} s",
+            last_success=self.last_success,
+            last_attempt=self.last_attempt,
+            tried_at=self.tried_at,
+        )
+
+
+def figures(diagnosis: Diagnosis | None) -> Figures:
+    """The numbers of a diagnosis; zeros where there is none."""
+    names = classes()
+    blockers = dict.fromkeys(names, 0)
+    oldest = dict.fromkeys(names, 0.0)
+    if diagnosis is None:
+        return Figures(blockers, blockers, oldest)
+    nodes: dict[str, list[int]] = {name: [] for name in names}
+    for blocker in diagnosis.blockers:
+        name = blocker.classification
+        nodes[name].append(blocker.node)
+        oldest[name] = max(oldest[name], blocker.transaction_seconds or 0.0)
+    snapshot, graph = diagnosis.snapshot, diagnosis.graph
+    waiters = (snapshot.sessions[pid] for pid in graph.waiters)
+    return Figures(
+        blockers={name: len(found) for name, found in nodes.items()},
+        blocked_by_class={name: graph.count_behind(found) for name, found in nodes.items()},
+        oldest_transaction=oldest,
+        blocked_sessions=diagnosis.blocked_sessions,
+        oldest_wait=oldest_wait(snapshot, waiters) or 0.0,
+    )

@@ -1,0 +1,91 @@
+"""The clock of the polls, the pauses between attempts, and a mitigation that fails."""
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.agent.connection import LONGEST_PAUSE, Connection, pause
+from pgdoctor.agent.loop import Poller, next_tick
+from pgdoctor.agent.tally import Tally
+from pgdoctor.errors import Unreachable
+
+
+def test_a_poll_in_time_is_followed_by_the_next():
+    assert next_tick(10.0, 1.0, 10.3) == (11.0, 0)
+
+
+def test_what_a_late_poll_misses_is_left_out():
+    assert next_tick(10.0, 1.0, 13.4) == (14.0, 3)
+
+
+@given(st.floats(0, 1e6), st.floats(0.1, 1e3), st.floats(0, 1e4))
+def test_the_next_poll_is_ahead_and_not_far(due, interval, late):
+    following, missed = next_tick(due, interval, due + late)
+    assert missed >= 0
+    assert due + late - 1e-6 <= following <= due + late + interval + 1e-6
+
+
+@given(st.integers(0, 10_000))
+def test_a_pause_is_bounded(failures):
+    assert 0 <= pause(failures) <= LONGEST_PAUSE
+
+
+def test_attempts_are_not_made_before_their_time():
+    async def ask():
+        connection = Connection("host=127.0.0.1 port=1", 1.0)
+        for _ in range(50):
+            with pytest.raises(Unreachable, match="refused"):
+                await connection.door()
+        return connection._failures
+
+    assert asyncio.run(ask()) < 25
+
+
+class Failing:
+    """A mitigation with a fault in it."""
+
+    def __init__(self):
+        self.considered = 0
+        self.actions = {}
+        self.refused = {}
+
+    async def consider(self, diagnosis, door):
+        self.considered += 1
+        raise ZeroDivisionError
+
+
+def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, caplog):
+    async def poll():
+        connection = Connection(scene.dsn, 5.0)
+        failing = Failing()
+        poller = Poller(connection, 0.05, Tally(), failing)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await poller.run()
+        assert poller.state.up
+        connection.drop()
+        return failing.considered
+
+    with caplog.at_level(logging.ERROR):
+        assert asyncio.run(poll()) > 5
+    assert "mitigation failed" in caplog.text
+
+
+def test_a_recent_state_is_asked_for_when_polls_are_rare(scene):
+    async def poll():
+        connection = Connection(scene.dsn, 5.0)
+        tally = Tally()
+        poller = Poller(connection, 3600.0, tally)
+        polling = asyncio.create_task(poller.run())
+        states = [await poller.recent(0.0, 5.0) for _ in range(3)]
+        same = [await poller.recent(60.0, 5.0) for _ in range(3)]
+        polling.cancel()
+        connection.drop()
+        return states, same
+
+    states, same = asyncio.run(poll())
+    assert len({state.last_success for state in states}) == 3
+    assert {state.last_success for state in same} == {states[-1].last_success}
