@@ -1,0 +1,175 @@
+"""The agent's metrics: made at each scrape from the one state, so that no series outlives what it speaks of.
+
+Every value of every label is there from the first scrape on. No label ever says a PID, a statement or a name that a
+user chose.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from pgdoctor import __version__
+from pgdoctor.agent.loop import Mitigator
+from pgdoctor.agent.state import MISSED_POLLS, State, figures
+from pgdoctor.agent.tally import Tally
+from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.postgres.door import STATES
+
+#: States of connections as Postgres spells them.
+CONNECTION_STATES = {
+    "active": "active",
+    "idle": "idle",
+    "idle_in_transaction": "idle in transaction",
+    "idle_in_transaction_aborted": "idle in transaction (aborted)",
+    "fastpath_function_call": "fastpath function call",
+    "unknown": "unknown",
+}
+
+_AGE = f"As of the last poll; 0 while pgdoctor_up is 0, which it is after {MISSED_POLLS} polls without an answer."
+
+
+class Exposition(Collector):
+    """The metrics page. Asking for it never asks the database."""
+
+    def __init__(
+        self,
+        state: Callable[[], State],
+        tally: Tally,
+        mitigator: Mitigator | None,
+        dropped_lines: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._tally = tally
+        self._mitigator = mitigator
+        self._dropped_lines = dropped_lines
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """The page in the format that the Accept header asks for, and its content type."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # It trips over a version that is none.
+            encode, content_type = choose_encoder("")
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, of one moment."""
+        state = self._state()
+        yield from _own(state)
+        yield from _incident(state)
+        yield from _connections(state)
+        yield from self._counted()
+
+    def _counted(self) -> Iterator[Metric]:
+        durations = self._tally.durations
+        yield HistogramMetricFamily(
+            "pgdoctor_poll_duration_seconds",
+            "What polls took, from the first statement to the diagnosis; failed ones too.",
+            buckets=durations.buckets(),
+            sum_value=durations.total,
+        )
+        yield CounterMetricFamily(
+            "pgdoctor_polls_skipped", "Polls left out because the one before was not over.", self._tally.skipped
+        )
+        yield CounterMetricFamily(
+            "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
+        )
+        yield _gauge(
+            "pgdoctor_config_reload_success",
+            "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and nothing is signalled.",
+            self._tally.reload_success,
+        )
+        yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
+        yield from _actions(self._mitigator)
+
+
+def _own(state: State) -> Iterator[Metric]:
+    yield _gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
+    one_hot = {name: name == state.connection for name in STATES}
+    yield _gauges("pgdoctor_connection_state", "1 for how the agent's own connection is.", ["state"], one_hot)
+    visible = state.up and not state.is_blind
+    yield _gauge(
+        "pgdoctor_visibility",
+        f"1 if other sessions' activity may be read, 0 if privileges hide it (see: pgdoctor setup). {_AGE}",
+        visible,
+    )
+    yield _gauge(
+        "pgdoctor_last_poll_timestamp_seconds", "When the last poll began, in Unix time.", state.last_attempt or 0
+    )
+    yield _gauge(
+        "pgdoctor_last_success_timestamp_seconds",
+        "When the last successful poll ended, in Unix time: how old all other figures are.",
+        state.last_success or 0,
+    )
+
+
+def _incident(state: State) -> Iterator[Metric]:
+    found = state.figures or figures(None)
+    label = ["class"]
+    yield _gauge(
+        "pgdoctor_blocked_sessions", f"Sessions that wait for another one's lock. {_AGE}", found.blocked_sessions
+    )
+    yield _gauges(
+        "pgdoctor_blockers", f"Sessions that others wait for, by what they are. {_AGE}", label, found.blockers
+    )
+    yield _gauges(
+        "pgdoctor_blocked_sessions_by_class",
+        f"Different sessions that stand, directly or not, behind a blocker of the class. Classes overlap. {_AGE}",
+        label,
+        found.blocked_by_class,
+    )
+    yield _gauge("pgdoctor_oldest_wait_seconds", f"The longest wait for a lock. {_AGE}", found.oldest_wait)
+    yield _gauges(
+        "pgdoctor_oldest_blocker_transaction_seconds",
+        f"Age of the oldest transaction of a blocker of the class. {_AGE}",
+        label,
+        found.oldest_transaction,
+    )
+
+
+def _connections(state: State) -> Iterator[Metric]:
+    server = state.diagnosis.snapshot.server if state.diagnosis else None
+    counted = server.connections_by_state if server else Connections()
+    by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
+    yield _gauges("pgdoctor_connections", f"Client connections by state. {_AGE}", ["state"], by_state)
+    yield _gauge(
+        "pgdoctor_max_connections", f"The server's max_connections. {_AGE}", server.max_connections if server else 0
+    )
+
+
+def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
+    actions = CounterMetricFamily(
+        "pgdoctor_actions", "Signals by rule and by what came of them.", labels=["action", "rule", "outcome"]
+    )
+    refused = CounterMetricFamily(
+        "pgdoctor_actions_refused", "Actions that a rule asked for and a guard refused.", labels=["reason"]
+    )
+    if mitigator is not None:
+        for labels, number in mitigator.actions.items():
+            actions.add_metric(labels, number)
+        for reason, number in mitigator.refused.items():
+            refused.add_metric([reason], number)
+    yield actions
+    yield refused
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _gauges(name: str, text: str, labels: list[str], values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label, value in values.items():
+        family.add_metric([label], float(value))
+    return family

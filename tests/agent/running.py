@@ -1,0 +1,120 @@
+"""An agent that runs as its users run it: a process, HTTP, signals, and what it writes to stderr."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.scenes.client import wait_until
+
+#: Seconds in which an answer over HTTP has to come, whatever the database does.
+PROMPT = 1.0
+
+
+class RunningAgent:
+    """Started on a free port; returns once it listens."""
+
+    def __init__(self, dsn: str, config: Path, interval: str = "200ms", deadline: str = "1s", more: str = "") -> None:
+        self.config = config
+        self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\n{more}')
+        self._password = conninfo_to_dict(dsn).get("password")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--config", config],
+            env={**os.environ, "PGDOCTOR_DSN": dsn},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.pid = self._process.pid
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            wait_until(lambda: self._said or not self.running, what="a first line")
+            listening = self.lines[0]
+            assert listening["event"] == "listening", self._said
+        except BaseException:
+            self._process.kill()
+            raise
+        self.port: int = listening["port"]
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PROMPT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        output = "\n".join(self._said) + self._process.stdout.read().decode()
+        self._process.stdout.close()
+        assert not self._password or self._password not in output
+        assert "Traceback" not in output
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far."""
+        return [json.loads(line) for line in self._said]
+
+    def configure(self, text: str) -> None:
+        self.config.write_text(text)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[float, int]:
+        """Ask it to end; return how long that took, and its exit status."""
+        began = time.monotonic()
+        self.send(number)
+        status = self._process.wait(10)
+        return time.monotonic() - began, status
+
+    def get(self, path: str, **headers: str | bytes) -> httpx.Response:
+        return self.ask("GET", path, **headers)
+
+    def ask(self, method: str, path: str, **headers: str | bytes) -> httpx.Response:
+        answer = self._client.request(method, path, headers=headers)
+        assert not self._password or self._password not in answer.text
+        return answer
+
+    def metrics(self) -> dict[str, float]:
+        """Every series with its value."""
+        return series(self.get("/metrics").text)
+
+    def metric(self, name: str) -> float:
+        return self.metrics()[f"pgdoctor_{name}"]
+
+    def wait_for(self, name: str, value: float, timeout: float = 10.0) -> None:
+        """Until a metric has a value."""
+        wait_until(lambda: self.metric(name) == value, timeout, f"{name} = {value:g}")
+
+    def _read(self) -> None:
+        for line in self._process.stderr:
+            self._said.append(line.decode().rstrip("\n"))
+        self._process.stderr.close()
+
+
+def series(text: str) -> dict[str, float]:
+    """A page of metrics as values by name and labels."""
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
+def processes(root: int) -> list[int]:
+    """A process and its children."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    return [root, *(pid for pid, parent in pairs if parent == root)]

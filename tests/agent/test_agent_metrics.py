@@ -1,0 +1,182 @@
+"""The set of series is the same whatever happens on the server, and says nothing that a user chose."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.state import State, figures
+from pgdoctor.agent.tally import BOUNDS, Durations, Tally
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.snapshot import Connections, Lock, Relation, Server, Session, Snapshot
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.postgres.door import STATES
+from tests.agent.running import series
+
+NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)
+#: Stands for all that users choose: names, statements, literals.
+SECRET = "zq7secret"
+
+#: Statements of every class, and some that are none.
+STATEMENTS = [
+    f"alter table {SECRET} add x int",
+    f"select * from {SECRET} where v = '{SECRET}'",
+    f"update t set v = 1 where w = '{SECRET}'",
+    f"lock table {SECRET}",
+    f"vacuum {SECRET}",
+    f"autovacuum: VACUUM {SECRET}",
+    f"select pg_advisory_lock(1, '{SECRET}')",
+    "commit",
+    f"'{SECRET}",
+    "",
+    None,
+]
+PIDS = range(1, 9)
+
+
+def server(hidden: int = 0) -> Server:
+    return Server(
+        version_num=180000,
+        in_recovery=False,
+        max_connections=100,
+        connections=10,
+        connections_by_state=Connections(active=3, unknown=hidden),
+        database=SECRET,
+        database_oid=1,
+        hidden_sessions=hidden,
+    )
+
+
+@st.composite
+def locks(draw: st.DrawFn, pid: int) -> Lock:
+    granted = draw(st.booleans())
+    locktype = draw(st.sampled_from(["relation", "transactionid", "tuple", "virtualxid", "advisory", SECRET]))
+    return Lock(
+        pid=pid,
+        locktype=locktype,
+        database=draw(st.sampled_from([0, 1, 2])),
+        relation=7 if locktype in ("relation", "tuple") else None,
+        page=None,
+        tuple=None,
+        virtualxid=None,
+        transactionid=5 if locktype == "transactionid" else None,
+        classid=None,
+        objid=None,
+        objsubid=None,
+        virtualtransaction="1/1",
+        mode=draw(st.sampled_from(["AccessShareLock", "RowExclusiveLock", "AccessExclusiveLock", SECRET])),
+        granted=granted,
+        waitstart=None if granted else NOW - timedelta(seconds=draw(st.floats(0, 1e6))),
+    )
+
+
+@st.composite
+def sessions(draw: st.DrawFn, pid: int) -> Session:
+    return Session(
+        pid=pid,
+        blockers=tuple(draw(st.lists(st.sampled_from(PIDS), max_size=4))),
+        locks=tuple(draw(st.lists(locks(pid), max_size=3))),
+        usename=SECRET,
+        datname=SECRET,
+        application_name=SECRET,
+        backend_type=draw(st.sampled_from(["client backend", "autovacuum worker", "walsender", SECRET, None])),
+        state=draw(st.sampled_from(["active", "idle", "idle in transaction", SECRET, None])),
+        statement=draw(st.sampled_from(STATEMENTS)),
+        wait_event_type=draw(st.sampled_from(["Lock", "Client", None])),
+        wait_event=draw(st.sampled_from(["SyncRep", "ClientRead", SECRET, None])),
+        xact_start=draw(st.sampled_from([None, NOW - timedelta(seconds=100)])),
+        state_change=NOW - timedelta(seconds=10),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    pids = draw(st.sets(st.sampled_from(PIDS)))
+    return Snapshot(
+        captured_at=NOW,
+        server=server(draw(st.sampled_from([0, 3]))),
+        sessions={pid: draw(sessions(pid)) for pid in sorted(pids)},
+        relations={7: Relation(oid=7, name=SECRET, kind="r", is_system=False, pages=10, live_rows=1e6)},
+        former_holders={7: frozenset({1, 2})},
+    )
+
+
+def shown(state: State) -> str:
+    page, _ = Exposition(lambda: state, Tally(), Mitigator(Mitigation()), lambda: 0).page("")
+    return page.decode()
+
+
+def found(snapshot: Snapshot) -> State:
+    diagnosis = diagnose(snapshot)
+    return State(connection="connected", error=None, diagnosis=diagnosis, figures=figures(diagnosis))
+
+
+ALWAYS = series(shown(State())).keys()
+
+
+@given(snapshots())
+def test_the_series_are_the_same_and_say_nothing_of_users(snapshot: Snapshot):
+    state = found(snapshot)
+    page = shown(state)
+    values = series(page)
+    assert values.keys() == ALWAYS
+    assert SECRET not in page
+    assert values["pgdoctor_blocked_sessions"] == state.diagnosis.blocked_sessions
+    by_class = [values[f'pgdoctor_blockers{{class="{name}"}}'] for name in classes()]
+    assert sum(by_class) == len(state.diagnosis.blockers)
+    for name in classes():
+        assert values[f'pgdoctor_blocked_sessions_by_class{{class="{name}"}}'] <= state.diagnosis.blocked_sessions
+    assert all(value >= 0 for value in values.values())
+
+
+@pytest.mark.parametrize("connection", ["", *STATES])
+def test_one_state_at_most_is_hot(connection):
+    values = series(shown(State(connection=connection)))
+    assert values.keys() == ALWAYS
+    hot = [name for name, value in values.items() if value and name.startswith("pgdoctor_connection_state")]
+    assert hot == ([f'pgdoctor_connection_state{{state="{connection}"}}'] if connection else [])
+
+
+def test_two_roots_of_one_class_do_not_count_a_session_twice():
+    waiting = Session(pid=3, blockers=(1, 2), state="active")
+    idle = [Session(pid=pid, state="idle in transaction", backend_type="client backend") for pid in (1, 2)]
+    snapshot = Snapshot(NOW, server(), {each.pid: each for each in (*idle, waiting)})
+    counted = found(snapshot).figures
+    assert counted.blockers["idle_in_transaction"] == 2
+    assert counted.blocked_by_class["idle_in_transaction"] == 1
+
+
+def test_what_is_too_old_is_not_shown():
+    state = found(Snapshot(NOW, server()))
+    assert state.as_of(2.9, interval=1.0) is state
+    late = state.as_of(3.1, interval=1.0)
+    assert (late.up, late.connection, late.diagnosis, late.figures) == (False, "timeout", None, None)
+
+
+def test_a_poll_that_takes_longer_than_the_interval_is_not_lost():
+    found_slowly = State(diagnosis=diagnose(Snapshot(NOW, server())), duration=2.0)
+    assert found_slowly.as_of(5.9, interval=1.0).up
+    assert not found_slowly.as_of(6.1, interval=1.0).up
+
+
+def test_blind_is_not_visible():
+    assert series(shown(found(Snapshot(NOW, server(hidden=2)))))["pgdoctor_visibility"] == 0
+    assert series(shown(found(Snapshot(NOW, server()))))["pgdoctor_visibility"] == 1
+
+
+def test_durations_fall_into_their_buckets():
+    durations = Durations()
+    for seconds in (0.0, BOUNDS[0], BOUNDS[-1] + 1):
+        durations.add(seconds)
+    assert durations.buckets()[0] == (str(BOUNDS[0]), 2)
+    assert durations.buckets()[-2:] == [(str(BOUNDS[-1]), 2), ("+Inf", 3)]
+
+
+def test_every_help_text_of_a_finding_says_how_old_it_may_be():
+    texts = [line for line in shown(State()).splitlines() if line.startswith("# HELP pgdoctor_block")]
+    assert texts
+    assert all("last poll" in text for text in texts)
