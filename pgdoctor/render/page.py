@@ -1,0 +1,228 @@
+"""A diagnosis as a web page: for a phone at three in the morning. No script; everything from outside is escaped."""
+
+from collections.abc import Iterator
+from html import escape
+
+import msgspec
+
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.tree import headline
+
+#: Seconds between two loads of the page.
+REFRESH = 5
+
+#: Blockers, sessions below one blocker, and steps of the tree that are drawn; the rest is counted.
+_MOST_BLOCKERS = 50
+_MOST_CHILDREN = 20
+_MOST_STEPS = 8
+
+_STATEMENT_WIDTH = 400
+_NAME_WIDTH = 100
+
+#: The only style there is; the server allows it by its hash.
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --dim: #767676; }
+body { font: 1rem/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 0 1rem 2rem; }
+h1 { font-size: 1.15rem; } h2 { font-size: 1.05rem; margin: 0 0 .3rem; } p { margin: .4rem 0; }
+code { font: .9em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+.status { border-left: .5rem solid; border-radius: .3rem; padding: .5rem .8rem; margin: .6rem 0; }
+.good { border-color: #2e9e4f; } .bad { border-color: #d3302f; } .warn { border-color: #e09500; }
+article { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem; margin: .8rem 0; }
+ul { margin: .3rem 0; padding-left: 1.1rem; } .tree ul { border-left: 1px solid var(--line); list-style: none; }
+.do { font-weight: 600; } .dim { color: var(--dim); } footer { color: var(--dim); font-size: .85rem; }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .7rem .2rem 0; vertical-align: top; }
+.wide { overflow-x: auto; }
+"""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """How the agent itself is: what is said above every diagnosis."""
+
+    #: Why there is no diagnosis; None where there is one.
+    error: str | None
+    #: One of the states of a connection.
+    connection: str
+    #: Seconds since the last successful poll; None: there was none yet.
+    age: float | None
+    hidden_sessions: int
+    #: off, observe, dry_run, enforce, or disarmed where a reload failed.
+    mode: str
+    version: str
+
+
+_MODES = {
+    "off": "Mitigation is off: nothing is signalled.",
+    "observe": "Mitigation observes: rules are judged, nothing is signalled.",
+    "dry_run": "Mitigation is a dry run: what it would signal is only logged.",
+    "enforce": "Mitigation is ARMED: sessions are cancelled and terminated by the rules.",
+    "disarmed": "Mitigation is DISARMED: the configuration is broken, nothing is signalled until it is mended.",
+}
+
+_LOUD_MODES = ("enforce", "disarmed")
+
+
+def page(watch: Watch, report: Report | None) -> str:
+    """The whole page; `report` is None while the server cannot be asked."""
+    return "\n".join(
+        (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="refresh" content="{REFRESH}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{_text(_title(report))}</title><style>{STYLE}</style></head><body>",
+            *_status(watch, report),
+            *(_incident(report) if report is not None else ()),
+            f"<footer>{_text(_foot(watch))}</footer></body></html>",
+        )
+    )
+
+
+def _title(report: Report | None) -> str:
+    if report is None:
+        return "pgdoctor: DOWN"
+    return f"pgdoctor: {report.blocked_sessions:,} blocked"
+
+
+def _status(watch: Watch, report: Report | None) -> Iterator[str]:
+    yield "<h1>pgdoctor</h1>"
+    if report is None:
+        yield _box("bad", f"DOWN ({watch.connection or 'not connected yet'}): {watch.error or 'no diagnosis'}")
+    else:
+        yield _box("bad" if report.blocked_sessions else "good", headline(report))
+    if watch.hidden_sessions:
+        yield _box(
+            "warn",
+            f"BLIND: {count(watch.hidden_sessions, 'session')} cannot be seen by this role; causes may stay unknown. "
+            "Grant pg_monitor (pgdoctor setup prints how).",
+        )
+    yield _box("warn" if watch.mode in _LOUD_MODES else "good", _MODES.get(watch.mode, watch.mode))
+
+
+def _incident(report: Report) -> Iterator[str]:
+    children = _children(report)
+    facts = {_name(blocker): blocker for blocker in report.blockers}
+    drawn: set[int | str | None] = set()
+    shown = [blocker for blocker in report.blockers if blocker.root or blocker.in_cycle]
+    for blocker in shown[:_MOST_BLOCKERS]:
+        if _name(blocker) not in drawn:
+            drawn.add(_name(blocker))
+            yield from _article(blocker)
+            yield '<div class="tree">'
+            yield from _branch(_name(blocker), children, facts, drawn, 1)
+            yield "</div></article>"
+    if len(shown) > _MOST_BLOCKERS:
+        yield f"<p>and {count(len(shown) - _MOST_BLOCKERS, 'root blocker')} more</p>"
+    yield from _cuts(report)
+    yield from _findings(report)
+
+
+def _article(blocker: BlockerFacts) -> Iterator[str]:
+    also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
+    where = f" on {blocker.relation}" if blocker.relation else ""
+    yield "<article>"
+    yield f"<h2>{_text(_who(blocker))} {_text(blocker.classification + also + where)}</h2>"
+    yield f"<p>blocks {count(blocker.blocked_sessions, 'session')}, {blocker.directly_blocked:,} of them directly"
+    yield f' <span class="dim">{_text(_client(blocker.user, blocker.database, blocker.application))}</span></p>'
+    yield "<ul>" + "".join(f"<li>{_text(each)}</li>" for each in blocker.evidence) + "</ul>"
+    if blocker.statement:
+        yield f"<p>{'runs' if blocker.state == 'active' else 'last ran'} {_code(blocker.statement)}</p>"
+    advice = blocker.recommendation
+    signal = "do not signal" if advice.action == "none" else f"{advice.action} {advice.pid}"
+    yield f'<p><span class="do">{_text(signal)}</span>: {_text(advice.reason)}</p>'
+
+
+def _branch(
+    name: int | str | None,
+    children: dict[int | str | None, list[Wait]],
+    facts: dict[int | str | None, BlockerFacts],
+    drawn: set[int | str | None],
+    step: int,
+) -> Iterator[str]:
+    """The sessions behind one blocker; each is drawn once."""
+    waits = [wait for wait in children.get(name, ()) if wait.blocked_pid not in drawn]
+    if not waits:
+        return
+    drawn.update(wait.blocked_pid for wait in waits)
+    yield "<ul>"
+    for wait in waits[:_MOST_CHILDREN]:
+        yield f"<li>{_waiter(wait, facts.get(wait.blocked_pid))}"
+        if step < _MOST_STEPS:
+            yield from _branch(wait.blocked_pid, children, facts, drawn, step + 1)
+        yield "</li>"
+    if len(waits) > _MOST_CHILDREN:
+        yield f"<li>and {count(len(waits) - _MOST_CHILDREN, 'session')} more</li>"
+    yield "</ul>"
+
+
+def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
+    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "a moment"
+    lock = f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
+    queued = ", queued" if wait.queued else ""
+    blocks = f"; blocks {facts.blocked_sessions:,} itself ({facts.classification})" if facts else ""
+    who = _client(wait.blocked_user, None, wait.blocked_application)
+    statement = f" {_code(wait.blocked_statement)}" if wait.blocked_statement else ""
+    said = _text(f"{wait.blocked_pid} waits {since} for {lock}{queued}{blocks}")
+    return f'{said} <span class="dim">{_text(who)}</span>{statement}'
+
+
+def _cuts(report: Report) -> Iterator[str]:
+    if not report.cuts:
+        return
+    yield '<article><h2>What each cut would free</h2><div class="wide"><table>'
+    yield "<tr><th>cut</th><th>at once</th><th>in turn</th><th>costs</th></tr>"
+    for cut in report.cuts:
+        forecast = "" if cut.exact else " (forecast)"
+        yield (
+            f"<tr><td>{_text(cut.action)} {cut.pid}</td><td>{cut.frees_at_once:,}{forecast}</td>"
+            f"<td>{cut.frees_in_turn:,}</td><td>{_text(cut.loses)}</td></tr>"
+        )
+    yield "</table></div></article>"
+
+
+def _findings(report: Report) -> Iterator[str]:
+    for note in report.findings:
+        yield _box("bad" if note.severity == "critical" else "warn", f"{note.severity}: {note.summary}. {note.advice}")
+
+
+def _children(report: Report) -> dict[int | str | None, list[Wait]]:
+    """Waits by blocker, each session below the first one that holds its lock."""
+    first: dict[int, Wait] = {}
+    for wait in report.waits:
+        first.setdefault(wait.blocked_pid, wait)
+    children: dict[int | str | None, list[Wait]] = {}
+    for wait in first.values():
+        blocker = wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid
+        children.setdefault(blocker, []).append(wait)
+    return children
+
+
+def _foot(watch: Watch) -> str:
+    age = "never polled with success" if watch.age is None else f"last successful poll {duration(watch.age)} ago"
+    return f"pgdoctor {watch.version}; {age}; this page reloads every {REFRESH} s"
+
+
+def _name(blocker: BlockerFacts) -> int | str | None:
+    return blocker.pid if blocker.pid is not None else blocker.prepared_gid
+
+
+def _who(blocker: BlockerFacts) -> str:
+    return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
+
+
+def _client(user: str | None, database: str | None, application: str | None) -> str:
+    at = f"@{database}" if database else ""
+    name = f' "{one_line(application, _NAME_WIDTH)}"' if application else ""
+    return f"{user or '?'}{at}{name}"
+
+
+def _box(kind: str, text: str) -> str:
+    return f'<p class="status {kind}">{_text(text)}</p>'
+
+
+def _code(statement: str) -> str:
+    return f"<code>{escape(one_line(statement, _STATEMENT_WIDTH))}</code>"
+
+
+def _text(text: str) -> str:
+    return escape(one_line(text, 1_000))

@@ -1,0 +1,132 @@
+"""The page: whatever a database client chose as a name is text on it, and nothing else."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.render.page import Watch, page
+from pgdoctor.render.report import BlockerFacts, Recommendation, Report, ServerFacts, Wait
+from tests.agent.test_agent_metrics import NOW
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>\x1b[31m\u202e&'
+WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, mode="off", version="1")
+ELEMENTS = {
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "article", "div", "ul", "li", "code", "span"),
+    *("table", "tr", "th", "td", "footer"),
+}
+DOWN = Watch(error=HOSTILE, connection="refused", age=None, hidden_sessions=0, mode="off", version="1")
+
+
+def blocker(pid: int, *, root: bool = True, in_cycle: bool = False) -> BlockerFacts:
+    return BlockerFacts(
+        pid=pid,
+        classification="idle_in_transaction",
+        also=(HOSTILE,),
+        root=root,
+        relation=HOSTILE,
+        directly_blocked=1,
+        blocked_sessions=2,
+        statement=HOSTILE,
+        user=HOSTILE,
+        database=HOSTILE,
+        application=HOSTILE,
+        client=HOSTILE,
+        state=HOSTILE,
+        transaction_seconds=1.0,
+        evidence=(HOSTILE,),
+        recommendation=Recommendation("terminate", pid, HOSTILE),
+        in_cycle=in_cycle,
+    )
+
+
+def wait(blocked: int, blocking: int) -> Wait:
+    return Wait(
+        blocked_pid=blocked,
+        blocked_user=HOSTILE,
+        blocked_statement=HOSTILE,
+        blocked_application=HOSTILE,
+        blocking_pid=blocking,
+        blocking_user=HOSTILE,
+        blocking_statement=HOSTILE,
+        lock_type=HOSTILE,
+        lock_mode=HOSTILE,
+        relation=HOSTILE,
+        wait_seconds=None,
+        queued=False,
+    )
+
+
+def facts(blockers: list[BlockerFacts], waits: list[Wait]) -> Report:
+    return Report(
+        schema_version=1,
+        captured_at=NOW,
+        server=ServerFacts(180000, False, 100, 10, Connections(), HOSTILE),
+        waits=tuple(waits),
+        blockers=tuple(blockers),
+        waits_total=len(waits),
+        blocked_sessions=len({each.blocked_pid for each in waits}),
+        cuts=(),
+        cycles=(),
+        findings=(),
+    )
+
+
+class Checker(HTMLParser):
+    """Which elements and attributes a page has, and whether each is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        page(DOWN, None),
+        page(WATCH, facts([], [])),
+        page(WATCH, facts([blocker(1), blocker(2, root=False)], [wait(2, 1), wait(3, 2)])),
+        page(WATCH, facts([blocker(1, root=False, in_cycle=True)], [wait(1, 2), wait(2, 1)])),
+    ],
+)
+def test_whatever_is_shown_is_text(shown):
+    checked = Checker(shown)
+    assert checked.open == []
+    assert checked.elements <= ELEMENTS
+    assert checked.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+def test_the_tree_has_every_session_once():
+    chain = [wait(pid + 1, pid) for pid in range(1, 20)]
+    shown = page(WATCH, facts([blocker(1), *(blocker(pid, root=False) for pid in range(2, 20))], chain))
+    drawn = re.findall(r"<li>(\d+) waits", shown)
+    assert len(drawn) == len(set(drawn)) >= 5
+
+
+def test_a_crowd_is_counted_and_not_drawn():
+    shown = page(WATCH, facts([blocker(1)], [wait(pid, 1) for pid in range(2, 1000)]))
+    assert len(shown) < 50_000
+    assert "sessions more" in shown
+
+
+@pytest.mark.parametrize(("mode", "word"), [("enforce", "ARMED"), ("disarmed", "DISARMED"), ("dry_run", "dry run")])
+def test_how_mitigation_is_switched(mode, word):
+    watch = Watch(error=None, connection="connected", age=1.0, hidden_sessions=3, mode=mode, version="1")
+    shown = page(watch, facts([], []))
+    assert word in shown
+    assert "BLIND: 3 sessions" in shown
