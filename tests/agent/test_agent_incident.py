@@ -1,0 +1,131 @@
+"""A block, from its beginning to its end, as metrics, JSON and page show it."""
+
+import json
+import time
+
+import psycopg
+import pytest
+
+from tests.scenes.client import wait_until
+
+INTERVAL = 0.2
+#: Two polls, and some slack for a busy machine.
+TWO_POLLS = 2 * INTERVAL + 0.6
+
+
+@pytest.fixture
+def orders(scene):
+    scene.admin.execute("create table orders (id int primary key, v text)")
+    scene.admin.execute("insert into orders values (1, 'x')")
+
+
+@pytest.mark.usefixtures("orders")
+def test_a_block_shows_within_two_polls_and_is_gone_within_two(scene, agent):
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    holder = scene.client("update orders set v = 'hidden-one' where id = 1")
+    began = time.monotonic()
+    waiter = scene.client(application_name="check<out>").block("update orders set v = 'hidden-two' where id = 1")
+    wait_until(lambda: watching.metric("blocked_sessions") == 1, 5)
+    assert time.monotonic() - began < TWO_POLLS
+
+    metrics = watching.metrics()
+    assert metrics['pgdoctor_blockers{class="idle_in_transaction"}'] == 1
+    assert metrics['pgdoctor_blocked_sessions_by_class{class="idle_in_transaction"}'] == 1
+    assert metrics['pgdoctor_oldest_blocker_transaction_seconds{class="idle_in_transaction"}'] > 0
+    assert metrics['pgdoctor_connections{state="idle in transaction"}'] >= 1
+
+    found = watching.get("/diagnosis").json()
+    [wait] = found["waits"]
+    assert (wait["blocked_pid"], wait["blocking_pid"]) == (waiter.pid, holder.pid)
+    assert found["blockers"][0]["class"] == "idle_in_transaction"
+
+    page = watching.get("/").text
+    assert f"<h2>{holder.pid} idle_in_transaction" in page
+    assert f"{waiter.pid} waits" in page
+    assert "check&lt;out&gt;" in page
+    for text in (page, json.dumps(found), watching.get("/metrics").text):
+        assert "hidden-" not in text
+
+    holder.run("commit")
+    began = time.monotonic()
+    wait_until(lambda: watching.metric("blocked_sessions") == 0, 5)
+    assert time.monotonic() - began < TWO_POLLS
+    assert watching.metric('blockers{class="idle_in_transaction"}') == 0
+    assert watching.metric("oldest_wait_seconds") == 0
+    assert watching.get("/diagnosis").json()["waits"] == []
+
+
+def test_the_wait_grows_older(scene, agent):
+    scene.admin.execute("create table t ()")
+    watching = agent(scene.dsn)
+    scene.client("lock table t")
+    scene.client().block("select from t")
+    wait_until(lambda: watching.metric("oldest_wait_seconds") > 0.5, 5)
+    assert watching.metric("oldest_wait_seconds") < 5
+
+
+def test_a_role_without_rights_is_shown_as_blind(scene, agent):
+    watching = agent(scene.role("watcher"))
+    watching.wait_for("up", 1)
+    assert watching.metric("visibility") == 0
+    deep = watching.get("/health/deep")
+    assert deep.status_code == 200
+    assert deep.json()["status"] == "DEGRADED"
+    assert "pg_monitor" in deep.json()["components"]["database"]["error"]
+    assert "BLIND" in watching.get("/").text
+
+
+def test_a_role_with_rights_is_not_blind(scene, agent):
+    watching = agent(scene.role("watcher", "pg_monitor"))
+    watching.wait_for("up", 1)
+    assert watching.metric("visibility") == 1
+    deep = watching.get("/health/deep").json()
+    assert deep["status"] == "UP"
+    assert deep["components"]["database"]["max_connections"] > deep["components"]["database"]["active_connections"] > 0
+    assert deep["components"]["database"]["latency_ms"] > 0
+
+
+def test_the_connection_is_the_same_from_poll_to_poll(scene, agent):
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+
+    def sessions():
+        return scene.admin.execute(
+            "select pid from pg_stat_activity where application_name = 'pgdoctor' and datname = current_database()"
+        ).fetchall()
+
+    [first] = sessions()
+    polls = watching.metric("poll_duration_seconds_count")
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
+    assert sessions() == [first]
+
+
+def test_under_enforce_it_releases_the_waiters(scene, agent):
+    rule = 'name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "300ms"'
+    watching = agent(scene.dsn, more=f'[mitigation]\nmode = "enforce"\nmin_samples = 2\n[[mitigation.rules]]\n{rule}\n')
+    watching.wait_for("up", 1)
+    acted = 'actions_total{action="terminate",outcome="released",rule="idle"}'
+    assert watching.metric(acted) == 0
+    assert "ARMED" in watching.get("/").text
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiter = scene.client().block("select from t")
+    waiter.finish()
+    watching.wait_for(acted, 1)
+    with pytest.raises(psycopg.Error):
+        holder.run("select 1")
+    said = [line["event"] for line in watching.lines if line["logger"] == "pgdoctor.mitigation"]
+    assert said == ["mitigation intent", "mitigation outcome"]
+
+
+def test_without_rules_it_touches_nobody(scene, agent):
+    watching = agent(scene.dsn)
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    scene.client().block("select from t")
+    watching.wait_for("blocked_sessions", 1)
+    polls = watching.metric("poll_duration_seconds_count")
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
+    assert holder.run("select 1") == [(1,)]
+    assert not [line for line in watching.lines if line["logger"] == "pgdoctor.mitigation"]

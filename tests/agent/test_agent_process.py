@@ -1,0 +1,176 @@
+"""How it starts, what it answers beside the incident, how it reloads and ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.conftest import NOBODY
+from tests.agent.running import series
+from tests.scenes.client import wait_until
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pgdoctor", "agent", *arguments], capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def refuses(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert result.stderr.startswith("pgdoctor: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "hunter2" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_port_in_use_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refuses(start("--dsn", NOBODY, "--listen", address), address, "in use")
+
+
+@pytest.mark.parametrize(
+    "address", ["9899", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "::1:9899", "192.0.2.1:0"]
+)
+def test_an_address_that_is_none(address):
+    refuses(start("--dsn", NOBODY, "--listen", address), "cannot listen on", address)
+
+
+def test_a_dsn_that_does_not_parse():
+    refuses(start("--dsn", "postgresql://app:hunter2 of the test", "--listen", "127.0.0.1:0"), "DSN does not parse")
+
+
+def test_a_broken_configuration(tmp_path: Path):
+    config = tmp_path / "pgdoctor.toml"
+    config.write_text("[agent]\nintervall = '1s'\n")
+    refuses(start("--dsn", NOBODY, "--listen", "127.0.0.1:0", "--config", str(config)), "agent.intervall")
+
+
+def test_every_series_is_there_without_a_server(scene, agent, lone_agent):
+    first = lone_agent.metrics()
+    up = agent(scene.dsn)
+    up.wait_for("up", 1)
+    assert up.metrics().keys() == first.keys()
+    for name in (
+        'blockers{class="migration"}',
+        'connections{state="idle in transaction (aborted)"}',
+        'connection_state{state="auth_failed"}',
+        'actions_refused_total{reason="min_wait"}',
+        'poll_duration_seconds_bucket{le="+Inf"}',
+        "log_messages_dropped_total",
+    ):
+        assert first[f"pgdoctor_{name}"] == 0
+    assert first['pgdoctor_build_info{version="0.1.0"}'] == 1
+
+
+def test_openmetrics_by_content_negotiation(lone_agent):
+    plain = lone_agent.get("/metrics", accept="text/html")
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    open_metrics = lone_agent.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
+    assert open_metrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert open_metrics.text.endswith("# EOF\n")
+    assert series(plain.text).keys() == series(open_metrics.text).keys()
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=x.y", "text/plain;version=;", ",;=,", "\xff"]
+)
+def test_a_strange_accept_header_is_no_error(lone_agent, accept):
+    assert lone_agent.get("/metrics", accept=accept.encode("latin-1")).status_code == 200
+
+
+def test_other_paths_and_methods(lone_agent):
+    for path in ("/nothing", "/metrics/", "/health/deep/x", "/%2e%2e/etc/passwd", "/docs"):
+        assert lone_agent.get(path).status_code == 404
+    for path in ("/", "/metrics", "/health", "/health/deep", "/diagnosis"):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            assert lone_agent.ask(method, path).status_code == 405
+        assert lone_agent.ask("HEAD", path).text == ""
+
+
+def test_what_the_page_is_allowed_to_do(lone_agent):
+    answer = lone_agent.get("/")
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "<script" not in answer.text
+    assert " style=" not in answer.text
+    assert "server" not in answer.headers
+
+
+def test_a_client_that_says_nothing_or_half_of_it_is_not_in_the_way(agent):
+    watching = agent(NOBODY)
+    address = ("127.0.0.1", watching.port)
+    silent = [socket.create_connection(address) for _ in range(20)]
+    for each in silent[::2]:
+        each.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+    huge = socket.create_connection(address)
+    huge.settimeout(5)
+    huge.sendall(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
+    assert huge.recv(100).startswith(b"HTTP/1.1 400")
+    assert watching.get("/metrics").status_code == 200
+    assert watching.end()[0] < 2
+    for each in (*silent, huge):
+        each.close()
+
+
+def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
+    armed = '[mitigation]\nmode = "enforce"\n[[mitigation.rules]]\nname = "a"\nclass = "migration"\naction = "cancel"\n'
+    watching = agent(scene.dsn, more=armed)
+    watching.wait_for("config_reload_success", 1)
+    watching.configure("[agent]\ninterval = 1\n")
+    watching.send(signal.SIGHUP)
+    watching.wait_for("config_reload_success", 0)
+    assert "DISARMED" in watching.get("/").text
+    polls = watching.metric("poll_duration_seconds_count")
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 2)
+    watching.configure('[agent]\ninterval = "100ms"\ndeadline = "2s"\n')
+    watching.send(signal.SIGHUP)
+    watching.wait_for("config_reload_success", 1)
+    watching.wait_for("up", 1)
+    assert "DISARMED" not in watching.get("/").text
+    told = [line for line in watching.lines if "reload" in line["event"]]
+    assert [line["level"] for line in told] == ["error", "info"]
+    assert "agent.interval" in told[0]["error"]
+
+
+def test_a_stderr_that_nobody_reads_does_not_stop_it():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    try:
+        while os.write(write_end, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        pass
+    os.set_blocking(write_end, True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, "--listen", f"127.0.0.1:{port}"], stderr=write_end
+    )
+    try:
+        wait_until(lambda: reaches(port), what="a listening agent")
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            page = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        assert series(page.partition("\r\n\r\n")[2])["pgdoctor_log_messages_dropped_total"] > 0
+        process.terminate()
+        assert process.wait(2) == 0
+    finally:
+        process.kill()
+        process.wait()
+        for each in (read_end, write_end):
+            os.close(each)
+
+
+def reaches(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
