@@ -34,6 +34,9 @@ _VALUE = "?"
 #: Names have at most 63 bytes (NAMEDATALEN), and parameters at most five digits; what is longer is something else.
 _LONGEST = {Sort.WORD: 63, Sort.NAME: 63, Sort.PARAMETER: 6}
 
+#: One double quote too many makes names of what stands between the real ones: `" = 'secret' and "`.
+_NO_NAME = frozenset("'=,;\\")
+
 _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
 
 #: Behind these nothing is certain.
@@ -160,6 +163,8 @@ def _written(token: Token, text: str) -> str:
         return token.value
     # Control characters could forge lines of a log, or turn the writing direction.
     if len(token.value) > _LONGEST.get(token.sort, -1) or not token.value.isprintable():
+        return _VALUE
+    if token.sort is Sort.NAME and not _NO_NAME.isdisjoint(token.value):
         return _VALUE
     return text[token.start : token.end]
 

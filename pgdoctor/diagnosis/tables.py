@@ -68,9 +68,7 @@ def _column(sentence: Sentence, head: Head) -> tuple[str, ...]:
 
 
 def _sources(sentence: Sentence, head: Head) -> tuple[str, ...]:
-    scope = _scope(sentence, head.verb, head.bodies)
-    names = (source.name for source in scope.sources) if scope else ()
-    return tuple(dict.fromkeys(name for name in names if name and name not in head.bodies))
+    return tuple(dict.fromkeys(_scope(sentence, head.verb, head.bodies).tables))
 
 
 def _behind(word: str) -> _Targets:
@@ -123,10 +121,10 @@ def scan(sentence: Sentence, head: Head) -> Scan | None:
 
 def _queried(sentence: Sentence, head: Head) -> Scan | None:
     scope = _scope(sentence, head.verb, head.bodies)
-    if scope is None or not scope.sources or not scope.sources[0].name:
+    if not scope.first.name:
         return None
     condition, is_whole = _condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
-    return _scan(scope.sources[0], condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+    return _scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
 
 
 def _inserted(sentence: Sentence, head: Head) -> Scan | None:
@@ -187,36 +185,41 @@ def _condition(
 
 
 class _Scope(NamedTuple):
-    """The query that reads a table: where its FROM list begins, the items of that, and what is around the query."""
+    """The query that reads a table: where its FROM list begins, the table, and all tables of it and around it."""
 
     start: int
-    sources: tuple[Source, ...]
+    first: Source
+    tables: tuple[str, ...]
     is_joined: bool
     is_restricted_outside: bool
 
 
-def _scope(sentence: Sentence, start: int, bodies: Bodies) -> _Scope | None:
+def _scope(sentence: Sentence, start: int, bodies: Bodies) -> _Scope:
     """The innermost query that reads the first table: subqueries and WITH queries in its place are followed."""
-    bodies = dict(bodies)
+    waiting = dict(bodies)
+    tables: tuple[str, ...] = ()
     is_joined = is_restricted = False
     for _ in range(_MOST_HOPS):
         if sentence[start].is_word("with"):
-            start = main_verb(sentence, start, bodies)
+            start = main_verb(sentence, start, waiting)
+            bodies = bodies | waiting
         if sentence[start].is_symbol("("):
             start += 1
             continue
         first = _from_list(sentence, start)
-        if first is None:
-            return None
-        sources = _items(sentence, first)
+        sources = () if first is None else _items(sentence, first)
+        if first is None or not sources:
+            break
         is_joined |= len(sources) > 1
-        inner = _inside(sentence, first, sources[0], bodies) if sources else None
+        # Those of the inner query come first.
+        tables = tuple(source.name for source in sources if source.name and source.name not in bodies) + tables
+        inner = _inside(sentence, first, sources[0], waiting)
         if inner is None:
-            return _Scope(first, sources, is_joined, is_restricted)
+            return _Scope(first, sources[0], tables, is_joined, is_restricted)
         condition, is_whole = _condition(sentence, first, _WHERE, _QUERY_ENDS)
         is_restricted |= condition is not None or not is_whole
         start = inner
-    return None
+    return _Scope(start, Source("", ""), tables, is_joined, is_restricted)
 
 
 def _from_list(sentence: Sentence, start: int) -> int | None:

@@ -131,11 +131,13 @@ class _Reader:
         return self.found_by(node, columns, *node.expressions) if columns else self.blocked(node, self.wrapping(node))
 
     def interval(self, node: Node) -> Arm:
-        low, high = node.args["low"], node.args["high"]
-        for side, others in ((node.this, (low, high)), (low, (node.this,)), (high, (node.this,))):
-            if columns := self.plain(side):
-                return self.found_by(node, columns[:1], *others)
-        return self.blocked(node, self.wrapping(node))
+        """BETWEEN is two comparisons, and one that is served will do."""
+        bounds = (
+            exp.GTE(this=node.this, expression=node.args["low"]),
+            exp.LTE(this=node.this, expression=node.args["high"]),
+        )
+        arms = [self.judge(bound) for bound in bounds if self.columns(bound)]
+        return next((arm for arm in arms if arm.columns), arms[0])
 
     def pattern(self, node: Node) -> Arm:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""

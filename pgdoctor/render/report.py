@@ -3,6 +3,7 @@
 Statements are redacted here, and only `show_literals` keeps them as they are.
 """
 
+from functools import lru_cache
 from itertools import islice
 
 import msgspec
@@ -13,6 +14,8 @@ from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Cut, cuts
 from pgdoctor.diagnosis.snapshot import Connections, Session
 from pgdoctor.diagnosis.waits import Pair, Waits
+
+_CACHED_LENGTH = 4_096
 
 #: Pairs that are written out; a convoy of N sessions on one row has N²/2 of them.
 MOST_WAITS = 10_000
@@ -130,7 +133,13 @@ def shown(statement: str | None, show_literals: bool) -> str | None:
     """A statement as it may be shown; None where it is hidden from us, or there is none."""
     if not statement:
         return None
-    return statement if show_literals else redact(statement)
+    if show_literals:
+        return statement
+    return _redacted(statement) if len(statement) <= _CACHED_LENGTH else redact(statement)
+
+
+# A thousand waiters often run one statement, and a convoy's is listed twenty thousand times.
+_redacted = lru_cache(maxsize=512)(redact)
 
 
 def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
