@@ -277,6 +277,7 @@ def test_a_cut_statement_never_says_more_than_the_whole(length: int) -> None:
     assert not cut.filters_known or (cut.filters, cut.has_where) == (whole.filters, whole.has_where)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([text for text, *_ in STATEMENTS]), st.integers(0, 80))
 def test_a_cut_makes_nothing_more_telling_than_it_is(text: str, length: int) -> None:
     whole, cut = read(text), read(text[:length], truncated=True)
@@ -288,6 +289,7 @@ def test_a_cut_makes_nothing_more_telling_than_it_is(text: str, length: int) -> 
 GAPS = st.sampled_from([" ", "\n", "\t ", " /* lock orders; */ ", "/**/", " -- drop table x\n", " /* a /* b */ c */ "])
 
 
+@settings(deadline=None)
 @given(st.sampled_from(STATEMENTS), st.data())
 def test_comments_space_and_case_change_nothing(statement: tuple[str, str, str], data: st.DataObject) -> None:
     text = statement[0]
@@ -309,7 +311,7 @@ WORDS = (
 ANY_TEXT = st.text() | st.lists(st.sampled_from(WORDS.split(" "))).map(" ".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(ANY_TEXT, st.booleans())
 @example("explain " * 50 + "select", False)
 @example("select * from " + "(select * from " * 3000, False)
