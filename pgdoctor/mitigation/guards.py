@@ -16,6 +16,7 @@ from pgdoctor.diagnosis import statement
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import STRONG
+from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.statement import Statement
 from pgdoctor.diagnosis.tokens import scan
@@ -34,9 +35,11 @@ _CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 class Candidate:
     """A blocker with what a cut of it would do."""
 
-    def __init__(self, blocker: Blocker, diagnosis: Diagnosis) -> None:
+    def __init__(self, blocker: Blocker, diagnosis: Diagnosis, cut: Cut | None = None) -> None:
         self.blocker = blocker
         self.diagnosis = diagnosis
+        #: What the diagnosis makes of cutting it, where it recommends to.
+        self.cut = cut
         #: A session without facts stands for a prepared transaction.
         self.session: Session = blocker.session or Session(pid=0)
         self.victim: Identity | None = Identity.of(self.session) if blocker.session else None
@@ -74,6 +77,8 @@ class Candidate:
         """
         if not self.frees_at_once or not self.blocker.root:
             return len(self.frees_at_once)
+        if self.cut is not None:
+            return self.cut.frees_in_turn
         return len(self.diagnosis.graph.released_in_turn(frozenset({self.blocker.node})))
 
     @cached_property

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
+from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.remedy import cuts
@@ -122,17 +122,18 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(diagnosis: Diagnosis, settings: Mitigation, history: History) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it."""
-    rank = {cut.pid: place for place, cut in enumerate(cuts(diagnosis.blockers, diagnosis.graph))}
+    recommended = {cut.pid: cut for cut in cuts(diagnosis.blockers, diagnosis.graph)}
+    rank = {pid: place for place, pid in enumerate(recommended)}
     spoken_of = {name for rule in settings.rules for name in rule.classes}
     blockers = sorted(diagnosis.blockers, key=lambda blocker: blocker.classification not in spoken_of)
-    decisions = [_decide(blocker, diagnosis, settings, history) for blocker in blockers[:MOST_DECISIONS]]
+    candidates = [Candidate(each, diagnosis, recommended.get(each.node)) for each in blockers[:MOST_DECISIONS]]
+    decisions = [_decide(candidate, settings, history) for candidate in candidates]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
     return Plan(tuple(_in_turn(decisions, diagnosis)))
 
 
-def _decide(blocker: Blocker, diagnosis: Diagnosis, settings: Mitigation, history: History) -> Decision:
-    candidate = Candidate(blocker, diagnosis)
-    session = candidate.session
+def _decide(candidate: Candidate, settings: Mitigation, history: History) -> Decision:
+    blocker, session = candidate.blocker, candidate.session
     decision = Decision(
         node=blocker.node,
         pid=blocker.pid,

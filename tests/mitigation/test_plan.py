@@ -1,0 +1,434 @@
+"""Whom a plan chooses, and what holds for every plan."""
+
+from typing import Any
+
+import hypothesis
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.locks import MODES, STRONG
+from pgdoctor.diagnosis.snapshot import Session, Snapshot
+from pgdoctor.mitigation.history import Action, History, looked
+from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Protect, Rule
+from tests.mitigation.build import (
+    BOTH,
+    DDL,
+    END_IDLE,
+    IDLE,
+    NOW,
+    READERS,
+    about,
+    ago,
+    ddl,
+    decide,
+    diagnosis,
+    idle,
+    lock,
+    reader,
+    reasons,
+    rule,
+    session,
+    settings,
+    snapshot,
+    usual,
+)
+
+# Whom
+
+
+def test_without_rules_nothing_is_done() -> None:
+    made = decide(by=Mitigation(mode="enforce"))
+    assert made.approved is None
+    assert {reason for decision in made.decisions for reason in reasons(decision)} == {"no_rule"}
+
+
+def test_nobody_blocked_nothing_to_decide() -> None:
+    assert decide(session(1), by=BOTH) == Plan()
+
+
+def test_the_queued_alter_goes_and_the_reader_in_front_of_it_stays() -> None:
+    made = decide()
+    assert made.approved is about(made, DDL)
+    assert made.approved.signal == "cancel"
+    assert [waiter.pid for waiter in made.approved.waiters] == list(READERS)
+    assert reasons(about(made, IDLE)) == {"cheaper_cut"}
+
+
+def test_while_the_queued_alter_only_lacks_time_the_reader_stays_too() -> None:
+    """The ALTER has waited for the reader for long, but those behind it have come just now."""
+    made = decide(idle(), ddl(), *(reader(pid, seconds=5) for pid in READERS))
+    assert made.approved is None
+    assert reasons(about(made, DDL)) == {"min_wait"}
+    assert reasons(about(made, IDLE)) == {"cheaper_cut"}
+
+
+def test_where_the_queued_alter_may_not_be_touched_the_reader_goes() -> None:
+    by = replace(BOTH, protect=(Protect(application_name=("deploy",)),))
+    made = decide(by=by)
+    assert made.approved is about(made, IDLE)
+
+
+def test_where_no_rule_speaks_of_the_alter_the_reader_goes() -> None:
+    made = decide(by=settings(END_IDLE))
+    assert made.approved is about(made, IDLE)
+
+
+def test_a_root_that_frees_more_than_the_queued_request_goes_first() -> None:
+    writers = [
+        session(
+            pid,
+            blockers=(IDLE,),
+            locks=(
+                lock(
+                    pid,
+                    "ShareLock",
+                    granted=False,
+                    locktype="transactionid",
+                    relation=None,
+                    database=None,
+                    transactionid=7,
+                ),
+            ),
+        )
+        for pid in range(40, 46)
+    ]
+    made = decide(*usual(), *writers)
+    assert made.approved is about(made, IDLE)
+
+
+def test_of_two_incidents_the_bigger_one_goes_first_and_the_other_keeps_its_place() -> None:
+    other = [idle(11), reader(51, blockers=(11,)), reader(52, blockers=(11,)), reader(53, blockers=(11,))]
+    made = decide(*other, idle(12), reader(61, blockers=(12,)))
+    assert made.approved is about(made, 11)
+    assert reasons(about(made, 12)) == {"turn"}
+    assert set(made.fit) == {about(made, 11).victim, about(made, 12).victim}
+
+
+def test_the_first_rule_decides_whose_conditions_all_hold() -> None:
+    by = settings(
+        replace(END_IDLE, name="crowd", min_blocked=10),
+        replace(END_IDLE, name="old", min_age=Duration(3600)),
+        replace(END_IDLE, name="plain"),
+        rule("never-reached", "long_query", "terminate"),
+    )
+    made = decide(by=by)
+    assert made.approved is not None
+    assert made.approved.rule is by.rules[2]
+
+
+def test_where_no_rule_is_met_the_first_one_about_it_says_what_is_missing() -> None:
+    by = settings(
+        replace(END_IDLE, name="crowd", min_blocked=10), replace(END_IDLE, name="old", min_age=Duration(3600))
+    )
+    decision = about(decide(by=by), IDLE)
+    assert decision.rule is by.rules[0]
+    assert reasons(decision) == {"min_blocked"}
+
+
+def test_a_cancel_that_had_no_effect_is_followed_by_a_terminate() -> None:
+    """Cancelled inside a savepoint a session idles on, of another class now, and holds its locks."""
+    ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10))
+    aborted = idle(state="idle in transaction (aborted)", state_change=ago(12))
+    before = Identity.of(session(IDLE))
+    assert before is not None
+    cancelled = Action(
+        victim=before,
+        signal="cancel",
+        rule="slow",
+        classification="long_query",
+        relation=None,
+        waiters=(),
+        at=ago(15),
+        outcome="ineffective",
+    )
+    history = History(actions=(cancelled,))
+    made = decide(aborted, ddl(), by=settings(ladder), history=history)
+    assert made.approved is not None
+    assert (made.approved.signal, made.approved.rule) == ("terminate", ladder)
+    assert about(made, IDLE).classification == "idle_in_transaction"
+    only_cancel = rule("slow", "long_query", "cancel")
+    assert decide(aborted, ddl(), by=settings(only_cancel), history=history).approved is None
+    moved_on = replace(aborted, query_start=ago(11))
+    assert decide(moved_on, ddl(), by=settings(ladder), history=history).approved is None
+
+
+def test_escalation_asks_every_guard_again() -> None:
+    ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10), protected_usename=("boss",))
+    before = Identity.of(session(IDLE))
+    assert before is not None
+    history = History(
+        actions=(Action(before, "cancel", "slow", "long_query", None, (), ago(15), outcome="ineffective"),)
+    )
+    aborted = idle(state="idle in transaction (aborted)", usename="boss")
+    assert "protected" in reasons(about(decide(aborted, ddl(), by=settings(ladder), history=history), IDLE))
+    by = settings(ladder, cooldown=Duration(20))
+    assert reasons(about(decide(idle(), ddl(), by=by, history=history), IDLE)) == {"cooldown"}
+
+
+def test_samples_are_counted_look_after_look_and_lost_by_a_look_without() -> None:
+    by = replace(BOTH, min_samples=3)
+    history = History()
+    for expected in (None, None, DDL):
+        made = plan(diagnosis(), by, history)
+        assert (made.approved.pid if made.approved else None) == expected
+        history = looked(history, made.fit, NOW)
+    history = looked(history, plan(diagnosis(session(1)), by, history).fit, NOW)
+    assert plan(diagnosis(), by, history).approved is None
+
+
+def test_a_convoy_of_a_thousand_is_judged_in_time() -> None:
+    """Half a million pairs: one holder of a row, and everybody behind it in a queue for the row."""
+    row = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 7}
+    place = {"locktype": "tuple", "page": 1, "tuple": 1}
+    first = idle(1, locks=(lock(1, "ExclusiveLock", granted=True, **row),))
+    second = session(2, blockers=(1,), locks=(lock(2, "ShareLock", granted=False, **row),))
+    rest = [
+        session(pid, blockers=tuple(range(2, pid)), locks=(lock(pid, "ExclusiveLock", granted=False, **place),))
+        for pid in range(3, 1001)
+    ]
+    every = tuple(rule(name, name, "terminate") for name in classes() if name not in UNTOUCHABLE)
+    made = plan(diagnosis(first, second, *rest), settings(*every), History())
+    assert made.approved is about(made, 1)
+    assert made.approved.frees == 999
+    assert len(made.decisions) == MOST_DECISIONS
+
+
+# What holds for every plan
+
+STATEMENTS = [
+    "select * from orders",
+    "update orders set v = 1",
+    "alter table orders add column x int",
+    "lock table orders",
+    "vacuum full orders",
+    "create index concurrently i on orders (v)",
+    "commit",
+    "",
+    None,
+]
+ROW = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 7}
+
+
+def mostly(usual: Any, *rarely: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * (3 + len(rarely)) + list(rarely))
+
+
+NAMES = mostly("app", "boss", "pgdoctor", None)
+MOMENTS = mostly(ago(4000), ago(20), ago(0.5), None)
+
+
+@st.composite
+def sessions(draw: st.DrawFn, pid: int) -> Session:
+    """Mostly what a rule could be about: the first ones hold, the later ones wait; rarely anything at all."""
+    others = st.integers(1, max(pid - 1, 1)) if draw(mostly(True, False)) else st.integers(1, 6)
+    waits = pid > 2 if draw(mostly(True, False)) else draw(st.booleans())
+    blockers = tuple({draw(others) for _ in range(draw(mostly(1, 2)))} - {pid}) if waits else ()
+    where: dict[str, Any] = ROW if draw(mostly(False, True)) else {}
+    modes = st.sampled_from(MODES)
+    seconds = draw(mostly(4000.0, 20.0, 0.5, None))
+    locks = (lock(pid, draw(modes), granted=True, **where),)
+    if blockers and draw(mostly(True, False)):
+        locks += (lock(pid, draw(mostly("AccessExclusiveLock", *MODES)), granted=False, seconds=seconds, **where),)
+    return session(
+        pid,
+        blockers=blockers,
+        locks=locks,
+        usename=draw(NAMES),
+        application_name=draw(NAMES),
+        backend_type=draw(mostly("client backend", "walsender", None)),
+        state="active" if blockers else draw(mostly("idle in transaction", "active", "idle", None)),
+        statement=draw(mostly("alter table orders add column x int", *STATEMENTS)),
+        wait_event=draw(mostly(None, "SyncRep", "ClientRead")),
+        backend_start=draw(mostly(ago(5000), None)),
+        xact_start=draw(MOMENTS),
+        query_start=draw(MOMENTS),
+        state_change=draw(MOMENTS),
+        has_xid=draw(st.booleans()),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    found = [draw(sessions(pid)) for pid in range(1, draw(st.integers(3, 6)) + 1)]
+    return snapshot(
+        found,
+        in_recovery=draw(mostly(False, False, True)),
+        hidden_sessions=draw(mostly(0, 0, 3)),
+        own_pid=draw(mostly(999, 1)),
+    )
+
+
+LISTS = mostly(None, ("app",), ("app", "boss"), ("nobody",))
+CLASSES = [each for each in classes() if each not in UNTOUCHABLE]
+
+
+@st.composite
+def one_rule(draw: st.DrawFn, name: str) -> Rule:
+    action = draw(mostly("terminate", "cancel", "cancel_then_terminate"))
+    return rule(
+        name,
+        tuple(draw(st.sets(st.sampled_from(CLASSES), min_size=3))),
+        action,
+        grace=Duration(10) if action == "cancel_then_terminate" else None,
+        min_blocked=draw(mostly(1, 2)),
+        min_wait=Duration(draw(mostly(0, 15, 3600))),
+        min_age=Duration(draw(mostly(0, 15, 3600))),
+        usename=draw(LISTS),
+        application_name=draw(LISTS),
+        protected_usename=draw(mostly(None, ("boss",))),
+    )
+
+
+PROTECTED = mostly(("boss",), ("app",), None)
+PROTECTIONS = st.builds(Protect, usename=PROTECTED, application_name=PROTECTED)
+
+
+@st.composite
+def some_settings(draw: st.DrawFn) -> Mitigation:
+    return Mitigation(
+        mode="enforce",
+        cooldown=Duration(draw(mostly(0, 15))),
+        max_actions_per_hour=draw(mostly(4, 0, 1)),
+        min_samples=draw(mostly(1, 2)),
+        protect=tuple(draw(st.lists(PROTECTIONS, max_size=1))),
+        rules=tuple(draw(one_rule(f"rule{place}")) for place in range(draw(mostly(2, 0, 1, 3)))),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn, seen: Snapshot) -> History:
+    victims = [victim for each in seen.sessions.values() if (victim := Identity.of(each))]
+    if not victims:
+        return History()
+    samples = {victim: draw(st.integers(0, 2)) for victim in victims}
+    outcomes = st.sampled_from(["released", "ineffective", "gone", "not_permitted", "error", "would_act"])
+    actions = tuple(
+        Action(
+            victim=draw(st.sampled_from(victims)),
+            signal=draw(st.sampled_from(["cancel", "terminate"])),
+            rule=draw(st.sampled_from(["rule0", "rule1"])),
+            classification="long_query",
+            relation=None,
+            waiters=(),
+            at=ago(draw(st.sampled_from([1, 100, 4000]))),
+            outcome=draw(outcomes),
+        )
+        for _ in range(draw(mostly(0, 1, 2)))
+    )
+    return History(samples=samples, actions=actions)
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> tuple[Snapshot, Mitigation, History]:
+    seen = draw(snapshots())
+    return seen, draw(some_settings()), draw(histories(seen))
+
+
+def never(decision: Decision, seen: Snapshot) -> list[str]:
+    """What must never be true of an approved decision, in words of its own and not of the guards."""
+    victim = seen.sessions[decision.node]
+    diagnosed = diagnose(seen)
+    forbidden = {
+        "no client": victim.backend_type != "client backend",
+        "ourselves": victim.pid == seen.server.own_pid or victim.application_name == "pgdoctor",
+        "commits": victim.wait_event == "SyncRep" or (victim.state == "active" and victim.statement == "commit"),
+        "in a circle": victim.pid in diagnosed.graph.in_cycle,
+        "standby": seen.server.in_recovery,
+        "blind": seen.server.hidden_sessions > 0,
+        "without identity": None in (victim.backend_start, victim.state, victim.state_change),
+        "frees nobody": not decision.waiters,
+        "short wait": decision.rule is not None and not any(
+            request.waitstart is not None and seen.seconds_since(request.waitstart) >= decision.rule.min_wait  # type: ignore[operator]
+            for waiter in decision.waiters
+            for request in seen.sessions[waiter.pid].requests
+        ),
+        "waits for no table lock": bool(victim.blockers)
+        and not any(request.locktype == "relation" and request.mode in STRONG for request in victim.requests),
+        "idle and cancelled": victim.state != "active" and decision.signal == "cancel",
+        "concurrently": victim.state == "active" and "concurrently" in (victim.statement or ""),
+    }  # fmt: skip
+    return [what for what, is_so in forbidden.items() if is_so]
+
+
+#: Rules that would allow whatever a rule can allow.
+EVERYTHING = [
+    settings(*(rule(each, each, action, min_wait=Duration(0)) for each in CLASSES))
+    for action in ("terminate", "cancel")
+]
+
+
+@given(judged() | st.tuples(snapshots(), st.sampled_from(EVERYTHING), st.just(History())))
+@hypothesis.settings(max_examples=250)
+def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigation, History]) -> None:
+    seen, by, history = given
+    made = plan(diagnose(seen), by, history)
+    approved = [decision for decision in made.decisions if decision.approved]
+    assert len(approved) <= 1
+    for decision in approved:
+        assert never(decision, seen) == []
+        assert decision.rule in by.rules
+
+
+@given(judged(), PROTECTIONS)
+def test_more_protection_never_makes_a_session_fit(
+    given: tuple[Snapshot, Mitigation, History], protection: Protect
+) -> None:
+    """It may become the turn of another one that was fit, or the only one left; never of one that was not."""
+    seen, by, history = given
+    less = plan(diagnose(seen), by, history)
+    more = plan(diagnose(seen), replace(by, protect=(*by.protect, protection)), history)
+    for decision in more.decisions:
+        [before] = [each for each in less.decisions if each.node == decision.node]
+        assert reasons(before) - {"cheaper_cut", "turn"} <= reasons(decision)
+    if more.approved:
+        victim = seen.sessions[more.approved.node]
+        assert protection.objection(victim) is None
+        if less.approved is None:
+            [before] = [each for each in less.decisions if each.node == victim.pid]
+            assert reasons(before) == {"cheaper_cut"}
+
+
+@given(judged(), st.integers(0, 4))
+def test_a_smaller_budget_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], budget: int) -> None:
+    seen, by, history = given
+    smaller = replace(by, max_actions_per_hour=min(budget, by.max_actions_per_hour))
+    approved, with_less = (plan(diagnose(seen), each, history).approved for each in (by, smaller))
+    assert with_less is None or with_less == approved
+
+
+@given(judged())
+def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
+    seen, by, history = given
+    patient = plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
+    hasty = plan(diagnose(seen), by, history)
+    assert patient is None or patient.victim in hasty.fit
+
+
+@given(judged())
+def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -> None:
+    seen, by, history = given
+    modes = ("off", "observe", "dry_run", "enforce")
+    plans = [plan(diagnose(seen), replace(by, mode=mode), history) for mode in modes]
+    assert all(made == plans[0] for made in plans)
+
+
+@given(st.data())
+def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
+    """What the loader refuses as unreachable is so."""
+    earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))
+    if not earlier.hides(later):
+        later = replace(
+            earlier,
+            name="later",
+            min_blocked=earlier.min_blocked + data.draw(st.integers(0, 1)),
+            min_wait=Duration(earlier.min_wait + data.draw(st.sampled_from([0, 9]))),
+            usename=earlier.usename or data.draw(LISTS),
+        )
+    assert earlier.hides(later)
+    made = plan(diagnose(data.draw(snapshots())), settings(earlier, later), History())
+    assert all(decision.rule is not later for decision in made.decisions)
