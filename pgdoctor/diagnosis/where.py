@@ -32,7 +32,7 @@ _WRAPPERS = (
     (exp.Bracket, "element of the column"),
     (exp.Any, "search inside of an array column"),
     ((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe, exp.Neg), "calculation with the column"),
-    (exp.Binary, "an operator that no btree serves"),
+    ((exp.Binary, exp.MatchAgainst), "an operator that no btree serves"),
 )
 
 #: Values without brackets that are columns to some versions of sqlglot.
@@ -177,11 +177,13 @@ class _Reader:
         around = column.parent
         while isinstance(around, exp.Paren):
             around = around.parent
+        if isinstance(around, (exp.EQ, exp.NEQ, *_RANGES)):  # `(a = 1) = true` is `a = 1` to the planner.
+            raise _Unclear
         for kinds, obstacle in _WRAPPERS:
             if isinstance(around, kinds):
                 return obstacle
-        if isinstance(around, exp.Func) and not isinstance(around, exp.Connector):
-            return f"column is wrapped in {_function(around)}()"
+        if isinstance(around, exp.Func) and (name := _function(around)).isidentifier():
+            return f"column is wrapped in {name}()"
         return "the column is part of an expression"
 
     def plain(self, node: Node | None) -> tuple[str, ...]:
@@ -189,7 +191,8 @@ class _Reader:
         if node is None:
             return ()
         node = node.unnest()
-        each = node.expressions if isinstance(node, exp.Tuple) else [node]
+        is_row = isinstance(node, exp.Tuple) or (isinstance(node, exp.Anonymous) and _function(node) == "row")
+        each = node.expressions if is_row else [node]
         return tuple(column.name for column in each) if all(map(self.is_own, each)) else ()
 
     def columns(self, node: Node) -> tuple[str, ...]:
