@@ -5,18 +5,25 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pgdoctor.cli._options import ask, run
+from pgdoctor.cli._options import DEADLINE, ask, run
 from pgdoctor.render.report import Report, report
 from pgdoctor.render.tree import tree
+
+if TYPE_CHECKING:
+    from pgdoctor.mitigation.rules import Mitigation
 
 #: Seconds that the waits are left to grow, so that the picture has figures in it.
 _RIPEN = 2.5
 
 #: Actions after which the demo gives up; its incident takes two.
 _MOST_ACTIONS = 6
+
+#: Seconds that a rule's waiting time may last.
+_PATIENCE = 6.0
 
 
 @click.command()
@@ -50,7 +57,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         else:
             click.echo("Nothing was touched: `pgdoctor demo --mitigate` carries out the best cut.")
         if keep:
-            click.echo(f"\nStill running (postmaster {server.pid}); to stop it: kill -INT {server.pid}\n{server.dsn}")
+            click.echo(f"\nStill running; to end it: kill -INT {server.pid} && rm -r {server.folder}\n{server.dsn}")
     if not keep:
         say("the server is gone; nothing was left behind")
 
@@ -66,5 +73,34 @@ def show(facts: Report) -> None:
 
 
 def release(dsn: str, say: Callable[[str], None]) -> None:
-    """One guarded action at a time, each seen to have worked, until nobody is blocked."""
-    raise NotImplementedError
+    """One guarded action at a time, each seen to have worked, until nothing is left that may be done."""
+    from pgdoctor.mitigation.rules import Duration, Mitigation, Rule
+
+    second = Duration(1)
+    rules = Mitigation(
+        mode="enforce",
+        cooldown=second,
+        min_samples=2,
+        rules=(
+            Rule(name="queued-migrations", classification="migration", action="cancel", min_wait=second),
+            Rule(name="forgotten", classification="idle_in_transaction", action="terminate", min_wait=second),
+            Rule(name="scans", classification="unindexed_scan", action="cancel", min_wait=second),
+        ),
+    )
+    say("releasing it, one guarded action at a time, the best cut first:")
+    run(_carry_out(dsn, rules, say))
+    say("and this is what `pgdoctor diagnose` says now:")
+    show(look(dsn))
+
+
+async def _carry_out(dsn: str, rules: "Mitigation", say: Callable[[str], None]) -> None:
+    from pgdoctor.mitigation.execute import Mitigator, carry_out
+    from pgdoctor.postgres.door import Door
+
+    async with await Door.open(dsn, DEADLINE) as door:
+        async for action in carry_out(Mitigator(rules), door, most=_MOST_ACTIONS, patience=_PATIENCE):
+            after = f" after {action.seconds:.1f} s" if action.seconds is not None else ""
+            say(
+                f"  {action.signal} {action.victim.pid} ({action.classification} on {action.relation}), "
+                f"rule {action.rule}: {action.outcome}{after}"
+            )

@@ -100,9 +100,15 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
-    lock = f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
     who = _client(wait.blocked_user, None, wait.blocked_application)
-    return f"{wait.blocked_pid} waits {since} for {lock}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
+    return f"{wait.blocked_pid} waits {since} for {_lock(wait)}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
+
+
+def _lock(wait: Wait) -> str:
+    """What it waits for. A wait for a row shows as one for a transaction, or for the row's place in the queue."""
+    if wait.lock_type in ("transactionid", "tuple"):
+        return f"a row of {wait.relation}" if wait.relation else "a row"
+    return f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
 
 
 def _children(report: Report) -> dict[int | str | None, list[Wait]]:

@@ -1,0 +1,145 @@
+"""The demo shows a real incident, and its incident is what the agent releases by itself, touching nobody else."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgdoctor.demo.incident import READERS, WRITERS
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.stage import incident
+from tests.agent.running import RunningAgent
+from tests.looking import look
+from tests.scenes.client import wait_until
+
+BLOCKED = 1 + READERS + WRITERS
+
+RULES = """
+    [mitigation]
+    mode = "enforce"
+    cooldown = "1s"
+
+    [[mitigation.rules]]
+    name = "queued-migrations"
+    class = "migration"
+    action = "cancel"
+    min_wait = "2s"
+
+    [[mitigation.rules]]
+    name = "forgotten"
+    class = "idle_in_transaction"
+    action = "terminate"
+    min_wait = "2s"
+
+    [[mitigation.rules]]
+    name = "scans"
+    class = "unindexed_scan"
+    action = "cancel_then_terminate"
+    grace = "5s"
+    min_wait = "2s"
+"""
+
+
+def demo(*options: str, bindir: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pgdoctor", "demo", "--bindir", str(bindir), *options],
+        env={**os.environ, "COLUMNS": "150"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_it_shows_the_tree_and_what_each_cut_would_free_and_touches_nobody(bindir: Path) -> None:
+    result = demo(bindir=bindir)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"{BLOCKED} sessions blocked by 2 root blockers" in result.stdout
+    assert re.search(r"^\d+ idle_in_transaction  public.orders  7 blocked", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ unindexed_scan  public.shipments  4 blocked", result.stdout, re.MULTILINE)
+    assert re.search(rf"cancel \d+: {READERS} sessions at once  ← best", result.stdout)
+    assert "Nothing was touched" in result.stdout
+
+
+def test_mitigated_it_shows_the_recovery_and_takes_less_than_twenty_seconds(bindir: Path) -> None:
+    began = time.monotonic()
+    result = demo("--mitigate", bindir=bindir)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "(migration on public.orders), rule queued-migrations: released" in result.stdout
+    assert "(unindexed_scan on public.shipments), rule scans: released" in result.stdout
+    assert result.stdout.rstrip().splitlines()[-1].endswith("nothing was left behind")
+    assert "Nobody is blocked" in result.stdout
+    assert time.monotonic() - began < 20
+
+
+def test_kept_it_leaves_server_and_incident_running_and_prints_the_dsn(bindir: Path) -> None:
+    result = demo("--keep", bindir=bindir)
+    assert result.returncode == 0, result.stderr
+    dsn = result.stdout.rstrip().splitlines()[-1]
+    end = re.search(r"to end it: (kill -INT \d+) && (rm -r \S+)$", result.stdout, re.MULTILINE)
+    assert end is not None
+    try:
+        assert look(dsn).blocked_sessions == BLOCKED
+    finally:
+        subprocess.run(end[1].split(), check=True)
+    wait_until(lambda: not reachable(dsn), what="the end of the server")
+    subprocess.run(end[2].split(), check=True)
+
+
+def reachable(dsn: str) -> bool:
+    try:
+        psycopg.connect(dsn, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_without_a_server_to_start_it_says_so_in_one_line(tmp_path: Path) -> None:
+    result = demo(bindir=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "no Postgres to start" in result.stderr
+
+
+@pytest.fixture
+def staged(own_server: Callable[..., ThrowawayServer]) -> Iterator[ThrowawayServer]:
+    server = own_server()
+    with incident(server.dsn, lambda step: None):
+        yield server
+
+
+def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_nobody_else(
+    staged: ThrowawayServer, tmp_path: Path
+) -> None:
+    with psycopg.connect(staged.dsn) as bystander, psycopg.connect(staged.dsn, autocommit=True) as watcher:
+        # It has locks and idles in its transaction, like an offender, but holds up nobody.
+        bystander.execute("create table mine (id int)")
+        before = sessions(watcher)
+        assert look(staged.dsn).blocked_sessions == BLOCKED
+        with RunningAgent(staged.dsn, tmp_path / "pgdoctor.toml", more=RULES) as agent:
+            wait_until(lambda: not look(staged.dsn).blocked_sessions, 30, "the release of everybody")
+            agent.wait_for("blocked_sessions", 0.0)
+            done = {name: count for name, count in agent.metrics().items() if name.startswith("pgdoctor_actions_total")}
+        signalled = {name for name, count in done.items() if count}
+        assert signalled == {
+            'pgdoctor_actions_total{action="cancel",outcome="released",rule="queued-migrations"}',
+            'pgdoctor_actions_total{action="cancel",outcome="released",rule="scans"}',
+        }
+        # The reader in front of the migration is left alone: once the migration is gone it holds up nobody.
+        assert sessions(watcher)["reporting"] == before["reporting"]
+        bystander.execute("select from mine")
+
+
+def sessions(watcher: psycopg.Connection) -> dict[str, list[int]]:
+    """PIDs by application."""
+    rows = watcher.execute(
+        "select application_name, array_agg(pid order by pid) from pg_stat_activity "
+        "where backend_type = 'client backend' group by 1"
+    ).fetchall()
+    return dict(rows)
