@@ -57,7 +57,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         else:
             click.echo("Nothing was touched: `pgdoctor demo --mitigate` carries out the best cut.")
         if keep:
-            click.echo(f"\nStill running; to end it: kill -INT {server.pid} && rm -r {server.folder}\n{server.dsn}")
+            click.echo(f"\nStill running; to end it: kill -INT {server.pid} && rm -rf {server.folder}\n{server.dsn}")
     if not keep:
         say("the server is gone; nothing was left behind")
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -82,14 +84,15 @@ def test_kept_it_leaves_server_and_incident_running_and_prints_the_dsn(bindir: P
     result = demo("--keep", bindir=bindir)
     assert result.returncode == 0, result.stderr
     dsn = result.stdout.rstrip().splitlines()[-1]
-    end = re.search(r"to end it: (kill -INT \d+) && (rm -r \S+)$", result.stdout, re.MULTILINE)
+    end = re.search(r"to end it: kill -INT (\d+) && rm -rf (\S+)$", result.stdout, re.MULTILINE)
     assert end is not None
     try:
         assert look(dsn).blocked_sessions == BLOCKED
     finally:
-        subprocess.run(end[1].split(), check=True)
-    wait_until(lambda: not reachable(dsn), what="the end of the server")
-    subprocess.run(end[2].split(), check=True)
+        os.kill(int(end[1]), signal.SIGINT)
+    wait_until(lambda: not Path(f"/proc/{end[1]}").exists(), what="the end of the server")
+    assert not reachable(dsn)
+    shutil.rmtree(end[2])
 
 
 def reachable(dsn: str) -> bool:
