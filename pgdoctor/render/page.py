@@ -186,12 +186,12 @@ def _findings(report: Report) -> Iterator[str]:
 
 
 def _children(report: Report) -> dict[int | str | None, list[Wait]]:
-    """Waits by blocker, each session below the first one that holds its lock."""
+    """Waits by blocker, each session below the first one that holds its lock; the longest wait first."""
     first: dict[int, Wait] = {}
     for wait in report.waits:
         first.setdefault(wait.blocked_pid, wait)
     children: dict[int | str | None, list[Wait]] = {}
-    for wait in first.values():
+    for wait in sorted(first.values(), key=lambda wait: -(wait.wait_seconds or 0.0)):
         blocker = wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid
         children.setdefault(blocker, []).append(wait)
     return children
