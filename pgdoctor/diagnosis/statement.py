@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice, zip_longest
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from pgdoctor.diagnosis import heads, kinds, predicate, tables
+from pgdoctor.diagnosis.heads import Head
 from pgdoctor.diagnosis.predicate import Filter, Predicate
 from pgdoctor.diagnosis.sentence import Sentence
 from pgdoctor.diagnosis.tables import Scan
@@ -25,6 +26,8 @@ MOST_TOKENS = 4_000
 _CACHED_LENGTH = 4_096
 _CACHED = 512
 
+Reading = tuple[Sentence, Head]
+
 
 class Statement(Struct, frozen=True):
     """What is known of a text; the defaults are those of a text that says nothing.
@@ -32,22 +35,12 @@ class Statement(Struct, frozen=True):
     `kind`: the most telling of `kinds` (see `kinds.FAMILIES`), which has one for each statement of the text.
     `targets`: the relations that the telling statement is about, as written and folded; for a query the tables of
     its FROM list, for an index command the table if it names one, else the index.
-    `scanned`: the table that `filters` restrict, the first one that is read; empty if not known.
-    `filters`: the conditions of WHERE on that table that must all hold, joins left out.
-    `has_where`: there is a WHERE clause, whether or not it could be read.
-    `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
-    `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
     `assigned`: columns that an UPDATE (or ON CONFLICT, or MERGE) sets, as far as the text goes.
     """
 
     kind: str = kinds.UNKNOWN.kind
     kinds: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
-    scanned: str = ""
-    filters: tuple[Filter, ...] = ()
-    has_where: bool = False
-    filters_known: bool = False
-    is_joined: bool = False
     assigned: tuple[str, ...] = ()
 
     @property
@@ -75,34 +68,66 @@ class Statement(Struct, frozen=True):
         return bool(self.kinds) and self.kinds[-1] in kinds.ENDS_TRANSACTION
 
 
+class Conditions(Struct, frozen=True):
+    """What the telling statement asks of the table that it reads.
+
+    `scanned`: that table, the first one that is read; empty if not known.
+    `filters`: the conditions of WHERE on that table that must all hold, joins left out.
+    `has_where`: there is a WHERE clause, whether or not it could be read.
+    `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
+    `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
+    """
+
+    scanned: str = ""
+    filters: tuple[Filter, ...] = ()
+    has_where: bool = False
+    filters_known: bool = False
+    is_joined: bool = False
+
+
 def read(text: str, truncated: bool = False) -> Statement:
     """What the text says. `truncated`: the server has cut it, so its last word is not trusted. Never raises."""
     return _remembered(text, truncated) if len(text) <= _CACHED_LENGTH else _read(text, truncated)
 
 
+def conditions(text: str, truncated: bool = False) -> Conditions:
+    """What its WHERE clause asks for. Never raises.
+
+    Apart from `read`, since the first clause of a process loads a parser: 30 MB and a fifth of a second.
+    """
+    readings = _readings(text, truncated)
+    found = tables.scan(*_most_telling(readings)) if readings else None
+    return _conditions(found) if found else Conditions()
+
+
 def _read(text: str, truncated: bool) -> Statement:
-    readings = [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)]
+    readings = _readings(text, truncated)
     if not readings:
         return Statement()
-    sentence, head = min(readings, key=lambda reading: kinds.rank(reading[1].form.kind))
-    statement = Statement(
+    sentence, head = _most_telling(readings)
+    return Statement(
         kind=head.form.kind,
         kinds=tuple(each.form.kind for _, each in readings),
         targets=tables.targets(sentence, head),
         assigned=tables.assigned(sentence, head),
     )
-    scan = tables.scan(sentence, head)
-    return _with_conditions(statement, scan) if scan else statement
 
 
-def _with_conditions(statement: Statement, scan: Scan) -> Statement:
+def _readings(text: str, truncated: bool) -> list[Reading]:
+    return [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)]
+
+
+def _most_telling(readings: list[Reading]) -> Reading:
+    return min(readings, key=lambda reading: kinds.rank(reading[1].form.kind))
+
+
+def _conditions(scan: Scan) -> Conditions:
     found: Predicate | None = Predicate()
     if not scan.is_whole:
         found = None
     elif scan.condition is not None:
         found = predicate.read(scan.condition, scan.owner, is_alone=not scan.is_joined)
-    return structs.replace(
-        statement,
+    return Conditions(
         scanned=scan.table,
         filters=found.filters if found else (),
         has_where=scan.condition is not None,

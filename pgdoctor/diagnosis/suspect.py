@@ -7,7 +7,7 @@ from pgdoctor.diagnosis import statement
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.locks import STRONG, conflict, strength
 from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
-from pgdoctor.diagnosis.statement import Statement
+from pgdoctor.diagnosis.statement import Conditions, Statement
 from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
 
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
@@ -34,6 +34,13 @@ class Suspect:
         if self.session is None or self.session.statement is None:
             return statement.read("")
         return statement.read(self.session.statement, truncated=self.session.truncated)
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What its statement asks of the table it reads."""
+        if self.session is None or self.session.statement is None:
+            return Conditions()
+        return statement.conditions(self.session.statement, truncated=self.session.truncated)
 
     @property
     def is_running(self) -> bool:
@@ -71,9 +78,7 @@ class Suspect:
     def contested(self) -> tuple[Lock, ...]:
         """The locks it holds that stand in somebody's way."""
         return tuple(
-            held
-            for held in self.held
-            if any(conflict(held.mode, mode) for mode in self._wanted.get(held.target, ()))
+            held for held in self.held if any(conflict(held.mode, mode) for mode in self._wanted.get(held.target, ()))
         )
 
     @cached_property

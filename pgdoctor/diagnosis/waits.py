@@ -113,9 +113,7 @@ def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
 
 def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:
     found = (
-        snapshot.table_of(lock)
-        for lock in locks
-        if lock.granted and lock.locktype == "relation" and lock.mode in modes
+        snapshot.table_of(lock) for lock in locks if lock.granted and lock.locktype == "relation" and lock.mode in modes
     )
     return {table.oid for table in found if table is not None and table.kind in ("r", "p", "m")}
 

@@ -5,12 +5,12 @@ import logging
 import pytest
 
 from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter
-from pgdoctor.diagnosis.statement import Statement, read
+from pgdoctor.diagnosis.statement import Conditions, conditions
 from tests.scenes import Scene
 
 
-def where(condition: str) -> Statement:
-    return read(f"select * from orders where {condition}")
+def where(condition: str) -> Conditions:
+    return conditions(f"select * from orders where {condition}")
 
 
 def plain(*columns: str) -> Filter:
@@ -44,15 +44,15 @@ def test_nothing_is_known_of_what_cannot_be_read(condition: str) -> None:
 
 
 def test_a_cut_condition_is_not_known_but_one_before_the_cut_is() -> None:
-    assert not read("delete from orders where a = 1 and b", truncated=True).filters_known
-    assert not read("delete from orders where a = 1 ", truncated=True).filters_known
-    assert not read("select * from orders ord", truncated=True).filters_known
-    assert read("select * from orders where a = 1 order by b, c, d", truncated=True).filters == (plain("a"),)
-    assert read("select * from orders order by b, c, d", truncated=True).filters_known
+    assert not conditions("delete from orders where a = 1 and b", truncated=True).filters_known
+    assert not conditions("delete from orders where a = 1 ", truncated=True).filters_known
+    assert not conditions("select * from orders ord", truncated=True).filters_known
+    assert conditions("select * from orders where a = 1 order by b, c, d", truncated=True).filters == (plain("a"),)
+    assert conditions("select * from orders order by b, c, d", truncated=True).filters_known
 
 
 def test_without_a_condition_that_is_known() -> None:
-    found = read("update orders set a = 1")
+    found = conditions("update orders set a = 1")
     assert (found.scanned, found.has_where, found.filters_known, found.filters) == ("orders", False, True, ())
 
 
@@ -60,7 +60,7 @@ def test_without_a_condition_that_is_known() -> None:
     "text", ["insert into orders values (1)", "lock orders", "create index on orders (a) where b = 1"]
 )
 def test_what_searches_no_rows_has_no_conditions(text: str) -> None:
-    found = read(text)
+    found = conditions(text)
     assert (found.scanned, found.filters_known, found.has_where) == ("", False, False)
 
 
@@ -68,7 +68,9 @@ def test_what_searches_no_rows_has_no_conditions(text: str) -> None:
 
 
 def test_conditions_on_other_tables_are_left_out() -> None:
-    found = read("select * from orders o join c on c.id = o.cid where o.a = 1 and c.b = 2 and o.d = c.d and e = 3")
+    found = conditions(
+        "select * from orders o join c on c.id = o.cid where o.a = 1 and c.b = 2 and o.d = c.d and e = 3"
+    )
     assert (found.scanned, found.filters, found.is_joined) == ("orders", (plain("a"),), True)
 
 
@@ -85,20 +87,20 @@ def test_conditions_on_other_tables_are_left_out() -> None:
     ],
 )
 def test_a_join_is_known_as_one(text: str) -> None:
-    found = read(text)
+    found = conditions(text)
     assert (found.scanned, found.is_joined, found.filters) == ("orders", True, ())
 
 
 def test_a_query_of_its_own_on_the_other_side_is_no_join() -> None:
-    found = read("delete from orders where a in (select a from c where b = 1) and d = (select max(d) from c)")
+    found = conditions("delete from orders where a in (select a from c where b = 1) and d = (select max(d) from c)")
     assert (found.filters, found.is_joined) == ((plain("a"), plain("d")), False)
 
 
 def test_a_condition_around_a_query_leaves_the_inside_unknown() -> None:
     inside = "select * from orders where a = 1"
-    assert read(f"select * from ({inside}) o").filters == (plain("a"),)
-    assert not read(f"select * from ({inside}) o where b = 2").filters_known
-    assert not read(f"with o as ({inside}) select * from o where b = 2").filters_known
+    assert conditions(f"select * from ({inside}) o").filters == (plain("a"),)
+    assert not conditions(f"select * from ({inside}) o where b = 2").filters_known
+    assert not conditions(f"with o as ({inside}) select * from o where b = 2").filters_known
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_a_condition_around_a_query_leaves_the_inside_unknown() -> None:
     ],
 )
 def test_the_table_that_is_searched(text: str, scanned: str) -> None:
-    found = read(text)
+    found = conditions(text)
     assert (found.scanned, found.filters, found.filters_known) == (scanned, (plain("a"),), True)
 
 

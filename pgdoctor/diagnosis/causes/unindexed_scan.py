@@ -27,15 +27,16 @@ class UnindexedScan(Cause):
         text = suspect.statement
         if not suspect.is_running or suspect.is_waiting or text.kind not in _KINDS:
             return None
+        asked = suspect.conditions
         # With a join an index on the joined column may serve, whatever the conditions say.
-        if not text.filters_known or text.is_joined:
+        if not asked.filters_known or asked.is_joined:
             return None
         table = _scanned_table(suspect)
         if table is None or table.indexes is None or table.live_rows < BIG_TABLE_ROWS:
             return None
-        if any(_is_served(restriction, table.indexes) for restriction in text.filters):
+        if any(_is_served(restriction, table.indexes) for restriction in asked.filters):
             return None
-        wanted = next((columns for each in text.filters if (columns := _indexable(each))), None)
+        wanted = next((columns for each in asked.filters if (columns := _indexable(each))), None)
         if wanted is None:
             return None
         missing = ", ".join(f"{table.name} ({column})" for column in wanted)
@@ -60,7 +61,7 @@ def _scanned_table(suspect: Suspect) -> Relation | None:
         for lock in suspect.held
         if lock.locktype == "relation" and (table := snapshot.table_of(lock)) is not None and not table.is_system
     }
-    name = suspect.statement.scanned.rpartition(".")[2]
+    name = suspect.conditions.scanned.rpartition(".")[2]
     found = [table for table in locked.values() if table.name.rpartition(".")[2].strip('"') == name]
     return found[0] if len(found) == 1 else None
 
@@ -71,10 +72,14 @@ def _is_served(restriction: Filter, indexes: tuple[Index, ...]) -> bool:
 
 
 def _is_arm_served(arm: Arm, indexes: tuple[Index, ...]) -> bool:
-    leading = {index.key_columns[0] for index in indexes if index.is_usable and index.key_columns}
+    usable = [index for index in indexes if index.is_usable and index.key_columns]
     if arm.obstacle:
-        return None in leading
-    return not leading.isdisjoint(arm.columns)
+        # An index on an expression, or of a kind that serves more than comparisons: not for us to judge.
+        return any(
+            index.key_columns[0] is None or (index.method != "btree" and set(arm.mentions) & set(index.key_columns))
+            for index in usable
+        )
+    return any(index.key_columns[0] in arm.columns for index in usable)
 
 
 def _indexable(restriction: Filter) -> tuple[str, ...]:
