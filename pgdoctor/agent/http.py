@@ -90,7 +90,7 @@ class Endpoints:
     async def _deep_health(self, _: Request) -> Response:
         state = await self._poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE)
         answer = health(state, datetime.now(UTC), time.monotonic())
-        return _json(answer, 503 if answer["status"] == "DOWN" else 200)
+        return _json(answer, 200 if answer["status"] == "UP" else 503)
 
     async def _diagnosis(self, _: Request) -> Response:
         state = self._poller.state
@@ -165,7 +165,7 @@ def health(state: State, at: datetime, now: float) -> dict[str, object]:
         database["error"] = state.error or _degraded(state, now)
     return {
         "status": status,
-        "timestamp": at.isoformat(timespec="milliseconds"),
+        "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "service": "pgdoctor",
         "version": __version__,
         "components": {"database": database},

@@ -121,7 +121,10 @@ def _incident(state: State) -> Iterator[Metric]:
         "pgdoctor_blocked_sessions", f"Sessions that wait for another one's lock. {_AGE}", found.blocked_sessions
     )
     yield _gauges(
-        "pgdoctor_blockers", f"Sessions that others wait for, by what they are. {_AGE}", label, found.blockers
+        "pgdoctor_blockers",
+        f"Sessions that others wait for, by cause; unknown counts those that wait in line themselves too. {_AGE}",
+        label,
+        found.blockers,
     )
     yield _gauges(
         "pgdoctor_blocked_sessions_by_class",

@@ -65,8 +65,9 @@ class Collector:
         if any(0 in (row.blocker_pids or ()) for row in rows):
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(pulse.statement_bytes - 1, STATEMENT_BYTES)
+        known: dict[int, int] = {}
         sessions = {
-            row.pid: _session(row, prepared, self._names, statement_bytes) for row in rows if row.pid is not None
+            row.pid: _session(row, prepared, self._names, statement_bytes, known) for row in rows if row.pid != _ORPHANS
         }
         return Snapshot(
             captured_at=pulse.captured_at,
@@ -142,12 +143,14 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
-def _session(row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int) -> Session:
+def _session(
+    row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int, known: dict[int, int]
+) -> Session:
     locks = _decode_locks(row.locks) if row.locks else ()
     visible = row.backend_type is not None
     return Session(
         pid=row.pid,
-        blockers=_blockers(row.blocker_pids or (), locks, prepared),
+        blockers=_blockers(row.blocker_pids or (), locks, prepared, known),
         locks=locks,
         datname=names.databases.get(row.database_oid),
         usename=names.roles.get(row.role_oid),
@@ -168,10 +171,15 @@ def _session(row: Any, prepared: Sequence[PreparedTransaction], names: Names, st
     )
 
 
-def _blockers(pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction]) -> tuple[int, ...]:
-    """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for."""
+def _blockers(
+    pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction], known: dict[int, int]
+) -> tuple[int, ...]:
+    """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for.
+
+    `known` makes each PID one object: a convoy of a thousand names half a million.
+    """
     if 0 not in pids:
-        return tuple(pids)
+        return tuple(known.setdefault(pid, pid) for pid in pids)
     holding = [
         transaction.node
         for transaction in prepared

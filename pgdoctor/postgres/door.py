@@ -112,7 +112,8 @@ class Door:
         milliseconds = round(self.deadline * 1000)
         await self.fetch(
             "session",
-            statement_timeout=str(max(milliseconds - 100, 100)),
+            # Well before ours: a statement that the server gives up itself leaves the connection good.
+            statement_timeout=str(max(milliseconds * 8 // 10, 100)),
             lock_timeout=str(min(max(milliseconds // 10, 100), 500)),
         )
 

@@ -70,7 +70,7 @@ def test_a_role_without_rights_is_shown_as_blind(scene, agent):
     watching.wait_for("up", 1)
     assert watching.metric("visibility") == 0
     deep = watching.get("/health/deep")
-    assert deep.status_code == 200
+    assert deep.status_code == 503
     assert deep.json()["status"] == "DEGRADED"
     assert "pg_monitor" in deep.json()["components"]["database"]["error"]
     assert "BLIND" in watching.get("/").text
