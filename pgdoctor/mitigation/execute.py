@@ -36,9 +36,6 @@ from pgdoctor.postgres.signal import Reply, send
 
 log = logging.getLogger("pgdoctor.mitigation")
 
-#: Seconds between two looks of `carry_out`.
-_PAUSE = 0.2
-
 #: Sessions from which on a plan is made in a thread.
 _MANY_SESSIONS = 100
 
@@ -102,7 +99,8 @@ class Mitigator:
         self.plan = await self._plan(diagnosis)
         self._note_refusals()
         self.history = looked(self.history, self.plan.fit, diagnosis.captured_at)
-        if self.may_act:
+        # What was just settled may change the picture: act on the next look only.
+        if self.may_act and not self.settled:
             await self._carry_out(self.plan, diagnosis.captured_at, door)
 
     async def _plan(self, diagnosis: Diagnosis) -> Plan:
@@ -167,12 +165,12 @@ class Mitigator:
 
 
 async def carry_out(
-    mitigator: Mitigator, door: Door, *, most: int = 10, patience: float = 0.0
+    mitigator: Mitigator, door: Door, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
 ) -> AsyncIterator[Action]:
     """Look, act, look again, until nothing is left that may be done; yields each action once it is settled.
 
     Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
-    `patience` seconds. Raises ServerError where the server cannot be asked.
+    `patience` seconds; `pause` is what lies between two looks. Raises ServerError where the server cannot be asked.
     """
     collector = Collector(door)
     give_up = time.monotonic() + patience
@@ -185,7 +183,7 @@ async def carry_out(
             yield action
         if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator.plan, give_up)):
             return
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(pause)
 
 
 def _goes_on(plan: Plan, give_up: float) -> bool:

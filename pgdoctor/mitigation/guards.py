@@ -301,6 +301,18 @@ class Concurrently(Guard):
         return None
 
 
+class SnapshotWait(Guard):
+    """Not for the sake of a CONCURRENTLY command: it waits for every older transaction in turn, and is in no hurry."""
+
+    name = "snapshot_wait"
+
+    def objection(self, case: Case) -> str | None:
+        freed = case.candidate.frees_at_once
+        if freed and all(lock.locktype == "virtualxid" for session in freed for lock in session.requests):
+            return "only a CONCURRENTLY command waits for it, and that holds up no reader and no writer"
+        return None
+
+
 class Futile(Guard):
     """A cancel is not sent where it has no effect: idle sessions, and those in the middle of a message."""
 

@@ -200,6 +200,13 @@ def test_a_queued_request_counts_those_that_it_frees_at_once() -> None:
     assert decide(by=settings(replace(CANCEL_DDL, min_blocked=3))).approved is not None
 
 
+def test_a_session_is_not_cut_for_a_concurrently_command_that_waits_for_its_snapshot() -> None:
+    wait = lock(20, "ShareLock", granted=False, locktype="virtualxid", relation=None, database=None, virtualxid="10/1")
+    building = ddl(locks=(wait,), statement="create index concurrently i on orders (v)")
+    assert "snapshot_wait" in reasons(about(decide(idle(), building), IDLE))
+    assert "snapshot_wait" not in reasons(about(decide(idle(), building, reader(31, blockers=(IDLE,))), IDLE))
+
+
 def test_a_root_counts_those_who_follow_in_turn() -> None:
     assert about(decide(by=settings(END_IDLE)), IDLE).frees == 4
     assert decide(by=settings(replace(END_IDLE, min_blocked=4))).approved is not None

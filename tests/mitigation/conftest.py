@@ -1,0 +1,94 @@
+"""A scene with people in it who have nothing to do with the incident, and an agent of few rights."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pgdoctor.mitigation.execute import Mitigator, carry_out
+from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.rules import Duration, Mitigation, Rule
+from pgdoctor.postgres.door import Door
+from tests.scenes import Client, Scene
+
+_ALIVE = """
+    select count(*) from pg_stat_activity where pid = any(%s) and application_name = 'bystander' and state = any(%s)
+"""
+
+
+def rule(name: str, classification: str | tuple[str, ...], action: str, **conditions: Any) -> Rule:
+    """A rule that needs no long wait."""
+    usual: dict[str, Any] = {"min_wait": Duration(0.1)}
+    if action == "cancel_then_terminate":
+        usual["grace"] = Duration(1)
+    return Rule(name=name, classification=classification, action=action, **{**usual, **conditions})  # type: ignore[arg-type]
+
+
+IDLE = rule("idle", "idle_in_transaction", "terminate")
+DDL = rule("ddl", ("migration", "explicit_lock"), "cancel")
+SLOW = rule("slow", ("long_query", "unindexed_scan", "advisory_lock"), "cancel")
+
+
+@dataclass
+class Incident:
+    """A database with a table, an agent that may see everything and signal ordinary users, and bystanders."""
+
+    scene: Scene
+    #: Connection strings.
+    agent: str
+    app_dsn: str
+
+    def app(self, *statements: str, user: str = "app", **options: Any) -> Client:
+        """A session of the application."""
+        return self.scene.client(*statements, user=user, **options)
+
+    def mitigate(
+        self, *rules: Rule, dsn: str | None = None, most: int = 10, patience: float = 0.0, **settings: Any
+    ) -> tuple[list[Action], Mitigator]:
+        """Carry out what the rules allow; the actions, and the mitigator with all it counted."""
+        usual: dict[str, Any] = {"mode": "enforce", "cooldown": Duration(0), "rules": rules}
+        mitigator = Mitigator(Mitigation(**{**usual, **settings}))
+
+        async def work() -> list[Action]:
+            async with await Door.open(dsn or self.agent) as door:
+                looks = carry_out(mitigator, door, most=most, patience=patience, pause=0.05)
+                return [action async for action in looks]
+
+        return asyncio.run(work()), mitigator
+
+    def alive(self, *clients: Client) -> bool:
+        """Whether the sessions are still there."""
+        pids = [client.pid for client in clients]
+        [(found,)] = self.scene.admin.execute(
+            "select count(*) from pg_stat_activity where pid = any(%s)", [pids]
+        ).fetchall()
+        return bool(found == len(clients))
+
+
+@pytest.fixture
+def incident(scene: Scene) -> Iterator[Incident]:
+    """At its end everybody who had no part in it is still there, undisturbed."""
+    yield from people(scene)
+
+
+def people(scene: Scene) -> Iterator[Incident]:
+    scene.admin.execute("create table orders (id int primary key, v int)")
+    scene.admin.execute("insert into orders select g, 0 from generate_series(1, 100) g")
+    scene.admin.execute("create table elsewhere (id int primary key, v int)")
+    scene.admin.execute("insert into elsewhere values (1, 0)")
+    app = scene.role("app", "all on elsewhere", "create on schema public")
+    scene.admin.execute("alter table orders owner to app")
+    staged = Incident(scene, scene.role("agent", "pg_monitor", "pg_signal_backend"), app)
+    bystanders = [
+        staged.app("update elsewhere set v = 1", application_name="bystander"),
+        staged.app(application_name="bystander", autocommit=True).start("select pg_sleep(60)"),
+        staged.app("select 1", application_name="bystander", autocommit=True),
+    ]
+    yield staged
+    pids = [client.pid for client in bystanders]
+    states = ["idle in transaction", "active", "idle"]
+    assert scene.admin.execute(_ALIVE, [pids, states]).fetchall() == [(3,)], "a bystander was hurt"
+    assert bystanders[1].busy
+    bystanders[0].run("commit")
