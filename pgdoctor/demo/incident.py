@@ -1,4 +1,4 @@
-"""A real incident with real connections, staged in a process of its own: `python -m pgdoctor.demo.incident`.
+"""A real incident with real connections, staged in a process of its own.
 
     reporting  idle in transaction, has read orders
       └─ deploy    ALTER TABLE orders, queued

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pgdoctor.demo.incident import STAGED
+from pgdoctor.demo import incident as staging
 from pgdoctor.errors import PgdoctorError
 
 
@@ -17,7 +17,8 @@ def incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) -> Ite
     `say` gets a line for each step. Raises PgdoctorError where the incident could not be staged.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "pgdoctor.demo.incident", *(["--stay"] if stay else [])],
+        # By its file, and -P: what lies in the current folder must not stand in for it.
+        [sys.executable, "-P", staging.__file__, *(["--stay"] if stay else [])],
         env={**os.environ, "PGDOCTOR_DSN": dsn},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -43,7 +44,7 @@ def incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) -> Ite
 def _hear(process: subprocess.Popen[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip() == STAGED:
+        if line.strip() == staging.STAGED:
             return
         say(line.strip())
     raise PgdoctorError("the demo's incident could not be staged")
