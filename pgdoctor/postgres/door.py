@@ -30,28 +30,29 @@ OLDEST_VERSION = 140_000
 STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections", "starting_up",
           "not_permitted", "unsupported", "timeout", "error")  # fmt: skip
 
+# The first that fits: what speaks of a database or a role in general comes last.
 _SAID = (
     ("connection refused", "refused"),
     ("no such file or directory", "refused"),
-    ("could not translate host name", "refused"),
-    ("name or service not known", "refused"),
-    ("password authentication failed", "auth_failed"),
-    ("no password supplied", "auth_failed"),
-    ("authentication failed", "auth_failed"),
-    ("no pg_hba.conf entry", "auth_failed"),
-    ("role ", "auth_failed"),
-    ("database ", "unknown_database"),
+    ("failed to resolve host", "refused"),
     ("too many clients", "too_many_connections"),
     ("too many connections", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
     ("starting up", "starting_up"),
     ("shutting down", "starting_up"),
-    ("recovery", "starting_up"),
+    ("in recovery mode", "starting_up"),
     ("not accepting connections", "starting_up"),
+    ("not yet accepting connections", "starting_up"),
+    ("not currently accepting connections", "not_permitted"),
+    ("not permitted to log in", "not_permitted"),
     ("permission denied", "not_permitted"),
-    ("not currently accepting", "starting_up"),
+    ("authentication failed", "auth_failed"),
+    ("no password supplied", "auth_failed"),
+    ("no pg_hba.conf entry", "auth_failed"),
     ("timeout", "timeout"),
     ("timed out", "timeout"),
+    ('role "', "auth_failed"),
+    ('database "', "unknown_database"),
 )
 
 _WHERE = re.compile(r".*?connection to server (?:at|on socket) .*? failed: ", re.DOTALL)
