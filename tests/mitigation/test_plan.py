@@ -363,7 +363,7 @@ EVERYTHING = [
 
 
 @given(judged() | st.tuples(snapshots(), st.sampled_from(EVERYTHING), st.just(History())))
-@hypothesis.settings(max_examples=250)
+@hypothesis.settings(max_examples=200)
 def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     made = plan(diagnose(seen), by, history)
@@ -375,6 +375,7 @@ def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigati
 
 
 @given(judged(), PROTECTIONS)
+@hypothesis.settings(max_examples=60)
 def test_more_protection_never_makes_a_session_fit(
     given: tuple[Snapshot, Mitigation, History], protection: Protect
 ) -> None:
@@ -394,6 +395,7 @@ def test_more_protection_never_makes_a_session_fit(
 
 
 @given(judged(), st.integers(0, 4))
+@hypothesis.settings(max_examples=60)
 def test_a_smaller_budget_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], budget: int) -> None:
     seen, by, history = given
     smaller = replace(by, max_actions_per_hour=min(budget, by.max_actions_per_hour))
@@ -402,6 +404,7 @@ def test_a_smaller_budget_never_adds_an_action(given: tuple[Snapshot, Mitigation
 
 
 @given(judged())
+@hypothesis.settings(max_examples=60)
 def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     patient = plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
@@ -410,6 +413,7 @@ def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigat
 
 
 @given(judged())
+@hypothesis.settings(max_examples=60)
 def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     modes = ("off", "observe", "dry_run", "enforce")
@@ -418,6 +422,7 @@ def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -
 
 
 @given(st.data())
+@hypothesis.settings(max_examples=60)
 def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
     """What the loader refuses as unreachable is so."""
     earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))

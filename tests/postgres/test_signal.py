@@ -16,7 +16,7 @@ from pgdoctor.postgres.queries import sql_root
 from pgdoctor.postgres.signal import Reply, Signal, send
 from tests.scenes import Client, Scene
 
-TRIES = 300
+TRIES = 200
 
 _IDENTITY = """
     select pid, backend_start, xact_start, query_start, state, state_change from pg_stat_activity where pid = %s

@@ -1,0 +1,120 @@
+"""What a mitigator counts and keeps, and what it does when the server goes away under its hands."""
+
+import asyncio
+from typing import get_args
+
+import pytest
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.history import Outcome
+from pgdoctor.mitigation.plan import REASONS
+from pgdoctor.mitigation.rules import Duration, Mitigation
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, session, settings
+from tests.mitigation.conftest import IDLE as END_IDLE
+from tests.mitigation.conftest import Incident
+
+AT_ONCE = Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=Duration(0)),))
+
+
+def consider(mitigator: Mitigator, *looks: object) -> None:
+    """Looks that need no server, since nothing is sent."""
+    for look in looks:
+        asyncio.run(mitigator.consider(look, None))  # type: ignore[arg-type]
+
+
+def test_everything_that_may_be_counted_is_there_as_nought() -> None:
+    mitigator = Mitigator(BOTH)
+    assert set(mitigator.actions) == {
+        (signal, rule, outcome)
+        for signal in ("cancel", "terminate")
+        for rule in ("idle", "ddl")
+        for outcome in get_args(Outcome)
+    }
+    assert set(mitigator.refused) == set(REASONS)
+    assert set(mitigator.actions.values()) == set(mitigator.refused.values()) == {0}
+
+
+def test_a_refusal_is_counted_once_for_a_transaction() -> None:
+    mitigator = Mitigator(settings(mode="observe"))
+    consider(mitigator, diagnosis(), diagnosis(), diagnosis())
+    assert mitigator.refused["no_rule"] == 2
+    consider(mitigator, diagnosis(session(1)), diagnosis(idle(), reader(31, blockers=(IDLE,))))
+    assert mitigator.refused["no_rule"] == 3
+
+
+def test_a_dry_run_decides_once_for_a_statement() -> None:
+    mitigator = Mitigator(replace(BOTH, mode="dry_run"))
+    consider(mitigator, *[diagnosis()] * 5)
+    assert mitigator.actions["cancel", "ddl", "would_act"] == 1
+    assert sum(mitigator.actions.values()) == 1
+    assert mitigator.plan.decisions[0].pid == DDL
+    assert mitigator.refused["already_announced"] == 1
+
+
+def test_other_settings_keep_what_was_counted_and_done() -> None:
+    mitigator = Mitigator(replace(BOTH, mode="dry_run"))
+    consider(mitigator, diagnosis())
+    before = mitigator.history
+    mitigator.reconfigure(Mitigation(mode="dry_run"))
+    assert mitigator.actions["cancel", "ddl", "would_act"] == 1
+    assert mitigator.history is before
+
+
+def test_a_refusal_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pgdoctor.mitigation")
+    mitigator = Mitigator(settings(*BOTH.rules, mode="dry_run"))
+    shown = diagnosis(idle(application_name="pgdoctor"), reader(31, blockers=(IDLE,)))
+    consider(mitigator, shown, shown)
+    [record] = caplog.records
+    assert record.getMessage() == "mitigation refused"
+    assert set(vars(record)["objections"]) == {"own_session"}
+
+
+def test_where_the_server_is_gone_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    mitigator = Mitigator(
+        Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),))
+    )
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            seen = diagnose(await Collector(door).snapshot())
+            door.abandon()
+            await mitigator.consider(seen, door)
+            assert mitigator.actions["terminate", "idle", "error"] == 1
+            await mitigator.consider(seen, door)
+            assert sum(mitigator.actions.values()) == 1
+
+    asyncio.run(work())
+    assert mitigator.refused["already_tried"] == 1
+    assert incident.alive(holder)
+
+
+def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
+    incident: Incident, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGTERM between intent and outcome: the signal may have been sent."""
+    caplog.set_level("INFO", "pgdoctor.mitigation")
+    incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    mitigator = Mitigator(
+        Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),))
+    )
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            seen = diagnose(await Collector(door).snapshot())
+            task = asyncio.create_task(mitigator.consider(seen, door))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(work())
+    assert [record.getMessage() for record in caplog.records] == ["mitigation intent", "mitigation outcome"]
+    assert mitigator.actions["terminate", "idle", "error"] == 1
