@@ -12,9 +12,13 @@ from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.guards import Verdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Decision, Plan
+from pgdoctor.render.plain import one_line
 
 #: Characters of a line in the column of reasons.
 _WIDTH = 60
+
+#: Characters of a verdict.
+_MOST_TEXT = 2_000
 
 
 class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -100,9 +104,9 @@ def _table(facts: PlanFacts) -> str:
     shown = [decision for decision in facts.decisions if decision.rule or decision.root]
     rows = [
         (
-            decision.pid if decision.pid is not None else decision.prepared_gid,
+            decision.pid if decision.pid is not None else _name(decision.prepared_gid),
             decision.classification,
-            decision.relation,
+            _name(decision.relation),
             decision.rule,
             decision.action,
             decision.frees if decision.rule else None,
@@ -118,14 +122,20 @@ def _table(facts: PlanFacts) -> str:
 
 def _verdict(decision: DecisionFacts) -> str:
     said = [f"{verdict.guard}: {verdict.objection}" for verdict in decision.verdicts if verdict.objection]
-    return "; ".join(("no", *said) if said else ("yes", *decision.notes)).replace("no; ", "no: ", 1)
+    text = f"no: {'; '.join(said)}" if said else "; ".join(("yes", *decision.notes))
+    return one_line(text, _MOST_TEXT)
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else one_line(text, _WIDTH)
 
 
 def _recommended(cut: Cut) -> str:
     forecast = "" if cut.exact else ", a forecast"
-    return (
+    return one_line(
         f"By hand: {cut.action} {cut.pid} frees {cut.frees_at_once} at once and {cut.frees_in_turn} in turn{forecast}; "
-        f"it costs {cut.loses} ({cut.reason})."
+        f"it costs {cut.loses} ({cut.reason}).",
+        _MOST_TEXT,
     )
 
 

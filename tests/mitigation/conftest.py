@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.execute import Mitigator, carry_out
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.rules import Duration, Mitigation, Rule
 from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.signal import Reply, Signal, send
 from tests.scenes import Client, Scene
 
 _ALIVE = """
@@ -57,6 +59,15 @@ class Incident:
                 return [action async for action in looks]
 
         return asyncio.run(work()), mitigator
+
+    def send(self, signal: Signal, victim: Identity) -> Reply:
+        """Signal past all guards but those of the statement itself."""
+
+        async def work() -> Reply:
+            async with await Door.open(self.agent) as door:
+                return await send(door, signal, victim, min_wait=0)
+
+        return asyncio.run(work())
 
     def alive(self, *clients: Client) -> bool:
         """Whether the sessions are still there."""

@@ -96,6 +96,11 @@ def test_a_commit_that_waits_for_its_standby_is_left_alone(own_server: Callable[
         every = rule("all", ("idle_in_transaction", "migration", "long_query", "explicit_lock"), "terminate")
         actions, mitigator = incident.mitigate(every, patience=0.5)
         assert actions == []
+        # The statement that signals refuses it as well, where all else would be right.
+        victim = mitigator.plan.decisions[0].victim
+        assert victim is not None
+        for signal in ("cancel", "terminate"):
+            assert incident.send(signal, victim).answer == "gone"
         assert committing.busy
         assert waiter.busy
         scene.admin.execute("alter system set synchronous_standby_names = ''")

@@ -90,7 +90,7 @@ def test_another_pgdoctor_is_not_signalled(scene: Scene, which: Signal) -> None:
 
 
 def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
-    """Not even where it waits for itself, so to speak, and calls itself something else."""
+    """Not even where it holds others up and calls itself something else."""
 
     async def work() -> Reply:
         async with await Door.open(scene.dsn) as door:
