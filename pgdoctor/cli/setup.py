@@ -3,22 +3,32 @@
 import click
 
 _SEE = """\
--- The role that pgdoctor connects as. Run this as a superuser, once for the whole server.
--- Give it a password with \\password {role} in psql: a password in a statement ends up in logs and histories.
-CREATE ROLE {role} LOGIN;
+-- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN
+        CREATE ROLE {role} LOGIN;
+    END IF;
+END
+$$;
+-- It has no password yet. Give it one with \\password in psql: one in a statement ends up in logs and histories.
 
--- To see: states, statements and times of other users' sessions. Without it blocked sessions are still found,
--- but most causes stay unknown.
+-- To see states, statements and times of other users' sessions. Without it blocked sessions are still found, but
+-- most causes stay unknown.
 GRANT pg_monitor TO {role};
 
--- Nothing of the server's or the database's own settings may end or hinder it.
+-- The server's own setting must not end its one connection; and it never needs more than a few.
 ALTER ROLE {role} SET idle_session_timeout = 0;
 ALTER ROLE {role} CONNECTION LIMIT 4;
-"""
 
-_RESERVED = """
--- To get in when all connections are taken (PostgreSQL 16 or later; set reserved_connections, which needs a restart).
-GRANT pg_use_reserved_connections TO {role};
+-- To get in when all other connections are taken (PostgreSQL 16 or later, with reserved_connections set).
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
+        GRANT pg_use_reserved_connections TO {role};
+    END IF;
+END
+$$;
 """
 
 _ACT = """
@@ -28,21 +38,24 @@ GRANT pg_signal_backend TO {role};
 """
 
 _NO_ACT = """
--- To act as well, add: GRANT pg_signal_backend TO {role};  (or run: pgdoctor setup --act)
+-- It may look, and no more. To let it cancel and terminate: pgdoctor setup --act
 """
 
 
 @click.command()
 @click.option("--role", default="pgdoctor", show_default=True, help="The name of the role.")
 @click.option("--act", is_flag=True, help="Also grant what cancelling and terminating needs.")
-@click.option(
-    "--server-version", default=16, show_default=True, type=click.IntRange(14), help="Major version of the server."
-)
-def command(role: str, act: bool, server_version: int) -> None:
+def command(role: str, act: bool) -> None:
     """Print the SQL for the least-privileged role; nothing is sent to a server.
 
     Pipe it: pgdoctor setup | psql
     """
-    parts = [_SEE, _RESERVED if server_version >= 16 else "", _ACT if act else _NO_ACT]
-    quoted = role if role.isidentifier() and role.islower() else '"' + role.replace('"', '""') + '"'
-    click.echo("".join(parts).format(role=quoted), nl=False)
+    text = _SEE + (_ACT if act else _NO_ACT)
+    click.echo(text.format(role=_quoted(role, '"'), literal=_quoted(role, "'")), nl=False)
+
+
+def _quoted(name: str, mark: str) -> str:
+    """A name as an identifier or a literal; plain where it needs no quotes."""
+    if mark == '"' and name.isascii() and name.isidentifier() and name.islower():
+        return name
+    return mark + name.replace(mark, mark * 2) + mark

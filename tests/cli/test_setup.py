@@ -1,0 +1,52 @@
+"""What `pgdoctor setup` prints makes a role that sees all, and acts only if it is to."""
+
+import pytest
+from click.testing import CliRunner
+from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
+
+from pgdoctor.cli import cli
+from tests.looking import look
+from tests.scenes import Scene
+
+ROLES = ("setup_watcher", 'Odd "name"; drop', "it's one")
+
+
+def setup(scene: Scene, role: str, *options: str) -> str:
+    """Run what is printed, and return the connection string of the role."""
+    printed = CliRunner().invoke(cli, ["setup", "--role", role, *options], catch_exceptions=False).stdout
+    scene.admin.execute(printed)
+    scene._passwords[role] = "set by the test"
+    scene.admin.execute(sql.SQL("alter role {} password 'set by the test'").format(sql.Identifier(role)))
+    return make_conninfo(scene.dsn, user=role, password="set by the test")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_role_sees_everything_and_may_signal_nobody(scene: Scene, role: str) -> None:
+    dsn = setup(scene, role)
+    scene.role("app")
+    app = scene.client(user="app")
+    assert not look(dsn).findings
+    with pytest.raises(errors.InsufficientPrivilege):
+        scene.client(user=role).run(f"select pg_cancel_backend({app.pid})")
+
+
+def test_with_act_it_may_signal_ordinary_sessions(scene: Scene) -> None:
+    setup(scene, "setup_actor", "--act")
+    scene.role("app")
+    app = scene.client(user="app").start("select pg_sleep(9)")
+    assert scene.client(user="setup_actor").run(f"select pg_cancel_backend({app.pid})") == [(True,)]
+    with pytest.raises(errors.QueryCanceled):
+        app.finish()
+
+
+def test_it_may_be_run_twice(scene: Scene) -> None:
+    setup(scene, "setup_watcher")
+    setup(scene, "setup_watcher", "--act")
+
+
+@pytest.mark.since(16)
+def test_it_gets_in_when_all_other_connections_are_taken(scene: Scene) -> None:
+    setup(scene, "setup_watcher")
+    member = "select pg_has_role('setup_watcher', 'pg_use_reserved_connections', 'member')"
+    assert scene.admin.execute(member).fetchone() == (True,)
