@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pgdoctor import __version__
-from pgdoctor.errors import PgdoctorError
+from pgdoctor.errors import PgdoctorError, without_connection_string
 
 
 class Commands(click.Group):
@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
+        complain(without_connection_string(error.format_message()))
         status = 2
     except PgdoctorError as error:
         complain(str(error))
