@@ -132,7 +132,12 @@ def line(record: logging.LogRecord) -> bytes:
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD | fields.keys()}
     if record.exc_info and record.exc_info[1] is not None:
         fields["exception"] = list(_exception(record.exc_info[1]))
-    return msgspec.json.encode(fields, enc_hook=str)
+    return msgspec.json.encode(fields, enc_hook=_said)
+
+
+def _said(value: object) -> str:
+    """What a value that JSON does not know says; of an exception, which may quote anything, only its kind."""
+    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 def _event(record: logging.LogRecord) -> str:
