@@ -5,6 +5,7 @@ must be kept from was measured: exponential time for deep brackets, `$1,$2` take
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import msgspec
 
@@ -90,7 +91,7 @@ def _without_repeats(clause: Sequence[Token]) -> list[Token]:
     """Lists of values cut down to their first: the ten thousandth value of an IN list tells nothing new."""
     kept: list[Token] = []
     skipped = False
-    for token, following in zip(clause, [*clause[1:], None], strict=True):
+    for token, following in zip_longest(clause, clause[1:]):
         if skipped:
             skipped = False
         elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
