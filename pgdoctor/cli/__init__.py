@@ -38,7 +38,7 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server."""
+    """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server or our fault."""
     try:
         status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -56,6 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of our output has seen enough; Python would complain once more when it flushes at exit.
         sys.stderr.close()
         status = 0
+    except Exception as error:  # noqa: BLE001
+        # Python would show the exception's text, which may quote anything, and exit with 1: somebody is blocked.
+        from pgdoctor.agent.log import kinds_and_places
+
+        complain(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
+        status = 3
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -120,6 +120,17 @@ def test_a_dsn_in_the_configuration_is_not_shown(tmp_path: Path) -> None:
     complains(pgdoctor("config", "check", str(config)), 2, "agent.interval")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file that takes nothing")
+def test_a_fault_is_one_line_without_its_text_and_not_taken_for_a_block() -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "pgdoctor", "config", "init"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 3
+    assert run.stderr.startswith("pgdoctor: internal error, please report it: OSError at ")
+    assert run.stderr.count("\n") == 1
+
+
 def test_wrong_password(scene: Scene) -> None:
     scene.role("app", password="right")
     dsn = make_conninfo(scene.dsn, user="app", password=SECRET)
