@@ -5,7 +5,6 @@ must be kept from was measured: exponential time for deep brackets, `$1,$2` take
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import msgspec
 
@@ -63,6 +62,8 @@ def read(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | Non
 
 def plain_condition(clause: Sequence[Token]) -> str | None:
     """The clause without its literals, as sqlglot can take it; None if it is beyond the limits or doubtful."""
+    if not clause:
+        return None
     tokens = list(_without_repeats(clause))
     if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
         return None
@@ -91,7 +92,7 @@ def _without_repeats(clause: Sequence[Token]) -> list[Token]:
     """Lists of values cut down to their first: the ten thousandth value of an IN list tells nothing new."""
     kept: list[Token] = []
     skipped = False
-    for token, following in zip_longest(clause, clause[1:]):
+    for token, following in zip(clause, [*clause[1:], None], strict=True):
         if skipped:
             skipped = False
         elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
