@@ -9,14 +9,48 @@
         ├── Unsupported      the server is older than we can read
         └── StatementFailed  one statement was refused or took too long (`sqlstate`)
 
-Messages never carry a password or a DSN.
+Messages never carry a password or a DSN, and what a server quotes is shown only where it is plainly a name: they go
+to terminals, log lines, web pages and files.
 """
+
+import re
+
+#: A connection string: a URI with a colon before its @, a password's key, or `user:password@host`. It has no certain
+#: end, for a password may hold anything.
+_CONNECTION_STRING = re.compile(
+    r"(?:\b[a-z][a-z0-9+.-]*://[^\s@]*: | password\s*= | [^\s'\"()/:]+:[^\s@/]*@).*",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+#: Text in quotes of any kind, in a message of any language. An apostrophe stands behind a letter.
+_QUOTED = re.compile(
+    r"""
+    (?P<name> \b (?:user|role|database|schema|relation|table|view|function|tablespace|parameter|encoding|method|service
+                   |host|host\ name|at|address|socket|file|directory) \s* )?
+    (?: "(?:[^"]|"")*+"? | (?<!\w)'(?:[^']|'')*+'? | [»„“«‘‚](?:[^»«“”’]*+[»«“”’])? )
+    | \b 0x[0-9a-f]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def without_connection_string(text: str) -> str:
+    """The text up to where a connection string with a password in it may begin."""
+    return _CONNECTION_STRING.sub("<connection string not shown>", text)
+
+
+def without_data(text: str) -> str:
+    """What a server or libpq says, with `?` for whatever it quotes and does not plainly call a name."""
+    return _QUOTED.sub(lambda found: found.group() if found["name"] else "?", text)
 
 
 class PgdoctorError(Exception):
     """Base of every error that is the caller's to mend; its text is one line."""
 
     exit_status = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_connection_string(message))
 
 
 class UsageError(PgdoctorError):
@@ -39,7 +73,7 @@ class ServerError(PgdoctorError):
     state = "error"
 
     def __init__(self, message: str, state: str = "error") -> None:
-        super().__init__(message)
+        super().__init__(without_data(message))
         self.state = state
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -131,8 +132,13 @@ def line(record: logging.LogRecord) -> bytes:
     if record.name.split(".")[0] in _OUR_OWN:
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD | fields.keys()}
     if record.exc_info and record.exc_info[1] is not None:
-        fields["exception"] = list(_exception(record.exc_info[1]))
-    return msgspec.json.encode(fields, enc_hook=str)
+        fields["exception"] = list(kinds_and_places(record.exc_info[1]))
+    return msgspec.json.encode(fields, enc_hook=_said)
+
+
+def _said(value: object) -> str:
+    """What a value that JSON does not know says; of an exception, which may quote anything, only its kind."""
+    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 def _event(record: logging.LogRecord) -> str:
@@ -140,12 +146,12 @@ def _event(record: logging.LogRecord) -> str:
     if package in _OUR_OWN:
         return record.getMessage()
     if package in _CONSTANT_TEXTS:
-        return str(record.msg).strip()
+        return _said(record.msg).strip()
     return f"{record.levelname.lower()} in {record.module} line {record.lineno}"
 
 
-def _exception(error: BaseException) -> Iterator[str]:
-    """Kinds and places, innermost last; never the texts of exceptions, which quote what they stumbled over."""
+def kinds_and_places(error: BaseException) -> Iterator[str]:
+    """What an exception may say: kinds and places, the cause first; never its text, which quotes what it fell over."""
     chain = [error]
     while (before := chain[0].__cause__ or chain[0].__context__) is not None and before not in chain:
         chain.insert(0, before)
@@ -166,4 +172,12 @@ def install(descriptor: int | None = None) -> JsonLines:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pgdoctor").setLevel(logging.INFO)
     logging.raiseExceptions = False
+    logging.captureWarnings(True)
+    threading.excepthook = lambda failed: _tell_lost("a thread ended by an exception", failed.exc_value)
+    sys.unraisablehook = lambda failed: _tell_lost("an exception that nobody could catch", failed.exc_value)
     return handler
+
+
+def _tell_lost(event: str, error: BaseException | None) -> None:
+    """Instead of Python's own report, which is no JSON and has the exception's text."""
+    logging.getLogger(__name__).error(event, exc_info=error)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pgdoctor import __version__
-from pgdoctor.errors import PgdoctorError
+from pgdoctor.errors import PgdoctorError, without_connection_string
 
 
 class Commands(click.Group):
@@ -38,13 +38,14 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server."""
+    """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server or our fault."""
     try:
         status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
+        complain(without_connection_string(error.format_message()))
         status = 2
     except PgdoctorError as error:
         complain(str(error))
@@ -55,6 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of our output has seen enough; Python would complain once more when it flushes at exit.
         sys.stderr.close()
         status = 0
+    except Exception as error:  # noqa: BLE001
+        # Python would show the exception's text, which may quote anything, and exit with 1: somebody is blocked.
+        from pgdoctor.agent.log import kinds_and_places
+
+        complain(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
+        status = 3
     sys.exit(status if isinstance(status, int) else 0)
 
 

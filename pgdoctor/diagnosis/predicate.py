@@ -62,6 +62,8 @@ def read(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | Non
 
 def plain_condition(clause: Sequence[Token]) -> str | None:
     """The clause without its literals, as sqlglot can take it; None if it is beyond the limits or doubtful."""
+    if not clause:
+        return None
     tokens = list(_without_repeats(clause))
     if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
         return None

@@ -1,13 +1,19 @@
-"""Statements that may be shown: names and words stay, every value becomes `?`, comments go.
+"""Statements that may be shown: names and words stay, every value becomes `?`, all comments go.
 
 It fails closed. What may be read in two ways (cut text, a quote that a backslash may have escaped) hides the rest of
 the text; a text that does not begin like a statement (somebody pasted a connection string) is not shown at all.
+No form of comment is kept: what a library writes there (`controller:...`, `user_id:...`) is its users' data.
+
+Words without quotes are names, and are shown. So are names in double quotes, but for those that stand where only a
+value makes sense (`email = "bob"`, from a client that took them for string quotes) or that cannot be a name's.
+Names that are no part of a statement (roles, databases, relations, applications, the identifiers of prepared
+transactions, the keys of advisory locks) are not redacted anywhere: without them nobody could act.
 Source: PostgreSQL documentation, "Lexical Structure".
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 from pgdoctor.diagnosis.kinds import CREATE_NOISE, VERBS
 from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, words
@@ -35,7 +41,15 @@ _VALUE = "?"
 _LONGEST = {Sort.WORD: 63, Sort.NAME: 63, Sort.PARAMETER: 6}
 
 #: One double quote too many makes names of what stands between the real ones: `" = 'secret' and "`.
-_NO_NAME = frozenset("'=,;\\")
+_NO_NAME = frozenset("'=,;\\@:")
+
+#: Behind these stands a value, or a column that reads as well without its name.
+_BEFORE_VALUE = "=<>!~|+-*/%^&#"
+_COMPARES = words("like ilike similar between")
+
+#: Behind these the brackets hold values.
+_BEFORE_VALUES = words("values in any all")
+_QUERY = words("select with values table")
 
 _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
 
@@ -60,7 +74,8 @@ def redact(text: str) -> str:
     if statements and not _is_statement(statements[0]):
         return HIDDEN
     is_more = body != text or len(tokens) > MOST_CHARACTERS
-    return _capped(pieces(_shown(statements, body), partial(_written, text=body)), is_more)
+    shown = _without_quoted_values(_shown(statements, body))
+    return _capped(pieces(shown, partial(_written, text=body)), is_more)
 
 
 def _certain(tokens: Iterable[Token]) -> Iterator[Token]:
@@ -105,6 +120,32 @@ def _shown(statements: Iterable[list[Token]], text: str) -> Iterator[Token]:
         yield from statement[len(content) :]
 
 
+def _without_quoted_values(tokens: Iterable[Token]) -> Iterator[Token]:
+    """The tokens, with what stands in double quotes in the place of a value made a value."""
+    values: list[bool] = []
+    last = _NO_TOKEN
+    was_values = False
+    for token, following in pairwise(chain(tokens, [_NO_TOKEN])):
+        if token.is_symbol("("):
+            opens = last.is_any(_BEFORE_VALUES) or last.is_symbol(_BEFORE_VALUE) or (was_values and last.is_symbol(","))
+            values.append((opens or values[-1:] == [True]) and not following.is_any(_QUERY))
+            was_values = False
+        elif token.is_symbol(")"):
+            was_values = bool(values) and values.pop()
+        elif not token.is_symbol(","):
+            was_values = False
+        if token.sort is Sort.NAME and _is_value(last, following, values[-1:] == [True]):
+            token = token._replace(sort=Sort.STRING)
+        yield token
+        last = token
+
+
+def _is_value(last: Token, following: Token, among_values: bool) -> bool:
+    if last.is_symbol(".") or following.is_symbol(".("):
+        return False
+    return among_values or last.is_symbol(_BEFORE_VALUE) or last.is_any(_COMPARES)
+
+
 def _hidden(tokens: Sequence[Token]) -> Token:
     return Token(Sort.CUT, "", tokens[0].start, tokens[-1].end)
 
@@ -132,7 +173,7 @@ def _secret(statement: Sequence[Token]) -> int:
     verb, *others = statement or [_NO_TOKEN]
     if verb.is_word("set"):
         return _setting(statement, 1)
-    if not verb.is_word("create", "alter"):
+    if not verb.is_word("create", "alter", "import"):
         return len(statement)
     kind = next((token for token in others if not token.is_any(CREATE_NOISE)), _NO_TOKEN)
     for index, token in enumerate(statement):
@@ -164,9 +205,13 @@ def _written(token: Token, text: str) -> str:
     # Control characters could forge lines of a log, or turn the writing direction.
     if len(token.value) > _LONGEST.get(token.sort, -1) or not token.value.isprintable():
         return _VALUE
-    if token.sort is Sort.NAME and not _NO_NAME.isdisjoint(token.value):
+    if token.sort is Sort.NAME and not (_NO_NAME.isdisjoint(token.value) and _has_letter(token.value)):
         return _VALUE
     return text[token.start : token.end]
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))
 
 
 def _capped(written: Iterable[str], is_more: bool) -> str:

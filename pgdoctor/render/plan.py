@@ -85,7 +85,7 @@ def plan_text(facts: PlanFacts) -> str:
 def action_text(action: Action) -> str:
     """What one action did, in one line."""
     what = f"{action.signal} {action.victim.pid} ({action.classification}, rule {action.rule})"
-    said = f": {action.message}" if action.message else ""
+    said = f": {one_line(action.message, _MOST_TEXT)}" if action.message else ""
     if action.outcome == "released":
         return f"{what}: released {count(len(action.waiters), 'session')} in {action.seconds:.1f} s"
     return f"{what}: {_OUTCOMES[action.outcome or 'error']}{said}"

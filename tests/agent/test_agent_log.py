@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +61,43 @@ def test_texts_of_other_libraries_and_of_exceptions_are_not_said():
         assert SECRET not in text
         assert json.loads(text)["exception"][0].startswith("ValueError at test_agent_log.py:")
         assert json.loads(text)["exception"][1].startswith("KeyError at test_agent_log.py:")
+
+
+FAULTS = f"""
+import gc, logging, threading, warnings
+from pgdoctor.agent.log import install
+install()
+class Bad:
+    def __del__(self):
+        raise ValueError("{SECRET}")
+def fail():
+    raise KeyError("{SECRET}")
+bad = Bad()
+del bad
+gc.collect()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+warnings.warn("{SECRET}", stacklevel=1)
+logging.getLogger("uvicorn.error").error(OSError("{SECRET}"))
+logging.getLogger("pgdoctor").error("failed", extra={{"error": OSError("{SECRET}")}})
+"""
+
+
+def test_what_python_itself_would_report_is_a_line_without_its_text():
+    run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, timeout=30, check=True)
+    assert SECRET not in run.stdout + run.stderr
+    said = [json.loads(each) for each in run.stderr.splitlines()]
+    assert [each["logger"] for each in said] == [
+        "pgdoctor.agent.log",
+        "pgdoctor.agent.log",
+        "py.warnings",
+        "uvicorn.error",
+        "pgdoctor",
+    ]
+    assert said[0]["exception"][0].startswith("ValueError at ")
+    assert said[1]["exception"][0].startswith("KeyError at ")
+    assert (said[3]["event"], said[4]["error"]) == ("OSError", "OSError")
 
 
 def test_a_flood_of_one_kind_is_cut_and_counted_and_does_not_drown_another(pipe):

@@ -1,14 +1,18 @@
 """Whatever is wrong: one clear line, the right exit status, no traceback, no password."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgdoctor.cli import main
 from pgdoctor.demo.server import ThrowawayServer
 from tests.scenes import Scene
 
@@ -69,6 +73,62 @@ def test_a_dsn_that_does_not_parse_is_not_shown(dsn: str) -> None:
         complains(result, 2, "DSN does not parse")
     else:
         complains(result, 3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["diagnose", "{}"],
+        ["diagnose", "--format", "{}"],
+        ["diagnose", "--exit-code={}"],
+        ["diagnose", "--dns", "{}"],
+        ["diagnose", "--dns={}"],
+        ["locks", "{}"],
+        ["agent", "--listen", "{}"],
+        ["agent", "--config", "{}"],
+        ["mitigate", "--config", "{}"],
+        ["mitigate", "--most", "{}"],
+        ["setup", "--server-version", "{}"],
+        ["config", "check", "{}"],
+        ["demo", "--bindir", "{}"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://app:{SECRET}@127.0.0.1/shop",
+        f"postgresql://app:my%20{SECRET}@127.0.0.1/shop",
+        f"postgresql://127.0.0.1/shop?user=app&password={SECRET}",
+        f"host=127.0.0.1 password='my {SECRET}'",
+        f"app:{SECRET}@127.0.0.1",
+    ],
+)
+def test_a_dsn_in_the_wrong_place_is_not_shown(arguments: list[str], dsn: str) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, pytest.raises(SystemExit) as ended:
+        main([each.replace("{}", dsn) for each in arguments])
+    assert ended.value.code == 2
+    said = stderr.getvalue()
+    assert said.count("\n") == 1
+    assert SECRET not in said
+
+
+def test_a_dsn_in_the_configuration_is_not_shown(tmp_path: Path) -> None:
+    config = tmp_path / "pgdoctor.toml"
+    config.write_text(f'[agent]\ninterval = "postgresql://app:{SECRET}@h"\ndsn = "password={SECRET}"\n')
+    complains(pgdoctor("config", "check", str(config)), 2, "agent.interval")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file that takes nothing")
+def test_a_fault_is_one_line_without_its_text_and_not_taken_for_a_block() -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "pgdoctor", "config", "init"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 3
+    assert run.stderr.startswith("pgdoctor: internal error, please report it: OSError at ")
+    assert run.stderr.count("\n") == 1
 
 
 def test_wrong_password(scene: Scene) -> None:

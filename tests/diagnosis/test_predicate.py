@@ -21,6 +21,7 @@ def plain(*columns: str) -> Filter:
 @pytest.mark.parametrize(
     "condition",
     [
+        "",
         "a = 1 and b = 'cut",
         r"a = 'c:\' or b = '",  # where the literal ends depends on a setting
         "a = 1a",

@@ -119,6 +119,20 @@ BARE = [
     'select "hunter2\n"',
     """select a where "b = 'hunter2' and "c = 1""",
     'select "a, hunter2, "b',
+    # Double quotes taken for those of a string.
+    'select * from t where a = "hunter2"',
+    'select * from t where a <> "hunter2" and b',
+    'select * from t where a like "hunter2"',
+    'select * from t where a in ("x", "hunter2")',
+    'select * from t where a = any ("hunter2")',
+    'insert into t values ("x", "hunter2"), (f("hunter2"), "hunter2")',
+    'update t set a = "hunter2", b = "x" || "hunter2"',
+    'update t set (a, b) = ("x", "hunter2")',
+    'select a->"hunter2" from t',
+    'select "hunter2@example.org"',
+    'select "postgres://bob:hunter2"',
+    'select 1 as "4111 1111 1111 1111"',
+    "import foreign schema a from server b into c options (password hunter2)",
     "select hunter2\u200b",
     "select $4111111111111111",
     "select 4111111111111111, 0xhunter2",
@@ -177,6 +191,10 @@ def test_no_number_is_shown(value: int, around: str) -> None:
         ("select j ? 'k', j->>'k'", "select j ? ?, j->>?"),
         ("select '\\d+' from t", "select ? from t"),
         ("select 'a", "select ?"),
+        ('select "a"."id" = "b"."id", "count"(*) from "t" "a"', 'select "a"."id" = "b"."id", "count"(*) from "t" "a"'),
+        ('insert into t ("a", "b") values (1, "x")', 'insert into t ("a", "b") values (?, ?)'),
+        ('select 1 where a in (select "id" from "b")', 'select ? where a in (select "id" from "b")'),
+        ('grant select ("a") on "t" to "bob"', 'grant select ("a") on "t" to "bob"'),
         ("do $$ begin null; end $$ language plpgsql", "do ? language plpgsql"),
         ("alter role bob password 'x' valid until 'y'", "alter role bob password ?"),
         ("create table users (password text)", "create table users (password text)"),
@@ -223,7 +241,7 @@ def test_a_long_text_is_cut_at_a_word() -> None:
 
 PIECES = (
     "select set alter create role user function password options connection to copy from stdin begin do ; ( ) , . "
-    "= '' ' \\ \" \"\" \\' $$ $a$ $ $1 $1a 1 1. .5 1e5 0x1 1a E' U&' U&\" B' -- /* */ - / * ? : :: { } "
+    "= '' ' \\ \" \"\" \"a\" in values \\' $$ $a$ $ $1 $1a 1 1. .5 1e5 0x1 1a E' U&' U&\" B' -- /* */ - / * ? : :: { } "
     "größe \u200b \x00 \n \r … <insufficient privilege>"
 )
 SPLIT = st.lists(st.sampled_from(PIECES.split(" ")))

@@ -1,77 +1,23 @@
-"""Snapshots made by hand: the smallest thing a plan can be made of.
+"""Incidents made by hand, and the rules that speak of them.
 
 The usual incident: 10 idles in its transaction and has read orders; 20 wants to ALTER it, and queues; 31, 32 and 33
 want to read it, and queue behind 20. All of it 60 seconds old.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.snapshot import Connections, Lock, Relation, Server, Session, Snapshot
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.history import History
 from pgdoctor.mitigation.plan import Decision, Plan, plan
 from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
-
-NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)
-ORDERS = Relation(oid=5000, name="public.orders", kind="r", is_system=False, pages=10, live_rows=1000.0)
-SERVER = Server(
-    version_num=180000,
-    in_recovery=False,
-    max_connections=100,
-    connections=10,
-    connections_by_state=Connections(),
-    database="shop",
-    database_oid=1,
-    own_pid=999,
-)
+from tests.building import NOW, lock, session, snapshot
 
 IDLE, DDL, READERS = 10, 20, (31, 32, 33)
-
-
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
-
-
-def lock(pid: int, mode: str, *, granted: bool, seconds: float | None = 60.0, **about: Any) -> Lock:
-    """A lock on orders, or about what is said."""
-    columns = {
-        "locktype": "relation",
-        "database": 1,
-        "relation": ORDERS.oid,
-        "page": None,
-        "tuple": None,
-        "virtualxid": None,
-        "transactionid": None,
-        "classid": None,
-        "objid": None,
-        "objsubid": None,
-    }
-    waitstart = None if granted or seconds is None else ago(seconds)
-    return Lock(
-        pid=pid, **{**columns, **about}, virtualtransaction=f"{pid}/1", mode=mode, granted=granted, waitstart=waitstart
-    )
-
-
-def session(pid: int, **facts: Any) -> Session:
-    """A client's session that runs a SELECT for a minute, unless something else is said."""
-    usual: dict[str, Any] = {
-        "datname": "shop",
-        "usename": "app",
-        "application_name": "checkout",
-        "backend_type": "client backend",
-        "state": "active",
-        "statement": "select * from orders",
-        "backend_start": ago(3600),
-        "xact_start": ago(60),
-        "query_start": ago(60),
-        "state_change": ago(60),
-    }
-    return Session(pid=pid, **{**usual, **facts})
 
 
 def idle(pid: int = IDLE, **facts: Any) -> Session:
@@ -92,15 +38,6 @@ def reader(pid: int, *, blockers: tuple[int, ...] = (DDL,), seconds: float | Non
 
 def usual() -> list[Session]:
     return [idle(), ddl(), *(reader(pid) for pid in READERS)]
-
-
-def snapshot(sessions: Iterable[Session], at: datetime = NOW, **server: Any) -> Snapshot:
-    return Snapshot(
-        captured_at=at,
-        server=replace(SERVER, **server),
-        sessions={each.pid: each for each in sessions},
-        relations={ORDERS.oid: ORDERS},
-    )
 
 
 def diagnosis(*sessions: Session, at: datetime = NOW, **server: Any) -> Diagnosis:

@@ -13,7 +13,8 @@ from pgdoctor.mitigation.plan import REASONS
 from pgdoctor.mitigation.rules import Duration, Mitigation
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, session, settings
+from tests.building import session
+from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, settings
 from tests.mitigation.conftest import IDLE as END_IDLE
 from tests.mitigation.conftest import Incident
 

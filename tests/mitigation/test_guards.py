@@ -14,6 +14,7 @@ from pgdoctor.mitigation.history import Action, History
 from pgdoctor.mitigation.plan import REASONS, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation
 from pgdoctor.postgres.door import APPLICATION_NAME
+from tests.building import ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
     CANCEL_DDL,
@@ -21,19 +22,15 @@ from tests.mitigation.build import (
     END_IDLE,
     IDLE,
     about,
-    ago,
     ddl,
     decide,
     diagnosis,
     idle,
-    lock,
     protecting,
     reader,
     reasons,
     rule,
-    session,
     settings,
-    snapshot,
 )
 
 #: A session that idles in its transaction with one row lock, and one that waits for the row.

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.history import Action, History, Outcome, Waiter, acted, concluded, looked, verified
-from tests.mitigation.build import DDL, IDLE, NOW, READERS, ago, ddl, diagnosis, idle, reader, session, usual
+from tests.building import NOW, ago, session
+from tests.mitigation.build import DDL, IDLE, READERS, ddl, diagnosis, idle, reader, usual
 
 VICTIM = Identity.of(ddl())
 assert VICTIM is not None

@@ -15,26 +15,22 @@ from pgdoctor.diagnosis.snapshot import Session, Snapshot
 from pgdoctor.mitigation.history import Action, History, looked
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Protect, Rule
+from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
     DDL,
     END_IDLE,
     IDLE,
-    NOW,
     READERS,
     about,
-    ago,
     ddl,
     decide,
     diagnosis,
     idle,
-    lock,
     reader,
     reasons,
     rule,
-    session,
     settings,
-    snapshot,
     usual,
 )
 

@@ -1,6 +1,6 @@
 """The tree and the tables, from built snapshots: what a person sees, and what nobody may make them see."""
 
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,56 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Connections, Lock, Server, Session, Snapshot
+from pgdoctor.diagnosis.snapshot import Connections, Session
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report, report, to_json
 from pgdoctor.render.table import table
 from pgdoctor.render.tree import tree
+from tests import building
+from tests.building import advisory, ago, snapshot
 
-NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)
-SERVER = Server(150018, False, 100, 42, Connections(active=42), "shop", 5)
-
-
-def lock(pid: int, granted: bool, **changes: object) -> Lock:
-    plain = Lock(
-        pid=pid,
-        locktype="advisory",
-        database=5,
-        relation=None,
-        page=None,
-        tuple=None,
-        virtualxid=None,
-        transactionid=None,
-        classid=0,
-        objid=1,
-        objsubid=1,
-        virtualtransaction="1/1",
-        mode="ExclusiveLock",
-        granted=granted,
-        waitstart=None if granted else NOW - timedelta(seconds=12),
-    )
-    return msgspec.structs.replace(plain, **changes)
+LOCAL = {"version_num": 150018, "connections": 42, "connections_by_state": Connections(active=42)}
 
 
-def session(pid: int, *blockers: int, **facts: object) -> Session:
-    plain = Session(
-        pid=pid,
-        blockers=blockers,
-        locks=(lock(pid, granted=not blockers),),
-        datname="shop",
-        usename="app",
-        application_name="checkout",
-        backend_type="client backend",
-        state="active" if blockers else "idle",
-        statement="select pg_advisory_lock(1)",
-        xact_start=NOW - timedelta(seconds=60),
-        state_change=NOW - timedelta(seconds=30),
-    )
-    return msgspec.structs.replace(plain, **facts)
+def session(pid: int, *blockers: int, **facts: Any) -> Session:
+    """A holder of an advisory lock, or one who has waited 12 seconds for it."""
+    usual = {
+        "blockers": blockers,
+        "locks": (advisory(pid, granted=not blockers, seconds=12.0),),
+        "state": "active" if blockers else "idle",
+        "statement": "select pg_advisory_lock(1)",
+        "state_change": ago(30),
+    }
+    return building.session(pid, **{**usual, **facts})
 
 
 def seen(*sessions: Session) -> Report:
-    return report(diagnose(Snapshot(NOW, SERVER, {each.pid: each for each in sessions})))
+    return report(diagnose(snapshot(sessions, **LOCAL)))
 
 
 def test_nobody_blocked_is_one_line() -> None:
@@ -154,7 +129,7 @@ def test_a_convoy_lists_as_many_waits_as_the_interface_says_and_counts_all() -> 
     row = {"locktype": "tuple", "relation": 16384, "page": 0, "tuple": 1}
     sessions = [session(1)]
     for pid in range(2, 302):
-        queued = lock(pid, granted=False, **row)
+        queued = advisory(pid, granted=False, **row)
         sessions.append(session(pid, *range(1, pid), locks=(queued,)))
     facts = seen(*sessions)
     assert facts.waits_total == 300 * 301 // 2

@@ -1,0 +1,370 @@
+"""What somebody wrote as a value comes out nowhere: planted secrets through every output that there is.
+
+Names may be shown: roles, databases, relations, applications, identifiers of prepared transactions, keys of advisory
+locks. Somebody has to act on them, and none of them comes from a statement's text.
+"""
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pgdoctor.agent.http import health
+from pgdoctor.agent.log import JsonLines
+from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.state import State, figures
+from pgdoctor.agent.tally import Tally
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.remedy import cuts
+from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.errors import StatementFailed, Unreachable
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Rule
+from pgdoctor.render.page import Watch, page
+from pgdoctor.render.plan import action_text, plan_facts, plan_text
+from pgdoctor.render.report import report, to_json
+from pgdoctor.render.table import table
+from pgdoctor.render.tree import tree
+from tests.agent.running import RunningAgent
+from tests.building import advisory, session, snapshot
+from tests.cli.test_bad_input import pgdoctor
+from tests.diagnosis.test_labelled import ALL, IDLE, on_row, prepared
+from tests.scenes import Scene
+from tests.scenes.client import wait_until
+
+SECRET = "zq7hunter2"
+CARD = "4929123456789123"
+
+#: However little is left of the secret, this much of it may not come out.
+TRACES = ("zq7", CARD[:6])
+
+
+# Statements with a secret in them
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": quoted,
+    "escaped": lambda text: "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'",
+    "unicode": lambda text: "U&" + quoted(text.replace("\\", "\\\\")),
+    "national": lambda text: "N" + quoted(text),
+    "bits": lambda text: "B" + quoted(text),
+    "dollar": lambda text: "$$" + text.replace("$", "") + "$$",
+    "tagged": lambda text: "$a$" + text.replace("$", "$ ") + "$a$",
+    "body": lambda text: "$do$ begin perform " + quoted(text.replace("$", "")) + "; end $do$",
+    "comment": lambda text: "/* " + text.replace("*", "").replace("/", "") + " */ 1",
+    "nested": lambda text: "/* /* " + text.replace("*", "").replace("/", "") + " */ x */ 1",
+    "line": lambda text: "1 -- " + " ".join(text.split()) + "\n",
+    "marginalia": lambda text: "/* action:" + text.replace("*", "").replace("/", "") + ",controller:users */ 1",
+    "number": lambda _: CARD,
+    "fraction": lambda _: f"-{CARD}.5e3",
+    "conninfo": lambda text: quoted(f"host=h user=u password={text}"),
+    "uri": lambda text: quoted(f"postgresql://u:{text}@h/d"),
+}
+
+#: Statements around a value: some for each class of blocker, and those that carry passwords.
+AROUND = [
+    "select * from orders where v = {}",
+    "update orders set v = {} where customer_id = {}",
+    "delete from orders where customer_id in ({}, {})",
+    "update orders set v = 1 where lower(v) = {} or customer_id = {}",
+    "insert into orders values ({}, {}) on conflict (id) do update set v = {}",
+    "merge into orders using other on orders.v = {} when matched then update set v = {}",
+    "alter table orders add c text default {}",
+    "create index concurrently on orders ((v || {})) where v <> {}",
+    "lock table orders; select {}",
+    "vacuum (verbose) orders; select {}",
+    "autovacuum: VACUUM public.orders {}",
+    "copy orders from {} with (format csv, null {})",
+    "do {}",
+    "call p({}, {})",
+    "execute p({})",
+    "explain (analyze) select {}",
+    "declare c cursor for select {}",
+    "commit; select {}",
+    "prepare transaction {}",
+    "alter role bob password {} valid until {}",
+    "alter user bob with encrypted password {}",
+    "create role bob login password {}",
+    "create user mapping for bob server s options (user {}, password {})",
+    "alter server s options (set password {})",
+    "create subscription s connection {} publication p",
+    "select dblink_connect({})",
+    "select set_config({}, {}, false)",
+    "set app.token = {}",
+    "set local app.token to {}, {}",
+    "alter system set primary_conninfo = {}",
+    "alter database d set app.token = {}",
+    "create function f() returns text language sql set app.token = {} as {}",
+    "comment on table orders is {}",
+    "notify c, {}",
+    "security label on table orders is {}",
+    "{}",
+    "frobnicate {}",
+]
+
+#: A secret that is no literal, and whose place tells.
+BARE = [
+    "alter role bob password zq7hunter2",
+    "create user bob encrypted password zq7hunter2",
+    "alter server s options (set password zq7hunter2)",
+    "set app.token = zq7hunter2",
+    "alter role bob in database d set app.token = zq7hunter2",
+    "copy orders from stdin;\n1\tzq7hunter2\n\\.\n",
+    "COPY orders FROM STDIN WITH (FORMAT csv)\n1,zq7hunter2",
+    'select * from orders where v = "zq7hunter2"',
+    'insert into orders values (1, "zq7hunter2")',
+    'update orders set v = "zq7hunter2" where v in ("zq7hunter2")',
+    "postgresql://bob:zq7hunter2@h/d",
+    "host=h password=zq7hunter2",
+    '{"password": zq7hunter2}',
+    f"select ${CARD}",
+]
+
+#: What servers say, with what they quote.
+SAID = [
+    'invalid input syntax for type integer: "{}"',
+    'syntax error at or near "{}"',
+    'value "{}" is out of range for type bigint',
+    "unterminated quoted string '{}",
+    "»{}« ist kein Wert",
+    "password={} is missing",
+]
+
+
+@st.composite
+def planted(draw: st.DrawFn) -> str:
+    """A statement that hides the secret somewhere, cut after any byte or not at all."""
+    noise = st.text(max_size=5)
+    literal = draw(st.sampled_from(sorted(FORMS)).map(FORMS.__getitem__))(draw(noise) + SECRET + draw(noise))
+    around = st.sampled_from(
+        [*AROUND, *(case.snapshot.sessions[pid].statement or "" for case in ALL for pid in case.snapshot.sessions)]
+    )
+    text = draw(around)
+    text = (
+        text.replace("{}", literal)
+        if "{}" in text
+        else draw(st.sampled_from([f"/* {SECRET} */ {text}", f"{text} -- {SECRET}"]))
+    )
+    text = draw(st.sampled_from([text, *BARE]) if draw(st.integers(0, 4)) == 0 else st.just(text))
+    raw = text.encode(errors="replace")
+    return raw[: draw(st.sampled_from([len(raw), draw(st.integers(0, len(raw)))]))].decode(errors="replace")
+
+
+@st.composite
+def incidents(draw: st.DrawFn) -> Snapshot:
+    """A situation of any class in which everybody runs a statement with a secret."""
+    seen = draw(st.sampled_from(ALL)).snapshot
+    sessions = {
+        pid: replace(each, statement=draw(planted()), truncated=draw(st.booleans()))
+        for pid, each in seen.sessions.items()
+    }
+    return replace(seen, sessions=sessions, unread=unread(draw(st.sampled_from(SAID))))
+
+
+def unread(said: str) -> tuple[str, ...]:
+    return (f"names could not be read: {StatementFailed(said.replace('{}', SECRET), '22P02')}",)
+
+
+# Everything that comes out
+
+RULES = tuple(
+    Rule(name=f"{name}-{action}", classification=name, action=action, min_wait=Duration(0), grace=grace)
+    for name in classes()
+    if name not in UNTOUCHABLE
+    for action, grace in (("cancel", None), ("cancel_then_terminate", Duration(1)))
+)
+DRY_RUN = Mitigation(mode="dry_run", min_samples=1, cooldown=Duration(0), rules=RULES)
+
+
+def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
+    """Every output by its name."""
+    facts = report(seen)
+    yield "json", to_json(facts).decode()
+    for width in (40, 100, 10_000):
+        yield "tree", tree(facts, width)
+    yield "table", table(facts)
+    yield "markdown", table(facts, "pipe")
+    yield "page", page(Watch(None, "connected", 1.0, 0, "dry_run", "1"), facts)
+    with logged() as lines:
+        mitigator = Mitigator(DRY_RUN)
+        asyncio.run(mitigator.consider(seen, None))  # type: ignore[arg-type]
+    yield "log", "\n".join(lines)
+    plan = plan_facts(mitigator.plan, "dry_run", mitigator.settled, cuts(seen.blockers, seen.graph))
+    yield "plan", plan_text(plan)
+    yield "plan in JSON", msgspec.json.encode(plan).decode()
+    yield from (("action", action_text(action)) for action in mitigator.settled)
+    state = State(connection="connected", error=None, diagnosis=seen, figures=figures(seen))
+    yield "metrics", Exposition(lambda: state, Tally(), mitigator, lambda: 0).page("")[0].decode()
+    yield "health", json.dumps(health(state, datetime.now(UTC), 0.0))
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """The lines that pgdoctor logs meanwhile, written as the agent writes them."""
+    log = logging.getLogger("pgdoctor")
+    level = log.level
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        handler = JsonLines(file.fileno(), per_second=1e9)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield lines
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+        file.seek(0)
+        lines += file.read().decode().splitlines()
+
+
+def holds_no_secret(seen: Snapshot) -> None:
+    for name, text in outputs(diagnose(seen)):
+        for trace in TRACES:
+            assert trace not in text, name
+
+
+@settings(max_examples=400, deadline=None)
+@given(incidents())
+def test_no_output_shows_a_value_of_anybodys_statement(seen: Snapshot) -> None:
+    holds_no_secret(seen)
+
+
+@pytest.mark.parametrize("statement", [*BARE, *(text.replace("{}", quoted(SECRET)) for text in AROUND)])
+def test_no_output_shows_it_wherever_the_text_is_cut(statement: str) -> None:
+    for length in range(0, len(statement) + 1, 3):
+        holds_no_secret(on_row(statement=statement[:length], truncated=True))
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_no_output_shows_what_a_server_quotes(said: str) -> None:
+    holds_no_secret(replace(on_row(**IDLE), unread=unread(said)))
+    error = str(Unreachable(said.replace("{}", SECRET)))
+    state = State(connection="error", error=error)
+    down = page(Watch(error, "error", None, 0, "off", "1"), None)
+    with logged() as lines:
+        logging.getLogger("pgdoctor.agent").warning("server cannot be asked", extra={"error": error})
+        logging.getLogger("pgdoctor.agent").warning(
+            "x", extra={"error": ValueError(SECRET)}, exc_info=ValueError(SECRET)
+        )
+    for text in (down, json.dumps(health(state, datetime.now(UTC), 0.0)), "\n".join(lines)):
+        assert "zq7" not in text
+
+
+def test_the_literals_are_there_where_they_are_asked_for() -> None:
+    """Else the tests above would prove nothing."""
+    seen = diagnose(on_row(statement=f"update orders set v = '{SECRET}' where id = 7", **IDLE))
+    assert SECRET in to_json(report(seen, show_literals=True)).decode()
+
+
+def test_names_are_shown_for_somebody_has_to_act_on_them() -> None:
+    gid = to_json(report(diagnose(prepared(gid="order 7 of bob")))).decode()
+    assert "order 7 of bob" in gid
+    holder = session(10, application_name="checkout-7", usename="bob", locks=(advisory(10, granted=True, key=4711),))
+    waiter = session(20, blockers=(10,), locks=(advisory(20, granted=False, key=4711),))
+    named = to_json(report(diagnose(snapshot([holder, waiter])))).decode()
+    for name in ("checkout-7", "bob", "advisory lock 4711"):
+        assert name in named
+
+
+# A real server
+
+PLANTED = [
+    f"select 1 from orders where v = '{SECRET}' and id = {CARD}",
+    f"select 1 from orders where v = E'it\\'s {SECRET}'",
+    f"select 1 from orders where v = U&'{SECRET}'",
+    f"select 1 from orders where v = $${SECRET}$$",
+    f"select 1 from orders /* user:{SECRET} */ -- {SECRET}",
+    f"do $do$ begin perform '{SECRET}'; end $do$",
+    f"set app.token = {SECRET}",
+    f"select set_config('app.token', '{SECRET}', false)",
+    f"alter role secret_bob password '{SECRET}'",
+    f"create subscription s connection 'host=h password={SECRET}' publication p with (connect = false)",
+    f"comment on table orders is '{SECRET}'",
+    f"insert into orders values (30000, '{SECRET}', {CARD[:9]})",
+    f"notify c, '{SECRET}'",
+    f"delete from orders where customer_id = {CARD} and v = '{'x' * 3_000}{SECRET}'",
+]
+
+#: Fails at once, and its session idles on, with the text in view and the locks of before the savepoint.
+FAILING = f'select 1 from orders where v = "{SECRET}"'
+
+CONFIG = """
+[mitigation]
+mode = "dry_run"
+min_samples = 1
+[[mitigation.rules]]
+name = "all"
+class = ["idle_in_transaction", "migration", "long_query", "unindexed_scan", "explicit_lock"]
+action = "terminate"
+min_wait = "0s"
+"""
+
+
+@pytest.fixture
+def crime(scene: Scene) -> Scene:
+    """Sessions whose last statement has a secret in it and which hold a row, each with one that waits for it."""
+    scene.role("secret_bob")
+    scene.admin.execute("create table orders (id int primary key, v text, customer_id int)")
+    scene.admin.execute("insert into orders select g, 'x', g from generate_series(1, 20000) g")
+    scene.admin.execute("analyze orders")
+    for number, statement in enumerate([*PLANTED, FAILING], start=1):
+        holder = scene.client(f"update orders set v = '{SECRET}' where id = {number}", "savepoint a")
+        if statement == FAILING:
+            with pytest.raises(psycopg.Error):
+                holder.run(statement)
+        else:
+            holder.run(statement)
+        scene.client().block(f"update orders set v = E'\\'{SECRET}' where id = {number} and v <> '{CARD}'")
+    scanning = scene.client("update orders set v = 'y' where id = 100")
+    scanning.start(f"update orders set v = '{SECRET}' where customer_id = 7 and pg_sleep(0.01) is null")
+    scene.client().block("update orders set v = 'z' where id = 100")
+    return scene
+
+
+@pytest.mark.deadline(120)
+def test_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path: Path) -> None:
+    config = tmp_path / "rules.toml"
+    config.write_text(CONFIG)
+    dsn = ("--dsn", crime.dsn)
+    shown = {
+        command: pgdoctor(*command, *dsn)
+        for command in (
+            *(("diagnose", "--format", form) for form in ("tree", "table", "json", "markdown")),
+            ("diagnose", "--all-waits"),
+            ("locks",),
+            *(("mitigate", "--config", str(config), "--format", form) for form in ("table", "json")),
+        )
+    }
+    texts = {" ".join(command): result.stdout + result.stderr for command, result in shown.items()}
+    with RunningAgent(crime.dsn, tmp_path / "pgdoctor.toml", more=CONFIG) as agent:
+        wait_until(lambda: agent.metric("blocked_sessions") >= len(PLANTED) + 2, 20)
+        wait_until(lambda: any(line["event"] == "mitigation outcome" for line in agent.lines), 20)
+        for path in ("/", "/metrics", "/health", "/health/deep", "/diagnosis", f"/{SECRET}"):
+            texts[path] = agent.get(path).text
+        texts["log"] = json.dumps(agent.lines)
+    for name, text in texts.items():
+        assert text, name
+        for trace in TRACES:
+            assert trace not in text, name
+    found = json.loads(shown["diagnose", "--format", "json"].stdout)
+    assert len([each for each in found["blockers"] if each["root"]]) == len(PLANTED) + 2
+    assert any("?" in (each["statement"] or "") for each in found["blockers"])
+    for command in ("diagnose", "locks"):
+        assert SECRET in pgdoctor(command, "--show-literals", *dsn).stdout
