@@ -135,6 +135,10 @@ BARE = [
     "host=h password=zq7hunter2",
     '{"password": zq7hunter2}',
     f"select ${CARD}",
+    # What migration tools write beside their statements tells the tool, and may tell no more.
+    "-- changeset zq7hunter2:1\nalter table orders add c int",
+    "/*framework='django:5',controller='zq7hunter2'*/ alter table orders add c int",
+    "alter table orders add c int /*framework='rails',job='zq7hunter2'*/",
 ]
 
 #: What servers say, with what they quote.
@@ -240,7 +244,8 @@ def holds_no_secret(seen: Snapshot) -> None:
             assert trace not in text, name
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.deadline(180)
+@settings(max_examples=300, deadline=None)
 @given(incidents())
 def test_no_output_shows_a_value_of_anybodys_statement(seen: Snapshot) -> None:
     holds_no_secret(seen)

@@ -109,8 +109,10 @@ def prepared(**facts: Any) -> Snapshot:
     return snapshot([waiter], prepared=(holder,))
 
 
-def hot(former: set[int], crowd: int = 3, **facts: Any) -> Snapshot:
-    """A row of orders that a crowd queues for, and who held it in the polls before."""
+def hot(former: set[int], crowd: int = 3, seconds: float = 0.4, **facts: Any) -> Snapshot:
+    """A row of orders that a crowd queues for, held for so many seconds, and who held it in the polls before."""
+    since = ago(seconds)
+    facts = {"xact_start": since, "query_start": since, "state_change": since, **facts}
     first = row_waiter()
     place = {"locktype": "tuple", "page": 0, "tuple": 1}
     others = [
@@ -717,10 +719,10 @@ ADVISORY_LOCK = [
 ]
 
 HOT_ROW = [
-    Case("the same holder throughout", hot({HOLDER}), "long_query", "cancel"),
+    Case("the same holder throughout", hot({HOLDER}, seconds=60), "long_query", "cancel"),
     Case("nobody held it before", hot(set()), "long_query", "cancel"),
     Case("only one waits", hot({1, 2}, crowd=1), "long_query", "cancel"),
-    Case("the holder idles", hot({1, 2}, **IDLE), "idle_in_transaction", "terminate"),
+    Case("the holder idles", hot({1, 2}, seconds=60, **IDLE), "idle_in_transaction", "terminate"),
     Case("next in line is not to blame", hot({1, 2}), "unknown", "none", node=WAITER),
     Case("another holder in each poll", hot({1, 2, HOLDER}), "hot_row", "none"),
     Case("a crowd, and one former holder", hot({1}, crowd=30), "hot_row", "none"),
