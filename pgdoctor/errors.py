@@ -73,7 +73,8 @@ class ServerError(PgdoctorError):
     state = "error"
 
     def __init__(self, message: str, state: str = "error") -> None:
-        super().__init__(without_data(message))
+        # The connection string first: without its quotes it would not be known for one.
+        super().__init__(without_data(without_connection_string(message)))
         self.state = state
 
 

@@ -41,19 +41,20 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
         by_table_locks=suspect.contested_types <= _TABLE_LOCKS,
         evidence=verdict.evidence,
-        recommendation=_never_signalled(suspect) or verdict.remedy,
+        recommendation=_recommendation(suspect, verdict.remedy),
     )
 
 
-def _never_signalled(suspect: Suspect) -> Remedy | None:
-    """What forbids every signal, whatever the cause."""
+def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
+    """The remedy of the cause, unless something forbids every signal whatever the cause."""
     if suspect.node in suspect.graph.in_cycle:
         return Remedy("none", "the server's deadlock detector ends this circle by itself")
-    session = suspect.session
-    if session is None:
-        return None
-    if session.wait_event == "SyncRep":
+    if remedy.action == "none" or suspect.session is None:
+        return remedy
+    if suspect.session.backend_type != "client backend":
+        return Remedy("none", "it is no client's session: the server's own processes are never signalled")
+    if suspect.session.wait_event == "SyncRep":
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if suspect.is_running and suspect.statement.ends_transaction:
         return Remedy("none", "its transaction is just ending")
-    return None
+    return remedy

@@ -13,6 +13,9 @@ from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
 
+#: Types of locks that say which transaction is waited for, and not which table it is about.
+_ABOUT_A_TRANSACTION = frozenset({"transactionid", "virtualxid", "spectoken"})
+
 
 class Suspect:
     """One blocker of a snapshot. `session` is None for a prepared transaction, and `prepared` for a session."""
@@ -111,7 +114,9 @@ class Suspect:
             for request in waiter.requests:
                 if (table := awaited_table(self.snapshot, waiter, request, self.held)) is not None:
                     return table
-        return self.snapshot.table_of(self.strong[0]) if self.strong else None
+        # A wait for a transaction is one for something that it has changed; an advisory lock is about no table.
+        guess = self.strong and not self.contested_types.isdisjoint(_ABOUT_A_TRANSACTION)
+        return self.snapshot.table_of(self.strong[0]) if guess else None
 
     @property
     def transaction_seconds(self) -> float | None:

@@ -632,7 +632,6 @@ LONG_QUERY = [
         on_row(backend_type="pg_cron", application_name="pg_cron"),
         "long_query",
         "none",
-        wrong="only a client's session is ever signalled (guard NotAClient); a cancel of it is recommended",
     ),
 ]
 
@@ -714,7 +713,6 @@ ADVISORY_LOCK = [
         "none",
         ("migration",),
         relation=None,
-        wrong="nobody is held up on the table that it alters; it is named all the same",
     ),
 ]
 
@@ -800,7 +798,6 @@ REPLICATION = [
         on_table(AE, AS, backend_type="startup", statement="", state=None),
         "replication",
         "none",
-        wrong="a strong lock that a standby replays is taken for a LOCK TABLE (also)",
     ),
 ]
 
@@ -810,7 +807,6 @@ UNKNOWN = [
         on_table(AE, AS, **HIDDEN),
         "unknown",
         "none",
-        wrong="what is hidden from us is taken for a LOCK TABLE, and a cancel is recommended",
     ),
     Case("already gone", snapshot([wants_table(AS)]), "unknown", "none"),
     Case("in a circle of two", circle(10, 20), "unknown", "none"),

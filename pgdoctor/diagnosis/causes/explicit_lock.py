@@ -22,7 +22,8 @@ class ExplicitLock(Cause):
     strength = Strength.HELD_LOCK
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        if suspect.session is None:
+        # What is hidden from us would look like a transaction that has changed nothing.
+        if suspect.session is None or suspect.session.backend_type != "client backend":
             return None
         asks = suspect.is_running and suspect.statement.is_lock_table
         holds = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
