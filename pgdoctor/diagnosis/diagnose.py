@@ -39,7 +39,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         blocked_sessions=graph.blocked(node),
         transaction_seconds=suspect.transaction_seconds,
         oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
-        by_table_locks=suspect.contested_types <= _TABLE_LOCKS,
+        by_table_locks=bool(suspect.contested_types) and suspect.contested_types <= _TABLE_LOCKS,
         evidence=verdict.evidence,
         recommendation=_never_signalled(suspect) or verdict.remedy,
     )

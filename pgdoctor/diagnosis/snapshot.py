@@ -86,6 +86,16 @@ class Session(msgspec.Struct, frozen=True, gc=False):
         return self.state in ("idle in transaction", "idle in transaction (aborted)")
 
     @property
+    def has_changes(self) -> bool:
+        """A rollback of its transaction would lose something, as far as its locks tell.
+
+        An id alone does not say so: locking rows brings one, and so does the mere request for AccessExclusiveLock.
+        """
+        return self.has_xid and any(
+            lock.locktype == "relation" and lock.mode not in ("AccessShareLock", "RowShareLock") for lock in self.held
+        )
+
+    @property
     def requests(self) -> tuple[Lock, ...]:
         """The locks it waits for: one, or more with parallel workers."""
         return tuple(lock for lock in self.locks if not lock.granted)
