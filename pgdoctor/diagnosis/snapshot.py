@@ -180,7 +180,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     sessions: Mapping[int, Session] = {}
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: Mapping[int, Relation] = {}
-    #: Holders of contested rows seen in earlier polls: table OID to the sessions that held a row of it up.
+    #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()

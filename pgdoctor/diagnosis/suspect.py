@@ -10,6 +10,13 @@ from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Ses
 from pgdoctor.diagnosis.statement import Conditions, Statement
 from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
 
+#: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
+LONG_QUEUE = 2
+
+#: Seconds: a transaction older than this keeps what it holds, and one that idles longer than that waits for its client.
+_YOUNG = 5.0
+_BRIEFLY = 1.0
+
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
 
@@ -46,6 +53,14 @@ class Suspect:
     def is_running(self) -> bool:
         """A statement of it is under way (it may wait for a lock)."""
         return self.session is not None and self.session.state == "active"
+
+    @property
+    def is_in_motion(self) -> bool:
+        """Its transaction is young and goes on, at most with a short pause between two statements."""
+        age, pause = self.transaction_seconds, self.state_seconds
+        if self.session is None or age is None or age >= _YOUNG or pause is None:
+            return False
+        return self.is_running or (self.session.state == "idle in transaction" and pause < _BRIEFLY)
 
     @property
     def is_waiting(self) -> bool:
@@ -100,6 +115,18 @@ class Suspect:
     def contested_types(self) -> frozenset[str]:
         """The types of the locks by which it blocks."""
         return frozenset(lock.locktype for lock in self.contested or self.queued)
+
+    @cached_property
+    def row_queue(self) -> int:
+        """How many sessions queue for a row that it holds; 0 where it holds nobody up by its transaction.
+
+        The first in line for a row holds its tuple lock, and the others wait for that one. But once the row has
+        changed hands all of them wait for the new holder's transaction, without any tuple lock (measured, 14 and 18).
+        """
+        if "transactionid" not in self.contested_types:
+            return 0
+        first = sum(any(lock.locktype == "tuple" for lock in waiter.held) for waiter in self.witnesses)
+        return self.graph.blocked(self.node) - first
 
     @cached_property
     def table(self) -> Relation | None:
