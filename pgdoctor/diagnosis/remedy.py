@@ -237,6 +237,8 @@ def _harm(blocker: Blocker) -> Harm:
 def _loses(blocker: Blocker, harm: Harm) -> str:
     """What the signal destroys, in words."""
     session, age = blocker.session, duration(blocker.transaction_seconds)
+    if session is not None and session.wait_event == "SyncRep":
+        return "nothing that could roll back: its commit would only be reported wrongly"
     if session is not None and session.state == "active":
         text = statement.read(session.statement or "", truncated=session.truncated)
         if text.kind.endswith("_concurrently"):
@@ -285,7 +287,7 @@ def _advice(
     if _is_for_a_request(diagnosis, best):
         [waiter] = best.released
         reason = f"only {waiter} waits, with a request that can be tried again: let the statement in front finish"
-        return _none(reason, best.signals[0].pid if isinstance(best, CutSet) else best.pid)
+        return _none(reason, best.pid if isinstance(best, Cut) else None)
     reason = best.reason if isinstance(best, Cut) else "they hold the lock together: only the end of all frees anybody"
     wider = next((each for each in left if each.frees_in_turn > relief), None)
     if wider is not None:

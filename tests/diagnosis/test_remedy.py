@@ -137,6 +137,13 @@ def test_a_broken_off_concurrent_build_leaves_an_invalid_index() -> None:
     assert "invalid index" in left.loses
 
 
+def test_a_commit_that_waits_for_its_standby_does_not_roll_back() -> None:
+    [left] = options(diagnosis(idle(state="active", wait_event="SyncRep"), ddl())).spared
+    assert left.loses is not None
+    assert "roll back" in left.loses
+    assert "nothing" in left.loses
+
+
 def test_the_wider_root_that_is_left_alone_is_mentioned() -> None:
     dump = idle(1, application_name="pg_dump")
     crowd = [reader(pid, blockers=(1,)) for pid in range(100, 110)]

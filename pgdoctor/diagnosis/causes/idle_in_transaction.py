@@ -62,8 +62,7 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     )
     held = _held(suspect)
     if held:
-        yield f"holds {held}"
-        yield f"has held that for {_since(suspect)}"
+        yield f"holds {held}, for {_since(suspect)}"
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     elif session.has_changes:
