@@ -173,12 +173,12 @@ def _cuts(report: Report) -> Iterator[str]:
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
-        yield f"  {cut.action} {cut.pid}: {released(cut)}: {named(cut)}{mark}"
-        yield f"      costs {cut.loses}; {cut.reason}"
+        yield f"  {cut.action} {cut.pid}: {released(cut)}{mark}"
+        yield f"      frees {named(cut)}; costs {cut.loses}; {cut.reason}"
     for each in report.cut_sets:
         mark = "  ← best" if best == each.signals else ""
-        yield f"  {signals(each.signals)} together: {released(each)}: {named(each)}{mark}"
-        yield f"      costs {each.loses}; one alone frees nobody"
+        yield f"  {signals(each.signals)} together: {released(each)}{mark}"
+        yield f"      frees {named(each)}; costs {each.loses}; one alone frees nobody"
     for left in report.left_alone:
         who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
         yield f"  leave {who} alone: its end would free {released(left)}: {named(left)}"

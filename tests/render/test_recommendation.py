@@ -32,8 +32,8 @@ def test_where_nobody_is_blocked_nothing_is_recommended() -> None:
 def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
     drawn, *others = shown()
     assert drawn.splitlines()[1] == "→ cancel 20 frees 3 sessions at once; costs nothing but a retry"
-    assert "  cancel 20: 3 sessions at once: 31, 32, 33  ← best" in drawn
-    assert "terminate 10: 1 session at once, 3 more in turn: 20" in drawn
+    assert "  cancel 20: 3 sessions at once  ← best\n      frees 31, 32, 33; costs nothing but a retry" in drawn
+    assert "terminate 10: 1 session at once, 3 more in turn\n      frees 20; costs a transaction" in drawn
     for text in others:
         assert "cancel 20" in text
         assert "31, 32, 33" in text
@@ -42,7 +42,7 @@ def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
 def test_a_set_is_shown_as_one() -> None:
     drawn, *others = shown(*map(idle, (1, 2, 3)), ddl(blockers=(1, 2, 3)))
     assert drawn.splitlines()[1].startswith("→ terminate 1 and 2 and 3 frees 1 session at once; costs each at most a")
-    assert "terminate 1 and 2 and 3 together: 1 session at once: 20  ← best" in drawn
+    assert "terminate 1 and 2 and 3 together: 1 session at once  ← best\n      frees 20; costs each" in drawn
     for text in others:
         assert "terminate 1 and 2 and 3" in text
 
