@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from pgdoctor.agent.connection import Connection
-from pgdoctor.agent.former_holders import Sighting, former_holders, remembered, sighting
 from pgdoctor.agent.state import Figures, State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import Collector
@@ -112,8 +110,7 @@ class Poller:
         snapshot = await self._collect(door).snapshot()
         latency = time.monotonic() - began
         self._sightings = remembered(self._sightings, snapshot.captured_at)
-        if self._sightings:
-            snapshot = replace(snapshot, former_holders=former_holders(self._sightings))
+        snapshot = with_memory(snapshot, self._sightings)
         many = len(snapshot.sessions) >= _MANY_SESSIONS
         diagnosis, counted, seen = await asyncio.to_thread(_judge, snapshot) if many else _judge(snapshot)
         self._sightings += (seen,)

@@ -11,6 +11,9 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+#: Seconds between the two looks at a row that may be a hot one.
+_SECOND_LOOK = 0.3
+
 #: Seconds that connecting, and each statement, may take.
 DEADLINE = 10.0
 
@@ -42,11 +45,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def ask(dsn: str) -> Diagnosis:
-    """The diagnosis of a server, now."""
+    """The diagnosis of a server, now. Where a row may change hands it takes two looks: one cannot tell."""
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.diagnosis.diagnose import diagnose
+    from pgdoctor.diagnosis.former_holders import sighting, with_memory, worth_a_second_look
     from pgdoctor.postgres.collect import Collector
     from pgdoctor.postgres.door import Door
 
     async with await Door.open(dsn, DEADLINE) as door:
-        return diagnose(await Collector(door).snapshot(even_if_quiet=True))
+        collector = Collector(door)
+        diagnosis = diagnose(await collector.snapshot(even_if_quiet=True))
+        if not worth_a_second_look(diagnosis):
+            return diagnosis
+        await asyncio.sleep(_SECOND_LOOK)
+        snapshot = await collector.snapshot(even_if_quiet=True)
+        return diagnose(with_memory(snapshot, (sighting(diagnosis),)))

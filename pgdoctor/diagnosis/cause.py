@@ -22,9 +22,9 @@ class Strength(IntEnum):
 
     IDENTITY = 1
     CONTESTED_LOCK = 2
-    STATE = 3
-    HELD_LOCK = 4
-    QUEUE = 5
+    QUEUE = 3
+    STATE = 4
+    HELD_LOCK = 5
     CATALOG = 6
     STATEMENT = 7
     NOTHING = 8

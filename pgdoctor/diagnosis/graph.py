@@ -8,6 +8,7 @@ Sessions that wait for each other in a circle are one unit: it has no root, and 
 will choose a victim. Order: Tarjan (1972), "Depth-first search and linear graph algorithms", without recursion.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cached_property
 
@@ -95,6 +96,8 @@ class WaitGraph:
 
         A session behind a released one still has to wait its turn; see `released_in_turn`.
         """
+        if len(cut) == 1:
+            return frozenset(self._alone.get(next(iter(cut)), ()))
         candidates = {waiter for node in cut for waiter in self.direct_waiters(node)} - cut
         return frozenset(waiter for waiter in candidates if cut.issuperset(self.blockers_of[waiter]))
 
@@ -103,15 +106,18 @@ class WaitGraph:
 
         Whoever also stands behind somebody else's blocker, or in a circle that is not cut, stays.
         """
-        gone, todo = set(cut), list(cut)
-        left = {waiter: len(blockers) for waiter, blockers in self.blockers_of.items()}
-        while todo:
-            for waiter in self.direct_waiters(todo.pop()):
-                left[waiter] -= 1
-                if left[waiter] == 0 and waiter not in gone:
-                    gone.add(waiter)
-                    todo.append(waiter)
+        gone = set(cut)
+        for group in self._components:
+            # Blockers come first, so that once through is enough; only within a circle it takes more.
+            todo = [node for node in group if node in self.blockers_of and node not in gone]
+            while moving := [node for node in todo if gone.issuperset(self.blockers_of[node])]:
+                gone.update(moving)
+                todo = [node for node in todo if node not in gone]
         return frozenset(gone - cut)
+
+    def shared(self, most: int) -> Counter[frozenset[Node]]:
+        """The groups of two to `most` blockers that just these together hold somebody up: how many sessions."""
+        return Counter(frozenset(blockers) for blockers in self.blockers_of.values() if 2 <= len(blockers) <= most)
 
     def _union(self, nodes: Iterable[Node]) -> int:
         mask = 0
@@ -138,6 +144,15 @@ class WaitGraph:
             for blocker in blockers:
                 direct[blocker] = direct.get(blocker, 0) | bit
         return direct
+
+    @cached_property
+    def _alone(self) -> dict[Node, list[Node]]:
+        """The waiters that each blocker holds up without anybody's help."""
+        alone: dict[Node, list[Node]] = {}
+        for waiter, blockers in self.blockers_of.items():
+            if len(blockers) == 1:
+                alone.setdefault(blockers[0], []).append(waiter)
+        return alone
 
     @cached_property
     def _components(self) -> list[list[Node]]:

@@ -86,6 +86,16 @@ class Session(msgspec.Struct, frozen=True, gc=False):
         return self.state in ("idle in transaction", "idle in transaction (aborted)")
 
     @property
+    def has_changes(self) -> bool:
+        """A rollback of its transaction would lose something, as far as its locks tell.
+
+        An id alone does not say so: locking rows brings one, and so does the mere request for AccessExclusiveLock.
+        """
+        return self.has_xid and any(
+            lock.locktype == "relation" and lock.mode not in ("AccessShareLock", "RowShareLock") for lock in self.held
+        )
+
+    @property
     def requests(self) -> tuple[Lock, ...]:
         """The locks it waits for: one, or more with parallel workers."""
         return tuple(lock for lock in self.locks if not lock.granted)
@@ -170,7 +180,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     sessions: Mapping[int, Session] = {}
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: Mapping[int, Relation] = {}
-    #: Holders of contested rows seen in earlier polls: table OID to the sessions that held a row of it up.
+    #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()

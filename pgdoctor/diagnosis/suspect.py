@@ -1,14 +1,22 @@
 """A blocker with all that the causes may look at: its session, its locks, and those who wait for it."""
 
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 
 from pgdoctor.diagnosis import statement
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.locks import STRONG, conflict, strength
 from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
 from pgdoctor.diagnosis.statement import Conditions, Statement
+from pgdoctor.diagnosis.tokens import scan
 from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
+
+#: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
+LONG_QUEUE = 2
+
+#: Seconds: a transaction older than this keeps what it holds, and one that idles longer than that waits for its client.
+_YOUNG = 5.0
+_BRIEFLY = 1.0
 
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
@@ -49,6 +57,14 @@ class Suspect:
     def is_running(self) -> bool:
         """A statement of it is under way (it may wait for a lock)."""
         return self.session is not None and self.session.state == "active"
+
+    @property
+    def is_in_motion(self) -> bool:
+        """Its transaction is young and goes on, at most with a short pause between two statements."""
+        age, pause = self.transaction_seconds, self.state_seconds
+        if self.session is None or age is None or age >= _YOUNG or pause is None:
+            return False
+        return self.is_running or (self.session.state == "idle in transaction" and pause < _BRIEFLY)
 
     @property
     def is_waiting(self) -> bool:
@@ -105,6 +121,28 @@ class Suspect:
         return frozenset(lock.locktype for lock in self.contested or self.queued)
 
     @cached_property
+    def row_queue(self) -> int:
+        """How many sessions queue for a row that it holds; 0 where it holds nobody up by its transaction.
+
+        The first in line for a row holds its tuple lock, and the others wait for that one. But once the row has
+        changed hands all of them wait for the new holder's transaction, without any tuple lock (measured, 14 and 18).
+        """
+        if "transactionid" not in self.contested_types:
+            return 0
+        first = sum(any(lock.locktype == "tuple" for lock in waiter.held) for waiter in self.witnesses)
+        return self.graph.blocked(self.node) - first
+
+    @cached_property
+    def may_share_a_row(self) -> bool:
+        """Others may hold the contested row as well, unseen: who waits for a row waits for one transaction at a time.
+
+        Possible where it has only locked rows of that table (FOR SHARE, or the check of a foreign key), and where
+        the waiter wants the row in a mode that several may stand in the way of. What a waiter wants is the mode of
+        its tuple lock. Who has said FOR UPDATE has the row for itself.
+        """
+        return any(self._locks_rows_only(row) for row in map(_wanted_row, self.witnesses) if row) and not self._is_alone
+
+    @cached_property
     def table(self) -> Relation | None:
         """The table that it holds others up on; None where the locks do not tell."""
         for lock in (*self.contested, *self.queued):
@@ -150,6 +188,33 @@ class Suspect:
                 wanted.setdefault(request.target, set()).add(request.mode)
         return wanted
 
+    def _locks_rows_only(self, row: Lock) -> bool:
+        """It has locked rows of the row's table and changed none."""
+        modes = {
+            lock.mode
+            for lock in self.held
+            if lock.locktype == "relation" and (lock.database, lock.relation) == (row.database, row.relation)
+        }
+        return "RowShareLock" in modes and "RowExclusiveLock" not in modes
+
+    @property
+    def _is_alone(self) -> bool:
+        """Its statement locks rows FOR UPDATE."""
+        words = scan(self.session.statement or "") if self.session else ()
+        return any(token.is_word("for") and following.is_word("update") for token, following in pairwise(words))
+
     def _is_user_table(self, lock: Lock) -> bool:
         table = self.snapshot.table_of(lock)
         return table is None or not table.is_system
+
+
+#: Tuple locks of who wants a row to change it, or FOR UPDATE: several transactions with shares may be in the way.
+_AGAINST_SHARES = ("ExclusiveLock", "AccessExclusiveLock")
+
+
+def _wanted_row(waiter: Session) -> Lock | None:
+    """The lock on the row that a session is first in line for, where shares of it may stand in its way."""
+    if not any(lock.locktype == "transactionid" for lock in waiter.requests):
+        return None
+    rows = (lock for lock in waiter.held if lock.locktype == "tuple" and lock.mode in _AGAINST_SHARES)
+    return next(rows, None)

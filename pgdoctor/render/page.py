@@ -5,10 +5,11 @@ from html import escape
 
 import msgspec
 
+from pgdoctor.diagnosis.remedy import Cut, CutSet, Spared
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
-from pgdoctor.render.tree import headline
+from pgdoctor.render.tree import headline, named, released, signals, to_do
 
 #: Seconds between two loads of the page.
 REFRESH = 5
@@ -100,6 +101,7 @@ def _status(watch: Watch, report: Report | None) -> Iterator[str]:
 
 
 def _incident(report: Report) -> Iterator[str]:
+    yield from _advice(report)
     children = _children(report)
     facts = {_name(blocker): blocker for blocker in report.blockers}
     drawn: set[int | str | None] = set()
@@ -166,16 +168,33 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     return f'{said} <span class="dim">{_text(who)}</span>{statement}'
 
 
+def _advice(report: Report) -> Iterator[str]:
+    advice = report.recommendation
+    if advice is None:
+        return
+    frees = f" frees {released(advice)}; costs {advice.loses}." if advice.signals else "."
+    said = _text(f"{frees} {advice.reason}")
+    yield f'<p class="status warn"><span class="do">{_text(to_do(advice))}</span>{said}</p>'
+
+
 def _cuts(report: Report) -> Iterator[str]:
-    if not report.cuts:
+    rows: list[tuple[str, Cut | CutSet | Spared, str]] = [
+        (f"{cut.action} {cut.pid}", cut, cut.loses) for cut in report.cuts
+    ]
+    rows += [(signals(each.signals), each, each.loses) for each in report.cut_sets]
+    rows += [
+        (f"leave {left.prepared_gid if left.pid is None else left.pid} alone", left, left.loses or "")
+        for left in report.left_alone
+    ]
+    if not rows:
         return
     yield '<article><h2>What each cut would free</h2><div class="wide"><table>'
-    yield "<tr><th>cut</th><th>at once</th><th>in turn</th><th>costs</th></tr>"
-    for cut in report.cuts:
-        forecast = "" if cut.exact else " (forecast)"
+    yield "<tr><th>cut</th><th>at once</th><th>in turn</th><th>costs</th><th>frees</th></tr>"
+    for what, choice, loses in rows:
+        forecast = "" if choice.exact else " (forecast)"
         yield (
-            f"<tr><td>{_text(cut.action)} {cut.pid}</td><td>{cut.frees_at_once:,}{forecast}</td>"
-            f"<td>{cut.frees_in_turn:,}</td><td>{_text(cut.loses)}</td></tr>"
+            f"<tr><td>{_text(what)}</td><td>{choice.frees_at_once:,}{forecast}</td>"
+            f"<td>{choice.frees_in_turn:,}</td><td>{_text(loses)}</td><td>{_text(named(choice))}</td></tr>"
         )
     yield "</table></div></article>"
 

@@ -11,7 +11,7 @@ import msgspec
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.remedy import Cut, cuts
+from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Spared, options
 from pgdoctor.diagnosis.snapshot import Connections, Session
 from pgdoctor.diagnosis.waits import Pair, Waits
 
@@ -97,12 +97,17 @@ class Report(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     cycles: tuple[tuple[Node, ...], ...]
     findings: tuple[Note, ...]
+    #: The one thing to do; None where nobody is blocked.
+    recommendation: Advice | None = None
+    cut_sets: tuple[CutSet, ...] = ()
+    left_alone: tuple[Spared, ...] = ()
 
 
 def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
     """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
     server = diagnosis.snapshot.server
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
+    found = options(diagnosis)
     return Report(
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
@@ -118,9 +123,12 @@ def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int
         blockers=tuple(_blocker(blocker, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
         blocked_sessions=diagnosis.blocked_sessions,
-        cuts=cuts(diagnosis.blockers, diagnosis.graph),
+        cuts=found.cuts,
         cycles=diagnosis.graph.cycles,
         findings=diagnosis.findings,
+        recommendation=found.advice,
+        cut_sets=found.sets,
+        left_alone=found.spared,
     )
 
 

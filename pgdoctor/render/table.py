@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import headline
+from pgdoctor.render.tree import headline, named, signals, to_do
 
 #: Characters of a statement in a cell.
 STATEMENT_WIDTH = 60
@@ -30,6 +30,14 @@ def table(report: Report, style: str = "simple") -> str:
 
 
 def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
+    advice = report.recommendation
+    yield (
+        "Recommendation",
+        ("do", "at once", "in turn", "exact", "costs", "because"),
+        [(to_do(advice), advice.frees_at_once, advice.frees_in_turn, advice.exact, advice.loses, advice.reason)]
+        if advice
+        else [],
+    )
     yield (
         "Blockers",
         ("pid", "class", "root", "relation", "blocked", "user", "application", "state", "do", "evidence"),
@@ -72,8 +80,35 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     )  # fmt: skip
     yield (
         "What each cut would free",
-        ("action", "pid", "at once", "in turn", "exact", "costs"),
-        [(cut.action, cut.pid, cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.loses) for cut in report.cuts],
+        ("action", "pid", "at once", "in turn", "exact", "costs", "frees"),
+        [
+            (cut.action, cut.pid, cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.loses, named(cut))
+            for cut in report.cuts
+        ]
+        + [
+            (
+                "together",
+                signals(each.signals),
+                each.frees_at_once,
+                each.frees_in_turn,
+                each.exact,
+                each.loses,
+                named(each),
+            )
+            for each in report.cut_sets
+        ]
+        + [
+            (
+                "none",
+                left.pid if left.pid is not None else left.prepared_gid,
+                left.frees_at_once,
+                left.frees_in_turn,
+                left.exact,
+                left.loses,
+                named(left),
+            )
+            for left in report.left_alone
+        ],
     )
     yield (
         "Findings",

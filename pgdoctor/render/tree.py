@@ -9,14 +9,18 @@
 A session that waits for several others hangs below the first that holds its lock, so that nobody is drawn twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Signal, Spared
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 
 #: Sessions drawn below one blocker; the rest is counted.
 MOST_CHILDREN = 20
+
+#: Released sessions named by a cut; the rest is counted.
+_MOST_NAMED = 5
 
 
 def tree(report: Report, width: int = 100) -> str:
@@ -36,8 +40,38 @@ def headline(report: Report) -> str:
     return f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}{since} ({where})."
 
 
+def to_do(advice: Advice) -> str:
+    """The one recommendation: `cancel 20`, `terminate 1 and 2`, `do not signal 4`."""
+    if advice.signals:
+        return signals(advice.signals)
+    name = advice.prepared_gid if advice.pid is None else advice.pid
+    return "do not signal" + ("" if name is None else f" {name}")
+
+
+def signals(members: Sequence[Signal]) -> str:
+    """What to send to whom: `terminate 1 and 2, cancel 3`."""
+    by_action: dict[str, list[str]] = {}
+    for each in members:
+        by_action.setdefault(each.action, []).append(str(each.pid))
+    return ", ".join(f"{action} {' and '.join(pids)}" for action, pids in by_action.items())
+
+
+def released(choice: Cut | CutSet | Spared | Advice) -> str:
+    """Whom it frees: `3 sessions at once, 1 more in turn (forecast)`."""
+    follow = choice.frees_in_turn - choice.frees_at_once
+    then = f", {follow:,} more in turn" if follow else ""
+    return f"{count(choice.frees_at_once, 'session')} at once{then}{'' if choice.exact else ' (forecast)'}"
+
+
+def named(choice: Cut | CutSet | Spared) -> str:
+    """The first of those that it frees at once: `31, 32, 33`."""
+    rest = choice.frees_at_once - _MOST_NAMED
+    return ", ".join(map(str, choice.released[:_MOST_NAMED])) + (f" and {rest:,} more" if rest > 0 else "")
+
+
 def _lines(report: Report) -> Iterator[str]:
     yield headline(report)
+    yield from _advice(report)
     children = _children(report)
     facts = {_name(blocker): blocker for blocker in report.blockers}
     drawn: set[int | str | None] = set()
@@ -122,18 +156,32 @@ def _children(report: Report) -> dict[int | str | None, list[Wait]]:
     return children
 
 
+def _advice(report: Report) -> Iterator[str]:
+    advice = report.recommendation
+    if advice is None:
+        return
+    frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else ""
+    yield f"→ {to_do(advice)}{frees}"
+    yield f"  {advice.reason}"
+
+
 def _cuts(report: Report) -> Iterator[str]:
-    if not report.cuts:
+    if not (report.cuts or report.cut_sets or report.left_alone):
         return
     yield ""
     yield "What each cut would free:"
-    for place, cut in enumerate(report.cuts):
-        follow = cut.frees_in_turn - cut.frees_at_once
-        then = f", {follow:,} more in turn" if follow else ""
-        forecast = "" if cut.exact else " (forecast)"
-        best = "  ← best" if place == 0 else ""
-        yield f"  {cut.action} {cut.pid}: {count(cut.frees_at_once, 'session')} at once{then}{forecast}{best}"
-        yield f"      costs {cut.loses}; {cut.reason}"
+    best = report.recommendation.signals if report.recommendation else ()
+    for cut in report.cuts:
+        mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
+        yield f"  {cut.action} {cut.pid}: {released(cut)}{mark}"
+        yield f"      frees {named(cut)}; costs {cut.loses}; {cut.reason}"
+    for each in report.cut_sets:
+        mark = "  ← best" if best == each.signals else ""
+        yield f"  {signals(each.signals)} together: {released(each)}{mark}"
+        yield f"      frees {named(each)}; costs {each.loses}; one alone frees nobody"
+    for left in report.left_alone:
+        who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
+        yield f"  leave {who} alone: its end would free {released(left)}: {named(left)}"
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -3,13 +3,39 @@
 Recognised by: `state` is `idle in transaction` (or its aborted form), whatever its last statement was; the table
 is the one it holds, not the one it last read.
 Do: terminate it, and mend the code path that leaves it open. `idle_in_transaction_session_timeout` prevents it.
+Where its client is a pool, the path is one that gives a connection back without COMMIT or ROLLBACK.
 Do not: cancel it. An idle session does not react to a cancel, which answers "true" all the same.
-Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 15 to 18.
+Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 to 18.
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.locks import strength
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.words import count, duration
+
+#: Locks that are named, the strongest first.
+_MOST_LOCKS = 3
+
+#: Other sessions that are looked at for company. A crowd may have a thousand; some tell as much.
+_MOST_OTHERS = 200
+
+#: Sessions of one application at one address, besides this one, from which on they look like a pool's.
+_POOL = 2
+
+#: What poolers and proxies call themselves.
+_POOLERS = ("pgbouncer", "pgpool", "pgcat", "odyssey", "supavisor", "rdsproxy", "pooler")
+
+#: Seconds of silence from which on a client at another host may be gone, if it is this many times the silence of
+#: every other idle transaction that is seen.
+_SILENT = 300.0
+_TIMES = 10
+
+_LOOPBACK = ("127.", "::1")
 
 
 class IdleInTransaction(Cause):
@@ -20,16 +46,88 @@ class IdleInTransaction(Cause):
         session = suspect.session
         if session is None or not session.in_transaction_idle:
             return None
-        evidence = [
-            f"{session.state} for {duration(suspect.state_seconds)}, "
-            f"its transaction open for {duration(suspect.transaction_seconds)}"
-        ]
-        tables = [lock for lock in suspect.contested if lock.locktype == "relation"] or suspect.strong
-        if tables:
-            evidence.append(f"holds {suspect.name(tables[0])}")
-        elif suspect.table is not None:
-            evidence.append(f"holds rows of {suspect.table.name}")
-        return Verdict(
-            evidence=tuple(evidence),
-            remedy=Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back"),
-        )
+        return Verdict(tuple(_story(suspect, session)), _remedy(session))
+
+
+def _remedy(session: Session) -> Remedy:
+    if _is_aborted(session):
+        return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
+    return Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back")
+
+
+def _story(suspect: Suspect, session: Session) -> Iterator[str]:
+    yield (
+        f"{session.state} for {duration(suspect.state_seconds)}, "
+        f"its transaction open for {duration(suspect.transaction_seconds)}"
+    )
+    held = _held(suspect)
+    if held:
+        yield f"holds {held}, for {_since(suspect)}"
+    if _is_aborted(session):
+        yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
+    elif session.has_changes:
+        yield "it has changed something, which rolls back with it"
+    else:
+        yield "it has changed nothing"
+    yield _client(suspect, session)
+
+
+def _is_aborted(session: Session) -> bool:
+    return session.state == "idle in transaction (aborted)"
+
+
+def _held(suspect: Suspect) -> str:
+    """What it holds: what others want first, then the strongest; up to three locks on tables."""
+    contested = frozenset(suspect.contested)
+    # A mere read lock is only worth a word where it stands in somebody's way.
+    locks = [
+        lock
+        for lock in suspect.held
+        if lock.locktype == "relation" and (lock.mode != "AccessShareLock" or lock in contested)
+    ]
+    locks.sort(key=lambda lock: (lock not in contested, -strength(lock.mode)))
+    names = list(dict.fromkeys(suspect.name(lock) for lock in locks))
+    by_row = "transactionid" in suspect.contested_types and suspect.table is not None
+    rows = [f"rows of {suspect.table.name}"] if by_row and suspect.table is not None else []
+    more = [f"{len(names) - _MOST_LOCKS} more"] if len(names) > _MOST_LOCKS else []
+    return ", ".join(rows + names[:_MOST_LOCKS] + more)
+
+
+def _since(suspect: Suspect) -> str:
+    """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
+    least = oldest_wait(suspect.snapshot, suspect.witnesses)
+    most = f"{duration(suspect.transaction_seconds)} at most"
+    return most if least is None else f"{duration(least)} at least, {most}"
+
+
+def _client(suspect: Suspect, session: Session) -> str:
+    """Who its client is and whether it is still there, as far as that can be guessed."""
+    who = f'its client is "{session.application_name}"' if session.application_name else "its client gives no name"
+    where = f"at {session.client_addr}" if session.client_addr else "on a local socket"
+    return f"{who} {where}{_presence(suspect, session)}"
+
+
+def _presence(suspect: Suspect, session: Session) -> str:
+    others = list(islice((each for each in suspect.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
+    name = (session.application_name or "").casefold().replace(" ", "").replace("-", "")
+    alike = sum(
+        (each.application_name, each.client_addr, each.usename)
+        == (session.application_name, session.client_addr, session.usename)
+        and each.backend_type == session.backend_type
+        for each in others
+    )
+    if any(pooler in name for pooler in _POOLERS):
+        return ", a pooler: the application behind it left the transaction open"
+    if session.application_name and alike >= _POOL:
+        return f", likely a pool: {count(alike, 'other session')} here come from it"
+    if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
+        return "; it is most likely alive: the socket of a local process closes with it"
+    silence = suspect.state_seconds or 0.0
+    longest = max((_silence(suspect, each) for each in others if each.in_transaction_idle), default=0.0)
+    if silence >= _SILENT and silence >= _TIMES * longest:
+        return "; it may be gone: without keepalives the server would not notice"
+    return ""
+
+
+def _silence(suspect: Suspect, session: Session) -> float:
+    return suspect.snapshot.seconds_since(session.state_change) or 0.0

@@ -1,4 +1,14 @@
-from tests.looking import blocker, said
+from typing import Any
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.snapshot import Session
+from tests.building import ORDERS, ago, lock, session, snapshot
+from tests.looking import blocker, look, said
+from tests.mitigation.build import IDLE, ddl, diagnosis, idle, reader
 from tests.scenes import Scene
 
 
@@ -93,3 +103,115 @@ def test_an_unanswered_unique_key_names_the_table(shop: Scene) -> None:
     holder = shop.client("insert into orders values (99999, 1)")
     shop.client().block("insert into orders values (99999, 1)")
     assert blocker(shop.dsn, holder.pid).relation == "public.orders"
+
+
+# Its story, from snapshots made by hand: what must not be said first
+
+
+def told(*others: Session, **facts: Any) -> str:
+    """What is said of 10, which idles in its transaction and holds a reader up."""
+    found = diagnosis(idle(**facts), reader(31, blockers=(IDLE,)), *others)
+    [verdict] = [each for each in found.blockers if each.node == IDLE]
+    assert verdict.classification == "idle_in_transaction"
+    return "; ".join(verdict.evidence)
+
+
+def test_a_silent_client_on_this_host_is_not_called_gone() -> None:
+    for address in (None, "127.0.0.1", "::1"):
+        assert "most likely alive" in told(client_addr=address, state_change=ago(86_400))
+
+
+def test_a_remote_client_that_was_here_a_minute_ago_is_not_called_gone() -> None:
+    assert "gone" not in told(client_addr="10.0.0.7", state_change=ago(60))
+
+
+def test_a_silence_that_others_share_is_not_called_gone() -> None:
+    other = idle(11, state_change=ago(3_000), application_name="other")
+    assert "gone" not in told(other, client_addr="10.0.0.7", state_change=ago(6_000))
+
+
+def test_two_sessions_of_one_application_are_no_pool_yet() -> None:
+    assert "pool" not in told(session(40, application_name="reporting"))
+
+
+def test_sessions_without_a_name_or_from_elsewhere_are_no_pool() -> None:
+    nameless = [session(pid, application_name="") for pid in (40, 41, 42)]
+    assert "pool" not in told(*nameless, application_name="")
+    elsewhere = [session(pid, application_name="reporting", client_addr=f"10.0.0.{pid}") for pid in (40, 41, 42)]
+    assert "pool" not in told(*elsewhere, client_addr="10.0.0.7")
+
+
+def test_a_remote_client_silent_for_much_longer_than_others_may_be_gone() -> None:
+    other = idle(11, state_change=ago(20), application_name="other")
+    said_of_it = told(other, client_addr="10.0.0.7", state_change=ago(6_000))
+    assert 'its client is "reporting" at 10.0.0.7; it may be gone' in said_of_it
+
+
+def test_several_sessions_of_one_application_and_address_are_likely_a_pool() -> None:
+    mates = [session(pid, application_name="reporting", client_addr="10.0.0.7") for pid in (40, 41, 42)]
+    assert "likely a pool: 3 other sessions" in told(*mates, client_addr="10.0.0.7", state_change=ago(6_000))
+
+
+@pytest.mark.parametrize("name", ["PgBouncer", "app - pgbouncer", "RDS Proxy", "Odyssey"])
+def test_a_pooler_by_its_name(name: str) -> None:
+    assert "a pooler" in told(application_name=name, client_addr="10.0.0.7")
+
+
+def test_no_more_than_three_locks_are_named_those_in_the_way_first() -> None:
+    tables = [replace(ORDERS, oid=5000 + place, name=f"public.t{place}") for place in range(6)]
+    held = [
+        lock(IDLE, mode, granted=True, relation=5000 + place)
+        for place, mode in enumerate(
+            ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareLock", "ExclusiveLock", "AccessShareLock")
+        )
+    ]
+    seen = snapshot([idle(locks=tuple(held)), ddl()])
+    [found] = diagnose(replace(seen, relations={each.oid: each for each in tables})).blockers
+    wanted = "holds AccessShareLock on public.t0, ExclusiveLock on public.t4, ShareLock on public.t3, 2 more, for "
+    assert any(sentence.startswith(wanted) for sentence in found.evidence)
+
+
+def test_since_when_it_is_held_is_said_with_its_bounds() -> None:
+    holder = idle(xact_start=ago(600))
+    [found] = diagnosis(holder, ddl(seconds=45)).blockers
+    assert "holds AccessShareLock on public.orders, for 45 s at least, 10 min 0 s at most" in found.evidence
+    [found] = diagnosis(holder, ddl(seconds=None)).blockers
+    assert "holds AccessShareLock on public.orders, for 10 min 0 s at most" in found.evidence
+
+
+# Its story, on a real server
+
+
+def test_what_was_only_read_or_locked_is_no_change(shop: Scene) -> None:
+    holder = shop.client("select from orders where id = 1 for update")
+    shop.client().block("update orders set v = 2 where id = 1")
+    assert "it has changed nothing" in said(blocker(shop.dsn, holder.pid))
+
+
+def test_its_changes_its_locks_and_its_client_are_told(shop: Scene) -> None:
+    holder = shop.client(
+        "update other set v = 1", "update orders set v = 1 where id = 1", "select 1", application_name="checkout"
+    )
+    shop.client().block("update orders set v = 2 where id = 1")
+    story = said(blocker(shop.dsn, holder.pid))
+    assert "holds rows of public.orders, RowExclusiveLock on public.orders" in story
+    assert "RowExclusiveLock on public.other" in story
+    assert "it has changed something" in story
+    assert 'its client is "checkout"' in story
+    assert " at most" in story
+
+
+def test_an_aborted_transaction_has_nothing_left_to_lose(shop: Scene) -> None:
+    holder = shop.client("update orders set v = 1 where id = 1", "savepoint s")
+    waiter = shop.client().block("update orders set v = 2 where id = 1")
+    with pytest.raises(psycopg.Error):
+        holder.run("select 1/0")
+    seen = look(shop.dsn)
+    [facts] = seen.blockers
+    assert "a statement of it failed" in said(facts)
+    assert "has changed something" not in said(facts)
+    assert "nothing left to lose but the session" in facts.recommendation.reason
+    assert seen.cuts[0].loses == "the session; its transaction is aborted already"
+    assert (facts.recommendation.action, facts.recommendation.pid) == ("terminate", holder.pid)
+    shop.admin.execute("select pg_terminate_backend(%s)", [holder.pid])
+    waiter.finish()

@@ -1,0 +1,86 @@
+"""The one thing to do and what each cut frees, as each rendering shows them."""
+
+import msgspec
+
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.render.page import Watch, page
+from pgdoctor.render.report import Report, report, to_json
+from pgdoctor.render.table import table
+from pgdoctor.render.tree import tree
+from tests.mitigation.build import DDL, ddl, diagnosis, idle, reader
+
+WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, mode="off", version="1")
+
+
+def shown(*sessions: Session) -> tuple[str, str, str, str]:
+    """Tree, table, Markdown and page."""
+    facts = seen(*sessions)
+    return tree(facts, 200), table(facts), table(facts, "pipe"), page(WATCH, facts)
+
+
+def seen(*sessions: Session) -> Report:
+    return report(diagnosis(*sessions))
+
+
+def test_where_nobody_is_blocked_nothing_is_recommended() -> None:
+    facts = seen(idle())
+    assert facts.recommendation is None
+    assert "→" not in tree(facts)
+    assert "Recommendation" not in table(facts)
+
+
+def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
+    drawn, *others = shown()
+    assert drawn.splitlines()[1] == "→ cancel 20 frees 3 sessions at once; costs nothing but a retry"
+    assert "  cancel 20: 3 sessions at once  ← best\n      frees 31, 32, 33; costs nothing but a retry" in drawn
+    assert "terminate 10: 1 session at once, 3 more in turn\n      frees 20; costs a transaction" in drawn
+    for text in others:
+        assert "cancel 20" in text
+        assert "31, 32, 33" in text
+
+
+def test_a_set_is_shown_as_one() -> None:
+    drawn, *others = shown(*map(idle, (1, 2, 3)), ddl(blockers=(1, 2, 3)))
+    assert drawn.splitlines()[1].startswith("→ terminate 1 and 2 and 3 frees 1 session at once; costs each at most a")
+    assert "terminate 1 and 2 and 3 together: 1 session at once  ← best\n      frees 20; costs each" in drawn
+    for text in others:
+        assert "terminate 1 and 2 and 3" in text
+
+
+def test_a_set_of_both_signals_is_not_best_where_only_a_request_waits() -> None:
+    drawn, *others = shown(idle(1), idle(2), idle(3, state="active"), ddl(blockers=(1, 2, 3)))
+    assert drawn.splitlines()[1] == "→ do not signal"
+    for text in (drawn, *others):
+        assert "terminate 1 and 2, cancel 3" in text
+
+
+def test_who_is_to_be_left_alone_is_shown_with_what_it_holds_up() -> None:
+    drawn, plain, markdown, web = shown(idle(application_name="pg_dump"), ddl())
+    assert drawn.splitlines()[1] == "→ do not signal 10"
+    assert "leave 10 alone: its end would free 1 session at once: 20" in drawn
+    assert "do not signal 10" in plain
+    assert "do not signal 10" in markdown
+    assert "leave 10 alone" in web
+    assert "let the backup finish" in web
+
+
+def test_a_crowd_is_named_up_to_a_bound_and_counted() -> None:
+    crowd = [reader(pid, blockers=(10,)) for pid in range(100, 200)]
+    assert "100, 101, 102, 103, 104 and 95 more" in tree(seen(idle(), *crowd), 200)
+
+
+def test_the_object_has_the_new_fields_beside_the_old_ones() -> None:
+    facts = msgspec.json.decode(to_json(seen()))
+    assert facts["recommendation"] == {
+        "action": "cancel",
+        "pid": DDL,
+        "prepared_gid": None,
+        "signals": [{"action": "cancel", "pid": DDL}],
+        "frees_at_once": 3,
+        "frees_in_turn": 3,
+        "exact": True,
+        "loses": "nothing but a retry",
+        "reason": "it has only queued: a cancel loses nothing, and it can be tried again",
+    }
+    assert facts["cuts"][0]["released"] == [31, 32, 33]
+    assert facts["cut_sets"] == facts["left_alone"] == []
