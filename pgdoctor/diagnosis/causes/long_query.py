@@ -6,6 +6,7 @@ Do not: terminate it first: a cancel keeps the client's connection.
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
+from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -28,7 +29,7 @@ class LongQuery(Cause):
         evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
         if suspect.table is not None:
             evidence.append(f"holds others up on {suspect.table.name}")
-        return Verdict(tuple(evidence), _remedy(suspect))
+        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _remedy(suspect: Suspect) -> Remedy:
