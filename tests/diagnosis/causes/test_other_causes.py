@@ -101,6 +101,17 @@ def test_a_backup_is_left_alone(shop: Scene) -> None:
     assert [cut.pid for cut in look(shop.dsn).cuts] == [alter.pid]
 
 
+def test_a_process_of_replication_is_told_by_its_backend_and_left_alone(own_server: Any) -> None:
+    server: ThrowawayServer = own_server(settings={"wal_level": "replica", "max_wal_senders": 2})
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table t (id int primary key, v int); insert into t values (1, 0)")
+        sender = scene.client(autocommit=True, replication="database")
+        sender.run("begin; update t set v = 1 where id = 1")
+        scene.client().block("update t set v = 2 where id = 1")
+        facts = blocker(scene.dsn, sender.pid)
+        assert (facts.classification, facts.recommendation.action) == ("replication", "none")
+
+
 def test_a_queue_for_a_row_held_by_the_same_session_throughout_is_no_hot_row(shop: Scene) -> None:
     holder = shop.client().start("update orders set v = 1 where id = 7; select pg_sleep(9)")
     for _ in range(3):
