@@ -5,6 +5,8 @@ Source: PostgreSQL documentation, "Explicit Locking" and "ALTER TABLE"; `AlterTa
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 
 from msgspec import Struct
 
@@ -110,6 +112,14 @@ _SAFER_ACTIONS = (
 )
 
 
+#: Texts, of 16 KB at most, that are remembered: each is asked for several times in one diagnosis.
+_CACHED = 64
+
+
+#: Actions of one ALTER TABLE that are looked at.
+_MOST_ACTIONS = 100
+
+
 class Effect(Struct, frozen=True):
     """What a statement does to its table. `mode` None: its text does not tell. `safer` empty: nothing to say."""
 
@@ -118,6 +128,7 @@ class Effect(Struct, frozen=True):
     safer: str = ""
 
 
+@lru_cache(maxsize=_CACHED)
 def effect(text: str, truncated: bool = False) -> Effect:
     """The lock and the safer form of the most telling statement of a text. Never raises."""
     reading = statement.telling(text, truncated)
@@ -139,12 +150,13 @@ def keeps_out(mode: str) -> str:
 
 def _altering(reading: Reading) -> Effect:
     sentence = reading[0]
-    actions = list(_actions(reading))
+    actions = list(islice(_actions(reading), _MOST_ACTIONS + 1))
+    is_cut = sentence.is_cut or len(actions) > _MOST_ACTIONS
     if not actions:
         return Effect()
     modes = [_action_mode(sentence, start) for start in actions]
     strongest = max(modes, key=strength)
-    if sentence.is_cut and strongest != AE:
+    if is_cut and strongest != AE:
         return Effect()
     is_concurrent = any(_detaches_concurrently(sentence, start) for start in actions)
     found = (safer for start in actions for form, safer in _SAFER_ACTIONS if _matches(sentence, start, form))
@@ -190,14 +202,13 @@ def _detaches_concurrently(sentence: Sentence, start: int) -> bool:
 
 
 def _matches(sentence: Sentence, start: int, form: str) -> bool:
-    for index, word in enumerate(form.split(), start):
-        token = sentence[index]
-        if word == "*":
-            if not token.is_name:
-                return False
-        elif not (token.is_word(word) or (word == "(" and token.is_symbol("("))):
-            return False
-    return True
+    expected = form.split()
+    return sentence[start].is_word(expected[0]) and all(
+        token.is_name if word == "*" else token.is_symbol("(") if word == "(" else token.is_word(word)
+        for word, token in zip(
+            expected, (sentence[index] for index in range(start, start + len(expected))), strict=True
+        )
+    )
 
 
 def _says_not_valid(sentence: Sentence) -> bool:

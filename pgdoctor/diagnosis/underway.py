@@ -37,6 +37,11 @@ def evidence(suspect: Suspect) -> Iterator[str]:
         whom = ddl.keeps_out(mode) if mode else ""
         excluding = f" under {mode}, which excludes {whom}" if whom else ""
         yield f"is working: {what} has run for {duration(suspect.statement_seconds)}{excluding}"
+    yield from progress_evidence(suspect)
+
+
+def progress_evidence(suspect: Suspect) -> Iterator[str]:
+    """How far its command has come, and roughly how long it will still take, where it says so."""
     progress = progress_of(suspect)
     if progress is not None:
         yield pace.sentence(progress, suspect.statement_seconds)
@@ -65,6 +70,8 @@ def advice(suspect: Suspect) -> str:
 
 def called(suspect: Suspect) -> str:
     """Its statement's kind as people write it: `ALTER TABLE`."""
+    if suspect.statement.kind == "unknown":
+        return "its statement"
     return suspect.statement.kind.replace("_other", "").replace("_", " ").upper()
 
 

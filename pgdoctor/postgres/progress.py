@@ -11,6 +11,9 @@ from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.makers import SCHEMAS, TABLES
 from pgdoctor.diagnosis.snapshot import Progress, Session, Traces
 
+#: Blockers that are asked for, to bound what a convoy costs.
+MOST_ASKED = 100
+
 #: Kinds of statements that report their progress. DDL may build an index, and a procedure may do anything.
 _REPORTING = frozenset({"do", "call", "copy", "copy_from", "copy_to", "replication"})
 
@@ -24,14 +27,14 @@ class Reader(Protocol):
 
 async def progress(sessions: Mapping[int, Session], reader: Reader) -> dict[int, Progress]:
     """How far the blockers among the sessions have come, by PID."""
-    asked = [session.pid for session in _blockers(sessions) if _may_report(session)]
+    asked = [session.pid for session in _blockers(sessions) if _may_report(session)][:MOST_ASKED]
     rows = await reader.rows("progress", pids=asked) if asked else ()
     return {row.pid: Progress(row.command, row.phase, row.done, row.total) for row in rows}
 
 
 async def traces(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, Traces]:
     """What gives away the tool behind the blockers among the sessions, by PID."""
-    asked = [session.pid for session in _blockers(sessions) if _may_migrate(session)]
+    asked = [session.pid for session in _blockers(sessions) if _may_migrate(session)][:MOST_ASKED]
     if not asked:
         return {}
     rows = await reader.rows(

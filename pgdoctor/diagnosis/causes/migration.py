@@ -54,5 +54,5 @@ def _remedy(suspect: Suspect) -> Remedy:
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     if suspect.is_waiting:
-        return Remedy("cancel", "it has only queued: a cancel loses nothing, and it can be tried again")
+        return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "its work so far is rolled back and will have to be done again")

@@ -90,6 +90,7 @@ def test_autovacuum_is_known_by_its_backend(own_server: Any) -> None:
         scene.client().block("alter table t add column c int")
         facts = blocker(scene.dsn, pid)
         assert (facts.classification, facts.relation) == ("autovacuum", "public.t")
+        assert "VACUUM: scanning heap" in said(facts)
         assert facts.recommendation.action == "none"
 
 

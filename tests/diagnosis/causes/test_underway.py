@@ -131,6 +131,27 @@ def test_a_concurrent_build_names_whom_it_waits_for_and_is_never_cut(shop: Scene
     assert builder.pid not in {cut.pid for cut in look(shop.dsn).cuts}
 
 
+def test_a_copy_at_its_end_is_let_finish(shop: Scene) -> None:
+    """Almost all of the file is read, and the last rows take their time."""
+    shop.admin.execute("""
+        create function lingers() returns trigger language plpgsql as
+            'begin if new.id = 39999 then perform pg_sleep(9); end if; return new; end';
+        create trigger t before insert on orders for each row execute function lingers();
+    """)
+    [[folder]] = shop.admin.execute("select current_setting('data_directory')").fetchall()
+    rows = "select id + 20000, customer_id, v from orders"
+    shop.admin.execute(f"copy ({rows}) to '{folder}/rows of {shop.admin.info.dbname}'")
+    copying = shop.client().start(f"copy orders from '{folder}/rows of {shop.admin.info.dbname}'")
+    shop.wait_until(lambda: "PgSleep" in copying.shown())
+    shop.client().block("lock table orders in share mode")
+    facts = blocker(shop.dsn, copying.pid)
+    assert facts.classification == "long_query"
+    assert "COPY FROM: copying, 100 %" in said(facts)
+    assert facts.recommendation.action == "none"
+    assert "let it finish" in facts.recommendation.reason
+    assert copying.pid not in {cut.pid for cut in look(shop.dsn).cuts}
+
+
 def test_an_update_of_everything_gets_the_advice_of_batches(shop: Scene) -> None:
     holder = shop.client().start("update orders set v = slow(v)")
     shop.wait_until(lambda: "PgSleep" in holder.shown())
