@@ -45,7 +45,9 @@ def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     wrote = suspect.session is not None and suspect.session.has_xid
     if text.is_maintenance or text.is_lock_table or not (text.is_ddl or wrote):
         return []
-    return [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+    held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+    # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.
+    return sorted(held, key=lambda lock: lock not in suspect.contested)
 
 
 def _remedy(suspect: Suspect) -> Remedy:
