@@ -38,7 +38,7 @@ PURE = {"render", "mitigation", "diagnosis", "errors"}
 PURE_LIBRARY = {
     *("__future__", "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum"),
     *("functools", "hashlib", "heapq", "html", "itertools", "json", "math", "operator", "re", "statistics", "string"),
-    *("textwrap", "types", "typing", "unicodedata"),
+    *("textwrap", "types", "typing", "unicodedata", "zlib"),
 }
 
 #: Which packages all pure rooms may use, and what single rooms or modules may have on top.

@@ -44,6 +44,8 @@ class Verdict(msgspec.Struct, frozen=True):
     remedy: Remedy
     #: The table that matters for it; None: nothing better than the table that the waiters are held up on.
     relation: str | None = None
+    #: What would have held up fewer people; empty where there is nothing to say.
+    advice: str = ""
 
 
 class Cause(ABC):
@@ -53,6 +55,8 @@ class Cause(ABC):
     strength: ClassVar[Strength]
     #: Worth saying of a blocker whose class is another one.
     tells_more: ClassVar[bool] = True
+    #: Tools run it, and say so here and there (see `makers`).
+    has_maker: ClassVar[bool] = False
 
     @abstractmethod
     def judge(self, suspect: Suspect) -> Verdict | None:

@@ -27,6 +27,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     suspect = Suspect(node, snapshot, graph)
     verdicts = [(cause, verdict) for cause in causes() if (verdict := cause.judge(suspect)) is not None]
     cause, verdict = verdicts[0]
+    maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -43,8 +44,14 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         transaction_seconds=suspect.transaction_seconds,
         oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
         by_table_locks=bool(suspect.contested_types) and suspect.contested_types <= _TABLE_LOCKS,
-        evidence=(*verdict.evidence, *((_HIDDEN,) if suspect.may_share_a_row else ())),
+        evidence=(
+            *verdict.evidence,
+            *((str(maker),) if maker else ()),
+            *((_HIDDEN,) if suspect.may_share_a_row else ()),
+        ),
         recommendation=_recommendation(suspect, verdict.remedy),
+        advice=verdict.advice,
+        maker=maker.name if maker else None,
     )
 
 

@@ -33,6 +33,10 @@ class Blocker(msgspec.Struct, frozen=True):
     by_table_locks: bool
     evidence: tuple[str, ...]
     recommendation: Remedy
+    #: What would have held up fewer people; empty where there is nothing to say.
+    advice: str = ""
+    #: The migration tool that it belongs to, where that shows.
+    maker: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -143,6 +143,29 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     indexes: tuple[Index, ...] | None = None
 
 
+#: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.
+AdvisoryKey = tuple[int, int, int]
+
+
+class Traces(msgspec.Struct, frozen=True, gc=False):
+    """What may give away the tool behind a session: its advisory locks; version tables, by schema and name."""
+
+    keys: tuple[AdvisoryKey, ...] = ()
+    tables: tuple[tuple[str, str], ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, gc=False):
+    """How far a command has come in its present phase. `total` 0: that is not known.
+
+    The unit is the phase's own: blocks, tuples, bytes, or transactions waited for.
+    """
+
+    command: str
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
 class Connections(msgspec.Struct, frozen=True, gc=False):
     """Client connections by state. `unknown`: hidden by missing privileges, or a state of a newer server."""
 
@@ -182,6 +205,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     relations: Mapping[int, Relation] = {}
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
+    #: By PID, of blockers whose command reports it.
+    progress: Mapping[int, Progress] = {}
+    #: By PID, of blockers with a strong table lock or an advisory one.
+    traces: Mapping[int, Traces] = {}
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()
 

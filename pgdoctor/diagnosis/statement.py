@@ -90,6 +90,12 @@ def read(text: str, truncated: bool = False) -> Statement:
     return _remembered(text, truncated) if len(text) <= _CACHED_LENGTH else _read(text, truncated)
 
 
+def telling(text: str, truncated: bool = False) -> Reading | None:
+    """The most telling statement of a text, token by token; None where there is none."""
+    readings = _readings(text, truncated)
+    return _most_telling(readings) if readings else None
+
+
 def conditions(text: str, truncated: bool = False) -> Conditions:
     """What its WHERE clause asks for. Never raises.
 

@@ -3,10 +3,11 @@
 from functools import cached_property
 from itertools import islice, pairwise
 
-from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis import makers, statement
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.locks import STRONG, conflict, strength
-from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
+from pgdoctor.diagnosis.makers import Maker
+from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target, Traces
 from pgdoctor.diagnosis.statement import Conditions, Statement
 from pgdoctor.diagnosis.tokens import scan
 from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
@@ -167,6 +168,20 @@ class Suspect:
     def state_seconds(self) -> float | None:
         """Seconds since its state changed: how long it idles, or how long its statement runs."""
         return self.snapshot.seconds_since(self.session.state_change) if self.session else None
+
+    @property
+    def statement_seconds(self) -> float | None:
+        """Seconds since its current statement began."""
+        return self.snapshot.seconds_since(self.session.query_start) if self.session else None
+
+    @cached_property
+    def maker(self) -> Maker | None:
+        """The migration tool that it belongs to, where that shows."""
+        if self.session is None:
+            return None
+        traces = self.snapshot.traces.get(self.node, Traces())
+        application, text = self.session.application_name or "", self.session.statement or ""
+        return makers.maker(application, text, traces, self.session.datname or "")
 
     @property
     def waiting_seconds(self) -> float | None:

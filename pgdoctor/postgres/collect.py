@@ -19,6 +19,7 @@ from pgdoctor.diagnosis.snapshot import (
 )
 from pgdoctor.errors import StatementFailed
 from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.progress import progress, traces
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
@@ -75,6 +76,8 @@ class Collector:
             sessions=sessions,
             prepared=prepared,
             relations=await _relations(server, sessions, prepared, evidence),
+            progress=await progress(sessions, evidence),
+            traces=await traces(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
         )
 

@@ -132,6 +132,8 @@ def _article(blocker: BlockerFacts) -> Iterator[str]:
     advice = blocker.recommendation
     signal = "do not signal" if advice.action == "none" else f"{advice.action} {advice.pid}"
     yield f'<p><span class="do">{_text(signal)}</span>: {_text(advice.reason)}</p>'
+    if blocker.advice:
+        yield f"<p>next time: {_text(blocker.advice)}</p>"
 
 
 def _branch(

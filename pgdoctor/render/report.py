@@ -81,6 +81,10 @@ class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class
     recommendation: Recommendation
     in_cycle: bool = False
     prepared_gid: str | None = None
+    #: What would have held up fewer people, for the next time.
+    advice: str | None = None
+    #: The migration tool behind it, where that shows.
+    maker: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -192,4 +196,6 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         recommendation=Recommendation(blocker.recommendation.action, blocker.pid, blocker.recommendation.reason),
         in_cycle=blocker.in_cycle,
         prepared_gid=blocker.gid,
+        advice=blocker.advice or None,
+        maker=blocker.maker,
     )

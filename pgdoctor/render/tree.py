@@ -107,6 +107,8 @@ def _root(blocker: BlockerFacts) -> Iterator[str]:
         yield f"│    {'runs' if blocker.state == 'active' else 'last ran'}: {blocker.statement}"
     advice = blocker.recommendation
     yield f"│    → {_signal(advice.action, advice.pid)}: {advice.reason}"
+    if blocker.advice:
+        yield f"│    next time: {blocker.advice}"
 
 
 def _branch(

@@ -1,14 +1,15 @@
 """A session that holds an advisory lock others want.
 
-Recognised by: the contested lock's type. The holder may well be idle and outside of any transaction: a session
-lock lasts until it is given back or the session ends.
+Recognised by: the contested lock's type; some migration tools by the key they are known to use. The holder may well
+be idle and outside of any transaction: a session lock lasts until it is given back or the session ends.
 Do: ask the application; it is a mutex of its own (a migration tool, a job runner, an election).
 Do not: end the holder by default, for the work it guards may still go on elsewhere.
 Source: PostgreSQL documentation, "Advisory Locks".
 """
 
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
-from pgdoctor.diagnosis.snapshot import Lock
+from pgdoctor.diagnosis.makers import owner
+from pgdoctor.diagnosis.snapshot import AdvisoryKey, Lock
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -22,19 +23,25 @@ class AdvisoryLock(Cause):
         if not contested or suspect.session is None:
             return None
         state = suspect.session.state or "in an unknown state"
+        tool = owner(_parts(contested[0]), suspect.session.datname or "")
+        named = f", the key of {tool}" if tool else ""
         return Verdict(
             evidence=(
-                f"holds the advisory lock {key(contested[0])}",
+                f"holds the advisory lock {key(contested[0])}{named}",
                 f"is {state} since {duration(suspect.state_seconds)}",
             ),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
         )
 
 
+def _parts(lock: Lock) -> AdvisoryKey:
+    return lock.classid or 0, lock.objid or 0, lock.objsubid or 0
+
+
 def key(lock: Lock) -> str:
     """The key as the application gave it: one bigint, or two integers."""
-    high, low = lock.classid or 0, lock.objid or 0
-    if lock.objsubid == 2:
+    high, low, form = _parts(lock)
+    if form == 2:
         return f"({_signed(high, 32)}, {_signed(low, 32)})"
     return str(_signed(high << 32 | low, 64))
 

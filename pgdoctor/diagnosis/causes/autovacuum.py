@@ -7,6 +7,7 @@ Do not: cancel the one that prevents wraparound; it starts again, and every dela
 Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
 """
 
+from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -22,13 +23,16 @@ class Autovacuum(Cause):
         session = suspect.session
         if session is None or session.backend_type != "autovacuum worker":
             return None
-        running = f"autovacuum has worked for {duration(suspect.transaction_seconds)}"
+        running = (
+            f"autovacuum has worked for {duration(suspect.transaction_seconds)}",
+            *underway.progress_evidence(suspect),
+        )
         if _WRAPAROUND in (session.statement or ""):
             return Verdict(
-                evidence=(running, "it prevents transaction-id wraparound, so it does not yield"),
+                evidence=(*running, "it prevents transaction-id wraparound, so it does not yield"),
                 remedy=Remedy("none", "let it finish; take back what queues behind it"),
             )
         return Verdict(
-            evidence=(running,),
+            evidence=running,
             remedy=Remedy("none", "the server cancels it by itself after deadlock_timeout"),
         )

@@ -20,6 +20,7 @@ _AT_LEAST = strength("ShareLock")
 class ExplicitLock(Cause):
     name = "explicit_lock"
     strength = Strength.HELD_LOCK
+    has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         # What is hidden from us would look like a transaction that has changed nothing.

@@ -1,11 +1,12 @@
 """A statement that is still running and holds what others wait for.
 
 Recognised by: its state is `active`, it waits for nobody, and nothing stronger explains it.
-Do: cancel it if it can be repeated; look at its plan.
+Do: cancel it if it can be repeated; look at its plan. Let a COPY finish that is nearly done.
 Do not: terminate it first: a cancel keeps the client's connection.
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
+from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -26,13 +27,16 @@ class LongQuery(Cause):
         if suspect.statement.kind == "unknown" or suspect.statement.is_ddl or suspect.statement.is_maintenance:
             return None
         evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
+        evidence += underway.progress_evidence(suspect)
         if suspect.table is not None:
             evidence.append(f"holds others up on {suspect.table.name}")
-        return Verdict(tuple(evidence), _remedy(suspect))
+        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _remedy(suspect: Suspect) -> Remedy:
     assert suspect.session is not None
     if suspect.session.wait_event in _CLIENT_WAITS:
         return Remedy("terminate", "it waits for its client, and in that state does not react to a cancel")
+    if underway.is_nearly_done(suspect):
+        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     return Remedy("cancel", "the statement is rolled back; its connection stays")

@@ -2,33 +2,40 @@
 
 Recognised by: the running statement. (Autovacuum is told apart by its backend type.)
 Do: let VACUUM and ANALYZE finish, they block only DDL; cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH where
-people wait, and run them in a quiet hour or in their CONCURRENTLY form.
+people wait, unless they are nearly done, and run them in a quiet hour or in their CONCURRENTLY form.
 Do not: cancel a CONCURRENTLY form: it blocks no reader and no writer, and leaves an invalid index behind.
-Source: PostgreSQL documentation, "Routine Database Maintenance Tasks".
+Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Progress Reporting".
 """
 
+from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+
+_BLOCKS_ONLY_DDL = frozenset({"vacuum", "analyze"})
 
 
 class Maintenance(Cause):
     name = "maintenance"
     strength = Strength.HELD_LOCK
+    has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         if not (suspect.is_running and suspect.statement.is_maintenance):
             return None
-        what = suspect.statement.kind.replace("_", " ").upper()
-        evidence = [f"{what} has run for {duration(suspect.transaction_seconds)}"]
-        evidence += [f"holds {suspect.name(lock)}" for lock in suspect.strong[:1]]
-        evidence += [
-            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}" for lock in suspect.queued[:1]
-        ]
-        return Verdict(tuple(evidence), _remedy(suspect.statement.kind))
+        if suspect.session is None or suspect.session.backend_type != "client backend":
+            return None
+        evidence = [f"holds {suspect.name(lock)}" for lock in suspect.strong[:1]]
+        evidence += underway.evidence(suspect)
+        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 
-def _remedy(kind: str) -> Remedy:
-    if kind.endswith("_concurrently"):
+def _remedy(suspect: Suspect) -> Remedy:
+    if underway.effect(suspect).is_concurrent:
         return Remedy("none", "it blocks no reader or writer, and a cancel leaves an invalid index behind")
+    if underway.is_nearly_done(suspect):
+        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+    if suspect.statement.kind in _BLOCKS_ONLY_DDL and not suspect.is_waiting:
+        return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
+    if suspect.is_waiting:
+        return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "the work so far is lost; nothing else is")

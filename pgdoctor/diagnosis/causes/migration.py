@@ -3,12 +3,15 @@
 Recognised by: a strong table lock held by a transaction that has changed something, or a running DDL statement.
 A waiting one blocks as well: everybody who comes after it queues behind its request.
 Do: cancel a waiting one, which frees everybody behind it at once and loses nothing; run it again with
-`SET lock_timeout = '3s'` and retries, after ending what it waited for.
+`SET lock_timeout = '3s'` and retries, after ending what it waited for. Let one finish that is nearly done.
 Do not: end the session in front of it first (it may be a report or a backup); do not cancel CREATE INDEX
-CONCURRENTLY, which blocks nobody who reads or writes and leaves an invalid index behind.
-Source: PostgreSQL documentation, "Explicit Locking"; statements and their locks measured on 12 to 18.
+CONCURRENTLY, which blocks nobody who reads or writes and leaves an invalid index behind; that it waits for old
+transactions to end is a part of its work.
+Source: PostgreSQL documentation, "Explicit Locking", "Building Indexes Concurrently" and "Progress Reporting";
+statements and their locks measured on 12 to 18.
 """
 
+from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock
@@ -22,6 +25,7 @@ _AT_LEAST = strength("ShareLock")
 class Migration(Cause):
     name = "migration"
     strength = Strength.HELD_LOCK
+    has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         if suspect.session is None:
@@ -31,11 +35,9 @@ class Migration(Cause):
         if not runs and not held:
             return None
         evidence = [f"holds {suspect.name(lock)}" for lock in held[:1]]
-        evidence += [
-            f"waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}" for lock in suspect.queued[:1]
-        ]
+        evidence += underway.evidence(suspect)
         evidence.append(f"its transaction is open for {duration(suspect.transaction_seconds)}")
-        return Verdict(tuple(evidence), _remedy(suspect))
+        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
@@ -43,12 +45,16 @@ def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     wrote = suspect.session is not None and suspect.session.has_xid
     if text.is_maintenance or text.is_lock_table or not (text.is_ddl or wrote):
         return []
-    return [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+    held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+    # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.
+    return sorted(held, key=lambda lock: lock not in suspect.contested)
 
 
 def _remedy(suspect: Suspect) -> Remedy:
-    if suspect.statement.kind.endswith("_concurrently"):
-        return Remedy("none", "it blocks no reader or writer, and a cancel leaves an invalid index behind")
+    if underway.effect(suspect).is_concurrent:
+        return Remedy("none", "it blocks no reader or writer, and broken off it leaves something invalid behind")
+    if underway.is_nearly_done(suspect):
+        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     if suspect.is_waiting:
-        return Remedy("cancel", "it has only queued: a cancel loses nothing, and it can be tried again")
+        return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "its work so far is rolled back and will have to be done again")

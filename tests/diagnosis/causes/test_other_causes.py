@@ -90,6 +90,7 @@ def test_autovacuum_is_known_by_its_backend(own_server: Any) -> None:
         scene.client().block("alter table t add column c int")
         facts = blocker(scene.dsn, pid)
         assert (facts.classification, facts.relation) == ("autovacuum", "public.t")
+        assert "VACUUM: scanning heap" in said(facts)
         assert facts.recommendation.action == "none"
 
 
@@ -99,6 +100,17 @@ def test_a_backup_is_left_alone(shop: Scene) -> None:
     shop.client().block("select from orders")
     assert blocker(shop.dsn, dump.pid).classification == "backup"
     assert [cut.pid for cut in look(shop.dsn).cuts] == [alter.pid]
+
+
+def test_a_process_of_replication_is_told_by_its_backend_and_left_alone(own_server: Any) -> None:
+    server: ThrowawayServer = own_server(settings={"wal_level": "replica", "max_wal_senders": 2})
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table t (id int primary key, v int); insert into t values (1, 0)")
+        sender = scene.client(autocommit=True, replication="database")
+        sender.run("begin; update t set v = 1 where id = 1")
+        scene.client().block("update t set v = 2 where id = 1")
+        facts = blocker(scene.dsn, sender.pid)
+        assert (facts.classification, facts.recommendation.action) == ("replication", "none")
 
 
 def test_a_queue_for_a_row_held_by_the_same_session_throughout_is_no_hot_row(shop: Scene) -> None:

@@ -1,0 +1,58 @@
+"""`pgdoctor explain`: what a class of blockers, a guard or a metric means, and what to do."""
+
+import inspect
+import shutil
+from collections.abc import Mapping
+
+import click
+
+from pgdoctor.errors import UsageError
+
+_WIDTH = 100
+
+
+@click.command()
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """Print the page of NAME: a class of blockers, a guard, or a metric. Without NAME, list them."""
+    from pgdoctor.render.manual import index, page
+
+    width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
+    shelves = {"class": _classes(), "guard": _guards()}
+    if name is None:
+        click.echo(index("Classes: what a blocker is", shelves["class"].items(), width))
+        click.echo("\n" + index("Guards: what speaks against a signal", shelves["guard"].items(), width))
+        click.echo("\nMetrics are explained by their names (pgdoctor explain pgdoctor_blocked_sessions).")
+        return
+    if name.startswith("pgdoctor_"):
+        shelves = {"metric": _metrics()}
+    for kind, shelf in shelves.items():
+        if name in shelf:
+            click.echo(page(f"{name} ({kind})", shelf[name], width))
+            return
+    known = ", ".join(each for shelf in shelves.values() for each in shelf)
+    raise UsageError(f"there is no page for {name[:100]!r}; there is one for {known}")
+
+
+def _classes() -> Mapping[str, str]:
+    from pgdoctor.diagnosis.cause import causes
+
+    pages = {cause.name: inspect.getmodule(cause) for cause in causes()}
+    return {name: (pages[name] and pages[name].__doc__) or "" for name in sorted(pages)}
+
+
+def _guards() -> Mapping[str, str]:
+    from pgdoctor.mitigation.guards import guards
+
+    return {guard.name: guard.__doc__ or "" for guard in guards()}
+
+
+def _metrics() -> Mapping[str, str]:
+    """The HELP texts, by the names that are scraped."""
+    # Here, not above: these packages take a third of a second to import.
+    from pgdoctor.agent.metrics import Exposition
+    from pgdoctor.agent.state import State
+    from pgdoctor.agent.tally import Tally
+
+    families = Exposition(State, Tally(), None, lambda: 0).collect()
+    return {family.name + ("_total" if family.type == "counter" else ""): family.documentation for family in families}

@@ -1,0 +1,180 @@
+"""The tool that runs a migration, by what it leaves where we can see it. One row a tool.
+
+A sign is the name a session gives itself, the key of an advisory lock it holds, a version table it has a lock on, or
+the form of a comment before or behind its statement. Comments are looked at and never repeated.
+Source: each tool's own repository, for its lock: rails/rails `activerecord/lib/active_record/migration.rb`; flyway
+`PostgreSQLAdvisoryLockTemplate.java`; golang-migrate `database/util.go`; prisma-engines `flavour/postgres.rs`; atlas
+`sql/postgres/driver.go`, `cmdapi/migrate.go`; goose `lock/session_locker_options.go`; sqitch `Engine/pg.pm`; sqlx
+`sqlx-postgres/src/migrate.rs`; node-pg-migrate `runner.ts`; pg_repack `bin/pg_repack.c`.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+from zlib import crc32
+
+from pgdoctor.diagnosis.snapshot import AdvisoryKey, Traces
+
+_PRISMA = (
+    "CreateTable|AlterTable|DropTable|CreateIndex|DropIndex|RenameIndex|AddForeignKey|DropForeignKey|"
+    "RenameForeignKey|CreateEnum|AlterEnum|DropEnum|RedefineTables|CreateSchema"
+)
+
+
+class Tool(NamedTuple):
+    """A migration tool and its signs; what it does not have is empty."""
+
+    name: str
+    #: Words by which a session calls itself, in lower case.
+    words: tuple[str, ...] = ()
+    #: Whether a bigint is its advisory lock in a database of that name.
+    owns: Callable[[int, str], bool] = lambda _number, _database: False
+    #: Tables where it writes down what it has done.
+    tables: tuple[str, ...] = ()
+    #: The schema that it keeps for itself.
+    schema: str = ""
+    #: How a comment looks that it puts beside a statement.
+    comment: str = ""
+
+
+class Maker(NamedTuple):
+    """A tool and the sign that it was recognised by."""
+
+    name: str
+    sign: str
+
+    def __str__(self) -> str:
+        return f"run by {self.name} ({self.sign})"
+
+
+def _crc(text: str) -> int:
+    return crc32(text.encode())
+
+
+def _fnv(text: str) -> int:
+    """FNV-1 with 32 bits."""
+    found = 2_166_136_261
+    for byte in text.encode():
+        found = found * 16_777_619 % 2**32 ^ byte
+    return found
+
+
+def _rails(number: int, database: str) -> bool:
+    return number == 2_053_462_845 * _crc(database)
+
+
+def _sqlx(number: int, database: str) -> bool:
+    return number == 0x3D32AD9E * _crc(database)
+
+
+def _flyway(number: int, _: str) -> bool:
+    """The letters of its name, and to them the Java hash of its table's name: 32 bits with a sign."""
+    return -(2**31) <= number - int.from_bytes(b"Flyway") < 2**31
+
+
+def _golang_migrate(number: int, database: str) -> bool:
+    """Of the schema and the table of versions only the defaults can be guessed; older releases had neither."""
+    scopes = (database, f"public\0{database}", f"public\0schema_migrations\0{database}")
+    return number in {_crc(scope) * 1_486_364_155 % 2**32 for scope in scopes}
+
+
+def _one_of(*numbers: int) -> Callable[[int, str], bool]:
+    return lambda number, _: number in numbers
+
+
+#: A tool further up is told before one further down.
+TOOLS = (
+    Tool("Alembic", ("alembic",), tables=("alembic_version",)),
+    Tool("Django", ("django",), tables=("django_migrations",), comment=r"framework='django\b"),
+    Tool("Flyway", ("flyway",), _flyway, ("flyway_schema_history",)),
+    Tool(
+        "Liquibase",
+        ("liquibase",),
+        tables=("databasechangelog", "databasechangeloglock"),
+        comment=r"^-- ?(liquibase formatted sql|changeset \S+:\S+)",
+    ),
+    Tool("Rails", ("rails", "activerecord"), _rails, ("ar_internal_metadata",), comment=r"framework='rails"),
+    Tool("Prisma Migrate", ("prisma",), _one_of(72_707_369), ("_prisma_migrations",), comment=rf"^-- ({_PRISMA})\s*$"),
+    Tool(
+        "Atlas",
+        owns=_one_of(*(_fnv(f"atlas_migrate_{what}") for what in ("execute", "diff"))),
+        tables=("atlas_schema_revisions",),
+        schema="atlas_schema_revisions",
+    ),
+    Tool("golang-migrate", ("golang-migrate",), _golang_migrate),
+    Tool("goose", ("goose",), _one_of(5_887_940_537_704_921_958), ("goose_db_version",), comment=r"^-- ?\+goose\b"),
+    Tool("dbmate", ("dbmate",), comment=r"^-- ?migrate:(up|down)\b"),
+    Tool("Sqitch", ("sqitch",), _one_of(75_474_063), schema="sqitch"),
+    Tool("sqlx", ("sqlx",), _sqlx, ("_sqlx_migrations",)),
+    Tool("node-pg-migrate", ("node-pg-migrate",), _one_of(7_241_865_325_823_964), ("pgmigrations",)),
+    Tool("Knex", ("knex",), tables=("knex_migrations", "knex_migrations_lock")),
+    Tool("Sequelize", ("sequelize",), tables=("SequelizeMeta",)),
+    Tool("Drizzle", ("drizzle",), tables=("__drizzle_migrations",)),
+    Tool("Entity Framework", tables=("__EFMigrationsHistory",)),
+    Tool("Diesel", ("diesel",), tables=("__diesel_schema_migrations",)),
+    Tool("pg_repack", ("pg_repack",), schema="repack"),
+    Tool("pgroll", ("pgroll",), schema="pgroll"),
+    Tool("Rails, golang-migrate, dbmate or Ecto", tables=("schema_migrations",)),
+)
+
+#: Tables and schemas whose locks are worth asking for.
+TABLES = tuple(table for tool in TOOLS for table in tool.tables)
+SCHEMAS = tuple(tool.schema for tool in TOOLS if tool.schema)
+
+_REPACK_CLASS = 16_185_446
+
+#: Comments are looked for in so many characters at either end of a statement.
+_ENDS = 2_000
+_LEADING = re.compile(r"(?:\s++|--[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)++")
+_TRAILING = re.compile(r"/\*[^*]*+\*/[\s;]*\Z")
+
+
+def maker(application: str, statement: str, traces: Traces, database: str) -> Maker | None:
+    """The tool behind a session; None where nothing gives one away."""
+    signs = (
+        *((tool, _by_name(tool, application)) for tool in TOOLS),
+        *((tool, _by_key(tool, traces.keys, database)) for tool in TOOLS),
+        *((tool, _by_table(tool, traces.tables)) for tool in TOOLS),
+        *((tool, _by_comment(tool, statement)) for tool in TOOLS),
+    )
+    return next((Maker(tool.name, sign) for tool, sign in signs if sign), None)
+
+
+def owner(key: AdvisoryKey, database: str) -> str | None:
+    """The tool whose advisory lock this is, by the name of the database that it is taken in."""
+    high, low, form = key
+    if form == 2:
+        return "pg_repack" if high == _REPACK_CLASS else None
+    number = high << 32 | low
+    return next((tool.name for tool in TOOLS if tool.owns(number, database)), None)
+
+
+def _by_name(tool: Tool, application: str) -> str:
+    name = application.lower()
+    known = any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", name) for word in tool.words)
+    return "by its application_name" if known else ""
+
+
+def _by_key(tool: Tool, keys: Iterable[AdvisoryKey], database: str) -> str:
+    return "holds its advisory lock" if any(owner(key, database) == tool.name for key in keys) else ""
+
+
+def _by_table(tool: Tool, tables: Iterable[tuple[str, str]]) -> str:
+    for schema, table in tables:
+        if table in tool.tables:
+            return f"holds {table}"
+        if tool.schema and schema == tool.schema:
+            return f"holds {schema}.{table}"
+    return ""
+
+
+def _by_comment(tool: Tool, statement: str) -> str:
+    known = tool.comment and any(re.search(tool.comment, each, re.MULTILINE) for each in _comments(statement))
+    return "by the comment at its statement" if known else ""
+
+
+def _comments(statement: str) -> Iterable[str]:
+    if found := _LEADING.match(statement[:_ENDS]):
+        yield found[0]
+    if found := _TRAILING.search(statement[-_ENDS:]):
+        yield found[0]

@@ -1,0 +1,93 @@
+"""What a change of the schema, or maintenance, is doing: working or queued, on what, how far, and for whom it waits."""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis import ddl, pace
+from pgdoctor.diagnosis.ddl import Effect
+from pgdoctor.diagnosis.snapshot import Progress, Session
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
+
+#: Sessions named in a sentence; the others are counted.
+_MOST_NAMED = 3
+
+
+def effect(suspect: Suspect) -> Effect:
+    """The lock of its running statement and the safer form of it; nothing where it runs none."""
+    session = suspect.session
+    if session is None or not suspect.is_running:
+        return Effect()
+    return ddl.effect(session.statement or "", truncated=session.truncated)
+
+
+def evidence(suspect: Suspect) -> Iterator[str]:
+    """What it does now, in sentences."""
+    if not suspect.is_running:
+        return
+    what = called(suspect)
+    if suspect.queued:
+        lock = suspect.queued[0]
+        yield f"is queued: waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
+        if lock.locktype == "relation" and (whom := ddl.keeps_out(lock.mode)):
+            yield f"{what} asks for {lock.mode}, which excludes {whom}"
+    elif suspect.is_waiting:
+        yield f"waits since {duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
+    else:
+        mode = effect(suspect).mode
+        whom = ddl.keeps_out(mode) if mode else ""
+        excluding = f" under {mode}, which excludes {whom}" if whom else ""
+        yield f"is working: {what} has run for {duration(suspect.statement_seconds)}{excluding}"
+    yield from progress_evidence(suspect)
+
+
+def progress_evidence(suspect: Suspect) -> Iterator[str]:
+    """How far its command has come, and roughly how long it will still take, where it says so."""
+    progress = progress_of(suspect)
+    if progress is not None:
+        yield pace.sentence(progress, suspect.statement_seconds)
+
+
+def progress_of(suspect: Suspect) -> Progress | None:
+    """How far its command has come; None where it does not say."""
+    return suspect.snapshot.progress.get(suspect.node)
+
+
+def is_nearly_done(suspect: Suspect) -> bool:
+    """Its one statement will be over in no time. Behind the first of several others may follow."""
+    progress = progress_of(suspect)
+    if progress is None or suspect.is_waiting or len(suspect.statement.kinds) != 1:
+        return False
+    return pace.is_nearly_done(progress, suspect.statement_seconds)
+
+
+def advice(suspect: Suspect) -> str:
+    """What would have held up fewer people; empty where there is nothing to say."""
+    safer = effect(suspect).safer
+    if not suspect.queued or ddl.RETRY in safer:
+        return safer
+    return f"{safer}; {ddl.RETRY}" if safer else ddl.RETRY
+
+
+def called(suspect: Suspect) -> str:
+    """Its statement's kind as people write it: `ALTER TABLE`."""
+    if suspect.statement.kind == "unknown":
+        return "its statement"
+    return suspect.statement.kind.replace("_other", "").replace("_", " ").upper()
+
+
+def _awaited(suspect: Suspect) -> str:
+    nodes = suspect.session.blockers if suspect.session else ()
+    named = [_said(suspect, node) for node in nodes[:_MOST_NAMED]]
+    more = [f"{len(nodes) - _MOST_NAMED:,} more"] if len(nodes) > _MOST_NAMED else []
+    return ", ".join(named + more)
+
+
+def _said(suspect: Suspect, node: int) -> str:
+    session = suspect.snapshot.sessions.get(node, Session(pid=node))
+    if node < 0:
+        return "a prepared transaction"
+    if session.state is None:
+        return str(node)
+    since = session.state_change if session.in_transaction_idle else session.xact_start
+    doing = session.state if session.in_transaction_idle else "its transaction open"
+    return f"{node} ({doing} for {duration(suspect.snapshot.seconds_since(since))})"

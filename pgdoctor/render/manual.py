@@ -1,0 +1,68 @@
+"""The pages of `pgdoctor explain`: docstrings, laid out for people."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+#: What the parts of a cause's docstring begin with, in the order they are written.
+PARTS = ("Recognised by", "Do", "Do not", "Prevent", "Source")
+
+_PART = re.compile(rf"^({'|'.join(PARTS)}): ", re.MULTILINE)
+
+_INDENT = "    "
+
+
+def parts(doc: str) -> dict[str, str]:
+    """What it is, under the empty name, and the parts of a cause's docstring by their names, each one paragraph."""
+    first, _, below = doc.partition("\n")
+    about, *rest = _PART.split(f"{first}\n{textwrap.dedent(below)}")
+    found = {"": about.strip()}
+    for name, text in zip(rest[::2], rest[1::2], strict=True):
+        found[name] = " ".join(text.split())
+    return found
+
+
+def page(title: str, doc: str, width: int) -> str:
+    """A page: the title, what it is, and each part under its name; no line longer than `width` characters."""
+    return "\n".join(_lines(title, parts(doc), max(width, 40)))
+
+
+def index(heading: str, entries: Iterable[tuple[str, str]], width: int) -> str:
+    """Names, each with the first sentence of its docstring."""
+    rows = [(name, first_sentence(doc)) for name, doc in entries]
+    column = max((len(name) for name, _ in rows), default=0) + 2
+    lines = [
+        textwrap.fill(
+            f"{name:<{column}}{text}",
+            max(width, 40),
+            initial_indent="  ",
+            subsequent_indent=" " * (column + 2),
+            break_on_hyphens=False,
+        )
+        for name, text in rows
+    ]
+    return "\n".join([heading, *lines])
+
+
+def first_sentence(doc: str) -> str:
+    """What a docstring begins with, up to the first full stop."""
+    about = " ".join(parts(doc)[""].split())
+    return re.split(r"(?<=[a-z)`])\. ", about, maxsplit=1)[0].removesuffix(".")
+
+
+def _lines(title: str, found: dict[str, str], width: int) -> Iterator[str]:
+    yield title
+    yield "=" * len(title)
+    for name, text in found.items():
+        yield ""
+        if name:
+            yield name
+        for paragraph in re.split(r"\n\s*\n", text):
+            indent = _INDENT if name else ""
+            yield textwrap.fill(
+                " ".join(paragraph.split()),
+                width,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )

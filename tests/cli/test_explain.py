@@ -1,0 +1,88 @@
+"""`pgdoctor explain`: every class and guard has its page, in one form."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from pgdoctor.diagnosis.cause import Strength, causes, classes
+from pgdoctor.mitigation.guards import guards
+from pgdoctor.render.manual import PARTS, first_sentence, page, parts
+from tests.cli.test_bad_input import complains, pgdoctor
+
+_TESTS = Path(__file__).resolve().parent.parent / "diagnosis" / "causes"
+
+
+def test_no_page_for_what_does_not_exist():
+    complains(pgdoctor("explain", "teapot"), 2, "teapot", "migration", "hot_row", "sync_rep")
+
+
+@pytest.mark.parametrize("name", ["", "../migration", "x" * 10_000, "mi\ngration", "pgdoctor_", "pgdoctor_teapot"])
+def test_odd_names_get_one_line(name):
+    complains(pgdoctor("explain", name), 2, "there is no page for")
+
+
+def test_a_guard_and_a_class_do_not_share_a_name():
+    assert not {guard.name for guard in guards()} & set(classes())
+
+
+def test_without_a_name_all_are_listed():
+    listed = pgdoctor("explain").stdout
+    for name in (*classes(), *(guard.name for guard in guards())):
+        assert f"  {name} " in listed
+    assert max(map(len, listed.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", classes())
+def test_the_page_of_each_class(name):
+    shown = pgdoctor("explain", name).stdout
+    assert shown.startswith(f"{name} (class)\n")
+    for part in ("Recognised by", "Do", "Do not", "Source"):
+        assert f"\n\n{part}\n    " in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_the_page_of_a_guard():
+    shown = pgdoctor("explain", "sync_rep").stdout
+    assert shown.startswith("sync_rep (guard)\n")
+    assert "synchronous standby" in shown
+
+
+@pytest.mark.parametrize("name", ["pgdoctor_up", "pgdoctor_blocked_sessions", "pgdoctor_actions_total"])
+def test_the_page_of_a_metric(name):
+    assert pgdoctor("explain", name).stdout.startswith(f"{name} (metric)\n")
+
+
+@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
+def test_every_cause_is_a_page_in_the_same_form(cause):
+    module = inspect.getmodule(cause)
+    found = parts(module.__doc__)
+    assert cause.name == Path(module.__file__).stem
+    assert isinstance(cause.strength, Strength)
+    assert first_sentence(module.__doc__), "it says what it is"
+    assert all(found[part] for part in ("Recognised by", "Do", "Do not", "Source"))
+    assert list(found)[1:] == [part for part in PARTS if part in found], "in this order"
+
+
+@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
+def test_every_cause_has_its_tests(cause):
+    assert any(f'"{cause.name}"' in file.read_text() for file in _TESTS.glob("test_*.py"))
+
+
+@pytest.mark.parametrize("guard", guards(), ids=lambda guard: guard.name)
+def test_every_guard_says_what_it_is(guard):
+    assert type(guard).__doc__
+
+
+def test_words_within_a_sentence_do_not_begin_a_part():
+    assert list(parts("A lock.\n\nRecognised by: it.\nDo: end it. Do not: wait.\nSource: Do")) == [
+        "",
+        "Recognised by",
+        "Do",
+        "Source",
+    ]
+
+
+def test_a_page_is_wrapped():
+    shown = page("x", "A. \n\nDo: " + "word " * 100, 50)
+    assert max(map(len, shown.splitlines())) <= 50
