@@ -22,7 +22,7 @@ from pgdoctor.diagnosis.words import count, duration
 _MOST_LOCKS = 3
 
 #: Other sessions that are looked at for company. A crowd may have a thousand; some tell as much.
-_MOST_OTHERS = 200
+_MOST_OTHERS = 100
 
 #: Sessions of one application at one address, besides this one, from which on they look like a pool's.
 _POOL = 2
