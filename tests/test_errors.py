@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgdoctor.errors import ConfigError, PgdoctorError, StatementFailed, Unreachable
@@ -31,10 +31,13 @@ def test_of_what_a_server_quotes_only_names_are_shown(said: str, shown: str) -> 
     assert str(StatementFailed(said, "22P02")) == shown
 
 
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from([Unreachable, ConfigError]),
     st.text(st.characters(exclude_characters="@", exclude_categories=["Cs"])),
 )
+@example(Unreachable, "'")
+@example(Unreachable, '"')
 def test_a_connection_string_is_never_said(kind: type[PgdoctorError], password: str) -> None:
     escaped = msgspec.json.encode(password).decode()[1:-1]
     for dsn in (f"postgresql://app:{escaped}hunter2@h/d", f"host=h password={escaped}hunter2", "app:hunter2@h"):

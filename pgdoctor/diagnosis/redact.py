@@ -49,6 +49,7 @@ _COMPARES = words("like ilike similar between")
 
 #: Behind these the brackets hold values.
 _BEFORE_VALUES = words("values in any all")
+_CALLS = words("call execute")
 _QUERY = words("select with values table")
 
 _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
@@ -123,27 +124,34 @@ def _shown(statements: Iterable[list[Token]], text: str) -> Iterator[Token]:
 def _without_quoted_values(tokens: Iterable[Token]) -> Iterator[Token]:
     """The tokens, with what stands in double quotes in the place of a value made a value."""
     values: list[bool] = []
-    last = _NO_TOKEN
+    before = (_NO_TOKEN, _NO_TOKEN, _NO_TOKEN)
+    verb = _NO_TOKEN
     was_values = False
     for token, following in pairwise(chain(tokens, [_NO_TOKEN])):
+        last = before[-1]
+        verb = token if last is _NO_TOKEN or last.is_symbol(";") else verb
         if token.is_symbol("("):
-            opens = last.is_any(_BEFORE_VALUES) or last.is_symbol(_BEFORE_VALUE) or (was_values and last.is_symbol(","))
-            values.append((opens or values[-1:] == [True]) and not following.is_any(_QUERY))
+            opens = last.is_any(_BEFORE_VALUES) or last.is_symbol(_BEFORE_VALUE) or verb.is_any(_CALLS)
+            opens = opens or (was_values and last.is_symbol(",")) or values[-1:] == [True]
+            values.append(opens and not following.is_any(_QUERY))
             was_values = False
         elif token.is_symbol(")"):
             was_values = bool(values) and values.pop()
         elif not token.is_symbol(","):
             was_values = False
-        if token.sort is Sort.NAME and _is_value(last, following, values[-1:] == [True]):
+        is_named = last.is_symbol(".") or following.is_symbol(".(")
+        if token.sort is Sort.NAME and not is_named and (values[-1:] == [True] or _is_compared(before)):
             token = token._replace(sort=Sort.STRING)
         yield token
-        last = token
+        before = (*before[1:], token)
 
 
-def _is_value(last: Token, following: Token, among_values: bool) -> bool:
-    if last.is_symbol(".") or following.is_symbol(".("):
-        return False
-    return among_values or last.is_symbol(_BEFORE_VALUE) or last.is_any(_COMPARES)
+def _is_compared(before: tuple[Token, Token, Token]) -> bool:
+    """Behind these tokens stands what something is compared with, or computed from."""
+    first, second, last = before
+    if last.is_symbol(_BEFORE_VALUE) or last.is_any(_COMPARES):
+        return True
+    return (last.is_word("and") and first.is_word("between")) or (last.is_word("from") and second.is_word("distinct"))
 
 
 def _hidden(tokens: Sequence[Token]) -> Token:

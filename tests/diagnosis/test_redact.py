@@ -126,6 +126,8 @@ BARE = [
     'select * from t where a in ("x", "hunter2")',
     'select * from t where a = any ("hunter2")',
     'insert into t values ("x", "hunter2"), (f("hunter2"), "hunter2")',
+    'select * from t where a between "x" and "hunter2" or b is distinct from "hunter2"',
+    'call p("hunter2", f("hunter2")); execute p("hunter2")',
     'update t set a = "hunter2", b = "x" || "hunter2"',
     'update t set (a, b) = ("x", "hunter2")',
     'select a->"hunter2" from t',
@@ -241,7 +243,8 @@ def test_a_long_text_is_cut_at_a_word() -> None:
 
 PIECES = (
     "select set alter create role user function password options connection to copy from stdin begin do ; ( ) , . "
-    "= '' ' \\ \" \"\" \"a\" in values \\' $$ $a$ $ $1 $1a 1 1. .5 1e5 0x1 1a E' U&' U&\" B' -- /* */ - / * ? : :: { } "
+    '= \'\' \' \\ " "" "a" in values between and distinct from call '
+    "\\' $$ $a$ $ $1 $1a 1 1. .5 1e5 0x1 1a E' U&' U&\" B' -- /* */ - / * ? : :: { } "
     "größe \u200b \x00 \n \r … <insufficient privilege>"
 )
 SPLIT = st.lists(st.sampled_from(PIECES.split(" ")))
