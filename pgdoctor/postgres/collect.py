@@ -1,6 +1,6 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
