@@ -7,6 +7,7 @@ SELECT
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS is_system,
     i.indrelid AS table_oid,
+    c.relkind IN ('r', 'p') AND c.relhassubclass AS has_descendants,
     c.relpages AS pages,
     -- Never analysed is -1 (14+); the counter of live rows knows more then.
     greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid))::pg_catalog.float8 AS live_rows

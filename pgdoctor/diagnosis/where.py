@@ -129,7 +129,7 @@ class _Reader:
                     return self.found_by(node, columns[:1], "<", other)
                 return self.found_by(node, columns, "=", other)
             if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
-                return self.wrapped(node, column, side)
+                return self.wrapped(column, side)
         return self.blocked(node, self.wrapping(node))
 
     def inequality(self, node: Node) -> Arm:
@@ -149,7 +149,7 @@ class _Reader:
                 operator = "not null" if node.args.get("negate") else "null"
             return self.found_by(node, columns, operator, *node.expressions)
         if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
-            return self.wrapped(node, column, node.this)
+            return self.wrapped(column, node.this)
         return self.blocked(node, self.wrapping(node))
 
     def interval(self, node: Node) -> Arm:
@@ -194,7 +194,7 @@ class _Reader:
         found = self.plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
         return found[0] if len(found) == 1 else ""
 
-    def wrapped(self, node: Node, column: str, side: Node) -> Arm:
+    def wrapped(self, column: str, side: Node) -> Arm:
         function = "lower" if isinstance(side.unnest(), exp.Lower) else "upper"
         return Arm(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
 
