@@ -7,8 +7,8 @@ from tests.scenes import Scene
 #: Columns beside those of `orders`, for conditions that only a type or a collation decides.
 _WIDE = """
     create table orders (
-        id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8", name text collate "C.utf8",
-        raw text collate "C", email text, flag bool, state text, "Order" int, void int
+        id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8",
+        name text collate "C.utf8", raw text collate "C", email text, flag bool, state text, "Order" int, void int
     );
     insert into orders
         select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null from generate_series(1, 20000) g;
