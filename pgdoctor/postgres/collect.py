@@ -15,7 +15,7 @@ from pgdoctor.diagnosis.snapshot import (
     Snapshot,
 )
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.evidence import Evidence, relations
+from pgdoctor.postgres.evidence import Evidence, relations, warm
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
@@ -33,6 +33,7 @@ class Collector:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._names = Names()
+        self._is_warm = False
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
         """The server as it is now. Raises ServerError if it cannot be asked.
@@ -43,6 +44,9 @@ class Collector:
         pulse = (await self._door.fetch("pulse"))[0]
         server = self._server(pulse)
         if not (pulse.lock_waiters or pulse.hidden or even_if_quiet):
+            if not self._is_warm:
+                self._is_warm = True
+                await warm(self._door, statement_bytes=0)
             return Snapshot(captured_at=pulse.captured_at, server=server)
         rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):

@@ -67,6 +67,32 @@ class Evidence:
             return None
 
 
+#: Statements that ask about relations by OID.
+_BY_OID = (
+    "relations",
+    "relations_alone",
+    "foreign_keys",
+    "descendants",
+    "indexes",
+    "columns",
+    "statistics",
+)
+
+
+async def warm(door: Door, *, statement_bytes: int) -> None:
+    """Run, about nothing, what an incident will need.
+
+    Planning reads pg_class, pg_index, pg_statistic and others about the catalogs themselves, once for a connection.
+    While somebody holds a lock on one of them it would be too late for that.
+    """
+    evidence = Evidence(door)
+    await evidence.answer("waits", statement_bytes=statement_bytes)
+    for name in ("names", "prepared_transactions"):
+        await evidence.answer(name)
+    for name in _BY_OID:
+        await evidence.answer(name, oids=[])
+
+
 async def relations(
     server: Server,
     sessions: Mapping[int, Session],
