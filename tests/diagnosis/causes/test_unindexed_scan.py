@@ -1,7 +1,7 @@
 import pytest
 
 from pgdoctor.render.report import BlockerFacts
-from tests.looking import blocker, said
+from tests.looking import blocker, said, snapshot
 from tests.scenes import Scene
 
 #: Columns beside those of `orders`, for conditions that only a type or a collation decides.
@@ -189,3 +189,108 @@ def test_a_table_that_was_never_analysed_is_known_by_its_counters(shop: Scene) -
         )
     )
     assert updates(shop, "customer_id = 7", "fresh") == "unindexed_scan"
+
+
+# Sizes.
+
+_PARTITIONED = """
+    create table events (id int, day int, kind int, v int default 0) partition by range (day);
+    create table events_1 partition of events for values from (0) to (10);
+    create table events_2 partition of events for values from (10) to (20);
+    insert into events select g, g % 20, g % 1000 from generate_series(1, 24000) g;
+    create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
+    analyze
+"""
+
+
+def on_events(scene: Scene, where: str) -> BlockerFacts:
+    worker = scene.client().start(f"update events set v = slow(id) where {where}")
+    scene.wait_until(lambda: "PgSleep" in worker.shown())
+    scene.client().block("alter table events add column c int")
+    return blocker(scene.dsn, worker.pid)
+
+
+def test_partitions_together_are_the_table(scene: Scene) -> None:
+    scene.admin.execute(_PARTITIONED)
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, facts.relation) == ("unindexed_scan", "public.events")
+    assert "about 24,000 rows" in said(facts)
+    assert "CREATE INDEX ON ONLY public.events (kind); then" in facts.recommendation.reason
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("kind = 7", "on events (kind)"),  # on every partition
+        ("kind = 7", "on events_1 (kind)"),  # half of the rows are not too many
+        ("kind > 6 and day = 7", ""),  # one partition has 1,200 rows of that day, and is read for them
+        ("day < 10", ""),  # all of a partition
+    ],
+)
+def test_partitions_that_are_indexed_or_left_out_do_not_count(scene: Scene, where: str, index: str) -> None:
+    scene.admin.execute(_PARTITIONED.replace("24000", "18000"))
+    if index:
+        scene.admin.execute(f"create index {index}")
+    assert on_events(scene, where).classification == "long_query"
+
+
+def test_an_index_on_the_other_partition_is_of_no_use(scene: Scene) -> None:
+    scene.admin.execute(_PARTITIONED)
+    scene.admin.execute("create index on events_1 (kind)")
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, "about 12,000 rows" in said(facts)) == ("unindexed_scan", True)
+
+
+def test_tables_that_inherit_count_with_it(scene: Scene) -> None:
+    scene.admin.execute(
+        "create table events (id int, kind int, v int); create table old () inherits (events);"
+        "insert into events select g, g from generate_series(1, 6000) g;"
+        "insert into old select g, g from generate_series(1, 6000) g;"
+        "create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';"
+        "analyze"
+    )
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, "about 12,000 rows" in said(facts)) == ("unindexed_scan", True)
+
+
+# What a role may see.
+
+
+def test_without_statistics_the_number_of_values_is_not_held_against_it(wide: Scene) -> None:
+    """A role that may not read the table sees no statistics of it."""
+    dsn = wide.role(f"watcher_{wide.admin.info.backend_pid}", "pg_monitor")
+    worker = wide.client().start("update orders set v = slow(id) where state = '3' and id > 0 - id")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    assert blocker(wide.dsn, worker.pid).classification == "long_query"
+    facts = blocker(dsn, worker.pid)
+    assert (facts.classification, "statistics" in said(facts)) == ("unindexed_scan", False)
+
+
+def test_statistics_are_figures_and_never_values(wide: Scene) -> None:
+    wide.admin.execute("update orders set email = 'secret' where id % 10 = 0; analyze orders")
+    worker = wide.client().start("select slow(id) from orders where email = 'secret' for update")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    shown = snapshot(wide.dsn)
+    [table] = [each for each in shown.relations.values() if each.name == "public.orders"]
+    assert table.columns is not None
+    assert table.columns["email"].top_share == pytest.approx(0.1, abs=0.02)
+    assert "secret" not in repr(shown.relations)
+
+
+def test_a_reading_statement_that_blocks_a_migration_is_one_too(wide: Scene) -> None:
+    worker = wide.client().start("select slow(id) from orders where customer_id = 7")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    assert blocker(wide.dsn, worker.pid).classification == "unindexed_scan"
+
+
+def test_of_two_tables_of_a_name_the_one_that_is_written_is_meant(shop: Scene) -> None:
+    shop.admin.execute("create schema archive; create table archive.orders (customer_id int, v int)")
+    worker = shop.client("update archive.orders set v = 1").start(
+        "update public.orders set v = slow(id) where customer_id = 7"
+    )
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("alter table orders add column c int")
+    assert blocker(shop.dsn, worker.pid).relation == "public.orders"
