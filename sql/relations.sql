@@ -4,6 +4,8 @@
 SELECT
     c.oid,
     c.relkind::pg_catalog.text AS kind,
+    n.nspname::pg_catalog.text AS schema_name,
+    c.relname::pg_catalog.text AS bare_name,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS is_system,
     i.indrelid AS table_oid,

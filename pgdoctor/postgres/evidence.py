@@ -75,7 +75,6 @@ _BY_OID = (
     "descendants",
     "indexes",
     "columns",
-    "statistics",
 )
 
 
@@ -91,6 +90,7 @@ async def warm(door: Door, *, statement_bytes: int) -> None:
         await evidence.answer(name)
     for name in _BY_OID:
         await evidence.answer(name, oids=[])
+    await evidence.answer("statistics", tables=[], schemas=[])
 
 
 async def relations(
@@ -169,7 +169,7 @@ async def _details(tables: Sequence[int], rows: dict[int, Any], evidence: Eviden
     await _add(leaves, rows, evidence)
     return Details(
         indexes=await _indexes(sorted(wanted | leaves), evidence),
-        columns=await _columns(sorted(wanted), evidence),
+        columns=await _columns({oid: rows[oid] for oid in wanted if oid in rows}, evidence),
         parts=parts,
         references=references,
     )
@@ -211,6 +211,19 @@ async def _parts(tables: Sequence[int], evidence: Evidence) -> dict[int, tuple[i
     return {table: tuple(row.oid for row in rows if row.root_oid == table) for table in tables}
 
 
+async def _statistics(tables: Mapping[int, Any], evidence: Evidence) -> dict[tuple[int, str], Any]:
+    """The statistics of columns by table and name; those of a partitioned table are of its partitions together."""
+    oids = {(row.schema_name, row.bare_name): oid for oid, row in tables.items()}
+    schemas, names = {schema for schema, _ in oids}, {name for _, name in oids}
+    found = await evidence.rows("statistics", tables=sorted(names), schemas=sorted(schemas))
+    return {
+        (oid, row.name): row
+        for row in found
+        if (oid := oids.get((row.schema_name, row.table_name))) is not None
+        and row.is_inherited == (tables[oid].kind == "p")
+    }
+
+
 async def _indexes(tables: Sequence[int], evidence: Evidence) -> dict[int, tuple[Index, ...]]:
     """The indexes of each table; a table is left out, not given none, where they could not be read."""
     rows = await evidence.answer("indexes", oids=tables)
@@ -231,11 +244,10 @@ async def _indexes(tables: Sequence[int], evidence: Evidence) -> dict[int, tuple
     return found
 
 
-async def _columns(tables: Sequence[int], evidence: Evidence) -> dict[int, dict[str, Column]]:
+async def _columns(tables: Mapping[int, Any], evidence: Evidence) -> dict[int, dict[str, Column]]:
     """The columns of each table by name, with what statistics our role may read of them."""
-    rows = await evidence.rows("columns", oids=tables)
-    known = await evidence.rows("statistics", oids=tables) if rows else ()
-    statistics = {(row.table_oid, row.name): row for row in known}
+    rows = await evidence.rows("columns", oids=sorted(tables))
+    statistics = await _statistics(tables, evidence) if rows else {}
     found: dict[int, dict[str, Column]] = {}
     for row in rows:
         analysed = statistics.get((row.table_oid, row.name))

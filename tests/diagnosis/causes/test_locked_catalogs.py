@@ -61,3 +61,14 @@ def test_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catalog: 
     assert (found.classification, found.relation) == (classification, relation)
     assert any(unread in note.summary for note in facts.findings)
     assert seconds < _IN_TIME
+
+
+def test_nothing_that_is_read_waits_for_a_lock_on_the_table_itself(shop: Scene) -> None:
+    shop.admin.execute("create index on orders (abs(v)) where v > 5; create table parts () inherits (orders)")
+    worker = shop.client("alter table orders add column c int default 1; alter table parts add column d int")
+    worker.start("update orders set v = slow(id) where customer_id = 7")
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    seen, seconds = poll_behind(shop, lambda: shop.client().block("select 1 from orders"))
+    [found] = [each for each in report(diagnose(seen)).blockers if each.pid == worker.pid]
+    assert (found.classification, found.also) == ("migration", ("unindexed_scan",))
+    assert (seen.unread, seconds < _IN_TIME / 6) == ((), True)
