@@ -9,8 +9,10 @@ from collections.abc import Collection, Sequence
 from pgdoctor.diagnosis.predicate import Arm, Filter, Search
 from pgdoctor.diagnosis.snapshot import Column, Index, Relation, Snapshot
 
-#: Where one value may have more than this share of the rows, an index does not help to find them.
-LARGE_SHARE = 0.2
+#: Where a value has more than this share of the rows, an index does not help to find them: a table was read as a
+#: whole for a seventh of it (measured). Its most frequent value may have a little more.
+LARGE_SHARE = 0.1
+LARGE_TOP_SHARE = 0.2
 
 #: Columns of a proposed index, and the rows for one value from which on another column would be of no use.
 _MOST_COLUMNS = 3
@@ -90,7 +92,7 @@ class Table:
         return column is not None and (column.type, search.value_type) in _CASTS
 
     def share(self, search: Search) -> float | None:
-        """The largest share of the rows that one search may find; None where that is not known."""
+        """The share of the rows that one search finds for most values; None where that is not known."""
         column = self.columns.get(search.column)
         if column is None:
             return None
@@ -104,8 +106,7 @@ class Table:
             return 1 - column.null_share
         if search.operator != "=":
             return None
-        average = (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0)
-        return max(average, column.top_share or 0.0)
+        return (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0)
 
     def distinct_values(self, column: Column) -> float | None:
         """How many different values a column has; None where that is not known."""
@@ -118,6 +119,10 @@ class Table:
         """Nothing says that it finds a large share of the rows."""
         column = self.columns.get(search.column)
         if column is not None and column.is_partition_key:  # Partitions have been left out by it already.
+            return False
+        if column is not None and search.operator == "=" and (column.top_share or 0.0) > LARGE_TOP_SHARE:
+            return False
+        if column is not None and search.operator == "prefix" and column.type not in _PATTERN_CLASSES:
             return False
         share = self.share(search)
         return share is None or share <= LARGE_SHARE

@@ -166,7 +166,10 @@ def _bare(name: str) -> str:
 
 def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
     """What the statistics say of the columns that are asked for, values themselves left out."""
-    asked = {search.column for each in filters for arm in each.arms for search in arm.searches}
+    searches = [search for each in filters for arm in each.arms for search in arm.searches]
+    if searches and all(search.operator == "<" for search in searches):
+        yield "how many rows its range finds is not known"
+    asked = {search.column for search in searches}
     for column in table.columns.values():
         values = table.distinct_values(column)
         if column.name in asked and values is not None and values > 1:

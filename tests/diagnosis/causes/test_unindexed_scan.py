@@ -8,10 +8,13 @@ from tests.scenes import Scene
 _WIDE = """
     create table orders (
         id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8",
-        name text collate "C.utf8", raw text collate "C", email text, flag bool, state text, "Order" int, void int
+        name text collate "C.utf8", raw text collate "C", email text, flag bool, state text, "Order" int, void int,
+        week int, half int
     );
     insert into orders
-        select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null from generate_series(1, 20000) g;
+        select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null, g % 7,
+            case when g % 2 = 0 then 0 else g end
+        from generate_series(1, 20000) g;
     create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
     analyze orders
 """
@@ -44,6 +47,8 @@ SERVED = {
     "NULL in an index": ("void is null", "(void)"),
     "a truth value": ("flag", ""),
     "a column of few values": ("state = '3'", ""),
+    "a seventh of the rows": ("week = 7 % 7", ""),
+    "a value that may be the one of half the rows": ("half = 7", ""),
     "most rows are NULL": ("void is null", ""),
     "few rows are NULL": ("customer_id is not null", ""),
     "a wildcard in front": ("email like '%7@x'", ""),
