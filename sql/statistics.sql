@@ -1,6 +1,6 @@
 -- One row for each analysed column of tables of the asked names that our role may read: how often values repeat,
 -- never which. The view shows nothing of a table without SELECT on it. Names as parameters, for a join with the view
--- would read the statistics of the whole database: it is a security barrier, that only constants pass (measured).
+-- would read the statistics of the whole database: it is a security barrier, that only constants pass.
 SELECT
     s.schemaname::pg_catalog.text AS schema_name,
     s.tablename::pg_catalog.text AS table_name,

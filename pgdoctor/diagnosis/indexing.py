@@ -1,7 +1,7 @@
 """Which conditions the indexes of a table serve, how many of its rows meet them, and which index is missing.
 
 In doubt an index serves: a wrong "no index" is worse than none. Rules from the PostgreSQL documentation, "Indexes"
-and "Operator Classes and Operator Families", held against plans of 14 to 18.
+and "Operator Classes and Operator Families", held against plans of 14, 16 and 18.
 """
 
 from collections.abc import Collection, Sequence

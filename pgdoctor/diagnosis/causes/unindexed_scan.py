@@ -9,7 +9,7 @@ which only the check takes (RowShareLock, or RowExclusiveLock where it cascades)
 Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
 Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).
-Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks measured on 14 to 18.
+Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks measured on 14, 16 and 18.
 """
 
 from collections.abc import Iterator, Sequence
