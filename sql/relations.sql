@@ -4,9 +4,12 @@
 SELECT
     c.oid,
     c.relkind::pg_catalog.text AS kind,
+    n.nspname::pg_catalog.text AS schema_name,
+    c.relname::pg_catalog.text AS bare_name,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS is_system,
     i.indrelid AS table_oid,
+    c.relkind IN ('r', 'p') AND c.relhassubclass AS has_descendants,
     c.relpages AS pages,
     -- Never analysed is -1 (14+); the counter of live rows knows more then.
     greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid))::pg_catalog.float8 AS live_rows

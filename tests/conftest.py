@@ -17,12 +17,17 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import settings
 
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError
 from tests.binaries import VERSIONS, NotFetched
 from tests.scenes import Scene
 from tests.servers import Embedded, Given, NoServer, Running, Source, source
+
+# No test is timed: what takes 5 ms here takes 500 on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _SOURCE = pytest.StashKey[Source]()
 _DEADLINE_SECONDS = 60.0

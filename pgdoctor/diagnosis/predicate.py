@@ -5,6 +5,7 @@ must be kept from was measured: exponential time for deep brackets, `$1,$2` take
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -19,17 +20,40 @@ MOST_DEPTH = 8
 NO_COLUMN = "names no column of the table"
 
 
+#: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not.
+Operator = Literal["=", "<", "prefix", "null", "not null"]
+
+
+class Search(msgspec.Struct, frozen=True):
+    """A search of a plain btree that begins with a column.
+
+    In doubt (a pattern that is not known) the operator is the one that most indexes serve, `=`. `value_type` is
+    `numeric`, `float` or `text` where the text gives the value one of them, for then the column may be cast.
+    """
+
+    column: str
+    operator: Operator = "="
+    value_type: str = ""
+
+
 class Arm(msgspec.Struct, frozen=True):
     """One side of an OR, or a condition that stands alone.
 
-    `columns`: columns of the table, a plain btree that begins with any one of them could find the rows; empty if
-    there is an obstacle. `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns
-    behind the obstacle, which an index of another kind (on the expression, GIN, trigrams) may serve.
+    `searches`: a plain btree that allows any one of them could find the rows; empty if there is an obstacle.
+    `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns behind the obstacle,
+    which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
+    an index on that function of the column would be searched for a value.
     """
 
-    columns: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
     obstacle: str = ""
     mentions: tuple[str, ...] = ()
+    function: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns whose plain index could find the rows."""
+        return tuple(dict.fromkeys(search.column for search in self.searches))
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -78,7 +102,7 @@ def _written(token: Token) -> str:
         case Sort.STRING:
             return f"'{token.value or 'x'}'"
         case Sort.NUMBER:
-            return "1"
+            return "1.5" if token.value else "1"
         case Sort.PARAMETER:
             return f" {token.value} "
         case Sort.NAME:
@@ -97,6 +121,8 @@ def _without_repeats(clause: Sequence[Token]) -> list[Token]:
             skipped = False
         elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
             skipped = True
+            if following.sort is Sort.NUMBER and following.value:  # One that is no integer makes them all so.
+                kept[-1] = following
         else:
             kept.append(token)
     return kept

@@ -119,13 +119,63 @@ class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
     locks: tuple[Lock, ...] = ()
 
 
+class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A key of an index; `column` is None where it is an expression."""
+
+    column: str | None
+    #: It is sorted as `<` compares.
+    is_ordered: bool = True
+    #: The beginning of a text can be searched in it (LIKE 'x%').
+    has_prefixes: bool = False
+    #: Its collation is the column's, so that it serves a plain comparison.
+    has_own_collation: bool = True
+
+
 class Index(msgspec.Struct, frozen=True, gc=False):
-    """An index of a table. A key column is None where it is an expression."""
+    """An index of a table. A whole-row reference among its columns is `*`."""
 
     method: str
     is_usable: bool
-    is_partial: bool
-    key_columns: tuple[str | None, ...]
+    keys: tuple[Key, ...]
+    #: Columns that its expressions are made of.
+    expression_columns: tuple[str, ...] = ()
+    #: Columns of its predicate; None: it is not partial.
+    predicate_columns: tuple[str, ...] | None = None
+    #: Its predicate is one `column IS NOT NULL` and nothing else.
+    is_not_null: bool = False
+
+    @property
+    def is_partial(self) -> bool:
+        return self.predicate_columns is not None
+
+
+class Column(msgspec.Struct, frozen=True, gc=False):
+    """A column of a table. The shares are of all rows, and None where statistics are missing or hidden."""
+
+    name: str
+    #: As it must be written in a statement.
+    quoted: str
+    type: str
+    #: Texts in it are ordered byte by byte (collation C).
+    is_bytewise: bool = False
+    is_partition_key: bool = False
+    null_share: float | None = None
+    #: How many different values; below zero: as a share of the rows.
+    distinct_values: float | None = None
+    #: Share of the most frequent value.
+    top_share: float | None = None
+
+
+class ForeignKey(msgspec.Struct, frozen=True, gc=False):
+    """A foreign key of the table `table` that references the relation it is noted at."""
+
+    name: str
+    table: int
+    columns: tuple[str, ...]
+    referenced_columns: tuple[str, ...]
+    #: `a` no action, `r` restrict, `c` cascade, `n` set null, `d` set default.
+    on_delete: str = "a"
+    on_update: str = "a"
 
 
 class Relation(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +191,12 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     table: int | None = None
     #: None: not read.
     indexes: tuple[Index, ...] | None = None
+    #: By name; None: not read.
+    columns: Mapping[str, Column] | None = None
+    #: Tables below it that have rows of it: partitions, or those that inherit from it. None: not read.
+    parts: tuple[int, ...] | None = ()
+    #: Those that reference it. None: not read.
+    referenced_by: tuple[ForeignKey, ...] | None = None
 
 
 #: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.

@@ -16,8 +16,11 @@ class Sort(Enum):
 
     WORD = "keyword, or name without quotes: folded to lower case"
     NAME = "quoted identifier: without its quotes"
-    STRING = "literal in quotes of any kind: its first character if that is a wildcard or an anchor, else nothing"
-    NUMBER = "number: nothing"
+    STRING = (
+        "literal in quotes of any kind: its first character if that is a wildcard or an anchor, `x%` if a wildcard "
+        "comes later, else nothing"
+    )
+    NUMBER = "number: a dot if it is no integer, else nothing"
     PARAMETER = "parameter: as written, `$1`"
     SYMBOL = "one character of an operator, a bracket or a separator: that character"
     DOUBTFUL = "what settings or server versions read in different ways, or in none: nothing"
@@ -53,6 +56,8 @@ _VALUES = frozenset({Sort.STRING, Sort.NUMBER, Sort.PARAMETER})
 
 #: First characters of a pattern that decide whether an index can serve it.
 _ANCHORS = "%_^"
+
+_OTHER_BASES = frozenset({"0x", "0X", "0o", "0O", "0b", "0B"})
 
 # Possessive and atomic throughout: hostile text must cost linear time.
 _LEXEME = re.compile(
@@ -134,18 +139,18 @@ def _plain(match: re.Match[str]) -> _Reading:
         other = _BACKSLASH_ESCAPES.match(match.string, quote, match.end())
         if other is None or other.end() != match.end():
             return Sort.DOUBTFUL, "", match.end()
-    return Sort.STRING, _anchor(match.string, quote + 1), match.end()
+    return Sort.STRING, _anchor(match.string, quote + 1, match.end() - 1), match.end()
 
 
 def _escaped(match: re.Match[str]) -> _Reading:
-    return Sort.STRING, _anchor(match.string, match.start() + 2), match.end()
+    return Sort.STRING, _anchor(match.string, match.start() + 2, match.end() - 1), match.end()
 
 
 def _dollar(match: re.Match[str]) -> _Reading:
     end = match.string.find(match.group(), match.end())
     if end < 0:
         return _cut(match)
-    return Sort.STRING, _anchor(match.string, match.end()), end + len(match.group())
+    return Sort.STRING, _anchor(match.string, match.end(), end), end + len(match.group())
 
 
 def _quoted(match: re.Match[str]) -> _Reading:
@@ -161,8 +166,17 @@ def _cut(match: re.Match[str]) -> _Reading:
     return Sort.CUT, "", len(match.string)
 
 
-def _anchor(text: str, start: int) -> str:
-    return text[start] if text[start] in _ANCHORS else ""
+def _anchor(text: str, start: int, end: int) -> str:
+    if text[start] in _ANCHORS:
+        return text[start]
+    # With a backslash nobody knows here whether the wildcard is one.
+    has_wildcard = text.find("%", start, end) >= 0 or text.find("_", start, end) >= 0
+    return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""
+
+
+def _fraction(number: str) -> str:
+    is_integer = number[:2] in _OTHER_BASES or not any(each in number for each in ".eE")
+    return "" if is_integer else "."
 
 
 _READERS: dict[str, Callable[[re.Match[str]], _Reading]] = {
@@ -175,7 +189,7 @@ _READERS: dict[str, Callable[[re.Match[str]], _Reading]] = {
     "open": _cut,
     "word": _word,
     "parameter": lambda match: (Sort.PARAMETER, match.group(), match.end()),
-    "number": lambda match: (Sort.NUMBER, "", match.end()),
+    "number": lambda match: (Sort.NUMBER, _fraction(match.group()), match.end()),
     "symbol": lambda match: (Sort.SYMBOL, match.group(), match.end()),
     "doubtful": lambda match: (Sort.DOUBTFUL, "", match.end()),
 }

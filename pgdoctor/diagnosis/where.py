@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
+from msgspec.structs import replace
 from sqlglot import exp
 
-from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Predicate
+from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Operator, Predicate, Search
 from pgdoctor.diagnosis.tokens import words
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ _NOT_COLUMNS = words("user current_role current_catalog current_schema session_u
 
 #: Functions whose value differs from row to row, so that no index can be searched for it.
 _VOLATILE = words("random clock_timestamp timeofday nextval gen_random_uuid uuidv4 uuidv7 pg_sleep")
+
+
+_VALUE_TYPES = {
+    exp.DataType.Type.DECIMAL: "numeric",
+    exp.DataType.Type.DOUBLE: "float",
+    exp.DataType.Type.FLOAT: "float",
+    exp.DataType.Type.TEXT: "text",
+    exp.DataType.Type.VARCHAR: "text",
+}
 
 
 class _Unclear(Exception):
@@ -92,8 +102,8 @@ class _Reader:
     def conjunction(self, node: Node) -> Arm:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
         arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
-        columns = tuple(dict.fromkeys(column for arm in arms for column in arm.columns))
-        return Arm(columns) if columns else arms[0]
+        searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
+        return Arm(searches) if searches else arms[0]
 
     def negation(self, node: Node) -> Arm:
         inner = node.this.unnest()
@@ -101,20 +111,25 @@ class _Reader:
             raise _Unclear
         if isinstance(inner, exp.NEQ):
             return self.comparison(inner)
+        if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null) and (columns := self.plain(inner.this)):
+            return self.found_by(inner, columns, "not null")
         if isinstance(inner, (exp.Column, exp.Is, *_RANGES)):
             return self.judge(inner)
         return self.blocked(node, "a negation cannot use an index")
 
     def boolean(self, node: Node) -> Arm:
-        return Arm((node.name,))
+        return Arm((Search(node.name),))
 
     def comparison(self, node: Node) -> Arm:
         left, right = node.this, node.expression
         for side, other in ((left, right), (right, left)):
             if columns := self.plain(side):
                 # An index on (a, b) is searched by the order of a first: for < only a leads.
-                leading = columns[:1] if isinstance(node, _RANGES) else columns
-                return self.found_by(node, leading, other)
+                if isinstance(node, _RANGES):
+                    return self.found_by(node, columns[:1], "<", other)
+                return self.found_by(node, columns, "=", other)
+            if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
+                return self.wrapped(column, side)
         return self.blocked(node, self.wrapping(node))
 
     def inequality(self, node: Node) -> Arm:
@@ -128,7 +143,14 @@ class _Reader:
     def membership(self, node: Node) -> Arm:
         """IN a list, and IS NULL and its like."""
         columns = self.plain(node.this)
-        return self.found_by(node, columns, *node.expressions) if columns else self.blocked(node, self.wrapping(node))
+        if columns:
+            operator: Operator = "="
+            if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
+                operator = "not null" if node.args.get("negate") else "null"
+            return self.found_by(node, columns, operator, *node.expressions)
+        if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
+            return self.wrapped(column, node.this)
+        return self.blocked(node, self.wrapping(node))
 
     def interval(self, node: Node) -> Arm:
         """BETWEEN is two comparisons, and one that is served will do."""
@@ -152,21 +174,40 @@ class _Reader:
             return self.blocked(node, "leading wildcard")
         if isinstance(pattern, exp.Literal) and isinstance(node, exp.RegexpLike) and pattern.name != "^":
             return self.free_pattern(node)
-        return self.found_by(node, self.plain(node.this), pattern)
+        # The pattern that is not known, and a regular expression, may turn out to be a value.
+        is_prefix = isinstance(node, exp.StartsWith) or (
+            isinstance(node, exp.Like) and isinstance(pattern, exp.Literal) and pattern.name == "x%"
+        )
+        return self.found_by(node, self.plain(node.this), "prefix" if is_prefix else "=", pattern)
 
     def free_pattern(self, node: Node) -> Arm:
         return self.blocked(node, "ILIKE or regular expression")
 
     def escaped(self, node: Node) -> Arm:
-        return self.judge(node.this)
+        """With an escape character of its own a pattern's wildcard may be none."""
+        arm = self.judge(node.this)
+        return replace(arm, searches=tuple(Search(search.column) for search in arm.searches))
 
-    def found_by(self, node: Node, columns: tuple[str, ...], *values: Node) -> Arm:
+    def folded(self, node: Node) -> str:
+        """The column inside of `lower(column)` or `upper(column)`; else empty."""
+        node = node.unnest()
+        found = self.plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
+        return found[0] if len(found) == 1 else ""
+
+    def wrapped(self, column: str, side: Node) -> Arm:
+        function = "lower" if isinstance(side.unnest(), exp.Lower) else "upper"
+        return Arm(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
+
+    def found_by(self, node: Node, columns: tuple[str, ...], operator: Operator, *values: Node) -> Arm:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
         if any(_function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
             return self.blocked(node, "compared with a function that changes from row to row")
-        return Arm(columns)
+        if any(value.find(exp.Collate) for value in values):
+            raise _Unclear
+        types = {_value_type(value) for value in values} - {""}
+        return Arm(tuple(Search(column, operator, min(types, default="")) for column in columns))
 
     def blocked(self, node: Node, obstacle: str) -> Arm:
         return Arm(obstacle=obstacle, mentions=self.columns(node))
@@ -250,6 +291,16 @@ def _outside_of_queries(node: Node) -> Iterator[Node]:
 
 def _is_value(column: exp.Column) -> bool:
     return not column.table and not column.this.args.get("quoted") and column.name in _NOT_COLUMNS
+
+
+def _value_type(node: Node) -> str:
+    """The type that the text gives to a value, if it is one that makes the server cast a column."""
+    node = node.unnest()
+    while isinstance(node, exp.Neg):
+        node = node.this.unnest()
+    if isinstance(node, exp.Literal) and not node.is_string and "." in node.name:
+        return "numeric"
+    return _VALUE_TYPES.get(node.to.this, "") if isinstance(node, exp.Cast) else ""
 
 
 def _function(node: Node) -> str:

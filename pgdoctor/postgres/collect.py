@@ -1,7 +1,6 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,25 +8,18 @@ import msgspec
 from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.snapshot import (
     Connections,
-    Index,
     Lock,
     PreparedTransaction,
-    Relation,
     Server,
     Session,
     Snapshot,
 )
-from pgdoctor.errors import StatementFailed
 from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.progress import progress, traces
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
-
-#: Relations whose names are looked up in one poll, contested ones first.
-MOST_RELATIONS = 2_000
-
-_TABLE_KINDS = ("r", "p", "m")
 
 #: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
@@ -42,6 +34,7 @@ class Collector:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._names = Names()
+        self._is_warm = False
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
         """The server as it is now. Raises ServerError if it cannot be asked.
@@ -52,6 +45,9 @@ class Collector:
         pulse = (await self._door.fetch("pulse"))[0]
         server = self._server(pulse)
         if not (pulse.lock_waiters or pulse.hidden or even_if_quiet):
+            if not self._is_warm:
+                self._is_warm = True
+                await warm(self._door, statement_bytes=0)
             return Snapshot(captured_at=pulse.captured_at, server=server)
         rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):
@@ -75,7 +71,7 @@ class Collector:
             server=server,
             sessions=sessions,
             prepared=prepared,
-            relations=await _relations(server, sessions, prepared, evidence),
+            relations=await relations(server, sessions, prepared, evidence),
             progress=await progress(sessions, evidence),
             traces=await traces(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
@@ -96,23 +92,6 @@ class Collector:
             snapshot_waiters=pulse.snapshot_waiters,
             pin_waiters=pulse.pin_waiters,
         )
-
-
-class Evidence:
-    """Reads of catalogs that may fail without taking the snapshot with them: somebody may hold a lock on one."""
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        #: What could not be read, in plain words.
-        self.unread: list[str] = []
-
-    async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
-        """The rows of a statement, none where the server refuses it."""
-        try:
-            return await self._door.fetch(name, **parameters)
-        except StatementFailed as error:
-            self.unread.append(f"{name.replace('_', ' ')} could not be read: {error}")
-            return ()
 
 
 class Names:
@@ -219,64 +198,3 @@ def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tup
         for place, row in enumerate(rows, start=1)
     ]
     return (*found, UNRESOLVED)
-
-
-async def _relations(
-    server: Server,
-    sessions: Mapping[int, Session],
-    prepared: Sequence[PreparedTransaction],
-    evidence: Evidence,
-) -> dict[int, Relation]:
-    """The relations that the locks are about, and the indexes of tables that a running blocker works on."""
-
-    def here(locks: Iterable[Lock]) -> list[int]:
-        return [
-            lock.relation for lock in locks if lock.relation is not None and lock.database in (server.database_oid, 0)
-        ]
-
-    asked = {oid for session in sessions.values() for oid in here(session.requests)}
-    evident = [session.locks for session in sessions.values()] + [each.locks for each in prepared]
-    held = {oid for locks in evident for oid in here(locks)} - asked
-    oids = list(islice((*asked, *sorted(held)), MOST_RELATIONS))
-    if not oids:
-        return {}
-    rows = await evidence.rows("relations", oids=oids)
-    tables = {row.oid for row in rows if row.kind in _TABLE_KINDS and not row.is_system}
-    worked_on = tables & {
-        oid
-        for session in sessions.values()
-        if session.state == "active" and not session.blockers
-        for oid in here(session.held)
-    }
-    indexes = await _indexes(sorted(worked_on), evidence) if worked_on else {}
-    return {
-        row.oid: Relation(
-            oid=row.oid,
-            name=row.name,
-            kind=row.kind,
-            is_system=row.is_system,
-            pages=row.pages,
-            live_rows=row.live_rows,
-            table=row.table_oid,
-            indexes=indexes.get(row.oid),
-        )
-        for row in rows
-    }
-
-
-async def _indexes(tables: Sequence[int], evidence: Evidence) -> dict[int, tuple[Index, ...]]:
-    """The indexes of each table; a table is left out, not given none, where they could not be read."""
-    before = len(evidence.unread)
-    rows = await evidence.rows("indexes", oids=tables)
-    if len(evidence.unread) > before:
-        return {}
-    found: dict[int, tuple[Index, ...]] = dict.fromkeys(tables, ())
-    for row in rows:
-        index = Index(
-            method=row.method,
-            is_usable=row.is_usable,
-            is_partial=row.is_partial,
-            key_columns=tuple(row.key_columns),
-        )
-        found[row.table_oid] += (index,)
-    return found

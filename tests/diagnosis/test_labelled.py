@@ -15,7 +15,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.snapshot import Index, Lock, PreparedTransaction, Relation, Session, Snapshot
+from pgdoctor.diagnosis.snapshot import Index, Key, Lock, PreparedTransaction, Relation, Session, Snapshot
 from tests.building import ORDERS, advisory, ago, lock, row, session, snapshot, transaction
 
 #: The session in question, who waits for it, who waits behind that one, and who stands in front of it.
@@ -125,8 +125,8 @@ def hot(former: set[int], crowd: int = 3, seconds: float = 0.4, **facts: Any) ->
 BIG = replace(ORDERS, pages=20_000, live_rows=2_000_000.0)
 
 
-def index(*columns: str | None, method: str = "btree", is_usable: bool = True, is_partial: bool = False) -> Index:
-    return Index(method=method, is_usable=is_usable, is_partial=is_partial, key_columns=columns)
+def index(*columns: str | None, method: str = "btree", is_usable: bool = True, **more: Any) -> Index:
+    return Index(method=method, is_usable=is_usable, keys=tuple(Key(column) for column in columns), **more)
 
 
 def scan(statement: str, *indexes: Index, table: Relation = BIG, known: bool = True, **facts: Any) -> Snapshot:
@@ -519,7 +519,7 @@ UNINDEXED_SCAN = [
     ),
     Case(
         "an index on an expression may serve",
-        scan("update orders set v = 1 where lower(name) = 'x'", index(None)),
+        scan("update orders set v = 1 where lower(name) = 'x'", index(None, expression_columns=("name",))),
         "long_query",
         "cancel",
     ),
@@ -560,9 +560,9 @@ UNINDEXED_SCAN = [
         "cancel",
     ),
     Case(
-        "its column stands second in the index",
+        "its column stands second in an index whose first column version 18 may skip",
         scan("update orders set v = 1 where customer_id = 5", index("v", "customer_id")),
-        "unindexed_scan",
+        "long_query",
         "cancel",
     ),
     Case(

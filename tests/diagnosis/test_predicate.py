@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter
+from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Search
 from pgdoctor.diagnosis.statement import Conditions, conditions
 from tests.scenes import Scene
 
@@ -14,7 +14,7 @@ def where(condition: str) -> Conditions:
 
 
 def plain(*columns: str) -> Filter:
-    return Filter(tuple(Arm((column,)) for column in columns))
+    return Filter(tuple(Arm((Search(column),)) for column in columns))
 
 
 # Nothing may be concluded from these.
@@ -146,7 +146,7 @@ def test_the_table_that_is_searched(text: str, scanned: str) -> None:
 )
 def test_forms_that_clients_send(condition: str, columns: str) -> None:
     names = columns.split("|" if "|" in columns else " ")
-    assert where(condition).filters == tuple(plain(name) for name in names)
+    assert [arm.columns for each in where(condition).filters for arm in each.arms] == [(name,) for name in names]
 
 
 def test_no_literal_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -161,7 +161,9 @@ def test_no_literal_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_or_has_an_arm_for_each_side() -> None:
     assert where("a = 1 and (b = 2 or c = 3)").filters == (plain("a"), plain("b", "c"))
-    assert where("(a = 1 and b = 2) or c = 3").filters == (Filter((Arm(("a", "b")), Arm(("c",)))),)
+    assert where("(a = 1 and b = 2) or c = 3").filters == (
+        Filter((Arm((Search("a"), Search("b"))), Arm((Search("c"),)))),
+    )
 
 
 def test_a_condition_without_a_column_is_noise() -> None:
@@ -262,6 +264,45 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
     (found,) = where(condition).filters
     assert [arm.obstacle for arm in found.arms] == [""]
     assert column in found.arms[0].columns
+
+
+@pytest.mark.parametrize(
+    ("condition", "search"),
+    [
+        ("a = 1", Search("a")),
+        ("a < 1", Search("a", "<")),
+        ("a between 1 and 2", Search("a", "<")),
+        ("a is null", Search("a", "null")),
+        ("a is not null", Search("a", "not null")),
+        ("b like 'x%'", Search("b", "prefix")),
+        ("b like 'x'", Search("b")),  # no wildcard: any index finds it
+        ("b like $1", Search("b")),
+        (r"b like E'x\\%'", Search("b")),
+        ("b like 'x!%' escape '!'", Search("b")),
+        ("b ~ '^x'", Search("b")),  # '^x$' is a value
+        ("a = 5.0", Search("a", "=", "numeric")),
+        ("a = -5.0", Search("a", "=", "numeric")),
+        ("a = 5::numeric", Search("a", "=", "numeric")),
+        ("a in (1, 2.5)", Search("a", "=", "numeric")),
+        ("a = 1::float8", Search("a", "=", "float")),
+        ("a = 'x'::text", Search("a", "=", "text")),
+        ("a = 1::bigint", Search("a")),
+    ],
+)
+def test_what_an_index_is_searched_for(condition: str, search: Search) -> None:
+    assert where(condition).filters == (Filter((Arm((search,)),)),)
+
+
+def test_another_collation_of_the_value_leaves_the_condition_unknown() -> None:
+    assert not where("b = 'x' collate \"C\"").filters_known
+
+
+def test_an_index_on_lower_would_be_searched_for_a_value() -> None:
+    functions = {
+        condition: [arm.function for each in where(condition).filters for arm in each.arms]
+        for condition in ("lower(b) = 'x'", "upper(b) in ('x', 'y')", "lower(b) > 'x'", "lower(b) = b", "abs(a) = 1")
+    }
+    assert list(functions.values()) == [["lower"], ["upper"], [""], [""], [""]]
 
 
 def test_the_planner_agrees(scene: Scene) -> None:

@@ -104,9 +104,14 @@ def test_words_are_folded_as_the_server_folds_them() -> None:
     assert values == ["orders", "ÄÖ", f"loc{kelvin}", "Orders"]
 
 
+def test_of_a_number_only_whether_it_is_whole_is_known() -> None:
+    values = [token.value for token in scan("42 1_000 0xEE 4.2 .5 4e2")]
+    assert values == ["", "", "", ".", ".", "."]
+
+
 def test_of_a_literal_only_its_wildcard_is_known() -> None:
     values = [token.value for token in scan("'%secret' '^secret' E'_secret' $$%secret$$ 'secret%' 42")]
-    assert values == ["%", "^", "_", "%", "", ""]
+    assert values == ["%", "^", "_", "%", "x%", ""]
 
 
 def test_tokens_are_written_with_one_space_where_there_was_any() -> None:

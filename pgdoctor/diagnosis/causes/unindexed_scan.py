@@ -1,22 +1,35 @@
 """A running statement that reads a whole big table to find its rows, holding the locks it takes on the way.
 
-Recognised by: it restricts a table of many rows by columns that no usable index begins with. Read from the raw
-catalogs, for functions such as `pg_get_indexdef()` would wait behind the very locks that are being explained.
+Recognised by: it restricts a table of many rows by columns that no usable index serves (first column, operator class,
+collation, a cast of the column, partial and expression indexes are looked at; in doubt an index serves), and the
+statistics, where our role may read them, do not say that it wants a large share of the rows anyway. Or it deletes, or
+changes the key of, rows that a foreign key of a big table references by columns without an index: then each of them is
+looked for in all of that table, which no plan shows. The check has begun when the session holds the lock on that table
+which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
+Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
 Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).
-Source: PostgreSQL documentation, "Indexes"; predicates measured on 15 and 18.
+Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks measured on 14, 16 and 18.
 """
 
+from collections.abc import Iterator, Sequence
+
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
-from pgdoctor.diagnosis.predicate import Arm, Filter
-from pgdoctor.diagnosis.snapshot import Index, Relation
+from pgdoctor.diagnosis.indexing import Table
+from pgdoctor.diagnosis.predicate import Filter
+from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
 
-_KINDS = ("select", "select_for_update", "update", "delete", "merge")
+_KINDS = ("select", "select_for_update", "insert", "update", "delete", "merge")
+_WRITES = ("insert", "update", "delete", "merge")
+
+#: The lock that a foreign key's check takes on the referencing table, by its action.
+_CHECK_LOCKS = {"a": "RowShareLock", "r": "RowShareLock"}
+_CHANGE_LOCK = "RowExclusiveLock"
 
 
 class UnindexedScan(Cause):
@@ -24,66 +37,158 @@ class UnindexedScan(Cause):
     strength = Strength.CATALOG
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        text = suspect.statement
-        if not suspect.is_running or suspect.is_waiting or text.kind not in _KINDS:
+        if not suspect.is_running or suspect.is_waiting or suspect.statement.kind not in _KINDS:
             return None
-        asked = suspect.conditions
-        # With a join an index on the joined column may serve, whatever the conditions say.
-        if not asked.filters_known or asked.is_joined:
-            return None
-        table = _scanned_table(suspect)
-        if table is None or table.indexes is None or table.live_rows < BIG_TABLE_ROWS:
-            return None
-        if any(_is_served(restriction, table.indexes) for restriction in asked.filters):
-            return None
-        wanted = next((columns for each in asked.filters if (columns := _indexable(each))), None)
-        if wanted is None:
-            return None
-        missing = ", ".join(f"{table.name} ({column})" for column in wanted)
-        return Verdict(
-            evidence=(
-                f"reads all of {table.name}, about {table.live_rows:,.0f} rows: no index on {missing}",
-                f"has run for {duration(suspect.state_seconds)}",
-            ),
-            remedy=Remedy(
-                "cancel",
-                f"its work is rolled back; before it runs again: CREATE INDEX CONCURRENTLY ON {missing}",
-            ),
-            relation=table.name,
+        return _by_foreign_key(suspect) or _by_condition(suspect)
+
+
+def _by_condition(suspect: Suspect) -> Verdict | None:
+    """It looks for its own rows without an index."""
+    asked = suspect.conditions
+    # With a join an index on the joined column may serve, whatever the conditions say.
+    if not asked.filters_known or asked.is_joined or not asked.filters:
+        return None
+    relation = _named(asked.scanned, _locked(suspect))
+    if relation is None or relation.indexes is None:
+        return None
+    table = Table(relation, suspect.snapshot)
+    rows = table.unserved_rows(asked.filters, _parts_locked(suspect))
+    if rows < BIG_TABLE_ROWS:
+        return None
+    column = table.defeated(asked.filters)
+    if column is not None:
+        evidence = (
+            f"reads all of {relation.name}, about {rows:,.0f} rows: the index on {column.quoted} is of no use, for "
+            f"the column ({column.type}) is cast to the type that it is compared with"
         )
+        advice = f"compare {column.quoted} with a value of type {column.type}"
+        return _verdict(suspect, relation, [evidence], advice)
+    keys = table.missing_keys(asked.filters)
+    if not keys:
+        return None
+    missing = ", ".join(f"{relation.name} ({key})" for key in keys)
+    said = [f"reads all of {relation.name}, about {rows:,.0f} rows: no index on {missing}"]
+    said += _selectivity(table, asked.filters)
+    return _verdict(suspect, relation, said, _index_to_create(relation, keys))
 
 
-def _scanned_table(suspect: Suspect) -> Relation | None:
-    """The table that the statement reads, among those its session has locked; None if that is not just one."""
+def _by_foreign_key(suspect: Suspect) -> Verdict | None:
+    """Rows that reference those it deletes or changes are looked for without an index."""
+    found = []
+    for parent, key in _checks(suspect):
+        child = suspect.snapshot.relations.get(key.table)
+        if child is None:
+            continue
+        table = Table(child, suspect.snapshot)
+        rows = table.unserved_rows_of_check(key.columns)
+        if rows >= BIG_TABLE_ROWS:
+            found.append((rows, parent, key, child, table))
+    if not found:
+        return None
+    rows, parent, key, child, table = max(found, key=lambda each: each[0])
+    columns = ", ".join(map(table.written, key.columns))
+    evidence = [
+        f"each row of {parent.name} that it deletes or changes is looked for in all of {child.name}, about "
+        f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
+        f"the check has begun: it holds {_check_lock(key, suspect)} on {child.name}",
+    ]
+    return _verdict(suspect, child, evidence, _index_to_create(child, [columns]))
+
+
+def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
+    """The foreign keys whose checks have begun, each with the table that it references."""
+    text = suspect.statement
+    target = _named(text.targets[0], _locked(suspect, _CHANGE_LOCK)) if text.targets else None
+    if target is None or text.kind not in _WRITES:
+        return
+    # A cascade deletes rows that others reference in turn.
+    reached = [target]
+    for parent in reached:
+        is_deleted = text.kind == "delete"
+        for key in parent.referenced_by or ():
+            if not is_deleted and set(text.assigned).isdisjoint(key.referenced_columns):
+                continue
+            if not _holds(suspect, key.table, _check_lock(key, suspect)):
+                continue
+            yield parent, key
+            child = suspect.snapshot.relations.get(key.table)
+            if is_deleted and key.on_delete == "c" and child is not None and child not in reached:
+                reached.append(child)
+
+
+def _check_lock(key: ForeignKey, suspect: Suspect) -> str:
+    action = key.on_delete if suspect.statement.kind == "delete" else key.on_update
+    return _CHECK_LOCKS.get(action, _CHANGE_LOCK)
+
+
+def _holds(suspect: Suspect, oid: int, mode: str) -> bool:
+    return any(
+        lock.locktype == "relation" and lock.mode == mode and lock.relation == oid
+        for lock in suspect.held
+        if suspect.snapshot.table_of(lock) is not None
+    )
+
+
+def _locked(suspect: Suspect, mode: str = "") -> list[Relation]:
+    """The tables that its session has locked, in a mode or in any."""
     snapshot = suspect.snapshot
-    locked = {
+    found = {
         table.oid: table
         for lock in suspect.held
-        if lock.locktype == "relation" and (table := snapshot.table_of(lock)) is not None and not table.is_system
+        if lock.locktype == "relation"
+        and mode in ("", lock.mode)
+        and (table := snapshot.table_of(lock)) is not None
+        and not table.is_system
     }
-    name = suspect.conditions.scanned.rpartition(".")[2]
-    found = [table for table in locked.values() if table.name.rpartition(".")[2].strip('"') == name]
+    return list(found.values())
+
+
+def _parts_locked(suspect: Suspect) -> set[int]:
+    """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
+    return {
+        lock.relation
+        for lock in suspect.held
+        if lock.locktype == "relation" and lock.mode in ("RowShareLock", _CHANGE_LOCK) and lock.relation is not None
+    }
+
+
+def _named(name: str, tables: Sequence[Relation]) -> Relation | None:
+    """The one of the tables that a statement calls so; None if that is not just one."""
+    found = [table for table in tables if _bare(table.name) == name.rpartition(".")[2]]
+    if len(found) > 1 and "." in name:
+        found = [table for table in found if table.name.replace('"', "") == name]
     return found[0] if len(found) == 1 else None
 
 
-def _is_served(restriction: Filter, indexes: tuple[Index, ...]) -> bool:
-    """An index may find the rows of this condition: every arm of it has one, or one that we cannot judge."""
-    return bool(restriction.arms) and all(_is_arm_served(arm, indexes) for arm in restriction.arms)
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].strip('"')
 
 
-def _is_arm_served(arm: Arm, indexes: tuple[Index, ...]) -> bool:
-    usable = [index for index in indexes if index.is_usable and index.key_columns]
-    if arm.obstacle:
-        # An index on an expression, or of a kind that serves more than comparisons: not for us to judge.
-        return any(
-            index.key_columns[0] is None or (index.method != "btree" and set(arm.mentions) & set(index.key_columns))
-            for index in usable
-        )
-    return any(index.key_columns[0] in arm.columns for index in usable)
+def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
+    """What the statistics say of the columns that are asked for, values themselves left out."""
+    searches = [search for each in filters for arm in each.arms for search in arm.searches]
+    if searches and all(search.operator == "<" for search in searches):
+        yield "how many rows its range finds is not known"
+    asked = {search.column for search in searches}
+    for column in table.columns.values():
+        values = table.distinct_values(column)
+        if column.name in asked and values is not None and values > 1:
+            yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
-def _indexable(restriction: Filter) -> tuple[str, ...]:
-    """The columns to index for this condition, one for each arm; none where an arm could not use one."""
-    if any(arm.obstacle or not arm.columns for arm in restriction.arms):
-        return ()
-    return tuple(dict.fromkeys(arm.columns[0] for arm in restriction.arms))
+def _index_to_create(relation: Relation, keys: Sequence[str]) -> str:
+    if relation.kind == "p":  # CONCURRENTLY is refused on a partitioned table.
+        commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name} ({key})" for key in keys)
+        return f"{commands}; then CREATE INDEX CONCURRENTLY on each partition, and ALTER INDEX ... ATTACH PARTITION"
+    return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name} ({key})" for key in keys)
+
+
+def _verdict(suspect: Suspect, relation: Relation, evidence: Sequence[str], advice: str) -> Verdict:
+    said = [*evidence]
+    if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
+        said.append("it is reading from disk (IO/DataFileRead)")
+    return Verdict(
+        evidence=(*said, f"has run for {duration(suspect.state_seconds)}"),
+        remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
+        relation=relation.name,
+    )

@@ -1,21 +1,82 @@
 import pytest
 
-from tests.looking import blocker, said
+from pgdoctor.render.report import BlockerFacts
+from tests.looking import blocker, said, snapshot
 from tests.scenes import Scene
 
-WHERE_NOT = {
-    "an indexed column": "id between 1 and 50",
-    "an indexed column and another": "id < 50 and customer_id < 40",
-    "no condition": "true",
-    "an inequality": "customer_id <> 1",
-    "an expression nobody can judge": "slow(customer_id) = 7",
+#: Columns beside those of `orders`, for conditions that only a type or a collation decides.
+_WIDE = """
+    create table orders (
+        id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8",
+        name text collate "C.utf8", raw text collate "C", email text, flag bool, state text, "Order" int, void int,
+        week int, half int
+    );
+    insert into orders
+        select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null, g % 7,
+            case when g % 2 = 0 then 0 else g end
+        from generate_series(1, 20000) g;
+    create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
+    analyze orders
+"""
+
+#: A condition that finds row 7, and the index that there is: it serves, or may serve, or none would help.
+SERVED = {
+    "no condition": ("true", ""),
+    "the primary key": ("id between 7 and 50", ""),
+    "the primary key and another": ("id < 50 and customer_id = 7", ""),
+    "an inequality": ("customer_id <> 1", ""),
+    "an expression nobody can judge": ("slow(customer_id) = 7", ""),
+    "leading column": ("customer_id = 7", "(customer_id, v)"),
+    "descending": ("customer_id = 7", "(customer_id desc)"),
+    "an included column": ("customer_id = 7", "(customer_id) include (v)"),
+    "single indexes on both sides of OR": ("id = 7 or customer_id = 7", "(customer_id)"),
+    "one of two single indexes": ('customer_id = 7 and "Order" = 7', "(customer_id)"),
+    "partial, implied": ("customer_id = 7", "(customer_id) where customer_id is not null"),
+    "partial, perhaps implied": ("customer_id = 7", "(customer_id) where customer_id < 100"),
+    "partial, on another column": ("customer_id = 7", "(id) where customer_id = 7"),
+    "on the expression": ("lower(email) = '7@x'", "(lower(email))"),
+    "on another expression of the column": ("lower(email) = '7@x'", "(upper(email))"),
+    "hash for a value": ("customer_id = 7", "using hash (customer_id)"),
+    "brin": ("customer_id = 7", "using brin (customer_id)"),
+    "a bigint for an int": ("customer_id = 7::bigint", "(customer_id)"),
+    "prefix in collation C": ("raw like '7%'", "(raw)"),
+    "prefix in an index of collation C": ("name like '7%'", '(name collate "C")'),
+    "prefix with a pattern class": ("name like '7%'", "(name text_pattern_ops)"),
+    "a pattern without wildcard": ("name like '7'", "(name)"),
+    "a value with a pattern class": ("name = '7'", "(name text_pattern_ops)"),
+    "NULL in an index": ("void is null", "(void)"),
+    "a truth value": ("flag", ""),
+    "a column of few values": ("state = '3'", ""),
+    "a seventh of the rows": ("week = 7 % 7", ""),
+    "a value that may be the one of half the rows": ("half = 7", ""),
+    "most rows are NULL": ("void is null", ""),
+    "few rows are NULL": ("customer_id is not null", ""),
+    "a wildcard in front": ("email like '%7@x'", ""),
 }
 
-WHERE = {
-    "an unindexed column": "customer_id = 7",
-    "an unindexed column in a list": "customer_id in (7, 8)",
-    "an arm of OR that no index serves": "id = 7 or customer_id = 7",
-    "an unindexed column and noise": "customer_id = 7 and pg_sleep(0) is not null",
+#: A condition that finds row 7, the index that there is, and the keys that are missing; "": the index is not used.
+UNSERVED = {
+    "no index": ("customer_id = 7", "", "(customer_id)"),
+    "a list": ("customer_id in (7, 8)", "", "(customer_id)"),
+    "noise": ("customer_id = 7 and pg_sleep(0) is not null", "", "(customer_id)"),
+    "an arm of OR without index": ("id = 7 or customer_id = 7", "", "(customer_id)"),
+    "both arms of OR": ('customer_id = 7 or "Order" = 7', "", '(customer_id), public.orders ("Order")'),
+    "a reserved word": ('"Order" = 7', "", '("Order")'),
+    "values that tell most come first": ('customer_id = 7 and "Order" = 7', "", '("Order")'),
+    "a column that all rows share is left out": ("customer_id = 7 and v = 0", "", "(customer_id)"),
+    "second place behind many values": ("customer_id = 7", "(id, customer_id)", "(customer_id)"),
+    "an expression of another column": ("customer_id = 7", "(abs(id))", "(customer_id)"),
+    "partial, on what is not asked for": ("customer_id = 7", "(customer_id) where v = 0", "(customer_id)"),
+    "hash for a range": ("customer_id < 8 and customer_id > 6", "using hash (customer_id)", "(customer_id)"),
+    "another collation": ("name = '7'", '(name collate "C")', "(name)"),
+    "a range with a pattern class": ("name between '7' and '70'", "(name text_pattern_ops)", "(name)"),
+    "prefix in a language's collation": ("name like '7%'", "(name)", "(name text_pattern_ops)"),
+    "prefix in collation C": ("raw like '7%'", "", "(raw)"),
+    "prefix of a char(n)": ("code like '7%'", "", "(code bpchar_pattern_ops)"),
+    "lower without index": ("lower(email) = '7@x'", "(email)", "(lower(email))"),
+    "int as numeric": ("customer_id = 7.0", "(customer_id)", ""),
+    "int as float": ("customer_id = 7::float8", "(customer_id)", ""),
+    "char(n) as text": ("code = '7'::text", "(code)", ""),
 }
 
 
@@ -36,14 +97,62 @@ def updates(shop: Scene, where: str, table: str = "orders") -> str:
     return blocker(shop.dsn, worker.pid).classification
 
 
-@pytest.mark.parametrize("where", WHERE_NOT.values(), ids=WHERE_NOT)
-def test_it_is_not_a_scan_for_want_of_an_index(shop: Scene, where: str) -> None:
-    shop.admin.execute("delete from orders where id < 7")
-    assert updates(shop, where) == "long_query"
+@pytest.fixture
+def wide(scene: Scene) -> Scene:
+    """A scene with a table of 20,000 rows and columns of many types, of which only `id` has an index."""
+    scene.admin.execute(_WIDE)
+    return scene
+
+
+def facts_of(scene: Scene, where: str, index: str) -> BlockerFacts:
+    """What is said of a running update."""
+    if index:
+        scene.admin.execute(f"create index on orders {index}")
+    worker = scene.client().start(f"update orders set v = slow(id) where {where}")
+    scene.wait_until(lambda: "PgSleep" in worker.shown())
+    scene.client().block("alter table orders add column c int")
+    return blocker(scene.dsn, worker.pid)
+
+
+@pytest.mark.parametrize(("where", "index"), SERVED.values(), ids=SERVED)
+def test_it_is_not_a_scan_for_want_of_an_index(wide: Scene, where: str, index: str) -> None:
+    wide.admin.execute("delete from orders where id < 7")
+    assert facts_of(wide, where, index).classification == "long_query"
 
 
 def test_a_small_table_may_be_read_as_a_whole(shop: Scene) -> None:
     assert updates(shop, "v = 0 and id >= 7", "other") == "long_query"
+
+
+@pytest.mark.parametrize(("where", "index", "missing"), UNSERVED.values(), ids=UNSERVED)
+def test_it_reads_everything_to_find_its_rows(wide: Scene, where: str, index: str, missing: str) -> None:
+    facts = facts_of(wide, where, index)
+    assert (facts.classification, facts.relation) == ("unindexed_scan", "public.orders")
+    if missing:
+        assert f"no index on public.orders {missing};" in said(facts) + ";"
+    else:
+        assert "is of no use, for the column" in said(facts)
+        assert "CREATE INDEX" not in facts.recommendation.reason
+
+
+def test_the_planner_agrees(wide: Scene) -> None:
+    """What we call served it may search an index for; for what we call unserved it has none to search."""
+    wide.admin.execute("set enable_seqscan = off")
+
+    def searches(where: str, index: str) -> bool:
+        with wide.admin.transaction(force_rollback=True):
+            if index:
+                wide.admin.execute(f"create index on orders {index}")
+            plan = str(wide.admin.execute(f"explain (costs off) select * from orders where {where}").fetchall())
+        return ("Index Cond" in plan or "Recheck Cond" in plan) and "Skip" not in plan
+
+    # An index that is led by another column is searched from end to end where nothing else is allowed.
+    wrong = [name for name, (where, index, _) in UNSERVED.items() if "(id, " not in index and searches(where, index)]
+    doubtful = {"partial, perhaps implied", "partial, on another column", "on another expression of the column"}
+    wrong += [
+        name for name, (where, index) in SERVED.items() if index and name not in doubtful and not searches(where, index)
+    ]
+    assert wrong == []
 
 
 def test_an_index_that_is_not_valid_does_not_serve(shop: Scene) -> None:
@@ -52,24 +161,16 @@ def test_an_index_that_is_not_valid_does_not_serve(shop: Scene) -> None:
     assert updates(shop, "customer_id = 7") == "unindexed_scan"
 
 
-def test_an_index_on_the_column_serves(shop: Scene) -> None:
-    shop.admin.execute("create index on orders (customer_id, v)")
+@pytest.mark.since(18)
+def test_a_btree_is_searched_without_its_first_column_if_that_has_few_values(shop: Scene) -> None:
+    shop.admin.execute("create index on orders (v, customer_id)")
     assert updates(shop, "customer_id = 7") == "long_query"
 
 
-def test_an_index_with_the_column_in_second_place_does_not(shop: Scene) -> None:
+@pytest.mark.until(17)
+def test_before_18_a_btree_is_not_searched_without_its_first_column(shop: Scene) -> None:
     shop.admin.execute("create index on orders (v, customer_id)")
     assert updates(shop, "customer_id = 7") == "unindexed_scan"
-
-
-def test_an_expression_index_that_may_serve_is_given_the_benefit_of_the_doubt(shop: Scene) -> None:
-    shop.admin.execute("create index on orders (abs(customer_id))")
-    assert updates(shop, "abs(customer_id) = 7") == "long_query"
-
-
-@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
-def test_it_reads_everything_to_find_its_rows(shop: Scene, where: str) -> None:
-    assert updates(shop, where) == "unindexed_scan"
 
 
 def test_it_says_the_table_its_size_and_the_index_to_create(shop: Scene) -> None:
@@ -93,3 +194,108 @@ def test_a_table_that_was_never_analysed_is_known_by_its_counters(shop: Scene) -
         )
     )
     assert updates(shop, "customer_id = 7", "fresh") == "unindexed_scan"
+
+
+# Sizes.
+
+_PARTITIONED = """
+    create table events (id int, day int, kind int, v int default 0) partition by range (day);
+    create table events_1 partition of events for values from (0) to (10);
+    create table events_2 partition of events for values from (10) to (20);
+    insert into events select g, g % 20, g % 1000 from generate_series(1, 24000) g;
+    create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
+    analyze
+"""
+
+
+def on_events(scene: Scene, where: str) -> BlockerFacts:
+    worker = scene.client().start(f"update events set v = slow(id) where {where}")
+    scene.wait_until(lambda: "PgSleep" in worker.shown())
+    scene.client().block("alter table events add column c int")
+    return blocker(scene.dsn, worker.pid)
+
+
+def test_partitions_together_are_the_table(scene: Scene) -> None:
+    scene.admin.execute(_PARTITIONED)
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, facts.relation) == ("unindexed_scan", "public.events")
+    assert "about 24,000 rows" in said(facts)
+    assert "CREATE INDEX ON ONLY public.events (kind); then" in facts.recommendation.reason
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("kind = 7", "on events (kind)"),  # on every partition
+        ("kind = 7", "on events_1 (kind)"),  # half of the rows are not too many
+        ("kind > 6 and day = 7", ""),  # one partition has 1,200 rows of that day, and is read for them
+        ("day < 10", ""),  # all of a partition
+    ],
+)
+def test_partitions_that_are_indexed_or_left_out_do_not_count(scene: Scene, where: str, index: str) -> None:
+    scene.admin.execute(_PARTITIONED.replace("24000", "18000"))
+    if index:
+        scene.admin.execute(f"create index {index}")
+    assert on_events(scene, where).classification == "long_query"
+
+
+def test_an_index_on_the_other_partition_is_of_no_use(scene: Scene) -> None:
+    scene.admin.execute(_PARTITIONED)
+    scene.admin.execute("create index on events_1 (kind)")
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, "about 12,000 rows" in said(facts)) == ("unindexed_scan", True)
+
+
+def test_tables_that_inherit_count_with_it(scene: Scene) -> None:
+    scene.admin.execute(
+        "create table events (id int, kind int, v int); create table old () inherits (events);"
+        "insert into events select g, g from generate_series(1, 6000) g;"
+        "insert into old select g, g from generate_series(1, 6000) g;"
+        "create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';"
+        "analyze"
+    )
+    facts = on_events(scene, "kind = 7")
+    assert (facts.classification, "about 12,000 rows" in said(facts)) == ("unindexed_scan", True)
+
+
+# What a role may see.
+
+
+def test_without_statistics_the_number_of_values_is_not_held_against_it(wide: Scene) -> None:
+    """A role that may not read the table sees no statistics of it."""
+    dsn = wide.role(f"watcher_{wide.admin.info.backend_pid}", "pg_monitor")
+    worker = wide.client().start("update orders set v = slow(id) where state = '3' and id > 0 - id")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    assert blocker(wide.dsn, worker.pid).classification == "long_query"
+    facts = blocker(dsn, worker.pid)
+    assert (facts.classification, "statistics" in said(facts)) == ("unindexed_scan", False)
+
+
+def test_statistics_are_figures_and_never_values(wide: Scene) -> None:
+    wide.admin.execute("update orders set email = 'secret' where id % 10 = 0; analyze orders")
+    worker = wide.client().start("select slow(id) from orders where email = 'secret' for update")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    shown = snapshot(wide.dsn)
+    [table] = [each for each in shown.relations.values() if each.name == "public.orders"]
+    assert table.columns is not None
+    assert table.columns["email"].top_share == pytest.approx(0.1, abs=0.02)
+    assert "secret" not in repr(shown.relations)
+
+
+def test_a_reading_statement_that_blocks_a_migration_is_one_too(wide: Scene) -> None:
+    worker = wide.client().start("select slow(id) from orders where customer_id = 7")
+    wide.wait_until(lambda: "PgSleep" in worker.shown())
+    wide.client().block("alter table orders add column c int")
+    assert blocker(wide.dsn, worker.pid).classification == "unindexed_scan"
+
+
+def test_of_two_tables_of_a_name_the_one_that_is_written_is_meant(shop: Scene) -> None:
+    shop.admin.execute("create schema archive; create table archive.orders (customer_id int, v int)")
+    worker = shop.client("update archive.orders set v = 1").start(
+        "update public.orders set v = slow(id) where customer_id = 7"
+    )
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("alter table orders add column c int")
+    assert blocker(shop.dsn, worker.pid).relation == "public.orders"
