@@ -16,8 +16,8 @@ help: ## This list
 demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it, release it
 	@.venv/bin/pgdoctor demo --mitigate
 
-test: .venv/.ready ## Run the tests on an embedded Postgres 18 (ARGS="..." goes to pytest)
-	@.venv/bin/python -m pytest $(ARGS)
+test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
+	@.venv/bin/python -m pytest -n auto $(ARGS)
 
 test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
 	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)

@@ -49,6 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A server that is there already is only one: tests beside each other would see each other's sessions."""
+    if config.getoption("--postgres") not in ("embedded", "docker"):
+        config.option.numprocesses = 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "since(major): only on PostgreSQL of this version or newer")
     config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")

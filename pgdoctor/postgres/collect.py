@@ -21,6 +21,9 @@ from pgdoctor.postgres.progress import progress, traces
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
 
+#: Bytes. The server cuts in front of a character that does not fit, so a cut text may be that much shorter.
+_LONGEST_CHARACTER = 4
+
 #: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
 
@@ -141,7 +144,7 @@ def _session(
         backend_type=row.backend_type,
         state=row.state,
         statement=_text(row.statement) if visible else None,
-        truncated=row.statement is not None and len(row.statement) >= statement_bytes,
+        truncated=row.statement is not None and len(row.statement) > statement_bytes - _LONGEST_CHARACTER,
         wait_event_type=row.wait_event_type,
         wait_event=row.wait_event,
         backend_start=row.backend_start,

@@ -80,7 +80,7 @@ def test_the_object_has_the_new_fields_beside_the_old_ones() -> None:
         "frees_in_turn": 3,
         "exact": True,
         "loses": "nothing but a retry",
-        "reason": "it has only queued: a cancel loses nothing, and it can be tried again",
+        "reason": "it has only queued: a cancel loses nothing; try it again with lock_timeout set",
     }
     assert facts["cuts"][0]["released"] == [31, 32, 33]
     assert facts["cut_sets"] == facts["left_alone"] == []
