@@ -201,21 +201,29 @@ def _setting(statement: Sequence[Token], index: int) -> int:
     index += at(index).is_word("session", "local")
     if at(index).is_any(_NO_SETTINGS):
         return len(statement)
-    index += at(index).is_name
-    while at(index).is_symbol(".") and at(index + 1).is_name:
+    # What is not shown is no name any more, and the same has to come of what is redacted already.
+    index += _is_shown_name(at(index))
+    while at(index).is_symbol(".") and _is_shown_name(at(index + 1)):
         index += 2
     return index + (at(index).is_symbol("=") or at(index).is_word("to"))
+
+
+def _is_shown_name(token: Token) -> bool:
+    return token.is_name and _may_be_shown(token)
 
 
 def _written(token: Token, text: str) -> str:
     if token.sort is Sort.SYMBOL:
         return token.value
+    return text[token.start : token.end] if _may_be_shown(token) else _VALUE
+
+
+def _may_be_shown(token: Token) -> bool:
+    """It is a word or a name that looks like one."""
     # Control characters could forge lines of a log, or turn the writing direction.
     if len(token.value) > _LONGEST.get(token.sort, -1) or not token.value.isprintable():
-        return _VALUE
-    if token.sort is Sort.NAME and not (_NO_NAME.isdisjoint(token.value) and _has_letter(token.value)):
-        return _VALUE
-    return text[token.start : token.end]
+        return False
+    return token.sort is not Sort.NAME or (_NO_NAME.isdisjoint(token.value) and _has_letter(token.value))
 
 
 def _has_letter(text: str) -> bool:
