@@ -74,7 +74,7 @@ def test_a_missing_database_is_told_from_a_missing_server(scene: Scene) -> None:
 
 def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: Scene) -> None:
     dsn = scene.role("watcher", "pg_monitor")
-    scene.admin.execute("alter role watcher set statement_timeout = '1ms'")
+    scene.admin.execute("alter role watcher set statement_timeout = '500ms'")
     scene.admin.execute("alter role watcher set idle_session_timeout = '1s'")
     scene.admin.execute("alter role watcher set search_path = public")
     scene.admin.execute("create function public.pg_backend_pid() returns int language sql as 'select 0'")
