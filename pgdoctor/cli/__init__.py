@@ -1,6 +1,7 @@
 """The command line: one file a command, found by its name; errors become one line and an exit status."""
 
 import importlib
+import os
 import pkgutil
 import sys
 from typing import Any
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server or our fault."""
     try:
         status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
+        # Now, and not when the interpreter ends: then nobody could say what went wrong.
+        sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
     except click.ClickException as error:
@@ -53,16 +56,22 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except BrokenPipeError:
-        # The reader of our output has seen enough; Python would complain once more when it flushes at exit.
-        sys.stderr.close()
+        # The reader of our output has seen enough.
+        _drop_output()
         status = 0
     except Exception as error:  # noqa: BLE001
         # Python would show the exception's text, which may quote anything, and exit with 1: somebody is blocked.
         from pgdoctor.agent.log import kinds_and_places
 
         complain(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
+        _drop_output()
         status = 3
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    """Let go of what could not be written: Python would try again, and complain, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def complain(text: str) -> None:
