@@ -8,7 +8,7 @@ VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-matrix lint format bench clean
+.PHONY: help demo test test-long test-matrix lint format bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +17,10 @@ demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it
 	@.venv/bin/pgdoctor demo --mitigate
 
 test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
-	@.venv/bin/python -m pytest -n auto $(ARGS)
+	@.venv/bin/python -m pytest -n auto -m "not long" $(ARGS)
+
+test-long: .venv/.ready ## Run the tests that take many seconds each: servers that hang, crash, fill up
+	@.venv/bin/python -m pytest -n auto -m long $(ARGS)
 
 test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
 	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)

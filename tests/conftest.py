@@ -7,6 +7,7 @@
 
 `@pytest.mark.since(16)` and `@pytest.mark.until(15)` skip a test on other versions, with the reason.
 `@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
+`@pytest.mark.long` is for a test of many seconds: `make test` leaves it to `make test-long`, plain `pytest` runs both.
 """
 
 import os
@@ -60,6 +61,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "since(major): only on PostgreSQL of this version or newer")
     config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")
+    config.addinivalue_line("markers", "long: takes many seconds; run by make test-long, not by make test")
     config.addinivalue_line("markers", "deadline(seconds): may take this long instead of a minute")
     try:
         config.stash[_SOURCE] = source(config.getoption("--postgres"), config.getoption("--pg-version"))

@@ -244,6 +244,7 @@ def holds_no_secret(seen: Snapshot) -> None:
             assert trace not in text, name
 
 
+@pytest.mark.long
 @pytest.mark.deadline(180)
 @settings(max_examples=300, deadline=None)
 @given(incidents())
