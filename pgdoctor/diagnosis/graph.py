@@ -192,7 +192,9 @@ class WaitGraph:
 
 def _unique(blockers: Iterable[Node], waiter: Node) -> tuple[Node, ...]:
     """Each blocker once (the server names a parallel leader once for each worker), in order; never the waiter."""
-    return tuple(dict.fromkeys(blocker for blocker in blockers if blocker != waiter))
+    found = dict.fromkeys(blockers)
+    found.pop(waiter, None)
+    return tuple(found)
 
 
 def _components(edges: Mapping[Node, tuple[Node, ...]]) -> list[list[Node]]:

@@ -6,6 +6,7 @@ locks without having a session: it gets a *node* number below zero, so that wait
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import msgspec
 
@@ -50,7 +51,7 @@ class Lock(msgspec.Struct, frozen=True, array_like=True, gc=False):
         )
 
 
-class Session(msgspec.Struct, frozen=True, gc=False):
+class Session(msgspec.Struct, frozen=True, dict=True):
     """A backend that waits or blocks, as `pg_stat_activity` shows it; None: hidden by missing privileges."""
 
     pid: int
@@ -95,12 +96,12 @@ class Session(msgspec.Struct, frozen=True, gc=False):
             lock.locktype == "relation" and lock.mode not in ("AccessShareLock", "RowShareLock") for lock in self.held
         )
 
-    @property
+    @cached_property
     def requests(self) -> tuple[Lock, ...]:
         """The locks it waits for: one, or more with parallel workers."""
         return tuple(lock for lock in self.locks if not lock.granted)
 
-    @property
+    @cached_property
     def held(self) -> tuple[Lock, ...]:
         """The locks it holds, as far as they are evidence."""
         return tuple(lock for lock in self.locks if lock.granted)

@@ -1,5 +1,6 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ _LONGEST_CHARACTER = 4
 
 #: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
+
+#: Rows from which on they are read in a thread, so that others in the loop are answered meanwhile.
+_MANY_SESSIONS = 100
 
 # Lax: the server writes OIDs and transaction ids as JSON strings.
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
@@ -65,10 +69,9 @@ class Collector:
         if any(0 in (row.blocker_pids or ()) for row in rows):
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(pulse.statement_bytes - 1, STATEMENT_BYTES)
-        known: dict[int, int] = {}
-        sessions = {
-            row.pid: _session(row, prepared, self._names, statement_bytes, known) for row in rows if row.pid != _ORPHANS
-        }
+        reading = rows, prepared, self._names, statement_bytes
+        many = len(rows) >= _MANY_SESSIONS
+        sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
         return Snapshot(
             captured_at=pulse.captured_at,
             server=server,
@@ -128,6 +131,14 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
+def _sessions(
+    rows: Sequence[Any], prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int
+) -> dict[int, Session]:
+    # A convoy of a thousand names half a million PIDs; each is to be one object.
+    known = {row.pid: row.pid for row in rows}
+    return {row.pid: _session(row, prepared, names, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
+
+
 def _session(
     row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int, known: dict[int, int]
 ) -> Session:
@@ -159,12 +170,9 @@ def _session(
 def _blockers(
     pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction], known: dict[int, int]
 ) -> tuple[int, ...]:
-    """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for.
-
-    `known` makes each PID one object: a convoy of a thousand names half a million.
-    """
+    """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for."""
     if 0 not in pids:
-        return tuple(known.setdefault(pid, pid) for pid in pids)
+        return tuple(map(known.get, pids, pids))
     holding = [
         transaction.node
         for transaction in prepared

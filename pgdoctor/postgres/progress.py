@@ -4,6 +4,7 @@ Asked only of those that may have an answer. Nothing here decides who blocks who
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from pgdoctor.diagnosis import statement
@@ -51,7 +52,7 @@ def _traces(rows: Sequence[Any]) -> Traces:
 
 
 def _blockers(sessions: Mapping[int, Session]) -> Iterable[Session]:
-    blocking = {pid for session in sessions.values() for pid in session.blockers}
+    blocking = set(chain.from_iterable(session.blockers for session in sessions.values()))
     return (session for pid, session in sessions.items() if pid in blocking)
 
 

@@ -1,0 +1,11 @@
+"""What pgdoctor costs: `make bench`, or parts of it: `make bench ARGS="rest storm"`.
+
+Ratios and shares of one run; absolute times depend on the machine. One module a part, found by its name:
+
+rest    the agent on a quiet server
+storm   1,000 waiters and 40,000 locks, and a convoy on one row: the poll against its floor and against the
+        documented query; then the agent in it, with ten scrapers, and after it
+peak    pgbench's TPC-B with 16 clients: the agent beside Debian's prometheus-postgres-exporter, and what it takes
+        from the transactions
+delay   from the beginning of a wait to /metrics
+"""
