@@ -327,8 +327,8 @@ class ThrowawayServer:
 
     def _version_of(self, binaries: Binaries) -> int:
         # Both, since only initdb needs the libraries beside the package.
-        self._run(binaries.bindir / "initdb", "--version", seconds=_PROBE_SECONDS)
-        said = self._run(binaries.bindir / "postgres", "--version", seconds=_PROBE_SECONDS)
+        self.run(binaries.bindir / "initdb", "--version", seconds=_PROBE_SECONDS)
+        said = self.run(binaries.bindir / "postgres", "--version", seconds=_PROBE_SECONDS)
         version = re.search(r"(\d+)(?:\.(\d+))?", said)
         if version is None:
             raise ServerFailed(f"{binaries.bindir / 'postgres'} does not tell its version: {said.strip()}")
@@ -341,7 +341,7 @@ class ThrowawayServer:
         password.touch(mode=0o600)
         password.write_text(self._password)
         self._account.own(password)
-        self._run(
+        self.run(
             *(self.bindir / "initdb", "-D", self.data, "-U", "postgres", "--pwfile", password),
             *("-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--no-sync", "--no-instructions"),
             seconds=_INITDB_SECONDS,
@@ -356,7 +356,7 @@ class ThrowawayServer:
         # A file, since ALTER SYSTEM cannot change what is set on the command line.
         return self.folder / "postgresql.conf"
 
-    def _run(self, *command: str | Path, seconds: float) -> str:
+    def run(self, *command: str | Path, seconds: float) -> str:
         """Run a program as the server's user; return its output, or raise `ServerFailed`."""
         done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
