@@ -4,11 +4,12 @@ import json
 import re
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.rules import DURATION, Duration, Mistake, Mitigation, mistakes
@@ -18,15 +19,20 @@ _SHORTEST_INTERVAL = 0.1
 
 
 Address = Annotated[str, msgspec.Meta(pattern=r"^\S*:[0-9]{1,5}\Z", description='HOST:PORT, such as "127.0.0.1:9899"')]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1, description="a number above 0, at most 1")]
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[agent]` table."""
+    """The `[agent]` table; each key is also a flag of `pgdoctor agent` and an environment variable."""
 
     #: From the beginning of one poll to that of the next.
     interval: Duration = Duration(1)
     #: What connecting, and each statement, may take.
     deadline: Duration = Duration(5)
+    #: Who has waited for less is no incident: under write load somebody always waits for a few milliseconds.
+    wait_threshold: Duration = Duration(0.1)
+    #: Of one core of the server: what all statements of the agent together may take of it.
+    max_server_share: Share = 0.02
     #: Where the HTTP endpoints listen.
     listen: Address = "127.0.0.1:9899"
 
@@ -43,9 +49,13 @@ EXAMPLE = """\
 # pgdoctor.toml: every key with its default. Durations have a unit: "500ms", "15s", "2m", "6h".
 # Check it with: pgdoctor config check pgdoctor.toml
 
+# Each key of [agent] is also a flag of `pgdoctor agent` (--wait-threshold 1s) and a variable of the environment
+# (PGDOCTOR_WAIT_THRESHOLD=1s). A flag beats a variable, a variable beats this file.
 [agent]
 interval = "1s"             # from the beginning of one poll to that of the next
 deadline = "5s"             # what connecting, and each statement, may take
+wait_threshold = "100ms"    # who has waited for less is no incident; "0s": every wait is one
+max_server_share = 0.02     # of one core of the server; looks that are too dear for that are spaced out
 listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
 
 [mitigation]
@@ -95,9 +105,20 @@ min_samples = 3             # looks in a row that find the same session, unchang
 """
 
 
-def load(path: str | None) -> Config:
-    """The configuration in the file at `path`, or the defaults where there is none given. Raises ConfigError."""
-    return Config() if path is None else parse(_read(path), path)
+class Given(NamedTuple):
+    """An option of the agent that somebody gave beside the file: `--interval` or PGDOCTOR_INTERVAL, and its text."""
+
+    source: str
+    text: str
+
+
+def load(path: str | None, given: Mapping[str, Given] = types.MappingProxyType({})) -> Config:
+    """The configuration in the file at `path`, or the defaults where there is none, with `given` over `[agent]`.
+
+    Raises ConfigError.
+    """
+    config = Config() if path is None else parse(_read(path), path)
+    return replace(config, agent=_with(config.agent, given))
 
 
 def parse(text: str, source: str) -> Config:
@@ -116,6 +137,21 @@ def parse(text: str, source: str) -> Config:
     if config is None or found:
         raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
     return config
+
+
+def _with(agent: Agent, given: Mapping[str, Given]) -> Agent:
+    values, found = {}, []
+    kinds = get_type_hints(Agent, include_extras=True)
+    for key, (source, text) in given.items():
+        try:
+            values[key] = msgspec.convert(text, kinds[key], strict=False, dec_hook=_decode)
+        except (msgspec.ValidationError, ValueError):
+            found.append(Mistake(source, text, _allowed(kinds[key])))
+    for mistake in _mistaken_agent(replace(Agent(), **values)):
+        found.append(mistake._replace(key=given[mistake.key.removeprefix("agent.")].source))
+    if found:
+        raise ConfigError("; ".join(map(_say, found)))
+    return replace(agent, **values)
 
 
 def _read(path: str) -> str:

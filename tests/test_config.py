@@ -22,7 +22,7 @@ AT = "mitigation.rules[0]."
 BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("mode = ", ("not valid TOML",)),
     "a table of another name": ("[mitigations]", ("mitigations: unknown key", "agent, mitigation")),
-    "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, listen")),
+    "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, ")),
     "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
     "a table that is none": ("mitigation = 3", ("mitigation = 3: a table",)),
     "rules that are no tables": ("[mitigation]\nrules = [3]", ("mitigation.rules[0] = 3: a table",)),
@@ -35,6 +35,9 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a duration beyond reason": (RULE + 'min_wait = "9000000h"', (AT + 'min_wait = "9000000h"', "a year")),
     "digits of another script": (RULE + 'min_wait = "１５s"', (AT + 'min_wait = "１５s"',)),
     "a poll that would never rest": ('[agent]\ninterval = "1ms"', ("agent.interval", "at least 100ms")),
+    "a share of nothing": ("[agent]\nmax_server_share = 0", ("agent.max_server_share = 0", "above 0, at most 1")),
+    "a share of more than all": ("[agent]\nmax_server_share = 1.5", ("agent.max_server_share = 1.5",)),
+    "a share that is no number": ("[agent]\nmax_server_share = nan", ("agent.max_server_share = NaN",)),
     "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
     "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
     "no samples": ("[mitigation]\nmin_samples = 0", ("mitigation.min_samples = 0", "from 1")),
@@ -197,6 +200,10 @@ def test_a_full_rule_is_read_as_written() -> None:
         usename=("app",),
         protected_datname=("ledger",),
     )
+
+
+def test_every_wait_may_count_as_an_incident() -> None:
+    assert parse('[agent]\nwait_threshold = "0s"\nmax_server_share = 1', "x").agent.wait_threshold == 0
 
 
 @pytest.mark.parametrize("mode", ["observe", "dry_run", "enforce"])

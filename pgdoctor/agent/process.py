@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -17,7 +19,7 @@ from pgdoctor.agent.log import JsonLines, install
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Exposition
 from pgdoctor.agent.tally import Tally
-from pgdoctor.config import Config, load
+from pgdoctor.config import Config, Given, load
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.postgres.door import parse_dsn
@@ -34,21 +36,25 @@ _GRACE = 1.0
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str, config_path: str | None, listen_on: str | None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start."""
-    config = load(config_path)
+def run(dsn: str, config_path: str | None, given: Mapping[str, Given]) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
+
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload.
+    """
+    read = partial(load, config_path, given)
+    config = read()
     parse_dsn(dsn)
-    listener = listen(listen_on or config.agent.listen)
+    listener = listen(config.agent.listen)
     lines = install()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    return asyncio.run(Agent(dsn, config_path, config, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, lines).serve(listener))
 
 
 class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
-    def __init__(self, dsn: str, config_path: str | None, config: Config, lines: JsonLines) -> None:
-        self._config_path = config_path
+    def __init__(self, dsn: str, read: Callable[[], Config], config: Config, lines: JsonLines) -> None:
+        self._read = read
         self._config = config
         self._lines = lines
         self._tally = Tally()
@@ -92,7 +98,7 @@ class Agent:
     def _reload(self) -> None:
         """Take the new configuration; keep the old one, but disarmed, where the new one is broken."""
         try:
-            config = load(self._config_path)
+            config = self._read()
         except ConfigError as error:
             self._tally.reload_success = False
             # Not `disarm`, which is for good: the next reload that succeeds may arm it again.
