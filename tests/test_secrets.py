@@ -214,7 +214,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "plan", plan_text(plan)
     yield "plan in JSON", msgspec.json.encode(plan).decode()
     yield from (("action", action_text(action)) for action in mitigator.settled)
-    state = State(connection="connected", error=None, diagnosis=seen, figures=figures(seen))
+    state = State(
+        connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
+    )
     yield "metrics", Exposition(lambda: state, Tally(), mitigator, lambda: 0).page("")[0].decode()
     yield "health", json.dumps(health(state, datetime.now(UTC), 0.0))
 

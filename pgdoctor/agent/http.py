@@ -106,7 +106,7 @@ class Endpoints:
             error=state.error,
             connection=state.connection,
             age=None if state.last_success is None else max(time.time() - state.last_success, 0.0),
-            hidden_sessions=state.diagnosis.snapshot.server.hidden_sessions if state.diagnosis else 0,
+            hidden_sessions=state.server.hidden_sessions if state.server else 0,
             mode=self._mode(),
             version=__version__,
         )
@@ -156,11 +156,10 @@ def health(state: State, at: datetime, now: float) -> dict[str, object]:
     late = state.up and now - state.found_at > _HEALTH_AGE + state.duration
     status = "DOWN" if not state.up else "DEGRADED" if late or state.is_blind else "UP"
     database: dict[str, object] = {"status": status}
-    if state.diagnosis is not None:
-        server = state.diagnosis.snapshot.server
+    if state.server is not None:
         database["latency_ms"] = round(state.latency * 1000, 2)
-        database["active_connections"] = server.connections
-        database["max_connections"] = server.max_connections
+        database["active_connections"] = state.server.connections
+        database["max_connections"] = state.server.max_connections
     if status != "UP":
         database["error"] = state.error or _degraded(state, now)
     return {

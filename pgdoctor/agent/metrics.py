@@ -82,6 +82,11 @@ class Exposition(Collector):
         yield CounterMetricFamily(
             "pgdoctor_polls_skipped", "Polls left out because the one before was not over.", self._tally.skipped
         )
+        yield _gauge(
+            "pgdoctor_poll_interval_seconds",
+            "From one full look at the locks to the next: the interval, or more where looks are too dear.",
+            self._tally.poll_interval,
+        )
         yield CounterMetricFamily(
             "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
         )
@@ -142,7 +147,7 @@ def _incident(state: State) -> Iterator[Metric]:
 
 
 def _connections(state: State) -> Iterator[Metric]:
-    server = state.diagnosis.snapshot.server if state.diagnosis else None
+    server = state.server
     counted = server.connections_by_state if server else Connections()
     by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
     yield _gauges("pgdoctor_connections", f"Client connections by state. {_AGE}", ["state"], by_state)

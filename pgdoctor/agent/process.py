@@ -60,7 +60,7 @@ class Agent:
         self._tally = Tally()
         self._connection = Connection(dsn, config.agent.deadline)
         self._mitigator = Mitigator(config.mitigation)
-        self._poller = Poller(self._connection, config.agent.interval, self._tally, self._mitigator)
+        self._poller = Poller(self._connection, config.agent, self._tally, self._mitigator)
         exposition = Exposition(lambda: self._poller.state, self._tally, self._mitigator, lambda: lines.dropped)
         self._server = Server(Endpoints(self._poller, exposition, self._mode).application())
         self._end = asyncio.Event()
@@ -110,8 +110,7 @@ class Agent:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
         self._config = config
         self._tally.reload_success = True
-        self._poller.interval = config.agent.interval
-        self._connection.use_deadline(config.agent.deadline)
+        self._poller.reconfigure(config.agent)
         self._mitigator.reconfigure(config.mitigation)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
 

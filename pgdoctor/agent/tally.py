@@ -33,4 +33,6 @@ class Tally:
     def __init__(self) -> None:
         self.durations = Durations()
         self.skipped = 0
+        #: Seconds from one full look to the next, while there is something to look at.
+        self.poll_interval = 0.0
         self.reload_success = True

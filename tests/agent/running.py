@@ -22,9 +22,17 @@ PROMPT = 1.0
 class RunningAgent:
     """Started on a free port; returns once it listens."""
 
-    def __init__(self, dsn: str, config: Path, interval: str = "200ms", deadline: str = "1s", more: str = "") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        config: Path,
+        interval: str = "200ms",
+        deadline: str = "1s",
+        share: float = 1.0,
+        more: str = "",
+    ) -> None:
         self.config = config
-        self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\n{more}')
+        self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\nmax_server_share = {share}\n{more}')
         self._password = conninfo_to_dict(dsn).get("password")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--config", config],

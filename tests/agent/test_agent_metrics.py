@@ -112,7 +112,9 @@ def shown(state: State) -> str:
 
 def found(snapshot: Snapshot) -> State:
     diagnosis = diagnose(snapshot)
-    return State(connection="connected", error=None, diagnosis=diagnosis, figures=figures(diagnosis))
+    return State(
+        connection="connected", error=None, server=snapshot.server, diagnosis=diagnosis, figures=figures(diagnosis)
+    )
 
 
 ALWAYS = series(shown(State())).keys()
