@@ -129,3 +129,20 @@ def test_without_rules_it_touches_nobody(scene, agent):
     wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
     assert holder.run("select 1") == [(1,)]
     assert not [line for line in watching.lines if line["logger"] == "pgdoctor.mitigation"]
+
+
+def test_a_wait_below_the_threshold_is_no_incident(scene, agent):
+    watching = agent(scene.dsn, more='wait_threshold = "1500ms"')
+    watching.wait_for("up", 1)
+    scene.admin.execute("create table t ()")
+    scene.client("lock table t")
+    began = time.monotonic()
+    scene.client().block("select from t")
+    assert watching.get("/diagnosis").json()["waits"] == []
+    watching.wait_for("blocked_sessions", 1)
+    assert time.monotonic() - began > 1.4
+    # The diagnosis says what is waited for at this moment, the figures who is hurt: a second one has just come.
+    scene.client().block("select from t")
+    wait_until(lambda: len(watching.get("/diagnosis").json()["waits"]) == 2, 1.4)
+    assert watching.metric("blocked_sessions") == 1
+    watching.wait_for("blocked_sessions", 2)

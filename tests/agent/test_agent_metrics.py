@@ -182,3 +182,27 @@ def test_every_help_text_of_a_finding_says_how_old_it_may_be():
     texts = [line for line in shown(State()).splitlines() if line.startswith("# HELP pgdoctor_block")]
     assert texts
     assert all("last poll" in text for text in texts)
+
+
+def test_who_has_not_waited_for_the_threshold_is_not_counted():
+    def waiter(pid: int, blocker: int, seconds: float | None, query_seconds: float = 100.0) -> Session:
+        since = None if seconds is None else NOW - timedelta(seconds=seconds)
+        asked = Lock(pid, "relation", 1, 7, *[None] * 8, "AccessShareLock", False, since)  # type: ignore[arg-type]
+        began = NOW - timedelta(seconds=query_seconds)
+        return Session(pid=pid, blockers=(blocker,), locks=(asked,), query_start=began, state="active")
+
+    idle = [Session(pid=pid, state="idle in transaction", backend_type="client backend") for pid in (1, 2)]
+    young, old, unknown = waiter(3, 1, 0.01), waiter(4, 2, 5.0), waiter(5, 3, None)
+    fresh = waiter(6, 1, None, query_seconds=0.01)
+    snapshot = Snapshot(NOW, server(), {each.pid: each for each in (*idle, young, old, unknown, fresh)})
+    diagnosis = diagnose(snapshot)
+    counted = figures(diagnosis, 0.1)
+    # 5 waits for the young 3, and so for 1: both are counted, for somebody has waited for them.
+    assert counted.blocked_sessions == 2
+    assert counted.blockers["idle_in_transaction"] == 2
+    assert sum(counted.blockers.values()) == 3
+    assert counted.blocked_by_class["idle_in_transaction"] == 2
+    assert (counted.oldest_wait, counted.depth) == (5.0, 2)
+    assert figures(diagnosis, 0.0).blocked_sessions == 4
+    nobody = figures(diagnose(Snapshot(NOW, server(), {each.pid: each for each in (*idle, young, fresh)})), 0.1)
+    assert (nobody.blocked_sessions, nobody.leading, sum(nobody.blockers.values())) == (0, None, 0)
