@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from pgdoctor.agent.http import health
 from pgdoctor.agent.log import JsonLines
-from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.cause import classes
@@ -217,7 +217,10 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     state = State(
         connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
     )
-    yield "metrics", Exposition(lambda: state, Tally(), mitigator, lambda: 0).page("")[0].decode()
+    yield (
+        "metrics",
+        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], lambda: 0, lambda: True).page("")[0].decode(),
+    )
     yield "health", json.dumps(health(state, datetime.now(UTC), 0.0))
 
 

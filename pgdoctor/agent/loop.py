@@ -8,15 +8,16 @@ from contextlib import suppress
 from typing import Protocol
 
 from pgdoctor.agent.connection import Connection
-from pgdoctor.agent.examine import Examiner
+from pgdoctor.agent.examine import Examiner, Finding
 from pgdoctor.agent.spacing import Spacing
-from pgdoctor.agent.state import State
+from pgdoctor.agent.state import MISSED_POLLS, State
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.incident import Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
 from pgdoctor.errors import ServerError
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.door import Cost, Door
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,11 @@ class Poller:
         self._mitigator = mitigator
         self._tally = tally
         self._state = State()
+        #: The one that goes on now.
+        self.incident: Incident | None = None
         self._told_spaced = False
+        self._costs: tuple[Door, Cost] | None = None
+        self._counted_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
         self._published = asyncio.Event()
@@ -101,6 +106,7 @@ class Poller:
                 state = await self._ask(door, began, last_attempt)
             finally:
                 self._tally.durations.add(time.monotonic() - began)
+                self._count_cost(door)
         except ServerError as error:
             self._publish(self._failed(error.state, str(error), last_attempt))
         except Exception as error:
@@ -114,6 +120,9 @@ class Poller:
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
         finding = await self._examiner.examine(door)
         self._tell_connected(finding.server)
+        self._count_waiting(finding, began)
+        if finding.is_new:
+            self._follow(finding)
         now = time.monotonic()
         return State(
             connection="connected",
@@ -129,6 +138,29 @@ class Poller:
             latency=finding.latency,
             duration=now - began,
         )
+
+    def _count_cost(self, door: Door) -> None:
+        before = self._costs[1] if self._costs and self._costs[0] is door else Cost()
+        self._tally.add_cost(before, door.cost)
+        self._costs = door, door.cost
+
+    def _count_waiting(self, finding: Finding, began: float) -> None:
+        """Integrate; not over a time in which polls failed, or in which this process did not run."""
+        waiting = finding.figures.blocked_sessions if finding.is_new else finding.lock_waiters
+        longest = MISSED_POLLS * max(self._spacing.gate_interval, self._state.duration)
+        if self._counted_at is not None and (elapsed := began - self._counted_at) <= longest:
+            self._tally.blocked_seconds += waiting * elapsed
+        self._counted_at = began
+
+    def _follow(self, finding: Finding) -> None:
+        found = finding.figures
+        self.incident, events = after(self.incident, Look(finding.at, found.blocked_sessions, found.leading))
+        for event in events:
+            self._tally.add_event(event, time.time())
+            facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
+            if event.kind == "ended":
+                facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
+            log.info("incident %s", event.kind.replace("_", " "), extra=facts)
 
     async def _mitigate(self, door: Door) -> None:
         state = self.state
@@ -163,6 +195,7 @@ class Poller:
         self._told_spaced = is_rare
 
     def _failed(self, connection: str, error: str, last_attempt: float) -> State:
+        self._counted_at = None
         now = time.monotonic()
         if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
             log.warning("server cannot be asked", extra={"state": connection, "error": error})

@@ -17,7 +17,7 @@ from pgdoctor.agent.http import Endpoints, Server
 from pgdoctor.agent.listen import listen
 from pgdoctor.agent.log import JsonLines, install
 from pgdoctor.agent.loop import Poller
-from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Config, Given, load
 from pgdoctor.errors import ConfigError
@@ -57,11 +57,12 @@ class Agent:
         self._read = read
         self._config = config
         self._lines = lines
+        self._reloaded = True
         self._tally = Tally()
         self._connection = Connection(dsn, config.agent.deadline)
         self._mitigator = Mitigator(config.mitigation)
         self._poller = Poller(self._connection, config.agent, self._tally, self._mitigator)
-        exposition = Exposition(lambda: self._poller.state, self._tally, self._mitigator, lambda: lines.dropped)
+        exposition = Exposition(self._watched, lambda: lines.dropped, lambda: self._reloaded)
         self._server = Server(Endpoints(self._poller, exposition, self._mode).application())
         self._end = asyncio.Event()
 
@@ -100,7 +101,7 @@ class Agent:
         try:
             config = self._read()
         except ConfigError as error:
-            self._tally.reload_success = False
+            self._reloaded = False
             # Not `disarm`, which is for good: the next reload that succeeds may arm it again.
             if self._config.mitigation.mode != "off":
                 self._mitigator.reconfigure(replace(self._config.mitigation, mode="observe"))
@@ -109,13 +110,16 @@ class Agent:
         if config.agent.listen != self._config.agent.listen:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
         self._config = config
-        self._tally.reload_success = True
+        self._reloaded = True
         self._poller.reconfigure(config.agent)
         self._mitigator.reconfigure(config.mitigation)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
 
+    def _watched(self) -> list[Watched]:
+        return [Watched(None, self._poller.state, self._tally, self._mitigator)]
+
     def _mode(self) -> str:
-        return self._config.mitigation.mode if self._tally.reload_success else "disarmed"
+        return self._config.mitigation.mode if self._reloaded else "disarmed"
 
     async def _housekeeping(self) -> None:
         """Say once a second which log lines were dropped: the flood itself may have ended."""
