@@ -221,7 +221,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
         "metrics",
         Exposition(lambda: [Watched(None, state, Tally(), mitigator)], lambda: 0, lambda: True).page("")[0].decode(),
     )
-    yield "health", json.dumps(health(state, datetime.now(UTC), 0.0))
+    yield "health", json.dumps(health({None: state}, datetime.now(UTC), 0.0))
 
 
 @contextmanager
@@ -274,7 +274,7 @@ def test_no_output_shows_what_a_server_quotes(said: str) -> None:
         logging.getLogger("pgdoctor.agent").warning(
             "x", extra={"error": ValueError(SECRET)}, exc_info=ValueError(SECRET)
         )
-    for text in (down, json.dumps(health(state, datetime.now(UTC), 0.0)), "\n".join(lines)):
+    for text in (down, json.dumps(health({None: state}, datetime.now(UTC), 0.0)), "\n".join(lines)):
         assert "zq7" not in text
 
 

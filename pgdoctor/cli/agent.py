@@ -9,8 +9,11 @@ from click.core import ParameterSource
 
 from pgdoctor.cli._options import dsn_option
 from pgdoctor.config import Agent, Given
+from pgdoctor.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_WAYS = ("dsn", "dsn_file")
 
 _HELP = {
     "interval": "From the beginning of one poll to that of the next, with a unit: 500ms, 15s.",
@@ -43,12 +46,25 @@ def agent_options(function: F) -> F:
 @click.command()
 @click.option("--config", envvar="PGDOCTOR_CONFIG", metavar="FILE", help="The configuration: pgdoctor.toml.")
 @dsn_option
+@click.option(
+    "--dsn-file",
+    envvar="PGDOCTOR_DSN_FILE",
+    metavar="FILE",
+    help="A file with the DSN, instead of --dsn; read at every attempt to connect, so that it may change.",
+)
 @agent_options
 @click.pass_context
-def command(context: click.Context, /, config: str | None, dsn: str, **options: str | None) -> int:
-    """Poll a server once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
+def command(context: click.Context, /, config: str | None, **options: str | None) -> int:
+    """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
+    from pgdoctor.agent.connection import DsnFile
     from pgdoctor.agent.process import run
 
+    dsn, dsn_file = (options.pop(key) for key in _WAYS)
+    if dsn and dsn_file:
+        by_flag = [key for key in _WAYS if source(context, key).startswith("--")]
+        if len(by_flag) != 1:
+            raise UsageError("a DSN and a file with one are given: leave one of --dsn and --dsn-file out")
+        dsn_file = dsn_file if by_flag == ["dsn_file"] else None
     given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
-    return run(dsn, config, given)
+    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given)
