@@ -4,37 +4,68 @@ import json
 import re
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.structs import replace
 
-from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.rules import DURATION, Duration, Mistake, Mitigation, mistakes
+from pgdoctor.errors import ConfigError, UsageError
+from pgdoctor.mitigation.rules import DURATION, Duration, Mistake, Mitigation, Name, mistakes
 
 #: The shortest time between two polls; each costs the server some milliseconds.
 _SHORTEST_INTERVAL = 0.1
 
 
 Address = Annotated[str, msgspec.Meta(pattern=r"^\S*:[0-9]{1,5}\Z", description='HOST:PORT, such as "127.0.0.1:9899"')]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1, description="a number above 0, at most 1")]
+
+Service = Annotated[
+    str, msgspec.Meta(pattern=r"^[^\s'\\]+\Z", description="the name of a section of libpq's service file")
+]
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[agent]` table."""
+    """The `[agent]` table; each key is also a flag of `pgdoctor agent` and an environment variable."""
 
     #: From the beginning of one poll to that of the next.
     interval: Duration = Duration(1)
     #: What connecting, and each statement, may take.
     deadline: Duration = Duration(5)
+    #: Who has waited for less is no incident: under write load somebody always waits for a few milliseconds.
+    wait_threshold: Duration = Duration(0.1)
+    #: Of one core of the server: what all statements of the agent together may take of it.
+    max_server_share: Share = 0.02
     #: Where the HTTP endpoints listen.
     listen: Address = "127.0.0.1:9899"
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of `[[servers]]`: its name, which its metrics carry as a label, and one way to reach it."""
+
+    name: Name
+    #: As libpq takes it; without a password.
+    dsn: str | None = None
+    #: Read at every attempt to connect.
+    dsn_file: str | None = None
+    #: A section of libpq's service file.
+    service: Service | None = None
+    #: None: those of `[agent]`.
+    interval: Duration | None = None
+    deadline: Duration | None = None
+
+    @property
+    def conninfo(self) -> str:
+        """What libpq takes, where it does not come from a file of ours."""
+        return self.dsn if self.dsn is not None else f"service={self.service}"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     agent: Agent = Agent()
+    servers: tuple[Server, ...] = ()
     mitigation: Mitigation = Mitigation()
 
 
@@ -43,10 +74,32 @@ EXAMPLE = """\
 # pgdoctor.toml: every key with its default. Durations have a unit: "500ms", "15s", "2m", "6h".
 # Check it with: pgdoctor config check pgdoctor.toml
 
+# Each key of [agent] is also a flag of `pgdoctor agent` (--wait-threshold 1s) and a variable of the environment
+# (PGDOCTOR_WAIT_THRESHOLD=1s). A flag beats a variable, a variable beats this file.
 [agent]
 interval = "1s"             # from the beginning of one poll to that of the next
 deadline = "5s"             # what connecting, and each statement, may take
+wait_threshold = "100ms"    # who has waited for less is no incident; "0s": every wait is one
+max_server_share = 0.02     # of one core of the server; looks that are too dear for that are spaced out
 listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
+
+# Several servers, or several databases, in one agent. Each has a connection of its own and fails alone; its metrics
+# carry its name as the label `server`. Without any of these there is one server: that of --dsn, --dsn-file or libpq's
+# environment, and no such label.
+#
+# [[servers]]
+# name = "shop"             # a-z, 0-9, _ and -
+# dsn = "host=db1 dbname=shop user=pgdoctor"  # one way to reach it; a password in here is refused
+# interval = "1s"           # instead of the agent's
+# deadline = "5s"
+#
+# [[servers]]
+# name = "ledger"
+# dsn_file = "/run/secrets/ledger-dsn"  # holds a connection string, password and all; read at every attempt
+#
+# [[servers]]
+# name = "crm"
+# service = "crm"           # a section of libpq's service file
 
 [mitigation]
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
@@ -95,9 +148,23 @@ min_samples = 3             # looks in a row that find the same session, unchang
 """
 
 
-def load(path: str | None) -> Config:
-    """The configuration in the file at `path`, or the defaults where there is none given. Raises ConfigError."""
-    return Config() if path is None else parse(_read(path), path)
+class Given(NamedTuple):
+    """An option of the agent that somebody gave beside the file: `--interval` or PGDOCTOR_INTERVAL, and its text."""
+
+    source: str
+    text: str
+
+
+def load(path: str | None, given: Mapping[str, Given] = types.MappingProxyType({})) -> Config:
+    """The configuration in the file at `path`, or the defaults where there is none, with `given` over `[agent]`.
+
+    Raises ConfigError.
+    """
+    config = Config() if path is None else parse(_read(path), path)
+    own = {key: None for key in ("interval", "deadline") if key in given}
+    return replace(
+        config, agent=_with(config.agent, given), servers=tuple(replace(each, **own) for each in config.servers)
+    )
 
 
 def parse(text: str, source: str) -> Config:
@@ -113,9 +180,25 @@ def parse(text: str, source: str) -> Config:
     if config is not None:
         found += [each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation)]
         found += _mistaken_agent(config.agent)
+        found += _mistaken_servers(config.servers)
     if config is None or found:
         raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
     return config
+
+
+def _with(agent: Agent, given: Mapping[str, Given]) -> Agent:
+    values, found = {}, []
+    kinds = get_type_hints(Agent, include_extras=True)
+    for key, (source, text) in given.items():
+        try:
+            values[key] = msgspec.convert(text, kinds[key], strict=False, dec_hook=_decode)
+        except (msgspec.ValidationError, ValueError):
+            found.append(Mistake(source, text, _allowed(kinds[key])))
+    for mistake in _mistaken_agent(replace(Agent(), **values)):
+        found.append(mistake._replace(key=given[mistake.key.removeprefix("agent.")].source))
+    if found:
+        raise ConfigError("; ".join(map(_say, found)))
+    return replace(agent, **values)
 
 
 def _read(path: str) -> str:
@@ -132,6 +215,43 @@ def _mistaken_agent(agent: Agent) -> Iterator[Mistake]:
         yield Mistake("agent.interval", str(agent.interval), "at least 100ms")
     if agent.deadline < _SHORTEST_INTERVAL:
         yield Mistake("agent.deadline", str(agent.deadline), "at least 100ms")
+
+
+#: The name of the worst of all servers in the deep health check.
+_TAKEN_NAME = "database"
+
+_WAYS = ("dsn", "dsn_file", "service")
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+
+
+def _mistaken_servers(servers: tuple[Server, ...]) -> Iterator[Mistake]:
+    for place, server in enumerate(servers):
+        where = f"servers[{place}]"
+        if server.name == _TAKEN_NAME or server.name in (other.name for other in servers[:place]):
+            yield Mistake(f"{where}.name", server.name, f'a name that no other server has, and not "{_TAKEN_NAME}"')
+        ways = [way for way in _WAYS if getattr(server, way)]
+        if len(ways) != 1:
+            yield Mistake(where, server.name, f"exactly one of {', '.join(_WAYS)} says how to reach it")
+        if server.dsn:
+            yield from _mistaken_dsn(f"{where}.dsn", server.dsn)
+        given = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
+        for mistake in _mistaken_agent(replace(Agent(), **given)):
+            yield mistake._replace(key=mistake.key.replace("agent", where))
+
+
+def _mistaken_dsn(where: str, dsn: str) -> Iterator[Mistake]:
+    # Here, not above: it takes the driver, and most files have no servers.
+    from pgdoctor.postgres.door import parse_dsn
+
+    try:
+        parameters = parse_dsn(dsn)
+    except UsageError as error:
+        yield Mistake(where, _HIDDEN, str(error))
+        return
+    if any(secret in parameters for secret in _SECRETS):
+        yield Mistake(
+            where, _HIDDEN, "no password in here: give dsn_file, service or passfile, or use PGPASSFILE (~/.pgpass)"
+        )
 
 
 # The decoder stops at the first mistake. To name all, each one is taken out of the document and the rest decoded
@@ -259,7 +379,13 @@ def _is_table(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
+#: In place of a value that must not be shown.
+_HIDDEN = object()
+
+
 def _say(mistake: Mistake) -> str:
+    if mistake.value is _HIDDEN:
+        return f"{mistake.key}: {mistake.allowed}"
     if mistake.value is msgspec.UNSET:
         return f"{mistake.key}: unknown key; {mistake.allowed}"
     if mistake.value is None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "cli": {"agent", "demo", "config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
     "agent": {"config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config": {"mitigation", "diagnosis", "errors"},
+    "config": {"mitigation", "postgres", "diagnosis", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.execute": {"mitigation", "postgres", "diagnosis", "errors"},
     "mitigation": {"diagnosis", "errors"},

@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdoctor.cli import cli
-from pgdoctor.config import EXAMPLE, Agent, Config, load, parse
+from pgdoctor.config import EXAMPLE, Agent, Config, Given, Server, load, parse
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
 
 RULE = '[[mitigation.rules]]\nname = "a"\nclass = "migration"\naction = "cancel"\n'
 IDLE = '[[mitigation.rules]]\nname = "a"\nclass = "idle_in_transaction"\n'
+SHOP = '[[servers]]\nname = "shop"\n'
 AT = "mitigation.rules[0]."
 
 BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("mode = ", ("not valid TOML",)),
-    "a table of another name": ("[mitigations]", ("mitigations: unknown key", "agent, mitigation")),
-    "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, listen")),
+    "a table of another name": ("[mitigations]", ("mitigations: unknown key", "agent, servers, mitigation")),
+    "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, ")),
     "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
     "a table that is none": ("mitigation = 3", ("mitigation = 3: a table",)),
     "rules that are no tables": ("[mitigation]\nrules = [3]", ("mitigation.rules[0] = 3: a table",)),
@@ -35,6 +36,21 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a duration beyond reason": (RULE + 'min_wait = "9000000h"', (AT + 'min_wait = "9000000h"', "a year")),
     "digits of another script": (RULE + 'min_wait = "１５s"', (AT + 'min_wait = "１５s"',)),
     "a poll that would never rest": ('[agent]\ninterval = "1ms"', ("agent.interval", "at least 100ms")),
+    "a share of nothing": ("[agent]\nmax_server_share = 0", ("agent.max_server_share = 0", "above 0, at most 1")),
+    "a share of more than all": ("[agent]\nmax_server_share = 1.5", ("agent.max_server_share = 1.5",)),
+    "a share that is no number": ("[agent]\nmax_server_share = nan", ("agent.max_server_share = NaN",)),
+    "a server without a way to it": (SHOP, ('servers[0] = "shop"', "exactly one of dsn, dsn_file, service")),
+    "two ways to a server": (SHOP + 'dsn = "host=a"\nservice = "b"', ("servers[0]", "exactly one of")),
+    "a server without a name": ('[[servers]]\ndsn = "host=a"', ("servers[0].name is missing", "a-z")),
+    "two servers of a name": ((SHOP + 'dsn = "host=a"\n') * 2, ('servers[1].name = "shop"', "no other server")),
+    "a name that is taken": (SHOP.replace("shop", "database") + 'dsn = "host=a"', ("servers[0].name", '"database"')),
+    "a server that is polled too often": (SHOP + 'dsn = "x=1"\ninterval = "1ms"', ("servers[0].interval", "100ms")),
+    "a service that is none": (SHOP + 'service = "a\' b"', ("servers[0].service", "a section of libpq")),
+    "an unknown key of a server": (SHOP + 'password = "hunter2"', ("servers[0].password: unknown key", "dsn_file")),
+    "a DSN that does not parse": (SHOP + 'dsn = "hunter2 of"', ("servers[0].dsn: the DSN does not parse",)),
+    "a password in a DSN": (SHOP + 'dsn = "host=a password=hunter2"', ("servers[0].dsn: no password", "dsn_file")),
+    "a password in a URI": (SHOP + 'dsn = "postgresql://u:hunter2@a/b"', ("servers[0].dsn: no password", "service")),
+    "a password in a URI's end": (SHOP + 'dsn = "postgresql://a/?password=hunter2"', ("servers[0].dsn: no pass",)),
     "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
     "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
     "no samples": ("[mitigation]\nmin_samples = 0", ("mitigation.min_samples = 0", "from 1")),
@@ -83,6 +99,7 @@ def test_what_is_wrong_is_one_line_that_names_key_value_and_what_is_allowed(text
     said = str(caught.value)
     assert said.startswith("pgdoctor.toml: ")
     assert "\n" not in said
+    assert "hunter2" not in said
     for word in words:
         assert word in said
 
@@ -199,6 +216,17 @@ def test_a_full_rule_is_read_as_written() -> None:
     )
 
 
+def test_what_is_given_beside_the_file_holds_for_every_server(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(SHOP + 'dsn = "host=a"\ninterval = "3s"\ndeadline = "4s"')
+    config = load(str(tmp_path / "x.toml"), {"interval": Given("--interval", "2s")})
+    assert config.agent.interval == 2
+    assert (config.servers[0].interval, config.servers[0].deadline) == (None, 4)
+
+
+def test_every_wait_may_count_as_an_incident() -> None:
+    assert parse('[agent]\nwait_threshold = "0s"\nmax_server_share = 1', "x").agent.wait_threshold == 0
+
+
 @pytest.mark.parametrize("mode", ["observe", "dry_run", "enforce"])
 def test_a_mode_without_any_rule_is_sound(mode: str) -> None:
     assert parse(f'[mitigation]\nmode = "{mode}"', "x").mitigation == Mitigation(mode=mode)  # type: ignore[arg-type]
@@ -220,7 +248,7 @@ def test_the_example_says_the_defaults() -> None:
 
 
 def test_the_example_names_every_key() -> None:
-    for table in (Agent, Mitigation, Rule, Protect):
+    for table in (Agent, Server, Mitigation, Rule, Protect):
         for field in msgspec.structs.fields(table):
             if field.encode_name not in ("rules", "protect"):
                 assert re.search(rf"^(# )?{field.encode_name} = ", EXAMPLE, re.MULTILINE), field.encode_name
@@ -229,6 +257,7 @@ def test_the_example_names_every_key() -> None:
 def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
     uncommented = re.sub(r"^# (?=\[\[|\w+ = )", "", EXAMPLE, flags=re.MULTILINE)
     config = parse(uncommented, "example")
+    assert [server.name for server in config.servers] == ["shop", "ledger", "crm"]
     assert len(config.mitigation.rules) == 3
     idle = config.mitigation.rules[0]
     for field in msgspec.structs.fields(Rule):

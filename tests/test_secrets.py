@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from pgdoctor.agent.http import health
 from pgdoctor.agent.log import JsonLines
-from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.cause import classes
@@ -214,9 +214,14 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "plan", plan_text(plan)
     yield "plan in JSON", msgspec.json.encode(plan).decode()
     yield from (("action", action_text(action)) for action in mitigator.settled)
-    state = State(connection="connected", error=None, diagnosis=seen, figures=figures(seen))
-    yield "metrics", Exposition(lambda: state, Tally(), mitigator, lambda: 0).page("")[0].decode()
-    yield "health", json.dumps(health(state, datetime.now(UTC), 0.0))
+    state = State(
+        connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
+    )
+    yield (
+        "metrics",
+        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], lambda: 0, lambda: True).page("")[0].decode(),
+    )
+    yield "health", json.dumps(health({None: state}, datetime.now(UTC), 0.0))
 
 
 @contextmanager
@@ -269,7 +274,7 @@ def test_no_output_shows_what_a_server_quotes(said: str) -> None:
         logging.getLogger("pgdoctor.agent").warning(
             "x", extra={"error": ValueError(SECRET)}, exc_info=ValueError(SECRET)
         )
-    for text in (down, json.dumps(health(state, datetime.now(UTC), 0.0)), "\n".join(lines)):
+    for text in (down, json.dumps(health({None: state}, datetime.now(UTC), 0.0)), "\n".join(lines)):
         assert "zq7" not in text
 
 

@@ -6,21 +6,52 @@ which costs one more deadline; with a maximum of one nothing but its back-off is
 refused connection only by waiting for its own timeout (measured: server stopped, killed, without slots).
 """
 
+import asyncio
 import random
 import time
+from pathlib import Path
 
-from pgdoctor.errors import ServerError
-from pgdoctor.postgres.door import Door
+import msgspec
+
+from pgdoctor.errors import ServerError, Unreachable, UsageError
+from pgdoctor.postgres.door import Door, parse_dsn, silent
 
 #: Bounds in seconds of the pause after the first failed attempt, and after many.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 4.0
 
 
-class Connection:
-    """Opens a door when there is none. Attempts are spaced at random, ever wider, up to a few seconds."""
+class DsnFile(msgspec.Struct, frozen=True):
+    """A file that holds a connection string, and nothing else; it may have a password in it."""
 
-    def __init__(self, dsn: str, deadline: float) -> None:
+    path: str
+
+    def read(self) -> str:
+        """The connection string as it is now. Raises UsageError, which says nothing of it."""
+        try:
+            text = Path(self.path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(f"the DSN file {self.path} cannot be read: {error.strerror or error}") from None
+        except ValueError:
+            raise UsageError(f"the DSN file {self.path} is not UTF-8 text") from None
+        if not text:
+            raise UsageError(f"the DSN file {self.path} is empty: write a connection string into it")
+        try:
+            parse_dsn(text)
+        except UsageError:
+            raise UsageError(
+                f"what the DSN file {self.path} holds does not parse as a connection string (it is not shown)"
+            ) from None
+        return text
+
+
+class Connection:
+    """Opens a door when there is none. Attempts are spaced at random, ever wider, up to a few seconds.
+
+    A connection string in a file is read at every attempt: a password that was changed in it is taken up.
+    """
+
+    def __init__(self, dsn: str | DsnFile, deadline: float) -> None:
         self._dsn = dsn
         self._deadline = deadline
         self._door: Door | None = None
@@ -37,7 +68,7 @@ class Connection:
         if self._failure is not None and time.monotonic() < self._next_attempt:
             raise self._failure.with_traceback(None)
         try:
-            self._door = await Door.open(self._dsn, self._deadline)
+            self._door = await Door.open(await self._read(), self._deadline)
         except ServerError as error:
             self._next_attempt = time.monotonic() + pause(self._failures)
             self._failures += 1
@@ -45,6 +76,24 @@ class Connection:
             raise
         self._failures, self._failure = 0, None
         return self._door
+
+    def use_dsn(self, dsn: str | DsnFile) -> None:
+        """Where to connect to; the next poll goes there, at once."""
+        if dsn != self._dsn:
+            self._dsn, self._failure = dsn, None
+            self._outdated = True
+
+    async def _read(self) -> str:
+        """The connection string. In a thread: whoever mounts secrets may have mounted them over a network."""
+        if isinstance(self._dsn, str):
+            return self._dsn
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await asyncio.to_thread(self._dsn.read)
+        except TimeoutError:
+            raise silent(self._deadline) from None
+        except UsageError as error:
+            raise Unreachable(str(error), "error") from None
 
     def use_deadline(self, deadline: float) -> None:
         """What connecting and each statement may take: part of the session's settings, so the next poll reconnects."""

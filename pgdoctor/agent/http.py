@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -19,10 +20,11 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pgdoctor import __version__
-from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Exposition
-from pgdoctor.agent.state import State
+from pgdoctor.agent.state import State, figures
+from pgdoctor.agent.watcher import Watcher, Watchers
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.render.index import Row, index
 from pgdoctor.render.page import STYLE, Watch, page
 from pgdoctor.render.report import Report, report, to_json
 
@@ -58,11 +60,11 @@ _HEADERS = {
 class Endpoints:
     """What answers the requests. `mode` says how mitigation is switched."""
 
-    def __init__(self, poller: Poller, exposition: Exposition, mode: Callable[[], str]) -> None:
-        self._poller = poller
+    def __init__(self, watchers: Watchers, exposition: Exposition, mode: Callable[[], str]) -> None:
+        self._watchers = watchers
         self._exposition = exposition
         self._mode = mode
-        self._reports = Reports()
+        self._reports: dict[str | None, Reports] = defaultdict(Reports)
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -88,29 +90,64 @@ class Endpoints:
         return _json({"status": "UP", "service": "pgdoctor", "version": __version__})
 
     async def _deep_health(self, _: Request) -> Response:
-        state = await self._poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE)
-        answer = health(state, datetime.now(UTC), time.monotonic())
+        watchers = tuple(self._watchers)
+        asked = [watcher.poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE) for watcher in watchers]
+        states = dict(zip((watcher.name for watcher in watchers), await asyncio.gather(*asked), strict=True))
+        answer = health(states, datetime.now(UTC), time.monotonic())
         return _json(answer, 200 if answer["status"] == "UP" else 503)
 
-    async def _diagnosis(self, _: Request) -> Response:
-        state = self._poller.state
+    async def _diagnosis(self, request: Request) -> Response:
+        watcher = self._chosen(request)
+        state = watcher.poller.state
         if state.diagnosis is None:
             return _json({"error": state.error, "state": state.connection or None}, 503)
-        found = await self._reports.of(state.diagnosis)
+        found = await self._reports[watcher.name].of(state.diagnosis)
         return Response(found.json, headers=_HEADERS, media_type="application/json")
 
-    async def _page(self, _: Request) -> Response:
-        state = self._poller.state
-        found = await self._reports.of(state.diagnosis) if state.diagnosis is not None else None
+    async def _page(self, request: Request) -> Response:
+        if len(self._watchers) > 1 and "server" not in request.query_params:
+            rows = [_row(watcher) for watcher in self._watchers]
+            return Response(index(rows, __version__), headers=_HEADERS, media_type="text/html")
+        watcher = self._chosen(request)
+        state = watcher.poller.state
+        found = await self._reports[watcher.name].of(state.diagnosis) if state.diagnosis is not None else None
         watch = Watch(
             error=state.error,
             connection=state.connection,
             age=None if state.last_success is None else max(time.time() - state.last_success, 0.0),
-            hidden_sessions=state.diagnosis.snapshot.server.hidden_sessions if state.diagnosis else 0,
+            hidden_sessions=state.server.hidden_sessions if state.server else 0,
             mode=self._mode(),
             version=__version__,
+            server=watcher.name,
+            looked=time.monotonic() - state.looked_at if state.up else 0.0,
         )
         return Response(page(watch, found.report if found else None), headers=_HEADERS, media_type="text/html")
+
+    def _chosen(self, request: Request) -> Watcher:
+        """The server that a request is about. Raises HTTPException where it names none of several, or another."""
+        name = request.query_params.get("server")
+        if name is None and len(self._watchers) == 1:
+            return next(iter(self._watchers))
+        names = ", ".join(watcher.name for watcher in self._watchers if watcher.name)
+        if name is None:
+            raise HTTPException(400, f"several servers are watched: say ?server= and one of {names}")
+        watcher = self._watchers.named(name)
+        if watcher is None:
+            raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: leave it out'}")
+        return watcher
+
+
+def _row(watcher: Watcher) -> Row:
+    state = watcher.poller.state
+    found = state.figures or figures(None)
+    return Row(
+        name=watcher.name or "",
+        error=state.error,
+        hidden_sessions=state.server.hidden_sessions if state.server else 0,
+        blocked_sessions=found.blocked_sessions,
+        oldest_wait=found.oldest_wait,
+        leading=found.leading,
+    )
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -151,25 +188,38 @@ def _written(diagnosis: Diagnosis) -> Written:
     return Written(facts, to_json(facts))
 
 
-def health(state: State, at: datetime, now: float) -> dict[str, object]:
-    """The deep contract: UP, DEGRADED (connected, but blind or late) or DOWN."""
-    late = state.up and now - state.found_at > _HEALTH_AGE + state.duration
-    status = "DOWN" if not state.up else "DEGRADED" if late or state.is_blind else "UP"
-    database: dict[str, object] = {"status": status}
-    if state.diagnosis is not None:
-        server = state.diagnosis.snapshot.server
-        database["latency_ms"] = round(state.latency * 1000, 2)
-        database["active_connections"] = server.connections
-        database["max_connections"] = server.max_connections
-    if status != "UP":
-        database["error"] = state.error or _degraded(state, now)
+#: From good to bad.
+_STATUSES = ("UP", "DEGRADED", "DOWN")
+
+
+def health(states: Mapping[str | None, State], at: datetime, now: float) -> dict[str, object]:
+    """The deep contract: UP, DEGRADED (connected, but blind or late) or DOWN.
+
+    Of several servers each is a component, and `database` is the worst of them.
+    """
+    components = {name: _component(state, now) for name, state in states.items()}
+    worst = max(components.values(), key=lambda component: _STATUSES.index(str(component["status"])))
+    named = {name: component for name, component in components.items() if name and len(components) > 1}
     return {
-        "status": status,
+        "status": worst["status"],
         "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "service": "pgdoctor",
         "version": __version__,
-        "components": {"database": database},
+        "components": {"database": worst, **named},
     }
+
+
+def _component(state: State, now: float) -> dict[str, object]:
+    late = state.up and now - state.found_at > _HEALTH_AGE + state.duration
+    status = "DOWN" if not state.up else "DEGRADED" if late or state.is_blind else "UP"
+    database: dict[str, object] = {"status": status}
+    if state.server is not None:
+        database["latency_ms"] = round(state.latency * 1000, 2)
+        database["active_connections"] = state.server.connections
+        database["max_connections"] = state.server.max_connections
+    if status != "UP":
+        database["error"] = state.error or _degraded(state, now)
+    return database
 
 
 def _degraded(state: State, now: float) -> str:
@@ -179,11 +229,11 @@ def _degraded(state: State, now: float) -> str:
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    status, headers = 500, None
+    status, headers, said = 500, None, "refused"
     if isinstance(error, HTTPException):
-        status, headers = error.status_code, error.headers
-    words = {404: "no such path", 405: "only GET is answered here"}
-    return _json({"error": words.get(status, "refused")}, status, headers)
+        status, headers, said = error.status_code, error.headers, error.detail
+    words = {"Not Found": "no such path", "Method Not Allowed": "only GET is answered here"}
+    return _json({"error": words.get(said, said)}, status, headers)
 
 
 async def _fail(_: Request, error: Exception) -> Response:

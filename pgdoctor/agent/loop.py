@@ -8,20 +8,18 @@ from contextlib import suppress
 from typing import Protocol
 
 from pgdoctor.agent.connection import Connection
-from pgdoctor.agent.state import Figures, State, figures
+from pgdoctor.agent.examine import Examiner, Finding
+from pgdoctor.agent.spacing import Spacing
+from pgdoctor.agent.state import MISSED_POLLS, State
 from pgdoctor.agent.tally import Tally
-from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.incident import Incident, Look, after
+from pgdoctor.diagnosis.snapshot import Server
 from pgdoctor.errors import ServerError
-from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.door import Cost, Door
 
 log = logging.getLogger(__name__)
-
-#: Sessions in a snapshot from which on it is judged in a thread, so that HTTP is answered meanwhile.
-_MANY_SESSIONS = 25
 
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
@@ -43,19 +41,21 @@ class Mitigator(Protocol):
 
 
 class Poller:
-    """Polls until it is cancelled. `interval` may be changed at any time."""
+    """Polls until it is cancelled."""
 
     def __init__(
-        self, connection: Connection, interval: float, tally: Tally, mitigator: Mitigator | None = None
+        self, connection: Connection, settings: Agent, tally: Tally, mitigator: Mitigator | None = None
     ) -> None:
-        self.interval = interval
         self._connection = connection
+        self._examiner = Examiner(settings)
         self._mitigator = mitigator
         self._tally = tally
-        self._collector: Collector | None = None
-        self._collector_door: Door | None = None
-        self._sightings: tuple[Sighting, ...] = ()
         self._state = State()
+        #: The one that goes on now.
+        self.incident: Incident | None = None
+        self._told_spaced = False
+        self._costs: tuple[Door, Cost] | None = None
+        self._counted_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
         self._published = asyncio.Event()
@@ -63,7 +63,16 @@ class Poller:
     @property
     def state(self) -> State:
         """What is known now; nothing that is too old."""
-        return self._state.as_of(time.monotonic(), self.interval)
+        return self._state.as_of(time.monotonic(), self._spacing.gate_interval)
+
+    def reconfigure(self, settings: Agent) -> None:
+        """Go on with other settings."""
+        self._connection.use_deadline(settings.deadline)
+        self._examiner.settings = settings
+
+    @property
+    def _spacing(self) -> Spacing:
+        return self._examiner.spacing
 
     async def recent(self, most_seconds: float, patience: float) -> State:
         """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds."""
@@ -79,7 +88,8 @@ class Poller:
         due = time.monotonic()
         while True:
             await self._poll()
-            due, missed = next_tick(due, self.interval, time.monotonic())
+            self._tell_spacing()
+            due, missed = next_tick(due, self._spacing.gate_interval, time.monotonic())
             self._tally.skipped += missed
             self._wanted.clear()
             with suppress(TimeoutError):
@@ -96,6 +106,7 @@ class Poller:
                 state = await self._ask(door, began, last_attempt)
             finally:
                 self._tally.durations.add(time.monotonic() - began)
+                self._count_cost(door)
         except ServerError as error:
             self._publish(self._failed(error.state, str(error), last_attempt))
         except Exception as error:
@@ -107,52 +118,84 @@ class Poller:
             await self._mitigate(door)
 
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
-        snapshot = await self._collect(door).snapshot()
-        latency = time.monotonic() - began
-        self._sightings = remembered(self._sightings, snapshot.captured_at)
-        snapshot = with_memory(snapshot, self._sightings)
-        many = len(snapshot.sessions) >= _MANY_SESSIONS
-        diagnosis, counted, seen = await asyncio.to_thread(_judge, snapshot) if many else _judge(snapshot)
-        self._sightings += (seen,)
-        self._tell_connected(diagnosis)
+        finding = await self._examiner.examine(door)
+        self._tell_connected(finding.server)
+        self._count_waiting(finding, began)
+        if finding.is_new:
+            self._follow(finding)
         now = time.monotonic()
         return State(
             connection="connected",
             error=None,
-            diagnosis=diagnosis,
-            figures=counted,
+            server=finding.server,
+            diagnosis=finding.diagnosis,
+            figures=finding.figures,
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
             found_at=began,
-            latency=latency,
+            looked_at=began if finding.is_new else self._state.looked_at,
+            latency=finding.latency,
             duration=now - began,
         )
 
-    def _collect(self, door: Door) -> Collector:
-        if self._collector is None or self._collector_door is not door:
-            self._collector, self._collector_door = Collector(door), door
-        return self._collector
+    def _count_cost(self, door: Door) -> None:
+        before = self._costs[1] if self._costs and self._costs[0] is door else Cost()
+        self._tally.add_cost(before, door.cost)
+        self._costs = door, door.cost
+
+    def _count_waiting(self, finding: Finding, began: float) -> None:
+        """Integrate; not over a time in which polls failed, or in which this process did not run."""
+        waiting = finding.figures.blocked_sessions if finding.is_new else finding.lock_waiters
+        longest = MISSED_POLLS * max(self._spacing.gate_interval, self._state.duration)
+        if self._counted_at is not None and (elapsed := began - self._counted_at) <= longest:
+            self._tally.blocked_seconds += waiting * elapsed
+        self._counted_at = began
+
+    def _follow(self, finding: Finding) -> None:
+        found = finding.figures
+        self.incident, events = after(self.incident, Look(finding.at, found.blocked_sessions, found.leading))
+        for event in events:
+            self._tally.add_event(event, time.time())
+            facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
+            if event.kind == "ended":
+                facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
+            log.info("incident %s", event.kind.replace("_", " "), extra=facts)
 
     async def _mitigate(self, door: Door) -> None:
-        diagnosis = self.state.diagnosis
-        if self._mitigator is None or diagnosis is None:
+        state = self.state
+        # Judged once: a session has to be found in as many looks as the rules ask for.
+        is_new = state.looked_at == state.found_at
+        if self._mitigator is None or state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(diagnosis, door)
+            await self._mitigator.consider(state.diagnosis, door)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:
             log.exception("mitigation failed")
 
-    def _tell_connected(self, diagnosis: Diagnosis) -> None:
+    def _tell_connected(self, server: Server) -> None:
         if self._told is None and self._state.last_success is not None:
             return
-        server = diagnosis.snapshot.server
         log.info("connected", extra={"server_version": server.version_num, "hidden_sessions": server.hidden_sessions})
         self._told = None
 
+    def _tell_spacing(self) -> None:
+        """Say when looks become rare, and when they are at every interval again; not at each look in between."""
+        spacing = self._spacing
+        self._tally.poll_interval = spacing.look_interval
+        is_rare = spacing.look_interval > (spacing.interval if self._told_spaced else 2 * spacing.interval)
+        if is_rare and not self._told_spaced:
+            every = round(spacing.look_interval, 1)
+            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(spacing.look, 3)}
+            log.warning("looks are spaced out: they are too dear for max_server_share", extra=extra)
+        elif self._told_spaced and not is_rare:
+            log.info("looks are no longer spaced out")
+        self._told_spaced = is_rare
+
     def _failed(self, connection: str, error: str, last_attempt: float) -> State:
+        self._counted_at = None
         now = time.monotonic()
         if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
             log.warning("server cannot be asked", extra={"state": connection, "error": error})
@@ -169,11 +212,6 @@ class Poller:
         self._state = state
         published, self._published = self._published, asyncio.Event()
         published.set()
-
-
-def _judge(snapshot: Snapshot) -> tuple[Diagnosis, Figures, Sighting]:
-    diagnosis = diagnose(snapshot)
-    return diagnosis, figures(diagnosis), sighting(diagnosis)
 
 
 def next_tick(due: float, interval: float, now: float) -> tuple[float, int]:

@@ -4,9 +4,10 @@ Every value of every label is there from the first scrape on. No label ever says
 user chose.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -16,11 +17,12 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from pgdoctor import __version__
 from pgdoctor.agent.loop import Mitigator
 from pgdoctor.agent.state import MISSED_POLLS, State, figures
-from pgdoctor.agent.tally import Tally
+from pgdoctor.agent.tally import Bucket, Tally
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.postgres.door import STATES
 
@@ -37,22 +39,30 @@ CONNECTION_STATES = {
 _AGE = f"As of the last poll; 0 while pgdoctor_up is 0, which it is after {MISSED_POLLS} polls without an answer."
 
 
+class Watched(NamedTuple):
+    """One server as its metrics see it; `name` None: the only one, whose series have no `server` label."""
+
+    name: str | None
+    state: State
+    tally: Tally
+    mitigator: Mitigator | None
+
+
 class Exposition(Collector):
-    """The metrics page. Asking for it never asks the database."""
+    """The metrics page. Asking for it never asks a database."""
 
     def __init__(
         self,
-        state: Callable[[], State],
-        tally: Tally,
-        mitigator: Mitigator | None,
+        watched: Callable[[], Iterable[Watched]],
         dropped_lines: Callable[[], int],
+        reload_success: Callable[[], bool],
     ) -> None:
-        self._state = state
-        self._tally = tally
-        self._mitigator = mitigator
+        self._watched = watched
         self._dropped_lines = dropped_lines
+        self._reload_success = reload_success
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._registry.register(ProcessCollector(registry=None))
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """The page in the format that the Accept header asks for, and its content type."""
@@ -65,33 +75,88 @@ class Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, of one moment."""
-        state = self._state()
-        yield from _own(state)
-        yield from _incident(state)
-        yield from _connections(state)
-        yield from self._counted()
-
-    def _counted(self) -> Iterator[Metric]:
-        durations = self._tally.durations
-        yield HistogramMetricFamily(
-            "pgdoctor_poll_duration_seconds",
-            "What polls took, from the first statement to the diagnosis; failed ones too.",
-            buckets=durations.buckets(),
-            sum_value=durations.total,
-        )
-        yield CounterMetricFamily(
-            "pgdoctor_polls_skipped", "Polls left out because the one before was not over.", self._tally.skipped
-        )
+        yield from _joined((each.name, _server(each)) for each in self._watched())
         yield CounterMetricFamily(
             "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
         )
         yield _gauge(
             "pgdoctor_config_reload_success",
             "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and nothing is signalled.",
-            self._tally.reload_success,
+            self._reload_success(),
         )
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
-        yield from _actions(self._mitigator)
+
+
+def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:
+    """Each family once, with the series of all servers, told apart by their label."""
+    joined: dict[str, Metric] = {}
+    for server, families in servers:
+        label = {} if server is None else {"server": server}
+        for family in families:
+            whole = joined.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            whole.samples += [sample._replace(labels=label | sample.labels) for sample in family.samples]
+    return iter(joined.values())
+
+
+def _server(watched: Watched) -> Iterator[Metric]:
+    yield from _own(watched.state)
+    yield from _incident(watched.state)
+    yield from _connections(watched.state)
+    yield from _history(watched.tally)
+    yield from _work(watched.tally)
+    yield from _actions(watched.mitigator)
+
+
+def _history(tally: Tally) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "pgdoctor_blocked_session_seconds",
+        "Waiting, integrated over time: at each poll the blocked sessions times the seconds since the last poll. "
+        "What nobody saw is not counted.",
+        tally.blocked_seconds,
+    )
+    incidents = CounterMetricFamily(
+        "pgdoctor_incidents",
+        "Incidents by the class of their widest root; one that another class comes to lead counts once for each.",
+        labels=["class"],
+    )
+    for name, number in tally.incidents.items():
+        incidents.add_metric([name], number)
+    yield incidents
+    yield HistogramMetricFamily(
+        "pgdoctor_incident_duration_seconds",
+        "How long incidents were, counted at their end: from the first poll that found somebody blocked to the first "
+        "of two that found nobody.",
+        buckets=[_bucket(bucket) for bucket in tally.incident_durations.buckets()],
+        sum_value=tally.incident_durations.total,
+    )
+
+
+def _bucket(bucket: Bucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
+    if bucket.example is None:
+        return bucket.bound, bucket.number
+    incident, seconds, at = bucket.example
+    return bucket.bound, bucket.number, Exemplar({"incident": incident}, seconds, at)
+
+
+def _work(tally: Tally) -> Iterator[Metric]:
+    yield HistogramMetricFamily(
+        "pgdoctor_poll_duration_seconds",
+        "What polls took, from the first statement to the diagnosis; failed ones too.",
+        buckets=[_bucket(bucket) for bucket in tally.durations.buckets()],
+        sum_value=tally.durations.total,
+    )
+    yield CounterMetricFamily(
+        "pgdoctor_polls_skipped", "Polls left out because the one before was not over.", tally.skipped
+    )
+    yield _gauge(
+        "pgdoctor_poll_interval_seconds",
+        "From one full look at the locks to the next: the interval, or more where looks are too dear.",
+        tally.poll_interval,
+    )
+    yield CounterMetricFamily("pgdoctor_statements", "Statements sent to the server.", tally.statements)
+    yield CounterMetricFamily(
+        "pgdoctor_received_bytes", "Bytes of the rows that the server answered with.", tally.received_bytes
+    )
 
 
 def _own(state: State) -> Iterator[Metric]:
@@ -118,7 +183,9 @@ def _incident(state: State) -> Iterator[Metric]:
     found = state.figures or figures(None)
     label = ["class"]
     yield _gauge(
-        "pgdoctor_blocked_sessions", f"Sessions that wait for another one's lock. {_AGE}", found.blocked_sessions
+        "pgdoctor_blocked_sessions",
+        f"Sessions that have waited for another one's lock for wait_threshold. {_AGE}",
+        found.blocked_sessions,
     )
     yield _gauges(
         "pgdoctor_blockers",
@@ -133,6 +200,14 @@ def _incident(state: State) -> Iterator[Metric]:
         found.blocked_by_class,
     )
     yield _gauge("pgdoctor_oldest_wait_seconds", f"The longest wait for a lock. {_AGE}", found.oldest_wait)
+    yield _gauge(
+        "pgdoctor_wait_depth", f"Sessions from the deepest waiter to the root that it waits for. {_AGE}", found.depth
+    )
+    yield _gauge(
+        "pgdoctor_wait_cycles",
+        f"Groups of sessions that wait for each other in a circle: a deadlock that the server will end. {_AGE}",
+        found.cycles,
+    )
     yield _gauges(
         "pgdoctor_oldest_blocker_transaction_seconds",
         f"Age of the oldest transaction of a blocker of the class. {_AGE}",
@@ -142,7 +217,7 @@ def _incident(state: State) -> Iterator[Metric]:
 
 
 def _connections(state: State) -> Iterator[Metric]:
-    server = state.diagnosis.snapshot.server if state.diagnosis else None
+    server = state.server
     counted = server.connections_by_state if server else Connections()
     by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
     yield _gauges("pgdoctor_connections", f"Client connections by state. {_AGE}", ["state"], by_state)

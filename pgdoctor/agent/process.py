@@ -7,19 +7,18 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from msgspec.structs import replace
-
-from pgdoctor.agent.connection import Connection
+from pgdoctor.agent.connection import DsnFile
 from pgdoctor.agent.http import Endpoints, Server
 from pgdoctor.agent.listen import listen
 from pgdoctor.agent.log import JsonLines, install
-from pgdoctor.agent.loop import Poller
-from pgdoctor.agent.metrics import Exposition
-from pgdoctor.agent.tally import Tally
-from pgdoctor.config import Config, load
-from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.watcher import Watchers, say_server, targets
+from pgdoctor.config import Config, Given, load
+from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -30,53 +29,68 @@ _LAST_RESORT = 1.7
 #: Seconds after SIGTERM for answers that are under way.
 _GRACE = 1.0
 
+#: Threads at most. Each name lookup takes one, and goes on in it for as long as its resolver hangs, though nobody waits
+#: for it any more: with Python's few threads one server's name would hold up the lookups and the judging of all others.
+_MOST_THREADS = 256
+
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str, config_path: str | None, listen_on: str | None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start."""
-    config = load(config_path)
-    parse_dsn(dsn)
-    listener = listen(listen_on or config.agent.listen)
+def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given]) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
+
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload.
+    """
+    read = partial(load, config_path, given)
+    config = read()
+    targets(config, dsn)
+    parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
+    listener = listen(config.agent.listen)
     lines = install()
+    lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    return asyncio.run(Agent(dsn, config_path, config, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, lines).serve(listener))
+
+
+def spread_out(loop: asyncio.AbstractEventLoop) -> None:
+    """Give the loop more threads than can hang."""
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS))
 
 
 class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
-    def __init__(self, dsn: str, config_path: str | None, config: Config, lines: JsonLines) -> None:
-        self._config_path = config_path
+    def __init__(self, dsn: str | DsnFile, read: Callable[[], Config], config: Config, lines: JsonLines) -> None:
+        self._dsn = dsn
+        self._read = read
         self._config = config
         self._lines = lines
-        self._tally = Tally()
-        self._connection = Connection(dsn, config.agent.deadline)
-        self._mitigator = Mitigator(config.mitigation)
-        self._poller = Poller(self._connection, config.agent.interval, self._tally, self._mitigator)
-        exposition = Exposition(lambda: self._poller.state, self._tally, self._mitigator, lambda: lines.dropped)
-        self._server = Server(Endpoints(self._poller, exposition, self._mode).application())
+        self._reloaded = True
+        self._watchers = Watchers(targets(config, dsn), config.mitigation)
+        exposition = Exposition(self._watched, lambda: lines.dropped, lambda: self._reloaded)
+        self._server = Server(Endpoints(self._watchers, exposition, self._mode).application())
         self._end = asyncio.Event()
+        self._stopping = False
 
     async def serve(self, listener: socket.socket) -> int:
         """Poll and answer until a signal ends it; 0, or 1 where a part of it ended by itself."""
         loop = asyncio.get_running_loop()
+        spread_out(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
-        tasks = [asyncio.create_task(work) for work in (self._poller.run(), self._housekeeping())]
+        self._watchers.start(self._end.set)
+        housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
-        await asyncio.wait({*tasks, serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({housekeeping, serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         self._server.stop()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait({*tasks, serving}, timeout=_GRACE)
-        self._connection.drop()
-        if not self._end.is_set():
+        housekeeping.cancel()
+        await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
+        if not self._stopping:
             log.error("ended by itself, which is a fault")
             return 1
         log.info("stopped")
@@ -87,30 +101,31 @@ class Agent:
         last_resort = threading.Timer(_LAST_RESORT, os._exit, (0,))
         last_resort.daemon = True
         last_resort.start()
+        self._stopping = True
         self._end.set()
 
     def _reload(self) -> None:
         """Take the new configuration; keep the old one, but disarmed, where the new one is broken."""
         try:
-            config = load(self._config_path)
-        except ConfigError as error:
-            self._tally.reload_success = False
-            # Not `disarm`, which is for good: the next reload that succeeds may arm it again.
-            if self._config.mitigation.mode != "off":
-                self._mitigator.reconfigure(replace(self._config.mitigation, mode="observe"))
+            config = self._read()
+            wanted = targets(config, self._dsn)
+        except (ConfigError, UsageError) as error:
+            self._reloaded = False
+            self._watchers.disarm(self._config.mitigation)
             log.error("configuration not reloaded, mitigation disarmed", extra={"error": str(error)})
             return
         if config.agent.listen != self._config.agent.listen:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
         self._config = config
-        self._tally.reload_success = True
-        self._poller.interval = config.agent.interval
-        self._connection.use_deadline(config.agent.deadline)
-        self._mitigator.reconfigure(config.mitigation)
+        self._reloaded = True
+        self._watchers.reconfigure(wanted, config.mitigation)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
 
+    def _watched(self) -> list[Watched]:
+        return [watcher.watched for watcher in self._watchers]
+
     def _mode(self) -> str:
-        return self._config.mitigation.mode if self._tally.reload_success else "disarmed"
+        return self._config.mitigation.mode if self._reloaded else "disarmed"
 
     async def _housekeeping(self) -> None:
         """Say once a second which log lines were dropped: the flood itself may have ended."""

@@ -6,35 +6,52 @@ import msgspec
 
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.snapshot import Server
+from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
 
 #: Polls that may be missed before what was found counts as too old.
 MISSED_POLLS = 3
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """A diagnosis in numbers. Every class is there, with 0 where there is none of it."""
+    """A diagnosis in numbers: of those who have waited for the threshold, and of whom they wait for.
+
+    Every class is there, with 0 where there is none of it.
+    """
 
     blockers: Mapping[str, int]
     blocked_by_class: Mapping[str, int]
     oldest_transaction: Mapping[str, float]
     blocked_sessions: int = 0
     oldest_wait: float = 0.0
+    #: Sessions from the deepest waiter to its root.
+    depth: int = 0
+    #: Groups of sessions that wait for each other in a circle.
+    cycles: int = 0
+    #: The class of the root with the widest reach; None where nobody waits.
+    leading: str | None = None
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the last poll found, or why it found nothing. Clock: Unix time; `found_at` and `tried_at`: monotonic."""
+    """What the last poll found, or why it found nothing.
+
+    Clock: Unix time; monotonic for `tried_at`, `found_at` and `looked_at`.
+    """
 
     #: One of the door's STATES; empty before the first attempt has ended.
     connection: str = ""
     #: Why there is no diagnosis, in one line.
     error: str | None = "not polled yet"
+    #: As of the last poll.
+    server: Server | None = None
+    #: As of the last poll too, or of `looked_at` while full looks are spaced out.
     diagnosis: Diagnosis | None = None
     figures: Figures | None = None
     last_success: float | None = None
     last_attempt: float | None = None
     tried_at: float = 0.0
     found_at: float = 0.0
+    looked_at: float = 0.0
     #: Seconds that the server took to answer.
     latency: float = 0.0
     #: Seconds that all of the poll took.
@@ -48,7 +65,7 @@ class State(msgspec.Struct, frozen=True):
     @property
     def is_blind(self) -> bool:
         """Our role may not see what other sessions do."""
-        return self.diagnosis is not None and self.diagnosis.snapshot.server.hidden_sessions > 0
+        return self.server is not None and self.server.hidden_sessions > 0
 
     def as_of(self, now: float, interval: float) -> "State":
         """This state as it is to be shown at a moment: what was found goes when it is too old.
@@ -67,24 +84,30 @@ class State(msgspec.Struct, frozen=True):
         )
 
 
-def figures(diagnosis: Diagnosis | None) -> Figures:
-    """The numbers of a diagnosis; zeros where there is none."""
+def figures(diagnosis: Diagnosis | None, threshold: float = 0.0) -> Figures:
+    """The numbers of a diagnosis, of waits from `threshold` seconds on; zeros where there is none."""
     names = classes()
     blockers = dict.fromkeys(names, 0)
     oldest = dict.fromkeys(names, 0.0)
     if diagnosis is None:
         return Figures(blockers, blockers, oldest)
+    snapshot, graph = diagnosis.snapshot, diagnosis.graph
+    waiters = long_waiters(snapshot, graph, threshold)
+    counted = graph.ahead_of(waiters)
     nodes: dict[str, list[int]] = {name: [] for name in names}
     for blocker in diagnosis.blockers:
-        name = blocker.classification
-        nodes[name].append(blocker.node)
-        oldest[name] = max(oldest[name], blocker.transaction_seconds or 0.0)
-    snapshot, graph = diagnosis.snapshot, diagnosis.graph
-    waiters = (snapshot.sessions[pid] for pid in graph.waiters)
+        if blocker.node in counted:
+            name = blocker.classification
+            nodes[name].append(blocker.node)
+            oldest[name] = max(oldest[name], blocker.transaction_seconds or 0.0)
     return Figures(
         blockers={name: len(found) for name, found in nodes.items()},
-        blocked_by_class={name: graph.count_behind(found) for name, found in nodes.items()},
+        blocked_by_class={name: len(waiters.intersection(graph.behind(*found))) for name, found in nodes.items()},
         oldest_transaction=oldest,
-        blocked_sessions=diagnosis.blocked_sessions,
-        oldest_wait=oldest_wait(snapshot, waiters) or 0.0,
+        blocked_sessions=len(waiters),
+        oldest_wait=oldest_wait(snapshot, (snapshot.sessions[pid] for pid in waiters)) or 0.0,
+        depth=max(map(graph.depth, waiters), default=0),
+        cycles=sum(not waiters.isdisjoint(cycle) for cycle in graph.cycles),
+        # Blockers come roots first, the widest reach first.
+        leading=next((each.classification for each in diagnosis.blockers if each.node in counted), None),
     )

@@ -1,22 +1,70 @@
-"""`pgdoctor agent`: watch one server, and tell machines and people over HTTP."""
+"""`pgdoctor agent`: watch servers, and tell machines and people over HTTP."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+import msgspec
+from click.core import ParameterSource
 
 from pgdoctor.cli._options import dsn_option
+from pgdoctor.config import Agent, Given
+from pgdoctor.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WAYS = ("dsn", "dsn_file")
+
+_HELP = {
+    "interval": "From the beginning of one poll to that of the next, with a unit: 500ms, 15s.",
+    "deadline": "What connecting, and each statement, may take.",
+    "wait_threshold": "Who has waited for less is no incident.",
+    "max_server_share": "Of one core of the server, what polls may take of it: 0.02.",
+    "listen": "Where HTTP is answered.",
+}
+
+
+def source(context: click.Context, key: str) -> str:
+    """How somebody gave an option, for a message about it."""
+    by_flag = context.get_parameter_source(key) is ParameterSource.COMMANDLINE
+    return f"--{key.replace('_', '-')}" if by_flag else variable(key)
+
+
+def variable(key: str) -> str:
+    return f"PGDOCTOR_{key.upper()}"
+
+
+def agent_options(function: F) -> F:
+    """A flag and an environment variable for each key of `[agent]`."""
+    for field in reversed(msgspec.structs.fields(Agent)):
+        flag = f"--{field.name.replace('_', '-')}"
+        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {field.default}.".strip()
+        function = click.option(flag, envvar=variable(field.name), metavar="VALUE", help=about)(function)
+    return function
 
 
 @click.command()
 @click.option("--config", envvar="PGDOCTOR_CONFIG", metavar="FILE", help="The configuration: pgdoctor.toml.")
 @dsn_option
 @click.option(
-    "--listen",
-    envvar="PGDOCTOR_LISTEN",
-    metavar="HOST:PORT",
-    help="Where HTTP is answered. Default: the configuration's, else 127.0.0.1:9899.",
+    "--dsn-file",
+    envvar="PGDOCTOR_DSN_FILE",
+    metavar="FILE",
+    help="A file with the DSN, instead of --dsn; read at every attempt to connect, so that it may change.",
 )
-def command(config: str | None, dsn: str, listen: str | None) -> int:
-    """Poll a server once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
+@agent_options
+@click.pass_context
+def command(context: click.Context, /, config: str | None, **options: str | None) -> int:
+    """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
+    from pgdoctor.agent.connection import DsnFile
     from pgdoctor.agent.process import run
 
-    return run(dsn, config, listen)
+    dsn, dsn_file = (options.pop(key) for key in _WAYS)
+    if dsn and dsn_file:
+        by_flag = [key for key in _WAYS if source(context, key).startswith("--")]
+        if len(by_flag) != 1:
+            raise UsageError("a DSN and a file with one are given: leave one of --dsn and --dsn-file out")
+        dsn_file = dsn_file if by_flag == ["dsn_file"] else None
+    given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
+    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given)

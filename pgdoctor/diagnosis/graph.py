@@ -75,6 +75,16 @@ class WaitGraph:
         """How many different sessions stand behind any of the nodes."""
         return self._union(nodes).bit_count()
 
+    def ahead_of(self, waiters: Iterable[Node]) -> frozenset[Node]:
+        """Everybody whom one of the waiters waits for, directly or through others."""
+        found: set[Node] = set()
+        todo = list(waiters)
+        while todo:
+            fresh = set(self.blockers_of.get(todo.pop(), ())) - found
+            found |= fresh
+            todo.extend(fresh)
+        return frozenset(found)
+
     def direct_waiters(self, node: Node) -> Iterator[Node]:
         """The sessions that wait for this one without another in between."""
         return self._members(self._direct.get(node, 0))

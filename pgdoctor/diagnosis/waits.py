@@ -111,6 +111,20 @@ def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
     return max((age for age in ages if age is not None), default=None)
 
 
+def long_waiters(snapshot: Snapshot, graph: WaitGraph, threshold: float) -> frozenset[Node]:
+    """Those who wait, but for who is known to have waited for less than so many seconds.
+
+    The server writes down when a wait began a moment after it has; until then it is as old as its statement at most.
+    """
+    return frozenset(pid for pid in graph.waiters if not _is_young(snapshot, snapshot.sessions[pid], threshold))
+
+
+def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
+    known = [snapshot.seconds_since(lock.waitstart or waiter.query_start) for lock in waiter.requests]
+    ages = known or [snapshot.seconds_since(waiter.query_start)]
+    return all(age is not None and age < threshold for age in ages)
+
+
 def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:
     found = (
         snapshot.table_of(lock) for lock in locks if lock.granted and lock.locktype == "relation" and lock.mode in modes

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -35,6 +36,22 @@ _MANY_SESSIONS = 100
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
 
 
+class Gate(msgspec.Struct, frozen=True):
+    """What the gate of a poll says: enough to know whether to look at the locks."""
+
+    captured_at: datetime
+    server: Server
+    #: Backends, parallel workers too, that may have waited for a lock for as long as was asked.
+    lock_waiters: int
+    #: `track_activity_query_size`.
+    statement_bytes: int
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nobody waits. Never so for a role that may not see what others do: to it every server looks quiet."""
+        return not (self.lock_waiters or self.server.hidden_sessions)
+
+
 class Collector:
     """Reads snapshots through one door, and remembers the names of roles and databases between them."""
 
@@ -44,36 +61,48 @@ class Collector:
         self._is_warm = False
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
-        """The server as it is now. Raises ServerError if it cannot be asked.
+        """The server as it is now, by gate and look; all waits count, however short.
 
-        Where nobody seems to wait only the gate is asked. `even_if_quiet` reads the locks in any case. So does
-        a role that may not see the activity of others: for it every gate looks quiet.
+        Where nobody seems to wait only the gate is asked. `even_if_quiet` reads the locks in any case.
+        Raises ServerError if the server cannot be asked.
         """
-        pulse = (await self._door.fetch("pulse"))[0]
-        server = self._server(pulse)
-        if not (pulse.lock_waiters or pulse.hidden or even_if_quiet):
-            if not self._is_warm:
-                self._is_warm = True
-                await warm(self._door, statement_bytes=0)
-            return Snapshot(captured_at=pulse.captured_at, server=server)
+        gate = await self.gate(wait_threshold=0.0)
+        return await self.quiet(gate) if gate.is_quiet and not even_if_quiet else await self.look(gate)
+
+    async def gate(self, wait_threshold: float) -> Gate:
+        """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
+        does not count."""
+        pulse = (await self._door.fetch("pulse", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes)
+
+    async def quiet(self, gate: Gate) -> Snapshot:
+        """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
+        if not self._is_warm:
+            self._is_warm = True
+            await warm(self._door, statement_bytes=0)
+        return Snapshot(captured_at=gate.captured_at, server=gate.server)
+
+    async def look(self, gate: Gate) -> Snapshot:
+        """The full look, right after the gate: who waits for whom, and what explains it."""
         rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):
-            return Snapshot(captured_at=pulse.captured_at, server=server)
-        return await self._incident(pulse, server, rows)
+            return Snapshot(captured_at=gate.captured_at, server=gate.server)
+        return await self._incident(gate, rows)
 
-    async def _incident(self, pulse: Any, server: Server, rows: Sequence[Any]) -> Snapshot:
+    async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
+        server = gate.server
         evidence = Evidence(self._door)
         await self._names.learn(rows, evidence)
         orphans = next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
         prepared: tuple[PreparedTransaction, ...] = ()
         if any(0 in (row.blocker_pids or ()) for row in rows):
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
-        statement_bytes = min(pulse.statement_bytes - 1, STATEMENT_BYTES)
+        statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
         reading = rows, prepared, self._names, statement_bytes
         many = len(rows) >= _MANY_SESSIONS
         sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
         return Snapshot(
-            captured_at=pulse.captured_at,
+            captured_at=gate.captured_at,
             server=server,
             sessions=sessions,
             prepared=prepared,

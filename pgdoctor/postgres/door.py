@@ -6,16 +6,19 @@ cannot be helped by `statement_timeout`. Past the deadline the connection is thr
 
 import asyncio
 import codecs
+import math
 import re
+import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import psycopg
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
 from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
@@ -66,6 +69,17 @@ _UNPARSABLE = (
 )
 
 
+class Cost(NamedTuple):
+    """What statements have cost so far."""
+
+    statements: int = 0
+    #: Of the rows that came back, as the protocol frames them.
+    received_bytes: int = 0
+    #: Of the server's time: from sending a statement to its last row, less what the quickest one took, which is the
+    #: way there and back. Waiting for a lock costs the server nothing, and does not count.
+    seconds: float = 0.0
+
+
 class Door:
     """One connection to one server, in autocommit, with the settings of `session.sql`.
 
@@ -77,6 +91,8 @@ class Door:
         self.connection = connection
         #: Seconds that a statement may take, on our clock.
         self.deadline = deadline
+        self.cost = Cost()
+        self._quickest = math.inf
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
@@ -168,8 +184,22 @@ class Door:
 
     async def _execute(self, name: str, parameters: dict[str, object]) -> Sequence[Any]:
         async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
-            await cursor.execute(load(name, self.version_num), parameters or None, prepare=True)
+            began = time.monotonic()
+            try:
+                await cursor.execute(load(name, self.version_num), parameters or None, prepare=True)
+            except psycopg.errors.LockNotAvailable:
+                self._count(0.0)
+                raise
+            except psycopg.Error:
+                self._count(time.monotonic() - began)
+                raise
+            self._count(time.monotonic() - began, received_bytes(cursor.pgresult))
             return await cursor.fetchall()
+
+    def _count(self, seconds: float, received: int = 0) -> None:
+        self._quickest = min(self._quickest, seconds or math.inf)
+        statements, before, spent = self.cost
+        self.cost = Cost(statements + 1, before + received, spent + max(seconds - self._quickest, 0.0))
 
     async def _stream(self, name: str, most: int) -> Sequence[Any]:
         async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
@@ -187,6 +217,18 @@ class Door:
             self.abandon()
             return unreachable(error)
         return StatementFailed(first_line(error), error.sqlstate)
+
+
+def received_bytes(result: PGresult | None) -> int:
+    """Bytes of the rows of a result, as the protocol frames them: 7 for a row, 4 for a value, and the values.
+
+    Takes 1.4 ms for a thousand waiters, where decoding them takes 9 (measured).
+    """
+    if result is None:
+        return 0
+    rows, columns = range(result.ntuples), range(result.nfields)
+    values = sum(len(result.get_value(row, column) or b"") for row in rows for column in columns)
+    return values + len(rows) * (7 + 4 * len(columns))
 
 
 class Text(Loader):

@@ -19,6 +19,9 @@ _MOST_BLOCKERS = 50
 _MOST_CHILDREN = 20
 _MOST_STEPS = 8
 
+#: Seconds from which on it is said that the look is older than the poll.
+_NOTABLE_LAG = 2.0
+
 _STATEMENT_WIDTH = 400
 _NAME_WIDTH = 100
 
@@ -51,6 +54,10 @@ class Watch(msgspec.Struct, frozen=True):
     #: off, observe, dry_run, enforce, or disarmed where a reload failed.
     mode: str
     version: str
+    #: The name of the server; None where it is the only one.
+    server: str | None = None
+    #: Seconds since the full look that is shown.
+    looked: float = 0.0
 
 
 _MODES = {
@@ -64,14 +71,23 @@ _MODES = {
 _LOUD_MODES = ("enforce", "disarmed")
 
 
-def page(watch: Watch, report: Report | None) -> str:
-    """The whole page; `report` is None while the server cannot be asked."""
+def head(title: str) -> str:
+    """What every page begins with."""
     return "\n".join(
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="refresh" content="{REFRESH}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(_title(report))}</title><style>{STYLE}</style></head><body>",
+            f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>",
+        )
+    )
+
+
+def page(watch: Watch, report: Report | None) -> str:
+    """The whole page; `report` is None while the server cannot be asked."""
+    return "\n".join(
+        (
+            head(_title(watch, report)),
             *_status(watch, report),
             *(_incident(report) if report is not None else ()),
             f"<footer>{_text(_foot(watch))}</footer></body></html>",
@@ -79,14 +95,14 @@ def page(watch: Watch, report: Report | None) -> str:
     )
 
 
-def _title(report: Report | None) -> str:
-    if report is None:
-        return "pgdoctor: DOWN"
-    return f"pgdoctor: {report.blocked_sessions:,} blocked"
+def _title(watch: Watch, report: Report | None) -> str:
+    name = f"pgdoctor {watch.server}" if watch.server else "pgdoctor"
+    return f"{name}: DOWN" if report is None else f"{name}: {report.blocked_sessions:,} blocked"
 
 
 def _status(watch: Watch, report: Report | None) -> Iterator[str]:
-    yield "<h1>pgdoctor</h1>"
+    all_servers = ' <a href="/">all servers</a>' if watch.server else ""
+    yield f"<h1>pgdoctor {_text(watch.server or '')}{all_servers}</h1>"
     if report is None:
         yield _box("bad", f"DOWN ({watch.connection or 'not connected yet'}): {watch.error or 'no diagnosis'}")
     else:
@@ -220,6 +236,8 @@ def _children(report: Report) -> dict[int | str | None, list[Wait]]:
 
 def _foot(watch: Watch) -> str:
     age = "never polled with success" if watch.age is None else f"last successful poll {duration(watch.age)} ago"
+    if watch.looked > (watch.age or 0.0) + _NOTABLE_LAG:
+        age += f"; last full look at the locks {duration(watch.looked)} ago, for looks are spaced out by their cost"
     return f"pgdoctor {watch.version}; {age}; this page reloads every {REFRESH} s"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,12 @@ def lone_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgen
 def agent(tmp_path: Path) -> Iterator[Callable[..., RunningAgent]]:
     """Start an agent that looks at the server of a DSN five times a second; at the end it is gone.
 
-    `interval`, `deadline` and `more` go into its configuration. Whatever a test does, its output is looked through
-    for the password of the DSN.
+    `interval`, `deadline`, `share` and `more` go into its configuration, `arguments` onto its command line. Whatever a
+    test does, its output is looked through for the password of the DSN.
     """
     with ExitStack() as stack:
 
-        def start(dsn: str, **options: str) -> RunningAgent:
+        def start(dsn: str | None, **options: Any) -> RunningAgent:
             return stack.enter_context(RunningAgent(dsn, tmp_path / "pgdoctor.toml", **options))
 
         yield start

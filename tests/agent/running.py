@@ -22,13 +22,22 @@ PROMPT = 1.0
 class RunningAgent:
     """Started on a free port; returns once it listens."""
 
-    def __init__(self, dsn: str, config: Path, interval: str = "200ms", deadline: str = "1s", more: str = "") -> None:
+    def __init__(
+        self,
+        dsn: str | None,
+        config: Path,
+        interval: str = "200ms",
+        deadline: str = "1s",
+        share: float = 1.0,
+        more: str = "",
+        arguments: tuple[str, ...] = (),
+    ) -> None:
         self.config = config
-        self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\n{more}')
-        self._password = conninfo_to_dict(dsn).get("password")
+        self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\nmax_server_share = {share}\n{more}')
+        self._password = conninfo_to_dict(dsn or "").get("password")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--config", config],
-            env={**os.environ, "PGDOCTOR_DSN": dsn},
+            [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--config", config, *arguments],
+            env=os.environ | ({"PGDOCTOR_DSN": dsn} if dsn else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -129,3 +129,59 @@ def test_without_rules_it_touches_nobody(scene, agent):
     wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
     assert holder.run("select 1") == [(1,)]
     assert not [line for line in watching.lines if line["logger"] == "pgdoctor.mitigation"]
+
+
+def test_a_wait_below_the_threshold_is_no_incident(scene, agent):
+    watching = agent(scene.dsn, more='wait_threshold = "1500ms"')
+    watching.wait_for("up", 1)
+    scene.admin.execute("create table t ()")
+    scene.client("lock table t")
+    began = time.monotonic()
+    scene.client().block("select from t")
+    assert watching.get("/diagnosis").json()["waits"] == []
+    watching.wait_for("blocked_sessions", 1)
+    assert time.monotonic() - began > 1.4
+    # The diagnosis says what is waited for at this moment, the figures who is hurt: a second one has just come.
+    scene.client().block("select from t")
+    wait_until(lambda: len(watching.get("/diagnosis").json()["waits"]) == 2, 1.4)
+    assert watching.metric("blocked_sessions") == 1
+    watching.wait_for("blocked_sessions", 2)
+
+
+def test_an_incident_is_counted_with_its_waiting_and_its_end(scene, agent):
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    before = watching.metrics()
+    assert before["pgdoctor_blocked_session_seconds_total"] == 0
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    began = time.monotonic()
+    waiters = [scene.client().block("select from t") for _ in range(2)]
+    watching.wait_for("blocked_sessions", 2)
+    wait_until(lambda: watching.metric("blocked_session_seconds_total") > 2, 5)
+    assert watching.metric("wait_depth") == 1
+    assert watching.metric('incidents_total{class="idle_in_transaction"}') == 1
+    holder.run("commit")
+    for waiter in waiters:
+        waiter.finish()
+    waited = 2 * (time.monotonic() - began)
+    watching.wait_for("incident_duration_seconds_count", 1)
+    after = watching.metrics()
+    assert 2 < after["pgdoctor_blocked_session_seconds_total"] <= waited + 2 * TWO_POLLS
+    assert sum(number for name, number in after.items() if "incidents_total" in name) == 1
+    for name in ("statements_total", "received_bytes_total"):
+        assert after[f"pgdoctor_{name}"] > before[f"pgdoctor_{name}"] > 0
+    told = [line["event"] for line in watching.lines if line["event"].startswith("incident")]
+    assert told == ["incident started", "incident ended"]
+
+
+def test_a_circle_is_counted(scene, agent):
+    scene.admin.execute("create table a (); create table b ()")
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    first, second = scene.client("lock table a"), scene.client("lock table b")
+    for each in (first, second):
+        each.run("set deadlock_timeout = '20s'")
+    first.block("select from b")
+    second.block("select from a")
+    watching.wait_for("wait_cycles", 1)

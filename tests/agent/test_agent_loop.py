@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pgdoctor.agent.connection import LONGEST_PAUSE, Connection, pause
 from pgdoctor.agent.loop import Poller, next_tick
 from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Agent
 from pgdoctor.errors import Unreachable
+from pgdoctor.mitigation.rules import Duration
 
 
 def test_a_poll_in_time_is_followed_by_the_next():
@@ -61,7 +63,7 @@ def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, ca
     async def poll():
         connection = Connection(scene.dsn, 5.0)
         failing = Failing()
-        poller = Poller(connection, 0.05, Tally(), failing)
+        poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), failing)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await poller.run()
@@ -78,7 +80,7 @@ def test_a_recent_state_is_asked_for_when_polls_are_rare(scene):
     async def poll():
         connection = Connection(scene.dsn, 5.0)
         tally = Tally()
-        poller = Poller(connection, 3600.0, tally)
+        poller = Poller(connection, Agent(interval=Duration(3600)), tally)
         polling = asyncio.create_task(poller.run())
         states = [await poller.recent(0.0, 5.0) for _ in range(3)]
         same = [await poller.recent(60.0, 5.0) for _ in range(3)]

@@ -1,5 +1,6 @@
 """How it starts, what it answers beside the incident, how it reloads and ends."""
 
+import json
 import os
 import signal
 import socket
@@ -7,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pgdoctor import config
+from pgdoctor.cli.agent import command
 from tests.agent.conftest import NOBODY
 from tests.agent.running import series
 from tests.scenes.client import wait_until
@@ -40,7 +44,7 @@ def test_a_port_in_use_is_one_line():
     "address", ["9899", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "::1:9899", "192.0.2.1:0"]
 )
 def test_an_address_that_is_none(address):
-    refuses(start("--dsn", NOBODY, "--listen", address), "cannot listen on", address)
+    refuses(start("--dsn", NOBODY, "--listen", address), "listen", address, "HOST:PORT" if address[0] != "1" else "")
 
 
 def test_a_dsn_that_does_not_parse():
@@ -51,6 +55,53 @@ def test_a_broken_configuration(tmp_path: Path):
     config = tmp_path / "pgdoctor.toml"
     config.write_text("[agent]\nintervall = '1s'\n")
     refuses(start("--dsn", NOBODY, "--listen", "127.0.0.1:0", "--config", str(config)), "agent.intervall")
+
+
+def interval_when_started(environment: dict[str, str], file: str, tmp_path: Path, *flags: str) -> float:
+    """The interval that an agent says it polls at, which is given by environment, file and flags."""
+    config = tmp_path / "pgdoctor.toml"
+    config.write_text(file)
+    arguments = ["--config", str(config), "--listen", "127.0.0.1:0", *flags]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgdoctor", "agent", *arguments],
+        env={**os.environ, "PGDOCTOR_DSN": NOBODY, **environment},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        return json.loads(process.stderr.readline())["interval"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path):
+    file, variable, flag = '[agent]\ninterval = "2s"', {"PGDOCTOR_INTERVAL": "3s"}, ("--interval", "4s")
+    assert interval_when_started({}, file, tmp_path) == 2
+    assert interval_when_started(variable, file, tmp_path) == 3
+    assert interval_when_started(variable, file, tmp_path, *flag) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (("--interval", "5"), {}, ('--interval = "5"', "with a unit")),
+        (("--interval", "1ms"), {}, ('--interval = "1ms"', "at least 100ms")),
+        ((), {"PGDOCTOR_WAIT_THRESHOLD": "x"}, ('PGDOCTOR_WAIT_THRESHOLD = "x"', "with a unit")),
+        (("--max-server-share", "2"), {}, ('--max-server-share = "2"', "at most 1")),
+        (("--max-server-share", "nan"), {"PGDOCTOR_DEADLINE": "1"}, ("--max-server-share", "PGDOCTOR_DEADLINE")),
+    ],
+)
+def test_a_wrong_option_is_said_in_the_words_of_the_file(monkeypatch, arguments, environment, words):
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    refuses(start("--dsn", NOBODY, *arguments), *words)
+
+
+def test_every_key_of_the_agent_is_a_flag_and_a_variable():
+    options = {name: option for option in command.params for name in (*option.opts, option.envvar)}
+    for field in msgspec.structs.fields(config.Agent):
+        assert options[f"--{field.name.replace('_', '-')}"] is options[f"PGDOCTOR_{field.name.upper()}"]
 
 
 def test_every_series_is_there_without_a_server(scene, agent, lone_agent):

@@ -140,7 +140,8 @@ def _cpu_ms(work: Callable[[], Any]) -> float:
 
 
 def _statement(name: str) -> str:
-    return load(name, 180_000).rstrip().rstrip(";").replace("%(statement_bytes)s", str(STATEMENT_BYTES))
+    statement = load(name, 180_000).rstrip().rstrip(";").replace("%(statement_bytes)s", str(STATEMENT_BYTES))
+    return statement.replace("%(wait_threshold)s", "interval '0'")
 
 
 @asynccontextmanager

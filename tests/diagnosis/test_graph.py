@@ -135,3 +135,13 @@ def test_a_chain_longer_than_the_recursion_limit_is_walked() -> None:
     graph = WaitGraph({pid: (pid - 1,) for pid in range(1, length)})
     assert graph.max_depth == length - 1
     assert graph.released_in_turn(frozenset({0})) == set(range(1, length))
+
+
+@given(WAITS, st.lists(NODES, max_size=3))
+def test_ahead_is_the_other_way_of_behind(waits: dict[int, list[int]], waiters: list[int]) -> None:
+    graph = WaitGraph(waits)
+    everybody = {node for pair in edges(waits) for node in pair}
+    ahead = {node for node in everybody if set(waiters) & naive_behind(waits, node)}
+    # A member of a circle is not behind itself, though it is ahead of itself.
+    assert graph.ahead_of(waiters) - graph.in_cycle == ahead - graph.in_cycle
+    assert graph.ahead_of(waiters) >= ahead

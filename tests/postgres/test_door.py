@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -81,7 +82,7 @@ def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: 
 
     async def settings() -> list[tuple[str, str]]:
         async with await Door.open(dsn, 5.0) as door:
-            await door.fetch("pulse")
+            await door.fetch("pulse", wait_threshold=timedelta())
             cursor = await door.connection.execute(
                 "select name, setting from pg_settings where name in "
                 "('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'search_path', 'application_name', "
@@ -110,7 +111,7 @@ def test_a_statement_that_fails_leaves_the_connection_good(scene: Scene) -> None
             locker.run("rollback")
             assert caught.value.sqlstate == "55P03"
             assert door.is_open
-            assert len(await door.fetch("pulse")) == 1
+            assert len(await door.fetch("pulse", wait_threshold=timedelta())) == 1
 
     asyncio.run(ask())
 
@@ -125,7 +126,7 @@ def test_a_server_that_hangs_is_given_up_within_the_deadline(own_server: Callabl
             try:
                 began = time.monotonic()
                 with pytest.raises(Unreachable) as caught:
-                    await door.fetch("pulse")
+                    await door.fetch("pulse", wait_threshold=timedelta())
                 assert caught.value.state == "timeout"
                 assert not door.is_open
                 return time.monotonic() - began

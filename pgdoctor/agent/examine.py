@@ -1,0 +1,107 @@
+"""One poll of a server, from the gate to the diagnosis: what is asked, and when what was found before still stands."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.agent.spacing import Spacing
+from pgdoctor.agent.state import Figures, figures
+from pgdoctor.config import Agent
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
+from pgdoctor.diagnosis.snapshot import Server, Snapshot
+from pgdoctor.errors import ServerError
+from pgdoctor.postgres.collect import Collector, Gate
+from pgdoctor.postgres.door import Door
+
+#: Sessions in a snapshot from which on it is judged in a thread, so that HTTP is answered meanwhile.
+_MANY_SESSIONS = 25
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a poll has found. `latency`: seconds that the gate took to answer."""
+
+    server: Server
+    #: The server's clock.
+    at: datetime
+    #: Backends that may have waited for longer than the threshold.
+    lock_waiters: int
+    diagnosis: Diagnosis
+    figures: Figures
+    #: It was made now; else the full look was not due, and this is what the last one found.
+    is_new: bool
+    latency: float
+
+
+class Examiner:
+    """Examines one server, over one door after the other. `settings` may be changed at any time."""
+
+    def __init__(self, settings: Agent) -> None:
+        self.spacing = Spacing(settings.interval, settings.max_server_share)
+        self.settings = settings
+        self._collector: Collector | None = None
+        self._door: Door | None = None
+        self._sightings: tuple[Sighting, ...] = ()
+        #: What the last look on this door found, or failed with.
+        self._found: tuple[Diagnosis, Figures] | ServerError | None = None
+
+    async def examine(self, door: Door) -> Finding:
+        """Ask the gate, and look at the locks if somebody waits and the last look is paid for. Raises ServerError."""
+        collector = self._through(door)
+        began = time.monotonic()
+        self.spacing = replace(self.spacing, interval=self.settings.interval, share=self.settings.max_server_share)
+        gate = await self._ask(door, collector.gate(self.settings.wait_threshold))
+        latency = time.monotonic() - began
+        is_new = gate.is_quiet or self._found is None or self.spacing.may_look(began)
+        if gate.is_quiet:
+            self.spacing = self.spacing.rested(began)
+            self._found = await self._judge(await collector.quiet(gate))
+        elif is_new:
+            self._found = None
+            self._found = await self._judge(await self._look(door, collector, gate, began))
+        if isinstance(self._found, ServerError):
+            raise self._found.with_traceback(None)
+        assert self._found is not None
+        diagnosis, counted = self._found
+        return Finding(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
+
+    def _through(self, door: Door) -> Collector:
+        if self._collector is None or self._door is not door:
+            self._collector, self._door, self._found = Collector(door), door, None
+        return self._collector
+
+    async def _ask(self, door: Door, asking: Awaitable[Gate]) -> Gate:
+        before = door.cost.seconds
+        gate = await asking
+        self.spacing = self.spacing.after_gate(door.cost.seconds - before)
+        return gate
+
+    async def _look(self, door: Door, collector: Collector, gate: Gate, began: float) -> Snapshot:
+        before = door.cost.seconds
+        try:
+            return await collector.look(gate)
+        except ServerError as error:
+            self._found = error
+            raise
+        finally:
+            self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
+
+    async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        self._sightings = remembered(self._sightings, snapshot.captured_at)
+        snapshot = with_memory(snapshot, self._sightings)
+        many = len(snapshot.sessions) >= _MANY_SESSIONS
+        threshold = self.settings.wait_threshold
+        judged = await asyncio.to_thread(_judged, snapshot, threshold) if many else _judged(snapshot, threshold)
+        diagnosis, counted, seen = judged
+        self._sightings += (seen,)
+        return diagnosis, counted
+
+
+def _judged(snapshot: Snapshot, threshold: float) -> tuple[Diagnosis, Figures, Sighting]:
+    diagnosis = diagnose(snapshot)
+    return diagnosis, figures(diagnosis, threshold), sighting(diagnosis)

@@ -1,0 +1,159 @@
+"""All about one server: its connection, its polls, what they count and what acts on them; and the set of all servers.
+
+Each server has its own of everything and fails alone: what hangs holds up nobody else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import partial
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.agent.connection import Connection, DsnFile
+from pgdoctor.agent.loop import Poller
+from pgdoctor.agent.metrics import Watched
+from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Agent, Config, Server
+from pgdoctor.errors import UsageError
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.rules import Mitigation
+
+log = logging.getLogger(__name__)
+
+#: The server that the present task is about.
+_SERVER: ContextVar[str | None] = ContextVar("server", default=None)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A server that is to be watched. `name` None: there is only the one of --dsn or the environment."""
+
+    name: str | None
+    dsn: str | DsnFile
+    settings: Agent
+
+
+def targets(config: Config, dsn: str | DsnFile) -> tuple[Target, ...]:
+    """Whom to watch. Raises UsageError where both a configuration's servers and a `dsn` are given."""
+    if not config.servers:
+        return (Target(None, dsn, config.agent),)
+    if dsn:
+        raise UsageError(
+            "there are [[servers]] in the configuration, and a DSN beside it (--dsn, --dsn-file, PGDOCTOR_DSN or "
+            "PGDOCTOR_DSN_FILE): give one or the other"
+        )
+    return tuple(_target(each, config.agent) for each in config.servers)
+
+
+def _target(server: Server, settings: Agent) -> Target:
+    own = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
+    dsn = DsnFile(server.dsn_file) if server.dsn_file else server.conninfo
+    return Target(server.name, dsn, replace(settings, **own))
+
+
+class Watcher:
+    """Watches one server from `start` to `stop`."""
+
+    def __init__(self, target: Target, mitigation: Mitigation) -> None:
+        self.name = target.name
+        self.tally = Tally()
+        self.mitigator = Mitigator(mitigation)
+        self._connection = Connection(target.dsn, target.settings.deadline)
+        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def watched(self) -> Watched:
+        """What its metrics are made of, now."""
+        return Watched(self.name, self.poller.state, self.tally, self.mitigator)
+
+    def start(self, at_fault: Callable[[], None]) -> None:
+        """Poll until `stop`; `at_fault` is called should it end by itself."""
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(partial(self._ended, at_fault))
+
+    def stop(self) -> None:
+        """Break off, at once and whatever the server does."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def reconfigure(self, target: Target, mitigation: Mitigation) -> None:
+        """Go on with other settings, or over another way to the server."""
+        self._connection.use_dsn(target.dsn)
+        self.poller.reconfigure(target.settings)
+        self.mitigator.reconfigure(mitigation)
+
+    async def _run(self) -> None:
+        _SERVER.set(self.name)
+        await self.poller.run()
+
+    def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
+        self._connection.drop()
+        if not task.cancelled():
+            at_fault()
+
+
+class Watchers:
+    """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
+
+    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation) -> None:
+        self._at_fault: Callable[[], None] | None = None
+        self._watchers: dict[str | None, Watcher] = {}
+        self.reconfigure(wanted, mitigation)
+
+    def __iter__(self) -> Iterator[Watcher]:
+        return iter(tuple(self._watchers.values()))
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def named(self, name: str) -> Watcher | None:
+        """The one of that name."""
+        return self._watchers.get(name)
+
+    def start(self, at_fault: Callable[[], None]) -> None:
+        """Watch them all; `at_fault` is called should one end by itself."""
+        self._at_fault = at_fault
+        for watcher in self:
+            watcher.start(at_fault)
+
+    async def stop(self, patience: float) -> None:
+        """Break off everywhere, and wait for that at most `patience` seconds."""
+        tasks = [watcher.task for watcher in self if watcher.task is not None]
+        for watcher in self:
+            watcher.stop()
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+
+    def reconfigure(self, wanted: Sequence[Target], mitigation: Mitigation) -> None:
+        """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""
+        before, self._watchers = self._watchers, {}
+        for target in wanted:
+            watcher = before.pop(target.name, None)
+            if watcher is None:
+                watcher = Watcher(target, mitigation)
+                if self._at_fault is not None:
+                    watcher.start(self._at_fault)
+                    log.info("server added", extra={"server": target.name})
+            else:
+                watcher.reconfigure(target, mitigation)
+            self._watchers[target.name] = watcher
+        for gone in before.values():
+            gone.stop()
+            log.info("server removed", extra={"server": gone.name})
+
+    def disarm(self, mitigation: Mitigation) -> None:
+        """Go on without signals until the next `reconfigure`; not the mitigator's own `disarm`, which is for good."""
+        if mitigation.mode != "off":
+            for watcher in self:
+                watcher.mitigator.reconfigure(replace(mitigation, mode="observe"))
+
+
+def say_server(record: logging.LogRecord) -> bool:
+    """A logging filter that lets everything pass, and says which server a line is about."""
+    name = _SERVER.get()
+    if name is not None and not hasattr(record, "server"):
+        record.server = name
+    return True

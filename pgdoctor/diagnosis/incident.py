@@ -1,0 +1,80 @@
+"""An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
+
+    none ─▶ started ─▶ (class_changed)* ─▶ ended
+
+Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+#: Looks in a row that find nobody, after which it is over: between two waits of one trouble there may be a gap.
+_QUIET_LOOKS = 2
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What one look found: how many are blocked, and the class of the root with the widest reach."""
+
+    at: datetime
+    blocked: int
+    leading: str | None = None
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One incident, as far as it has come."""
+
+    #: When it started, to the millisecond: the same for all who speak of it, and of no other on this server.
+    id: str
+    started: datetime
+    #: The classes that have led it, each once, in the order of their coming.
+    classes: tuple[str, ...]
+    peak_blocked: int
+    quiet_looks: int = 0
+    #: The first of the latest looks that found nobody.
+    quiet_since: datetime | None = None
+
+    def seconds_until(self, moment: datetime) -> float:
+        """How long it had lasted at a moment; never below zero, though a server's clock may be set back."""
+        return max((moment - self.started) / timedelta(seconds=1), 0.0)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What has happened to an incident. It ends at the first look that found nobody."""
+
+    #: class_changed: another class leads it, for the first time.
+    kind: Literal["started", "class_changed", "ended"]
+    incident: Incident
+    at: datetime
+
+
+def after(incident: Incident | None, look: Look) -> tuple[Incident | None, tuple[Event, ...]]:
+    """The incident after one more look, None where there is none; and what has happened."""
+    if look.blocked:
+        return _blocked(incident, look)
+    if incident is None:
+        return None, ()
+    quiet_since = incident.quiet_since or look.at
+    incident = replace(incident, quiet_looks=incident.quiet_looks + 1, quiet_since=quiet_since)
+    if incident.quiet_looks < _QUIET_LOOKS:
+        return incident, ()
+    return None, (Event("ended", incident, quiet_since),)
+
+
+def _blocked(incident: Incident | None, look: Look) -> tuple[Incident, tuple[Event, ...]]:
+    leading = look.leading or "unknown"
+    if incident is None:
+        name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
+        incident = Incident(name, look.at, (leading,), look.blocked)
+        return incident, (Event("started", incident, look.at),)
+    is_new = leading not in incident.classes
+    incident = replace(
+        incident,
+        classes=(*incident.classes, leading) if is_new else incident.classes,
+        peak_blocked=max(incident.peak_blocked, look.blocked),
+        quiet_looks=0,
+        quiet_since=None,
+    )
+    return incident, (Event("class_changed", incident, look.at),) if is_new else ()

@@ -1,0 +1,83 @@
+"""What polls may cost the server: a share of one core, whatever they cost and whatever happens."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.agent.spacing import Spacing
+from tests.scenes.client import wait_until
+
+SECONDS = st.floats(0.0, 5.0)
+
+
+def poll(spacing: Spacing, gate: float, looks: list[float]) -> tuple[float, float]:
+    """Poll until all looks are done, while somebody waits all the time: the seconds it took, those of the server."""
+    now = spent = 0.0
+    for look in looks:
+        while True:
+            spacing, spent = spacing.after_gate(gate), spent + gate
+            if spacing.may_look(now):
+                break
+            now += spacing.gate_interval
+        spacing, spent = spacing.after_look(now, look), spent + look
+        now += spacing.gate_interval
+    return now, spent - looks[-1]
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), st.lists(SECONDS, min_size=1, max_size=20))
+def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
+    # The first gate is paid for by the time after it, like the last look.
+    elapsed, spent = poll(Spacing(interval, share), gate, looks)
+    assert spent - gate <= share * elapsed * (1 + 1e-9)
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1), SECONDS, st.lists(SECONDS, max_size=9))
+def test_no_interval_is_shorter_than_was_asked_for(interval, share, look, gates):
+    spacing = Spacing(interval, share).after_look(0.0, look)
+    for gate in gates:
+        spacing = spacing.after_gate(gate)
+    assert interval <= spacing.gate_interval <= spacing.look_interval < math.inf
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1))
+def test_what_is_cheap_is_asked_every_time(interval, share):
+    spacing = Spacing(interval, share).after_gate(interval * share * 0.4).after_look(0.0, interval * share * 0.5)
+    assert spacing.gate_interval == spacing.look_interval == interval
+    assert spacing.may_look(0.0)
+
+
+def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
+    spacing = Spacing(1.0, 0.02).after_gate(0.001).after_gate(4.0)
+    assert spacing.gate_interval == 1.0
+
+
+def test_a_look_that_is_paid_for_holds_nothing_up():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 1.0)
+    assert spacing.rested(49.0).look_interval == 50.0
+    assert spacing.rested(50.0).look_interval == 1.0
+
+
+def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
+    watching = agent(scene.dsn, share=0.003)
+    watching.wait_for("up", 1)
+    watching.wait_for("poll_interval_seconds", 0.2)
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiters = [scene.client().block("select from t") for _ in range(2)]
+    watching.wait_for("blocked_sessions", 2)
+    wait_until(lambda: watching.metric("poll_interval_seconds") > 0.4)
+    age = watching.metric("oldest_wait_seconds")
+    polls = watching.metric("poll_duration_seconds_count")
+    waiters.append(scene.client().block("select from t"))
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 3)
+    # The gate goes on: it is up, and nobody has looked since.
+    assert (watching.metric("up"), watching.metric("oldest_wait_seconds")) == (1, age)
+    assert watching.metric("blocked_sessions") == 2
+    [told] = [line for line in watching.lines if "spaced out" in line["event"]]
+    assert told["seconds_between_looks"] > 0.4
+    holder.run("commit")
+    for waiter in waiters:
+        waiter.finish()
+    # The end of an incident needs no look.
+    watching.wait_for("blocked_sessions", 0, timeout=2)
