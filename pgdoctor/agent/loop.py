@@ -5,14 +5,14 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.state import Figures, State, figures
 from pgdoctor.agent.tally import Tally
-from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
+from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import Collector
@@ -54,7 +54,7 @@ class Poller:
         self._tally = tally
         self._collector: Collector | None = None
         self._collector_door: Door | None = None
-        self._sightings: tuple[Sighting, ...] = ()
+        self._memory = Memory()
         self._state = State()
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
@@ -109,11 +109,9 @@ class Poller:
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
         snapshot = await self._collect(door).snapshot()
         latency = time.monotonic() - began
-        self._sightings = remembered(self._sightings, snapshot.captured_at)
-        snapshot = with_memory(snapshot, self._sightings)
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        diagnosis, counted, seen = await asyncio.to_thread(_judge, snapshot) if many else _judge(snapshot)
-        self._sightings += (seen,)
+        judge = partial(_judge, self._memory, snapshot)
+        diagnosis, counted = await asyncio.to_thread(judge) if many else judge()
         self._tell_connected(diagnosis)
         now = time.monotonic()
         return State(
@@ -131,7 +129,7 @@ class Poller:
 
     def _collect(self, door: Door) -> Collector:
         if self._collector is None or self._collector_door is not door:
-            self._collector, self._collector_door = Collector(door), door
+            self._collector, self._collector_door, self._memory = Collector(door), door, Memory()
         return self._collector
 
     async def _mitigate(self, door: Door) -> None:
@@ -171,9 +169,9 @@ class Poller:
         published.set()
 
 
-def _judge(snapshot: Snapshot) -> tuple[Diagnosis, Figures, Sighting]:
-    diagnosis = diagnose(snapshot)
-    return diagnosis, figures(diagnosis), sighting(diagnosis)
+def _judge(memory: Memory, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+    diagnosis = memory.judge(snapshot)
+    return diagnosis, figures(diagnosis)
 
 
 def next_tick(due: float, interval: float, now: float) -> tuple[float, int]:

@@ -19,7 +19,7 @@ from pgdoctor.diagnosis.indexing import Table
 from pgdoctor.diagnosis.predicate import Filter
 from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.words import count, duration
 
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
@@ -176,6 +176,18 @@ def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
+def _earlier_scans(suspect: Suspect, relation: Relation) -> Iterator[str]:
+    """What the counters say of all sessions; of this one they say nothing before its transaction ends."""
+    gained = suspect.snapshot.earlier_scans
+    found = [gained[oid] for oid in (relation.oid, *(relation.parts or ())) if oid in gained]
+    if found:
+        scans, rows = sum(each.count for each in found), sum(each.rows for each in found)
+        yield (
+            f"reported in the last {duration(found[0].seconds)} by all sessions together: "
+            f"{count(scans, 'sequential scan')} of {relation.name}, {rows:,} rows read"
+        )
+
+
 def _index_to_create(relation: Relation, keys: Sequence[str]) -> str:
     if relation.kind == "p":  # CONCURRENTLY is refused on a partitioned table.
         commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name} ({key})" for key in keys)
@@ -187,6 +199,7 @@ def _verdict(suspect: Suspect, relation: Relation, evidence: Sequence[str], advi
     said = [*evidence]
     if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
+    said += _earlier_scans(suspect, relation)
     return Verdict(
         evidence=(*said, f"has run for {duration(suspect.state_seconds)}"),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
