@@ -29,6 +29,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline: Duration = Duration(5)
     #: Where the HTTP endpoints listen.
     listen: Address = "127.0.0.1:9899"
+    #: The planner is asked to confirm unindexed scans.
+    explain: bool = False
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +49,7 @@ EXAMPLE = """\
 interval = "1s"             # from the beginning of one poll to that of the next
 deadline = "5s"             # what connecting, and each statement, may take
 listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
+explain = false             # have the planner confirm unindexed scans (never ANALYZE); needs SELECT on the tables
 
 [mitigation]
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
@@ -252,7 +255,7 @@ def _allowed_alternative(kind: Any) -> str:
         return "a list of tables" if _is_table(arguments[0]) else f"a list, each {_allowed(arguments[0])}"
     if _is_table(kind):
         return "a table"
-    return {str: "text in quotes", int: "a whole number"}[kind]
+    return {str: "text in quotes", int: "a whole number", bool: "true or false"}[kind]
 
 
 def _is_table(kind: Any) -> bool:

@@ -49,6 +49,8 @@ class Poller:
         self, connection: Connection, interval: float, tally: Tally, mitigator: Mitigator | None = None
     ) -> None:
         self.interval = interval
+        #: The planner is asked too; may be changed at any time.
+        self.explains = False
         self._connection = connection
         self._mitigator = mitigator
         self._tally = tally
@@ -130,6 +132,7 @@ class Poller:
     def _collect(self, door: Door) -> Collector:
         if self._collector is None or self._collector_door is not door:
             self._collector, self._collector_door, self._memory = Collector(door), door, Memory()
+        self._collector.explains = self.explains
         return self._collector
 
     async def _mitigate(self, door: Door) -> None:

@@ -55,6 +55,7 @@ class Agent:
         self._connection = Connection(dsn, config.agent.deadline)
         self._mitigator = Mitigator(config.mitigation)
         self._poller = Poller(self._connection, config.agent.interval, self._tally, self._mitigator)
+        self._poller.explains = config.agent.explain
         exposition = Exposition(lambda: self._poller.state, self._tally, self._mitigator, lambda: lines.dropped)
         self._server = Server(Endpoints(self._poller, exposition, self._mode).application())
         self._end = asyncio.Event()
@@ -105,6 +106,7 @@ class Agent:
         self._config = config
         self._tally.reload_success = True
         self._poller.interval = config.agent.interval
+        self._poller.explains = config.agent.explain
         self._connection.use_deadline(config.agent.deadline)
         self._mitigator.reconfigure(config.mitigation)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})

@@ -41,12 +41,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-async def ask(dsn: str) -> Diagnosis:
-    """The diagnosis of a server, now."""
+async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
+    """The diagnosis of a server, now; with `explains` its planner is asked too."""
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.postgres.collect import Collector
     from pgdoctor.postgres.door import Door
     from pgdoctor.postgres.watch import Watch
 
     async with await Door.open(dsn, DEADLINE) as door:
-        return await Watch(Collector(door)).look()
+        return await Watch(Collector(door, explains=explains)).look()

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from pgdoctor.diagnosis.planner import Plan
+
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
 Target = tuple[object, ...]
 
@@ -274,6 +276,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     former_holders: Mapping[int, frozenset[int]] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
     earlier_scans: Mapping[int, Scans] = {}
+    #: By PID, of running blockers, where the planner was to be asked.
+    plans: Mapping[int, Plan] = {}
     #: By PID, of blockers whose command reports it.
     progress: Mapping[int, Progress] = {}
     #: By PID, of blockers with a strong table lock or an advisory one.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.snapshot import (
@@ -16,6 +17,7 @@ from pgdoctor.diagnosis.snapshot import (
 )
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
+from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.progress import progress, traces
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
@@ -34,7 +36,9 @@ _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
 class Collector:
     """Reads snapshots through one door, and remembers the names of roles and databases between them."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, explains: bool = False) -> None:
+        #: The planner is asked too.
+        self.explains = explains
         self._door = door
         self._names = Names()
         self._is_warm = False
@@ -69,7 +73,7 @@ class Collector:
         sessions = {
             row.pid: _session(row, prepared, self._names, statement_bytes, known) for row in rows if row.pid != _ORPHANS
         }
-        return Snapshot(
+        snapshot = Snapshot(
             captured_at=pulse.captured_at,
             server=server,
             sessions=sessions,
@@ -79,6 +83,7 @@ class Collector:
             traces=await traces(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
         )
+        return replace(snapshot, plans=await plans(snapshot, self._door)) if self.explains else snapshot
 
     def _server(self, pulse: Any) -> Server:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}
