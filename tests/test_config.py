@@ -36,6 +36,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "digits of another script": (RULE + 'min_wait = "１５s"', (AT + 'min_wait = "１５s"',)),
     "a poll that would never rest": ('[agent]\ninterval = "1ms"', ("agent.interval", "at least 100ms")),
     "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
+    "a word for a truth value": ('[agent]\nexplain = "on"', ('agent.explain = "on"', "true or false")),
     "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
     "no samples": ("[mitigation]\nmin_samples = 0", ("mitigation.min_samples = 0", "from 1")),
     "a truth for a number": ("[mitigation]\nmin_samples = true", ("mitigation.min_samples = true", "whole number")),

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
@@ -134,6 +135,24 @@ def test_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
             actions, mitigator = incident.mitigate(*rules, min_samples=1)
             assert actions == []
             assert not any(mitigator.actions.values())
+
+
+def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident) -> None:
+    incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
+    for _ in range(3):
+        incident.app().block("update orders set v = 2 where id = 1")
+    mitigator = Mitigator(Mitigation(mode="enforce", min_samples=1, rules=(replace(SLOW, min_wait=Duration(0)),)))
+
+    async def looks() -> list[bool]:
+        memory = Memory()
+        async with await Door.open(incident.agent) as door:
+            acted = []
+            for _ in range(2):
+                await mitigator.consider(memory.judge(await Collector(door).snapshot()), door)
+                acted.append(mitigator.history.under_way is not None)
+            return acted
+
+    assert asyncio.run(looks()) == [False, True]
 
 
 def test_who_keeps_a_row_throughout_is_signalled_though_many_want_it(incident: Incident) -> None:

@@ -56,8 +56,8 @@ class Claim(NamedTuple):
 
 
 def claim(suspect: Suspect) -> Claim | None:
-    """The search for its own rows that no index serves; None where there is no such search, or no saying so."""
-    return _claim(suspect) if _may_scan(suspect) else None
+    """The search for its own rows that no index serves; None where another scan, or none, is what holds it up."""
+    return _claim(suspect) if _may_scan(suspect) and _by_foreign_key(suspect) is None else None
 
 
 def _may_scan(suspect: Suspect) -> bool:

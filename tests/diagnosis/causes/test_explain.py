@@ -1,6 +1,8 @@
 """What the planner is asked about a blocker's search, and above all what it is not: another session's text."""
 
 import asyncio
+import os
+import signal
 import tempfile
 from typing import NamedTuple
 
@@ -8,6 +10,9 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.agent.connection import Connection
+from pgdoctor.agent.loop import Poller
+from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Blocker
 from pgdoctor.diagnosis.snapshot import Snapshot
@@ -144,6 +149,36 @@ def test_a_function_in_the_definition_of_the_table_is_never_called(shop: Scene, 
     assert shop.admin.execute(_TRAPPED, [shop.admin.info.backend_pid]).fetchone() == (1,)
 
 
+def test_a_function_that_partitions_the_table_is_never_called(scene: Scene) -> None:
+    scene.admin.execute(_PLANTED)
+    scene.admin.execute(
+        """
+        create table orders (id int, customer_id int, v int) partition by range ((id + planted(0)));
+        create table low partition of orders for values from (0) to (40000);
+        insert into orders select g, g % 1000 from generate_series(1, 20000) g;
+        create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
+        analyze orders
+        """
+    )
+    worker = working(scene)
+    seen = look(scene)
+    assert not seen.trapped
+    assert UNSAFE in seen.said(worker)
+
+
+def test_a_function_in_a_check_is_never_called(shop: Scene) -> None:
+    shop.admin.execute(_PLANTED)
+    shop.client("alter table orders add check (v >= planted(0))", autocommit=True)
+    shop.admin.execute(f"alter database {shop.admin.info.dbname} set constraint_exclusion = on")
+    worker = working(shop)
+    seen = look(shop)
+    assert not seen.trapped
+    assert "EXPLAIN confirms" in seen.said(worker)
+    # It does run where such constraints are looked at.
+    shop.client("set constraint_exclusion = on", "explain select from orders where customer_id = 7")
+    assert shop.admin.execute("select count(*) > 0 from pg_locks where objid = 4711").fetchone() == (True,)
+
+
 def test_names_of_the_servers_own_in_another_schema_are_not_taken_for_them(shop: Scene) -> None:
     shop.admin.execute(_PLANTED)
     shop.admin.execute(
@@ -240,6 +275,23 @@ def test_no_policy_is_planned(shop: Scene) -> None:
     assert "not permitted" in seen.said(worker)
 
 
+def test_a_server_that_falls_silent_costs_the_confirmation_only(shop: Scene) -> None:
+    worker = working(shop)
+    before = snapshot(shop.dsn)
+
+    async def ask() -> Snapshot:
+        async with await Door.open(shop.dsn, 1.0) as door:
+            backend = door.connection.info.backend_pid
+            os.kill(backend, signal.SIGSTOP)
+            try:
+                return replace(before, plans=await plans(before, door))
+            finally:
+                os.kill(backend, signal.SIGCONT)
+
+    said = Look(asyncio.run(ask()), "", False).said(worker)
+    assert "not confirmed by EXPLAIN: the server did not answer" in said
+
+
 # What is said
 
 
@@ -263,6 +315,25 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
             return found
 
     assert asyncio.run(polls()) == [True] * 8
+
+
+def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
+    worker = working(shop)
+
+    async def poll() -> list[str]:
+        connection = Connection(shop.dsn, 5.0)
+        poller = Poller(connection, 3600.0, Tally())
+        polling = asyncio.create_task(poller.run())
+        found = []
+        for poller.explains in (False, True):
+            diagnosis = (await poller.recent(0.0, 5.0)).diagnosis
+            assert diagnosis is not None
+            found += ["; ".join(each.evidence) for each in diagnosis.blockers if each.pid == worker.pid]
+        polling.cancel()
+        connection.drop()
+        return found
+
+    assert ["EXPLAIN" in said for said in asyncio.run(poll())] == [False, True]
 
 
 @pytest.mark.parametrize(
