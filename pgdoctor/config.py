@@ -39,6 +39,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_server_share: Share = 0.02
     #: Where the HTTP endpoints listen.
     listen: Address = "127.0.0.1:9899"
+    #: The planner is asked to confirm unindexed scans.
+    explain: bool = False
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +84,7 @@ deadline = "5s"             # what connecting, and each statement, may take
 wait_threshold = "100ms"    # who has waited for less is no incident; "0s": every wait is one
 max_server_share = 0.02     # of one core of the server; looks that are too dear for that are spaced out
 listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
+explain = false             # have the planner confirm unindexed scans (never ANALYZE); needs SELECT on the tables
 
 # Several servers, or several databases, in one agent. Each has a connection of its own and fails alone; its metrics
 # carry its name as the label `server`. Without any of these there is one server: that of --dsn, --dsn-file or libpq's
@@ -372,7 +375,7 @@ def _allowed_alternative(kind: Any) -> str:
         return "a list of tables" if _is_table(arguments[0]) else f"a list, each {_allowed(arguments[0])}"
     if _is_table(kind):
         return "a table"
-    return {str: "text in quotes", int: "a whole number"}[kind]
+    return {str: "text in quotes", int: "a whole number", bool: "true or false"}[kind]
 
 
 def _is_table(kind: Any) -> bool:

@@ -12,12 +12,12 @@ from pgdoctor.postgres.door import Door
 from pgdoctor.render.report import BlockerFacts, Report, report
 
 
-def snapshot(dsn: str) -> Snapshot:
+def snapshot(dsn: str, *, explains: bool = False) -> Snapshot:
     """What is read from the server now, through a connection of its own."""
 
     async def ask() -> Snapshot:
         async with await Door.open(dsn, 5.0) as door:
-            return await Collector(door).snapshot(even_if_quiet=True)
+            return await Collector(door, explains=explains).snapshot(even_if_quiet=True)
 
     return asyncio.run(ask())
 

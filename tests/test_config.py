@@ -52,6 +52,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a password in a URI": (SHOP + 'dsn = "postgresql://u:hunter2@a/b"', ("servers[0].dsn: no password", "service")),
     "a password in a URI's end": (SHOP + 'dsn = "postgresql://a/?password=hunter2"', ("servers[0].dsn: no pass",)),
     "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
+    "a word for a truth value": ('[agent]\nexplain = "on"', ('agent.explain = "on"', "true or false")),
     "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
     "no samples": ("[mitigation]\nmin_samples = 0", ("mitigation.min_samples = 0", "from 1")),
     "a truth for a number": ("[mitigation]\nmin_samples = true", ("mitigation.min_samples = true", "whole number")),

@@ -11,9 +11,8 @@ from msgspec.structs import replace
 from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.state import Figures, figures
 from pgdoctor.config import Agent
-from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
+from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Server, Snapshot
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import Collector, Gate
@@ -46,7 +45,7 @@ class Examiner:
         self.settings = settings
         self._collector: Collector | None = None
         self._door: Door | None = None
-        self._sightings: tuple[Sighting, ...] = ()
+        self._memory = Memory()
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
@@ -72,7 +71,10 @@ class Examiner:
 
     def _through(self, door: Door) -> Collector:
         if self._collector is None or self._door is not door:
-            self._collector, self._door, self._found = Collector(door), door, None
+            # Behind another door there may be another server.
+            self._collector, self._memory = Collector(door), Memory()
+            self._door, self._found = door, None
+        self._collector.explains = self.settings.explain
         return self._collector
 
     async def _ask(self, door: Door, asking: Awaitable[Gate]) -> Gate:
@@ -92,16 +94,11 @@ class Examiner:
             self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
-        self._sightings = remembered(self._sightings, snapshot.captured_at)
-        snapshot = with_memory(snapshot, self._sightings)
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        threshold = self.settings.wait_threshold
-        judged = await asyncio.to_thread(_judged, snapshot, threshold) if many else _judged(snapshot, threshold)
-        diagnosis, counted, seen = judged
-        self._sightings += (seen,)
-        return diagnosis, counted
+        judging = self._memory, snapshot, self.settings.wait_threshold
+        return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 
 
-def _judged(snapshot: Snapshot, threshold: float) -> tuple[Diagnosis, Figures, Sighting]:
-    diagnosis = diagnose(snapshot)
-    return diagnosis, figures(diagnosis, threshold), sighting(diagnosis)
+def _judged(memory: Memory, snapshot: Snapshot, threshold: float) -> tuple[Diagnosis, Figures]:
+    diagnosis = memory.judge(snapshot)
+    return diagnosis, figures(diagnosis, threshold)

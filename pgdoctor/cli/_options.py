@@ -11,9 +11,6 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-#: Seconds between the two looks at a row that may be a hot one.
-_SECOND_LOOK = 0.3
-
 #: Seconds that connecting, and each statement, may take.
 DEADLINE = 10.0
 
@@ -44,19 +41,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-async def ask(dsn: str) -> Diagnosis:
-    """The diagnosis of a server, now. Where a row may change hands it takes two looks: one cannot tell."""
+async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
+    """The diagnosis of a server, now; with `explains` its planner is asked too."""
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
-    from pgdoctor.diagnosis.diagnose import diagnose
-    from pgdoctor.diagnosis.former_holders import sighting, with_memory, worth_a_second_look
     from pgdoctor.postgres.collect import Collector
     from pgdoctor.postgres.door import Door
+    from pgdoctor.postgres.watch import Watch
 
     async with await Door.open(dsn, DEADLINE) as door:
-        collector = Collector(door)
-        diagnosis = diagnose(await collector.snapshot(even_if_quiet=True))
-        if not worth_a_second_look(diagnosis):
-            return diagnosis
-        await asyncio.sleep(_SECOND_LOOK)
-        snapshot = await collector.snapshot(even_if_quiet=True)
-        return diagnose(with_memory(snapshot, (sighting(diagnosis),)))
+        return await Watch(Collector(door, explains=explains)).look()

@@ -30,10 +30,15 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where at least one session is blocked.")
 @click.option("--all-waits", is_flag=True, help=f"List every wait, not only the first {MOST_WAITS:,}.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Have the planner confirm unindexed scans (EXPLAIN, never ANALYZE); needs SELECT on the tables.",
+)
 @show_literals_option
-def command(dsn: str, form: str | None, exit_code: bool, all_waits: bool, show_literals: bool) -> int:
+def command(dsn: str, form: str | None, exit_code: bool, all_waits: bool, explain: bool, show_literals: bool) -> int:
     """Say who blocks whom right now, why, and what each cut would free."""
-    diagnosis = run(ask(dsn))
+    diagnosis = run(ask(dsn, explains=explain))
     facts = report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
     form = form or ("tree" if sys.stdout.isatty() else "table")
     click.echo(_FORMATS[form](facts), nl=False)

@@ -58,18 +58,18 @@ def _no_rules(config: str | None) -> str:
 
 async def _show(dsn: str, settings: Mitigation) -> PlanFacts:
     """The plan after so many looks as the settings ask for."""
-    from pgdoctor.diagnosis.diagnose import diagnose
     from pgdoctor.diagnosis.remedy import cuts
     from pgdoctor.mitigation.execute import Mitigator
     from pgdoctor.postgres.collect import Collector
     from pgdoctor.postgres.door import Door
+    from pgdoctor.postgres.watch import Watch
 
     mitigator = Mitigator(msgspec.structs.replace(settings, mode="observe"))
     async with await Door.open(dsn, DEADLINE) as door:
-        collector = Collector(door)
+        watch = Watch(Collector(door))
         for look in range(settings.min_samples if settings.rules else 1):
             await asyncio.sleep(_PAUSE if look else 0)
-            diagnosis = diagnose(await collector.snapshot(even_if_quiet=True))
+            diagnosis = await watch.look()
             await mitigator.consider(diagnosis, door)
     return plan_facts(mitigator.plan, settings.mode, (), cuts(diagnosis.blockers, diagnosis.graph))
 

@@ -1,5 +1,6 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
+from pgdoctor.diagnosis import planner
 from pgdoctor.diagnosis.cause import Remedy, causes
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.findings import findings
@@ -47,12 +48,21 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         evidence=(
             *verdict.evidence,
             *((str(maker),) if maker else ()),
+            *_withdrawn(node, snapshot),
             *((_HIDDEN,) if suspect.may_share_a_row else ()),
         ),
         recommendation=_recommendation(suspect, verdict.remedy),
         advice=verdict.advice,
         maker=maker.name if maker else None,
     )
+
+
+def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
+    """That it is no unindexed scan though the catalogs alone say so."""
+    plan = snapshot.plans.get(node)
+    if plan is None or not plan.finds_by_index or plan.table not in snapshot.relations:
+        return ()
+    return (planner.evidence(plan, snapshot.relations[plan.table].name),)
 
 
 def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:

@@ -64,10 +64,17 @@ def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot
 
 
 def worth_a_second_look(diagnosis: Diagnosis) -> bool:
-    """Several sessions queue for one row whose holder is in motion: the next look tells whether it changes."""
+    """Several sessions queue for a row whose holder is in motion: the next look tells whether it changes.
+
+    Not where an earlier look knows a holder of that table, for then this one has told.
+    """
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     suspects = (Suspect(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])
-    return any(each.is_in_motion and each.row_queue >= LONG_QUEUE and each.table is not None for each in suspects)
+    known = diagnosis.snapshot.former_holders
+    return any(
+        each.is_in_motion and each.row_queue >= LONG_QUEUE and each.table is not None and each.table.oid not in known
+        for each in suspects
+    )
 
 
 def _holder(snapshot: Snapshot, pid: int) -> Holder | None:

@@ -10,6 +10,8 @@ from functools import cached_property
 
 import msgspec
 
+from pgdoctor.diagnosis.planner import Plan
+
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
 Target = tuple[object, ...]
 
@@ -179,6 +181,15 @@ class ForeignKey(msgspec.Struct, frozen=True, gc=False):
     on_update: str = "a"
 
 
+class Scans(msgspec.Struct, frozen=True, gc=False):
+    """Sequential scans of a table by all sessions, and the rows they read, as far as they were reported."""
+
+    count: int
+    rows: int
+    #: Within how many seconds; None: since the server's statistics began.
+    seconds: float | None = None
+
+
 class Relation(msgspec.Struct, frozen=True, gc=False):
     """A relation of the connected database. `live_rows` and `pages` are estimates; below zero is unknown."""
 
@@ -198,6 +209,8 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     parts: tuple[int, ...] | None = ()
     #: Those that reference it. None: not read.
     referenced_by: tuple[ForeignKey, ...] | None = None
+    #: None: not read.
+    scans: Scans | None = None
 
 
 #: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.
@@ -262,6 +275,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     relations: Mapping[int, Relation] = {}
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
+    #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
+    earlier_scans: Mapping[int, Scans] = {}
+    #: By PID, of running blockers, where the planner was to be asked.
+    plans: Mapping[int, Plan] = {}
     #: By PID, of blockers whose command reports it.
     progress: Mapping[int, Progress] = {}
     #: By PID, of blockers with a strong table lock or an advisory one.

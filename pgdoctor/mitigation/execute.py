@@ -14,8 +14,8 @@ from typing import Any, get_args
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.former_holders import worth_a_second_look
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.history import (
     VERIFY_SECONDS,
@@ -33,6 +33,7 @@ from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, send
+from pgdoctor.postgres.watch import Watch
 
 log = logging.getLogger("pgdoctor.mitigation")
 
@@ -99,8 +100,8 @@ class Mitigator:
         self.plan = await self._plan(diagnosis)
         self._note_refusals()
         self.history = looked(self.history, self.plan.fit, diagnosis.captured_at)
-        # What was just settled may change the picture: act on the next look only.
-        if self.may_act and not self.settled:
+        # What was just settled may change the picture, and the next look tells whether a row changes hands.
+        if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
             await self._carry_out(self.plan, diagnosis.captured_at, door)
 
     async def _plan(self, diagnosis: Diagnosis) -> Plan:
@@ -172,12 +173,11 @@ async def carry_out(
     Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
     `patience` seconds; `pause` is what lies between two looks. Raises ServerError where the server cannot be asked.
     """
-    collector = Collector(door)
+    watch = Watch(Collector(door))
     give_up = time.monotonic() + patience
     done = 0
     while done < most:
-        snapshot = await collector.snapshot(even_if_quiet=True)
-        await mitigator.consider(diagnose(snapshot), door)
+        await mitigator.consider(await watch.look(), door)
         for action in mitigator.settled:
             done += 1
             yield action

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.snapshot import (
@@ -18,6 +19,7 @@ from pgdoctor.diagnosis.snapshot import (
 )
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
+from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.progress import progress, traces
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
@@ -55,7 +57,9 @@ class Gate(msgspec.Struct, frozen=True):
 class Collector:
     """Reads snapshots through one door, and remembers the names of roles and databases between them."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, explains: bool = False) -> None:
+        #: The planner is asked too.
+        self.explains = explains
         self._door = door
         self._names = Names()
         self._is_warm = False
@@ -101,7 +105,7 @@ class Collector:
         reading = rows, prepared, self._names, statement_bytes
         many = len(rows) >= _MANY_SESSIONS
         sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
-        return Snapshot(
+        snapshot = Snapshot(
             captured_at=gate.captured_at,
             server=server,
             sessions=sessions,
@@ -111,6 +115,7 @@ class Collector:
             traces=await traces(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
         )
+        return replace(snapshot, plans=await plans(snapshot, self._door)) if self.explains else snapshot
 
     def _server(self, pulse: Any) -> Server:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}

@@ -11,9 +11,10 @@ import re
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import psycopg
+from psycopg import BaseConnection
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
@@ -67,6 +68,8 @@ _UNPARSABLE = (
     "the DSN does not parse (it is not shown, for it may hold a password): give a URI such as "
     "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
 )
+
+T = TypeVar("T")
 
 
 class Cost(NamedTuple):
@@ -124,7 +127,7 @@ class Door:
                 "unsupported",
             )
         for loader in (Text, BinaryText):
-            for kind in ("text", "name", "varchar"):
+            for kind in ("text", "name", "varchar", "json"):
                 self.connection.adapters.register_loader(kind, loader)
         milliseconds = round(self.deadline * 1000)
         await self.fetch(
@@ -146,13 +149,14 @@ class Door:
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of statement `name` of `sql/`, as named tuples."""
-        return await self._within_deadline(self._execute(name, parameters))
+        return await self.within_deadline(self._execute(name, parameters))
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""
-        return await self._within_deadline(self._stream(name, most))
+        return await self.within_deadline(self._stream(name, most))
 
-    async def _within_deadline(self, work: Coroutine[Any, Any, Sequence[Any]]) -> Sequence[Any]:
+    async def within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work on the connection, which is thrown away where that takes too long."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task}, timeout=self.deadline)
@@ -240,7 +244,7 @@ class Text(Loader):
         super().__init__(oid, context)
         self._encoding = "utf-8"
         if self.connection is not None:
-            self._encoding = _codec(self.connection.pgconn.parameter_status(b"server_encoding"))
+            self._encoding = codec(self.connection)
 
     def load(self, data: Buffer) -> str:
         """The text, with what is no text replaced."""
@@ -253,9 +257,9 @@ class BinaryText(Text):
     format = Format.BINARY
 
 
-def _codec(server_encoding: bytes | None) -> str:
+def codec(connection: BaseConnection[Any]) -> str:
     """Python's name for a server's encoding; UTF-8 for SQL_ASCII, which is none, and for what Python lacks."""
-    name = (server_encoding or b"").decode().replace("WIN", "cp")
+    name = (connection.pgconn.parameter_status(b"server_encoding") or b"").decode().replace("WIN", "cp")
     try:
         return "utf-8" if name == "SQL_ASCII" else codecs.lookup(name).name
     except LookupError:

@@ -17,6 +17,7 @@ from pgdoctor.diagnosis.snapshot import (
     Lock,
     PreparedTransaction,
     Relation,
+    Scans,
     Server,
     Session,
 )
@@ -134,6 +135,7 @@ async def relations(
             columns=details.columns.get(oid),
             parts=details.parts.get(oid, ()),
             referenced_by=details.references.get(oid),
+            scans=Scans(row.scan_count, row.scan_rows) if row.kind in _TABLE_KINDS else None,
         )
         for oid, row in rows.items()
     }

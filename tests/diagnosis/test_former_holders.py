@@ -1,13 +1,10 @@
 """Whom we remember as holders of contested rows, and what is found on rows that really are hot."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event
 
-import psycopg
 import pytest
+from msgspec.structs import replace
 
 from pgdoctor.cli._options import ask, run
 from pgdoctor.diagnosis.diagnose import diagnose
@@ -19,6 +16,7 @@ from pgdoctor.diagnosis.former_holders import (
     worth_a_second_look,
 )
 from pgdoctor.diagnosis.snapshot import Connections, Server, Session, Snapshot
+from tests.hammer import hammering, idling, running
 from tests.looking import snapshot
 
 NOW = datetime(2026, 5, 22, tzinfo=UTC)
@@ -61,6 +59,16 @@ def orders(scene):
     return scene.admin.execute("select 'orders'::regclass::oid::int8").fetchone()[0]
 
 
+def test_a_second_look_is_taken_until_a_holder_of_the_row_is_known(scene, orders):
+    scene.client("update orders set v = 1").start("select pg_sleep(60)")
+    for _ in range(3):
+        scene.client().block("update orders set v = 2 where id = 1")
+    seen = snapshot(scene.dsn)
+    assert worth_a_second_look(diagnose(seen))
+    assert worth_a_second_look(diagnose(replace(seen, former_holders={orders + 1: frozenset({1})})))
+    assert not worth_a_second_look(diagnose(replace(seen, former_holders={orders: frozenset()})))
+
+
 def sighted(scene):
     return sighting(diagnose(snapshot(scene.dsn))).holders
 
@@ -98,37 +106,6 @@ def classes(scene, looks=4):
         found.append(seen.blockers[0].classification if seen.blockers else None)
         time.sleep(0.1)
     return found
-
-
-@contextmanager
-def hammering(scene, clients, pause):
-    """Sessions that update one row all the time, and keep it for a moment."""
-    over = Event()
-
-    def hammer():
-        with psycopg.connect(scene.dsn, application_name="hammer") as connection:
-            while not over.is_set():
-                connection.execute("update orders set v = v + 1 where id = 1")
-                pause(connection)
-                connection.commit()
-
-    with ThreadPoolExecutor(clients) as pool:
-        running = [pool.submit(hammer) for _ in range(clients)]
-        try:
-            scene.wait_until(lambda: worth_a_second_look(diagnose(snapshot(scene.dsn))))
-            yield
-        finally:
-            over.set()
-    for each in running:
-        each.result()
-
-
-def running(connection):
-    connection.execute("select pg_sleep(0.05)")
-
-
-def idling(_):
-    time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("orders")
@@ -177,7 +154,7 @@ def test_a_holder_that_has_come_to_stay_is_the_offender_though_the_row_was_hot(s
 @pytest.mark.usefixtures("orders")
 @pytest.mark.parametrize("pause", [running, idling])
 def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause):
-    with hammering(scene, 8, pause):
+    with hammering(scene.dsn, 8, pause):
         first, *others = classes(scene, looks=8)
     assert first in ("long_query", "idle_in_transaction")
     # A look may fall between two holders.
@@ -186,7 +163,7 @@ def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause)
 
 @pytest.mark.usefixtures("orders")
 def test_a_single_diagnosis_looks_twice(scene):
-    with hammering(scene, 8, running):
+    with hammering(scene.dsn, 8, running):
         seen = [run(ask(scene.dsn)) for _ in range(4)]
     found = [each.blockers[0] for each in seen if each.blockers]
     hot = [each for each in found if each.classification == "hot_row"]

@@ -1,12 +1,15 @@
 """What a mitigator counts and keeps, and what it does when the server goes away under its hands."""
 
 import asyncio
+from collections.abc import Callable
 from typing import get_args
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
@@ -14,9 +17,10 @@ from pgdoctor.mitigation.rules import Duration, Mitigation
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from tests.building import session
+from tests.hammer import hammering, idling, running
 from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, settings
 from tests.mitigation.conftest import IDLE as END_IDLE
-from tests.mitigation.conftest import Incident
+from tests.mitigation.conftest import SLOW, Incident
 
 AT_ONCE = Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=Duration(0)),))
 
@@ -119,3 +123,41 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
     asyncio.run(work())
     assert [record.getMessage() for record in caplog.records] == ["mitigation intent", "mitigation outcome"]
     assert mitigator.actions["terminate", "idle", "error"] == 1
+
+
+@pytest.mark.parametrize("pause", [running, idling])
+def test_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
+    incident: Incident, pause: Callable[[psycopg.Connection], None]
+) -> None:
+    rules = [replace(each, min_wait=Duration(0), min_age=Duration(0)) for each in (END_IDLE, SLOW)]
+    with hammering(incident.app_dsn, 8, pause):
+        for _ in range(5):
+            actions, mitigator = incident.mitigate(*rules, min_samples=1)
+            assert actions == []
+            assert not any(mitigator.actions.values())
+
+
+def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident) -> None:
+    incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
+    for _ in range(3):
+        incident.app().block("update orders set v = 2 where id = 1")
+    mitigator = Mitigator(Mitigation(mode="enforce", min_samples=1, rules=(replace(SLOW, min_wait=Duration(0)),)))
+
+    async def looks() -> list[bool]:
+        memory = Memory()
+        async with await Door.open(incident.agent) as door:
+            acted = []
+            for _ in range(2):
+                await mitigator.consider(memory.judge(await Collector(door).snapshot()), door)
+                acted.append(mitigator.history.under_way is not None)
+            return acted
+
+    assert asyncio.run(looks()) == [False, True]
+
+
+def test_who_keeps_a_row_throughout_is_signalled_though_many_want_it(incident: Incident) -> None:
+    incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
+    for _ in range(3):
+        incident.app().block("update orders set v = 2 where id = 1")
+    actions, _ = incident.mitigate(replace(SLOW, min_wait=Duration(0)), min_samples=1, most=1)
+    assert [(each.signal, each.outcome) for each in actions] == [("cancel", "released")]

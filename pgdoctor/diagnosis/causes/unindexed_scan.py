@@ -6,6 +6,7 @@ statistics, where our role may read them, do not say that it wants a large share
 changes the key of, rows that a foreign key of a big table references by columns without an index: then each of them is
 looked for in all of that table, which no plan shows. The check has begun when the session holds the lock on that table
 which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
+Where it may be asked (`diagnose --explain`) the planner confirms it, or knows an index that does find the rows.
 Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
 Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).
@@ -13,13 +14,15 @@ Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.indexing import Table
+from pgdoctor.diagnosis.planner import evidence
 from pgdoctor.diagnosis.predicate import Filter
 from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.words import count, duration
 
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
@@ -37,13 +40,43 @@ class UnindexedScan(Cause):
     strength = Strength.CATALOG
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        if not suspect.is_running or suspect.is_waiting or suspect.statement.kind not in _KINDS:
+        if not _may_scan(suspect):
             return None
         return _by_foreign_key(suspect) or _by_condition(suspect)
 
 
+class Claim(NamedTuple):
+    """A search for rows that no index serves, as far as the catalogs tell."""
+
+    relation: Relation
+    table: Table
+    filters: tuple[Filter, ...]
+    evidence: tuple[str, ...]
+    advice: str
+
+
+def claim(suspect: Suspect) -> Claim | None:
+    """The search for its own rows that no index serves; None where another scan, or none, is what holds it up."""
+    return _claim(suspect) if _may_scan(suspect) and _by_foreign_key(suspect) is None else None
+
+
+def _may_scan(suspect: Suspect) -> bool:
+    return suspect.is_running and not suspect.is_waiting and suspect.statement.kind in _KINDS
+
+
 def _by_condition(suspect: Suspect) -> Verdict | None:
     """It looks for its own rows without an index."""
+    found = _claim(suspect)
+    if found is None:
+        return None
+    plan = suspect.snapshot.plans.get(suspect.node)
+    said = evidence(plan, found.relation.name) if plan is not None else ""
+    if plan is not None and plan.finds_by_index:
+        return None
+    return _verdict(suspect, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
+
+
+def _claim(suspect: Suspect) -> Claim | None:
     asked = suspect.conditions
     # With a join an index on the joined column may serve, whatever the conditions say.
     if not asked.filters_known or asked.is_joined or not asked.filters:
@@ -57,19 +90,19 @@ def _by_condition(suspect: Suspect) -> Verdict | None:
         return None
     column = table.defeated(asked.filters)
     if column is not None:
-        evidence = (
+        defeat = (
             f"reads all of {relation.name}, about {rows:,.0f} rows: the index on {column.quoted} is of no use, for "
             f"the column ({column.type}) is cast to the type that it is compared with"
         )
         advice = f"compare {column.quoted} with a value of type {column.type}"
-        return _verdict(suspect, relation, [evidence], advice)
+        return Claim(relation, table, asked.filters, (defeat,), advice)
     keys = table.missing_keys(asked.filters)
     if not keys:
         return None
     missing = ", ".join(f"{relation.name} ({key})" for key in keys)
-    said = [f"reads all of {relation.name}, about {rows:,.0f} rows: no index on {missing}"]
-    said += _selectivity(table, asked.filters)
-    return _verdict(suspect, relation, said, _index_to_create(relation, keys))
+    lack = f"reads all of {relation.name}, about {rows:,.0f} rows: no index on {missing}"
+    said = (lack, *_selectivity(table, asked.filters))
+    return Claim(relation, table, asked.filters, said, _index_to_create(relation, keys))
 
 
 def _by_foreign_key(suspect: Suspect) -> Verdict | None:
@@ -87,12 +120,12 @@ def _by_foreign_key(suspect: Suspect) -> Verdict | None:
         return None
     rows, parent, key, child, table = max(found, key=lambda each: each[0])
     columns = ", ".join(map(table.written, key.columns))
-    evidence = [
+    said = [
         f"each row of {parent.name} that it deletes or changes is looked for in all of {child.name}, about "
         f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
         f"the check has begun: it holds {_check_lock(key, suspect)} on {child.name}",
     ]
-    return _verdict(suspect, child, evidence, _index_to_create(child, [columns]))
+    return _verdict(suspect, child, said, _index_to_create(child, [columns]))
 
 
 def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
@@ -176,6 +209,18 @@ def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
+def _earlier_scans(suspect: Suspect, relation: Relation) -> Iterator[str]:
+    """What the counters say of all sessions; of this one they say nothing before its transaction ends."""
+    gained = suspect.snapshot.earlier_scans
+    found = [gained[oid] for oid in (relation.oid, *(relation.parts or ())) if oid in gained]
+    if found:
+        scans, rows = sum(each.count for each in found), sum(each.rows for each in found)
+        yield (
+            f"reported in the last {duration(found[0].seconds)} by all sessions together: "
+            f"{count(scans, 'sequential scan')} of {relation.name}, {rows:,} rows read"
+        )
+
+
 def _index_to_create(relation: Relation, keys: Sequence[str]) -> str:
     if relation.kind == "p":  # CONCURRENTLY is refused on a partitioned table.
         commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name} ({key})" for key in keys)
@@ -183,10 +228,10 @@ def _index_to_create(relation: Relation, keys: Sequence[str]) -> str:
     return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name} ({key})" for key in keys)
 
 
-def _verdict(suspect: Suspect, relation: Relation, evidence: Sequence[str], advice: str) -> Verdict:
-    said = [*evidence]
+def _verdict(suspect: Suspect, relation: Relation, said: list[str], advice: str) -> Verdict:
     if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
+    said += _earlier_scans(suspect, relation)
     return Verdict(
         evidence=(*said, f"has run for {duration(suspect.state_seconds)}"),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),

@@ -1,0 +1,149 @@
+"""Asks the planner about the searches of blockers. Whatever fails is said in the answer, never fatal.
+
+Nothing is executed (never ANALYZE). No lock on a table is queued for: a session that waits is one more in the queue.
+What plans is a read-only transaction that is rolled back at once, and the search is wholly ours (see `questions`).
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from pgdoctor.diagnosis.planner import Plan, Question
+from pgdoctor.diagnosis.questions import questions
+from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.errors import ServerError, StatementFailed
+from pgdoctor.postgres.door import Door, codec
+from pgdoctor.postgres.queries import load
+
+#: Milliseconds that each statement may take, however long the door's deadline is; a plan needs a few.
+_MOST_MILLISECONDS = 1000
+
+#: Statements of one question: all of them together stay within the deadline.
+_STATEMENTS = 8
+
+#: Settings of a transaction that plans. A generic plan, from 14 on: EXPLAIN (GENERIC_PLAN) came with 16. No partition
+#: is left out for a value that is none. CHECK constraints are not looked at, nor policies put in, for both may call
+#: functions. Nothing is taken from an index alone: the statement needs the rows, the question only counts them.
+_SETTINGS = """
+    SET LOCAL lock_timeout = '100ms';
+    SET LOCAL plan_cache_mode = force_generic_plan;
+    SET LOCAL enable_partition_pruning = off;
+    SET LOCAL enable_indexonlyscan = off;
+    SET LOCAL constraint_exclusion = off;
+    SET LOCAL row_security = off;
+"""
+
+#: What a refusal of the server means, by SQLSTATE.
+_REFUSALS = {
+    "42501": "our role is not permitted to read the table",
+    "55P03": "the table is locked",
+    "57014": "it took too long",
+}
+
+#: After these no more is asked at this poll.
+_TIMEOUTS = frozenset({"55P03", "57014"})
+
+
+class _Node(msgspec.Struct, frozen=True):
+    """A node of a plan, of which nothing but figures and kinds is taken."""
+
+    kind: str = msgspec.field(name="Node Type")
+    cost: float = msgspec.field(name="Total Cost")
+    rows: float = msgspec.field(name="Plan Rows")
+    relation: str | None = msgspec.field(name="Relation Name", default=None)
+    below: tuple["_Node", ...] = msgspec.field(name="Plans", default=())
+
+    def scans(self) -> Iterator[str]:
+        """How tables are read in it."""
+        if self.relation is not None:
+            yield self.kind
+        for node in self.below:
+            yield from node.scans()
+
+
+class _Explained(msgspec.Struct, frozen=True):
+    plan: _Node = msgspec.field(name="Plan")
+
+
+_decode = msgspec.json.Decoder(tuple[_Explained]).decode
+
+
+async def plans(snapshot: Snapshot, door: Door) -> dict[int, Plan]:
+    """By PID of a blocker: what the planner says of its search, or why it says nothing."""
+    found: dict[int, Plan] = {}
+    given_up = ""
+    for node, question in (await asyncio.to_thread(questions, snapshot)).items():
+        if isinstance(question, Plan):
+            found[node] = question
+        elif given_up:
+            found[node] = Plan(question.oid, silence=given_up)
+        else:
+            try:
+                found[node] = _plan(question, await door.within_deadline(_generic_plan(door, question)))
+            except ServerError as error:
+                found[node] = Plan(question.oid, silence=_refusal(error))
+                if not isinstance(error, StatementFailed) or error.sqlstate in _TIMEOUTS:
+                    given_up = "another statement that was asked about had to be given up"
+    return found
+
+
+def _plan(question: Question, answer: str | None) -> Plan:
+    if answer is None:
+        return Plan(question.oid, silence="planning it might run functions that are not the server's own")
+    try:
+        [explained] = _decode(answer)
+    except msgspec.MsgspecError:
+        return Plan(question.oid, silence="the answer is not understood")
+    plan = Plan(
+        question.oid,
+        scans=tuple(explained.plan.scans()),
+        cost=explained.plan.cost,
+        full_cost=question.full_cost,
+        rows=explained.plan.rows if question.is_for_values else None,
+    )
+    if plan.reads_all and not question.is_whole:
+        return Plan(question.oid, silence="it could be asked about some of the conditions only")
+    return plan
+
+
+async def _generic_plan(door: Door, question: Question) -> str | None:
+    """The plan in JSON; None where planning might run code that is not the server's own."""
+    milliseconds = min(max(round(door.deadline * 1000 / _STATEMENTS), 100), _MOST_MILLISECONDS)
+    is_prepared = False
+    try:
+        await _say(
+            door,
+            f"BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
+            f"LOCK TABLE {question.table} IN ACCESS SHARE MODE NOWAIT",
+        )
+        async with door.connection.cursor() as cursor:
+            about = {"oid": question.oid, "table_name": question.table, "columns": list(question.columns)}
+            await cursor.execute(load("plannable", door.version_num), about, prepare=False)
+            if await cursor.fetchone() != (True,):
+                return None
+        search = f"SELECT 1 FROM {question.table} WHERE {question.condition}"  # noqa: S608 - names are the server's.
+        await _say(door, f"PREPARE pgdoctor_search AS {search}")
+        is_prepared = True
+        values = f"({', '.join(['NULL'] * question.parameters)})" if question.parameters else ""
+        [(plan,)] = await _say(door, f"EXPLAIN (FORMAT JSON) EXECUTE pgdoctor_search {values}")
+        return str(plan)
+    finally:
+        if door.is_open:
+            # No rollback undoes PREPARE. In one message, for after a ROLLBACK the driver forgets all that is prepared.
+            await _say(door, "ROLLBACK; DEALLOCATE pgdoctor_search" if is_prepared else "ROLLBACK")
+
+
+async def _say(door: Door, text: str) -> Sequence[Any]:
+    """Statements that are made here, not read from `sql/`, because they name relations."""
+    async with door.connection.cursor() as cursor:
+        await cursor.execute(text.encode(codec(door.connection), errors="replace"), prepare=False)
+        return await cursor.fetchall() if cursor.description else ()
+
+
+def _refusal(error: ServerError) -> str:
+    """Why there is no answer; not in the server's words, which may quote."""
+    if not isinstance(error, StatementFailed):
+        return "the server did not answer"
+    return _REFUSALS.get(error.sqlstate or "", f"the server refused it (SQLSTATE {error.sqlstate})")

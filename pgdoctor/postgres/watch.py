@@ -1,0 +1,30 @@
+"""Looks at one server, each judged with what the looks before it have seen."""
+
+import asyncio
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.former_holders import worth_a_second_look
+from pgdoctor.diagnosis.memory import Memory
+from pgdoctor.postgres.collect import Collector
+
+#: Seconds between the two looks at a row that may be a hot one.
+_SECOND_LOOK = 0.3
+
+
+class Watch:
+    """A collector and a memory of its own."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._memory = Memory()
+
+    async def look(self) -> Diagnosis:
+        """The diagnosis of the server, now. Where a row may change hands it looks twice: one look cannot tell."""
+        diagnosis = await self._once()
+        if not worth_a_second_look(diagnosis):
+            return diagnosis
+        await asyncio.sleep(_SECOND_LOOK)
+        return await self._once()
+
+    async def _once(self) -> Diagnosis:
+        return self._memory.judge(await self._collector.snapshot(even_if_quiet=True))
