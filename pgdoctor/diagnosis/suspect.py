@@ -192,7 +192,17 @@ class Suspect:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
         table = self.snapshot.table_of(lock)
         where = table.name if table else f"a {lock.locktype}"
-        return f"{lock.mode} on {where}"
+        return f"{lock.mode} on {'an index of ' if self.is_on_index(lock) else ''}{where}"
+
+    def is_on_index(self, lock: Lock) -> bool:
+        """It locks an index, and not the table."""
+        table = self.snapshot.table_of(lock)
+        return table is not None and table.oid != lock.relation
+
+    def is_lock_tables(self, lock: Lock) -> bool:
+        """No DDL takes it. ExclusiveLock on a table is that of LOCK TABLE; REFRESH takes it on a view."""
+        table = self.snapshot.table_of(lock)
+        return lock.mode == "ExclusiveLock" and table is not None and table.kind in ("r", "p")
 
     @cached_property
     def _wanted(self) -> dict[Target, set[str]]:

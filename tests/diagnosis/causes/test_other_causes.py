@@ -132,12 +132,13 @@ def test_a_row_whose_holder_has_changed_is_hot(shop: Scene) -> None:
 
 
 def test_a_session_that_only_waits_in_line_is_not_accused(shop: Scene) -> None:
-    shop.client("update orders set v = 1 where id = 7")
+    holder = shop.client("update orders set v = 1 where id = 7")
     next_in_line = shop.client().block("update orders set v = 2 where id = 7")
     shop.client().block("update orders set v = 3 where id = 7")
     facts = blocker(shop.dsn, next_in_line.pid)
     assert (facts.classification, facts.root, facts.recommendation.action) == ("unknown", False, "none")
-    assert "waits itself since" in said(facts)
+    assert "waits in line itself: not the cause; waits since" in said(facts)
+    assert f"for {holder.pid} (idle in transaction for" in said(facts)
 
 
 def test_what_is_hidden_is_unknown(shop: Scene) -> None:
