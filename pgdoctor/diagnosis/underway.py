@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis import ddl, holding, pace
 from pgdoctor.diagnosis.ddl import Effect
+from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -40,7 +41,7 @@ def evidence(suspect: Suspect) -> Iterator[str]:
     elif suspect.is_waiting:
         yield from waiting(suspect)
     else:
-        mode = effect(suspect).mode
+        mode = effect(suspect).mode or _contested_mode(suspect)
         whom = ddl.keeps_out(mode) if mode else ""
         excluding = f" under {mode}, which excludes {whom}" if whom else ""
         yield f"is working: {what} has run for {duration(suspect.statement_seconds)}{excluding}"
@@ -86,6 +87,12 @@ def called(suspect: Suspect) -> str:
     if suspect.statement.kind == "unknown":
         return "its statement"
     return suspect.statement.kind.replace("_other", "").replace("_", " ").upper()
+
+
+def _contested_mode(suspect: Suspect) -> str | None:
+    """The strong table lock in somebody's way: what tells where the statement does not."""
+    modes = [lock.mode for lock in suspect.contested if lock in suspect.strong]
+    return max(modes, key=strength, default=None)
 
 
 def _awaited(suspect: Suspect) -> str:

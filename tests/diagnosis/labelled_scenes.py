@@ -232,6 +232,14 @@ def the_same_holder_of_a_wanted_row_throughout(shop: Scene) -> int:
     return worker
 
 
+@labelled("idle_in_transaction", "terminate")
+def the_same_idle_holder_of_a_wanted_row_throughout(shop: Scene) -> int:
+    holder = idles(shop, "update orders set v = 1 where id = 7")
+    for _ in range(4):
+        wants_row(shop)
+    return holder
+
+
 # unindexed_scan
 
 
@@ -291,6 +299,13 @@ def a_forgotten_migration(shop: Scene) -> int:
 @labelled("idle_in_transaction", "terminate", "explicit_lock")
 def a_forgotten_lock_table(shop: Scene) -> int:
     holder = idles(shop, "lock table orders in exclusive mode", "select 1")
+    wants_to_write(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate", "explicit_lock")
+def a_forgotten_lock_table_with_changes(shop: Scene) -> int:
+    holder = idles(shop, "lock table orders in exclusive mode", "update orders set v = 1 where id = 1")
     wants_to_write(shop)
     return holder
 
@@ -547,6 +562,22 @@ def a_queued_lock_table(shop: Scene) -> int:
 def lock_table_and_the_work_in_one_text(shop: Scene) -> int:
     worker = works(shop, "lock table orders; select pg_sleep(9)")
     wants_to_read(shop)
+    return worker
+
+
+@labelled("explicit_lock", "cancel")
+def lock_table_and_changes_under_it(shop: Scene) -> int:
+    changes = ("lock table orders in exclusive mode", "update orders set v = 1 where id = 1")
+    worker = works(shop, "select count(*), pg_sleep(9) from other", *changes)
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("explicit_lock", "cancel", wrong="with changes it leaves what CREATE TRIGGER leaves, and its text is over")
+def a_weaker_lock_table_and_changes_under_it(shop: Scene) -> int:
+    changes = ("lock table orders in share row exclusive mode", "update orders set v = 1 where id = 1")
+    worker = works(shop, "select count(*), pg_sleep(9) from other", *changes)
+    wants_to_write(shop)
     return worker
 
 
