@@ -15,9 +15,9 @@ _AMBIGUOUS = frozenset({"ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLo
 
 
 def evidence(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
-    """What stands in somebody's way: rows, table locks; then the given locks. Nothing where nothing is known."""
-    contested = (lock for lock in suspect.contested if lock.locktype == "relation")
-    names = list(dict.fromkeys((*_rows(suspect), *map(suspect.name, (*contested, *locks)))))
+    """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
+    contested = (lock for lock in suspect.contested if lock.locktype in ("relation", "object"))
+    names = list(dict.fromkeys((*_transaction(suspect), *map(suspect.name, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
         yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {since(suspect)}"
@@ -35,11 +35,15 @@ def doubt(suspect: Suspect) -> Iterator[str]:
 
 def since(suspect: Suspect) -> str:
     """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
-    least = oldest_wait(suspect.snapshot, suspect.witnesses)
-    most = f"{duration(suspect.transaction_seconds)} at most"
-    return most if least is None else f"{duration(least)} at least, {most}"
+    least, most = oldest_wait(suspect.snapshot, suspect.witnesses), suspect.transaction_seconds
+    bounds = [f"{duration(least)} at least"] if least is not None else []
+    bounds += [f"{duration(most)} at most"] if most is not None or not bounds else []
+    return ", ".join(bounds)
 
 
-def _rows(suspect: Suspect) -> Iterator[str]:
+def _transaction(suspect: Suspect) -> Iterator[str]:
+    """What is waited for by waiting for its transaction."""
     if "transactionid" in suspect.contested_types and suspect.table is not None:
         yield f"rows of {suspect.table.name}"
+    if "virtualxid" in suspect.contested_types:
+        yield "a transaction whose end a CONCURRENTLY command waits for"

@@ -45,6 +45,8 @@ def test_counters_that_run_over_are_no_more_than_all():
 def test_the_sentence():
     read = Progress("CREATE INDEX", "scanning table", 92, 100)
     assert pace.sentence(read, 46) == "CREATE INDEX: scanning table, 92 % (92 of 100), roughly 54 s left"
+    assert pace.sentence(Progress("COPY FROM", "copying"), 5) == "COPY FROM: copying"
+    assert pace.sentence(Progress("COPY FROM", "copying", 12_345), 5) == "COPY FROM: copying, 12,345 bytes so far"
     waits = Progress("CREATE INDEX CONCURRENTLY", "waiting for old snapshots", 1, 3)
     assert pace.sentence(waits, 46) == "CREATE INDEX CONCURRENTLY: waiting for old snapshots, 1 of 3 gone"
 
