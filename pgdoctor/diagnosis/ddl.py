@@ -112,6 +112,12 @@ _SAFER_ACTIONS = (
 )
 
 
+#: What is left behind by a statement that is broken off. REFRESH ... CONCURRENTLY leaves nothing.
+_LEFT = dict.fromkeys(
+    ("create_index_concurrently", "drop_index_concurrently", "reindex_concurrently"), "an invalid index"
+)
+_PENDING = "a partition that is half detached (DETACH PARTITION ... FINALIZE)"
+
 #: Texts, of 16 KB at most, that are remembered: each is asked for several times in one diagnosis.
 _CACHED = 64
 
@@ -126,6 +132,8 @@ class Effect(Struct, frozen=True):
     mode: str | None = None
     is_concurrent: bool = False
     safer: str = ""
+    #: What is left behind where it is broken off; empty: nothing.
+    leaves: str = ""
 
 
 @lru_cache(maxsize=_CACHED)
@@ -140,7 +148,7 @@ def effect(text: str, truncated: bool = False) -> Effect:
     is_concurrent = kind.endswith("_concurrently")
     if kind == "update" and _is_whole(reading):
         return Effect("RowExclusiveLock", safer="UPDATE in batches of some thousand rows, each in its own transaction")
-    return Effect(_MODES.get(kind), is_concurrent, _SAFER.get(kind, ""))
+    return Effect(_MODES.get(kind), is_concurrent, _SAFER.get(kind, ""), _LEFT.get(kind, ""))
 
 
 def keeps_out(mode: str) -> str:
@@ -161,7 +169,7 @@ def _altering(reading: Reading) -> Effect:
     is_concurrent = any(_detaches_concurrently(sentence, start) for start in actions)
     found = (safer for start in actions for form, safer in _SAFER_ACTIONS if _matches(sentence, start, form))
     safer = "" if is_concurrent or _says_not_valid(sentence) else next(found, "")
-    return Effect(SUE if is_concurrent else strongest, is_concurrent, safer)
+    return Effect(SUE if is_concurrent else strongest, is_concurrent, safer, _PENDING if is_concurrent else "")
 
 
 def _actions(reading: Reading) -> Iterator[int]:

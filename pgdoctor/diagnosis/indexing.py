@@ -4,7 +4,10 @@ In doubt an index serves: a wrong "no index" is worse than none. Rules from the 
 and "Operator Classes and Operator Families", held against plans of 14, 16 and 18.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.predicate import Arm, Filter, Search
 from pgdoctor.diagnosis.snapshot import Column, Index, Relation, Snapshot
@@ -21,6 +24,10 @@ _FEW_ROWS = 50
 #: From version 18 on a btree is searched without its first columns too, if those have few different values.
 _SKIP_SCAN = 180_000
 _SKIPPED_SHARE = 0.01
+
+#: Of a range whose values are not known the server expects a third of the rows, or 0.5 % with an end on both sides
+#: (DEFAULT_INEQ_SEL and DEFAULT_RANGE_INEQ_SEL in selfuncs.h).
+_OPEN_RANGE_SHARE = 1 / 3
 
 _INTEGERS = frozenset({"int2", "int4", "int8"})
 
@@ -70,7 +77,10 @@ class Table:
         return sum(unserved)
 
     def unserved_rows_of_check(self, columns: Sequence[str]) -> float:
-        """The same for the check of a foreign key on the columns, which asks for values that are not NULL."""
+        """The same for the check of a foreign key on the columns, which asks for values that are not NULL.
+
+        An index on some of them serves, unless the statistics say that it finds a large share of the rows.
+        """
         parts = self.parts()
         if parts is None or any(part.indexes is None for part in parts):
             return 0.0
@@ -79,7 +89,7 @@ class Table:
             max(part.live_rows, 0.0)
             for part in parts
             if not any(
-                self._serves_arm(arm, index)
+                self._serves_arm(arm, index) and (_covers(index, columns) or self.is_selective(arm.searches[0]))
                 for index in part.indexes or ()
                 if index.is_usable and (not index.is_partial or (index.is_not_null and _may_apply(index, {*columns})))
                 for arm in arms
@@ -98,6 +108,8 @@ class Table:
             return None
         if column.type == "bool" and search.operator == "=":
             return 0.5
+        if search.operator == "<":
+            return None if search.is_bounded else _OPEN_RANGE_SHARE
         if column.null_share is None or column.distinct_values is None:
             return None
         if search.operator == "null":
@@ -144,6 +156,7 @@ class Table:
 
         Empty where none would help: no index can serve the conditions, or they ask for a large share of the rows.
         """
+        filters = _bounded(filters)
         together = self._together(filters)
         if together:
             return (", ".join(map(self.key, together)),)
@@ -152,13 +165,13 @@ class Table:
             if keys and len(each.arms) > 1 and all(self._key_for(arm) for arm in self._unserved(each)):
                 return keys
         singles = [each.arms[0] for each in filters if len(each.arms) == 1 and self._key_for(each.arms[0])]
-        # An order among those left: NULLs are often few, `<` often means most.
+        # An order among those left: NULLs are often few, a range may find most.
         singles.sort(key=lambda arm: [each.operator for each in arm.searches] == ["<"])
         return (self._key_for(singles[0]),) if singles else ()
 
     def defeated(self, filters: Sequence[Filter]) -> Column | None:
         """A column that has an index, which a cast keeps from being used."""
-        for each in filters:
+        for each in _bounded(filters):
             for search in (search for arm in each.arms for search in arm.searches):
                 plain = Filter((Arm((Search(search.column, search.operator),)),))
                 if self.is_defeated(search) and self.relation.indexes is not None and self.is_selective(search):
@@ -166,6 +179,18 @@ class Table:
                     if self._serves(plain, self.relation.indexes, named):
                         return self.columns[search.column]
         return None
+
+    def open_ranges(self, filters: Sequence[Filter]) -> tuple[str, ...]:
+        """The keys of indexes that may or may not help: for ranges of which nobody knows how much they find."""
+        singles = [each.arms[0].searches for each in _bounded(filters) if len(each.arms) == 1]
+        ranges = [found[0] for found in singles if len(found) == 1 and found[0].operator == "<"]
+        return tuple(
+            dict.fromkeys(
+                self.key(each)
+                for each in ranges
+                if not each.is_bounded and self.is_selective(replace(each, is_bounded=True))
+            )
+        )
 
     def _rows(self) -> float:
         return sum(max(part.live_rows, 0.0) for part in self.parts() or ())
@@ -175,8 +200,8 @@ class Table:
         alone = [
             each.arms[0].searches[0] for each in filters if len(each.arms) == 1 and len(each.arms[0].searches) == 1
         ]
-        usable = [each for each in dict.fromkeys(alone) if not self.is_defeated(each) and self.is_selective(each)]
-        equal = [each for each in usable if each.operator == "="]
+        usable = [each for each in dict.fromkeys(alone) if not self.is_defeated(each)]
+        equal = [each for each in usable if each.operator == "=" and self.is_selective(each)]
         equal.sort(key=lambda each: -(self._known_values(each) or 0.0))
         chosen: list[Search] = []
         rows: float | None = self._rows()
@@ -188,7 +213,9 @@ class Table:
             rows = rows / values if rows is not None and values else None
         if chosen and len(chosen) < _MOST_COLUMNS and (rows is None or rows >= _FEW_ROWS):
             columns = {each.column for each in chosen}
-            chosen += [each for each in usable if each.operator in ("<", "prefix") and each.column not in columns][:1]
+            orders = [each for each in usable if each.operator in ("<", "prefix") and each.column not in columns]
+            # Behind values even an open range narrows what is read.
+            chosen += [each for each in orders if self.is_selective(replace(each, is_bounded=True))][:1]
         return chosen
 
     def _known_values(self, search: Search) -> float | None:
@@ -255,6 +282,27 @@ class Table:
                 return True
             values *= count
         return values <= max(self._rows() * _SKIPPED_SHARE, 1.0)
+
+
+def _covers(index: Index, columns: Sequence[str]) -> bool:
+    """It is searched by all of the columns, or there is just one."""
+    return len(columns) == 1 or {key.column for key in index.keys[: len(columns)]} == {*columns}
+
+
+def _bounded(filters: Sequence[Filter]) -> tuple[Filter, ...]:
+    """The same conditions; two ranges of one column, which must both hold, have an end on both sides."""
+    alone = (search for each in filters if len(each.arms) == 1 for search in each.arms[0].searches)
+    ranges = Counter(search.column for search in alone if search.operator == "<")
+    return tuple(
+        Filter(
+            tuple(replace(arm, searches=tuple(_bound(search, ranges) for search in arm.searches)) for arm in each.arms)
+        )
+        for each in filters
+    )
+
+
+def _bound(search: Search, ranges: Mapping[str, int]) -> Search:
+    return replace(search, is_bounded=True) if search.operator == "<" and ranges[search.column] > 1 else search
 
 
 def _may_apply(index: Index, named: set[str]) -> bool:

@@ -68,7 +68,9 @@ def sentence(progress: Progress, elapsed: float | None) -> str:
     """`CREATE INDEX: scanning table, 92 % (11,040 of 12,000), roughly 20 s left`."""
     within = phase_share(progress)
     if within is None:
-        return f"{progress.command}: {progress.phase}"
+        # Of a stream, COPY ... FROM STDIN or a base backup, only what has passed is known.
+        passed = f", {progress.done:,} bytes so far" if progress.done else ""
+        return f"{progress.command}: {progress.phase}{passed}"
     if progress.phase.startswith("waiting for"):
         return f"{progress.command}: {progress.phase}, {progress.done:,} of {progress.total:,} gone"
     left = seconds_left(progress, elapsed)

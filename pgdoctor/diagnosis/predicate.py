@@ -34,6 +34,8 @@ class Search(msgspec.Struct, frozen=True):
     column: str
     operator: Operator = "="
     value_type: str = ""
+    #: A range with an end on both sides.
+    is_bounded: bool = False
 
 
 class Arm(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis import ddl
 from pgdoctor.diagnosis.cause import Action
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.graph import Node, WaitGraph
@@ -240,9 +240,9 @@ def _loses(blocker: Blocker, harm: Harm) -> str:
     if session is not None and session.wait_event == "SyncRep":
         return "nothing that could roll back: its commit would only be reported wrongly"
     if session is not None and session.state == "active":
-        text = statement.read(session.statement or "", truncated=session.truncated)
-        if text.kind.endswith("_concurrently"):
-            return "its work, and an invalid index is left behind"
+        left = ddl.effect(session.statement or "", truncated=session.truncated).leaves
+        if left:
+            return f"its work, and {left} is left behind"
     if session is not None and session.state == "idle in transaction (aborted)":
         return "the session; its transaction is aborted already"
     match harm:

@@ -22,6 +22,9 @@ _BRIEFLY = 1.0
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
 
+#: What a lock is on where no relation says it.
+_NAMELESS = {"object": "an object that is no table"}
+
 #: Types of locks that say which transaction is waited for, and not which table it is about.
 _ABOUT_A_TRANSACTION = frozenset({"transactionid", "virtualxid", "spectoken"})
 
@@ -191,8 +194,18 @@ class Suspect:
     def name(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
         table = self.snapshot.table_of(lock)
-        where = table.name if table else f"a {lock.locktype}"
-        return f"{lock.mode} on {where}"
+        where = table.name if table else _NAMELESS.get(lock.locktype, f"a {lock.locktype}")
+        return f"{lock.mode} on {'an index of ' if self.is_on_index(lock) else ''}{where}"
+
+    def is_on_index(self, lock: Lock) -> bool:
+        """It locks an index, and not the table."""
+        table = self.snapshot.table_of(lock)
+        return table is not None and table.oid != lock.relation
+
+    def is_lock_tables(self, lock: Lock) -> bool:
+        """No DDL takes it. ExclusiveLock on a table is that of LOCK TABLE; REFRESH takes it on a view."""
+        table = self.snapshot.table_of(lock)
+        return lock.mode == "ExclusiveLock" and table is not None and table.kind in ("r", "p")
 
     @cached_property
     def _wanted(self) -> dict[Target, set[str]]:

@@ -1,10 +1,11 @@
 """What a change of the schema, or maintenance, is doing: working or queued, on what, how far, and for whom it waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from pgdoctor.diagnosis import ddl, pace
+from pgdoctor.diagnosis import ddl, holding, pace
 from pgdoctor.diagnosis.ddl import Effect
-from pgdoctor.diagnosis.snapshot import Progress, Session
+from pgdoctor.diagnosis.locks import strength
+from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -20,6 +21,13 @@ def effect(suspect: Suspect) -> Effect:
     return ddl.effect(session.statement or "", truncated=session.truncated)
 
 
+def locking(suspect: Suspect, locks: Iterable[Lock]) -> Iterator[str]:
+    """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
+    yield from holding.evidence(suspect, locks)
+    yield from evidence(suspect)
+    yield f"its transaction is open for {duration(suspect.transaction_seconds)}"
+
+
 def evidence(suspect: Suspect) -> Iterator[str]:
     """What it does now, in sentences."""
     if not suspect.is_running:
@@ -31,13 +39,19 @@ def evidence(suspect: Suspect) -> Iterator[str]:
         if lock.locktype == "relation" and (whom := ddl.keeps_out(lock.mode)):
             yield f"{what} asks for {lock.mode}, which excludes {whom}"
     elif suspect.is_waiting:
-        yield f"waits since {duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
+        yield from waiting(suspect)
     else:
-        mode = effect(suspect).mode
+        mode = effect(suspect).mode or _contested_mode(suspect)
         whom = ddl.keeps_out(mode) if mode else ""
         excluding = f" under {mode}, which excludes {whom}" if whom else ""
         yield f"is working: {what} has run for {duration(suspect.statement_seconds)}{excluding}"
     yield from progress_evidence(suspect)
+
+
+def waiting(suspect: Suspect) -> Iterator[str]:
+    """Since when it waits itself, and for whom; nothing where it does not."""
+    if suspect.is_waiting:
+        yield f"waits since {duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
 
 
 def progress_evidence(suspect: Suspect) -> Iterator[str]:
@@ -73,6 +87,12 @@ def called(suspect: Suspect) -> str:
     if suspect.statement.kind == "unknown":
         return "its statement"
     return suspect.statement.kind.replace("_other", "").replace("_", " ").upper()
+
+
+def _contested_mode(suspect: Suspect) -> str | None:
+    """The strong table lock in somebody's way: what tells where the statement does not."""
+    modes = [lock.mode for lock in suspect.contested if lock in suspect.strong]
+    return max(modes, key=strength, default=None)
 
 
 def _awaited(suspect: Suspect) -> str:

@@ -159,7 +159,9 @@ class _Reader:
             exp.LTE(this=node.this, expression=node.args["high"]),
         )
         arms = [self.judge(bound) for bound in bounds if self.columns(bound)]
-        return next((arm for arm in arms if arm.columns), arms[0])
+        arm = next((arm for arm in arms if arm.columns), arms[0])
+        is_bounded = [each.columns for each in arms] == [arm.columns] * 2
+        return replace(arm, searches=tuple(replace(search, is_bounded=is_bounded) for search in arm.searches))
 
     def pattern(self, node: Node) -> Arm:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
@@ -247,7 +249,7 @@ class _Reader:
 
     def is_about_others(self, node: Node) -> bool:
         """It has a column of another table, or a subquery that has one of ours."""
-        if node.find(exp.Exists):
+        if node.find(exp.Exists) or any(map(_is_of_a_query, node.find_all(exp.In, exp.Any))):
             return True
         if any(
             isinstance(each, exp.Column) and not _is_value(each) and not self.is_own(each)
@@ -272,6 +274,11 @@ _JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Arm]], ...] = (
     ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.pattern),
     (exp.Escape, _Reader.escaped),
 )
+
+
+def _is_of_a_query(node: Node) -> bool:
+    """`IN (SELECT ...)` is a join: for many values the whole table is rightly read, for few the other side may lead."""
+    return any(isinstance(each, exp.Query) for each in node.walk())
 
 
 def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:

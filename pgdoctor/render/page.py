@@ -1,12 +1,13 @@
 """A diagnosis as a web page: for a phone at three in the morning. No script; everything from outside is escaped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import msgspec
 
 from pgdoctor.diagnosis.remedy import Cut, CutSet, Spared
 from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.forest import Branch, forest, who
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 from pgdoctor.render.tree import headline, named, released, signals, to_do
@@ -118,19 +119,14 @@ def _status(watch: Watch, report: Report | None) -> Iterator[str]:
 
 def _incident(report: Report) -> Iterator[str]:
     yield from _advice(report)
-    children = _children(report)
-    facts = {_name(blocker): blocker for blocker in report.blockers}
-    drawn: set[int | str | None] = set()
-    shown = [blocker for blocker in report.blockers if blocker.root or blocker.in_cycle]
-    for blocker in shown[:_MOST_BLOCKERS]:
-        if _name(blocker) not in drawn:
-            drawn.add(_name(blocker))
-            yield from _article(blocker)
-            yield '<div class="tree">'
-            yield from _branch(_name(blocker), children, facts, drawn, 1)
-            yield "</div></article>"
-    if len(shown) > _MOST_BLOCKERS:
-        yield f"<p>and {count(len(shown) - _MOST_BLOCKERS, 'root blocker')} more</p>"
+    trees = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, _longest_first))
+    for tree in trees[:_MOST_BLOCKERS]:
+        yield from _article(tree.blocker)
+        yield '<div class="tree">'
+        yield from _branches(tree.below, tree.more)
+        yield "</div></article>"
+    if len(trees) > _MOST_BLOCKERS:
+        yield f"<p>and {count(len(trees) - _MOST_BLOCKERS, 'root blocker')} more</p>"
     yield from _cuts(report)
     yield from _findings(report)
 
@@ -139,7 +135,7 @@ def _article(blocker: BlockerFacts) -> Iterator[str]:
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     where = f" on {blocker.relation}" if blocker.relation else ""
     yield "<article>"
-    yield f"<h2>{_text(_who(blocker))} {_text(blocker.classification + also + where)}</h2>"
+    yield f"<h2>{_text(who(blocker))} {_text(blocker.classification + also + where)}</h2>"
     yield f"<p>blocks {count(blocker.blocked_sessions, 'session')}, {blocker.directly_blocked:,} of them directly"
     yield f' <span class="dim">{_text(_client(blocker.user, blocker.database, blocker.application))}</span></p>'
     yield "<ul>" + "".join(f"<li>{_text(each)}</li>" for each in blocker.evidence) + "</ul>"
@@ -152,26 +148,21 @@ def _article(blocker: BlockerFacts) -> Iterator[str]:
         yield f"<p>next time: {_text(blocker.advice)}</p>"
 
 
-def _branch(
-    name: int | str | None,
-    children: dict[int | str | None, list[Wait]],
-    facts: dict[int | str | None, BlockerFacts],
-    drawn: set[int | str | None],
-    step: int,
-) -> Iterator[str]:
-    """The sessions behind one blocker; each is drawn once."""
-    waits = [wait for wait in children.get(name, ()) if wait.blocked_pid not in drawn]
-    if not waits:
+def _longest_first(wait: Wait) -> float:
+    return -(wait.wait_seconds or 0.0)
+
+
+def _branches(below: Sequence[Branch], more: int) -> Iterator[str]:
+    """The sessions behind one blocker."""
+    if not below:
         return
-    drawn.update(wait.blocked_pid for wait in waits)
     yield "<ul>"
-    for wait in waits[:_MOST_CHILDREN]:
-        yield f"<li>{_waiter(wait, facts.get(wait.blocked_pid))}"
-        if step < _MOST_STEPS:
-            yield from _branch(wait.blocked_pid, children, facts, drawn, step + 1)
+    for branch in below:
+        yield f"<li>{_waiter(branch.wait, branch.facts)}"
+        yield from _branches(branch.below, branch.more)
         yield "</li>"
-    if len(waits) > _MOST_CHILDREN:
-        yield f"<li>and {count(len(waits) - _MOST_CHILDREN, 'session')} more</li>"
+    if more:
+        yield f"<li>and {count(more, 'session')} more</li>"
     yield "</ul>"
 
 
@@ -222,31 +213,11 @@ def _findings(report: Report) -> Iterator[str]:
         yield _box("bad" if note.severity == "critical" else "warn", f"{note.severity}: {note.summary}. {note.advice}")
 
 
-def _children(report: Report) -> dict[int | str | None, list[Wait]]:
-    """Waits by blocker, each session below the first one that holds its lock; the longest wait first."""
-    first: dict[int, Wait] = {}
-    for wait in report.waits:
-        first.setdefault(wait.blocked_pid, wait)
-    children: dict[int | str | None, list[Wait]] = {}
-    for wait in sorted(first.values(), key=lambda wait: -(wait.wait_seconds or 0.0)):
-        blocker = wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid
-        children.setdefault(blocker, []).append(wait)
-    return children
-
-
 def _foot(watch: Watch) -> str:
     age = "never polled with success" if watch.age is None else f"last successful poll {duration(watch.age)} ago"
     if watch.looked > (watch.age or 0.0) + _NOTABLE_LAG:
         age += f"; last full look at the locks {duration(watch.looked)} ago, for looks are spaced out by their cost"
     return f"pgdoctor {watch.version}; {age}; this page reloads every {REFRESH} s"
-
-
-def _name(blocker: BlockerFacts) -> int | str | None:
-    return blocker.pid if blocker.pid is not None else blocker.prepared_gid
-
-
-def _who(blocker: BlockerFacts) -> str:
-    return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
 
 
 def _client(user: str | None, database: str | None, application: str | None) -> str:

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Signal, Spared
 from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.forest import Branch, forest, who
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 
-#: Sessions drawn below one blocker; the rest is counted.
+#: Sessions drawn below one blocker, of which the rest is counted, and steps down.
 MOST_CHILDREN = 20
+_MOST_STEPS = 20
 
 #: Released sessions named by a cut; the rest is counted.
 _MOST_NAMED = 5
@@ -72,17 +74,10 @@ def named(choice: Cut | CutSet | Spared) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield headline(report)
     yield from _advice(report)
-    children = _children(report)
-    facts = {_name(blocker): blocker for blocker in report.blockers}
-    drawn: set[int | str | None] = set()
-    for blocker in report.blockers:
-        name = _name(blocker)
-        # A circle has no root; it is drawn from its first member.
-        if blocker.root or (blocker.in_cycle and name not in drawn):
-            yield ""
-            yield from _root(blocker)
-            drawn.add(name)
-            yield from _branch(name, children, facts, drawn, "")
+    for grown in forest(report, MOST_CHILDREN, _MOST_STEPS):
+        yield ""
+        yield from _root(grown.blocker)
+        yield from _branches(grown.below, grown.more, "")
     if report.waits_total > len(report.waits):
         yield f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)"
     yield from _cuts(report)
@@ -94,7 +89,7 @@ def _root(blocker: BlockerFacts) -> Iterator[str]:
     yield "  ".join(
         part
         for part in (
-            f"{_who(blocker)} {blocker.classification}{also}",
+            f"{who(blocker)} {blocker.classification}{also}",
             blocker.relation,
             f"{blocker.blocked_sessions:,} blocked",
             _client(blocker.user, blocker.database, blocker.application),
@@ -111,24 +106,14 @@ def _root(blocker: BlockerFacts) -> Iterator[str]:
         yield f"│    next time: {blocker.advice}"
 
 
-def _branch(
-    name: int | str | None,
-    children: dict[int | str | None, list[Wait]],
-    facts: dict[int | str | None, BlockerFacts],
-    drawn: set[int | str | None],
-    indent: str,
-) -> Iterator[str]:
-    """The sessions behind one blocker, without recursion deeper than the drawing is wide."""
-    waits = [wait for wait in children.get(name, ()) if wait.blocked_pid not in drawn]
-    drawn.update(wait.blocked_pid for wait in waits)
-    for place, wait in enumerate(waits[:MOST_CHILDREN]):
-        last = place == min(len(waits), MOST_CHILDREN) - 1 and len(waits) <= MOST_CHILDREN
-        yield f"{indent}{'└─' if last else '├─'} {_waiter(wait, facts.get(wait.blocked_pid))}"
-        below = indent + ("   " if last else "│  ")
-        if len(below) < MOST_CHILDREN * 3:
-            yield from _branch(wait.blocked_pid, children, facts, drawn, below)
-    if len(waits) > MOST_CHILDREN:
-        yield f"{indent}└─ and {count(len(waits) - MOST_CHILDREN, 'session')} more"
+def _branches(below: Sequence[Branch], more: int, indent: str) -> Iterator[str]:
+    """The sessions behind one blocker."""
+    for branch in below:
+        last = branch is below[-1] and not more
+        yield f"{indent}{'└─' if last else '├─'} {_waiter(branch.wait, branch.facts)}"
+        yield from _branches(branch.below, branch.more, indent + ("   " if last else "│  "))
+    if more:
+        yield f"{indent}└─ and {count(more, 'session')} more"
 
 
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
@@ -145,17 +130,6 @@ def _lock(wait: Wait) -> str:
     if wait.lock_type in ("transactionid", "tuple"):
         return f"a row of {wait.relation}" if wait.relation else "a row"
     return f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
-
-
-def _children(report: Report) -> dict[int | str | None, list[Wait]]:
-    """Waits by blocker, each session below one only: the first it waits for, holders of the lock before queues."""
-    chosen: dict[int, Wait] = {}
-    for wait in report.waits:
-        chosen.setdefault(wait.blocked_pid, wait)
-    children: dict[int | str | None, list[Wait]] = {}
-    for wait in chosen.values():
-        children.setdefault(wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid, []).append(wait)
-    return children
 
 
 def _advice(report: Report) -> Iterator[str]:
@@ -191,14 +165,6 @@ def _findings(report: Report) -> Iterator[str]:
         yield ""
         yield f"{finding.severity}: {finding.summary}"
         yield f"    {finding.advice}"
-
-
-def _name(blocker: BlockerFacts) -> int | str | None:
-    return blocker.pid if blocker.pid is not None else blocker.prepared_gid
-
-
-def _who(blocker: BlockerFacts) -> str:
-    return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
 
 
 def _signal(action: str, pid: int | None) -> str:

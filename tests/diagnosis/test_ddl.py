@@ -77,6 +77,23 @@ def test_the_concurrent_forms(text):
     assert effect(text).is_concurrent
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("refresh materialized view concurrently v", ""),
+        ("create index i on t (a)", ""),
+        ("create index concurrently i on t (a)", "an invalid index"),
+        ("drop index concurrently i", "an invalid index"),
+        ("reindex table concurrently t", "an invalid index"),
+        ("alter table t detach partition p", ""),
+        ("alter table t detach partition p concurrently", "half detached"),
+    ],
+)
+def test_what_is_left_behind(text, left):
+    assert left in effect(text).leaves
+    assert bool(left) == bool(effect(text).leaves)
+
+
 def test_a_constraint_called_concurrently_is_no_concurrent_form():
     assert not effect('alter table t drop constraint "concurrently"').is_concurrent
     assert not effect("alter table t detach partition concurrently").is_concurrent

@@ -92,9 +92,15 @@ def test_a_join_is_known_as_one(text: str) -> None:
     assert (found.scanned, found.is_joined, found.filters) == ("orders", True, ())
 
 
-def test_a_query_of_its_own_on_the_other_side_is_no_join() -> None:
-    found = conditions("delete from orders where a in (select a from c where b = 1) and d = (select max(d) from c)")
+def test_one_value_of_a_query_is_no_join() -> None:
+    found = conditions("delete from orders where a = 1 and d = (select max(d) from c)")
     assert (found.filters, found.is_joined) == ((plain("a"), plain("d")), False)
+
+
+@pytest.mark.parametrize("condition", ["a in (select a from c)", "a = any (select a from c)", "a not in (select 1)"])
+def test_the_values_of_a_query_are_joined(condition: str) -> None:
+    found = conditions(f"delete from orders where {condition} and d = 1")
+    assert (found.filters, found.is_joined) == ((plain("d"),), True)
 
 
 def test_a_condition_around_a_query_leaves_the_inside_unknown() -> None:
@@ -271,7 +277,9 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
     [
         ("a = 1", Search("a")),
         ("a < 1", Search("a", "<")),
-        ("a between 1 and 2", Search("a", "<")),
+        ("a between 1 and 2", Search("a", "<", is_bounded=True)),
+        ("a between 1 and d", Search("a", "<")),
+        ("1 between a and d", Search("a", "<")),
         ("a is null", Search("a", "null")),
         ("a is not null", Search("a", "not null")),
         ("b like 'x%'", Search("b", "prefix")),

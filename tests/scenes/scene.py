@@ -35,6 +35,7 @@ class Scene:
         self._clients: list[Client] = []
         self._databases: list[str] = []
         self._passwords: dict[str, str] = {}
+        self._endings: list[Callable[[], Any]] = []
         try:
             #: The superuser's connection string for this scene's database.
             self.dsn = make_conninfo(server, dbname=self.database())
@@ -105,6 +106,10 @@ class Scene:
         """Ask until the condition holds, and return its answer; fails after `timeout` seconds."""
         return wait_until(condition, timeout)
 
+    def at_the_end(self, ending: Callable[[], Any]) -> None:
+        """Call that before anything else is cleared away: to end what the scene does not know of."""
+        self._endings.append(ending)
+
     def close(self) -> None:
         """End every session and remove all that the scene has made, also where a part of that fails."""
         with ExitStack() as stack:
@@ -119,6 +124,8 @@ class Scene:
                 stack.callback(client.close)
             if "admin" in vars(self):
                 stack.callback(self.admin.close)
+            for ending in self._endings:
+                stack.callback(ending)
 
     def _wait_for_the_end(self) -> None:
         mine = {"databases": self._databases, "pids": [client.pid for client in self._clients]}

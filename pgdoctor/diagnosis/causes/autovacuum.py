@@ -7,7 +7,7 @@ Do not: cancel the one that prevents wraparound; it starts again, and every dela
 Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
 """
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -25,6 +25,7 @@ class Autovacuum(Cause):
             return None
         running = (
             f"autovacuum has worked for {duration(suspect.transaction_seconds)}",
+            *holding.evidence(suspect),
             *underway.progress_evidence(suspect),
         )
         if _WRAPAROUND in (session.statement or ""):

@@ -6,6 +6,7 @@ Do not: end the backup; it starts over, and a night without a backup is worse th
 Source: PostgreSQL documentation, "pg_dump".
 """
 
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -24,6 +25,9 @@ class Backup(Cause):
         return Verdict(
             evidence=(
                 f"{session.application_name} has had its transaction open for {duration(suspect.transaction_seconds)}",
+                *holding.evidence(suspect),
+                *underway.waiting(suspect),
+                *underway.progress_evidence(suspect),
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
         )

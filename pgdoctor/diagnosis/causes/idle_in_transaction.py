@@ -11,15 +11,12 @@ Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 t
 from collections.abc import Iterator
 from itertools import islice
 
+from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.locks import strength
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.snapshot import Lock, Session
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import count, duration
-
-#: Locks that are named, the strongest first.
-_MOST_LOCKS = 3
 
 #: Other sessions that are looked at for company. A crowd may have a thousand; some tell as much.
 _MOST_OTHERS = 100
@@ -60,9 +57,8 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
         f"{session.state} for {duration(suspect.state_seconds)}, "
         f"its transaction open for {duration(suspect.transaction_seconds)}"
     )
-    held = _held(suspect)
-    if held:
-        yield f"holds {held}, for {_since(suspect)}"
+    yield from holding.evidence(suspect, _held(suspect))
+    yield from holding.doubt(suspect)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     elif session.has_changes:
@@ -76,28 +72,14 @@ def _is_aborted(session: Session) -> bool:
     return session.state == "idle in transaction (aborted)"
 
 
-def _held(suspect: Suspect) -> str:
-    """What it holds: what others want first, then the strongest; up to three locks on tables."""
-    contested = frozenset(suspect.contested)
-    # A mere read lock is only worth a word where it stands in somebody's way.
+def _held(suspect: Suspect) -> list[Lock]:
+    """Its locks on tables, the strongest first; a mere read lock is only worth a word in somebody's way."""
     locks = [
         lock
         for lock in suspect.held
-        if lock.locktype == "relation" and (lock.mode != "AccessShareLock" or lock in contested)
+        if lock.locktype == "relation" and lock.mode != "AccessShareLock" and not suspect.is_on_index(lock)
     ]
-    locks.sort(key=lambda lock: (lock not in contested, -strength(lock.mode)))
-    names = list(dict.fromkeys(suspect.name(lock) for lock in locks))
-    by_row = "transactionid" in suspect.contested_types and suspect.table is not None
-    rows = [f"rows of {suspect.table.name}"] if by_row and suspect.table is not None else []
-    more = [f"{len(names) - _MOST_LOCKS} more"] if len(names) > _MOST_LOCKS else []
-    return ", ".join(rows + names[:_MOST_LOCKS] + more)
-
-
-def _since(suspect: Suspect) -> str:
-    """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
-    least = oldest_wait(suspect.snapshot, suspect.witnesses)
-    most = f"{duration(suspect.transaction_seconds)} at most"
-    return most if least is None else f"{duration(least)} at least, {most}"
+    return sorted(locks, key=lambda lock: -strength(lock.mode))
 
 
 def _client(suspect: Suspect, session: Session) -> str:

@@ -6,8 +6,9 @@ Do not: terminate it first: a cancel keeps the client's connection.
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.scans import open_ranges
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -28,8 +29,8 @@ class LongQuery(Cause):
             return None
         evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
         evidence += underway.progress_evidence(suspect)
-        if suspect.table is not None:
-            evidence.append(f"holds others up on {suspect.table.name}")
+        evidence += holding.evidence(suspect)
+        evidence += open_ranges(suspect)
         return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 

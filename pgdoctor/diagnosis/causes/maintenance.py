@@ -3,11 +3,11 @@
 Recognised by: the running statement. (Autovacuum is told apart by its backend type.)
 Do: let VACUUM and ANALYZE finish, they block only DDL; cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH where
 people wait, unless they are nearly done, and run them in a quiet hour or in their CONCURRENTLY form.
-Do not: cancel a CONCURRENTLY form: it blocks no reader and no writer, and leaves an invalid index behind.
+Do not: cancel a CONCURRENTLY form: it lets readers go on, and REINDEX leaves an invalid index behind.
 Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Progress Reporting".
 """
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 
@@ -24,14 +24,16 @@ class Maintenance(Cause):
             return None
         if suspect.session is None or suspect.session.backend_type != "client backend":
             return None
-        evidence = [f"holds {suspect.name(lock)}" for lock in suspect.strong[:1]]
-        evidence += underway.evidence(suspect)
-        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
+        evidence = (*holding.evidence(suspect), *underway.evidence(suspect))
+        return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _remedy(suspect: Suspect) -> Remedy:
-    if underway.effect(suspect).is_concurrent:
-        return Remedy("none", "it blocks no reader or writer, and a cancel leaves an invalid index behind")
+    effect = underway.effect(suspect)
+    if effect.leaves:
+        return Remedy("none", f"it blocks no reader or writer, and a cancel leaves {effect.leaves} behind")
+    if effect.is_concurrent and not suspect.is_waiting:
+        return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     if suspect.statement.kind in _BLOCKS_ONLY_DDL and not suspect.is_waiting:

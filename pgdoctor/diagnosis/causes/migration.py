@@ -11,12 +11,11 @@ Source: PostgreSQL documentation, "Explicit Locking", "Building Indexes Concurre
 statements and their locks measured on 12 to 18.
 """
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
 
 #: From here up a table lock stops writers; the weaker ShareUpdateExclusiveLock is as often VACUUM's.
 _AT_LEAST = strength("ShareLock")
@@ -28,16 +27,15 @@ class Migration(Cause):
     has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        if suspect.session is None:
+        # Whether it works or idles is not known of a session that is hidden from us.
+        if suspect.session is None or not suspect.session.is_visible:
             return None
         runs = suspect.is_running and suspect.statement.is_ddl
         held = _held_by_ddl(suspect)
         if not runs and not held:
             return None
-        evidence = [f"holds {suspect.name(lock)}" for lock in held[:1]]
-        evidence += underway.evidence(suspect)
-        evidence.append(f"its transaction is open for {duration(suspect.transaction_seconds)}")
-        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
+        evidence = (*underway.locking(suspect, held[:1]), *holding.doubt(suspect))
+        return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
@@ -45,14 +43,15 @@ def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     wrote = suspect.session is not None and suspect.session.has_xid
     if text.is_maintenance or text.is_lock_table or not (text.is_ddl or wrote):
         return []
-    held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+    held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST and not suspect.is_lock_tables(lock)]
     # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.
     return sorted(held, key=lambda lock: lock not in suspect.contested)
 
 
 def _remedy(suspect: Suspect) -> Remedy:
-    if underway.effect(suspect).is_concurrent:
-        return Remedy("none", "it blocks no reader or writer, and broken off it leaves something invalid behind")
+    effect = underway.effect(suspect)
+    if effect.is_concurrent:
+        return Remedy("none", f"it blocks no reader or writer, and broken off it leaves {effect.leaves} behind")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     if suspect.is_waiting:

@@ -6,6 +6,7 @@ Do not: roll it back on a guess, for its other half may be committed elsewhere. 
 Source: PostgreSQL documentation, "PREPARE TRANSACTION".
 """
 
+from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -24,7 +25,10 @@ class PreparedTransactionCause(Cause):
         gid = suspect.prepared.gid.replace("'", "''")
         owner = suspect.prepared.owner or "an unknown role"
         return Verdict(
-            evidence=(f"prepared {duration(suspect.transaction_seconds)} ago by {owner} and never finished",),
+            evidence=(
+                f"prepared {duration(suspect.transaction_seconds)} ago by {owner} and never finished",
+                *holding.evidence(suspect),
+            ),
             remedy=Remedy(
                 "none",
                 f"it has no session to signal; COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}', "

@@ -7,8 +7,10 @@ cancelled WAL sender drops its standby.
 Source: PostgreSQL documentation, "Hot Standby" and "Logical Replication"; measured on 15 to 18.
 """
 
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.words import duration
 
 _BACKEND_TYPES = frozenset(
     {
@@ -33,6 +35,11 @@ class Replication(Cause):
         if suspect.session is None or suspect.session.backend_type not in _BACKEND_TYPES:
             return None
         return Verdict(
-            evidence=(f"it is a {suspect.session.backend_type} process",),
+            evidence=(
+                f"it is a {suspect.session.backend_type} process, "
+                f"its transaction open for {duration(suspect.transaction_seconds)}",
+                *holding.evidence(suspect),
+                *underway.waiting(suspect),
+            ),
             remedy=Remedy("none", "signalling replication does more harm than the wait"),
         )

@@ -7,6 +7,9 @@ changes the key of, rows that a foreign key of a big table references by columns
 looked for in all of that table, which no plan shows. The check has begun when the session holds the lock on that table
 which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
 Where it may be asked (`diagnose --explain`) the planner confirms it, or knows an index that does find the rows.
+No verdict for what may rightly read the whole table: a range that is open on one side, of whose value nothing is kept
+here (the server itself expects a third of the rows of it), and `IN (SELECT ...)`, which is a join. A foreign key whose
+index has only some of its columns counts as served, unless the statistics say that these find a large share.
 Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
 Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).
@@ -20,19 +23,16 @@ from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.indexing import Table
 from pgdoctor.diagnosis.planner import evidence
 from pgdoctor.diagnosis.predicate import Filter
+from pgdoctor.diagnosis.scans import BIG_TABLE_ROWS, CHANGE_LOCK, locked, named, parts_locked, scanned
 from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count, duration
-
-#: Rows from which on reading the whole table matters.
-BIG_TABLE_ROWS = 10_000
 
 _KINDS = ("select", "select_for_update", "insert", "update", "delete", "merge")
 _WRITES = ("insert", "update", "delete", "merge")
 
 #: The lock that a foreign key's check takes on the referencing table, by its action.
 _CHECK_LOCKS = {"a": "RowShareLock", "r": "RowShareLock"}
-_CHANGE_LOCK = "RowExclusiveLock"
 
 
 class UnindexedScan(Cause):
@@ -77,15 +77,11 @@ def _by_condition(suspect: Suspect) -> Verdict | None:
 
 
 def _claim(suspect: Suspect) -> Claim | None:
-    asked = suspect.conditions
-    # With a join an index on the joined column may serve, whatever the conditions say.
-    if not asked.filters_known or asked.is_joined or not asked.filters:
+    table = scanned(suspect)
+    if table is None:
         return None
-    relation = _named(asked.scanned, _locked(suspect))
-    if relation is None or relation.indexes is None:
-        return None
-    table = Table(relation, suspect.snapshot)
-    rows = table.unserved_rows(asked.filters, _parts_locked(suspect))
+    asked, relation = suspect.conditions, table.relation
+    rows = table.unserved_rows(asked.filters, parts_locked(suspect))
     if rows < BIG_TABLE_ROWS:
         return None
     column = table.defeated(asked.filters)
@@ -131,7 +127,7 @@ def _by_foreign_key(suspect: Suspect) -> Verdict | None:
 def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
     """The foreign keys whose checks have begun, each with the table that it references."""
     text = suspect.statement
-    target = _named(text.targets[0], _locked(suspect, _CHANGE_LOCK)) if text.targets else None
+    target = named(text.targets[0], locked(suspect, CHANGE_LOCK)) if text.targets else None
     if target is None or text.kind not in _WRITES:
         return
     # A cascade deletes rows that others reference in turn.
@@ -151,7 +147,7 @@ def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
 
 def _check_lock(key: ForeignKey, suspect: Suspect) -> str:
     action = key.on_delete if suspect.statement.kind == "delete" else key.on_update
-    return _CHECK_LOCKS.get(action, _CHANGE_LOCK)
+    return _CHECK_LOCKS.get(action, CHANGE_LOCK)
 
 
 def _holds(suspect: Suspect, oid: int, mode: str) -> bool:
@@ -160,41 +156,6 @@ def _holds(suspect: Suspect, oid: int, mode: str) -> bool:
         for lock in suspect.held
         if suspect.snapshot.table_of(lock) is not None
     )
-
-
-def _locked(suspect: Suspect, mode: str = "") -> list[Relation]:
-    """The tables that its session has locked, in a mode or in any."""
-    snapshot = suspect.snapshot
-    found = {
-        table.oid: table
-        for lock in suspect.held
-        if lock.locktype == "relation"
-        and mode in ("", lock.mode)
-        and (table := snapshot.table_of(lock)) is not None
-        and not table.is_system
-    }
-    return list(found.values())
-
-
-def _parts_locked(suspect: Suspect) -> set[int]:
-    """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
-    return {
-        lock.relation
-        for lock in suspect.held
-        if lock.locktype == "relation" and lock.mode in ("RowShareLock", _CHANGE_LOCK) and lock.relation is not None
-    }
-
-
-def _named(name: str, tables: Sequence[Relation]) -> Relation | None:
-    """The one of the tables that a statement calls so; None if that is not just one."""
-    found = [table for table in tables if _bare(table.name) == name.rpartition(".")[2]]
-    if len(found) > 1 and "." in name:
-        found = [table for table in found if table.name.replace('"', "") == name]
-    return found[0] if len(found) == 1 else None
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(".")[2].strip('"')
 
 
 def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:

@@ -7,6 +7,9 @@ Do not: act on it. Doubt means no action.
 Source: PostgreSQL documentation, "Predefined Roles".
 """
 
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -18,12 +21,19 @@ class Unknown(Cause):
     tells_more = False
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        return Verdict((_why(suspect),), Remedy("none", "not enough is known about it to act"))
+        if suspect.is_waiting:
+            return Verdict(tuple(_in_line(suspect)), Remedy("none", "it only waits: look at what it waits for"))
+        evidence = (_why(suspect), *holding.evidence(suspect))
+        return Verdict(evidence, Remedy("none", "not enough is known about it to act"))
+
+
+def _in_line(suspect: Suspect) -> Iterator[str]:
+    line = "in a circle" if suspect.node in suspect.graph.in_cycle else "in line itself: not the cause"
+    yield f"waits {line}"
+    yield from underway.waiting(suspect)
 
 
 def _why(suspect: Suspect) -> str:
     if suspect.session is None or not suspect.session.is_visible:
         return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
-    if suspect.is_waiting:
-        return f"waits itself since {duration(suspect.waiting_seconds)}: look at what it waits for"
     return f"is {suspect.session.state or 'in an unknown state'} since {duration(suspect.state_seconds)}"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.scenes import Scene
 
-_TABLES = """
+TABLES = """
     create table orders (id int primary key, customer_id int not null, v int not null default 0);
     insert into orders select g, g % 1000 from generate_series(1, 20000) g;
     create table other (id int primary key, v int);
@@ -17,5 +17,5 @@ _TABLES = """
 @pytest.fixture
 def shop(scene: Scene) -> Scene:
     """A scene with `orders` (20,000 rows, indexed by id alone), `other` (9 rows) and `slow(int)`."""
-    scene.admin.execute(_TABLES)
+    scene.admin.execute(TABLES)
     return scene

@@ -36,6 +36,35 @@ def test_a_prepared_transaction_is_named_with_what_to_say(shop: Scene) -> None:
     assert look(shop.dsn).cuts == ()
 
 
+@pytest.mark.parametrize(
+    ("statements", "is_doubtful"),
+    [
+        (["alter table orders add column c int"], False),
+        (["lock table orders"], False),
+        (["lock table orders in exclusive mode", "select 1"], False),
+        (["alter table orders add column c int", "select 1"], True),
+        (["lock table orders", "select 1"], True),
+        (["do 'begin alter table orders add column c int; end'"], True),
+    ],
+)
+def test_where_only_the_text_would_tell_the_doubt_is_said(
+    shop: Scene, statements: list[str], is_doubtful: bool
+) -> None:
+    holder = shop.client(*statements)
+    shop.client().block("insert into orders values (99999, 1)")
+    facts = blocker(shop.dsn, holder.pid)
+    assert facts.classification == "idle_in_transaction"
+    assert ("is taken by DDL and by LOCK TABLE" in said(facts)) is is_doubtful
+
+
+def test_a_lock_on_an_index_is_not_said_to_be_on_its_table(shop: Scene) -> None:
+    holder = shop.client("reindex index orders_pkey", "select 1")
+    shop.client().block("select from orders")
+    facts = blocker(shop.dsn, holder.pid)
+    assert (facts.classification, facts.relation) == ("idle_in_transaction", "public.orders")
+    assert "holds AccessExclusiveLock on an index of public.orders, ShareLock on public.orders, for " in said(facts)
+
+
 def test_lock_table_in_the_middle_of_work(shop: Scene) -> None:
     holder = shop.client("lock table orders in share row exclusive mode").start("select pg_sleep(9)")
     shop.client().block("update orders set v = 2 where id = 1")
@@ -132,12 +161,13 @@ def test_a_row_whose_holder_has_changed_is_hot(shop: Scene) -> None:
 
 
 def test_a_session_that_only_waits_in_line_is_not_accused(shop: Scene) -> None:
-    shop.client("update orders set v = 1 where id = 7")
+    holder = shop.client("update orders set v = 1 where id = 7")
     next_in_line = shop.client().block("update orders set v = 2 where id = 7")
     shop.client().block("update orders set v = 3 where id = 7")
     facts = blocker(shop.dsn, next_in_line.pid)
     assert (facts.classification, facts.root, facts.recommendation.action) == ("unknown", False, "none")
-    assert "waits itself since" in said(facts)
+    assert "waits in line itself: not the cause; waits since" in said(facts)
+    assert f"for {holder.pid} (idle in transaction for" in said(facts)
 
 
 def test_what_is_hidden_is_unknown(shop: Scene) -> None:

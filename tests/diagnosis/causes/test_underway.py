@@ -1,9 +1,14 @@
 """Working or queued, how far, for whom, and what would have been better: what must not be said first."""
 
 import asyncio
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis import pace
 from pgdoctor.diagnosis.snapshot import Progress
 from pgdoctor.postgres.door import Door
@@ -40,6 +45,8 @@ def test_counters_that_run_over_are_no_more_than_all():
 def test_the_sentence():
     read = Progress("CREATE INDEX", "scanning table", 92, 100)
     assert pace.sentence(read, 46) == "CREATE INDEX: scanning table, 92 % (92 of 100), roughly 54 s left"
+    assert pace.sentence(Progress("COPY FROM", "copying"), 5) == "COPY FROM: copying"
+    assert pace.sentence(Progress("COPY FROM", "copying", 12_345), 5) == "COPY FROM: copying, 12,345 bytes so far"
     waits = Progress("CREATE INDEX CONCURRENTLY", "waiting for old snapshots", 1, 3)
     assert pace.sentence(waits, 46) == "CREATE INDEX CONCURRENTLY: waiting for old snapshots, 1 of 3 gone"
 
@@ -56,7 +63,7 @@ def test_an_index_build_in_the_middle(shop: Scene) -> None:
     shop.client().block("insert into orders values (99999, 1)")
     facts = blocker(shop.dsn, builder.pid)
     assert facts.classification == "migration"
-    assert facts.evidence[0] == "holds ShareLock on public.orders"
+    assert facts.evidence[0].startswith("holds ShareLock on public.orders, for ")
     assert "is working: CREATE INDEX has run for" in said(facts)
     assert "under ShareLock, which excludes every INSERT, UPDATE and DELETE, but not SELECT" in said(facts)
     seen = snapshot(shop.dsn).progress[builder.pid]
@@ -68,17 +75,59 @@ def test_an_index_build_in_the_middle(shop: Scene) -> None:
     assert facts.recommendation.action == "cancel"
 
 
-def test_vacuum_with_a_delay_shows_its_per_cent(shop: Scene) -> None:
+@pytest.mark.parametrize("command", ["vacuum", "analyze"])
+def test_what_is_held_back_by_its_cost_shows_its_per_cent(shop: Scene, command: str) -> None:
     shop.admin.execute("update orders set v = v + 1")
     vacuum = shop.client("set vacuum_cost_delay = 100", "set vacuum_cost_limit = 10", autocommit=True)
-    vacuum.start("vacuum orders")
+    vacuum.start(f"{command} orders")
     shop.wait_until(lambda: "VacuumDelay" in vacuum.shown())
     shop.client().block("alter table orders add column c int")
     shop.wait_until(lambda: (seen := snapshot(shop.dsn).progress.get(vacuum.pid)) and seen.done)
     facts = blocker(shop.dsn, vacuum.pid)
     assert facts.classification == "maintenance"
-    assert "VACUUM: scanning heap, " in said(facts)
-    assert " %" in said(facts)
+    phase = {"vacuum": "VACUUM: scanning heap", "analyze": "ANALYZE: acquiring sample rows"}[command]
+    percent = int(pace.phase_share(snapshot(shop.dsn).progress[vacuum.pid]) * 100)
+    assert any(f"{phase}, {each} %" in said(facts) for each in range(percent + 1))
+
+
+def test_cluster_shows_its_phase(shop: Scene) -> None:
+    shop.admin.execute(_SLOW.replace("0.3", "0"))
+    shop.admin.execute("create index by_slowly on orders (slowly(id))")
+    shop.admin.execute(_SLOW.replace("create function", "create or replace function"))
+    worker = shop.client("set enable_indexscan = off").start("cluster orders using by_slowly")
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("select from orders")
+    facts = blocker(shop.dsn, worker.pid)
+    assert (facts.classification, facts.relation) == ("maintenance", "public.orders")
+    assert "holds AccessExclusiveLock on public.orders, for" in said(facts)
+    assert "CLUSTER: sorting tuples" in said(facts)
+
+
+def test_a_base_backup_shows_how_far_it_is(own_server: Any, tmp_path: Path) -> None:
+    """It blocks nobody, so that only the statement itself can be asked."""
+    server: ThrowawayServer = own_server(settings={"wal_level": "replica"})
+    program = [server.bindir / "pg_basebackup", "-d", server.dsn, "-D", tmp_path / "copy", "-c", "fast", "-X", "none"]
+    process = subprocess.Popen([*program, "--max-rate=100", "--progress"], stderr=subprocess.DEVNULL)
+    query = "select pid from pg_stat_activity where application_name = 'pg_basebackup'"
+
+    async def ask(pid: int) -> Sequence[Any]:
+        async with await Door.open(server.dsn, 5.0) as door:
+            return await door.fetch("progress", pids=[pid])
+
+    def streams() -> Any:
+        rows = asyncio.run(ask(pid))
+        return rows and rows[0].phase == "streaming database files" and rows[0].done and rows[0]
+
+    try:
+        with Scene(server.dsn) as scene:
+            [pid] = scene.wait_until(lambda: scene.admin.execute(query).fetchone(), timeout=20)
+            row = scene.wait_until(streams, timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    seen = Progress(row.command, row.phase, row.done, row.total)
+    assert 0 < (pace.phase_share(seen) or 0) < 0.5
+    assert pace.sentence(seen, 10).startswith("base backup: streaming database files, ")
 
 
 def test_a_command_whose_progress_our_role_may_not_see(shop: Scene) -> None:

@@ -138,8 +138,9 @@ def test_a_cascade_reaches_the_tables_behind(scene: Scene) -> None:
 _PAIRS = """
     create table parents (a int, b int, primary key (a, b));
     insert into parents select g, g from generate_series(1, 400) g;
+    insert into parents select 1000, g from generate_series(1, 400) g;
     create table "Child" (a int, "B" int, foreign key (a, "B") references parents);
-    insert into "Child" select 400, 400 from generate_series(1, 20000);
+    insert into "Child" select 1000, 1 + g % 400 from generate_series(1, 20000) g;
     create function nap() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return null; end';
     create trigger zz after delete on parents for each row execute function nap();
     analyze
@@ -150,6 +151,13 @@ _PAIRS = """
 def test_an_index_on_the_columns_of_a_longer_key_in_any_order_serves(scene: Scene, index: str) -> None:
     scene.admin.execute(f'{_PAIRS}; create index on "Child" {index}')
     assert facts_of(scene, "delete from parents where a < 400", "parents").classification == "long_query"
+
+
+def test_an_index_on_a_column_of_few_values_does_not_serve_a_longer_key(scene: Scene) -> None:
+    """A check that finds a row of its value would read the whole table by it."""
+    scene.admin.execute(f'{_PAIRS}; create index on "Child" (a)')
+    facts = facts_of(scene, "delete from parents where a < 400", "parents")
+    assert (facts.classification, facts.relation) == ("unindexed_scan", 'public."Child"')
 
 
 def test_a_longer_key_without_index_is_quoted_as_it_must_be(scene: Scene) -> None:

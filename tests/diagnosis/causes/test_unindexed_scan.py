@@ -52,6 +52,11 @@ SERVED = {
     "most rows are NULL": ("void is null", ""),
     "few rows are NULL": ("customer_id is not null", ""),
     "a wildcard in front": ("email like '%7@x'", ""),
+    "an open range": ("customer_id > 6", ""),
+    "an open range the other way round, twice said": ("7 <= customer_id and customer_id <> 9", ""),
+    "an arm of OR with an open range": ('customer_id = 7 or "Order" > 6', ""),
+    "values that a query gives": ("customer_id in (select id + 6 from generate_series(1, 3) id)", ""),
+    "any value that a query gives": ("customer_id = any (select id + 6 from generate_series(1, 3) id)", ""),
 }
 
 #: A condition that finds row 7, the index that there is, and the keys that are missing; "": the index is not used.
@@ -67,6 +72,9 @@ UNSERVED = {
     "second place behind many values": ("customer_id = 7", "(id, customer_id)", "(customer_id)"),
     "an expression of another column": ("customer_id = 7", "(abs(id))", "(customer_id)"),
     "partial, on what is not asked for": ("customer_id = 7", "(customer_id) where v = 0", "(customer_id)"),
+    "a range with two ends": ("customer_id between 7 and 8", "", "(customer_id)"),
+    "one value that a query gives": ("customer_id = (select 7)", "", "(customer_id)"),
+    "an open range behind a value": ("customer_id = 7 and week > 6 - 7", "", "(customer_id)"),
     "hash for a range": ("customer_id < 8 and customer_id > 6", "using hash (customer_id)", "(customer_id)"),
     "another collation": ("name = '7'", '(name collate "C")', "(name)"),
     "a range with a pattern class": ("name between '7' and '70'", "(name text_pattern_ops)", "(name)"),
@@ -118,6 +126,15 @@ def facts_of(scene: Scene, where: str, index: str) -> BlockerFacts:
 def test_it_is_not_a_scan_for_want_of_an_index(wide: Scene, where: str, index: str) -> None:
     wide.admin.execute("delete from orders where id < 7")
     assert facts_of(wide, where, index).classification == "long_query"
+
+
+def test_an_open_range_is_said_to_be_in_doubt(wide: Scene) -> None:
+    facts = facts_of(wide, "customer_id > 6", "")
+    assert facts.classification == "long_query"
+    assert "no index on public.orders (customer_id): whether one would help depends on what its range finds" in said(
+        facts
+    )
+    assert "CREATE INDEX" not in facts.recommendation.reason
 
 
 def test_a_small_table_may_be_read_as_a_whole(shop: Scene) -> None:

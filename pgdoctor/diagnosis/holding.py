@@ -1,0 +1,49 @@
+"""What a blocker holds, and since when, as far as that is known: its evidence in sentences."""
+
+from collections.abc import Iterable, Iterator
+
+from pgdoctor.diagnosis.snapshot import Lock
+from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.words import duration
+
+#: Locks that are named; the rest is counted.
+_MOST_NAMED = 3
+
+#: Modes that both DDL and LOCK TABLE leave behind. ExclusiveLock on a table is LOCK TABLE's alone.
+_AMBIGUOUS = frozenset({"ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"})
+
+
+def evidence(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
+    """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
+    contested = (lock for lock in suspect.contested if lock.locktype in ("relation", "object"))
+    names = list(dict.fromkeys((*_transaction(suspect), *map(suspect.name, (*contested, *locks)))))
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    if names:
+        yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {since(suspect)}"
+
+
+def doubt(suspect: Suspect) -> Iterator[str]:
+    """Says that its strong lock may be DDL's or LOCK TABLE's, where its text is that of another statement."""
+    text = suspect.statement
+    if text.is_ddl or text.is_lock_table or text.is_maintenance:
+        return
+    strong = [lock for lock in suspect.strong if lock.mode in _AMBIGUOUS]
+    if strong and suspect.session is not None and suspect.session.has_xid:
+        yield f"{strong[0].mode} is taken by DDL and by LOCK TABLE: which of them it was, its text no longer tells"
+
+
+def since(suspect: Suspect) -> str:
+    """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
+    least, most = oldest_wait(suspect.snapshot, suspect.witnesses), suspect.transaction_seconds
+    bounds = [f"{duration(least)} at least"] if least is not None else []
+    bounds += [f"{duration(most)} at most"] if most is not None or not bounds else []
+    return ", ".join(bounds)
+
+
+def _transaction(suspect: Suspect) -> Iterator[str]:
+    """What is waited for by waiting for its transaction."""
+    if "transactionid" in suspect.contested_types and suspect.table is not None:
+        yield f"rows of {suspect.table.name}"
+    if "virtualxid" in suspect.contested_types:
+        yield "a transaction whose end a CONCURRENTLY command waits for"

@@ -1,0 +1,70 @@
+"""Which table a running statement reads to find its rows, as its text and its locks tell together."""
+
+from collections.abc import Iterator, Sequence
+
+from pgdoctor.diagnosis.indexing import Table
+from pgdoctor.diagnosis.snapshot import Relation
+from pgdoctor.diagnosis.suspect import Suspect
+
+#: Rows from which on reading the whole table matters.
+BIG_TABLE_ROWS = 10_000
+
+#: The lock of whoever changes rows.
+CHANGE_LOCK = "RowExclusiveLock"
+
+
+def scanned(suspect: Suspect) -> Table | None:
+    """The one table that its conditions are about; None where nothing can be concluded from them.
+
+    With a join an index on the joined column may serve, whatever the conditions say.
+    """
+    asked = suspect.conditions
+    if not asked.filters_known or asked.is_joined or not asked.filters:
+        return None
+    relation = named(asked.scanned, locked(suspect))
+    return None if relation is None or relation.indexes is None else Table(relation, suspect.snapshot)
+
+
+def open_ranges(suspect: Suspect) -> Iterator[str]:
+    """Says which index a big table lacks for a range of which nobody knows how much it finds."""
+    table = scanned(suspect)
+    if table is None or table.unserved_rows(suspect.conditions.filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
+        return
+    name = table.relation.name
+    for key in table.open_ranges(suspect.conditions.filters):
+        yield f"no index on {name} ({key}): whether one would help depends on what its range finds, which is not known"
+
+
+def locked(suspect: Suspect, mode: str = "") -> list[Relation]:
+    """The tables that its session has locked, in a mode or in any."""
+    snapshot = suspect.snapshot
+    found = {
+        table.oid: table
+        for lock in suspect.held
+        if lock.locktype == "relation"
+        and mode in ("", lock.mode)
+        and (table := snapshot.table_of(lock)) is not None
+        and not table.is_system
+    }
+    return list(found.values())
+
+
+def parts_locked(suspect: Suspect) -> set[int]:
+    """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
+    return {
+        lock.relation
+        for lock in suspect.held
+        if lock.locktype == "relation" and lock.mode in ("RowShareLock", CHANGE_LOCK) and lock.relation is not None
+    }
+
+
+def named(name: str, tables: Sequence[Relation]) -> Relation | None:
+    """The one of the tables that a statement calls so; None if that is not just one."""
+    found = [table for table in tables if _bare(table.name) == name.rpartition(".")[2]]
+    if len(found) > 1 and "." in name:
+        found = [table for table in found if table.name.replace('"', "") == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].strip('"')

@@ -1,0 +1,843 @@
+"""Real sessions that really block, with the verdict that a DBA would give: for each class what must not match first.
+
+`python -m tests.diagnosis.labelled_scenes 14 18` stages all of them on servers of its own, and prints precision and
+recall of each class. A label is what is right, not what is said today: where the server shows nothing by which the
+right verdict could be known, the scene is marked `wrong`, with the reason.
+"""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from tabulate import tabulate
+
+from pgdoctor.cli._options import ask, run
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.render.report import BlockerFacts, report
+from tests.diagnosis.causes.conftest import TABLES
+from tests.diagnosis.test_former_holders import hammering
+from tests.diagnosis.test_former_holders import running as sleeping
+from tests.scenes import Client, Scene
+from tests.servers import Embedded
+
+ORDERS = "public.orders"
+
+#: What a stage returns where the blocker has no PID to be known by: a prepared transaction, or whoever leads.
+PREPARED, WIDEST = None, 0
+
+#: Of a server for scenes of autovacuum and replication. The age is the lowest that there is.
+SETTINGS: dict[str, str | int] = {
+    "wal_level": "logical",
+    "autovacuum_naptime": 1,
+    "autovacuum_freeze_max_age": 100_000,
+    "deadlock_timeout": "60s",
+    "synchronous_commit": "off",
+}
+
+
+class Staged(NamedTuple):
+    """A scene, and what is to be said of one blocker in it."""
+
+    name: str
+    #: Stages it, on a server of `SETTINGS` where it `needs_own`; returns the blocker's PID.
+    stage: Callable[..., int | None]
+    classification: str
+    action: str
+    also: tuple[str, ...]
+    relation: str | None
+    needs_own: bool
+    #: A role without rights looks.
+    is_hidden: bool
+    #: Why another verdict is given today; empty where it is right.
+    wrong: str
+
+
+SCENES: list[Staged] = []
+
+
+def labelled(
+    classification: str,
+    action: str,
+    *also: str,
+    relation: str | None = ORDERS,
+    needs_own: bool = False,
+    is_hidden: bool = False,
+    wrong: str = "",
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Put a stage into the table; its name is the scene's."""
+
+    def enter(stage: Callable[..., int | None]) -> Callable[..., int | None]:
+        name = stage.__name__.replace("_", " ")
+        SCENES.append(Staged(name, stage, classification, action, also, relation, needs_own, is_hidden, wrong))
+        return stage
+
+    return enter
+
+
+# Parts of scenes
+
+
+def works(shop: Scene, statement: str, *before: str, **options: Any) -> int:
+    """A session in the middle of a statement, which sleeps."""
+    worker = shop.client(*before, **options).start(statement)
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    return worker.pid
+
+
+def delayed(shop: Scene, statement: str) -> int:
+    """A session in the middle of a VACUUM or ANALYZE that is held back."""
+    worker = shop.client("set vacuum_cost_delay = 100", "set vacuum_cost_limit = 1", autocommit=True).start(statement)
+    shop.wait_until(lambda: "VacuumDelay" in worker.shown())
+    return worker.pid
+
+
+def wants_table(shop: Scene, table: str = "orders") -> Client:
+    return shop.client().block(f"alter table {table} add column wanted int")
+
+
+def wants_row(shop: Scene) -> Client:
+    """Who asks for row 7, once somebody has it: a statement that sleeps has not yet reached it."""
+
+    def is_taken() -> bool:
+        try:
+            shop.admin.execute("select from orders where id = 7 for update nowait")
+        except psycopg.errors.LockNotAvailable:
+            return True
+        return False
+
+    shop.wait_until(is_taken)
+    return shop.client().block("update orders set v = 2 where id = 7")
+
+
+def wants_to_read(shop: Scene, table: str = "orders") -> Client:
+    return shop.client().block(f"select from {table}")
+
+
+def wants_to_write(shop: Scene) -> Client:
+    return shop.client().block("insert into orders values (99999, 1)")
+
+
+def idles(shop: Scene, *statements: str, **options: Any) -> int:
+    """A session in an open transaction that does nothing more."""
+    return shop.client(*statements, **options).pid
+
+
+# long_query: what looks like something worse
+
+
+@labelled("long_query", "cancel")
+def an_update_that_its_index_serves(shop: Scene) -> int:
+    worker = works(shop, "update orders set v = slow(id) where id between 7 and 50")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_report_over_the_whole_table(shop: Scene) -> int:
+    worker = works(shop, "select count(*), pg_sleep(9) from orders")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_word_of_ddl_in_a_literal(shop: Scene) -> int:
+    worker = works(shop, "select 'lock table orders; drop table orders', pg_sleep(9)", "select from orders")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_select_for_update_by_the_primary_key(shop: Scene) -> int:
+    worker = works(shop, "select slow(id) from orders where id between 7 and 50 for update")
+    wants_row(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_range_of_which_nobody_knows_how_much_it_finds(shop: Scene) -> int:
+    worker = works(shop, "update orders set v = slow(id) where customer_id > 3")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_list_that_a_query_gives(shop: Scene) -> int:
+    worker = works(shop, "update orders set v = slow(id) where customer_id in (select v + 7 from other)")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "cancel", relation="public.other")
+def a_small_table_read_as_a_whole(shop: Scene) -> int:
+    worker = works(shop, "update other set v = slow(id) where v = 0")
+    wants_table(shop, "other")
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_do_block_of_updates(shop: Scene) -> int:
+    worker = works(shop, "do 'begin update orders set v = slow(id) where id between 7 and 50; end'")
+    wants_row(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_procedure(shop: Scene) -> int:
+    shop.admin.execute(
+        "create procedure work() language plpgsql as 'begin update orders set v = slow(id) where id > 6; end'"
+    )
+    worker = works(shop, "call work()")
+    wants_row(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_prepared_statement_by_name(shop: Scene) -> int:
+    worker = works(shop, "execute p", "prepare p as update orders set v = slow(id) where id between 7 and 50")
+    wants_row(shop)
+    return worker
+
+
+@labelled("long_query", "cancel")
+def a_fetch_from_a_cursor(shop: Scene) -> int:
+    worker = works(shop, "fetch 9 from c", "declare c cursor for select slow(id) from orders")
+    wants_table(shop)
+    return worker
+
+
+@labelled("long_query", "terminate")
+def a_copy_that_waits_for_its_client(shop: Scene) -> int:
+    connection = psycopg.connect(shop.dsn)
+    shop.at_the_end(connection.close)
+    connection.pgconn.send_query(b"copy orders from stdin")
+    connection.pgconn.get_result()
+    connection.pgconn.put_copy_data(b"77777\t1\t0\n")
+    connection.pgconn.flush()
+    shop.client().block("lock table orders in share mode")
+    return connection.info.backend_pid
+
+
+@labelled("long_query", "cancel")
+def the_same_holder_of_a_wanted_row_throughout(shop: Scene) -> int:
+    worker = works(shop, "select pg_sleep(9)", "update orders set v = 1 where id = 7")
+    for _ in range(4):
+        wants_row(shop)
+    return worker
+
+
+@labelled("idle_in_transaction", "terminate")
+def the_same_idle_holder_of_a_wanted_row_throughout(shop: Scene) -> int:
+    holder = idles(shop, "update orders set v = 1 where id = 7")
+    for _ in range(4):
+        wants_row(shop)
+    return holder
+
+
+# unindexed_scan
+
+
+@labelled("unindexed_scan", "cancel")
+def an_update_without_an_index(shop: Scene) -> int:
+    worker = works(shop, "update orders set v = slow(id) where customer_id = 7")
+    wants_row(shop)
+    return worker
+
+
+@labelled("unindexed_scan", "cancel")
+def a_select_for_update_without_an_index(shop: Scene) -> int:
+    worker = works(shop, "select slow(id) from orders where customer_id = 7 for update")
+    wants_row(shop)
+    return worker
+
+
+@labelled("unindexed_scan", "cancel")
+def a_delete_without_an_index_after_other_statements(shop: Scene) -> int:
+    delete = "delete from orders where customer_id = 7 and slow(id) > 0"
+    worker = works(shop, delete, "select from other", "savepoint s")
+    wants_table(shop)
+    return worker
+
+
+@labelled("unindexed_scan", "cancel", relation="public.lines")
+def a_delete_whose_foreign_key_has_no_index(shop: Scene) -> int:
+    shop.admin.execute("""
+        create table lines (id int primary key, order_id int references orders);
+        insert into lines select g, 20000 from generate_series(1, 20000) g;
+        create function nap() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return null; end';
+        create trigger zz after delete on orders for each row execute function nap();
+        analyze lines
+    """)
+    worker = works(shop, "delete from orders where id between 7 and 50")
+    wants_row(shop)
+    return worker
+
+
+# idle_in_transaction
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_forgotten_update(shop: Scene) -> int:
+    holder = idles(shop, "update orders set v = 1 where id = 7", "select from other")
+    wants_row(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate", "migration")
+def a_forgotten_migration(shop: Scene) -> int:
+    holder = idles(shop, "alter table orders add column c int", "select 1")
+    wants_to_read(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate", "explicit_lock")
+def a_forgotten_lock_table(shop: Scene) -> int:
+    holder = idles(shop, "lock table orders in exclusive mode", "select 1")
+    wants_to_write(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate", "explicit_lock")
+def a_forgotten_lock_table_with_changes(shop: Scene) -> int:
+    holder = idles(shop, "lock table orders in exclusive mode", "update orders set v = 1 where id = 1")
+    wants_to_write(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate")
+def an_aborted_transaction_with_a_savepoint(shop: Scene) -> int:
+    holder = shop.client("update orders set v = 1 where id = 7", "savepoint s")
+    try:
+        holder.run("select 1/0")
+    except psycopg.Error:
+        wants_row(shop)
+    return holder.pid
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_writer_with_an_advisory_lock_that_nobody_wants(shop: Scene) -> int:
+    holder = idles(shop, "select pg_advisory_xact_lock(4711)", "update orders set v = 1 where id = 7")
+    wants_row(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_reader_in_front_of_a_migration(shop: Scene) -> int:
+    holder = idles(shop, "select from orders", "select 1")
+    wants_table(shop)
+    wants_to_read(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_cursor_that_is_left_open(shop: Scene) -> int:
+    holder = idles(shop, "declare c cursor for select * from orders", "fetch 9 from c")
+    wants_table(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_row_locked_for_an_update_that_never_comes(shop: Scene) -> int:
+    holder = idles(shop, "select * from orders where id = 7 for update")
+    wants_row(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate")
+def a_parent_row_kept_by_an_insert_of_a_child(shop: Scene) -> int:
+    shop.admin.execute("create table lines (id int primary key, order_id int references orders)")
+    holder = idles(shop, "insert into lines values (1, 7)")
+    shop.client().block("delete from orders where id = 7")
+    return holder
+
+
+# migration
+
+
+@labelled("migration", "cancel")
+def a_migration_at_work(shop: Scene) -> int:
+    worker = works(shop, "alter table orders add column c int; select pg_sleep(9)")
+    wants_to_read(shop)
+    return worker
+
+
+@labelled("migration", "cancel")
+def a_queued_migration(shop: Scene) -> int:
+    idles(shop, "select from orders")
+    alter = wants_table(shop)
+    wants_to_read(shop)
+    return alter.pid
+
+
+@labelled("migration", "cancel")
+def a_migration_that_reads_after_its_change(shop: Scene) -> int:
+    worker = works(shop, "select count(*), pg_sleep(9) from other", "alter table orders add column c int")
+    wants_to_read(shop)
+    return worker
+
+
+@labelled("migration", "cancel")
+def a_change_inside_of_a_do_block(shop: Scene) -> int:
+    worker = works(shop, "do 'begin alter table orders add column c int; perform pg_sleep(9); end'")
+    wants_to_read(shop)
+    return worker
+
+
+@labelled("migration", "cancel")
+def an_index_build(shop: Scene) -> int:
+    shop.admin.execute("""
+        create function slowly(int) returns int language plpgsql immutable as
+            'begin if $1 = 17000 then perform pg_sleep(9); end if; return $1; end'
+    """)
+    worker = works(shop, "create index on orders (slowly(id))", "set max_parallel_maintenance_workers = 0")
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("migration", "none")
+def a_concurrent_index_build_that_waits_for_a_writer(shop: Scene) -> int:
+    idles(shop, "update orders set v = 1 where id = 1")
+    builder = shop.client(autocommit=True).block("create index concurrently on orders (v)")
+    wants_table(shop)
+    return builder.pid
+
+
+@labelled("migration", "cancel")
+def a_foreign_key_that_locks_the_parent_too(shop: Scene) -> int:
+    shop.admin.execute("create table lines (id int primary key, order_id int)")
+    worker = works(shop, "alter table lines add foreign key (order_id) references orders; select pg_sleep(9)")
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("migration", "cancel", relation=None)
+def a_new_value_of_a_type(shop: Scene) -> int:
+    shop.admin.execute("create type colour as enum ('red')")
+    worker = works(shop, "alter type colour add value 'blue'; select pg_sleep(9)")
+    shop.client().block("alter type colour add value 'green'")
+    return worker
+
+
+# maintenance
+
+
+@labelled("maintenance", "none")
+def a_vacuum_in_front_of_a_migration(shop: Scene) -> int:
+    shop.admin.execute("update orders set v = v + 1")
+    worker = delayed(shop, "vacuum orders")
+    wants_table(shop)
+    return worker
+
+
+@labelled("maintenance", "none")
+def an_analyze_in_front_of_a_migration(shop: Scene) -> int:
+    worker = delayed(shop, "analyze orders")
+    wants_table(shop)
+    return worker
+
+
+@labelled("maintenance", "cancel")
+def a_queued_vacuum_full(shop: Scene) -> int:
+    idles(shop, "select from orders")
+    queued = shop.client(autocommit=True).block("vacuum full orders")
+    wants_to_read(shop)
+    return queued.pid
+
+
+@labelled("maintenance", "cancel")
+def a_rebuild_of_an_index(shop: Scene) -> int:
+    shop.admin.execute("""
+        create function slowly(int) returns int language plpgsql immutable as
+            'begin if $1 = 17000 and current_query() like ''re%'' then perform pg_sleep(9); end if; return $1; end';
+        create index by_slowly on orders (slowly(id))
+    """)
+    worker = works(shop, "reindex index by_slowly", "set max_parallel_maintenance_workers = 0", autocommit=True)
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("maintenance", "cancel", relation="public.totals")
+def a_refresh(shop: Scene) -> int:
+    shop.admin.execute("create materialized view totals as select id, slow(id) from orders where id < 50 with no data")
+    worker = works(shop, "refresh materialized view totals", autocommit=True)
+    wants_to_read(shop, "totals")
+    return worker
+
+
+@labelled("maintenance", "none", relation="public.totals")
+def a_concurrent_refresh(shop: Scene) -> int:
+    shop.admin.execute("""
+        create table switch (seconds float); insert into switch values (0);
+        create materialized view totals as select id, pg_sleep(seconds)::text as slept from other, switch;
+        create unique index on totals (id); update switch set seconds = 3
+    """)
+    worker = works(shop, "refresh materialized view concurrently totals", autocommit=True)
+    shop.client(autocommit=True).block("refresh materialized view concurrently totals")
+    return worker
+
+
+# autovacuum
+
+
+def kept_busy(shop: Scene, command: str, purpose: str = "") -> int:
+    """The worker of autovacuum that works on orders."""
+    query = "select pid from pg_stat_activity where backend_type = 'autovacuum worker' and query like %s"
+    wanted = [f"autovacuum: {command} public.orders%{purpose}"]
+    [pid] = shop.wait_until(lambda: shop.admin.execute(query, wanted).fetchone(), timeout=30)
+    wants_table(shop)
+    return int(pid)
+
+
+_SLOW_AUTOVACUUM = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+
+
+@labelled("autovacuum", "none", needs_own=True)
+def autovacuum_of_dead_rows(shop: Scene, _: ThrowawayServer) -> int:
+    shop.admin.execute(f"alter table orders set ({_SLOW_AUTOVACUUM}, autovacuum_vacuum_threshold = 1)")
+    shop.admin.execute("delete from orders")
+    return kept_busy(shop, "VACUUM%")
+
+
+@labelled("autovacuum", "none", needs_own=True)
+def autovacuum_that_analyzes(shop: Scene, _: ThrowawayServer) -> int:
+    shop.admin.execute(
+        f"alter table orders set ({_SLOW_AUTOVACUUM}, autovacuum_vacuum_threshold = 1000000000, "
+        "autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1)"
+    )
+    shop.admin.execute("update orders set v = 1")
+    return kept_busy(shop, "ANALYZE")
+
+
+@labelled("autovacuum", "none", needs_own=True)
+def autovacuum_against_wraparound(shop: Scene, _: ThrowawayServer) -> int:
+    shop.admin.execute(f"alter table orders set ({_SLOW_AUTOVACUUM})")
+    ages = "do 'begin for n in 1 .. 10000 loop perform pg_current_xact_id(); commit; end loop; end'"
+    for _number in range(12):
+        shop.admin.execute(ages)
+    return kept_busy(shop, "VACUUM%", "(to prevent wraparound)")
+
+
+# prepared_transaction
+
+
+@labelled("prepared_transaction", "none")
+def a_prepared_update(shop: Scene) -> None:
+    shop.client("update orders set v = 1 where id = 7", "prepare transaction 'one'")
+    wants_row(shop)
+    return PREPARED
+
+
+@labelled("prepared_transaction", "none")
+def a_prepared_migration(shop: Scene) -> None:
+    shop.client("alter table orders add column c int", "prepare transaction 'two'")
+    wants_to_read(shop)
+    return PREPARED
+
+
+# explicit_lock
+
+
+@labelled("explicit_lock", "cancel")
+def lock_table_in_front_of_other_work(shop: Scene) -> int:
+    worker = works(shop, "select count(*), pg_sleep(9) from other", "lock table orders in share row exclusive mode")
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("explicit_lock", "cancel")
+def a_queued_lock_table(shop: Scene) -> int:
+    idles(shop, "select from orders")
+    locker = shop.client().block("lock table orders")
+    wants_to_read(shop)
+    return locker.pid
+
+
+@labelled("explicit_lock", "cancel")
+def lock_table_and_the_work_in_one_text(shop: Scene) -> int:
+    worker = works(shop, "lock table orders; select pg_sleep(9)")
+    wants_to_read(shop)
+    return worker
+
+
+@labelled("explicit_lock", "cancel")
+def lock_table_and_changes_under_it(shop: Scene) -> int:
+    changes = ("lock table orders in exclusive mode", "update orders set v = 1 where id = 1")
+    worker = works(shop, "select count(*), pg_sleep(9) from other", *changes)
+    wants_to_write(shop)
+    return worker
+
+
+@labelled("explicit_lock", "cancel", wrong="with changes it leaves what CREATE TRIGGER leaves, and its text is over")
+def a_weaker_lock_table_and_changes_under_it(shop: Scene) -> int:
+    changes = ("lock table orders in share row exclusive mode", "update orders set v = 1 where id = 1")
+    worker = works(shop, "select count(*), pg_sleep(9) from other", *changes)
+    wants_to_write(shop)
+    return worker
+
+
+@labelled(
+    "explicit_lock", "cancel", wrong="in the strongest mode it leaves what ALTER TABLE leaves, and its text is over"
+)
+def the_strongest_lock_table_in_front_of_other_work(shop: Scene) -> int:
+    worker = works(shop, "select count(*), pg_sleep(9) from other", "lock table orders")
+    wants_to_read(shop)
+    return worker
+
+
+# advisory_lock
+
+
+@labelled("advisory_lock", "none", relation=None)
+def an_advisory_lock_of_an_idle_session(shop: Scene) -> int:
+    holder = idles(shop, "select pg_advisory_lock(4711)", autocommit=True)
+    shop.client().block("select pg_advisory_lock(4711)")
+    return holder
+
+
+@labelled("advisory_lock", "none", "idle_in_transaction", relation=None)
+def an_advisory_lock_of_a_forgotten_transaction(shop: Scene) -> int:
+    holder = idles(shop, "update orders set v = 1 where id = 7", "select pg_advisory_xact_lock(4711)")
+    shop.client().block("select pg_advisory_xact_lock(4711)")
+    return holder
+
+
+@labelled("advisory_lock", "none", relation=None)
+def an_advisory_lock_around_a_long_statement(shop: Scene) -> int:
+    holder = works(shop, "select count(*), pg_sleep(9) from orders", "select pg_advisory_xact_lock(1, 2)")
+    shop.client().block("select pg_advisory_lock_shared(1, 2)")
+    return holder
+
+
+# hot_row
+
+
+@labelled("hot_row", "none")
+def a_row_that_everybody_updates(shop: Scene) -> int:
+    stack = ExitStack()
+    shop.at_the_end(stack.close)
+    stack.enter_context(hammering(shop, 8, sleeping))
+    return WIDEST
+
+
+# backup
+
+
+def dumps(shop: Scene, server: ThrowawayServer) -> None:
+    """pg_dump, of which nobody reads what it writes."""
+    program = [server.bindir / "pg_dump", shop.dsn]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    shop.at_the_end(lambda: (process.kill(), process.communicate()))
+
+
+def dumper(shop: Scene, doing: str) -> int:
+    query = "select pid from pg_stat_activity where application_name = 'pg_dump' and wait_event = %s and datname = %s"
+    words = [doing, shop.admin.info.dbname]
+    [pid] = shop.wait_until(lambda: shop.admin.execute(query, words).fetchone(), timeout=20)
+    return int(pid)
+
+
+@labelled("backup", "none", needs_own=True)
+def a_dump_in_front_of_a_migration(shop: Scene, server: ThrowawayServer) -> int:
+    # More than sockets and pipes take.
+    shop.admin.execute("create table bulk as select repeat('x', 1000) as x from generate_series(1, 30000)")
+    dumps(shop, server)
+    pid = dumper(shop, "ClientWrite")
+    wants_table(shop)
+    return pid
+
+
+@labelled("backup", "none", "explicit_lock", needs_own=True)
+def a_dump_that_waits_for_its_last_table(shop: Scene, server: ThrowawayServer) -> int:
+    idles(shop, "lock table other")
+    dumps(shop, server)
+    pid = dumper(shop, "relation")
+    wants_table(shop)
+    return pid
+
+
+# replication
+
+
+def subscribes(shop: Scene) -> Scene:
+    """Where the table `orders` of this scene is fed from."""
+    source = Scene(shop.dsn)
+    source.admin.execute(TABLES)
+    name = shop.admin.info.dbname
+    source.admin.execute("create publication all_orders for table orders")
+    source.admin.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
+    shop.admin.execute(
+        f"create subscription orders connection '{make_conninfo(source.dsn)}' publication all_orders "
+        f"with (create_slot = false, slot_name = '{name}', copy_data = false)"
+    )
+
+    def over() -> None:
+        with psycopg.connect(shop.dsn, autocommit=True) as connection:
+            connection.execute("alter subscription orders disable")
+            connection.execute("alter subscription orders set (slot_name = none)")
+            connection.execute("drop subscription orders")
+        slot = "select 1 from pg_replication_slots where slot_name = %s and not active"
+        source.wait_until(lambda: source.admin.execute(slot, [name]).fetchone(), timeout=20)
+        source.admin.execute("select pg_drop_replication_slot(%s)", [name])
+        source.close()
+
+    shop.at_the_end(over)
+    return source
+
+
+def apply_worker(shop: Scene, doing: str) -> int:
+    query = """
+        select pid from pg_stat_activity
+        where backend_type like 'logical replication%%worker' and datname = %s and wait_event = %s
+    """
+    words = [shop.admin.info.dbname, doing]
+    [pid] = shop.wait_until(lambda: shop.admin.execute(query, words).fetchone(), timeout=20)
+    return int(pid)
+
+
+@labelled("replication", "none", needs_own=True)
+def an_apply_worker_at_work(shop: Scene, _: ThrowawayServer) -> int:
+    source = subscribes(shop)
+    shop.admin.execute("""
+        create function nap() returns trigger language plpgsql as 'begin perform pg_sleep(9); return null; end';
+        create trigger zz after update on orders for each row execute function nap();
+        alter table orders enable replica trigger zz
+    """)
+    source.admin.execute("update orders set v = 1 where id = 7")
+    pid = apply_worker(shop, "PgSleep")
+    wants_row(shop)
+    return pid
+
+
+@labelled("replication", "none", needs_own=True)
+def an_apply_worker_that_waits_itself(shop: Scene, _: ThrowawayServer) -> int:
+    source = subscribes(shop)
+    idles(shop, "update orders set v = 5 where id = 8")
+    source.admin.execute("begin; update orders set v = 1 where id = 7; update orders set v = 1 where id = 8; commit")
+    pid = apply_worker(shop, "transactionid")
+    wants_row(shop)
+    return pid
+
+
+@labelled("replication", "none", "idle_in_transaction", needs_own=True)
+def a_walsender_whose_snapshot_an_index_build_waits_for(shop: Scene, _: ThrowawayServer) -> int:
+    sender = shop.client(autocommit=True, replication="database")
+    sender.run("CREATE_REPLICATION_SLOT a_snapshot TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+    shop.client(autocommit=True).block("create index concurrently on orders (v)")
+    return sender.pid
+
+
+# unknown
+
+
+@labelled("unknown", "none")
+def the_next_in_line_for_a_row(shop: Scene) -> int:
+    idles(shop, "update orders set v = 1 where id = 7")
+    following = wants_row(shop)
+    wants_row(shop)
+    return following.pid
+
+
+@labelled("unknown", "none")
+def a_writer_in_line_behind_a_migration(shop: Scene) -> int:
+    works(shop, "alter table orders add column c int; select pg_sleep(9)")
+    writer = wants_to_write(shop)
+    shop.client().block("lock table orders in share mode")
+    return writer.pid
+
+
+@labelled("unknown", "none")
+def one_of_a_circle(shop: Scene) -> int:
+    patient = {"options": "-c deadlock_timeout=60s"}
+    one = shop.client("update orders set v = 1 where id = 1", **patient)
+    two = shop.client("update orders set v = 2 where id = 2", **patient)
+    one.block("update orders set v = 1 where id = 2")
+    two.block("update orders set v = 2 where id = 1")
+    return one.pid
+
+
+@labelled("unknown", "none", is_hidden=True)
+def a_session_that_our_role_may_not_see(shop: Scene) -> int:
+    holder = idles(shop, "alter table orders add column c int")
+    wants_to_read(shop)
+    return holder
+
+
+# The verdicts
+
+
+def verdict(each: Staged, server: ThrowawayServer) -> BlockerFacts:
+    """What is said of a scene, as `pgdoctor diagnose` says it."""
+    with Scene(server.dsn) as shop:
+        shop.admin.execute(TABLES)
+        pid = each.stage(shop, server) if each.needs_own else each.stage(shop)
+        dsn = shop.role(f"stranger_{shop.admin.info.backend_pid}") if each.is_hidden else shop.dsn
+        if pid == WIDEST:
+            return _usual(dsn)
+        [found] = [facts for facts in report(run(ask(dsn))).blockers if facts.pid == pid]
+        return found
+
+
+def _usual(dsn: str) -> BlockerFacts:
+    """What is said of the widest blocker most of the time: a look may fall between two holders."""
+    seen = [found[0] for _ in range(7) if (found := report(run(ask(dsn))).blockers)]
+    [(usual, _)] = Counter(each.classification for each in seen).most_common(1)
+    return next(each for each in seen if each.classification == usual)
+
+
+def differs(each: Staged, said: BlockerFacts) -> str:
+    """Where what is said is not the label; empty if nowhere."""
+    got = (said.classification, said.also, said.relation, said.recommendation.action)
+    wanted = (each.classification, each.also, each.relation, each.action)
+    return "" if got == wanted else f"{got}, not {wanted}"
+
+
+def figures(pairs: Counter[tuple[str, str]]) -> Iterator[tuple[str, int, int, float | None, float | None]]:
+    """Class, scenes that are of it, scenes that are said to be, precision, recall."""
+    for name in classes():
+        right = pairs[name, name]
+        labelled = sum(number for (label, _), number in pairs.items() if label == name)
+        said = sum(number for (_, given), number in pairs.items() if given == name)
+        yield name, labelled, said, right / said if said else None, right / labelled if labelled else None
+
+
+def tell(major: int, words: list[str], is_wordy: bool) -> None:
+    """Stage the scenes with these words in their names, all without any, on one version; print the figures."""
+    begin = time.monotonic()
+    pairs: Counter[tuple[str, str]] = Counter()
+    wrong = []
+    chosen = [each for each in SCENES if not words or any(word in each.name for word in words)]
+    bindir = Embedded(major).bindir
+    with ExitStack() as stack:
+        servers = {
+            needs_own: stack.enter_context(ThrowawayServer(bindir=bindir, settings=SETTINGS if needs_own else None))
+            for needs_own in {each.needs_own for each in chosen}
+        }
+        for each in chosen:
+            said = verdict(each, servers[each.needs_own])
+            pairs[each.classification, said.classification] += 1
+            if difference := differs(each, said):
+                wrong.append(f"  not: {each.name}: {difference}")
+            if is_wordy:
+                print(f"{each.name}\n    {said.classification} {said.also} {said.relation} {said.recommendation}")
+                print("".join(f"    - {sentence}\n" for sentence in said.evidence), f"   next: {said.advice}")
+    print(f"PostgreSQL {major}: {len(chosen)} scenes in {time.monotonic() - begin:.0f} s\n")
+    print(tabulate(figures(pairs), ("class", "labelled", "said", "precision", "recall"), floatfmt=".3f"))
+    print("\n".join(("", f"class, also, relation and action all right in {len(chosen) - len(wrong)}", *wrong)))
+
+
+def main(arguments: list[str]) -> None:
+    """`[-v] [VERSION …] [WORD …]`"""
+    versions = [int(each) for each in arguments if each.isdecimal()] or [18]
+    words = [each for each in arguments if not each.isdecimal() and each != "-v"]
+    for major in versions:
+        tell(major, words, "-v" in arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

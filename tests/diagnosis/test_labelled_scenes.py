@@ -1,0 +1,33 @@
+"""The labelled scenes, each of them staged and looked at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.diagnosis.cause import classes
+from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
+
+
+@pytest.fixture(scope="module")
+def own(bindir: Path) -> Iterator[ThrowawayServer]:
+    """A server with autovacuum in a hurry and logical replication."""
+    with ThrowawayServer(bindir=bindir, settings=SETTINGS) as server:
+        yield server
+
+
+def marked(each: Staged) -> Any:
+    return pytest.param(each, id=each.name, marks=[pytest.mark.xfail(reason=each.wrong)] if each.wrong else [])
+
+
+@pytest.mark.parametrize("staged", [marked(each) for each in SCENES])
+def test_the_verdict_is_the_label(staged: Staged, request: pytest.FixtureRequest) -> None:
+    assert differs(staged, verdict(staged, request.getfixturevalue("own" if staged.needs_own else "server"))) == ""
+
+
+def test_the_table_is_of_use() -> None:
+    assert len(SCENES) >= 50
+    assert len({each.name for each in SCENES}) == len(SCENES)
+    assert {each.classification for each in SCENES} == set(classes())
