@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from datetime import timedelta
 from typing import NamedTuple
 
 import psycopg
@@ -67,7 +68,7 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
                 trace.seek(0)
                 sent = trace.read().decode(errors="replace")
             trapped = shop.admin.execute(_TRAPPED, [door.connection.info.backend_pid]).fetchone()
-            await door.fetch("pulse")
+            await door.fetch("pulse", wait_threshold=timedelta())
             return Look(seen, sent, trapped != (0,))
 
     return asyncio.run(ask())
@@ -311,7 +312,7 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
             found = []
             for _ in range(8):
                 found += [plan.reads_all for plan in (await plans(seen, door)).values()]
-                await door.fetch("pulse")
+                await door.fetch("pulse", wait_threshold=timedelta())
             return found
 
     assert asyncio.run(polls()) == [True] * 8
