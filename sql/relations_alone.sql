@@ -10,7 +10,9 @@ SELECT
     c.relkind IN ('r', 'p') AND c.relhassubclass AS has_descendants,
     c.relpages AS pages,
     -- Never analysed is -1 (14+); the counter of live rows knows more then.
-    greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid))::pg_catalog.float8 AS live_rows
+    greatest(c.reltuples, pg_catalog.pg_stat_get_live_tuples(c.oid))::pg_catalog.float8 AS live_rows,
+    pg_catalog.pg_stat_get_numscans(c.oid) AS scan_count,
+    pg_catalog.pg_stat_get_tuples_returned(c.oid) AS scan_rows
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = ANY (%(oids)s::pg_catalog.oid[]);

@@ -38,7 +38,7 @@ _SETTINGS = """
 #: What a refusal of the server means, by SQLSTATE.
 _REFUSALS = {
     "42501": "our role is not permitted to read the table",
-    "55P03": "the table is locked",
+    "55P03": "the table or a catalog is locked",
     "57014": "it took too long",
 }
 

@@ -242,7 +242,7 @@ def test_a_lock_that_came_between_is_not_queued_for(shop: Scene) -> None:
     before = snapshot(shop.dsn)
     shop.client().block("alter table orders add column c int")
     seen = look(shop, before=before)
-    assert "not confirmed by EXPLAIN: the table is locked" in seen.said(worker)
+    assert "not confirmed by EXPLAIN: the table or a catalog is locked" in seen.said(worker)
     assert "NOWAIT" in seen.sent
     assert "PREPARE" not in seen.sent
 
@@ -254,7 +254,14 @@ def test_an_index_that_is_locked_is_waited_for_a_moment_only(shop: Scene) -> Non
     before = snapshot(shop.dsn)
     shop.client().block("reindex index orders_pkey")
     assert "behind which EXPLAIN would wait" in look(shop).said(worker)
-    assert "not confirmed by EXPLAIN: the table is locked" in look(shop, before=before).said(worker)
+    assert "not confirmed by EXPLAIN: the table or a catalog is locked" in look(shop, before=before).said(worker)
+
+
+def test_a_locked_catalog_costs_the_confirmation_only(shop: Scene) -> None:
+    worker = working(shop)
+    before = snapshot(shop.dsn)
+    shop.client("lock table pg_catalog.pg_statistic")
+    assert "not confirmed by EXPLAIN: the table or a catalog is locked" in look(shop, before=before).said(worker)
 
 
 def test_a_role_that_may_not_read_the_table_is_told_so(shop: Scene) -> None:
