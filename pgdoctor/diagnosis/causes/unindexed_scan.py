@@ -17,6 +17,7 @@ Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks
 
 from collections.abc import Iterator, Sequence
 
+from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.indexing import Table
 from pgdoctor.diagnosis.predicate import Filter
@@ -149,7 +150,7 @@ def _verdict(suspect: Suspect, relation: Relation, evidence: Sequence[str], advi
     if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
     return Verdict(
-        evidence=(*said, f"has run for {duration(suspect.state_seconds)}"),
+        evidence=(*said, *holding.evidence(suspect), f"has run for {duration(suspect.state_seconds)}"),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
         relation=relation.name,
     )
