@@ -11,6 +11,7 @@ from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.makers import owner
 from pgdoctor.diagnosis.snapshot import AdvisoryKey, Lock
 from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
 
 
@@ -28,6 +29,7 @@ class AdvisoryLock(Cause):
         return Verdict(
             evidence=(
                 f"holds the advisory lock {key(contested[0])}{named}",
+                f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}",
                 f"is {state} since {duration(suspect.state_seconds)}",
             ),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),

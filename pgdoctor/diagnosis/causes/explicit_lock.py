@@ -31,7 +31,7 @@ class ExplicitLock(Cause):
         if not asks and not (holds and _only_locked(suspect)):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        return Verdict(tuple(underway.locking(suspect, holds[:1])), remedy)
+        return Verdict(tuple(underway.locking(suspect, holds[:1])), remedy, advice=underway.advice(suspect))
 
 
 def _only_locked(suspect: Suspect) -> bool:

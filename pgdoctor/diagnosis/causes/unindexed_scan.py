@@ -19,6 +19,7 @@ Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.indexing import Table
 from pgdoctor.diagnosis.planner import evidence
@@ -194,7 +195,7 @@ def _verdict(suspect: Suspect, relation: Relation, said: list[str], advice: str)
         said.append("it is reading from disk (IO/DataFileRead)")
     said += _earlier_scans(suspect, relation)
     return Verdict(
-        evidence=(*said, f"has run for {duration(suspect.state_seconds)}"),
+        evidence=(*said, *holding.evidence(suspect), f"has run for {duration(suspect.state_seconds)}"),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
         relation=relation.name,
     )

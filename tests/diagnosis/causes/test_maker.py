@@ -15,6 +15,7 @@ from tests.scenes import Scene
 _HISTORY = """
     create table alembic_version (version_num text); insert into alembic_version values ('1');
     create table schema_migrations (version text primary key);
+    create table django_migrations (id int); create table databasechangeloglock (id int);
     create schema repack; create table repack.log_1 (id int)
 """
 
@@ -70,6 +71,9 @@ def test_a_table_of_another_session_tells_nothing(shop: Scene) -> None:
     [
         ("select from alembic_version", "run by Alembic (holds alembic_version)"),
         ("select from schema_migrations", "run by Rails, golang-migrate, dbmate or Ecto (holds schema_migrations)"),
+        ("select from django_migrations", "run by Django (holds django_migrations)"),
+        ("update databasechangeloglock set id = 1", "run by Liquibase (holds databasechangeloglock)"),
+        ("select pg_advisory_lock(2686470616)", "run by Atlas (holds its advisory lock)"),
         ("insert into repack.log_1 values (1)", "run by pg_repack (holds repack.log_1)"),
         ("select pg_advisory_lock(72707369)", "run by Prisma Migrate (holds its advisory lock)"),
         ("select pg_advisory_lock(5887940537704921958)", "run by goose (holds its advisory lock)"),
@@ -80,6 +84,11 @@ def test_a_table_of_another_session_tells_nothing(shop: Scene) -> None:
 )
 def test_a_maker_by_what_it_holds(shop: Scene, before: str, said_so: str) -> None:
     assert said_so in staged(shop, before)[1]
+
+
+def test_golang_migrate_by_the_key_that_goes_with_the_database(shop: Scene) -> None:
+    scope = f"public\0schema_migrations\0{shop.admin.info.dbname}".encode()
+    assert staged(shop, f"select pg_advisory_lock({zlib.crc32(scope) * 1486364155 % 2**32})")[0] == "golang-migrate"
 
 
 def test_rails_by_the_key_that_goes_with_the_database(shop: Scene) -> None:

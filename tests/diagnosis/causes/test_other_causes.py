@@ -80,6 +80,8 @@ def test_a_queued_lock_table(shop: Scene) -> None:
     facts = blocker(shop.dsn, locker.pid)
     assert (facts.classification, facts.root) == ("explicit_lock", False)
     assert facts.recommendation.action == "cancel"
+    assert "LOCK asks for AccessExclusiveLock, which excludes even SELECT" in said(facts)
+    assert "SET lock_timeout" in (facts.advice or "")
 
 
 def test_maintenance_by_hand(shop: Scene) -> None:
