@@ -39,23 +39,27 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Examiner:
-    """Examines one server, over one door after the other. `settings` may be changed at any time."""
+    """Examines one server, over one door after the other."""
 
     def __init__(self, settings: Agent) -> None:
         self.spacing = Spacing(settings.interval, settings.max_server_share)
-        self.settings = settings
+        self._settings = settings
         self._collector: Collector | None = None
         self._door: Door | None = None
         self._sightings: tuple[Sighting, ...] = ()
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
+    def reconfigure(self, settings: Agent) -> None:
+        """Go on with other settings; what asking has cost lately still counts."""
+        self._settings = settings
+        self.spacing = replace(self.spacing, interval=settings.interval, share=settings.max_server_share)
+
     async def examine(self, door: Door) -> Finding:
         """Ask the gate, and look at the locks if somebody waits and the last look is paid for. Raises ServerError."""
         collector = self._through(door)
         began = time.monotonic()
-        self.spacing = replace(self.spacing, interval=self.settings.interval, share=self.settings.max_server_share)
-        gate = await self._ask(door, collector.gate(self.settings.wait_threshold))
+        gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         is_new = gate.is_quiet or self._found is None or self.spacing.may_look(began)
         if gate.is_quiet:
@@ -95,7 +99,7 @@ class Examiner:
         self._sightings = remembered(self._sightings, snapshot.captured_at)
         snapshot = with_memory(snapshot, self._sightings)
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        threshold = self.settings.wait_threshold
+        threshold = self._settings.wait_threshold
         judged = await asyncio.to_thread(_judged, snapshot, threshold) if many else _judged(snapshot, threshold)
         diagnosis, counted, seen = judged
         self._sightings += (seen,)

@@ -66,9 +66,10 @@ class Poller:
         return self._state.as_of(time.monotonic(), self._spacing.gate_interval)
 
     def reconfigure(self, settings: Agent) -> None:
-        """Go on with other settings."""
+        """Go on with other settings, at once."""
         self._connection.use_deadline(settings.deadline)
-        self._examiner.settings = settings
+        self._examiner.reconfigure(settings)
+        self._wanted.set()
 
     @property
     def _spacing(self) -> Spacing:
