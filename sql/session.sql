@@ -8,6 +8,8 @@ FROM (
     ('lock_timeout', %(lock_timeout)s),
     ('idle_in_transaction_session_timeout', '0'),
     ('idle_session_timeout', '0'),
+    -- Since 17; each statement of ours is a transaction, and has its own limit.
+    ('transaction_timeout', '0'),
     ('default_transaction_read_only', 'on'),
     ('default_transaction_isolation', 'read committed'),
     ('max_parallel_workers_per_gather', '0'),
@@ -16,4 +18,5 @@ FROM (
     ('work_mem', '32MB'),
     ('search_path', 'pg_catalog'),
     ('TimeZone', 'UTC')
-) AS s (name, value);
+) AS s (name, value)
+WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL;

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pgdoctor.errors import ServerError, Unreachable, UsageError
-from pgdoctor.postgres.door import Door, parse_dsn, silent
+from pgdoctor.postgres.door import Door, parse_dsn
 
 #: Bounds in seconds of the pause after the first failed attempt, and after many.
 FIRST_PAUSE = 0.5
@@ -91,7 +91,7 @@ class Connection:
             async with asyncio.timeout(self._deadline):
                 return await asyncio.to_thread(self._dsn.read)
         except TimeoutError:
-            raise silent(self._deadline) from None
+            raise Unreachable(f"the DSN file could not be read within {self._deadline:g} s", "timeout") from None
         except UsageError as error:
             raise Unreachable(str(error), "error") from None
 

@@ -38,23 +38,27 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Examiner:
-    """Examines one server, over one door after the other. `settings` may be changed at any time."""
+    """Examines one server, over one door after the other."""
 
     def __init__(self, settings: Agent) -> None:
         self.spacing = Spacing(settings.interval, settings.max_server_share)
-        self.settings = settings
+        self._settings = settings
         self._collector: Collector | None = None
         self._door: Door | None = None
         self._memory = Memory()
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
+    def reconfigure(self, settings: Agent) -> None:
+        """Go on with other settings; what asking has cost lately still counts."""
+        self._settings = settings
+        self.spacing = replace(self.spacing, interval=settings.interval, share=settings.max_server_share)
+
     async def examine(self, door: Door) -> Finding:
         """Ask the gate, and look at the locks if somebody waits and the last look is paid for. Raises ServerError."""
         collector = self._through(door)
         began = time.monotonic()
-        self.spacing = replace(self.spacing, interval=self.settings.interval, share=self.settings.max_server_share)
-        gate = await self._ask(door, collector.gate(self.settings.wait_threshold))
+        gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         is_new = gate.is_quiet or self._found is None or self.spacing.may_look(began)
         if gate.is_quiet:
@@ -74,7 +78,7 @@ class Examiner:
             # Behind another door there may be another server.
             self._collector, self._memory = Collector(door), Memory()
             self._door, self._found = door, None
-        self._collector.explains = self.settings.explain
+        self._collector.explains = self._settings.explain
         return self._collector
 
     async def _ask(self, door: Door, asking: Awaitable[Gate]) -> Gate:
@@ -95,7 +99,7 @@ class Examiner:
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        judging = self._memory, snapshot, self.settings.wait_threshold
+        judging = self._memory, snapshot, self._settings.wait_threshold
         return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 
 

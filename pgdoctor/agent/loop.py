@@ -10,7 +10,7 @@ from typing import Protocol
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
 from pgdoctor.agent.spacing import Spacing
-from pgdoctor.agent.state import MISSED_POLLS, State
+from pgdoctor.agent.state import State
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
@@ -66,9 +66,10 @@ class Poller:
         return self._state.as_of(time.monotonic(), self._spacing.gate_interval)
 
     def reconfigure(self, settings: Agent) -> None:
-        """Go on with other settings."""
+        """Go on with other settings, at once."""
         self._connection.use_deadline(settings.deadline)
-        self._examiner.settings = settings
+        self._examiner.reconfigure(settings)
+        self._wanted.set()
 
     @property
     def _spacing(self) -> Spacing:
@@ -145,11 +146,12 @@ class Poller:
         self._costs = door, door.cost
 
     def _count_waiting(self, finding: Finding, began: float) -> None:
-        """Integrate; not over a time in which polls failed, or in which this process did not run."""
+        """Integrate; but not over a time in which we were blind, since a poll failed, hung, or this process did."""
         waiting = finding.figures.blocked_sessions if finding.is_new else finding.lock_waiters
-        longest = MISSED_POLLS * max(self._spacing.gate_interval, self._state.duration)
-        if self._counted_at is not None and (elapsed := began - self._counted_at) <= longest:
-            self._tally.blocked_seconds += waiting * elapsed
+        if self._counted_at is None or not self.state.up:
+            self._counted_at = time.monotonic()
+            return
+        self._tally.blocked_seconds += waiting * max(began - self._counted_at, 0.0)
         self._counted_at = began
 
     def _follow(self, finding: Finding) -> None:

@@ -54,5 +54,5 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
             state += f", BLIND: {count(row.hidden_sessions, 'session')} cannot be seen"
         link = f'<a href="/?server={escape(row.name)}">{escape(row.name)}</a>'
         wait = duration(row.oldest_wait) if row.blocked_sessions else ""
-        cells = (one_line(state, 200), f"{row.blocked_sessions:,}", wait, row.leading or "")
-        yield f"<tr><td>{link}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        cells = (state, f"{row.blocked_sessions:,}", wait, row.leading or "")
+        yield f"<tr><td>{link}</td>" + "".join(f"<td>{escape(one_line(cell, 200))}</td>" for cell in cells) + "</tr>"

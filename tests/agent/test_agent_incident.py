@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 
+from tests.agent.test_agent_metrics import MOST_SERIES
 from tests.scenes.client import wait_until
 
 INTERVAL = 0.2
@@ -160,6 +161,7 @@ def test_an_incident_is_counted_with_its_waiting_and_its_end(scene, agent):
     watching.wait_for("blocked_sessions", 2)
     wait_until(lambda: watching.metric("blocked_session_seconds_total") > 2, 5)
     assert watching.metric("wait_depth") == 1
+    assert len(watching.metrics()) < MOST_SERIES
     assert watching.metric('incidents_total{class="idle_in_transaction"}') == 1
     holder.run("commit")
     for waiter in waiters:
@@ -185,3 +187,50 @@ def test_a_circle_is_counted(scene, agent):
     first.block("select from b")
     second.block("select from a")
     watching.wait_for("wait_cycles", 1)
+
+
+@pytest.mark.parametrize("catalog", ["pg_class", "pg_authid", "pg_database"])
+def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
+    scene.admin.execute("create table t ()")
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    # The waiter knows the table already: it would wait for the catalog.
+    waiter = scene.client("select from t", "commit")
+    locker, holder = scene.client("select 1"), scene.client("lock table t")
+    locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
+    # Nobody can look up who waits now, so it is not waited for here.
+    waiter._begin("select from t")
+    watching.wait_for("blocked_sessions", 1)
+    polls = watching.metric("poll_duration_seconds_count")
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 3)
+    assert watching.metric("up") == 1
+    assert watching.metric('connections{state="active"}') >= 1
+    assert [wait["blocked_pid"] for wait in watching.get("/diagnosis").json()["waits"]] == [waiter.pid]
+    holder.run("commit")
+    waiter.finish()
+    watching.wait_for("blocked_sessions", 0)
+    locker.run("rollback")
+    assert not [line for line in watching.lines if line["event"] == "server cannot be asked"]
+
+
+def test_a_look_that_fails_is_no_healthy_server(scene, agent):
+    scene.admin.execute("create table t ()")
+    dsn = scene.role("watcher", "pg_monitor")
+    watching = agent(dsn, share=0.01)
+    watching.wait_for("up", 1)
+    scene.admin.execute("revoke execute on function pg_blocking_pids(int) from public")
+    holder = scene.client("lock table t")
+    waiter = scene.client().block("select from t")
+    watching.wait_for("up", 0)
+    polls = watching.metric("poll_duration_seconds_count")
+    for _ in range(20):
+        # Between two looks too, where only the gate is asked, and answers.
+        assert watching.metric("up") == 0
+        time.sleep(0.05)
+    assert watching.metric("poll_duration_seconds_count") > polls
+    assert "permission denied" in watching.get("/health/deep").json()["components"]["database"]["error"]
+    scene.admin.execute("grant execute on function pg_blocking_pids(int) to public")
+    watching.wait_for("blocked_sessions", 1)
+    assert watching.metric("up") == 1
+    holder.run("commit")
+    waiter.finish()

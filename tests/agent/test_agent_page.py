@@ -3,9 +3,11 @@
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.render.index import Row, index
 from pgdoctor.render.page import Watch, page
 from pgdoctor.render.report import BlockerFacts, Recommendation, Report, ServerFacts, Wait
 from tests.agent.test_agent_metrics import NOW
@@ -14,7 +16,7 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>\x1b[31m\u202e&'
 WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, mode="off", version="1")
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "article", "div", "ul", "li", "code", "span"),
-    *("table", "tr", "th", "td", "footer"),
+    *("table", "tr", "th", "td", "footer", "a"),
 }
 DOWN = Watch(error=HOSTILE, connection="refused", age=None, hidden_sessions=0, mode="off", version="1")
 
@@ -98,6 +100,9 @@ class Checker(HTMLParser):
     [
         page(DOWN, None),
         page(WATCH, facts([], [])),
+        page(msgspec.structs.replace(WATCH, server="shop", looked=30.0), facts([], [])),
+        index([], "1"),
+        index([Row("shop", HOSTILE, 0, 0, 0.0, None), Row("ledger", None, 2, 3, 4.0, HOSTILE)], "1"),
         page(WATCH, facts([blocker(1), blocker(2, root=False)], [wait(2, 1), wait(3, 2)])),
         page(WATCH, facts([blocker(1, root=False, in_cycle=True)], [wait(1, 2), wait(2, 1)])),
     ],
@@ -106,7 +111,7 @@ def test_whatever_is_shown_is_text(shown):
     checked = Checker(shown)
     assert checked.open == []
     assert checked.elements <= ELEMENTS
-    assert checked.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+    assert checked.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "href"}
     assert "\x1b" not in shown
     assert "\u202e" not in shown
 
@@ -130,3 +135,21 @@ def test_how_mitigation_is_switched(mode, word):
     shown = page(watch, facts([], []))
     assert word in shown
     assert "BLIND: 3 sessions" in shown
+
+
+def test_the_worst_server_comes_first():
+    calm, blocked, down = (
+        Row("a", None, 0, 0, 0.0, None),
+        Row("b", None, 0, 3, 4.0, "migration"),
+        Row("c", "x", 0, 0, 0.0, None),
+    )
+    shown = index([calm, blocked, down], "1")
+    assert re.findall(r'href="/\?server=(\w)"', shown) == ["c", "b", "a"]
+    assert "3 servers, 1 DOWN, 3 blocked" in shown
+    assert index([calm], "1").count('"status good"') == 1
+
+
+def test_a_look_that_is_older_than_the_poll_is_said():
+    spaced = msgspec.structs.replace(WATCH, looked=30.0)
+    assert "last full look at the locks 30 s ago" in page(spaced, facts([], []))
+    assert "full look" not in page(WATCH, facts([], []))

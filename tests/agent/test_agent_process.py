@@ -82,6 +82,25 @@ def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path):
     assert interval_when_started(variable, file, tmp_path, *flag) == 4
 
 
+def test_a_flag_stays_above_the_file_at_a_reload(agent):
+    watching = agent(NOBODY, interval="1h", arguments=("--interval", "300ms"))
+    watching.wait_for("poll_interval_seconds", 0.3)
+    watching.configure('[agent]\ninterval = "1h"\ndeadline = "2s"')
+    watching.send(signal.SIGHUP)
+    wait_until(lambda: any("reloaded" in line["event"] for line in watching.lines))
+    polled = watching.metric("last_poll_timestamp_seconds")
+    wait_until(lambda: watching.metric("last_poll_timestamp_seconds") > polled + 0.5)
+    assert watching.metric("poll_interval_seconds") == 0.3
+
+
+def test_another_interval_holds_at_once(agent):
+    watching = agent(NOBODY, interval="1h")
+    watching.wait_for("poll_interval_seconds", 3600)
+    watching.configure('[agent]\ninterval = "100ms"')
+    watching.send(signal.SIGHUP)
+    watching.wait_for("poll_interval_seconds", 0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [

@@ -77,6 +77,9 @@ def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: 
     dsn = scene.role("watcher", "pg_monitor")
     scene.admin.execute("alter role watcher set statement_timeout = '500ms'")
     scene.admin.execute("alter role watcher set idle_session_timeout = '1s'")
+    scene.admin.execute("alter role watcher set idle_in_transaction_session_timeout = '1s'")
+    if scene.admin.info.server_version >= 170000:
+        scene.admin.execute("alter role watcher set transaction_timeout = '500ms'")
     scene.admin.execute("alter role watcher set search_path = public")
     scene.admin.execute("create function public.pg_backend_pid() returns int language sql as 'select 0'")
 
@@ -86,17 +89,21 @@ def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: 
             cursor = await door.connection.execute(
                 "select name, setting from pg_settings where name in "
                 "('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'search_path', 'application_name', "
-                "'default_transaction_read_only') order by name"
+                "'idle_in_transaction_session_timeout', 'transaction_timeout', 'default_transaction_read_only') "
+                "order by name"
             )
             return await cursor.fetchall()
 
+    transaction_timeout = [("transaction_timeout", "0")] if scene.admin.info.server_version >= 170000 else []
     assert asyncio.run(settings()) == [
         ("application_name", "pgdoctor"),
         ("default_transaction_read_only", "on"),
+        ("idle_in_transaction_session_timeout", "0"),
         ("idle_session_timeout", "0"),
         ("lock_timeout", "500"),
         ("search_path", "pg_catalog"),
         ("statement_timeout", "4000"),
+        *transaction_timeout,
     ]
 
 

@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Blocker
 from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.mitigation.rules import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.explain import plans
@@ -330,10 +332,11 @@ def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
 
     async def poll() -> list[str]:
         connection = Connection(shop.dsn, 5.0)
-        poller = Poller(connection, 3600.0, Tally())
+        poller = Poller(connection, Agent(interval=Duration(3600)), Tally())
         polling = asyncio.create_task(poller.run())
         found = []
-        for poller.explains in (False, True):
+        for explain in (False, True):
+            poller.reconfigure(Agent(interval=Duration(3600), explain=explain))
             diagnosis = (await poller.recent(0.0, 5.0)).diagnosis
             assert diagnosis is not None
             found += ["; ".join(each.evidence) for each in diagnosis.blockers if each.pid == worker.pid]
