@@ -332,11 +332,12 @@ def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
 
     async def poll() -> list[str]:
         connection = Connection(shop.dsn, 5.0)
-        poller = Poller(connection, Agent(interval=Duration(3600)), Tally())
+        settings = Agent(interval=Duration(3600), wait_threshold=Duration(0))
+        poller = Poller(connection, settings, Tally())
         polling = asyncio.create_task(poller.run())
         found = []
         for explain in (False, True):
-            poller.reconfigure(Agent(interval=Duration(3600), explain=explain))
+            poller.reconfigure(replace(settings, explain=explain))
             diagnosis = (await poller.recent(0.0, 5.0)).diagnosis
             assert diagnosis is not None
             found += ["; ".join(each.evidence) for each in diagnosis.blockers if each.pid == worker.pid]
