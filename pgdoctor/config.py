@@ -52,6 +52,7 @@ listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
 # only logged. enforce: sessions are cancelled and terminated; the role needs pg_signal_backend.
 mode = "off"
+# armed_until = "2026-12-01T06:00:00+01:00"   # from then on, by the server's clock, enforce is only a dry run
 cooldown = "15s"            # after an action, before the next one
 max_actions_per_hour = 10
 min_samples = 3             # looks in a row that find the same session, unchanged, fit to be signalled
@@ -252,7 +253,10 @@ def _allowed_alternative(kind: Any) -> str:
         return "a list of tables" if _is_table(arguments[0]) else f"a list, each {_allowed(arguments[0])}"
     if _is_table(kind):
         return "a table"
-    return {str: "text in quotes", int: "a whole number"}[kind]
+    return _IN_WORDS[kind]
+
+
+_IN_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _is_table(kind: Any) -> bool:

@@ -57,6 +57,12 @@ class Action(msgspec.Struct, frozen=True):
     seconds: float | None = None
     sqlstate: str | None = None
     message: str | None = None
+    #: Of the victim: what the server refused is learnt by it.
+    usename: str | None = None
+    #: What is the same when an application does the same thing again; empty: not known.
+    fingerprint: str = ""
+    #: What grew within a minute after it; empty: nothing.
+    worsening: str = ""
 
     @property
     def counts(self) -> bool:
@@ -64,13 +70,51 @@ class Action(msgspec.Struct, frozen=True):
         return self.outcome != "gone"
 
 
+class Load(msgspec.Struct, frozen=True):
+    """How much the server had to bear at one look."""
+
+    at: datetime
+    blocked: int
+    connections: int
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """That the breaker opened, and why. Only a person's reset closes it."""
+
+    at: datetime
+    reason: str
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """That a person closed the breaker: what came before it does not count towards it any more."""
+
+    at: datetime
+    reason: str
+    by: str
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """That a person agreed to one decision, by its id."""
+
+    decision: str
+    at: datetime
+    by: str
+
+
 class History(msgspec.Struct, frozen=True):
-    """All that a plan knows besides the look of now."""
+    """All that a plan knows besides the look of now. All of it but samples and loads survives a restart."""
 
     #: In how many looks in a row a session was fit to be signalled.
     samples: Mapping[Identity, int] = {}
     #: The latest last.
     actions: tuple[Action, ...] = ()
+    #: Of the last looks, the latest last.
+    loads: tuple[Load, ...] = ()
+    #: The latest one, of a breaker that may have been reset since.
+    opening: Opening | None = None
+    #: The latest one.
+    reset: Reset | None = None
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def under_way(self) -> Action | None:

@@ -14,6 +14,7 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.remedy import cuts
+from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.guards import (
     Candidate,
     Case,
@@ -120,7 +121,9 @@ class Plan(msgspec.Struct, frozen=True):
         return tuple(each.victim for each in self.decisions if each.fit and each.victim is not None)
 
 
-def plan(diagnosis: Diagnosis, settings: Mitigation, history: History) -> Plan:
+def plan(
+    diagnosis: Diagnosis, settings: Mitigation, history: History, circumstances: Circumstances | None = None
+) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it."""
     recommended = {cut.pid: cut for cut in cuts(diagnosis.blockers, diagnosis.graph)}
     rank = {pid: place for place, pid in enumerate(recommended)}

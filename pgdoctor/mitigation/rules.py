@@ -6,6 +6,7 @@ neither an allowed name, nor the absence of a protected one.
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Literal, NamedTuple, Self
 
 import msgspec
@@ -56,6 +57,11 @@ class Duration(float):
                 return f"{self / _UNITS[unit]:.0f}{unit}"
         return f"{self * 1000:.0f}ms" if self % 1 else f"{float(self):.0f}s"
 
+
+#: A moment with its offset from UTC, on the server's clock.
+Moment = Annotated[
+    datetime, msgspec.Meta(tz=True, description='a moment with its offset: "2026-05-22T23:10:00+02:00", or ending in Z')
+]
 
 #: It becomes the value of a metric's label.
 Name = Annotated[
@@ -136,6 +142,8 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `[mitigation]` table."""
 
     mode: Mode = "off"
+    #: From then on `enforce` is no more than a dry run.
+    armed_until: Moment | None = None
     #: After an action: time for the released sessions to run before the next one.
     cooldown: Duration = Duration(15)
     max_actions_per_hour: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10
