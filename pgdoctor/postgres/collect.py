@@ -1,6 +1,6 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -66,8 +66,11 @@ class Collector:
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(pulse.statement_bytes - 1, STATEMENT_BYTES)
         known: dict[int, int] = {}
+        roles = await _memberships(rows, self._names, evidence)
         sessions = {
-            row.pid: _session(row, prepared, self._names, statement_bytes, known) for row in rows if row.pid != _ORPHANS
+            row.pid: _session(row, prepared, self._names, roles, statement_bytes, known)
+            for row in rows
+            if row.pid != _ORPHANS
         }
         return Snapshot(
             captured_at=pulse.captured_at,
@@ -94,6 +97,7 @@ class Collector:
             hidden_sessions=pulse.hidden,
             snapshot_waiters=pulse.snapshot_waiters,
             pin_waiters=pulse.pin_waiters,
+            deadlock_timeout=pulse.deadlock_timeout,
         )
 
 
@@ -128,8 +132,28 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
+async def _memberships(rows: Iterable[Any], names: Names, evidence: Evidence) -> dict[int, frozenset[str]]:
+    """The names of each user and the roles that it is a member of, by the user's OID; none where not readable.
+
+    Read anew each time: a GRANT of the role that protects holds at once.
+    """
+    oids = {row.role_oid for row in rows if row.role_oid is not None}
+    found = await evidence.answer("memberships", role_oids=sorted(oids)) if oids else None
+    if found is None:
+        return {}
+    roles = {oid: {name} for oid in oids if (name := names.roles.get(oid)) is not None}
+    for row in found:
+        roles.setdefault(row.member_oid, set()).add(row.name)
+    return {oid: frozenset(each) for oid, each in roles.items()}
+
+
 def _session(
-    row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int, known: dict[int, int]
+    row: Any,
+    prepared: Sequence[PreparedTransaction],
+    names: Names,
+    roles: Mapping[int, frozenset[str]],
+    statement_bytes: int,
+    known: dict[int, int],
 ) -> Session:
     locks = _decode_locks(row.locks) if row.locks else ()
     visible = row.backend_type is not None
@@ -153,6 +177,7 @@ def _session(
         state_change=row.state_change,
         has_xid=bool(row.has_xid),
         is_superuser=row.role_oid in names.superusers,
+        roles=roles.get(row.role_oid),
     )
 
 

@@ -88,6 +88,7 @@ async def warm(door: Door, *, statement_bytes: int) -> None:
     await evidence.answer("waits", statement_bytes=statement_bytes)
     for name in ("names", "prepared_transactions"):
         await evidence.answer(name)
+    await evidence.answer("memberships", role_oids=[])
     for name in _BY_OID:
         await evidence.answer(name, oids=[])
     await evidence.answer("statistics", tables=[], schemas=[])

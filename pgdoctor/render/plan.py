@@ -9,7 +9,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.words import count
-from pgdoctor.mitigation.guards import Verdict
+from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Decision, Plan
 from pgdoctor.render.plain import one_line
@@ -93,6 +93,7 @@ def action_text(action: Action) -> str:
 
 _OUTCOMES = {
     "ineffective": "sent, but those who waited still wait",
+    "stuck": "sent, but it is still there: look at it on the server, and never kill it with SIGKILL",
     "gone": "not sent: it was not any more the session that was judged",
     "not_permitted": "the server does not permit it",
     "error": "the server did not answer as it should",

@@ -14,7 +14,8 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.history import History
 from pgdoctor.mitigation.plan import Decision, Plan, plan
-from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
+from pgdoctor.mitigation.written import Duration
 from tests.building import NOW, lock, session, snapshot
 
 IDLE, DDL, READERS = 10, 20, (31, 32, 33)

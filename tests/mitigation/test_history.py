@@ -91,9 +91,10 @@ def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
     assert looked(history, [other], NOW).samples == {other: 1}
 
 
-def test_what_is_older_than_an_hour_is_forgotten_unless_it_is_under_way() -> None:
-    old, recent = replace(ACTION, outcome="released", at=ago(3600)), replace(ACTION, outcome="released", at=ago(3599))
-    history = History(actions=(old, recent, replace(ACTION, at=ago(9999))))
+def test_what_is_older_than_a_day_is_forgotten_unless_it_is_under_way() -> None:
+    day = 24 * 3600
+    old, recent = replace(ACTION, outcome="released", at=ago(day)), replace(ACTION, outcome="released", at=ago(day - 1))
+    history = History(actions=(old, recent, replace(ACTION, at=ago(9 * day))))
     assert looked(history, [], NOW).actions == history.actions[1:]
 
 

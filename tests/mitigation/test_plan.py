@@ -13,8 +13,11 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
 from pgdoctor.mitigation.history import Action, History, looked
+from pgdoctor.mitigation.lint import hides
+from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Protect, Rule
+from pgdoctor.mitigation.written import Duration
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -384,7 +387,7 @@ def test_more_protection_never_makes_a_session_fit(
         assert reasons(before) - {"cheaper_cut", "turn"} <= reasons(decision)
     if more.approved:
         victim = seen.sessions[more.approved.node]
-        assert protection.objection(victim) is None
+        assert protection.objection(Subject(victim, seen)) is None
         if less.approved is None:
             [before] = [each for each in less.decisions if each.node == victim.pid]
             assert reasons(before) == {"cheaper_cut"}
@@ -422,7 +425,7 @@ def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -
 def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
     """What the loader refuses as unreachable is so."""
     earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))
-    if not earlier.hides(later):
+    if not hides(earlier, later):
         later = replace(
             earlier,
             name="later",
@@ -430,6 +433,6 @@ def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
             min_wait=Duration(earlier.min_wait + data.draw(st.sampled_from([0, 9]))),
             usename=earlier.usename or data.draw(LISTS),
         )
-    assert earlier.hides(later)
+    assert hides(earlier, later)
     made = plan(diagnose(data.draw(snapshots())), settings(earlier, later), History())
     assert all(decision.rule is not later for decision in made.decisions)
