@@ -318,6 +318,7 @@ mode = "dry_run"
 min_samples = 1
 startup_grace = "0s"
 allow_short_waits = true
+max_roots = 1000
 [[mitigation.rules]]
 name = "all"
 class = ["idle_in_transaction", "migration", "long_query", "unindexed_scan", "explicit_lock"]

@@ -263,3 +263,10 @@ async def _columns(tables: Mapping[int, Any], evidence: Evidence) -> dict[int, d
             top_share=(analysed.top_share or 0.0) if analysed else None,
         )
     return found
+
+
+async def invalid_indexes(door: Door, relation: str | None) -> tuple[str, ...]:
+    """The indexes of a relation, by its name with schema, that are not valid; none where that cannot be read."""
+    if relation is None:
+        return ()
+    return tuple(row.name for row in await Evidence(door).rows("invalid_indexes", relation=relation))
