@@ -216,7 +216,7 @@ ROW = {"locktype": "transactionid", "database": None, "relation": None, "transac
 
 
 def mostly(usual: Any, *rarely: Any) -> st.SearchStrategy[Any]:
-    return st.sampled_from([usual] * (3 + len(rarely)) + list(rarely))
+    return st.sampled_from([usual] * (5 + 4 * len(rarely)) + list(rarely))
 
 
 NAMES = mostly("app", "boss", "pgdoctor", None)
