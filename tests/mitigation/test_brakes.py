@@ -23,7 +23,7 @@ from pgdoctor.mitigation.history import (
     looked,
 )
 from pgdoctor.mitigation.plan import REASONS, intended, plan
-from pgdoctor.mitigation.rules import Breaker, Mitigation
+from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
 from tests.building import NOW, advisory, ago, lock, session, snapshot
 from tests.mitigation.build import (
@@ -89,6 +89,19 @@ def test_enforce_lapses_by_the_servers_clock_and_without_the_second_key() -> Non
         assert mode_in_force(replace(by, mode=mode), Circumstances(armed=False), NOW) == mode
 
 
+def test_with_default_rules_a_forgotten_transaction_is_released_in_time_also_by_a_fresh_agent() -> None:
+    """45 s from the start of the wait, for an agent that looks once a second and began when the wait did."""
+    by, history = Mitigation(mode="enforce", rules=(Rule("idle", "idle_in_transaction", "terminate"),)), History()
+    for second in range(60):
+        at = NOW + timedelta(seconds=second)
+        waiter = reader(31, blockers=(IDLE,), seconds=0)
+        made = plan(diagnosis(idle(), waiter, at=at), by, history, Circumstances(watching_since=NOW))
+        if made.approved:
+            break
+        history = looked(history, made.fit, at)
+    assert 15 <= second <= 45
+
+
 # Budgets
 
 
@@ -135,6 +148,13 @@ def test_what_is_spent_is_spent(by: Mitigation, actions: tuple[Action, ...]) -> 
     assert after(*(replace(action, at=ago(3600)) for action in actions), by=by) == (
         {"budget"} if not actions else set()
     )
+
+
+def test_h37_an_intent_without_an_outcome_is_under_way_and_is_spent() -> None:
+    """What a crash left: whether it was sent nobody knows."""
+    assert after(done(None)) == {"under_way"}
+    spent = {each.name: each.spent for each in budgets(History(actions=(done(None),)), BOTH, NOW)}
+    assert spent["actions_per_5m"] == spent["actions_per_hour"] == spent["terminates_per_hour"] == 1
 
 
 def test_terminates_that_are_spent_leave_cancels() -> None:
@@ -352,6 +372,17 @@ def test_what_the_server_refused_for_a_user_is_not_tried_again_for_minutes() -> 
 def test_two_users_refused_one_after_the_other_is_an_operators_revoke() -> None:
     assert after(*refusals("boss", "root")) == {"privilege"}
     assert after(*refusals("boss", "boss")) == set()
+
+
+# Where a blocker stands
+
+
+def test_each_state_of_an_incident_has_its_name() -> None:
+    assert about(decide(by=settings()), IDLE).state == "observed"
+    assert about(decide(amid=Circumstances(leader=False)), DDL).state == "candidate"
+    assert about(decide(by=replace(BOTH, min_samples=2)), DDL).state == "candidate"
+    assert about(decide(ddl(application_name="psql"), idle(), reader(31)), DDL).state == "suppressed"
+    assert about(decide(), DDL).state == "eligible"
 
 
 # A person's word

@@ -120,7 +120,7 @@ def case(*sessions: Session, by: Mitigation = BOTH, history: History | None = No
     return Case(Candidate(blocker, seen), END_IDLE, "terminate", by, history or History())
 
 
-def test_a_prepared_transaction_is_never_signalled() -> None:
+def test_h17_a_prepared_transaction_is_never_signalled() -> None:
     held = (replace(lock(0, "ExclusiveLock", granted=True, **ROW), pid=None),)
     prepared = PreparedTransaction(node=-1, gid="order-7", transactionid=77, prepared=ago(600), locks=held)
     seen = replace(snapshot([writer(blockers=(-1,))]), prepared=(prepared,))
@@ -130,11 +130,11 @@ def test_a_prepared_transaction_is_never_signalled() -> None:
     assert decision.approved is False
 
 
-def test_nobody_is_signalled_on_a_standby() -> None:
+def test_h20_nobody_is_signalled_on_a_standby() -> None:
     assert reasons(about(decide(holder(), writer(), in_recovery=True), IDLE)) == {"recovery"}
 
 
-def test_nobody_is_signalled_while_sessions_are_hidden() -> None:
+def test_h9_nobody_is_signalled_while_sessions_are_hidden() -> None:
     assert reasons(about(decide(holder(), writer(), hidden_sessions=3), IDLE)) == {"visibility"}
 
 
@@ -151,7 +151,7 @@ def test_both_sides_call_pgdoctor_by_the_same_name() -> None:
     assert OWN_APPLICATION == APPLICATION_NAME
 
 
-def test_nobody_in_a_circle_is_signalled() -> None:
+def test_h43_nobody_in_a_circle_is_signalled() -> None:
     first = ddl(1, blockers=(2,), locks=(lock(1, "AccessExclusiveLock", granted=False),))
     second = ddl(2, blockers=(1,), locks=(lock(2, "AccessExclusiveLock", granted=False),))
     made = decide(first, second, reader(31, blockers=(1,)))

@@ -36,6 +36,14 @@ def test_it_was_ineffective_when_they_still_wait_after_the_grace() -> None:
     assert outcome(late=True) == "ineffective"
 
 
+def test_h46_a_session_that_was_told_to_end_and_is_still_there_is_stuck() -> None:
+    ended = replace(ACTION, signal="terminate")
+    assert verified(ended, diagnosis()).outcome is None
+    assert verified(ended, diagnosis(at=LATE)).outcome == "stuck"
+    another = diagnosis(idle(), ddl(backend_start=ago(1)), *(reader(pid) for pid in READERS), at=LATE)
+    assert verified(ended, another).outcome != "stuck"
+
+
 def test_one_who_still_waits_for_the_victim_is_enough_to_go_on_looking() -> None:
     assert outcome(idle(), ddl(), reader(31)) is None
 
