@@ -1,6 +1,7 @@
 """Whom a plan chooses, and what holds for every plan."""
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import hypothesis
@@ -215,6 +216,7 @@ STATEMENTS = [
 ROW = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 7}
 
 
+@lru_cache(maxsize=None, typed=True)
 def mostly(usual: Any, *rarely: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([usual] * (5 + 4 * len(rarely)) + list(rarely))
 
@@ -457,7 +459,7 @@ LIMITS = (
 
 
 @given(judged(), st.sampled_from(LIMITS), st.integers(0, 4))
-@hypothesis.settings(max_examples=100)
+@hypothesis.settings(max_examples=60)
 def test_a_smaller_budget_never_adds_an_action(
     given: tuple[Snapshot, Mitigation, History], limit: str, budget: int
 ) -> None:
@@ -468,7 +470,7 @@ def test_a_smaller_budget_never_adds_an_action(
 
 
 @given(judged(), CIRCUMSTANCES)
-@hypothesis.settings(max_examples=100)
+@hypothesis.settings(max_examples=60)
 def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], amid: Circumstances) -> None:
     seen, by, history = given
     free, braked = (plan(diagnose(seen), by, history, each).approved for each in (Circumstances(), amid))
