@@ -20,7 +20,7 @@ def aftermath(action: Action, after: Diagnosis, invalid_indexes: Sequence[str]) 
     `invalid_indexes`: those of the action's relation, read after it. What was there before counts as well: the index
     of a command that builds concurrently is invalid from its beginning, and left so when it is broken off.
     """
-    if action.outcome in (None, "gone", "would_act", "not_permitted"):
+    if action.outcome is None or not action.may_have_been_sent:
         return ()
     return (*_invalid(action, invalid_indexes), *_aborted(action, after), *_again(action, after))
 

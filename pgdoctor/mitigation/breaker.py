@@ -34,7 +34,7 @@ def _reasons(actions: list[Action], settings: Breaker, now: datetime, comers: tu
     in_vain = _in_vain(actions)
     if in_vain >= settings.open_after_ineffective:
         yield f"{in_vain} in a row were signalled, and released nobody"
-    refused = _longest_run(action.outcome in _REFUSED for action in actions if action.outcome not in (None, "gone"))
+    refused = _longest_run(action.outcome in _REFUSED for action in actions if action.outcome and action.counts)
     if refused >= settings.open_after_errors:
         yield f"{refused} signals in a row were refused, or not answered"
     if settings.open_on_worsening:

@@ -7,7 +7,8 @@
                                                      ├▶ gone            it was not any more who was judged
                                                      ├▶ not_permitted   the server refused
                                                      ├▶ error           the server did not answer
-                                                     └▶ would_act       dry run
+                                                     ├▶ would_act       dry run
+                                                     └▶ withheld        a brake was pulled; nobody was signalled
 
 Times are the server's. Success is judged by those who waited, not by what a signal function answered: a cancel
 inside a savepoint "succeeds" and frees nobody.
@@ -24,7 +25,7 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Session
 
-Outcome = Literal["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act"]
+Outcome = Literal["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act", "withheld"]
 Signal = Literal["cancel", "terminate"]
 
 #: Seconds that a signal has to show its effect, where the rule does not say.
@@ -91,8 +92,13 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def counts(self) -> bool:
-        """Whether it uses up budget: all but a signal that was not sent since its victim had moved on."""
-        return self.outcome != "gone"
+        """Whether it uses up budget: all but a signal that was not sent."""
+        return self.outcome not in ("gone", "withheld")
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Whether the victim may have felt it."""
+        return self.counts and self.outcome not in ("would_act", "not_permitted")
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -171,7 +177,7 @@ def looked(
 def _compared(action: Action, load: Load | None, now: datetime) -> Action:
     """The action, with what has grown since it: said once, and kept."""
     before = action.load
-    if load is None or before is None or action.worsening or action.outcome in ("gone", "would_act", "not_permitted"):
+    if load is None or before is None or action.worsening or not action.may_have_been_sent:
         return action
     if not timedelta(0) <= now - action.at <= _AFTERMATH:
         return action

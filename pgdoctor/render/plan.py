@@ -41,6 +41,11 @@ class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "clas
     evidence: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    #: What a person agrees to, with `pgdoctor mitigate approve`.
+    id: str | None
+    #: Where it stands: observed, suppressed, candidate, pending_approval, eligible.
+    state: str
+    fingerprint: str
 
 
 class ActionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -67,11 +72,14 @@ class PlanFacts(msgspec.Struct, frozen=True):
     decisions: tuple[DecisionFacts, ...]
     actions: tuple[ActionFacts, ...]
     cuts: tuple[Cut, ...]
+    #: Why the breaker is open; None: it is closed.
+    breaker: str | None
 
 
 def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
     """A plan, what was carried out before it was made, and the cuts that pgdoctor recommends."""
-    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts))
+    opening = plan.opening.reason if plan.opening else None
+    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts), opening)
 
 
 def plan_text(facts: PlanFacts) -> str:
@@ -98,6 +106,7 @@ _OUTCOMES = {
     "not_permitted": "the server does not permit it",
     "error": "the server did not answer as it should",
     "would_act": "would be sent, but for the dry run",
+    "withheld": "not sent: a brake was pulled",
 }
 
 
@@ -159,6 +168,9 @@ def _decision(decision: Decision) -> DecisionFacts:
         evidence=decision.evidence,
         verdicts=decision.verdicts,
         notes=decision.notes,
+        id=decision.id,
+        state=decision.state,
+        fingerprint=decision.fingerprint,
     )
 
 

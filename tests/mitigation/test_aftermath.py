@@ -46,7 +46,7 @@ def behind(*holders: Session) -> Diagnosis:
     return diagnosis(*holders, reader(31, blockers=tuple(each.pid for each in holders)))
 
 
-@pytest.mark.parametrize("outcome", [None, "gone", "would_act", "not_permitted"])
+@pytest.mark.parametrize("outcome", [None, "gone", "withheld", "would_act", "not_permitted"])
 def test_what_was_not_sent_leaves_nothing_behind(outcome: str | None) -> None:
     again = behind(idle(99), idle(state="idle in transaction (aborted)"))
     assert kinds(again, "public.i", outcome=outcome) == []

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis
 from hypothesis import given
@@ -15,7 +15,7 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
 from pgdoctor.mitigation.circumstances import Circumstances
-from pgdoctor.mitigation.history import Action, Approval, History, Opening, Reset, decision_id, looked
+from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
@@ -336,7 +336,7 @@ def histories(draw: st.DrawFn, seen: Snapshot) -> History:
     if not victims:
         return History()
     samples = {victim: draw(st.integers(0, 2)) for victim in victims}
-    outcomes = st.sampled_from(["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act"])
+    outcomes = st.sampled_from(get_args(Outcome))
     actions = tuple(
         Action(
             victim=draw(st.sampled_from(victims)),

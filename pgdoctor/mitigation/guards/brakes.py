@@ -45,7 +45,7 @@ class Maintenance(Guard):
 class Leader(Guard):
     """Of several agents at one server only the one that holds the leader lock acts."""
 
-    name = "not_leader"
+    name = "leader"
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
@@ -58,7 +58,7 @@ class Leader(Guard):
 class Privilege(Guard):
     """Our role may signal others. `REVOKE pg_signal_backend` is the brake that needs no code of ours."""
 
-    name = "privilege"
+    name = "may_signal"
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:

@@ -43,10 +43,10 @@ from tests.mitigation.build import (
 )
 
 BRAKES = {
-    "a follower": ("not_leader", Circumstances(leader=False)),
+    "a follower": ("leader", Circumstances(leader=False)),
     "a kill switch": ("kill_switch", Circumstances(kill_switch="/run/pgdoctor.stop is there")),
     "maintenance": ("maintenance_mark", Circumstances(maintenance_until=NOW + timedelta(seconds=1))),
-    "a revoked privilege": ("privilege", Circumstances(may_signal=False)),
+    "a revoked privilege": ("may_signal", Circumstances(may_signal=False)),
     "a fresh start": ("startup_grace", Circumstances(watching_since=ago(29.9))),
     "a start in the future, by a clock that was set back": (
         "startup_grace",
@@ -75,7 +75,7 @@ def test_brakes_that_are_off_stop_nobody() -> None:
     approved = decide(amid=amid).approved
     assert approved is not None
     values = {verdict.guard: verdict.value for verdict in approved.verdicts}
-    assert (values["not_leader"], values["privilege"], values["breaker"]) == ("leader", "held", "closed")
+    assert (values["leader"], values["may_signal"], values["breaker"]) == ("leader", "held", "closed")
     assert all(values[guard] for guard in set(REASONS) - {"cheaper_cut", "turn"})
 
 
@@ -203,6 +203,7 @@ CLOSED = {
     "in between somebody was released": (done("ineffective", pid=1), done(pid=2), done("ineffective", pid=3)),
     "a dry run": tuple(done("would_act", pid=pid) for pid in range(9)),
     "gone before": tuple(done("gone", pid=pid) for pid in range(9)),
+    "held back by a brake": tuple(done("withheld", pid=pid) for pid in range(9)),
     "two were refused": (done("not_permitted", pid=1), done("error", pid=2)),
     "refused, released, refused": (
         *(done("not_permitted", pid=1), done("error", pid=2), done(pid=3)),
@@ -315,6 +316,7 @@ def test_h26_growth_within_a_minute_is_worsening(before: Load, now: Load, worse:
     assert not seen(seconds=60.1)
     assert not seen(outcome="would_act")
     assert not seen(outcome="gone")
+    assert not seen(outcome="withheld")
 
 
 def test_h26_what_has_worsened_is_remembered_when_it_has_calmed_down() -> None:
@@ -363,14 +365,14 @@ def refusals(*users: str, seconds: float = 60.0) -> tuple[Action, ...]:
 
 
 def test_what_the_server_refused_for_a_user_is_not_tried_again_for_minutes() -> None:
-    assert after(*refusals("app")) == {"privilege"}
+    assert after(*refusals("app")) == {"may_signal"}
     assert after(*refusals("boss")) == set()
     assert after(*refusals("app", seconds=600)) == set()
     assert after(*refusals("app"), done(pid=9, seconds=30)) == set()
 
 
 def test_two_users_refused_one_after_the_other_is_an_operators_revoke() -> None:
-    assert after(*refusals("boss", "root")) == {"privilege"}
+    assert after(*refusals("boss", "root")) == {"may_signal"}
     assert after(*refusals("boss", "boss")) == set()
 
 
