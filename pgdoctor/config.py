@@ -12,7 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.errors import ConfigError, UsageError
-from pgdoctor.mitigation.rules import DURATION, Duration, Mistake, Mitigation, Name, mistakes
+from pgdoctor.mitigation.lint import Mistake, mistakes
+from pgdoctor.mitigation.rules import Mitigation, Name
+from pgdoctor.mitigation.written import PARSE, Duration
 
 #: The shortest time between two polls; each costs the server some milliseconds.
 _SHORTEST_INTERVAL = 0.1
@@ -73,7 +75,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 #: A file with every key and its default, to begin from; it loads as it is.
 EXAMPLE = """\
-# pgdoctor.toml: every key with its default. Durations have a unit: "500ms", "15s", "2m", "6h".
+# pgdoctor.toml: every key with its default. Durations have a unit: "500ms", "15s", "30m", "6h".
 # Check it with: pgdoctor config check pgdoctor.toml
 
 # Each key of [agent] is also a flag of `pgdoctor agent` (--wait-threshold 1s) and a variable of the environment
@@ -108,33 +110,73 @@ explain = false             # have the planner confirm unindexed scans (never AN
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
 # only logged. enforce: sessions are cancelled and terminated; the role needs pg_signal_backend.
 mode = "off"
-cooldown = "15s"            # after an action, before the next one
-max_actions_per_hour = 10
+# armed_until = "2026-12-01T06:00:00+01:00"  # from then on, by the server's clock, enforce is only a dry run
+# A request for a strong lock that queues, with others behind it, and whoever is in front of it:
+# self: the request is cancelled. blockers: whoever is in front of it goes. none: both are left alone.
+queue_policy = "self"
+startup_grace = "30s"       # after the agent's start, before its first action
+max_sample_age = "2s"       # a look that is older is not acted upon
 min_samples = 3             # looks in a row that find the same session, unchanged, fit to be signalled
+cooldown = "15s"            # after an action, before the next one
+max_actions_per_interval = 1        # or 0: after each action comes a new look
+max_actions_per_5m = 3
+max_actions_per_hour = 10
+max_terminates_per_hour = 5
+max_per_fingerprint_per_hour = 2    # of the same class, relation or statement, user and application
+max_roots = 5               # more independent incidents at once: nobody is signalled
+max_blocked_fraction = 0.8  # of all clients; beyond it one action, then a person decides
+require_approval = false    # true: each action waits for `pgdoctor mitigate approve ID`
+approval_ttl = "60s"        # how long an approval holds
+protect_defaults = true     # pg_dump and other backups, psql, pgAdmin, DBeaver, members of the role pgdoctor_protected
+allow_short_waits = false   # for rehearsals: lets min_wait be below 5s, and below 5 times deadlock_timeout
 
-# Never signalled, whatever the rules say. Any one of the names is enough.
+# What stops it until a person says: pgdoctor mitigate reset --reason "..."
+[mitigation.breaker]
+open_after_ineffective = 2  # blockers in a row that were signalled, and released nobody
+open_after_errors = 3       # signals in a row that were refused, or not answered
+recurrence = 3              # the same comes back so often ...
+recurrence_window = "30m"   # ... within
+open_on_worsening = true    # blocked sessions or connections grow by half within a minute after an action
+
+# Never signalled, whatever the rules say. Any one of the values is enough. What is not known may be protected.
+# So is who says pgdoctor:protect in application_name, or in a comment at the beginning of a statement.
 #
 # [[mitigation.protect]]
 # usename = ["postgres", "replicator"]
 # datname = ["billing"]
-# application_name = ["psql", "pg_dump"]
+# application_name = ["nightly"]
+# state = ["fastpath function call"]
+# member_of = ["dba"]       # roles, of which its user is a member, directly or not
+# client_addr = ["10.1.0.0/16", "local"]  # networks; local: the socket of the server's own host
+# relation = ["public.ledger"]  # with schema; it holds a lock on it that is in somebody's way, or asks for one
+# statement = ["(?i)refresh materialized view .*"]  # regular expressions that fit the whole statement
 
 # Who may be signalled, and when: all conditions of a rule must hold; the first such rule decides.
-# Not said here means nobody: an agent without rules does nothing.
+# Not said here means nobody: an agent without rules does nothing. What is not known is not allowed.
 #
 # [[mitigation.rules]]
 # name = "idle-blocker"     # a-z, 0-9, _ and -; it becomes the value of a metric's label
 # class = "idle_in_transaction"  # or a list of classes; pgdoctor diagnose names them
 # action = "terminate"      # a cancel has no effect on an idle session
 # min_blocked = 1           # sessions that the action releases
-# min_wait = "15s"          # how long one of them has waited
+# min_wait = "15s"          # how long one of them has waited; at least 5s
 # min_age = "0s"            # age of the blocker's transaction
+# max_age = "6h"            # above it a person decides
+# min_state_age = "0s"      # time in its present state
+# min_session_age = "10s"   # a session that was just opened is likely a retry
 # usename = ["app"]         # allowed; leave out: any. An empty list is refused.
 # datname = ["shop"]
 # application_name = ["checkout"]
+# state = ["idle in transaction"]
+# member_of = ["app_roles"]
+# client_addr = ["10.0.0.0/8"]
+# relation = ["public.orders"]
+# statement = ["(?i)select .*"]  # only beside one of those above: what a client writes does not authorise
 # protected_usename = ["billing"]  # never for this class
 # protected_datname = ["ledger"]
 # protected_application_name = ["nightly"]
+# require_approval = true   # for this rule
+# approval_ttl = "60s"
 #
 # [[mitigation.rules]]
 # name = "queued-migration"
@@ -181,7 +223,9 @@ def parse(text: str, source: str) -> Config:
     found: list[Mistake] = []
     config = _convert(raw, found)
     if config is not None:
-        found += [each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation)]
+        found += [
+            each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation, config.agent.interval)
+        ]
         found += _mistaken_agent(config.agent)
         found += _mistaken_servers(config.servers)
     if config is None or found:
@@ -286,9 +330,7 @@ def _convert(raw: dict[str, Any], found: list[Mistake]) -> Config | None:
 
 
 def _decode(wanted: type, value: object) -> object:
-    if wanted is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError(wanted)
+    return PARSE[wanted](value)
 
 
 def _take_out(said: str, raw: dict[str, Any], taken_out: set[tuple[str | int, ...]], found: list[Mistake]) -> bool:
@@ -364,8 +406,8 @@ def _allowed(kind: Any) -> str:
 
 def _allowed_alternative(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Duration:
-        return DURATION
+    if kind in PARSE:
+        return str(kind.allowed)
     if origin is Literal:
         return "one of " + ", ".join(f'"{value}"' for value in arguments)
     if origin is Annotated:
@@ -375,7 +417,10 @@ def _allowed_alternative(kind: Any) -> str:
         return "a list of tables" if _is_table(arguments[0]) else f"a list, each {_allowed(arguments[0])}"
     if _is_table(kind):
         return "a table"
-    return {str: "text in quotes", int: "a whole number", bool: "true or false"}[kind]
+    return _IN_WORDS[kind]
+
+
+_IN_WORDS = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _is_table(kind: Any) -> bool:

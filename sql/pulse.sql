@@ -9,6 +9,9 @@ SELECT
     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_num,
     pg_catalog.pg_is_in_recovery() AS in_recovery,
     pg_catalog.current_setting('max_connections')::pg_catalog.int4 AS max_connections,
+    extract(
+        EPOCH FROM pg_catalog.current_setting('deadlock_timeout')::pg_catalog.interval
+    )::pg_catalog.float8 AS deadlock_timeout,
     pg_catalog.pg_size_bytes(pg_catalog.current_setting('track_activity_query_size')) AS statement_bytes,
     pg_catalog.pg_backend_pid() AS own_pid,
     pg_catalog.max(s.datid) FILTER (WHERE s.pid = pg_catalog.pg_backend_pid()) AS database_oid,

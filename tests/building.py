@@ -76,6 +76,7 @@ def session(pid: int, **facts: Any) -> Session:
         "xact_start": ago(60),
         "query_start": ago(60),
         "state_change": ago(60),
+        "roles": frozenset({"app"}),
     }
     return Session(pid=pid, **{**usual, **facts})
 

@@ -37,7 +37,20 @@ PURE = {"render", "mitigation", "diagnosis", "errors"}
 #: What pure rooms may use of the standard library.
 PURE_LIBRARY = {
     *("__future__", "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum"),
-    *("functools", "hashlib", "heapq", "html", "itertools", "json", "math", "operator", "re", "statistics", "string"),
+    *(
+        "functools",
+        "hashlib",
+        "heapq",
+        "html",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "statistics",
+        "string",
+    ),
     *("textwrap", "types", "typing", "unicodedata", "zlib"),
 }
 

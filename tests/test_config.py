@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pgdoctor.cli import cli
 from pgdoctor.config import EXAMPLE, Agent, Config, Given, Server, load, parse
 from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
+from pgdoctor.mitigation.written import Duration
 
 RULE = '[[mitigation.rules]]\nname = "a"\nclass = "migration"\naction = "cancel"\n'
 IDLE = '[[mitigation.rules]]\nname = "a"\nclass = "idle_in_transaction"\n'
@@ -249,9 +250,9 @@ def test_the_example_says_the_defaults() -> None:
 
 
 def test_the_example_names_every_key() -> None:
-    for table in (Agent, Server, Mitigation, Rule, Protect):
+    for table in (Agent, Server, Mitigation, Breaker, Rule, Protect):
         for field in msgspec.structs.fields(table):
-            if field.encode_name not in ("rules", "protect"):
+            if field.encode_name not in ("rules", "protect", "breaker"):
                 assert re.search(rf"^(# )?{field.encode_name} = ", EXAMPLE, re.MULTILINE), field.encode_name
 
 
@@ -262,7 +263,7 @@ def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
     assert len(config.mitigation.rules) == 3
     idle = config.mitigation.rules[0]
     for field in msgspec.structs.fields(Rule):
-        if field.name in ("min_blocked", "min_wait", "min_age"):
+        if field.name.startswith(("min_", "max_")):
             assert getattr(idle, field.name) == field.default
 
 

@@ -32,7 +32,8 @@ from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.mitigation.execute import Mitigator
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Rule
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
+from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.page import Watch, page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
@@ -194,7 +195,7 @@ RULES = tuple(
     if name not in UNTOUCHABLE
     for action, grace in (("cancel", None), ("cancel_then_terminate", Duration(1)))
 )
-DRY_RUN = Mitigation(mode="dry_run", min_samples=1, cooldown=Duration(0), rules=RULES)
+DRY_RUN = Mitigation(mode="dry_run", min_samples=1, cooldown=Duration(0), allow_short_waits=True, rules=RULES)
 
 
 def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -320,11 +321,15 @@ CONFIG = """
 [mitigation]
 mode = "dry_run"
 min_samples = 1
+startup_grace = "0s"
+allow_short_waits = true
+max_roots = 1000
 [[mitigation.rules]]
 name = "all"
 class = ["idle_in_transaction", "migration", "long_query", "unindexed_scan", "explicit_lock"]
 action = "terminate"
 min_wait = "0s"
+min_session_age = "0s"
 """
 
 

@@ -74,17 +74,21 @@ def show(facts: Report) -> None:
 
 def release(dsn: str, say: Callable[[str], None]) -> None:
     """One guarded action at a time, each seen to have worked, until nothing is left that may be done."""
-    from pgdoctor.mitigation.rules import Duration, Mitigation, Rule
+    from pgdoctor.mitigation.rules import Mitigation, Rule, RuleAction
+    from pgdoctor.mitigation.written import Duration
 
-    second = Duration(1)
+    def rule(name: str, classification: str, action: RuleAction) -> Rule:
+        return Rule(name, classification, action, min_wait=Duration(1), min_session_age=Duration(0))
+
     rules = Mitigation(
         mode="enforce",
-        cooldown=second,
+        cooldown=Duration(1),
         min_samples=2,
+        allow_short_waits=True,
         rules=(
-            Rule(name="queued-migrations", classification="migration", action="cancel", min_wait=second),
-            Rule(name="forgotten", classification="idle_in_transaction", action="terminate", min_wait=second),
-            Rule(name="scans", classification="unindexed_scan", action="cancel", min_wait=second),
+            rule("queued-migrations", "migration", "cancel"),
+            rule("forgotten", "idle_in_transaction", "terminate"),
+            rule("scans", "unindexed_scan", "cancel"),
         ),
     )
     say("releasing it, one guarded action at a time, the best cut first:")

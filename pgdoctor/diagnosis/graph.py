@@ -59,6 +59,18 @@ class WaitGraph:
         """Every member of a circle."""
         return frozenset(node for cycle in self.cycles for node in cycle)
 
+    @cached_property
+    def incidents(self) -> int:
+        """How many groups of root blockers there are that nobody waits for in common: independent troubles."""
+        groups: list[int] = []
+        for root in self.roots:
+            mask = self._behind_mask(root)
+            apart = [group for group in groups if not group & mask]
+            for group in groups:
+                mask |= group if group & mask else 0
+            groups = [*apart, mask]
+        return len(groups)
+
     def directly_blocked(self, node: Node) -> int:
         """How many sessions wait for this one without another in between."""
         return self._direct.get(node, 0).bit_count()

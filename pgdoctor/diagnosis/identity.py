@@ -33,6 +33,10 @@ class Identity(msgspec.Struct, frozen=True):
             state_change=session.state_change,
         )
 
+    def same_session(self, other: "Identity | None") -> bool:
+        """Whether the other is this session, whatever it does."""
+        return other is not None and (self.pid, self.backend_start) == (other.pid, other.backend_start)
+
     def same_transaction(self, other: "Identity | None") -> bool:
         """Whether the other is this session in this transaction."""
         return other is not None and (self.pid, self.backend_start, self.xact_start) == (

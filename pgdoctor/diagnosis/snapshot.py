@@ -77,6 +77,8 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     state_change: datetime | None = None
     has_xid: bool = False
     is_superuser: bool = False
+    #: Its user's name, and the roles that it is a member of, directly or not; None: not read.
+    roles: frozenset[str] | None = None
 
     @property
     def is_visible(self) -> bool:
@@ -263,6 +265,8 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     hidden_sessions: int = 0
     snapshot_waiters: int = 0
     pin_waiters: int = 0
+    #: Seconds after which the server looks for deadlocks, and cancels an autovacuum that is in the way.
+    deadlock_timeout: float = 1.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):

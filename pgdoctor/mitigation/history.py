@@ -3,10 +3,12 @@
     seen ─▶ fit in `min_samples` looks in a row ─▶ signalled ─▶ released
                                                      │       ├▶ ineffective ─▶ (seen again; may escalate)
                                                      │       └▶ still under way: nothing else is done meanwhile
+                                                     ├▶ stuck           terminated, and still there; a person's
                                                      ├▶ gone            it was not any more who was judged
                                                      ├▶ not_permitted   the server refused
                                                      ├▶ error           the server did not answer
-                                                     └▶ would_act       dry run
+                                                     ├▶ would_act       dry run
+                                                     └▶ withheld        a brake was pulled; nobody was signalled
 
 Times are the server's. Success is judged by those who waited, not by what a signal function answered: a cancel
 inside a savepoint "succeeds" and frees nobody.
@@ -14,7 +16,7 @@ inside a savepoint "succeeds" and frees nobody.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -23,13 +25,23 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Session
 
-Outcome = Literal["released", "ineffective", "gone", "not_permitted", "error", "would_act"]
+Outcome = Literal["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act", "withheld"]
 Signal = Literal["cancel", "terminate"]
 
 #: Seconds that a signal has to show its effect, where the rule does not say.
 VERIFY_SECONDS = 5.0
 
-_HOUR = timedelta(hours=1)
+#: For how long the server's refusal to signal a user's sessions is believed.
+REFUSAL_SECONDS = 600.0
+
+#: How long, and how many, actions are remembered.
+_KEPT = timedelta(hours=24)
+_MOST_KEPT = 500
+
+#: After an action: in which time growth is blamed on it, how much, and from how many more on.
+_AFTERMATH = timedelta(seconds=60)
+_GROWTH = 1.5
+_MORE = 5
 
 
 class Waiter(msgspec.Struct, frozen=True):
@@ -37,6 +49,18 @@ class Waiter(msgspec.Struct, frozen=True):
 
     pid: int
     query_start: datetime | None
+
+
+class Load(msgspec.Struct, frozen=True):
+    """How much the server had to bear at one look."""
+
+    blocked: int
+    connections: int
+
+    @classmethod
+    def of(cls, diagnosis: Diagnosis) -> Self:
+        """The load that a diagnosis shows."""
+        return cls(diagnosis.blocked_sessions, diagnosis.snapshot.server.connections)
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -57,20 +81,61 @@ class Action(msgspec.Struct, frozen=True):
     seconds: float | None = None
     sqlstate: str | None = None
     message: str | None = None
+    #: Of the victim: what the server refused is learnt by it.
+    usename: str | None = None
+    #: What is the same when an application does the same thing again; empty: not known.
+    fingerprint: str = ""
+    #: At the look that it was decided on; None: not known.
+    load: Load | None = None
+    #: What grew within a minute after it; empty: nothing.
+    worsening: str = ""
 
     @property
     def counts(self) -> bool:
-        """Whether it uses up budget: all but a signal that was not sent since its victim had moved on."""
-        return self.outcome != "gone"
+        """Whether it uses up budget: all but a signal that was not sent."""
+        return self.outcome not in ("gone", "withheld")
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Whether the victim may have felt it."""
+        return self.counts and self.outcome not in ("would_act", "not_permitted")
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """That the breaker opened, and why. Only a person's reset closes it."""
+
+    at: datetime
+    reason: str
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """That a person closed the breaker: what came before it does not count towards it any more."""
+
+    at: datetime
+    reason: str
+    by: str
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """That a person agreed to one decision, by its id."""
+
+    decision: str
+    at: datetime
+    by: str
 
 
 class History(msgspec.Struct, frozen=True):
-    """All that a plan knows besides the look of now."""
+    """All that a plan knows besides the look of now. All of it but the samples survives a restart."""
 
     #: In how many looks in a row a session was fit to be signalled.
     samples: Mapping[Identity, int] = {}
     #: The latest last.
     actions: tuple[Action, ...] = ()
+    #: The latest one, of a breaker that may have been reset since.
+    opening: Opening | None = None
+    #: The latest one.
+    reset: Reset | None = None
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def under_way(self) -> Action | None:
@@ -87,12 +152,73 @@ class History(msgspec.Struct, frozen=True):
         return (action for action in self.spent if action.victim.same_statement(victim))
 
 
-def looked(history: History, fit: Iterable[Identity], now: datetime) -> History:
-    """The history after a look that found these sessions fit; forgets what no guard asks about any more."""
-    return History(
+def looked(
+    history: History,
+    fit: Iterable[Identity],
+    now: datetime,
+    *,
+    load: Load | None = None,
+    opening: Opening | None = None,
+) -> History:
+    """The history after a look that found these sessions fit; forgets what no guard asks about any more.
+
+    `load` is that of the look, `opening` what its plan says of the breaker: once open it stays so until a reset.
+    """
+    kept = [each for each in history.actions if now - each.at < _KEPT or each.outcome is None]
+    return replace(
+        history,
         samples={victim: history.samples.get(victim, 0) + 1 for victim in fit},
-        actions=tuple(action for action in history.actions if now - action.at < _HOUR or action.outcome is None),
+        actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
+        opening=opening or history.opening,
+        approvals=tuple(each for each in history.approvals if now - each.at < _KEPT),
     )
+
+
+def _compared(action: Action, load: Load | None, now: datetime) -> Action:
+    """The action, with what has grown since it: said once, and kept."""
+    before = action.load
+    if load is None or before is None or action.worsening or not action.may_have_been_sent:
+        return action
+    if not timedelta(0) <= now - action.at <= _AFTERMATH:
+        return action
+    figures = {
+        "blocked sessions": (before.blocked, load.blocked),
+        "connections": (before.connections, load.connections),
+    }
+    grown = [
+        f"{name} rose from {was} to {are}"
+        for name, (was, are) in figures.items()
+        if are > _GROWTH * was and are - was >= _MORE
+    ]
+    return replace(action, worsening=", ".join(grown)) if grown else action
+
+
+def decision_id(victim: Identity, signal: Signal) -> str:
+    """The same for as long as the session is in the same state, and for no other session or signal."""
+    return f"{victim.pid}-{victim.state_change.timestamp() * 1_000_000:.0f}-{signal}"
+
+
+def approved(history: History, decision: str, now: datetime, ttl: float) -> Approval | None:
+    """The approval of a decision that still holds at `now`; None where there is none."""
+    return next(
+        (
+            each
+            for each in reversed(history.approvals)
+            if each.decision == decision and timedelta(0) <= now - each.at < timedelta(seconds=ttl)
+        ),
+        None,
+    )
+
+
+def refused(history: History, now: datetime) -> frozenset[str]:
+    """The users whose sessions the server did not permit us to signal: all since the last signal that was sent."""
+    users: set[str] = set()
+    for action in history.spent:
+        if action.outcome != "not_permitted" or now - action.at >= timedelta(seconds=REFUSAL_SECONDS):
+            break
+        if action.usename is not None:
+            users.add(action.usename)
+    return frozenset(users)
 
 
 def acted(history: History, action: Action) -> History:
@@ -116,9 +242,15 @@ def verified(action: Action, diagnosis: Diagnosis) -> Action:
         _still_waits(waiter, diagnosis) for waiter in action.waiters
     ):
         return replace(action, outcome="released", seconds=elapsed)
-    if elapsed >= action.patience:
-        return replace(action, outcome="ineffective", seconds=elapsed)
-    return action
+    if elapsed < action.patience:
+        return action
+    stuck = action.signal == "terminate" and _is_there(action.victim, diagnosis)
+    return replace(action, outcome="stuck" if stuck else "ineffective", seconds=elapsed)
+
+
+def _is_there(victim: Identity, diagnosis: Diagnosis) -> bool:
+    session = diagnosis.snapshot.sessions.get(victim.pid)
+    return session is not None and victim.same_session(Identity.of(session))
 
 
 def _waits_for(waiter: Waiter, victim: Identity, diagnosis: Diagnosis) -> bool:

@@ -5,7 +5,8 @@ order of `diagnosis.remedy.cuts`: a queued ALTER before the reader in front of i
 time (its wait is still too short, say), the session in front of it is not touched either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -14,20 +15,14 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.remedy import cuts
-from pgdoctor.mitigation.guards import (
-    Candidate,
-    Case,
-    Guard,
-    Heals,
-    MinAge,
-    MinBlocked,
-    MinWait,
-    Verdict,
-    guards,
-    judge,
-    objection,
-)
-from pgdoctor.mitigation.history import History, Signal, Waiter
+from pgdoctor.mitigation import breaker
+from pgdoctor.mitigation.candidate import Candidate, Case
+from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.guard import SOUND, Guard, Heals, Verdict, judged
+from pgdoctor.mitigation.guards import guards, judge
+from pgdoctor.mitigation.guards.pace import Approval
+from pgdoctor.mitigation.guards.terms import MaxAge, MinAge, MinBlocked, MinSessionAge, MinStateAge, MinWait
+from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Load, Opening, Signal, Waiter, decision_id
 from pgdoctor.mitigation.rules import Mitigation, Rule
 
 #: Blockers that are judged: those of a class that a rule is about, and the widest reach, first. A convoy has a
@@ -40,7 +35,7 @@ CHEAPER = "cheaper_cut"
 TURN = "turn"
 
 #: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
-_CONDITIONS: tuple[Guard, ...] = (MinBlocked(), MinWait(), MinAge())
+_CONDITIONS: tuple[Guard, ...] = (MinBlocked(), MinWait(), MinAge(), MaxAge(), MinStateAge(), MinSessionAge())
 
 _HEALS = {
     NO_RULE: Heals.NEVER,
@@ -51,6 +46,9 @@ _HEALS = {
 
 #: Everything that may speak against an action: the closed set of the metrics' `reason` label.
 REASONS = tuple(_HEALS)
+
+#: Where a blocker stands, before anything is done about it; what follows is told by its actions.
+State = Literal["observed", "suppressed", "candidate", "pending_approval", "eligible"]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -74,6 +72,8 @@ class Decision(msgspec.Struct, frozen=True):
     rule: Rule | None = None
     signal: Signal | None = None
     victim: Identity | None = None
+    #: What stays the same when the same comes back.
+    fingerprint: str = ""
     #: How many sessions it would release; for a root those who follow in turn as well.
     frees: int = 0
     #: Those it would release at once: on them success is judged.
@@ -92,15 +92,41 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def fit(self) -> bool:
-        """Nothing speaks against the session itself: at most it is not its turn yet."""
+        """Nothing speaks against acting, but that it may not be its turn yet."""
         return self._only({Heals.PACE})
+
+    @property
+    def sound(self) -> bool:
+        """Nothing speaks against the session itself: at most a turn, a budget or somebody's word is missing."""
+        return self._only(SOUND)
+
+    @property
+    def keeps_its_turn(self) -> bool:
+        """Nobody goes before it who stands behind it."""
+        return self._only({Heals.PACE, Heals.RATION})
 
     @property
     def pending(self) -> bool:
         """Time alone will bring it about."""
-        return self._only({Heals.PACE, Heals.TIME})
+        return self._only({Heals.PACE, Heals.RATION, Heals.TIME})
 
-    def _only(self, heals: set[Heals]) -> bool:
+    @property
+    def id(self) -> str | None:
+        """What people call it, to agree to it; None where there is nothing to agree to."""
+        return decision_id(self.victim, self.signal) if self.victim and self.signal else None
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        if self.rule is None:
+            return "observed"
+        if self.approved:
+            return "eligible"
+        if [verdict.guard for verdict in self.objections] == [Approval.name]:
+            return "pending_approval"
+        return "candidate" if self.pending or self.sound else "suppressed"
+
+    def _only(self, heals: Set[Heals]) -> bool:
         return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)
 
 
@@ -108,6 +134,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Every decision, the best cut first."""
 
     decisions: tuple[Decision, ...] = ()
+    #: Why the breaker is open, or opens by this look; None: it is closed.
+    opening: Opening | None = None
 
     @property
     def approved(self) -> Decision | None:
@@ -116,23 +144,65 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def fit(self) -> tuple[Identity, ...]:
-        """The sessions that nothing speaks against but that it is not their turn yet."""
-        return tuple(each.victim for each in self.decisions if each.fit and each.victim is not None)
+        """The sessions that nothing speaks against: so many looks in a row make one of them due."""
+        return tuple(each.victim for each in self.decisions if each.sound and each.victim is not None)
 
 
-def plan(diagnosis: Diagnosis, settings: Mitigation, history: History) -> Plan:
+def plan(
+    diagnosis: Diagnosis, settings: Mitigation, history: History, circumstances: Circumstances | None = None
+) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it."""
     recommended = {cut.pid: cut for cut in cuts(diagnosis.blockers, diagnosis.graph)}
     rank = {pid: place for place, pid in enumerate(recommended)}
     spoken_of = {name for rule in settings.rules for name in rule.classes}
     blockers = sorted(diagnosis.blockers, key=lambda blocker: blocker.classification not in spoken_of)
-    candidates = [Candidate(each, diagnosis, recommended.get(each.node)) for each in blockers[:MOST_DECISIONS]]
-    decisions = [_decide(candidate, settings, history) for candidate in candidates]
+    cases = [
+        _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances)
+        for each in blockers[:MOST_DECISIONS]
+    ]
+    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, _comers(cases))
+    decisions = [_decide(case, opening) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
-    return Plan(tuple(_in_turn(decisions, diagnosis)))
+    return Plan(tuple(_in_turn(decisions, diagnosis)), opening)
 
 
-def _decide(candidate: Candidate, settings: Mitigation, history: History) -> Decision:
+def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
+    """The action that an approved decision asks for, as it is before anything is sent."""
+    assert decision.rule is not None
+    assert decision.signal is not None
+    assert decision.victim is not None
+    grace = decision.rule.grace if decision.signal == "cancel" else None
+    return Action(
+        victim=decision.victim,
+        signal=decision.signal,
+        rule=decision.rule.name,
+        classification=decision.classification,
+        relation=decision.relation,
+        waiters=decision.waiters,
+        at=diagnosis.captured_at,
+        patience=VERIFY_SECONDS if grace is None else grace,
+        usename=decision.usename,
+        fingerprint=decision.fingerprint,
+        load=Load.of(diagnosis),
+    )
+
+
+class _Undecided(msgspec.Struct, frozen=True):
+    """A candidate that no rule speaks of."""
+
+    candidate: Candidate
+
+
+def _comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
+    """The blockers that a rule would act upon now, but for the guards."""
+    for case in cases:
+        victim = case.candidate.victim
+        if isinstance(case, Case) and victim is not None and _is_met(case):
+            yield case.candidate.fingerprint, victim
+
+
+def _decide(case: Case | _Undecided, opening: Opening | None) -> Decision:
+    candidate = case.candidate
     blocker, session = candidate.blocker, candidate.session
     decision = Decision(
         node=blocker.node,
@@ -151,32 +221,42 @@ def _decide(candidate: Candidate, settings: Mitigation, history: History) -> Dec
         notes=("a superuser's session, which only a superuser may signal",) if session.is_superuser else (),
         victim=candidate.victim,
     )
-    case = _case(candidate, settings, history)
-    if case is None:
+    if isinstance(case, _Undecided):
         return decision
     return replace(
         decision,
         rule=case.rule,
         signal=case.signal,
         frees=candidate.frees,
+        fingerprint=candidate.fingerprint,
         waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
-        verdicts=(Verdict(NO_RULE, None), *judge(case)),
+        verdicts=(Verdict(NO_RULE, None, f"rule {case.rule.name}"), *judge(replace(case, opening=opening))),
     )
 
 
-def _case(candidate: Candidate, settings: Mitigation, history: History) -> Case | None:
-    """The rule that decides, and the signal it asks for; None where no rule speaks of the candidate."""
+def _case(
+    candidate: Candidate, settings: Mitigation, history: History, circumstances: Circumstances | None
+) -> Case | _Undecided:
+    """The rule that decides, and the signal it asks for."""
+
+    def case(rule: Rule, signal: Signal) -> Case:
+        return Case(candidate, rule, signal, settings, history, circumstances or Circumstances())
+
     escalated = _escalated(candidate, settings, history)
     if escalated is not None:
-        return Case(candidate, escalated, "terminate", settings, history)
+        return case(escalated, "terminate")
     classification = candidate.blocker.classification
     about = [
-        Case(candidate, rule, _first_signal(rule, candidate), settings, history)
+        case(rule, _first_signal(rule, candidate))
         for rule in settings.rules
-        if rule.is_about(classification, candidate.session)
+        if rule.is_about(classification, candidate.subject)
     ]
-    met = (case for case in about if not any(objection(condition, case) for condition in _CONDITIONS))
-    return next(met, about[0] if about else None)
+    return next((each for each in about if _is_met(each)), about[0] if about else _Undecided(candidate))
+
+
+def _is_met(case: Case) -> bool:
+    """Whether the conditions of the rule hold at this moment."""
+    return all(judged(condition, case).objection is None for condition in _CONDITIONS)
 
 
 def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
@@ -209,7 +289,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis) -> Iterator[Decisi
             yield decision
             continue
         cheaper = _cheaper(decision, requests, diagnosis)
-        may_go = decision.fit and cheaper is None
+        may_go = decision.keeps_its_turn and cheaper is None
         turn = f"the cut of {first.pid} goes first" if may_go and first else None
         if may_go and first is None:
             first = decision

@@ -1,22 +1,27 @@
-"""What the operator allows: the `[mitigation]` table as values, and what makes no sense in it.
+"""What the operator allows: the `[mitigation]` table as values.
 
 Conditions of a rule are AND. The first rule decides whose conditions all hold. What is unknown satisfies nothing:
 neither an allowed name, nor the absence of a protected one.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from pgdoctor.diagnosis.cause import classes
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.mitigation.match import KEYS, Subject, matches, named
+from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified
 
 Mode = Literal["off", "observe", "dry_run", "enforce"]
 RuleAction = Literal["cancel", "terminate", "cancel_then_terminate"]
+QueuePolicy = Literal["self", "blockers", "none"]
 
-#: Columns of `pg_stat_activity` that rules and protections look at.
+#: A client session's `state`, as `pg_stat_activity` writes it.
+State = Literal["active", "idle", "idle in transaction", "idle in transaction (aborted)", "fastpath function call"]
+STATES: tuple[str, ...] = get_args(State)
+
+#: Columns that a rule can protect by names of its own.
 WHO = ("usename", "datname", "application_name")
 
 #: Classes that no rule may act on, each with what a signal would do.
@@ -29,52 +34,40 @@ UNTOUCHABLE = {
     "unknown": "doubt means no action",
 }
 
-#: How a duration is written, in words.
-DURATION = 'a duration with a unit, at most a year: "500ms", "15s", "2m" or "6h"'
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
-_LONGEST = 366 * 24 * 3600.0
-_SHORTEST_GRACE = 1.0
-
-
-class Duration(float):
-    """Seconds; written with a unit, for Postgres reads a bare number as milliseconds and most tools as seconds."""
-
-    @classmethod
-    def parse(cls, text: object) -> Self:
-        """`"500ms"`, `"15s"`, `"2m"`, `"6h"`. Raises ValueError for everything else, bare numbers too."""
-        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-        if match is None or (seconds := float(match["number"]) * _UNITS[match["unit"]]) > _LONGEST:
-            raise ValueError(DURATION)
-        return cls(seconds)
-
-    def __str__(self) -> str:
-        """The shortest way to write it."""
-        for unit in ("h", "m", "s"):
-            if self >= _UNITS[unit] and self % _UNITS[unit] == 0:
-                return f"{self / _UNITS[unit]:.0f}{unit}"
-        return f"{self * 1000:.0f}ms" if self % 1 else f"{float(self):.0f}s"
-
+#: A moment with its offset from UTC, on the server's clock.
+Moment = Annotated[
+    datetime, msgspec.Meta(tz=True, description='a moment with its offset: "2026-05-22T23:10:00+02:00", or ending in Z')
+]
 
 #: It becomes the value of a metric's label.
 Name = Annotated[
     str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,64}\Z", description="up to 64 characters of a-z, 0-9, _ and -")
 ]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Limit = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Names = tuple[str, ...]
 
 
 class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sessions that are never signalled, whatever the rules say: any one of the names is enough."""
+    """Sessions that are never signalled, whatever the rules say: any one of the values is enough."""
 
     usename: Names | None = None
     datname: Names | None = None
     application_name: Names | None = None
+    state: tuple[State, ...] | None = None
+    #: Roles that the session's user is a member of, directly or not.
+    member_of: Names | None = None
+    client_addr: tuple[Network, ...] | None = None
+    #: Relations that it holds or asks for a lock on; a mere read counts where somebody waits for it.
+    relation: tuple[Qualified, ...] | None = None
+    #: Its current or last statement.
+    statement: tuple[Pattern, ...] | None = None
 
-    def objection(self, session: Session) -> str | None:
+    def objection(self, subject: Subject) -> str | None:
         """Why this session is protected, or cannot be shown not to be; None where it is not."""
-        return _protection(session, {column: getattr(self, column) for column in WHO})
+        said = (named(key, wanted, subject) for key, wanted in conditions(self))
+        return next((each for each in said if each), None)
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"classification": "class"}):
@@ -87,130 +80,107 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     min_blocked: Count = 1
     #: How long the longest of them has waited.
     min_wait: Duration = Duration(15)
-    #: Age of the blocker's transaction.
+    #: Age of the blocker's transaction: at least; and above `max_age` a person decides.
     min_age: Duration = Duration(0)
+    max_age: Duration = Duration(6 * 3600)
+    #: Time in its present state.
+    min_state_age: Duration = Duration(0)
+    #: Age of the session: one that was just opened is likely a retry.
+    min_session_age: Duration = Duration(10)
     #: How long a cancel has to show its effect before the rule goes on to terminate.
     grace: Duration | None = None
-    #: Allowed names; None: any.
+    #: Allowed values; None: any.
     usename: Names | None = None
     datname: Names | None = None
     application_name: Names | None = None
+    state: tuple[State, ...] | None = None
+    member_of: Names | None = None
+    client_addr: tuple[Network, ...] | None = None
+    relation: tuple[Qualified, ...] | None = None
+    statement: tuple[Pattern, ...] | None = None
     #: Names that this rule's classes are never touched for, even where a later rule would.
     protected_usename: Names | None = None
     protected_datname: Names | None = None
     protected_application_name: Names | None = None
+    #: A person has to agree to each action; None: as `[mitigation]` says.
+    require_approval: bool | None = None
+    approval_ttl: Duration | None = None
 
     @property
     def classes(self) -> Names:
         """The classes it is about."""
         return (self.classification,) if isinstance(self.classification, str) else self.classification
 
-    def is_about(self, classification: str, session: Session) -> bool:
-        """Whether it speaks of this class and allows this session's names."""
+    def is_about(self, classification: str, subject: Subject) -> bool:
+        """Whether it speaks of this class and allows this session."""
         return classification in self.classes and all(
-            allowed is None or getattr(session, column) in allowed for column, allowed in self._allowed()
+            matches(key, allowed, subject) is True for key, allowed in conditions(self)
         )
 
-    def protects(self, session: Session) -> str | None:
+    def protects(self, subject: Subject) -> str | None:
         """Why its protected names forbid it, or None."""
-        return _protection(session, {column: getattr(self, f"protected_{column}") for column in WHO})
+        for column in WHO:
+            names: Names | None = getattr(self, f"protected_{column}")
+            if names and (said := named(column, names, subject)):
+                return said
+        return None
 
-    def hides(self, later: "Rule") -> bool:
-        """Whether nothing that the later rule matches is left for it."""
-        return (
-            set(later.classes) <= set(self.classes)
-            and all(
-                allowed is None or ((theirs := getattr(later, column)) is not None and set(theirs) <= set(allowed))
-                for column, allowed in self._allowed()
-            )
-            and self.min_blocked <= later.min_blocked
-            and self.min_wait <= later.min_wait
-            and self.min_age <= later.min_age
-        )
 
-    def _allowed(self) -> Iterator[tuple[str, Names | None]]:
-        return ((column, getattr(self, column)) for column in WHO)
+class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[mitigation.breaker]` table: what makes it stop until a person resets it."""
+
+    #: Blockers in a row whose signals released nobody.
+    open_after_ineffective: Count = 2
+    #: Signals in a row that the server refused, or did not answer.
+    open_after_errors: Count = 3
+    #: How often the same may come back within the window, this time included.
+    recurrence: Count = 3
+    recurrence_window: Duration = Duration(30 * 60)
+    #: Waiters or connections grow by half within a minute after an action.
+    open_on_worsening: bool = True
 
 
 class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `[mitigation]` table."""
 
     mode: Mode = "off"
+    #: From then on `enforce` is no more than a dry run.
+    armed_until: Moment | None = None
+    #: A queued request for a strong lock: it goes, whoever is in front of it goes, or nobody.
+    queue_policy: QueuePolicy = "self"
+    #: After the agent's start: time to look before the first action.
+    startup_grace: Duration = Duration(30)
+    #: How old a look may be that is acted upon.
+    max_sample_age: Duration = Duration(2)
     #: After an action: time for the released sessions to run before the next one.
     cooldown: Duration = Duration(15)
-    max_actions_per_hour: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10
+    max_actions_per_interval: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
+    max_actions_per_5m: Limit = 3
+    max_actions_per_hour: Limit = 10
+    max_terminates_per_hour: Limit = 5
+    #: Of the same class, relation or statement, user and application.
+    max_per_fingerprint_per_hour: Limit = 2
+    #: More independent incidents than this are not a matter of single sessions.
+    max_roots: Count = 5
+    #: The same for the share of client connections that are blocked; beyond it one action, then a person.
+    max_blocked_fraction: Share = 0.8
     #: Looks in a row in which the same session, unchanged, was found fit to be signalled.
     min_samples: Count = 3
+    require_approval: bool = False
+    #: How long an approval holds.
+    approval_ttl: Duration = Duration(60)
+    #: Backups, tools that somebody sits in front of, and members of the role `pgdoctor_protected`.
+    protect_defaults: bool = True
+    #: For rehearsals: waits below the floor, at which the server may still be looking for deadlocks.
+    allow_short_waits: bool = False
+    breaker: Breaker = Breaker()
     protect: tuple[Protect, ...] = ()
     rules: tuple[Rule, ...] = ()
 
 
-class Mistake(NamedTuple):
-    """What is wrong with one key; `value` None: that the key is missing."""
-
-    key: str
-    value: object
-    allowed: str
-
-
-def mistakes(settings: Mitigation) -> Iterator[Mistake]:
-    """What is well formed and makes no sense."""
-    for place, entry in enumerate(settings.protect):
-        yield from _mistaken_protection(f"protect[{place}]", entry)
-    for place, rule in enumerate(settings.rules):
-        found = list(_mistaken_rule(f"rules[{place}]", rule))
-        yield from found or _unreachable(f"rules[{place}]", rule, settings.rules[:place])
-
-
-def _protection(session: Session, protected: dict[str, Names | None]) -> str | None:
-    for column, names in protected.items():
-        if not names:
-            continue
-        value = getattr(session, column)
-        if value is None:
-            return f"its {column} is unknown, so it may be protected"
-        if value in names:
-            return f"{column} {value} is protected"
-    return None
-
-
-def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
-    if all(getattr(entry, column) is None for column in WHO):
-        yield Mistake(where, {}, f"at least one of {', '.join(WHO)}: an entry without any would protect nobody")
-    yield from _empty_lists(where, entry, WHO)
-
-
-def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
-    yield from _empty_lists(where, rule, [*WHO, *(f"protected_{column}" for column in WHO)])
-    known = classes()
-    if not rule.classes:
-        yield Mistake(f"{where}.class", [], f"one or more of {', '.join(known)}")
-    for name in rule.classes:
-        if name not in known:
-            yield Mistake(f"{where}.class", name, f"one of {', '.join(known)}")
-        elif name in UNTOUCHABLE:
-            yield Mistake(f"{where}.class", name, f"no action is ever taken on it: {UNTOUCHABLE[name]}")
-    if rule.action != "terminate" and "idle_in_transaction" in rule.classes:
-        why = 'for class idle_in_transaction only "terminate": a cancel has no effect on an idle session'
-        yield Mistake(f"{where}.action", rule.action, why)
-    if rule.action == "cancel_then_terminate" and rule.grace is None:
-        yield Mistake(f"{where}.grace", None, 'action "cancel_then_terminate" needs it, such as grace = "10s"')
-    elif rule.grace is not None and rule.grace < _SHORTEST_GRACE:
-        yield Mistake(f"{where}.grace", str(rule.grace), "at least 1s: a rollback takes its time")
-    if rule.action != "cancel_then_terminate" and rule.grace is not None:
-        yield Mistake(f"{where}.grace", str(rule.grace), 'only with action "cancel_then_terminate"')
-
-
-def _empty_lists(where: str, entry: Protect | Rule, columns: Sequence[str]) -> Iterator[Mistake]:
-    for column in columns:
-        if getattr(entry, column) == ():
-            yield Mistake(f"{where}.{column}", [], "at least one name; leave the key out to say nothing about it")
-
-
-def _unreachable(where: str, rule: Rule, earlier: Sequence[Rule]) -> Iterator[Mistake]:
-    for other in earlier:
-        if other.name == rule.name:
-            yield Mistake(f"{where}.name", rule.name, "a name that no other rule has")
-        elif other.hides(rule):
-            why = f"nothing is left for it: the earlier rule {other.name!r} decides whatever it matches"
-            yield Mistake(where, rule.name, why)
+def conditions(entry: Protect | Rule) -> Iterator[tuple[str, Names]]:
+    """What an entry says of sessions: the keys that it has, with their values."""
+    for key in KEYS:
+        wanted: Names | None = getattr(entry, key)
+        if wanted is not None:
+            yield key, wanted

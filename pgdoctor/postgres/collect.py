@@ -1,7 +1,7 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -102,7 +102,8 @@ class Collector:
         if any(0 in (row.blocker_pids or ()) for row in rows):
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
-        reading = rows, prepared, self._names, statement_bytes
+        roles = await _memberships(rows, self._names, evidence)
+        reading = rows, prepared, self._names, roles, statement_bytes
         many = len(rows) >= _MANY_SESSIONS
         sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
         snapshot = Snapshot(
@@ -131,6 +132,7 @@ class Collector:
             hidden_sessions=pulse.hidden,
             snapshot_waiters=pulse.snapshot_waiters,
             pin_waiters=pulse.pin_waiters,
+            deadlock_timeout=pulse.deadlock_timeout,
         )
 
 
@@ -166,15 +168,40 @@ def _text(raw: bytes | None) -> str | None:
 
 
 def _sessions(
-    rows: Sequence[Any], prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int
+    rows: Sequence[Any],
+    prepared: Sequence[PreparedTransaction],
+    names: Names,
+    roles: Mapping[int, frozenset[str]],
+    statement_bytes: int,
 ) -> dict[int, Session]:
     # A convoy of a thousand names half a million PIDs; each is to be one object.
     known = {row.pid: row.pid for row in rows}
-    return {row.pid: _session(row, prepared, names, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
+    reading = prepared, names, roles, statement_bytes, known
+    return {row.pid: _session(row, *reading) for row in rows if row.pid != _ORPHANS}
+
+
+async def _memberships(rows: Iterable[Any], names: Names, evidence: Evidence) -> dict[int, frozenset[str]]:
+    """The names of each user and the roles that it is a member of, by the user's OID; none where not readable.
+
+    Read anew each time: a GRANT of the role that protects holds at once.
+    """
+    oids = {row.role_oid for row in rows if row.role_oid is not None}
+    found = await evidence.answer("memberships", role_oids=sorted(oids)) if oids else None
+    if found is None:
+        return {}
+    roles = {oid: {name} for oid in oids if (name := names.roles.get(oid)) is not None}
+    for row in found:
+        roles.setdefault(row.member_oid, set()).add(row.name)
+    return {oid: frozenset(each) for oid, each in roles.items()}
 
 
 def _session(
-    row: Any, prepared: Sequence[PreparedTransaction], names: Names, statement_bytes: int, known: dict[int, int]
+    row: Any,
+    prepared: Sequence[PreparedTransaction],
+    names: Names,
+    roles: Mapping[int, frozenset[str]],
+    statement_bytes: int,
+    known: dict[int, int],
 ) -> Session:
     locks = _decode_locks(row.locks) if row.locks else ()
     visible = row.backend_type is not None
@@ -198,6 +225,7 @@ def _session(
         state_change=row.state_change,
         has_xid=bool(row.has_xid),
         is_superuser=row.role_oid in names.superusers,
+        roles=roles.get(row.role_oid),
     )
 
 

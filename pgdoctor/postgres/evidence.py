@@ -89,6 +89,7 @@ async def warm(door: Door, *, statement_bytes: int) -> None:
     await evidence.answer("waits", statement_bytes=statement_bytes)
     for name in ("names", "prepared_transactions"):
         await evidence.answer(name)
+    await evidence.answer("memberships", role_oids=[])
     for name in _BY_OID:
         await evidence.answer(name, oids=[])
     await evidence.answer("statistics", tables=[], schemas=[])
@@ -264,3 +265,10 @@ async def _columns(tables: Mapping[int, Any], evidence: Evidence) -> dict[int, d
             top_share=(analysed.top_share or 0.0) if analysed else None,
         )
     return found
+
+
+async def invalid_indexes(door: Door, relation: str | None) -> tuple[str, ...]:
+    """The indexes of a relation, by its name with schema, that are not valid; none where that cannot be read."""
+    if relation is None:
+        return ()
+    return tuple(row.name for row in await Evidence(door).rows("invalid_indexes", relation=relation))

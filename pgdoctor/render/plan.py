@@ -9,7 +9,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.words import count
-from pgdoctor.mitigation.guards import Verdict
+from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Decision, Plan
 from pgdoctor.render.plain import one_line
@@ -41,6 +41,11 @@ class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "clas
     evidence: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    #: What a person agrees to, with `pgdoctor mitigate approve`.
+    id: str | None
+    #: Where it stands: observed, suppressed, candidate, pending_approval, eligible.
+    state: str
+    fingerprint: str
 
 
 class ActionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -67,11 +72,14 @@ class PlanFacts(msgspec.Struct, frozen=True):
     decisions: tuple[DecisionFacts, ...]
     actions: tuple[ActionFacts, ...]
     cuts: tuple[Cut, ...]
+    #: Why the breaker is open; None: it is closed.
+    breaker: str | None
 
 
 def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
     """A plan, what was carried out before it was made, and the cuts that pgdoctor recommends."""
-    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts))
+    opening = plan.opening.reason if plan.opening else None
+    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts), opening)
 
 
 def plan_text(facts: PlanFacts) -> str:
@@ -93,10 +101,12 @@ def action_text(action: Action) -> str:
 
 _OUTCOMES = {
     "ineffective": "sent, but those who waited still wait",
+    "stuck": "sent, but it is still there: look at it on the server, and never kill it with SIGKILL",
     "gone": "not sent: it was not any more the session that was judged",
     "not_permitted": "the server does not permit it",
     "error": "the server did not answer as it should",
     "would_act": "would be sent, but for the dry run",
+    "withheld": "not sent: a brake was pulled",
 }
 
 
@@ -158,6 +168,9 @@ def _decision(decision: Decision) -> DecisionFacts:
         evidence=decision.evidence,
         verdicts=decision.verdicts,
         notes=decision.notes,
+        id=decision.id,
+        state=decision.state,
+        fingerprint=decision.fingerprint,
     )
 
 

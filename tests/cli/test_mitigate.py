@@ -12,11 +12,13 @@ RULES = """
 [mitigation]
 mode = "enforce"
 cooldown = "0s"
+allow_short_waits = true
 [[mitigation.rules]]
 name = "idle"
 class = "idle_in_transaction"
 action = "terminate"
 min_wait = "0s"
+min_session_age = "0s"
 """
 
 

@@ -26,18 +26,22 @@ RULES = """
     [mitigation]
     mode = "enforce"
     cooldown = "1s"
+    startup_grace = "0s"
+    allow_short_waits = true
 
     [[mitigation.rules]]
     name = "queued-migrations"
     class = "migration"
     action = "cancel"
     min_wait = "2s"
+    min_session_age = "0s"
 
     [[mitigation.rules]]
     name = "forgotten"
     class = "idle_in_transaction"
     action = "terminate"
     min_wait = "2s"
+    min_session_age = "0s"
 
     [[mitigation.rules]]
     name = "scans"
@@ -45,6 +49,7 @@ RULES = """
     action = "cancel_then_terminate"
     grace = "5s"
     min_wait = "2s"
+    min_session_age = "0s"
 """
 
 

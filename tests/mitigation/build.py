@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.history import History
 from pgdoctor.mitigation.plan import Decision, Plan, plan
-from pgdoctor.mitigation.rules import Duration, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
+from pgdoctor.mitigation.written import Duration
 from tests.building import NOW, lock, session, snapshot
 
 IDLE, DDL, READERS = 10, 20, (31, 32, 33)
@@ -61,8 +63,14 @@ def settings(*rules: Rule, **others: Any) -> Mitigation:
 BOTH = settings(END_IDLE, CANCEL_DDL)
 
 
-def decide(*sessions: Session, by: Mitigation = BOTH, history: History | None = None, **server: Any) -> Plan:
-    return plan(diagnosis(*sessions, **server), by, history or History())
+def decide(
+    *sessions: Session,
+    by: Mitigation = BOTH,
+    history: History | None = None,
+    amid: Circumstances | None = None,
+    **server: Any,
+) -> Plan:
+    return plan(diagnosis(*sessions, **server), by, history or History(), amid)
 
 
 def about(made: Plan, pid: int) -> Decision:

@@ -10,7 +10,8 @@ import pytest
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.execute import Mitigator, carry_out
 from pgdoctor.mitigation.history import Action
-from pgdoctor.mitigation.rules import Duration, Mitigation, Rule
+from pgdoctor.mitigation.rules import Mitigation, Rule
+from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, Signal, send
 from tests.scenes import Client, Scene
@@ -22,7 +23,7 @@ _ALIVE = """
 
 def rule(name: str, classification: str | tuple[str, ...], action: str, **conditions: Any) -> Rule:
     """A rule that needs no long wait."""
-    usual: dict[str, Any] = {"min_wait": Duration(0.1)}
+    usual: dict[str, Any] = {"min_wait": Duration(0.1), "min_session_age": Duration(0)}
     if action == "cancel_then_terminate":
         usual["grace"] = Duration(1)
     return Rule(name=name, classification=classification, action=action, **{**usual, **conditions})  # type: ignore[arg-type]
@@ -50,7 +51,12 @@ class Incident:
         self, *rules: Rule, dsn: str | None = None, most: int = 10, patience: float = 0.0, **settings: Any
     ) -> tuple[list[Action], Mitigator]:
         """Carry out what the rules allow; the actions, and the mitigator with all it counted."""
-        usual: dict[str, Any] = {"mode": "enforce", "cooldown": Duration(0), "rules": rules}
+        usual: dict[str, Any] = {
+            "mode": "enforce",
+            "cooldown": Duration(0),
+            "allow_short_waits": True,
+            "rules": rules,
+        }
         mitigator = Mitigator(Mitigation(**{**usual, **settings}))
 
         async def work() -> list[Action]:

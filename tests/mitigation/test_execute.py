@@ -13,7 +13,8 @@ from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
-from pgdoctor.mitigation.rules import Duration, Mitigation
+from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from tests.building import session
@@ -22,7 +23,9 @@ from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, set
 from tests.mitigation.conftest import IDLE as END_IDLE
 from tests.mitigation.conftest import SLOW, Incident
 
-AT_ONCE = Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=Duration(0)),))
+AT_ONCE = Mitigation(
+    mode="enforce", min_samples=1, allow_short_waits=True, rules=(replace(END_IDLE, min_wait=Duration(0)),)
+)
 
 
 def consider(mitigator: Mitigator, *looks: object) -> None:
@@ -83,7 +86,9 @@ def test_where_the_server_is_gone_the_outcome_is_an_error_and_it_is_not_tried_ag
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     mitigator = Mitigator(
-        Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),))
+        Mitigation(
+            mode="enforce", min_samples=1, allow_short_waits=True, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),)
+        )
     )
 
     async def work() -> None:
@@ -108,7 +113,9 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
     incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     mitigator = Mitigator(
-        Mitigation(mode="enforce", min_samples=1, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),))
+        Mitigation(
+            mode="enforce", min_samples=1, allow_short_waits=True, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),)
+        )
     )
 
     async def work() -> None:

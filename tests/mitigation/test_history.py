@@ -36,6 +36,14 @@ def test_it_was_ineffective_when_they_still_wait_after_the_grace() -> None:
     assert outcome(late=True) == "ineffective"
 
 
+def test_h46_a_session_that_was_told_to_end_and_is_still_there_is_stuck() -> None:
+    ended = replace(ACTION, signal="terminate")
+    assert verified(ended, diagnosis()).outcome is None
+    assert verified(ended, diagnosis(at=LATE)).outcome == "stuck"
+    another = diagnosis(idle(), ddl(backend_start=ago(1)), *(reader(pid) for pid in READERS), at=LATE)
+    assert verified(ended, another).outcome != "stuck"
+
+
 def test_one_who_still_waits_for_the_victim_is_enough_to_go_on_looking() -> None:
     assert outcome(idle(), ddl(), reader(31)) is None
 
@@ -91,9 +99,10 @@ def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
     assert looked(history, [other], NOW).samples == {other: 1}
 
 
-def test_what_is_older_than_an_hour_is_forgotten_unless_it_is_under_way() -> None:
-    old, recent = replace(ACTION, outcome="released", at=ago(3600)), replace(ACTION, outcome="released", at=ago(3599))
-    history = History(actions=(old, recent, replace(ACTION, at=ago(9999))))
+def test_what_is_older_than_a_day_is_forgotten_unless_it_is_under_way() -> None:
+    day = 24 * 3600
+    old, recent = replace(ACTION, outcome="released", at=ago(day)), replace(ACTION, outcome="released", at=ago(day - 1))
+    history = History(actions=(old, recent, replace(ACTION, at=ago(9 * day))))
     assert looked(history, [], NOW).actions == history.actions[1:]
 
 

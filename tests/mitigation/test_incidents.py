@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.mitigation.rules import Duration, Protect
+from pgdoctor.mitigation.rules import Protect
+from pgdoctor.mitigation.written import Duration
 from tests.mitigation.conftest import DDL, IDLE, SLOW, Incident, people, rule
 from tests.scenes import Scene
 
@@ -54,7 +55,7 @@ def test_what_a_rule_does_not_allow_is_left_alone(incident: Incident) -> None:
     assert incident.alive(holder)
 
 
-def test_the_holder_of_an_advisory_lock_is_left_alone(incident: Incident) -> None:
+def test_h27_the_holder_of_an_advisory_lock_is_left_alone(incident: Incident) -> None:
     holder = incident.app("select pg_advisory_lock(7)", autocommit=True)
     waiter = incident.app().block("select pg_advisory_lock(7)")
     actions, mitigator = incident.mitigate(IDLE, DDL, rule("slow", "long_query", "terminate"), patience=0.5)
@@ -72,7 +73,7 @@ def test_a_cancel_is_not_sent_to_an_idle_holder_of_an_advisory_lock(incident: In
     assert mitigator.refused["futile"] == 1
 
 
-def test_a_prepared_transaction_is_left_alone(incident: Incident) -> None:
+def test_h17_a_prepared_transaction_is_left_alone(incident: Incident) -> None:
     incident.app("update orders set v = 1 where id = 1", "prepare transaction 'half'")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
     actions, mitigator = incident.mitigate(*ALL_RULES, patience=0.5)
@@ -81,7 +82,7 @@ def test_a_prepared_transaction_is_left_alone(incident: Incident) -> None:
     assert waiter.busy
 
 
-def test_a_commit_that_waits_for_its_standby_is_left_alone(own_server: Callable[..., ThrowawayServer]) -> None:
+def test_h3_a_commit_that_waits_for_its_standby_is_left_alone(own_server: Callable[..., ThrowawayServer]) -> None:
     """A cancel would tell its client "done" without being replicated; it is the root of what queues behind it."""
     with Scene(own_server(settings={"synchronous_standby_names": "nobody"}).dsn) as scene:
         # Only this one transaction waits for the standby.
@@ -111,7 +112,7 @@ def test_a_commit_that_waits_for_its_standby_is_left_alone(own_server: Callable[
         assert [decision.approved for decision in mitigator.plan.decisions] == [False]
 
 
-def test_a_statement_that_works_concurrently_is_left_alone(incident: Incident) -> None:
+def test_h14_a_statement_that_works_concurrently_is_left_alone(incident: Incident) -> None:
     """CREATE INDEX CONCURRENTLY waits for an old reader, and an ALTER waits for it."""
     incident.app("begin isolation level repeatable read", "select * from elsewhere", application_name="old reader")
     building = incident.app(autocommit=True).block("create index concurrently on orders (v)")
@@ -125,7 +126,7 @@ def test_a_statement_that_works_concurrently_is_left_alone(incident: Incident) -
     assert waiter.busy
 
 
-def test_a_deadlock_is_left_to_the_server(incident: Incident) -> None:
+def test_h43_a_deadlock_is_left_to_the_server(incident: Incident) -> None:
     incident.scene.admin.execute("alter role app set deadlock_timeout = '20s'")
     first = incident.app("update orders set v = 1 where id = 1")
     second = incident.app("update orders set v = 1 where id = 2").block("update orders set v = 2 where id = 1")
@@ -137,7 +138,7 @@ def test_a_deadlock_is_left_to_the_server(incident: Incident) -> None:
     assert all(client.busy for client in (first, second, third))
 
 
-def test_nobody_is_signalled_by_an_agent_that_cannot_see(incident: Incident) -> None:
+def test_h9_nobody_is_signalled_by_an_agent_that_cannot_see(incident: Incident) -> None:
     blind = incident.scene.role("blind", "pg_signal_backend")
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -147,7 +148,7 @@ def test_nobody_is_signalled_by_an_agent_that_cannot_see(incident: Incident) -> 
     assert all(not decision.approved for decision in mitigator.plan.decisions)
 
 
-def test_only_the_one_in_whom_all_is_decided_is_cut(incident: Incident) -> None:
+def test_h16_only_the_one_in_whom_all_is_decided_is_cut(incident: Incident) -> None:
     """Two readers in front of an ALTER: ending one of them frees nobody."""
     readers = [incident.app("select * from orders") for _ in range(2)]
     incident.app().block("alter table orders add column note text")
@@ -179,7 +180,7 @@ def test_off_and_observe_and_dry_run_touch_nobody(incident: Incident, caplog: py
     assert incident.alive(holder)
 
 
-def test_a_dry_run_intends_what_enforce_does(incident: Incident, caplog: pytest.LogCaptureFixture) -> None:
+def test_h49_a_dry_run_intends_what_enforce_does(incident: Incident, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pgdoctor.mitigation")
     incident.app("select * from orders")
     incident.app().block("alter table orders add column note text")
@@ -206,7 +207,7 @@ def test_after_disarming_nobody_is_signalled(incident: Incident) -> None:
 # What each action does
 
 
-def test_an_idle_transaction_is_terminated_and_its_waiter_gets_on(
+def test_h1_an_idle_transaction_is_terminated_and_its_waiter_gets_on(
     incident: Incident, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pgdoctor.mitigation")
@@ -234,7 +235,7 @@ def test_an_idle_transaction_is_terminated_and_its_waiter_gets_on(
     assert "4242" not in json.dumps([intent, outcome], default=str)
 
 
-def test_a_queued_alter_is_cancelled_and_the_reader_in_front_of_it_survives(incident: Incident) -> None:
+def test_h13_a_queued_alter_is_cancelled_and_the_reader_in_front_of_it_survives(incident: Incident) -> None:
     reading = incident.app("select * from orders")
     altering = incident.app().block("alter table orders add column note text")
     readers = [incident.app().block("select * from orders where id = 1") for _ in range(3)]
@@ -274,7 +275,7 @@ def test_a_slow_statement_is_cancelled_and_its_connection_stays(incident: Incide
     holder.run("select 1")
 
 
-def test_a_cancel_inside_a_savepoint_is_never_called_a_release_and_escalates(incident: Incident) -> None:
+def test_h2_a_cancel_inside_a_savepoint_is_never_called_a_release_and_escalates(incident: Incident) -> None:
     """The cancel aborts only down to the savepoint: the outer transaction keeps its row locks."""
     holder = incident.app("update orders set v = 1 where id = 1", "savepoint s").start("select pg_sleep(60)")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
@@ -288,7 +289,7 @@ def test_a_cancel_inside_a_savepoint_is_never_called_a_release_and_escalates(inc
     waiter.finish()
 
 
-def test_a_cancel_that_is_trapped_is_sent_once(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h12_a_cancel_that_is_trapped_is_sent_once(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgdoctor.mitigation.execute.VERIFY_SECONDS", 1.0)
     holder = incident.app("update orders set v = 1 where id = 1").start(TRAPPED)
     waiter = incident.app().block("update orders set v = 2 where id = 1")
@@ -310,7 +311,7 @@ def test_a_cancel_that_is_trapped_escalates_where_the_rule_says_so(incident: Inc
     waiter.finish()
 
 
-def test_a_client_that_stopped_sending_is_not_cancelled_but_terminated(incident: Incident) -> None:
+def test_h11_a_client_that_stopped_sending_is_not_cancelled_but_terminated(incident: Incident) -> None:
     """COPY FROM STDIN does not look at a cancel before the client sends something."""
     with psycopg.connect(
         incident.scene.client(user="app")._connection.info.dsn, password="secret of a scene"
@@ -325,7 +326,9 @@ def test_a_client_that_stopped_sending_is_not_cancelled_but_terminated(incident:
         copying.close()
 
 
-def test_a_superusers_session_is_refused_by_the_server_once_and_the_other_one_is_released(incident: Incident) -> None:
+def test_h8_a_superusers_session_is_refused_by_the_server_once_and_the_other_one_is_released(
+    incident: Incident,
+) -> None:
     boss = incident.scene.client("update orders set v = 1 where id = 1", "update orders set v = 1 where id = 2")
     for place in (1, 2):
         incident.app().block(f"update orders set v = 2 where id = {place}")
@@ -341,7 +344,7 @@ def test_a_superusers_session_is_refused_by_the_server_once_and_the_other_one_is
     waiter.finish()
 
 
-def test_a_second_holder_that_nobody_could_see_makes_the_first_action_ineffective(
+def test_h16b_a_second_holder_that_nobody_could_see_makes_the_first_action_ineffective(
     incident: Incident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that lock a row shared, the server names one at a time (measured)."""

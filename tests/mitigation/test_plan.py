@@ -1,6 +1,8 @@
 """Whom a plan chooses, and what holds for every plan."""
 
-from typing import Any
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, get_args
 
 import hypothesis
 from hypothesis import given
@@ -12,9 +14,13 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
-from pgdoctor.mitigation.history import Action, History, looked
+from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
+from pgdoctor.mitigation.lint import hides
+from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Duration, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
+from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -210,8 +216,9 @@ STATEMENTS = [
 ROW = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 7}
 
 
+@lru_cache(maxsize=None, typed=True)
 def mostly(usual: Any, *rarely: Any) -> st.SearchStrategy[Any]:
-    return st.sampled_from([usual] * (3 + len(rarely)) + list(rarely))
+    return st.sampled_from([usual] * (5 + 4 * len(rarely)) + list(rarely))
 
 
 NAMES = mostly("app", "boss", "pgdoctor", None)
@@ -235,7 +242,9 @@ def sessions(draw: st.DrawFn, pid: int) -> Session:
         blockers=blockers,
         locks=locks,
         usename=draw(NAMES),
-        application_name=draw(NAMES),
+        application_name=draw(mostly("app", "boss", "pgdoctor", "psql", None)),
+        roles=draw(mostly(frozenset({"app"}), frozenset({"app", "boss"}), frozenset({"pgdoctor_protected"}), None)),
+        client_addr=draw(mostly(None, "10.1.2.3", "fd00::1")),
         backend_type=draw(mostly("client backend", "walsender", None)),
         state="active" if blockers else draw(mostly("idle in transaction", "active", "idle", None)),
         statement=draw(mostly("alter table orders add column x int", *STATEMENTS)),
@@ -274,6 +283,12 @@ def one_rule(draw: st.DrawFn, name: str) -> Rule:
         min_blocked=draw(mostly(1, 2)),
         min_wait=Duration(draw(mostly(0, 15, 3600))),
         min_age=Duration(draw(mostly(0, 15, 3600))),
+        max_age=Duration(draw(mostly(21600, 4001))),
+        min_state_age=Duration(draw(mostly(0, 15))),
+        state=draw(mostly(None, ("active",), ("active", "idle in transaction"))),
+        member_of=draw(LISTS),
+        client_addr=draw(mostly(None, (Network("local"),), (Network("10.0.0.0/8"),))),
+        statement=draw(mostly(None, (Pattern("select .*"), Pattern(".*")))),
         usename=draw(LISTS),
         application_name=draw(LISTS),
         protected_usename=draw(mostly(None, ("boss",))),
@@ -281,7 +296,15 @@ def one_rule(draw: st.DrawFn, name: str) -> Rule:
 
 
 PROTECTED = mostly(("boss",), ("app",), None)
-PROTECTIONS = st.builds(Protect, usename=PROTECTED, application_name=PROTECTED)
+PROTECTIONS = st.builds(
+    Protect,
+    usename=PROTECTED,
+    application_name=PROTECTED,
+    member_of=PROTECTED,
+    client_addr=mostly(None, (Network("10.0.0.0/8"),), (Network("local"),)),
+    relation=mostly(None, (Qualified("public.orders"),), (Qualified("public.ledger"),)),
+    statement=mostly(None, (Pattern("select .*"),)),
+)
 
 
 @st.composite
@@ -289,11 +312,22 @@ def some_settings(draw: st.DrawFn) -> Mitigation:
     return Mitigation(
         mode="enforce",
         cooldown=Duration(draw(mostly(0, 15))),
+        max_actions_per_interval=draw(mostly(1, 0)),
+        max_actions_per_5m=draw(mostly(4, 1)),
         max_actions_per_hour=draw(mostly(4, 0, 1)),
+        max_terminates_per_hour=draw(mostly(4, 0, 1)),
+        max_per_fingerprint_per_hour=draw(mostly(4, 0, 1)),
+        queue_policy=draw(mostly("self", "blockers", "none")),
         min_samples=draw(mostly(1, 2)),
+        require_approval=draw(mostly(False, False, True)),
+        allow_short_waits=draw(mostly(True, False)),
+        breaker=draw(mostly(Breaker(), Breaker(recurrence=1), Breaker(open_after_ineffective=1))),
         protect=tuple(draw(st.lists(PROTECTIONS, max_size=1))),
         rules=tuple(draw(one_rule(f"rule{place}")) for place in range(draw(mostly(2, 0, 1, 3)))),
     )
+
+
+SIGNALS = st.sampled_from(["cancel", "terminate"])
 
 
 @st.composite
@@ -302,21 +336,49 @@ def histories(draw: st.DrawFn, seen: Snapshot) -> History:
     if not victims:
         return History()
     samples = {victim: draw(st.integers(0, 2)) for victim in victims}
-    outcomes = st.sampled_from(["released", "ineffective", "gone", "not_permitted", "error", "would_act"])
+    outcomes = st.sampled_from(get_args(Outcome))
     actions = tuple(
         Action(
             victim=draw(st.sampled_from(victims)),
-            signal=draw(st.sampled_from(["cancel", "terminate"])),
+            signal=draw(SIGNALS),
             rule=draw(st.sampled_from(["rule0", "rule1"])),
             classification="long_query",
             relation=None,
             waiters=(),
             at=ago(draw(st.sampled_from([1, 100, 4000]))),
             outcome=draw(outcomes),
+            usename=draw(st.sampled_from(["app", "boss"])),
+            fingerprint=draw(st.sampled_from(["long_query public.orders app app", "something else"])),
+            worsening=draw(mostly("", "", "connections rose from 10 to 30")),
         )
         for _ in range(draw(mostly(0, 1, 2)))
     )
-    return History(samples=samples, actions=actions)
+    return History(
+        samples=samples,
+        actions=actions,
+        opening=draw(mostly(None, None, Opening(ago(50), "why"))),
+        reset=draw(mostly(None, Reset(ago(10), "seen to", "ann"))),
+        approvals=tuple(
+            Approval(
+                decision_id(draw(st.sampled_from(victims)), draw(st.sampled_from(["cancel", "terminate"]))),
+                ago(1),
+                "ann",
+            )
+            for _ in range(draw(mostly(0, 1, 2)))
+        ),
+    )
+
+
+CIRCUMSTANCES = st.builds(
+    Circumstances,
+    leader=mostly(True, False),
+    kill_switch=mostly(None, None, "a file"),
+    maintenance_until=mostly(None, None, NOW, NOW + timedelta(hours=1)),
+    armed=st.booleans(),
+    may_signal=mostly(True, None, False),
+    watching_since=mostly(None, ago(100), ago(1)),
+    sample_age=mostly(0.0, 0.0, 10.0),
+)
 
 
 @st.composite
@@ -384,19 +446,52 @@ def test_more_protection_never_makes_a_session_fit(
         assert reasons(before) - {"cheaper_cut", "turn"} <= reasons(decision)
     if more.approved:
         victim = seen.sessions[more.approved.node]
-        assert protection.objection(victim) is None
+        assert protection.objection(Subject(victim, seen)) is None
         if less.approved is None:
             [before] = [each for each in less.decisions if each.node == victim.pid]
             assert reasons(before) == {"cheaper_cut"}
 
 
-@given(judged(), st.integers(0, 4))
+LIMITS = (
+    *("max_actions_per_interval", "max_actions_per_5m", "max_actions_per_hour"),
+    *("max_terminates_per_hour", "max_per_fingerprint_per_hour"),
+)
+
+
+@given(judged(), st.sampled_from(LIMITS), st.integers(0, 4))
 @hypothesis.settings(max_examples=60)
-def test_a_smaller_budget_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], budget: int) -> None:
+def test_a_smaller_budget_never_adds_an_action(
+    given: tuple[Snapshot, Mitigation, History], limit: str, budget: int
+) -> None:
     seen, by, history = given
-    smaller = replace(by, max_actions_per_hour=min(budget, by.max_actions_per_hour))
+    smaller = replace(by, **{limit: min(budget, getattr(by, limit))})
     approved, with_less = (plan(diagnose(seen), each, history).approved for each in (by, smaller))
-    assert with_less is None or with_less == approved
+    assert with_less is None or with_less.victim == (approved.victim if approved else None)
+
+
+@given(judged(), CIRCUMSTANCES)
+@hypothesis.settings(max_examples=60)
+def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], amid: Circumstances) -> None:
+    seen, by, history = given
+    free, braked = (plan(diagnose(seen), by, history, each).approved for each in (Circumstances(), amid))
+    assert braked is None or braked.victim == (free.victim if free else None)
+    if not amid.leader or amid.kill_switch or amid.may_signal is False or amid.sample_age > by.max_sample_age:
+        assert braked is None
+    if amid.maintenance_until is not None and amid.maintenance_until > NOW:
+        assert braked is None
+
+
+@given(judged(), st.sampled_from([*EVERYTHING]))
+@hypothesis.settings(max_examples=60)
+def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, History], everything: Mitigation) -> None:
+    seen, by, history = given
+    is_open = replace(history, opening=Opening(ago(5), "why"))
+    for each in (by, everything):
+        made = plan(diagnose(seen), each, is_open)
+        assert made.approved is None
+        assert made.opening == is_open.opening
+        by_itself = plan(diagnose(seen), each, history)
+        assert by_itself.approved is None or by_itself.opening is None
 
 
 @given(judged())
@@ -408,12 +503,14 @@ def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigat
     assert patient is None or patient.victim in hasty.fit
 
 
-@given(judged())
+@given(judged(), CIRCUMSTANCES)
 @hypothesis.settings(max_examples=60)
-def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -> None:
+def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History], amid: Circumstances) -> None:
+    """Also where enforce has lapsed: what it does then is what the dry run says."""
     seen, by, history = given
     modes = ("off", "observe", "dry_run", "enforce")
-    plans = [plan(diagnose(seen), replace(by, mode=mode), history) for mode in modes]
+    plans = [plan(diagnose(seen), replace(by, mode=mode), history, amid) for mode in modes]
+    plans.append(plan(diagnose(seen), replace(by, armed_until=ago(1)), history, replace(amid, armed=not amid.armed)))
     assert all(made == plans[0] for made in plans)
 
 
@@ -422,7 +519,7 @@ def test_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History]) -
 def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
     """What the loader refuses as unreachable is so."""
     earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))
-    if not earlier.hides(later):
+    if not hides(earlier, later):
         later = replace(
             earlier,
             name="later",
@@ -430,6 +527,6 @@ def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
             min_wait=Duration(earlier.min_wait + data.draw(st.sampled_from([0, 9]))),
             usename=earlier.usename or data.draw(LISTS),
         )
-    assert earlier.hides(later)
+    assert hides(earlier, later)
     made = plan(diagnose(data.draw(snapshots())), settings(earlier, later), History())
     assert all(decision.rule is not later for decision in made.decisions)

@@ -1,0 +1,66 @@
+"""What an action left behind: looked for once its outcome is known, and told as findings."""
+
+from collections.abc import Iterator, Sequence
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.mitigation.candidate import Candidate
+from pgdoctor.mitigation.history import Action
+
+#: Blockers that are compared with the victim, the widest reach first.
+_MOST_COMPARED = 50
+
+#: The kinds of findings, which are the values of a metric's label.
+KINDS = ("invalid_index", "aborted_holder", "recurrence")
+
+
+def aftermath(action: Action, after: Diagnosis, invalid_indexes: Sequence[str]) -> tuple[Note, ...]:
+    """What is wrong after an action that was sent; nothing where none was.
+
+    `invalid_indexes`: those of the action's relation, read after it. What was there before counts as well: the index
+    of a command that builds concurrently is invalid from its beginning, and left so when it is broken off.
+    """
+    if action.outcome is None or not action.may_have_been_sent:
+        return ()
+    return (*_invalid(action, invalid_indexes), *_aborted(action, after), *_again(action, after))
+
+
+def _invalid(action: Action, indexes: Sequence[str]) -> Iterator[Note]:
+    for index in indexes:
+        yield Note(
+            "invalid_index",
+            "warning",
+            f"index {index} of {action.relation} is not valid after the {action.signal} of {action.victim.pid}",
+            "drop it, or rebuild it with REINDEX INDEX CONCURRENTLY: IF NOT EXISTS would take it for a good one",
+        )
+
+
+def _aborted(action: Action, after: Diagnosis) -> Iterator[Note]:
+    for blocker in after.blockers:
+        session = blocker.session
+        if session is None or session.state != "idle in transaction (aborted)":
+            continue
+        if action.victim.same_session(Identity.of(session)):
+            yield Note(
+                "aborted_holder",
+                "warning",
+                f"{session.pid} was cancelled, idles in its aborted transaction, and still holds up "
+                f"{blocker.blocked_sessions}",
+                "it was inside a savepoint: only its client's ROLLBACK, or a terminate, frees the locks of before",
+            )
+
+
+def _again(action: Action, after: Diagnosis) -> Iterator[Note]:
+    for blocker in after.blockers[:_MOST_COMPARED]:
+        candidate = Candidate(blocker, after)
+        if (
+            candidate.victim is not None
+            and candidate.fingerprint == action.fingerprint
+            and not action.victim.same_transaction(candidate.victim)
+        ):
+            yield Note(
+                "recurrence",
+                "warning",
+                f"what {action.victim.pid} did is back as {blocker.pid}: {action.fingerprint}",
+                "the application tries it again: find out why before it is signalled once more",
+            )

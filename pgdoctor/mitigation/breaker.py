@@ -1,0 +1,79 @@
+"""The breaker: what makes mitigation stop until a person has looked. A function of history and settings.
+
+It knows open and closed, and no half-open: a probe would itself be a signal to somebody.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.mitigation.history import Action, History, Opening
+from pgdoctor.mitigation.rules import Breaker
+
+#: Who comes back: what it is known by, and its transaction.
+Comer = tuple[str, Identity]
+
+_REFUSED = ("not_permitted", "error")
+_IN_VAIN = ("ineffective", "stuck")
+
+
+def opening(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> Opening | None:
+    """Why the breaker is open at `now`, the server's clock; None: it is closed.
+
+    `comers` are those whom a rule would act upon now: what comes back once too often opens it.
+    """
+    reset = history.reset
+    if history.opening is not None and (reset is None or reset.at < history.opening.at):
+        return history.opening
+    actions = [action for action in history.actions if reset is None or action.at > reset.at]
+    reason = next(_reasons(actions, settings, now, tuple(comers)), None)
+    return Opening(now, reason) if reason else None
+
+
+def _reasons(actions: list[Action], settings: Breaker, now: datetime, comers: tuple[Comer, ...]) -> Iterator[str]:
+    in_vain = _in_vain(actions)
+    if in_vain >= settings.open_after_ineffective:
+        yield f"{in_vain} in a row were signalled, and released nobody"
+    refused = _longest_run(action.outcome in _REFUSED for action in actions if action.outcome and action.counts)
+    if refused >= settings.open_after_errors:
+        yield f"{refused} signals in a row were refused, or not answered"
+    if settings.open_on_worsening:
+        yield from (
+            f"after the {each.signal} of {each.victim.pid} {each.worsening}" for each in actions if each.worsening
+        )
+    for fingerprint, victim in comers:
+        times = 1 + _times(fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window))
+        if times >= settings.recurrence:
+            yield f"it came back for the {times}. time within {settings.recurrence_window}: {fingerprint}"
+
+
+def _in_vain(actions: list[Action]) -> int:
+    """The longest run of blockers that were signalled in vain: a cancel and the terminate after it are of one."""
+    longest, run = 0, list[Identity]()
+    for action in actions:
+        if action.outcome in _IN_VAIN:
+            if not any(action.victim.same_transaction(each) for each in run):
+                run.append(action.victim)
+        elif action.outcome == "released":
+            run = []
+        longest = max(longest, len(run))
+    return longest
+
+
+def _longest_run(found: Iterable[bool]) -> int:
+    longest = run = 0
+    for each in found:
+        run = run + 1 if each else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _times(fingerprint: str, victim: Identity, actions: list[Action], since: datetime) -> int:
+    """How many other transactions of this kind were acted upon."""
+    others: list[Identity] = []
+    for action in actions:
+        if action.fingerprint != fingerprint or action.at <= since or not action.counts:
+            continue
+        if not any(action.victim.same_transaction(each) for each in (victim, *others)):
+            others.append(action.victim)
+    return len(others)

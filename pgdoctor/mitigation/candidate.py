@@ -1,0 +1,150 @@
+"""A blocker with what a cut of it would do, and the case for it: which signal, by which rule, after what."""
+
+import hashlib
+from datetime import datetime
+from functools import cached_property
+
+import msgspec
+
+from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.locks import STRONG
+from pgdoctor.diagnosis.redact import redact
+from pgdoctor.diagnosis.remedy import Cut
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.statement import Statement
+from pgdoctor.diagnosis.tokens import scan
+from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.history import History, Opening, Signal
+from pgdoctor.mitigation.match import Subject
+from pgdoctor.mitigation.rules import Mitigation, Rule
+
+#: Waits in the middle of a message from or to the client: a cancel is not looked at before it ends.
+_CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
+
+
+class Candidate:
+    """A blocker with what a cut of it would do."""
+
+    def __init__(self, blocker: Blocker, diagnosis: Diagnosis, cut: Cut | None = None) -> None:
+        self.blocker = blocker
+        self.diagnosis = diagnosis
+        #: What the diagnosis makes of cutting it, where it recommends to.
+        self.cut = cut
+        #: A session without facts stands for a prepared transaction.
+        self.session: Session = blocker.session or Session(pid=0)
+        self.victim: Identity | None = Identity.of(self.session) if blocker.session else None
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What rules and protections are asked about."""
+        return Subject(self.session, self.diagnosis.snapshot)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What stays the same when an application does the same thing again.
+
+        The relation where it is known, else a digest of the statement without its values.
+        """
+        text = redact(self.session.statement or "")
+        where = self.blocker.relation or f"statement-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        session = self.session
+        return " ".join((self.blocker.classification, where, session.usename or "?", session.application_name or "?"))
+
+    @cached_property
+    def statement(self) -> Statement:
+        """Its current statement, or its last one where it is idle."""
+        return statement.read(self.session.statement or "", truncated=self.session.truncated)
+
+    @cached_property
+    def is_queued_request(self) -> bool:
+        """It waits for nothing but table locks so strong that others queue behind its request."""
+        return waits_for_a_strong_lock(self.session)
+
+    @cached_property
+    def may_be_cut(self) -> bool:
+        """It stands where a cut can help: at a root, or as a queued request in front of others."""
+        return self.blocker.root or self.is_queued_request
+
+    @cached_property
+    def frees_at_once(self) -> tuple[Session, ...]:
+        """The sessions that have nobody left to wait for when it lets go."""
+        if not self.may_be_cut:
+            return ()
+        pids = self.diagnosis.graph.released_at_once(frozenset({self.blocker.node}))
+        return tuple(self.diagnosis.snapshot.sessions[pid] for pid in sorted(pids))
+
+    @cached_property
+    def frees(self) -> int:
+        """How many sessions a cut of it releases, and nobody else holds back.
+
+        For a queued request those at once: cancelling it lets them run beside whoever it waited for. For a root
+        also those who follow when the released ones finish: they all wait for the one thing that ends here.
+        """
+        if not self.frees_at_once or not self.blocker.root:
+            return len(self.frees_at_once)
+        if self.cut is not None:
+            return self.cut.frees_in_turn
+        return len(self.diagnosis.graph.released_in_turn(frozenset({self.blocker.node})))
+
+    @cached_property
+    def oldest_wait(self) -> float | None:
+        """Seconds that the longest waiter among those freed at once has waited; None where that is unknown."""
+        return oldest_wait(self.diagnosis.snapshot, self.frees_at_once)
+
+    @cached_property
+    def stands_before_a_queue(self) -> bool:
+        """All that it would free at once are queued requests that others stand behind."""
+        graph = self.diagnosis.graph
+        return bool(self.frees_at_once) and all(
+            waits_for_a_strong_lock(each) and graph.blocked(each.pid) for each in self.frees_at_once
+        )
+
+    @property
+    def works_concurrently(self) -> bool:
+        """It is one of the commands that say CONCURRENTLY; DETACH PARTITION has no kind of its own."""
+        if self.statement.kind.endswith("_concurrently"):
+            return True
+        return self.statement.is_ddl and any(
+            token.is_word("concurrently") for token in scan(self.session.statement or "")
+        )
+
+    @property
+    def is_deaf_to_cancel(self) -> bool:
+        """In its present state a cancel would have no effect."""
+        return self.session.state != "active" or self.session.wait_event in _CLIENT_WAITS
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What is to be judged: this signal to this candidate, by this rule, after all that was done before."""
+
+    candidate: Candidate
+    rule: Rule
+    signal: Signal
+    settings: Mitigation
+    history: History
+    circumstances: Circumstances = Circumstances()
+    #: Why the breaker is open; None: it is closed.
+    opening: Opening | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The server's clock at the look that is judged."""
+        return self.candidate.diagnosis.captured_at
+
+    @property
+    def session(self) -> Session:
+        """The candidate's session."""
+        return self.candidate.session
+
+    def seconds_since(self, moment: datetime | None) -> float | None:
+        """Seconds from a moment to that look; None if the moment is unknown."""
+        return self.candidate.diagnosis.snapshot.seconds_since(moment)
+
+
+def waits_for_a_strong_lock(session: Session) -> bool:
+    """Whether it waits for nothing but table locks so strong that others queue behind the request."""
+    requests = session.requests
+    return bool(requests) and all(lock.locktype == "relation" and lock.mode in STRONG for lock in requests)

@@ -1,0 +1,46 @@
+"""What a plan has to know of the agent itself: who it is among agents, and which brakes are on.
+
+The shell fills it in right before each plan; the defaults say that nothing speaks against acting. Each brake is a
+guard. What only makes `enforce` a dry run is told by `lapsed`: a plan is the same in every mode.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from pgdoctor.mitigation.rules import Mitigation, Mode
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """The agent's own state at the moment of a plan. Moments are on the server's clock."""
+
+    #: It holds the leader lock, on the connection that would signal.
+    leader: bool = True
+    #: Why nobody is to be signalled: a file, an order over HTTP, a signal to the process. None: no such order.
+    kill_switch: str | None = None
+    #: A person has marked maintenance until then.
+    maintenance_until: datetime | None = None
+    #: It was started with the flag that `enforce` needs as its second key.
+    armed: bool = True
+    #: Our role may signal others. None: not asked.
+    may_signal: bool | None = None
+    #: When it began to watch this server, or to lead. None: a person is watching, as of a one-shot command.
+    watching_since: datetime | None = None
+    #: Seconds since the sample was read, on the monotonic clock.
+    sample_age: float = 0.0
+
+
+def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) -> str | None:
+    """Why `enforce` is no more than a dry run at `now`, the server's clock; None where it is in force."""
+    if not circumstances.armed:
+        return "the agent was started without the flag that enforce needs"
+    if settings.armed_until is not None and now >= settings.armed_until:
+        return f"armed_until was {settings.armed_until.isoformat()}"
+    return None
+
+
+def mode_in_force(settings: Mitigation, circumstances: Circumstances, now: datetime) -> Mode:
+    """The configured mode, or dry_run where enforce has lapsed."""
+    if settings.mode == "enforce" and lapsed(settings, circumstances, now):
+        return "dry_run"
+    return settings.mode

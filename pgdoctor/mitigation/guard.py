@@ -1,0 +1,54 @@
+"""What a guard is: one class in `guards/`, one reason for not signalling."""
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import ClassVar
+
+import msgspec
+
+from pgdoctor.mitigation.candidate import Case
+
+
+class Heals(Enum):
+    """What may lift an objection while the session stays as it is."""
+
+    NEVER = "nothing"
+    TIME = "time"
+    PACE = "time, and it says nothing against the session: it only is not its turn yet"
+    RATION = "time, and until then nobody goes in its stead: a smaller budget never makes another one due"
+    PERSON = "somebody's word; others may go before it"
+
+
+#: What says nothing against the session itself: it goes on being counted as fit, look after look.
+SOUND = frozenset({Heals.PACE, Heals.RATION, Heals.PERSON})
+
+
+class Guard(ABC):
+    """One reason for not signalling. Stateless; its name is the value of a metric's label."""
+
+    name: ClassVar[str]
+    heals: ClassVar[Heals] = Heals.NEVER
+
+    @abstractmethod
+    def objection(self, case: Case) -> str | None:
+        """Why not, with the figures that decided it; None where this guard has nothing to say."""
+
+    @abstractmethod
+    def value(self, case: Case) -> str:
+        """What it looked at, for the record of a decision, whatever it said."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What one guard said. `objection` None: nothing. `value`: what it looked at."""
+
+    guard: str
+    objection: str | None
+    value: str = ""
+
+
+def judged(guard: Guard, case: Case) -> Verdict:
+    """What one guard says; that it failed, where it fails: a guard that cannot judge must not let pass."""
+    try:
+        return Verdict(guard.name, guard.objection(case), guard.value(case))
+    except Exception as error:  # noqa: BLE001
+        return Verdict(guard.name, f"the guard failed with {type(error).__name__}")

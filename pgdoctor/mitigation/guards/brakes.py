@@ -1,0 +1,162 @@
+"""The brakes: what stops all of it at once, whoever the blocker is."""
+
+from datetime import timedelta
+
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.mitigation.candidate import Case
+from pgdoctor.mitigation.guard import Guard, Heals
+from pgdoctor.mitigation.history import REFUSAL_SECONDS, refused
+
+#: Fewer blocked sessions than this are no share of anything.
+_FEW_BLOCKED = 10
+
+#: Victims of different users that the server refused, one after the other, from which on it is not about them.
+_REFUSED_USERS = 2
+
+
+class KillSwitch(Guard):
+    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process."""
+
+    name = "kill_switch"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        return case.circumstances.kill_switch
+
+    def value(self, case: Case) -> str:
+        return case.circumstances.kill_switch or "off"
+
+
+class Maintenance(Guard):
+    """A person has marked maintenance, and it has not expired."""
+
+    name = "maintenance_mark"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        until = case.circumstances.maintenance_until
+        return f"maintenance until {until.isoformat()}" if until is not None and case.now < until else None
+
+    def value(self, case: Case) -> str:
+        until = case.circumstances.maintenance_until
+        return f"until {until.isoformat()}" if until else "none"
+
+
+class Leader(Guard):
+    """Of several agents at one server only the one that holds the leader lock acts."""
+
+    name = "leader"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        return None if case.circumstances.leader else "another agent leads, or the leader lock is lost"
+
+    def value(self, case: Case) -> str:
+        return "leader" if case.circumstances.leader else "follower"
+
+
+class Privilege(Guard):
+    """Our role may signal others. `REVOKE pg_signal_backend` is the brake that needs no code of ours."""
+
+    name = "may_signal"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        if case.circumstances.may_signal is False:
+            return "our role may not signal others: disarmed by REVOKE pg_signal_backend, or never granted"
+        users = refused(case.history, case.now)
+        if case.session.usename in users:
+            return f"the server refused to signal {case.session.usename} less than {duration(REFUSAL_SECONDS)} ago"
+        if len(users) >= _REFUSED_USERS:
+            return f"the server refused {count(len(users), 'user')} in a row: disarmed by an operator"
+        return None
+
+    def value(self, case: Case) -> str:
+        return {True: "held", False: "not held", None: "not asked"}[case.circumstances.may_signal]
+
+
+class StartupGrace(Guard):
+    """The agent has watched this server for a while before its first action."""
+
+    name = "startup_grace"
+    heals = Heals.PACE
+
+    def objection(self, case: Case) -> str | None:
+        watched, least = case.seconds_since(case.circumstances.watching_since), case.settings.startup_grace
+        if watched is not None and watched < least:
+            return f"it watches since {duration(watched)}, before the first action {duration(least)}"
+        return None
+
+    def value(self, case: Case) -> str:
+        watched = case.seconds_since(case.circumstances.watching_since)
+        if watched is None:
+            return "a person watches"
+        return f"watching since {duration(watched)}, at least {duration(case.settings.startup_grace)}"
+
+
+class SampleAge(Guard):
+    """The look that is acted upon is not an old one: the agent may have been stopped in between."""
+
+    name = "sample_age"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        age, most = case.circumstances.sample_age, case.settings.max_sample_age
+        return f"the look is {duration(age)} old, allowed are {duration(most)}" if age > most else None
+
+    def value(self, case: Case) -> str:
+        return f"{duration(case.circumstances.sample_age)} of at most {duration(case.settings.max_sample_age)}"
+
+
+class Systemic(Guard):
+    """Many independent incidents at once, or most clients blocked: then it is not about single sessions.
+
+    A slow disk looks like that, and no signal helps against it. Where most clients are blocked one action may be
+    tried; then a person decides.
+    """
+
+    name = "systemic"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        diagnosis, settings = case.candidate.diagnosis, case.settings
+        if diagnosis.graph.incidents > settings.max_roots:
+            return f"{diagnosis.graph.incidents} independent incidents at once, allowed are {settings.max_roots}"
+        blocked, share = diagnosis.blocked_sessions, _share(case)
+        if blocked < _FEW_BLOCKED or share <= settings.max_blocked_fraction or not _has_acted(case):
+            return None
+        return f"{share:.0%} of all clients are blocked, and one action was tried: a person decides"
+
+    def value(self, case: Case) -> str:
+        incidents, most = case.candidate.diagnosis.graph.incidents, case.settings.max_roots
+        return f"{incidents} of at most {most} incidents, {_share(case):.0%} of clients blocked"
+
+
+class Broken(Guard):
+    """The breaker is open: what was done did not help, was refused, made it worse, or comes back.
+
+    Do: look at what happened, then `pgdoctor mitigate reset --reason "..."`. Nothing else closes it.
+    """
+
+    name = "breaker"
+
+    def objection(self, case: Case) -> str | None:
+        return f"the breaker is open: {case.opening.reason}" if case.opening else None
+
+    def value(self, case: Case) -> str:
+        return "open" if case.opening else "closed"
+
+
+def _share(case: Case) -> float:
+    """Blocked sessions as a share of all client connections."""
+    diagnosis = case.candidate.diagnosis
+    return min(diagnosis.blocked_sessions / max(diagnosis.snapshot.server.connections, 1), 1.0)
+
+
+def _has_acted(case: Case) -> bool:
+    """Whether something was done in the last hour that no person has looked at since."""
+    reset = case.history.reset
+    return any(
+        case.now - action.at < timedelta(hours=1) and (reset is None or action.at > reset.at)
+        for action in case.history.spent
+    )

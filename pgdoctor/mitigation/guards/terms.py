@@ -1,0 +1,149 @@
+"""The terms of a rule, and of the floor below every rule: whom it frees, how long they waited, how old all of it is."""
+
+from pgdoctor.diagnosis.words import duration
+from pgdoctor.mitigation.candidate import Case
+from pgdoctor.mitigation.guard import Guard, Heals
+
+#: Waits shorter than so many times deadlock_timeout are the server's to end.
+DEADLOCK_TIMEOUTS = 5
+
+
+class MinBlocked(Guard):
+    """The cut releases somebody, and as many as the rule asks for."""
+
+    name = "min_blocked"
+
+    def objection(self, case: Case) -> str | None:
+        freed = case.candidate.frees
+        if freed == 0:
+            return "it would free nobody: everybody behind it waits for others too"
+        if freed < case.rule.min_blocked:
+            return f"it would free {freed}, the rule asks for {case.rule.min_blocked}"
+        return None
+
+    def value(self, case: Case) -> str:
+        return f"frees {case.candidate.frees} of at least {case.rule.min_blocked}"
+
+
+class MinWait(Guard):
+    """One of those whom it frees has waited long enough, by the server's own record of when the wait began."""
+
+    name = "min_wait"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        waited = case.candidate.oldest_wait
+        if waited is None:
+            return "since when they wait is unknown"
+        if waited < case.rule.min_wait:
+            return f"they wait since {duration(waited)}, the rule asks for {duration(case.rule.min_wait)}"
+        return None
+
+    def value(self, case: Case) -> str:
+        return f"{duration(case.candidate.oldest_wait)} of at least {duration(case.rule.min_wait)}"
+
+
+class DeadlockTimeout(Guard):
+    """The server has had time to find a deadlock, and to cancel an autovacuum that is in the way, by itself."""
+
+    name = "deadlock_timeout"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        waited, least = case.candidate.oldest_wait, self._least(case)
+        if case.settings.allow_short_waits or (waited is not None and waited >= least):
+            return None
+        return f"they wait since {duration(waited)}, {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
+
+    def value(self, case: Case) -> str:
+        return f"{duration(case.candidate.oldest_wait)} of at least {duration(self._least(case))}"
+
+    @staticmethod
+    def _least(case: Case) -> float:
+        return DEADLOCK_TIMEOUTS * case.candidate.diagnosis.snapshot.server.deadlock_timeout
+
+
+class MinAge(Guard):
+    """Its transaction is old enough."""
+
+    name = "min_age"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        age, least = case.candidate.blocker.transaction_seconds, case.rule.min_age
+        if least and (age is None or age < least):
+            return f"its transaction is open since {duration(age)}, the rule asks for {duration(least)}"
+        return None
+
+    def value(self, case: Case) -> str:
+        return f"{duration(case.candidate.blocker.transaction_seconds)} of at least {duration(case.rule.min_age)}"
+
+
+class MaxAge(Guard):
+    """Its transaction is not so old that a person should decide: a night's work, or a job that nobody may break."""
+
+    name = "max_age"
+
+    def objection(self, case: Case) -> str | None:
+        age, most = case.candidate.blocker.transaction_seconds, case.rule.max_age
+        if age is not None and age > most:
+            return f"its transaction is open since {duration(age)}; above {duration(most)} a person decides"
+        return None
+
+    def value(self, case: Case) -> str:
+        return f"{duration(case.candidate.blocker.transaction_seconds)} of at most {duration(case.rule.max_age)}"
+
+
+class MinStateAge(Guard):
+    """It has been in its present state for long enough."""
+
+    name = "min_state_age"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        age, least = case.seconds_since(case.session.state_change), case.rule.min_state_age
+        if least and (age is None or age < least):
+            return f"it is {case.session.state} since {duration(age)}, the rule asks for {duration(least)}"
+        return None
+
+    def value(self, case: Case) -> str:
+        age = duration(case.seconds_since(case.session.state_change))
+        return f"{age} of at least {duration(case.rule.min_state_age)}"
+
+
+class MinSessionAge(Guard):
+    """It is not a newborn session, which likely is the retry of one that was just ended."""
+
+    name = "min_session_age"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        age, least = case.seconds_since(case.session.backend_start), case.rule.min_session_age
+        if least and (age is None or age < least):
+            return f"it is connected since {duration(age)}, the rule asks for {duration(least)}"
+        return None
+
+    def value(self, case: Case) -> str:
+        age = duration(case.seconds_since(case.session.backend_start))
+        return f"{age} of at least {duration(case.rule.min_session_age)}"
+
+
+class QueuePolicy(Guard):
+    """Of a queued request and whoever is in front of it, the one that `queue_policy` does not mean.
+
+    `self`: the request goes, whoever is in front of it stays. `blockers`: the request stays, whoever is in front of it
+    goes. `none`: both stay.
+    """
+
+    name = "queue_policy"
+
+    def objection(self, case: Case) -> str | None:
+        policy, candidate = case.settings.queue_policy, case.candidate
+        if policy != "self" and not candidate.blocker.root and candidate.is_queued_request:
+            return f'queue_policy = "{policy}" leaves queued requests alone'
+        if policy == "none" and candidate.stands_before_a_queue:
+            return 'queue_policy = "none" leaves alone who stands in front of a queued request'
+        return None
+
+    def value(self, case: Case) -> str:
+        return case.settings.queue_policy

@@ -1,0 +1,145 @@
+"""What is well formed in the `[mitigation]` table and makes no sense, or would do what nobody meant."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pgdoctor.diagnosis.cause import classes
+from pgdoctor.mitigation.match import KEYS
+from pgdoctor.mitigation.rules import UNTOUCHABLE, WHO, Mitigation, Names, Protect, Rule, conditions
+from pgdoctor.mitigation.written import Duration, Network
+
+#: Nobody acts before the server itself has looked for deadlocks, and a migration with a lock_timeout has given up.
+SHORTEST_WAIT = Duration(5)
+
+_SHORTEST_GRACE = 1.0
+_SHORTEST_TTL = 1.0
+_LONGEST_WINDOW = Duration(24 * 3600)
+_IDLE = frozenset({"idle", "idle in transaction", "idle in transaction (aborted)"})
+_NO_EFFECT = "a cancel has no effect on an idle session"
+
+
+class Mistake(NamedTuple):
+    """What is wrong with one key; `value` None: that the key is missing."""
+
+    key: str
+    value: object
+    allowed: str
+
+
+def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
+    """What makes no sense, for an agent that looks every `interval` seconds. Keys are those below `mitigation`."""
+    window = settings.breaker.recurrence_window
+    if not 0 < window <= _LONGEST_WINDOW:
+        yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
+    if settings.approval_ttl < _SHORTEST_TTL:
+        yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
+    for place, entry in enumerate(settings.protect):
+        yield from _mistaken_protection(f"protect[{place}]", entry)
+    for place, rule in enumerate(settings.rules):
+        where = f"rules[{place}]"
+        found = [*_mistaken_rule(where, rule), *_short_wait(where, rule, settings, interval)]
+        yield from found or _unreachable(where, rule, settings, settings.rules[:place])
+
+
+def hides(earlier: Rule, later: Rule) -> bool:
+    """Whether nothing that the later rule matches is left for it after the earlier one."""
+    theirs = dict(conditions(later))
+    return (
+        set(later.classes) <= set(earlier.classes)
+        and all(key in theirs and _covers(key, mine, theirs[key]) for key, mine in conditions(earlier))
+        and earlier.min_blocked <= later.min_blocked
+        and earlier.min_wait <= later.min_wait
+        and earlier.min_age <= later.min_age
+        and earlier.max_age >= later.max_age
+        and earlier.min_state_age <= later.min_state_age
+        and earlier.min_session_age <= later.min_session_age
+    )
+
+
+def _covers(key: str, more: Names, less: Names) -> bool:
+    """Whether all that the second list allows is allowed by the first."""
+    if key == "client_addr":
+        return all(any(Network(wide).includes(Network(narrow)) for wide in more) for narrow in less)
+    return set(less) <= set(more)
+
+
+def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
+    if not any(True for _ in conditions(entry)):
+        yield Mistake(where, {}, f"at least one of {', '.join(KEYS)}: an entry without any would protect nobody")
+    yield from _empty(where, entry, KEYS)
+
+
+def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
+    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO)])
+    yield from _mistaken_class(where, rule)
+    yield from _mistaken_action(where, rule)
+    if rule.statement is not None and [key for key, _ in conditions(rule)] == ["statement"]:
+        yield Mistake(
+            f"{where}.statement",
+            list(rule.statement),
+            f"only beside another of {', '.join(KEYS[:-1])}: what a client writes does not by itself authorise",
+        )
+    if rule.max_age <= rule.min_age:
+        yield Mistake(f"{where}.max_age", str(rule.max_age), f"more than min_age, which is {rule.min_age}")
+    if rule.approval_ttl is not None and rule.approval_ttl < _SHORTEST_TTL:
+        yield Mistake(f"{where}.approval_ttl", str(rule.approval_ttl), "at least 1s")
+
+
+def _mistaken_class(where: str, rule: Rule) -> Iterator[Mistake]:
+    known = classes()
+    if not rule.classes:
+        yield Mistake(f"{where}.class", [], f"one or more of {', '.join(known)}")
+    for name in rule.classes:
+        if name not in known:
+            yield Mistake(f"{where}.class", name, f"one of {', '.join(known)}")
+        elif name in UNTOUCHABLE:
+            yield Mistake(f"{where}.class", name, f"no action is ever taken on it: {UNTOUCHABLE[name]}")
+
+
+def _mistaken_action(where: str, rule: Rule) -> Iterator[Mistake]:
+    if rule.action != "terminate" and "idle_in_transaction" in rule.classes:
+        yield Mistake(f"{where}.action", rule.action, f'for class idle_in_transaction only "terminate": {_NO_EFFECT}')
+    elif rule.action != "terminate" and rule.state and _IDLE.issuperset(rule.state):
+        yield Mistake(f"{where}.action", rule.action, f'for these states only "terminate": {_NO_EFFECT}')
+    if rule.action == "cancel_then_terminate" and rule.grace is None:
+        yield Mistake(f"{where}.grace", None, 'action "cancel_then_terminate" needs it, such as grace = "10s"')
+    elif rule.grace is not None and rule.grace < _SHORTEST_GRACE:
+        yield Mistake(f"{where}.grace", str(rule.grace), "at least 1s: a rollback takes its time")
+    if rule.action != "cancel_then_terminate" and rule.grace is not None:
+        yield Mistake(f"{where}.grace", str(rule.grace), 'only with action "cancel_then_terminate"')
+
+
+def _short_wait(where: str, rule: Rule, settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
+    if settings.allow_short_waits:
+        return
+    if rule.min_wait < SHORTEST_WAIT:
+        why = "the server looks for deadlocks first; a rehearsal may say allow_short_waits = true under [mitigation]"
+        yield Mistake(f"{where}.min_wait", str(rule.min_wait), f"at least {SHORTEST_WAIT}: {why}")
+    elif rule.min_wait < interval:
+        yield Mistake(f"{where}.min_wait", str(rule.min_wait), f"at least agent.interval, which is {interval}")
+
+
+def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[Mistake]:
+    for key in keys:
+        listed = getattr(entry, key)
+        if listed == ():
+            yield Mistake(f"{where}.{key}", [], "at least one name; leave the key out to say nothing about it")
+        for place, value in enumerate(listed or ()):
+            if not value:
+                yield Mistake(f"{where}.{key}[{place}]", "", "a name; an empty one fits whoever has none")
+
+
+def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]) -> Iterator[Mistake]:
+    for other in earlier:
+        if other.name == rule.name:
+            yield Mistake(f"{where}.name", rule.name, "a name that no other rule has")
+        elif hides(other, rule):
+            why = f"nothing is left for it: the earlier rule {other.name!r} decides whatever it matches"
+            yield Mistake(where, rule.name, why)
+    if set(rule.classes) == {"idle_in_transaction"} and rule.state and _IDLE.isdisjoint(rule.state):
+        yield Mistake(f"{where}.state", list(rule.state), "one that sessions of class idle_in_transaction are in")
+    for key, allowed in conditions(rule):
+        own = getattr(rule, f"protected_{key}", None) or ()
+        listed = [entry for each in settings.protect for entry in getattr(each, key) or ()]
+        if set(allowed) <= {*listed, *own}:
+            yield Mistake(f"{where}.{key}", list(allowed), "at least one that is not protected: nothing is left for it")

@@ -1,0 +1,113 @@
+"""What is written as text in the configuration and means more than text: durations, networks, patterns."""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import ClassVar, Self
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
+_LONGEST = 366 * 24 * 3600.0
+_LONGEST_PATTERN = 500
+
+
+class Duration(float):
+    """Seconds; written with a unit, for Postgres reads a bare number as milliseconds and most tools as seconds."""
+
+    allowed: ClassVar = 'a duration with a unit, at most a year: "500ms", "15s", "2m" or "6h"'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """`"500ms"`, `"15s"`, `"2m"`, `"6h"`. Raises ValueError for everything else, bare numbers too."""
+        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if match is None or (seconds := float(match["number"]) * _UNITS[match["unit"]]) > _LONGEST:
+            raise ValueError(cls.allowed)
+        return cls(seconds)
+
+    def __str__(self) -> str:
+        """The shortest way to write it."""
+        for unit in ("h", "m", "s"):
+            if self >= _UNITS[unit] and self % _UNITS[unit] == 0:
+                return f"{self / _UNITS[unit]:.0f}{unit}"
+        return f"{self * 1000:.0f}ms" if self % 1 else f"{float(self):.0f}s"
+
+
+class Network(str):
+    """Where clients come from: a network or address, or `local`, which is a socket of the server's own host."""
+
+    __slots__ = ()
+    allowed: ClassVar = 'a network such as "10.0.0.0/8" or "fd00::/8", an address, or "local" for the local socket'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises ValueError for what is no network, one with bits beyond its mask too."""
+        if not isinstance(text, str):
+            raise ValueError(cls.allowed)
+        if text != "local":
+            ip_network(text)
+        return cls(text)
+
+    def has(self, client: str | None) -> bool:
+        """Whether a client comes from here; None is the local socket. Raises ValueError for what is no address."""
+        if client is None or self == "local":
+            return client is None and self == "local"
+        return _address(client) in ip_network(self)
+
+    def includes(self, other: "Network") -> bool:
+        """Whether all of the other is part of it."""
+        if "local" in (self, other):
+            return self == other
+        mine, theirs = ip_network(self), ip_network(other)
+        if isinstance(mine, IPv4Network):
+            return isinstance(theirs, IPv4Network) and theirs.subnet_of(mine)
+        return isinstance(theirs, IPv6Network) and theirs.subnet_of(mine)
+
+
+class Pattern(str):
+    """A regular expression that has to fit the whole of a statement; its dot fits line breaks too."""
+
+    __slots__ = ()
+    allowed: ClassVar = f"a regular expression of Python, at most {_LONGEST_PATTERN} characters"
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises ValueError for what is no regular expression."""
+        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_PATTERN:
+            raise ValueError(cls.allowed)
+        try:
+            re.compile(text, re.DOTALL)
+        except (re.error, RecursionError, OverflowError):
+            raise ValueError(cls.allowed) from None
+        return cls(text)
+
+    def fits(self, statement: str) -> bool:
+        """Whether all of the statement is of this pattern."""
+        return re.compile(self, re.DOTALL).fullmatch(statement) is not None
+
+
+class Qualified(str):
+    """A relation with its schema, as the server writes it."""
+
+    __slots__ = ()
+    allowed: ClassVar = 'a relation with its schema, such as "public.orders"'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises ValueError for a bare name."""
+        if not isinstance(text, str) or not re.fullmatch(r'[^.]+\.[^.]+|".+"\..+|.+\.".+"', text):
+            raise ValueError(cls.allowed)
+        return cls(text)
+
+
+#: How a value of each type is read.
+PARSE: dict[type, Callable[[object], object]] = {
+    Duration: Duration.parse,
+    Network: Network.parse,
+    Pattern: Pattern.parse,
+    Qualified: Qualified.parse,
+}
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    found = ip_address(text)
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found

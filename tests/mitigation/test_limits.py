@@ -1,0 +1,512 @@
+"""Whatever stops all of it at once: each brake, with the one circumstance that puts it on."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.snapshot import Progress
+from pgdoctor.mitigation import breaker
+from pgdoctor.mitigation.budgets import BUDGETS, budgets
+from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
+from pgdoctor.mitigation.history import (
+    Action,
+    Approval,
+    History,
+    Load,
+    Opening,
+    Outcome,
+    Reset,
+    acted,
+    looked,
+)
+from pgdoctor.mitigation.plan import REASONS, intended, plan
+from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
+from pgdoctor.mitigation.written import Duration
+from tests.building import NOW, advisory, ago, lock, session, snapshot
+from tests.mitigation.build import (
+    BOTH,
+    CANCEL_DDL,
+    DDL,
+    END_IDLE,
+    IDLE,
+    about,
+    ddl,
+    decide,
+    diagnosis,
+    idle,
+    reader,
+    reasons,
+    settings,
+)
+
+BRAKES = {
+    "a follower": ("leader", Circumstances(leader=False)),
+    "a kill switch": ("kill_switch", Circumstances(kill_switch="/run/pgdoctor.stop is there")),
+    "maintenance": ("maintenance_mark", Circumstances(maintenance_until=NOW + timedelta(seconds=1))),
+    "a revoked privilege": ("may_signal", Circumstances(may_signal=False)),
+    "a fresh start": ("startup_grace", Circumstances(watching_since=ago(29.9))),
+    "a start in the future, by a clock that was set back": (
+        "startup_grace",
+        Circumstances(watching_since=NOW + timedelta(hours=1)),
+    ),
+    "h36 an agent that was stopped since its look": ("sample_age", Circumstances(sample_age=2.1)),
+}
+
+
+@pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
+def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: Circumstances) -> None:
+    made = decide(amid=amid)
+    assert made.approved is None
+    assert reasons(about(made, DDL)) == {guard}
+    [verdict] = about(made, DDL).objections
+    assert verdict.value
+
+
+def test_brakes_that_are_off_stop_nobody() -> None:
+    amid = Circumstances(
+        maintenance_until=NOW,
+        may_signal=True,
+        watching_since=ago(30),
+        sample_age=2.0,
+    )
+    approved = decide(amid=amid).approved
+    assert approved is not None
+    values = {verdict.guard: verdict.value for verdict in approved.verdicts}
+    assert (values["leader"], values["may_signal"], values["breaker"]) == ("leader", "held", "closed")
+    assert all(values[guard] for guard in set(REASONS) - {"cheaper_cut", "turn"})
+
+
+def test_enforce_lapses_by_the_servers_clock_and_without_the_second_key() -> None:
+    by = replace(BOTH, armed_until=NOW)
+    assert mode_in_force(by, Circumstances(), ago(0.001)) == "enforce"
+    assert mode_in_force(by, Circumstances(), NOW) == "dry_run"
+    assert "armed_until" in str(lapsed(by, Circumstances(), NOW))
+    assert mode_in_force(BOTH, Circumstances(armed=False), NOW) == "dry_run"
+    for mode in ("off", "observe", "dry_run"):
+        assert mode_in_force(replace(by, mode=mode), Circumstances(armed=False), NOW) == mode
+
+
+def test_with_default_rules_a_forgotten_transaction_is_released_in_time_also_by_a_fresh_agent() -> None:
+    """45 s from the start of the wait, for an agent that looks once a second and began when the wait did."""
+    by, history = Mitigation(mode="enforce", rules=(Rule("idle", "idle_in_transaction", "terminate"),)), History()
+    for second in range(60):
+        at = NOW + timedelta(seconds=second)
+        waiter = reader(31, blockers=(IDLE,), seconds=0)
+        made = plan(diagnosis(idle(), waiter, at=at), by, history, Circumstances(watching_since=NOW))
+        if made.approved:
+            break
+        history = looked(history, made.fit, at)
+    assert 15 <= second <= 45
+
+
+# Budgets
+
+
+def done(
+    outcome: Outcome | None = "released",
+    *,
+    seconds: float = 60.0,
+    pid: int = 77,
+    signal: str = "terminate",
+    **facts: object,
+) -> Action:
+    victim = Identity.of(session(pid))
+    assert victim is not None
+    usual = {"rule": "idle", "classification": "idle_in_transaction", "relation": None, "waiters": ()}
+    return Action(victim=victim, signal=signal, at=ago(seconds), outcome=outcome, **{**usual, **facts})  # type: ignore[arg-type]
+
+
+def after(*actions: Action, pid: int = IDLE, by: Mitigation | None = None, **history: object) -> set[str]:
+    made = decide(by=by or settings(END_IDLE), history=History(actions=actions, **history))  # type: ignore[arg-type]
+    return reasons(about(made, pid))
+
+
+SPENT = {
+    "none at all": (settings(END_IDLE, max_actions_per_interval=0), ()),
+    "three in five minutes": (settings(END_IDLE), (done(pid=1), done(pid=2), done(pid=3, seconds=299))),
+    "five terminates in an hour": (
+        settings(END_IDLE, max_actions_per_5m=9),
+        tuple(done(pid=pid, seconds=3599) for pid in range(5)),
+    ),
+    "two of a kind in an hour": (
+        settings(END_IDLE),
+        tuple(
+            done(pid=pid, seconds=3000, fingerprint="idle_in_transaction public.orders app reporting") for pid in (1, 2)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("by", "actions"), SPENT.values(), ids=SPENT)
+def test_what_is_spent_is_spent(by: Mitigation, actions: tuple[Action, ...]) -> None:
+    assert after(*actions, by=by) == {"budget"}
+    gone = tuple(replace(action, outcome="gone") for action in actions)
+    assert after(*gone, by=by) == ({"budget"} if not actions else set())
+    assert after(*(replace(action, at=ago(3600)) for action in actions), by=by) == (
+        {"budget"} if not actions else set()
+    )
+
+
+def test_h37_an_intent_without_an_outcome_is_under_way_and_is_spent() -> None:
+    """What a crash left: whether it was sent nobody knows."""
+    assert after(done(None)) == {"under_way"}
+    spent = {each.name: each.spent for each in budgets(History(actions=(done(None),)), BOTH, NOW)}
+    assert spent["actions_per_5m"] == spent["actions_per_hour"] == spent["terminates_per_hour"] == 1
+
+
+def test_terminates_that_are_spent_leave_cancels() -> None:
+    actions = tuple(done(pid=pid, seconds=3000) for pid in range(5))
+    assert after(*actions, pid=DDL, by=BOTH) == set()
+
+
+def test_while_the_best_cut_is_out_of_budget_no_other_goes_in_its_stead() -> None:
+    spent = tuple(done(pid=pid, seconds=3000) for pid in range(5))
+    other = [ddl(40, blockers=(11,)), reader(51, blockers=(40,))]
+    made = decide(
+        idle(),
+        *(reader(pid, blockers=(IDLE,)) for pid in (31, 32, 33)),
+        idle(11),
+        *other,
+        history=History(actions=spent),
+    )
+    assert reasons(about(made, IDLE)) == {"budget"}
+    assert reasons(about(made, 40)) == {"turn"}
+
+
+def test_every_budget_can_be_asked_for() -> None:
+    found = budgets(History(actions=(done(), done(signal="cancel"))), BOTH, NOW, "x")
+    assert tuple(each.name for each in found) == BUDGETS
+    assert {each.name: each.left for each in found} == {
+        "actions_per_interval": 1,
+        "actions_per_5m": 1,
+        "actions_per_hour": 8,
+        "terminates_per_hour": 4,
+        "per_fingerprint": 2,
+    }
+
+
+# The breaker
+
+
+def opened(*actions: Action, by: Breaker | None = None, **history: object) -> str | None:
+    found = breaker.opening(History(actions=actions, **history), by or Breaker(), NOW)  # type: ignore[arg-type]
+    return found.reason if found else None
+
+
+CLOSED = {
+    "nothing was done": (),
+    "one was in vain": (done("ineffective"),),
+    "a cancel and the terminate after it are of one": (done("ineffective", signal="cancel"), done("ineffective")),
+    "in between somebody was released": (done("ineffective", pid=1), done(pid=2), done("ineffective", pid=3)),
+    "a dry run": tuple(done("would_act", pid=pid) for pid in range(9)),
+    "gone before": tuple(done("gone", pid=pid) for pid in range(9)),
+    "held back by a brake": tuple(done("withheld", pid=pid) for pid in range(9)),
+    "two were refused": (done("not_permitted", pid=1), done("error", pid=2)),
+    "refused, released, refused": (
+        *(done("not_permitted", pid=1), done("error", pid=2), done(pid=3)),
+        *(done("not_permitted", pid=4), done("error", pid=5)),
+    ),
+    "one is under way": (done("ineffective", pid=1), done(None, pid=2)),
+}
+
+
+@pytest.mark.parametrize("actions", CLOSED.values(), ids=CLOSED)
+def test_the_breaker_stays_closed(actions: tuple[Action, ...]) -> None:
+    assert opened(*actions) is None
+
+
+OPEN = {
+    "two in vain": ((done("ineffective", pid=1), done("ineffective", pid=2)), "2 in a row"),
+    "h46 two that would not go": ((done("stuck", pid=1), done("ineffective", pid=2)), "released nobody"),
+    "in vain, gone, in vain": (
+        (done("ineffective", pid=1), done("gone", pid=2), done("ineffective", pid=3)),
+        "released nobody",
+    ),
+    "three refused": (tuple(done("not_permitted", pid=pid) for pid in (1, 2, 3)), "3 signals in a row"),
+    "no answers": (tuple(done("error", pid=pid) for pid in (1, 2, 3)), "not answered"),
+    "h26 connections rose": ((done(worsening="connections rose from 10 to 30"),), "connections rose"),
+}
+
+
+@pytest.mark.parametrize(("actions", "why"), OPEN.values(), ids=OPEN)
+def test_the_breaker_opens_and_only_a_reset_closes_it(actions: tuple[Action, ...], why: str) -> None:
+    assert why in str(opened(*actions))
+    # A release does not close it, and neither does time.
+    assert why in str(opened(*actions, done(pid=99, seconds=1)))
+    assert why in str(opened(*(replace(action, at=ago(23 * 3600)) for action in actions)))
+    assert opened(*actions, reset=Reset(ago(59), "seen to", "ann")) is None
+    assert why in str(opened(*actions, reset=Reset(ago(61), "an older matter", "ann")))
+    assert "breaker" in after(*actions)
+
+
+def test_once_open_it_stays_open_though_what_opened_it_is_forgotten() -> None:
+    opening = Opening(ago(9 * 86400), "2 in a row were signalled, and released nobody")
+    assert opened(opening=opening) == opening.reason
+    assert after(opening=opening) == {"breaker"}
+    assert after(opening=opening, reset=Reset(ago(1), "seen to", "ann")) == set()
+
+
+def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> None:
+    opening = Opening(ago(10), "why")
+    made = decide(history=History(opening=opening))
+    assert made.approved is None
+    assert made.opening == opening
+    assert looked(History(), [], NOW, opening=made.opening).opening == opening
+
+
+def test_worsening_may_be_left_out() -> None:
+    worse = done(worsening="connections rose from 10 to 30")
+    assert opened(worse, by=Breaker(open_on_worsening=False)) is None
+
+
+def comes_back(times: int, *, seconds: float = 1000.0, by: Mitigation | None = None) -> set[str]:
+    kind = "idle_in_transaction public.orders app reporting"
+    before = [done(pid=pid, seconds=seconds, fingerprint=kind) for pid in range(1, times + 1)]
+    return after(*before, by=by or settings(END_IDLE, max_per_fingerprint_per_hour=9, max_terminates_per_hour=9))
+
+
+def test_h25_what_comes_back_for_the_third_time_opens_the_breaker() -> None:
+    assert comes_back(1) == set()
+    assert comes_back(2) == {"breaker"}
+    assert comes_back(2, seconds=1800) == set()
+    assert comes_back(2, by=settings(END_IDLE)) == {"breaker", "budget"}
+    assert "breaker" not in comes_back(2, by=settings(replace(END_IDLE, min_blocked=50)))
+
+
+def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
+    """A client that reconnects and locks at once, again and again: look after look, as the executor would."""
+    by, history, actions = settings(END_IDLE), History(), 0
+    for round_ in range(10):
+        at = NOW + timedelta(seconds=20 * round_)
+        start = at - timedelta(seconds=16)
+        holder = idle(100 + round_, xact_start=start, query_start=start, state_change=start)
+        waiter = reader(31, blockers=(100 + round_,), seconds=None)
+        waits = tuple(replace(each, waitstart=start) for each in waiter.locks)
+        seen = diagnosis(holder, replace(waiter, locks=waits), at=at)
+        made = plan(seen, by, history)
+        history = looked(history, made.fit, at, load=Load.of(seen), opening=made.opening)
+        if made.approved:
+            actions += 1
+            history = acted(history, replace(intended(made.approved, seen), outcome="released"))
+    assert actions == 2
+    assert history.opening is not None
+    assert "for the 3. time within 30m" in history.opening.reason
+
+
+GROWTH = {
+    "less": (Load(10, 50), Load(2, 40), False),
+    "half more": (Load(10, 50), Load(15, 75), False),
+    "more than half more waiters": (Load(10, 50), Load(16, 50), True),
+    "more than half more connections": (Load(10, 50), Load(0, 76), True),
+    "a few of a few": (Load(1, 4), Load(5, 8), False),
+}
+
+
+@pytest.mark.parametrize(("before", "now", "worse"), GROWTH.values(), ids=GROWTH)
+def test_h26_growth_within_a_minute_is_worsening(before: Load, now: Load, worse: bool) -> None:
+    def seen(*, outcome: Outcome | None = "released", seconds: float = 60.0) -> bool:
+        history = History(actions=(done(outcome, seconds=seconds, load=before),))
+        return bool(looked(history, [], NOW, load=now).actions[0].worsening)
+
+    assert seen() == worse
+    assert seen(outcome=None) == worse
+    assert not seen(seconds=60.1)
+    assert not seen(outcome="would_act")
+    assert not seen(outcome="gone")
+    assert not seen(outcome="withheld")
+
+
+def test_h26_what_has_worsened_is_remembered_when_it_has_calmed_down() -> None:
+    history = History(actions=(done(load=Load(10, 50), seconds=10),))
+    history = looked(history, [], NOW, load=Load(100, 50))
+    assert looked(history, [], NOW, load=Load(0, 50)).actions[0].worsening == "blocked sessions rose from 10 to 100"
+
+
+# Systemic
+
+
+def test_h44_many_independent_incidents_are_nobodys_fault() -> None:
+    sessions = [each for n in range(6) for each in (idle(100 + n), reader(200 + n, blockers=(100 + n,)))]
+    made = decide(*sessions)
+    assert made.approved is None
+    assert all(reasons(decision) >= {"systemic"} for decision in made.decisions)
+    assert decide(*sessions[2:]).approved is not None
+
+
+def test_six_readers_in_front_of_one_alter_are_one_incident() -> None:
+    readers = [idle(100 + n) for n in range(6)]
+    made = decide(*readers, ddl(blockers=tuple(range(100, 106))), reader(31))
+    assert made.approved is about(made, DDL)
+
+
+def test_h44_where_most_clients_are_blocked_one_action_is_tried_and_then_a_person_decides() -> None:
+    waiters = [reader(pid, blockers=(IDLE,)) for pid in range(100, 190)]
+    tried = (done(pid=1, seconds=60),)
+
+    def again(**history: object) -> set[str]:
+        made = decide(idle(), *waiters, by=settings(END_IDLE), history=History(**history), connections=95)  # type: ignore[arg-type]
+        return reasons(about(made, IDLE))
+
+    assert again() == set()
+    assert again(actions=tried) == {"systemic"}
+    assert again(actions=tried, reset=Reset(ago(1), "try once more", "ann")) == set()
+    few = decide(idle(), *waiters[:9], history=History(actions=tried), connections=10)
+    assert few.approved is not None
+
+
+# What the server refused
+
+
+def refusals(*users: str, seconds: float = 60.0) -> tuple[Action, ...]:
+    return tuple(done("not_permitted", pid=pid, seconds=seconds, usename=user) for pid, user in enumerate(users, 1))
+
+
+def test_what_the_server_refused_for_a_user_is_not_tried_again_for_minutes() -> None:
+    assert after(*refusals("app")) == {"may_signal"}
+    assert after(*refusals("boss")) == set()
+    assert after(*refusals("app", seconds=600)) == set()
+    assert after(*refusals("app"), done(pid=9, seconds=30)) == set()
+
+
+def test_two_users_refused_one_after_the_other_is_an_operators_revoke() -> None:
+    assert after(*refusals("boss", "root")) == {"may_signal"}
+    assert after(*refusals("boss", "boss")) == set()
+
+
+# Where a blocker stands
+
+
+def test_each_state_of_an_incident_has_its_name() -> None:
+    assert about(decide(by=settings()), IDLE).state == "observed"
+    assert about(decide(amid=Circumstances(leader=False)), DDL).state == "candidate"
+    assert about(decide(by=replace(BOTH, min_samples=2)), DDL).state == "candidate"
+    assert about(decide(ddl(application_name="psql"), idle(), reader(31)), DDL).state == "suppressed"
+    assert about(decide(), DDL).state == "eligible"
+
+
+# A person's word
+
+ASKING = settings(END_IDLE, require_approval=True)
+
+
+def test_without_a_persons_word_nothing_is_done_and_the_plan_says_how_to_give_it() -> None:
+    decision = about(decide(by=ASKING), IDLE)
+    assert (decision.state, reasons(decision)) == ("pending_approval", {"approval"})
+    assert str(decision.objections[0].objection).endswith(f"pgdoctor mitigate approve {decision.id}")
+    assert decision.victim in decide(by=ASKING).fit
+
+
+def test_an_approval_holds_for_a_while_for_this_very_decision() -> None:
+    name = about(decide(by=ASKING), IDLE).id
+    assert name is not None
+    for approval, holds in (
+        (Approval(name, ago(59), "ann"), True),
+        (Approval(name, ago(60), "ann"), False),
+        (Approval(name, NOW + timedelta(seconds=1), "ann"), False),
+        (Approval(name.replace("terminate", "cancel"), ago(1), "ann"), False),
+        (Approval("10-1-terminate", ago(1), "ann"), False),
+    ):
+        made = decide(by=ASKING, history=History(approvals=(approval,)))
+        assert (made.approved is not None) == holds
+    given = History(approvals=(Approval(name, ago(1), "ann"),))
+    assert decide(idle(state_change=ago(59)), ddl(), by=ASKING, history=given).approved is None
+    assert decide(by=ASKING, history=given, amid=Circumstances(leader=False)).approved is None
+
+
+def test_a_rule_may_ask_for_it_or_do_without() -> None:
+    assert decide(by=settings(replace(END_IDLE, require_approval=True))).approved is None
+    without = replace(ASKING, rules=(replace(END_IDLE, require_approval=False),))
+    assert decide(by=without).approved is not None
+    longer = settings(replace(END_IDLE, require_approval=True, approval_ttl=Duration(600)))
+    name = about(decide(by=longer), IDLE).id
+    assert decide(by=longer, history=History(approvals=(Approval(str(name), ago(599), "ann"),))).approved is not None
+
+
+def test_who_waits_for_a_word_does_not_hold_up_who_needs_none() -> None:
+    by = settings(replace(END_IDLE, require_approval=True, usename=("app",)), replace(END_IDLE, name="free"))
+    made = decide(idle(), ddl(), idle(11, usename="batch"), reader(51, blockers=(11,)), by=by)
+    assert made.approved is about(made, 11)
+
+
+# The floor below every rule
+
+
+def test_the_server_looks_for_deadlocks_first() -> None:
+    quick = settings(replace(END_IDLE, min_wait=Duration(5)))
+    waiting = (idle(), reader(31, blockers=(IDLE,), seconds=8))
+    assert decide(*waiting, by=quick).approved is not None
+    made = decide(*waiting, by=quick, deadlock_timeout=2.0)
+    assert reasons(about(made, IDLE)) == {"deadlock_timeout"}
+    rehearsal = replace(quick, allow_short_waits=True)
+    assert decide(*waiting, by=rehearsal, deadlock_timeout=2.0).approved is not None
+
+
+def test_h45_how_long_somebody_waits_is_not_how_old_its_transaction_is() -> None:
+    old = reader(31, blockers=(IDLE,), seconds=2, xact_start=ago(3600), query_start=ago(3600))
+    assert "min_wait" in reasons(about(decide(idle(), old, by=settings(END_IDLE)), IDLE))
+
+
+AGES = {
+    "max_age": {"xact_start": ago(6 * 3600 + 1), "backend_start": ago(9 * 3600)},
+    "min_state_age": {"state_change": ago(29)},
+    "min_session_age": {"backend_start": ago(9)},
+}
+
+
+@pytest.mark.parametrize(("guard", "facts"), AGES.items())
+def test_what_is_too_old_or_too_young_is_left_alone(guard: str, facts: dict[str, object]) -> None:
+    by = settings(replace(END_IDLE, min_state_age=Duration(30)))
+    assert guard in reasons(about(decide(idle(**facts), ddl(), by=by), IDLE))
+    assert decide(idle(), ddl(), by=by).approved is not None
+
+
+# Queues
+
+
+def test_h13_the_policy_says_who_goes() -> None:
+    def approved(policy: str) -> int | None:
+        made = decide(by=replace(BOTH, queue_policy=policy))
+        return made.approved.pid if made.approved else None
+
+    assert approved("self") == DDL
+    assert approved("blockers") == IDLE
+    assert approved("none") is None
+
+
+def test_h13_none_leaves_alone_who_stands_before_the_queue_too() -> None:
+    made = decide(by=replace(BOTH, queue_policy="none"))
+    assert reasons(about(made, DDL)) == {"queue_policy"}
+    assert reasons(about(made, IDLE)) == {"queue_policy"}
+    row_waiter = reader(60, blockers=(IDLE,))
+    both = decide(*(idle(), ddl(), reader(31), row_waiter), by=replace(BOTH, queue_policy="none"))
+    assert both.approved is about(both, IDLE)
+
+
+def test_h16_two_in_front_of_a_request_are_not_ended_one_by_one() -> None:
+    made = decide(idle(), idle(11), ddl(blockers=(IDLE, 11)), reader(31), by=replace(BOTH, queue_policy="blockers"))
+    assert made.approved is None
+    assert "min_blocked" in reasons(about(made, IDLE))
+
+
+# What the diagnosis says
+
+
+def test_a_migration_that_is_nearly_done_is_left_to_finish() -> None:
+    held = (lock(DDL, "ShareLock", granted=True),)
+    building = ddl(blockers=(), locks=held, statement="create index on orders (v)")
+    writer = reader(31, locks=(lock(31, "RowExclusiveLock", granted=False),))
+    for done_, expected in ((99, {"recommendation"}), (1, set())):
+        progress = {DDL: Progress("CREATE INDEX", "loading tuples in tree", done_, 100)}
+        seen = diagnose(replace(snapshot([building, writer]), progress=progress))
+        assert reasons(about(plan(seen, settings(CANCEL_DDL), History()), DDL)) == expected
+
+
+def test_h27_an_advisory_lock_is_its_owners_unless_a_rule_names_the_class() -> None:
+    holder = idle(locks=(advisory(IDLE, granted=True),))
+    waiter = reader(31, blockers=(IDLE,), locks=(advisory(31, granted=False),))
+    assert about(decide(holder, waiter), IDLE).rule is None
+    named = settings(replace(END_IDLE, classification="advisory_lock"))
+    assert decide(holder, waiter, by=named).approved is not None
