@@ -31,10 +31,35 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: Address = "127.0.0.1:9899"
 
 
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[http]` table: who may ask, and how. All are paths of files, read at the start and at SIGHUP."""
+
+    #: PEM; both or none.
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    #: What a client has to send as `Authorization: Bearer …`.
+    token_file: str | None = None
+    #: Lines of `user:password`.
+    basic_auth_file: str | None = None
+
+
+LogFormat = Literal["json", "text"]
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[log]` table."""
+
+    format: LogFormat = "json"
+    #: Lines of one kind; what is more is counted.
+    lines_per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     agent: Agent = Agent()
+    http: Http = Http()
+    log: Log = Log()
     mitigation: Mitigation = Mitigation()
 
 
@@ -47,6 +72,18 @@ EXAMPLE = """\
 interval = "1s"             # from the beginning of one poll to that of the next
 deadline = "5s"             # what connecting, and each statement, may take
 listen = "127.0.0.1:9899"   # where /metrics, /health and /diagnosis are served
+
+# Who may ask. Without these keys everybody who reaches the port, so leave `listen` on loopback then. The files are
+# read again at SIGHUP; those with secrets must not be open to every user of the machine (chmod o=).
+[http]
+# tls_certificate = "/etc/pgdoctor/tls.crt"   # PEM, with the chain; both or none
+# tls_key = "/etc/pgdoctor/tls.key"
+# token_file = "/etc/pgdoctor/token"          # one line: a bearer token of at least 16 characters
+# basic_auth_file = "/etc/pgdoctor/users"     # lines of user:password, passwords of at least 16 characters
+
+[log]
+format = "json"             # or "text": one line for people. All lines go to stderr
+lines_per_second = 100      # of one kind; what is more is dropped, counted and reported
 
 [mitigation]
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
@@ -113,6 +150,7 @@ def parse(text: str, source: str) -> Config:
     if config is not None:
         found += [each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation)]
         found += _mistaken_agent(config.agent)
+        found += _mistaken_http(config.http)
     if config is None or found:
         raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
     return config
@@ -125,6 +163,12 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise ConfigError(f"{path}: not valid TOML: it is not UTF-8 text") from None
+
+
+def _mistaken_http(http: Http) -> Iterator[Mistake]:
+    if (http.tls_certificate is None) != (http.tls_key is None):
+        missing = "http.tls_key" if http.tls_key is None else "http.tls_certificate"
+        yield Mistake(missing, None, "a path; http.tls_certificate and http.tls_key go together")
 
 
 def _mistaken_agent(agent: Agent) -> Iterator[Mistake]:

@@ -121,6 +121,7 @@ class Poller:
             error=None,
             diagnosis=diagnosis,
             figures=counted,
+            slots=(snapshot.server.connections, snapshot.server.max_connections),
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
@@ -160,6 +161,7 @@ class Poller:
         return State(
             connection=connection,
             error=error,
+            slots=self._state.slots,
             last_success=self._state.last_success,
             last_attempt=last_attempt,
             tried_at=now,

@@ -90,6 +90,12 @@ class Exposition(Collector):
             "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and nothing is signalled.",
             self._tally.reload_success,
         )
+        refused = CounterMetricFamily(
+            "pgdoctor_http_refused", "Requests and connections that were not served.", labels=["reason"]
+        )
+        for reason, number in self._tally.refused_requests.items():
+            refused.add_metric([reason], number)
+        yield refused
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
         yield from _actions(self._mitigator)
 

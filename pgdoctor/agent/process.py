@@ -10,14 +10,17 @@ import threading
 
 from msgspec.structs import replace
 
+from pgdoctor.agent.access import Access, exposed, load_access
 from pgdoctor.agent.connection import Connection
-from pgdoctor.agent.http import Endpoints, Server
+from pgdoctor.agent.http import Endpoints
 from pgdoctor.agent.listen import listen
-from pgdoctor.agent.log import JsonLines, install
+from pgdoctor.agent.log import Lines, install
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Exposition
+from pgdoctor.agent.refusals import Refusals
+from pgdoctor.agent.server import Server
 from pgdoctor.agent.tally import Tally
-from pgdoctor.config import Config, load
+from pgdoctor.config import Config, LogFormat, load
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.postgres.door import parse_dsn
@@ -34,29 +37,32 @@ _GRACE = 1.0
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str, config_path: str | None, listen_on: str | None) -> int:
+def run(dsn: str, config_path: str | None, listen_on: str | None, log_format: LogFormat | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start."""
     config = load(config_path)
     parse_dsn(dsn)
+    access = load_access(config.http)
     listener = listen(listen_on or config.agent.listen)
-    lines = install()
+    lines = install(log_format or config.log.format, config.log.lines_per_second)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    return asyncio.run(Agent(dsn, config_path, config, lines).serve(listener))
+    return asyncio.run(Agent(dsn, config_path, config, access, lines).serve(listener))
 
 
 class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
-    def __init__(self, dsn: str, config_path: str | None, config: Config, lines: JsonLines) -> None:
+    def __init__(self, dsn: str, config_path: str | None, config: Config, access: Access, lines: Lines) -> None:
         self._config_path = config_path
         self._config = config
+        self._access = access
         self._lines = lines
         self._tally = Tally()
         self._connection = Connection(dsn, config.agent.deadline)
         self._mitigator = Mitigator(config.mitigation)
         self._poller = Poller(self._connection, config.agent.interval, self._tally, self._mitigator)
         exposition = Exposition(lambda: self._poller.state, self._tally, self._mitigator, lambda: lines.dropped)
-        self._server = Server(Endpoints(self._poller, exposition, self._mode).application())
+        application = Endpoints(self._poller, exposition, self._mode).application()
+        self._server = Server(application, access, Refusals(self._tally))
         self._end = asyncio.Event()
 
     async def serve(self, listener: socket.socket) -> int:
@@ -67,6 +73,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
+        for missing in exposed(host, self._access):
+            log.warning("answers beyond this machine without protection", extra={"missing": missing})
         tasks = [asyncio.create_task(work) for work in (self._poller.run(), self._housekeeping())]
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
@@ -93,6 +101,7 @@ class Agent:
         """Take the new configuration; keep the old one, but disarmed, where the new one is broken."""
         try:
             config = load(self._config_path)
+            access = load_access(config.http)
         except ConfigError as error:
             self._tally.reload_success = False
             # Not `disarm`, which is for good: the next reload that succeeds may arm it again.
@@ -107,6 +116,8 @@ class Agent:
         self._poller.interval = config.agent.interval
         self._connection.use_deadline(config.agent.deadline)
         self._mitigator.reconfigure(config.mitigation)
+        self._server.use(access)
+        self._lines.per_second = config.log.lines_per_second
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
 
     def _mode(self) -> str:

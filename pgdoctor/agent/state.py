@@ -31,6 +31,8 @@ class State(msgspec.Struct, frozen=True):
     error: str | None = "not polled yet"
     diagnosis: Diagnosis | None = None
     figures: Figures | None = None
+    #: Connections and max_connections, of the last poll that succeeded.
+    slots: tuple[int, int] | None = None
     last_success: float | None = None
     last_attempt: float | None = None
     tried_at: float = 0.0
@@ -61,6 +63,7 @@ class State(msgspec.Struct, frozen=True):
         return State(
             connection="timeout",
             error=f"no answer for {age:.0f} s",
+            slots=self.slots,
             last_success=self.last_success,
             last_attempt=self.last_attempt,
             tried_at=self.tried_at,

@@ -6,6 +6,11 @@ from bisect import bisect_left
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+#: Why a request or a connection was refused: no valid credentials; no HTTP; a big head, or a body where none belongs;
+#: too slow; its place was needed for another; no TLS; no file descriptor left.
+REFUSAL_REASONS = ("unauthorized", "malformed", "oversized", "slow", "crowded", "tls", "descriptors")
+
+
 class Durations:
     """A histogram of seconds."""
 
@@ -34,3 +39,4 @@ class Tally:
         self.durations = Durations()
         self.skipped = 0
         self.reload_success = True
+        self.refused_requests = dict.fromkeys(REFUSAL_REASONS, 0)
