@@ -1,6 +1,5 @@
 """How it starts, what it answers beside the incident, how it reloads and ends."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -140,37 +139,3 @@ def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
     told = [line for line in watching.lines if "reload" in line["event"]]
     assert [line["level"] for line in told] == ["error", "info"]
     assert "agent.interval" in told[0]["error"]
-
-
-def test_a_stderr_that_nobody_reads_does_not_stop_it():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
-    try:
-        while os.write(write_end, b"x" * 4096):
-            pass
-    except BlockingIOError:
-        pass
-    os.set_blocking(write_end, True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, "--listen", f"127.0.0.1:{port}"], stderr=write_end
-    )
-    try:
-        wait_until(lambda: reaches(port), what="a listening agent")
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            page = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-        assert series(page.partition("\r\n\r\n")[2])["pgdoctor_log_messages_dropped_total"] > 0
-        process.terminate()
-        assert process.wait(2) == 0
-    finally:
-        process.kill()
-        process.wait()
-        for each in (read_end, write_end):
-            os.close(each)
-
-
-def reaches(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
