@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,15 +88,27 @@ def test_the_rate_is_that_of_the_configuration(tmp_path):
 
 @contextmanager
 def started(stderr: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, "--listen", f"127.0.0.1:{port}", *more]
-    with subprocess.Popen(command, stderr=stderr) as process:
+    with listening(command, port, stderr=stderr) as process:
+        yield process, port
+
+
+@contextmanager
+def listening(command: list[str], port: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, once it answers on a port."""
+    with subprocess.Popen(command, **options) as process:
         try:
-            wait_until(lambda: reaches(port), what="a listening agent")
-            yield process, port
+            wait_until(lambda: reaches(port) or process.poll() is not None, what="a listening agent")
+            assert process.poll() is None
+            yield process
         finally:
             process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def dropped(port: int) -> float:

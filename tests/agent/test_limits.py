@@ -1,5 +1,6 @@
 """Clients that are slow, greedy or no HTTP clients at all: those that ask properly are answered within a second."""
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -16,6 +17,13 @@ import httpx
 import psutil
 import pytest
 
+from pgdoctor.agent.access import load_access
+from pgdoctor.agent.http import Pieces
+from pgdoctor.agent.listen import listen
+from pgdoctor.agent.refusals import Refusals
+from pgdoctor.agent.server import Server
+from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Http
 from tests.agent.conftest import NOBODY
 from tests.agent.running import PROMPT, RunningAgent, series
 from tests.scenes.client import wait_until
@@ -137,6 +145,34 @@ def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):
         wait_until(lambda: watcher.answers > 10)
     watcher.was_served()
     assert psutil.Process(watching.pid).memory_info().rss - before < 64e6
+
+
+def test_those_who_do_not_take_a_big_answer_make_room_and_share_one_copy():
+    asyncio.run(answer_who_does_not_read())
+
+
+async def answer_who_does_not_read() -> None:
+    answer = Pieces(b"x" * 20_000_000)
+    tally, listener = Tally(), listen("127.0.0.1:0")
+    port = listener.getsockname()[1]
+    server = Server(answer, load_access(Http()), Refusals(tally))
+    serving = asyncio.create_task(server.serve_on(listener))
+    before = psutil.Process().memory_info().rss
+    with ExitStack() as stack:
+        for _ in range(150):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(("127.0.0.1", port))
+            await asyncio.sleep(0.001)
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.5)
+        assert psutil.Process().memory_info().rss - before < 200e6
+        async with httpx.AsyncClient(timeout=20) as reader:
+            assert len((await reader.get(f"http://127.0.0.1:{port}/")).content) == 20_000_000
+    assert tally.refused_requests["crowded"] >= 150 - 128
+    server.stop()
+    await serving
 
 
 def test_idle_connections_are_kept_while_there_is_room(lone_agent):
