@@ -1,9 +1,9 @@
 """Accepting connections, so that those that do nothing are never in the way of those that ask.
 
-There are so many places. When all are taken, the connection that has been waiting for its client the longest makes
-room: one that has sent half a request, has not said anything yet, does not take its answer, or is idle between two
-requests. Who asks at once is the newest, and is served. No count for each address is needed for that, so a proxy or
-a NAT in front is no trouble.
+There are so many places. When all are taken, one that waits for its client makes room: its client has sent half a
+request, has not said anything yet, does not take its answer, or is idle between two requests. It is one of the address
+that has the most of them, and of those the one that waits the longest. Who asks at once is the newest, and is served,
+from whatever address: a proxy or a NAT in front is no trouble.
 
 Not asyncio's own server: it has no end of places, waits a minute for a TLS handshake, and tells of a connection only
 after that.
@@ -15,6 +15,7 @@ import resource
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from pgdoctor.agent.refusals import Refusals
@@ -38,7 +39,8 @@ _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Place:
     """A connection's place. `close` gives it up at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         #: Since when nothing is done but to wait for the client (monotonic); None while its answer is being made.
         self.waiting_since: float | None = time.monotonic()
         self.close: Callable[[], object] = lambda: None
@@ -60,14 +62,15 @@ class Places:
         return True
 
     def make_room(self) -> bool:
-        """Close the connection that waits for its client the longest; False where none does."""
+        """Close a connection that waits for its client; False where none does."""
         waiting = [(place.waiting_since, place) for place in self._taken if place.waiting_since is not None]
         if not waiting:
             return False
-        _, longest = min(waiting, key=lambda each: each[0])
-        self.leave(longest)
-        longest.close()
-        self._refusals.note("crowded")
+        crowds = Counter(place.address for _, place in waiting)
+        _, chosen = max(waiting, key=lambda each: (crowds[each[1].address], -each[0]))
+        self.leave(chosen)
+        chosen.close()
+        self._refusals.note("crowded", chosen.address)
         return True
 
     def leave(self, place: Place) -> None:
@@ -105,8 +108,8 @@ class Entrance:
             await asyncio.sleep(0)
             try:
                 for _ in range(_AT_ONCE):
-                    client, _ = await loop.sock_accept(listener)
-                    self._admit(client)
+                    client, address = await loop.sock_accept(listener)
+                    self._admit(client, address[0])
             except OSError as error:
                 if not self._find_descriptor(error):
                     await asyncio.sleep(_PAUSE)
@@ -118,10 +121,10 @@ class Entrance:
         self._refusals.note("descriptors")
         return self._places.make_room()
 
-    def _admit(self, client: socket.socket) -> None:
-        place = Place()
+    def _admit(self, client: socket.socket, address: str) -> None:
+        place = Place(address)
         if not self._places.take(place):
-            self._refusals.note("crowded")
+            self._refusals.note("crowded", address)
             client.close()
             return
         meeting = asyncio.create_task(self._meet(client, place))
@@ -150,4 +153,4 @@ class Entrance:
         except OSError:
             # Only a handshake fails; asyncio has closed the socket.
             self._places.leave(place)
-            self._refusals.note("tls")
+            self._refusals.note("tls", place.address)

@@ -73,6 +73,8 @@ class Endpoints:
         return application
 
     async def _metrics(self, request: Request) -> Response:
+        # Not compressed, though Prometheus would take it: of 9 KB nothing is gained, and with a storm under way the
+        # slowest answers took up to twice as long (ten scrapers, 500 waiters: p99 52 to 83 ms, against 40).
         body, content_type = self._exposition.page(request.headers.get("accept", ""))
         return Pieces(body, headers=_HEADERS | {"Content-Type": content_type})
 

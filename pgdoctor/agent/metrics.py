@@ -91,7 +91,10 @@ class Exposition(Collector):
             self._tally.reload_success,
         )
         refused = CounterMetricFamily(
-            "pgdoctor_http_refused", "Requests and connections that were not served.", labels=["reason"]
+            "pgdoctor_http_refused",
+            "Requests and connections turned away: bad credentials, no HTTP, too big, too slow, no TLS where it is "
+            "wanted, no file descriptor, or (crowded) waiting for their client while others wanted the place.",
+            labels=["reason"],
         )
         for reason, number in self._tally.refused_requests.items():
             refused.add_metric([reason], number)

@@ -73,8 +73,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
-        for missing in exposed(host, self._access):
-            log.warning("answers beyond this machine without protection", extra={"missing": missing})
+        self._host = host
+        self._warn_exposed()
         tasks = [asyncio.create_task(work) for work in (self._poller.run(), self._housekeeping())]
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
@@ -116,9 +116,15 @@ class Agent:
         self._poller.interval = config.agent.interval
         self._connection.use_deadline(config.agent.deadline)
         self._mitigator.reconfigure(config.mitigation)
+        self._access = access
         self._server.use(access)
         self._lines.per_second = config.log.lines_per_second
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
+        self._warn_exposed()
+
+    def _warn_exposed(self) -> None:
+        for missing in exposed(self._host, self._access):
+            log.warning("answers beyond this machine without protection", extra={"missing": missing})
 
     def _mode(self) -> str:
         return self._config.mitigation.mode if self._tally.reload_success else "disarmed"

@@ -73,8 +73,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def main_loop(self) -> None:
-        """Look after the date header once a second; uvicorn's own loop wakes up ten times as often."""
-        while not await self.on_tick(0):
+        """Look after the date header once a second; uvicorn's own loop wakes up ten times as often.
+
+        Ends also where nobody is let in any more: a fault that must not look like a quiet day.
+        """
+        while not await self.on_tick(0) and not self._accepting.done():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._ending.wait()

@@ -1,7 +1,10 @@
 """Who gets an answer, once a token or a password is asked for; and what is refused as one."""
 
 import base64
+import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -165,6 +168,16 @@ def test_what_is_missing_where_everybody_can_connect(tmp_path):
         assert [each.split()[0] for each in exposed(host, bare)] == ["authentication", "TLS"]
     token = secret_file(tmp_path / "token", TOKEN)
     assert [each.split()[0] for each in exposed("0.0.0.0", load_access(Http(token_file=token)))] == ["TLS"]
+
+
+def test_the_log_says_what_is_missing(tmp_path):
+    command = [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, "--listen", "0.0.0.0:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        said = [json.loads(process.stderr.readline()) for _ in range(3)]
+        process.terminate()
+        process.stderr.read()
+    assert [line["event"] for line in said] == ["listening", *["answers beyond this machine without protection"] * 2]
+    assert [line["missing"].split()[0] for line in said[1:]] == ["authentication", "TLS"]
 
 
 def test_nothing_of_the_secrets_is_in_the_process_list(guarded):

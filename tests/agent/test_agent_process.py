@@ -94,6 +94,14 @@ def test_other_paths_and_methods(lone_agent):
         assert lone_agent.ask("HEAD", path).text == ""
 
 
+def test_head_is_get_without_the_body(lone_agent):
+    for path in ("/", "/metrics", "/health", "/health/deep", "/diagnosis", "/nothing"):
+        whole, head = lone_agent.get(path), lone_agent.ask("HEAD", path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
+
+
 def test_what_the_page_is_allowed_to_do(lone_agent):
     answer = lone_agent.get("/")
     assert answer.status_code == 200

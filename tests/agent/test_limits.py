@@ -8,9 +8,10 @@ import random
 import resource
 import socket
 import struct
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -58,13 +59,18 @@ def slow_clients(port: int, number: int, said: bytes = b"GET /metrics HTTP/1.1\r
 
 
 class Watcher:
-    """Asks again and again, each time with a connection of its own and with the one that it keeps."""
+    """Asks again and again, each time with a connection of its own."""
 
     def __init__(self, port: int) -> None:
-        self.slowest, self.answers, self.failed = 0.0, 0, []
-        self._address = f"http://127.0.0.1:{port}"
+        self.seconds: list[float] = []
+        self.failed: list[str] = []
+        self._port = port
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
+
+    @property
+    def answers(self) -> int:
+        return len(self.seconds)
 
     def __enter__(self) -> "Watcher":
         self._thread.start()
@@ -75,29 +81,47 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        with httpx.Client(base_url=self._address, timeout=5, transport=httpx.HTTPTransport(retries=1)) as kept:
-            while not self._end.wait(0.05):
-                self._ask(lambda path: httpx.get(self._address + path, timeout=5), "/metrics")
-                self._ask(kept.get, "/health")
-
-    def _ask(self, get: Callable[[str], httpx.Response], path: str) -> None:
-        began = time.monotonic()
-        try:
-            assert get(path).status_code == 200
-            self.answers += 1
-        except (AssertionError, httpx.HTTPError) as error:
-            self.failed.append(f"{path}: {error!r}")
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        while not self._end.wait(0.05):
+            for path in ("/metrics", "/health"):
+                began = time.monotonic()
+                try:
+                    assert status(self._port, path) == 200
+                    self.seconds.append(time.monotonic() - began)
+                except (AssertionError, OSError, http.client.HTTPException) as error:
+                    self.failed.append(f"{path}: {error!r}")
 
     def was_served(self) -> None:
-        # A kept connection that is closed for want of room just as it is used again is to be tried again.
-        assert [each for each in self.failed if not each.startswith("/health: RemoteProtocolError")] == []
-        assert self.answers > 0
-        assert self.slowest < PROMPT
+        assert self.failed == []
+        # Not the slowest: this machine may be busy with other things than the agent.
+        assert sorted(self.seconds)[self.answers * 9 // 10] < PROMPT
+
+
+def status(port: int, path: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as client:
+        client.request("GET", path)
+        answer = client.getresponse()
+        assert answer.read()
+        return answer.status
+
+
+def test_an_idle_connection_from_elsewhere_is_left_alone(agent):
+    if sys.platform != "linux":
+        pytest.skip("only Linux has all of 127.0.0.0/8")
+    watching = agent(NOBODY)
+    scraper = http.client.HTTPConnection("127.0.0.1", watching.port, timeout=5, source_address=("127.0.0.2", 0))
+    scraper.request("GET", "/health")
+    scraper.getresponse().read()
+    kept = scraper.sock
+    with slow_clients(watching.port, 300):
+        wait_until(lambda: refused(watching, "crowded") > 100)
+        scraper.request("GET", "/health")
+        assert scraper.getresponse().status == 200
+    assert scraper.sock is kept
+    scraper.close()
 
 
 @pytest.mark.parametrize(
-    ("head", "status"),
+    ("head", "code"),
     [
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n", "413"),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", "413"),
@@ -112,15 +136,13 @@ class Watcher:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", "400"),
     ],
 )
-def test_what_is_no_proper_request_is_refused_at_once(lone_agent, head, status):
+def test_what_is_no_proper_request_is_refused_at_once(lone_agent, head, code):
     with connect(lone_agent.port) as client:
         client.sendall(head)
         answer = first_line(client)
         # A big head may come in two parts, and the connection be closed with the second one unread.
-        assert answer.split()[1:2] == [status] or (
-            len(head) > 16_384 and answer in ("HTTP/1.1 400 Bad Request", "reset")
-        )
-        if status != "405":
+        assert answer.split()[1:2] == [code] or (len(head) > 16_384 and answer in ("HTTP/1.1 400 Bad Request", "reset"))
+        if code != "405":
             client.settimeout(2)
             with contextlib.suppress(ConnectionResetError):
                 while client.recv(4096):
@@ -147,6 +169,7 @@ def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):
     assert psutil.Process(watching.pid).memory_info().rss - before < 64e6
 
 
+@pytest.mark.long
 def test_those_who_do_not_take_a_big_answer_make_room_and_share_one_copy():
     asyncio.run(answer_who_does_not_read())
 
@@ -197,7 +220,7 @@ def test_without_file_descriptors_it_neither_dies_nor_spins(agent):
         time.sleep(1.5)
         share = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - began)
         assert share < 0.8
-        assert httpx.get(f"http://127.0.0.1:{watching.port}/metrics", timeout=5).status_code == 200
+        assert status(watching.port, "/metrics") == 200
     wait_until(lambda: refused(watching, "descriptors") > 0)
     assert watching.running
     assert len(watching.lines) < 20
@@ -296,7 +319,7 @@ def throw_garbage(port: int, number: int) -> None:
             with contextlib.suppress(OSError):
                 random.choice(GARBAGE)(port)
 
-    throwers = [threading.Thread(target=throw, args=(number // 4,)) for _ in range(4)]
+    throwers = [threading.Thread(target=throw, args=(number // 2,)) for _ in range(2)]
     for each in throwers:
         each.start()
     for each in throwers:
