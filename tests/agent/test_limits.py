@@ -318,6 +318,8 @@ def throw_garbage(port: int, number: int) -> None:
         for _ in range(share):
             with contextlib.suppress(OSError):
                 random.choice(GARBAGE)(port)
+            # Some hundred a second: what is asked here is not how much work two busy cores can do.
+            time.sleep(0.003)
 
     throwers = [threading.Thread(target=throw, args=(number // 2,)) for _ in range(2)]
     for each in throwers:
