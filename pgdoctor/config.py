@@ -65,11 +65,36 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.dsn if self.dsn is not None else f"service={self.service}"
 
 
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[http]` table: who may ask, and how. All are paths of files, read at the start and at SIGHUP."""
+
+    #: PEM; both or none.
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    #: What a client has to send as `Authorization: Bearer …`.
+    token_file: str | None = None
+    #: Lines of `user:password`.
+    basic_auth_file: str | None = None
+
+
+LogFormat = Literal["json", "text"]
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[log]` table."""
+
+    format: LogFormat = "json"
+    #: Lines of one kind; what is more is counted.
+    lines_per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     agent: Agent = Agent()
     servers: tuple[Server, ...] = ()
+    http: Http = Http()
+    log: Log = Log()
     mitigation: Mitigation = Mitigation()
 
 
@@ -105,6 +130,18 @@ explain = false             # have the planner confirm unindexed scans (never AN
 # [[servers]]
 # name = "crm"
 # service = "crm"           # a section of libpq's service file
+
+# Who may ask. Without these keys everybody who reaches the port, so leave `listen` on loopback then. The files are
+# read again at SIGHUP; those with secrets must not be open to every user of the machine (chmod o=).
+[http]
+# tls_certificate = "/etc/pgdoctor/tls.crt"   # PEM, with the chain; both or none
+# tls_key = "/etc/pgdoctor/tls.key"
+# token_file = "/etc/pgdoctor/token"          # one line: a bearer token of at least 16 characters
+# basic_auth_file = "/etc/pgdoctor/users"     # lines of user:password, passwords of at least 16 characters
+
+[log]
+format = "json"             # or "text": one line for people. All lines go to stderr
+lines_per_second = 100      # of one kind; what is more is dropped, counted and reported
 
 [mitigation]
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
@@ -228,6 +265,7 @@ def parse(text: str, source: str) -> Config:
         ]
         found += _mistaken_agent(config.agent)
         found += _mistaken_servers(config.servers)
+        found += _mistaken_http(config.http)
     if config is None or found:
         raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
     return config
@@ -255,6 +293,12 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise ConfigError(f"{path}: not valid TOML: it is not UTF-8 text") from None
+
+
+def _mistaken_http(http: Http) -> Iterator[Mistake]:
+    if (http.tls_certificate is None) != (http.tls_key is None):
+        missing = "http.tls_key" if http.tls_key is None else "http.tls_certificate"
+        yield Mistake(missing, None, "a path; http.tls_certificate and http.tls_key go together")
 
 
 def _mistaken_agent(agent: Agent) -> Iterator[Mistake]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pgdoctor.agent.http import health
-from pgdoctor.agent.log import JsonLines
+from pgdoctor.agent.log import Lines
 from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
@@ -220,7 +220,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     )
     yield (
         "metrics",
-        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], lambda: 0, lambda: True).page("")[0].decode(),
+        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], {}, lambda: 0, lambda: True)
+        .page("")[0]
+        .decode(),
     )
     yield "health", json.dumps(health({None: state}, datetime.now(UTC), 0.0))
 
@@ -232,7 +234,7 @@ def logged() -> Iterator[list[str]]:
     level = log.level
     lines: list[str] = []
     with tempfile.TemporaryFile() as file:
-        handler = JsonLines(file.fileno(), per_second=1e9)
+        handler = Lines(file.fileno(), per_second=1e9)
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         try:

@@ -4,8 +4,8 @@ import socket
 
 from pgdoctor.errors import UsageError
 
-#: Connections that wait to be accepted.
-_BACKLOG = 64
+#: Connections that wait to be accepted. In a flood whoever finds no room here tries again only a second later.
+_BACKLOG = 1024
 
 
 def listen(address: str) -> socket.socket:

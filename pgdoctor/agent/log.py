@@ -1,22 +1,26 @@
-"""One JSON object a line on stderr, and never so many that they do harm.
+"""One JSON object a line on stderr, or one line of text, and never so many that they do harm.
 
 A line says when, how grave, what happened, and figures beside it. Other libraries' texts may hold anything (asyncio
 writes out exceptions, the driver host names), so of them only the place and the kind of error are said.
 """
 
+import json
 import logging
 import os
+import re
 import select
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from pgdoctor.config import LogFormat
 
 #: Lines of one kind that may be written in a second.
 MOST_PER_SECOND = 100.0
@@ -26,6 +30,9 @@ _PIPE_BYTES = 4096
 
 #: Seconds in which the rest of a long line has to get through, before it is given up.
 _PATIENCE = 0.05
+
+#: A value that needs no quotes in a line of text.
+_WORD = re.compile(r"[\w.:/+%-]+")
 
 _OUR_OWN = ("pgdoctor",)
 
@@ -40,7 +47,7 @@ class Bucket:
     """Tokens that come back with time: as many at once as in one second."""
 
     def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
+        self.per_second = per_second
         self._tokens = per_second
         self._filled_at = 0.0
         #: What found no token since this was last set to 0.
@@ -48,7 +55,7 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Whether there is a token; takes it, or counts one more as dropped."""
-        self._tokens = min(self._per_second, self._tokens + (now - self._filled_at) * self._per_second)
+        self._tokens = min(self.per_second, self._tokens + (now - self._filled_at) * self.per_second)
         self._filled_at = now
         if self._tokens < 1.0:
             self.dropped += 1
@@ -57,27 +64,30 @@ class Bucket:
         return True
 
 
-class JsonLines(logging.Handler):
+class Lines(logging.Handler):
     """Writes records to a file descriptor. What cannot be written, or is too much, is counted and dropped."""
 
-    def __init__(self, descriptor: int, per_second: float = MOST_PER_SECOND) -> None:
+    def __init__(self, descriptor: int, log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._per_second = per_second
+        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else msgspec.json.encode
         self._buckets: dict[str, Bucket] = {}
         self._torn = False
+        #: Lines of one kind; may be changed at any time.
+        self.per_second = per_second
         #: Lines that nobody got to read, from the start on.
         self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, if its kind has not used up its share."""
         try:
-            bucket = self._buckets.setdefault(kind(record), Bucket(self._per_second))
+            bucket = self._buckets.setdefault(kind(record), Bucket(self.per_second))
+            bucket.per_second = self.per_second
             if not bucket.take(time.monotonic()):
                 self.dropped += 1
                 return
             self._tell_dropped(bucket)
-            self._write(line(record))
+            self._write(self._encode(fields(record)))
         except Exception:  # noqa: BLE001
             # Nothing that goes wrong in logging may stop what is logged, and there is nobody to tell.
             self.dropped += 1
@@ -95,7 +105,7 @@ class JsonLines(logging.Handler):
         if bucket.dropped:
             told = {"dropped_logs": bucket.dropped, "reason": "Rate-limit threshold breached"}
             bucket.dropped = 0
-            self._write(msgspec.json.encode(told))
+            self._write(self._encode(told))
 
     def _write(self, text: bytes) -> None:
         """Write a line without ever waiting long: whoever reads the other end of the pipe may have stopped."""
@@ -121,19 +131,39 @@ def kind(record: logging.LogRecord) -> str:
     return f"{record.name}:{record.lineno}"
 
 
-def line(record: logging.LogRecord) -> bytes:
-    """A record as one JSON object."""
-    fields: dict[str, Any] = {
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """A record as names and values, in the order of the line."""
+    found: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
         "event": _event(record),
     }
     if record.name.split(".")[0] in _OUR_OWN:
-        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD | fields.keys()}
+        more = {name: value for name, value in vars(record).items() if name not in _STANDARD | found.keys()}
+        found |= msgspec.to_builtins(more, enc_hook=_said)
     if record.exc_info and record.exc_info[1] is not None:
-        fields["exception"] = list(kinds_and_places(record.exc_info[1]))
-    return msgspec.json.encode(fields, enc_hook=_said)
+        found["exception"] = list(kinds_and_places(record.exc_info[1]))
+    return found
+
+
+def text(values: dict[str, Any]) -> bytes:
+    """A line for people: time, level, logger and event, then the rest as name=value. It holds no control character."""
+    rest = dict(values)
+    begin = [str(rest.pop(name)) for name in ("time", "level", "logger", "event") if name in rest]
+    return _printable(" ".join([*begin, *(f"{name}={_shown(value)}" for name, value in rest.items())])).encode()
+
+
+def _shown(value: object) -> str:
+    """As it is if it is one word, else as JSON, so that its end can be seen."""
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _printable(line: str) -> str:
+    """Line ends, terminal escapes, changes of direction: written out, so that no value can look like another line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _said(value: object) -> str:
@@ -163,14 +193,15 @@ def kinds_and_places(error: BaseException) -> Iterator[str]:
         yield f"{type(each).__name__} at {' > '.join(places)}"
 
 
-def install(descriptor: int | None = None) -> JsonLines:
+def install(log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> Lines:
     """Send the logging of the whole process to stderr, ours from `info` on, other libraries' from `warning` on."""
-    if descriptor is None:
-        # Without a stderr its number may by now belong to a socket.
-        descriptor = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
-    handler = JsonLines(descriptor)
+    # Without a stderr its number may by now belong to a socket.
+    descriptor = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    handler = Lines(descriptor, log_format, per_second)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("pgdoctor").setLevel(logging.INFO)
+    # Its warnings are one for each bad request; those are counted.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     threading.excepthook = lambda failed: _tell_lost("a thread ended by an exception", failed.exc_value)

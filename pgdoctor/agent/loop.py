@@ -131,6 +131,7 @@ class Poller:
             server=finding.server,
             diagnosis=finding.diagnosis,
             figures=finding.figures,
+            slots=(finding.server.connections, finding.server.max_connections),
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
@@ -205,6 +206,7 @@ class Poller:
         return State(
             connection=connection,
             error=error,
+            slots=self._state.slots,
             last_success=self._state.last_success,
             last_attempt=last_attempt,
             tried_at=now,

@@ -54,10 +54,12 @@ class Exposition(Collector):
     def __init__(
         self,
         watched: Callable[[], Iterable[Watched]],
+        refused_requests: Mapping[str, int],
         dropped_lines: Callable[[], int],
         reload_success: Callable[[], bool],
     ) -> None:
         self._watched = watched
+        self._refused_requests = refused_requests
         self._dropped_lines = dropped_lines
         self._reload_success = reload_success
         self._registry = CollectorRegistry(auto_describe=False)
@@ -84,6 +86,15 @@ class Exposition(Collector):
             "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and nothing is signalled.",
             self._reload_success(),
         )
+        refused = CounterMetricFamily(
+            "pgdoctor_http_refused",
+            "Requests and connections turned away: bad credentials, no HTTP, too big, too slow, no TLS where it is "
+            "wanted, no file descriptor, or (crowded) waiting for their client while others wanted the place.",
+            labels=["reason"],
+        )
+        for reason, number in self._refused_requests.items():
+            refused.add_metric([reason], number)
+        yield refused
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 

@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from pgdoctor.agent.access import Access, exposed, load_access
 from pgdoctor.agent.connection import DsnFile
-from pgdoctor.agent.http import Endpoints, Server
+from pgdoctor.agent.http import Endpoints
 from pgdoctor.agent.listen import listen
-from pgdoctor.agent.log import JsonLines, install
+from pgdoctor.agent.log import Lines, install
 from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.refusals import Refusals
+from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
-from pgdoctor.config import Config, Given, load
+from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.postgres.door import parse_dsn
 
@@ -37,7 +40,7 @@ _MOST_THREADS = 256
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given]) -> int:
+def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given], log_format: LogFormat | None) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
 
     `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload.
@@ -46,11 +49,12 @@ def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given])
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
+    access = load_access(config.http)
     listener = listen(config.agent.listen)
-    lines = install()
+    lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    return asyncio.run(Agent(dsn, read, config, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, access, lines).serve(listener))
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -61,15 +65,19 @@ def spread_out(loop: asyncio.AbstractEventLoop) -> None:
 class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
-    def __init__(self, dsn: str | DsnFile, read: Callable[[], Config], config: Config, lines: JsonLines) -> None:
+    def __init__(
+        self, dsn: str | DsnFile, read: Callable[[], Config], config: Config, access: Access, lines: Lines
+    ) -> None:
         self._dsn = dsn
         self._read = read
         self._config = config
+        self._access = access
         self._lines = lines
         self._reloaded = True
         self._watchers = Watchers(targets(config, dsn), config.mitigation)
-        exposition = Exposition(self._watched, lambda: lines.dropped, lambda: self._reloaded)
-        self._server = Server(Endpoints(self._watchers, exposition, self._mode).application())
+        refusals = Refusals()
+        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, lambda: self._reloaded)
+        self._server = Server(Endpoints(self._watchers, exposition, self._mode).application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -82,6 +90,8 @@ class Agent:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
+        self._host = host
+        self._warn_exposed()
         self._watchers.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
@@ -109,6 +119,7 @@ class Agent:
         try:
             config = self._read()
             wanted = targets(config, self._dsn)
+            access = load_access(config.http)
         except (ConfigError, UsageError) as error:
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
@@ -119,7 +130,15 @@ class Agent:
         self._config = config
         self._reloaded = True
         self._watchers.reconfigure(wanted, config.mitigation)
+        self._access = access
+        self._server.use(access)
+        self._lines.per_second = config.log.lines_per_second
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
+        self._warn_exposed()
+
+    def _warn_exposed(self) -> None:
+        for missing in exposed(self._host, self._access):
+            log.warning("answers beyond this machine without protection", extra={"missing": missing})
 
     def _watched(self) -> list[Watched]:
         return [watcher.watched for watcher in self._watchers]

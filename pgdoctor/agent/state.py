@@ -47,6 +47,8 @@ class State(msgspec.Struct, frozen=True):
     #: As of the last poll too, or of `looked_at` while full looks are spaced out.
     diagnosis: Diagnosis | None = None
     figures: Figures | None = None
+    #: Connections and max_connections, of the last poll that succeeded.
+    slots: tuple[int, int] | None = None
     last_success: float | None = None
     last_attempt: float | None = None
     tried_at: float = 0.0
@@ -78,6 +80,7 @@ class State(msgspec.Struct, frozen=True):
         return State(
             connection="timeout",
             error=f"no answer for {age:.0f} s",
+            slots=self.slots,
             last_success=self.last_success,
             last_attempt=self.last_attempt,
             tried_at=self.tried_at,

@@ -1,14 +1,14 @@
 """`pgdoctor agent`: watch servers, and tell machines and people over HTTP."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 from click.core import ParameterSource
 
 from pgdoctor.cli._options import dsn_option
-from pgdoctor.config import Agent, Given
+from pgdoctor.config import Agent, Given, LogFormat
 from pgdoctor.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,9 +52,15 @@ def agent_options(function: F) -> F:
     metavar="FILE",
     help="A file with the DSN, instead of --dsn; read at every attempt to connect, so that it may change.",
 )
+@click.option(
+    "--log-format",
+    envvar="PGDOCTOR_LOG_FORMAT",
+    type=click.Choice(get_args(LogFormat)),
+    help="How lines on stderr are written. Default: the configuration's, else json.",
+)
 @agent_options
 @click.pass_context
-def command(context: click.Context, /, config: str | None, **options: str | None) -> int:
+def command(context: click.Context, /, config: str | None, log_format: LogFormat | None, **options: str | None) -> int:
     """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
     from pgdoctor.agent.connection import DsnFile
@@ -67,4 +73,4 @@ def command(context: click.Context, /, config: str | None, **options: str | None
             raise UsageError("a DSN and a file with one are given: leave one of --dsn and --dsn-file out")
         dsn_file = dsn_file if by_flag == ["dsn_file"] else None
     given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
-    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given)
+    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format)

@@ -51,9 +51,10 @@ def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
     # Here, not above: these packages take a third of a second to import.
     from pgdoctor.agent.metrics import Exposition, Watched
+    from pgdoctor.agent.refusals import REASONS
     from pgdoctor.agent.state import State
     from pgdoctor.agent.tally import Tally
 
     nobody = Watched(None, State(), Tally(), None)
-    families = Exposition(lambda: [nobody], lambda: 0, lambda: True).collect()
+    families = Exposition(lambda: [nobody], dict.fromkeys(REASONS, 0), lambda: 0, lambda: True).collect()
     return {family.name + ("_total" if family.type == "counter" else ""): family.documentation for family in families}

@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
-from pgdoctor.agent.log import Bucket, JsonLines, line
+from pgdoctor.agent.log import Bucket, Lines, fields
 
 SECRET = "hunter2-of-the-test"
 
@@ -27,6 +28,10 @@ def record(name: str = "pgdoctor.test", message: str = "polled", lineno: int = 1
     return made
 
 
+def as_json(made: logging.LogRecord) -> bytes:
+    return msgspec.json.encode(fields(made))
+
+
 def read(end: int) -> list[dict]:
     os.set_blocking(end, False)
     return [json.loads(each) for each in os.read(end, 1 << 20).decode().splitlines()]
@@ -43,7 +48,7 @@ def failing() -> tuple:
 
 
 def test_a_line_is_an_object_with_its_figures():
-    said = json.loads(line(record(pid=4711, outcome="released")))
+    said = json.loads(as_json(record(pid=4711, outcome="released")))
     assert said.pop("time").endswith("+00:00")
     assert said == {
         "level": "info",
@@ -57,10 +62,10 @@ def test_a_line_is_an_object_with_its_figures():
 def test_texts_of_other_libraries_and_of_exceptions_are_not_said():
     for name in ("psycopg.pool", "asyncio", "pgdoctor.agent.loop"):
         message = "failed" if name.startswith("pgdoctor") else f"error connecting: {SECRET}"
-        text = line(record(name, message, exc_info=failing())).decode()
-        assert SECRET not in text
-        assert json.loads(text)["exception"][0].startswith("ValueError at test_agent_log.py:")
-        assert json.loads(text)["exception"][1].startswith("KeyError at test_agent_log.py:")
+        said = as_json(record(name, message, exc_info=failing())).decode()
+        assert SECRET not in said
+        assert json.loads(said)["exception"][0].startswith("ValueError at test_agent_log.py:")
+        assert json.loads(said)["exception"][1].startswith("KeyError at test_agent_log.py:")
 
 
 FAULTS = f"""
@@ -101,7 +106,7 @@ def test_what_python_itself_would_report_is_a_line_without_its_text():
 
 
 def test_a_flood_of_one_kind_is_cut_and_counted_and_does_not_drown_another(pipe):
-    handler = JsonLines(pipe[1], per_second=5)
+    handler = Lines(pipe[1], per_second=5)
     for _ in range(100):
         handler.emit(record(lineno=1))
     handler.emit(record(lineno=2, message="rare"))
@@ -122,7 +127,7 @@ def test_the_bucket_fills_again():
 def test_a_reader_that_has_gone_is_no_error():
     read_end, write_end = os.pipe()
     os.close(read_end)
-    handler = JsonLines(write_end)
+    handler = Lines(write_end)
     handler.emit(record())
     assert handler.dropped == 1
     os.close(write_end)
@@ -131,7 +136,7 @@ def test_a_reader_that_has_gone_is_no_error():
 
 
 def test_a_reader_that_sleeps_is_not_waited_for(pipe):
-    handler = JsonLines(pipe[1], per_second=1e6)
+    handler = Lines(pipe[1], per_second=1e6)
     while not handler.dropped:
         handler.emit(record())
     kept = len(read(pipe[0]))
@@ -141,7 +146,7 @@ def test_a_reader_that_sleeps_is_not_waited_for(pipe):
 
 
 def test_a_long_line_that_was_torn_does_not_spoil_the_next(pipe):
-    handler = JsonLines(pipe[1])
+    handler = Lines(pipe[1])
     handler.emit(record(message="x" * 1_000_000))
     assert handler.dropped == 1
     torn = os.read(pipe[0], 1 << 20)
@@ -151,7 +156,7 @@ def test_a_long_line_that_was_torn_does_not_spoil_the_next(pipe):
 
 
 def test_what_cannot_be_written_as_json_is_dropped_and_counted(pipe):
-    handler = JsonLines(pipe[1])
+    handler = Lines(pipe[1])
     handler.emit(record(message="\ud800"))
     handler.emit(record(message="%d", args=("none",)))
     assert handler.dropped == 2

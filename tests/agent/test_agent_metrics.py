@@ -117,7 +117,7 @@ def shown(state: State) -> str:
 
 
 def exposed(watched: list[Watched], accept: str = "") -> str:
-    return Exposition(lambda: watched, lambda: 0, lambda: True).page(accept)[0].decode()
+    return Exposition(lambda: watched, {}, lambda: 0, lambda: True).page(accept)[0].decode()
 
 
 def found(snapshot: Snapshot) -> State:

@@ -1,0 +1,201 @@
+"""Who may ask over HTTP: the files of the `[http]` table, and the gate in front of the endpoints.
+
+The files are read at the start and at SIGHUP, all of them or none: a broken one leaves what was there before in force.
+"""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pgdoctor.agent.refusals import Refusals
+from pgdoctor.config import Http
+from pgdoctor.errors import ConfigError
+
+#: Characters of a token or password: what cannot be guessed over a network.
+_SHORTEST_SECRET = 16
+
+#: Answered to everybody: it says that the process is alive, and nothing else.
+_OPEN_PATH = "/health"
+
+#: Bytes of a request's head. The HTTP parser by itself takes more where all of it comes at once.
+MOST_HEAD_BYTES = 16_384
+
+#: Bytes of a request's body. What is read here has none; it is said so before a byte of it is taken.
+_MOST_BODY_BYTES = 65_536
+_WITHOUT_BODY = {"GET", "HEAD"}
+
+
+class Credentials:
+    """What is accepted as `Authorization`, kept as keyed digests; without any, everybody is let in."""
+
+    def __init__(self, tokens: list[bytes], users: list[bytes]) -> None:
+        self._key = os.urandom(32)
+        accepted = [b"bearer " + token for token in tokens] + [b"basic " + user for user in users]
+        self._accepted = [self._digest(each) for each in accepted]
+        schemes = {b'Bearer realm="pgdoctor"': tokens, b'Basic realm="pgdoctor", charset="UTF-8"': users}
+        #: Values of WWW-Authenticate.
+        self.challenges = [challenge for challenge, secrets in schemes.items() if secrets]
+
+    def __bool__(self) -> bool:
+        """Somebody has to say who they are."""
+        return bool(self._accepted)
+
+    def accept(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers is let in. All is compared, in constant time, whoever asks."""
+        given = [value for name, value in headers if name == b"authorization"]
+        digest = self._digest(_plain(given[0]) if len(given) == 1 else b"")
+        return any([hmac.compare_digest(digest, each) for each in self._accepted])  # noqa: C419
+
+    def _digest(self, plain: bytes) -> bytes:
+        return hmac.digest(self._key, plain, "sha256")
+
+
+def _plain(given: bytes) -> bytes:
+    """The value of an Authorization header with its scheme in lower case and base64 undone."""
+    scheme, _, value = given.strip().partition(b" ")
+    scheme, value = scheme.lower(), value.strip()
+    if scheme == b"basic":
+        try:
+            value = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            return b""
+    return scheme + b" " + value
+
+
+class Access(msgspec.Struct, frozen=True):
+    """The `[http]` table with its files read."""
+
+    credentials: Credentials
+    tls: ssl.SSLContext | None
+
+
+def load_access(http: Http) -> Access:
+    """Read the files. Raises ConfigError, one line that quotes nothing of what is in them."""
+    tokens = [_token(http.token_file)] if http.token_file is not None else []
+    users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
+    return Access(Credentials(tokens, users), _tls(http))
+
+
+def exposed(host: str, access: Access) -> list[str]:
+    """What is missing where the agent listens beyond this machine, in words."""
+    if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return []
+    missing = {"authentication (http.token_file)": access.credentials, "TLS (http.tls_certificate)": access.tls}
+    return [name for name, there in missing.items() if not there]
+
+
+def _token(path: str) -> bytes:
+    token = _secret("http.token_file", path).strip()
+    if len(token) < _SHORTEST_SECRET or not all(33 <= char <= 126 for char in token):
+        raise ConfigError(
+            f"http.token_file: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
+            "without spaces"
+        )
+    return token
+
+
+def _users(path: str) -> Iterator[bytes]:
+    lines = _secret("http.basic_auth_file", path).splitlines()
+    entries = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")]
+    if not entries:
+        raise ConfigError(f"http.basic_auth_file: {path}: empty; wanted are lines of user:password")
+    for number, line in entries:
+        user, _, password = line.partition(b":")
+        if not user or len(password) < _SHORTEST_SECRET:
+            raise ConfigError(
+                f"http.basic_auth_file: {path} line {number}: wanted is user:password, the password of at least "
+                f"{_SHORTEST_SECRET} characters"
+            )
+        yield line
+
+
+def _tls(http: Http) -> ssl.SSLContext | None:
+    if http.tls_certificate is None or http.tls_key is None:
+        return None
+    _secret("http.tls_key", http.tls_key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # The password, because without one OpenSSL asks the terminal for that of an encrypted key.
+        context.load_cert_chain(http.tls_certificate, http.tls_key, password="")
+    except ssl.SSLError as error:
+        reason = (error.reason or "not readable").lower().replace("_", " ")
+        raise ConfigError(
+            f"http.tls_certificate: {http.tls_certificate} and http.tls_key: {http.tls_key} are no certificate and "
+            f"its unencrypted key in PEM: {reason}"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not readable"
+        raise ConfigError(f"http.tls_certificate: {http.tls_certificate}: cannot be read: {reason}") from None
+    return context
+
+
+def _secret(key: str, path: str) -> bytes:
+    """The bytes of a file that not every user of the machine may read or change."""
+    try:
+        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IRWXO:
+            raise ConfigError(f"{key}: {path} is open to every user of this machine: chmod o= {path}")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ConfigError(f"{key}: {path}: cannot be read: {reason}") from None
+
+
+class Gate:
+    """ASGI middleware: lets through who may ask, and no request that is big."""
+
+    def __init__(self, application: ASGIApp, credentials: Credentials, refusals: Refusals) -> None:
+        self._application = application
+        self.credentials = credentials
+        self._refusals = refusals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let the application answer."""
+        if self.credentials and scope["path"] != _OPEN_PATH and not self.credentials.accept(scope["headers"]):
+            challenges = [(b"www-authenticate", each) for each in self.credentials.challenges]
+            await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
+        elif _head_bytes(scope) > MOST_HEAD_BYTES:
+            await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])
+        elif _has_body(scope):
+            await self._refuse(scope, send, "oversized", 413, b'{"error":"no such body is taken here"}', [])
+        else:
+            await self._application(scope, receive, send)
+
+    async def _refuse(
+        self, scope: Scope, send: Send, reason: str, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._refusals.note(reason, scope["client"][0] if scope["client"] else None)
+        headers = [
+            *headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            # Whatever else the client is about to send is not read.
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _head_bytes(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + headers
+
+
+def _has_body(scope: Scope) -> bool:
+    """A body where none belongs, or one that is too big or of unknown size. The HTTP parser has checked the length."""
+    most = 0 if scope["method"] in _WITHOUT_BODY else _MOST_BODY_BYTES
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value) > most):
+            return True
+    return False
