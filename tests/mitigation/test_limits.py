@@ -296,6 +296,18 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
     assert "for the 3. time within 30m" in history.opening.reason
 
 
+def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values() -> None:
+    def fingerprint(statement: str) -> str:
+        return about(
+            plan(diagnose(snapshot([idle(statement=statement), ddl()], relations=())), BOTH, History()), IDLE
+        ).fingerprint
+
+    secret = fingerprint("update orders set card = '4111' where id = 1")
+    assert secret == fingerprint("update orders set card = '4222' where id = 2")
+    assert secret != fingerprint("update orders set note = '4111' where id = 1")
+    assert "4111" not in secret
+
+
 GROWTH = {
     "less": (Load(10, 50), Load(2, 40), False),
     "half more": (Load(10, 50), Load(15, 75), False),
