@@ -437,6 +437,12 @@ def test_a_rule_may_ask_for_it_or_do_without() -> None:
     assert decide(by=longer, history=History(approvals=(Approval(str(name), ago(599), "ann"),))).approved is not None
 
 
+def test_while_the_queued_alter_waits_for_a_word_the_reader_in_front_of_it_is_spared() -> None:
+    made = decide(by=settings(END_IDLE, replace(CANCEL_DDL, require_approval=True)))
+    assert about(made, DDL).state == "pending_approval"
+    assert reasons(about(made, IDLE)) == {"cheaper_cut"}
+
+
 def test_who_waits_for_a_word_does_not_hold_up_who_needs_none() -> None:
     by = settings(replace(END_IDLE, require_approval=True, usename=("app",)), replace(END_IDLE, name="free"))
     made = decide(idle(), ddl(), idle(11, usename="batch"), reader(51, blockers=(11,)), by=by)
