@@ -48,9 +48,10 @@ class Candidate:
 
         The relation where it is known, else a digest of the statement without its values.
         """
-        text = redact(self.session.statement or "")
-        where = self.blocker.relation or f"statement-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        session = self.session
+        session, where = self.session, self.blocker.relation
+        if where is None:
+            text = redact(session.statement or "")
+            where = f"statement-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return " ".join((self.blocker.classification, where, session.usename or "?", session.application_name or "?"))
 
     @cached_property

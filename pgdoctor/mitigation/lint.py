@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import classes
-from pgdoctor.mitigation.match import KEYS
+from pgdoctor.mitigation.match import KEYS, is_shipped
 from pgdoctor.mitigation.rules import UNTOUCHABLE, WHO, Mitigation, Names, Protect, Rule, conditions
 from pgdoctor.mitigation.written import Duration, Network
 
@@ -138,6 +138,9 @@ def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence
             yield Mistake(where, rule.name, why)
     if set(rule.classes) == {"idle_in_transaction"} and rule.state and _IDLE.isdisjoint(rule.state):
         yield Mistake(f"{where}.state", list(rule.state), "one that sessions of class idle_in_transaction are in")
+    if settings.protect_defaults and rule.application_name and all(map(is_shipped, rule.application_name)):
+        why = "one that is not protected by default; or protect_defaults = false under [mitigation]"
+        yield Mistake(f"{where}.application_name", list(rule.application_name), why)
     for key, allowed in conditions(rule):
         own = getattr(rule, f"protected_{key}", None) or ()
         listed = [entry for each in settings.protect for entry in getattr(each, key) or ()]

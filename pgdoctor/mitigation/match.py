@@ -67,9 +67,14 @@ def marked(session: Session) -> str | None:
     return None
 
 
+def is_shipped(application: str) -> bool:
+    """Whether an application of this name is protected by default."""
+    return _SHIPPED.match(application) is not None
+
+
 def shipped(session: Session) -> str | None:
     """Why the protections that come with pgdoctor speak against it, or None."""
-    if _SHIPPED.match(session.application_name or ""):
+    if is_shipped(session.application_name or ""):
         return f"application_name {session.application_name} is a backup, or a tool that somebody sits in front of"
     if session.roles is None:
         return f"its roles are unknown, so it may be a member of {SHIPPED_ROLE}"

@@ -2,7 +2,7 @@
 
 At most one decision of a plan is approved: after each action comes a new look. The best cut goes first, in the
 order of `diagnosis.remedy.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
-time (its wait is still too short, say), the session in front of it is not touched either.
+time (its wait is still too short, say) or somebody's word, the session in front of it is not touched either.
 """
 
 from collections.abc import Iterator, Set
@@ -111,6 +111,11 @@ class Decision(msgspec.Struct, frozen=True):
         return self._only({Heals.PACE, Heals.RATION, Heals.TIME})
 
     @property
+    def may_come(self) -> bool:
+        """Time, or somebody's word, will bring it about."""
+        return self._only({*SOUND, Heals.TIME})
+
+    @property
     def id(self) -> str | None:
         """What people call it, to agree to it; None where there is nothing to agree to."""
         return decision_id(self.victim, self.signal) if self.victim and self.signal else None
@@ -124,7 +129,7 @@ class Decision(msgspec.Struct, frozen=True):
             return "eligible"
         if [verdict.guard for verdict in self.objections] == [Approval.name]:
             return "pending_approval"
-        return "candidate" if self.pending or self.sound else "suppressed"
+        return "candidate" if self.may_come else "suppressed"
 
     def _only(self, heals: Set[Heals]) -> bool:
         return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)
@@ -293,7 +298,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis) -> Iterator[Decisi
         turn = f"the cut of {first.pid} goes first" if may_go and first else None
         if may_go and first is None:
             first = decision
-        if decision.pending and not decision.root:
+        if decision.may_come and not decision.root:
             requests.append(decision)
         yield replace(decision, verdicts=(*decision.verdicts, Verdict(CHEAPER, cheaper), Verdict(TURN, turn)))
 

@@ -296,6 +296,18 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
     assert "for the 3. time within 30m" in history.opening.reason
 
 
+def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values() -> None:
+    def fingerprint(statement: str) -> str:
+        return about(
+            plan(diagnose(snapshot([idle(statement=statement), ddl()], relations=())), BOTH, History()), IDLE
+        ).fingerprint
+
+    secret = fingerprint("update orders set card = '4111' where id = 1")
+    assert secret == fingerprint("update orders set card = '4222' where id = 2")
+    assert secret != fingerprint("update orders set note = '4111' where id = 1")
+    assert "4111" not in secret
+
+
 GROWTH = {
     "less": (Load(10, 50), Load(2, 40), False),
     "half more": (Load(10, 50), Load(15, 75), False),
@@ -423,6 +435,12 @@ def test_a_rule_may_ask_for_it_or_do_without() -> None:
     longer = settings(replace(END_IDLE, require_approval=True, approval_ttl=Duration(600)))
     name = about(decide(by=longer), IDLE).id
     assert decide(by=longer, history=History(approvals=(Approval(str(name), ago(599), "ann"),))).approved is not None
+
+
+def test_while_the_queued_alter_waits_for_a_word_the_reader_in_front_of_it_is_spared() -> None:
+    made = decide(by=settings(END_IDLE, replace(CANCEL_DDL, require_approval=True)))
+    assert about(made, DDL).state == "pending_approval"
+    assert reasons(about(made, IDLE)) == {"cheaper_cut"}
 
 
 def test_who_waits_for_a_word_does_not_hold_up_who_needs_none() -> None:

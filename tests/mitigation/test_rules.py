@@ -213,6 +213,7 @@ REFUSED = {
         ".usename",
         "nothing is left for it",
     ),
+    "who is protected by default": (RULE + 'application_name = ["psql"]', ".application_name", "protect_defaults"),
     "whom it protects itself": (RULE + 'usename = ["app"]\nprotected_usename = ["app", "b"]', ".usename", "is left"),
     "hidden behind a wider network": (
         two('client_addr = ["10.0.0.0/8", "local"]', 'client_addr = ["10.2.0.0/16"]'),
