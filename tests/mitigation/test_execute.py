@@ -149,7 +149,7 @@ def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident
     for _ in range(3):
         incident.app().block("update orders set v = 2 where id = 1")
     quick = replace(SLOW, min_wait=Duration(0), min_session_age=Duration(0), min_state_age=Duration(0))
-    mitigator = Mitigator(Mitigation(mode="enforce", min_samples=1, rules=(quick,)))
+    mitigator = Mitigator(Mitigation(mode="enforce", min_samples=1, allow_short_waits=True, rules=(quick,)))
 
     async def looks() -> list[bool]:
         memory = Memory()
