@@ -278,6 +278,13 @@ def test_config_check_says_what_a_file_allows(tmp_path: Path) -> None:
     assert "is sound: mitigation is off, with 1 rule and 0 protections" in result.output
 
 
+def test_config_check_counts_the_servers(tmp_path: Path) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text(SHOP + 'dsn_file = "/of/another/machine"')
+    result = CliRunner().invoke(cli, ["config", "check", str(file)])
+    assert "is sound: mitigation is off, with 0 rules and 0 protections; 1 server" in result.output
+
+
 def test_config_check_refuses_what_is_not_sound(tmp_path: Path) -> None:
     file = tmp_path / "pgdoctor.toml"
     file.write_text("[agent]\ninterval = 3")

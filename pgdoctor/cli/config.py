@@ -21,6 +21,8 @@ def init() -> None:
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
 def check(file: str) -> None:
     """Say whether FILE (default: PGDOCTOR_CONFIG, or pgdoctor.toml) is sound; name every mistake in it."""
-    mitigation = load(file).mitigation
+    config = load(file)
+    mitigation = config.mitigation
     rules, protections = count(len(mitigation.rules), "rule"), count(len(mitigation.protect), "protection")
-    click.echo(f"{file} is sound: mitigation is {mitigation.mode}, with {rules} and {protections}")
+    servers = f"; {count(len(config.servers), 'server')}" if config.servers else ""
+    click.echo(f"{file} is sound: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")

@@ -76,6 +76,7 @@ def test_a_server_that_crashes_and_comes_back(own_server, agent):
     waiter.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deadline", ["1s", "30s"])
 def test_waiting_that_nobody_saw_is_not_counted(own_server, agent, deadline):
     server = own_server(max_connections=20)

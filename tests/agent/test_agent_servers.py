@@ -95,6 +95,7 @@ def test_one_that_hangs_holds_up_nobody_else(scene, own_server, agent, reach):
     watching.wait_for('up{server="hanging"}', 1)
 
 
+@pytest.mark.long
 def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypatch):
     released, real = threading.Event(), socket.getaddrinfo
 

@@ -1,11 +1,18 @@
 """What polls may cost the server: a share of one core, whatever they cost and whatever happens."""
 
+import asyncio
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgdoctor.agent.connection import Connection
+from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.spacing import Spacing
+from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Agent
+from pgdoctor.mitigation.rules import Duration
 from tests.scenes.client import wait_until
 
 SECONDS = st.floats(0.0, 5.0)
@@ -81,3 +88,36 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
         waiter.finish()
     # The end of an incident needs no look.
     watching.wait_for("blocked_sessions", 0, timeout=2)
+
+
+class Considering:
+    """A mitigation that notes what it is given."""
+
+    def __init__(self):
+        self.given = []
+        self.actions = {}
+        self.refused = {}
+
+    async def consider(self, diagnosis, door):
+        self.given.append(diagnosis)
+
+
+def test_no_diagnosis_is_acted_upon_twice(scene):
+    scene.admin.execute("create table t ()")
+    scene.client("lock table t")
+    scene.client().block("select from t")
+
+    async def polled():
+        connection, considering, tally = Connection(scene.dsn, 5.0), Considering(), Tally()
+        settings = Agent(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.01)
+        poller = Poller(connection, settings, tally, considering)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await poller.run()
+        connection.drop()
+        return considering.given, tally.durations.buckets()[-1].number
+
+    diagnoses, polls = asyncio.run(polled())
+    assert diagnoses
+    assert len({id(each) for each in diagnoses}) == len(diagnoses) < polls
+    assert all(each.blocked_sessions == 1 for each in diagnoses)

@@ -51,6 +51,7 @@ def test_a_young_wait_in_an_old_statement_opens_it(scene: Scene) -> None:
     assert counted(scene, 0.5) == [1]
 
 
+@pytest.mark.since(18)  # Before, a login is in pg_stat_activity only when it is through.
 def test_a_session_without_a_statement_counts_as_old(scene: Scene) -> None:
     # A login behind a locked pg_database has begun no statement; it would wait there for ever.
     logins: list[threading.Thread] = []
