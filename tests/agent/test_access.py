@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pgdoctor.agent.access import exposed, load_access
-from pgdoctor.agent.tally import REFUSAL_REASONS
+from pgdoctor.agent.refusals import REASONS
 from pgdoctor.config import Http
 from pgdoctor.errors import ConfigError
 from tests.agent.conftest import NOBODY
@@ -96,7 +96,7 @@ def test_refusals_are_counted_by_a_closed_set_of_reasons(guarded):
         return {name: value for name, value in page.items() if name.startswith("pgdoctor_http_refused_total")}
 
     before = refused()
-    assert before.keys() == {f'pgdoctor_http_refused_total{{reason="{reason}"}}' for reason in REFUSAL_REASONS}
+    assert before.keys() == {f'pgdoctor_http_refused_total{{reason="{reason}"}}' for reason in REASONS}
     guarded.get("/metrics")
     unauthorized = 'pgdoctor_http_refused_total{reason="unauthorized"}'
     assert refused() == before | {unauthorized: before[unauthorized] + 1}

@@ -93,7 +93,7 @@ def test_a_server_that_was_never_seen(lone_agent):
 
 def test_a_server_that_is_full_from_the_start_has_no_numbers():
     full = State(connection="too_many_connections", error="FATAL: sorry, too many clients already")
-    database = health(full, datetime.now(UTC), 0.0)["components"]["database"]
+    database = health({None: full}, datetime.now(UTC), 0.0)["components"]["database"]
     assert database == {
         "status": "DOWN",
         "error": "Connection pool exhausted",
