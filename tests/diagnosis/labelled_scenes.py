@@ -22,8 +22,7 @@ from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.render.report import BlockerFacts, report
 from tests.diagnosis.causes.conftest import TABLES
-from tests.diagnosis.test_former_holders import hammering
-from tests.diagnosis.test_former_holders import running as sleeping
+from tests.hammer import hammering, running
 from tests.scenes import Client, Scene
 from tests.servers import Embedded
 
@@ -621,7 +620,7 @@ def an_advisory_lock_around_a_long_statement(shop: Scene) -> int:
 def a_row_that_everybody_updates(shop: Scene) -> int:
     stack = ExitStack()
     shop.at_the_end(stack.close)
-    stack.enter_context(hammering(shop, 8, sleeping))
+    stack.enter_context(hammering(shop.dsn, 8, running))
     return WIDEST
 
 
