@@ -1,11 +1,12 @@
 """The tool that runs a migration, by what it leaves where we can see it. One row a tool.
 
-A sign is the name a session gives itself, the key of an advisory lock it holds, a version table it has a lock on, or
-the form of a comment before or behind its statement. Comments are looked at and never repeated.
+A sign is the name a session gives itself, the key of an advisory lock it holds, a version table it has a lock on, a name
+in its statement that the tool has made up, or the form of a comment before or behind it. Comments are looked at and never repeated.
 Source: each tool's own repository, for its lock: rails/rails `activerecord/lib/active_record/migration.rb`; flyway
 `PostgreSQLAdvisoryLockTemplate.java`; golang-migrate `database/util.go`; prisma-engines `flavour/postgres.rs`; atlas
 `sql/postgres/driver.go`, `cmdapi/migrate.go`; goose `lock/session_locker_options.go`; sqitch `Engine/pg.pm`; sqlx
-`sqlx-postgres/src/migrate.rs`; node-pg-migrate `runner.ts`; pg_repack `bin/pg_repack.c`.
+`sqlx-postgres/src/migrate.rs`; node-pg-migrate `runner.ts`; pg_repack `bin/pg_repack.c`; reshape `src/db.rs`; pg-osc
+`lib/pg_online_schema_change/orchestrate.rb`, for the names of its tables.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from pgdoctor.diagnosis.snapshot import AdvisoryKey, Traces
+from pgdoctor.diagnosis.tokens import scan
 
 _PRISMA = (
     "CreateTable|AlterTable|DropTable|CreateIndex|DropIndex|RenameIndex|AddForeignKey|DropForeignKey|"
@@ -33,6 +35,8 @@ class Tool(NamedTuple):
     tables: tuple[str, ...] = ()
     #: The schema that it keeps for itself.
     schema: str = ""
+    #: How the names of tables begin that it makes beside the one it changes.
+    prefixes: tuple[str, ...] = ()
     #: How a comment looks that it puts beside a statement.
     comment: str = ""
 
@@ -114,6 +118,8 @@ TOOLS = (
     Tool("Diesel", ("diesel",), tables=("__diesel_schema_migrations",)),
     Tool("pg_repack", ("pg_repack",), schema="repack"),
     Tool("pgroll", ("pgroll",), schema="pgroll"),
+    Tool("reshape", owns=_one_of(4_036_779_288_569_897_133), schema="reshape"),
+    Tool("pg-osc", ("pg-osc",), prefixes=("pgosc_st_", "pgosc_at_")),
     Tool("Rails, golang-migrate, dbmate or Ecto", tables=("schema_migrations",)),
 )
 
@@ -136,6 +142,7 @@ def maker(application: str, statement: str, traces: Traces, database: str) -> Ma
         *((tool, _by_key(tool, traces.keys, database)) for tool in TOOLS),
         *((tool, _by_table(tool, traces.tables)) for tool in TOOLS),
         *((tool, _by_comment(tool, statement)) for tool in TOOLS),
+        *((tool, _by_prefix(tool, statement)) for tool in TOOLS if tool.prefixes),
     )
     return next((Maker(tool.name, sign) for tool, sign in signs if sign), None)
 
@@ -171,6 +178,13 @@ def _by_table(tool: Tool, tables: Iterable[tuple[str, str]]) -> str:
 def _by_comment(tool: Tool, statement: str) -> str:
     known = tool.comment and any(re.search(tool.comment, each, re.MULTILINE) for each in _comments(statement))
     return "by the comment at its statement" if known else ""
+
+
+def _by_prefix(tool: Tool, statement: str) -> str:
+    if not any(prefix in statement for prefix in tool.prefixes):
+        return ""
+    found = any(token.is_name and token.value.startswith(tool.prefixes) for token in scan(statement))
+    return "by the name of a table in its statement" if found else ""
 
 
 def _comments(statement: str) -> Iterable[str]:

@@ -36,6 +36,8 @@ def test_other_names_give_nobody_away(application):
         "alter table t add c int /* application='shop' */",
         "/* never closed framework='django",
         "-- AlterTable" * 1000,
+        "insert into t values ('pgosc_st_orders_1')",
+        "alter table my_pgosc_st_orders add c int /* pgosc_st_orders_1 */",
     ],
 )
 def test_comments_of_people_and_literals_give_nobody_away(statement):
@@ -90,6 +92,7 @@ CRC = 0xAC6A4CA2
         (bigint(77431708279161 - 2**31), "Flyway"),
         (bigint(77431708279161 + 2**31 - 1), "Flyway"),
         (bigint(2686470616), "Atlas"),
+        (bigint(4036779288569897133), "reshape"),
         ((16185446, 5, 2), "pg_repack"),
     ],
 )
@@ -121,6 +124,11 @@ def test_the_tables_of_each_tool(table, tool):
 )
 def test_the_comment_is_told_by_its_form_and_never_shown(statement, tool):
     assert str(maker("", statement, Traces(), DATABASE)) == f"run by {tool} (by the comment at its statement)"
+
+
+def test_the_tables_that_pg_osc_makes_give_it_away():
+    said = 'INSERT INTO "pgosc_st_orders_815029" SELECT * FROM orders'
+    assert str(maker("", said, Traces(), DATABASE)) == "run by pg-osc (by the name of a table in its statement)"
 
 
 def test_the_name_it_gives_itself_counts_more_than_a_table_that_several_use():
