@@ -1,7 +1,8 @@
 """The tool that runs a migration, by what it leaves where we can see it. One row a tool.
 
-A sign is the name a session gives itself, the key of an advisory lock it holds, a version table it has a lock on, a name
-in its statement that the tool has made up, or the form of a comment before or behind it. Comments are looked at and never repeated.
+A sign is the name a session gives itself, the key of an advisory lock it holds, a version table it has a lock on, a
+name in its statement that the tool has made up, or the form of a comment before or behind it. Comments are looked at
+and never repeated.
 Source: each tool's own repository, for its lock: rails/rails `activerecord/lib/active_record/migration.rb`; flyway
 `PostgreSQLAdvisoryLockTemplate.java`; golang-migrate `database/util.go`; prisma-engines `flavour/postgres.rs`; atlas
 `sql/postgres/driver.go`, `cmdapi/migrate.go`; goose `lock/session_locker_options.go`; sqitch `Engine/pg.pm`; sqlx
