@@ -59,18 +59,26 @@ tableless AS MATERIALIZED (
     WHERE u.locktype IN ('transactionid', 'virtualxid', 'spectoken')
 ),
 
+-- Most rows of a big lock table belong to nobody of these: they are left out before anything else is asked.
+involved AS MATERIALIZED (
+    SELECT h.pid FROM holder AS h
+    UNION
+    SELECT t.pid FROM tableless AS t
+),
+
 evidence AS MATERIALIZED (
     SELECT coalesce(worker.leader_pid, l.pid, 0) AS session_pid, l.*
     FROM lock AS l
     LEFT JOIN worker ON worker.pid = l.pid
-    WHERE
+    WHERE (
+        NOT l.granted
+        OR l.pid IS NULL
+        OR l.pid IN (SELECT i.pid FROM involved AS i)
+    ) AND (
         NOT l.granted
         OR (l.pid IS NULL AND l.locktype = 'transactionid')
         OR (l.locktype = 'tuple' AND l.pid IN (SELECT t.pid FROM tableless AS t))
-        OR (
-            l.locktype = 'relation' AND l.mode <> 'AccessShareLock'
-            AND (l.pid IN (SELECT h.pid FROM holder AS h) OR l.pid IN (SELECT t.pid FROM tableless AS t))
-        )
+        OR (l.locktype = 'relation' AND l.mode <> 'AccessShareLock' AND l.pid IS NOT NULL)
         OR (
             (l.pid IS NULL OR l.pid IN (SELECT h.pid FROM holder AS h))
             -- Equality on each part, NULL made a value: unlike IS NOT DISTINCT FROM it can be hashed.
@@ -86,6 +94,7 @@ evidence AS MATERIALIZED (
                 FROM ungranted AS u
             )
         )
+    )
 ),
 
 locks AS MATERIALIZED (
