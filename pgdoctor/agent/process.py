@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from pgdoctor.agent import memory
 from pgdoctor.agent.access import Access, exposed, load_access
 from pgdoctor.agent.connection import DsnFile
 from pgdoctor.agent.http import Endpoints
@@ -54,6 +55,7 @@ def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given],
     lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    memory.keep_small()
     return asyncio.run(Agent(dsn, read, config, access, lines).serve(listener))
 
 
@@ -147,7 +149,8 @@ class Agent:
         return self._config.mitigation.mode if self._reloaded else "disarmed"
 
     async def _housekeeping(self) -> None:
-        """Say once a second which log lines were dropped: the flood itself may have ended."""
+        """Once a second say which log lines were dropped, for the flood itself may have ended, and free memory."""
         while True:
             await asyncio.sleep(1.0)
             self._lines.tell_dropped()
+            memory.give_back()
