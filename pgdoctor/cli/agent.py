@@ -21,6 +21,7 @@ _HELP = {
     "wait_threshold": "Who has waited for less is no incident.",
     "max_server_share": "Of one core of the server, what polls may take of it: 0.02.",
     "listen": "Where HTTP is answered.",
+    "explain": "Have the planner confirm unindexed scans: true or false.",
 }
 
 
