@@ -147,7 +147,7 @@ lines_per_second = 100      # of one kind; what is more is dropped, counted and 
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
 # only logged. enforce: sessions are cancelled and terminated; the role needs pg_signal_backend.
 mode = "off"
-# armed_until = "2026-12-01T06:00:00+01:00"  # from then on, by the server's clock, enforce is only a dry run
+# armed_until = "2026-12-01T06:00:00+01:00"  # not in force yet: read and checked, no more
 # A request for a strong lock that queues, with others behind it, and whoever is in front of it:
 # self: the request is cancelled. blockers: whoever is in front of it goes. none: both are left alone.
 queue_policy = "self"
@@ -162,7 +162,7 @@ max_terminates_per_hour = 5
 max_per_fingerprint_per_hour = 2    # of the same class, relation or statement, user and application
 max_roots = 5               # more independent incidents at once: nobody is signalled
 max_blocked_fraction = 0.8  # of all clients; beyond it one action, then a person decides
-require_approval = false    # true: each action waits for `pgdoctor mitigate approve ID`
+require_approval = false    # true: nothing is done; there is no command yet by which a person agrees
 approval_ttl = "60s"        # how long an approval holds
 protect_defaults = true     # pg_dump and other backups, psql, pgAdmin, DBeaver, members of the role pgdoctor_protected
 allow_short_waits = false   # for rehearsals: lets min_wait be below 5s, and below 5 times deadlock_timeout
