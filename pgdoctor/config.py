@@ -147,12 +147,12 @@ lines_per_second = 100      # of one kind; what is more is dropped, counted and 
 # off: nothing is judged. observe: judged, and refusals counted. dry_run: all of it up to the signal, which is
 # only logged. enforce: sessions are cancelled and terminated; the role needs pg_signal_backend.
 mode = "off"
-# armed_until = "2026-12-01T06:00:00+01:00"  # not in force yet: read and checked, no more
+# armed_until = "2026-12-01T06:00:00+01:00"  # from then on, by the server's clock, enforce is only a dry run
 # A request for a strong lock that queues, with others behind it, and whoever is in front of it:
 # self: the request is cancelled. blockers: whoever is in front of it goes. none: both are left alone.
 queue_policy = "self"
-startup_grace = "30s"       # after the agent's start, before its first action
-max_sample_age = "2s"       # a look that is older is not acted upon
+startup_grace = "30s"       # after the agent's start, before its first action; not in force yet
+max_sample_age = "2s"       # a look that is older is not acted upon; not in force yet
 min_samples = 3             # looks in a row that find the same session, unchanged, fit to be signalled
 cooldown = "15s"            # after an action, before the next one
 max_actions_per_interval = 1        # or 0: after each action comes a new look
@@ -167,7 +167,7 @@ approval_ttl = "60s"        # how long an approval holds
 protect_defaults = true     # pg_dump and other backups, psql, pgAdmin, DBeaver, members of the role pgdoctor_protected
 allow_short_waits = false   # for rehearsals: lets min_wait be below 5s, and below 5 times deadlock_timeout
 
-# What stops it until a person says: pgdoctor mitigate reset --reason "..."
+# What stops it until a person has looked, and restarted the agent.
 [mitigation.breaker]
 open_after_ineffective = 2  # blockers in a row that were signalled, and released nobody
 open_after_errors = 3       # signals in a row that were refused, or not answered

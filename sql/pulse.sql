@@ -15,8 +15,8 @@ SELECT
     pg_catalog.pg_size_bytes(pg_catalog.current_setting('track_activity_query_size')) AS statement_bytes,
     pg_catalog.pg_backend_pid() AS own_pid,
     pg_catalog.max(s.datid) FILTER (WHERE s.pid = pg_catalog.pg_backend_pid()) AS database_oid,
-    -- A session without a known beginning (a worker that starts; since 18, a login) counts as old; so does one that began in
-    -- the future, for then the clock was set back. A parallel worker has the beginning of its leader.
+    -- A session without a known beginning (a worker that starts; since 18, a login) counts as old; so does one that
+    -- began in the future, for then the clock was set back. A parallel worker has the beginning of its leader.
     pg_catalog.count(*) FILTER (
         WHERE
             s.wait_event_type = 'Lock'

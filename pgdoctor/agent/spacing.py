@@ -42,11 +42,6 @@ class Spacing(msgspec.Struct, frozen=True):
         """Seconds from one full look to the next, as long as there is something to look at."""
         return max(self.gate_interval, self._paid_off)
 
-    @property
-    def is_spaced(self) -> bool:
-        """Asking is too dear to be done at every interval."""
-        return self.look_interval > self.interval
-
     def may_look(self, now: float) -> bool:
         """The last look is paid for."""
         return self._paid_off <= self.gate_interval or now - self.looked_at >= self._paid_off

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
 from typing import Any, get_args
 
 import msgspec
@@ -17,10 +16,11 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.former_holders import worth_a_second_look
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
 from pgdoctor.mitigation.history import (
-    VERIFY_SECONDS,
     Action,
     History,
+    Load,
     Outcome,
     Signal,
     acted,
@@ -28,7 +28,7 @@ from pgdoctor.mitigation.history import (
     looked,
     verified,
 )
-from pgdoctor.mitigation.plan import REASONS, Decision, Plan, plan
+from pgdoctor.mitigation.plan import REASONS, Decision, Plan, intended, plan
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
@@ -99,10 +99,11 @@ class Mitigator:
             return
         self.plan = await self._plan(diagnosis)
         self._note_refusals()
-        self.history = looked(self.history, self.plan.fit, diagnosis.captured_at)
+        load, opening = Load.of(diagnosis), self.plan.opening
+        self.history = looked(self.history, self.plan.fit, diagnosis.captured_at, load=load, opening=opening)
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
         if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
-            await self._carry_out(self.plan, diagnosis.captured_at, door)
+            await self._carry_out(diagnosis, door)
 
     async def _plan(self, diagnosis: Diagnosis) -> Plan:
         if len(diagnosis.snapshot.sessions) < _MANY_SESSIONS:
@@ -119,13 +120,14 @@ class Mitigator:
             self.history = concluded(self.history, action, settled)
             self._tell_outcome(settled)
 
-    async def _carry_out(self, plan: Plan, at: datetime, door: Door) -> None:
-        decision = plan.approved
+    async def _carry_out(self, diagnosis: Diagnosis, door: Door) -> None:
+        decision = self.plan.approved
         if decision is None:
             return
-        action = _action(decision, at)
-        log.info("mitigation intent", extra=_intent(decision, action, self.settings.mode))
-        if self.settings.mode == "dry_run":
+        action = intended(decision, diagnosis)
+        mode = mode_in_force(self.settings, Circumstances(), diagnosis.captured_at)
+        log.info("mitigation intent", extra=_intent(decision, action, mode))
+        if mode == "dry_run":
             self._record(replace(action, outcome="would_act"))
             return
         assert decision.rule is not None
@@ -190,23 +192,6 @@ def _goes_on(plan: Plan, give_up: float) -> bool:
     """Whether something is left that may be done, now or within our patience."""
     may_wait = time.monotonic() < give_up
     return any(each.rule is not None and (each.fit or (each.pending and may_wait)) for each in plan.decisions)
-
-
-def _action(decision: Decision, at: datetime) -> Action:
-    assert decision.rule is not None
-    assert decision.signal is not None
-    assert decision.victim is not None
-    grace = decision.rule.grace if decision.signal == "cancel" else None
-    return Action(
-        victim=decision.victim,
-        signal=decision.signal,
-        rule=decision.rule.name,
-        classification=decision.classification,
-        relation=decision.relation,
-        waiters=decision.waiters,
-        at=at,
-        patience=VERIFY_SECONDS if grace is None else grace,
-    )
 
 
 def _answered(action: Action, reply: Reply) -> Action:

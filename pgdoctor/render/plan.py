@@ -41,7 +41,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "clas
     evidence: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
-    #: What a person agrees to, with `pgdoctor mitigate approve`.
+    #: What a person agrees to.
     id: str | None
     #: Where it stands: observed, suppressed, candidate, pending_approval, eligible.
     state: str

@@ -1,7 +1,6 @@
 """Stopwatches: CPU of processes and backends, memory, an agent and its scrapers."""
 
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -141,11 +140,6 @@ class Scraping:
                 began = time.perf_counter()
                 client.get(self._url).raise_for_status()
                 self.seconds.append(time.perf_counter() - began)
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
 
 
 @contextmanager

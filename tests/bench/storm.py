@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from pgdoctor.postgres.collect import STATEMENT_BYTES, Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.queries import load
 from pgdoctor.render.report import report, to_json
-from tests.bench.measuring import MeasuredAgent, Scraping, Usage, backend_ms, median, memory_mb, percentile, show
+from tests.bench.measuring import MeasuredAgent, Scraping, Usage, backend_ms, memory_mb, percentile, show
 
 WAITERS = 1_000
 READERS, PARTITIONS = 40, 1_000

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import psycopg
@@ -13,13 +14,13 @@ from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
-from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.mitigation.rules import Breaker, Mitigation
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from tests.building import session
+from tests.building import ago, session
 from tests.hammer import hammering, idling, running
-from tests.mitigation.build import BOTH, DDL, IDLE, diagnosis, idle, reader, settings
+from tests.mitigation.build import BOTH, DDL, IDLE, READERS, ddl, diagnosis, idle, reader, settings
 from tests.mitigation.conftest import IDLE as END_IDLE
 from tests.mitigation.conftest import SLOW, Incident
 
@@ -61,6 +62,36 @@ def test_a_dry_run_decides_once_for_a_statement() -> None:
     assert sum(mitigator.actions.values()) == 1
     assert mitigator.plan.decisions[0].pid == DDL
     assert mitigator.refused["already_announced"] == 1
+
+
+def test_a_breaker_that_has_opened_stays_open() -> None:
+    mitigator = Mitigator(replace(BOTH, mode="dry_run", breaker=Breaker(recurrence=1)))
+    consider(mitigator, diagnosis(), diagnosis(session(1)))
+    assert not any(mitigator.actions.values())
+    assert mitigator.history.opening is not None
+    mitigator.reconfigure(replace(BOTH, mode="dry_run"))
+    consider(mitigator, diagnosis())
+    assert "breaker" in {verdict.guard for verdict in mitigator.plan.decisions[0].objections}
+    assert not any(mitigator.actions.values())
+
+
+def test_after_armed_until_enforce_is_a_dry_run(incident: Incident) -> None:
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    lapsed = {"armed_until": datetime.now(UTC) - timedelta(minutes=1), "min_samples": 1}
+    actions, _ = incident.mitigate(replace(END_IDLE, min_wait=Duration(0)), **lapsed)
+    assert [each.outcome for each in actions] == ["would_act"]
+    assert incident.alive(holder)
+    actions, _ = incident.mitigate(replace(END_IDLE, min_wait=Duration(0)), min_samples=1)
+    assert [each.outcome for each in actions] == ["released"]
+
+
+def test_the_same_kind_of_incident_has_a_budget_of_its_own() -> None:
+    mitigator = Mitigator(replace(BOTH, mode="dry_run", max_per_fingerprint_per_hour=1))
+    again = diagnosis(idle(), ddl(query_start=ago(30), state_change=ago(30)), *(reader(pid) for pid in READERS))
+    consider(mitigator, diagnosis(), again)
+    assert mitigator.actions["cancel", "ddl", "would_act"] == 1
+    assert mitigator.refused["budget"] == 1
 
 
 def test_other_settings_keep_what_was_counted_and_done() -> None:

@@ -290,7 +290,7 @@ def test_h2_a_cancel_inside_a_savepoint_is_never_called_a_release_and_escalates(
 
 
 def test_h12_a_cancel_that_is_trapped_is_sent_once(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgdoctor.mitigation.execute.VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("pgdoctor.mitigation.plan.VERIFY_SECONDS", 1.0)
     holder = incident.app("update orders set v = 1 where id = 1").start(TRAPPED)
     waiter = incident.app().block("update orders set v = 2 where id = 1")
     actions, mitigator = incident.mitigate(*ALL_RULES, patience=0.5)
@@ -348,7 +348,7 @@ def test_h16b_a_second_holder_that_nobody_could_see_makes_the_first_action_ineff
     incident: Incident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that lock a row shared, the server names one at a time (measured)."""
-    monkeypatch.setattr("pgdoctor.mitigation.execute.VERIFY_SECONDS", 1.0)
+    monkeypatch.setattr("pgdoctor.mitigation.plan.VERIFY_SECONDS", 1.0)
     first = incident.app("select from orders where id = 1 for share")
     second = incident.app("select from orders where id = 1 for share")
     waiter = incident.app().block("update orders set v = 2 where id = 1")

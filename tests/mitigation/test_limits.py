@@ -404,10 +404,10 @@ def test_each_state_of_an_incident_has_its_name() -> None:
 ASKING = settings(END_IDLE, require_approval=True)
 
 
-def test_without_a_persons_word_nothing_is_done_and_the_plan_says_how_to_give_it() -> None:
+def test_without_a_persons_word_nothing_is_done_and_the_plan_says_what_it_is_asked_for() -> None:
     decision = about(decide(by=ASKING), IDLE)
     assert (decision.state, reasons(decision)) == ("pending_approval", {"approval"})
-    assert str(decision.objections[0].objection).endswith(f"pgdoctor mitigate approve {decision.id}")
+    assert f"a person's word on {decision.id}" in str(decision.objections[0].objection)
     assert decision.victim in decide(by=ASKING).fit
 
 

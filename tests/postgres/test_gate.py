@@ -9,6 +9,7 @@ import pytest
 
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
+from tests.postgres.parallel import block_in_a_worker
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 
@@ -72,16 +73,8 @@ def test_a_session_without_a_statement_counts_as_old(scene: Scene) -> None:
 
 
 def test_a_parallel_worker_is_as_old_as_its_leaders_statement(scene: Scene) -> None:
-    scene.admin.execute("create table orders (id int); insert into orders values (1); create table side (id int)")
-    scene.admin.execute(
-        "create function peek(int) returns int language plpgsql parallel safe "
-        "as 'begin perform from side; return $1; end'"
-    )
-    scene.client("lock table side")
-    name = "force_parallel_mode" if scene.admin.info.server_version < 160000 else "debug_parallel_query"
-    scene.client(f"set {name} = on", "set parallel_leader_participation = off", autocommit=True).block(
-        "select peek(id) from orders"
-    )
+    scene.admin.execute("create table orders (id int); insert into orders values (1)")
+    block_in_a_worker(scene)
     assert counted(scene, LONG, 0.0) == [0, 1]
     scene.wait_until(lambda: counted(scene, 0.3) == [1])
 

@@ -7,6 +7,7 @@ import pytest
 
 from pgdoctor.render.report import Report, Wait
 from tests.looking import look
+from tests.postgres.parallel import block_in_a_worker
 from tests.scenes import Scene
 
 Stage = Callable[[Scene], object]
@@ -176,16 +177,7 @@ def _a_circle_with_somebody_behind_it(scene: Scene) -> None:
 @stage
 def _a_parallel_worker(scene: Scene) -> None:
     orders(scene)
-    scene.admin.execute("create table side (id int)")
-    scene.admin.execute(
-        "create function peek(int) returns int language plpgsql parallel safe "
-        "as 'begin perform from side; return $1; end'"
-    )
-    scene.client("lock table side")
-    name = "force_parallel_mode" if scene.admin.info.server_version < 160000 else "debug_parallel_query"
-    scene.client(f"set {name} = on", "set parallel_leader_participation = off", autocommit=True).block(
-        "select peek(id) from orders"
-    )
+    block_in_a_worker(scene)
 
 
 @stage

@@ -1,4 +1,7 @@
-"""The brakes: what stops all of it at once, whoever the blocker is."""
+"""The brakes: what stops all of it at once, whoever the blocker is.
+
+What a guard is told by its circumstances is not in force yet, for nothing fills them in; its page says so.
+"""
 
 from datetime import timedelta
 
@@ -15,7 +18,10 @@ _REFUSED_USERS = 2
 
 
 class KillSwitch(Guard):
-    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process."""
+    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process.
+
+    Not in force yet: there is no such file, path or signal.
+    """
 
     name = "kill_switch"
     heals = Heals.TIME
@@ -28,7 +34,7 @@ class KillSwitch(Guard):
 
 
 class Maintenance(Guard):
-    """A person has marked maintenance, and it has not expired."""
+    """A person has marked maintenance, and it has not expired. Not in force yet: there is no such mark."""
 
     name = "maintenance_mark"
     heals = Heals.TIME
@@ -43,7 +49,10 @@ class Maintenance(Guard):
 
 
 class Leader(Guard):
-    """Of several agents at one server only the one that holds the leader lock acts."""
+    """Of several agents at one server only the one that holds the leader lock acts.
+
+    Not in force yet: there is no such lock, so let one agent at a server act.
+    """
 
     name = "leader"
     heals = Heals.TIME
@@ -76,7 +85,7 @@ class Privilege(Guard):
 
 
 class StartupGrace(Guard):
-    """The agent has watched this server for a while before its first action."""
+    """The agent has watched this server for a while before its first action. Not in force yet."""
 
     name = "startup_grace"
     heals = Heals.PACE
@@ -95,7 +104,10 @@ class StartupGrace(Guard):
 
 
 class SampleAge(Guard):
-    """The look that is acted upon is not an old one: the agent may have been stopped in between."""
+    """The look that is acted upon is not an old one: the agent may have been stopped in between.
+
+    Not in force yet; the signal's own statement checks that the session is still the one that was judged.
+    """
 
     name = "sample_age"
     heals = Heals.TIME
@@ -135,7 +147,7 @@ class Systemic(Guard):
 class Broken(Guard):
     """The breaker is open: what was done did not help, was refused, made it worse, or comes back.
 
-    Do: look at what happened, then `pgdoctor mitigate reset --reason "..."`. Nothing else closes it.
+    Do: look at what happened, then restart the agent. Nothing else closes it.
     """
 
     name = "breaker"

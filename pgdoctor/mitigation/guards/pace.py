@@ -35,7 +35,7 @@ class Budget(Guard):
 class Approval(Guard):
     """Where the configuration asks for a person's word, somebody has given it for this signal to this very session.
 
-    Do: `pgdoctor mitigate approve ID`. An approval holds for `approval_ttl`, and all else is judged anew.
+    There is no command yet by which somebody gives it, so nothing is done. An approval is to hold for `approval_ttl`.
     """
 
     name = "approval"
@@ -50,7 +50,7 @@ class Approval(Guard):
         name = decision_id(victim, case.signal)
         ttl = case.settings.approval_ttl if rule.approval_ttl is None else rule.approval_ttl
         if approved(case.history, name, case.now, ttl) is None:
-            return f"it waits for a person: pgdoctor mitigate approve {name}"
+            return f"it waits for a person's word on {name}, for which there is no command yet"
         return None
 
     def value(self, case: Case) -> str:
