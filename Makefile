@@ -19,7 +19,7 @@ demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it
 test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
 	@.venv/bin/python -m pytest -n auto -m "not long" $(ARGS)
 
-test-long: .venv/.ready ## Run the tests that take many seconds each: servers that hang, crash, fill up
+test-long: .venv/.ready ## Run the rest, which takes longer: outages, floods, EXPLAIN, a scene of every class
 	@.venv/bin/python -m pytest -n auto -m long $(ARGS)
 
 test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")

@@ -20,6 +20,9 @@ from tests.agent.test_agent_outage import fails, own_sessions, stopped
 from tests.scenes.client import wait_until
 from tests.standby import promote, standby_of
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 #: Two intervals and the deadline of these agents, and as much again: the machine may be busy.
 RIGHT_WITHIN = 3.0
 
@@ -38,7 +41,6 @@ def test_the_postmaster_killed(own_server, agent):
     assert own_sessions(server) == 1
 
 
-@pytest.mark.long
 def test_stopped_for_twenty_seconds(own_server, agent):
     server = own_server(max_connections=20)
     watching = agent(server.dsn)
@@ -54,7 +56,6 @@ def test_stopped_for_twenty_seconds(own_server, agent):
     wait_until(lambda: own_sessions(server) == 1)
 
 
-@pytest.mark.long
 def test_its_session_ended_twenty_times_in_a_row(own_server, agent):
     server = own_server(max_connections=20)
     watching = agent(server.dsn)
@@ -98,7 +99,6 @@ def test_its_password_changed_and_changed_back(scene, agent):
     watching.wait_for("up", 1)
 
 
-@pytest.mark.long
 def test_failover_to_a_standby_and_back(own_server, agent):
     primary = own_server(max_connections=20)
     with standby_of(primary) as standby:
@@ -123,7 +123,6 @@ def test_failover_to_a_standby_and_back(own_server, agent):
         blocked_at(primary.dsn, watching)
 
 
-@pytest.mark.long
 def test_a_standby_promoted_under_it(own_server, agent):
     primary = own_server(max_connections=20)
     with standby_of(primary) as standby:
@@ -137,7 +136,6 @@ def test_a_standby_promoted_under_it(own_server, agent):
         blocked_at(there, watching)
 
 
-@pytest.mark.long
 @pytest.mark.deadline(180)
 def test_the_server_upgraded_under_it(own_server, agent):
     new = own_server(max_connections=20)
@@ -182,7 +180,6 @@ def test_its_own_clock_an_hour_off(scene, agent, tmp_path, monkeypatch, hours):
     assert watching.get("/health/deep").status_code == 200
 
 
-@pytest.mark.long
 @pytest.mark.deadline(300)
 def test_a_thousand_polls_leave_nothing_behind(own_server, agent):
     """Incidents come and go, its session is ended now and then: no descriptor, thread or megabyte more than before."""

@@ -13,6 +13,9 @@ from psycopg.conninfo import make_conninfo
 from tests.agent.running import processes
 from tests.scenes.client import wait_until
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def stopped(server):
@@ -76,7 +79,6 @@ def test_a_server_that_crashes_and_comes_back(own_server, agent):
     waiter.close()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("deadline", ["1s", "30s"])
 def test_waiting_that_nobody_saw_is_not_counted(own_server, agent, deadline):
     server = own_server(max_connections=20)

@@ -18,6 +18,9 @@ from tests.agent.running import processes
 from tests.agent.test_agent_process import refuses, start
 from tests.scenes.client import wait_until
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 DEAD = '[[servers]]\nname = "dead"\ndsn = "host=127.0.0.1 port=1"\n'
 
 
@@ -95,7 +98,6 @@ def test_one_that_hangs_holds_up_nobody_else(scene, own_server, agent, reach):
     watching.wait_for('up{server="hanging"}', 1)
 
 
-@pytest.mark.long
 def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypatch):
     released, real = threading.Event(), socket.getaddrinfo
 

@@ -15,6 +15,9 @@ from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.test_agent_outage import stopped
 from tests.scenes.client import wait_until
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 #: What it may take, whatever the server does.
 LONGEST = 1.5
 
@@ -102,7 +105,6 @@ def test_a_server_that_is_full_from_the_start_has_no_numbers():
     }
 
 
-@pytest.mark.long
 def test_a_server_that_hangs_does_not_hold_it_up(own_server, agent):
     server = own_server(max_connections=20)
     watching = agent(server.dsn, deadline="30s", interval="1s")

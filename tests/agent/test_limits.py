@@ -28,6 +28,9 @@ from tests.agent.conftest import NOBODY
 from tests.agent.running import PROMPT, RunningAgent, series
 from tests.scenes.client import wait_until
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 #: Connections that an agent holds at most, and what else it has open.
 MOST = 128 + 40
 
@@ -168,7 +171,6 @@ def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):
     assert psutil.Process(watching.pid).memory_info().rss - before < 64e6
 
 
-@pytest.mark.long
 def test_those_who_do_not_take_a_big_answer_make_room_and_share_one_copy():
     asyncio.run(answer_who_does_not_read())
 
@@ -225,7 +227,6 @@ def test_without_file_descriptors_it_neither_dies_nor_spins(agent):
     assert len(watching.lines) < 20
 
 
-@pytest.mark.long
 def test_five_hundred_clients_that_send_a_byte_now_and_then(agent):
     watching = agent(NOBODY)
     clients = [connect(watching.port) for _ in range(500)]
@@ -294,7 +295,6 @@ def http2(port: int) -> None:
 GARBAGE = (random_bytes, one_line_for_ever, half_closed, reset, silent, pipelined, upgrade, tls_hello, http2)
 
 
-@pytest.mark.long
 @pytest.mark.deadline(180)
 def test_ten_thousand_requests_of_garbage(agent):
     watching = agent(NOBODY)

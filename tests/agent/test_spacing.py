@@ -15,6 +15,9 @@ from pgdoctor.config import Agent
 from pgdoctor.mitigation.rules import Duration
 from tests.scenes.client import wait_until
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 SECONDS = st.floats(0.0, 5.0)
 
 

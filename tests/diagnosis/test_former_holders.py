@@ -19,6 +19,9 @@ from pgdoctor.diagnosis.snapshot import Connections, Server, Session, Snapshot
 from tests.hammer import hammering, idling, running
 from tests.looking import snapshot
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 NOW = datetime(2026, 5, 22, tzinfo=UTC)
 
 

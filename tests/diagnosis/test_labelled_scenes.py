@@ -10,6 +10,9 @@ from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import classes
 from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def own(bindir: Path) -> Iterator[ThrowawayServer]:

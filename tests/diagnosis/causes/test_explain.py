@@ -29,6 +29,9 @@ from tests.cli.test_bad_input import pgdoctor
 from tests.looking import snapshot
 from tests.scenes import Client, Scene
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 UNSAFE = "planning it might run functions that are not the server's own"
 
 #: Whoever evaluates `planted(1)` keeps an advisory lock until its session ends, whatever its transaction does.

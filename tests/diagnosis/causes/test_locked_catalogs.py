@@ -13,6 +13,9 @@ from pgdoctor.postgres.door import Door
 from pgdoctor.render.report import report
 from tests.scenes import Scene
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 #: A locked catalog: the class and the table that are left, and what is said of it.
 CATALOGS = {
     "pg_index": ("long_query", "public.orders", "indexes could not be read"),

@@ -12,6 +12,9 @@ from pgdoctor.postgres.door import Door
 from tests.looking import blocker, said
 from tests.scenes import Scene
 
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
 _HISTORY = """
     create table alembic_version (version_num text); insert into alembic_version values ('1');
     create table schema_migrations (version text primary key);
