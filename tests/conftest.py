@@ -7,7 +7,8 @@
 
 `@pytest.mark.since(16)` and `@pytest.mark.until(15)` skip a test on other versions, with the reason.
 `@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
-`@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`, plain `pytest` runs both.
+`@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`,
+plain `pytest` runs both.
 """
 
 import os
