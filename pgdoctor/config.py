@@ -1,6 +1,7 @@
 """The configuration file, `pgdoctor.toml`: TOML in, frozen values out, every mistake named by its key."""
 
 import json
+import os
 import re
 import tomllib
 import types
@@ -12,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.errors import ConfigError, UsageError
+from pgdoctor.journal.place import default_path
 from pgdoctor.mitigation.lint import Mistake, mistakes
 from pgdoctor.mitigation.rules import Mitigation, Name
 from pgdoctor.mitigation.written import PARSE, Duration
@@ -88,6 +90,19 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines_per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
 
 
+class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[journal]` table: where incidents, decisions and what was learnt are kept, and for how long."""
+
+    #: None: where services keep their state (`default_path`).
+    path: str | None = None
+    keep: Duration = Duration(30 * 24 * 3600)
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        return Path(self.path) if self.path else default_path(os.environ)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -95,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     servers: tuple[Server, ...] = ()
     http: Http = Http()
     log: Log = Log()
+    journal: JournalSettings = JournalSettings()
     mitigation: Mitigation = Mitigation()
 
 

@@ -4,6 +4,7 @@
     ├── UsageError           a wrong option or argument
     ├── ConfigError          a wrong key or value in the configuration
     ├── QueryNotFound        a statement that is not in sql/ (our own bug, or a broken installation)
+    ├── JournalError         the journal's file cannot be used
     └── ServerError          the server could not be asked, exit status 3
         ├── Unreachable      no connection (`state` says how it failed)
         ├── Unsupported      the server is older than we can read
@@ -63,6 +64,10 @@ class ConfigError(PgdoctorError):
 
 class QueryNotFound(PgdoctorError):
     """A statement that `sql/` does not have for this server version."""
+
+
+class JournalError(PgdoctorError):
+    """The journal's file cannot be read or written: no folder, no rights, a full disk, a foreign file."""
 
 
 class ServerError(PgdoctorError):

@@ -125,6 +125,13 @@ def _deadline(item: pytest.Item) -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal of its own for each test: budgets that another one has spent are not this one's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+
+
 @pytest.fixture(scope="session")
 def server(pytestconfig: pytest.Config) -> Iterator[ThrowawayServer | Running]:
     """The one server of the test run: `dsn` (superuser, database `postgres`) and `version_num`."""

@@ -19,14 +19,18 @@ SQL = PACKAGE.parent / "sql"
 #: decides. Everybody may import from their own room, and `__version__`.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"agent", "demo", "config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "agent": {"config", "render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
+    "cli": {
+        *("agent", "demo", "config", "render", "mitigation.execute", "mitigation"),
+        *("postgres", "journal", "diagnosis", "errors"),
+    },
+    "agent": {"config", "render", "mitigation.execute", "mitigation", "postgres", "journal", "diagnosis", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config": {"mitigation", "postgres", "diagnosis", "errors"},
+    "config": {"mitigation", "postgres", "journal", "diagnosis", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
-    "mitigation.execute": {"mitigation", "postgres", "diagnosis", "errors"},
+    "mitigation.execute": {"mitigation", "postgres", "journal", "diagnosis", "errors"},
     "mitigation": {"diagnosis", "errors"},
     "postgres": {"diagnosis", "errors"},
+    "journal": {"errors"},
     "diagnosis": {"errors"},
     "errors": set(),
 }

@@ -220,9 +220,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     )
     yield (
         "metrics",
-        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], {}, lambda: 0, lambda: True)
-        .page("")[0]
-        .decode(),
+        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], {}, lambda: 0, dict).page("")[0].decode(),
     )
     yield "health", json.dumps(health({None: state}, datetime.now(UTC), 0.0))
 

@@ -39,6 +39,14 @@ CONNECTION_STATES = {
 _AGE = f"As of the last poll; 0 while pgdoctor_up is 0, which it is after {MISSED_POLLS} polls without an answer."
 
 
+#: What holds of the process as a whole, or does not.
+STATES_OF_PROCESS = {
+    "config_reload_success": "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and "
+    "nothing is signalled.",
+    "journal_up": "1 if the journal could be written to the last time that there was something to write, else 0.",
+}
+
+
 class Watched(NamedTuple):
     """One server as its metrics see it; `name` None: the only one, whose series have no `server` label."""
 
@@ -56,12 +64,12 @@ class Exposition(Collector):
         watched: Callable[[], Iterable[Watched]],
         refused_requests: Mapping[str, int],
         dropped_lines: Callable[[], int],
-        reload_success: Callable[[], bool],
+        states: Callable[[], Mapping[str, bool]],
     ) -> None:
         self._watched = watched
         self._refused_requests = refused_requests
         self._dropped_lines = dropped_lines
-        self._reload_success = reload_success
+        self._states = states
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._registry.register(ProcessCollector(registry=None))
@@ -81,11 +89,8 @@ class Exposition(Collector):
         yield CounterMetricFamily(
             "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
         )
-        yield _gauge(
-            "pgdoctor_config_reload_success",
-            "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and nothing is signalled.",
-            self._reload_success(),
-        )
+        for name, holds in self._states().items():
+            yield _gauge(f"pgdoctor_{name}", STATES_OF_PROCESS[name], holds)
         refused = CounterMetricFamily(
             "pgdoctor_http_refused",
             "Requests and connections turned away: bad credentials, no HTTP, too big, too slow, no TLS where it is "

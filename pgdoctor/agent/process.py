@@ -7,8 +7,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from pgdoctor.agent import memory
@@ -22,7 +25,8 @@ from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
 from pgdoctor.config import Config, Given, LogFormat, load
-from pgdoctor.errors import ConfigError, UsageError
+from pgdoctor.errors import ConfigError, JournalError, UsageError
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -36,6 +40,9 @@ _GRACE = 1.0
 #: Threads at most. Each name lookup takes one, and goes on in it for as long as its resolver hangs, though nobody waits
 #: for it any more: with Python's few threads one server's name would hold up the lookups and the judging of all others.
 _MOST_THREADS = 256
+
+#: Seconds between two looks for what the journal has kept long enough.
+_CLEARING = 3600.0
 
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
@@ -76,9 +83,10 @@ class Agent:
         self._access = access
         self._lines = lines
         self._reloaded = True
-        self._watchers = Watchers(targets(config, dsn), config.mitigation)
+        self._keeper = Keeper(config.journal.file)
+        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper)
         refusals = Refusals()
-        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, lambda: self._reloaded)
+        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, self._states)
         self._server = Server(Endpoints(self._watchers, exposition, self._mode).application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
@@ -102,6 +110,7 @@ class Agent:
         self._server.stop()
         housekeeping.cancel()
         await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
+        self._keeper.close()
         if not self._stopping:
             log.error("ended by itself, which is a fault")
             return 1
@@ -129,6 +138,8 @@ class Agent:
             return
         if config.agent.listen != self._config.agent.listen:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
+        if config.journal.file != self._keeper.path:
+            log.warning("a new journal needs a restart", extra={"journal": str(config.journal.file)})
         self._config = config
         self._reloaded = True
         self._watchers.reconfigure(wanted, config.mitigation)
@@ -145,12 +156,25 @@ class Agent:
     def _watched(self) -> list[Watched]:
         return [watcher.watched for watcher in self._watchers]
 
+    def _states(self) -> Mapping[str, bool]:
+        return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}
+
     def _mode(self) -> str:
         return self._config.mitigation.mode if self._reloaded else "disarmed"
 
     async def _housekeeping(self) -> None:
         """Once a second say which log lines were dropped, for the flood itself may have ended, and free memory."""
+        clearing = 0.0
         while True:
+            if time.monotonic() >= clearing:
+                clearing = time.monotonic() + _CLEARING
+                await self._clear_journal()
             await asyncio.sleep(1.0)
             self._lines.tell_dropped()
             memory.give_back()
+
+    async def _clear_journal(self) -> None:
+        """Delete what is too old; the first time, find out whether the journal can be used at all."""
+        oldest = datetime.now(UTC) - timedelta(seconds=self._config.journal.keep)
+        with suppress(JournalError):
+            await self._keeper.do(lambda journal: journal.forget(oldest))

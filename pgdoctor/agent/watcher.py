@@ -18,6 +18,7 @@ from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent, Config, Server
 from pgdoctor.errors import UsageError
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import Mitigation
 
@@ -56,9 +57,10 @@ def _target(server: Server, settings: Agent) -> Target:
 class Watcher:
     """Watches one server from `start` to `stop`."""
 
-    def __init__(self, target: Target, mitigation: Mitigation) -> None:
+    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper) -> None:
         self.name = target.name
         self.tally = Tally()
+        self.keeper = keeper
         self.mitigator = Mitigator(mitigation)
         self._connection = Connection(target.dsn, target.settings.deadline)
         self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
@@ -98,7 +100,8 @@ class Watcher:
 class Watchers:
     """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
 
-    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation) -> None:
+    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper) -> None:
+        self._keeper = keeper
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
         self.reconfigure(wanted, mitigation)
@@ -133,7 +136,7 @@ class Watchers:
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
-                watcher = Watcher(target, mitigation)
+                watcher = Watcher(target, mitigation, self._keeper)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})

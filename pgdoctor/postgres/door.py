@@ -96,6 +96,7 @@ class Door:
         self.deadline = deadline
         self.cost = Cost()
         self._quickest = math.inf
+        self._system_identifier: str | None = None
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
@@ -146,6 +147,15 @@ class Door:
     def is_open(self) -> bool:
         """Whether the connection can still be used, as far as is known."""
         return not self.connection.closed
+
+    async def system_identifier(self) -> str:
+        """What tells this server from every other one; empty where the role may not know."""
+        if self._system_identifier is None:
+            try:
+                self._system_identifier = str((await self.fetch("system_identifier"))[0].system_identifier)
+            except StatementFailed:
+                self._system_identifier = ""
+        return self._system_identifier
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of statement `name` of `sql/`, as named tuples."""

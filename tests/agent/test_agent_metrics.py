@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics
 
-from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.metrics import STATES_OF_PROCESS, Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import BOUNDS, Durations, Tally
 from pgdoctor.diagnosis.cause import classes
@@ -117,7 +117,11 @@ def shown(state: State) -> str:
 
 
 def exposed(watched: list[Watched], accept: str = "") -> str:
-    return Exposition(lambda: watched, {}, lambda: 0, lambda: True).page(accept)[0].decode()
+    return (
+        Exposition(lambda: watched, {}, lambda: 0, lambda: dict.fromkeys(STATES_OF_PROCESS, True))
+        .page(accept)[0]
+        .decode()
+    )
 
 
 def found(snapshot: Snapshot) -> State:
@@ -259,7 +263,7 @@ def test_of_several_servers_each_has_all_series_with_its_label():
     left = values.keys() - named["shop"] - named["ledger"]
     assert {name.partition("{")[0].removeprefix("pgdoctor_") for name in left if name.startswith("pgdoctor_")} == {
         "log_messages_dropped_total",
-        "config_reload_success",
+        *STATES_OF_PROCESS,
         "build_info",
     }
     # Of each family only one heading, or Prometheus takes none of it.

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pgdoctor.agent.connection import DsnFile
 from pgdoctor.agent.watcher import Target, Watchers
 from pgdoctor.config import Agent
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.rules import Duration, Mitigation
 from tests.agent.running import processes
 from tests.agent.test_agent_process import refuses, start
@@ -98,7 +99,7 @@ def test_one_that_hangs_holds_up_nobody_else(scene, own_server, agent, reach):
     watching.wait_for('up{server="hanging"}', 1)
 
 
-def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypatch):
+def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypatch, tmp_path):
     released, real = threading.Event(), socket.getaddrinfo
 
     def lookup(host, *arguments, **more):
@@ -115,7 +116,8 @@ def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypat
         from pgdoctor.agent.process import spread_out
 
         spread_out(asyncio.get_running_loop())
-        watchers = Watchers([*hanging, Target("shop", f"{scene.dsn} host=localhost", settings)], Mitigation())
+        wanted = [*hanging, Target("shop", f"{scene.dsn} host=localhost", settings)]
+        watchers = Watchers(wanted, Mitigation(), Keeper(tmp_path / "journal.db"))
         watchers.start(lambda: None)
         async with asyncio.timeout(15):
             while not all(watcher.poller.state.connection for watcher in watchers):  # noqa: ASYNC110

@@ -1,0 +1,77 @@
+"""The journal for a process that has to go on without it: a disk may be full, read-only, or hang."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from pgdoctor.errors import JournalError
+from pgdoctor.journal.store import Journal
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds that a piece of work may take: a sync to a busy disk takes some of a second.
+_DEADLINE = 2.0
+
+
+class Keeper:
+    """Does one piece of work after the other in a thread of its own; opens the file when there is work to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Why the last piece of work failed; None: it did not, or there was none yet.
+        self.error: str | None = None
+        self._journal: Journal | None = None
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._hanging: asyncio.Future[object] | None = None
+
+    async def do(self, work: Callable[[Journal], T]) -> T:
+        """What `work` returns, within two seconds. Raises JournalError; that it fails is logged once.
+
+        Past the deadline it is not known whether it was done. While something hangs, everything else fails at once.
+        """
+        try:
+            result = await self._within_deadline(work)
+        except JournalError as error:
+            if self.error is None:
+                log.error("the journal cannot be used", extra={"error": str(error)})
+            self.error = str(error)
+            raise
+        if self.error is not None:
+            log.info("the journal can be used again")
+            self.error = None
+        return result
+
+    def close(self) -> None:
+        """Let go of the file, without waiting."""
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    async def _within_deadline(self, work: Callable[[Journal], T]) -> T:
+        if self._hanging is not None and not self._hanging.done():
+            raise JournalError(f"the journal {self.path} does not answer")
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+        done, _ = await asyncio.wait({future}, timeout=_DEADLINE)
+        if not done:
+            self._hanging = future  # type: ignore[assignment]
+            raise JournalError(f"the journal {self.path} did not answer within {_DEADLINE:g} s")
+        return future.result()
+
+    def _work(self, work: Callable[[Journal], T]) -> T:
+        if self._journal is None:
+            self._journal = Journal.open(self.path)
+        try:
+            return work(self._journal)
+        except JournalError:
+            # The file may have been moved away, or be on a disk that is mounted anew: the next one opens it.
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None

@@ -1,0 +1,13 @@
+"""Where the journal lies if nobody says so."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def default_path(environ: Mapping[str, str]) -> Path:
+    """Where services keep their state: systemd's STATE_DIRECTORY, else XDG_STATE_HOME, else ~/.local/state."""
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given) / "journal.db"
+    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "/nonexistent") / ".local" / "state"
+    return Path(home) / "pgdoctor" / "journal.db"

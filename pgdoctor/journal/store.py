@@ -1,0 +1,214 @@
+"""The journal's file: one SQLite database, to which records are only ever added.
+
+Several processes may use it at once: agents at different servers, and a command that somebody types beside them.
+What is appended is on the disk when the call returns (write-ahead log, `synchronous = FULL`). What servers say is told
+apart by their system identifiers. Nobody but the owner may read the file; whoever writes a statement into it has
+redacted it before.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from pgdoctor.errors import JournalError
+
+T = TypeVar("T")
+
+#: Of the tables below. A file of a newer version is left alone.
+VERSION = 1
+
+#: Seconds for which another process may have the file.
+_PATIENCE = 1.0
+
+_TABLES = """
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    server TEXT NOT NULL,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX records_by_subject ON records (subject);
+CREATE INDEX records_by_time ON records (at);
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY,
+    server TEXT NOT NULL,
+    incident TEXT NOT NULL,
+    at REAL NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX snapshots_by_incident ON snapshots (incident);
+CREATE INDEX snapshots_by_time ON snapshots (at);
+CREATE TABLE memories (
+    server TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (server, name)
+) STRICT;
+"""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Something that happened. `body` is a JSON object; `id` grows in the order of writing."""
+
+    id: int
+    #: The system identifier of the server that it is about.
+    server: str
+    #: The server's clock, to the microsecond.
+    at: datetime
+    kind: str
+    #: What it is about: the id of a decision, of an incident, or empty.
+    subject: str
+    body: bytes
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A snapshot of an incident, as whoever kept it has encoded it."""
+
+    id: int
+    server: str
+    incident: str
+    at: datetime
+    body: bytes
+
+
+class Journal:
+    """An open journal. Every method raises JournalError where the file cannot be used; any thread may call."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, or make it, for its owner alone; folders above it too."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise JournalError(f"the journal {path} cannot be opened: {error.strerror or error}") from None
+        with _in_words(path):
+            connection = sqlite3.connect(path, _PATIENCE, isolation_level=None, check_same_thread=False)
+            try:
+                _prepare(connection, path)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._connection.close()
+
+    def append(self, server: str, kind: str, subject: str, body: bytes, at: datetime) -> int:
+        """Write a record, and its id once it is on the disk."""
+        values = server, at.timestamp(), kind, subject, body
+        insert = "INSERT INTO records (server, at, kind, subject, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
+        return int(self._run(lambda db: db.execute(insert, values).fetchall())[0][0])
+
+    def records(
+        self,
+        server: str | None = None,
+        *,
+        kinds: Sequence[str] = (),
+        subject: str | None = None,
+        since: datetime | None = None,
+        after: int = 0,
+    ) -> list[Record]:
+        """Records in the order of writing: of a server, of some kinds, on a subject, from a time on, after an id."""
+        wanted, values = ["id > ?"], list[object]([after])
+        for column, value in (("server", server), ("subject", subject)):
+            if value is not None:
+                wanted.append(f"{column} = ?")
+                values.append(value)
+        if since is not None:
+            wanted.append("at >= ?")
+            values.append(since.timestamp())
+        if kinds:
+            wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += kinds
+        select = f"SELECT id, server, at, kind, subject, body FROM records WHERE {' AND '.join(wanted)} ORDER BY id"  # noqa: S608
+        rows = self._run(lambda db: db.execute(select, values).fetchall())
+        return [Record(id, server, _moment(at), kind, subject, body) for id, server, at, kind, subject, body in rows]
+
+    def keep(self, server: str, incident: str, body: bytes, at: datetime) -> None:
+        """Keep a snapshot of an incident."""
+        insert = "INSERT INTO snapshots (server, incident, at, body) VALUES (?, ?, ?, ?)"
+        self._run(lambda db: db.execute(insert, (server, incident, at.timestamp(), body)).fetchall())
+
+    def kept(self, incident: str, server: str | None = None) -> list[Kept]:
+        """The snapshots of an incident, in the order of writing."""
+        select = (
+            "SELECT id, server, incident, at, body FROM snapshots WHERE incident = ? AND server = ifnull(?, server)"
+        )
+        rows = self._run(lambda db: db.execute(f"{select} ORDER BY id", (incident, server)).fetchall())
+        return [Kept(id, server, incident, _moment(at), body) for id, server, incident, at, body in rows]
+
+    def remember(self, server: str, name: str, body: bytes) -> None:
+        """Keep one value by name, in place of the one before."""
+        upsert = "INSERT OR REPLACE INTO memories (server, name, body) VALUES (?, ?, ?)"
+        self._run(lambda db: db.execute(upsert, (server, name, body)).fetchall())
+
+    def recall(self, server: str, name: str) -> bytes | None:
+        """The value of that name; None where there is none."""
+        select = "SELECT body FROM memories WHERE server = ? AND name = ?"
+        return next(
+            (bytes(body) for (body,) in self._run(lambda db: db.execute(select, (server, name)).fetchall())), None
+        )
+
+    def forget(self, before: datetime) -> int:
+        """Delete records and snapshots of before that time; how many. What is remembered by name stays."""
+        deletes = (f"DELETE FROM {name} WHERE at < ?" for name in ("records", "snapshots"))  # noqa: S608
+        return self._run(lambda db: sum(db.execute(delete, (before.timestamp(),)).rowcount for delete in deletes))
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock, _in_words(self.path):
+            return work(self._connection)
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Settings of this connection; tables where there are none."""
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -256", "temp_store = MEMORY"):
+        db.execute(f"PRAGMA {setting}").fetchall()
+    if _version(db) == 0:
+        with closing(db.cursor()) as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            # Another process may have been here first.
+            if _version(db) == 0:
+                for table in _TABLES.split(";")[:-1]:
+                    cursor.execute(table)
+                cursor.execute(f"PRAGMA user_version = {VERSION}")
+            cursor.execute("COMMIT")
+    if (version := _version(db)) != VERSION:
+        raise JournalError(
+            f"the journal {path} is of format {version}, this pgdoctor knows {VERSION}: "
+            "move it away, or go on with the version that wrote it"
+        )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise JournalError(f"the journal {path} cannot be used: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"{path} is no journal, or a broken one: {error}; move it away") from None
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

@@ -1,0 +1,71 @@
+"""The journal of a process that must go on without it."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from pgdoctor.errors import JournalError
+from pgdoctor.journal import keeper as module
+from pgdoctor.journal.keeper import Keeper
+
+NOW = datetime(2026, 5, 22, tzinfo=UTC)
+
+
+def test_work_is_done_one_after_the_other(tmp_path):
+    keeper = Keeper(tmp_path / "journal.db")
+
+    async def work() -> list[int]:
+        return await asyncio.gather(
+            *(keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW)) for _ in range(20))
+        )
+
+    assert sorted(asyncio.run(work())) == list(range(1, 21))
+    assert keeper.error is None
+    keeper.close()
+
+
+def test_it_fails_in_words_and_comes_back_by_itself(tmp_path, caplog):
+    blocking = tmp_path / "below"
+    blocking.write_text("")
+    keeper = Keeper(blocking / "journal.db")
+
+    async def work() -> None:
+        for _ in range(3):
+            with pytest.raises(JournalError, match="cannot be opened"):
+                await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW))
+        assert keeper.error
+        blocking.unlink()
+        assert await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW)) == 1
+
+    with caplog.at_level("INFO"):
+        asyncio.run(work())
+    assert [record.message for record in caplog.records] == [
+        "the journal cannot be used",
+        "the journal can be used again",
+    ]
+    keeper.close()
+
+
+def test_a_disk_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_DEADLINE", 0.05)
+    keeper, answers = Keeper(tmp_path / "journal.db"), threading.Event()
+
+    async def work() -> None:
+        with pytest.raises(JournalError, match="did not answer within"):
+            await keeper.do(lambda _: answers.wait(20))
+        with pytest.raises(JournalError, match="does not answer"):
+            await keeper.do(lambda journal: journal.records())
+        answers.set()
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert await keeper.do(lambda journal: journal.records()) == []
+                except JournalError:
+                    await asyncio.sleep(0.01)
+                else:
+                    return
+
+    asyncio.run(work())
+    keeper.close()
