@@ -103,7 +103,7 @@ def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
         Journal.open(tmp_path / "text")
     with pytest.raises(JournalError, match="cannot be opened: Is a directory"):
         Journal.open(tmp_path)
-    with pytest.raises(JournalError, match="cannot be opened: (File exists|Not a directory)"):
+    with pytest.raises(JournalError, match=r"cannot be opened: (File exists|Not a directory)"):
         Journal.open(tmp_path / "text" / "journal.db")
 
 
