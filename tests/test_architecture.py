@@ -62,7 +62,9 @@ PURE_LIBRARY = {
 PURE_PACKAGES = {"msgspec", "sqlglot"}
 PURE_EXTRAS = {
     "render": {"tabulate"},
-    "diagnosis.cause": {"importlib", "pkgutil"},  # Causes are found by looking into their folder.
+    # Causes and findings are found by looking into their folders.
+    "diagnosis.cause": {"importlib", "pkgutil"},
+    "diagnosis.finding": {"importlib", "pkgutil"},
 }
 
 #: The only rooms that know the driver.
@@ -164,9 +166,9 @@ def test_pure_modules_do_not_look_at_the_clock_or_at_files():
     assert asked == []
 
 
-def test_no_cause_knows_another():
-    causes = [name for name in modules() if name.startswith("diagnosis.causes.")]
-    gossip = [f"{name} imports {other}" for name in causes for other in own_imports(name) if other in causes]
+def test_no_cause_or_finding_knows_another():
+    pages = [name for name in modules() if name.startswith(("diagnosis.causes.", "diagnosis.findings."))]
+    gossip = [f"{name} imports {other}" for name in pages for other in own_imports(name) if other in pages]
     assert gossip == []
 
 

@@ -1,4 +1,4 @@
-"""`pgdoctor explain`: what a class of blockers, a guard or a metric means, and what to do."""
+"""`pgdoctor explain`: what a class of blockers, a finding, a guard or a metric means, and what to do."""
 
 import inspect
 import shutil
@@ -14,31 +14,44 @@ _WIDTH = 100
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the page of NAME: a class of blockers, a guard, or a metric. Without NAME, list them."""
+    """Print the page of NAME: a class of blockers, a finding, a guard, or a metric. Without NAME, list them."""
     from pgdoctor.render.manual import index, page
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
-    shelves = {"class": _classes(), "guard": _guards()}
+    shelves = {"class": _classes(), "finding": _findings(), "guard": _guards()}
     if name is None:
         click.echo(index("Classes: what a blocker is", shelves["class"].items(), width))
+        click.echo("\n" + index("Findings: what is wrong beside locks", shelves["finding"].items(), width))
         click.echo("\n" + index("Guards: what speaks against a signal", shelves["guard"].items(), width))
         click.echo("\nMetrics are explained by their names (pgdoctor explain pgdoctor_blocked_sessions).")
         return
     if name.startswith("pgdoctor_"):
         shelves = {"metric": _metrics()}
-    for kind, shelf in shelves.items():
-        if name in shelf:
-            click.echo(page(f"{name} ({kind})", shelf[name], width))
-            return
-    known = ", ".join(each for shelf in shelves.values() for each in shelf)
+    # A finding and a guard may be about the same thing, and share its name.
+    pages = [page(f"{name} ({kind})", shelf[name], width) for kind, shelf in shelves.items() if name in shelf]
+    if pages:
+        click.echo("\n\n".join(pages))
+        return
+    known = ", ".join(dict.fromkeys(each for shelf in shelves.values() for each in shelf))
     raise UsageError(f"there is no page for {name[:100]!r}; there is one for {known}")
 
 
 def _classes() -> Mapping[str, str]:
     from pgdoctor.diagnosis.cause import causes
 
-    pages = {cause.name: inspect.getmodule(cause) for cause in causes()}
-    return {name: (pages[name] and pages[name].__doc__) or "" for name in sorted(pages)}
+    return {cause.name: _docstring(cause) for cause in sorted(causes(), key=lambda cause: cause.name)}
+
+
+def _findings() -> Mapping[str, str]:
+    from pgdoctor.diagnosis.finding import findings
+
+    return {finding.name: _docstring(finding) for finding in findings()}
+
+
+def _docstring(each: object) -> str:
+    """What stands above all in the file of a cause or a finding."""
+    module = inspect.getmodule(each)
+    return (module and module.__doc__) or ""
 
 
 def _guards() -> Mapping[str, str]:

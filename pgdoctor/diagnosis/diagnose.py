@@ -3,7 +3,7 @@
 from pgdoctor.diagnosis import planner
 from pgdoctor.diagnosis.cause import Remedy, causes
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
-from pgdoctor.diagnosis.findings import findings
+from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
@@ -21,7 +21,7 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     graph = WaitGraph({pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers})
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
-    return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=findings(snapshot, graph))
+    return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=found(snapshot, graph))
 
 
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:

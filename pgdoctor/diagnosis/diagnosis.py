@@ -1,5 +1,6 @@
 """The diagnosis: who blocks, why, how many stand behind, and what to do. Plain values."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -46,6 +47,10 @@ class Note(msgspec.Struct, frozen=True):
     severity: str
     summary: str
     advice: str
+    #: The figures that decided it, by name.
+    numbers: Mapping[str, float] = {}
+    #: Who or what it is about, a line each.
+    evidence: tuple[str, ...] = ()
 
 
 class Diagnosis(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""`pgdoctor explain`: every class and guard has its page, in one form."""
+"""`pgdoctor explain`: every class, finding and guard has its page, in one form."""
 
 import inspect
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pgdoctor.diagnosis.cause import Strength, causes, classes
+from pgdoctor.diagnosis.finding import findings, kinds
 from pgdoctor.mitigation.guards import guards
 from pgdoctor.render.manual import PARTS, first_sentence, page, parts
 from tests.cli.test_bad_input import complains, pgdoctor
 
-_TESTS = Path(__file__).resolve().parent.parent / "diagnosis" / "causes"
+_TESTS = Path(__file__).resolve().parent.parent / "diagnosis"
 
 
 def test_no_page_for_what_does_not_exist():
@@ -22,21 +23,29 @@ def test_odd_names_get_one_line(name):
     complains(pgdoctor("explain", name), 2, "there is no page for")
 
 
-def test_a_guard_and_a_class_do_not_share_a_name():
-    assert not {guard.name for guard in guards()} & set(classes())
+def test_a_class_shares_its_name_with_no_guard_and_no_finding():
+    assert not {*kinds(), *(guard.name for guard in guards())} & set(classes())
+
+
+def test_where_a_finding_and_a_guard_share_a_name_both_are_explained():
+    shown = pgdoctor("explain", "visibility").stdout
+    assert "visibility (finding)\n" in shown
+    assert "visibility (guard)\n" in shown
 
 
 def test_without_a_name_all_are_listed():
     listed = pgdoctor("explain").stdout
-    for name in (*classes(), *(guard.name for guard in guards())):
+    for name in (*classes(), *kinds(), *(guard.name for guard in guards())):
         assert f"  {name} " in listed
     assert max(map(len, listed.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("name", classes())
-def test_the_page_of_each_class(name):
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "class") for name in classes()), ("connection_saturation", "finding")]
+)
+def test_the_page_of_a_class_and_of_a_finding(name, kind):
     shown = pgdoctor("explain", name).stdout
-    assert shown.startswith(f"{name} (class)\n")
+    assert shown.startswith(f"{name} ({kind})\n")
     for part in ("Recognised by", "Do", "Do not", "Source"):
         assert f"\n\n{part}\n    " in shown
     assert max(map(len, shown.splitlines())) <= 100
@@ -53,20 +62,24 @@ def test_the_page_of_a_metric(name):
     assert pgdoctor("explain", name).stdout.startswith(f"{name} (metric)\n")
 
 
-@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
-def test_every_cause_is_a_page_in_the_same_form(cause):
-    module = inspect.getmodule(cause)
+@pytest.mark.parametrize("each", [*causes(), *findings()], ids=lambda each: each.name)
+def test_every_cause_and_finding_is_a_page_in_the_same_form(each):
+    module = inspect.getmodule(each)
     found = parts(module.__doc__)
-    assert cause.name == Path(module.__file__).stem
-    assert isinstance(cause.strength, Strength)
+    assert each.name == Path(module.__file__).stem
     assert first_sentence(module.__doc__), "it says what it is"
     assert all(found[part] for part in ("Recognised by", "Do", "Do not", "Source"))
     assert list(found)[1:] == [part for part in PARTS if part in found], "in this order"
 
 
 @pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
-def test_every_cause_has_its_tests(cause):
-    assert any(f'"{cause.name}"' in file.read_text() for file in _TESTS.glob("test_*.py"))
+def test_every_cause_says_what_it_is_recognised_by(cause):
+    assert isinstance(cause.strength, Strength)
+
+
+@pytest.mark.parametrize("each", [*causes(), *findings()], ids=lambda each: each.name)
+def test_every_cause_and_finding_has_its_tests(each):
+    assert any(f'"{each.name}"' in file.read_text() for file in _TESTS.rglob("test_*.py"))
 
 
 @pytest.mark.parametrize("guard", guards(), ids=lambda guard: guard.name)

@@ -1,0 +1,28 @@
+"""A session that waits for a safe snapshot, as SERIALIZABLE READ ONLY DEFERRABLE does.
+
+Recognised by: the wait event `SafeSnapshot`.
+Do: wait, or end the serializable transactions that write and stay open.
+Do not: look for a lock: none is involved, and `pg_blocking_pids()` names nobody.
+Source: PostgreSQL documentation, "SET TRANSACTION".
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.words import count
+
+
+class SafeSnapshot(Finding):
+    name = "safe_snapshot"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        waiters = seen.snapshot.server.snapshot_waiters
+        if waiters:
+            yield Note(
+                self.name,
+                "info",
+                f"{count(waiters, 'session')} wait for a safe snapshot (SERIALIZABLE READ ONLY DEFERRABLE)",
+                "they wait for concurrent serializable transactions to end; no lock is involved",
+                {"sessions": waiters},
+            )

@@ -1,0 +1,29 @@
+"""Sessions whose state, statement and times our role may not see.
+
+Recognised by: rows of `pg_stat_get_activity()` without a `backend_type`.
+Do: grant `pg_monitor` to pgdoctor's role; `pgdoctor setup` prints the SQL.
+Do not: take a quiet look for a healthy server: what is hidden cannot be found.
+Source: PostgreSQL documentation, "Predefined Roles".
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.words import count
+
+
+class Visibility(Finding):
+    name = "visibility"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        hidden = seen.snapshot.server.hidden_sessions
+        if hidden:
+            yield Note(
+                self.name,
+                "warning",
+                f"{count(hidden, 'session')} of other users or of the server cannot be seen: state, statement and "
+                "times are hidden, so the causes of blocking may stay unknown",
+                "grant pg_monitor to pgdoctor's role (see: pgdoctor setup)",
+                {"hidden_sessions": hidden},
+            )
