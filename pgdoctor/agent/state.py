@@ -12,6 +12,9 @@ from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
 #: Polls that may be missed before what was found counts as too old.
 MISSED_POLLS = 3
 
+#: Seconds at least: a machine that is busy for a moment is no outage, however short the interval.
+_PATIENCE = 1.0
+
 
 class Figures(msgspec.Struct, frozen=True):
     """A diagnosis in numbers: of those who have waited for the threshold, and of whom they wait for.
@@ -75,7 +78,7 @@ class State(msgspec.Struct, frozen=True):
         A poll that takes longer than the interval is late, not lost.
         """
         age = now - self.found_at
-        if not self.up or age <= MISSED_POLLS * max(interval, self.duration):
+        if not self.up or age <= max(MISSED_POLLS * max(interval, self.duration), _PATIENCE):
             return self
         return State(
             connection="timeout",

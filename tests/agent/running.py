@@ -18,6 +18,9 @@ from tests.scenes.client import wait_until
 #: Seconds in which an answer over HTTP has to come, whatever the database does.
 PROMPT = 1.0
 
+#: Seconds in which it ends when it is told to, on a busy machine too; deadlines that must not matter there are longer.
+SOON = 5.0
+
 
 class RunningAgent:
     """Started on a free port; returns once it listens."""
@@ -109,6 +112,28 @@ class RunningAgent:
     def wait_for(self, name: str, value: float, timeout: float = 10.0) -> None:
         """Until a metric has a value."""
         wait_until(lambda: self.metric(name) == value, timeout, f"{name} = {value:g}")
+
+    def polls_until(self, name: str, value: float, timeout: float = 10.0) -> None:
+        """Until a poll that began after this call finds it so: what was so before does not count."""
+        since = time.time()
+
+        def found() -> bool:
+            now = self.metrics()
+            return now["pgdoctor_last_poll_timestamp_seconds"] > since and now[f"pgdoctor_{name}"] == value
+
+        wait_until(found, timeout, f"a new poll with {name} = {value:g}")
+
+    def wait_for_polls(self, number: int) -> dict[str, float]:
+        """Until so many more polls are over than now; the series of that moment."""
+        wanted = self.metric("poll_duration_seconds_count") + number
+        return wait_until(
+            lambda: (now := self.metrics())["pgdoctor_poll_duration_seconds_count"] >= wanted and now, 10.0
+        )
+
+    def wait_for_lines(self, event: str, number: int = 1) -> list[dict[str, Any]]:
+        """Until it has logged an event so often; all its lines. They come a moment after what they speak of."""
+        wait_until(lambda: sum(line["event"] == event for line in self.lines) >= number, what=event)
+        return self.lines
 
     def _read(self) -> None:
         for line in self._process.stderr:

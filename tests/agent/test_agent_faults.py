@@ -16,17 +16,15 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
 from tests import binaries
-from tests.agent.test_agent_outage import fails, own_sessions, stopped
+from tests.agent.test_agent_outage import END_OURS, fails, own_sessions, slot_of_agent, slots_taken, stopped
 from tests.scenes.client import wait_until
 from tests.standby import promote, standby_of
 
 #: All of it together takes many seconds.
 pytestmark = pytest.mark.long
 
-#: Two intervals and the deadline of these agents, and as much again: the machine may be busy.
-RIGHT_WITHIN = 3.0
-
-END_OURS = "select pg_terminate_backend(pid, 1000) from pg_stat_activity where application_name = 'pgdoctor'"
+#: Two intervals and the deadline of these agents are 1.4 s; the machine may be busy.
+RIGHT_WITHIN = 5.0
 
 
 def test_the_postmaster_killed(own_server, agent):
@@ -38,7 +36,7 @@ def test_the_postmaster_killed(own_server, agent):
     server.halt()
     server.start()
     watching.wait_for("up", 1)
-    assert own_sessions(server) == 1
+    wait_until(lambda: own_sessions(server) == 1)
 
 
 def test_stopped_for_twenty_seconds(own_server, agent):
@@ -61,23 +59,20 @@ def test_its_session_ended_twenty_times_in_a_row(own_server, agent):
     watching = agent(server.dsn)
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         for _ in range(20):
-            watching.wait_for("up", 1)
             wait_until(lambda: connection.execute(END_OURS).rowcount == 1)
-    watching.wait_for("up", 1)
-    assert own_sessions(server) == 1
+            watching.polls_until("up", 1)
+    wait_until(lambda: own_sessions(server) == 1)
 
 
 def test_slots_used_up_after_its_start(own_server, agent):
     server = own_server(max_connections=6, settings={"superuser_reserved_connections": 0})
     watching = agent(server.dsn)
     watching.wait_for("up", 1)
-    others = [psycopg.connect(server.dsn, autocommit=True) for _ in range(5)]
+    others = slots_taken(server.dsn, 5)
     fails_to_connect(server.dsn)
-    watching.wait_for('connections{state="idle"}', 5)
-    assert watching.metric("up") == 1
+    watching.polls_until("up", 1)
     # One of the others takes its place.
-    others[0].execute(END_OURS)
-    others.append(wait_until(lambda: connected(server.dsn), timeout=10))
+    others.append(slot_of_agent(others[0], server.dsn))
     watching.wait_for('connection_state{state="too_many_connections"}', 1)
     assert watching.metric("up") == 0
     for other in others:
@@ -90,8 +85,8 @@ def test_its_password_changed_and_changed_back(scene, agent):
     watching = agent(dsn)
     watching.wait_for("up", 1)
     scene.admin.execute("alter role watcher password 'second of the test'")
-    time.sleep(0.5)
-    assert watching.metric("up") == 1, "an open connection does not mind"
+    # An open connection does not mind.
+    assert watching.wait_for_polls(2)["pgdoctor_up"] == 1
     scene.admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'watcher'")
     watching.wait_for('connection_state{state="auth_failed"}', 1)
     assert watching.metric("up") == 0
@@ -129,10 +124,9 @@ def test_a_standby_promoted_under_it(own_server, agent):
         there = make_conninfo(primary.dsn, port=standby.port)
         watching = agent(there)
         watching.wait_for("up", 1)
-        assert watching.get("/diagnosis").json()["server"]["in_recovery"] is True
+        wait_until(lambda: seen(watching).get("in_recovery") is True)
         promote(standby, there)
-        wait_until(lambda: watching.get("/diagnosis").json()["server"]["in_recovery"] is False)
-        assert watching.metric("up") == 1
+        wait_until(lambda: seen(watching).get("in_recovery") is False)
         blocked_at(there, watching)
 
 
@@ -155,9 +149,10 @@ def test_the_server_upgraded_under_it(own_server, agent):
         new.port = old.port
         new.start()
         watching.wait_for("up", 1)
-        assert watching.get("/diagnosis").json()["server"]["version_num"] == new.version_num
+        wait_until(lambda: seen(watching).get("version_num") == new.version_num)
         blocked_at(new.dsn, watching)
-    told = [line["server_version"] for line in watching.lines if line["event"] == "connected"]
+    lines = watching.wait_for_lines("connected", 2)
+    told = [line["server_version"] for line in lines if line["event"] == "connected"]
     assert told == [old.version_num, new.version_num]
 
 
@@ -177,7 +172,7 @@ def test_its_own_clock_an_hour_off(scene, agent, tmp_path, monkeypatch, hours):
     scene.client().block("select from orders")
     watching.wait_for("blocked_sessions", 1)
     assert 0 < watching.metric("oldest_wait_seconds") < 60
-    assert watching.get("/health/deep").status_code == 200
+    wait_until(lambda: watching.get("/health/deep").status_code == 200)
 
 
 @pytest.mark.deadline(300)
@@ -205,7 +200,7 @@ def live_through(server, watching, connection):
     watching.get("/diagnosis")
     watching.get("/")
     wait_until(lambda: connection.execute(END_OURS).rowcount == 1)
-    watching.wait_for("up", 1)
+    watching.polls_until("up", 1)
 
 
 def blocked_at(dsn, watching):
@@ -221,6 +216,11 @@ def blocked_at(dsn, watching):
     watching.wait_for("blocked_sessions", 0)
 
 
+def seen(watching):
+    """The server as the last poll saw it; nothing where that failed."""
+    return watching.get("/diagnosis").json().get("server", {})
+
+
 def polls(watching):
     return watching.metric("poll_duration_seconds_count")
 
@@ -233,14 +233,6 @@ def resources(pid):
         "threads": int(re.search(r"Threads:\s+(\d+)", status)[1]),
         "rss_kb": int(re.search(r"VmRSS:\s+(\d+)", status)[1]),
     }
-
-
-def connected(dsn):
-    """A connection, or None where there is no place for it."""
-    try:
-        return psycopg.connect(dsn, autocommit=True)
-    except psycopg.OperationalError:
-        return None
 
 
 def fails_to_connect(dsn):

@@ -9,9 +9,8 @@ import pytest
 from tests.agent.test_agent_metrics import MOST_SERIES
 from tests.scenes.client import wait_until
 
-INTERVAL = 0.2
-#: Two polls, and some slack for a busy machine.
-TWO_POLLS = 2 * INTERVAL + 0.6
+#: What has to have been waited for before it counts, by default.
+THRESHOLD = 0.1
 
 
 @pytest.fixture
@@ -25,12 +24,11 @@ def test_a_block_shows_within_two_polls_and_is_gone_within_two(scene, agent):
     watching = agent(scene.dsn)
     watching.wait_for("up", 1)
     holder = scene.client("update orders set v = 'hidden-one' where id = 1")
-    began = time.monotonic()
     waiter = scene.client(application_name="check<out>").block("update orders set v = 'hidden-two' where id = 1")
-    wait_until(lambda: watching.metric("blocked_sessions") == 1, 5)
-    assert time.monotonic() - began < TWO_POLLS
-
-    metrics = watching.metrics()
+    time.sleep(THRESHOLD)
+    # One may be under way already; the next one sees it.
+    metrics = watching.wait_for_polls(2)
+    assert metrics["pgdoctor_blocked_sessions"] == 1
     assert metrics['pgdoctor_blockers{class="idle_in_transaction"}'] == 1
     assert metrics['pgdoctor_blocked_sessions_by_class{class="idle_in_transaction"}'] == 1
     assert metrics['pgdoctor_oldest_blocker_transaction_seconds{class="idle_in_transaction"}'] > 0
@@ -49,11 +47,10 @@ def test_a_block_shows_within_two_polls_and_is_gone_within_two(scene, agent):
         assert "hidden-" not in text
 
     holder.run("commit")
-    began = time.monotonic()
-    wait_until(lambda: watching.metric("blocked_sessions") == 0, 5)
-    assert time.monotonic() - began < TWO_POLLS
-    assert watching.metric('blockers{class="idle_in_transaction"}') == 0
-    assert watching.metric("oldest_wait_seconds") == 0
+    metrics = watching.wait_for_polls(2)
+    assert metrics["pgdoctor_blocked_sessions"] == 0
+    assert metrics['pgdoctor_blockers{class="idle_in_transaction"}'] == 0
+    assert metrics["pgdoctor_oldest_wait_seconds"] == 0
     assert watching.get("/diagnosis").json()["waits"] == []
 
 
@@ -63,7 +60,7 @@ def test_the_wait_grows_older(scene, agent):
     scene.client("lock table t")
     scene.client().block("select from t")
     wait_until(lambda: watching.metric("oldest_wait_seconds") > 0.5, 5)
-    assert watching.metric("oldest_wait_seconds") < 5
+    assert watching.metric("oldest_wait_seconds") < 60
 
 
 def test_a_role_without_rights_is_shown_as_blind(scene, agent):
@@ -79,8 +76,7 @@ def test_a_role_without_rights_is_shown_as_blind(scene, agent):
 
 def test_a_role_with_rights_is_not_blind(scene, agent):
     watching = agent(scene.role("watcher", "pg_monitor"))
-    watching.wait_for("up", 1)
-    assert watching.metric("visibility") == 1
+    watching.wait_for("visibility", 1)
     deep = watching.get("/health/deep").json()
     assert deep["status"] == "UP"
     assert deep["components"]["database"]["max_connections"] > deep["components"]["database"]["active_connections"] > 0
@@ -97,8 +93,7 @@ def test_the_connection_is_the_same_from_poll_to_poll(scene, agent):
         ).fetchall()
 
     [first] = sessions()
-    polls = watching.metric("poll_duration_seconds_count")
-    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
+    watching.wait_for_polls(6)
     assert sessions() == [first]
 
 
@@ -129,8 +124,7 @@ def test_without_rules_it_touches_nobody(scene, agent):
     holder = scene.client("lock table t")
     scene.client().block("select from t")
     watching.wait_for("blocked_sessions", 1)
-    polls = watching.metric("poll_duration_seconds_count")
-    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 5)
+    watching.wait_for_polls(6)
     assert holder.run("select 1") == [(1,)]
     assert not [line for line in watching.lines if line["logger"] == "pgdoctor.mitigation"]
 
@@ -147,7 +141,7 @@ def test_a_wait_below_the_threshold_is_no_incident(scene, agent):
     assert time.monotonic() - began > 1.4
     # The diagnosis says what is waited for at this moment, the figures who is hurt: a second one has just come.
     scene.client().block("select from t")
-    wait_until(lambda: len(watching.get("/diagnosis").json()["waits"]) == 2, 1.4)
+    wait_until(lambda: len(watching.get("/diagnosis").json()["waits"]) == 2)
     assert watching.metric("blocked_sessions") == 1
     watching.wait_for("blocked_sessions", 2)
 
@@ -169,14 +163,16 @@ def test_an_incident_is_counted_with_its_waiting_and_its_end(scene, agent):
     holder.run("commit")
     for waiter in waiters:
         waiter.finish()
-    waited = 2 * (time.monotonic() - began)
+    waited = time.monotonic() - began
     watching.wait_for("incident_duration_seconds_count", 1)
     after = watching.metrics()
-    assert 2 < after["pgdoctor_blocked_session_seconds_total"] <= waited + 2 * TWO_POLLS
+    # They may have come, and gone, right after a poll; a gap of more than a second between two is not counted.
+    assert 2 < after["pgdoctor_blocked_session_seconds_total"] <= 2 * (waited + 2)
     assert sum(number for name, number in after.items() if "incidents_total" in name) == 1
     for name in ("statements_total", "received_bytes_total"):
         assert after[f"pgdoctor_{name}"] > before[f"pgdoctor_{name}"] > 0
-    told = [line["event"] for line in watching.lines if line["event"].startswith("incident")]
+    lines = watching.wait_for_lines("incident ended")
+    told = [line["event"] for line in lines if line["event"].startswith("incident")]
     assert told == ["incident started", "incident ended"]
 
 
@@ -203,16 +199,21 @@ def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
     locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
     # Nobody can look up who waits now, so it is not waited for here.
     waiter._begin("select from t")
-    watching.wait_for("blocked_sessions", 1)
-    polls = watching.metric("poll_duration_seconds_count")
-    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 3)
-    assert watching.metric("up") == 1
-    assert watching.metric('connections{state="active"}') >= 1
-    assert [wait["blocked_pid"] for wait in watching.get("/diagnosis").json()["waits"]] == [waiter.pid]
+    # The server's own processes may come to wait for a catalog too.
+    wait_until(lambda: watching.metric("blocked_sessions") >= 1, 10)
+    now = watching.wait_for_polls(4)
+    assert now["pgdoctor_up"] == 1
+    assert now['pgdoctor_connections{state="active"}'] >= 1
+
+    def blocked() -> list[int]:
+        return [wait["blocked_pid"] for wait in watching.get("/diagnosis").json()["waits"]]
+
+    assert waiter.pid in blocked()
     holder.run("commit")
     waiter.finish()
-    watching.wait_for("blocked_sessions", 0)
+    wait_until(lambda: waiter.pid not in blocked())
     locker.run("rollback")
+    watching.wait_for("blocked_sessions", 0)
     assert not [line for line in watching.lines if line["event"] == "server cannot be asked"]
 
 
@@ -224,7 +225,7 @@ def test_a_look_that_fails_is_no_healthy_server(scene, agent):
     scene.admin.execute("revoke execute on function pg_blocking_pids(int) from public")
     holder = scene.client("lock table t")
     waiter = scene.client().block("select from t")
-    watching.wait_for("up", 0)
+    watching.wait_for('connection_state{state="error"}', 1)
     polls = watching.metric("poll_duration_seconds_count")
     for _ in range(20):
         # Between two looks too, where only the gate is asked, and answers.
@@ -234,6 +235,5 @@ def test_a_look_that_fails_is_no_healthy_server(scene, agent):
     assert "permission denied" in watching.get("/health/deep").json()["components"]["database"]["error"]
     scene.admin.execute("grant execute on function pg_blocking_pids(int) to public")
     watching.wait_for("blocked_sessions", 1)
-    assert watching.metric("up") == 1
     holder.run("commit")
     waiter.finish()

@@ -64,16 +64,17 @@ def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, ca
         connection = Connection(scene.dsn, 5.0)
         failing = Failing()
         poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), failing)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await poller.run()
+        polling = asyncio.create_task(poller.run())
+        async with asyncio.timeout(30):
+            while failing.considered < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         assert poller.state.up
+        polling.cancel()
         connection.drop()
-        return failing.considered
 
     with caplog.at_level(logging.ERROR):
-        assert asyncio.run(poll()) > 5
-    assert "mitigation failed" in caplog.text
+        asyncio.run(poll())
+    assert caplog.text.count("mitigation failed") >= 5
 
 
 def test_a_recent_state_is_asked_for_when_polls_are_rare(scene):

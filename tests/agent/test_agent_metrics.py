@@ -174,6 +174,12 @@ def test_what_is_too_old_is_not_shown():
     assert (late.up, late.connection, late.diagnosis, late.figures) == (False, "timeout", None, None)
 
 
+def test_a_moment_is_not_too_old_however_short_the_interval():
+    state = found(Snapshot(NOW, server()))
+    assert state.as_of(0.9, interval=0.1).up
+    assert not state.as_of(1.1, interval=0.1).up
+
+
 def test_a_poll_that_takes_longer_than_the_interval_is_not_lost():
     found_slowly = State(diagnosis=diagnose(Snapshot(NOW, server())), duration=2.0)
     assert found_slowly.as_of(5.9, interval=1.0).up

@@ -14,7 +14,7 @@ import pytest
 from pgdoctor import config
 from pgdoctor.cli.agent import command
 from tests.agent.conftest import NOBODY
-from tests.agent.running import series
+from tests.agent.running import SOON, series
 from tests.scenes.client import wait_until
 
 
@@ -87,7 +87,7 @@ def test_a_flag_stays_above_the_file_at_a_reload(agent):
     watching.wait_for("poll_interval_seconds", 0.3)
     watching.configure('[agent]\ninterval = "1h"\ndeadline = "2s"')
     watching.send(signal.SIGHUP)
-    wait_until(lambda: any("reloaded" in line["event"] for line in watching.lines))
+    watching.wait_for_lines("configuration reloaded")
     polled = watching.metric("last_poll_timestamp_seconds")
     wait_until(lambda: watching.metric("last_poll_timestamp_seconds") > polled + 0.5)
     assert watching.metric("poll_interval_seconds") == 0.3
@@ -192,10 +192,14 @@ def test_a_client_that_says_nothing_or_half_of_it_is_not_in_the_way(agent):
         each.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
     huge = socket.create_connection(address)
     huge.settimeout(5)
-    huge.sendall(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
-    assert huge.recv(100).startswith(b"HTTP/1.1 400")
+    try:
+        huge.sendall(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
+        assert huge.recv(100).startswith(b"HTTP/1.1 400")
+    except ConnectionError:
+        # The connection was closed with half of it unread.
+        pass
     assert watching.get("/metrics").status_code == 200
-    assert watching.end()[0] < 2
+    assert watching.end()[0] < SOON
     for each in (*silent, huge):
         each.close()
 
@@ -208,13 +212,12 @@ def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
     watching.send(signal.SIGHUP)
     watching.wait_for("config_reload_success", 0)
     assert "DISARMED" in watching.get("/").text
-    polls = watching.metric("poll_duration_seconds_count")
-    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 2)
+    watching.wait_for_polls(3)
     watching.configure('[agent]\ninterval = "100ms"\ndeadline = "2s"\n')
     watching.send(signal.SIGHUP)
     watching.wait_for("config_reload_success", 1)
-    watching.wait_for("up", 1)
+    watching.polls_until("up", 1)
     assert "DISARMED" not in watching.get("/").text
-    told = [line for line in watching.lines if "reload" in line["event"]]
+    told = [line for line in watching.wait_for_lines("configuration reloaded") if "reload" in line["event"]]
     assert [line["level"] for line in told] == ["error", "info"]
     assert "agent.interval" in told[0]["error"]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.agent.conftest import NOBODY
@@ -88,34 +88,28 @@ def test_the_rate_is_that_of_the_configuration(tmp_path):
 
 @contextmanager
 def started(stderr: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    port = free_port()
-    command = [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, "--listen", f"127.0.0.1:{port}", *more]
-    with listening(command, port, stderr=stderr) as process:
+    command = [sys.executable, "-m", "pgdoctor", "agent", "--dsn", NOBODY, *more]
+    with listening(command, stderr=stderr) as (process, port):
         yield process, port
 
 
 @contextmanager
-def listening(command: list[str], port: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, once it answers on a port."""
-    with subprocess.Popen(command, **options) as process:
+def listening(command: list[str], **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """An agent and its port, once it listens; known from the system, for nobody may be able to read what it says."""
+    with subprocess.Popen([*command, "--listen", "127.0.0.1:0"], **options) as process:
         try:
-            wait_until(lambda: reaches(port) or process.poll() is not None, what="a listening agent")
-            assert process.poll() is None
-            yield process
+            port = wait_until(lambda: process.poll() is None and port_of(process.pid), 20, "a listening agent")
+            yield process, port
         finally:
             process.kill()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+def port_of(pid: int) -> int | None:
+    """Where a process listens; None before it does."""
+    sockets = psutil.Process(pid).net_connections("tcp")
+    return next((each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN), None)
 
 
 def dropped(port: int) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
         return series(answer.read().decode())["pgdoctor_log_messages_dropped_total"]
-
-
-def reaches(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0

@@ -12,7 +12,7 @@ import pytest
 from pgdoctor.agent.http import health
 from pgdoctor.agent.state import State
 from pgdoctor.demo.server import ThrowawayServer
-from tests.agent.test_agent_outage import stopped
+from tests.agent.test_agent_outage import slot_of_agent, slots_taken, stopped
 from tests.scenes.client import wait_until
 
 #: All of it together takes many seconds.
@@ -53,11 +53,9 @@ def test_a_server_without_connections_is_said_as_the_contract_says_it(own_server
     watching = agent(server.dsn, deadline="2s")
     watching.wait_for("up", 1)
     with psycopg.connect(server.dsn, autocommit=True) as admin:
-        others = [psycopg.connect(server.dsn) for _ in range(4)]
-        polls = watching.metric("poll_duration_seconds_count")
-        while watching.metric("poll_duration_seconds_count") < polls + 2:
-            time.sleep(0.05)
-        others.append(take_slot(admin, server.dsn))
+        others = slots_taken(server.dsn, 4)
+        wait_until(lambda: watching.get("/health/deep").json()["components"]["database"]["active_connections"] == 6)
+        others.append(slot_of_agent(admin, server.dsn))
         watching.wait_for('connection_state{state="too_many_connections"}', 1)
         answer = watching.get("/health/deep")
         for other in others:
@@ -73,16 +71,6 @@ def test_a_server_without_connections_is_said_as_the_contract_says_it(own_server
         "max_connections": 6,
     }
     watching.wait_for("up", 1)
-
-
-def take_slot(admin: psycopg.Connection, dsn: str) -> psycopg.Connection:
-    """That of the agent."""
-    while True:
-        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgdoctor'")
-        try:
-            return psycopg.connect(dsn)
-        except psycopg.OperationalError:
-            time.sleep(0.01)
 
 
 def test_a_server_that_was_never_seen(lone_agent):

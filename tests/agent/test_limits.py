@@ -25,7 +25,7 @@ from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.config import Http
 from tests.agent.conftest import NOBODY
-from tests.agent.running import PROMPT, RunningAgent, series
+from tests.agent.running import PROMPT, SOON, RunningAgent, series
 from tests.scenes.client import wait_until
 
 #: All of it together takes many seconds.
@@ -158,7 +158,7 @@ def test_slow_clients_make_room_for_those_who_ask(agent):
         assert psutil.Process(watching.pid).num_fds() < MOST
     watcher.was_served()
     assert refused(watching, "crowded") >= 300 - 128
-    assert watching.end()[0] < 2
+    assert watching.end()[0] < SOON
 
 
 def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.agent.conftest import NOBODY
 from tests.agent.running import series
-from tests.agent.test_agent_stderr import free_port, listening
+from tests.agent.test_agent_stderr import listening
 from tests.scenes.client import wait_until
 
 #: A mount namespace of its own, in which everything is read-only; then nobody, who may read what this test may (the
@@ -36,8 +36,7 @@ def can_make_read_only() -> bool:
     return subprocess.run(attempt, capture_output=True, check=False).returncode == 0
 
 
-def agent(port: int) -> list[str]:
-    return [sys.executable, "-m", "pgdoctor", "agent", "--listen", f"127.0.0.1:{port}"]
+AGENT = (sys.executable, "-m", "pgdoctor", "agent")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -48,7 +47,7 @@ def works(port: int) -> None:
     """It polls, answers and counts no line as lost."""
 
     def metrics() -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             return series(answer.read().decode())
 
     wait_until(lambda: metrics()['pgdoctor_connection_state{state="refused"}'] == 1)
@@ -58,9 +57,8 @@ def works(port: int) -> None:
 def test_an_ordinary_user_on_a_read_only_file_system():
     if not can_make_read_only():
         pytest.skip("only root, and not in every container, can make a file system read-only")
-    port = free_port()
-    command = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", *agent(port)]
-    with listening(command, port, env=environment()) as process:
+    command = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", *AGENT]
+    with listening(command, env=environment()) as (process, port):
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
         works(port)
@@ -69,9 +67,8 @@ def test_an_ordinary_user_on_a_read_only_file_system():
 
 
 def test_without_a_home_a_temporary_folder_or_a_folder_of_its_own():
-    port = free_port()
     nowhere = environment(HOME="/nonexistent", TMPDIR="/nonexistent", XDG_CACHE_HOME="/nonexistent")
-    with listening(agent(port), port, env=nowhere, cwd="/") as process:
+    with listening([*AGENT], env=nowhere, cwd="/") as (process, port):
         works(port)
         process.terminate()
         assert process.wait(5) == 0

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.long
 
 SECONDS = st.floats(0.0, 5.0)
 
+#: As many as there is room for.
+MANY_LOCKS = 10_000
+
 
 def poll(spacing: Spacing, gate: float, looks: list[float]) -> tuple[float, float]:
     """Poll until all looks are done, while somebody waits all the time: the seconds it took, those of the server."""
@@ -69,28 +72,30 @@ def test_a_look_that_is_paid_for_holds_nothing_up():
 
 
 def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
-    watching = agent(scene.dsn, share=0.003)
+    # Many locks make a look dear, and not the gate.
+    scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
+    watching = agent(scene.dsn, share=0.002)
     watching.wait_for("up", 1)
-    watching.wait_for("poll_interval_seconds", 0.2)
+    at_rest = watching.wait_for_polls(5)["pgdoctor_poll_interval_seconds"]
     scene.admin.execute("create table t ()")
     holder = scene.client("lock table t")
-    waiters = [scene.client().block("select from t") for _ in range(2)]
-    watching.wait_for("blocked_sessions", 2)
-    wait_until(lambda: watching.metric("poll_interval_seconds") > 0.4)
-    age = watching.metric("oldest_wait_seconds")
-    polls = watching.metric("poll_duration_seconds_count")
+    waiters = [scene.client().block("select from t")]
+    watching.wait_for("blocked_sessions", 1)
+    rare = wait_until(lambda: (now := watching.metrics())["pgdoctor_poll_interval_seconds"] > 2 * at_rest and now)
     waiters.append(scene.client().block("select from t"))
-    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 3)
     # The gate goes on: it is up, and nobody has looked since.
-    assert (watching.metric("up"), watching.metric("oldest_wait_seconds")) == (1, age)
-    assert watching.metric("blocked_sessions") == 2
-    [told] = [line for line in watching.lines if "spaced out" in line["event"]]
-    assert told["seconds_between_looks"] > 0.4
+    now = watching.wait_for_polls(3)
+    for name, value in {"up": 1, "blocked_sessions": 1}.items():
+        assert now[f"pgdoctor_{name}"] == value
+    assert now["pgdoctor_oldest_wait_seconds"] == rare["pgdoctor_oldest_wait_seconds"]
+    spaced = "looks are spaced out: they are too dear for max_server_share"
+    [told] = [line for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
+    assert told["seconds_between_looks"] > 2 * at_rest
     holder.run("commit")
     for waiter in waiters:
         waiter.finish()
     # The end of an incident needs no look.
-    watching.wait_for("blocked_sessions", 0, timeout=2)
+    assert watching.wait_for_polls(2)["pgdoctor_blocked_sessions"] == 0
 
 
 class Considering:

@@ -17,7 +17,7 @@ from pgdoctor.agent.access import load_access
 from pgdoctor.config import Http
 from pgdoctor.errors import ConfigError
 from tests.agent.conftest import NOBODY
-from tests.agent.running import PROMPT, RunningAgent, series
+from tests.agent.running import PROMPT, SOON, RunningAgent, series
 from tests.scenes.client import wait_until
 
 
@@ -75,7 +75,7 @@ def test_renewed_files_are_taken_at_sighup_and_broken_ones_are_not(agent, author
     wait_until(lambda: "http.tls_certificate" in str(watching.lines))
     assert authority.serial(watching) == second
     assert series(authority.get(watching, "/metrics").text)["pgdoctor_config_reload_success"] == 0
-    assert watching.end()[0] < 2
+    assert watching.end()[0] < SOON
 
 
 def test_who_does_not_speak_tls_is_refused_and_counted(agent, authority):
@@ -105,7 +105,7 @@ def test_handshakes_that_do_not_end_are_not_in_the_way(agent, authority):
             assert authority.get(watching, path).status_code == 200
             assert time.monotonic() - began < PROMPT
         assert psutil.Process(watching.pid).num_fds() < 128 + 40
-    assert watching.end()[0] < 2
+    assert watching.end()[0] < SOON
 
 
 def test_a_key_that_does_not_fit(authority):
