@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.mitigation.rules import Mode
 
 Outcome = Literal["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act", "withheld"]
 Signal = Literal["cancel", "terminate"]
@@ -101,14 +102,16 @@ class Action(msgspec.Struct, frozen=True):
         return self.counts and self.outcome not in ("would_act", "not_permitted")
 
 
-class Opening(msgspec.Struct, frozen=True):
+class Opening(msgspec.Struct, frozen=True, tag="opening", tag_field="kind"):
     """That the breaker opened, and why. Only a person's reset closes it."""
 
     at: datetime
     reason: str
+    #: It opened where nothing was sent: it holds in dry runs, and says nothing of what signals do.
+    rehearsed: bool = False
 
 
-class Reset(msgspec.Struct, frozen=True):
+class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="kind"):
     """That a person closed the breaker: what came before it does not count towards it any more."""
 
     at: datetime
@@ -116,7 +119,7 @@ class Reset(msgspec.Struct, frozen=True):
     by: str
 
 
-class Approval(msgspec.Struct, frozen=True):
+class Approval(msgspec.Struct, frozen=True, tag="approval", tag_field="kind"):
     """That a person agreed to one decision, by its id."""
 
     decision: str
@@ -133,6 +136,8 @@ class History(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...] = ()
     #: The latest one, of a breaker that may have been reset since.
     opening: Opening | None = None
+    #: The same of one that opened in a dry run.
+    rehearsal: Opening | None = None
     #: The latest one.
     reset: Reset | None = None
     approvals: tuple[Approval, ...] = ()
@@ -165,13 +170,27 @@ def looked(
     `load` is that of the look, `opening` what its plan says of the breaker: once open it stays so until a reset.
     """
     kept = [each for each in history.actions if now - each.at < _KEPT or each.outcome is None]
-    return replace(
+    found = replace(
         history,
         samples={victim: history.samples.get(victim, 0) + 1 for victim in fit},
         actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
-        opening=opening or history.opening,
         approvals=tuple(each for each in history.approvals if now - each.at < _KEPT),
     )
+    return opened(found, opening) if opening else found
+
+
+def opened(history: History, opening: Opening) -> History:
+    """The history in which the breaker has opened."""
+    return replace(history, rehearsal=opening) if opening.rehearsed else replace(history, opening=opening)
+
+
+def in_mode(history: History, mode: Mode) -> History:
+    """The history as a run in this mode knows it: what dry runs announced was not done, and binds only them."""
+    if mode == "enforce":
+        done = tuple(each for each in history.actions if each.outcome != "would_act")
+        return replace(history, actions=done, rehearsal=None)
+    latest = max(filter(None, (history.opening, history.rehearsal)), key=lambda each: each.at, default=None)
+    return replace(history, opening=latest)
 
 
 def _compared(action: Action, load: Load | None, now: datetime) -> Action:

@@ -1,0 +1,238 @@
+"""What mitigation writes down, and what follows from it: a history is nothing but the fold of its records.
+
+An action is written twice: what is intended, before anything is sent, and what came of it. Who reads an intent without
+an outcome knows only that the signal may have been sent: it is spent, and its outcome is `error`. What a dry run
+announced it has not done: it counts in dry runs, and `in_mode` leaves it out of everything else.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.errors import JournalError
+from pgdoctor.mitigation.guard import Verdict
+from pgdoctor.mitigation.history import (
+    Action,
+    Approval,
+    History,
+    Opening,
+    Outcome,
+    Reset,
+    acted,
+    decision_id,
+    opened,
+)
+from pgdoctor.mitigation.rules import Mode
+
+#: What is said of an action whose record ends with its intent.
+UNKNOWN = "broken off between intent and outcome: it is not known whether it was sent"
+
+#: Waiters that a record names; all of them are counted.
+_MOST_NAMED = 20
+
+
+class Intent(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
+    """What is about to be done, and all that decided it."""
+
+    at: datetime
+    #: Without an outcome; `waiters` are the first few of `frees_at_once`.
+    action: Action
+    mode: Mode
+    frees: int
+    frees_at_once: int
+    datname: str | None
+    application_name: str | None
+    transaction_seconds: float | None
+    oldest_wait_seconds: float | None
+    evidence: tuple[str, ...]
+    #: What every guard said, with the values that it looked at.
+    verdicts: tuple[Verdict, ...]
+    #: What is left of each budget before this action.
+    budgets: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def decision(self) -> str:
+        """The id of what was decided."""
+        return decision_id(self.action.victim, self.action.signal)
+
+
+class Settled(msgspec.Struct, frozen=True, tag="outcome", tag_field="kind"):
+    """What came of an action."""
+
+    at: datetime
+    decision: str
+    outcome: Outcome
+    #: The server's clock when it was sent; else when it was decided upon.
+    signalled_at: datetime
+    #: From the signal to the look that settled it.
+    seconds: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+    #: What is left of each budget after this action.
+    budgets: Mapping[str, int] = {}
+
+
+class Disarm(msgspec.Struct, frozen=True, tag="disarm", tag_field="kind"):
+    """That nobody is to be signalled until somebody arms again. `by` says who, or how it came."""
+
+    at: datetime
+    reason: str
+    by: str
+
+
+class Arm(msgspec.Struct, frozen=True, tag="arm", tag_field="kind"):
+    """That a disarm is over."""
+
+    at: datetime
+    reason: str
+    by: str
+
+
+class Maintenance(msgspec.Struct, frozen=True, tag="maintenance", tag_field="kind"):
+    """That nobody is to be signalled until then. One whose `until` is not after its `at` ends the one before."""
+
+    at: datetime
+    until: datetime
+    reason: str
+    by: str
+
+
+class Trace(msgspec.Struct, frozen=True, tag="trace", tag_field="kind"):
+    """What an action has left behind: one of the findings of `aftermath`."""
+
+    at: datetime
+    decision: str
+    finding: str
+    summary: str
+
+
+Event = Intent | Settled | Opening | Reset | Approval | Disarm | Arm | Maintenance | Trace
+
+#: The kinds of records, and those of them that hold until somebody says otherwise, however old they are.
+KINDS = ("intent", "outcome", "opening", "reset", "approval", "disarm", "arm", "maintenance", "trace")
+LASTING = ("opening", "reset", "disarm", "arm", "maintenance")
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+class Record(Protocol):
+    """A record as the journal gives it."""
+
+    @property
+    def id(self) -> int:
+        """Its place."""
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS, or somebody else's."""
+
+    @property
+    def body(self) -> bytes:
+        """The event in JSON."""
+
+
+class Brakes(msgspec.Struct, frozen=True):
+    """What was pulled, and holds."""
+
+    #: Why nobody is to be signalled; None: nobody said so.
+    kill_switch: str | None = None
+    maintenance_until: datetime | None = None
+
+
+def written(event: Event) -> tuple[str, str, bytes, datetime]:
+    """The kind, subject (a decision's id, or nothing), body and time of an event's record."""
+    return str(event.__struct_config__.tag), getattr(event, "decision", ""), msgspec.json.encode(event), event.at
+
+
+def events(records: Iterable[Record]) -> Iterator[Event]:
+    """The events of the records that are ours. Raises JournalError at one that cannot be read: it may be a brake."""
+    for record in records:
+        if record.kind in KINDS:
+            try:
+                yield _decode(record.body)
+            except msgspec.MsgspecError as error:
+                raise JournalError(
+                    f"record {record.id} ({record.kind}) of the journal cannot be read: {error}"
+                ) from None
+
+
+def history(told: Iterable[Event], onto: History | None = None) -> History:
+    """All that the events say of actions, breaker and approvals, added to what was known before them."""
+    known = onto or History()
+    for event in told:
+        match event:
+            case Intent():
+                known = acted(known, _broken_off(event))
+            case Settled():
+                known = _settled(known, event)
+            case Opening():
+                known = opened(known, event)
+            case Reset():
+                known = replace(known, reset=event)
+            case Approval():
+                known = replace(known, approvals=(*known.approvals, event))
+    return known
+
+
+def brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
+    """Which brakes hold after these events; whether a maintenance is over the guard says, by the server's clock."""
+    known = onto or Brakes()
+    for event in told:
+        match event:
+            case Disarm():
+                known = replace(known, kill_switch=f"disarmed by {event.by}: {event.reason}")
+            case Arm():
+                known = replace(known, kill_switch=None)
+            case Maintenance():
+                known = replace(known, maintenance_until=event.until if event.until > event.at else None)
+    return known
+
+
+def intent(action: Action, at: datetime, mode: Mode, budgets: Mapping[str, int], **decided: object) -> Intent:
+    """The record of an action that is about to be carried out; `decided` are the other fields."""
+    named = replace(action, waiters=action.waiters[:_MOST_NAMED], outcome=None)
+    return Intent(at, named, mode, frees_at_once=len(action.waiters), budgets=budgets, **decided)  # type: ignore[arg-type]
+
+
+def settled(action: Action, at: datetime, budgets: Mapping[str, int]) -> Settled:
+    """The record of what came of an action."""
+    assert action.outcome is not None
+    return Settled(
+        at=at,
+        decision=decision_id(action.victim, action.signal),
+        outcome=action.outcome,
+        signalled_at=action.at,
+        seconds=action.seconds,
+        sqlstate=action.sqlstate,
+        message=action.message,
+        budgets=budgets,
+    )
+
+
+def _broken_off(event: Intent) -> Action:
+    """The action as it is if nothing more is ever heard of it."""
+    if event.mode == "dry_run":
+        return replace(event.action, outcome="would_act")
+    return replace(event.action, outcome="error", message=UNKNOWN)
+
+
+def _settled(known: History, event: Settled) -> History:
+    """The latest action of that decision, with what came of it."""
+    actions: Sequence[Action] = known.actions
+    for place in range(len(actions) - 1, -1, -1):
+        action = actions[place]
+        if decision_id(action.victim, action.signal) == event.decision:
+            concluded = replace(
+                action,
+                outcome=event.outcome,
+                at=event.signalled_at,
+                seconds=event.seconds,
+                sqlstate=event.sqlstate,
+                message=event.message,
+            )
+            return replace(known, actions=(*actions[:place], concluded, *actions[place + 1 :]))
+    return known

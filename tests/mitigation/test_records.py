@@ -1,0 +1,192 @@
+"""What is written down, and what a later process knows by it."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pgdoctor.errors import JournalError
+from pgdoctor.journal.store import Record
+from pgdoctor.mitigation import breaker, records
+from pgdoctor.mitigation.budgets import budgets
+from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
+from pgdoctor.mitigation.plan import intended
+from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled, Trace
+from pgdoctor.mitigation.rules import Breaker, Mode
+from tests.building import NOW, ago
+from tests.mitigation.build import BOTH, DDL, decide, diagnosis
+
+
+def action(pid: int = DDL, *, seconds: float = 60) -> Action:
+    """The action that the usual incident asks for, decided upon so many seconds ago."""
+    decision = decide().approved
+    assert decision is not None
+    done = intended(decision, diagnosis())
+    return replace(done, victim=replace(done.victim, pid=pid), at=ago(seconds))
+
+
+def intent(done: Action, mode: Mode = "enforce") -> Intent:
+    facts: dict[str, object] = {
+        "frees": 3,
+        "datname": "shop",
+        "application_name": "deploy",
+        "transaction_seconds": 60.0,
+        "oldest_wait_seconds": 60.0,
+        "evidence": ("it waits",),
+        "verdicts": (),
+    }
+    return records.intent(done, done.at, mode, {"actions_per_5m": 3}, **facts)
+
+
+def settled(done: Action, outcome: Outcome = "released") -> Settled:
+    return records.settled(replace(done, outcome=outcome, seconds=0.4), ago(50), {"actions_per_5m": 2})
+
+
+def as_records(*told: Event) -> list[Record]:
+    """As they come back from the journal."""
+    found = []
+    for place, event in enumerate(told, 1):
+        kind, subject, body, at = records.written(event)
+        found.append(Record(place, "7", at, kind, subject, body))
+    return found
+
+
+ONE_OF_EACH: tuple[Event, ...] = (
+    intent(action()),
+    settled(action()),
+    Opening(ago(40), "why", rehearsed=True),
+    Reset(ago(30), "seen to", "ann"),
+    Approval("10-1-terminate", ago(20), "ann"),
+    Disarm(ago(10), "a release", "ann"),
+    Arm(ago(9), "it is over", "ann"),
+    Maintenance(ago(8), NOW, "a move", "ann"),
+    Trace(ago(7), "10-1-terminate", "invalid_index", "public.i"),
+)
+
+
+def test_every_kind_comes_back_as_it_was_written() -> None:
+    assert tuple(records.events(as_records(*ONE_OF_EACH))) == ONE_OF_EACH
+    assert [record.kind for record in as_records(*ONE_OF_EACH)] == list(records.KINDS)
+    assert set(records.LASTING) < set(records.KINDS)
+
+
+def test_intent_and_outcome_and_approval_are_about_the_same_decision() -> None:
+    first, second, *_ = as_records(*ONE_OF_EACH)
+    decision = decide().approved
+    assert decision is not None
+    assert first.subject == second.subject == decision.id
+
+
+def test_what_others_write_into_the_journal_is_not_ours() -> None:
+    [record] = as_records(Arm(NOW, "", ""))
+    assert list(records.events([replace(record, kind="incident_started", body=b"{}")])) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"kind":"disarm"}', b'{"kind":"nonsense","at":"x"}'])
+def test_a_record_that_cannot_be_read_is_an_error_for_it_may_be_a_brake(body: bytes) -> None:
+    [record] = as_records(Disarm(NOW, "", ""))
+    with pytest.raises(JournalError, match=r"record 1 \(disarm\) of the journal cannot be read"):
+        list(records.events([replace(record, body=body)]))
+
+
+def test_what_a_newer_version_adds_does_not_hinder_an_older_one() -> None:
+    [record] = as_records(Disarm(NOW, "a release", "ann"))
+    [read] = records.events([replace(record, body=record.body.replace(b"{", b'{"new":1,', 1))])
+    assert read == Disarm(NOW, "a release", "ann")
+
+
+def test_an_intent_and_its_outcome_are_one_action() -> None:
+    done = action()
+    [read] = records.history([intent(done), settled(done)]).actions
+    assert (read.outcome, read.seconds, read.victim) == ("released", 0.4, done.victim)
+
+
+def test_h37_an_intent_without_an_outcome_is_spent_and_its_outcome_unknown() -> None:
+    known = records.history([intent(action())])
+    [read] = known.actions
+    assert (read.outcome, read.message) == ("error", records.UNKNOWN)
+    assert read.may_have_been_sent
+    spent = {each.name: each.spent for each in budgets(known, BOTH, NOW)}
+    assert spent["actions_per_5m"] == spent["actions_per_hour"] == 1
+
+
+def test_the_outcome_is_of_the_latest_action_of_that_decision() -> None:
+    first, second = action(seconds=60), action(seconds=55)
+    known = records.history([intent(first), settled(first, "withheld"), intent(second), settled(second)])
+    assert [each.outcome for each in known.actions] == ["withheld", "released"]
+
+
+def test_an_outcome_whose_intent_is_forgotten_says_nothing() -> None:
+    assert records.history([settled(action())]) == History()
+
+
+def test_a_dry_run_leaves_the_budgets_of_enforce_alone_and_not_the_other_way_round() -> None:
+    announced, done = action(1), action(2)
+    known = records.history(
+        [intent(announced, "dry_run"), settled(announced, "would_act"), intent(done), settled(done)]
+    )
+
+    def spent(mode: Mode) -> int:
+        return {each.name: each.spent for each in budgets(in_mode(known, mode), BOTH, NOW)}["actions_per_5m"]
+
+    assert (spent("enforce"), spent("dry_run")) == (1, 2)
+    assert spent("observe") == 2
+
+
+def test_a_dry_run_that_was_broken_off_has_still_sent_nothing() -> None:
+    [read] = records.history([intent(action(), "dry_run")]).actions
+    assert read.outcome == "would_act"
+
+
+def test_a_breaker_that_opened_in_a_dry_run_is_open_in_dry_runs_only() -> None:
+    known = records.history([Opening(ago(40), "rehearsed", rehearsed=True)])
+
+    def why(mode: Mode) -> str | None:
+        found = breaker.opening(in_mode(known, mode), Breaker(), NOW)
+        return found.reason if found else None
+
+    assert (why("enforce"), why("dry_run")) == (None, "rehearsed")
+    known = records.history([Opening(ago(30), "in earnest")], known)
+    assert (why("enforce"), why("dry_run")) == ("in earnest", "in earnest")
+    known = records.history([Reset(ago(20), "seen to", "ann")], known)
+    assert (why("enforce"), why("dry_run")) == (None, None)
+
+
+def test_the_last_word_on_a_brake_holds() -> None:
+    disarm, arm = Disarm(ago(10), "a release", "ann"), Arm(ago(9), "over", "ann")
+    assert records.brakes([]).kill_switch is None
+    assert records.brakes([disarm]).kill_switch == "disarmed by ann: a release"
+    assert records.brakes([disarm, arm]).kill_switch is None
+    assert records.brakes([arm, disarm]).kill_switch
+
+
+def test_maintenance_holds_until_then_or_until_somebody_ends_it() -> None:
+    mark, end = Maintenance(ago(10), NOW, "a move", "ann"), Maintenance(ago(5), ago(5), "done", "ann")
+    assert records.brakes([mark]).maintenance_until == NOW
+    assert records.brakes([mark, end]).maintenance_until is None
+
+
+def test_of_a_thousand_waiters_a_few_are_named_and_all_counted() -> None:
+    done = action()
+    many = replace(done, waiters=done.waiters * 400)
+    told = intent(many)
+    assert len(told.action.waiters) == 20
+    assert told.frees_at_once == 1200
+
+
+TOLD = st.sampled_from([*ONE_OF_EACH, intent(action(2)), settled(action(2))])
+
+
+@given(st.lists(TOLD, max_size=12), st.integers(0, 12))
+def test_it_does_not_matter_in_how_many_pieces_it_is_read(told: list[Event], cut: int) -> None:
+    first, rest = told[:cut], told[cut:]
+    assert records.history(told) == records.history(rest, records.history(first))
+    assert records.brakes(told) == records.brakes(rest, records.brakes(first))
+
+
+def test_moments_keep_their_microseconds() -> None:
+    exact = NOW + timedelta(microseconds=1)
+    [read] = records.events(as_records(Disarm(exact, "", "")))
+    assert read.at == exact
