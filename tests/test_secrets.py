@@ -34,11 +34,12 @@ from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
-from pgdoctor.render.page import Watch, page
+from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
 from pgdoctor.render.table import table
 from pgdoctor.render.tree import tree
+from pgdoctor.render.web.watch import Arming, Watch
 from tests.agent.running import RunningAgent
 from tests.building import advisory, session, snapshot
 from tests.cli.test_bad_input import pgdoctor
@@ -206,7 +207,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "tree", tree(facts, width)
     yield "table", table(facts)
     yield "markdown", table(facts, "pipe")
-    yield "page", page(Watch(None, "connected", 1.0, 0, "dry_run", "1"), facts)
+    yield "page", page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
     with logged() as lines:
         mitigator = Mitigator(DRY_RUN)
         asyncio.run(mitigator.consider(seen, None))  # type: ignore[arg-type]
@@ -269,7 +270,7 @@ def test_no_output_shows_what_a_server_quotes(said: str) -> None:
     holds_no_secret(replace(on_row(**IDLE), unread=unread(said)))
     error = str(Unreachable(said.replace("{}", SECRET)))
     state = State(connection="error", error=error)
-    down = page(Watch(error, "error", None, 0, "off", "1"), None)
+    down = page(Watch(error, "error", None, 0, Arming("off"), "1"), None)
     with logged() as lines:
         logging.getLogger("pgdoctor.agent").warning("server cannot be asked", extra={"error": error})
         logging.getLogger("pgdoctor.agent").warning(

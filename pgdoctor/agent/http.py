@@ -18,12 +18,15 @@ from starlette.types import Receive, Scope, Send
 
 from pgdoctor import __version__
 from pgdoctor.agent.metrics import Exposition
-from pgdoctor.agent.state import State, figures
+from pgdoctor.agent.overview import row, watch
+from pgdoctor.agent.state import State
 from pgdoctor.agent.watcher import Watcher, Watchers
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.render.index import Row, index
-from pgdoctor.render.page import STYLE, Watch, page
+from pgdoctor.render.index import index
+from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
+from pgdoctor.render.web.script import SCRIPT
+from pgdoctor.render.web.style import STYLE
 
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
@@ -38,12 +41,29 @@ _PIECE_BYTES = 65_536
 #: How long a report is kept for others who ask.
 _KEPT_SECONDS = 10.0
 
-_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+#: Nothing but what the page itself brings along; its script may ask for the page again, and for nothing else. Pictures
+#: are the icon in the browser's tab.
+_POLICY = (
+    "default-src 'none'",
+    f"style-src {_hash(STYLE)}",
+    f"script-src {_hash(SCRIPT)}",
+    "connect-src 'self'",
+    "img-src data:",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+)
 
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "; ".join(_POLICY),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -100,22 +120,13 @@ class Endpoints:
 
     async def _page(self, request: Request) -> Response:
         if len(self._watchers) > 1 and "server" not in request.query_params:
-            rows = [_row(watcher) for watcher in self._watchers]
+            rows = [row(watcher) for watcher in self._watchers]
             return Response(index(rows, __version__), headers=_HEADERS, media_type="text/html")
         watcher = self._chosen(request)
-        state = watcher.poller.state
-        found = await self._reports[watcher.name].of(state.diagnosis) if state.diagnosis is not None else None
-        watch = Watch(
-            error=state.error,
-            connection=state.connection,
-            age=None if state.last_success is None else max(time.time() - state.last_success, 0.0),
-            hidden_sessions=state.server.hidden_sessions if state.server else 0,
-            mode=self._mode(),
-            version=__version__,
-            server=watcher.name,
-            looked=time.monotonic() - state.looked_at if state.up else 0.0,
-        )
-        return Pieces(page(watch, found.report if found else None), headers=_HEADERS, media_type="text/html")
+        diagnosis = watcher.poller.state.diagnosis
+        found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None
+        shown = page(watch(watcher, self._mode()), found.report if found else None)
+        return Pieces(shown, headers=_HEADERS, media_type="text/html")
 
     def _chosen(self, request: Request) -> Watcher:
         """The server that a request is about. Raises HTTPException where it names none of several, or another."""
@@ -143,19 +154,6 @@ class Pieces(Response):
             piece = body[begin : begin + _PIECE_BYTES]
             await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-def _row(watcher: Watcher) -> Row:
-    state = watcher.poller.state
-    found = state.figures or figures(None)
-    return Row(
-        name=watcher.name or "",
-        error=state.error,
-        hidden_sessions=state.server.hidden_sessions if state.server else 0,
-        blocked_sessions=found.blocked_sessions,
-        oldest_wait=found.oldest_wait,
-        leading=found.leading,
-    )
 
 
 class Written(msgspec.Struct, frozen=True):

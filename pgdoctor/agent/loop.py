@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -14,7 +15,7 @@ from pgdoctor.agent.state import State
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.incident import Incident, Look, after
+from pgdoctor.diagnosis.incident import Event, Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.door import Cost, Door
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
+
+#: Incidents that are kept in memory, for the page.
+_MOST_ENDED = 20
 
 
 class Mitigator(Protocol):
@@ -53,6 +57,8 @@ class Poller:
         self._state = State()
         #: The one that goes on now.
         self.incident: Incident | None = None
+        #: The ends of the latest ones, the newest last.
+        self.ended: deque[Event] = deque(maxlen=_MOST_ENDED)
         self._told_spaced = False
         self._costs: tuple[Door, Cost] | None = None
         self._counted_at: float | None = None
@@ -162,6 +168,7 @@ class Poller:
             self._tally.add_event(event, time.time())
             facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
             if event.kind == "ended":
+                self.ended.append(event)
                 facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
             log.info("incident %s", event.kind.replace("_", " "), extra=facts)
 

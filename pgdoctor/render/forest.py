@@ -1,6 +1,7 @@
 """Who stands behind whom, ready to be drawn: each root blocker with the sessions below it, each of them once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -10,6 +11,13 @@ from pgdoctor.render.report import BlockerFacts, Report, Wait
 Name = int | str | None
 
 
+class Rest(msgspec.Struct, frozen=True):
+    """Those right below somebody who are not drawn, and how many sessions that makes with all behind them."""
+
+    waits: tuple[Wait, ...] = ()
+    sessions: int = 0
+
+
 class Branch(msgspec.Struct, frozen=True):
     """A session that waits, and those who wait for it."""
 
@@ -17,8 +25,7 @@ class Branch(msgspec.Struct, frozen=True):
     #: What is said of it as a blocker; None where it blocks nobody.
     facts: BlockerFacts | None
     below: tuple["Branch", ...]
-    #: Sessions right below it that are left out.
-    more: int
+    rest: Rest
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -26,19 +33,24 @@ class Tree(msgspec.Struct, frozen=True):
 
     blocker: BlockerFacts
     below: tuple[Branch, ...]
-    more: int
+    rest: Rest
 
 
 def forest(
-    report: Report, most_children: int, most_steps: int, order: Callable[[Wait], float] = lambda _: 0.0
+    report: Report,
+    most_children: int,
+    most_steps: int,
+    order: Callable[[Wait], float] = lambda _: 0.0,
+    most: int | None = None,
 ) -> Iterator[Tree]:
-    """The trees of a report, widest first, cut to so many children of each and so many steps down.
+    """The trees of a report, widest first, cut to so many children of each, steps down, and sessions in each tree.
 
-    A session that waits for several others hangs below the first that holds its lock. Children are sorted by `order`.
+    A session that waits for several others hangs below the first that holds its lock. Children are sorted by `order`;
+    who stands nearer to the root is drawn before who stands further away.
     """
-    grower = _Grower(report, most_children, most_steps, order)
+    grower = _Grower(report, most_children, most_steps, order, most)
     for blocker in report.blockers:
-        if blocker.root or (blocker.in_cycle and name(blocker) not in grower.drawn):
+        if blocker.root or (blocker.in_cycle and name(blocker) not in grower.seen):
             yield grower.tree(blocker)
 
 
@@ -53,27 +65,63 @@ def who(blocker: BlockerFacts) -> str:
 
 
 class _Grower:
-    def __init__(self, report: Report, most_children: int, most_steps: int, order: Callable[[Wait], float]) -> None:
-        self.drawn: set[Name] = set()
+    def __init__(
+        self,
+        report: Report,
+        most_children: int,
+        most_steps: int,
+        order: Callable[[Wait], float],
+        most: int | None,
+    ) -> None:
+        #: Whoever has found its place, drawn or not.
+        self.seen: set[Name] = set()
         self._facts = {name(blocker): blocker for blocker in report.blockers}
         self._children = _children(report, order)
         self._most_children = most_children
         self._most_steps = most_steps
+        self._most = most if most is not None else len(report.waits)
 
     def tree(self, blocker: BlockerFacts) -> Tree:
-        self.drawn.add(name(blocker))
-        return Tree(blocker, *self._below(name(blocker), 1))
+        below, order = self._place(name(blocker))
+        drawn = self._choose(name(blocker), below)
+        behind: dict[Name, int] = {}
+        for each in reversed(order):
+            behind[each] = 1 + sum(behind[wait.blocked_pid] for wait in below[each])
+        return Tree(blocker, *self._below(name(blocker), below, drawn, behind))
 
-    def _below(self, parent: Name, step: int) -> tuple[tuple[Branch, ...], int]:
-        if step > self._most_steps:
-            return (), 0
-        waits = [wait for wait in self._children.get(parent, ()) if wait.blocked_pid not in self.drawn]
-        self.drawn.update(wait.blocked_pid for wait in waits)
-        branches = (
-            Branch(wait, self._facts.get(wait.blocked_pid), *self._below(wait.blocked_pid, step + 1))
-            for wait in waits[: self._most_children]
+    def _place(self, root: Name) -> tuple[Mapping[Name, Sequence[Wait]], Sequence[Name]]:
+        """Who hangs right below whom, for all behind a root; and all of them, the nearest first."""
+        below: dict[Name, Sequence[Wait]] = {}
+        order, coming = list[Name](), deque([root])
+        self.seen.add(root)
+        while coming:
+            parent = coming.popleft()
+            order.append(parent)
+            below[parent] = [wait for wait in self._children.get(parent, ()) if wait.blocked_pid not in self.seen]
+            self.seen.update(wait.blocked_pid for wait in below[parent])
+            coming.extend(wait.blocked_pid for wait in below[parent])
+        return below, order
+
+    def _choose(self, root: Name, below: Mapping[Name, Sequence[Wait]]) -> Collection[Name]:
+        """Whom to draw."""
+        drawn: set[Name] = set()
+        level: Sequence[Name] = [root]
+        for _ in range(self._most_steps):
+            level = [wait.blocked_pid for parent in level for wait in below[parent][: self._most_children]]
+            level = level[: self._most - len(drawn)]
+            drawn.update(level)
+        return drawn
+
+    def _below(
+        self, parent: Name, below: Mapping[Name, Sequence[Wait]], drawn: Collection[Name], behind: Mapping[Name, int]
+    ) -> tuple[tuple[Branch, ...], Rest]:
+        left = tuple(wait for wait in below[parent] if wait.blocked_pid not in drawn)
+        branches = tuple(
+            Branch(wait, self._facts.get(wait.blocked_pid), *self._below(wait.blocked_pid, below, drawn, behind))
+            for wait in below[parent]
+            if wait.blocked_pid in drawn
         )
-        return tuple(branches), max(len(waits) - self._most_children, 0)
+        return branches, Rest(left, sum(behind[wait.blocked_pid] for wait in left))
 
 
 def _children(report: Report, order: Callable[[Wait], float]) -> Mapping[Name, Sequence[Wait]]:

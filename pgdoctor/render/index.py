@@ -1,13 +1,11 @@
 """All servers of an agent on one page, the worst first."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import msgspec
 
 from pgdoctor.diagnosis.words import count, duration
-from pgdoctor.render.page import head
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.web.markup import document, sentence, text
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -24,23 +22,27 @@ class Row(msgspec.Struct, frozen=True):
     #: The class of the root with the widest reach; None where nobody waits.
     leading: str | None
 
+    @property
+    def kind(self) -> str:
+        """good, warn or bad."""
+        if self.error is not None or self.blocked_sessions:
+            return "bad"
+        return "warn" if self.hidden_sessions else "good"
+
 
 def index(rows: Sequence[Row], version: str) -> str:
     """The whole page."""
     down = sum(row.error is not None for row in rows)
     blocked = sum(row.blocked_sessions for row in rows)
     state = f"{down} DOWN, {blocked:,} blocked" if down else f"{blocked:,} blocked"
-    return "\n".join(
-        (
-            head(f"pgdoctor: {state}"),
-            f'<h1>pgdoctor</h1><p class="status {"bad" if down or blocked else "good"}">'
-            f"{count(len(rows), 'server')}, {state}</p>",
-            '<div class="wide"><table>',
-            "<tr><th>server</th><th>state</th><th>blocked</th><th>longest wait</th><th>because of</th></tr>",
-            *_lines(sorted(rows, key=_calm)),
-            f"</table></div><footer>pgdoctor {escape(version)}</footer></body></html>",
-        )
+    kind = max((row.kind for row in rows), key=("good", "warn", "bad").index, default="good")
+    main = (
+        f'<div class="verdict {kind}"><h1>{count(len(rows), "server")}, {state}</h1></div>',
+        '<section aria-labelledby="servers"><h2 id="servers">Servers</h2><ul class="servers">',
+        *_lines(sorted(rows, key=_calm)),
+        "</ul></section>",
     )
+    return document(kind, f"{state} · pgdoctor", "\n".join(main), f"pgdoctor {text(version)}")
 
 
 def _calm(row: Row) -> tuple[bool, int, float, str]:
@@ -49,10 +51,21 @@ def _calm(row: Row) -> tuple[bool, int, float, str]:
 
 def _lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
-        state = "up" if row.error is None else f"DOWN: {row.error}"
-        if row.hidden_sessions:
-            state += f", BLIND: {count(row.hidden_sessions, 'session')} cannot be seen"
-        link = f'<a href="/?server={escape(row.name)}">{escape(row.name)}</a>'
-        wait = duration(row.oldest_wait) if row.blocked_sessions else ""
-        cells = (state, f"{row.blocked_sessions:,}", wait, row.leading or "")
-        yield f"<tr><td>{link}</td>" + "".join(f"<td>{escape(one_line(cell, 200))}</td>" for cell in cells) + "</tr>"
+        said = "; ".join(_said(row))
+        yield (
+            f'<li class="note {row.kind}"><a href="/?server={text(row.name)}"><b>{text(row.name)}</b></a> '
+            f"{sentence(said)}</li>"
+        )
+
+
+def _said(row: Row) -> Iterator[str]:
+    if row.error is not None:
+        yield f"DOWN: {row.error}"
+        return
+    if row.blocked_sessions:
+        cause = f", because of {row.leading}" if row.leading else ""
+        yield f"{row.blocked_sessions:,} blocked, the longest for {duration(row.oldest_wait)}{cause}"
+    else:
+        yield "nobody is blocked"
+    if row.hidden_sessions:
+        yield f"BLIND: {count(row.hidden_sessions, 'session')} cannot be seen"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Signal, Spared
 from pgdoctor.diagnosis.words import count, duration
-from pgdoctor.render.forest import Branch, forest, who
+from pgdoctor.render.forest import Branch, Rest, forest, who
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 
@@ -31,15 +31,20 @@ def tree(report: Report, width: int = 100) -> str:
 
 
 def headline(report: Report) -> str:
-    """The answer in one line."""
+    """The answer in one line, with the server that it is about."""
     server = report.server
     where = f"PostgreSQL {server.version_num // 10_000}, {server.connections}/{server.max_connections} connections"
+    return f"{hurt(report)} ({where})."
+
+
+def hurt(report: Report) -> str:
+    """Who is hurt, by how much, and for how long."""
     if not report.blocked_sessions:
-        return f"Nobody is blocked ({where})."
+        return "Nobody is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)
     longest = max((wait.wait_seconds for wait in report.waits if wait.wait_seconds is not None), default=None)
     since = f", the longest for {duration(longest)}" if longest is not None else ""
-    return f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}{since} ({where})."
+    return f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}{since}"
 
 
 def to_do(advice: Advice) -> str:
@@ -77,7 +82,7 @@ def _lines(report: Report) -> Iterator[str]:
     for grown in forest(report, MOST_CHILDREN, _MOST_STEPS):
         yield ""
         yield from _root(grown.blocker)
-        yield from _branches(grown.below, grown.more, "")
+        yield from _branches(grown.below, grown.rest, "")
     if report.waits_total > len(report.waits):
         yield f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)"
     yield from _cuts(report)
@@ -106,14 +111,23 @@ def _root(blocker: BlockerFacts) -> Iterator[str]:
         yield f"│    next time: {blocker.advice}"
 
 
-def _branches(below: Sequence[Branch], more: int, indent: str) -> Iterator[str]:
+def _branches(below: Sequence[Branch], rest: Rest, indent: str) -> Iterator[str]:
     """The sessions behind one blocker."""
     for branch in below:
-        last = branch is below[-1] and not more
+        last = branch is below[-1] and not rest.sessions
         yield f"{indent}{'└─' if last else '├─'} {_waiter(branch.wait, branch.facts)}"
-        yield from _branches(branch.below, branch.more, indent + ("   " if last else "│  "))
-    if more:
-        yield f"{indent}└─ and {count(more, 'session')} more"
+        yield from _branches(branch.below, branch.rest, indent + ("   " if last else "│  "))
+    if rest.sessions:
+        yield f"{indent}└─ {left_out(rest)}"
+
+
+def left_out(rest: Rest) -> str:
+    """`and 943 sessions more, waiting for a row of public.orders, the longest for 12 s`."""
+    wanted = {awaited(wait) for wait in rest.waits}
+    what = f", waiting for {wanted.pop()}" if len(wanted) == 1 and len(rest.waits) == rest.sessions else ""
+    longest = max((wait.wait_seconds for wait in rest.waits if wait.wait_seconds is not None), default=None)
+    since = f", the longest for {duration(longest)}" if longest is not None else ""
+    return f"and {count(rest.sessions, 'session')} more{what}{since}"
 
 
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
@@ -122,10 +136,12 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
     who = _client(wait.blocked_user, None, wait.blocked_application)
-    return f"{wait.blocked_pid} waits {since} for {_lock(wait)}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
+    return (
+        f"{wait.blocked_pid} waits {since} for {awaited(wait)}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
+    )
 
 
-def _lock(wait: Wait) -> str:
+def awaited(wait: Wait) -> str:
     """What it waits for. A wait for a row shows as one for a transaction, or for the row's place in the queue."""
     if wait.lock_type in ("transactionid", "tuple"):
         return f"a row of {wait.relation}" if wait.relation else "a row"

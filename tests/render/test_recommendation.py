@@ -3,13 +3,14 @@
 import msgspec
 
 from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.render.page import Watch, page
+from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
 from pgdoctor.render.table import table
 from pgdoctor.render.tree import tree
+from pgdoctor.render.web.watch import Arming, Watch
 from tests.mitigation.build import DDL, ddl, diagnosis, idle, reader
 
-WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, mode="off", version="1")
+WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, arming=Arming("off"), version="1")
 
 
 def shown(*sessions: Session) -> tuple[str, str, str, str]:

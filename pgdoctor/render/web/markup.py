@@ -1,0 +1,73 @@
+"""HTML in which whatever comes from a database is text: escaped, on one line, and unable to turn its surroundings."""
+
+from html import escape
+
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.web.script import SCRIPT
+from pgdoctor.render.web.style import STYLE
+
+#: Seconds between two loads of the page where no script runs.
+REFRESH = 5
+
+#: Characters of a name, a sentence and a statement that are shown.
+_NAME_WIDTH = 80
+_TEXT_WIDTH = 600
+STATEMENT_WIDTH = 400
+
+#: By kind of a page: the colour of its icon in the browser's tab.
+_COLOURS = {"good": "%232e9e4f", "warn": "%23e09500", "bad": "%23d3302f"}
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
+    "%3Ccircle r='4' cx='4' cy='4' fill='"
+)
+_ICON_END = "'/%3E%3C/svg%3E"
+
+
+def text(words: str, width: int = _TEXT_WIDTH) -> str:
+    """Words of ours, in which a name may stand. Control, format and line-breaking characters show as �."""
+    return escape(one_line(words, width), quote=False)
+
+
+def foreign(name: str | None, width: int = _NAME_WIDTH) -> str:
+    """A name that somebody chose. Its writing direction does not reach beyond it."""
+    return f"<bdi>{text(name or '?', width)}</bdi>"
+
+
+def sentence(words: str) -> str:
+    """A sentence of ours around a name, kept apart from what stands beside it."""
+    return f"<bdi>{text(words)}</bdi>"
+
+
+def code(statement: str, width: int = STATEMENT_WIDTH) -> str:
+    """A statement."""
+    return f"<code>{text(statement, width)}</code>"
+
+
+def client(user: str | None, database: str | None, application: str | None) -> str:
+    """Whose session it is."""
+    at = f"@{foreign(database)}" if database else ""
+    program = f" “{foreign(application)}”" if application else ""
+    return f'<span class="dim">{foreign(user)}{at}{program}</span>'
+
+
+def note(kind: str, words: str) -> str:
+    """Something that is to be seen; `kind` is good, warn or bad."""
+    return f'<p class="note {kind}">{sentence(words)}</p>'
+
+
+def document(kind: str, title: str, main: str, foot: str) -> str:
+    """A whole page, that keeps itself up to date: by its script, or else by loading itself again."""
+    return "\n".join(
+        (
+            '<!doctype html><html lang="en" dir="ltr"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>',
+            f'<link rel="icon" href="{_ICON}{_COLOURS[kind]}{_ICON_END}">',
+            f"<title>{text(title)}</title><style>{STYLE}</style></head><body>",
+            '<p id="stale" class="note bad" role="alert" hidden></p>',
+            f'<main id="main">{main}</main>',
+            f'<footer><p>{foot}</p><p id="live"><noscript>loads itself every {REFRESH} s</noscript></p></footer>',
+            f"<script>{SCRIPT}</script></body></html>",
+        )
+    )

@@ -1,0 +1,146 @@
+"""What stands below the trees: cuts, connections, findings, mitigation, and the last incidents."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pgdoctor.diagnosis.incident import Incident
+from pgdoctor.diagnosis.remedy import Cut, CutSet, Spared
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.mitigation.history import Action
+from pgdoctor.render.report import Report
+from pgdoctor.render.tree import named, released, signals
+from pgdoctor.render.web.markup import note, sentence, text
+from pgdoctor.render.web.watch import Arming, Watch
+
+_MODES = {
+    "off": ("good", "Off: nothing is signalled."),
+    "observe": ("good", "Observes: rules are judged, nothing is signalled."),
+    "dry_run": ("good", "A dry run: what it would signal is only logged."),
+    "enforce": ("warn", "ARMED: sessions are cancelled and terminated by the rules."),
+    "disarmed": ("warn", "DISARMED: the configuration is broken; nothing is signalled until it is mended."),
+}
+
+#: By state of connections: what people call it, and the class of its colour.
+_STATES = {
+    "active": ("active", "active"),
+    "idle_in_transaction": ("idle in transaction", "held"),
+    "idle_in_transaction_aborted": ("idle in an aborted transaction", "aborted"),
+    "fastpath_function_call": ("in a fast-path call", "other"),
+    "unknown": ("unknown", "other"),
+    "idle": ("idle", "idle"),
+}
+
+#: Actions and incidents that are listed.
+_MOST_ACTIONS = 5
+MOST_ENDED = 20
+
+
+def cuts(report: Report) -> Iterator[str]:
+    """What each possible cut would free."""
+    rows: list[tuple[str, Cut | CutSet | Spared, str]] = [
+        (f"{cut.action} {cut.pid}", cut, cut.loses) for cut in report.cuts
+    ]
+    rows += [(signals(each.signals), each, each.loses) for each in report.cut_sets]
+    rows += [
+        (f"leave {left.prepared_gid if left.pid is None else left.pid} alone", left, left.loses or "")
+        for left in report.left_alone
+    ]
+    if not rows:
+        return
+    yield '<section aria-labelledby="cuts"><h2 id="cuts">What each cut would free</h2><div class="card"><table>'
+    yield '<tr><th scope="col">cut</th><th scope="col">frees</th><th scope="col">costs</th></tr>'
+    for what, choice, loses in rows:
+        yield (
+            f'<tr><th scope="row" class="cut">{sentence(what)}</th>'
+            f'<td>{text(released(choice))} <span class="dim">{text(named(choice))}</span></td>'
+            f"<td>{sentence(loses)}</td></tr>"
+        )
+    yield "</table></div></section>"
+
+
+def connections(report: Report) -> Iterator[str]:
+    """How full the server is, and with what."""
+    server = report.server
+    states = [
+        (getattr(server.connections_by_state, state), *names)
+        for state, names in _STATES.items()
+        if getattr(server.connections_by_state, state)
+    ]
+    most = max(server.max_connections, server.connections, 1)
+    yield '<section aria-labelledby="connections"><h2 id="connections">Connections</h2><div class="card">'
+    yield f'<svg class="bar" viewBox="0 0 {most} 1" preserveAspectRatio="none" aria-hidden="true">'
+    before = 0
+    for number, _, colour in states:
+        yield f'<rect class="{colour}" x="{before}" width="{number}" height="1"/>'
+        before += number
+    yield f"</svg><p><b>{server.connections:,}</b> of {server.max_connections:,} in use</p>"
+    yield '<ul class="states dim">'
+    yield from (f'<li><span class="key {colour}"></span>{number:,} {name}</li>' for number, name, colour in states)
+    yield "</ul></div></section>"
+
+
+def findings(report: Report) -> Iterator[str]:
+    """What is wrong beside locks, or could not be seen."""
+    if not report.findings:
+        return
+    yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
+    for each in report.findings:
+        kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
+        yield note(kind, f"{each.severity}: {each.summary}. {each.advice}")
+    yield "</section>"
+
+
+def mitigation(watch: Watch) -> Iterator[str]:
+    """Armed or not, what holds it back, and what it has done."""
+    yield '<section aria-labelledby="mitigation"><h2 id="mitigation">Mitigation</h2><div class="card">'
+    yield f"<p>{text(_MODES.get(watch.arming.mode, ('', watch.arming.mode))[1])}</p>"
+    yield from (note("warn", reason) for reason in watch.arming.held_back)
+    if watch.arming.actions:
+        yield '<ul class="list">'
+        for action in reversed(watch.arming.actions[-_MOST_ACTIONS:]):
+            yield f"<li>{_action(action, watch.now)}</li>"
+        yield "</ul>"
+    yield "</div></section>"
+
+
+def is_loud(arming: Arming) -> str | None:
+    """What has to be said at the top of the page about mitigation; None: nothing."""
+    kind, said = _MODES.get(arming.mode, ("warn", arming.mode))
+    return said if kind == "warn" else None
+
+
+def incidents(watch: Watch) -> Iterator[str]:
+    """The one that goes on, and the last ones."""
+    yield '<section aria-labelledby="incidents"><h2 id="incidents">Last incidents</h2><div class="card">'
+    if watch.incident is None and not watch.ended:
+        yield '<p class="dim">None since the agent was started.</p></div></section>'
+        return
+    yield '<ul class="list">'
+    if watch.incident is not None:
+        began = watch.incident.started
+        yield f"<li>{_incident(watch.incident)} <b>goes on</b>, since {_moment(began, watch.now)}</li>"
+    for event in reversed(watch.ended[-MOST_ENDED:]):
+        lasted = duration(event.incident.seconds_until(event.at))
+        yield f"<li>{_incident(event.incident)} for {lasted}, until {_moment(event.at, watch.now)}</li>"
+    yield "</ul></div></section>"
+
+
+def _incident(incident: Incident) -> str:
+    return f"<b>{text(' → '.join(incident.classes))}</b>: up to {count(incident.peak_blocked, 'session')} blocked"
+
+
+def _action(action: Action, now: datetime | None) -> str:
+    outcome = (action.outcome or "under way").replace("_", " ")
+    after = f" after {duration(action.seconds)}" if action.seconds is not None else ""
+    where = f" on {action.relation}" if action.relation else ""
+    what = f"{action.signal} {action.victim.pid}"
+    return (
+        f"<b>{text(what)}</b> {sentence(f'{action.classification}{where}, rule {action.rule}')}: "
+        f"{text(outcome)}{after}, {_moment(action.at, now)}"
+    )
+
+
+def _moment(moment: datetime, now: datetime | None) -> str:
+    at = moment.astimezone(UTC)
+    ago = f" ({duration(max((now - at).total_seconds(), 0.0))} ago)" if now is not None else ""
+    return f'<time datetime="{at.isoformat(timespec="seconds")}">{at:%H:%M:%S} UTC</time><span class="dim">{ago}</span>'

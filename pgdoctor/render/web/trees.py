@@ -1,0 +1,110 @@
+"""The lock trees as markup: each root blocker with its evidence, and who stands behind it."""
+
+from collections.abc import Iterator, Sequence
+
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.forest import Branch, Rest, Tree, forest, who
+from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.tree import awaited, left_out
+from pgdoctor.render.web.markup import client, code, foreign, sentence, text
+
+#: Root blockers that are told in full, and those that get a line; the rest is counted.
+_MOST_TOLD = 8
+_MOST_NAMED = 40
+
+#: Sessions drawn right below another, steps down, and sessions in all trees together.
+_MOST_CHILDREN = 10
+_MOST_STEPS = 8
+_MOST_DRAWN = 160
+
+_WAITER_STATEMENT = 240
+
+
+def trees(report: Report) -> Iterator[str]:
+    """Everything about who blocks whom."""
+    roots = sum(blocker.root or blocker.in_cycle for blocker in report.blockers)
+    if not roots:
+        return
+    most = max(_MOST_DRAWN // min(roots, _MOST_TOLD), 1)
+    grown = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, _longest_first, most))
+    yield '<section aria-labelledby="trees"><h2 id="trees">Who blocks whom</h2>'
+    for tree in grown[:_MOST_TOLD]:
+        yield from _told(tree)
+    named = grown[_MOST_TOLD : _MOST_TOLD + _MOST_NAMED]
+    if named:
+        yield '<ul class="card list">'
+        yield from (f"<li>{_named(tree.blocker)}</li>" for tree in named)
+        rest = len(grown) - _MOST_TOLD - len(named)
+        if rest:
+            yield f'<li class="dim">and {count(rest, "root blocker")} more</li>'
+        yield "</ul>"
+    yield "</section>"
+
+
+def _longest_first(wait: Wait) -> float:
+    return -(wait.wait_seconds or 0.0)
+
+
+def _told(tree: Tree) -> Iterator[str]:
+    blocker = tree.blocker
+    yield f'<article class="card" id="b{blocker.pid or 0}">'
+    yield f"<h3>{_headed(blocker)}</h3>"
+    direct = "" if blocker.directly_blocked == blocker.blocked_sessions else f", {blocker.directly_blocked:,} directly"
+    yield f'<p class="reach"><b>blocks {count(blocker.blocked_sessions, "session")}</b>{direct} '
+    yield f"{client(blocker.user, blocker.database, blocker.application)}</p>"
+    if blocker.evidence:
+        yield '<ul class="evidence">' + "".join(f"<li>{sentence(each)}</li>" for each in blocker.evidence) + "</ul>"
+    if blocker.statement:
+        runs = "runs" if blocker.state == "active" else "last ran"
+        yield f'<p class="runs"><span class="dim">{runs}</span> {code(blocker.statement)}</p>'
+    advice = blocker.recommendation
+    signal = "do not signal" if advice.action == "none" else f"{advice.action} {advice.pid}"
+    yield f'<p class="advice">→ <b>{text(signal)}</b>: {sentence(advice.reason)}</p>'
+    if blocker.advice:
+        yield f'<p class="advice"><span class="dim">next time:</span> {sentence(blocker.advice)}</p>'
+    yield '<div class="tree">'
+    yield from _branches(tree.below, tree.rest)
+    yield "</div></article>"
+
+
+def _headed(blocker: BlockerFacts) -> str:
+    also = f", also {', '.join(blocker.also)}" if blocker.also else ""
+    where = f" on {foreign(blocker.relation)}" if blocker.relation else ""
+    return f'<span class="pid">{foreign(who(blocker))}</span> {text(blocker.classification)}{sentence(also)}{where}'
+
+
+def _named(blocker: BlockerFacts) -> str:
+    return f'{_headed(blocker)} <span class="dim">blocks {count(blocker.blocked_sessions, "session")}</span>'
+
+
+def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:
+    """The sessions behind one blocker."""
+    if not (below or rest.sessions):
+        return
+    yield "<ul>"
+    for branch in below:
+        yield f"<li>{_waiter(branch.wait, branch.facts)}"
+        yield from _branches(branch.below, branch.rest)
+        yield "</li>"
+    if rest.sessions:
+        yield f'<li class="rest">{sentence(left_out(rest))}</li>'
+    yield "</ul>"
+
+
+def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
+    """One line, which opens to what it runs."""
+    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "a moment"
+    queued = ", queued" if wait.queued else ""
+    cause = f", {text(facts.classification)}" if facts and facts.classification != "unknown" else ""
+    blocks = f' <span class="chip bad">blocks {facts.blocked_sessions:,}{cause}</span>' if facts else ""
+    line = (
+        f'<span class="pid">{wait.blocked_pid}</span> waits <span class="wait">{since}</span> '
+        f"for {sentence(awaited(wait))}{queued}{blocks} · "
+        f"{client(wait.blocked_user, None, wait.blocked_application)}"
+    )
+    if not wait.blocked_statement:
+        return f"<p>{line}</p>"
+    return (
+        f'<details id="w{wait.blocked_pid}"><summary>{line}</summary>'
+        f"<div>{code(wait.blocked_statement, _WAITER_STATEMENT)}</div></details>"
+    )

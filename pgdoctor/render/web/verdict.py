@@ -1,0 +1,94 @@
+"""The top of the page: what hurts, and what to do about it."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from pgdoctor.diagnosis.remedy import Advice
+from pgdoctor.diagnosis.words import count
+from pgdoctor.render.report import Report
+from pgdoctor.render.tree import hurt, released, to_do
+from pgdoctor.render.web.markup import sentence, text
+from pgdoctor.render.web.watch import Watch
+
+#: What to do about a server that cannot be asked, by the state of the connection.
+_WHAT_TO_DO = {
+    "": "The agent has just started: wait for the first poll.",
+    "refused": "Nobody listens there: is PostgreSQL running, and are host and port right?",
+    "auth_failed": "The role is turned away: look at its password file and at pg_hba.conf.",
+    "unknown_database": "There is no such database: look at the DSN.",
+    "too_many_connections": "No connection is left: free some, the idle ones first, and keep one for pgdoctor "
+    "(pgdoctor setup prints how).",
+    "starting_up": "It starts, stops or recovers: look into its log, and wait.",
+    "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
+    "unsupported": "Watch a newer server, or leave this one out.",
+    "timeout": "It accepts, but does not answer: look at the machine first (disk, memory, CPU, network).",
+    "error": "Look into the server's log.",
+}
+
+_SEVERITIES = {"critical": "bad", "warning": "warn"}
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What is the matter, of a `kind`: good, warn or bad. `do` and `why` are markup."""
+
+    kind: str
+    hurts: str
+    do: str
+    why: str = ""
+
+
+def verdict(watch: Watch, report: Report | None) -> Verdict:
+    """The first thing to know, and the second. Nothing is good while something cannot be seen."""
+    if report is None:
+        kind = "bad" if watch.connection else "warn"
+        error = watch.error or "no diagnosis"
+        return Verdict(kind, f"DOWN: {error}", text(_WHAT_TO_DO.get(watch.connection, _WHAT_TO_DO["error"])))
+    if report.blocked_sessions:
+        return _blocked(report)
+    worst = min(
+        (note for note in report.findings if note.severity in _SEVERITIES and note.kind != "visibility"),
+        key=lambda note: list(_SEVERITIES).index(note.severity),
+        default=None,
+    )
+    if worst is not None:
+        kind = _SEVERITIES[worst.severity]
+        return Verdict(kind, f"Nobody is blocked, but {worst.summary}", f"→ {sentence(worst.advice)}")
+    if watch.hidden_sessions:
+        hidden = count(watch.hidden_sessions, "session")
+        return Verdict("warn", f"Nobody seems to be blocked, but {hidden} cannot be seen", text(_GRANT))
+    return Verdict("good", "Nobody is blocked", "Nothing to do here.")
+
+
+#: The cure of blindness.
+_GRANT = "→ Grant pg_monitor to pgdoctor's role (pgdoctor setup prints how)."
+
+
+def shown(watch: Watch, found: Verdict) -> Iterator[str]:
+    """As markup, with what makes it doubtful right below."""
+    name = f"{watch.server}: " if watch.server else ""
+    yield f'<div class="verdict {found.kind}"><h1>{sentence(name + found.hurts)}</h1>'
+    yield f'<p class="do">{found.do}</p>{found.why}</div>'
+    if watch.hidden_sessions and "cannot be seen" not in found.hurts:
+        hidden = count(watch.hidden_sessions, "session")
+        yield (
+            f'<p class="note warn"><b>BLIND:</b> {hidden} cannot be seen by this role; causes may stay unknown. '
+            f"{text(_GRANT)}</p>"
+        )
+
+
+def _blocked(report: Report) -> Verdict:
+    advice = report.recommendation
+    if advice is None:
+        return Verdict("bad", hurt(report), "")
+    return Verdict("bad", hurt(report), _advised(advice), f'<p class="why">{sentence(_capital(advice.reason))}.</p>')
+
+
+def _advised(advice: Advice) -> str:
+    if not advice.signals:
+        return f"→ <b>{sentence(to_do(advice))}</b>"
+    return f"→ <b>{sentence(to_do(advice))}</b> frees {text(released(advice))}; costs {sentence(advice.loses or '')}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
