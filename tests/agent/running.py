@@ -50,11 +50,11 @@ class RunningAgent:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            wait_until(lambda: self._said or not self.running, what="a first line")
+            wait_until(lambda: self._said or not self.running, 30, "a first line")
             listening = self.lines[0]
             assert listening["event"] == "listening", self._said
         except BaseException:
-            self._process.kill()
+            self._stop()
             raise
         self.port: int = listening["port"]
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PROMPT)
@@ -64,13 +64,18 @@ class RunningAgent:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+        printed = self._stop()
+        output = "\n".join(self._said) + printed
+        assert not self._password or self._password not in output
+        assert "Traceback" not in output
+
+    def _stop(self) -> str:
+        """Make an end of it; what it has written to stdout."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        output = "\n".join(self._said) + self._process.stdout.read().decode()
-        self._process.stdout.close()
-        assert not self._password or self._password not in output
-        assert "Traceback" not in output
+        with self._process.stdout as stdout:
+            return stdout.read().decode()
 
     @property
     def running(self) -> bool:
