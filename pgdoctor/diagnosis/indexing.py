@@ -37,7 +37,8 @@ _CASTS = {(each, kind) for each in _INTEGERS for kind in ("numeric", "float")} |
     ("bpchar", "text"),
 }
 
-_PATTERN_CLASSES = {"text": "text_pattern_ops", "varchar": "varchar_pattern_ops", "bpchar": "bpchar_pattern_ops"}
+#: Types of texts, each with the operator class by which the beginning of one is found in any collation.
+PATTERN_CLASSES = {"text": "text_pattern_ops", "varchar": "varchar_pattern_ops", "bpchar": "bpchar_pattern_ops"}
 
 
 class Table:
@@ -134,7 +135,7 @@ class Table:
             return False
         if column is not None and search.operator == "=" and (column.top_share or 0.0) > LARGE_TOP_SHARE:
             return False
-        if column is not None and search.operator == "prefix" and column.type not in _PATTERN_CLASSES:
+        if column is not None and search.operator == "prefix" and column.type not in PATTERN_CLASSES:
             return False
         share = self.share(search)
         return share is None or share <= LARGE_SHARE
@@ -149,7 +150,7 @@ class Table:
         column = self.columns.get(search.column)
         if column is None or search.operator != "prefix" or column.is_bytewise:
             return self.written(search.column)
-        return f"{column.quoted} {_PATTERN_CLASSES.get(column.type, 'text_pattern_ops')}"
+        return f"{column.quoted} {PATTERN_CLASSES.get(column.type, 'text_pattern_ops')}"
 
     def missing_keys(self, filters: Sequence[Filter]) -> tuple[str, ...]:
         """The keys of the indexes to create, one index each, for the condition that promises most.

@@ -23,6 +23,9 @@ NO_COLUMN = "names no column of the table"
 #: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not.
 Operator = Literal["=", "<", "prefix", "null", "not null"]
 
+#: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts.
+Helper = Literal["", "expression", "trigrams", "gin"]
+
 
 class Search(msgspec.Struct, frozen=True):
     """A search of a plain btree that begins with a column.
@@ -44,13 +47,15 @@ class Arm(msgspec.Struct, frozen=True):
     `searches`: a plain btree that allows any one of them could find the rows; empty if there is an obstacle.
     `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns behind the obstacle,
     which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
-    an index on that function of the column would be searched for a value.
+    an index on that function of the column would be searched for a value. `helper`: the index of another kind that
+    would find its rows; empty where there is none, or where the rows may well be many.
     """
 
     searches: tuple[Search, ...] = ()
     obstacle: str = ""
     mentions: tuple[str, ...] = ()
     function: str = ""
+    helper: Helper = ""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -94,11 +94,12 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     def has_changes(self) -> bool:
         """A rollback of its transaction would lose something, as far as its locks tell.
 
-        An id alone does not say so: locking rows brings one, and so does the mere request for AccessExclusiveLock.
+        Locking rows brings an id too, and so does the mere request for AccessExclusiveLock. An id that neither
+        explains is that of a change whose lock is given back already: GRANT.
         """
-        return self.has_xid and any(
-            lock.locktype == "relation" and lock.mode not in ("AccessShareLock", "RowShareLock") for lock in self.held
-        )
+        modes = {lock.mode for lock in self.held if lock.locktype == "relation"} - {"AccessShareLock"}
+        asks = any(lock.mode == "AccessExclusiveLock" for lock in self.requests)
+        return self.has_xid and (bool(modes - {"RowShareLock"}) or not (modes or asks))
 
     @cached_property
     def requests(self) -> tuple[Lock, ...]:

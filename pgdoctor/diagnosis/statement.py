@@ -49,6 +49,11 @@ class Statement(Struct, frozen=True):
         return self.kind in kinds.DDL
 
     @property
+    def has_ddl(self) -> bool:
+        """One of its statements changes the schema, whatever else it does: LOCK TABLE, then ALTER TABLE."""
+        return not kinds.DDL.isdisjoint(self.kinds)
+
+    @property
     def is_maintenance(self) -> bool:
         """VACUUM, ANALYZE, REINDEX, CLUSTER, REPACK or REFRESH."""
         return self.kind in kinds.MAINTENANCE

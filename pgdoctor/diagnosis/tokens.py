@@ -17,8 +17,8 @@ class Sort(Enum):
     WORD = "keyword, or name without quotes: folded to lower case"
     NAME = "quoted identifier: without its quotes"
     STRING = (
-        "literal in quotes of any kind: its first character if that is a wildcard or an anchor, `x%` if a wildcard "
-        "comes later, else nothing"
+        "literal in quotes of any kind: its first character if that is a wildcard or an anchor, and `x` behind it "
+        "where that is not all; `x%` if a wildcard comes later, else nothing"
     )
     NUMBER = "number: a dot if it is no integer, else nothing"
     PARAMETER = "parameter: as written, `$1`"
@@ -56,6 +56,7 @@ _VALUES = frozenset({Sort.STRING, Sort.NUMBER, Sort.PARAMETER})
 
 #: First characters of a pattern that decide whether an index can serve it.
 _ANCHORS = "%_^"
+_ALL_WILDCARDS = re.compile("[%_]++")
 
 _OTHER_BASES = frozenset({"0x", "0X", "0o", "0O", "0b", "0B"})
 
@@ -168,7 +169,7 @@ def _cut(match: re.Match[str]) -> _Reading:
 
 def _anchor(text: str, start: int, end: int) -> str:
     if text[start] in _ANCHORS:
-        return text[start]
+        return text[start] if _ALL_WILDCARDS.fullmatch(text, start, end) else f"{text[start]}x"
     # With a backslash nobody knows here whether the wildcard is one.
     has_wildcard = text.find("%", start, end) >= 0 or text.find("_", start, end) >= 0
     return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""

@@ -13,8 +13,9 @@ import sqlglot
 from msgspec.structs import replace
 from sqlglot import exp
 
-from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Operator, Predicate, Search
+from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Helper, Operator, Predicate, Search
 from pgdoctor.diagnosis.tokens import words
+from pgdoctor.diagnosis.wrapping import around, function, wrapping
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr as Node
@@ -24,17 +25,8 @@ sqlglot.logger.disabled = True
 
 _RANGES = (exp.LT, exp.LTE, exp.GT, exp.GTE)
 
-#: What a column may be inside of, the narrower class first: some operators are functions to sqlglot.
-_WRAPPERS = (
-    (exp.Cast, "cast of the column"),
-    (exp.Collate, "another collation than the column's"),
-    (exp.AtTimeZone, "time zone conversion of the column"),
-    ((exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar), "field of a JSON column"),
-    (exp.Bracket, "element of the column"),
-    (exp.Any, "search inside of an array column"),
-    ((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe, exp.Neg), "calculation with the column"),
-    ((exp.Binary, exp.MatchAgainst), "an operator that no btree serves"),
-)
+#: First characters of a pattern before which nothing is known.
+_WILD = ("%", "_")
 
 #: Values without brackets that are columns to some versions of sqlglot.
 _NOT_COLUMNS = words("user current_role current_catalog current_schema session_user localtime localtimestamp")
@@ -97,7 +89,8 @@ class _Reader:
         for kinds, judge in _JUDGES:
             if isinstance(node, kinds):
                 return judge(self, node)
-        return self.blocked(node, self.wrapping(node))
+        obstacle, helper = self.wrapping(node)
+        return self.blocked(node, obstacle, "gin" if helper == "gin" else "")
 
     def conjunction(self, node: Node) -> Arm:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
@@ -130,7 +123,8 @@ class _Reader:
                 return self.found_by(node, columns, "=", other)
             if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
                 return self.wrapped(column, side)
-        return self.blocked(node, self.wrapping(node))
+        is_for_values = isinstance(node, exp.EQ) and not isinstance(right.unnest(), exp.Boolean)
+        return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)))
 
     def inequality(self, node: Node) -> Arm:
         if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
@@ -150,10 +144,12 @@ class _Reader:
             return self.found_by(node, columns, operator, *node.expressions)
         if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
             return self.wrapped(column, node.this)
-        return self.blocked(node, self.wrapping(node))
+        return self.hidden(node, isinstance(node, exp.In) and not any(map(self.columns, node.expressions)))
 
     def interval(self, node: Node) -> Arm:
         """BETWEEN is two comparisons, and one that is served will do."""
+        if self.columns(node.this) and not self.plain(node.this):
+            return self.hidden(node, not any(self.columns(node.args[end]) for end in ("low", "high")))
         bounds = (
             exp.GTE(this=node.this, expression=node.args["low"]),
             exp.LTE(this=node.this, expression=node.args["high"]),
@@ -166,24 +162,29 @@ class _Reader:
     def pattern(self, node: Node) -> Arm:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
         if not self.plain(node.this):
-            return self.blocked(node, self.wrapping(node))
+            return self.hidden(node, is_for_values=False)
         pattern = node.expression.unnest()
         if node.args.get("negate"):
             return self.blocked(node, "a negation cannot use an index")
         if isinstance(pattern, (exp.Any, exp.Array)):
             return self.blocked(node, "one of several patterns")
-        if isinstance(pattern, exp.Literal) and isinstance(node, (exp.Like, exp.SimilarTo)) and pattern.name in "%_":
-            return self.blocked(node, "leading wildcard")
-        if isinstance(pattern, exp.Literal) and isinstance(node, exp.RegexpLike) and pattern.name != "^":
+        known = pattern.name if isinstance(pattern, exp.Literal) else None
+        if known is not None and known[:1] in _WILD and isinstance(node, (exp.Like, exp.SimilarTo)):
+            return self.blocked(node, "leading wildcard", "trigrams" if known == "%x" else "")
+        if known is not None and known[:1] != "^" and isinstance(node, exp.RegexpLike):
             return self.free_pattern(node)
         # The pattern that is not known, and a regular expression, may turn out to be a value.
-        is_prefix = isinstance(node, exp.StartsWith) or (
-            isinstance(node, exp.Like) and isinstance(pattern, exp.Literal) and pattern.name == "x%"
-        )
+        is_prefix = isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%")
         return self.found_by(node, self.plain(node.this), "prefix" if is_prefix else "=", pattern)
 
     def free_pattern(self, node: Node) -> Arm:
-        return self.blocked(node, "ILIKE or regular expression")
+        """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
+        if node.args.get("negate"):
+            return self.blocked(node, "a negation cannot use an index")
+        pattern = node.expression.unnest()
+        is_free = pattern.name == "%x" if isinstance(node, exp.ILike) else not pattern.name.startswith("^")
+        helps = isinstance(pattern, exp.Literal) and is_free and self.plain(node.this)
+        return self.blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
 
     def escaped(self, node: Node) -> Arm:
         """With an escape character of its own a pattern's wildcard may be none."""
@@ -204,37 +205,34 @@ class _Reader:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
-        if any(_function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
+        if any(function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
             return self.blocked(node, "compared with a function that changes from row to row")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
         types = {_value_type(value) for value in values} - {""}
         return Arm(tuple(Search(column, operator, min(types, default="")) for column in columns))
 
-    def blocked(self, node: Node, obstacle: str) -> Arm:
-        return Arm(obstacle=obstacle, mentions=self.columns(node))
+    def hidden(self, node: Node, is_for_values: bool) -> Arm:
+        """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
+        obstacle, helper = self.wrapping(node)
+        return self.blocked(node, obstacle, helper if is_for_values else "")
 
-    def wrapping(self, node: Node) -> str:
-        """Why the first column of the table in a condition is not searched by an index."""
+    def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Arm:
+        return Arm(obstacle=obstacle, mentions=self.columns(node), helper=helper)
+
+    def wrapping(self, node: Node) -> tuple[str, Helper]:
+        """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
         column = next(each for each in _outside_of_queries(node) if self.is_own(each))
-        around = column.parent
-        while isinstance(around, exp.Paren):
-            around = around.parent
-        if isinstance(around, (exp.EQ, exp.NEQ, *_RANGES)):  # `(a = 1) = true` is `a = 1` to the planner.
+        if isinstance(around(column), (exp.EQ, exp.NEQ, *_RANGES)):  # `(a = 1) = true` is `a = 1` to the planner.
             raise _Unclear
-        for kinds, obstacle in _WRAPPERS:
-            if isinstance(around, kinds):
-                return obstacle
-        if isinstance(around, exp.Func) and (name := _function(around)).isidentifier():
-            return f"column is wrapped in {name}()"
-        return "the column is part of an expression"
+        return wrapping(column, node)
 
     def plain(self, node: Node | None) -> tuple[str, ...]:
         """The columns of the table that stand here by themselves, one or a row of them."""
         if node is None:
             return ()
         node = node.unnest()
-        is_row = isinstance(node, exp.Tuple) or (isinstance(node, exp.Anonymous) and _function(node) == "row")
+        is_row = isinstance(node, exp.Tuple) or (isinstance(node, exp.Anonymous) and function(node) == "row")
         each = node.expressions if is_row else [node]
         return tuple(column.name for column in each) if all(map(self.is_own, each)) else ()
 
@@ -308,10 +306,3 @@ def _value_type(node: Node) -> str:
     if isinstance(node, exp.Literal) and not node.is_string and "." in node.name:
         return "numeric"
     return _VALUE_TYPES.get(node.to.this, "") if isinstance(node, exp.Cast) else ""
-
-
-def _function(node: Node) -> str:
-    """The name of a function as Postgres has it."""
-    if isinstance(node, exp.Anonymous):
-        return str(node.name).lower()
-    return node.sql(dialect="postgres").partition("(")[0].lower()

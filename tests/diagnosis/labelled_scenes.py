@@ -564,6 +564,13 @@ def lock_table_and_the_work_in_one_text(shop: Scene) -> int:
     return worker
 
 
+@labelled("explicit_lock", "cancel", "migration")
+def lock_table_and_a_change_of_the_schema_in_one_text(shop: Scene) -> int:
+    worker = works(shop, "lock table orders; alter table orders add column c int; select pg_sleep(9)")
+    wants_to_read(shop)
+    return worker
+
+
 @labelled("explicit_lock", "cancel")
 def lock_table_and_changes_under_it(shop: Scene) -> int:
     changes = ("lock table orders in exclusive mode", "update orders set v = 1 where id = 1")

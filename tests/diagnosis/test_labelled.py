@@ -524,7 +524,10 @@ UNINDEXED_SCAN = [
         "cancel",
     ),
     Case(
-        "a pattern that no btree serves", scan("update orders set v = 1 where name like '%x'"), "long_query", "cancel"
+        "a wildcard in front, of a column whose type is not known",
+        scan("update orders set v = 1 where name like '%x'"),
+        "long_query",
+        "cancel",
     ),
     Case(
         "indexes that could not be read",
@@ -660,6 +663,13 @@ EXPLICIT_LOCK = [
         "cancel",
     ),
     Case("a weak lock is no sign of LOCK TABLE", on_table(RE, S, statement="select 1"), "long_query", "cancel"),
+    Case(
+        "before DDL in the same text",
+        on_table(AE, AS, has_xid=True, statement="lock table orders; alter table orders add c int; select 1"),
+        "explicit_lock",
+        "cancel",
+        ("migration",),
+    ),
     Case("LOCK TABLE that queues", queued(AE, statement="lock table orders"), "explicit_lock", "cancel"),
     Case(
         "LOCK without TABLE, cut", queued(AE, statement="lock orders in acc", truncated=True), "explicit_lock", "cancel"

@@ -313,6 +313,52 @@ def test_an_index_on_lower_would_be_searched_for_a_value() -> None:
     assert list(functions.values()) == [["lower"], ["upper"], [""], [""], [""]]
 
 
+@pytest.mark.parametrize(
+    ("condition", "helper"),
+    [
+        ("a::text <> '1'", ""),
+        ("a::text > '1'", ""),  # how much an open range finds is not known
+        ("a::text = d::text", ""),  # columns of the same row
+        ("a::text in ('1', d::text)", ""),
+        ("a::bool = true", ""),
+        ("extract(year from ts) = 2020", ""),  # few values
+        ("a % 10 = 1", ""),
+        ("extract(year from ts::date) = 2020", ""),
+        ("length(trim(b)) = 3", ""),
+        ("(a + 1)::text = '2'", "expression"),
+        ("length(b) = 1", ""),
+        ("own(a) = 1", ""),  # a function that somebody has made may do anything
+        ("b like '%'", ""),  # all rows
+        ("b like '%_%'", ""),
+        ("b not like '%x'", ""),
+        ("b not ilike 'x'", ""),
+        ("lower(b) like '%x'", ""),
+        ("b !~ 'x'", ""),
+        ("j ? 'k'", ""),
+        ("a::text = '1'", "expression"),
+        ("'1' = a::text", "expression"),
+        ("a::text in ('1', '2')", "expression"),
+        ("ts::date = current_date", "expression"),
+        ("ts::date between '2020-01-01' and '2020-01-02'", "expression"),
+        ("(ts at time zone 'utc') = '2020-01-01'", "expression"),
+        ("a + 1 = 2", "expression"),
+        ("coalesce(a, 0) = 1", "expression"),
+        ("j->>'k' = 'v'", "expression"),
+        ("b like '%x'", "trigrams"),
+        ("b ilike '7%'", ""),  # digits have no case
+        ("b ilike $1", ""),
+        ("b ~* '^7'", ""),
+        ("b ilike '%x%'", "trigrams"),
+        ("b ~* 'x'", "trigrams"),
+        ("b ~ 'x'", "trigrams"),
+        ("tags && array[1]", "gin"),
+        ("j @> '{}'", "gin"),
+    ],
+)
+def test_what_would_find_the_rows_behind_an_obstacle(condition: str, helper: str) -> None:
+    assert [arm.helper for each in where(condition).filters for arm in each.arms] == [helper]
+
+
 def test_the_planner_agrees(scene: Scene) -> None:
     """With sequential scans out of favour it searches an index for what we call served, and for nothing else."""
     scene.admin.execute(

@@ -30,7 +30,7 @@ class Migration(Cause):
         # Whether it works or idles is not known of a session that is hidden from us.
         if suspect.session is None or not suspect.session.is_visible:
             return None
-        runs = suspect.is_running and suspect.statement.is_ddl
+        runs = suspect.is_running and suspect.statement.has_ddl
         held = _held_by_ddl(suspect)
         if not runs and not held:
             return None
@@ -41,7 +41,7 @@ class Migration(Cause):
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     text = suspect.statement
     wrote = suspect.session is not None and suspect.session.has_xid
-    if text.is_maintenance or text.is_lock_table or not (text.is_ddl or wrote):
+    if not text.has_ddl and (text.is_maintenance or text.is_lock_table or not wrote):
         return []
     held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST and not suspect.is_lock_tables(lock)]
     # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.

@@ -2,7 +2,9 @@
 
 Recognised by: it restricts a table of many rows by columns that no usable index serves (first column, operator class,
 collation, a cast of the column, partial and expression indexes are looked at; in doubt an index serves), and the
-statistics, where our role may read them, do not say that it wants a large share of the rows anyway. Or it deletes, or
+statistics, where our role may read them, do not say that it wants a large share of the rows anyway. Nor does a plain
+index serve one value of what is made of a column (a cast, a calculation, a function of the server's own), or a pattern
+that begins with a wildcard: an index on the expression, or of trigrams, would. Or it deletes, or
 changes the key of, rows that a foreign key of a big table references by columns without an index: then each of them is
 looked for in all of that table, which no plan shows. The check has begun when the session holds the lock on that table
 which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
@@ -21,9 +23,9 @@ from typing import NamedTuple
 
 from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
-from pgdoctor.diagnosis.indexing import Table
+from pgdoctor.diagnosis.indexing import PATTERN_CLASSES, Table
 from pgdoctor.diagnosis.planner import evidence
-from pgdoctor.diagnosis.predicate import Filter
+from pgdoctor.diagnosis.predicate import Arm, Filter, Search
 from pgdoctor.diagnosis.scans import BIG_TABLE_ROWS, CHANGE_LOCK, locked, named, parts_locked, scanned
 from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
@@ -81,25 +83,76 @@ def _claim(suspect: Suspect) -> Claim | None:
     table = scanned(suspect)
     if table is None:
         return None
-    asked, relation = suspect.conditions, table.relation
-    rows = table.unserved_rows(asked.filters, parts_locked(suspect))
+    filters, relation = suspect.conditions.filters, table.relation
+    rows = table.unserved_rows(filters, parts_locked(suspect))
     if rows < BIG_TABLE_ROWS:
         return None
-    column = table.defeated(asked.filters)
+    for find in (_defeated, _missing, _hidden):
+        for (why, *more), advice in find(table, filters):
+            said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
+            return Claim(relation, table, filters, said, advice)
+    return None
+
+
+#: Why all of a table is read, in sentences, and what to do.
+_Reason = tuple[list[str], str]
+
+
+def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+    """There is an index, which the type of the value keeps from being used."""
+    column = table.defeated(filters)
     if column is not None:
-        defeat = (
-            f"reads all of {relation.name}, about {rows:,.0f} rows: the index on {column.quoted} is of no use, for "
-            f"the column ({column.type}) is cast to the type that it is compared with"
+        yield (
+            [
+                f"the index on {column.quoted} is of no use, for the column ({column.type}) is cast to the type that "
+                "it is compared with"
+            ],
+            f"compare {column.quoted} with a value of type {column.type}",
         )
-        advice = f"compare {column.quoted} with a value of type {column.type}"
-        return Claim(relation, table, asked.filters, (defeat,), advice)
-    keys = table.missing_keys(asked.filters)
-    if not keys:
-        return None
-    missing = ", ".join(f"{relation.name} ({key})" for key in keys)
-    lack = f"reads all of {relation.name}, about {rows:,.0f} rows: no index on {missing}"
-    said = (lack, *_selectivity(table, asked.filters))
-    return Claim(relation, table, asked.filters, said, _index_to_create(relation, keys))
+
+
+def _missing(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+    """There is no index on its columns."""
+    keys = table.missing_keys(filters)
+    if keys:
+        missing = ", ".join(f"{table.relation.name} ({key})" for key in keys)
+        yield [f"no index on {missing}", *_selectivity(table, filters)], _index_to_create(table.relation, keys)
+
+
+def _hidden(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+    """What is made of a column is asked for, which no plain index serves."""
+    arms = (each.arms[0] for each in filters if len(each.arms) == 1)
+    for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
+        column = table.written(arm.mentions[0])
+        lack = f"no index serves its condition on {column} ({arm.obstacle}); how many rows that finds is not known"
+        yield [lack], _help(table.relation, arm, column)
+
+
+def _would_help(arm: Arm, table: Table) -> bool:
+    """An index of the kind that the condition calls for can be made, and finds few rows for all that is known."""
+    if len(arm.mentions) != 1 or not table.is_selective(Search(arm.mentions[0])):
+        return False
+    column = table.columns.get(arm.mentions[0])
+    kind = column.type if column else ""
+    match arm.helper:
+        case "trigrams":
+            return kind in PATTERN_CLASSES
+        case "gin":
+            return kind == "jsonb" or kind.startswith("_")  # The types of arrays are called so.
+        case _:
+            return True
+
+
+def _help(relation: Relation, arm: Arm, column: str) -> str:
+    """What would find the rows of a condition that no plain index serves."""
+    match arm.helper:
+        case "trigrams":
+            index = _index_to_create(relation, [f"{column} gin_trgm_ops"], " USING gin")
+            return f"{index}, with the extension pg_trgm"
+        case "gin":
+            return _index_to_create(relation, [column], " USING gin")
+        case _:
+            return f"compare {column} itself, or create an index on that very expression"
 
 
 def _by_foreign_key(suspect: Suspect) -> Verdict | None:
@@ -183,11 +236,11 @@ def _earlier_scans(suspect: Suspect, relation: Relation) -> Iterator[str]:
         )
 
 
-def _index_to_create(relation: Relation, keys: Sequence[str]) -> str:
+def _index_to_create(relation: Relation, keys: Sequence[str], method: str = "") -> str:
     if relation.kind == "p":  # CONCURRENTLY is refused on a partitioned table.
-        commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name} ({key})" for key in keys)
+        commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name}{method} ({key})" for key in keys)
         return f"{commands}; then CREATE INDEX CONCURRENTLY on each partition, and ALTER INDEX ... ATTACH PARTITION"
-    return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name} ({key})" for key in keys)
+    return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{method} ({key})" for key in keys)
 
 
 def _verdict(suspect: Suspect, relation: Relation, said: list[str], advice: str) -> Verdict:

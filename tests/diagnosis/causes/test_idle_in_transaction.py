@@ -188,6 +188,15 @@ def test_what_was_only_read_or_locked_is_no_change(shop: Scene) -> None:
     assert "it has changed nothing" in said(blocker(shop.dsn, holder.pid))
 
 
+def test_a_change_that_keeps_no_lock_is_one(shop: Scene) -> None:
+    """GRANT gives the locks on the catalogs back at once; its transaction's id is left."""
+    holder = shop.client("grant select on orders to public")
+    shop.client().block("grant insert on orders to public")
+    facts = blocker(shop.dsn, holder.pid)
+    assert (facts.classification, facts.relation) == ("idle_in_transaction", "pg_catalog.pg_class")
+    assert "it has changed something" in said(facts)
+
+
 def test_its_changes_its_locks_and_its_client_are_told(shop: Scene) -> None:
     holder = shop.client(
         "update other set v = 1", "update orders set v = 1 where id = 1", "select 1", application_name="checkout"

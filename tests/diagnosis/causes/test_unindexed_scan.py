@@ -9,11 +9,11 @@ _WIDE = """
     create table orders (
         id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8",
         name text collate "C.utf8", raw text collate "C", email text, flag bool, state text, "Order" int, void int,
-        week int, half int
+        week int, half int, tags int[]
     );
     insert into orders
         select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null, g % 7,
-            case when g % 2 = 0 then 0 else g end
+            case when g % 2 = 0 then 0 else g end, array[g]
         from generate_series(1, 20000) g;
     create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
     analyze orders
@@ -51,7 +51,13 @@ SERVED = {
     "a value that may be the one of half the rows": ("half = 7", ""),
     "most rows are NULL": ("void is null", ""),
     "few rows are NULL": ("customer_id is not null", ""),
-    "a wildcard in front": ("email like '%7@x'", ""),
+    "a wildcard in front of nothing": ("email like '%'", ""),
+    "a wildcard in front, in a column of few values": ("state like '%3'", ""),
+    "a pattern that ignores case, of what has none": ("email ilike '7@x%'", ""),
+    "an open range of a cast": ("customer_id::text > '6'", ""),
+    "a cast of a column of few values": ("week::text = '0'", ""),
+    "on the very cast": ("customer_id::text = '7'", "((customer_id::text))"),
+    "parts in their own index": ("tags @> array[7]", "using gin (tags)"),
     "an open range": ("customer_id > 6", ""),
     "an open range the other way round, twice said": ("7 <= customer_id and customer_id <> 9", ""),
     "an arm of OR with an open range": ('customer_id = 7 or "Order" > 6', ""),
@@ -85,6 +91,24 @@ UNSERVED = {
     "int as numeric": ("customer_id = 7.0", "(customer_id)", ""),
     "int as float": ("customer_id = 7::float8", "(customer_id)", ""),
     "char(n) as text": ("code = '7'::text", "(code)", ""),
+}
+
+#: A condition that finds row 7, the index that there is, why that is of no use, and what to do.
+HIDDEN = {
+    "a cast": ("customer_id::text = '7'", "(customer_id)", "cast of the column", "compare customer_id itself"),
+    "a cast, in a list": ("customer_id::text in ('7', 'x')", "", "cast of the column", "index on that very expression"),
+    "a calculation": ("customer_id + 1 = 8", "(customer_id)", "calculation with the column", "compare customer_id"),
+    "a default": ("coalesce(customer_id, 0) = 7", "(customer_id)", "wrapped in coalesce()", "compare customer_id"),
+    "a reserved word": ("\"Order\"::text = '7'", "", 'condition on "Order"', 'compare "Order" itself'),
+    "a wildcard in front": (
+        "email like '%7@x'",
+        "(email text_pattern_ops)",
+        "leading wildcard",
+        "CREATE INDEX CONCURRENTLY ON public.orders USING gin (email gin_trgm_ops), with the extension pg_trgm",
+    ),
+    "a pattern that ignores case": ("email ilike '%7@X'", "(email)", "ILIKE or regular", "(email gin_trgm_ops)"),
+    "a regular expression": ("email ~ '[7]@x'", "(email)", "regular expression", "(email gin_trgm_ops)"),
+    "a part": ("tags @> array[7]", "(tags)", "no btree serves", "ON public.orders USING gin (tags)"),
 }
 
 
@@ -128,6 +152,14 @@ def test_it_is_not_a_scan_for_want_of_an_index(wide: Scene, where: str, index: s
     assert facts_of(wide, where, index).classification == "long_query"
 
 
+@pytest.mark.parametrize(("where", "index", "why", "advice"), HIDDEN.values(), ids=HIDDEN)
+def test_a_plain_index_is_of_no_use(wide: Scene, where: str, index: str, why: str, advice: str) -> None:
+    facts = facts_of(wide, where, index)
+    assert (facts.classification, facts.relation) == ("unindexed_scan", "public.orders")
+    assert why in said(facts)
+    assert advice in facts.recommendation.reason
+
+
 def test_an_open_range_is_said_to_be_in_doubt(wide: Scene) -> None:
     facts = facts_of(wide, "customer_id > 6", "")
     assert facts.classification == "long_query"
@@ -165,6 +197,7 @@ def test_the_planner_agrees(wide: Scene) -> None:
 
     # An index that is led by another column is searched from end to end where nothing else is allowed.
     wrong = [name for name, (where, index, _) in UNSERVED.items() if "(id, " not in index and searches(where, index)]
+    wrong += [name for name, (where, index, *_) in HIDDEN.items() if searches(where, index)]
     doubtful = {"partial, perhaps implied", "partial, on another column", "on another expression of the column"}
     wrong += [
         name for name, (where, index) in SERVED.items() if index and name not in doubtful and not searches(where, index)
