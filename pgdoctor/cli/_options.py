@@ -49,4 +49,6 @@ async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
     from pgdoctor.postgres.watch import Watch
 
     async with await Door.open(dsn, DEADLINE) as door:
-        return await Watch(Collector(door, explains=explains)).look()
+        watch = Watch(Collector(door, explains=explains))
+        await watch.survey()
+        return await watch.look()

@@ -224,6 +224,7 @@ KINDS = frozenset(FAMILY_OF)
 DDL = frozenset(kind for kind, family in FAMILY_OF.items() if family == "ddl")
 MAINTENANCE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "maintenance")
 WRITES = frozenset(kind for kind, family in FAMILY_OF.items() if family == "write")
+SESSION = frozenset(kind for kind, family in FAMILY_OF.items() if family == "session")
 LOCK_TABLE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "lock")
 ENDS_TRANSACTION = frozenset({"commit", "rollback", "prepare_transaction"})
 

@@ -3,11 +3,17 @@
 The judging stays pure: what is remembered becomes part of the snapshot.
 """
 
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis import changes, usual
+from pgdoctor.diagnosis.changes import Seen
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.earlier_scans import Counters, counters, with_scans
 from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
 from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.surroundings import Surroundings
+from pgdoctor.diagnosis.usual import Past
 
 
 class Memory:
@@ -16,11 +22,28 @@ class Memory:
     def __init__(self) -> None:
         self._sightings: tuple[Sighting, ...] = ()
         self._counters: Counters | None = None
+        self._past = Past()
+        self._seen = Seen()
+        self._surroundings: Surroundings | None = None
 
     def judge(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next look."""
         self._sightings = remembered(self._sightings, snapshot.captured_at)
+        around = self._around(snapshot.surroundings)
+        snapshot = replace(snapshot, surroundings=around)
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)
+        self._seen = changes.with_migrations(self._seen, diagnosis)
+        if around is not None and around.read_at != self._past.read_at:
+            is_stormy = any(note.kind in usual.STORMS for note in diagnosis.findings)
+            self._past = usual.after(self._past, around, is_stormy)
         return diagnosis
+
+    def _around(self, now: Surroundings | None) -> Surroundings | None:
+        """The surroundings with what is remembered of earlier ones; they are read more seldom than they are judged."""
+        if now is not None and (self._surroundings is None or self._surroundings.read_at != now.read_at):
+            self._seen = changes.after(self._seen, now)
+            now = usual.with_pace(changes.with_changes(now, self._seen), self._past)
+            self._surroundings = now
+        return self._surroundings if now is not None else None

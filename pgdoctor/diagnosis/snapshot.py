@@ -11,6 +11,7 @@ from functools import cached_property
 import msgspec
 
 from pgdoctor.diagnosis.planner import Plan
+from pgdoctor.diagnosis.surroundings import Surroundings
 
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
 Target = tuple[object, ...]
@@ -288,6 +289,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     progress: Mapping[int, Progress] = {}
     #: By PID, of blockers with a strong table lock or an advisory one.
     traces: Mapping[int, Traces] = {}
+    #: Read seldom, and maybe some seconds older than the rest; None: not read.
+    surroundings: Surroundings | None = None
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()
 

@@ -24,3 +24,31 @@ def duration(seconds: float | None) -> str:
 def count(number: float, thing: str) -> str:
     """`1 session`, `2,000 sessions`."""
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
+
+
+#: Bytes that a name has at most (NAMEDATALEN); what is longer comes from elsewhere.
+_LONGEST_NAME = 63
+
+
+def name(text: str | None) -> str:
+    """A name that somebody chose, fit for a line of text: no control or direction mark, not too long."""
+    if text is None:
+        return "?"
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:64])
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
+
+
+def client(application: str | None, user: str | None = None, address: str | None = None) -> str:
+    """Who that is: `"checkout" (app from 10.0.0.5)`."""
+    said = f'"{name(application)}"' if application else "an application without a name"
+    origin = " from ".join(part for part in (user and name(user), address) if part)
+    return f"{said} ({origin})" if origin else said
+
+
+def size(count_of_bytes: float) -> str:
+    """`512 MB`, `1.5 GB`; units are powers of 1024, as in Postgres's settings."""
+    for unit, letter in ((1 << 40, "TB"), (1 << 30, "GB"), (1 << 20, "MB")):
+        if count_of_bytes >= unit:
+            value = count_of_bytes / unit
+            return f"{value:.1f} {letter}" if value < 9.95 else f"{value:,.0f} {letter}"
+    return f"{count_of_bytes / 1024:,.0f} kB"

@@ -17,10 +17,13 @@ from pgdoctor.diagnosis.snapshot import (
     Session,
     Snapshot,
 )
+from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
+from pgdoctor.postgres.names import Names
 from pgdoctor.postgres.progress import progress, traces
+from pgdoctor.postgres.surroundings import surroundings
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
@@ -93,6 +96,10 @@ class Collector:
             return Snapshot(captured_at=gate.captured_at, server=gate.server)
         return await self._incident(gate, rows)
 
+    async def surroundings(self) -> Surroundings | None:
+        """What stands around the waits; not for every poll. None where the server does not say."""
+        return await surroundings(self._door, self._names)
+
     async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server
         evidence = Evidence(self._door)
@@ -134,32 +141,6 @@ class Collector:
             pin_waiters=pulse.pin_waiters,
             deadlock_timeout=pulse.deadlock_timeout,
         )
-
-
-class Names:
-    """Role and database names by OID, learnt once and again when an OID is new."""
-
-    def __init__(self) -> None:
-        self.roles: dict[int, str | None] = {}
-        self.databases: dict[int, str | None] = {}
-        self.superusers: set[int] = set()
-
-    async def learn(self, rows: Iterable[Any], evidence: Evidence) -> None:
-        """Look up the names of all roles and databases if one of `rows` has an unknown one."""
-        roles = {row.role_oid for row in rows} - {None} - self.roles.keys()
-        databases = {row.database_oid for row in rows} - {None} - self.databases.keys()
-        if not (roles or databases):
-            return
-        found = await evidence.rows("names")
-        for row in found:
-            known = self.roles if row.kind == "role" else self.databases
-            known[row.oid] = row.name
-            if row.is_superuser:
-                self.superusers.add(row.oid)
-        if found:
-            # Dropped meanwhile: not asked for at every poll.
-            self.roles = dict.fromkeys(roles) | self.roles
-            self.databases = dict.fromkeys(databases) | self.databases
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -44,8 +44,9 @@ _decode_keys = msgspec.json.Decoder(tuple[Key, ...]).decode
 class Evidence:
     """Reads of catalogs that may fail without taking the snapshot with them: somebody may hold a lock on one."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, most_timeouts: int = MOST_TIMEOUTS) -> None:
         self._door = door
+        self._most_timeouts = most_timeouts
         #: What could not be read, in plain words.
         self.unread: list[str] = []
         self._timeouts = 0
@@ -57,7 +58,7 @@ class Evidence:
     async def answer(self, name: str, **parameters: object) -> Sequence[Any] | None:
         """The rows of a statement, None where the server refuses it."""
         what = name.replace("_", " ")
-        if self._timeouts >= MOST_TIMEOUTS:
+        if self._timeouts >= self._most_timeouts:
             self.unread.append(f"{what} were not asked for: catalogs are locked")
             return None
         try:

@@ -2,9 +2,12 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.former_holders import worth_a_second_look
 from pgdoctor.diagnosis.memory import Memory
+from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.postgres.collect import Collector
 
 #: Seconds between the two looks at a row that may be a hot one.
@@ -17,6 +20,11 @@ class Watch:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._memory = Memory()
+        self._surroundings: Surroundings | None = None
+
+    async def survey(self) -> None:
+        """Read what stands around the waits, for the looks from now on."""
+        self._surroundings = await self._collector.surroundings()
 
     async def look(self) -> Diagnosis:
         """The diagnosis of the server, now. Where a row may change hands it looks twice: one look cannot tell."""
@@ -27,4 +35,5 @@ class Watch:
         return await self._once()
 
     async def _once(self) -> Diagnosis:
-        return self._memory.judge(await self._collector.snapshot(even_if_quiet=True))
+        snapshot = await self._collector.snapshot(even_if_quiet=True)
+        return self._memory.judge(replace(snapshot, surroundings=self._surroundings))

@@ -1,33 +1,65 @@
 """Nearly all of the connections are in use: soon new clients are refused, and then all of them.
 
-Recognised by: client connections are nine tenths of `max_connections`, or more.
-Do: release idle connections, and put a pooler in transaction mode in front. Where most are active, look for what
-they wait for first: a blocker fills a pool as surely as too many clients do.
+Recognised by: client connections are nine tenths or more of what ordinary users get (`max_connections` less the
+reserved ones). It says who holds them: by application, user and client, and how many of them idle.
+Do: have whoever holds many idle ones release them, and put a pooler in transaction mode in front. Where most are
+active, look for what they wait for first: a blocker fills a pool as surely as too many clients do.
 Do not: raise `max_connections` in a hurry: it needs a restart, and more backends make a busy server slower.
+Prevent: limits for each role (`ALTER ROLE … CONNECTION LIMIT`), a maximum for each pool that together stay below.
 Source: PostgreSQL documentation, "Connections and Authentication".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.surroundings import Client
+from pgdoctor.diagnosis.words import client, count
 
-#: Share of `max_connections` from which on new clients will soon be refused.
+#: Share from which on new clients will soon be refused: the rest is gone within one restart of an application.
 SATURATION = 0.9
+
+#: Of the connections; with fewer idle ones it is work that fills them, not pools.
+_MOSTLY = 0.5
+
+_MOST_NAMED = 5
 
 
 class ConnectionSaturation(Finding):
     name = "connection_saturation"
 
     def notes(self, seen: Seen) -> Iterator[Note]:
-        server = seen.snapshot.server
-        if server.connections < SATURATION * server.max_connections:
+        server, around = seen.snapshot.server, seen.snapshot.surroundings
+        reserved = around.standing.reserved_connections if around and around.standing else 0
+        ordinary = max(server.max_connections - reserved, 1)
+        if server.connections < SATURATION * ordinary:
             return
-        idle = server.connections_by_state.idle
+        states = server.connections_by_state
+        idle = states.idle
+        are_refused = server.connections >= ordinary
         yield Note(
             self.name,
-            "critical" if server.connections >= server.max_connections else "warning",
-            f"{server.connections} of {server.max_connections} connections are in use, {idle} of them idle",
-            "release idle connections, put a pooler in transaction mode in front",
-            {"connections": server.connections, "max_connections": server.max_connections, "idle": idle},
+            "critical" if are_refused else "warning",
+            f"{server.connections} of {server.max_connections} connections are in use ({reserved} are reserved), "
+            f"{idle} of them idle{': ordinary users are refused' if are_refused else ''}",
+            "release idle connections, put a pooler in transaction mode in front"
+            if idle >= _MOSTLY * server.connections
+            else "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in "
+            "front",
+            {
+                "connections": server.connections,
+                "max_connections": server.max_connections,
+                "reserved": reserved,
+                "idle": idle,
+                "idle_in_transaction": states.idle_in_transaction + states.idle_in_transaction_aborted,
+            },
+            tuple(_held(around.clients)) if around else (),
         )
+
+
+def _held(clients: Sequence[Client]) -> Iterator[str]:
+    for each in clients[:_MOST_NAMED]:
+        idle = f", {each.idle} idle" if each.idle else ""
+        waiting = f", {each.idle_in_transaction} idle in transaction" if each.idle_in_transaction else ""
+        who = client(each.application, each.user, each.address)
+        yield f"{who}: {count(each.connections, 'connection')}{idle}{waiting}"

@@ -17,5 +17,6 @@ class Evidence(Finding):
     name = "evidence"
 
     def notes(self, seen: Seen) -> Iterator[Note]:
-        for what in seen.snapshot.unread:
+        around = seen.snapshot.surroundings
+        for what in (*seen.snapshot.unread, *(around.unread if around else ())):
             yield Note(self.name, "warning", what, "the diagnosis rests on the evidence that is left")

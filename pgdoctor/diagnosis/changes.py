@@ -1,0 +1,111 @@
+"""What has changed of late on a server: what an on-call engineer asks first, once somebody is hurt.
+
+Some of it the server says (its start, the last reload), some is remembered: applications that were never seen before,
+and DDL. DDL shows while it runs, and after it while its session says nothing else, so much of it is missed.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.redact import redact
+from pgdoctor.diagnosis.surroundings import Change, Surroundings
+from pgdoctor.diagnosis.words import client
+
+#: What is older is no longer news.
+RECENT = timedelta(minutes=15)
+
+#: Applications and changes that are remembered; clients may name themselves anew each time.
+_MOST_APPLICATIONS = 1_000
+_MOST_CHANGES = 50
+
+#: The server reads its configuration at its start, a moment before or after it notes the time.
+_AT_ONCE = timedelta(seconds=1)
+
+#: Connections of one application that speak of a pool, and not of somebody at a terminal.
+_A_POOL = 3
+
+#: Made and dropped within one session; nobody else ever sees it.
+_TEMPORARY = ("create temp", "create local temp", "create global temp")
+
+
+class Seen(NamedTuple):
+    """What was there before; the times are the server's."""
+
+    #: By name, when it was seen last; None: nobody has looked yet.
+    applications: Mapping[str, datetime] | None = None
+    changes: tuple[Change, ...] = ()
+
+
+def after(seen: Seen, now: Surroundings) -> Seen:
+    """What is to be remembered with one more look."""
+    known = seen.applications
+    here = {each.application for each in now.clients if each.application}
+    if known is None:
+        found = list(_all_new(now))
+    else:
+        fresh = sorted(here - known.keys())
+        found = [Change(now.read_at, "application", f"{client(name)} was never seen before") for name in fresh]
+    found += _ddl(now)
+    names = {**(known or {}), **dict.fromkeys(here, now.read_at)}
+    latest = sorted(names, key=names.__getitem__)[-_MOST_APPLICATIONS:]
+    return Seen({name: names[name] for name in latest}, _merged(seen.changes, found, now.read_at))
+
+
+def with_migrations(seen: Seen, diagnosis: Diagnosis) -> Seen:
+    """What is to be remembered with the migrations among the blockers of one look."""
+    found = [
+        Change(session.query_start, "ddl", _said(session.statement, session.application_name, session.usename))
+        for session in (blocker.session for blocker in diagnosis.blockers if blocker.classification == "migration")
+        if session is not None and session.query_start is not None and session.statement
+    ]
+    return seen._replace(changes=_merged(seen.changes, found, diagnosis.captured_at)) if found else seen
+
+
+def with_changes(now: Surroundings, seen: Seen) -> Surroundings:
+    """The surroundings with all that is news in them, the latest first."""
+    news = sorted((*seen.changes, *_told(now)), key=lambda change: change.at, reverse=True)
+    return replace(now, changes=tuple(change for change in news if now.read_at - change.at <= RECENT))
+
+
+def _told(now: Surroundings) -> Iterator[Change]:
+    if now.standing is None:
+        return
+    yield Change(now.standing.started, "start", "the server started")
+    if now.standing.configured - now.standing.started > _AT_ONCE:
+        yield Change(now.standing.configured, "reload", "the configuration was reloaded")
+
+
+def _all_new(now: Surroundings) -> Iterator[Change]:
+    """Applications whose connections are all new, where nobody has looked before: they may have been deployed."""
+    first: dict[str, datetime] = {}
+    number: dict[str, int] = {}
+    for each in now.clients:
+        if each.application and each.oldest is not None:
+            first[each.application] = min(each.oldest, first.get(each.application, each.oldest))
+            number[each.application] = number.get(each.application, 0) + each.connections
+    for name, oldest in first.items():
+        if number[name] >= _A_POOL:
+            yield Change(oldest, "application", f"all {number[name]} connections of {client(name)} came since")
+
+
+def _ddl(now: Surroundings) -> Iterator[Change]:
+    for each in now.latest:
+        if now.read_at - each.began > RECENT or each.statement.lower().startswith(_TEMPORARY):
+            continue
+        if statement.read(each.statement, truncated=True).is_ddl:
+            yield Change(each.began, "ddl", _said(each.statement, each.application, each.user))
+
+
+def _said(text: str, application: str | None, user: str | None) -> str:
+    return f"{redact(text)} by {client(application, user)}"
+
+
+def _merged(old: tuple[Change, ...], new: list[Change], now: datetime) -> tuple[Change, ...]:
+    both = {(change.at, change.what): change for change in (*old, *new)}
+    news = [change for change in both.values() if now - change.at <= RECENT]
+    return tuple(sorted(news, key=lambda change: change.at)[-_MOST_CHANGES:])

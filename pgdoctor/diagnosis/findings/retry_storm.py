@@ -1,0 +1,97 @@
+"""Clients send the same statement again and again, faster and faster, because it fails or is given up.
+
+Recognised by: in one database more than a fifth of all transactions, two a second or more, are rolled back (a
+hundredth where that is ten a second), and that is three times the usual share there; and several clients, more than
+before, have sent the same statement within the last ten seconds. It takes two looks. The server does not say which
+transactions fail, so the statement is the likely one, not the proven one.
+Do: make the clients wait before they try again (longer each time, and by chance), or stop them; then find out why the
+statement fails: a timeout that is too short, a blocker, a conflict that comes back.
+Do not: raise the statement timeout while it goes on: the same load then runs longer and piles up.
+Prevent: a limit on retries, and a circuit breaker in front of them.
+Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_database.xact_rollback`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from pgdoctor.diagnosis import kinds
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.redact import HIDDEN, redact
+from pgdoctor.diagnosis.statement import read
+from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings
+from pgdoctor.diagnosis.words import client
+
+#: Transactions rolled back per second, and the share of all from which on that is much.
+_SHARE_FROM = ((10.0, 0.01), (2.0, 0.2))
+#: Some pools end each transaction by a rollback, all day: there only a change says something.
+_TIMES_USUAL = 3.0
+
+#: Clients that send the same statement.
+_MANY = 3
+_LATELY = timedelta(seconds=10)
+
+_MOST_NAMED = 3
+
+
+class RetryStorm(Finding):
+    name = "retry_storm"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        around = seen.snapshot.surroundings
+        if around is None:
+            return
+        failing = {name: pace for name, pace in around.lately.items() if _fails(pace, around.usual[name])}
+        if not failing:
+            return
+        now, before = _senders(around.latest, around.read_at), _senders(around.latest_before)
+        risen = {statement: number for statement, number in now.items() if number >= max(_MANY, before[statement] + 1)}
+        if not risen:
+            return
+        statement = max(risen, key=lambda each: risen[each] - before[each])
+        name = max(failing, key=lambda each: failing[each].rollbacks)
+        pace, usual = failing[name], around.usual[name]
+        yield Note(
+            self.name,
+            "warning",
+            f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all, where "
+            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; {now[statement]} clients send the same statement, "
+            f"{before[statement]} did before",
+            "make the clients wait before they try again, or stop them; then find out why it fails",
+            {
+                "rollbacks_per_second": pace.rollbacks,
+                "failing_share": pace.failing,
+                "usual_rollbacks_per_second": usual.rollbacks,
+                "usual_failing_share": usual.failing,
+                "clients": now[statement],
+                "clients_before": before[statement],
+            },
+            (statement, *_senders_named(around, statement)),
+        )
+
+
+def _fails(pace: Pace, usual: Pace) -> bool:
+    """Far more than usual. Where a third of all fails every day, that cannot be told."""
+    much = next((share for number, share in _SHARE_FROM if pace.rollbacks >= number), 1.0)
+    return pace.rollbacks > usual.rollbacks and pace.failing > max(much, _TIMES_USUAL * usual.failing)
+
+
+def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[str]:
+    """How many clients have sent each statement, without its values; those of late where it is said what `now` is."""
+    found = Counter(
+        redact(each.statement)
+        for each in latest
+        if (now is None or now - each.began <= _LATELY) and not _is_about_the_session(each)
+    )
+    del found[HIDDEN]
+    return found
+
+
+def _is_about_the_session(each: Latest) -> bool:
+    return kinds.SESSION.issuperset(read(each.statement, truncated=True).kinds)
+
+
+def _senders_named(around: Surroundings, statement: str) -> Iterator[str]:
+    senders = {client(each.application, each.user) for each in around.latest if redact(each.statement) == statement}
+    yield from (f"sent by {who}" for who in sorted(senders)[:_MOST_NAMED])

@@ -1,0 +1,45 @@
+"""Commits wait for a synchronous standby that does not answer.
+
+Recognised by: sessions wait for `SyncRep` while no synchronous standby is connected, or one of their statements has
+waited for ten seconds. Every commit hangs then; the data is safe on the primary, but is not acknowledged.
+Do: bring the standby back. If that takes longer than the clients can wait, take it out of `synchronous_standby_names`
+and reload: all waiting commits go on at once.
+Do not: cancel or terminate the sessions that wait: the server would acknowledge commits that no standby has. Do not
+restart the primary: it would not help.
+Prevent: two candidates, `synchronous_standby_names = 'ANY 1 (a, b)'`.
+Source: PostgreSQL documentation, "Synchronous Replication".
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.words import count, duration, name
+
+#: Seconds. A standby acknowledges within milliseconds; a long statement with its commit at the end is rare.
+_LONG_SECONDS = 10.0
+
+_SYNCHRONOUS = ("sync", "quorum")
+
+
+class SyncStandbyLost(Finding):
+    name = "sync_standby_lost"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        around = seen.snapshot.surroundings
+        if around is None or around.standing is None or not around.standing.sync_waiters:
+            return
+        waiters, names = around.standing.sync_waiters, around.standing.synchronous_standby_names
+        here = sum(each.sync_state in _SYNCHRONOUS for each in around.standbys)
+        oldest = seen.snapshot.seconds_since(around.standing.oldest_sync_wait) or 0.0
+        if here and oldest < _LONG_SECONDS:
+            return
+        connected = "a synchronous standby is connected" if here else "no synchronous standby is connected"
+        yield Note(
+            self.name,
+            "critical",
+            f"{count(waiters, 'commit')} wait for a synchronous standby, the longest for {duration(oldest)}; "
+            f"{connected}",
+            f"bring it back, or take it out of synchronous_standby_names ({name(names)}) and reload; signal nobody",
+            {"sessions": waiters, "seconds": oldest, "synchronous_standbys": here},
+        )

@@ -1,0 +1,88 @@
+"""Somebody holds an old snapshot or transaction open, so vacuum has to keep all rows that died since.
+
+Recognised by: the oldest `backend_xmin`, prepared transaction, slot or standby with hot_standby_feedback is a million
+transaction ids old; or ten thousand where its transaction has been open for an hour. Critical where it is older than
+`autovacuum_freeze_max_age`: then nothing can be frozen either.
+Do: end the holder that is named: terminate an idle transaction, finish a prepared one, get a slot's consumer going or
+drop the slot, look on the standby for its longest query.
+Do not: vacuum again and again: it cannot remove anything. Do not drop a slot whose consumer will come back.
+Prevent: `idle_in_transaction_session_timeout`, `transaction_timeout` (17), `idle_replication_slot_timeout` (18).
+Source: PostgreSQL documentation, "Routine Vacuuming"; `pg_replication_slots`, `pg_prepared_xacts`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.surroundings import Holder
+from pgdoctor.diagnosis.words import client, duration, name
+
+#: Transactions since, each of which may have left a dead row. A table of a queue has that many in minutes.
+_MANY = 1_000_000
+#: On a server that writes little, an hour is not usual for a transaction either, once it keeps anything at all.
+_LONG_SECONDS = 3_600.0
+_SOME = 10_000
+
+_MOST_NAMED = 5
+
+
+class VacuumHeldBack(Finding):
+    name = "vacuum_held_back"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        around = seen.snapshot.surroundings
+        holders = [each for each in around.holders if _holds(each, seen.snapshot)] if around else []
+        if around is None or not holders:
+            return
+        oldest = max(holders, key=lambda each: each.xids)
+        forced = around.standing.freeze_max_age if around.standing else None
+        is_critical = forced is not None and oldest.xids >= forced
+        yield Note(
+            self.name,
+            "critical" if is_critical else "warning",
+            f"{_described(oldest, seen.snapshot)} keeps vacuum from removing what died in the last "
+            f"{oldest.xids:,} transactions{', and from freezing' if is_critical else ''}",
+            _ADVICE[oldest.kind](oldest),
+            {"transactions": oldest.xids} | _seconds(oldest, seen.snapshot),
+            tuple(f"{_described(each, seen.snapshot)}: {each.xids:,} transactions" for each in holders[:_MOST_NAMED]),
+        )
+
+
+def _holds(holder: Holder, snapshot: Snapshot) -> bool:
+    seconds = snapshot.seconds_since(holder.since) or 0.0
+    return holder.xids >= (_SOME if seconds >= _LONG_SECONDS else _MANY)
+
+
+def _seconds(holder: Holder, snapshot: Snapshot) -> dict[str, float]:
+    seconds = snapshot.seconds_since(holder.since)
+    return {} if seconds is None else {"seconds": seconds}
+
+
+def _described(holder: Holder, snapshot: Snapshot) -> str:
+    open_for = f", open for {duration(snapshot.seconds_since(holder.since))}" if holder.since else ""
+    where = f" in {name(holder.database)}" if holder.database else ""
+    match holder.kind:
+        case "slot":
+            return f"{holder.state} replication slot {name(holder.name)}{where}"
+        case "prepared_transaction":
+            return f"prepared transaction {name(holder.name)}{where}{open_for}"
+        case "standby":
+            return f"a standby with hot_standby_feedback, {client(holder.application, holder.user)}"
+    return f"session {holder.name}{where}, {client(holder.application, holder.user)}, {holder.state}{open_for}"
+
+
+def _session(holder: Holder) -> str:
+    if (holder.state or "").startswith("idle in transaction"):
+        return f"terminate {holder.name} (it idles in its transaction); set idle_in_transaction_session_timeout"
+    return f"see whether what {holder.name} runs is still wanted; a long report belongs on a standby"
+
+
+_ADVICE: Mapping[str, Callable[[Holder], str]] = {
+    "session": _session,
+    "standby": lambda _: "look on that standby for its longest query, and end it there",
+    "prepared_transaction": lambda holder: (
+        f"COMMIT PREPARED or ROLLBACK PREPARED {name(holder.name)}, as its transaction manager decides"
+    ),
+    "slot": lambda holder: f"get the consumer of {name(holder.name)} going; drop the slot if it will not come back",
+}

@@ -1,0 +1,176 @@
+"""What stands around the waits: who is connected, what holds vacuum and WAL back, what has changed, how much is done.
+
+Read seldom, by cheap statements of its own; a part that could not be read is empty, or None. Times are the server's.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+
+class Client(msgspec.Struct, frozen=True, gc=False):
+    """Connections of one application, user and client address."""
+
+    application: str | None
+    user: str | None
+    #: None: over the socket of the server's own host, or hidden.
+    address: str | None
+    connections: int
+    idle: int
+    idle_in_transaction: int
+    #: Connected within the last `FRESH_SECONDS`.
+    fresh: int
+    #: When the one that has been connected for the longest came.
+    oldest: datetime | None = None
+
+
+#: A connection younger than that is a new one.
+FRESH_SECONDS = 10
+
+
+class Latest(msgspec.Struct, frozen=True, gc=False):
+    """The beginning of the statement that a client runs, or ran last."""
+
+    statement: str
+    is_running: bool
+    began: datetime
+    application: str | None = None
+    user: str | None = None
+
+
+class Work(msgspec.Struct, frozen=True, gc=False):
+    """What one database has counted since its statistics began; all of it only grows until they are reset."""
+
+    commits: int = 0
+    rollbacks: int = 0
+    #: Sessions that were ever established.
+    sessions: int = 0
+    deadlocks: int = 0
+    blocks_hit: int = 0
+    blocks_read: int = 0
+    #: When counting began at the latest; None: with the server's start, or before.
+    since: datetime | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, gc=False):
+    """What one database has done per second."""
+
+    commits: float = 0.0
+    rollbacks: float = 0.0
+    sessions: float = 0.0
+
+    @property
+    def failing(self) -> float:
+        """Share of its transactions that were rolled back; 0 where there were none."""
+        return self.rollbacks / (self.commits + self.rollbacks) if self.rollbacks else 0.0
+
+
+class Age(msgspec.Struct, frozen=True, gc=False):
+    """How many transaction ids and multixact ids a database is behind."""
+
+    database: str
+    xids: int
+    multixacts: int
+
+
+class Holder(msgspec.Struct, frozen=True, gc=False):
+    """Somebody for whose sake vacuum has to keep dead rows."""
+
+    #: session, standby (a walsender with hot_standby_feedback), prepared_transaction or slot.
+    kind: str
+    #: The PID, the `gid`, or the slot's name.
+    name: str
+    #: Transaction ids that were given out since.
+    xids: int
+    #: Of its transaction; None for a slot.
+    since: datetime | None = None
+    state: str | None = None
+    user: str | None = None
+    database: str | None = None
+    application: str | None = None
+
+
+class Slot(msgspec.Struct, frozen=True, gc=False):
+    """A replication slot."""
+
+    name: str
+    is_logical: bool
+    is_active: bool
+    #: As the server has it: reserved, extended, unreserved or lost; None: it has reserved nothing yet.
+    wal_status: str | None
+    #: Bytes of WAL that it keeps.
+    retained: int | None
+    #: Bytes that may be written before it is lost; None: no limit is set, or it is lost.
+    left: int | None
+    database: str | None = None
+    #: Since 17.
+    inactive_since: datetime | None = None
+
+
+class Standby(msgspec.Struct, frozen=True, gc=False):
+    """Somebody who receives WAL: a standby, a backup, a subscriber."""
+
+    application: str | None
+    address: str | None
+    state: str | None
+    #: async, potential, sync or quorum.
+    sync_state: str | None
+    #: Bytes, and seconds as it reports them, by which its replay is behind.
+    behind: int | None
+    lag: float | None
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """The server's limits, and since when they hold. Sizes are in bytes."""
+
+    started: datetime
+    configured: datetime
+    #: Of `max_connections`, those that only superusers and members of pg_use_reserved_connections get.
+    reserved_connections: int
+    freeze_max_age: int
+    multixact_freeze_max_age: int
+    max_wal_size: int
+    #: None: slots keep as much as they want.
+    max_slot_wal_keep_size: int | None
+    #: Empty: commits wait for nobody.
+    synchronous_standby_names: str
+    #: Sessions whose commit waits for a synchronous standby, and when the oldest of their statements began.
+    sync_waiters: int = 0
+    oldest_sync_wait: datetime | None = None
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """Something that was not so before: a start, a reload, a new application, DDL."""
+
+    at: datetime
+    #: start, reload, application or ddl.
+    kind: str
+    what: str
+
+
+class Surroundings(msgspec.Struct, frozen=True, gc=False):
+    """All of it, as of `read_at`."""
+
+    read_at: datetime
+    standing: Standing | None = None
+    #: The largest first.
+    clients: tuple[Client, ...] = ()
+    #: Of some sessions, those that began the latest.
+    latest: tuple[Latest, ...] = ()
+    #: By database, the busiest ones.
+    work: Mapping[str, Work] = {}
+    #: The oldest first.
+    ages: tuple[Age, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    standbys: tuple[Standby, ...] = ()
+    #: What could not be read, in plain words.
+    unread: tuple[str, ...] = ()
+    #: From memory: what each database has done since the look before, and what is usual there.
+    lately: Mapping[str, Pace] = {}
+    usual: Mapping[str, Pace] = {}
+    #: `latest` of the last look that found no storm.
+    latest_before: tuple[Latest, ...] = ()
+    #: From memory too, the latest first.
+    changes: tuple[Change, ...] = ()

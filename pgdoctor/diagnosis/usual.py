@@ -1,0 +1,97 @@
+"""How fast each database works lately, and how fast it usually does: by this a storm is told from a busy day.
+
+What is usual is the median of the last ten minutes of looks; until there are enough of them, the average since the
+server's statistics began. While a storm is found nothing is learnt, so that it does not become usual by lasting; but
+what has lasted for half an hour has to be taken for a new way of working.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from statistics import median
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings, Work
+
+#: Looks that are remembered, and how many are enough to say what is usual.
+_MOST_LOOKS = 40
+_ENOUGH_LOOKS = 4
+
+#: Seconds between two looks that tell a pace. The server's counters are up to a second old.
+_SHORTEST, _LONGEST = 1.0, 600.0
+
+#: Findings that are about a pace that is not usual.
+STORMS = ("connection_storm", "retry_storm")
+
+#: What lasts that long is usual.
+_SETTLED = timedelta(minutes=30)
+
+
+class Past(NamedTuple):
+    """What is remembered of the looks before; the times are the server's."""
+
+    read_at: datetime | None = None
+    started: datetime | None = None
+    work: Mapping[str, Work] = {}
+    looks: tuple[Mapping[str, Pace], ...] = ()
+    #: What clients sent at the last look that found no storm.
+    latest: tuple[Latest, ...] = ()
+    #: Since when there has been a storm; None: there is none.
+    stormy_since: datetime | None = None
+
+
+def with_pace(now: Surroundings, past: Past) -> Surroundings:
+    """The surroundings with what the databases have done since the look before, and what is usual there."""
+    if past.read_at is None:
+        return now
+    seconds = (now.read_at - past.read_at) / timedelta(seconds=1)
+    if not _SHORTEST <= seconds <= _LONGEST:
+        return now
+    lately = {name: pace for name, work in now.work.items() if (pace := _pace(past.work.get(name), work, seconds))}
+    usual = {name: _usual(name, past) for name in lately}
+    return replace(now, lately=lately, usual=usual, latest_before=past.latest)
+
+
+def after(past: Past, now: Surroundings, is_stormy: bool) -> Past:
+    """What is to be remembered after a look that was judged."""
+    since = (past.stormy_since or now.read_at) if is_stormy else None
+    is_usual = since is None or now.read_at - since >= _SETTLED
+    return Past(
+        read_at=now.read_at,
+        started=now.standing.started if now.standing else None,
+        work=now.work,
+        looks=(*past.looks, now.lately)[-_MOST_LOOKS:] if is_usual and now.lately else past.looks,
+        latest=past.latest if is_stormy else now.latest,
+        stormy_since=since,
+    )
+
+
+def sessions_per_second(paces: Iterable[Pace]) -> float:
+    """Sessions that come per second, in all databases."""
+    return sum(pace.sessions for pace in paces)
+
+
+def _pace(before: Work | None, now: Work, seconds: float) -> Pace | None:
+    """None where the statistics were reset in between."""
+    if before is None:
+        return None
+    gained = (now.commits - before.commits, now.rollbacks - before.rollbacks, now.sessions - before.sessions)
+    return None if min(gained) < 0 else Pace(*(each / seconds for each in gained))
+
+
+def _usual(name: str, past: Past) -> Pace:
+    known = [look[name] for look in past.looks if name in look]
+    if len(known) >= _ENOUGH_LOOKS:
+        return Pace(
+            commits=median(pace.commits for pace in known),
+            rollbacks=median(pace.rollbacks for pace in known),
+            sessions=median(pace.sessions for pace in known),
+        )
+    work = past.work[name]
+    began = max((moment for moment in (work.since, past.started) if moment is not None), default=None)
+    if began is None or past.read_at is None:
+        return Pace()
+    # Counters may survive a restart: then this is too high, and less is found. That is the safe side.
+    seconds = max((past.read_at - began) / timedelta(seconds=1), 1.0)
+    return Pace(work.commits / seconds, work.rollbacks / seconds, work.sessions / seconds)

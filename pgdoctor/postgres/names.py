@@ -1,0 +1,32 @@
+"""The names behind the OIDs of roles and databases."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pgdoctor.postgres.evidence import Evidence
+
+
+class Names:
+    """Role and database names by OID, learnt once and again when an OID is new."""
+
+    def __init__(self) -> None:
+        self.roles: dict[int, str | None] = {}
+        self.databases: dict[int, str | None] = {}
+        self.superusers: set[int] = set()
+
+    async def learn(self, rows: Iterable[Any], evidence: Evidence) -> None:
+        """Look up the names of all roles and databases if one of `rows` has an unknown one."""
+        roles = {row.role_oid for row in rows} - {None} - self.roles.keys()
+        databases = {row.database_oid for row in rows} - {None} - self.databases.keys()
+        if not (roles or databases):
+            return
+        found = await evidence.rows("names")
+        for row in found:
+            known = self.roles if row.kind == "role" else self.databases
+            known[row.oid] = row.name
+            if row.is_superuser:
+                self.superusers.add(row.oid)
+        if found:
+            # Dropped meanwhile: not asked for at every poll.
+            self.roles = dict.fromkeys(roles) | self.roles
+            self.databases = dict.fromkeys(databases) | self.databases

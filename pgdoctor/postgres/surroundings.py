@@ -1,0 +1,139 @@
+"""Reads the surroundings of the waits. Each part may fail alone: what cannot be read is left out, and said."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from pgdoctor.diagnosis.surroundings import (
+    FRESH_SECONDS,
+    Age,
+    Client,
+    Holder,
+    Latest,
+    Slot,
+    Standby,
+    Standing,
+    Surroundings,
+    Work,
+)
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.evidence import Evidence
+from pgdoctor.postgres.names import Names
+
+#: Rows of each part that are read, the most telling first: a server may have thousands of databases and slots.
+_MOST = 20
+
+#: Sessions whose latest statements are read, and bytes of each: enough to tell one from another, and what it is.
+_MOST_STATEMENTS = 200
+_STATEMENT_BYTES = 256
+
+
+async def surroundings(door: Door, names: Names) -> Surroundings | None:
+    """What stands around the waits, now; None where not even the server's limits can be read.
+
+    Gives up at the first locked catalog: nobody is to wait for this.
+    """
+    evidence = Evidence(door, most_timeouts=1)
+    standing = await evidence.rows("standing")
+    if not standing:
+        return None
+    fresh = timedelta(seconds=FRESH_SECONDS)
+    clients = await evidence.rows("clients", fresh=fresh, most=_MOST)
+    latest = await evidence.rows("latest_statements", statement_bytes=_STATEMENT_BYTES, most=_MOST_STATEMENTS)
+    holders = await evidence.rows("horizon", most=_MOST)
+    slots = await evidence.rows("slots", most=_MOST)
+    standbys = await evidence.rows("standbys", most=_MOST)
+    await names.learn((*clients, *latest, *holders), evidence)
+    return Surroundings(
+        read_at=standing[0].read_at,
+        standing=_standing(standing[0]),
+        clients=tuple(_client(row, names) for row in clients),
+        latest=tuple(_latest(row, names) for row in latest),
+        work={row.database: _work(row) for row in await evidence.rows("work", most=_MOST)},
+        ages=tuple(Age(row.database, row.xids, row.multixacts) for row in await evidence.rows("ages", most=_MOST)),
+        holders=tuple(_holder(row, names) for row in holders),
+        slots=tuple(_slot(row, names) for row in slots),
+        standbys=tuple(_standbys(standbys)),
+        unread=tuple(evidence.unread),
+    )
+
+
+def _standing(row: Any) -> Standing:
+    return Standing(
+        started=row.started,
+        configured=row.configured,
+        reserved_connections=row.reserved_connections,
+        freeze_max_age=row.freeze_max_age,
+        multixact_freeze_max_age=row.multixact_freeze_max_age,
+        max_wal_size=row.max_wal_size,
+        max_slot_wal_keep_size=row.max_slot_wal_keep_size,
+        synchronous_standby_names=row.synchronous_standby_names,
+        sync_waiters=row.sync_waiters,
+        oldest_sync_wait=row.oldest_sync_wait,
+    )
+
+
+def _client(row: Any, names: Names) -> Client:
+    return Client(
+        application=row.application_name,
+        user=names.roles.get(row.role_oid),
+        address=row.client_addr,
+        connections=row.connections,
+        idle=row.idle,
+        idle_in_transaction=row.idle_in_transaction,
+        fresh=row.fresh,
+        oldest=row.oldest,
+    )
+
+
+def _latest(row: Any, names: Names) -> Latest:
+    return Latest(
+        statement=(row.statement or b"").decode("utf-8", errors="replace"),
+        is_running=bool(row.is_running),
+        began=row.query_start,
+        application=row.application_name,
+        user=names.roles.get(row.role_oid),
+    )
+
+
+def _work(row: Any) -> Work:
+    return Work(
+        commits=row.commits,
+        rollbacks=row.rollbacks,
+        sessions=row.sessions,
+        deadlocks=row.deadlocks,
+        blocks_hit=row.blocks_hit,
+        blocks_read=row.blocks_read,
+        since=row.stats_reset,
+    )
+
+
+def _holder(row: Any, names: Names) -> Holder:
+    return Holder(
+        kind=row.kind,
+        name=row.name,
+        xids=row.xids,
+        since=row.since,
+        state=row.state,
+        user=names.roles.get(row.role_oid),
+        database=names.databases.get(row.database_oid),
+        application=row.application_name,
+    )
+
+
+def _slot(row: Any, names: Names) -> Slot:
+    return Slot(
+        name=row.name,
+        is_logical=row.is_logical,
+        is_active=row.is_active,
+        wal_status=row.wal_status,
+        retained=row.retained,
+        left=row.safe_wal_size,
+        database=names.databases.get(row.database_oid),
+        inactive_since=row.inactive_since,
+    )
+
+
+def _standbys(rows: Iterable[Any]) -> Iterable[Standby]:
+    for row in rows:
+        yield Standby(row.application_name, row.client_addr, row.state, row.sync_state, row.behind, row.lag)

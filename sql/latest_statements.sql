@@ -1,0 +1,16 @@
+-- One row for each of the clients whose statements began last: what they run, or ran last.
+-- Only the beginning of each, as bytes: for a statement can be a megabyte, and of another encoding.
+SELECT
+    s.application_name,
+    s.usesysid AS role_oid,
+    s.datid AS database_oid,
+    s.state = 'active' AS is_running,
+    s.query_start,
+    pg_catalog.substring(pg_catalog.textsend(s.query), 1, %(statement_bytes)s) AS statement
+FROM pg_catalog.pg_stat_get_activity(NULL) AS s
+WHERE
+    s.backend_type = 'client backend'
+    AND s.pid <> pg_catalog.pg_backend_pid()
+    AND s.query_start IS NOT NULL
+ORDER BY s.query_start DESC
+LIMIT %(most)s;

@@ -1,0 +1,21 @@
+-- One row: since when the server runs and its configuration holds, its limits, and commits that wait for a standby.
+-- Functions and settings alone, which wait behind no lock.
+SELECT
+    pg_catalog.clock_timestamp() AS read_at,
+    pg_catalog.pg_postmaster_start_time() AS started,
+    pg_catalog.pg_conf_load_time() AS configured,
+    pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
+    -- Since 16.
+    + coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4 AS reserved_connections,
+    pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.int8 AS freeze_max_age,
+    pg_catalog.current_setting('autovacuum_multixact_freeze_max_age')::pg_catalog.int8 AS multixact_freeze_max_age,
+    pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size')) AS max_wal_size,
+    pg_catalog.pg_size_bytes(
+        nullif(pg_catalog.current_setting('max_slot_wal_keep_size'), '-1')
+    ) AS max_slot_wal_keep_size,
+    pg_catalog.current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    pg_catalog.count(s.pid)::pg_catalog.int4 AS sync_waiters,
+    pg_catalog.min(s.query_start) AS oldest_sync_wait
+FROM (SELECT) AS one
+LEFT JOIN pg_catalog.pg_stat_get_activity(NULL) AS s
+    ON s.wait_event = 'SyncRep' AND s.backend_type = 'client backend';

@@ -1,0 +1,61 @@
+"""Looking at a server as the agent does: again and again, over one connection, remembering what was seen before."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.watch import Watch
+from tests.scenes.client import wait_until
+
+#: Seconds between two looks, from which on they tell a pace.
+APART = 1.1
+
+
+class Observer:
+    """One connection and one memory."""
+
+    def __init__(self, runner: asyncio.Runner, door: Door) -> None:
+        self._runner = runner
+        self._watch = Watch(Collector(door))
+
+    def look(self) -> Diagnosis:
+        """The diagnosis of now, the surroundings read anew."""
+        return self._runner.run(self._look())
+
+    def note(self, kind: str) -> Note:
+        """The only finding of a kind, now."""
+        [found] = [note for note in self.look().findings if note.kind == kind]
+        return found
+
+    def wait_for(self, kind: str, timeout: float = 30.0) -> Note:
+        """Look until a finding is there."""
+
+        def found() -> list[Note]:
+            time.sleep(APART)
+            return [note for note in self.look().findings if note.kind == kind]
+
+        return wait_until(found, timeout, kind)[0]
+
+    async def _look(self) -> Diagnosis:
+        await self._watch.survey()
+        return await self._watch.look()
+
+
+@contextmanager
+def observer(dsn: str) -> Iterator[Observer]:
+    """An observer of a server, connected from now on."""
+    with asyncio.Runner() as runner:
+        door = runner.run(Door.open(dsn, 10.0))
+        try:
+            yield Observer(runner, door)
+        finally:
+            runner.run(door.close())
+
+
+def kinds(diagnosis: Diagnosis) -> list[str]:
+    """The kinds of its findings."""
+    return [note.kind for note in diagnosis.findings]
