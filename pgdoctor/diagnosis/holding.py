@@ -33,7 +33,7 @@ def origin(suspect: Suspect) -> Iterator[str]:
         case True:
             yield "its transaction has changed a definition, as the catalogs show: the lock is DDL's"
         case False:
-            yield "its transaction has changed no definition, as the catalogs show: most likely the lock is LOCK TABLE's"
+            yield "its transaction has changed no definition, as the catalogs show: most likely it was LOCK TABLE"
         case None:
             yield f"{strong[0].mode} is taken by DDL and by LOCK TABLE: which of them it was, its text no longer tells"
 
