@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from pgdoctor.diagnosis.locks import AMBIGUOUS
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
@@ -9,9 +10,6 @@ from pgdoctor.diagnosis.words import duration
 
 #: Locks that are named; the rest is counted.
 _MOST_NAMED = 3
-
-#: Modes that both DDL and LOCK TABLE leave behind. ExclusiveLock on a table is LOCK TABLE's alone.
-_AMBIGUOUS = frozenset({"ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"})
 
 
 def evidence(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
@@ -23,14 +21,21 @@ def evidence(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
         yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {since(suspect)}"
 
 
-def doubt(suspect: Suspect) -> Iterator[str]:
-    """Says that its strong lock may be DDL's or LOCK TABLE's, where its text is that of another statement."""
+def origin(suspect: Suspect) -> Iterator[str]:
+    """Whether its strong lock is DDL's or LOCK TABLE's, where its text is that of another statement."""
     text = suspect.statement
     if text.is_ddl or text.is_lock_table or text.is_maintenance:
         return
-    strong = [lock for lock in suspect.strong if lock.mode in _AMBIGUOUS]
-    if strong and suspect.session is not None and suspect.session.has_xid:
-        yield f"{strong[0].mode} is taken by DDL and by LOCK TABLE: which of them it was, its text no longer tells"
+    strong = [lock for lock in suspect.strong if lock.mode in AMBIGUOUS]
+    if not strong or suspect.session is None or not suspect.session.has_xid:
+        return
+    match suspect.redefines:
+        case True:
+            yield "its transaction has changed a definition, as the catalogs show: the lock is DDL's"
+        case False:
+            yield "its transaction has changed no definition, as the catalogs show: most likely it was LOCK TABLE"
+        case None:
+            yield f"{strong[0].mode} is taken by DDL and by LOCK TABLE: which of them it was, its text no longer tells"
 
 
 def since(suspect: Suspect) -> str:

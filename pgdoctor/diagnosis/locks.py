@@ -30,6 +30,9 @@ _CONFLICTS = {
 #: Modes that no plain SELECT, INSERT, UPDATE or DELETE takes on a table: DDL, maintenance or LOCK TABLE did.
 STRONG = frozenset(MODES[3:])
 
+#: Modes that both DDL and LOCK TABLE leave behind. ExclusiveLock on a table is LOCK TABLE's alone.
+AMBIGUOUS = frozenset({"ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"})
+
 
 def conflict(one: str, other: str) -> bool:
     """Whether two modes exclude each other. A mode we do not know conflicts: better one explanation too many."""

@@ -48,7 +48,7 @@ _BEFORE_VALUE = "=<>!~|+-*/%^&#"
 _COMPARES = words("like ilike similar between")
 
 #: Behind these the brackets hold values.
-_BEFORE_VALUES = words("values in any all")
+_BEFORE_VALUES = words("values row in any all")
 _CALLS = words("call execute")
 _QUERY = words("select with values table")
 

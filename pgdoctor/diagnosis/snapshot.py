@@ -289,6 +289,9 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     progress: Mapping[int, Progress] = {}
     #: By PID, of blockers with a strong table lock or an advisory one.
     traces: Mapping[int, Traces] = {}
+    #: By PID, of blockers whose lock and text leave it open: its transaction has changed a definition of what it has
+    #: locked. Left out where that is not known.
+    redefines: Mapping[int, bool] = {}
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: Surroundings | None = None
     #: What could not be read this time, in plain words.

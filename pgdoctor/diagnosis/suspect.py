@@ -187,6 +187,11 @@ class Suspect:
         return makers.maker(application, text, traces, self.session.datname or "")
 
     @property
+    def redefines(self) -> bool | None:
+        """Its transaction has changed a definition of what it has locked; None where that is not known."""
+        return self.snapshot.redefines.get(self.node)
+
+    @property
     def waiting_seconds(self) -> float | None:
         """Seconds it has waited itself; None where it does not wait, or where that is not known yet."""
         return oldest_wait(self.snapshot, [self.session]) if self.session else None

@@ -63,7 +63,7 @@ _OTHER_BASES = frozenset({"0x", "0X", "0o", "0O", "0b", "0B"})
 # Possessive and atomic throughout: hostile text must cost linear time.
 _LEXEME = re.compile(
     r"""
-      (?P<gap>       [\x00-\x20\x7f]++ | --[^\r\n]*+ )
+      (?P<gap>       (?: [\x00-\x20\x7f]++ | --[^\r\n]*+ | /\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/ )++ )
     | (?P<comment>   /\* )
     | (?P<escaped>   [eE]' (?: [^'\\]++ | '' | \\[\s\S] )*+ ' )
     | (?P<plain>     (?:[bBnNxX]|[uU]&)?' (?: [^']++ | '' )*+ ' )

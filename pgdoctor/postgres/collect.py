@@ -22,7 +22,7 @@ from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.names import Names
-from pgdoctor.postgres.progress import progress, traces
+from pgdoctor.postgres.progress import progress, redefines, traces
 from pgdoctor.postgres.surroundings import surroundings
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
@@ -121,6 +121,7 @@ class Collector:
             relations=await relations(server, sessions, prepared, evidence),
             progress=await progress(sessions, evidence),
             traces=await traces(sessions, server.database_oid, evidence),
+            redefines=await redefines(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
         )
         return replace(snapshot, plans=await plans(snapshot, self._door)) if self.explains else snapshot

@@ -94,6 +94,7 @@ async def warm(door: Door, *, statement_bytes: int) -> None:
     for name in _BY_OID:
         await evidence.answer(name, oids=[])
     await evidence.answer("statistics", tables=[], schemas=[])
+    await evidence.answer("definitions", pids=[], database_oid=0)
 
 
 async def relations(

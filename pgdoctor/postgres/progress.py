@@ -1,4 +1,4 @@
-"""What blockers are doing, apart from their locks: how far their commands have come, and which tool runs them.
+"""What blockers are doing, apart from their locks: how far their commands are, what they change, which tool runs them.
 
 Asked only of those that may have an answer. Nothing here decides who blocks whom.
 """
@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from pgdoctor.diagnosis import statement
-from pgdoctor.diagnosis.locks import STRONG
+from pgdoctor.diagnosis.locks import AMBIGUOUS, STRONG
 from pgdoctor.diagnosis.makers import SCHEMAS, TABLES
 from pgdoctor.diagnosis.snapshot import Progress, Session, Traces
 
@@ -44,6 +44,13 @@ async def traces(sessions: Mapping[int, Session], database_oid: int | None, read
     return {pid: _traces([row for row in rows if row.pid == pid]) for pid in {row.pid for row in rows}}
 
 
+async def redefines(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, bool]:
+    """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows."""
+    asked = [session.pid for session in _blockers(sessions) if _may_have_redefined(session)][:MOST_ASKED]
+    rows = await reader.rows("definitions", pids=asked, database_oid=database_oid) if asked else ()
+    return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
+
+
 def _traces(rows: Sequence[Any]) -> Traces:
     return Traces(
         keys=tuple((row.classid, row.objid, row.objsubid) for row in rows if row.table_name is None),
@@ -61,6 +68,14 @@ def _may_report(session: Session) -> bool:
         return False
     text = statement.read(session.statement or "", truncated=session.truncated)
     return text.is_ddl or text.is_maintenance or not _REPORTING.isdisjoint(text.kinds)
+
+
+def _may_have_redefined(session: Session) -> bool:
+    """It holds a lock that DDL and LOCK TABLE take, has an id, and its text is that of another statement."""
+    if not session.has_xid or not any(lock.locktype == "relation" and lock.mode in AMBIGUOUS for lock in session.held):
+        return False
+    text = statement.read(session.statement or "", truncated=session.truncated)
+    return not (text.is_ddl or text.is_lock_table or text.is_maintenance)
 
 
 def _may_migrate(session: Session) -> bool:

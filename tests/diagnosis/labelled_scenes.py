@@ -579,7 +579,7 @@ def lock_table_and_changes_under_it(shop: Scene) -> int:
     return worker
 
 
-@labelled("explicit_lock", "cancel", wrong="with changes it leaves what CREATE TRIGGER leaves, and its text is over")
+@labelled("explicit_lock", "cancel")
 def a_weaker_lock_table_and_changes_under_it(shop: Scene) -> int:
     changes = ("lock table orders in share row exclusive mode", "update orders set v = 1 where id = 1")
     worker = works(shop, "select count(*), pg_sleep(9) from other", *changes)
@@ -587,9 +587,7 @@ def a_weaker_lock_table_and_changes_under_it(shop: Scene) -> int:
     return worker
 
 
-@labelled(
-    "explicit_lock", "cancel", wrong="in the strongest mode it leaves what ALTER TABLE leaves, and its text is over"
-)
+@labelled("explicit_lock", "cancel")
 def the_strongest_lock_table_in_front_of_other_work(shop: Scene) -> int:
     worker = works(shop, "select count(*), pg_sleep(9) from other", "lock table orders")
     wants_to_read(shop)

@@ -662,6 +662,18 @@ EXPLICIT_LOCK = [
         "migration",
         "cancel",
     ),
+    Case(
+        "with a transaction id, and catalogs in which something is changed",
+        replace(on_table(AE, AS, has_xid=True, statement="select 1"), redefines={HOLDER: True}),
+        "migration",
+        "cancel",
+    ),
+    Case(
+        "with a transaction id, and catalogs in which nothing is changed",
+        replace(on_table(AE, AS, has_xid=True, statement="select 1"), redefines={HOLDER: False}),
+        "explicit_lock",
+        "cancel",
+    ),
     Case("a weak lock is no sign of LOCK TABLE", on_table(RE, S, statement="select 1"), "long_query", "cancel"),
     Case(
         "before DDL in the same text",

@@ -130,6 +130,7 @@ BARE = [
     'call p("hunter2", f("hunter2")); execute p("hunter2")',
     'update t set a = "hunter2", b = "x" || "hunter2"',
     'update t set (a, b) = ("x", "hunter2")',
+    'update t set (a, b) = row ("x", "hunter2")',
     'select a->"hunter2" from t',
     'select "hunter2@example.org"',
     'select "postgres://bob:hunter2"',

@@ -1,14 +1,16 @@
 """A session that took a table lock by name, with LOCK TABLE.
 
 Recognised by: the statement; ExclusiveLock on a table, which no DDL takes; or a strong table lock held by a transaction
-without an id: DDL writes to the catalogs and so has one. In the strongest mode LOCK TABLE has one too, for the
-standbys' sake, and leaves the same locks as ALTER TABLE; then only the statement tells (measured, 14 and 18).
+without an id: DDL writes to the catalogs and so has one. With an id (of other changes; in the strongest mode LOCK TABLE
+has one itself, for the standbys' sake) it leaves the same locks as ALTER TABLE. Then the catalogs tell, where DDL has
+replaced rows that others still see; a trigger besides others, a rule or a policy leaves no trace, and only the
+statement tells (measured, 14 and 18).
 Do: cancel what it runs, and ask for the lock with `lock_timeout` set, or for a weaker mode, or for rows only.
 Do not: expect a cancel to help where it merely idles (see idle_in_transaction).
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.suspect import Suspect
@@ -31,7 +33,8 @@ class ExplicitLock(Cause):
         if not asks and not (holds and _only_locked(suspect)):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        return Verdict(tuple(underway.locking(suspect, holds[:1])), remedy, advice=underway.advice(suspect))
+        evidence = (*underway.locking(suspect, holds[:1]), *holding.origin(suspect))
+        return Verdict(evidence, remedy, advice=underway.advice(suspect))
 
 
 def _only_locked(suspect: Suspect) -> bool:
@@ -40,4 +43,5 @@ def _only_locked(suspect: Suspect) -> bool:
     if text.is_ddl or text.is_maintenance:
         return False
     has_xid = suspect.session is not None and suspect.session.has_xid
-    return text.is_lock_table or not has_xid or any(map(suspect.is_lock_tables, suspect.strong))
+    wrote_none = not has_xid or suspect.redefines is False
+    return text.is_lock_table or wrote_none or any(map(suspect.is_lock_tables, suspect.strong))

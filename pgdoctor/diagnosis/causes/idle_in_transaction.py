@@ -58,7 +58,7 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
         f"its transaction open for {duration(suspect.transaction_seconds)}"
     )
     yield from holding.evidence(suspect, _held(suspect))
-    yield from holding.doubt(suspect)
+    yield from holding.origin(suspect)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     elif session.has_changes:

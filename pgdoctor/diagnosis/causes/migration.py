@@ -1,6 +1,7 @@
 """A change of the schema (DDL) that holds, or waits for, a strong lock on a table.
 
-Recognised by: a strong table lock held by a transaction that has changed something, or a running DDL statement.
+Recognised by: a strong table lock held by a transaction that has changed something, or a running DDL statement. Where
+its text is that of another statement, the catalogs tell DDL from LOCK TABLE: rows of them that it has replaced.
 A waiting one blocks as well: everybody who comes after it queues behind its request.
 Do: cancel a waiting one, which frees everybody behind it at once and loses nothing; run it again with
 `SET lock_timeout = '3s'` and retries, after ending what it waited for. Let one finish that is nearly done.
@@ -34,13 +35,13 @@ class Migration(Cause):
         held = _held_by_ddl(suspect)
         if not runs and not held:
             return None
-        evidence = (*underway.locking(suspect, held[:1]), *holding.doubt(suspect))
+        evidence = (*underway.locking(suspect, held[:1]), *holding.origin(suspect))
         return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
 
 
 def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     text = suspect.statement
-    wrote = suspect.session is not None and suspect.session.has_xid
+    wrote = suspect.session is not None and suspect.session.has_xid and suspect.redefines is not False
     if not text.has_ddl and (text.is_maintenance or text.is_lock_table or not wrote):
         return []
     held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST and not suspect.is_lock_tables(lock)]

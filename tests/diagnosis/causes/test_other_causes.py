@@ -37,24 +37,76 @@ def test_a_prepared_transaction_is_named_with_what_to_say(shop: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statements", "is_doubtful"),
+    "statements",
     [
-        (["alter table orders add column c int"], False),
-        (["lock table orders"], False),
-        (["lock table orders in exclusive mode", "select 1"], False),
-        (["alter table orders add column c int", "select 1"], True),
-        (["lock table orders", "select 1"], True),
-        (["do 'begin alter table orders add column c int; end'"], True),
+        ["lock table orders"],
+        ["lock table orders", "select 1"],
+        ["lock table orders in exclusive mode", "select 1"],
+        ["lock table orders in share mode", "insert into other values (99, 1)", "select 1"],
+        ["lock table orders in share row exclusive mode", "update orders set v = 1", "select 1"],
+        ["savepoint s", "lock table orders", "release s", "update orders set v = 1"],
     ],
 )
-def test_where_only_the_text_would_tell_the_doubt_is_said(
-    shop: Scene, statements: list[str], is_doubtful: bool
-) -> None:
+def test_lock_table_is_no_migration_whatever_follows_it(shop: Scene, statements: list[str]) -> None:
     holder = shop.client(*statements)
     shop.client().block("insert into orders values (99999, 1)")
     facts = blocker(shop.dsn, holder.pid)
-    assert facts.classification == "idle_in_transaction"
-    assert ("is taken by DDL and by LOCK TABLE" in said(facts)) is is_doubtful
+    assert (facts.classification, facts.also) == ("idle_in_transaction", ("explicit_lock",))
+    assert "is taken by DDL and by LOCK TABLE" not in said(facts)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table orders add column c int",
+        "alter table orders alter v drop default",
+        "alter table orders alter v drop not null",
+        "alter table orders add check (id > 0) not valid",
+        "alter table orders drop constraint positive",
+        "alter table orders rename column v to w",
+        "alter table orders rename constraint positive to above",
+        "alter table orders enable row level security",
+        "create trigger zz after insert on orders for each row execute function nothing()",
+        "create rule zz as on update to orders do also nothing",
+        "truncate orders",
+        "drop index by_v",
+        "do 'begin alter table orders add column c int; end'",
+        "savepoint s; alter table orders add column c int; release s",
+    ],
+)
+def test_ddl_is_no_lock_table_whatever_follows_it(shop: Scene, statement: str) -> None:
+    shop.admin.execute("""
+        alter table orders add constraint positive check (v >= 0); create index by_v on orders (v);
+        create function nothing() returns trigger language plpgsql as 'begin return null; end'
+    """)
+    holder = shop.client(*statement.split("; ") if "release" in statement else [statement], "select 1")
+    shop.client().block("insert into orders values (99999, 1)")
+    facts = blocker(shop.dsn, holder.pid)
+    assert (facts.classification, facts.also) == ("idle_in_transaction", ("migration",))
+    assert "its transaction has changed a definition, as the catalogs show" in said(facts)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["create index on orders (v)"],  # whose own relation nobody sees yet
+        ["lock table orders", "create temporary table scratch (id int)"],
+        ["create trigger zz after insert on watched for each row execute function nothing()"],
+        ["create policy everybody on watched using (true)"],
+    ],
+)
+def test_where_only_the_text_would_tell_the_doubt_is_said(shop: Scene, statements: list[str]) -> None:
+    shop.admin.execute("""
+        create function nothing() returns trigger language plpgsql as 'begin return null; end';
+        create table watched (id int); alter table watched enable row level security;
+        create trigger before_it after insert on watched for each row execute function nothing()
+    """)
+    holder = shop.client(*statements, "select 1")
+    table = "watched" if "watched" in statements[0] else "orders"
+    shop.client().block(f"insert into {table} values (99999)")
+    facts = blocker(shop.dsn, holder.pid)
+    assert (facts.classification, facts.also) == ("idle_in_transaction", ("migration",))
+    assert "is taken by DDL and by LOCK TABLE" in said(facts)
 
 
 def test_a_lock_on_an_index_is_not_said_to_be_on_its_table(shop: Scene) -> None:
