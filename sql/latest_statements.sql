@@ -1,16 +1,18 @@
--- One row for each of the clients whose statements began last: what they run, or ran last.
+-- One row for each of the clients whose statements began last, those with DDL first: what they run, or ran last.
 -- Only the beginning of each, as bytes: for a statement can be a megabyte, and of another encoding.
 SELECT
     s.application_name,
     s.usesysid AS role_oid,
     s.datid AS database_oid,
-    s.state = 'active' AS is_running,
     s.query_start,
-    pg_catalog.substring(pg_catalog.textsend(s.query), 1, %(statement_bytes)s) AS statement
+    pg_catalog.substring(q.bytes, 1, %(statement_bytes)s) AS statement
 FROM pg_catalog.pg_stat_get_activity(NULL) AS s
+CROSS JOIN LATERAL (SELECT pg_catalog.textsend(s.query) AS bytes) AS q
 WHERE
     s.backend_type = 'client backend'
     AND s.pid <> pg_catalog.pg_backend_pid()
     AND s.query_start IS NOT NULL
-ORDER BY s.query_start DESC
+ORDER BY
+    pg_catalog.encode(pg_catalog.substring(q.bytes, 1, 9), 'escape') ~* '^(alter|create|drop|truncate) ' DESC,
+    s.query_start DESC
 LIMIT %(most)s;

@@ -14,6 +14,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Server, Snapshot
+from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import Collector, Gate
 from pgdoctor.postgres.door import Door
@@ -46,6 +47,7 @@ class Examiner:
         self._collector: Collector | None = None
         self._door: Door | None = None
         self._memory = Memory()
+        self._surroundings: Surroundings | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
@@ -73,11 +75,21 @@ class Examiner:
         diagnosis, counted = self._found
         return Finding(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
 
+    async def survey(self, door: Door) -> None:
+        """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
+        began, before = time.monotonic(), door.cost.seconds
+        if self._door is not door or self._collector is None or not self.spacing.may_survey(began):
+            return
+        try:
+            self._surroundings = await self._collector.surroundings()
+        finally:
+            self.spacing = self.spacing.after_survey(began, door.cost.seconds - before)
+
     def _through(self, door: Door) -> Collector:
         if self._collector is None or self._door is not door:
             # Behind another door there may be another server.
             self._collector, self._memory = Collector(door), Memory()
-            self._door, self._found = door, None
+            self._door, self._found, self._surroundings = door, None, None
         self._collector.explains = self._settings.explain
         return self._collector
 
@@ -99,6 +111,7 @@ class Examiner:
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         many = len(snapshot.sessions) >= _MANY_SESSIONS
+        snapshot = replace(snapshot, surroundings=self._surroundings)
         judging = self._memory, snapshot, self._settings.wait_threshold
         return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 

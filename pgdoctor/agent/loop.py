@@ -98,7 +98,6 @@ class Poller:
             self._tell_spacing()
             due, missed = next_tick(due, self._spacing.gate_interval, time.monotonic())
             self._tally.skipped += missed
-            self._wanted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(due - time.monotonic()):
                     await self._wanted.wait()
@@ -123,6 +122,7 @@ class Poller:
         else:
             self._publish(state)
             await self._mitigate(door)
+            await self._survey(door)
 
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
         finding = await self._examiner.examine(door)
@@ -185,6 +185,16 @@ class Poller:
         except Exception:
             log.exception("mitigation failed")
 
+    async def _survey(self, door: Door) -> None:
+        """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
+        try:
+            with suppress(ServerError):
+                await self._examiner.survey(door)
+        except Exception:
+            log.exception("surroundings not read")
+        finally:
+            self._count_cost(door)
+
     def _tell_connected(self, server: Server) -> None:
         if self._told is None and self._state.last_success is not None:
             return
@@ -221,6 +231,8 @@ class Poller:
 
     def _publish(self, state: State) -> None:
         self._state = state
+        # Not later: who wants one while the poll still acts, or surveys, wants the next.
+        self._wanted.clear()
         published, self._published = self._published, asyncio.Event()
         published.set()
 

@@ -4,6 +4,7 @@ Every value of every label is there from the first scrape on. No label ever says
 user chose.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from pgdoctor import __version__
 from pgdoctor.agent.loop import Mitigator
 from pgdoctor.agent.state import MISSED_POLLS, State, figures
 from pgdoctor.agent.tally import Bucket, Tally
+from pgdoctor.diagnosis.finding import kinds
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.postgres.door import STATES
 
@@ -117,6 +119,7 @@ def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[
 def _server(watched: Watched) -> Iterator[Metric]:
     yield from _own(watched.state)
     yield from _incident(watched.state)
+    yield _findings(watched.state)
     yield from _connections(watched.state)
     yield from _history(watched.tally)
     yield from _work(watched.tally)
@@ -229,6 +232,14 @@ def _incident(state: State) -> Iterator[Metric]:
         f"Age of the oldest transaction of a blocker of the class. {_AGE}",
         label,
         found.oldest_transaction,
+    )
+
+
+def _findings(state: State) -> Metric:
+    found = state.diagnosis.findings if state.diagnosis else ()
+    numbers = dict.fromkeys(kinds(), 0) | Counter(note.kind for note in found)
+    return _gauges(
+        "pgdoctor_findings", f"What is wrong beside locks, by kind (see: pgdoctor explain). {_AGE}", ["kind"], numbers
     )
 
 

@@ -2,7 +2,8 @@
 
 The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. The full
 look waits until it is paid for: what is left of the share after the gate pays for the last look's seconds. The gate
-may have half of the share; where even that is not enough, polls are rarer.
+may have half of the share; where even that is not enough, polls are rarer. What stands around the waits is read every
+quarter of a minute, or as seldom as a tenth of the share pays for.
 """
 
 import msgspec
@@ -10,6 +11,10 @@ from msgspec.structs import replace
 
 #: Of the share, what the gate may have.
 _GATES_PART = 0.5
+
+#: Of the share, what reading the surroundings may have, and seconds between two times at least.
+_SURVEYS_PART = 0.1
+_SURVEY_INTERVAL = 15.0
 
 #: Gates of which the quickest counts: on a busy machine one measures mostly how long it waited for its turn.
 _GATES = 5
@@ -23,6 +28,8 @@ class Spacing(msgspec.Struct, frozen=True):
     gates: tuple[float, ...] = ()
     look: float = 0.0
     looked_at: float = float("-inf")
+    survey: float = 0.0
+    surveyed_at: float = float("-inf")
 
     def after_gate(self, seconds: float) -> "Spacing":
         """With one more gate."""
@@ -31,6 +38,14 @@ class Spacing(msgspec.Struct, frozen=True):
     def after_look(self, began: float, seconds: float) -> "Spacing":
         """With one more full look."""
         return replace(self, looked_at=began, look=seconds)
+
+    def after_survey(self, began: float, seconds: float) -> "Spacing":
+        """With the surroundings read once more."""
+        return replace(self, surveyed_at=began, survey=seconds)
+
+    def may_survey(self, now: float) -> bool:
+        """It is time to read the surroundings, and the last time is paid for."""
+        return now - self.surveyed_at >= self._survey_interval
 
     @property
     def gate_interval(self) -> float:
@@ -55,5 +70,10 @@ class Spacing(msgspec.Struct, frozen=True):
         return min(self.gates, default=0.0)
 
     @property
+    def _survey_interval(self) -> float:
+        return max(_SURVEY_INTERVAL, self.survey / (self.share * _SURVEYS_PART))
+
+    @property
     def _paid_off(self) -> float:
-        return self.look / (self.share - self._gate / self.gate_interval)
+        others = self._gate / self.gate_interval + self.survey / self._survey_interval
+        return self.look / (self.share - others)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis import statement
-from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.redact import redact
+from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.surroundings import Change, Surroundings
 from pgdoctor.diagnosis.words import client
 
@@ -28,6 +29,8 @@ _AT_ONCE = timedelta(seconds=1)
 
 #: Connections of one application that speak of a pool, and not of somebody at a terminal.
 _A_POOL = 3
+
+_STATEMENT_WIDTH = 100
 
 #: Made and dropped within one session; nobody else ever sees it.
 _TEMPORARY = ("create temp", "create local temp", "create global temp")
@@ -56,14 +59,17 @@ def after(seen: Seen, now: Surroundings) -> Seen:
     return Seen({name: names[name] for name in latest}, _merged(seen.changes, found, now.read_at))
 
 
-def with_migrations(seen: Seen, diagnosis: Diagnosis) -> Seen:
-    """What is to be remembered with the migrations among the blockers of one look."""
+def with_migrations(seen: Seen, snapshot: Snapshot) -> Seen:
+    """What is to be remembered with the DDL among those who wait or block."""
     found = [
         Change(session.query_start, "ddl", _said(session.statement, session.application_name, session.usename))
-        for session in (blocker.session for blocker in diagnosis.blockers if blocker.classification == "migration")
-        if session is not None and session.query_start is not None and session.statement
+        for session in snapshot.sessions.values()
+        if session.query_start is not None
+        and session.statement
+        and any(lock.locktype == "relation" and lock.mode in STRONG for lock in session.locks)
+        and statement.read(session.statement, truncated=session.truncated).is_ddl
     ]
-    return seen._replace(changes=_merged(seen.changes, found, diagnosis.captured_at)) if found else seen
+    return seen._replace(changes=_merged(seen.changes, found, snapshot.captured_at)) if found else seen
 
 
 def with_changes(now: Surroundings, seen: Seen) -> Surroundings:
@@ -102,7 +108,9 @@ def _ddl(now: Surroundings) -> Iterator[Change]:
 
 
 def _said(text: str, application: str | None, user: str | None) -> str:
-    return f"{redact(text)} by {client(application, user)}"
+    statement = redact(text)
+    shown = statement if len(statement) <= _STATEMENT_WIDTH else statement[: _STATEMENT_WIDTH - 1] + "…"
+    return f"{shown} by {client(application, user)}"
 
 
 def _merged(old: tuple[Change, ...], new: list[Change], now: datetime) -> tuple[Change, ...]:

@@ -29,12 +29,12 @@ class Memory:
     def judge(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next look."""
         self._sightings = remembered(self._sightings, snapshot.captured_at)
+        self._seen = changes.with_migrations(self._seen, snapshot)
         around = self._around(snapshot.surroundings)
         snapshot = replace(snapshot, surroundings=around)
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)
-        self._seen = changes.with_migrations(self._seen, diagnosis)
         if around is not None and around.read_at != self._past.read_at:
             is_stormy = any(note.kind in usual.STORMS for note in diagnosis.findings)
             self._past = usual.after(self._past, around, is_stormy)
@@ -42,8 +42,9 @@ class Memory:
 
     def _around(self, now: Surroundings | None) -> Surroundings | None:
         """The surroundings with what is remembered of earlier ones; they are read more seldom than they are judged."""
-        if now is not None and (self._surroundings is None or self._surroundings.read_at != now.read_at):
+        if now is None:
+            return None
+        if self._surroundings is None or self._surroundings.read_at != now.read_at:
             self._seen = changes.after(self._seen, now)
-            now = usual.with_pace(changes.with_changes(now, self._seen), self._past)
-            self._surroundings = now
-        return self._surroundings if now is not None else None
+            self._surroundings = usual.with_pace(now, self._past)
+        return changes.with_changes(self._surroundings, self._seen)

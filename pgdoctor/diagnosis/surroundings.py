@@ -32,8 +32,8 @@ FRESH_SECONDS = 10
 class Latest(msgspec.Struct, frozen=True, gc=False):
     """The beginning of the statement that a client runs, or ran last."""
 
+    #: Without its values: nothing else of it is kept.
     statement: str
-    is_running: bool
     began: datetime
     application: str | None = None
     user: str | None = None

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pgdoctor.diagnosis import kinds
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.redact import HIDDEN, redact
+from pgdoctor.diagnosis.redact import HIDDEN
 from pgdoctor.diagnosis.statement import read
 from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings
 from pgdoctor.diagnosis.words import client
@@ -78,9 +78,9 @@ def _fails(pace: Pace, usual: Pace) -> bool:
 
 
 def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[str]:
-    """How many clients have sent each statement, without its values; those of late where it is said what `now` is."""
+    """How many clients have sent each statement; those of late where it is said what `now` is."""
     found = Counter(
-        redact(each.statement)
+        each.statement
         for each in latest
         if (now is None or now - each.began <= _LATELY) and not _is_about_the_session(each)
     )
@@ -93,5 +93,5 @@ def _is_about_the_session(each: Latest) -> bool:
 
 
 def _senders_named(around: Surroundings, statement: str) -> Iterator[str]:
-    senders = {client(each.application, each.user) for each in around.latest if redact(each.statement) == statement}
+    senders = {client(each.application, each.user) for each in around.latest if each.statement == statement}
     yield from (f"sent by {who}" for who in sorted(senders)[:_MOST_NAMED])

@@ -1,0 +1,84 @@
+"""Findings of a real agent: on /diagnosis, as a metric, and not in the way of its polls."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+
+from pgdoctor.diagnosis.finding import kinds
+from tests.scenes import Scene
+from tests.scenes.client import wait_until
+
+
+def found(watching):
+    return [note["kind"] for note in watching.get("/diagnosis").json()["findings"]]
+
+
+def test_every_kind_is_there_from_the_first_scrape_on(lone_agent):
+    series = {name: value for name, value in lone_agent.metrics().items() if name.startswith("pgdoctor_findings{")}
+    assert series == {f'pgdoctor_findings{{kind="{kind}"}}': 0 for kind in kinds()}
+
+
+def test_what_stands_around_the_waits_is_found_without_anybody_waiting(own_server, agent):
+    with Scene(own_server(max_connections=20, settings={"synchronous_standby_names": "nobody"}).dsn) as scene:
+        scene.admin.execute("create table orders (id int)")
+        hanging = scene.client(autocommit=True).start("insert into orders values (1)")
+        scene.wait_until(lambda: "SyncRep" in hanging.shown())
+        watching = agent(scene.dsn)
+        wait_until(lambda: watching.metrics()['pgdoctor_findings{kind="sync_standby_lost"}'] == 1, 20)
+        assert found(watching) == ["sync_standby_lost"]
+        [note] = watching.get("/diagnosis").json()["findings"]
+        assert note["numbers"]["sessions"] == 1
+        assert watching.metric("blocked_sessions") == 0
+
+
+@pytest.mark.long
+def test_a_locked_catalog_costs_evidence_and_no_poll(own_server, agent):
+    """The agent was there before the lock; what it reads then and cannot get is said."""
+    server = own_server()
+    with Scene(server.dsn) as scene:
+        watching = agent(scene.dsn)
+        watching.wait_for("up", 1)
+        scene.client("lock table pg_catalog.pg_database")
+        wait_until(lambda: "evidence" in found(watching), 30)
+        assert "could not be read" in json.dumps(watching.get("/diagnosis").json()["findings"])
+        before = watching.metric("poll_duration_seconds_count")
+        wait_until(lambda: watching.metric("poll_duration_seconds_count") > before + 10, 20)
+        assert watching.metric("up") == 1
+
+
+def test_changes_are_told_while_somebody_is_hurt(own_server, agent):
+    server = own_server()
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+        watching = agent(scene.dsn)
+        watching.wait_for("up", 1)
+        scene.client("update orders set v = 1", application_name="backfill")
+        migration = scene.client(application_name="deploy 1.4.2").block("alter table orders add column secret text")
+        wait_until(lambda: "recent_changes" in found(watching), 20)
+        [note] = watching.get("/diagnosis").json()["findings"]
+        assert note["severity"] == "info"
+        assert "the server started" in " ".join(note["evidence"])
+        assert 'alter table orders add column secret text by "deploy 1.4.2"' in " ".join(note["evidence"])
+        assert migration.busy
+
+
+@pytest.mark.long
+@pytest.mark.deadline(180)
+@pytest.mark.parametrize("connecting_anew", [(), ("-C", "--rate=20")], ids=["full load", "connecting anew"])
+def test_a_busy_healthy_server_has_no_findings(own_server, agent, connecting_anew):
+    """pgbench for a minute, sixteen clients: at full load, and at a modest rate with a new connection each time."""
+    server = own_server()
+    pgbench = server.bindir / "pgbench"
+    with Scene(server.dsn) as scene, ThreadPoolExecutor(1) as pool:
+        watching = agent(scene.dsn, interval="1s", deadline="5s", share=0.02)
+        server.run(pgbench, "-i", "-s", "4", "-q", scene.dsn, seconds=60)
+        load = pool.submit(
+            server.run, pgbench, "-c", "16", "-j", "2", "-T", "60", *connecting_anew, scene.dsn, seconds=120
+        )
+        seen = set()
+        while not load.done():
+            seen.update(found(watching))
+            wait([load], timeout=0.5)
+        assert "number of failed transactions: 0" in load.result() or scene.admin.info.server_version < 150_000
+        assert seen == set()
