@@ -3,29 +3,47 @@
 -- Check and signal are one statement, in autocommit: between a look and a signal by PID alone a busy session has
 -- moved on to its next statement (measured at 20 ms: the wrong one in nine of ten), and within a transaction the
 -- activity is a cached copy. Where an element is hidden from our role it is NULL, and there is no row.
--- The costly question comes first, so that nothing but the signal itself comes after the look at the session.
+-- The costly questions come first. The look at the session comes twice: once for all that is known of it, and again as
+-- the very last thing, for what tells one statement from the next; from there to the signal it is some microseconds.
 -- The activity function and not the view: the view waits behind locks on pg_authid and pg_database.
-WITH waiting AS MATERIALIZED (
-    -- Waits whose beginning the server has not written yet do not count.
-    SELECT DISTINCT l.pid
+WITH locks AS MATERIALIZED (
+    SELECT
+        l.pid,
+        l.granted,
+        l.waitstart
     FROM pg_catalog.pg_lock_status() AS l
     WHERE
         NOT l.granted
-        AND l.waitstart <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)
+        OR (
+            -- The leader lock, and that it is this very session that has it: who lost it signals nobody.
+            l.locktype = 'advisory'
+            AND l.pid = pg_catalog.pg_backend_pid()
+            AND l.objsubid = 1
+            AND l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8 = %(leader_key)s::pg_catalog.int8
+        )
 ),
 
 -- Somebody still waits for it. A parallel worker waits for its leader, and a leader is named for its workers.
 awaited AS MATERIALIZED (
     SELECT %(pid)s::pg_catalog.int4 AS pid
-    FROM waiting AS w
-    WHERE %(pid)s::pg_catalog.int4 = ANY (pg_catalog.pg_blocking_pids(w.pid))
+    FROM locks AS w
+    WHERE
+        NOT w.granted
+        -- Waits whose beginning the server has not written yet do not count.
+        AND w.waitstart
+        <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)
+        AND EXISTS (SELECT FROM locks AS l WHERE l.granted)
+        AND %(pid)s::pg_catalog.int4 = ANY (pg_catalog.pg_blocking_pids(w.pid))
     LIMIT 1
 ),
 
 victim AS MATERIALIZED (
-    SELECT s.pid
+    SELECT
+        s.pid,
+        b.id AS backend_id
     FROM awaited AS a
     CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(a.pid) AS s
+    JOIN pg_catalog.pg_stat_get_backend_idset() AS b (id) ON pg_catalog.pg_stat_get_backend_pid(b.id) = s.pid
     WHERE
         s.backend_start = %(backend_start)s::pg_catalog.timestamptz
         AND s.xact_start IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
@@ -44,5 +62,16 @@ victim AS MATERIALIZED (
 SELECT
     pg_catalog.clock_timestamp() AS signalled_at,
     -- Waits a moment for its end, so that the next look does not find it still there.
-    pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8) AS accepted
+    CASE
+        -- The second look. A CASE asks in this order, and for one session these functions cost next to nothing. The
+        -- identifier of a backend may be another one's after the first look: its PID and its times say whose it is.
+        WHEN
+            pg_catalog.pg_stat_clear_snapshot() IS NOT NULL
+            AND pg_catalog.pg_stat_get_backend_pid(v.backend_id) = v.pid
+            AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id)
+            IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
+            AND pg_catalog.pg_stat_get_backend_xact_start(v.backend_id)
+            IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
+            THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)
+    END AS accepted
 FROM victim AS v;

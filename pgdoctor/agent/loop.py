@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Protocol
+
+from msgspec.structs import replace
 
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
@@ -18,6 +18,7 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
 from pgdoctor.errors import ServerError
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.postgres.door import Cost, Door
 
 log = logging.getLogger(__name__)
@@ -27,21 +28,6 @@ _REMINDER = 60.0
 
 #: Incidents that are kept in memory, for the page.
 _MOST_ENDED = 20
-
-
-class Mitigator(Protocol):
-    """Acts on what was found, through the same door, and counts what it did; every label value is there as 0."""
-
-    @property
-    def actions(self) -> Mapping[tuple[str, str, str], int]:
-        """Signals by action, rule and outcome."""
-
-    @property
-    def refused(self) -> Mapping[str, int]:
-        """What was not done, by reason."""
-
-    async def consider(self, diagnosis: Diagnosis, door: Door) -> None:
-        """Act if the rules say so."""
 
 
 class Poller:
@@ -135,7 +121,7 @@ class Poller:
             connection="connected",
             error=None,
             server=finding.server,
-            diagnosis=finding.diagnosis,
+            diagnosis=self._with_traces(finding.diagnosis),
             figures=finding.figures,
             slots=(finding.server.connections, finding.server.max_connections),
             last_success=time.time(),
@@ -179,11 +165,18 @@ class Poller:
         if self._mitigator is None or state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(state.diagnosis, door)
+            await self._mitigator.consider(state.diagnosis, door, state.found_at)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:
             log.exception("mitigation failed")
+        finally:
+            self._tally.add_releases(self._mitigator.settled)
+
+    def _with_traces(self, diagnosis: Diagnosis) -> Diagnosis:
+        """With what our own actions have left behind, as of the look before."""
+        left = self._mitigator.findings if self._mitigator else ()
+        return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
 
     async def _survey(self, door: Door) -> None:
         """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""

@@ -6,7 +6,7 @@ user chose.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -21,11 +21,13 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from pgdoctor import __version__
-from pgdoctor.agent.loop import Mitigator
 from pgdoctor.agent.state import MISSED_POLLS, State, figures
 from pgdoctor.agent.tally import Bucket, Tally
 from pgdoctor.diagnosis.finding import kinds
 from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.mitigation.budgets import BUDGETS
+from pgdoctor.mitigation.execute import Mitigator, Standing
+from pgdoctor.mitigation.rules import Mode
 from pgdoctor.postgres.door import STATES
 
 #: States of connections as Postgres spells them.
@@ -124,6 +126,7 @@ def _server(watched: Watched) -> Iterator[Metric]:
     yield from _history(watched.tally)
     yield from _work(watched.tally)
     yield from _actions(watched.mitigator)
+    yield _releases(watched.tally)
 
 
 def _history(tally: Tally) -> Iterator[Metric]:
@@ -147,6 +150,15 @@ def _history(tally: Tally) -> Iterator[Metric]:
         "of two that found nobody.",
         buckets=[_bucket(bucket) for bucket in tally.incident_durations.buckets()],
         sum_value=tally.incident_durations.total,
+    )
+
+
+def _releases(tally: Tally) -> Metric:
+    return HistogramMetricFamily(
+        "pgdoctor_release_seconds",
+        "From a signal to the look that found those released who had waited; of signals that released somebody.",
+        buckets=[_bucket(bucket) for bucket in tally.releases.buckets()],
+        sum_value=tally.releases.total,
     )
 
 
@@ -260,13 +272,50 @@ def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         "pgdoctor_actions_refused", "Actions that a rule asked for and a guard refused.", labels=["reason"]
     )
+    traces = CounterMetricFamily(
+        "pgdoctor_action_traces",
+        "What actions have left behind: an index that is not valid, a session that idles aborted with its locks, or "
+        "the same coming back.",
+        labels=["kind"],
+    )
     if mitigator is not None:
         for labels, number in mitigator.actions.items():
             actions.add_metric(labels, number)
         for reason, number in mitigator.refused.items():
             refused.add_metric([reason], number)
+        for kind, number in mitigator.traces.items():
+            traces.add_metric([kind], number)
+        yield from _standing(mitigator.standing)
     yield actions
     yield refused
+    yield traces
+
+
+def _standing(standing: Standing) -> Iterator[Metric]:
+    one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
+    yield _gauges(
+        "pgdoctor_mitigation_mode",
+        "1 for the mode in force: enforce that has lapsed is dry_run, and observe where a reload failed.",
+        ["mode"],
+        one_hot,
+    )
+    yield _gauge(
+        "pgdoctor_leader",
+        "1 if this agent holds the leader lock at the server: of several that enforce, or dry-run, one does.",
+        standing.leads,
+    )
+    yield _gauge(
+        "pgdoctor_breaker_open",
+        "1 if the breaker is open: nobody is signalled until a person resets it.",
+        standing.breaker_open,
+    )
+    left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
+    yield _gauges(
+        "pgdoctor_budget_remaining",
+        "Actions that are left; of those of a kind of incident, for the kind that has least left. 0 while mode is off.",
+        ["budget"],
+        left,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -1,10 +1,12 @@
 """What the agent counts about one server, and about its own work there, from its start on."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.incident import Event
+from pgdoctor.mitigation.history import Action
 from pgdoctor.postgres.door import Cost
 
 #: Upper bounds in seconds; a quiet poll takes a few milliseconds, a convoy of a thousand some seconds.
@@ -69,11 +71,18 @@ class Tally:
         self.blocked_seconds = 0.0
         self.incidents = dict.fromkeys(classes(), 0)
         self.incident_durations = Durations(INCIDENT_BOUNDS)
+        self.releases = Durations()
 
     def add_cost(self, before: Cost, now: Cost) -> None:
         """Count what one connection has cost since."""
         self.statements += now.statements - before.statements
         self.received_bytes += now.received_bytes - before.received_bytes
+
+    def add_releases(self, settled: Iterable[Action]) -> None:
+        """Count how long the signals took that released somebody."""
+        for action in settled:
+            if action.outcome == "released" and action.seconds is not None:
+                self.releases.add(action.seconds)
 
     def add_event(self, event: Event, now: float) -> None:
         """Count an incident under each class that leads it, once; and how long it was. `now`: Unix time."""

@@ -61,7 +61,7 @@ class Watcher:
         self.name = target.name
         self.tally = Tally()
         self.keeper = keeper
-        self.mitigator = Mitigator(mitigation)
+        self.mitigator = Mitigator(mitigation, keeper, unattended=True)
         self._connection = Connection(target.dsn, target.settings.deadline)
         self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
         self.task: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from pgdoctor.cli._options import DEADLINE, dsn_option, run
-from pgdoctor.config import load
+from pgdoctor.config import Config, load
 from pgdoctor.errors import UsageError
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.rules import Mitigation
@@ -28,10 +28,11 @@ def command(config: str | None, dsn: str, execute: bool, most: int, form: str) -
     With --execute the plan is carried out: one action, a new look, until nothing is left that may be done. Each
     action is told on stderr in JSON, before and after. Exits with 1 where an action released nobody.
     """
-    settings = load(config).mitigation
+    whole = load(config)
+    settings = whole.mitigation
     if execute:
         _refuse_unless_armed(config, settings)
-        facts = run(_execute(dsn, settings, most, tell=form == "table"))
+        facts = run(_execute(dsn, whole, most, tell=form == "table"))
     else:
         facts = run(_show(dsn, settings))
     if form == "json":
@@ -74,17 +75,20 @@ async def _show(dsn: str, settings: Mitigation) -> PlanFacts:
     return plan_facts(mitigator.plan, settings.mode, (), cuts(diagnosis.blockers, diagnosis.graph))
 
 
-async def _execute(dsn: str, settings: Mitigation, most: int, *, tell: bool) -> PlanFacts:
+async def _execute(dsn: str, config: Config, most: int, *, tell: bool) -> PlanFacts:
     """Carry out what may be done, and return the plan that is left."""
     from pgdoctor.agent.log import install
+    from pgdoctor.journal.keeper import Keeper
     from pgdoctor.mitigation.execute import Mitigator, carry_out
     from pgdoctor.postgres.door import Door
 
     install()
-    mitigator, actions = Mitigator(settings), list[Action]()
+    keeper, actions = Keeper(config.journal.file), list[Action]()
+    mitigator = Mitigator(config.mitigation, keeper)
     async with await Door.open(dsn, DEADLINE) as door:
         async for action in carry_out(mitigator, door, most=most):
             actions.append(action)
             if tell:
                 click.echo(action_text(action))
-    return plan_facts(mitigator.plan, settings.mode, actions, ())
+    keeper.close()
+    return plan_facts(mitigator.plan, config.mitigation.mode, actions, ())

@@ -34,6 +34,18 @@ def budgets(history: History, settings: Mitigation, now: datetime, fingerprint: 
     return tuple(_budgets(history, settings, now, fingerprint))
 
 
+def budgets_left(
+    history: History, settings: Mitigation, now: datetime, fingerprint: str | None = None
+) -> dict[str, int]:
+    """What is left of each budget by its name; without a fingerprint that of the kind that has least left."""
+    kinds = {action.fingerprint for action in history.spent} if fingerprint is None else {fingerprint}
+    left = {"per_fingerprint": settings.max_per_fingerprint_per_hour}
+    for kind in sorted(kinds) or [""]:
+        for each in budgets(history, settings, now, kind):
+            left[each.name] = min(each.left, left.get(each.name, each.left))
+    return {name: left[name] for name in BUDGETS}
+
+
 def _budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str) -> Iterator[Budget]:
     hour = [action for action in history.spent if now - action.at < _HOUR]
     # A plan is of one look, and nothing was done since.

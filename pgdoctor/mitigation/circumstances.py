@@ -24,6 +24,12 @@ class Circumstances(msgspec.Struct, frozen=True):
     armed: bool = True
     #: Our role may signal others. None: not asked.
     may_signal: bool | None = None
+    #: It acts without anybody watching as a superuser, whom the server refuses nothing.
+    superuser: bool = False
+    #: Something stands between it and the server, and gives it now this session, now that one.
+    pooled: bool = False
+    #: Why what is done could not be recorded. None: it can be, or nothing would be done.
+    audit: str | None = None
     #: When it began to watch this server, or to lead. None: a person is watching, as of a one-shot command.
     watching_since: datetime | None = None
     #: Seconds since the sample was read, on the monotonic clock.

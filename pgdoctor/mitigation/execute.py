@@ -1,170 +1,283 @@
 """Carries plans out, one action at a time, and watches whether those who waited were released.
 
-It takes nothing but a plan of its own making: there is no way to a signal past the guards. Each action is told in
-two JSON lines, before (intent) and after (outcome); what a statement says is in neither.
+It takes nothing but a plan of its own making: there is no way to a signal past the guards. Each action is recorded and
+told twice: as an intent, which is on the disk before anything is sent, and by its outcome. What a statement says is in
+neither.
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, get_args
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
 from pgdoctor.diagnosis.former_holders import worth_a_second_look
-from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.errors import ServerError
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation import records
+from pgdoctor.mitigation.audit import Audit
+from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
-from pgdoctor.mitigation.history import (
-    Action,
-    History,
-    Load,
-    Outcome,
-    Signal,
-    acted,
-    concluded,
-    looked,
-    verified,
-)
-from pgdoctor.mitigation.plan import REASONS, Decision, Plan, intended, plan
-from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.mitigation.history import Action, History, Load, Outcome, acted, concluded, in_mode, looked, verified
+from pgdoctor.mitigation.leader import Leader
+from pgdoctor.mitigation.plan import Decision, Plan, intended, plan
+from pgdoctor.mitigation.rules import Mitigation, Mode
+from pgdoctor.mitigation.telling import ActionKey, Telling
+from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, send
 from pgdoctor.postgres.watch import Watch
 
-log = logging.getLogger("pgdoctor.mitigation")
-
 #: Sessions from which on a plan is made in a thread.
 _MANY_SESSIONS = 100
 
-_Key = tuple[str, str, str]
+
+class Standing(msgspec.Struct, frozen=True):
+    """How mitigation stands at one server, as of the last look."""
+
+    mode: Mode
+    leads: bool = False
+    breaker_open: bool = False
+    #: What is left of each budget; of those of a kind of incident, the smallest.
+    budgets: Mapping[str, int] = {}
 
 
 class Mitigator:
     """Considers one diagnosis after the other, and acts as its settings allow.
 
     `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
+    Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
+    `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
+    asked before each plan, and again right before each signal.
     """
 
-    def __init__(self, settings: Mitigation) -> None:
+    def __init__(
+        self,
+        settings: Mitigation,
+        journal: Keeper | None = None,
+        *,
+        unattended: bool = False,
+        armed: bool = True,
+        brake: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.settings = settings
         #: Of the latest diagnosis.
         self.plan = Plan()
-        self.history = History()
         #: The actions whose outcome the latest diagnosis has shown.
         self.settled: tuple[Action, ...] = ()
-        self._disarmed = False
-        self._actions: dict[_Key, int] = {}
-        self._refused = dict.fromkeys(REASONS, 0)
-        self._standing: dict[object, frozenset[str]] = {}
-        self._told: dict[object, frozenset[str]] = {}
+        self.standing = Standing(settings.mode)
+        self._unattended = unattended
+        self._armed = armed
+        self._brake = brake
+        self._audit = Audit(journal)
+        self._leader = Leader()
+        self._telling = Telling()
+        self._traces = Traces()
         self.reconfigure(settings)
 
     @property
-    def actions(self) -> Mapping[_Key, int]:
+    def history(self) -> History:
+        """What was seen and done so far, here and, by the journal, elsewhere."""
+        return self._audit.history
+
+    @property
+    def actions(self) -> Mapping[ActionKey, int]:
         """Actions by signal, rule and outcome; all that may come up are there as 0."""
-        return self._actions
+        return self._telling.actions
 
     @property
     def refused(self) -> Mapping[str, int]:
         """Refusals by reason, one for each transaction that it speaks against; all reasons are there as 0."""
-        return self._refused
+        return self._telling.refused
+
+    @property
+    def traces(self) -> Mapping[str, int]:
+        """What actions have left behind, by kind; all kinds are there as 0."""
+        return self._traces.counts
+
+    @property
+    def findings(self) -> tuple[Note, ...]:
+        """What the actions of the last minutes have left behind, as of the last look."""
+        return self._traces.notes
 
     @property
     def may_act(self) -> bool:
         """Whether decisions are carried out, or at least announced."""
-        return self.settings.mode in ("dry_run", "enforce") and not self._disarmed
+        return self.settings.mode in ("dry_run", "enforce")
 
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
         self.settings = settings
-        for rule in settings.rules:
-            for signal in get_args(Signal):
-                for outcome in get_args(Outcome):
-                    self._actions.setdefault((signal, rule.name, outcome), 0)
+        self._telling.expect(settings)
 
-    def disarm(self, reason: str) -> None:
-        """Signal nobody any more, whatever the settings come to say. An action under way is still watched."""
-        self._disarmed = True
-        log.warning("mitigation disarmed", extra={"reason": reason})
+    async def consider(self, diagnosis: Diagnosis, door: Door | None, began: float | None = None) -> None:
+        """Settle the action under way, judge every blocker, and carry out at most one decision.
 
-    async def consider(self, diagnosis: Diagnosis, door: Door) -> None:
-        """Settle the action under way, judge every blocker, and carry out at most one decision."""
+        `began`: when reading what is diagnosed began, on the monotonic clock; None: now. Without a door it is done on
+        paper: no server is asked, and nothing is sent. Raises ServerError.
+        """
         self.settled = ()
-        self._settle(diagnosis)
+        look = _Look(diagnosis, door, time.monotonic() if began is None else began)
+        if look.door is not None and self.settings.mode != "off":
+            await self._audit.catch_up(look.door, look.now)
+        await self._settle(look)
         if self.settings.mode == "off":
+            await self._leader.resign()
+            self.standing = Standing("off")
             return
-        self.plan = await self._plan(diagnosis)
-        self._note_refusals()
-        load, opening = Load.of(diagnosis), self.plan.opening
-        self.history = looked(self.history, self.plan.fit, diagnosis.captured_at, load=load, opening=opening)
+        circumstances = await self._circumstances(look)
+        mode = self._mode(look, circumstances)
+        self.plan = await self._plan(look, circumstances)
+        self._telling.refusals(self.plan, aloud=self.may_act)
+        await self._remember(look, mode)
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
         if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
-            await self._carry_out(diagnosis, door)
+            await self._carry_out(look, mode)
+        self.standing = self._stands(look, mode)
 
-    async def _plan(self, diagnosis: Diagnosis) -> Plan:
-        if len(diagnosis.snapshot.sessions) < _MANY_SESSIONS:
-            return plan(diagnosis, self.settings, self.history)
+    async def _circumstances(self, look: "_Look") -> Circumstances:
+        """Who we are at this server now, and which brakes hold."""
+        if look.door is None:
+            return Circumstances(armed=False)
+        acting = self._mode(look, Circumstances(armed=self._armed))
+        leads = True
+        if self.may_act:
+            leads = await self._leader.lead(look.door, acting, look.now)
+        else:
+            await self._leader.resign()
+        may_signal = superuser = None
+        if look.diagnosis.blockers:
+            [(may_signal, superuser)] = await look.door.fetch("may_signal")
+        brakes = self._audit.brakes
+        return Circumstances(
+            leader=leads,
+            kill_switch=self._brake() or brakes.kill_switch,
+            maintenance_until=brakes.maintenance_until,
+            armed=self._armed,
+            may_signal=may_signal,
+            superuser=self._unattended and bool(superuser),
+            pooled=look.is_pooled,
+            audit=self._audit.error if acting == "enforce" else None,
+            watching_since=self._leader.since if self._unattended else None,
+            sample_age=time.monotonic() - look.began,
+        )
+
+    def _mode(self, look: "_Look", circumstances: Circumstances) -> Mode:
+        return mode_in_force(self.settings, circumstances, look.now)
+
+    async def _plan(self, look: "_Look", circumstances: Circumstances) -> Plan:
+        known = in_mode(self.history, self._mode(look, circumstances))
+        making = look.diagnosis, self.settings, known, circumstances
+        if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
+            return plan(*making)
         # A convoy of a thousand takes a fifth of a second; whoever else lives in this loop is not held up by it.
-        return await asyncio.to_thread(plan, diagnosis, self.settings, self.history)
+        return await asyncio.to_thread(plan, *making)
 
-    def _settle(self, diagnosis: Diagnosis) -> None:
+    async def _remember(self, look: "_Look", mode: Mode) -> None:
+        """What this look adds to the history."""
+        opening = self.plan.opening
+        if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
+            opening = replace(opening, rehearsed=mode != "enforce")
+            if self.may_act:
+                await self._audit.write(opening)
+        self._audit.history = looked(
+            self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
+        )
+
+    async def _settle(self, look: "_Look") -> None:
         action = self.history.under_way
-        if action is None:
-            return
-        settled = verified(action, diagnosis)
-        if settled.outcome is not None:
-            self.history = concluded(self.history, action, settled)
-            self._tell_outcome(settled)
+        if action is not None:
+            settled = verified(action, look.diagnosis)
+            if settled.outcome is not None:
+                self._audit.history = concluded(self.history, action, settled)
+                await self._conclude(settled, look)
+        if look.door is not None:
+            for done, note in await self._traces.look(look.diagnosis, look.door):
+                await self._audit.write(records.trace(done, note, look.now))
 
-    async def _carry_out(self, diagnosis: Diagnosis, door: Door) -> None:
+    async def _carry_out(self, look: "_Look", mode: Mode) -> None:
         decision = self.plan.approved
         if decision is None:
             return
-        action = intended(decision, diagnosis)
-        mode = mode_in_force(self.settings, Circumstances(), diagnosis.captured_at)
-        log.info("mitigation intent", extra=_intent(decision, action, mode))
-        if mode == "dry_run":
-            self._record(replace(action, outcome="would_act"))
-            return
-        assert decision.rule is not None
-        reply = Reply("error", message="broken off, it is not known whether it was sent")
+        action = intended(decision, look.diagnosis)
+        intent = records.intent(action, decision, mode, look.now, self._budgets(look, mode, action))
+        is_written = await self._audit.write(intent)
+        self._telling.intent(decision, intent)
+        outcome = replace(action, outcome="error", message=records.UNKNOWN)
         try:
-            reply = await send(door, action.signal, action.victim, min_wait=decision.rule.min_wait)
+            if mode != "enforce":
+                outcome = replace(action, outcome="would_act")
+            elif not is_written:
+                outcome = replace(action, outcome="withheld", message=f"not recorded: {self._audit.error}")
+            else:
+                outcome = await self._signalled(action, decision, look)
         finally:
-            self._record(_answered(action, reply))
+            # Broken off here, its record ends with the intent, which says the same.
+            self._audit.history = acted(self.history, outcome)
+            if outcome.outcome is not None:
+                self._tell(outcome)
+        if outcome.outcome is not None:
+            await self._record(outcome, look)
 
-    def _record(self, action: Action) -> None:
-        self.history = acted(self.history, action)
-        if action.outcome is not None:
-            self._tell_outcome(action)
+    async def _signalled(self, action: Action, decision: Decision, look: "_Look") -> Action:
+        """The action after its signal; or withheld, where a guard objects now that did not before."""
+        assert look.door is not None
+        try:
+            await self._audit.catch_up(look.door, look.now)
+            again = await self._plan(look, await self._circumstances(look))
+        except ServerError as error:
+            return replace(action, outcome="withheld", message=str(error))
+        objections = again.objections_to(decision)
+        if objections:
+            return replace(action, outcome="withheld", message=objections)
+        assert decision.rule is not None
+        return _answered(action, await send(look.door, action.signal, action.victim, min_wait=decision.rule.min_wait))
 
-    def _tell_outcome(self, action: Action) -> None:
-        assert action.outcome is not None
+    async def _conclude(self, action: Action, look: "_Look") -> None:
+        self._tell(action)
+        self._traces.follow(action)
+        await self._record(action, look)
+
+    def _tell(self, action: Action) -> None:
         self.settled += (action,)
-        key = (action.signal, action.rule, action.outcome)
-        self._actions[key] = self._actions.get(key, 0) + 1
-        level = logging.INFO if action.outcome in ("released", "would_act", "gone") else logging.WARNING
-        log.log(level, "mitigation outcome", extra=_outcome(action))
+        self._telling.outcome(action)
 
-    def _note_refusals(self) -> None:
-        """Count each reason once for a transaction, and tell the lasting ones when they change."""
-        standing: dict[object, frozenset[str]] = {}
-        told: dict[object, frozenset[str]] = {}
-        for decision in self.plan.decisions:
-            key, reasons = _subject(decision), frozenset(verdict.guard for verdict in decision.objections)
-            for reason in reasons - self._standing.get(key, frozenset()):
-                self._refused[reason] += 1
-            standing[key] = reasons
-            if decision.rule is None or decision.pending or not self.may_act:
-                continue
-            told[key] = reasons
-            if reasons != self._told.get(key):
-                log.info("mitigation refused", extra=_facts(decision) | {"objections": _said(decision)})
-        self._standing, self._told = standing, told
+    async def _record(self, action: Action, look: "_Look") -> None:
+        mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
+        await self._audit.write(records.settled(action, look.now, self._budgets(look, mode, action)))
+
+    def _budgets(self, look: "_Look", mode: Mode, action: Action | None = None) -> Mapping[str, int]:
+        fingerprint = action.fingerprint if action else None
+        return budgets_left(in_mode(self.history, mode), self.settings, look.now, fingerprint)
+
+    def _stands(self, look: "_Look", mode: Mode) -> Standing:
+        leads = self.may_act and self._leader.leads
+        return Standing(mode, leads, self.plan.opening is not None, self._budgets(look, mode))
+
+
+class _Look(msgspec.Struct, frozen=True):
+    """A diagnosis, the connection that it was read over, and when reading began, on the monotonic clock."""
+
+    diagnosis: Diagnosis
+    #: None: on paper.
+    door: Door | None
+    began: float
+
+    @property
+    def now(self) -> datetime:
+        """The server's clock at the look."""
+        return self.diagnosis.captured_at
+
+    @property
+    def is_pooled(self) -> bool:
+        """The session that answered is not the one that was connected to: a pooler stands in between."""
+        if self.door is None or not self.door.is_open:
+            return False
+        return self.diagnosis.snapshot.server.own_pid != self.door.connection.info.backend_pid
 
 
 async def carry_out(
@@ -179,7 +292,8 @@ async def carry_out(
     give_up = time.monotonic() + patience
     done = 0
     while done < most:
-        await mitigator.consider(await watch.look(), door)
+        began = time.monotonic()
+        await mitigator.consider(await watch.look(), door, began)
         for action in mitigator.settled:
             done += 1
             yield action
@@ -198,64 +312,3 @@ def _answered(action: Action, reply: Reply) -> Action:
     at = reply.at or action.at
     outcome: Outcome | None = None if reply.answer == "sent" else reply.answer
     return replace(action, at=at, outcome=outcome, sqlstate=reply.sqlstate, message=reply.message)
-
-
-def _subject(decision: Decision) -> object:
-    """What a refusal is about: a transaction, so that a busy session is not counted for every statement."""
-    victim = decision.victim
-    return (victim.pid, victim.backend_start, victim.xact_start) if victim else decision.node
-
-
-def _said(decision: Decision) -> dict[str, str | None]:
-    return {verdict.guard: verdict.objection for verdict in decision.objections}
-
-
-def _facts(decision: Decision) -> dict[str, Any]:
-    return {
-        "signal": decision.signal,
-        "rule": decision.rule.name if decision.rule else None,
-        "class": decision.classification,
-        "pid": decision.pid,
-        "relation": decision.relation,
-        "usename": decision.usename,
-        "datname": decision.datname,
-        "application_name": decision.application_name,
-        "frees": decision.frees,
-    }
-
-
-def _intent(decision: Decision, action: Action, mode: str) -> dict[str, Any]:
-    return {
-        "decision": _decision_id(action.victim),
-        "mode": mode,
-        **_facts(decision),
-        "identity": msgspec.to_builtins(action.victim),
-        "frees_at_once": [waiter.pid for waiter in action.waiters],
-        "oldest_wait_seconds": decision.oldest_wait_seconds,
-        "transaction_seconds": decision.transaction_seconds,
-        "evidence": list(decision.evidence),
-        "guards_passed": [verdict.guard for verdict in decision.verdicts],
-        "notes": list(decision.notes),
-    }
-
-
-def _outcome(action: Action) -> dict[str, Any]:
-    return {
-        "decision": _decision_id(action.victim),
-        "outcome": action.outcome,
-        "signal": action.signal,
-        "rule": action.rule,
-        "class": action.classification,
-        "relation": action.relation,
-        "pid": action.victim.pid,
-        "identity": msgspec.to_builtins(action.victim),
-        "signalled_at": action.at,
-        "seconds": action.seconds,
-        "sqlstate": action.sqlstate,
-        "server_said": action.message,
-    }
-
-
-def _decision_id(victim: Identity) -> str:
-    """The same for intent and outcome, and for no other session in the same state."""
-    return f"{victim.pid}-{victim.state_change.timestamp() * 1_000_000:.0f}"

@@ -36,7 +36,7 @@ VERIFY_SECONDS = 5.0
 REFUSAL_SECONDS = 600.0
 
 #: How long, and how many, actions are remembered.
-_KEPT = timedelta(hours=24)
+KEPT = timedelta(hours=24)
 _MOST_KEPT = 500
 
 #: After an action: in which time growth is blamed on it, how much, and from how many more on.
@@ -169,12 +169,12 @@ def looked(
 
     `load` is that of the look, `opening` what its plan says of the breaker: once open it stays so until a reset.
     """
-    kept = [each for each in history.actions if now - each.at < _KEPT or each.outcome is None]
+    kept = [each for each in history.actions if now - each.at < KEPT or each.outcome is None]
     found = replace(
         history,
         samples={victim: history.samples.get(victim, 0) + 1 for victim in fit},
         actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
-        approvals=tuple(each for each in history.approvals if now - each.at < _KEPT),
+        approvals=tuple(each for each in history.approvals if now - each.at < KEPT),
     )
     return opened(found, opening) if opening else found
 

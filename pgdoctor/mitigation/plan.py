@@ -147,6 +147,15 @@ class Plan(msgspec.Struct, frozen=True):
         """What is to be done now."""
         return next((decision for decision in self.decisions if decision.approved), None)
 
+    def objections_to(self, decision: Decision) -> str | None:
+        """What this plan has against a decision of an earlier one; None: it approves of the same signal."""
+        now = next((each for each in self.decisions if each.id == decision.id), None)
+        if now is None:
+            return "it is not judged in the same way any more"
+        if now.approved:
+            return None
+        return "; ".join(f"{each.guard}: {each.objection}" for each in now.objections)
+
     @property
     def fit(self) -> tuple[Identity, ...]:
         """The sessions that nothing speaks against: so many looks in a row make one of them due."""

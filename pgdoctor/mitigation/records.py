@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.errors import JournalError
 from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import (
@@ -25,6 +26,7 @@ from pgdoctor.mitigation.history import (
     decision_id,
     opened,
 )
+from pgdoctor.mitigation.plan import Decision
 from pgdoctor.mitigation.rules import Mode
 
 #: What is said of an action whose record ends with its intent.
@@ -192,10 +194,23 @@ def brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
     return known
 
 
-def intent(action: Action, at: datetime, mode: Mode, budgets: Mapping[str, int], **decided: object) -> Intent:
-    """The record of an action that is about to be carried out; `decided` are the other fields."""
-    named = replace(action, waiters=action.waiters[:_MOST_NAMED], outcome=None)
-    return Intent(at, named, mode, frees_at_once=len(action.waiters), budgets=budgets, **decided)  # type: ignore[arg-type]
+def intent(action: Action, decision: Decision, mode: Mode, at: datetime, budgets: Mapping[str, int]) -> Intent:
+    """The record of an action that is about to be carried out, and of the decision behind it."""
+    return Intent(
+        at=at,
+        action=replace(action, waiters=action.waiters[:_MOST_NAMED], outcome=None),
+        mode=mode,
+        frees=decision.frees,
+        frees_at_once=len(action.waiters),
+        datname=decision.datname,
+        application_name=decision.application_name,
+        transaction_seconds=decision.transaction_seconds,
+        oldest_wait_seconds=decision.oldest_wait_seconds,
+        evidence=decision.evidence,
+        verdicts=decision.verdicts,
+        budgets=budgets,
+        notes=decision.notes,
+    )
 
 
 def settled(action: Action, at: datetime, budgets: Mapping[str, int]) -> Settled:
@@ -211,6 +226,11 @@ def settled(action: Action, at: datetime, budgets: Mapping[str, int]) -> Settled
         message=action.message,
         budgets=budgets,
     )
+
+
+def trace(action: Action, note: Note, at: datetime) -> Trace:
+    """The record of what an action has left behind."""
+    return Trace(at, decision_id(action.victim, action.signal), note.kind, note.summary)
 
 
 def _broken_off(event: Intent) -> Action:

@@ -171,6 +171,8 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approval_ttl: Duration = Duration(60)
     #: Backups, tools that somebody sits in front of, and members of the role `pgdoctor_protected`.
     protect_defaults: bool = True
+    #: An agent may act as a superuser, whom the server refuses nothing.
+    allow_superuser: bool = False
     #: For rehearsals: waits below the floor, at which the server may still be looking for deadlocks.
     allow_short_waits: bool = False
     breaker: Breaker = Breaker()

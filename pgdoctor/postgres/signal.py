@@ -12,6 +12,9 @@ from pgdoctor.postgres.door import APPLICATION_NAME, Door
 Signal = Literal["cancel", "terminate"]
 Answer = Literal["sent", "gone", "not_permitted", "error"]
 
+#: The advisory lock whose holder may signal, of all sessions at a server: "pgdoctor" in ASCII.
+LEADER_KEY = 0x7067646F63746F72
+
 #: Seconds that a terminate waits on the server for the session's end; it occupies our connection.
 _TERMINATE_WAIT = 1.0
 _NOT_PERMITTED = "42501"
@@ -30,6 +33,7 @@ class Reply(msgspec.Struct, frozen=True):
 async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
+    The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
     parameters: dict[str, object] = {
@@ -41,6 +45,7 @@ async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float)
         "state_change": victim.state_change,
         "min_wait": float(min_wait),
         "own_application": APPLICATION_NAME,
+        "leader_key": LEADER_KEY,
     }
     try:
         if signal == "cancel":
@@ -53,8 +58,8 @@ async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float)
         return Reply(answer, sqlstate=error.sqlstate, message=str(error))
     except ServerError as error:
         return Reply("error", message=str(error))
-    # A refused cancel means that the process has just gone. A terminate answers false also for one that takes
-    # longer than the timeout, so its answer says nothing: look at who waits.
-    if not rows or (signal == "cancel" and not rows[0].accepted):
+    # NULL: it moved on between the two looks. A refused cancel means that the process has just gone. A terminate
+    # answers false also for one that takes longer than the timeout, so its answer says nothing: look at who waits.
+    if not rows or rows[0].accepted is None or (signal == "cancel" and not rows[0].accepted):
         return Reply("gone")
     return Reply("sent", at=rows[0].signalled_at)

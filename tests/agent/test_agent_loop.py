@@ -12,7 +12,8 @@ from pgdoctor.agent.loop import Poller, next_tick
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent
 from pgdoctor.errors import Unreachable
-from pgdoctor.mitigation.rules import Duration
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.rules import Duration, Mitigation
 
 
 def test_a_poll_in_time_is_followed_by_the_next():
@@ -46,15 +47,12 @@ def test_attempts_are_not_made_before_their_time():
     assert asyncio.run(ask()) < 25
 
 
-class Failing:
+class Failing(Mitigator):
     """A mitigation with a fault in it."""
 
-    def __init__(self):
-        self.considered = 0
-        self.actions = {}
-        self.refused = {}
+    considered = 0
 
-    async def consider(self, diagnosis, door):
+    async def consider(self, diagnosis, door, began=None):
         self.considered += 1
         raise ZeroDivisionError
 
@@ -62,7 +60,7 @@ class Failing:
 def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, caplog):
     async def poll():
         connection = Connection(scene.dsn, 5.0)
-        failing = Failing()
+        failing = Failing(Mitigation())
         poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), failing)
         polling = asyncio.create_task(poller.run())
         async with asyncio.timeout(30):

@@ -12,7 +12,8 @@ from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent
-from pgdoctor.mitigation.rules import Duration
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.rules import Duration, Mitigation
 from tests.scenes.client import wait_until
 
 #: All of it together takes many seconds.
@@ -98,15 +99,14 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
     assert watching.wait_for_polls(2)["pgdoctor_blocked_sessions"] == 0
 
 
-class Considering:
+class Considering(Mitigator):
     """A mitigation that notes what it is given."""
 
     def __init__(self):
+        super().__init__(Mitigation())
         self.given = []
-        self.actions = {}
-        self.refused = {}
 
-    async def consider(self, diagnosis, door):
+    async def consider(self, diagnosis, door, began=None):
         self.given.append(diagnosis)
 
 

@@ -130,8 +130,9 @@ def test_execute_releases_and_says_so_before_and_after(
 
 
 def test_execute_that_releases_nobody_fails(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
-    watcher = scene.role("watcher", "pg_monitor")
-    result = pgdoctor("mitigate", "--execute", "--format", "json", "--dsn", watcher, "--config", str(rules))
+    """It is a superuser's session."""
+    agent = scene.role("agent", "pg_monitor", "pg_signal_backend")
+    result = pgdoctor("mitigate", "--execute", "--format", "json", "--dsn", agent, "--config", str(rules))
     assert result.returncode == 1
     [action] = json.loads(result.stdout)["actions"]
     assert (action["outcome"], action["sqlstate"]) == ("not_permitted", "42501")

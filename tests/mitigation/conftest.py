@@ -1,19 +1,21 @@
 """A scene with people in it who have nothing to do with the incident, and an agent of few rights."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator, carry_out
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.rules import Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, Signal, send
+from tests.leading import take_the_lead
 from tests.scenes import Client, Scene
 
 _ALIVE = """
@@ -48,7 +50,14 @@ class Incident:
         return self.scene.client(*statements, user=user, **options)
 
     def mitigate(
-        self, *rules: Rule, dsn: str | None = None, most: int = 10, patience: float = 0.0, **settings: Any
+        self,
+        *rules: Rule,
+        dsn: str | None = None,
+        most: int = 10,
+        patience: float = 0.0,
+        journal: Keeper | None = None,
+        brake: Callable[[], str | None] = lambda: None,
+        **settings: Any,
     ) -> tuple[list[Action], Mitigator]:
         """Carry out what the rules allow; the actions, and the mitigator with all it counted."""
         usual: dict[str, Any] = {
@@ -57,7 +66,7 @@ class Incident:
             "allow_short_waits": True,
             "rules": rules,
         }
-        mitigator = Mitigator(Mitigation(**{**usual, **settings}))
+        mitigator = Mitigator(Mitigation(**{**usual, **settings}), journal, brake=brake)
 
         async def work() -> list[Action]:
             async with await Door.open(dsn or self.agent) as door:
@@ -71,6 +80,7 @@ class Incident:
 
         async def work() -> Reply:
             async with await Door.open(self.agent) as door:
+                await take_the_lead(door)
                 return await send(door, signal, victim, min_wait=0)
 
         return asyncio.run(work())

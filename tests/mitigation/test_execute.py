@@ -1,7 +1,9 @@
 """What a mitigator counts and keeps, and what it does when the server goes away under its hands."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -11,6 +13,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.memory import Memory
+from pgdoctor.errors import Unreachable
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
@@ -68,7 +71,7 @@ def test_a_breaker_that_has_opened_stays_open() -> None:
     mitigator = Mitigator(replace(BOTH, mode="dry_run", breaker=Breaker(recurrence=1)))
     consider(mitigator, diagnosis(), diagnosis(session(1)))
     assert not any(mitigator.actions.values())
-    assert mitigator.history.opening is not None
+    assert mitigator.history.rehearsal is not None
     mitigator.reconfigure(replace(BOTH, mode="dry_run"))
     consider(mitigator, diagnosis())
     assert "breaker" in {verdict.guard for verdict in mitigator.plan.decisions[0].objections}
@@ -113,27 +116,52 @@ def test_a_refusal_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> 
     assert set(vars(record)["objections"]) == {"own_session"}
 
 
-def test_where_the_server_is_gone_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
-    holder = incident.app("update orders set v = 1 where id = 1")
+def test_where_the_server_is_gone_nothing_is_decided(incident: Incident) -> None:
+    incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
-    mitigator = Mitigator(
-        Mitigation(
-            mode="enforce", min_samples=1, allow_short_waits=True, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),)
-        )
-    )
+    mitigator = Mitigator(AT_ONCE)
 
     async def work() -> None:
         async with await Door.open(incident.agent) as door:
             seen = diagnose(await Collector(door).snapshot())
             door.abandon()
-            await mitigator.consider(seen, door)
-            assert mitigator.actions["terminate", "idle", "error"] == 1
-            await mitigator.consider(seen, door)
-            assert sum(mitigator.actions.values()) == 1
+            with pytest.raises(Unreachable):
+                await mitigator.consider(seen, door)
 
     asyncio.run(work())
+    assert mitigator.history.actions == ()
+
+
+def struck(incident: Incident, strike: Callable[[Door], None], *, again: bool = False) -> Mitigator:
+    """A mitigator that something happens to between its intent and its signal: when it asks for the brake again."""
+    incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+
+    async def work() -> Mitigator:
+        async with await Door.open(incident.agent) as door:
+            asked = itertools.count(1)
+
+            def brake() -> None:
+                if next(asked) == 2:
+                    strike(door)
+
+            mitigator = Mitigator(AT_ONCE, brake=brake)
+            seen = diagnose(await Collector(door).snapshot())
+            with suppress(asyncio.CancelledError):
+                await asyncio.create_task(mitigator.consider(seen, door))
+            if again:
+                async with await Door.open(incident.agent) as other:
+                    await mitigator.consider(seen, other)
+            return mitigator
+
+    return asyncio.run(work())
+
+
+def test_where_the_server_goes_away_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
+    mitigator = struck(incident, Door.abandon, again=True)
+    assert mitigator.actions["terminate", "idle", "error"] == 1
+    assert sum(mitigator.actions.values()) == 1
     assert mitigator.refused["already_tried"] == 1
-    assert incident.alive(holder)
 
 
 def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
@@ -141,24 +169,13 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
 ) -> None:
     """SIGTERM between intent and outcome: the signal may have been sent."""
     caplog.set_level("INFO", "pgdoctor.mitigation")
-    incident.app("update orders set v = 1 where id = 1")
-    incident.app().block("update orders set v = 2 where id = 1")
-    mitigator = Mitigator(
-        Mitigation(
-            mode="enforce", min_samples=1, allow_short_waits=True, rules=(replace(END_IDLE, min_wait=END_IDLE.min_age),)
-        )
-    )
 
-    async def work() -> None:
-        async with await Door.open(incident.agent) as door:
-            seen = diagnose(await Collector(door).snapshot())
-            task = asyncio.create_task(mitigator.consider(seen, door))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    def cancel(_: Door) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
 
-    asyncio.run(work())
+    mitigator = struck(incident, cancel)
     assert [record.getMessage() for record in caplog.records] == ["mitigation intent", "mitigation outcome"]
     assert mitigator.actions["terminate", "idle", "error"] == 1
 

@@ -193,15 +193,30 @@ def test_h49_a_dry_run_intends_what_enforce_does(incident: Incident, caplog: pyt
         assert intents[0][part] == intents[1][part]
 
 
-def test_after_disarming_nobody_is_signalled(incident: Incident) -> None:
+def test_with_a_brake_on_nobody_is_signalled(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
-    _, mitigator = incident.mitigate(*ALL_RULES, mode="observe")
-    mitigator.disarm("a test said so")
-    mitigator.reconfigure(replace(mitigator.settings, mode="enforce"))
-    assert mitigator.may_act is False
+    actions, mitigator = incident.mitigate(*ALL_RULES, brake=lambda: "somebody said stop", patience=0.3)
+    assert actions == []
+    assert mitigator.refused["kill_switch"] == 1
     assert incident.alive(holder)
     assert waiter.busy
+
+
+def test_a_brake_that_is_pulled_after_the_decision_is_in_time(incident: Incident) -> None:
+    """It is asked again right before the signal."""
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    asked: list[int] = []
+
+    def brake() -> str | None:
+        asked.append(len(asked))
+        return "somebody said stop" if len(asked) > 1 else None
+
+    actions, _ = incident.mitigate(replace(IDLE, min_wait=Duration(0)), brake=brake, min_samples=1, most=1)
+    [(outcome, message)] = [(each.outcome, each.message) for each in actions]
+    assert (outcome, message) == ("withheld", "kill_switch: somebody said stop")
+    assert incident.alive(holder)
 
 
 # What each action does
@@ -376,6 +391,6 @@ def test_without_the_right_to_signal_nothing_happens_and_it_is_said_once(inciden
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     actions, mitigator = incident.mitigate(*ALL_RULES, dsn=watching, patience=0.5)
-    assert [action.outcome for action in actions] == ["not_permitted"]
-    assert mitigator.actions["terminate", "idle", "not_permitted"] == 1
+    assert actions == []
+    assert mitigator.refused["may_signal"] == 1
     assert incident.alive(holder)

@@ -12,32 +12,28 @@ from pgdoctor.journal.store import Record
 from pgdoctor.mitigation import breaker, records
 from pgdoctor.mitigation.budgets import budgets
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
-from pgdoctor.mitigation.plan import intended
+from pgdoctor.mitigation.plan import Decision, intended
 from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled, Trace
 from pgdoctor.mitigation.rules import Breaker, Mode
 from tests.building import NOW, ago
 from tests.mitigation.build import BOTH, DDL, decide, diagnosis
 
 
-def action(pid: int = DDL, *, seconds: float = 60) -> Action:
-    """The action that the usual incident asks for, decided upon so many seconds ago."""
+def approved() -> Decision:
+    """What the usual incident asks for."""
     decision = decide().approved
     assert decision is not None
-    done = intended(decision, diagnosis())
+    return decision
+
+
+def action(pid: int = DDL, *, seconds: float = 60) -> Action:
+    """The action that it asks for, decided upon so many seconds ago."""
+    done = intended(approved(), diagnosis())
     return replace(done, victim=replace(done.victim, pid=pid), at=ago(seconds))
 
 
 def intent(done: Action, mode: Mode = "enforce") -> Intent:
-    facts: dict[str, object] = {
-        "frees": 3,
-        "datname": "shop",
-        "application_name": "deploy",
-        "transaction_seconds": 60.0,
-        "oldest_wait_seconds": 60.0,
-        "evidence": ("it waits",),
-        "verdicts": (),
-    }
-    return records.intent(done, done.at, mode, {"actions_per_5m": 3}, **facts)
+    return records.intent(done, approved(), mode, done.at, {"actions_per_5m": 3})
 
 
 def settled(done: Action, outcome: Outcome = "released") -> Settled:
@@ -74,9 +70,7 @@ def test_every_kind_comes_back_as_it_was_written() -> None:
 
 def test_intent_and_outcome_and_approval_are_about_the_same_decision() -> None:
     first, second, *_ = as_records(*ONE_OF_EACH)
-    decision = decide().approved
-    assert decision is not None
-    assert first.subject == second.subject == decision.id
+    assert first.subject == second.subject == approved().id
 
 
 def test_what_others_write_into_the_journal_is_not_ours() -> None:

@@ -14,6 +14,7 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.queries import sql_root
 from pgdoctor.postgres.signal import Reply, Signal, send
+from tests.leading import take_the_lead
 from tests.scenes import Client, Scene
 
 TRIES = 200
@@ -31,6 +32,7 @@ def identity(scene: Scene, pid: int) -> Identity:
 def signal(scene: Scene, which: Signal, victim: Identity, min_wait: float = 0.0) -> Reply:
     async def work() -> Reply:
         async with await Door.open(scene.dsn) as door:
+            await take_the_lead(door)
             return await send(door, which, victim, min_wait=min_wait)
 
     return asyncio.run(work())
@@ -82,6 +84,21 @@ def test_nobody_is_signalled_before_somebody_has_waited_long_enough(
 
 
 @pytest.mark.parametrize("which", SIGNALS)
+def test_a_session_without_the_leader_lock_signals_nobody(scene: Scene, holder: Client, which: Signal) -> None:
+    """Whoever it is, and whatever it calls itself: the server looks."""
+
+    async def work() -> tuple[Reply, Reply]:
+        async with await Door.open(scene.dsn) as door:
+            without = await send(door, which, identity(scene, holder.pid), min_wait=0)
+            leader = await take_the_lead(door)
+            await leader.resign()
+            return without, await send(door, which, identity(scene, holder.pid), min_wait=0)
+
+    assert [reply.answer for reply in asyncio.run(work())] == ["gone", "gone"]
+    holder.run("select 1")
+
+
+@pytest.mark.parametrize("which", SIGNALS)
 def test_another_pgdoctor_is_not_signalled(scene: Scene, which: Signal) -> None:
     other = scene.client("select pg_advisory_lock(7)", application_name="pgdoctor")
     scene.client().block("select pg_advisory_lock(7)")
@@ -96,6 +113,7 @@ def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
         async with await Door.open(scene.dsn) as door:
             pid = door.connection.info.backend_pid
             await door.connection.execute("set application_name = 'somebody'")
+            await take_the_lead(door)
             await door.connection.execute("select pg_advisory_lock(7)")
             scene.client().block("select pg_advisory_lock(7)")
             now = identity(scene, pid)
@@ -114,8 +132,8 @@ def test_the_two_statements_differ_in_the_signal_alone() -> None:
         for name in SIGNALS
     )
     assert cancel ^ terminate == {
-        "    pg_catalog.pg_cancel_backend(v.pid) AS accepted",
-        "    pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8) AS accepted",
+        "            THEN pg_catalog.pg_cancel_backend(v.pid)",
+        "            THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)",
     }
 
 
@@ -132,6 +150,7 @@ def test_what_the_server_refuses_is_said(scene: Scene, holder: Client) -> None:
 
     async def work() -> Reply:
         async with await Door.open(agent) as door:
+            await take_the_lead(door)
             return await send(door, "terminate", identity(scene, holder.pid), min_wait=0)
 
     reply = asyncio.run(work())
@@ -164,6 +183,7 @@ async def race(scene: Scene, busy: "Busy") -> dict[int, str]:
     dice = random.Random(7)
     answers: dict[int, str] = {}
     async with await Door.open(scene.dsn) as door:
+        await take_the_lead(door)
         while len(answers) < TRIES:
             [(statement, *columns)] = scene.admin.execute(
                 _IDENTITY.replace("select", "select query,", 1), [busy.pid]

@@ -1,7 +1,4 @@
-"""The brakes: what stops all of it at once, whoever the blocker is.
-
-What a guard is told by its circumstances is not in force yet, for nothing fills them in; its page says so.
-"""
+"""The brakes: what stops all of it at once, whoever the blocker is."""
 
 from datetime import timedelta
 
@@ -18,10 +15,7 @@ _REFUSED_USERS = 2
 
 
 class KillSwitch(Guard):
-    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process.
-
-    Not in force yet: there is no such file, path or signal.
-    """
+    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process."""
 
     name = "kill_switch"
     heals = Heals.TIME
@@ -34,7 +28,7 @@ class KillSwitch(Guard):
 
 
 class Maintenance(Guard):
-    """A person has marked maintenance, and it has not expired. Not in force yet: there is no such mark."""
+    """A person has marked maintenance, and it has not expired."""
 
     name = "maintenance_mark"
     heals = Heals.TIME
@@ -49,16 +43,16 @@ class Maintenance(Guard):
 
 
 class Leader(Guard):
-    """Of several agents at one server only the one that holds the leader lock acts.
+    """Of several agents at one server only the one acts whose connection holds the leader lock, an advisory lock.
 
-    Not in force yet: there is no such lock, so let one agent at a server act.
+    A command that is to act needs it too: while an agent enforces, `mitigate --execute` beside it signals nobody.
     """
 
     name = "leader"
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
-        return None if case.circumstances.leader else "another agent leads, or the leader lock is lost"
+        return None if case.circumstances.leader else "another pgdoctor leads at this server, or the lead is lost"
 
     def value(self, case: Case) -> str:
         return "leader" if case.circumstances.leader else "follower"
@@ -84,8 +78,61 @@ class Privilege(Guard):
         return {True: "held", False: "not held", None: "not asked"}[case.circumstances.may_signal]
 
 
+class Superuser(Guard):
+    """An agent that acts by itself is no superuser: then the server itself keeps it away from superusers' sessions.
+
+    Do: give it a role of its own (`pgdoctor setup --act`); or say `allow_superuser = true` under `[mitigation]`.
+    """
+
+    name = "superuser"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        if case.circumstances.superuser and not case.settings.allow_superuser:
+            return "our role is a superuser: use one of its own (pgdoctor setup --act), or allow_superuser = true"
+        return None
+
+    def value(self, case: Case) -> str:
+        return "a superuser" if case.circumstances.superuser else "no superuser, or a person watches"
+
+
+class Pooled(Guard):
+    """Its connection is one to the server, not to a pooler: the leader lock and its settings would be another's.
+
+    Do: connect to the server itself.
+    """
+
+    name = "pooled"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        if case.circumstances.pooled:
+            return "a pooler stands between us and the server: connect to the server itself"
+        return None
+
+    def value(self, case: Case) -> str:
+        return "through a pooler" if case.circumstances.pooled else "a connection of its own"
+
+
+class Audited(Guard):
+    """What is done is written down first; where it cannot be, nothing is done. A dry run goes on.
+
+    Do: see to the journal's file (`[journal]`): its folder, its rights, the room on the disk.
+    """
+
+    name = "audit"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        why = case.circumstances.audit
+        return f"what is done could not be recorded: {why}" if why is not None else None
+
+    def value(self, case: Case) -> str:
+        return case.circumstances.audit or "can be recorded, or need not be"
+
+
 class StartupGrace(Guard):
-    """The agent has watched this server for a while before its first action. Not in force yet."""
+    """The agent has watched this server for a while, over this connection and as leader, before its first action."""
 
     name = "startup_grace"
     heals = Heals.PACE
@@ -104,10 +151,7 @@ class StartupGrace(Guard):
 
 
 class SampleAge(Guard):
-    """The look that is acted upon is not an old one: the agent may have been stopped in between.
-
-    Not in force yet; the signal's own statement checks that the session is still the one that was judged.
-    """
+    """The look that is acted upon is not an old one: the agent may have been stopped in between."""
 
     name = "sample_age"
     heals = Heals.TIME
@@ -147,7 +191,7 @@ class Systemic(Guard):
 class Broken(Guard):
     """The breaker is open: what was done did not help, was refused, made it worse, or comes back.
 
-    Do: look at what happened, then restart the agent. Nothing else closes it.
+    Do: look at what happened, then `pgdoctor mitigate reset --reason "…"`. Nothing else closes it, no restart either.
     """
 
     name = "breaker"

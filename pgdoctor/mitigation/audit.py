@@ -1,0 +1,87 @@
+"""The journal as mitigation uses it: what is done is on the disk before it is done, and what others write is heard.
+
+Without a journal (a rehearsal, a test) everything is kept in memory alone.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from pgdoctor.errors import JournalError
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.journal.store import Journal, Record
+from pgdoctor.mitigation import records
+from pgdoctor.mitigation.history import KEPT, History
+from pgdoctor.mitigation.records import Brakes, Event
+from pgdoctor.postgres.door import Door
+
+#: What is written to see whether anything can be.
+_PROOF = "mitigation_audit"
+
+
+class Audit:
+    """What is known of one server after all that was done there, by whichever process."""
+
+    def __init__(self, keeper: Keeper | None = None) -> None:
+        self.history = History()
+        self.brakes = Brakes()
+        #: Why what is done could not be recorded; None: it can be, or need not be.
+        self.error: str | None = None
+        self._keeper = keeper
+        self._server: str | None = None
+        #: The last record that was read, and those that were written here since.
+        self._last = 0
+        self._own: set[int] = set()
+        self._is_proven = False
+
+    async def catch_up(self, door: Door, now: datetime) -> None:
+        """Take in what was written since the last time. `error` says afterwards whether all of this can be relied on.
+
+        Raises ServerError where it cannot be known which server this is.
+        """
+        if self._keeper is None:
+            return
+        server = await door.system_identifier()
+        if server != self._server:
+            self._server, self._last, self.history, self.brakes = server, 0, History(), Brakes()
+        try:
+            found = await self._keeper.do(lambda journal: self._news(journal, server, now))
+            self.take(records.events(record for record in found if record.id not in self._own))
+        except JournalError as error:
+            self.error = str(error)
+            return
+        self._is_proven, self.error = True, None
+        if found:
+            self._last = found[-1].id
+            self._own = {each for each in self._own if each > self._last}
+
+    async def write(self, event: Event) -> bool:
+        """Whether the event is on the disk now; `error` says why not."""
+        if self._keeper is None:
+            return True
+        server = self._server or ""
+        try:
+            self._own.add(await self._keeper.do(lambda journal: _append(journal, server, event)))
+        except JournalError as error:
+            self._is_proven, self.error = False, str(error)
+        return self.error is None
+
+    def take(self, told: Iterable[Event]) -> None:
+        """Go on with what these events say."""
+        told = tuple(told)
+        self.history = records.history(told, self.history)
+        self.brakes = records.brakes(told, self.brakes)
+
+    def _news(self, journal: Journal, server: str, now: datetime) -> list[Record]:
+        if not self._is_proven:
+            journal.remember(server, _PROOF, b"{}")
+        if self._last:
+            return journal.records(server, kinds=records.KINDS, after=self._last)
+        lasting = journal.records(server, kinds=records.LASTING)
+        passing = tuple(kind for kind in records.KINDS if kind not in records.LASTING)
+        recent = journal.records(server, kinds=passing, since=now - KEPT)
+        return sorted((*lasting, *recent), key=lambda record: record.id)
+
+
+def _append(journal: Journal, server: str, event: Event) -> int:
+    kind, subject, body, at = records.written(event)
+    return journal.append(server, kind, subject, body, at)
