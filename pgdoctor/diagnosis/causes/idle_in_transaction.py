@@ -73,13 +73,17 @@ def _is_aborted(session: Session) -> bool:
 
 
 def _held(suspect: Suspect) -> list[Lock]:
-    """Its locks on tables, the strongest first; a mere read lock is only worth a word in somebody's way."""
+    """Its locks on tables, the strongest first, of those the one of the table that matters; then by age of the table.
+
+    A mere read lock is only worth a word in somebody's way.
+    """
+    table = suspect.table.oid if suspect.table else None
     locks = [
         lock
         for lock in suspect.held
         if lock.locktype == "relation" and lock.mode != "AccessShareLock" and not suspect.is_on_index(lock)
     ]
-    return sorted(locks, key=lambda lock: -strength(lock.mode))
+    return sorted(locks, key=lambda lock: (-strength(lock.mode), lock.relation != table, lock.relation or 0))
 
 
 def _client(suspect: Suspect, session: Session) -> str:
