@@ -69,6 +69,9 @@ _UNPARSABLE = (
     "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
 )
 
+#: Our statements ask for no other locks.
+_LOCKED = "somebody holds a lock on a system catalog that is needed for it"
+
 T = TypeVar("T")
 
 
@@ -230,6 +233,8 @@ class Door:
         if self.connection.closed or self.connection.broken:
             self.abandon()
             return unreachable(error)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            return StatementFailed(_LOCKED, error.sqlstate)
         return StatementFailed(first_line(error), error.sqlstate)
 
 
