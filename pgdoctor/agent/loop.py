@@ -50,6 +50,7 @@ class Poller:
         self._counted_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
+        self._wanted_since: float | None = None
         self._published = asyncio.Event()
 
     @property
@@ -68,11 +69,16 @@ class Poller:
         return self._examiner.spacing
 
     async def recent(self, most_seconds: float, patience: float) -> State:
-        """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds."""
-        if time.monotonic() - self._state.tried_at > most_seconds:
+        """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds.
+
+        All who ask wait for the same poll: once the first of them has lost its patience, nobody waits for it any more.
+        """
+        now = time.monotonic()
+        if now - self._state.tried_at > most_seconds:
             self._wanted.set()
+            self._wanted_since = self._wanted_since or now
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(self._wanted_since + patience - now):
                     await self._published.wait()
         return self.state
 
@@ -226,6 +232,7 @@ class Poller:
         self._state = state
         # Not later: who wants one while the poll still acts, or surveys, wants the next.
         self._wanted.clear()
+        self._wanted_since = None
         published, self._published = self._published, asyncio.Event()
         published.set()
 
