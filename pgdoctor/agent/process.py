@@ -27,6 +27,8 @@ from pgdoctor.agent.watcher import Watchers, say_server, targets
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.history import KEPT
+from pgdoctor.mitigation.records import LASTING
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -174,7 +176,7 @@ class Agent:
             memory.give_back()
 
     async def _clear_journal(self) -> None:
-        """Delete what is too old; the first time, find out whether the journal can be used at all."""
-        oldest = datetime.now(UTC) - timedelta(seconds=self._config.journal.keep)
+        """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""
+        oldest = datetime.now(UTC) - max(timedelta(seconds=self._config.journal.keep), KEPT)
         with suppress(JournalError):
-            await self._keeper.do(lambda journal: journal.forget(oldest))
+            await self._keeper.do(lambda journal: journal.forget(oldest, but=LASTING))

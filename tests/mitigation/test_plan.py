@@ -378,6 +378,9 @@ CIRCUMSTANCES = st.builds(
     may_signal=mostly(True, None, False),
     watching_since=mostly(None, ago(100), ago(1)),
     sample_age=mostly(0.0, 0.0, 10.0),
+    superuser=mostly(False, True),
+    pooled=mostly(False, True),
+    audit=mostly(None, None, "the disk is full"),
 )
 
 
@@ -476,6 +479,8 @@ def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation,
     free, braked = (plan(diagnose(seen), by, history, each).approved for each in (Circumstances(), amid))
     assert braked is None or braked.victim == (free.victim if free else None)
     if not amid.leader or amid.kill_switch or amid.may_signal is False or amid.sample_age > by.max_sample_age:
+        assert braked is None
+    if amid.pooled or amid.audit or (amid.superuser and not by.allow_superuser):
         assert braked is None
     if amid.maintenance_until is not None and amid.maintenance_until > NOW:
         assert braked is None
