@@ -17,10 +17,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pgdoctor import __version__
+from pgdoctor.agent.access import WEBHOOK
 from pgdoctor.agent.metrics import Exposition
 from pgdoctor.agent.overview import row, watch
 from pgdoctor.agent.state import State
 from pgdoctor.agent.watcher import Watcher, Watchers
+from pgdoctor.agent.webhook import Webhook
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.render.index import index
 from pgdoctor.render.page import page
@@ -72,8 +74,9 @@ _HEADERS = {
 class Endpoints:
     """What answers the requests. `mode` says how mitigation is switched."""
 
-    def __init__(self, watchers: Watchers, exposition: Exposition, mode: Callable[[], str]) -> None:
+    def __init__(self, watchers: Watchers, exposition: Exposition, webhook: Webhook, mode: Callable[[], str]) -> None:
         self._watchers = watchers
+        self._webhook = webhook
         self._exposition = exposition
         self._mode = mode
         self._reports: dict[str | None, Reports] = defaultdict(Reports)
@@ -87,8 +90,12 @@ class Endpoints:
             "/health/deep": self._deep_health,
             "/diagnosis": self._diagnosis,
         }
+        orders = {WEBHOOK: self._alert}
         application = Starlette(
-            routes=[Route(path, answer, methods=["GET"]) for path, answer in answers.items()],
+            routes=[
+                *(Route(path, answer, methods=["GET"]) for path, answer in answers.items()),
+                *(Route(path, answer, methods=["POST"]) for path, answer in orders.items()),
+            ],
             exception_handlers={HTTPException: _refuse, Exception: _fail},
         )
         application.router.redirect_slashes = False
@@ -127,6 +134,9 @@ class Endpoints:
         found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None
         shown = page(watch(watcher, self._mode()), found.report if found else None)
         return Pieces(shown, headers=_HEADERS, media_type="text/html")
+
+    async def _alert(self, request: Request) -> Response:
+        return _json(await self._webhook.receive(request), 202)
 
     def _chosen(self, request: Request) -> Watcher:
         """The server that a request is about. Raises HTTPException where it names none of several, or another."""
@@ -243,7 +253,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
     status, headers, said = 500, None, "refused"
     if isinstance(error, HTTPException):
         status, headers, said = error.status_code, error.headers, error.detail
-    words = {"Not Found": "no such path", "Method Not Allowed": "only GET is answered here"}
+    allowed = "POST" if headers and headers.get("Allow") == "POST" else "GET"
+    words = {"Not Found": "no such path", "Method Not Allowed": f"only {allowed} is answered here"}
     return _json({"error": words.get(said, said)}, status, headers)
 
 

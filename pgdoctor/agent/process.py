@@ -24,6 +24,7 @@ from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
+from pgdoctor.agent.webhook import Webhook
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.keeper import Keeper
@@ -59,7 +60,7 @@ def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given],
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
-    access = load_access(config.http)
+    access = load_access(config.http, config.webhook)
     listener = listen(config.agent.listen)
     lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
@@ -88,8 +89,11 @@ class Agent:
         self._keeper = Keeper(config.journal.file)
         self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper)
         refusals = Refusals()
-        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, self._states)
-        self._server = Server(Endpoints(self._watchers, exposition, self._mode).application(), access, refusals)
+        webhook = Webhook(lambda: [watcher.poller.ask for watcher in self._watchers])
+        counts = {"http_refused": refusals.counts, "webhook_received": webhook.received}
+        exposition = Exposition(self._watched, counts, lambda: lines.dropped, self._states)
+        endpoints = Endpoints(self._watchers, exposition, webhook, self._mode)
+        self._server = Server(endpoints.application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -132,7 +136,7 @@ class Agent:
         try:
             config = self._read()
             wanted = targets(config, self._dsn)
-            access = load_access(config.http)
+            access = load_access(config.http, config.webhook)
         except (ConfigError, UsageError) as error:
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
