@@ -88,11 +88,11 @@ class Access(msgspec.Struct, frozen=True):
     bearers: Mapping[str, Credentials]
 
 
-def load_access(http: Http, webhook: Webhook = Webhook()) -> Access:
+def load_access(http: Http, webhook: Webhook | None = None) -> Access:
     """Read the files. Raises ConfigError, one line that quotes nothing of what is in them."""
     tokens = _tokens("http.token_file", http.token_file)
     users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
-    bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file)}
+    bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file if webhook else None)}
     return Access(
         Credentials(tokens, users), _tls(http), {path: Credentials(known, []) for path, known in bearers.items()}
     )
@@ -112,7 +112,8 @@ def _tokens(key: str, path: str | None) -> list[bytes]:
     token = _secret(key, path).strip()
     if len(token) < _SHORTEST_SECRET or not all(33 <= char <= 126 for char in token):
         raise ConfigError(
-            f"{key}: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, without spaces"
+            f"{key}: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
+            "without spaces"
         )
     return [token]
 
