@@ -79,9 +79,9 @@ DRIVER = {"postgres", "demo"}
 
 #: The only module that may send a signal, the statements that do, the functions that take a statement's name.
 SIGNALLER = "postgres.signal"
-SIGNAL_STATEMENTS = {"cancel", "terminate"}
+SIGNAL_STATEMENTS = {"cancel", "terminate", "cancel_wrapped", "terminate_wrapped"}
 TAKES_A_STATEMENT = {"load", "fetch", "fetch_some"}
-SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend")
+SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.
 MAY_MENTION_SIGNALS = {"cli.setup"}
 
