@@ -51,10 +51,18 @@ _CLEARING = 3600.0
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given], log_format: LogFormat | None) -> int:
+def run(
+    dsn: str | DsnFile,
+    config_path: str | None,
+    given: Mapping[str, Given],
+    log_format: LogFormat | None,
+    *,
+    armed: bool = False,
+) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
 
-    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload.
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload. `armed`:
+    it was started with the second key that `mode = "enforce"` needs.
     """
     read = partial(load, config_path, given)
     config = read()
