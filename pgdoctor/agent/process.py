@@ -47,6 +47,9 @@ _MOST_THREADS = 256
 #: Seconds between two looks for what the journal has kept long enough.
 _CLEARING = 3600.0
 
+#: What lifts a disarm.
+ARM = "pgdoctor mitigate arm"
+
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
 
@@ -74,7 +77,7 @@ def run(
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
-    return asyncio.run(Agent(dsn, read, config, access, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, access, lines, armed=armed).serve(listener))
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -86,21 +89,29 @@ class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
     def __init__(
-        self, dsn: str | DsnFile, read: Callable[[], Config], config: Config, access: Access, lines: Lines
+        self,
+        dsn: str | DsnFile,
+        read: Callable[[], Config],
+        config: Config,
+        access: Access,
+        lines: Lines,
+        *,
+        armed: bool,
     ) -> None:
         self._dsn = dsn
+        self._armed = armed
         self._read = read
         self._config = config
         self._access = access
         self._lines = lines
         self._reloaded = True
         self._keeper = Keeper(config.journal.file)
-        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper)
+        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, armed=armed)
         refusals = Refusals()
         webhook = Webhook(lambda: [watcher.poller.ask for watcher in self._watchers])
         counts = {"http_refused": refusals.counts, "webhook_received": webhook.received}
         exposition = Exposition(self._watched, counts, lambda: lines.dropped, self._states)
-        endpoints = Endpoints(self._watchers, exposition, webhook, self._mode)
+        endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
@@ -112,10 +123,12 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._pull)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
         self._host = host
         self._warn_exposed()
+        self._say_arming()
         self._watchers.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
@@ -162,6 +175,29 @@ class Agent:
         self._lines.per_second = config.log.lines_per_second
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
         self._warn_exposed()
+        self._say_arming()
+
+    def _pull(self) -> None:
+        """The brake at hand: SIGUSR1. It holds at once, and is written down at the next look."""
+        for watcher in self._watchers:
+            watcher.mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
+
+    async def _disarm(self, reason: str, by: str) -> bool:
+        """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
+        mitigators = [watcher.mitigator for watcher in self._watchers]
+        for mitigator in mitigators:
+            mitigator.disarm(reason, by)
+        log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
+        return all(await asyncio.gather(*(mitigator.write_down() for mitigator in mitigators)))
+
+    def _say_arming(self) -> None:
+        if self._config.mitigation.mode != "enforce":
+            return
+        if self._armed:
+            log.warning("mitigation is armed: sessions are cancelled and terminated by the rules")
+        else:
+            log.warning("mitigation is only a dry run: enforce needs a second key", extra={"missing": "--enforce"})
 
     def _warn_exposed(self) -> None:
         for missing in exposed(self._host, self._access):

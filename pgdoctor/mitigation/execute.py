@@ -8,7 +8,7 @@ neither.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
 from pgdoctor.mitigation.history import Action, History, Load, Outcome, acted, concluded, in_mode, looked, verified
 from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.plan import Decision, Plan, intended, plan
+from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
@@ -109,6 +110,25 @@ class Mitigator:
         """Whether decisions are carried out, or at least announced."""
         return self.settings.mode in ("dry_run", "enforce")
 
+    @property
+    def armed(self) -> bool:
+        """Whether it was given the second key that enforce needs."""
+        return self._armed
+
+    @property
+    def brakes(self) -> Brakes:
+        """What was pulled, and holds, as far as is known here."""
+        pulled = self._brake()
+        return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
+
+    def disarm(self, reason: str, by: str) -> None:
+        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
+        self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))
+
+    async def write_down(self) -> bool:
+        """Whether a disarm is on the disk now, so that it holds after a restart too."""
+        return await self._audit.write_down()
+
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
         self.settings = settings
@@ -152,10 +172,10 @@ class Mitigator:
         may_signal = superuser = None
         if look.diagnosis.blockers:
             [(may_signal, superuser)] = await look.door.fetch("may_signal")
-        brakes = self._audit.brakes
+        brakes = self.brakes
         return Circumstances(
             leader=leads,
-            kill_switch=self._brake() or brakes.kill_switch,
+            kill_switch=brakes.kill_switch,
             maintenance_until=brakes.maintenance_until,
             armed=self._armed,
             may_signal=may_signal,
