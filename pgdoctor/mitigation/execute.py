@@ -21,7 +21,18 @@ from pgdoctor.mitigation import records
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
-from pgdoctor.mitigation.history import Action, History, Load, Outcome, acted, concluded, in_mode, looked, verified
+from pgdoctor.mitigation.history import (
+    Action,
+    History,
+    Load,
+    Outcome,
+    Signal,
+    acted,
+    concluded,
+    in_mode,
+    looked,
+    verified,
+)
 from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.plan import Decision, Plan, intended, plan
 from pgdoctor.mitigation.records import Brakes
@@ -47,13 +58,24 @@ class Standing(msgspec.Struct, frozen=True):
     budgets: Mapping[str, int] = {}
 
 
+class Only(msgspec.Struct, frozen=True):
+    """The one session that is meant, of all that the rules speak of, and the one signal. None: what the rule says."""
+
+    pid: int
+    signal: Signal | None = None
+
+    def means(self, decision: Decision) -> bool:
+        """Whether a decision is about it."""
+        return decision.pid == self.pid and self.signal in (None, decision.signal)
+
+
 class Mitigator:
     """Considers one diagnosis after the other, and acts as its settings allow.
 
     `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
     Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
     `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
-    asked before each plan, and again right before each signal.
+    asked before each plan, and again right before each signal. `only`: nobody but that session is signalled.
     """
 
     def __init__(
@@ -64,8 +86,10 @@ class Mitigator:
         unattended: bool = False,
         armed: bool = True,
         brake: Callable[[], str | None] = lambda: None,
+        only: Only | None = None,
     ) -> None:
         self.settings = settings
+        self.only = only
         #: Of the latest diagnosis.
         self.plan = Plan()
         #: The actions whose outcome the latest diagnosis has shown.
@@ -120,6 +144,10 @@ class Mitigator:
         """What was pulled, and holds, as far as is known here."""
         pulled = self._brake()
         return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
+
+    def means(self, decision: Decision) -> bool:
+        """Whether it may be carried out here, as far as somebody has asked for one session only."""
+        return self.only is None or self.only.means(decision)
 
     def disarm(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
@@ -221,7 +249,7 @@ class Mitigator:
 
     async def _carry_out(self, look: "_Look", mode: Mode) -> None:
         decision = self.plan.approved
-        if decision is None:
+        if decision is None or not self.means(decision):
             return
         action = intended(decision, look.diagnosis)
         intent = records.intent(action, decision, mode, look.now, self._budgets(look, mode, action))
@@ -317,15 +345,16 @@ async def carry_out(
         for action in mitigator.settled:
             done += 1
             yield action
-        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator.plan, give_up)):
+        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator, give_up)):
             return
         await asyncio.sleep(pause)
 
 
-def _goes_on(plan: Plan, give_up: float) -> bool:
+def _goes_on(mitigator: Mitigator, give_up: float) -> bool:
     """Whether something is left that may be done, now or within our patience."""
     may_wait = time.monotonic() < give_up
-    return any(each.rule is not None and (each.fit or (each.pending and may_wait)) for each in plan.decisions)
+    left = (each for each in mitigator.plan.decisions if each.rule is not None and mitigator.means(each))
+    return any(each.fit or (each.pending and may_wait) for each in left)
 
 
 def _answered(action: Action, reply: Reply) -> Action:
