@@ -41,7 +41,7 @@ from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, send
+from pgdoctor.postgres.signal import Reply, rights, send
 from pgdoctor.postgres.watch import Watch
 
 #: Sessions from which on a plan is made in a thread.
@@ -197,17 +197,15 @@ class Mitigator:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
-        may_signal = superuser = None
-        if look.diagnosis.blockers:
-            [(may_signal, superuser)] = await look.door.fetch("may_signal")
+        ours = await rights(look.door) if look.diagnosis.blockers else None
         brakes = self.brakes
         return Circumstances(
             leader=leads,
             kill_switch=brakes.kill_switch,
             maintenance_until=brakes.maintenance_until,
             armed=self._armed,
-            may_signal=may_signal,
-            superuser=self._unattended and bool(superuser),
+            may_signal=ours.may_signal if ours else None,
+            superuser=self._unattended and ours is not None and ours.is_superuser,
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
             watching_since=self._leader.since if self._unattended else None,
