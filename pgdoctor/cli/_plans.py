@@ -12,10 +12,10 @@ from pgdoctor.config import Config
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.mitigation.execute import Mitigator, Only, carry_out
+from pgdoctor.mitigation.execute import Mitigator, carry_out
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.kill_switch import pulled
-from pgdoctor.mitigation.plan import Decision, Plan
+from pgdoctor.mitigation.plan import Decision, Only, Plan
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import APPLICATION_NAME, Door
 from pgdoctor.postgres.watch import Watch
@@ -59,10 +59,10 @@ async def executed(dsn: str, config: Config, most: int, *, only: Only | None = N
         return await act(door, config, keeper, most=most, only=only)
 
 
-async def look(door: Door, config: Config, keeper: Keeper) -> Seen:
+async def look(door: Door, config: Config, keeper: Keeper, only: Only | None = None) -> Seen:
     """The plan after so many looks as the settings ask for. Nobody is signalled."""
     settings = config.mitigation
-    mitigator = _mitigator(config, keeper, only=None, mode="observe")
+    mitigator = _mitigator(config, keeper, only=only, mode="observe")
     watch = Watch(Collector(door))
     for place in range(settings.min_samples if settings.rules else 1):
         await asyncio.sleep(_PAUSE if place else 0)
@@ -73,7 +73,7 @@ async def look(door: Door, config: Config, keeper: Keeper) -> Seen:
 
 async def ask(door: Door, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
     """The same as `about`, over a connection that is there already."""
-    seen = await look(door, config, keeper)
+    seen = await look(door, config, keeper, Only(pid))
     diagnosis = seen.diagnosis
     decision = next((each for each in seen.plan.decisions if each.pid == pid), None)
     said = None if decision else await _without_a_decision(door, diagnosis, pid)

@@ -100,7 +100,7 @@ def _execute(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool
     """Carry out what may be done, and return the plan that is left."""
     from pgdoctor.agent.log import install
     from pgdoctor.cli._plans import executed
-    from pgdoctor.mitigation.execute import Only
+    from pgdoctor.mitigation.plan import Only
 
     install()
     actions, plan = run(executed(dsn, config, most, only=Only(pid) if pid is not None else None))

@@ -26,7 +26,6 @@ from pgdoctor.mitigation.history import (
     History,
     Load,
     Outcome,
-    Signal,
     acted,
     concluded,
     in_mode,
@@ -34,7 +33,7 @@ from pgdoctor.mitigation.history import (
     verified,
 )
 from pgdoctor.mitigation.leader import Leader
-from pgdoctor.mitigation.plan import Decision, Plan, intended, plan
+from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
 from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
@@ -56,17 +55,6 @@ class Standing(msgspec.Struct, frozen=True):
     breaker_open: bool = False
     #: What is left of each budget; of those of a kind of incident, the smallest.
     budgets: Mapping[str, int] = {}
-
-
-class Only(msgspec.Struct, frozen=True):
-    """The one session that is meant, of all that the rules speak of, and the one signal. None: what the rule says."""
-
-    pid: int
-    signal: Signal | None = None
-
-    def means(self, decision: Decision) -> bool:
-        """Whether a decision is about it."""
-        return decision.pid == self.pid and self.signal in (None, decision.signal)
 
 
 class Mitigator:
@@ -145,10 +133,6 @@ class Mitigator:
         pulled = self._brake()
         return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
 
-    def means(self, decision: Decision) -> bool:
-        """Whether it may be carried out here, as far as somebody has asked for one session only."""
-        return self.only is None or self.only.means(decision)
-
     def disarm(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
         self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))
@@ -217,7 +201,7 @@ class Mitigator:
 
     async def _plan(self, look: "_Look", circumstances: Circumstances) -> Plan:
         known = in_mode(self.history, self._mode(look, circumstances))
-        making = look.diagnosis, self.settings, known, circumstances
+        making = look.diagnosis, self.settings, known, circumstances, self.only
         if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
             return plan(*making)
         # A convoy of a thousand takes a fifth of a second; whoever else lives in this loop is not held up by it.
@@ -247,7 +231,7 @@ class Mitigator:
 
     async def _carry_out(self, look: "_Look", mode: Mode) -> None:
         decision = self.plan.approved
-        if decision is None or not self.means(decision):
+        if decision is None:
             return
         action = intended(decision, look.diagnosis)
         intent = records.intent(action, decision, mode, look.now, self._budgets(look, mode, action))
@@ -351,7 +335,8 @@ async def carry_out(
 def _goes_on(mitigator: Mitigator, give_up: float) -> bool:
     """Whether something is left that may be done, now or within our patience."""
     may_wait = time.monotonic() < give_up
-    left = (each for each in mitigator.plan.decisions if each.rule is not None and mitigator.means(each))
+    only = mitigator.only
+    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.means(each)))
     return any(each.fit or (each.pending and may_wait) for each in left)
 
 
