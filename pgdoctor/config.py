@@ -79,6 +79,13 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     basic_auth_file: str | None = None
 
 
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[webhook]` table: who may ask for a fresh look by an alert. Without a token nobody."""
+
+    #: A file with what the sender has to give as `Authorization: Bearer …`; that of `[http]` does not open it.
+    token_file: str | None = None
+
+
 LogFormat = Literal["json", "text"]
 
 
@@ -109,6 +116,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: Agent = Agent()
     servers: tuple[Server, ...] = ()
     http: Http = Http()
+    webhook: Webhook = Webhook()
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
     mitigation: Mitigation = Mitigation()

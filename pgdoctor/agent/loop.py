@@ -48,6 +48,7 @@ class Poller:
         self._told_spaced = False
         self._costs: tuple[Door, Cost] | None = None
         self._counted_at: float | None = None
+        self._asked_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
         self._wanted_since: float | None = None
@@ -81,6 +82,15 @@ class Poller:
                 async with asyncio.timeout(self._wanted_since + patience - now):
                     await self._published.wait()
         return self.state
+
+    def ask(self) -> bool:
+        """Have the next poll begin now, or let the one under way do; False where one was asked for an interval ago."""
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at < self._spacing.gate_interval:
+            return False
+        self._asked_at = now
+        self._wanted.set()
+        return True
 
     async def run(self) -> None:
         """Poll for ever. A poll that is not over when the next is due makes that one be left out."""

@@ -50,6 +50,17 @@ STATES_OF_PROCESS = {
     "journal_up": "1 if the journal could be written to the last time that there was something to write, else 0.",
 }
 
+#: What is counted of the process as a whole: the label, and what it is.
+COUNTS_OF_PROCESS = {
+    "http_refused": (
+        "reason",
+        "Requests and connections turned away: bad credentials, a path without a token in the configuration, no HTTP, "
+        "too big, too slow, no TLS where it is wanted, no file descriptor, or (crowded) waiting for their client while "
+        "others wanted the place.",
+    ),
+    "webhook_received": ("kind", "Alerts that came in at /webhook; invalid: what was none."),
+}
+
 
 class Watched(NamedTuple):
     """One server as its metrics see it; `name` None: the only one, whose series have no `server` label."""
@@ -66,12 +77,12 @@ class Exposition(Collector):
     def __init__(
         self,
         watched: Callable[[], Iterable[Watched]],
-        refused_requests: Mapping[str, int],
+        counts: Mapping[str, Mapping[str, int]],
         dropped_lines: Callable[[], int],
         states: Callable[[], Mapping[str, bool]],
     ) -> None:
         self._watched = watched
-        self._refused_requests = refused_requests
+        self._counts = counts
         self._dropped_lines = dropped_lines
         self._states = states
         self._registry = CollectorRegistry(auto_describe=False)
@@ -95,15 +106,11 @@ class Exposition(Collector):
         )
         for name, holds in self._states().items():
             yield _gauge(f"pgdoctor_{name}", STATES_OF_PROCESS[name], holds)
-        refused = CounterMetricFamily(
-            "pgdoctor_http_refused",
-            "Requests and connections turned away: bad credentials, no HTTP, too big, too slow, no TLS where it is "
-            "wanted, no file descriptor, or (crowded) waiting for their client while others wanted the place.",
-            labels=["reason"],
-        )
-        for reason, number in self._refused_requests.items():
-            refused.add_metric([reason], number)
-        yield refused
+        for name, (label, text) in COUNTS_OF_PROCESS.items():
+            counted = CounterMetricFamily(f"pgdoctor_{name}", text, labels=[label])
+            for value, number in self._counts.get(name, {}).items():
+                counted.add_metric([value], number)
+            yield counted
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 

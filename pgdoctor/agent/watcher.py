@@ -20,6 +20,7 @@ from pgdoctor.config import Agent, Config, Server
 from pgdoctor.errors import UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.kill_switch import pulled
 from pgdoctor.mitigation.rules import Mitigation
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,17 @@ def _target(server: Server, settings: Agent) -> Target:
 class Watcher:
     """Watches one server from `start` to `stop`."""
 
-    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper) -> None:
+    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper, *, armed: bool = False) -> None:
         self.name = target.name
         self.tally = Tally()
         self.keeper = keeper
-        self.mitigator = Mitigator(mitigation, keeper, unattended=True)
+        self.mitigator = Mitigator(
+            mitigation,
+            keeper,
+            unattended=True,
+            armed=armed,
+            brake=lambda: pulled(self.mitigator.settings.kill_switch_file),
+        )
         self._connection = Connection(target.dsn, target.settings.deadline)
         self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
         self.task: asyncio.Task[None] | None = None
@@ -100,8 +107,11 @@ class Watcher:
 class Watchers:
     """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
 
-    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper) -> None:
+    def __init__(
+        self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper, *, armed: bool = False
+    ) -> None:
         self._keeper = keeper
+        self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
         self.reconfigure(wanted, mitigation)
@@ -136,7 +146,7 @@ class Watchers:
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
-                watcher = Watcher(target, mitigation, self._keeper)
+                watcher = Watcher(target, mitigation, self._keeper, armed=self._armed)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})

@@ -17,6 +17,7 @@ _MODES = {
     "observe": ("good", "Observes: rules are judged, nothing is signalled."),
     "dry_run": ("good", "A dry run: what it would signal is only logged."),
     "enforce": ("warn", "ARMED: sessions are cancelled and terminated by the rules."),
+    "lapsed": ("warn", "ONLY A DRY RUN, though the configuration says enforce: nothing is signalled."),
     "disarmed": ("warn", "DISARMED: the configuration is broken; nothing is signalled until it is mended."),
 }
 
