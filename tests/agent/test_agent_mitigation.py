@@ -4,10 +4,13 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -78,7 +81,7 @@ def test_what_it_does_is_on_record_and_in_the_metrics(scene, agent):
     _, waiter = hold(scene)
     waiter.finish()
     watching.wait_for(acted("released"), 1)
-    assert watching.metric("release_seconds_count") == 1
+    watching.wait_for("release_seconds_count", 1)
     assert watching.metric("release_seconds_sum") < 5
     watching.wait_for('budget_remaining{budget="actions_per_hour"}', 6)
     assert watching.metric('budget_remaining{budget="per_fingerprint"}') == 1
@@ -146,6 +149,39 @@ def test_h22_a_leader_that_loses_its_connection_leads_anew_and_watches_anew(scen
     watching.wait_for("leader", 1)
     hold(scene)
     watching.wait_for(refused("startup_grace"), 1)
+
+
+@pytest.mark.long
+@pytest.mark.deadline(120)
+@pytest.mark.usefixtures("orders")
+def test_with_default_rules_a_forgotten_transaction_holds_nobody_up_for_45_seconds(scene, agent):
+    """By an agent that has just begun to watch; and from the signal to the release it is less than a second."""
+    scene.admin.execute("grant all on orders to public")
+    rule = '[[mitigation.rules]]\nname = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\n'
+    dsn = scene.role("watcher", "pg_monitor", "pg_signal_backend")
+    scene.role("app")
+    watching = agent(dsn, interval="1s", deadline="5s", share=0.02, more=f'[mitigation]\nmode = "enforce"\n{rule}')
+    watching.wait_for("leader", 1)
+    scene.client("update orders set v = 1 where id = 1", user="app")
+    waiter = scene.client(user="app")
+    began = time.monotonic()
+    waiter.block("update orders set v = 2 where id = 1").finish(60)
+    waited = time.monotonic() - began
+    watching.wait_for("release_seconds_count", 1)
+    released = watching.metric("release_seconds_sum")
+    print(f"from wait to release {waited:.1f} s, from signal to release as the next look saw it {released:.2f} s")
+    assert 15 <= waited < 45
+    wait_until(lambda: len(records()) == 2)
+    intent, outcome = records()
+    signalled = msgspec.json.decode(outcome.body)["signalled_at"]
+    assert (intent.kind, outcome.kind) == ("intent", "outcome")
+    assert (waiter_ran(scene, waiter) - datetime.fromisoformat(signalled)).total_seconds() < 1
+
+
+def waiter_ran(scene, waiter) -> datetime:
+    """When its statement ended, by the server's clock."""
+    [(at,)] = scene.admin.execute("select state_change from pg_stat_activity where pid = %s", [waiter.pid]).fetchall()
+    return at
 
 
 # Killed
