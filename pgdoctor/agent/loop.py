@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
+from pgdoctor.agent.learning import Learning
 from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.state import State
 from pgdoctor.agent.tally import Tally
@@ -17,6 +18,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
+from pgdoctor.diagnosis.thresholds import readings
 from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.postgres.door import Cost, Door
@@ -34,11 +36,17 @@ class Poller:
     """Polls until it is cancelled."""
 
     def __init__(
-        self, connection: Connection, settings: Agent, tally: Tally, mitigator: Mitigator | None = None
+        self,
+        connection: Connection,
+        settings: Agent,
+        tally: Tally,
+        mitigator: Mitigator | None = None,
+        learning: Learning | None = None,
     ) -> None:
         self._connection = connection
         self._examiner = Examiner(settings)
         self._mitigator = mitigator
+        self._learning = learning
         self._tally = tally
         self._state = State()
         #: The one that goes on now.
@@ -132,6 +140,7 @@ class Poller:
         self._count_waiting(finding, began)
         if finding.is_new:
             self._follow(finding)
+        await self._learn(finding, door)
         now = time.monotonic()
         return State(
             connection="connected",
@@ -140,6 +149,7 @@ class Poller:
             diagnosis=self._with_traces(finding.diagnosis),
             figures=finding.figures,
             slots=(finding.server.connections, finding.server.max_connections),
+            scores=self._learning.thresholds.scores if self._learning is not None else {},
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
@@ -148,6 +158,15 @@ class Poller:
             latency=finding.latency,
             duration=now - began,
         )
+
+    async def _learn(self, finding: Finding, door: Door) -> None:
+        if self._learning is None:
+            return
+        found = finding.figures
+        values = readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
+        server, incident = await door.system_identifier(), self.incident is not None
+        self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
+        self._examiner.anomalies = self._learning.thresholds.anomalies
 
     def _count_cost(self, door: Door) -> None:
         before = self._costs[1] if self._costs and self._costs[0] is door else Cost()

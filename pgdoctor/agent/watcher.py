@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.agent.connection import Connection, DsnFile
+from pgdoctor.agent.learning import Learning
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
@@ -70,7 +71,8 @@ class Watcher:
             brake=lambda: pulled(self.mitigator.settings.kill_switch_file),
         )
         self._connection = Connection(target.dsn, target.settings.deadline)
-        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
+        self._learning = Learning(keeper)
+        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator, self._learning)
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -96,7 +98,10 @@ class Watcher:
 
     async def _run(self) -> None:
         _SERVER.set(self.name)
-        await self.poller.run()
+        try:
+            await self.poller.run()
+        finally:
+            await self._learning.end()
 
     def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._connection.drop()
