@@ -1,9 +1,10 @@
 """The live view at work: polls, keys, a terminal that changes its size, a server that comes and goes."""
 
 import asyncio
+import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from msgspec.structs import replace
 
@@ -20,16 +21,20 @@ from pgdoctor.render.live.screen import Seen, list_lines, screen
 from pgdoctor.render.live.view import Question, Signal, View, kept, press
 from pgdoctor.render.report import Report, report
 
+log = logging.getLogger(__name__)
+
 #: Of one core of the server: what the view may take of it. More than an agent, which nobody sits in front of.
 SHARE = 0.1
 
 #: Sessions from which on a report is made in a thread, so that keys are answered meanwhile.
 _MANY_SESSIONS = 25
 
-#: Looks into whether a session may be signalled: the question to ask, or why not.
-Asks = Callable[[int, Signal], Awaitable[Question | str]]
+#: What is to be read about a session.
+Said = tuple[str, ...]
+#: Looks into whether a session may be signalled: the question to ask, or why there is none.
+Asks = Callable[[int, Signal], Awaitable[Question | Said]]
 #: Signals it by the guarded path; what came of that.
-Acts = Callable[[int, Signal], Awaitable[str]]
+Acts = Callable[[int, Signal], Awaitable[Said]]
 
 
 class Live:
@@ -44,6 +49,8 @@ class Live:
         self._seen_at = time.monotonic()
         self._view = View()
         self._over = asyncio.Event()
+        #: What came of each action, in lines.
+        self.done: list[str] = []
         #: What looks into a session, or signals it: one thing at a time.
         self._errand: asyncio.Task[None] | None = None
 
@@ -67,12 +74,10 @@ class Live:
         if polling.done() and not polling.cancelled() and (error := polling.exception()) is not None:
             raise error
 
-    async def settled(self) -> str:
-        """Wait for what was still being done; what came of it, empty where there was nothing."""
-        if self._errand is None or self._errand.done() or self._view.question is not None:
-            return ""
-        await self._errand
-        return self._view.message
+    async def settle(self) -> None:
+        """Wait for what is still being done: nobody is signalled without being seen to."""
+        if self._errand is not None:
+            await self._errand
 
     async def _poll(self) -> None:
         while True:
@@ -132,32 +137,41 @@ class Live:
                 self._view = replace(self._view, question=None)
                 self._send(self._act(asked), f"{asked.signal} {asked.pid} …")
 
-    def _send(self, errand: "Awaitable[None]", message: str) -> None:
+    def _send(self, errand: Coroutine[None, None, None], message: str) -> None:
         if self._errand is not None and not self._errand.done():
-            self._view = replace(self._view, message="one thing at a time: the last one is not over yet")
-            if asyncio.iscoroutine(errand):
-                errand.close()
-            return
+            errand.close()
+            message = "one thing at a time: the last one is not over yet"
+        else:
+            self._errand = asyncio.create_task(errand)
         self._view = replace(self._view, message=message)
-        self._errand = asyncio.ensure_future(errand)
 
     async def _ask(self, pid: int, wanted: Signal) -> None:
-        found = await self._told(self._asks(pid, wanted))
-        asked = found if isinstance(found, Question) else None
-        self._view = replace(self._view, question=asked, message="" if isinstance(found, Question) else found)
+        said = await self._heard(self._asks(pid, wanted))
+        if isinstance(said, Question):
+            self._view = replace(self._view, question=said, message="")
+        else:
+            self._say(said)
         self._draw()
 
     async def _act(self, asked: Question) -> None:
-        found = await self._told(self._acts(asked.pid, asked.signal))
-        self._view = replace(self._view, message=str(found))
+        said = await self._heard(self._acts(asked.pid, asked.signal))
+        assert not isinstance(said, Question)
+        self.done.extend(said)
+        self._say(said)
         self._draw()
 
+    def _say(self, said: Said) -> None:
+        self._view = replace(self._view, notice=said, message="")
+
     @staticmethod
-    async def _told(work: "Awaitable[Question | str]") -> Question | str:
+    async def _heard(work: Awaitable[Question | Said]) -> Question | Said:
         try:
             return await work
         except PgdoctorError as error:
-            return str(error)
+            return (str(error),)
+        except Exception as error:
+            log.exception("looking into a session failed")
+            return (f"internal error: {type(error).__name__}",)
 
     def _resized(self) -> None:
         self._terminal.resize()
@@ -166,13 +180,3 @@ class Live:
     def _draw(self) -> None:
         if not self._over.is_set():
             self._terminal.draw(screen(self._seen, self._view, *self._terminal.size))
-
-
-async def watch(dsn: str, interval: float) -> None:
-    """Show a server until somebody has seen enough. Raises ServerError."""
-
-    async def refuse(pid: int, wanted: Signal) -> str:
-        return f"this view signals nobody yet: pgdoctor mitigate --execute would {wanted} {pid} if the rules allow it"
-
-    with Terminal() as terminal:
-        await Live(terminal, dsn, interval, refuse, refuse).run()

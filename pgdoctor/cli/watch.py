@@ -1,11 +1,15 @@
 """`pgdoctor watch`: who blocks whom, live in a terminal."""
 
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from tempfile import TemporaryFile
 
 import click
 
-from pgdoctor.cli._options import ask, dsn_option, run
-from pgdoctor.config import load
+from pgdoctor.cli._options import ask, config_option, dsn_option, run
+from pgdoctor.config import Config, load
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.report import report
 from pgdoctor.render.tree import tree
@@ -27,6 +31,7 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
 
 @click.command()
 @dsn_option
+@config_option
 @click.option(
     "--interval",
     default="1s",
@@ -35,24 +40,53 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
     metavar="DURATION",
     help="From one look to the next, with a unit: 500ms, 5s.",
 )
-@click.option(
-    "--config",
-    metavar="FILE",
-    envvar="PGDOCTOR_CONFIG",
-    help="The pgdoctor.toml with the rules that c and k go by; without it nobody can be signalled.",
-)
 def command(dsn: str, interval: Duration, config: str | None) -> None:
     """Show who blocks whom, live: sort, freeze, look at one session, and cancel or terminate it under the rules.
 
     Keys: ? lists them, q quits. Where there is no terminal to draw on (a pipe, TERM=dumb) it shows one look and ends.
     """
-    load(config)
+    settings = load(config)
     # Here, not above: help and usage errors need neither the driver nor a terminal.
     from pgdoctor.cli._terminal import can_draw
 
     if not can_draw():
         click.echo(tree(report(run(ask(dsn))), shutil.get_terminal_size((100, 24)).columns), nl=False)
         return
-    from pgdoctor.cli._live import watch
+    with _log_kept():
+        done = run(_watch(dsn, interval, settings, config))
+    # What was done stays in the terminal after the screen is gone.
+    for line in done:
+        click.echo(line)
 
-    run(watch(dsn, interval))
+
+async def _watch(dsn: str, interval: float, settings: Config, config: str | None) -> list[str]:
+    """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
+    from pgdoctor.cli._cutting import Cutting
+    from pgdoctor.cli._live import Live
+    from pgdoctor.cli._terminal import Terminal
+
+    cutting = Cutting(dsn, settings, config)
+    with Terminal() as terminal:
+        live = Live(terminal, dsn, interval, cutting.ask, cutting.act)
+        await live.run()
+    await live.settle()
+    return live.done
+
+
+@contextmanager
+def _log_kept() -> Iterator[None]:
+    """Tell on stderr what is logged, but not in the middle of a screen, which it would tear: when that is gone."""
+    from pgdoctor.agent.log import install
+
+    if not sys.stderr.isatty():
+        install()
+        yield
+        return
+    with TemporaryFile("w+") as file:
+        with redirect_stderr(file):
+            install()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            click.echo(file.read(), err=True, nl=False)

@@ -11,7 +11,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import pyte
 
@@ -38,6 +38,7 @@ class Terminal:
         self._slave = slave
         self.raw = b""
         self._lock = threading.Lock()
+        self._over = threading.Event()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pgdoctor", "watch", *arguments],
             env=os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
@@ -50,19 +51,15 @@ class Terminal:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, if it has not ended, and let go of the terminal."""
         self._process.kill()
         self._process.wait()
         self._process.stderr.close()
-        self._over = True
+        self._over.set()
         self._reader.join()
         os.close(self._master)
         os.close(self._slave)
-
-    _over = False
 
     @property
     def shown(self) -> list[str]:
@@ -137,7 +134,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def _read(self) -> None:
-        while not self._over:
+        while not self._over.is_set():
             if not select.select([self._master], [], [], 0.05)[0]:
                 continue
             try:

@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -28,20 +28,6 @@ class Incident:
 @pytest.fixture
 def incident(scene: Scene) -> Incident:
     return Incident(scene)
-
-
-@pytest.fixture
-def watch(scene: Scene) -> Iterator[Callable[..., Terminal]]:
-    """Watch the scene's server, five times a second."""
-    opened: list[Terminal] = []
-
-    def start(*arguments: str, dsn: str | None = None, **options: object) -> Terminal:
-        opened.append(Terminal("--interval", "200ms", *arguments, PGDOCTOR_DSN=dsn or scene.dsn, **options))
-        return opened[-1]
-
-    yield start
-    for each in opened:
-        each.__exit__()
 
 
 Watch = Callable[..., Terminal]

@@ -10,7 +10,7 @@ from pgdoctor.diagnosis.words import duration
 from pgdoctor.render.live.cells import Line, Span, fitted, padded, width, wrapped
 from pgdoctor.render.live.one import one
 from pgdoctor.render.live.rows import Row
-from pgdoctor.render.live.view import View
+from pgdoctor.render.live.view import Question, View
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import hurt, released, to_do
 
@@ -84,7 +84,9 @@ def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]
     above = [*_head(seen, view)]
     room = max(lines - len(above) - _BELOW, 0)
     if view.question is not None:
-        body = list(_question(view, columns))
+        body = list(_question(view.question, columns))
+    elif view.notice:
+        body = list(_notice(view.notice, columns))
     elif view.page == "help":
         body = _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
     elif view.page == "one" and seen.diagnosis is not None and seen.report is not None:
@@ -192,14 +194,23 @@ def short(seconds: float | None) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3_600:02}h"
 
 
-def _question(view: View, columns: int) -> Iterator[Line]:
-    assert view.question is not None
+def _question(question: Question, columns: int) -> Iterator[Line]:
     yield ()
-    yield (Span(f"{view.question.signal} {view.question.pid}?", "bad"),)
-    for said in view.question.said:
-        yield from ((Span(f"  {line}"),) for line in wrapped(said, columns - 2))
-    yield ()
+    yield (Span(f"{question.signal} {question.pid}?", "bad"),)
+    yield from _said(question.said, columns)
     yield (Span("y", "bold"), Span(": do it    any other key: leave it"))
+
+
+def _notice(said: Sequence[str], columns: int) -> Iterator[Line]:
+    yield ()
+    yield from _said(said, columns)
+    yield (Span("any key goes on", "dim"),)
+
+
+def _said(said: Sequence[str], columns: int) -> Iterator[Line]:
+    for paragraph in said:
+        yield from ((Span(f"  {line}"),) for line in wrapped(paragraph, columns - 2))
+    yield ()
 
 
 def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:

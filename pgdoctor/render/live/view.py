@@ -33,7 +33,9 @@ class View(msgspec.Struct, frozen=True):
     is_frozen: bool = False
     #: What waits for a yes or a no.
     question: Question | None = None
-    #: What has just been said, until the next key.
+    #: What has to be read in full, until the next key.
+    notice: tuple[str, ...] = ()
+    #: What is being done, or has just been said, until the next key.
     message: str = ""
 
 
@@ -56,6 +58,8 @@ def press(view: View, key: str, rows: Sequence[Row], page_lines: int) -> Pressed
     if view.question is not None:
         answered = replace(view, question=None, message="" if key in ("y", "Y") else "nothing was done")
         return Pressed(view if key in ("y", "Y") else answered, "yes" if key in ("y", "Y") else "")
+    if view.notice:
+        return Pressed(replace(view, notice=()))
     view = replace(view, message="")
     if key in ("q", "Q") and view.page == "list":
         return Pressed(view, "quit")
