@@ -63,12 +63,14 @@ class Live:
             loop.add_signal_handler(number, self._over.set)
         self._draw()
         polling = asyncio.create_task(self._poll())
+        ticking = asyncio.create_task(self._tick())
         ending = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({polling, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             polling.cancel()
-            await asyncio.gather(polling, return_exceptions=True)
+            ticking.cancel()
+            await asyncio.gather(polling, ticking, return_exceptions=True)
             loop.remove_reader(0)
             self._connection.drop()
         if polling.done() and not polling.cancelled() and (error := polling.exception()) is not None:
@@ -88,9 +90,15 @@ class Live:
             except ServerError as error:
                 if self._seen.report is None:
                     raise
-                self._seen = replace(self._seen, error=str(error), age=time.monotonic() - self._seen_at)
+                self._seen = replace(self._seen, error=str(error))
             self._draw()
             await asyncio.sleep(max(began + self._seen.interval - time.monotonic(), 0.05))
+
+    async def _tick(self) -> None:
+        """Let the screen show how old it is, whatever the server does."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._draw()
 
     async def _take(self, diagnosis: Diagnosis) -> None:
         self._seen_at = time.monotonic()
@@ -179,4 +187,5 @@ class Live:
 
     def _draw(self) -> None:
         if not self._over.is_set():
-            self._terminal.draw(screen(self._seen, self._view, *self._terminal.size))
+            seen = replace(self._seen, age=time.monotonic() - self._seen_at)
+            self._terminal.draw(screen(seen, self._view, *self._terminal.size))

@@ -1,5 +1,6 @@
 """`pgdoctor watch` in a real terminal, over a real server with sessions that really block."""
 
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -157,6 +158,24 @@ def test_a_server_that_is_lost_is_said_to_be_and_comes_back(
     assert "DOWN" not in terminal.text
     terminal.press("q")
     assert terminal.end() == 0
+
+
+@pytest.mark.long
+def test_a_server_that_hangs_is_said_to_and_keys_are_obeyed(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked")
+    [(backend,)] = incident.scene.admin.execute(
+        "select pid from pg_stat_activity where application_name = 'pgdoctor' and datname = current_database()"
+    ).fetchall()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        terminal.until("NO ANSWER for")
+        terminal.press("?")
+        terminal.until("choose a session")
+        terminal.press("?", "q")
+        assert terminal.end() == 0
+    finally:
+        os.kill(backend, signal.SIGCONT)
 
 
 @pytest.mark.long

@@ -25,11 +25,19 @@ class Seen(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...] = ()
     #: Why it cannot be asked now; None: it can.
     error: str | None = None
-    #: Seconds since what is shown was seen.
+    #: Seconds since the server last answered.
     age: float = 0.0
     #: Seconds from one look to the next.
     interval: float = 1.0
 
+    @property
+    def is_late(self) -> bool:
+        """An answer should have come by now."""
+        return self.report is not None and self.age > max(_MISSED * self.interval, _LATE)
+
+
+#: Looks that may be missed, and seconds that have to pass, before it is said that the server does not answer.
+_MISSED, _LATE = 3, 2.0
 
 HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
@@ -123,6 +131,8 @@ def _to_do(report: Report) -> str:
 
 def _status(seen: Seen, view: View) -> Line:
     parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
+    if seen.error is None and seen.is_late:
+        parts.append(Span(f"NO ANSWER for {duration(seen.age)}  ", "bad"))
     report = seen.report
     if report is not None:
         server = report.server
