@@ -212,7 +212,7 @@ class Mitigator:
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
             opening = replace(opening, rehearsed=mode != "enforce")
-            if self.may_act:
+            if self._leader.leads:
                 await self._audit.write(opening)
         self._audit.history = looked(
             self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
@@ -258,11 +258,14 @@ class Mitigator:
         assert look.door is not None
         try:
             await self._audit.catch_up(look.door, look.now)
-            again = await self._plan(look, await self._circumstances(look))
+            circumstances = await self._circumstances(look)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
-        objections = again.objections_to(decision)
-        if objections:
+        objections = (await self._plan(look, circumstances)).objections_to(decision)
+        mode = self._mode(look, circumstances)
+        if objections is None and mode != "enforce":
+            objections = f"the mode is {mode} now"
+        if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
         return _answered(action, await send(look.door, action.signal, action.victim, min_wait=decision.rule.min_wait))
