@@ -47,6 +47,8 @@ class Examiner:
         self._collector: Collector | None = None
         self._door: Door | None = None
         self._memory = Memory()
+        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        self.read_at = 0.0
         self._surroundings: Surroundings | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
@@ -110,6 +112,7 @@ class Examiner:
             self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        self.read_at = time.monotonic()
         many = len(snapshot.sessions) >= _MANY_SESSIONS
         snapshot = replace(snapshot, surroundings=self._surroundings)
         judging = self._memory, snapshot, self._settings.wait_threshold
