@@ -50,6 +50,8 @@ class Examiner:
         self._memory = Memory()
         #: What is unusual, for the looks from now on.
         self.anomalies: tuple[Anomaly, ...] = ()
+        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        self.read_at = 0.0
         self._surroundings: Surroundings | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
@@ -113,6 +115,7 @@ class Examiner:
             self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        self.read_at = time.monotonic()
         many = len(snapshot.sessions) >= _MANY_SESSIONS
         snapshot = replace(snapshot, surroundings=self._surroundings, anomalies=self.anomalies)
         judging = self._memory, snapshot, self._settings.wait_threshold

@@ -200,7 +200,7 @@ class Poller:
         if self._mitigator is None or state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(state.diagnosis, door, state.found_at)
+            await self._mitigator.consider(state.diagnosis, door, self._examiner.read_at)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:
