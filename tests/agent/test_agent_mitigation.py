@@ -43,6 +43,12 @@ def rules(*more: str, allow_superuser: bool = True) -> str:
 
 
 @pytest.fixture
+def agent(agent):
+    """With the second key that enforce needs."""
+    return lambda dsn, **options: agent(dsn, arguments=("--enforce",), **options)
+
+
+@pytest.fixture
 def orders(scene):
     scene.admin.execute("create table orders (id int primary key, v int)")
     scene.admin.execute("insert into orders select g, 0 from generate_series(1, 9) g")
