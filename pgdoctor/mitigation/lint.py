@@ -33,7 +33,7 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
         yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
-    elif settings.approval_ttl < interval:
+    elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):
         why = "a word that is forgotten before the next look is never heard"
         yield Mistake(
             "approval_ttl", str(settings.approval_ttl), f"at least agent.interval, which is {interval}: {why}"
@@ -46,6 +46,10 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
         where = f"rules[{place}]"
         found = [*_mistaken_rule(where, rule), *_short_wait(where, rule, settings, interval)]
         yield from found or _unreachable(where, rule, settings, settings.rules[:place])
+
+
+def _asks(rule: Rule) -> bool:
+    return rule.require_approval is True and rule.approval_ttl is None
 
 
 def hides(earlier: Rule, later: Rule) -> bool:

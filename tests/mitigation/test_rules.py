@@ -299,7 +299,8 @@ def test_hours_are_those_of_the_place_and_belong_to_the_day_they_begin_on() -> N
 
 def test_a_word_that_would_be_forgotten_before_it_is_heard_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.approval_ttl = \"1m\": at least agent\.interval, which is 2m"):
-        parse('[agent]\ninterval = "2m"', "x")
+        parse('[agent]\ninterval = "2m"\n[mitigation]\nrequire_approval = true', "x")
+    parse('[agent]\ninterval = "2m"', "x")
 
 
 @pytest.mark.parametrize("path", ["stop", "run/stop", ""])
