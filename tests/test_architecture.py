@@ -83,6 +83,7 @@ PURE_EXTRAS = {
     # Causes and findings are found by looking into their folders.
     "diagnosis.cause": {"importlib", "pkgutil"},
     "diagnosis.finding": {"importlib", "pkgutil"},
+    "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 
 #: The only rooms that know the driver.

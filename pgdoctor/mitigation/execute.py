@@ -40,7 +40,7 @@ from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, rights, send
+from pgdoctor.postgres.signal import Reply, Rights, rights, send
 from pgdoctor.postgres.watch import Watch
 
 #: Sessions from which on a plan is made in a thread.
@@ -90,6 +90,8 @@ class Mitigator:
         self._leader = Leader()
         self._telling = Telling()
         self._traces = Traces()
+        #: As of the last plan that could act; None: not asked.
+        self._rights: Rights | None = None
         self.reconfigure(settings)
 
     @property
@@ -181,7 +183,7 @@ class Mitigator:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
-        ours = await rights(look.door) if look.diagnosis.blockers else None
+        ours = self._rights = await rights(look.door) if look.diagnosis.blockers else None
         brakes = self.brakes
         return Circumstances(
             leader=leads,
@@ -268,7 +270,11 @@ class Mitigator:
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
-        return _answered(action, await send(look.door, action.signal, action.victim, min_wait=decision.rule.min_wait))
+        wrapped = self._rights is not None and self._rights.has_wrapper
+        min_wait = decision.rule.min_wait
+        return _answered(
+            action, await send(look.door, action.signal, action.victim, min_wait=min_wait, wrapped=wrapped)
+        )
 
     async def _conclude(self, action: Action, look: "_Look") -> None:
         self._tell(action)
