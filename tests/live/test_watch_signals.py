@@ -146,3 +146,17 @@ def test_a_queued_migration_is_cancelled_and_may_be_run_again(scene: Scene, tmp_
     with pytest.raises(psycopg.errors.QueryCanceled):
         alter.finish()
     wait_until(lambda: "released 1 session" in terminal.text, 40)
+
+
+@pytest.mark.long
+def test_who_quits_while_something_is_done_is_told_what_came_of_it(
+    rules: Path, holder: Client, waiter: Client, watch: Watch
+) -> None:
+    terminal = watch("--config", str(rules))
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    terminal.until(f"terminate {holder.pid}?")
+    terminal.press("y", "q")
+    assert terminal.end() == 0
+    terminal.until("idle_in_transaction, rule idle): released 1 session in")
+    waiter.finish(40)
