@@ -37,7 +37,7 @@ ELEMENTS = {
         "h3",
     ),
     *("p", "div", "section", "article", "ul", "li", "span", "b", "bdi", "code", "a", "details", "summary", "time"),
-    *("br", "svg", "rect"),
+    *("svg", "rect"),
 }
 ATTRIBUTES = {
     *(
@@ -57,7 +57,7 @@ ATTRIBUTES = {
     ),
     *("aria-labelledby", "aria-hidden", "datetime", "viewbox", "preserveaspectratio", "x", "width", "height"),
 }
-VOID = {"meta", "link", "rect", "br"}
+VOID = {"meta", "link", "rect"}
 DOWN = Watch(error=HOSTILE, connection="refused", age=None, hidden_sessions=0, arming=Arming("off"), version="1")
 
 

@@ -91,9 +91,10 @@ def findings(report: Report) -> Iterator[str]:
     yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
     for each in notes:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
-        yield f'<p class="note {kind}"><b>{text(each.severity)}:</b> {sentence(each.summary)}<br>'
-        yield f"→ {sentence(each.advice)}</p>"
+        yield f'<div class="note {kind}"><p><b>{text(each.severity)}:</b> {sentence(each.summary)}</p>'
+        yield f"<p>→ {sentence(each.advice)}</p>"
         yield from _evidence(each.evidence)
+        yield "</div>"
     yield "</section>"
 
 
