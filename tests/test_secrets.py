@@ -34,6 +34,9 @@ from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.live.rows import rows
+from pgdoctor.render.live.screen import Seen, screen
+from pgdoctor.render.live.view import View
 from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
@@ -208,6 +211,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "table", table(facts)
     yield "markdown", table(facts, "pipe")
     yield "page", page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
+    picture = Seen(seen, facts, rows(seen, facts, "tree"))
+    for view in (View(), *(View(page="one", chosen=pid) for pid in seen.snapshot.sessions)):
+        yield "live", "".join(span.text for line in screen(picture, view, 400, 60) for span in line)
     with logged() as lines:
         mitigator = Mitigator(DRY_RUN)
         asyncio.run(mitigator.consider(seen, None))  # type: ignore[arg-type]
