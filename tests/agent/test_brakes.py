@@ -1,5 +1,6 @@
 """Each brake, pulled while it rolls: victims come, the agent releases who waits; then nobody is signalled any more."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.agent.test_access import TOKEN, secret_file
 from tests.scenes import Client, Scene
@@ -51,6 +54,12 @@ def started(agent: RunningAgent) -> RunningAgent:
     agent._client.headers["Authorization"] = f"Bearer {TOKEN}"
     agent.wait_for("up", 1)
     return agent
+
+
+def fill(dsn: str, taken: contextlib.ExitStack) -> None:
+    """Take connections until there is none left."""
+    while True:
+        taken.enter_context(psycopg.connect(dsn))
 
 
 @dataclass
@@ -221,6 +230,49 @@ def test_armed_until_is_over(roll: Rolling) -> None:
     assert roll.agent.metric('mitigation_mode{mode="dry_run"}') == 1
     roll.configure("")
     roll.rolls()
+
+
+@pytest.mark.long
+def test_h34_a_configuration_that_breaks_or_vanishes(roll: Rolling) -> None:
+    sound = roll.agent.config.read_text()
+    roll.agent.configure("[mitigation")
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for("config_reload_success", 0)
+    roll.stands_still()
+    roll.agent.config.unlink()
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for_lines("configuration not reloaded, mitigation disarmed", 2)
+    roll.agent.wait_for_polls(3)
+    assert {victim.pid for victim in roll.victims[-2:]} <= roll.alive()
+    assert roll.agent.metric('mitigation_mode{mode="observe"}') == 1
+    roll.agent.configure(sound)
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for("config_reload_success", 1)
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_h21_it_acts_when_all_other_connections_are_taken(
+    own_server: Callable[..., ThrowawayServer], agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """Over the connection that it has held since before."""
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    with Scene(own_server(max_connections=12).dsn) as scene, contextlib.ExitStack() as taken:
+        scene.admin.execute("create table orders (id int primary key)")
+        app = scene.role("app", "all on orders")
+        dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+        running = started(agent(dsn, more=tables(tmp_path / "run"), arguments=("--enforce",)))
+        running.wait_for("leader", 1)
+        running.send(signal.SIGUSR1)
+        running.wait_for_lines("mitigation disarmed")
+        roll = Rolling(scene, running, tmp_path / "run")
+        roll.arrive()
+        with pytest.raises(psycopg.OperationalError, match=r"(slots|clients)"):
+            fill(app, taken)
+        running.wait_for("blocked_sessions", 1)
+        roll.command("arm", "--reason", "all is taken")
+        roll.rolls()
 
 
 @pytest.mark.long
