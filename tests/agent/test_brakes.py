@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -273,6 +274,47 @@ def test_h21_it_acts_when_all_other_connections_are_taken(
         running.wait_for("blocked_sessions", 1)
         roll.command("arm", "--reason", "all is taken")
         roll.rolls()
+
+
+@pytest.mark.long
+def test_a_disarm_while_the_server_is_down_holds_when_it_is_back(
+    own_server: Callable[..., ThrowawayServer], agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """Which server that is the agent does not know yet; it is written down as soon as it does."""
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    server = own_server()
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key)")
+        scene.role("app", "all on orders")
+        dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+        scene.admin.execute("alter role agent nologin")
+        running = agent(dsn, more=tables(tmp_path / "run"), arguments=("--enforce",))
+        running._client.headers["Authorization"] = f"Bearer {TOKEN}"
+        roll = Rolling(scene, running, tmp_path / "run")
+        assert roll.post("/mitigation/disarm?reason=not+now").json()["recorded"] is False
+        scene.admin.execute("alter role agent login")
+        running.wait_for("up", 1)
+        roll.stands_still()
+        assert "not now" in roll.command("arm", "--reason", "now")
+        roll.rolls()
+
+
+@pytest.mark.long
+def test_a_person_agrees_to_each_action(roll: Rolling) -> None:
+    roll.configure("require_approval = true")
+    roll.stands_still()
+    asked = re.findall(r"pgdoctor mitigate approve ([\w-]+)", roll.agent.get("/").text)
+    assert {int(each.partition("-")[0]) for each in asked} == roll.alive()
+    said = str([line for line in roll.agent.lines if line["event"] == "mitigation refused"])
+    assert all(f"pgdoctor mitigate approve {each}" in said for each in asked)
+    before = roll.alive()
+    assert "Approved for 1m" in roll.command("approve", asked[0], "--by", "ada")
+    wait_until(lambda: roll.alive() == before - {int(asked[0].partition("-")[0])}, 10)
+    roll.agent.wait_for_polls(5)
+    assert len(roll.alive()) == len(before) - 1
+    roll.configure("")
+    roll.rolls()
 
 
 @pytest.mark.long
