@@ -328,7 +328,9 @@ def test_a_disarm_outlives_the_process(roll: Rolling, agent: Callable[..., Runni
     roll.rolls()
 
 
-def test_without_the_second_key_it_is_a_dry_run_and_says_so(roll: Rolling, agent: Callable[..., RunningAgent]) -> None:
+def test_without_the_second_key_it_is_a_dry_run_and_says_so(
+    roll: Rolling, agent: Callable[..., RunningAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
     roll.agent.send(signal.SIGUSR1)
     roll.agent.wait_for_lines("mitigation disarmed")
     roll.agent.wait_for_polls(2)
@@ -345,7 +347,8 @@ def test_without_the_second_key_it_is_a_dry_run_and_says_so(roll: Rolling, agent
     assert roll.alive() == before
     assert "ONLY A DRY RUN" in roll.agent.get("/").text
     roll.agent.end()
-    roll.agent = started(agent(dsn, more=tables(roll.folder), arguments=("--enforce",)))
+    monkeypatch.setenv("PGDOCTOR_ENFORCE", "true")
+    roll.agent = started(agent(dsn, more=tables(roll.folder)))
     roll.agent.wait_for_lines("mitigation is armed: sessions are cancelled and terminated by the rules")
     roll.rolls()
 
