@@ -330,6 +330,7 @@ mode = "dry_run"
 min_samples = 1
 startup_grace = "0s"
 allow_short_waits = true
+allow_superuser = true
 max_roots = 1000
 [[mitigation.rules]]
 name = "all"
@@ -383,6 +384,9 @@ def test_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path
         for path in ("/", "/metrics", "/health", "/health/deep", "/diagnosis", f"/{SECRET}"):
             texts[path] = agent.get(path).text
         texts["log"] = json.dumps(agent.lines)
+    pid = json.loads(shown["diagnose", "--format", "json"].stdout)["blockers"][0]["pid"]
+    texts["pid"] = pgdoctor("mitigate", "--pid", str(pid), "--config", str(config), *dsn).stdout
+    texts |= {f"audit {form}": pgdoctor("mitigate", "audit", "--format", form).stdout for form in ("table", "json")}
     for name, text in texts.items():
         assert text, name
         for trace in TRACES:

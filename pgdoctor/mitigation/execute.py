@@ -178,7 +178,8 @@ class Mitigator:
             return Circumstances(armed=False)
         acting = self._mode(look, Circumstances(armed=self._armed))
         leads = True
-        if self.may_act:
+        # Through a pooler the lock would stay with one of its connections, and keep everybody else from leading.
+        if self.may_act and not look.is_pooled:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
