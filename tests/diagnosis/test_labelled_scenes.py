@@ -10,8 +10,8 @@ from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import classes
 from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
 
-#: All of it together takes many seconds.
-pytestmark = pytest.mark.long
+#: All of it together takes many seconds, and autovacuum has its own time.
+pytestmark = [pytest.mark.long, pytest.mark.deadline(120)]
 
 
 @pytest.fixture(scope="module")
