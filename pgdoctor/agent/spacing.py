@@ -45,7 +45,7 @@ class Spacing(msgspec.Struct, frozen=True):
 
     def may_survey(self, now: float) -> bool:
         """It is time to read the surroundings, and the last time is paid for."""
-        return now - self.surveyed_at >= self._survey_interval
+        return now - self.surveyed_at >= self.survey_interval
 
     @property
     def gate_interval(self) -> float:
@@ -70,10 +70,11 @@ class Spacing(msgspec.Struct, frozen=True):
         return min(self.gates, default=0.0)
 
     @property
-    def _survey_interval(self) -> float:
+    def survey_interval(self) -> float:
+        """Seconds from one reading of the surroundings to the next."""
         return max(_SURVEY_INTERVAL, self.survey / (self.share * _SURVEYS_PART))
 
     @property
     def _paid_off(self) -> float:
-        others = self._gate / self.gate_interval + self.survey / self._survey_interval
+        others = self._gate / self.gate_interval + self.survey / self.survey_interval
         return self.look / (self.share - others)

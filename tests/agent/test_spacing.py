@@ -61,6 +61,16 @@ def test_what_is_cheap_is_asked_every_time(interval, share):
     assert spacing.may_look(0.0)
 
 
+@given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), SECONDS, SECONDS)
+def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
+    spacing = Spacing(interval, share).after_gate(gate).after_look(0.0, look).after_survey(0.0, survey)
+    spent = gate / spacing.gate_interval + look / spacing.look_interval + survey / spacing.survey_interval
+    assert spent <= share * (1 + 1e-9)
+    assert spacing.survey_interval >= 15
+    assert not spacing.may_survey(spacing.survey_interval * 0.999)
+    assert spacing.may_survey(spacing.survey_interval)
+
+
 def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
     spacing = Spacing(1.0, 0.02).after_gate(0.001).after_gate(4.0)
     assert spacing.gate_interval == 1.0
