@@ -186,7 +186,7 @@ def opened(history: History, opening: Opening) -> History:
 
 def in_mode(history: History, mode: Mode) -> History:
     """The history as a run in this mode knows it: what dry runs announced was not done, and binds only them."""
-    if mode == "enforce":
+    if mode != "dry_run":
         done = tuple(each for each in history.actions if each.outcome != "would_act")
         return replace(history, actions=done, rehearsal=None)
     latest = max(filter(None, (history.opening, history.rehearsal)), key=lambda each: each.at, default=None)

@@ -273,6 +273,20 @@ def test_another_servers_records_are_not_this_ones(
     assert [each.outcome for each in actions] == ["released"]
 
 
+def test_a_record_that_cannot_be_read_may_be_a_brake(
+    incident: Incident, holder: Client, path: Path, keeper: Keeper
+) -> None:
+    write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("update records set body = ?", [b"{}"])
+    actions, mitigator = incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1)
+    assert actions == []
+    [objection] = mitigator.plan.decisions[0].objections
+    assert objection.guard == "audit"
+    assert "record 1 (disarm) of the journal cannot be read" in str(objection.objection)
+    assert incident.alive(holder)
+
+
 # What others write meanwhile
 
 
