@@ -363,7 +363,7 @@ def crime(scene: Scene) -> Scene:
 
 
 @pytest.mark.deadline(120)
-def test_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path: Path) -> None:
+def test_h40_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path: Path) -> None:
     config = tmp_path / "rules.toml"
     config.write_text(CONFIG)
     dsn = ("--dsn", crime.dsn)

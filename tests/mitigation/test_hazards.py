@@ -201,3 +201,58 @@ def test_h4_an_apply_worker_and_a_wal_sender_are_no_clients(own_server: Callable
             assert scene.admin.execute(enabled).fetchone() == (True,)
             holder.run("rollback")
             waiter.finish(10)
+
+
+_SLOWLY = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+_WORKER = "select pid from pg_stat_activity where backend_type = 'autovacuum worker' and query like %s"
+
+
+@pytest.mark.long
+def test_h18_an_autovacuum_in_the_way_is_left_to_the_server(own_server: Callable[..., ThrowawayServer]) -> None:
+    server = own_server(settings={"autovacuum_naptime": 1})
+    with Scene(server.dsn) as scene:
+        staged = Incident(scene, scene.role("agent", "pg_monitor", "pg_signal_backend"), scene.role("app"))
+        scene.admin.execute("create table orders (id int primary key, v int)")
+        scene.admin.execute("insert into orders select g, 0 from generate_series(1, 50000) g")
+        scene.admin.execute(f"alter table orders set ({_SLOWLY}, autovacuum_vacuum_threshold = 1)")
+        scene.admin.execute("delete from orders where id > 100")
+        scene.wait_until(lambda: scene.admin.execute(_WORKER, ["autovacuum: VACUUM%public.orders%"]).fetchone(), 30)
+        request = scene.client(autocommit=True).block("alter table orders add column note text")
+        looks = 0
+        while request.busy:
+            actions, mitigator = staged.mitigate(*ALL, min_samples=1)
+            assert actions == []
+            looks += mitigator.refused["no_rule"]
+        assert looks > 0
+        request.finish()
+
+
+@pytest.mark.long
+def test_h19_a_vacuum_against_wraparound_stays_and_the_ddl_in_front_of_the_queue_goes(
+    own_server: Callable[..., ThrowawayServer],
+) -> None:
+    server = own_server(
+        settings={"autovacuum_naptime": 1, "autovacuum_freeze_max_age": 100_000, "synchronous_commit": "off"}
+    )
+    with Scene(server.dsn) as scene:
+        staged = Incident(scene, scene.role("agent", "pg_monitor", "pg_signal_backend"), "")
+        scene.role("app", "create on schema public")
+        scene.admin.execute("create table orders (id int primary key, v int)")
+        scene.admin.execute("insert into orders select g, 0 from generate_series(1, 50000) g")
+        scene.admin.execute(f"alter table orders set ({_SLOWLY})")
+        scene.admin.execute("alter table orders owner to app")
+        for _ in range(12):
+            scene.admin.execute(
+                "do 'begin for n in 1 .. 10000 loop perform pg_current_xact_id(); commit; end loop; end'"
+            )
+        against = ["autovacuum: VACUUM%public.orders%(to prevent wraparound)"]
+        worker = scene.wait_until(lambda: scene.admin.execute(_WORKER, against).fetchone(), 30)
+        request = scene.client(user="app", autocommit=True).block("alter table orders add column note text")
+        readers = [scene.client(user="app", autocommit=True).block("select count(*) from orders") for _ in range(2)]
+        [action], _ = staged.mitigate(*ALL, min_samples=1, patience=3)
+        assert (action.victim.pid, action.signal, action.outcome) == (request.pid, "cancel", "released")
+        for reader in readers:
+            reader.finish()
+        with pytest.raises(errors.QueryCanceled):
+            request.finish()
+        assert scene.admin.execute(_WORKER, against).fetchone() == worker
