@@ -16,11 +16,12 @@ _QUIET_LOOKS = 2
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What one look found: how many are blocked, and the class of the root with the widest reach."""
+    """What one look found: how many are blocked, the class of the root with the widest reach, the longest wait."""
 
     at: datetime
     blocked: int
     leading: str | None = None
+    oldest_wait: float = 0.0
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -32,6 +33,8 @@ class Incident(msgspec.Struct, frozen=True):
     #: The classes that have led it, each once, in the order of their coming.
     classes: tuple[str, ...]
     peak_blocked: int
+    #: In seconds.
+    longest_wait: float = 0.0
     quiet_looks: int = 0
     #: The first of the latest looks that found nobody.
     quiet_since: datetime | None = None
@@ -67,13 +70,14 @@ def _blocked(incident: Incident | None, look: Look) -> tuple[Incident, tuple[Eve
     leading = look.leading or "unknown"
     if incident is None:
         name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
-        incident = Incident(name, look.at, (leading,), look.blocked)
+        incident = Incident(name, look.at, (leading,), look.blocked, look.oldest_wait)
         return incident, (Event("started", incident, look.at),)
     is_new = leading not in incident.classes
     incident = replace(
         incident,
         classes=(*incident.classes, leading) if is_new else incident.classes,
         peak_blocked=max(incident.peak_blocked, look.blocked),
+        longest_wait=max(incident.longest_wait, look.oldest_wait),
         quiet_looks=0,
         quiet_since=None,
     )
