@@ -23,9 +23,13 @@ MAY_IMPORT = {
         *("agent", "demo", "config", "render", "mitigation.execute", "mitigation"),
         *("postgres", "journal", "diagnosis", "errors"),
     },
-    "agent": {"config", "render", "mitigation.execute", "mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "agent": {
+        *("config", "notify", "render", "mitigation.execute", "mitigation", "postgres", "journal", "diagnosis"),
+        *("secret_file", "errors"),
+    },
+    "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config": {"mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "config": {"notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.execute": {
         *("mitigation.audit", "mitigation.leader", "mitigation.telling", "mitigation.traces", "mitigation"),
@@ -39,6 +43,7 @@ MAY_IMPORT = {
     "postgres": {"diagnosis", "errors"},
     "journal": {"errors"},
     "diagnosis": {"errors"},
+    "secret_file": {"errors"},
     "errors": set(),
 }
 

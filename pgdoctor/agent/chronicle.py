@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnosis import Diagnosis
@@ -67,10 +66,10 @@ class Peak(NamedTuple):
 
 
 class Chronicle:
-    """Of one server. `name` is that of the configuration; `remember` takes what the journal has of earlier ends."""
+    """Of one server. `name` is that of the configuration; `remember` takes the ends of before this process."""
 
     def __init__(
-        self, name: str | None, keeper: Keeper, notifier: Notifier, remember: Callable[[list[Entry]], None]
+        self, name: str | None, keeper: Keeper, notifier: Notifier, remember: Callable[[list[Event]], None]
     ) -> None:
         self._name = name
         self._keeper = keeper
@@ -127,7 +126,7 @@ class Chronicle:
                 if self._notifier:
                     self._notifier.tell(lost.as_event, alert(lost.as_event, seen.diagnosis, seen.blocked), self._name)
                 await self._append(server, lost)
-        self._remember([each for each in past if each.is_over][-MOST_PAST:])
+        self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
 
     async def _tell(self, event: Event, seen: Seen) -> None:
         said = await _off_the_loop(seen.diagnosis, lambda: alert(event, seen.diagnosis, seen.blocked))

@@ -28,6 +28,7 @@ from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.execute import Mitigator, Standing
 from pgdoctor.mitigation.rules import Mode
+from pgdoctor.notify.notifier import Counts
 from pgdoctor.postgres.door import STATES
 
 #: States of connections as Postgres spells them.
@@ -69,11 +70,13 @@ class Exposition(Collector):
         refused_requests: Mapping[str, int],
         dropped_lines: Callable[[], int],
         states: Callable[[], Mapping[str, bool]],
+        told: Callable[[], Counts] = Counts,
     ) -> None:
         self._watched = watched
         self._refused_requests = refused_requests
         self._dropped_lines = dropped_lines
         self._states = states
+        self._told = told
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._registry.register(ProcessCollector(registry=None))
@@ -104,7 +107,27 @@ class Exposition(Collector):
         for reason, number in self._refused_requests.items():
             refused.add_metric([reason], number)
         yield refused
+        yield from _told(self._told())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
+
+
+def _told(counts: Counts) -> Iterator[Metric]:
+    outcomes = CounterMetricFamily(
+        "pgdoctor_notifications",
+        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
+        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
+        labels=["outcome"],
+    )
+    for outcome, number in counts.outcomes.items():
+        outcomes.add_metric([outcome], number)
+    yield outcomes
+    yield _gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", counts.queued)
+    yield _gauges(
+        "pgdoctor_notify_breaker_open",
+        "1 while a receiver is left in peace, since half of the latest calls have failed.",
+        ["receiver"],
+        counts.broken,
+    )
 
 
 def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:

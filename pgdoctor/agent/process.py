@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ from pgdoctor.agent.watcher import Watchers, say_server, targets
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.notify.notifier import Counts, Notifier, Told, addressed
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,13 @@ def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given],
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
     access = load_access(config.http)
+    told = addressed(config.notify)
     listener = listen(config.agent.listen)
     lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
-    return asyncio.run(Agent(dsn, read, config, access, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, access, told, lines).serve(listener))
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -75,7 +77,13 @@ class Agent:
     """The parts, and what joins them: signals, reload, the order of the end."""
 
     def __init__(
-        self, dsn: str | DsnFile, read: Callable[[], Config], config: Config, access: Access, lines: Lines
+        self,
+        dsn: str | DsnFile,
+        read: Callable[[], Config],
+        config: Config,
+        access: Access,
+        told: Sequence[Told],
+        lines: Lines,
     ) -> None:
         self._dsn = dsn
         self._read = read
@@ -84,9 +92,10 @@ class Agent:
         self._lines = lines
         self._reloaded = True
         self._keeper = Keeper(config.journal.file)
-        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper)
+        self._notifier = Notifier(told)
+        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier)
         refusals = Refusals()
-        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, self._states)
+        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, self._states, self._told)
         self._server = Server(Endpoints(self._watchers, exposition, self._mode).application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
@@ -102,6 +111,7 @@ class Agent:
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
         self._host = host
         self._warn_exposed()
+        self._notifier.start()
         self._watchers.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
@@ -111,6 +121,8 @@ class Agent:
         housekeeping.cancel()
         await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
         self._keeper.close()
+        if untold := self._notifier.stop():
+            log.warning("incidents not told, for this is the end", extra={"events": untold})
         if not self._stopping:
             log.error("ended by itself, which is a fault")
             return 1
@@ -131,6 +143,7 @@ class Agent:
             config = self._read()
             wanted = targets(config, self._dsn)
             access = load_access(config.http)
+            told = addressed(config.notify)
         except (ConfigError, UsageError) as error:
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
@@ -143,6 +156,7 @@ class Agent:
         self._config = config
         self._reloaded = True
         self._watchers.reconfigure(wanted, config.mitigation)
+        self._notifier.reconfigure(told)
         self._access = access
         self._server.use(access)
         self._lines.per_second = config.log.lines_per_second
@@ -158,6 +172,9 @@ class Agent:
 
     def _states(self) -> Mapping[str, bool]:
         return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}
+
+    def _told(self) -> Counts:
+        return self._notifier.counts
 
     def _mode(self) -> str:
         return self._config.mitigation.mode if self._reloaded else "disarmed"

@@ -12,15 +12,18 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.agent.chronicle import Chronicle
 from pgdoctor.agent.connection import Connection, DsnFile
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent, Config, Server
+from pgdoctor.diagnosis.incident import Event
 from pgdoctor.errors import UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.notify.notifier import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +60,14 @@ def _target(server: Server, settings: Agent) -> Target:
 class Watcher:
     """Watches one server from `start` to `stop`."""
 
-    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper) -> None:
+    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper, notifier: Notifier) -> None:
         self.name = target.name
         self.tally = Tally()
         self.keeper = keeper
         self.mitigator = Mitigator(mitigation, keeper, unattended=True)
         self._connection = Connection(target.dsn, target.settings.deadline)
-        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator)
+        self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
+        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator, self._chronicle)
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -89,7 +93,14 @@ class Watcher:
 
     async def _run(self) -> None:
         _SERVER.set(self.name)
-        await self.poller.run()
+        writing = asyncio.create_task(self._chronicle.run())
+        try:
+            await self.poller.run()
+        finally:
+            writing.cancel()
+
+    def _remember(self, ended: Sequence[Event]) -> None:
+        self.poller.remember(ended)
 
     def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._connection.drop()
@@ -100,8 +111,9 @@ class Watcher:
 class Watchers:
     """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
 
-    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper) -> None:
+    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper, notifier: Notifier) -> None:
         self._keeper = keeper
+        self._notifier = notifier
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
         self.reconfigure(wanted, mitigation)
@@ -136,7 +148,7 @@ class Watchers:
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
-                watcher = Watcher(target, mitigation, self._keeper)
+                watcher = Watcher(target, mitigation, self._keeper, self._notifier)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})

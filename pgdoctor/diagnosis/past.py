@@ -16,7 +16,7 @@ KIND = "incident"
 class Entry(msgspec.Struct, frozen=True):
     """An event of an incident, as it is written down. Times are the server's."""
 
-    event: Literal["started", "class_changed", "ended"]
+    event: Literal["started", "class_changed", "worsened", "ended"]
     id: str
     started: datetime
     at: datetime

@@ -71,7 +71,7 @@ def redact(text: str) -> str:
 
 
 def outlined(text: str, most: int = 16_384) -> str:
-    """The text for somebody who reads it as a statement again: in place of each value one of its kind that says nothing.
+    """The text for who reads it as a statement again: in place of each value one of its kind that says nothing.
 
     `name LIKE '%bob'` and `name LIKE 'bob%'` are searched in different ways, so of a pattern there is left where its
     first wildcard stands. Nobody is shown this: `redact` makes of it what it makes of the text itself.

@@ -1,8 +1,8 @@
 """A circuit breaker: when a receiver is left in peace. Pure.
 
-    closed ──half of the latest calls failed──▶ open ──after a pause──▶ half-open ──it fails──▶ open
-       ▲                                                                    │
-       └────────────────────────────── it succeeds ─────────────────────────┘
+closed ──half of the latest calls failed──▶ open ──after a pause──▶ half-open ──it fails──▶ open
+   ▲                                                                    │
+   └────────────────────────────── it succeeds ─────────────────────────┘
 """
 
 from typing import Literal

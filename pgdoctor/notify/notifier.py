@@ -26,7 +26,7 @@ Told = tuple[Recipient, Address]
 class Counts(msgspec.Struct, frozen=True):
     """What the metrics show."""
 
-    outcomes: Mapping[str, int] = dict.fromkeys(OUTCOMES, 0)
+    outcomes: Mapping[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     queued: int = 0
     #: By receiver: its circuit is not closed.
     broken: Mapping[str, bool] = {}

@@ -56,14 +56,14 @@ def _url(address: Address) -> httpcore.URL:
     return httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
 
 
-def _headers(address: Address) -> dict[str, str]:
-    headers = {
-        "Host": urlsplit(address.url).netloc,
-        "Content-Type": "application/json",
-        "User-Agent": f"pgdoctor/{__version__}",
-        "Connection": "close",
-    }
-    return headers if address.token is None else headers | {"Authorization": f"Bearer {address.token}"}
+def _headers(address: Address) -> list[tuple[str, str]]:
+    headers = [
+        ("Host", urlsplit(address.url).netloc),
+        ("Content-Type", "application/json"),
+        ("User-Agent", f"pgdoctor/{__version__}"),
+        ("Connection", "close"),
+    ]
+    return headers if address.token is None else [*headers, ("Authorization", f"Bearer {address.token}")]
 
 
 def _unreachable(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 from collections import Counter, deque
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 from pgdoctor.notify.address import Address
@@ -94,7 +95,12 @@ class Receiver:
                 self._filled.clear()
                 await self._filled.wait()
             self._sending = notice = self._queue.popleft()
-            outcome, why = await self._deliver(notice)
+            try:
+                outcome, why = await self._deliver(notice)
+            except Exception as error:
+                # A fault of ours must not end the telling of the others.
+                log.exception("an incident could not be told")
+                outcome, why = "failed", f"internal error: {type(error).__name__}"
             self._sending = None
             self._settle(notice, outcome, why)
 
@@ -112,7 +118,7 @@ class Receiver:
         if time.monotonic() >= give_up:
             return "expired", "others were in front of it"
         try:
-            status = await retried(lambda: self._attempt(notice.body), self.settings, give_up)
+            status = await retried(partial(self._attempt, notice.body), self.settings, give_up)
         except GaveUp as last:
             return "expired" if last.is_late else "failed", str(last)
         return ("delivered", "") if 200 <= status < 300 else ("refused", f"it answered {status}")
@@ -122,8 +128,7 @@ class Receiver:
         from pgdoctor.notify.post import Unanswered, post
         from pgdoctor.notify.retry import Postponed
 
-        while wait := self.circuit.wait(time.monotonic()):
-            await asyncio.sleep(wait)
+        await asyncio.sleep(self.circuit.wait(time.monotonic()))
         try:
             answer = await post(self.address, body, self.settings.timeout, self._tls)
         except Unanswered as error:

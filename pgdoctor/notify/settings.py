@@ -1,7 +1,7 @@
 """The `[[notify]]` tables: who is told of incidents, of what, and how long that is tried."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,10 +10,10 @@ from pgdoctor.mitigation.lint import Mistake
 from pgdoctor.mitigation.rules import Name
 from pgdoctor.mitigation.written import Duration
 
-EventName = Literal["started", "class_changed", "ended"]
-EVENTS: tuple[EventName, ...] = ("started", "class_changed", "ended")
+EventName = Literal["started", "class_changed", "worsened", "ended"]
+EVENTS: tuple[EventName, ...] = get_args(EventName)
 
-URL = 'http:// or https://, a host, and a path; no name or password in it, which belong into url_file or token_file'
+URL = "http:// or https://, a host, and a path; no name or password in it, which belong into url_file or token_file"
 
 
 class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,4 @@
-"""An incident as receivers are told of it: a small, fixed object, with a diagnosis that is cut down to fit.
-
-Severity is critical where at least ten sessions were blocked at once, where one has waited for a minute, or where nine
-of ten connections are taken; else warning. An incident that was critical once ends as a critical one.
-"""
+"""An incident as receivers are told of it: a small, fixed object, with a diagnosis that is cut down to fit."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.incident import Event, Incident
+from pgdoctor.diagnosis.incident import Event, Severity
 from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report, report
@@ -22,17 +18,10 @@ from pgdoctor.render.tree import to_do
 METRIC = "pgdoctor_blocked_sessions"
 THRESHOLD = 1
 
-#: What makes an incident critical: sessions, seconds, share of the connections.
-CRITICAL_SESSIONS = 10
-CRITICAL_SECONDS = 60.0
-CRITICAL_CONNECTIONS = 0.9
-
 #: What a diagnosis takes at most, and how many waits and blockers are tried, until it does.
 MOST_BYTES = 65_536
 _MOST_LISTED = (50, 10, 3, 0)
 _MOST_STATEMENT = 500
-
-Severity = Literal["warning", "critical"]
 
 
 class Alert(msgspec.Struct, frozen=True, rename={
@@ -63,7 +52,7 @@ def alert(event: Event, diagnosis: Diagnosis, blocked: int) -> Alert:
     return Alert(
         alert_id=event.incident.id,
         status="resolved" if event.kind == "ended" else "firing",
-        severity=severity(event.incident, diagnosis),
+        severity=event.incident.severity,
         metric=METRIC,
         threshold=THRESHOLD,
         actual_value=blocked,
@@ -73,17 +62,6 @@ def alert(event: Event, diagnosis: Diagnosis, blocked: int) -> Alert:
         timestamp=event.at.astimezone(UTC),
         diagnosis=facts,
     )
-
-
-def severity(incident: Incident, diagnosis: Diagnosis) -> Severity:
-    """How bad an incident is, or was."""
-    server = diagnosis.snapshot.server
-    is_critical = (
-        incident.peak_blocked >= CRITICAL_SESSIONS
-        or incident.longest_wait >= CRITICAL_SECONDS
-        or server.connections >= CRITICAL_CONNECTIONS * server.max_connections
-    )
-    return "critical" if is_critical else "warning"
 
 
 def action_words(advice: Advice | None) -> str:
