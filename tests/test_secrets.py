@@ -25,15 +25,18 @@ from pgdoctor.agent.log import Lines
 from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
+from pgdoctor.diagnosis.archive import archived, unpacked
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.alert import alert
 from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
@@ -216,6 +219,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "plan", plan_text(plan)
     yield "plan in JSON", msgspec.json.encode(plan).decode()
     yield from (("action", action_text(action)) for action in mitigator.settled)
+    event = Event("started", Incident("1", seen.captured_at, ("unknown",), 1), seen.captured_at)
+    yield "alert", msgspec.json.encode(alert(event, seen, 1)).decode()
+    yield "kept", repr(unpacked(archived(seen)))
     state = State(
         connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
     )

@@ -5,7 +5,8 @@ tool behind a migration may not be known again where nothing but a comment gave 
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -80,7 +81,8 @@ _decode = msgspec.msgpack.Decoder(Archived).decode
 def archived(diagnosis: Diagnosis) -> bytes:
     """What to keep of a diagnosis, in at most MOST_BYTES."""
     kept = Archived(
-        snapshot=_without_values(diagnosis.snapshot),
+        # Those who wait for the same row often say the same.
+        snapshot=_without_values(diagnosis.snapshot, cache(outlined)),
         blocked=diagnosis.blocked_sessions,
         waits=diagnosis.graph.wait_count,
         judged=tuple(map(Judged.of, diagnosis.blockers[:_MOST_JUDGED])),
@@ -113,21 +115,21 @@ def _packed(kept: Archived) -> bytes:
     return _FORMAT + zlib.compress(_encode(kept))
 
 
-def _without_values(value: Any) -> Any:
+def _without_values(value: Any, outline: Callable[[str], str]) -> Any:
     """The same with every statement outlined, wherever in it one stands."""
     if isinstance(value, Lock):
         return value
     if isinstance(value, msgspec.Struct):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         found = {
-            name: outlined(part) if name == "statement" and isinstance(part, str) else _without_values(part)
+            name: outline(part) if name == "statement" and isinstance(part, str) else _without_values(part, outline)
             for name, part in own.items()
         }
         return replace(value, **{name: part for name, part in found.items() if part is not own[name]})
     if isinstance(value, Mapping):
-        return {key: _without_values(part) for key, part in value.items()}
+        return {key: _without_values(part, outline) for key, part in value.items()}
     if isinstance(value, tuple) and any(isinstance(part, msgspec.Struct) for part in value):
-        return tuple(map(_without_values, value))
+        return tuple(_without_values(part, outline) for part in value)
     return value
 
 

@@ -74,9 +74,11 @@ def outlined(text: str, most: int = 16_384) -> str:
     """The text for who reads it as a statement again: in place of each value one of its kind that says nothing.
 
     `name LIKE '%bob'` and `name LIKE 'bob%'` are searched in different ways, so of a pattern there is left where its
-    first wildcard stands. Nobody is shown this: `redact` makes of it what it makes of the text itself.
+    first wildcard stands. Where the server has cut it behind a word and not in it, that still shows. Nobody is shown
+    this: `redact` makes of it what it makes of the text itself.
     """
-    return _redacted(text, _stand_in, most)
+    left = _redacted(text, _stand_in, most)
+    return f"{left} " if text[-1:].isspace() and not left.endswith(MORE) else left
 
 
 def _stand_in(token: Token) -> str:
