@@ -13,13 +13,13 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from pgdoctor.agent.album import Album, Snap
 from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.diagnosis.past import KIND, Entry, abandoned, entry, latest
+from pgdoctor.diagnosis.past import KIND, Entry, abandoned, entry, latest, read
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.journal.store import Journal
 from pgdoctor.notify.notifier import Notifier
 from pgdoctor.render.alert import alert
 
@@ -32,13 +32,6 @@ _MOST_WAITING = 100
 
 #: Sessions from which on something is made of a diagnosis in a thread.
 _MANY_SESSIONS = 25
-
-#: Snapshots of one incident: at its start, when its class changes, when twice as many are blocked as in the one
-#: before, and the peak.
-_MOST_SNAPSHOTS = 10
-
-#: By how much the peak has to grow for another snapshot to be made, of which only the last is kept.
-_HIGHER = 1.1
 
 #: Incidents that are read back after a start, and how old they may be.
 MOST_PAST = 20
@@ -57,14 +50,6 @@ class Seen(NamedTuple):
     blocked: int
 
 
-class Peak(NamedTuple):
-    """The highest since the last snapshot, ready to be kept."""
-
-    blocked: int
-    at: datetime
-    body: bytes
-
-
 class Chronicle:
     """Of one server. `name` is that of the configuration; `remember` takes the ends of before this process."""
 
@@ -79,14 +64,12 @@ class Chronicle:
         self._filled = asyncio.Event()
         self._read: str | None = None
         self._advice: dict[str, str | None] = {}
-        self._kept = 0
-        self._kept_blocked = 0
-        self._peak: Peak | None = None
+        self._album = Album()
 
     def see(self, seen: Seen) -> None:
         """Take note of a look, if it says anything new. Never waits."""
-        before = self._peak.blocked if self._peak is not None else self._kept_blocked
-        if seen.events or seen.server != self._read or seen.blocked > before * _HIGHER:
+        is_new = seen.incident is not None and self._album.wants(seen.blocked, seen.incident.seconds_until(seen.at))
+        if seen.events or is_new or seen.server != self._read:
             self._waiting.append(seen)
             self._filled.set()
 
@@ -113,18 +96,18 @@ class Chronicle:
         for event in seen.events:
             await self._tell(event, seen)
             await self._write(event, seen)
-        if seen.incident is not None and not seen.events:
-            await self._note_peak(seen)
+        if seen.incident is not None:
+            await self._keep(seen, seen.incident)
 
     async def _recall(self, seen: Seen) -> None:
         """Read what was before this process; and end what nobody saw the end of."""
         server, since = seen.server, datetime.now(UTC) - _PAST
-        past = await self._keeper.do(lambda journal: past_incidents(journal, server, since))
+        records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+        past = [each for each in latest(read(record.body for record in records)) if each.server == self._name]
         for each in past:
-            if not each.is_over and each.server == self._name:
+            if not each.is_over:
                 lost = abandoned(each, seen.at)
-                if self._notifier:
-                    self._notifier.tell(lost.as_event, alert(lost.as_event, seen.diagnosis, seen.blocked), self._name)
+                self._notifier.tell(lost.as_event, alert(lost.as_event, seen.diagnosis, 0), self._name)
                 await self._append(server, lost)
         self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
 
@@ -140,46 +123,28 @@ class Chronicle:
         self._notifier.tell(event, said, self._name)
 
     async def _write(self, event: Event, seen: Seen) -> None:
-        written = entry(event, seen.blocked, server=self._name, **self._advice)
         if event.kind == "started":
-            self._kept, self._kept_blocked, self._peak = 0, 0, None
-        await self._append(seen.server, written)
-        if event.kind == "ended":
-            await self._keep_peak(seen.server, event.incident.id)
-            self._kept, self._kept_blocked, self._peak = 0, 0, None
-        else:
-            await self._keep(seen.server, event.incident.id, await _peak(seen))
+            self._album = Album()
+        await self._append(seen.server, entry(event, seen.blocked, server=self._name, **self._advice))
+        peak = self._album.last()
+        if event.kind == "ended" and peak is not None:
+            await self._paste(seen.server, event.incident.id, peak)
 
     async def _append(self, server: str, written: Entry) -> None:
         body = msgspec.json.encode(written)
         await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at))
 
-    async def _note_peak(self, seen: Seen) -> None:
-        assert seen.incident is not None
-        self._peak = await _peak(seen)
-        if self._peak.blocked >= 2 * self._kept_blocked:
-            await self._keep_peak(seen.server, seen.incident.id)
+    async def _keep(self, seen: Seen, incident: Incident) -> None:
+        """Keep what this look shows, if it shows anything new."""
+        age = incident.seconds_until(seen.at)
+        if seen.blocked and (seen.events or self._album.wants(seen.blocked, age)):
+            body = await _off_the_loop(seen.diagnosis, lambda: archived(seen.diagnosis))
+            snap = self._album.add(Snap(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
+            if snap is not None:
+                await self._paste(seen.server, incident.id, snap)
 
-    async def _keep_peak(self, server: str, incident: str) -> None:
-        if self._peak is not None and self._peak.blocked > self._kept_blocked:
-            await self._keep(server, incident, self._peak, most=_MOST_SNAPSHOTS)
-
-    async def _keep(self, server: str, incident: str, peak: Peak, most: int = _MOST_SNAPSHOTS - 1) -> None:
-        """Keep a snapshot; the last place is the peak's."""
-        self._kept_blocked, self._peak = peak.blocked, None
-        if self._kept < most:
-            self._kept += 1
-            await self._keeper.do(lambda journal: journal.keep(server, incident, peak.body, peak.at))
-
-
-def past_incidents(journal: Journal, server: str | None, since: datetime) -> list[Entry]:
-    """The last entry of each incident of a server (None: of all) that was heard of since, the oldest first."""
-    records = journal.records(server, kinds=(KIND,), since=since)
-    return latest(msgspec.json.decode(record.body, type=Entry) for record in records)
-
-
-async def _peak(seen: Seen) -> Peak:
-    return Peak(seen.blocked, seen.at, await _off_the_loop(seen.diagnosis, lambda: archived(seen.diagnosis)))
+    async def _paste(self, server: str, incident: str, snap: Snap) -> None:
+        await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at))
 
 
 async def _off_the_loop(diagnosis: Diagnosis, work: Callable[[], T]) -> T:

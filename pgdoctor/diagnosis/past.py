@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.incident import Event, Incident
+from pgdoctor.diagnosis.incident import Event, Incident, Severity
+from pgdoctor.errors import JournalError
 
 #: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
 KIND = "incident"
@@ -45,7 +46,19 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def as_event(self) -> Event:
         """The event that it tells of."""
-        return Event(self.event, Incident(self.id, self.started, self.classes, self.peak, self.longest_wait), self.at)
+        return Event(self.event, self._incident, self.at)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it had been until then."""
+        return self._incident.severity
+
+    @property
+    def _incident(self) -> Incident:
+        return Incident(self.id, self.started, self.classes, self.peak, self.longest_wait)
+
+
+_decode = msgspec.json.Decoder(Entry).decode
 
 
 def entry(event: Event, blocked: int, **known: str | None) -> Entry:
@@ -63,6 +76,14 @@ def entry(event: Event, blocked: int, **known: str | None) -> Entry:
         seconds=incident.seconds_until(event.at),
         **known,  # type: ignore[arg-type]
     )
+
+
+def read(bodies: Iterable[bytes]) -> list[Entry]:
+    """Entries as they were written. Raises JournalError at one that is none."""
+    try:
+        return [_decode(body) for body in bodies]
+    except msgspec.MsgspecError:
+        raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version") from None
 
 
 def latest(entries: Iterable[Entry]) -> list[Entry]:
