@@ -33,24 +33,28 @@ class Album:
 
     def wants(self, blocked: int, age: float) -> bool:
         """Whether a look at the incident at that age would tell anything new."""
-        before = self._most_blocked if self._peak is None else self._peak.blocked
-        return blocked > before * _HIGHER or self._is_due(blocked, age)
+        return blocked > self._highest * _HIGHER or self._is_due(blocked, age)
 
     def add(self, snap: Snap, age: float, *, is_event: bool) -> Snap | None:
         """What to keep now that there is this one; None: it may turn out to be the peak."""
-        if not (is_event or self._is_due(snap.blocked, age) or snap.blocked >= 2 * self._most_blocked):
-            if snap.blocked > max(self._most_blocked, self._peak.blocked if self._peak else 0):
-                self._peak = snap
-            return None
+        is_wanted = is_event or self._is_due(snap.blocked, age) or snap.blocked >= 2 * self._most_blocked
         self._ages = tuple(each for each in self._ages if each > age)
-        if snap.blocked >= self._most_blocked:
-            self._most_blocked, self._peak = snap.blocked, None
-        self._kept += 1
-        return snap if self._kept < MOST else None
+        if is_wanted and self._kept < MOST - 1:
+            self._kept += 1
+            if snap.blocked >= self._highest:
+                self._most_blocked, self._peak = snap.blocked, None
+            return snap
+        if snap.blocked > self._highest:
+            self._peak = snap
+        return None
 
     def last(self) -> Snap | None:
         """What to keep at its end: the peak, if nothing as high was kept."""
         return self._peak
+
+    @property
+    def _highest(self) -> int:
+        return self._most_blocked if self._peak is None else self._peak.blocked
 
     def _is_due(self, blocked: int, age: float) -> bool:
         return bool(blocked and self._ages and age >= self._ages[0])

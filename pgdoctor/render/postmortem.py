@@ -103,8 +103,8 @@ def _prevention(story: Story, facts: Report | None, prevention: Mapping[str, str
         yield f"- {_plain(text)}"
     for name in story.last.classes:
         if name in prevention:
-            yield f"- {_plain(name)}: {_plain(prevention[name], 1_000)}"
+            yield f"- {_plain(name)}: {prevention[name]}"
 
 
-def _plain(text: str | None, most: int = _MOST_TEXT) -> str:
-    return escaped(one_line(text or "", most))
+def _plain(text: str | None) -> str:
+    return escaped(one_line(text or "", _MOST_TEXT))

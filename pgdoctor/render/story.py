@@ -45,8 +45,8 @@ class Story(msgspec.Struct, frozen=True):
 
     @property
     def peak(self) -> Kept | None:
-        """The look that shows the most; None where none was kept."""
-        return max(self.looks, key=lambda look: look.blocked, default=None)
+        """The latest of the looks that show the most; None where none was kept."""
+        return max(self.looks, key=lambda look: (look.blocked, look.at), default=None)
 
 
 def incidents_table(entries: Sequence[Entry]) -> str:
