@@ -3,13 +3,14 @@
 import inspect
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.config import load
 from pgdoctor.diagnosis.past import KIND, Entry, latest, read
@@ -28,8 +29,8 @@ _MOST_NAMED = 5
 #: Characters of a line where no terminal sets an end to it.
 _WIDE = 10_000
 
-#: What mitigation writes down about an action.
-_ACTIONS = ("intent", "outcome")
+#: What mitigation writes down of what it does.
+_DEEDS = ("intent", "outcome", "opening", "trace")
 
 
 @click.group()
@@ -162,16 +163,23 @@ def _story(journal: Journal, server: str, records: Sequence[Record]) -> Story:
         archived = unpacked(kept.body)
         looks.append(Kept(kept.at, archived.blocked, archived.judged, diagnosed(archived)))
     looks.sort(key=lambda look: look.at)
-    return Story(entries, tuple(looks), tuple(_actions(journal, server, entries)))
+    return _with_deeds(Story(entries, tuple(looks)), journal, server)
 
 
-def _actions(journal: Journal, server: str, entries: Sequence[Entry]) -> Iterator[Any]:
-    """What mitigation did while it lasted."""
-    from pgdoctor.mitigation.records import events, history
+def _with_deeds(story: Story, journal: Journal, server: str) -> Story:
+    """The story with what mitigation did while it lasted."""
+    from pgdoctor.mitigation.history import Opening
+    from pgdoctor.mitigation.records import Trace, events, history
 
-    since = entries[0].started - timedelta(minutes=1)
-    told = history(events(journal.records(server, kinds=_ACTIONS, since=since)))
-    return (action for action in told.actions if within(entries, action.at))
+    since = story.entries[0].started - timedelta(minutes=1)
+    told = list(events(journal.records(server, kinds=_DEEDS, since=since)))
+    notes = [(each.at, f"mitigation stopped itself: {each.reason}") for each in told if isinstance(each, Opening)]
+    notes += [(each.at, each.summary) for each in told if isinstance(each, Trace)]
+    return replace(
+        story,
+        actions=tuple(action for action in history(told).actions if within(story.entries, action.at)),
+        notes=tuple(note for note in notes if within(story.entries, note[0])),
+    )
 
 
 def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
@@ -188,7 +196,7 @@ def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
     history = History(samples={identity: settings.min_samples for identity in identities if identity is not None})
     planned = plan(look.now, settings, history)
     facts = plan_facts(planned, settings.mode, (), cuts(look.now.blockers, look.now.graph))
-    return msgspec.structs.replace(found, plan=facts)
+    return replace(found, plan=facts)
 
 
 def _prevention() -> Mapping[str, str]:

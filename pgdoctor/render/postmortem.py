@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.words import count, duration
@@ -93,7 +94,8 @@ def _blocked(facts: Report) -> str:
 def _done(story: Story) -> str:
     if not story.actions:
         return f"Nothing by pgdoctor. Its recommendation: {_plain(story.last.recommendation)}."
-    lines = [f"- `{moment(at)}` {_plain(what)}" for at, what in happened(Story((), (), story.actions))]
+    done = happened(replace(story, entries=()))
+    lines = [f"- `{moment(at)}` {_plain(what)}" for at, what in done]
     return "\n".join(lines)
 
 

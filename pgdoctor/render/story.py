@@ -37,6 +37,8 @@ class Story(msgspec.Struct, frozen=True):
     looks: tuple[Kept, ...] = ()
     #: What mitigation did, or announced, meanwhile.
     actions: tuple[Action, ...] = ()
+    #: What else it wrote down: that it stopped itself, what an action left behind.
+    notes: tuple[tuple[datetime, str], ...] = ()
 
     @property
     def last(self) -> Entry:
@@ -78,7 +80,7 @@ def happened(story: Story) -> list[tuple[datetime, str]]:
     """Events and actions in words, in the order of their happening."""
     found = [(each.at, _event(each)) for each in story.entries]
     found += [(each.at, action_text(each)) for each in story.actions]
-    return sorted(found, key=lambda each: each[0])
+    return sorted((*found, *story.notes), key=lambda each: each[0])
 
 
 def lasted(entry: Entry) -> str:

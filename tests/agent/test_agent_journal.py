@@ -152,3 +152,24 @@ def test_without_a_journal_everything_else_goes_on(scene, agent):
         watching.wait_for("journal_up", 0)
         assert [body["status"] for body in there.bodies] == ["firing", "resolved"] * 2
         assert [line["event"] for line in watching.lines].count("the journal cannot be used") == 1
+
+
+def test_what_mitigation_did_is_part_of_the_incident(scene, agent):
+    rule = (
+        'name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "300ms"\nmin_session_age = "0s"'
+    )
+    quick = 'min_samples = 2\nstartup_grace = "0s"\nallow_short_waits = true\nallow_superuser = true'
+    watching = agent(
+        scene.dsn,
+        more=f'[mitigation]\nmode = "enforce"\n{quick}\n[[mitigation.rules]]\n{rule}\n',
+    )
+    watching.wait_for("up", 1)
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiter = scene.client().block("select from t")
+    waiter.finish()
+    watching.wait_for('actions_total{action="terminate",outcome="released",rule="idle"}', 1)
+    wait_until(lambda: [each["event"] for each in listed()] == ["ended"], 10)
+    said = f"terminate {holder.pid} (idle_in_transaction, rule idle): released 1 session"
+    assert said in pgdoctor("incidents", "show").stdout
+    assert "did nothing" not in pgdoctor("incidents", "show").stdout

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.cli import main
+from pgdoctor.config import parse
 from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
@@ -20,8 +21,10 @@ from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.past import KIND, Entry, entry
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.journal.store import Journal
-from pgdoctor.mitigation.history import Action, Waiter
+from pgdoctor.mitigation.history import History, Opening
+from pgdoctor.mitigation.plan import intended, plan
 from pgdoctor.mitigation.records import intent, settled, written
+from pgdoctor.mitigation.rules import Mode
 from tests.building import lock, row, session, snapshot, transaction
 from tests.cli.test_bad_input import complains, pgdoctor
 
@@ -169,33 +172,19 @@ def test_showing_it(one, path):
     assert incidents(path, "show").stdout == result.stdout
 
 
-def act(journal: Journal, mode: str) -> None:
+def act(journal: Journal, mode: Mode) -> None:
     """An action while it lasted, and one of the day before."""
+    settings = parse(RULES.format("15s"), "rules").mitigation
+    seen = diagnose(blocked(30))
+    victim = Identity.of(seen.snapshot.sessions[10])
+    assert victim is not None
+    decision = plan(seen, settings, History(samples={victim: settings.min_samples})).approved
+    assert decision is not None
     for seconds in (30, -86_400):
-        seen = blocked(30)
-        victim = Identity.of(replace(seen.sessions[10], state_change=at(seconds)))
-        assert victim is not None
-        action = Action(
-            victim=victim,
-            signal="terminate",
-            rule="idle",
-            classification="idle_in_transaction",
-            relation="public.orders",
-            waiters=(Waiter(20, BEGAN),),
-            at=at(seconds),
-        )
-        decided = {
-            "frees": 2,
-            "datname": "shop",
-            "application_name": "reporting",
-            "transaction_seconds": 30.0,
-            "oldest_wait_seconds": 30.0,
-            "evidence": (),
-            "verdicts": (),
-        }
-        outcome = "would_act" if mode == "dry_run" else "released"
-        came = replace(action, outcome=outcome, seconds=0.4)
-        for event in (intent(action, at(seconds), mode, {}, **decided), settled(came, at(seconds + 0.4), {})):
+        action = replace(intended(decision, seen), at=at(seconds), victim=replace(victim, state_change=at(seconds)))
+        came = replace(action, outcome="would_act" if mode == "dry_run" else "released", seconds=0.4)
+        events = intent(action, decision, mode, at(seconds), {}), settled(came, at(seconds + 0.4), {})
+        for event in (*events, Opening(at(seconds + 1), "too much of it")):
             kind, subject, body, moment = written(event)
             journal.append(SERVER, kind, subject, body, moment)
 
@@ -207,6 +196,7 @@ def test_what_was_done_is_told(one, path):
     told = incidents(path, "report").stdout
     done = told.partition("## What was done")[2].partition("##")[0]
     assert done.count("released 1 session in 0.4 s") == 1
+    assert done.count("mitigation stopped itself: too much of it") == 1
 
 
 def test_a_dry_run_has_done_nothing(one, path):
