@@ -8,7 +8,7 @@ VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-matrix lint format bench clean
+.PHONY: help demo test test-long test-page test-matrix lint format bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,10 +17,13 @@ demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it
 	@.venv/bin/pgdoctor demo --mitigate
 
 test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
-	@.venv/bin/python -m pytest -n auto -m "not long" $(ARGS)
+	@.venv/bin/python -m pytest -n auto -m "not long and not browser" $(ARGS)
 
 test-long: .venv/.ready ## Run the rest, which takes longer: outages, floods, EXPLAIN, a scene of every class
-	@.venv/bin/python -m pytest -n auto -m long $(ARGS)
+	@.venv/bin/python -m pytest -n auto -m "long and not browser" $(ARGS)
+
+test-page: .venv/.ready ## Look at the page in a headless Chromium, which has to be there; pictures go to build/pictures
+	@.venv/bin/python -m pytest -m browser $(ARGS)
 
 test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
 	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)
@@ -34,7 +37,7 @@ format: .venv/.ready ## Put the code into the house format
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay" for parts)
+bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay races leaders" for parts)
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 clean: ## Remove what was made here, .venv included

@@ -81,6 +81,13 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     basic_auth_file: str | None = None
 
 
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[webhook]` table: who may ask for a fresh look by an alert. Without a token nobody."""
+
+    #: A file with what the sender has to give as `Authorization: Bearer …`; that of `[http]` does not open it.
+    token_file: str | None = None
+
+
 LogFormat = Literal["json", "text"]
 
 
@@ -111,6 +118,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: Agent = Agent()
     servers: tuple[Server, ...] = ()
     http: Http = Http()
+    webhook: Webhook = Webhook()
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
     notify: tuple[Recipient, ...] = ()
@@ -151,13 +159,8 @@ def parse(text: str, source: str) -> Config:
     found: list[Mistake] = []
     config = _convert(raw, found)
     if config is not None:
-        found += [
-            each._replace(key=f"mitigation.{each.key}") for each in mistakes(config.mitigation, config.agent.interval)
-        ]
-        found += _mistaken_agent(config.agent)
-        found += _mistaken_servers(config.servers)
-        found += _mistaken_http(config.http)
-        found += [each._replace(key=f"notify{each.key}") for each in mistaken_recipients(config.notify)]
+        taken_out = {each.key for each in found}
+        found += [each for each in _mistaken(config) if _holds_without(taken_out, each)]
     if config is None or found:
         raise ConfigError(f"{source}: {'; '.join(map(_say, found))}")
     return config
@@ -185,6 +188,32 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise ConfigError(f"{path}: not valid TOML: it is not UTF-8 text") from None
+
+
+def _mistaken(config: Config) -> Iterator[Mistake]:
+    """What is well formed, and makes no sense."""
+    yield from _mistaken_agent(config.agent)
+    yield from _mistaken_servers(config.servers)
+    yield from _mistaken_http(config.http)
+    for mistake in mistaken_recipients(config.notify):
+        yield mistake._replace(key=f"notify{mistake.key}")
+    for mistake in mistakes(config.mitigation, config.agent.interval):
+        yield mistake._replace(key=f"mitigation.{mistake.key}")
+
+
+#: Keys of a rule whose sense depends on others beside them.
+_DEPENDENT = ("action", "grace", "statement")
+
+
+def _holds_without(taken_out: set[str], mistake: Mistake) -> bool:
+    """Whether something makes no sense whatever those keys should have said that were taken out of the document."""
+    entry, _, key = mistake.key.rpartition(".")
+    if mistake.key.endswith("]"):
+        # All of a server; all of a rule, and the rules before it.
+        entry = mistake.key if entry == "" else mistake.key.rpartition("[")[0]
+    elif key not in _DEPENDENT:
+        return mistake.key not in taken_out
+    return not any(each.startswith((f"{entry}.", f"{entry}[")) or each == entry for each in taken_out)
 
 
 def _mistaken_http(http: Http) -> Iterator[Mistake]:
@@ -254,7 +283,7 @@ _STAND_INS = {"name": "missing", "class": "unknown", "action": "terminate"}
 
 
 def _convert(raw: dict[str, Any], found: list[Mistake]) -> Config | None:
-    """The document as values; None, with the mistakes added to `found`, where its shape is wrong."""
+    """The document as values, without the mistakes in its shape, which are added to `found`; None: nothing is left."""
     taken_out: set[tuple[str | int, ...]] = set()
     while True:
         try:
@@ -264,7 +293,7 @@ def _convert(raw: dict[str, Any], found: list[Mistake]) -> Config | None:
                 found.append(Mistake("this file", msgspec.UNSET, _one_line(str(error))))
                 return None
         else:
-            return None if found else config
+            return config
 
 
 def _decode(wanted: type, value: object) -> object:

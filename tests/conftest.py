@@ -9,6 +9,7 @@
 `@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
 `@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`,
 plain `pytest` runs both.
+`@pytest.mark.browser` is for what needs Chromium; `make test-page` runs it.
 """
 
 import os
@@ -63,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "since(major): only on PostgreSQL of this version or newer")
     config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")
     config.addinivalue_line("markers", "long: takes many seconds; run by make test-long, not by make test")
+    config.addinivalue_line("markers", "browser: needs Chromium; run by make test-page, not by make test or test-long")
     config.addinivalue_line("markers", "deadline(seconds): may take this long instead of a minute")
     try:
         config.stash[_SOURCE] = source(config.getoption("--postgres"), config.getoption("--pg-version"))

@@ -15,7 +15,7 @@ def passes(version: str, words: list[str]) -> bool:
     print(f"PostgreSQL {version}: ", end="", flush=True)
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "auto", f"--pg-version={version}", *words],
+        [sys.executable, "-m", "pytest", "-n", "auto", "-m", "not browser", f"--pg-version={version}", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

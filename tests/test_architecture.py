@@ -20,12 +20,21 @@ SQL = PACKAGE.parent / "sql"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
-        *("agent", "demo", "config", "render", "mitigation.execute", "mitigation"),
+        *("agent", "demo", "config", "render", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
         *("postgres", "journal", "diagnosis", "errors"),
     },
     "agent": {
-        *("config", "notify", "render", "mitigation.execute", "mitigation", "postgres", "journal", "diagnosis"),
-        *("secret_file", "errors"),
+        "config",
+        "render",
+        "mitigation.execute",
+        "mitigation.kill_switch",
+        "mitigation",
+        "notify",
+        "postgres",
+        "journal",
+        "diagnosis",
+        "secret_file",
+        "errors",
     },
     "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
@@ -39,6 +48,7 @@ MAY_IMPORT = {
     "mitigation.leader": {"mitigation", "postgres"},
     "mitigation.telling": {"mitigation"},
     "mitigation.traces": {"mitigation", "postgres", "diagnosis"},
+    "mitigation.kill_switch": set(),
     "mitigation": {"diagnosis", "errors"},
     "postgres": {"diagnosis", "errors"},
     "journal": {"errors"},
@@ -84,9 +94,9 @@ DRIVER = {"postgres", "demo"}
 
 #: The only module that may send a signal, the statements that do, the functions that take a statement's name.
 SIGNALLER = "postgres.signal"
-SIGNAL_STATEMENTS = {"cancel", "terminate"}
+SIGNAL_STATEMENTS = {"cancel", "terminate", "cancel_wrapped", "terminate_wrapped"}
 TAKES_A_STATEMENT = {"load", "fetch", "fetch_some"}
-SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend")
+SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.
 MAY_MENTION_SIGNALS = {"cli.setup"}
 

@@ -25,7 +25,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("mode = ", ("not valid TOML",)),
     "a table of another name": (
         "[mitigations]",
-        ("mitigations: unknown key", "agent, servers, http, log, journal, notify, mitigation"),
+        ("mitigations: unknown key", "agent, servers, http, webhook, log, journal, notify, mitigation"),
     ),
     "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, ")),
     "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
@@ -115,6 +115,62 @@ def test_all_mistakes_are_named_at_once() -> None:
         parse(text, "x")
     for key in ("agent.interval", "agent.port", "mitigation.mode", AT + "action"):
         assert str(caught.value).count(f"{key}") == 1
+
+
+def test_what_makes_no_sense_is_named_beside_what_is_malformed() -> None:
+    text = f"""
+        [agent]
+        interval = "1ms"
+        deadline = 5
+        [http]
+        tls_key = "/x"
+        [[servers]]
+        name = "shop"
+        [[servers]]
+        name = "shop"
+        dsn = "host=a password=hunter2"
+        interval = 7
+        [mitigation]
+        mode = "on"
+        {RULE.replace("cancel", "kill")}min_wait = "1s"
+        {RULE.replace("migration", "hot_row")}
+    """
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x")
+    keys = re.findall(r"(?:^x: |; )([\w.]+(?:\[\d\][\w.]*)*)(?= = | is missing|:)", str(caught.value))
+    assert sorted(keys) == [
+        "agent.deadline",
+        "agent.interval",
+        "http.tls_certificate",
+        "mitigation.mode",
+        "mitigation.rules[0].action",
+        "mitigation.rules[0].min_wait",
+        "mitigation.rules[1].class",
+        "servers[0]",
+        "servers[1].dsn",
+        "servers[1].interval",
+        "servers[1].name",
+    ]
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Whether a grace has a ladder, a statement a name beside it, a server a way to it, or a rule anything left by
+        # the one before it, cannot be said while the other key is wrong.
+        RULE.replace('"cancel"', "3") + 'grace = "5s"',
+        RULE + 'statement = ["select .*"]\nusename = "app"',
+        SHOP + "dsn = 3",
+        RULE + "usename = 3\n" + RULE.replace('"a"', '"b"'),
+        "[[mitigation.rules]]",
+    ],
+)
+def test_nothing_is_said_that_another_mistake_may_be_the_reason_of(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x")
+    said = str(caught.value).removeprefix("x: ").split("; ")
+    assert len(said) == (3 if text == "[[mitigation.rules]]" else 1), said
 
 
 def test_the_value_of_an_unknown_key_is_not_shown() -> None:

@@ -372,6 +372,7 @@ def test_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path
             *(("diagnose", "--format", form) for form in ("tree", "table", "json", "markdown")),
             ("diagnose", "--all-waits"),
             ("locks",),
+            *(("triage", "--format", form) for form in ("text", "json")),
             *(("mitigate", "--config", str(config), "--format", form) for form in ("table", "json")),
         )
     }

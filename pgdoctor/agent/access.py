@@ -9,13 +9,13 @@ import hmac
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pgdoctor.agent.refusals import Refusals
-from pgdoctor.config import Http
+from pgdoctor.config import Http, Webhook
 from pgdoctor.errors import ConfigError
 from pgdoctor.secret_file import read_secret
 
@@ -24,6 +24,14 @@ _SHORTEST_SECRET = 16
 
 #: Answered to everybody: it says that the process is alive, and nothing else.
 _OPEN_PATH = "/health"
+
+#: Who sends these has to know a bearer token, whoever else may look: no browser sends one by itself. For each what is
+#: said where no token is configured.
+WEBHOOK, DISARM = "/webhook", "/mitigation/disarm"
+_CLOSED = {
+    WEBHOOK: (404, b'{"error":"there is no webhook: set token_file under [webhook]"}'),
+    DISARM: (403, b'{"error":"only with a bearer token, and there is none: set token_file under [http]"}'),
+}
 
 #: Bytes of a request's head. The HTTP parser by itself takes more where all of it comes at once.
 MOST_HEAD_BYTES = 16_384
@@ -75,13 +83,18 @@ class Access(msgspec.Struct, frozen=True):
 
     credentials: Credentials
     tls: ssl.SSLContext | None
+    #: Of the paths that ask for a bearer token in any case; without one in it, it is closed.
+    bearers: Mapping[str, Credentials]
 
 
-def load_access(http: Http) -> Access:
+def load_access(http: Http, webhook: Webhook | None = None) -> Access:
     """Read the files. Raises ConfigError, one line that quotes nothing of what is in them."""
-    tokens = [_token(http.token_file)] if http.token_file is not None else []
+    tokens = _tokens("http.token_file", http.token_file)
     users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
-    return Access(Credentials(tokens, users), _tls(http))
+    bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file if webhook else None)}
+    return Access(
+        Credentials(tokens, users), _tls(http), {path: Credentials(known, []) for path, known in bearers.items()}
+    )
 
 
 def exposed(host: str, access: Access) -> list[str]:
@@ -92,14 +105,16 @@ def exposed(host: str, access: Access) -> list[str]:
     return [name for name, there in missing.items() if not there]
 
 
-def _token(path: str) -> bytes:
-    token = read_secret("http.token_file", path).strip()
+def _tokens(key: str, path: str | None) -> list[bytes]:
+    if path is None:
+        return []
+    token = read_secret(key, path).strip()
     if len(token) < _SHORTEST_SECRET or not all(33 <= char <= 126 for char in token):
         raise ConfigError(
-            f"http.token_file: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
+            f"{key}: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
             "without spaces"
         )
-    return token
+    return [token]
 
 
 def _users(path: str) -> Iterator[bytes]:
@@ -142,15 +157,19 @@ def _tls(http: Http) -> ssl.SSLContext | None:
 class Gate:
     """ASGI middleware: lets through who may ask, and no request that is big."""
 
-    def __init__(self, application: ASGIApp, credentials: Credentials, refusals: Refusals) -> None:
+    def __init__(self, application: ASGIApp, access: Access, refusals: Refusals) -> None:
         self._application = application
-        self.credentials = credentials
+        self.access = access
         self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the application answer."""
-        if self.credentials and scope["path"] != _OPEN_PATH and not self.credentials.accept(scope["headers"]):
-            challenges = [(b"www-authenticate", each) for each in self.credentials.challenges]
+        path = scope["path"]
+        credentials = self.access.bearers.get(path, self.access.credentials)
+        if path in self.access.bearers and not credentials:
+            await self._refuse(scope, send, "closed", *_CLOSED[path], [])
+        elif credentials and path != _OPEN_PATH and not credentials.accept(scope["headers"]):
+            challenges = [(b"www-authenticate", each) for each in credentials.challenges]
             await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
         elif _head_bytes(scope) > MOST_HEAD_BYTES:
             await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])

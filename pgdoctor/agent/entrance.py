@@ -3,7 +3,8 @@
 There are so many places. When all are taken, one that waits for its client makes room: its client has sent half a
 request, has not said anything yet, does not take its answer, or is idle between two requests. It is one of the address
 that has the most of them, and of those the one that waits the longest. Who asks at once is the newest, and is served,
-from whatever address: a proxy or a NAT in front is no trouble.
+from whatever address: a proxy or a NAT in front is no trouble. Where all are being answered, the next one waits for
+a place, and those behind it in the system's queue: a burst of health checks is answered, not turned away.
 
 Not asyncio's own server: it has no end of places, waits a minute for a TLS handshake, and tells of a connection only
 after that.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from pgdoctor.agent.refusals import Refusals
 
 #: Connections at the same time; fewer where the process may not have so many file descriptors.
-MOST_PLACES = 128
+MOST_PLACES = 256
 
 #: Seconds that a TLS handshake may take, and that the client has for its goodbye.
 _HANDSHAKE_SECONDS = 5.0
@@ -33,6 +34,14 @@ _AT_ONCE = 8
 #: Seconds until accepting is tried again after the system had no means to.
 _PAUSE = 0.05
 
+#: Seconds until it is looked again whether a place has become free.
+_TURN = 0.01
+
+#: How long a client may be silent before it has to make room, in seconds and, since what it has sent at once is read
+#: only then, in turns of the loop. Whoever opens connections and says nothing gets 256 of them in so many seconds.
+_BENEFIT = 0.2
+_NEW_TURNS = 4
+
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -43,6 +52,7 @@ class Place:
         self.address = address
         #: Since when nothing is done but to wait for the client (monotonic); None while its answer is being made.
         self.waiting_since: float | None = time.monotonic()
+        self.is_new = True
         self.close: Callable[[], object] = lambda: None
 
 
@@ -62,12 +72,18 @@ class Places:
         return True
 
     def make_room(self) -> bool:
-        """Close a connection that waits for its client; False where none does."""
-        waiting = [(place.waiting_since, place) for place in self._taken if place.waiting_since is not None]
+        """Close a connection that waits for its client; False where none has for more than a moment."""
+        waiting = [
+            (place.waiting_since, place)
+            for place in self._taken
+            if place.waiting_since is not None and not place.is_new
+        ]
         if not waiting:
             return False
         crowds = Counter(place.address for _, place in waiting)
-        _, chosen = max(waiting, key=lambda each: (crowds[each[1].address], -each[0]))
+        since, chosen = max(waiting, key=lambda each: (crowds[each[1].address], -each[0]))
+        if time.monotonic() - since < _BENEFIT:
+            return False
         self.leave(chosen)
         chosen.close()
         self._refusals.note("crowded", chosen.address)
@@ -109,7 +125,7 @@ class Entrance:
             try:
                 for _ in range(_AT_ONCE):
                     client, address = await loop.sock_accept(listener)
-                    self._admit(client, address[0])
+                    await self._admit(client, address[0])
             except OSError as error:
                 if not self._find_descriptor(error):
                     await asyncio.sleep(_PAUSE)
@@ -121,12 +137,14 @@ class Entrance:
         self._refusals.note("descriptors")
         return self._places.make_room()
 
-    def _admit(self, client: socket.socket, address: str) -> None:
+    async def _admit(self, client: socket.socket, address: str) -> None:
         place = Place(address)
-        if not self._places.take(place):
-            self._refusals.note("crowded", address)
+        try:
+            while not self._places.take(place):  # noqa: ASYNC110 (time makes room too)
+                await asyncio.sleep(_TURN)
+        except asyncio.CancelledError:
             client.close()
-            return
+            raise
         meeting = asyncio.create_task(self._meet(client, place))
         self._meetings.add(meeting)
         place.close = meeting.cancel
@@ -142,6 +160,8 @@ class Entrance:
     async def _meet(self, client: socket.socket, place: Place) -> None:
         loop = asyncio.get_running_loop()
         patience = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if self.tls else (None, None)
+        # A handshake takes as many turns as its client pleases.
+        place.is_new = self.tls is None
         try:
             await loop.connect_accepted_socket(
                 lambda: self._make_protocol(place),
@@ -150,6 +170,9 @@ class Entrance:
                 ssl_handshake_timeout=patience[0],
                 ssl_shutdown_timeout=patience[1],
             )
+            for _ in range(_NEW_TURNS if place.is_new else 0):
+                await asyncio.sleep(0)
+            place.is_new = False
         except OSError:
             # Only a handshake fails; asyncio has closed the socket.
             self._places.leave(place)

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -17,10 +17,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from pgdoctor import __version__
+from pgdoctor.agent.access import DISARM, WEBHOOK
 from pgdoctor.agent.metrics import Exposition
 from pgdoctor.agent.overview import row, watch
 from pgdoctor.agent.state import State
 from pgdoctor.agent.watcher import Watcher, Watchers
+from pgdoctor.agent.webhook import Webhook
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.render.index import index
 from pgdoctor.render.page import page
@@ -37,6 +39,9 @@ _MANY_SESSIONS = 25
 
 #: What is written to a client at once.
 _PIECE_BYTES = 65_536
+
+#: Characters of a reason.
+MOST_REASON = 500
 
 #: How long a report is kept for others who ask.
 _KEPT_SECONDS = 10.0
@@ -70,10 +75,20 @@ _HEADERS = {
 
 
 class Endpoints:
-    """What answers the requests. `mode` says how mitigation is switched."""
+    """What answers the requests. `mode` says how mitigation is switched; `disarm`, given a reason and by whom, stops it
+    everywhere, and says whether that is written down."""
 
-    def __init__(self, watchers: Watchers, exposition: Exposition, mode: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        watchers: Watchers,
+        exposition: Exposition,
+        webhook: Webhook,
+        mode: Callable[[], str],
+        disarm: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
         self._watchers = watchers
+        self._webhook = webhook
+        self._disarm_all = disarm
         self._exposition = exposition
         self._mode = mode
         self._reports: dict[str | None, Reports] = defaultdict(Reports)
@@ -87,8 +102,12 @@ class Endpoints:
             "/health/deep": self._deep_health,
             "/diagnosis": self._diagnosis,
         }
+        orders = {WEBHOOK: self._alert, DISARM: self._disarm}
         application = Starlette(
-            routes=[Route(path, answer, methods=["GET"]) for path, answer in answers.items()],
+            routes=[
+                *(Route(path, answer, methods=["GET"]) for path, answer in answers.items()),
+                *(Route(path, answer, methods=["POST"]) for path, answer in orders.items()),
+            ],
             exception_handlers={HTTPException: _refuse, Exception: _fail},
         )
         application.router.redirect_slashes = False
@@ -127,6 +146,16 @@ class Endpoints:
         found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None
         shown = page(watch(watcher, self._mode()), found.report if found else None)
         return Pieces(shown, headers=_HEADERS, media_type="text/html")
+
+    async def _alert(self, request: Request) -> Response:
+        return _json(await self._webhook.receive(request), 202)
+
+    async def _disarm(self, request: Request) -> Response:
+        reason = request.query_params.get("reason", "no reason was given")
+        if len(reason) > MOST_REASON or not reason.isprintable():
+            raise HTTPException(400, f"a reason has at most {MOST_REASON} characters, on one line")
+        is_recorded = await self._disarm_all(reason, "POST /mitigation/disarm")
+        return _json({"disarmed": True, "recorded": is_recorded, "until": 'pgdoctor mitigate arm --reason "…"'})
 
     def _chosen(self, request: Request) -> Watcher:
         """The server that a request is about. Raises HTTPException where it names none of several, or another."""
@@ -243,7 +272,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
     status, headers, said = 500, None, "refused"
     if isinstance(error, HTTPException):
         status, headers, said = error.status_code, error.headers, error.detail
-    words = {"Not Found": "no such path", "Method Not Allowed": "only GET is answered here"}
+    allowed = "POST" if headers and headers.get("Allow") == "POST" else "GET"
+    words = {"Not Found": "no such path", "Method Not Allowed": f"only {allowed} is answered here"}
     return _json({"error": words.get(said, said)}, status, headers)
 
 

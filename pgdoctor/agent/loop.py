@@ -56,8 +56,10 @@ class Poller:
         self._told_spaced = False
         self._costs: tuple[Door, Cost] | None = None
         self._counted_at: float | None = None
+        self._asked_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._wanted = asyncio.Event()
+        self._wanted_since: float | None = None
         self._published = asyncio.Event()
 
     @property
@@ -76,13 +78,27 @@ class Poller:
         return self._examiner.spacing
 
     async def recent(self, most_seconds: float, patience: float) -> State:
-        """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds."""
-        if time.monotonic() - self._state.tried_at > most_seconds:
+        """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds.
+
+        All who ask wait for the same poll: once the first of them has lost its patience, nobody waits for it any more.
+        """
+        now = time.monotonic()
+        if now - self._state.tried_at > most_seconds:
             self._wanted.set()
+            self._wanted_since = self._wanted_since or now
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(self._wanted_since + patience - now):
                     await self._published.wait()
         return self.state
+
+    def ask(self) -> bool:
+        """Have the next poll begin now, or let the one under way do; False where one was asked for an interval ago."""
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at < self._spacing.gate_interval:
+            return False
+        self._asked_at = now
+        self._wanted.set()
+        return True
 
     async def run(self) -> None:
         """Poll for ever. A poll that is not over when the next is due makes that one be left out."""
@@ -245,6 +261,7 @@ class Poller:
         self._state = state
         # Not later: who wants one while the poll still acts, or surveys, wants the next.
         self._wanted.clear()
+        self._wanted_since = None
         published, self._published = self._published, asyncio.Event()
         published.set()
 

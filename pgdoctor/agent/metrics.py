@@ -28,7 +28,7 @@ from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.execute import Mitigator, Standing
 from pgdoctor.mitigation.rules import Mode
-from pgdoctor.notify.notifier import Counts
+from pgdoctor.notify.notifier import Waiting
 from pgdoctor.postgres.door import STATES
 
 #: States of connections as Postgres spells them.
@@ -51,6 +51,22 @@ STATES_OF_PROCESS = {
     "journal_up": "1 if the journal could be written to the last time that there was something to write, else 0.",
 }
 
+#: What is counted of the process as a whole: the label, and what it is.
+COUNTS_OF_PROCESS = {
+    "http_refused": (
+        "reason",
+        "Requests and connections turned away: bad credentials, a path without a token in the configuration, no HTTP, "
+        "too big, too slow, no TLS where it is wanted, no file descriptor, or (crowded) waiting for their client while "
+        "others wanted the place.",
+    ),
+    "webhook_received": ("kind", "Alerts that came in at /webhook; invalid: what was none."),
+    "notifications": (
+        "outcome",
+        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
+        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
+    ),
+}
+
 
 class Watched(NamedTuple):
     """One server as its metrics see it; `name` None: the only one, whose series have no `server` label."""
@@ -67,13 +83,13 @@ class Exposition(Collector):
     def __init__(
         self,
         watched: Callable[[], Iterable[Watched]],
-        refused_requests: Mapping[str, int],
+        counts: Mapping[str, Mapping[str, int]],
         dropped_lines: Callable[[], int],
         states: Callable[[], Mapping[str, bool]],
-        told: Callable[[], Counts] = Counts,
+        told: Callable[[], Waiting] = Waiting,
     ) -> None:
         self._watched = watched
-        self._refused_requests = refused_requests
+        self._counts = counts
         self._dropped_lines = dropped_lines
         self._states = states
         self._told = told
@@ -98,35 +114,22 @@ class Exposition(Collector):
         )
         for name, holds in self._states().items():
             yield _gauge(f"pgdoctor_{name}", STATES_OF_PROCESS[name], holds)
-        refused = CounterMetricFamily(
-            "pgdoctor_http_refused",
-            "Requests and connections turned away: bad credentials, no HTTP, too big, too slow, no TLS where it is "
-            "wanted, no file descriptor, or (crowded) waiting for their client while others wanted the place.",
-            labels=["reason"],
-        )
-        for reason, number in self._refused_requests.items():
-            refused.add_metric([reason], number)
-        yield refused
+        for name, (label, text) in COUNTS_OF_PROCESS.items():
+            counted = CounterMetricFamily(f"pgdoctor_{name}", text, labels=[label])
+            for value, number in self._counts.get(name, {}).items():
+                counted.add_metric([value], number)
+            yield counted
         yield from _told(self._told())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 
-def _told(counts: Counts) -> Iterator[Metric]:
-    outcomes = CounterMetricFamily(
-        "pgdoctor_notifications",
-        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
-        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
-        labels=["outcome"],
-    )
-    for outcome, number in counts.outcomes.items():
-        outcomes.add_metric([outcome], number)
-    yield outcomes
-    yield _gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", counts.queued)
+def _told(waiting: Waiting) -> Iterator[Metric]:
+    yield _gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", waiting.events)
     yield _gauges(
         "pgdoctor_notify_breaker_open",
         "1 while a receiver is left in peace, since half of the latest calls have failed.",
         ["receiver"],
-        counts.broken,
+        waiting.left_in_peace,
     )
 
 

@@ -34,14 +34,22 @@ def watch(watcher: Watcher, mode: str) -> Watch:
 
 def arming(mitigator: Mitigator, mode: str, now: datetime) -> Arming:
     """How mitigation is."""
-    held_back = tuple(_held_back(mitigator, now)) if mode == "enforce" else ()
-    return Arming(mode, held_back, mitigator.history.actions)
+    why = lapsed(mitigator.settings, Circumstances(armed=mitigator.armed), now) if mode == "enforce" else None
+    held_back = tuple(_held_back(mitigator, why, now)) if mode in ("dry_run", "enforce") else ()
+    return Arming("lapsed" if why else mode, held_back, mitigator.history.actions)
 
 
-def _held_back(mitigator: Mitigator, now: datetime) -> Iterator[str]:
-    why = lapsed(mitigator.settings, Circumstances(), now)
+def _held_back(mitigator: Mitigator, why: str | None, now: datetime) -> Iterator[str]:
     if why is not None:
         yield f"No more than a dry run: {why}."
+    brakes = mitigator.brakes
+    if brakes.kill_switch is not None:
+        yield f"Stopped, nobody is signalled: {brakes.kill_switch}."
+    if brakes.maintenance_until is not None and now < brakes.maintenance_until:
+        yield f"Maintenance, nobody is signalled until {brakes.maintenance_until.isoformat(timespec='seconds')}."
+    for decision in mitigator.plan.decisions:
+        if decision.state == "pending_approval":
+            yield f"Waits for a person's word: pgdoctor mitigate approve {decision.id}."
     if mitigator.plan.opening is not None:
         yield f"The breaker is open, nobody is signalled: {mitigator.plan.opening.reason}."
 

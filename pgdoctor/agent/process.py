@@ -24,10 +24,13 @@ from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
+from pgdoctor.agent.webhook import Webhook
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.notify.notifier import Counts, Notifier, Told, addressed
+from pgdoctor.mitigation.history import KEPT
+from pgdoctor.mitigation.records import LASTING
+from pgdoctor.notify.notifier import Notifier, Told, addressed
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -45,27 +48,38 @@ _MOST_THREADS = 256
 #: Seconds between two looks for what the journal has kept long enough.
 _CLEARING = 3600.0
 
+#: What lifts a disarm.
+ARM = "pgdoctor mitigate arm"
+
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
 
 
-def run(dsn: str | DsnFile, config_path: str | None, given: Mapping[str, Given], log_format: LogFormat | None) -> int:
+def run(
+    dsn: str | DsnFile,
+    config_path: str | None,
+    given: Mapping[str, Given],
+    log_format: LogFormat | None,
+    *,
+    armed: bool = False,
+) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
 
-    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload.
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload. `armed`:
+    it was started with the second key that `mode = "enforce"` needs.
     """
     read = partial(load, config_path, given)
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
-    access = load_access(config.http)
+    access = load_access(config.http, config.webhook)
     told = addressed(config.notify)
     listener = listen(config.agent.listen)
     lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
-    return asyncio.run(Agent(dsn, read, config, access, told, lines).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, access, told, lines, armed=armed).serve(listener))
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -84,8 +98,11 @@ class Agent:
         access: Access,
         told: Sequence[Told],
         lines: Lines,
+        *,
+        armed: bool,
     ) -> None:
         self._dsn = dsn
+        self._armed = armed
         self._read = read
         self._config = config
         self._access = access
@@ -93,10 +110,19 @@ class Agent:
         self._reloaded = True
         self._keeper = Keeper(config.journal.file)
         self._notifier = Notifier(told)
-        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier)
+        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed)
         refusals = Refusals()
-        exposition = Exposition(self._watched, refusals.counts, lambda: lines.dropped, self._states, self._told)
-        self._server = Server(Endpoints(self._watchers, exposition, self._mode).application(), access, refusals)
+        webhook = Webhook(lambda: [watcher.poller.ask for watcher in self._watchers])
+        counts = {
+            "http_refused": refusals.counts,
+            "webhook_received": webhook.received,
+            "notifications": self._notifier.outcomes,
+        }
+        exposition = Exposition(
+            self._watched, counts, lambda: lines.dropped, self._states, lambda: self._notifier.waiting
+        )
+        endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
+        self._server = Server(endpoints.application(), access, refusals)
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -107,10 +133,12 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._pull)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
         self._host = host
         self._warn_exposed()
+        self._say_arming()
         self._notifier.start()
         self._watchers.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
@@ -142,7 +170,7 @@ class Agent:
         try:
             config = self._read()
             wanted = targets(config, self._dsn)
-            access = load_access(config.http)
+            access = load_access(config.http, config.webhook)
             told = addressed(config.notify)
         except (ConfigError, UsageError) as error:
             self._reloaded = False
@@ -162,6 +190,29 @@ class Agent:
         self._lines.per_second = config.log.lines_per_second
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
         self._warn_exposed()
+        self._say_arming()
+
+    def _pull(self) -> None:
+        """The brake at hand: SIGUSR1. It holds at once, and is written down at the next look."""
+        for watcher in self._watchers:
+            watcher.mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
+
+    async def _disarm(self, reason: str, by: str) -> bool:
+        """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
+        mitigators = [watcher.mitigator for watcher in self._watchers]
+        for mitigator in mitigators:
+            mitigator.disarm(reason, by)
+        log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
+        return all(await asyncio.gather(*(mitigator.write_down() for mitigator in mitigators)))
+
+    def _say_arming(self) -> None:
+        if self._config.mitigation.mode != "enforce":
+            return
+        if self._armed:
+            log.warning("mitigation is armed: sessions are cancelled and terminated by the rules")
+        else:
+            log.warning("mitigation is only a dry run: enforce needs a second key", extra={"missing": "--enforce"})
 
     def _warn_exposed(self) -> None:
         for missing in exposed(self._host, self._access):
@@ -172,9 +223,6 @@ class Agent:
 
     def _states(self) -> Mapping[str, bool]:
         return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}
-
-    def _told(self) -> Counts:
-        return self._notifier.counts
 
     def _mode(self) -> str:
         return self._config.mitigation.mode if self._reloaded else "disarmed"
@@ -191,7 +239,7 @@ class Agent:
             memory.give_back()
 
     async def _clear_journal(self) -> None:
-        """Delete what is too old; the first time, find out whether the journal can be used at all."""
-        oldest = datetime.now(UTC) - timedelta(seconds=self._config.journal.keep)
+        """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""
+        oldest = datetime.now(UTC) - max(timedelta(seconds=self._config.journal.keep), KEPT)
         with suppress(JournalError):
-            await self._keeper.do(lambda journal: journal.forget(oldest))
+            await self._keeper.do(lambda journal: journal.forget(oldest, but=LASTING))

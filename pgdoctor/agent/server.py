@@ -23,7 +23,7 @@ class Server(uvicorn.Server):
     """uvicorn on a socket that is there already; the signals of the process are not its business."""
 
     def __init__(self, application: ASGIApp, access: Access, refusals: Refusals) -> None:
-        self._gate = Gate(application, access.credentials, refusals)
+        self._gate = Gate(application, access, refusals)
         super().__init__(
             uvicorn.Config(
                 self._gate,
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
 
     def use(self, access: Access) -> None:
         """From now on, for new connections and new requests."""
-        self._gate.credentials = access.credentials
+        self._gate.access = access
         self._entrance.tls = access.tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -22,6 +22,7 @@ from pgdoctor.diagnosis.incident import Event
 from pgdoctor.errors import UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.kill_switch import pulled
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.notify.notifier import Notifier
 
@@ -60,11 +61,19 @@ def _target(server: Server, settings: Agent) -> Target:
 class Watcher:
     """Watches one server from `start` to `stop`."""
 
-    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper, notifier: Notifier) -> None:
+    def __init__(
+        self, target: Target, mitigation: Mitigation, keeper: Keeper, notifier: Notifier, *, armed: bool = False
+    ) -> None:
         self.name = target.name
         self.tally = Tally()
         self.keeper = keeper
-        self.mitigator = Mitigator(mitigation, keeper, unattended=True)
+        self.mitigator = Mitigator(
+            mitigation,
+            keeper,
+            unattended=True,
+            armed=armed,
+            brake=lambda: pulled(self.mitigator.settings.kill_switch_file),
+        )
         self._connection = Connection(target.dsn, target.settings.deadline)
         self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
         self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator, self._chronicle)
@@ -111,9 +120,18 @@ class Watcher:
 class Watchers:
     """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
 
-    def __init__(self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        wanted: Sequence[Target],
+        mitigation: Mitigation,
+        keeper: Keeper,
+        notifier: Notifier,
+        *,
+        armed: bool = False,
+    ) -> None:
         self._keeper = keeper
         self._notifier = notifier
+        self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
         self.reconfigure(wanted, mitigation)
@@ -148,7 +166,7 @@ class Watchers:
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
-                watcher = Watcher(target, mitigation, self._keeper, self._notifier)
+                watcher = Watcher(target, mitigation, self._keeper, self._notifier, armed=self._armed)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})

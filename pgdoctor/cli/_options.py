@@ -27,6 +27,13 @@ def dsn_option(function: F) -> F:
     )(function)
 
 
+def config_option(function: F) -> F:
+    """`--config`: the file with the rules, and with where the journal lies."""
+    return click.option("--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="The pgdoctor.toml with the rules.")(
+        function
+    )
+
+
 def show_literals_option(function: F) -> F:
     """`--show-literals`: statements as they are, with the data in them."""
     return click.option(

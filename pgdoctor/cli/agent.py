@@ -59,9 +59,22 @@ def agent_options(function: F) -> F:
     type=click.Choice(get_args(LogFormat)),
     help="How lines on stderr are written. Default: the configuration's, else json.",
 )
+@click.option(
+    "--enforce",
+    envvar="PGDOCTOR_ENFORCE",
+    is_flag=True,
+    help='Signal sessions where the configuration says mode = "enforce", which without this is a dry run.',
+)
 @agent_options
 @click.pass_context
-def command(context: click.Context, /, config: str | None, log_format: LogFormat | None, **options: str | None) -> int:
+def command(
+    context: click.Context,
+    /,
+    config: str | None,
+    log_format: LogFormat | None,
+    enforce: bool,
+    **options: str | None,
+) -> int:
     """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
     from pgdoctor.agent.connection import DsnFile
@@ -74,4 +87,4 @@ def command(context: click.Context, /, config: str | None, log_format: LogFormat
             raise UsageError("a DSN and a file with one are given: leave one of --dsn and --dsn-file out")
         dsn_file = dsn_file if by_flag == ["dsn_file"] else None
     given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
-    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format)
+    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format, armed=enforce)

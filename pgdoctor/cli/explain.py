@@ -64,11 +64,10 @@ def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
     # Here, not above: these packages take a third of a second to import.
     from pgdoctor.agent.metrics import STATES_OF_PROCESS, Exposition, Watched
-    from pgdoctor.agent.refusals import REASONS
     from pgdoctor.agent.state import State
     from pgdoctor.agent.tally import Tally
 
     nobody = Watched(None, State(), Tally(), None)
     states = dict.fromkeys(STATES_OF_PROCESS, True)
-    families = Exposition(lambda: [nobody], dict.fromkeys(REASONS, 0), lambda: 0, lambda: states).collect()
+    families = Exposition(lambda: [nobody], {}, lambda: 0, lambda: states).collect()
     return {family.name + ("_total" if family.type == "counter" else ""): family.documentation for family in families}

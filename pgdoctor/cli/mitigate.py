@@ -1,54 +1,76 @@
 """`pgdoctor mitigate`: what the rules allow to be done right now, and with `--execute` the doing of it."""
 
-import asyncio
-
 import click
 import msgspec
 
-from pgdoctor.cli._options import DEADLINE, dsn_option, run
+from pgdoctor.cli import _marks
+from pgdoctor.cli._audit import audit
+from pgdoctor.cli._options import config_option, dsn_option, run
 from pgdoctor.config import Config, load
 from pgdoctor.errors import UsageError
-from pgdoctor.mitigation.history import Action
-from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.render.plan import PlanFacts, action_text, plan_facts, plan_text
-
-#: Seconds between two looks; a session is judged when it was the same in `min_samples` of them.
-_PAUSE = 0.2
+from pgdoctor.render.session import session_text
 
 
-@click.command()
-@click.option("--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="The pgdoctor.toml with the rules.")
+@click.group(invoke_without_command=True)
+@config_option
 @dsn_option
-@click.option("--execute", is_flag=True, help='Carry the plan out; the configuration has to say mode = "enforce" too.')
+@click.option(
+    "--execute",
+    is_flag=True,
+    help='Carry the plan out; the configuration has to say mode = "enforce" too. It is nobody\'s approval: where the '
+    "rules ask for one, approve by the decision's ID first.",
+)
+@click.option("--pid", type=click.IntRange(1), help="Ask about this session alone, or with --execute act on it alone.")
 @click.option("--most", default=10, show_default=True, type=click.IntRange(1), help="End after so many actions.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
-def command(config: str | None, dsn: str, execute: bool, most: int, form: str) -> int:
+@click.pass_context
+def command(
+    context: click.Context, config: str | None, dsn: str, execute: bool, pid: int | None, most: int, form: str
+) -> int | None:
     """Show what the rules allow to be done about each blocker, and what speaks against it.
 
     With --execute the plan is carried out: one action, a new look, until nothing is left that may be done. Each
-    action is told on stderr in JSON, before and after. Exits with 1 where an action released nobody.
+    action is told on stderr in JSON, before and after. Exits with 1 where an action released nobody, or --pid none.
     """
+    if context.invoked_subcommand is not None:
+        # `mitigate --dsn … reset` is `mitigate reset --dsn …`.
+        context.default_map = {name: {"config": config, "dsn": dsn} for name in command.commands}
+        return None
     whole = load(config)
-    settings = whole.mitigation
     if execute:
-        _refuse_unless_armed(config, settings)
-        facts = run(_execute(dsn, whole, most, tell=form == "table"))
+        _refuse_unless_armed(config, whole)
+        facts = _execute(dsn, whole, most, pid, tell=form == "table")
+    elif pid is not None:
+        return _ask(dsn, whole, pid, form)
     else:
-        facts = run(_show(dsn, settings))
+        facts = _show(dsn, whole)
+    _print(facts, form, config, whole)
+    released = [action for action in facts.actions if action.outcome == "released"]
+    return int(
+        any(action.outcome not in ("released", "gone") for action in facts.actions) or bool(pid and not released)
+    )
+
+
+for each in (*_marks.COMMANDS, audit):
+    command.add_command(each)
+
+
+def _print(facts: PlanFacts, form: str, config: str | None, whole: Config) -> None:
     if form == "json":
         click.echo(msgspec.json.encode(facts).decode())
-    else:
-        if not settings.rules:
-            click.echo(f"No rule allows anything to be done: {_no_rules(config)}.\n")
-        click.echo(plan_text(facts), nl=False)
-    return int(any(action.outcome not in ("released", "gone") for action in facts.actions))
+        return
+    if not whole.mitigation.rules:
+        click.echo(f"No rule allows anything to be done: {_no_rules(config)}.\n")
+    click.echo(plan_text(facts), nl=False)
 
 
-def _refuse_unless_armed(config: str | None, settings: Mitigation) -> None:
-    if not settings.rules:
+def _refuse_unless_armed(config: str | None, whole: Config) -> None:
+    if not whole.mitigation.rules:
         raise UsageError(f"--execute has nothing to go by: {_no_rules(config)}")
-    if settings.mode != "enforce":
-        raise UsageError(f'--execute needs mode = "enforce" under [mitigation] in {config}; it is "{settings.mode}"')
+    if whole.mitigation.mode != "enforce":
+        mode = whole.mitigation.mode
+        raise UsageError(f'--execute needs mode = "enforce" under [mitigation] in {config}; it is "{mode}"')
 
 
 def _no_rules(config: str | None) -> str:
@@ -57,38 +79,35 @@ def _no_rules(config: str | None) -> str:
     return f"{config} has no [[mitigation.rules]]"
 
 
-async def _show(dsn: str, settings: Mitigation) -> PlanFacts:
-    """The plan after so many looks as the settings ask for."""
-    from pgdoctor.diagnosis.remedy import cuts
-    from pgdoctor.mitigation.execute import Mitigator
-    from pgdoctor.postgres.collect import Collector
-    from pgdoctor.postgres.door import Door
-    from pgdoctor.postgres.watch import Watch
-
-    mitigator = Mitigator(msgspec.structs.replace(settings, mode="observe"))
-    async with await Door.open(dsn, DEADLINE) as door:
-        watch = Watch(Collector(door))
-        for look in range(settings.min_samples if settings.rules else 1):
-            await asyncio.sleep(_PAUSE if look else 0)
-            diagnosis = await watch.look()
-            await mitigator.consider(diagnosis, door)
-    return plan_facts(mitigator.plan, settings.mode, (), cuts(diagnosis.blockers, diagnosis.graph))
+# The modules with the driver, which takes 200 ms to import, are needed by neither help nor usage errors.
 
 
-async def _execute(dsn: str, config: Config, most: int, *, tell: bool) -> PlanFacts:
+def _show(dsn: str, config: Config) -> PlanFacts:
+    from pgdoctor.cli._plans import shown
+
+    return run(shown(dsn, config))
+
+
+def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
+    from pgdoctor.cli._plans import about
+
+    facts = run(about(dsn, config, pid))
+    click.echo(msgspec.json.encode(facts).decode() if form == "json" else session_text(facts), nl=form == "json")
+    return 0
+
+
+def _execute(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool) -> PlanFacts:
     """Carry out what may be done, and return the plan that is left."""
     from pgdoctor.agent.log import install
-    from pgdoctor.journal.keeper import Keeper
-    from pgdoctor.mitigation.execute import Mitigator, carry_out
-    from pgdoctor.postgres.door import Door
+    from pgdoctor.cli._plans import executed
+    from pgdoctor.mitigation.plan import Only
 
     install()
-    keeper, actions = Keeper(config.journal.file), list[Action]()
-    mitigator = Mitigator(config.mitigation, keeper)
-    async with await Door.open(dsn, DEADLINE) as door:
-        async for action in carry_out(mitigator, door, most=most):
-            actions.append(action)
-            if tell:
-                click.echo(action_text(action))
-    keeper.close()
-    return plan_facts(mitigator.plan, config.mitigation.mode, actions, ())
+    actions, plan = run(executed(dsn, config, most, only=Only(pid) if pid is not None else None))
+    if tell:
+        for action in actions:
+            click.echo(action_text(action))
+    if pid is not None:
+        decisions = tuple(each for each in plan.decisions if each.pid == pid)
+        plan = msgspec.structs.replace(plan, decisions=decisions)
+    return plan_facts(plan, config.mitigation.mode, actions, ())

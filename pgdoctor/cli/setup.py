@@ -1,6 +1,10 @@
 """`pgdoctor setup`: the SQL for the least-privileged role."""
 
+from pathlib import Path
+
 import click
+
+from pgdoctor.errors import UsageError
 
 _SEE = """\
 -- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
@@ -38,20 +42,41 @@ GRANT pg_signal_backend TO {role};
 """
 
 _NO_ACT = """
--- It may look, and no more. To let it cancel and terminate: pgdoctor setup --act
+-- It may look, and no more. To let it cancel and terminate: pgdoctor setup --act, or, through functions that check
+-- again on the server, pgdoctor setup --wrapper
 """
 
 
 @click.command()
 @click.option("--role", default="pgdoctor", show_default=True, help="The name of the role.")
 @click.option("--act", is_flag=True, help="Also grant what cancelling and terminating needs.")
-def command(role: str, act: bool) -> None:
+@click.option(
+    "--wrapper",
+    is_flag=True,
+    help="Instead of that grant: functions that check on the server, again, whom they signal. Run it in each database.",
+)
+def command(role: str, act: bool, wrapper: bool) -> None:
     """Print the SQL for the least-privileged role; nothing is sent to a server.
 
     Pipe it: pgdoctor setup | psql
     """
-    text = _SEE + (_ACT if act else _NO_ACT)
-    click.echo(text.format(role=_quoted(role, '"'), literal=_quoted(role, "'")), nl=False)
+    if act and wrapper:
+        raise UsageError("--act grants what --wrapper makes needless: give one of them")
+    text = _wrapper() if wrapper else _ACT if act else _NO_ACT
+    quoted = {"role": _quoted(role, '"'), "literal": _quoted(role, "'")}
+    click.echo((_SEE + text).replace("{role}", quoted["role"]).replace("{literal}", quoted["literal"]), nl=False)
+
+
+def _wrapper() -> str:
+    """The functions, for what is fixed: the same that the guards and the leader lock go by."""
+    from pgdoctor.mitigation.match import BACKUPS, MARKER
+    from pgdoctor.postgres.signal import LEADER_KEY
+
+    fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY)}
+    text = (Path(__file__).parent / "wrapper.sql").read_text(encoding="utf-8")
+    for name, value in fixed.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 def _quoted(name: str, mark: str) -> str:

@@ -96,7 +96,7 @@ def _all_new(now: Surroundings) -> Iterator[Change]:
             number[each.application] = number.get(each.application, 0) + each.connections
     for name, oldest in first.items():
         if number[name] >= _A_POOL:
-            yield Change(oldest, "application", f"all {number[name]} connections of {client(name)} came since")
+            yield Change(oldest, "application", f"the oldest of {number[name]} connections of {client(name)}")
 
 
 def _ddl(now: Surroundings) -> Iterator[Change]:

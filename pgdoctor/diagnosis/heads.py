@@ -42,7 +42,12 @@ def head(sentence: Sentence) -> Head:
         if changing and not sentence[main].is_any(_DML):
             main = changing[0]
         start = main
-    found = _head(sentence, start)._replace(bodies=bodies)
+    return head_at(sentence, start, bodies)
+
+
+def head_at(sentence: Sentence, verb: int, bodies: Bodies) -> Head:
+    """What the statement, or the query inside of one, is whose verb stands there."""
+    found = _head(sentence, verb)._replace(bodies=bodies)
     refine = _REFINERS.get(found.form.kind)
     return refine(sentence, found) if refine else found
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.indexing import Table
+from pgdoctor.diagnosis.predicate import Filter
 from pgdoctor.diagnosis.snapshot import Relation
 from pgdoctor.diagnosis.suspect import Suspect
 
@@ -13,26 +14,26 @@ BIG_TABLE_ROWS = 10_000
 CHANGE_LOCK = "RowExclusiveLock"
 
 
-def scanned(suspect: Suspect) -> Table | None:
-    """The one table that its conditions are about; None where nothing can be concluded from them.
+def scanned(suspect: Suspect) -> Iterator[tuple[Table, tuple[Filter, ...]]]:
+    """The tables that its conditions are about, with those conditions; none of which nothing can be concluded.
 
     With a join an index on the joined column may serve, whatever the conditions say.
     """
-    asked = suspect.conditions
-    if not asked.filters_known or asked.is_joined or not asked.filters:
-        return None
-    relation = named(asked.scanned, locked(suspect))
-    return None if relation is None or relation.indexes is None else Table(relation, suspect.snapshot)
+    for asked in suspect.searches:
+        if not asked.filters_known or asked.is_joined or not asked.filters:
+            continue
+        relation = named(asked.scanned, locked(suspect))
+        if relation is not None and relation.indexes is not None:
+            yield Table(relation, suspect.snapshot), asked.filters
 
 
 def open_ranges(suspect: Suspect) -> Iterator[str]:
     """Says which index a big table lacks for a range of which nobody knows how much it finds."""
-    table = scanned(suspect)
-    if table is None or table.unserved_rows(suspect.conditions.filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
-        return
-    name = table.relation.name
-    for key in table.open_ranges(suspect.conditions.filters):
-        yield f"no index on {name} ({key}): whether one would help depends on what its range finds, which is not known"
+    for table, filters in scanned(suspect):
+        if table.unserved_rows(filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
+            continue
+        name, doubt = table.relation.name, "whether one would help depends on what its range finds, which is not known"
+        yield from (f"no index on {name} ({key}): {doubt}" for key in table.open_ranges(filters))
 
 
 def locked(suspect: Suspect, mode: str = "") -> list[Relation]:

@@ -59,6 +59,8 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
     commits: float = 0.0
     rollbacks: float = 0.0
     sessions: float = 0.0
+    blocks_hit: float = 0.0
+    blocks_read: float = 0.0
 
     @property
     def failing(self) -> float:

@@ -51,11 +51,11 @@ class Suspect:
         return statement.read(self.session.statement, truncated=self.session.truncated)
 
     @cached_property
-    def conditions(self) -> Conditions:
-        """What its statement asks of the table it reads."""
+    def searches(self) -> tuple[Conditions, ...]:
+        """What its statement asks of the tables it reads."""
         if self.session is None or self.session.statement is None:
-            return Conditions()
-        return statement.conditions(self.session.statement, truncated=self.session.truncated)
+            return ()
+        return statement.searches(self.session.statement, truncated=self.session.truncated)
 
     @property
     def is_running(self) -> bool:

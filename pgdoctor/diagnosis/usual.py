@@ -76,22 +76,18 @@ def _pace(before: Work | None, now: Work, seconds: float) -> Pace | None:
     """None where the statistics were reset in between."""
     if before is None:
         return None
-    gained = (now.commits - before.commits, now.rollbacks - before.rollbacks, now.sessions - before.sessions)
+    gained = [getattr(now, name) - getattr(before, name) for name in Pace.__struct_fields__]
     return None if min(gained) < 0 else Pace(*(each / seconds for each in gained))
 
 
 def _usual(name: str, past: Past) -> Pace:
     known = [look[name] for look in past.looks if name in look]
     if len(known) >= _ENOUGH_LOOKS:
-        return Pace(
-            commits=median(pace.commits for pace in known),
-            rollbacks=median(pace.rollbacks for pace in known),
-            sessions=median(pace.sessions for pace in known),
-        )
+        return Pace(*(median(getattr(pace, field) for pace in known) for field in Pace.__struct_fields__))
     work = past.work[name]
     began = max((moment for moment in (work.since, past.started) if moment is not None), default=None)
     if began is None or past.read_at is None:
         return Pace()
     # Counters may survive a restart: then this is too high, and less is found. That is the safe side.
     seconds = max((past.read_at - began) / timedelta(seconds=1), 1.0)
-    return Pace(work.commits / seconds, work.rollbacks / seconds, work.sessions / seconds)
+    return Pace(*(getattr(work, field) / seconds for field in Pace.__struct_fields__))

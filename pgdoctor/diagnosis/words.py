@@ -41,7 +41,7 @@ def name(text: str | None) -> str:
 def client(application: str | None, user: str | None = None, address: str | None = None) -> str:
     """Who that is: `"checkout" (app from 10.0.0.5)`."""
     said = f'"{name(application)}"' if application else "an application without a name"
-    origin = " from ".join(part for part in (user and name(user), address) if part)
+    origin = " from ".join(part for part in (user and name(user), address and name(address)) if part)
     return f"{said} ({origin})" if origin else said
 
 

@@ -166,10 +166,17 @@ class Journal:
             (bytes(body) for (body,) in self._run(lambda db: db.execute(select, (server, name)).fetchall())), None
         )
 
-    def forget(self, before: datetime) -> int:
-        """Delete records and snapshots of before that time; how many. What is remembered by name stays."""
-        deletes = (f"DELETE FROM {name} WHERE at < ?" for name in ("records", "snapshots"))  # noqa: S608
-        return self._run(lambda db: sum(db.execute(delete, (before.timestamp(),)).rowcount for delete in deletes))
+    def forget(self, before: datetime, *, but: Sequence[str] = ()) -> int:
+        """Delete records and snapshots of before that time, but no record of those kinds; how many.
+
+        What is remembered by name stays.
+        """
+        spared = f"AND kind NOT IN ({', '.join('?' * len(but))})"
+        deletes = (
+            (f"DELETE FROM records WHERE at < ? {spared}", (before.timestamp(), *but)),  # noqa: S608
+            ("DELETE FROM snapshots WHERE at < ?", (before.timestamp(),)),
+        )
+        return self._run(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock, _in_words(self.path):

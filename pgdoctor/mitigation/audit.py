@@ -11,7 +11,7 @@ from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal, Record
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.history import KEPT, History
-from pgdoctor.mitigation.records import Brakes, Event
+from pgdoctor.mitigation.records import Brakes, Disarm, Event
 from pgdoctor.postgres.door import Door
 
 #: What is written to see whether anything can be.
@@ -32,6 +32,26 @@ class Audit:
         self._last = 0
         self._own: set[int] = set()
         self._is_proven = False
+        #: What holds, and is not on the disk yet.
+        self._unwritten: list[Disarm] = []
+
+    def pull(self, event: Disarm) -> None:
+        """Let it hold from now on; it is written down at the next `catch_up` that can."""
+        self._unwritten.append(event)
+        self.take([event])
+
+    async def write_down(self) -> bool:
+        """Whether all that holds is on the disk now, so that it holds after a restart too."""
+        while self._unwritten and self._server is not None:
+            event, is_written = self._unwritten.pop(0), False
+            try:
+                is_written = await self.write(event)
+            finally:
+                if not is_written:
+                    self._unwritten.insert(0, event)
+            if not is_written:
+                return False
+        return self._keeper is not None and not self._unwritten
 
     async def catch_up(self, door: Door, now: datetime) -> None:
         """Take in what was written since the last time. `error` says afterwards whether all of this can be relied on.
@@ -43,6 +63,8 @@ class Audit:
         server = await door.system_identifier()
         if server != self._server:
             self._server, self._last, self.history, self.brakes = server, 0, History(), Brakes()
+            self.take(self._unwritten)
+        await self.write_down()
         try:
             found = await self._keeper.do(lambda journal: self._news(journal, server, now))
             self.take(records.events(record for record in found if record.id not in self._own))

@@ -8,7 +8,7 @@ neither.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec.structs import replace
@@ -21,15 +21,26 @@ from pgdoctor.mitigation import records
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
-from pgdoctor.mitigation.history import Action, History, Load, Outcome, acted, concluded, in_mode, looked, verified
+from pgdoctor.mitigation.history import (
+    Action,
+    History,
+    Load,
+    Outcome,
+    acted,
+    concluded,
+    in_mode,
+    looked,
+    verified,
+)
 from pgdoctor.mitigation.leader import Leader
-from pgdoctor.mitigation.plan import Decision, Plan, intended, plan
+from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
+from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, send
+from pgdoctor.postgres.signal import Reply, rights, send
 from pgdoctor.postgres.watch import Watch
 
 #: Sessions from which on a plan is made in a thread.
@@ -52,7 +63,7 @@ class Mitigator:
     `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
     Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
     `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
-    asked before each plan, and again right before each signal.
+    asked before each plan, and again right before each signal. `only`: nobody but that session is signalled.
     """
 
     def __init__(
@@ -63,8 +74,10 @@ class Mitigator:
         unattended: bool = False,
         armed: bool = True,
         brake: Callable[[], str | None] = lambda: None,
+        only: Only | None = None,
     ) -> None:
         self.settings = settings
+        self.only = only
         #: Of the latest diagnosis.
         self.plan = Plan()
         #: The actions whose outcome the latest diagnosis has shown.
@@ -109,6 +122,25 @@ class Mitigator:
         """Whether decisions are carried out, or at least announced."""
         return self.settings.mode in ("dry_run", "enforce")
 
+    @property
+    def armed(self) -> bool:
+        """Whether it was given the second key that enforce needs."""
+        return self._armed
+
+    @property
+    def brakes(self) -> Brakes:
+        """What was pulled, and holds, as far as is known here."""
+        pulled = self._brake()
+        return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
+
+    def disarm(self, reason: str, by: str) -> None:
+        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
+        self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))
+
+    async def write_down(self) -> bool:
+        """Whether a disarm is on the disk now, so that it holds after a restart too."""
+        return await self._audit.write_down()
+
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
         self.settings = settings
@@ -149,17 +181,15 @@ class Mitigator:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
-        may_signal = superuser = None
-        if look.diagnosis.blockers:
-            [(may_signal, superuser)] = await look.door.fetch("may_signal")
-        brakes = self._audit.brakes
+        ours = await rights(look.door) if look.diagnosis.blockers else None
+        brakes = self.brakes
         return Circumstances(
             leader=leads,
-            kill_switch=self._brake() or brakes.kill_switch,
+            kill_switch=brakes.kill_switch,
             maintenance_until=brakes.maintenance_until,
             armed=self._armed,
-            may_signal=may_signal,
-            superuser=self._unattended and bool(superuser),
+            may_signal=ours.may_signal if ours else None,
+            superuser=self._unattended and ours is not None and ours.is_superuser,
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
             watching_since=self._leader.since if self._unattended else None,
@@ -171,7 +201,7 @@ class Mitigator:
 
     async def _plan(self, look: "_Look", circumstances: Circumstances) -> Plan:
         known = in_mode(self.history, self._mode(look, circumstances))
-        making = look.diagnosis, self.settings, known, circumstances
+        making = look.diagnosis, self.settings, known, circumstances, self.only
         if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
             return plan(*making)
         # A convoy of a thousand takes a fifth of a second; whoever else lives in this loop is not held up by it.
@@ -297,15 +327,17 @@ async def carry_out(
         for action in mitigator.settled:
             done += 1
             yield action
-        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator.plan, give_up)):
+        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator, give_up)):
             return
         await asyncio.sleep(pause)
 
 
-def _goes_on(plan: Plan, give_up: float) -> bool:
+def _goes_on(mitigator: Mitigator, give_up: float) -> bool:
     """Whether something is left that may be done, now or within our patience."""
     may_wait = time.monotonic() < give_up
-    return any(each.rule is not None and (each.fit or (each.pending and may_wait)) for each in plan.decisions)
+    only = mitigator.only
+    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.means(each)))
+    return any(each.fit or (each.pending and may_wait) for each in left)
 
 
 def _answered(action: Action, reply: Reply) -> Action:

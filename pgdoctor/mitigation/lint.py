@@ -33,6 +33,8 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
         yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
+    if settings.kill_switch_file is not None and not settings.kill_switch_file.startswith("/"):
+        yield Mistake("kill_switch_file", settings.kill_switch_file, 'a whole path, such as "/run/pgdoctor/stop"')
     for place, entry in enumerate(settings.protect):
         yield from _mistaken_protection(f"protect[{place}]", entry)
     for place, rule in enumerate(settings.rules):

@@ -17,10 +17,8 @@ MARKER = "pgdoctor:protect"
 KEYS = ("usename", "datname", "application_name", "state", "member_of", "client_addr", "relation", "statement")
 
 #: What a shipped protection names: backups, and tools behind which somebody sits and watches.
-SHIPPED_APPLICATIONS = (
-    *("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgBackRest", "barman", "wal-g"),
-    *("psql", "pgAdmin", "DBeaver"),
-)
+BACKUPS = ("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgBackRest", "barman", "wal-g")
+SHIPPED_APPLICATIONS = (*BACKUPS, "psql", "pgAdmin", "DBeaver")
 SHIPPED_ROLE = "pgdoctor_protected"
 
 #: They go on with a version, or with what is open in them: `pgAdmin 4 - DB:shop`.

@@ -162,14 +162,33 @@ class Plan(msgspec.Struct, frozen=True):
         return tuple(each.victim for each in self.decisions if each.sound and each.victim is not None)
 
 
+class Only(msgspec.Struct, frozen=True):
+    """The one session that somebody has asked for, and the one signal; None: whichever the rule says."""
+
+    pid: int
+    signal: Signal | None = None
+
+    def means(self, decision: Decision) -> bool:
+        """Whether a decision is about it."""
+        return decision.pid == self.pid and self.signal in (None, decision.signal)
+
+
 def plan(
-    diagnosis: Diagnosis, settings: Mitigation, history: History, circumstances: Circumstances | None = None
+    diagnosis: Diagnosis,
+    settings: Mitigation,
+    history: History,
+    circumstances: Circumstances | None = None,
+    only: Only | None = None,
 ) -> Plan:
-    """What may be done about this diagnosis. The mode makes no difference to it."""
+    """What may be done about this diagnosis. The mode makes no difference to it.
+
+    `only`: nobody else has a turn; it still waits for a cheaper cut behind it.
+    """
     recommended = {cut.pid: cut for cut in cuts(diagnosis.blockers, diagnosis.graph)}
     rank = {pid: place for place, pid in enumerate(recommended)}
     spoken_of = {name for rule in settings.rules for name in rule.classes}
-    blockers = sorted(diagnosis.blockers, key=lambda blocker: blocker.classification not in spoken_of)
+    asked = only.pid if only else None
+    blockers = sorted(diagnosis.blockers, key=lambda each: (each.pid != asked, each.classification not in spoken_of))
     cases = [
         _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances)
         for each in blockers[:MOST_DECISIONS]
@@ -177,7 +196,7 @@ def plan(
     opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, _comers(cases))
     decisions = [_decide(case, opening) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
-    return Plan(tuple(_in_turn(decisions, diagnosis)), opening)
+    return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening)
 
 
 def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
@@ -294,7 +313,7 @@ def _first_signal(rule: Rule, candidate: Candidate) -> Signal:
     return rule.action
 
 
-def _in_turn(decisions: list[Decision], diagnosis: Diagnosis) -> Iterator[Decision]:
+def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: Only | None) -> Iterator[Decision]:
     """The decisions, each with the verdicts of its turn: at most one is then without an objection."""
     requests: list[Decision] = []
     first: Decision | None = None
@@ -305,7 +324,9 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis) -> Iterator[Decisi
         cheaper = _cheaper(decision, requests, diagnosis)
         may_go = decision.keeps_its_turn and cheaper is None
         turn = f"the cut of {first.pid} goes first" if may_go and first else None
-        if may_go and first is None:
+        if only is not None and not only.means(decision):
+            turn = f"only {only.signal or 'a signal'} to {only.pid} was asked for"
+        elif may_go and first is None:
             first = decision
         if decision.may_come and not decision.root:
             requests.append(decision)

@@ -241,11 +241,12 @@ def _broken_off(event: Intent) -> Action:
 
 
 def _settled(known: History, event: Settled) -> History:
-    """The latest action of that decision, with what came of it."""
+    """The latest action of that decision, with what came of it; a dry run's outcome is of what a dry run intended."""
     actions: Sequence[Action] = known.actions
     for place in range(len(actions) - 1, -1, -1):
         action = actions[place]
-        if decision_id(action.victim, action.signal) == event.decision:
+        is_same = decision_id(action.victim, action.signal) == event.decision
+        if is_same and (action.outcome == "would_act") == (event.outcome == "would_act"):
             concluded = replace(
                 action,
                 outcome=event.outcome,

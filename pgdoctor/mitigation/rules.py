@@ -146,6 +146,8 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Mode = "off"
     #: From then on `enforce` is no more than a dry run.
     armed_until: Moment | None = None
+    #: While it is there nobody is signalled.
+    kill_switch_file: str | None = None
     #: A queued request for a strong lock: it goes, whoever is in front of it goes, or nobody.
     queue_policy: QueuePolicy = "self"
     #: After the agent's start: time to look before the first action.

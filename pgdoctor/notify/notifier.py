@@ -1,7 +1,6 @@
 """All receivers: what is told to each, and what became of it."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,13 +22,12 @@ _SERVICE = "postgres"
 Told = tuple[Recipient, Address]
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """What the metrics show."""
+class Waiting(msgspec.Struct, frozen=True):
+    """What is still to be told, and by which receivers nothing is told for a while."""
 
-    outcomes: Mapping[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    queued: int = 0
-    #: By receiver: its circuit is not closed.
-    broken: Mapping[str, bool] = {}
+    events: int = 0
+    #: Every receiver by its name.
+    left_in_peace: Mapping[str, bool] = {}
 
 
 def addressed(recipients: Sequence[Recipient]) -> tuple[Told, ...]:
@@ -41,22 +39,18 @@ class Notifier:
     """Tells every receiver what it wants to know, and waits for none of them."""
 
     def __init__(self, recipients: Sequence[Told]) -> None:
-        self._outcomes: Counter[str] = Counter()
+        #: Events by what became of them, at each receiver; every outcome is there.
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self._namespace = namespace()
         self._wanted = recipients
         self._receivers: dict[str, Receiver] = {}
 
-    def __bool__(self) -> bool:
-        """Somebody is to be told."""
-        return bool(self._receivers)
-
     @property
-    def counts(self) -> Counts:
-        """As of now; every outcome is there."""
-        return Counts(
-            outcomes={outcome: self._outcomes[outcome] for outcome in OUTCOMES},
-            queued=sum(each.waiting for each in self._receivers.values()),
-            broken={name: each.circuit.opened_at is not None for name, each in self._receivers.items()},
+    def waiting(self) -> Waiting:
+        """As of now."""
+        return Waiting(
+            events=sum(each.waiting for each in self._receivers.values()),
+            left_in_peace={name: each.circuit.opened_at is not None for name, each in self._receivers.items()},
         )
 
     def start(self) -> None:
@@ -67,7 +61,7 @@ class Notifier:
         """Break off, at once; how many events are left untold."""
         for receiver in self._receivers.values():
             receiver.stop()
-        return self.counts.queued
+        return self.waiting.events
 
     def reconfigure(self, recipients: Sequence[Told]) -> None:
         """Tell these, and nobody else; who stays keeps what waits."""
@@ -75,7 +69,7 @@ class Notifier:
         for settings, where in recipients:
             receiver = before.pop(settings.name, None)
             if receiver is None:
-                receiver = Receiver(settings, where, self._outcomes)
+                receiver = Receiver(settings, where, self.outcomes)
                 receiver.start()
             else:
                 receiver.reconfigure(settings, where)

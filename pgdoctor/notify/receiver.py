@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections import Counter, deque
+from collections import deque
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -37,7 +37,7 @@ class Notice(NamedTuple):
 class Receiver:
     """Sends from `start` to `stop`; `outcomes` is counted up."""
 
-    def __init__(self, settings: Recipient, address: Address, outcomes: Counter[str]) -> None:
+    def __init__(self, settings: Recipient, address: Address, outcomes: dict[str, int]) -> None:
         self.settings = settings
         self.address = address
         self.circuit = Circuit(settings.breaker_pause)

@@ -7,9 +7,10 @@ cannot be helped by `statement_timeout`. Past the deadline the connection is thr
 import asyncio
 import codecs
 import math
+import os
 import re
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -59,6 +60,9 @@ _SAID = (
     ('database "', "unknown_database"),
 )
 
+#: What libpq, and the driver, make of any shorter one.
+SHORTEST_CONNECT_TIMEOUT = 2
+
 _WHERE = re.compile(r".*?connection to server (?:at|on socket) .*? failed: ", re.DOTALL)
 
 
@@ -68,6 +72,9 @@ _UNPARSABLE = (
     "the DSN does not parse (it is not shown, for it may hold a password): give a URI such as "
     "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
 )
+
+#: Our statements ask for no other locks.
+_LOCKED = "somebody holds a lock on a system catalog that is needed for it"
 
 T = TypeVar("T")
 
@@ -100,13 +107,21 @@ class Door:
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
-        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest."""
+        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest.
+
+        Of several hosts each has its share of them, and two seconds at least: one that hangs is not the end of it.
+        """
         parameters = parse_dsn(dsn)
+        patience = deadline
+        if (hosts := host_count(parameters)) > 1:
+            share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
+            parameters["connect_timeout"] = share
+            patience = max(deadline, share * hosts)
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(patience):
                 connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
         except TimeoutError:
-            raise silent(deadline) from None
+            raise silent(patience) from None
         except psycopg.Error as error:
             raise unreachable(error) from None
         except (OSError, UnicodeError):
@@ -230,6 +245,8 @@ class Door:
         if self.connection.closed or self.connection.broken:
             self.abandon()
             return unreachable(error)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            return StatementFailed(_LOCKED, error.sqlstate)
         return StatementFailed(first_line(error), error.sqlstate)
 
 
@@ -295,6 +312,12 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
     }
+
+
+def host_count(parameters: Mapping[str, object]) -> int:
+    """How many hosts are named to be tried in turn, by parameters or libpq's environment."""
+    named = (parameters.get(key) or os.environ.get(f"PG{key.upper()}", "") for key in ("host", "hostaddr"))
+    return max(str(hosts).count(",") + 1 for hosts in named)
 
 
 def silent(deadline: float) -> Unreachable:

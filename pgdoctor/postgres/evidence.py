@@ -69,15 +69,21 @@ class Evidence:
             return None
 
 
-#: Statements that ask about relations by OID.
-_BY_OID = (
-    "relations",
-    "relations_alone",
-    "foreign_keys",
-    "descendants",
-    "indexes",
-    "columns",
-)
+#: What an incident needs besides the waits, with the parameters by which it is asked about nothing.
+_NOTHING: Mapping[str, Mapping[str, object]] = {
+    "names": {},
+    "prepared_transactions": {},
+    "memberships": {"role_oids": []},
+    "relations": {"oids": []},
+    "relations_alone": {"oids": []},
+    "foreign_keys": {"oids": []},
+    "descendants": {"oids": []},
+    "indexes": {"oids": []},
+    "columns": {"oids": []},
+    "statistics": {"tables": [], "schemas": []},
+    "traces": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
+    "definitions": {"pids": [], "database_oid": 0},
+}
 
 
 async def warm(door: Door, *, statement_bytes: int) -> None:
@@ -88,13 +94,8 @@ async def warm(door: Door, *, statement_bytes: int) -> None:
     """
     evidence = Evidence(door)
     await evidence.answer("waits", statement_bytes=statement_bytes)
-    for name in ("names", "prepared_transactions"):
-        await evidence.answer(name)
-    await evidence.answer("memberships", role_oids=[])
-    for name in _BY_OID:
-        await evidence.answer(name, oids=[])
-    await evidence.answer("statistics", tables=[], schemas=[])
-    await evidence.answer("definitions", pids=[], database_oid=0)
+    for name, nothing in _NOTHING.items():
+        await evidence.answer(name, **nothing)
 
 
 async def relations(

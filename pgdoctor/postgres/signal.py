@@ -30,10 +30,30 @@ class Reply(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
+class Rights(msgspec.Struct, frozen=True):
+    """What the server lets our role do, now."""
+
+    #: Signal others: by itself, or by the functions of `pgdoctor setup --wrapper`.
+    may_signal: bool
+    is_superuser: bool
+
+
+async def rights(door: Door) -> Rights:
+    """Ask the server. Raises ServerError."""
+    [found] = await door.fetch("may_signal")
+    return Rights(found.may_signal or await _has_wrapper(door), found.is_superuser)
+
+
+async def _has_wrapper(door: Door) -> bool:
+    """Whether there are functions that check on the server, again, whom they signal."""
+    return bool((await door.fetch("wrapper"))[0].is_usable)
+
+
 async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
     The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
+    It goes by the functions of `pgdoctor setup --wrapper` where our role may use them: they check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
     parameters: dict[str, object] = {
@@ -47,12 +67,11 @@ async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float)
         "own_application": APPLICATION_NAME,
         "leader_key": LEADER_KEY,
     }
+    if signal == "terminate":
+        parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)
     try:
-        if signal == "cancel":
-            rows = await door.fetch("cancel", **parameters)
-        else:
-            wait = min(_TERMINATE_WAIT, door.deadline / 4)
-            rows = await door.fetch("terminate", timeout_ms=round(wait * 1000), **parameters)
+        statement = f"{signal}_wrapped" if await _has_wrapper(door) else signal
+        rows = await door.fetch(statement, **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
         return Reply(answer, sqlstate=error.sqlstate, message=str(error))

@@ -79,7 +79,9 @@ class PlanFacts(msgspec.Struct, frozen=True):
 def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
     """A plan, what was carried out before it was made, and the cuts that pgdoctor recommends."""
     opening = plan.opening.reason if plan.opening else None
-    return PlanFacts(1, mode, tuple(map(_decision, plan.decisions)), tuple(map(_action, actions)), tuple(cuts), opening)
+    return PlanFacts(
+        1, mode, tuple(map(decision_facts, plan.decisions)), tuple(map(_action, actions)), tuple(cuts), opening
+    )
 
 
 def plan_text(facts: PlanFacts) -> str:
@@ -149,7 +151,8 @@ def _recommended(cut: Cut) -> str:
     )
 
 
-def _decision(decision: Decision) -> DecisionFacts:
+def decision_facts(decision: Decision) -> DecisionFacts:
+    """One decision, for a report."""
     return DecisionFacts(
         pid=decision.pid,
         prepared_gid=decision.prepared_gid,

@@ -12,7 +12,7 @@ from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Spared, options
-from pgdoctor.diagnosis.snapshot import Connections, Session
+from pgdoctor.diagnosis.snapshot import Connections, Server, Session
 from pgdoctor.diagnosis.waits import Pair, Waits
 
 _CACHED_LENGTH = 4_096
@@ -109,20 +109,12 @@ class Report(msgspec.Struct, frozen=True):
 
 def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
     """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
-    server = diagnosis.snapshot.server
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
     found = options(diagnosis)
     return Report(
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
-        server=ServerFacts(
-            version_num=server.version_num,
-            in_recovery=server.in_recovery,
-            max_connections=server.max_connections,
-            connections=server.connections,
-            connections_by_state=server.connections_by_state,
-            database=server.database,
-        ),
+        server=server_facts(diagnosis.snapshot.server),
         waits=tuple(_wait(waits, pair, show_literals) for pair in islice(waits, most_waits)),
         blockers=tuple(_blocker(blocker, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
@@ -133,6 +125,18 @@ def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int
         recommendation=found.advice,
         cut_sets=found.sets,
         left_alone=found.spared,
+    )
+
+
+def server_facts(server: Server) -> ServerFacts:
+    """The server as a report has it."""
+    return ServerFacts(
+        version_num=server.version_num,
+        in_recovery=server.in_recovery,
+        max_connections=server.max_connections,
+        connections=server.connections,
+        connections_by_state=server.connections_by_state,
+        database=server.database,
     )
 
 

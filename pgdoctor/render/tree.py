@@ -180,7 +180,8 @@ def _findings(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield ""
         yield f"{finding.severity}: {finding.summary}"
-        yield f"    {finding.advice}"
+        yield from (f"      {line}" for line in finding.evidence)
+        yield f"    → {finding.advice}"
 
 
 def _signal(action: str, pid: int | None) -> str:

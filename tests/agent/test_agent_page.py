@@ -33,7 +33,7 @@ ELEMENTS = {
         "h3",
     ),
     *("p", "div", "section", "article", "ul", "li", "span", "b", "bdi", "code", "a", "details", "summary", "time"),
-    *("table", "tr", "th", "td", "svg", "rect"),
+    *("br", "svg", "rect"),
 }
 ATTRIBUTES = {
     *(
@@ -53,7 +53,7 @@ ATTRIBUTES = {
     ),
     *("aria-labelledby", "aria-hidden", "datetime", "viewbox", "preserveaspectratio", "x", "width", "height"),
 }
-VOID = {"meta", "link", "rect"}
+VOID = {"meta", "link", "rect", "br"}
 DOWN = Watch(error=HOSTILE, connection="refused", age=None, hidden_sessions=0, arming=Arming("off"), version="1")
 
 

@@ -62,7 +62,7 @@ def test_each_server_speaks_for_itself(scene, agent, reach):
     assert page.index('href="/?server=dead"') < page.index('href="/?server=shop"')
     assert "idle_in_transaction" in page
     one = watching.get("/?server=shop").text
-    assert "<h1>pgdoctor shop" in one
+    assert "<h1><bdi>shop: 1 session blocked" in one
     assert watching.get("/?server=nowhere").status_code == 404
 
     deep = watching.get("/health/deep")

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from pgdoctor.agent.access import load_access
+from pgdoctor.agent.entrance import MOST_PLACES
 from pgdoctor.agent.http import Pieces
 from pgdoctor.agent.listen import listen
 from pgdoctor.agent.refusals import Refusals
@@ -32,7 +33,7 @@ from tests.scenes.client import wait_until
 pytestmark = pytest.mark.long
 
 #: Connections that an agent holds at most, and what else it has open.
-MOST = 128 + 40
+MOST = MOST_PLACES + 40
 
 
 def connect(port: int) -> socket.socket:
@@ -115,7 +116,7 @@ def test_an_idle_connection_from_elsewhere_is_left_alone(agent):
     scraper.getresponse().read()
     kept = scraper.sock
     with slow_clients(watching.port, 300):
-        wait_until(lambda: refused(watching, "crowded") > 100)
+        wait_until(lambda: refused(watching, "crowded") > 10)
         scraper.request("GET", "/health")
         assert scraper.getresponse().status == 200
     assert scraper.sock is kept
@@ -157,7 +158,7 @@ def test_slow_clients_make_room_for_those_who_ask(agent):
         wait_until(lambda: watcher.answers > 10)
         assert psutil.Process(watching.pid).num_fds() < MOST
     watcher.was_served()
-    assert refused(watching, "crowded") >= 300 - 128
+    assert refused(watching, "crowded") >= 300 - MOST_PLACES
     assert watching.end()[0] < SOON
 
 
@@ -165,7 +166,7 @@ def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):
     watching = agent(NOBODY)
     before = psutil.Process(watching.pid).memory_info().rss
     ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000
-    with slow_clients(watching.port, 140, ask), Watcher(watching.port) as watcher:
+    with slow_clients(watching.port, MOST_PLACES + 10, ask), Watcher(watching.port) as watcher:
         wait_until(lambda: watcher.answers > 10)
     watcher.was_served()
     assert psutil.Process(watching.pid).memory_info().rss - before < 64e6
@@ -183,7 +184,7 @@ async def answer_who_does_not_read() -> None:
     serving = asyncio.create_task(server.serve_on(listener))
     before = psutil.Process().memory_info().rss
     with ExitStack() as stack:
-        for _ in range(150):
+        for _ in range(MOST_PLACES + 20):
             client = stack.enter_context(socket.socket())
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
@@ -194,7 +195,7 @@ async def answer_who_does_not_read() -> None:
         assert psutil.Process().memory_info().rss - before < 200e6
         async with httpx.AsyncClient(timeout=20) as reader:
             assert len((await reader.get(f"http://127.0.0.1:{port}/")).content) == 20_000_000
-    assert refusals.counts["crowded"] >= 150 - 128
+    assert refusals.counts["crowded"] >= 20
     server.stop()
     await serving
 

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from pgdoctor.agent.access import load_access
+from pgdoctor.agent.entrance import MOST_PLACES
 from pgdoctor.config import Http
 from pgdoctor.errors import ConfigError
 from tests.agent.conftest import NOBODY
@@ -104,7 +105,7 @@ def test_handshakes_that_do_not_end_are_not_in_the_way(agent, authority):
             began = time.monotonic()
             assert authority.get(watching, path).status_code == 200
             assert time.monotonic() - began < PROMPT
-        assert psutil.Process(watching.pid).num_fds() < 128 + 40
+        assert psutil.Process(watching.pid).num_fds() < MOST_PLACES + 40
     assert watching.end()[0] < SOON
 
 

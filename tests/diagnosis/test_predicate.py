@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Search
-from pgdoctor.diagnosis.statement import Conditions, conditions
+from pgdoctor.diagnosis.statement import Conditions, searches
+from tests.diagnosis.asking import conditions
 from tests.scenes import Scene
 
 
@@ -153,6 +154,43 @@ def test_the_table_that_is_searched(text: str, scanned: str) -> None:
 def test_forms_that_clients_send(condition: str, columns: str) -> None:
     names = columns.split("|" if "|" in columns else " ")
     assert [arm.columns for each in where(condition).filters for arm in each.arms] == [(name,) for name in names]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "delete from orders where a = 1 and b in (select b from lines where d = 2)",  # few of them are looked up
+        "delete from orders where b not in (select b from lines where d = 2)",
+        "delete from orders where b in (select b from lines where d = 2 limit 9)",  # it may end early
+        "delete from orders where b = (select max(b) from lines where d = orders.a)",
+        "delete from orders where b = (select max(b) from lines where d = 2 and a = id)",  # perhaps that of orders
+        "with l as (select * from lines where d = 2) delete from orders using l where orders.b = l.b and l.c = 3",
+        "select * from (select * from lines where d = 2) l where l.c = 3",
+        "insert into orders select * from lines l where exists (select from orders where d = 2)",
+    ],
+)
+def test_a_query_inside_that_may_be_narrowed_is_left_alone(text: str) -> None:
+    assert not any(asked.filters == (plain("d"),) for asked in searches(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "with l as (delete from lines where d = 2 returning *) insert into old select * from l",
+        "with l as (update lines set c = 1 where d = 2 returning b) delete from orders using l where orders.b = l.b",
+        "with l as (select b from lines where d = 2 for update) delete from orders using l where orders.b = l.b",
+        "delete from orders where b = (select max(b) from lines where d = 2)",
+        "delete from orders where b in (select b from lines where d = 2)",
+    ],
+)
+def test_a_query_inside_that_is_run_as_it_stands(text: str) -> None:
+    first, *others = searches(text)
+    assert first == conditions(text)
+    assert [(asked.scanned, asked.filters) for asked in others] == [("lines", (plain("d"),))]
+
+
+def test_queries_inside_are_looked_at_up_to_a_bound() -> None:
+    assert len(searches("select 1 where " + " and ".join(["1 = (select a from t where b = 2)"] * 100))) < 10
 
 
 def test_no_literal_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgdoctor.diagnosis import kinds
-from pgdoctor.diagnosis.statement import Conditions, Statement, conditions, read
+from pgdoctor.diagnosis.statement import Conditions, Statement, read, searches
+from tests.diagnosis.asking import conditions
 
 
 @pytest.mark.parametrize(
@@ -339,10 +340,10 @@ def test_the_work_on_a_huge_text_is_bounded() -> None:
 def test_only_a_where_clause_imports_the_parser() -> None:
     script = (
         "import sys\n"
-        "from pgdoctor.diagnosis.statement import conditions, read\n"
-        "read('alter table orders add a int'); read('update orders set a = 1 where b = 1'); conditions('select 1')\n"
+        "from pgdoctor.diagnosis.statement import read, searches\n"
+        "read('alter table orders add a int'); read('update orders set a = 1 where b = 1'); searches('select 1')\n"
         "assert 'sqlglot' not in sys.modules\n"
-        "assert conditions('update orders set a = 1 where b = 1').filters\n"
+        "assert searches('update orders set a = 1 where b = 1')[0].filters\n"
         "assert 'sqlglot' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
@@ -351,6 +352,7 @@ def test_only_a_where_clause_imports_the_parser() -> None:
 def test_an_equal_text_is_read_once_and_a_huge_one_is_not_kept() -> None:
     text = "update orders set a = 1 where b = 2"
     assert read(text) is read(text)
+    assert searches(text) is searches(text)
     huge = text + " " * 10_000
     assert read(huge) is not read(huge)
     assert read(huge) == read(text)

@@ -63,6 +63,13 @@ def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
     assert journal.recall("b", "baseline") is None
 
 
+def test_what_holds_until_further_notice_is_not_forgotten(journal):
+    for kind in ("intent", "opening", "disarm"):
+        journal.append("a", kind, "", b"{}", NOON)
+    assert journal.forget(NOON + timedelta(days=99), but=("opening", "disarm")) == 1
+    assert [each.kind for each in journal.records()] == ["opening", "disarm"]
+
+
 def test_snapshots_belong_to_an_incident_of_a_server(journal):
     journal.keep("a", "one", b"first", NOON)
     journal.keep("a", "one", b"second", NOON)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -216,6 +217,24 @@ def test_a_brake_that_is_pulled_after_the_decision_is_in_time(incident: Incident
     actions, _ = incident.mitigate(replace(IDLE, min_wait=Duration(0)), brake=brake, min_samples=1, most=1)
     [(outcome, message)] = [(each.outcome, each.message) for each in actions]
     assert (outcome, message) == ("withheld", "kill_switch: somebody said stop")
+    assert incident.alive(holder)
+
+
+def test_h36_who_was_stopped_between_decision_and_signal_does_not_signal(incident: Incident) -> None:
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    asked: list[int] = []
+
+    def stop() -> None:
+        asked.append(len(asked))
+        if len(asked) == 2:
+            time.sleep(5.1)
+
+    quick = replace(IDLE, min_wait=Duration(0))
+    actions, _ = incident.mitigate(quick, brake=stop, min_samples=1, most=1, max_sample_age=Duration(5))
+    [(outcome, message)] = [(each.outcome, str(each.message)) for each in actions]
+    assert outcome == "withheld"
+    assert message.startswith("sample_age: the look is 5")
     assert incident.alive(holder)
 
 

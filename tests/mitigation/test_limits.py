@@ -53,6 +53,9 @@ BRAKES = {
         Circumstances(watching_since=NOW + timedelta(hours=1)),
     ),
     "h36 an agent that was stopped since its look": ("sample_age", Circumstances(sample_age=2.1)),
+    "an agent that is a superuser": ("superuser", Circumstances(superuser=True)),
+    "a pooler in between": ("pooled", Circumstances(pooled=True)),
+    "a journal that cannot be written": ("audit", Circumstances(audit="the disk is full")),
 }
 
 
@@ -77,6 +80,10 @@ def test_brakes_that_are_off_stop_nobody() -> None:
     values = {verdict.guard: verdict.value for verdict in approved.verdicts}
     assert (values["leader"], values["may_signal"], values["breaker"]) == ("leader", "held", "closed")
     assert all(values[guard] for guard in set(REASONS) - {"cheaper_cut", "turn"})
+
+
+def test_a_superuser_may_be_allowed() -> None:
+    assert decide(by=replace(BOTH, allow_superuser=True), amid=Circumstances(superuser=True)).approved is not None
 
 
 def test_enforce_lapses_by_the_servers_clock_and_without_the_second_key() -> None:

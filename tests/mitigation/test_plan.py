@@ -18,7 +18,7 @@ from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Plan, plan
+from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Only, Plan, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified
 from tests.building import NOW, ago, lock, session, snapshot
@@ -378,6 +378,9 @@ CIRCUMSTANCES = st.builds(
     may_signal=mostly(True, None, False),
     watching_since=mostly(None, ago(100), ago(1)),
     sample_age=mostly(0.0, 0.0, 10.0),
+    superuser=mostly(False, True),
+    pooled=mostly(False, True),
+    audit=mostly(None, None, "the disk is full"),
 )
 
 
@@ -477,6 +480,8 @@ def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation,
     assert braked is None or braked.victim == (free.victim if free else None)
     if not amid.leader or amid.kill_switch or amid.may_signal is False or amid.sample_age > by.max_sample_age:
         assert braked is None
+    if amid.pooled or amid.audit or (amid.superuser and not by.allow_superuser):
+        assert braked is None
     if amid.maintenance_until is not None and amid.maintenance_until > NOW:
         assert braked is None
 
@@ -501,6 +506,17 @@ def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigat
     patient = plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
     hasty = plan(diagnose(seen), by, history)
     assert patient is None or patient.victim in hasty.fit
+
+
+@given(judged(), st.sampled_from([None, "cancel", "terminate"]))
+@hypothesis.settings(max_examples=60)
+def test_who_asks_for_one_session_gets_that_one_or_nobody(
+    given: tuple[Snapshot, Mitigation, History], signal: Any
+) -> None:
+    seen, by, history = given
+    for pid in seen.sessions:
+        made = plan(diagnose(seen), by, history, None, Only(pid, signal)).approved
+        assert made is None or (made.pid == pid and signal in (None, made.signal))
 
 
 @given(judged(), CIRCUMSTANCES)

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.store import Record
 from pgdoctor.mitigation import breaker, records
-from pgdoctor.mitigation.budgets import budgets
+from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
-from pgdoctor.mitigation.plan import Decision, intended
+from pgdoctor.mitigation.plan import Decision, intended, plan
 from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled, Trace
 from pgdoctor.mitigation.rules import Breaker, Mode
 from tests.building import NOW, ago
@@ -178,6 +178,45 @@ def test_it_does_not_matter_in_how_many_pieces_it_is_read(told: list[Event], cut
     first, rest = told[:cut], told[cut:]
     assert records.history(told) == records.history(rest, records.history(first))
     assert records.brakes(told) == records.brakes(rest, records.brakes(first))
+
+
+def test_a_dry_run_beside_it_says_nothing_of_an_action_that_was_sent() -> None:
+    done = action()
+    known = records.history([intent(done, "dry_run"), intent(done), settled(done, "would_act")])
+    assert [each.outcome for each in in_mode(known, "enforce").actions] == ["error"]
+
+
+SENT = (*ONE_OF_EACH[:2], Opening(ago(40), "why"), *ONE_OF_EACH[3:], intent(action(2)), settled(action(2), "stuck"))
+REHEARSED = (
+    *(Opening(ago(40), "why", rehearsed=True), intent(action(), "dry_run"), settled(action(), "would_act")),
+    *(intent(action(3), "dry_run"), settled(action(3), "would_act")),
+)
+
+
+@given(st.lists(st.sampled_from([*SENT, *REHEARSED]), max_size=12))
+def test_h49_what_dry_runs_wrote_changes_nothing_for_who_acts(told: list[Event]) -> None:
+    without = [event for event in told if event not in REHEARSED]
+    assert in_mode(records.history(told), "enforce") == in_mode(records.history(without), "enforce")
+
+
+@given(st.lists(st.sampled_from(SENT), max_size=12))
+def test_h49_of_what_was_done_every_mode_knows_the_same(told: list[Event]) -> None:
+    known = records.history(told)
+    assert in_mode(known, "enforce") == in_mode(known, "dry_run") == in_mode(known, "observe")
+    for by in (BOTH, replace(BOTH, max_actions_per_hour=1)):
+        dry, armed = (
+            plan(diagnosis(), replace(by, mode=mode), in_mode(known, mode)) for mode in ("dry_run", "enforce")
+        )
+        assert dry == armed
+
+
+@given(st.lists(TOLD, max_size=12), st.sampled_from(["enforce", "dry_run"]))
+def test_one_more_intent_never_leaves_more_of_a_budget(told: list[Event], mode: Mode) -> None:
+    before, after = records.history(told), records.history([*told, intent(action(9), mode)])
+    left, then = (budgets_left(in_mode(each, mode), BOTH, NOW) for each in (before, after))
+    assert all(then[name] <= left[name] for name in BUDGETS)
+    approved, afterwards = (plan(diagnosis(), BOTH, in_mode(each, mode)).approved for each in (before, after))
+    assert afterwards is None or afterwards.victim == (approved.victim if approved else None)
 
 
 def test_moments_keep_their_microseconds() -> None:

@@ -80,15 +80,10 @@ def _by_condition(suspect: Suspect) -> Verdict | None:
 
 
 def _claim(suspect: Suspect) -> Claim | None:
-    table = scanned(suspect)
-    if table is None:
-        return None
-    filters, relation = suspect.conditions.filters, table.relation
-    rows = table.unserved_rows(filters, parts_locked(suspect))
-    if rows < BIG_TABLE_ROWS:
-        return None
-    for find in (_defeated, _missing, _hidden):
-        for (why, *more), advice in find(table, filters):
+    for table, filters in scanned(suspect):
+        rows, relation = table.unserved_rows(filters, parts_locked(suspect)), table.relation
+        reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
+        for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
             return Claim(relation, table, filters, said, advice)
     return None
@@ -96,6 +91,12 @@ def _claim(suspect: Suspect) -> Claim | None:
 
 #: Why all of a table is read, in sentences, and what to do.
 _Reason = tuple[list[str], str]
+
+
+def _reasons(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+    yield from _defeated(table, filters)
+    yield from _missing(table, filters)
+    yield from _hidden(table, filters)
 
 
 def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:

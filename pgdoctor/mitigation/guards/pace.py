@@ -35,7 +35,7 @@ class Budget(Guard):
 class Approval(Guard):
     """Where the configuration asks for a person's word, somebody has given it for this signal to this very session.
 
-    There is no command yet by which somebody gives it, so nothing is done. An approval is to hold for `approval_ttl`.
+    Do: `pgdoctor mitigate approve ID`. It holds for `approval_ttl`, and all other guards are asked again.
     """
 
     name = "approval"
@@ -50,7 +50,7 @@ class Approval(Guard):
         name = decision_id(victim, case.signal)
         ttl = case.settings.approval_ttl if rule.approval_ttl is None else rule.approval_ttl
         if approved(case.history, name, case.now, ttl) is None:
-            return f"it waits for a person's word on {name}, for which there is no command yet"
+            return f"it waits for a person's word: pgdoctor mitigate approve {name}"
         return None
 
     def value(self, case: Case) -> str:

@@ -17,6 +17,7 @@ _MODES = {
     "observe": ("good", "Observes: rules are judged, nothing is signalled."),
     "dry_run": ("good", "A dry run: what it would signal is only logged."),
     "enforce": ("warn", "ARMED: sessions are cancelled and terminated by the rules."),
+    "lapsed": ("warn", "ONLY A DRY RUN, though the configuration says enforce: nothing is signalled."),
     "disarmed": ("warn", "DISARMED: the configuration is broken; nothing is signalled until it is mended."),
 }
 
@@ -47,15 +48,14 @@ def cuts(report: Report) -> Iterator[str]:
     ]
     if not rows:
         return
-    yield '<section aria-labelledby="cuts"><h2 id="cuts">What each cut would free</h2><div class="card"><table>'
-    yield '<tr><th scope="col">cut</th><th scope="col">frees</th><th scope="col">costs</th></tr>'
+    yield '<section aria-labelledby="cuts"><h2 id="cuts">What each cut would free</h2><ul class="card list cuts">'
     for what, choice, loses in rows:
+        costs = f"costs {sentence(loses)}" if loses else ""
         yield (
-            f'<tr><th scope="row" class="cut">{sentence(what)}</th>'
-            f'<td>{text(released(choice))} <span class="dim">{text(named(choice))}</span></td>'
-            f"<td>{sentence(loses)}</td></tr>"
+            f"<li><b>{sentence(what)}</b> <span>frees {text(released(choice))}"
+            f' <span class="dim">{text(named(choice))}</span></span> <span>{costs}</span></li>'
         )
-    yield "</table></div></section>"
+    yield "</ul></section>"
 
 
 def connections(report: Report) -> Iterator[str]:
@@ -80,13 +80,15 @@ def connections(report: Report) -> Iterator[str]:
 
 
 def findings(report: Report) -> Iterator[str]:
-    """What is wrong beside locks, or could not be seen."""
-    if not report.findings:
+    """What is wrong beside locks; that sessions are hidden is said at the top already."""
+    notes = [each for each in report.findings if each.kind != "visibility"]
+    if not notes:
         return
     yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
-    for each in report.findings:
+    for each in notes:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
-        yield note(kind, f"{each.severity}: {each.summary}. {each.advice}")
+        yield f'<p class="note {kind}"><b>{text(each.severity)}:</b> {sentence(each.summary)}<br>'
+        yield f"→ {sentence(each.advice)}</p>"
     yield "</section>"
 
 

@@ -21,7 +21,7 @@ SCRIPT = """
 
   function tell() {
     live.className = paused ? "paused" : "running";
-    said.textContent = (paused ? "paused at " : "live, ") + clock(last);
+    said.textContent = (paused ? "paused at " : stale.hidden ? "live, " : "as of ") + clock(last);
     button.textContent = paused ? "Go on" : "Pause";
   }
 

@@ -26,7 +26,7 @@ body {
 h1, h2, h3, p, ul, dl, dd { margin: 0; padding: 0; }
 ul { list-style: none; }
 a { color: var(--link); }
-b, th { font-weight: 600; }
+b { font-weight: 600; }
 .num { font-variant-numeric: tabular-nums; }
 .dim { color: var(--dim); }
 bdi { unicode-bidi: isolate; }
@@ -50,7 +50,7 @@ code { unicode-bidi: isolate; direction: ltr; background: var(--chip); border-ra
 .note { border-radius: .5rem; border-left: .3rem solid; padding: .55rem .8rem; margin-top: .6rem; overflow: clip; }
 .servers .note { padding: .8rem 1rem; }
 #stale { margin: 0 0 .6rem; }
-.old main { opacity: .45; }
+.old main { opacity: .5; filter: grayscale(1); }
 
 .facts { display: flex; flex-wrap: wrap; gap: .35rem 1.5rem; padding: .7rem .2rem 0; font-size: .9rem;
   color: var(--dim); }
@@ -85,13 +85,7 @@ h3 .pid { font-size: 1em; }
 .chip.bad { background: var(--bad-ground); }
 .rest { color: var(--dim); padding: .15rem 0; }
 
-table { border-collapse: collapse; width: 100%; }
-caption { text-align: left; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .9rem .4rem 0; border-top: 1px solid var(--line); }
-tr:first-child > th { border-top: 0; padding-top: 0; color: var(--dim); font-size: .85rem; font-weight: 500; }
-th.cut { min-width: 6.5rem; }
-td:last-child, th:last-child { padding-right: 0; }
-
+.cuts li > * { display: block; }
 .bar { display: block; width: 100%; height: .7rem; border-radius: .35rem; margin-bottom: .6rem;
   background: var(--chip); }
 .active { fill: var(--busy); background: var(--busy); } .idle { fill: var(--idle); background: var(--idle); }
@@ -108,12 +102,13 @@ footer a { color: inherit; }
 footer p { min-height: 2.2rem; display: flex; align-items: center; gap: .35rem; }
 #live { font-variant-numeric: tabular-nums; display: flex; align-items: center; gap: .7rem; }
 #live.running::before { content: ""; width: .6rem; height: .6rem; border-radius: 50%; background: #2e9e4f; }
+.old #live.running::before { background: var(--bad); }
 #live.paused::before { content: ""; width: .6rem; height: .6rem; border-radius: 50%; background: var(--held); }
 button { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line);
   border-radius: .4rem;
   padding: .3rem .8rem; min-height: 2.2rem; cursor: pointer; }
 @media (min-width: 48rem) {
-  th.cut { min-width: 10rem; }
+  .cuts li { display: grid; grid-template-columns: minmax(10rem, 1fr) 3fr 3fr; gap: 1rem; }
   body { padding: 1.25rem 1.5rem 0; }
   .card { padding: 1.1rem 1.3rem; }
   .verdict { padding: 1.3rem 1.5rem; }

@@ -95,8 +95,7 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     """One line, which opens to what it runs."""
     since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "a moment"
     queued = ", queued" if wait.queued else ""
-    cause = f", {text(facts.classification)}" if facts and facts.classification != "unknown" else ""
-    blocks = f' <span class="chip bad">blocks {facts.blocked_sessions:,}{cause}</span>' if facts else ""
+    blocks = _blocks(facts) if facts else ""
     line = (
         f'<span class="pid">{wait.blocked_pid}</span> waits <span class="wait">{since}</span> '
         f"for {sentence(awaited(wait))}{queued}{blocks} · "
@@ -108,3 +107,10 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
         f'<details id="w{wait.blocked_pid}"><summary>{line}</summary>'
         f"<div>{code(wait.blocked_statement, _WAITER_STATEMENT)}</div></details>"
     )
+
+
+def _blocks(facts: BlockerFacts) -> str:
+    """Loud only where it is a cause of its own: in a convoy everybody blocks whoever came later."""
+    if facts.classification == "unknown":
+        return f' <span class="chip">blocks {facts.blocked_sessions:,}</span>'
+    return f' <span class="chip bad">blocks {facts.blocked_sessions:,}, {text(facts.classification)}</span>'

@@ -11,7 +11,7 @@ from pgdoctor.mitigation.history import Action
 class Arming(msgspec.Struct, frozen=True):
     """Whether sessions may be signalled, and what keeps that from being so."""
 
-    #: off, observe, dry_run, enforce, or disarmed where a reload failed.
+    #: off, observe, dry_run, enforce, lapsed where enforce is no more than a dry run, disarmed where a reload failed.
     mode: str
     #: Why nothing is signalled at this moment though the mode says so, each in one line.
     held_back: tuple[str, ...] = ()

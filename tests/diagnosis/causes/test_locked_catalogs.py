@@ -62,7 +62,8 @@ def test_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catalog: 
     facts = report(diagnose(seen))
     [found] = [each for each in facts.blockers if each.pid == worker.pid]
     assert (found.classification, found.relation) == (classification, relation)
-    assert any(unread in note.summary for note in facts.findings)
+    [note] = [note.summary for note in facts.findings if unread in note.summary]
+    assert note.endswith("somebody holds a lock on a system catalog that is needed for it")
     assert seconds < _IN_TIME
 
 

@@ -341,6 +341,18 @@ def test_a_reading_statement_that_blocks_a_migration_is_one_too(wide: Scene) -> 
     assert blocker(wide.dsn, worker.pid).classification == "unindexed_scan"
 
 
+def test_rows_that_are_moved_to_another_table_are_searched_too(shop: Scene) -> None:
+    worker = shop.client().start(
+        "with moved as (delete from orders where customer_id = 7 and slow(id) > 0 returning id, v) "
+        "insert into other select id + 100, v from moved"
+    )
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("alter table orders add column c int")
+    facts = blocker(shop.dsn, worker.pid)
+    assert (facts.classification, facts.relation) == ("unindexed_scan", "public.orders")
+    assert "CREATE INDEX CONCURRENTLY ON public.orders (customer_id)" in facts.recommendation.reason
+
+
 def test_of_two_tables_of_a_name_the_one_that_is_written_is_meant(shop: Scene) -> None:
     shop.admin.execute("create schema archive; create table archive.orders (customer_id int, v int)")
     worker = shop.client("update archive.orders set v = 1").start(

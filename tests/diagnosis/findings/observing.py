@@ -1,9 +1,13 @@
 """Looking at a server as the agent does: again and again, over one connection, remembering what was seen before."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+import psycopg
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
 from pgdoctor.postgres.collect import Collector
@@ -59,3 +63,23 @@ def observer(dsn: str) -> Iterator[Observer]:
 def kinds(diagnosis: Diagnosis) -> list[str]:
     """The kinds of its findings."""
     return [note.kind for note in diagnosis.findings]
+
+
+@contextmanager
+def clients(dsn: str, number: int, work: Callable[[psycopg.Connection], object]) -> Iterator[threading.Event]:
+    """So many clients who do their work again and again."""
+    over = threading.Event()
+
+    def run() -> None:
+        with psycopg.connect(dsn, application_name="checkout", autocommit=True) as connection:
+            while not over.is_set():
+                work(connection)
+
+    with ThreadPoolExecutor(number) as pool:
+        running = [pool.submit(run) for _ in range(number)]
+        try:
+            yield over
+        finally:
+            over.set()
+    for each in running:
+        each.result()

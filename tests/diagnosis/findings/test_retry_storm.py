@@ -1,36 +1,14 @@
 """Clients that send the same statement again and again because it is cancelled."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psycopg
 import pytest
 
-from tests.diagnosis.findings.observing import APART, kinds, observer
+from tests.diagnosis.findings.observing import APART, clients, kinds, observer
 
 #: They take some looks, a second apart.
 pytestmark = pytest.mark.long
-
-
-@contextmanager
-def clients(dsn, number, work):
-    """So many clients who do their work again and again."""
-    over = threading.Event()
-
-    def run():
-        with psycopg.connect(dsn, application_name="checkout", autocommit=True) as connection:
-            while not over.is_set():
-                work(connection)
-
-    with ThreadPoolExecutor(number) as pool:
-        running = [pool.submit(run) for _ in range(number)]
-        try:
-            yield over
-        finally:
-            over.set()
-    for each in running:
-        each.result()
 
 
 def patient(connection):

@@ -1,0 +1,42 @@
+"""`pgdoctor mitigate audit`: what was intended, what came of it, and who pulled which brake, from the journal."""
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from pgdoctor.cli._options import config_option
+from pgdoctor.config import load
+from pgdoctor.errors import UsageError
+from pgdoctor.mitigation import records
+from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.audit import Entry, entries_json, entries_table
+
+
+@click.command()
+@config_option
+@click.option("--since", default="24h", show_default=True, metavar="DURATION", help="How far back, with a unit.")
+@click.option("--server", metavar="ID", help="Only of the server with this system identifier.")
+@click.option("--dsn", hidden=True, expose_value=False, help="Not needed: the server is not asked.")
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+def audit(config: str | None, since: str, server: str | None, form: str) -> None:
+    """Show what was written down of actions and brakes; asks no server. --format json: one object a line."""
+    from pgdoctor.journal.store import Journal
+
+    try:
+        began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
+    except ValueError as error:
+        raise UsageError(f"--since {since}: wanted is {error}") from None
+    journal = Journal.open(load(config).journal.file)
+    try:
+        found = journal.records(server, kinds=records.KINDS, since=began)
+    finally:
+        journal.close()
+    entries = [
+        Entry(record.id, record.server, record.at, record.kind, event)
+        for record, event in zip(found, records.events(found), strict=True)
+    ]
+    if form == "table":
+        click.echo(entries_table(entries), nl=False)
+        return
+    for line in entries_json(entries):
+        click.echo(line.decode())

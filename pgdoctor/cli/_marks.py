@@ -1,0 +1,197 @@
+"""`pgdoctor mitigate disarm`, `arm`, `maintenance`, `reset`, `approve`: what a person has to say, written down.
+
+Each is a record in the journal, of one server. Whoever acts there, an agent or a command, reads it before the next
+signal.
+"""
+
+import getpass
+import socket
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from pgdoctor.cli._options import DEADLINE, config_option, dsn_option, run
+from pgdoctor.config import Config, load
+from pgdoctor.errors import UsageError
+from pgdoctor.mitigation import records
+from pgdoctor.mitigation.history import Approval, Reset
+from pgdoctor.mitigation.records import Arm, Brakes, Disarm, Event, Maintenance
+from pgdoctor.mitigation.written import Duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MOST_REASON = 500
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What was written down, and what holds now at that server."""
+
+    event: Event
+    #: Before and after.
+    was: Brakes
+    brakes: Brakes
+    #: Why the breaker was open; None: it was not.
+    opening: str | None
+    journal: Path
+
+
+def _by() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _one_line(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (0 < len(text.strip()) <= _MOST_REASON and text.isprintable()):
+        raise click.BadParameter(f"wanted is one line of at most {_MOST_REASON} characters", param=parameter)
+    return text and text.strip()
+
+
+def reason_option(function: F) -> F:
+    return click.option("--reason", required=True, callback=_one_line, help="Why; it is written down.")(function)
+
+
+def by_option(function: F) -> F:
+    return click.option(
+        "--by", default=_by, show_default="user@host", callback=_one_line, metavar="NAME", help="Who says so."
+    )(function)
+
+
+def marks(function: F) -> F:
+    """What each of these commands takes."""
+    return config_option(dsn_option(by_option(function)))
+
+
+@click.command()
+@marks
+@reason_option
+def disarm(config: str | None, dsn: str, reason: str, by: str) -> None:
+    """Signal nobody at this server any more, until somebody arms again; before the next signal, and over restarts."""
+    told = _tell(config, dsn, lambda now: Disarm(now, reason, by))
+    click.echo(f'Disarmed: nobody is signalled until pgdoctor mitigate arm --reason "…". {_where(told)}')
+
+
+@click.command()
+@marks
+@reason_option
+def arm(config: str | None, dsn: str, reason: str, by: str) -> None:
+    """Lift a disarm. It makes nobody act whom configuration, start flag, rules and guards do not allow to."""
+    told = _tell(config, dsn, lambda now: Arm(now, reason, by))
+    was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "It was not disarmed."
+    click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
+
+
+@click.command()
+@marks
+@click.option("--for", "length", metavar="DURATION", help='How long, with a unit: "30m", "2h".')
+@click.option("--end", is_flag=True, help="It is over now.")
+@click.option("--reason", callback=_one_line, help="Why; it is written down.")
+def maintenance(config: str | None, dsn: str, length: str | None, end: bool, reason: str | None, by: str) -> None:
+    """Signal nobody at this server for a while, and then again: --for 30m --reason "…", or --end."""
+    if (length is None) != end:
+        raise UsageError('say either how long, --for 30m --reason "…", or --end')
+    if reason is None and not end:
+        raise UsageError('a maintenance needs a reason: --reason "…"')
+    seconds = timedelta(seconds=0 if length is None else _duration(length))
+    told = _tell(config, dsn, lambda now: Maintenance(now, now + seconds, reason or "it is over", by))
+    if end:
+        over = "Maintenance is over." if told.was.maintenance_until else "There was no maintenance."
+        click.echo(f"{over} {_where(told)}{_still(load(config), told)}")
+    else:
+        until = told.event.at + seconds
+        click.echo(f"Maintenance until {until.isoformat(timespec='seconds')}: nobody is signalled. {_where(told)}")
+
+
+@click.command()
+@marks
+@reason_option
+def reset(config: str | None, dsn: str, reason: str, by: str) -> None:
+    """Close the breaker, once you have looked at what opened it: pgdoctor mitigate audit."""
+    told = _tell(config, dsn, lambda now: Reset(now, reason, by))
+    was = f"The breaker is closed; it was open: {told.opening}." if told.opening else "The breaker was closed."
+    click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
+
+
+@click.command()
+@marks
+@click.argument("decision", metavar="ID")
+def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
+    """Agree to one decision that waits for a person's word; pgdoctor mitigate shows its ID.
+
+    It is then judged anew, with every guard, by whoever acts: the agent at its next look, or mitigate --execute. After
+    approval_ttl the word is forgotten.
+    """
+    from pgdoctor.cli._plans import waiting
+
+    settings = load(config).mitigation
+    found = run(waiting(dsn, load(config)))
+    ids = [each.id for each in found if each.id is not None]
+    if decision not in ids:
+        known = f"these do: {', '.join(ids)}" if ids else "none does"
+        raise UsageError(f"no decision {decision} waits for a person's word at this server now; {known}")
+    meant = next(each for each in found if each.id == decision)
+    told = _tell(config, dsn, lambda now: Approval(decision, now, by))
+    rule = meant.rule
+    ttl = settings.approval_ttl if rule is None or rule.approval_ttl is None else rule.approval_ttl
+    click.echo(
+        f"Approved for {ttl}: {meant.signal} {meant.pid} ({meant.classification}, rule {rule.name if rule else '?'}), "
+        f"which would free {meant.frees}. {_where(told)}{_still(load(config), told)}"
+    )
+
+
+COMMANDS: Sequence[click.Command] = (disarm, arm, maintenance, reset, approve)
+
+
+def _tell(config: str | None, dsn: str, event: Callable[[datetime], Event]) -> Told:
+    return run(_written(load(config), dsn, event))
+
+
+async def _written(config: Config, dsn: str, event: Callable[[datetime], Event]) -> Told:
+    """Write down what somebody says of a server, at its own time."""
+    from pgdoctor.journal.store import Journal
+    from pgdoctor.postgres.door import Door
+
+    async with await Door.open(dsn, DEADLINE) as door:
+        server, now = await door.system_identifier(), (await door.fetch("clock"))[0].now
+    journal = Journal.open(config.journal.file)
+    try:
+        before = list(records.events(journal.records(server, kinds=records.LASTING)))
+        said = event(now)
+        kind, subject, body, at = records.written(said)
+        journal.append(server, kind, subject, body, at)
+    finally:
+        journal.close()
+    history, was = records.history(before), records.brakes(before)
+    opening = history.opening
+    is_open = opening is not None and (history.reset is None or history.reset.at < opening.at)
+    return Told(said, was, records.brakes([said], was), opening.reason if opening and is_open else None, journal.path)
+
+
+def _where(told: Told) -> str:
+    return f"Recorded in {told.journal}."
+
+
+def _still(config: Config, told: Told) -> str:
+    """What else keeps everybody from acting."""
+    from pgdoctor.mitigation.kill_switch import pulled
+
+    until = told.brakes.maintenance_until
+    holds = [
+        told.brakes.kill_switch,
+        f"maintenance until {until.isoformat(timespec='seconds')}" if until and until > told.event.at else None,
+        pulled(config.mitigation.kill_switch_file),
+    ]
+    said = [each for each in holds if each]
+    return f" Still nobody is signalled: {'; '.join(said)}." if said else ""
+
+
+def _duration(text: str) -> Duration:
+    try:
+        found = Duration.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--for {text}: wanted is {error}") from None
+    if not found:
+        raise UsageError("--for: longer than nothing; a maintenance is ended by --end")
+    return found

@@ -1,0 +1,126 @@
+"""What the commands ask of mitigation: a plan, what of it waits for somebody, one session, the carrying out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.cli._options import DEADLINE
+from pgdoctor.config import Config
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.remedy import cuts
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.execute import Mitigator, carry_out
+from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.kill_switch import pulled
+from pgdoctor.mitigation.plan import Decision, Only, Plan
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import APPLICATION_NAME, Door
+from pgdoctor.postgres.watch import Watch
+from pgdoctor.render.plan import PlanFacts, plan_facts
+from pgdoctor.render.session import SessionFacts, session_facts
+
+#: Seconds between two looks; a session is judged when it was the same in `min_samples` of them.
+_PAUSE = 0.2
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A plan that nobody has carried out, and what it was made of."""
+
+    plan: Plan
+    diagnosis: Diagnosis
+
+
+async def shown(dsn: str, config: Config) -> PlanFacts:
+    """The plan, for people."""
+    async with _opened(dsn, config) as (door, keeper):
+        seen = await look(door, config, keeper)
+    return plan_facts(seen.plan, config.mitigation.mode, (), cuts(seen.diagnosis.blockers, seen.diagnosis.graph))
+
+
+async def waiting(dsn: str, config: Config) -> list[Decision]:
+    """The decisions that wait for a person's word."""
+    async with _opened(dsn, config) as (door, keeper):
+        seen = await look(door, config, keeper)
+    return [each for each in seen.plan.decisions if each.state == "pending_approval"]
+
+
+async def about(dsn: str, config: Config, pid: int) -> SessionFacts:
+    """May one session be signalled, and what would it do?"""
+    async with _opened(dsn, config) as (door, keeper):
+        return await ask(door, config, keeper, pid)
+
+
+async def executed(dsn: str, config: Config, most: int, *, only: Only | None = None) -> tuple[list[Action], Plan]:
+    """What was carried out, and the plan that is left."""
+    async with _opened(dsn, config) as (door, keeper):
+        return await act(door, config, keeper, most=most, only=only)
+
+
+async def look(door: Door, config: Config, keeper: Keeper, only: Only | None = None) -> Seen:
+    """The plan after so many looks as the settings ask for. Nobody is signalled."""
+    settings = config.mitigation
+    mitigator = _mitigator(config, keeper, only=only, mode="observe")
+    watch = Watch(Collector(door))
+    for place in range(settings.min_samples if settings.rules else 1):
+        await asyncio.sleep(_PAUSE if place else 0)
+        diagnosis = await watch.look()
+        await mitigator.consider(diagnosis, door)
+    return Seen(mitigator.plan, diagnosis)
+
+
+async def ask(door: Door, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
+    """The same as `about`, over a connection that is there already."""
+    seen = await look(door, config, keeper, Only(pid))
+    diagnosis = seen.diagnosis
+    decision = next((each for each in seen.plan.decisions if each.pid == pid), None)
+    said = None if decision else await _without_a_decision(door, diagnosis, pid)
+    return session_facts(pid, said, decision, cuts(diagnosis.blockers, diagnosis.graph))
+
+
+async def act(
+    door: Door, config: Config, keeper: Keeper, *, most: int = 1, only: Only | None = None
+) -> tuple[list[Action], Plan]:
+    """Carry out what may be done, of one session `only` if one is meant; what was done, and the plan that is left.
+
+    This is the way for whoever has somebody at the keyboard: `only = Only(pid, "cancel")` is one key pressed.
+    """
+    mitigator = _mitigator(config, keeper, only=only)
+    return [action async for action in carry_out(mitigator, door, most=most)], mitigator.plan
+
+
+def _mitigator(config: Config, keeper: Keeper, *, only: Only | None, mode: str | None = None) -> Mitigator:
+    settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
+    return Mitigator(settings, keeper, brake=lambda: pulled(settings.kill_switch_file), only=only)
+
+
+@asynccontextmanager
+async def _opened(dsn: str, config: Config) -> AsyncIterator[tuple[Door, Keeper]]:
+    keeper = Keeper(config.journal.file)
+    try:
+        async with await Door.open(dsn, DEADLINE) as door:
+            yield door, keeper
+    finally:
+        keeper.close()
+
+
+async def _without_a_decision(door: Door, diagnosis: Diagnosis, pid: int) -> str:
+    """Why there is nothing to decide about a session, in one line."""
+    if pid == diagnosis.snapshot.server.own_pid:
+        return "it is this pgdoctor's own session"
+    rows = await door.fetch("who", pid=pid)
+    if not rows:
+        return "there is no such session at this server"
+    [found] = rows
+    if found.leader_pid is not None and found.leader_pid != pid:
+        return f"it is a parallel worker of {found.leader_pid}: ask about {found.leader_pid}"
+    if found.application_name == APPLICATION_NAME:
+        return "it is another pgdoctor's session, and never signalled"
+    if found.backend_type != "client backend":
+        return f"it is {found.backend_type or 'hidden from our role'}: only sessions of clients are signalled"
+    blockers = diagnosis.graph.blockers_of.get(pid)
+    if blockers:
+        return f"nobody waits for it; it waits itself, for {', '.join(map(str, sorted(blockers)))}"
+    return "nobody waits for it, so a signal would free nobody"

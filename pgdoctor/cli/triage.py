@@ -1,0 +1,38 @@
+"""`pgdoctor triage`: the answer of the first five minutes, on one screen."""
+
+import shutil
+
+import click
+import msgspec
+
+from pgdoctor.cli._options import DEADLINE, dsn_option, run
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.triage import Triage, triage
+from pgdoctor.render.triage import triage_facts, triage_text
+
+
+@click.command()
+@dsn_option
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 where somebody is hurt.")
+def command(dsn: str, form: str, exit_code: bool) -> int:
+    """Say whether somebody is hurt, since when, what has changed, which layer it is, and what to do next.
+
+    Looks for two seconds. Where nothing is wrong in the database it says so: look elsewhere then.
+    """
+    found, diagnosis = run(_look(dsn))
+    facts = triage_facts(found, diagnosis)
+    if form == "json":
+        click.echo(msgspec.json.encode(facts).decode())
+    else:
+        click.echo(triage_text(facts, shutil.get_terminal_size((80, 24)).columns), nl=False)
+    return int(exit_code and bool(found.hurt))
+
+
+async def _look(dsn: str) -> tuple[Triage, Diagnosis]:
+    from pgdoctor.postgres.door import Door
+    from pgdoctor.postgres.glimpses import observe
+
+    async with await Door.open(dsn, DEADLINE) as door:
+        diagnosis, glimpses = await observe(door)
+    return triage(diagnosis, glimpses), diagnosis

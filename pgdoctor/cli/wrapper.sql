@@ -1,0 +1,192 @@
+
+-- To act without pg_signal_backend: functions that ask again, on the server, what must hold before a session of a client
+-- is signalled, and then signal it. Whoever takes over pgdoctor's role can do no more than they allow.
+-- They are of one database: run this in each database that pgdoctor connects to.
+-- REVOKE pg_signal_backend FROM pgdoctor_signaller; is the emergency brake: it holds at once, for all of them.
+BEGIN;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pgdoctor_signaller') THEN
+        CREATE ROLE pgdoctor_signaller;
+    END IF;
+END
+$$;
+-- It owns the functions, and nobody logs in as it. No superuser: superusers' sessions stay out of reach.
+ALTER ROLE pgdoctor_signaller NOLOGIN NOSUPERUSER INHERIT;
+GRANT pg_signal_backend, pg_read_all_stats TO pgdoctor_signaller;
+REVOKE pg_signal_backend FROM {role};
+
+CREATE SCHEMA IF NOT EXISTS pgdoctor;
+ALTER SCHEMA pgdoctor OWNER TO CURRENT_USER;
+REVOKE ALL ON SCHEMA pgdoctor FROM PUBLIC;
+GRANT USAGE ON SCHEMA pgdoctor TO {role}, pgdoctor_signaller;
+
+-- The number by which the server knows the session's backend; NULL if it is not any more the one that was judged, if
+-- nobody waits for it, or if the caller does not lead. Raises 42501 for who is never signalled.
+CREATE OR REPLACE FUNCTION pgdoctor.judged_session(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    min_wait pg_catalog.float8
+) RETURNS pg_catalog.int4
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    victim record;
+    -- Before it has looked for a deadlock, the wait is the server's business.
+    shortest interval := make_interval(secs => greatest(
+        min_wait, extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8
+    ));
+BEGIN
+    -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock.
+    PERFORM FROM pg_lock_status() AS l
+    WHERE
+        NOT l.granted
+        AND l.waitstart <= clock_timestamp() - shortest
+        AND victim_pid = ANY (pg_blocking_pids(l.pid))
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM pg_lock_status() AS l
+    WHERE
+        l.granted
+        AND l.locktype = 'advisory'
+        AND l.pid = pg_backend_pid()
+        AND l.objsubid = 1
+        AND l.classid::int8 << 32 | l.objid::int8 = {leader_key};
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+
+    -- Within a transaction the activity is a cached copy.
+    PERFORM pg_stat_clear_snapshot();
+    SELECT s.pid, s.usesysid, s.application_name, s.query, b.id INTO victim
+    FROM pg_stat_get_activity(victim_pid) AS s
+    JOIN pg_stat_get_backend_idset() AS b (id) ON pg_stat_get_backend_pid(b.id) = s.pid
+    WHERE
+        s.backend_start = victim_backend_start
+        AND s.xact_start IS NOT DISTINCT FROM victim_xact_start
+        AND s.query_start IS NOT DISTINCT FROM victim_query_start
+        AND s.state = victim_state
+        AND s.state_change = victim_state_change
+        -- Not the server's own processes: a cancelled apply worker may disable its subscription for good.
+        AND s.backend_type = 'client backend'
+        AND s.pid <> pg_backend_pid()
+        AND s.application_name IS DISTINCT FROM 'pgdoctor'
+        -- A commit that waits for its standby would be reported as done, or be done and reported as failed.
+        AND s.wait_event IS DISTINCT FROM 'SyncRep'
+        AND NOT pg_is_in_recovery();
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+
+    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = victim.usesysid AND r.rolsuper) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'never signalled: it is a superuser''s session';
+    END IF;
+    IF EXISTS (
+        SELECT FROM pg_roles AS r
+        WHERE r.rolname = 'pgdoctor_protected' AND pg_has_role(victim.usesysid, r.oid, 'MEMBER')
+    ) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'never signalled: its user is a member of pgdoctor_protected';
+    END IF;
+    IF victim.application_name ~* '^({backups})(?![A-Za-z0-9])' THEN
+        RAISE insufficient_privilege USING MESSAGE = 'never signalled: it is a backup';
+    END IF;
+    IF position('{marker}' IN victim.application_name || ' ' || victim.query) > 0 THEN
+        RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
+    END IF;
+    RETURN victim.id;
+END
+$$;
+
+-- One row if the session was cancelled; none, and nobody signalled, if it is not any more the one that was judged.
+CREATE OR REPLACE FUNCTION pgdoctor.cancel_session(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    min_wait pg_catalog.float8
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    backend_id int4 := pgdoctor.judged_session(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        min_wait
+    );
+BEGIN
+    -- A second look as the very last thing, at what tells one statement from the next.
+    PERFORM pg_stat_clear_snapshot();
+    IF
+        pg_stat_get_backend_pid(backend_id) = victim_pid
+        AND pg_stat_get_backend_activity_start(backend_id) IS NOT DISTINCT FROM victim_query_start
+        AND pg_stat_get_backend_xact_start(backend_id) IS NOT DISTINCT FROM victim_xact_start
+    THEN
+        accepted := pg_cancel_backend(victim_pid);
+        signalled_at := clock_timestamp();
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- The same for terminating it; `timeout_ms`: how long to wait for its end, at most 5 s.
+CREATE OR REPLACE FUNCTION pgdoctor.terminate_session(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    min_wait pg_catalog.float8,
+    timeout_ms pg_catalog.int8
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    backend_id int4 := pgdoctor.judged_session(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        min_wait
+    );
+    patience int8 := least(greatest(timeout_ms, 0), 5000);
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    IF
+        pg_stat_get_backend_pid(backend_id) = victim_pid
+        AND pg_stat_get_backend_activity_start(backend_id) IS NOT DISTINCT FROM victim_query_start
+        AND pg_stat_get_backend_xact_start(backend_id) IS NOT DISTINCT FROM victim_xact_start
+    THEN
+        signalled_at := clock_timestamp();
+        accepted := pg_terminate_backend(victim_pid, patience);
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+ALTER FUNCTION pgdoctor.judged_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.cancel_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.terminate_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
+) OWNER TO pgdoctor_signaller;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgdoctor FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgdoctor.cancel_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+) TO {role};
+GRANT EXECUTE ON FUNCTION pgdoctor.terminate_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
+) TO {role};
+
+COMMIT;

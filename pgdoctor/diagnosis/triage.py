@@ -1,0 +1,277 @@
+"""The first five minutes: is somebody hurt, since when, what has changed, which layer is it, and what to do next.
+
+The layer is what most active sessions wait for, unless something stronger speaks: whoever is blocked, a standby that
+commits wait for, connections that are used up. It is only about the database; where nothing is wrong here, it says
+so, for then it is somewhere else.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
+from pgdoctor.diagnosis.remedy import Advice, options
+from pgdoctor.diagnosis.surroundings import Change, Pace, Standby, Surroundings
+from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
+from pgdoctor.diagnosis.words import count, duration, size
+
+#: What an active session may wait for: event type and event; CPU and None where it does not wait.
+Event = tuple[str, str | None]
+
+#: Findings, with their severities, by which somebody is hurt now; the others will hurt one day.
+_HURTING = {
+    ("sync_standby_lost", "critical"),
+    ("connection_saturation", "critical"),
+    ("retry_storm", "warning"),
+    ("connection_storm", "warning"),
+}
+_ABOUT_CONNECTIONS = ("connection_saturation", "connection_storm", "retry_storm")
+
+#: Active sessions on average; below that the server has next to nothing to do.
+_BUSY = 0.5
+#: Of the active sessions, from which on they wait for one thing.
+_MOST = 0.5
+
+#: Seconds and bytes by which a standby's replay is so far behind that its readers notice.
+_LAG_SECONDS = 30.0
+_LAG_BYTES = 256 << 20
+
+#: The layer by what a session waits for; by the type of its wait event where the event itself does not say.
+_BY_EVENT = {
+    "SyncRep": "replication",
+    "WALWrite": "I/O",
+    "WALSync": "I/O",
+    "WalSync": "I/O",
+    "WALInsert": "I/O",
+}
+_BY_TYPE = {
+    "CPU": "CPU",
+    "LWLock": "CPU",
+    "IO": "I/O",
+    "Lock": "locks",
+    "BufferPin": "locks",
+    "IPC": "CPU",
+    "Client": "elsewhere",
+    "Timeout": "elsewhere",
+    "Activity": "elsewhere",
+    "Extension": "elsewhere",
+}
+
+LAYERS = ("locks", "connections", "I/O", "CPU", "replication", "elsewhere")
+
+
+class Glimpse(msgspec.Struct, frozen=True):
+    """How many active sessions wait for what, at one moment."""
+
+    waits: Mapping[Event, int]
+
+
+class Triage(msgspec.Struct, frozen=True):
+    """The answer."""
+
+    captured_at: datetime
+    #: None: nothing was found, but our role cannot see what the others do.
+    hurt: bool | None
+    summary: str
+    #: Since when somebody has been hurt, as far as is known.
+    since: datetime | None
+    layer: str
+    because: str
+    #: Of the last quarter of an hour, the latest first.
+    changes: tuple[Change, ...]
+    #: What to do, first things first.
+    next: tuple[str, ...]
+    unseen: tuple[str, ...]
+    advice: Advice | None
+    roots: tuple[Blocker, ...]
+    findings: tuple[Note, ...]
+    #: Active sessions on average, by what they wait for, the most first.
+    waits: Mapping[str, float]
+    started: datetime | None
+    #: None where it could not be read.
+    transactions_per_second: float | None
+    failing: float | None
+    #: Share of the blocks that were found in the server's own cache; None: none was asked for.
+    cache_hits: float | None
+    standbys: tuple[Standby, ...]
+
+
+def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
+    """The answer, from the last look and what was seen within the moments before."""
+    around = diagnosis.snapshot.surroundings
+    waits = _waits(glimpses)
+    layer, because = _layer(diagnosis, waits)
+    pace = _total(around.lately.values()) if around and around.lately else None
+    blocks = pace.blocks_hit + pace.blocks_read if pace else 0.0
+    return Triage(
+        captured_at=diagnosis.captured_at,
+        hurt=_is_hurt(diagnosis),
+        summary=_summary(diagnosis),
+        since=_since(diagnosis),
+        layer=layer,
+        because=because,
+        changes=around.changes if around else (),
+        next=tuple(_next(diagnosis, layer)),
+        unseen=tuple(_unseen(diagnosis)),
+        advice=options(diagnosis).advice,
+        roots=tuple(blocker for blocker in diagnosis.blockers if blocker.root),
+        findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
+        waits={_named(event): number for event, number in waits.items()},
+        started=around.standing.started if around and around.standing else None,
+        transactions_per_second=pace.commits + pace.rollbacks if pace else None,
+        failing=pace.failing if pace else None,
+        cache_hits=pace.blocks_hit / blocks if pace and blocks else None,
+        standbys=around.standbys if around else (),
+    )
+
+
+def _waits(glimpses: Sequence[Glimpse]) -> dict[Event, float]:
+    """Active sessions on average, by what they wait for, the most first."""
+    total: dict[Event, int] = {}
+    for each in glimpses:
+        for event, number in each.waits.items():
+            total[event] = total.get(event, 0) + number
+    return {event: number / len(glimpses) for event, number in sorted(total.items(), key=lambda item: -item[1])}
+
+
+def _named(event: Event) -> str:
+    kind, name = event
+    return kind if name is None else f"{kind}:{name}"
+
+
+def _total(paces: Iterable[Pace]) -> Pace:
+    total = [sum(each) for each in zip(*map(msgspec.structs.astuple, paces), strict=True)]
+    return Pace(*total)
+
+
+def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
+    """Those who have waited for a lock for as long as the server itself takes before it looks for a deadlock."""
+    return long_waiters(diagnosis.snapshot, diagnosis.graph, diagnosis.snapshot.server.deadlock_timeout)
+
+
+def _hurting(diagnosis: Diagnosis) -> list[Note]:
+    return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING]
+
+
+def _is_hurt(diagnosis: Diagnosis) -> bool | None:
+    if _blocked(diagnosis) or _hurting(diagnosis):
+        return True
+    return None if diagnosis.snapshot.server.hidden_sessions else False
+
+
+def _summary(diagnosis: Diagnosis) -> str:
+    blocked = _blocked(diagnosis)
+    if blocked:
+        sessions = diagnosis.snapshot.sessions
+        longest = duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
+        roots = sum(blocker.root for blocker in diagnosis.blockers)
+        return f"{count(len(blocked), 'session')} blocked by {count(roots, 'root blocker')}, the longest for {longest}"
+    if hurting := _hurting(diagnosis):
+        return hurting[0].summary
+    if diagnosis.snapshot.server.hidden_sessions:
+        return "nobody is seen to be hurt, but what other sessions do is hidden from this role"
+    if worst := [note for note in diagnosis.findings if note.severity != "info"]:
+        return f"nobody is blocked; but {worst[0].summary}"
+    return "nobody is blocked, and nothing else that shows is wrong"
+
+
+def _since(diagnosis: Diagnosis) -> datetime | None:
+    snapshot, around = diagnosis.snapshot, diagnosis.snapshot.surroundings
+    waited = oldest_wait(snapshot, (snapshot.sessions[pid] for pid in _blocked(diagnosis)))
+    if waited is not None:
+        return snapshot.captured_at - timedelta(seconds=waited)
+    if around and around.standing and any(note.kind == "sync_standby_lost" for note in diagnosis.findings):
+        return around.standing.oldest_sync_wait
+    return None
+
+
+def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str]:
+    """The layer, and why."""
+    around, busy = diagnosis.snapshot.surroundings, sum(waits.values())
+    found = {note.kind: note for note in diagnosis.findings}
+    if blocked := _blocked(diagnosis):
+        return "locks", f"{count(len(blocked), 'session')} wait for the lock of another one"
+    if "sync_standby_lost" in found:
+        return "replication", "commits wait for a synchronous standby"
+    by_layer = _by_layer(waits)
+    leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
+    share = by_layer.get(leading, 0.0) / busy if busy else 0.0
+    if leading == "locks" and diagnosis.graph.waiters and share >= _MOST:
+        return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each for a moment only"
+    if kinds := [kind for kind in _ABOUT_CONNECTIONS if kind in found]:
+        return "connections", kinds[0].replace("_", " ")
+    if late := _late(around):
+        return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+    if busy < _BUSY:
+        return "elsewhere", "the server has next to nothing to do: look at the network, the pooler, the application"
+    if leading == "elsewhere":
+        return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: look there"
+    mixed = "" if share >= _MOST else " (mixed)"
+    return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; busy is not stuck: compare with usual"
+
+
+_DOES = {
+    "CPU": "compute, or wait for one another inside of the server",
+    "I/O": "read or write files",
+    "locks": "wait for locks, each for a moment only",
+    "replication": "wait for a standby",
+}
+
+
+def _of(part: float, whole: float) -> str:
+    return f"{part:.1f} of {whole:.1f} active sessions"
+
+
+def _by_layer(waits: Mapping[Event, float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for (kind, event), number in waits.items():
+        layer = _BY_EVENT.get(event or "", _BY_TYPE.get(kind, "CPU"))
+        found[layer] = found.get(layer, 0.0) + number
+    return found
+
+
+def _late(around: Surroundings | None) -> list[Standby]:
+    standbys = around.standbys if around else ()
+    return [each for each in standbys if (each.lag or 0.0) >= _LAG_SECONDS or (each.behind or 0) >= _LAG_BYTES]
+
+
+def _furthest(late: Sequence[Standby]) -> str:
+    return f"{size(max(each.behind or 0 for each in late))}, {duration(max(each.lag or 0.0 for each in late))}"
+
+
+def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
+    """What is to be done, beside the cut that is advised."""
+    for note in diagnosis.findings:
+        if note.severity != "info" and note.kind != "evidence":
+            yield f"{note.kind}: {note.advice}"
+    around = diagnosis.snapshot.surroundings
+    changes = sorted(around.changes if around else (), key=lambda change: _BY_HAND.index(change.kind))
+    if changes and _is_hurt(diagnosis):
+        yield f"ask whether this can be taken back: {changes[0].what}"
+    yield _NEXT[layer]
+
+
+#: Kinds of changes, those that somebody has made, and may take back, first.
+_BY_HAND = ("ddl", "reload", "application", "start")
+
+
+_NEXT = {
+    "locks": "pgdoctor diagnose: who blocks whom, why, and what each cut would free",
+    "connections": "pgdoctor diagnose: who holds the connections; then look at the pools of the applications",
+    "I/O": "look at the disks (iostat), and at what reads and writes most (pg_stat_statements, pg_stat_io)",
+    "CPU": "look at the machine (top), and at what takes the most time (pg_stat_statements)",
+    "replication": "look at the standby: is it up, does it replay, how is the network in between",
+    "elsewhere": "look at the application, its pooler, the network in between and the machine",
+}
+
+
+def _unseen(diagnosis: Diagnosis) -> Iterator[str]:
+    server, around = diagnosis.snapshot.server, diagnosis.snapshot.surroundings
+    if server.hidden_sessions:
+        yield f"what {count(server.hidden_sessions, 'session')} do: grant pg_monitor (pgdoctor setup)"
+    yield from diagnosis.snapshot.unread
+    yield from around.unread if around else ("the surroundings of the waits: the server did not say",)
+    if server.in_recovery:
+        yield "the primary: this is a standby"
+    yield "the machine itself (CPU, memory, disks, network), poolers and their queues, DDL that is long over"

@@ -1,0 +1,102 @@
+"""What mitigation has written down: one object a record for programs, one line an event for people."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from tabulate import tabulate
+
+from pgdoctor.mitigation.records import Event, Intent, Settled
+from pgdoctor.render.plain import one_line
+
+_WIDTH = 60
+_MOST_TEXT = 500
+
+#: What an outcome repeats of its intent, so that one line of it can be read alone.
+_REPEATED = ("signal", "rule", "class", "relation", "identity", "mode")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record, with whose it is."""
+
+    id: int
+    server: str
+    at: datetime
+    kind: str
+    event: Event
+
+
+def entries_json(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """One JSON object a record, in the order of writing."""
+    intents: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for entry in entries:
+        facts: dict[str, Any] = {"id": entry.id, "server": entry.server, "at": entry.at, "kind": entry.kind}
+        match entry.event:
+            case Intent():
+                said = _intent(entry.event)
+                intents[entry.server, entry.event.decision] = said
+            case Settled(decision=decision):
+                before = intents.get((entry.server, decision), {})
+                said = {**msgspec.to_builtins(entry.event), **{key: before.get(key) for key in _REPEATED}}
+            case _:
+                said = msgspec.to_builtins(entry.event)
+        yield msgspec.json.encode(facts | {key: value for key, value in said.items() if key not in facts})
+
+
+def entries_table(entries: Sequence[Entry]) -> str:
+    """One line an event."""
+    if not entries:
+        return "Nothing was written down in that time.\n"
+    several = len({entry.server for entry in entries}) > 1
+    intents: dict[tuple[str, str], Intent] = {}
+    rows = []
+    for entry in entries:
+        match entry.event:
+            case Intent():
+                intents[entry.server, entry.event.decision] = entry.event
+            case _:
+                pass
+        decision = getattr(entry.event, "decision", "")
+        said = one_line(_said(entry.event, intents.get((entry.server, decision))), _MOST_TEXT)
+        rows.append((entry.at.astimezone(UTC).isoformat(" ", "seconds"), entry.kind, said, *[entry.server] * several))
+    headers = ("at", "kind", "what", *["server"] * several)
+    return tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None, None, _WIDTH, *[None] * several]) + "\n"
+
+
+def _intent(event: Intent) -> dict[str, Any]:
+    """What was about to be done, under the names that log lines have for it."""
+    action = event.action
+    facts = msgspec.to_builtins(event)
+    del facts["action"]
+    return {
+        "decision": event.decision,
+        "signal": action.signal,
+        "rule": action.rule,
+        "class": action.classification,
+        "relation": action.relation,
+        "usename": action.usename,
+        "fingerprint": action.fingerprint,
+        "identity": msgspec.to_builtins(action.victim),
+        "waiters": msgspec.to_builtins(action.waiters),
+        **facts,
+    }
+
+
+def _said(event: Event, intent: Intent | None) -> str:
+    match event:
+        case Intent():
+            return f"{_what(event)}, to free {event.frees} ({event.mode}; {event.decision})"
+        case Settled():
+            what = _what(intent) if intent else event.decision
+            after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""
+            more = ", ".join(each for each in (event.sqlstate, event.message) if each)
+            return f"{what}: {event.outcome.replace('_', ' ')}{after}{f' ({more})' if more else ''}"
+    facts = msgspec.to_builtins(event)
+    return ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("kind", "at"))
+
+
+def _what(intent: Intent) -> str:
+    action = intent.action
+    where = f" on {action.relation}" if action.relation else ""
+    return f"{action.signal} {action.victim.pid} ({action.classification}{where}, rule {action.rule})"

@@ -1,0 +1,237 @@
+"""The first five minutes on one screen, for people; and as one JSON object, for programs."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
+from pgdoctor.diagnosis.remedy import Advice
+from pgdoctor.diagnosis.surroundings import Standby
+from pgdoctor.diagnosis.triage import Triage
+from pgdoctor.diagnosis.words import client, count, duration, name, size
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.report import ServerFacts, server_facts, shown
+from pgdoctor.render.tree import released, to_do
+
+#: The narrowest screen that is laid out for.
+_NARROWEST = 40
+#: Characters of the headings in front of the lines.
+_INDENT = 9
+
+#: What is shown of each part; with the lines that it may take on a wide screen it is 24 lines at most.
+_MOST_CHANGES = 2
+_MOST_FINDINGS = 2
+_MOST_STEPS = 2
+_MOST_ROOTS = 2
+_MOST_WAITS = 4
+_MOST_UNSEEN = 3
+
+#: From this width on a screen is wide; on a narrow one each thing may take so many lines.
+_WIDE, _LINES_IF_NARROW = 80, 6
+
+_STATEMENT_WIDTH = 200
+
+
+class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+    """A session that others wait for, and that waits for nobody."""
+
+    pid: int | None
+    prepared_gid: str | None
+    classification: str
+    relation: str | None
+    blocked_sessions: int
+    user: str | None
+    application: str | None
+    statement: str | None
+
+
+class ChangeFacts(msgspec.Struct, frozen=True):
+    """Something that was not so before."""
+
+    at: str
+    kind: str
+    what: str
+
+
+class TriageFacts(msgspec.Struct, frozen=True):
+    """The object of `triage --format json`. Times are ISO 8601; shares are between 0 and 1."""
+
+    schema_version: int
+    captured_at: str
+    server: ServerFacts
+    started_at: str | None
+    #: null: nothing was found, but this role cannot see what others do.
+    hurt: bool | None
+    summary: str
+    since: str | None
+    seconds: float | None
+    layer: str
+    because: str
+    recommendation: Advice | None
+    next: tuple[str, ...]
+    blocked_sessions: int
+    roots: tuple[Root, ...]
+    changes: tuple[ChangeFacts, ...]
+    findings: tuple[Note, ...]
+    waits: Mapping[str, float]
+    transactions_per_second: float | None
+    rolled_back: float | None
+    cache_hits: float | None
+    standbys: tuple[Standby, ...]
+    unseen: tuple[str, ...]
+
+
+def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
+    """The answer as it may be shown: no statement with its values."""
+    return TriageFacts(
+        schema_version=1,
+        captured_at=_iso(found.captured_at),
+        server=server_facts(diagnosis.snapshot.server),
+        started_at=_iso(found.started) if found.started else None,
+        hurt=found.hurt,
+        summary=found.summary,
+        since=_iso(found.since) if found.since else None,
+        seconds=diagnosis.snapshot.seconds_since(found.since),
+        layer=found.layer,
+        because=found.because,
+        recommendation=found.advice,
+        next=found.next,
+        blocked_sessions=diagnosis.blocked_sessions,
+        roots=tuple(_root(blocker) for blocker in found.roots),
+        changes=tuple(ChangeFacts(_iso(each.at), each.kind, each.what) for each in found.changes),
+        findings=found.findings,
+        waits={event: round(number, 2) for event, number in found.waits.items()},
+        transactions_per_second=found.transactions_per_second,
+        rolled_back=found.failing,
+        cache_hits=found.cache_hits,
+        standbys=found.standbys,
+        unseen=found.unseen,
+    )
+
+
+def triage_text(facts: TriageFacts, width: int) -> str:
+    """One screen of 80 columns and 24 lines; no line longer than `width` (at least 40)."""
+    width = max(width, _NARROWEST)
+    lines = [one_line(_title(facts), width)]
+    for heading, parts in _sections(facts):
+        for place, (part, most) in enumerate(parts):
+            most = most if width >= _WIDE else _LINES_IF_NARROW
+            lines += _wrapped(heading if place == 0 else "", part, width, most)
+    return "\n".join(lines) + "\n"
+
+
+#: What is said, and how many lines it may take on a wide screen.
+Part = tuple[str, int]
+
+
+def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
+    hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
+    yield "hurt?", [(hurt + facts.summary, 2), *_lines(_roots(facts))]
+    yield "since", [(_since(facts), 1)]
+    changes = _first(_changes(facts), _MOST_CHANGES, "pgdoctor triage --format json")
+    yield "changed", _lines(changes or ["nothing that shows, within 15 min"])
+    yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
+    yield "load", _lines(_load(facts))
+    told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
+    yield "found", _lines(_first(told, _MOST_FINDINGS, "pgdoctor diagnose"))
+    yield "do", _lines((*_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), most=2)
+    yield "unseen", [("; ".join(facts.unseen[:_MOST_UNSEEN]), 1)]
+
+
+def _lines(parts: Iterable[str], most: int = 1) -> list[Part]:
+    return [(part, most) for part in parts]
+
+
+def _title(facts: TriageFacts) -> str:
+    server = facts.server
+    role = "standby" if server.in_recovery else "primary"
+    when = facts.captured_at[:19].replace("T", " ")
+    return f"PostgreSQL {server.version_num // 10_000} {role}, {name(server.database)}, {when} UTC"
+
+
+def _roots(facts: TriageFacts) -> Iterator[str]:
+    for root in facts.roots[:_MOST_ROOTS]:
+        who = str(root.pid) if root.pid is not None else f"prepared transaction {name(root.prepared_gid)}"
+        where = f" on {root.relation}" if root.relation else ""
+        origin = client(root.application, root.user)
+        yield f"{who} {root.classification}{where}, {root.blocked_sessions} blocked, {origin}: {root.statement or ''}"
+
+
+def _since(facts: TriageFacts) -> str:
+    if facts.since is None:
+        return "that does not show" if facts.hurt else "-"
+    return f"{facts.since[11:19]} UTC, {duration(facts.seconds)} ago"
+
+
+def _changes(facts: TriageFacts) -> list[str]:
+    now = datetime.fromisoformat(facts.captured_at)
+    ages = [(now - datetime.fromisoformat(change.at)).total_seconds() for change in facts.changes]
+    return [f"{duration(age)} ago: {change.what}" for age, change in zip(ages, facts.changes, strict=True)]
+
+
+def _load(facts: TriageFacts) -> Iterator[str]:
+    server, states = facts.server, facts.server.connections_by_state
+    idle_in_transaction = states.idle_in_transaction + states.idle_in_transaction_aborted
+    yield (
+        f"{server.connections}/{server.max_connections} connections: {states.active} active, {states.idle} idle, "
+        f"{idle_in_transaction} idle in transaction"
+    )
+    busy = sum(facts.waits.values())
+    waits = ", ".join(f"{event} {number:.1f}" for event, number in list(facts.waits.items())[:_MOST_WAITS])
+    yield f"{busy:.1f} sessions active on average" + (f": {waits}" if waits else "")
+    if facts.transactions_per_second is not None:
+        hits = "" if facts.cache_hits is None else f", {facts.cache_hits:.1%} of blocks from the cache"
+        yield (
+            f"{count(facts.transactions_per_second, 'transaction')} a second, {facts.rolled_back or 0.0:.1%} rolled "
+            f"back{hits}"
+        )
+    if facts.standbys:
+        furthest = max((each.behind or 0 for each in facts.standbys), default=0)
+        yield f"{count(len(facts.standbys), 'receiver')} of WAL, the furthest {size(furthest)} behind"
+
+
+def _advice(advice: Advice | None) -> Iterator[str]:
+    if advice is None:
+        return
+    frees = f" frees {released(advice)}; costs {advice.loses};" if advice.signals else ":"
+    yield f"→ {to_do(advice)}{frees} {advice.reason}"
+
+
+def _first(parts: list[str], most: int, rest: str) -> list[str]:
+    more = f"and {len(parts) - most} more ({rest})"
+    return [*parts[:most], more] if len(parts) > most else parts
+
+
+def _wrapped(heading: str, text: str, width: int, most: int) -> list[str]:
+    """A heading and its text beside it, in at most so many lines."""
+    return textwrap.wrap(
+        # Cut before it is laid out: a name may be long, and hold anything.
+        one_line(text, most * width),
+        width,
+        initial_indent=f"{heading:<{_INDENT}}",
+        subsequent_indent=" " * _INDENT,
+        max_lines=most,
+        placeholder=" …",
+        break_on_hyphens=False,
+    )
+
+
+def _root(blocker: Blocker) -> Root:
+    session = blocker.session
+    statement = shown(session.statement, show_literals=False) if session else None
+    return Root(
+        pid=blocker.pid,
+        prepared_gid=blocker.gid,
+        classification=blocker.classification,
+        relation=blocker.relation,
+        blocked_sessions=blocker.blocked_sessions,
+        user=session.usename if session else None,
+        application=session.application_name if session else None,
+        statement=statement and one_line(statement, _STATEMENT_WIDTH),
+    )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")

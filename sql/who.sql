@@ -1,0 +1,6 @@
+-- The session or process of that number: one row, or none. Asked for when somebody asks about one that blocks nobody.
+SELECT
+    s.backend_type::pg_catalog.text AS backend_type,
+    s.leader_pid,
+    s.application_name
+FROM pg_catalog.pg_stat_get_activity(%(pid)s::pg_catalog.int4) AS s;

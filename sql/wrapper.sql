@@ -1,0 +1,20 @@
+-- One row: whether our role may use both functions of `pgdoctor setup --wrapper`, and whether these are they: run with
+-- the rights of somebody else, who may signal. Anybody who may make a schema could make functions of these names, which
+-- would run with ours.
+SELECT pg_catalog.count(*) = 2 AS is_usable
+FROM pg_catalog.pg_namespace AS n
+CROSS JOIN
+    LATERAL (
+        VALUES
+        (n.nspname || '.cancel_session(int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8)'),
+        (n.nspname || '.terminate_session(int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8)')
+    ) AS wanted (signature)
+-- Not named without the right to look into the schema: that would be an error.
+JOIN pg_catalog.pg_proc AS p ON p.oid = pg_catalog.to_regprocedure(wanted.signature)
+WHERE
+    n.nspname = 'pgdoctor'
+    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+    AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+    AND p.prosecdef
+    AND NOT pg_catalog.pg_has_role(p.proowner, 'MEMBER')
+    AND pg_catalog.pg_has_role(p.proowner, 'pg_signal_backend', 'USAGE');

@@ -1,0 +1,287 @@
+"""Each brake, pulled while it rolls: victims come, the agent releases who waits; then nobody is signalled any more."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.agent.running import RunningAgent
+from tests.agent.test_access import TOKEN, secret_file
+from tests.scenes import Client, Scene
+from tests.scenes.client import wait_until
+
+RULES = """
+[mitigation]
+mode = "enforce"
+kill_switch_file = "{folder}/stop"
+min_samples = 1
+startup_grace = "0s"
+cooldown = "0s"
+allow_short_waits = true
+max_actions_per_5m = 100
+max_actions_per_hour = 100
+max_terminates_per_hour = 100
+max_per_fingerprint_per_hour = 100
+breaker.recurrence = 100
+breaker.open_on_worsening = false
+{more}
+[[mitigation.rules]]
+name = "idle"
+class = "idle_in_transaction"
+action = "terminate"
+min_wait = "100ms"
+min_session_age = "0s"
+"""
+
+
+def tables(folder: Path, more: str = "") -> str:
+    return f'[http]\ntoken_file = "{folder.parent}/token"\n' + RULES.format(folder=folder, more=more)
+
+
+def started(agent: RunningAgent) -> RunningAgent:
+    """An agent that asks for the token, once it sees the server."""
+    agent._client.headers["Authorization"] = f"Bearer {TOKEN}"
+    agent.wait_for("up", 1)
+    return agent
+
+
+@dataclass
+class Rolling:
+    """An agent that acts, and an application that gives it cause to."""
+
+    scene: Scene
+    agent: RunningAgent
+    folder: Path
+    victims: list[Client] = field(default_factory=list)
+    waiters: list[Client] = field(default_factory=list)
+
+    def arrive(self) -> None:
+        """One more idles in its transaction while somebody waits."""
+        row = len(self.victims)
+        holder = self.scene.client(f"insert into orders values ({row})", user="app")
+        self.waiters.append(self.scene.client(user="app", autocommit=True).block(f"insert into orders values ({row})"))
+        self.victims.append(holder)
+
+    def alive(self) -> set[int]:
+        rows = self.scene.admin.execute(
+            "select pid from pg_stat_activity where pid = any(%s)", [[each.pid for each in self.victims]]
+        ).fetchall()
+        return {pid for (pid,) in rows}
+
+    def configure(self, more: str) -> None:
+        """Take another configuration, as after an edit."""
+        table = '[agent]\ninterval = "200ms"\ndeadline = "1s"\nmax_server_share = 1.0\n'
+        self.agent.configure(table + tables(self.folder, more))
+        reloads = sum(line["event"] == "configuration reloaded" for line in self.agent.lines)
+        self.agent.send(signal.SIGHUP)
+        self.agent.wait_for_lines("configuration reloaded", reloads + 1)
+
+    def command(self, *arguments: str) -> str:
+        """Type a command beside the agent, on its journal."""
+        typed = [sys.executable, "-m", "pgdoctor", "mitigate", *arguments, "--config", str(self.agent.config)]
+        done = subprocess.run(
+            typed, env={**os.environ, "PGDOCTOR_DSN": self.scene.dsn}, capture_output=True, text=True, timeout=30
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def post(self, path: str, token: str = TOKEN) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.post(f"http://127.0.0.1:{self.agent.port}{path}", headers=headers, timeout=5)
+
+    def refused(self, reason: str) -> float:
+        return self.agent.metric(f'actions_refused_total{{reason="{reason}"}}')
+
+    def stands_still(self) -> None:
+        """Victims come and go on being there."""
+        # A signal that was past its last check when the brake was pulled is not the next one.
+        self.agent.wait_for_polls(2)
+        self.arrive()
+        before = self.alive()
+        assert self.victims[-1].pid in before
+        self.arrive()
+        self.agent.wait_for_polls(6)
+        assert self.alive() == before | {self.victims[-1].pid}
+
+    def rolls(self) -> None:
+        """Whoever waits is released."""
+        try:
+            wait_until(lambda: not any(waiter.busy for waiter in self.waiters), 20, "everybody released")
+        except AssertionError:
+            print(*self.agent.lines, sep="\n")
+            raise
+        assert not self.alive()
+
+
+@pytest.fixture
+def roll(scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path) -> Rolling:
+    """It has just released somebody, and two more have come."""
+    scene.admin.execute("create table orders (id int primary key)")
+    scene.role("app", "all on orders")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+    running = started(agent(dsn, more=tables(folder), arguments=("--enforce",)))
+    rolling = Rolling(scene, running, folder)
+    rolling.arrive()
+    rolling.rolls()
+    rolling.arrive()
+    rolling.arrive()
+    return rolling
+
+
+def test_the_kill_switch_file(roll: Rolling) -> None:
+    stop = roll.folder / "stop"
+    stop.touch()
+    roll.stands_still()
+    assert roll.refused("kill_switch") > 0
+    assert "kill-switch file" in roll.agent.get("/").text
+    stop.unlink()
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_the_folder_of_the_kill_switch_file_goes_away(roll: Rolling) -> None:
+    away = roll.folder.with_name("away")
+    roll.folder.rename(away)
+    roll.stands_still()
+    away.rename(roll.folder)
+    roll.rolls()
+
+
+def test_an_order_over_http(roll: Rolling) -> None:
+    answer = roll.post("/mitigation/disarm?reason=we+fail+over")
+    assert answer.json() == {"disarmed": True, "recorded": True, "until": 'pgdoctor mitigate arm --reason "…"'}
+    roll.stands_still()
+    assert roll.refused("kill_switch") > 0
+    assert "we fail over" in roll.agent.get("/").text
+    assert "it was disarmed by POST /mitigation/disarm: we fail over" in roll.command("arm", "--reason", "it is done")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_sigusr1(roll: Rolling) -> None:
+    roll.agent.send(signal.SIGUSR1)
+    roll.agent.wait_for_lines("mitigation disarmed")
+    roll.stands_still()
+    assert "SIGUSR1" in roll.command("arm", "--reason", "all clear")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_a_command_beside_it(roll: Rolling) -> None:
+    assert "nobody is signalled until" in roll.command("disarm", "--reason", "wait for me", "--by", "ada")
+    roll.stands_still()
+    assert "disarmed by ada: wait for me" in roll.agent.get("/").text
+    roll.command("arm", "--reason", "I am here")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_a_maintenance_mark(roll: Rolling) -> None:
+    assert "Maintenance until" in roll.command("maintenance", "--for", "1h", "--reason", "index build")
+    roll.stands_still()
+    assert roll.refused("maintenance_mark") > 0
+    assert "Maintenance is over" in roll.command("maintenance", "--end")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_a_maintenance_mark_ends_by_itself(roll: Rolling) -> None:
+    before = roll.refused("maintenance_mark")
+    roll.command("maintenance", "--for", "3s", "--reason", "a short one")
+    roll.arrive()
+    roll.rolls()
+    assert roll.refused("maintenance_mark") >= before
+
+
+@pytest.mark.long
+def test_the_right_is_revoked(roll: Rolling) -> None:
+    roll.scene.admin.execute("revoke pg_signal_backend from agent")
+    roll.stands_still()
+    assert roll.refused("may_signal") > 0
+    roll.scene.admin.execute("grant pg_signal_backend to agent")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_armed_until_is_over(roll: Rolling) -> None:
+    roll.configure(f'armed_until = "{datetime.now(UTC).isoformat()}"')
+    roll.stands_still()
+    assert "armed_until was" in roll.agent.get("/").text
+    assert roll.agent.metric('mitigation_mode{mode="dry_run"}') == 1
+    roll.configure("")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_a_disarm_outlives_the_process(roll: Rolling, agent: Callable[..., RunningAgent]) -> None:
+    assert roll.post("/mitigation/disarm").json()["recorded"]
+    roll.agent.end()
+    dsn = make_conninfo(roll.scene.dsn, user="agent", password="secret of a scene")
+    roll.agent = started(agent(dsn, more=tables(roll.folder), arguments=("--enforce",)))
+    roll.stands_still()
+    roll.command("arm", "--reason", "the new one may")
+    roll.rolls()
+
+
+def test_without_the_second_key_it_is_a_dry_run_and_says_so(roll: Rolling, agent: Callable[..., RunningAgent]) -> None:
+    roll.agent.send(signal.SIGUSR1)
+    roll.agent.wait_for_lines("mitigation disarmed")
+    roll.agent.wait_for_polls(2)
+    roll.agent.end()
+    roll.command("arm", "--reason", "by the next one")
+    dsn = make_conninfo(roll.scene.dsn, user="agent", password="secret of a scene")
+    roll.agent = started(agent(dsn, more=tables(roll.folder)))
+    lapsed = "mitigation is only a dry run: enforce needs a second key"
+    roll.agent.wait_for_lines(lapsed)
+    [said] = [line for line in roll.agent.lines if line["event"] == lapsed]
+    assert (said["level"], said["missing"]) == ("warning", "--enforce")
+    before = roll.alive()
+    roll.agent.wait_for('actions_total{action="terminate",outcome="would_act",rule="idle"}', len(before))
+    assert roll.alive() == before
+    assert "ONLY A DRY RUN" in roll.agent.get("/").text
+    roll.agent.end()
+    roll.agent = started(agent(dsn, more=tables(roll.folder), arguments=("--enforce",)))
+    roll.agent.wait_for_lines("mitigation is armed: sessions are cancelled and terminated by the rules")
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_the_order_needs_the_bearer_token_and_nothing_a_browser_sends(roll: Rolling, tmp_path: Path) -> None:
+    for token in ("", "wrong"):
+        assert roll.post("/mitigation/disarm", token).status_code == 401
+    url = f"http://127.0.0.1:{roll.agent.port}/mitigation/disarm"
+    assert httpx.post(url, auth=("ada", TOKEN)).status_code == 401
+    assert roll.agent.get("/mitigation/disarm").status_code == 405
+    assert roll.post("/mitigation/disarm?reason=" + "x" * 501).status_code == 400
+    assert roll.post("/mitigation/disarm?reason=two%0Alines").status_code == 400
+    roll.rolls()
+
+
+def test_without_a_token_there_is_no_such_order(lone_agent: RunningAgent) -> None:
+    answer = httpx.post(f"http://127.0.0.1:{lone_agent.port}/mitigation/disarm")
+    assert answer.status_code == 403
+    assert "token_file under [http]" in answer.json()["error"]
+
+
+def test_where_the_journal_cannot_be_written_the_process_remembers(
+    scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    secret_file(tmp_path / "token", TOKEN)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "file").touch()
+    journal = f'[journal]\npath = "{tmp_path}/file/journal.db"\n'
+    running = started(agent(scene.dsn, more=journal + tables(tmp_path / "run"), arguments=("--enforce",)))
+    rolling = Rolling(scene, running, tmp_path / "run")
+    assert rolling.post("/mitigation/disarm").json()["recorded"] is False
+    assert "Stopped, nobody is signalled" in running.get("/").text

@@ -1,0 +1,21 @@
+"""Whom a signal hits whose victim runs statements of 4 ms back to back, 0 to 50 ms after the look at it."""
+
+import asyncio
+
+from pgdoctor.demo.server import ThrowawayServer
+from tests.bench.measuring import show
+from tests.postgres.racing import LONGEST_DELAY, Tally, race
+
+RACES = 10_000
+
+
+def main() -> None:
+    with ThrowawayServer() as server:
+        _show("0 to 50 ms", asyncio.run(race(server.dsn, RACES, longest_delay=LONGEST_DELAY)))
+        # Most signals are sent at once, and most of what can go wrong goes wrong there.
+        _show("at once", asyncio.run(race(server.dsn, RACES, longest_delay=0.0)))
+
+
+def _show(when: str, tallies: dict[str, Tally]) -> None:
+    rows = [[way, *tally] for way, tally in tallies.items()]
+    show(f"Who is hit, {when} after the look", rows, ("checked by", "races", "sent", "right", "wrong"))

@@ -1,0 +1,382 @@
+"""The page of a real agent that looks at a real server, in a real browser. Pictures of it go to build/pictures."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from selenium.webdriver.common.keys import Keys
+
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.stage import incident
+from tests.agent.running import RunningAgent
+from tests.browser.chromium import Browser
+from tests.scenes import Scene
+from tests.scenes.client import wait_until
+
+pytestmark = pytest.mark.browser
+
+Agent = Callable[..., RunningAgent]
+
+WIDTHS = {"wide": 1280, "tablet": 768, "phone": 360}
+LEAST_CONTRAST = 4.5
+MOST_BYTES = 300_000
+
+ARMED = """
+[mitigation]
+mode = "enforce"
+[[mitigation.rules]]
+name = "queued-migrations"
+class = "migration"
+action = "cancel"
+min_wait = "1h"
+"""
+
+
+def url(agent: RunningAgent, path: str = "/") -> str:
+    return f"http://127.0.0.1:{agent.port}{path}"
+
+
+def is_sound(browser: Browser, agent: RunningAgent) -> None:
+    """It fits its window, can be read, and has neither complained nor asked anybody else."""
+    assert browser.complaints() == []
+    asked = browser.requests()
+    assert asked
+    assert {each.partition("//")[2].partition("/")[0] for each in asked} == {f"127.0.0.1:{agent.port}"}
+    assert not browser.has_alert
+    assert browser.overhang <= 0
+    assert [each for each in browser.contrasts if each[0] < LEAST_CONTRAST] == []
+
+
+def is_structured(browser: Browser) -> None:
+    """A screen reader finds its way: one main part, headings without gaps, names for what can be used."""
+    levels = browser.ask("return [...document.querySelectorAll('h1,h2,h3,h4')].map((each) => +each.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert browser.ask("return document.documentElement.lang") == "en"
+    assert browser.ask("return document.querySelectorAll('main').length") == 1
+    ids = browser.ask("return [...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) == len(set(ids))
+    labels = browser.ask(
+        "return [...document.querySelectorAll('[aria-labelledby]')].map((e) => e.ariaLabelledByElements)"
+    )
+    assert all(labels)
+    assert browser.ask("return [...document.querySelectorAll('button, a, summary')].every((e) => e.innerText.trim())")
+
+
+@pytest.fixture
+def staged(scene: Scene) -> Iterator[Scene]:
+    """The incident of `pgdoctor demo`."""
+    with incident(scene.dsn, lambda _: None):
+        yield scene
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_an_incident_is_told_on_every_screen(
+    staged: Scene, agent: Agent, browser: Browser, width: str, dark: bool
+) -> None:
+    watching = agent(staged.dsn, more=ARMED)
+    watching.wait_for("blocked_sessions", 11)
+    browser.show(url(watching), width=WIDTHS[width], dark=dark)
+    assert re.fullmatch(r"11 sessions blocked by 2 root blockers, the longest for .* s", browser.text("h1"))
+    assert re.match(r"→ cancel \d+ frees 6 sessions at once; costs nothing but a retry", browser.text(".do"))
+    main = browser.text("main")
+    for word in ("ARMED", "idle_in_transaction", "unindexed_scan", "CREATE INDEX", "goes on", "polled"):
+        assert word in main
+    is_structured(browser)
+    browser.picture(f"incident-{width}-{'dark' if dark else 'light'}")
+    is_sound(browser, watching)
+    ground = browser.ask("return getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 60) is dark
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_calm_is_calm(scene: Scene, agent: Agent, browser: Browser, width: str) -> None:
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    browser.show(url(watching), width=WIDTHS[width])
+    assert browser.text("h1") == "Nobody is blocked"
+    assert "None since the agent was started" in browser.text("main")
+    is_structured(browser)
+    browser.picture(f"calm-{width}")
+    is_sound(browser, watching)
+
+
+def test_down_says_so_first_and_what_to_do(lone_agent: RunningAgent, browser: Browser) -> None:
+    lone_agent.wait_for('connection_state{state="refused"}', 1)
+    browser.show(url(lone_agent), width=360)
+    assert browser.text("h1").startswith("DOWN: ")
+    assert "is PostgreSQL running" in browser.text(".do")
+    is_structured(browser)
+    browser.picture("down-phone")
+    is_sound(browser, lone_agent)
+
+
+def test_a_role_that_sees_little_makes_nothing_look_good(scene: Scene, agent: Agent, browser: Browser) -> None:
+    scene.admin.execute("create table t ()")
+    scene.client("lock table t")
+    watching = agent(scene.role("watcher"))
+    watching.wait_for("up", 1)
+    browser.show(url(watching), width=360)
+    assert "cannot be seen" in browser.text("h1")
+    assert browser.ask("return document.querySelectorAll('.verdict.good').length") == 0
+    assert "pg_monitor" in browser.text(".do")
+    scene.client().block("select from t")
+    wait_until(lambda: "1 session blocked" in browser.text("h1"), 20)
+    assert "BLIND" in browser.text("main .note")
+    browser.picture("blind-phone")
+    is_sound(browser, watching)
+
+
+def test_several_servers_the_worst_first(staged: Scene, agent: Agent, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text(staged.dsn)
+    shop = f'[[servers]]\nname = "shop"\ndsn_file = "{tmp_path / "dsn"}"\n'
+    watching = agent(None, more=shop + '[[servers]]\nname = "dead"\ndsn = "host=127.0.0.1 port=1"')
+    wait_until(lambda: "11 blocked" in watching.get("/").text, 15)
+    browser.show(url(watching), width=360)
+    assert browser.text("h1") == "2 servers, 1 DOWN, 11 blocked"
+    is_structured(browser)
+    browser.picture("servers-phone")
+    is_sound(browser, watching)
+    browser.driver.find_element("partial link text", "shop").click()
+    assert browser.text("h1").startswith("shop: 11 sessions blocked")
+    is_sound(browser, watching)
+
+
+# Hostile names
+
+BOX = "<script>alert(1)</script>"
+PICTURE = '"><img src=http://192.0.2.1/x onerror=alert(2)>'
+#: Right to left, with an override that is never closed; a bell, an escape sequence, a line break.
+TURNED = "‮⁧שלום‏ \x07\x1b[31m\nevil"
+TALL = "Z" + "\u0301\u0350\u0363" * 10
+
+
+@pytest.fixture
+def hostile(own_server: Callable[..., ThrowawayServer]) -> Iterator[Scene]:
+    """Everything that a client may name is hostile, and two statements have megabytes."""
+    server = own_server(settings={"track_activity_query_size": "1MB"})
+    with Scene(server.dsn) as scene:
+        for name in (BOX, PICTURE, TURNED, TALL):
+            scene.admin.execute(sql.SQL("create table {} (id int primary key, v text)").format(sql.Identifier(name)))
+            scene.admin.execute(sql.SQL("insert into {} values (1, '')").format(sql.Identifier(name)))
+        roles = [PICTURE, TURNED, BOX, TALL]
+        for name in roles:
+            scene.role(name, "pg_read_all_data", "pg_write_all_data")
+        update = sql.SQL("update {} set v = {} where id = 1")
+        for name, role in zip((BOX, PICTURE, TURNED, TALL), roles, strict=True):
+            said = update.format(sql.Identifier(name), "x" * 900_000).as_string()
+            scene.client(said, user=role, application_name=name)
+            scene.client(user=role, application_name=name).block(said)
+            unquoted = update.format(sql.Identifier(name), "x").as_string() + f" /* {BOX} */ and v <> '{PICTURE}'"
+            scene.client(user=role, application_name=PICTURE).block(unquoted)
+        yield scene
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hostile_names_are_text_and_nothing_else(hostile: Scene, agent: Agent, browser: Browser, width: str) -> None:
+    watching = agent(hostile.dsn)
+    watching.wait_for("blocked_sessions", 8)
+    browser.show(url(watching), width=WIDTHS[width])
+    browser.ask("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    main = browser.text("main")
+    for word in (BOX, "<img src=http://192.0.2.1/x onerror=alert(2)>", "שלום"):
+        assert word in main
+    assert not re.search("[\x00-\x08\x0b-\x1f‎‏‪-‮⁦-⁩]", main)
+    assert browser.ask("return document.querySelectorAll('main script, main img').length") == 0
+    assert len(watching.get("/").content) < MOST_BYTES
+    browser.picture(f"hostile-{width}")
+    is_sound(browser, watching)
+
+
+# Storms
+
+WAITERS = 1_000
+STORMS = {
+    "readers": ("select from orders", "alter table orders add c int", "select from orders"),
+    "convoy": ("update orders set v = 1 where id = 1", None, "update orders set v = 2 where id = 1"),
+}
+
+
+@pytest.fixture
+def crowd(own_server: Callable[..., ThrowawayServer]) -> Iterator[Callable[[str], str]]:
+    """A thousand sessions that wait, on a server that ends with them; its connection string."""
+    server = own_server(max_connections=WAITERS + 20)
+    sessions: list[psycopg.Connection] = []
+
+    def say(statement: str) -> None:
+        """Sent, and not waited for: no thread of its own for each."""
+        sessions.append(psycopg.connect(server.dsn, autocommit=True, application_name="checkout"))
+        sessions[-1].pgconn.send_query(statement.encode())
+
+    def gather(shape: str) -> str:
+        hold, queue, wait = STORMS[shape]
+        with psycopg.connect(server.dsn, autocommit=True) as setup:
+            setup.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+            say(f"begin; {hold}")
+            held = "select from pg_stat_activity where state = 'idle in transaction'"
+            wait_until(lambda: setup.execute(held).fetchone() is not None)
+            queued = "select from pg_locks where not granted"
+            if queue:
+                say(queue)
+                wait_until(lambda: setup.execute(queued).fetchone() is not None)
+        for _ in range(WAITERS):
+            say(wait)
+        return server.dsn
+
+    yield gather
+    for session in sessions:
+        session.pgconn.finish()
+
+
+@pytest.mark.deadline(240)
+@pytest.mark.parametrize("shape", STORMS)
+def test_a_storm_of_a_thousand_is_summed_up(
+    crowd: Callable[[str], str], agent: Agent, browser: Browser, shape: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = agent(crowd(shape), deadline="30s")
+    blocked = WAITERS + (shape == "readers")
+    watching.wait_for("blocked_sessions", blocked, 60)
+    for width in WIDTHS:
+        browser.show(url(watching), width=WIDTHS[width])
+        assert f"{blocked:,} sessions blocked by 1 root blocker" in browser.text("h1")
+        assert re.search(r"and 9\d\d sessions more, waiting for .*orders, the longest for", browser.text("main"))
+        browser.picture(f"storm-{shape}-{width}")
+        is_sound(browser, watching)
+    size = len(watching.get("/").content)
+    elements = browser.ask("return document.querySelectorAll('*').length")
+    took = browser.ask("const [n] = performance.getEntriesByType('navigation'); return n.loadEventEnd - n.startTime")
+    with capsys.disabled():
+        print(f"\n{shape}: {size:,} bytes, {elements:,} elements, loaded and drawn in {took:.0f} ms")
+    assert size < MOST_BYTES
+    assert elements < 2_000
+
+
+# The script, and doing without it
+
+
+def test_it_keeps_itself_up_to_date_and_everything_in_its_place(scene: Scene, agent: Agent, browser: Browser) -> None:
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiters = [scene.client().block("select from t") for _ in range(8)]
+    watching = agent(scene.dsn)
+    watching.wait_for("blocked_sessions", 8)
+    browser.show(url(watching), width=360, height=500)
+    opened = f"#w{waiters[3].pid}"
+    browser.ask(f"document.querySelector('{opened} > summary').focus(); document.querySelector('{opened}').open = true")
+    browser.ask(f"document.querySelector('{opened}').scrollIntoView()")
+    before = browser.ask(f"return document.querySelector('{opened}').getBoundingClientRect().top")
+    browser.ask("document.querySelector('h1').dataset.old = 'yes'")
+    waiters.append(scene.client().block("select from t"))
+    wait_until(lambda: "9 sessions blocked" in browser.text("h1"), 15)
+    assert browser.ask("return document.querySelector('h1').dataset.old") is None
+    assert browser.ask(f"return document.querySelector('{opened}').open")
+    assert browser.ask(f"return document.activeElement.parentElement.id === '{opened[1:]}'")
+    after = browser.ask(f"return document.querySelector('{opened}').getBoundingClientRect().top")
+    assert abs(after - before) <= 1
+    assert browser.ask("return document.title") == "9 blocked · pgdoctor"
+    holder.run("commit")
+    for waiter in waiters:
+        waiter.finish()
+    wait_until(lambda: "Nobody is blocked" in browser.text("h1"), 15)
+    wait_until(lambda: "up to 9 sessions blocked for" in browser.text("#incidents + .card"), 15)
+    is_sound(browser, watching)
+
+
+def loads(browser: Browser) -> int:
+    """How often the script has asked."""
+    return int(browser.ask("return performance.getEntriesByType('resource').length"))
+
+
+def test_it_rests_while_it_is_paused_hidden_or_marked(scene: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    browser.show(url(watching))
+    wait_until(lambda: loads(browser) >= 1, 10)
+    button = browser.driver.find_element("id", "pause")
+    button.send_keys(Keys.ENTER)
+    assert (button.text, browser.text("#live span")[:9]) == ("Go on", "paused at")
+    paused = loads(browser)
+    original = browser.driver.current_window_handle
+    browser.driver.switch_to.new_window("tab")
+    others = browser.driver.current_window_handle
+    browser.driver.switch_to.window(original)
+    assert loads(browser) == paused
+    button.send_keys(Keys.ENTER)
+    wait_until(lambda: loads(browser) > paused, 10)
+    browser.driver.switch_to.window(others)
+    browser.driver.close()
+    browser.driver.switch_to.window(original)
+    browser.ask(
+        "getSelection().selectAllChildren(document.querySelector('h1')); document.querySelector('h1').id = 'mine'"
+    )
+    marked = loads(browser)
+    wait_until(lambda: loads(browser) > marked + 1, 15)
+    assert browser.ask("return document.querySelectorAll('#mine').length") == 1
+    browser.ask("getSelection().removeAllRanges()")
+    wait_until(lambda: browser.ask("return document.querySelectorAll('#mine').length") == 0, 15)
+
+
+def test_a_hidden_tab_asks_for_nothing(scene: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    browser.show(url(watching))
+    wait_until(lambda: loads(browser) >= 1, 10)
+    browser.ask(
+        "Object.defineProperty(document, 'hidden', { get: () => window.away, configurable: true });"
+        "window.away = true; document.dispatchEvent(new Event('visibilitychange'));"
+    )
+    asked = loads(browser)
+    polls = watching.metric("poll_duration_seconds_count")
+    # Five polls a second: so many take longer than the script's two seconds, whatever else this machine does.
+    wait_until(lambda: watching.metric("poll_duration_seconds_count") > polls + 25, 30)
+    assert loads(browser) <= asked + 1
+    browser.ask("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until(lambda: loads(browser) > asked + 1, 10)
+
+
+def test_a_silent_agent_makes_the_page_say_that_it_is_old(scene: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    browser.show(url(watching), width=360)
+    watching.send(signal.SIGSTOP)
+    try:
+        wait_until(lambda: browser.ask("return !document.getElementById('stale').hidden"), 30)
+        assert re.match("The agent does not answer .*: what you see is of", browser.text("#stale"))
+        browser.picture("stale-phone")
+    finally:
+        watching.send(signal.SIGCONT)
+    wait_until(lambda: browser.ask("return document.getElementById('stale').hidden"), 30)
+
+
+def test_without_script_it_says_all_and_loads_itself(staged: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(staged.dsn)
+    watching.wait_for("blocked_sessions", 11)
+    browser.show(url(watching), width=360, script=False)
+    root = browser.command("DOM.getDocument")["root"]["nodeId"]
+    drawn = browser.command("DOM.getOuterHTML", nodeId=root)["outerHTML"]
+    assert "11 sessions blocked" in drawn
+    assert 'id="pause"' not in drawn
+    browser.picture("no-script-phone")
+    asked: list[str] = []
+    wait_until(lambda: asked.extend(browser.requests()) or len(asked) >= 2, 20)
+    assert set(asked) == {url(watching)}
+    assert browser.complaints() == []
+
+
+def test_it_can_be_used_by_keyboard(staged: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(staged.dsn)
+    watching.wait_for("blocked_sessions", 11)
+    browser.show(url(watching))
+    first = browser.driver.find_element("css selector", "summary")
+    browser.driver.find_element("css selector", "body").send_keys(Keys.TAB)
+    assert browser.driver.switch_to.active_element == first
+    assert browser.ask("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    first.send_keys(Keys.ENTER)
+    assert browser.ask("return document.querySelector('details').open")

@@ -1,0 +1,261 @@
+"""What a person says to `pgdoctor mitigate`: ask about one session, approve, stop, go on, read what was done."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import RULES
+from tests.cli.test_bad_input import complains, pgdoctor
+from tests.scenes import Client, Scene
+
+
+def mitigate(scene: Scene, rules: Path, *arguments: str) -> str:
+    """Type it; what it says."""
+    done = pgdoctor("mitigate", *arguments, "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def audit(rules: Path, *arguments: str) -> list[dict[str, Any]]:
+    done = pgdoctor("mitigate", "audit", "--format", "json", "--config", str(rules), *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_one_session_is_answered_with_every_guard_and_what_it_frees(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    said = mitigate(scene, rules, "--pid", str(holder.pid))
+    assert said.splitlines()[0] == (
+        f"{holder.pid} is idle_in_transaction on public.orders. "
+        "Rule idle would terminate it, and nothing speaks against it."
+    )
+    assert f"frees 1 at once ({waiter.pid})" in said
+    assert "by forecast" in said
+    assert re.search(r"budget +yes +actions_per_interval 0 of 1", said)
+    assert "4711" not in said
+    assert waiter.busy
+
+
+def test_one_session_as_json(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+    facts = json.loads(mitigate(scene, rules, "--pid", str(holder.pid), "--format", "json"))
+    assert facts["decision"]["approved"]
+    assert facts["cut"]["released"] == [waiter.pid]
+    assert {"guard", "objection", "value"} == facts["decision"]["verdicts"][0].keys()
+
+
+def test_one_session_that_a_guard_protects(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+    rules.write_text(RULES + 'min_age = "1h"\n')
+    said = mitigate(scene, rules, "--pid", str(holder.pid))
+    assert "Rule idle would terminate it; against it: min_age, " in said.splitlines()[0]
+    done = pgdoctor("mitigate", "--execute", "--pid", str(holder.pid), "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    assert done.returncode == 1
+    assert "min_age" in done.stdout
+    assert waiter.busy
+
+
+def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+    alone = scene.client("select 1")
+    [(checkpointer,)] = scene.admin.execute(
+        "select pid from pg_stat_activity where backend_type = 'checkpointer'"
+    ).fetchall()
+    ours = scene.client(application_name="pgdoctor")
+    expected = {
+        alone.pid: "nobody waits for it, so a signal would free nobody",
+        waiter.pid: f"nobody waits for it; it waits itself, for {holder.pid}",
+        checkpointer: "it is checkpointer: only sessions of clients are signalled",
+        ours.pid: "it is another pgdoctor's session, and never signalled",
+        2_000_000_000: "there is no such session at this server",
+    }
+    for pid, said in expected.items():
+        assert mitigate(scene, rules, "--pid", str(pid)) == f"{pid}: {said}.\n"
+    complains(pgdoctor("mitigate", "--pid", "0", "--dsn", scene.dsn), 2, "--pid")
+
+
+def test_execute_with_a_pid_acts_on_nobody_else(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+    scene.admin.execute("insert into orders values (2, 0)")
+    other = scene.client("update orders set v = 1 where id = 2")
+    others_waiter = scene.client().block("update orders set v = 2 where id = 2")
+    for pid, status in ((other.pid, 0), (2_000_000_000, 1)):
+        done = pgdoctor("mitigate", "--execute", "--pid", str(pid), "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+        assert done.returncode == status, done
+    others_waiter.finish()
+    assert waiter.busy
+    holder.run("commit")
+
+
+def test_an_approval_is_asked_for_given_and_used_once_more_judged(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    rules.write_text(RULES.replace("cooldown", "require_approval = true\ncooldown"))
+    execute = ("mitigate", "--execute", "--config", str(rules))
+    done = pgdoctor(*execute, PGDOCTOR_DSN=scene.dsn)
+    assert done.returncode == 0
+    assert waiter.busy, "to type --execute is nobody's approval"
+    [name] = set(re.findall(r"pgdoctor mitigate approve ([\w-]+)", " ".join(done.stdout.split())))
+    complains(
+        pgdoctor("mitigate", "approve", "4711-1-cancel", "--config", str(rules), PGDOCTOR_DSN=scene.dsn),
+        2,
+        "no decision 4711-1-cancel waits",
+        name,
+    )
+    assert name in mitigate(scene, rules, "--pid", str(holder.pid)).splitlines()[0]
+    said = mitigate(scene, rules, "approve", name, "--by", "ada")
+    assert said.startswith(f"Approved for 1m: terminate {holder.pid} (idle_in_transaction, rule idle)")
+    done = pgdoctor(*execute, PGDOCTOR_DSN=scene.dsn)
+    assert "released 1 session" in done.stdout
+    waiter.finish()
+    approval = audit(rules)[0]
+    assert (approval["kind"], approval["by"], approval["decision"]) == ("approval", "ada", name)
+
+
+def test_an_approval_is_of_one_state_of_one_session_and_expires(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    rules.write_text(RULES.replace("cooldown", 'require_approval = true\napproval_ttl = "1s"\ncooldown'))
+    [decision] = json.loads(mitigate(scene, rules, "--format", "json"))["decisions"]
+    assert decision["state"] == "pending_approval"
+    mitigate(scene, rules, "approve", decision["id"])
+    scene.wait_until(
+        lambda: json.loads(mitigate(scene, rules, "--format", "json"))["decisions"][0]["state"] == "pending_approval",
+        20,
+    )
+    assert waiter.busy
+    holder.run("select 1")
+    complains(
+        pgdoctor("mitigate", "approve", decision["id"], "--config", str(rules), PGDOCTOR_DSN=scene.dsn),
+        2,
+        "no decision",
+    )
+
+
+def test_disarm_holds_for_whoever_acts_until_somebody_arms(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    journal = mitigate(scene, rules, "disarm", "--reason", "hands off", "--by", "ada").split()[-1].rstrip(".")
+    assert Path(journal).is_file()
+    assert "kill_switch: disarmed by ada: hands off" in " ".join(mitigate(scene, rules).split())
+    done = pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    assert waiter.busy, done
+    said = mitigate(scene, rules, "--dsn", scene.dsn, "arm", "--reason", "go on")
+    assert "Armed again; it was disarmed by ada: hands off." in said
+    pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    waiter.finish()
+
+
+def test_what_still_holds_is_said(scene: Scene, rules: Path, tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    rules.write_text(RULES.replace("cooldown", f'kill_switch_file = "{tmp_path}/stop"\ncooldown'))
+    assert "It was not disarmed." in (said := mitigate(scene, rules, "arm", "--reason", "just so"))
+    assert "Still nobody is signalled: the kill-switch file" in said
+    assert "Maintenance until" in mitigate(scene, rules, "maintenance", "--for", "30m", "--reason", "index build")
+    assert "maintenance until" in mitigate(scene, rules, "arm", "--reason", "again")
+    assert "Maintenance is over." in mitigate(scene, rules, "maintenance", "--end")
+    assert "There was no maintenance." in mitigate(scene, rules, "maintenance", "--end")
+
+
+def test_a_reset_closes_the_breaker_and_is_written_down(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    rules.write_text(RULES.replace("cooldown", "breaker.recurrence = 1\ncooldown"))
+    for _ in range(2):
+        done = pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+        assert "breaker: the breaker is open" in " ".join(done.stdout.split())
+    rules.write_text(RULES)
+    assert "The breaker is closed; it was open: it came back" in mitigate(scene, rules, "reset", "--reason", "I looked")
+    assert "The breaker was closed." in mitigate(scene, rules, "reset", "--reason", "once more")
+    pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    waiter.finish()
+    kinds = [each["kind"] for each in audit(rules)]
+    assert kinds == ["opening", "reset", "reset", "intent", "outcome"]
+
+
+def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
+    intent, outcome = audit(rules, "--since", "1h")
+    assert intent["identity"] == outcome["identity"]
+    assert intent["identity"]["pid"] == holder.pid
+    for each in (intent, outcome):
+        assert (each["rule"], each["class"], each["signal"]) == ("idle", "idle_in_transaction", "terminate")
+        assert each["decision"] == f"{holder.pid}-{each['decision'].split('-')[1]}-terminate"
+        assert each["budgets"]["terminates_per_hour"] in (4, 5)
+    assert {verdict["guard"] for verdict in intent["verdicts"]} > {"budget", "leader", "kill_switch", "min_wait"}
+    assert all(verdict["value"] for verdict in intent["verdicts"] if verdict["guard"] == "budget")
+    assert intent["evidence"]
+    assert outcome["outcome"] == "released"
+    assert outcome["seconds"] >= 0
+    assert "4711" not in json.dumps([intent, outcome])
+    table = pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
+    assert f"terminate {holder.pid} (idle_in_transaction on public.orders, rule idle): released" in " ".join(
+        table.split()
+    )
+    waiter.finish()
+
+
+def test_the_audit_of_a_signal_that_was_refused_has_its_sqlstate(
+    scene: Scene,
+    rules: Path,
+    holder: Client,
+    waiter: Client,
+) -> None:
+    """Its user is a superuser; the guards do not know that yet."""
+    actor = scene.role("actor", "pg_monitor", "pg_signal_backend")
+    pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=actor)
+    outcome = audit(rules)[-1]
+    assert (outcome["outcome"], outcome["sqlstate"]) == ("not_permitted", "42501")
+    assert waiter.busy
+
+
+def test_an_empty_audit_and_wrong_words(rules: Path) -> None:
+    assert audit(rules) == []
+    assert "Nothing was written down" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
+    complains(pgdoctor("mitigate", "audit", "--since", "24"), 2, "--since 24", "unit")
+
+
+WRONG = {
+    "no reason": (("disarm",), "--reason"),
+    "an empty reason": (("arm", "--reason", " "), "one line"),
+    "a reason of two lines": (("reset", "--reason", "a\nb"), "one line"),
+    "no length": (("maintenance", "--reason", "a"), "--for 30m"),
+    "a length and its end": (("maintenance", "--for", "1h", "--end"), "or --end"),
+    "a length without a unit": (("maintenance", "--for", "30", "--reason", "a"), "with a unit"),
+    "no length at all": (("maintenance", "--for", "0s", "--reason", "a"), "longer than nothing"),
+    "no reason for maintenance": (("maintenance", "--for", "30m"), "needs a reason"),
+    "no decision": (("approve",), "ID"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+    complains(pgdoctor("mitigate", *arguments, "--dsn", "host=127.0.0.1 port=1"), 2, said)
+
+
+def test_no_server_and_no_journal_are_one_line(scene: Scene, rules: Path, tmp_path: Path) -> None:
+    disarm = ("mitigate", "disarm", "--reason", "stop")
+    complains(pgdoctor(*disarm, "--dsn", "host=127.0.0.1 port=1"), 3, "refused")
+    (tmp_path / "file").touch()
+    rules.write_text(f'[journal]\npath = "{tmp_path}/file/journal.db"\n')
+    complains(pgdoctor(*disarm, "--dsn", scene.dsn, "--config", str(rules)), 2, "journal")

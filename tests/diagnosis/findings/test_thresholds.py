@@ -1,0 +1,366 @@
+"""Where findings begin and end, on snapshots made by hand: figures that a real server takes days or a disaster for."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis import changes, usual
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import SEVERITIES, kinds
+from pgdoctor.diagnosis.memory import Memory
+from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.diagnosis.surroundings import (
+    Age,
+    Change,
+    Client,
+    Holder,
+    Latest,
+    Pace,
+    Slot,
+    Standby,
+    Standing,
+    Surroundings,
+    Work,
+)
+from pgdoctor.diagnosis.usual import Past
+from tests.building import NOW, ago, lock, session, snapshot
+
+GIGABYTE = 1 << 30
+
+STANDING = Standing(
+    started=ago(86_400),
+    configured=ago(86_400),
+    reserved_connections=3,
+    freeze_max_age=200_000_000,
+    multixact_freeze_max_age=400_000_000,
+    max_wal_size=GIGABYTE,
+    max_slot_wal_keep_size=None,
+    synchronous_standby_names="",
+)
+AROUND = Surroundings(read_at=NOW, standing=STANDING)
+
+#: Names as only somebody malicious chooses them.
+HOSTILE = "<script>alert(1)</script>\x1b[2J\u202egnp\n" + "x" * 1_000_000
+
+
+def found(around: Surroundings, *sessions, **server) -> list[Note]:
+    return list(diagnose(replace(snapshot(sessions, **server), surroundings=around)).findings)
+
+
+def severity(kind: str, around: Surroundings, **server) -> str | None:
+    notes = [note for note in found(around, **server) if note.kind == kind]
+    return notes[0].severity if notes else None
+
+
+def test_an_ordinary_server_has_no_findings():
+    assert found(AROUND) == []
+    assert found(Surroundings(read_at=NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("xids", "multixacts", "expected"),
+    [
+        (200_000_000, 0, None),  # Freezing is forced, and has just begun.
+        (399_999_999, 0, None),
+        (400_000_000, 0, "warning"),
+        (0, 799_999_999, None),
+        (0, 800_000_000, "warning"),
+        (1_610_612_736, 0, "critical"),
+        (0, 2_100_000_000, "critical"),
+    ],
+)
+def test_ids_that_run_out(xids, multixacts, expected):
+    around = replace(AROUND, ages=(Age("template1", 7, 7), Age("shop", xids, multixacts)))
+    assert severity("wraparound", around) == expected
+
+
+def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
+    around = replace(
+        AROUND, standing=replace(STANDING, freeze_max_age=2_000_000_000), ages=(Age("shop", 1_700_000_000, 0),)
+    )
+    assert severity("wraparound", around) == "critical"
+
+
+@pytest.mark.parametrize(
+    ("xids", "seconds", "expected"),
+    [
+        (999_999, 60, None),
+        (1_000_000, 60, "warning"),
+        (10_000, 3_599, None),
+        (10_000, 3_600, "warning"),
+        (9_999, 86_400, None),  # It idles for a day, on a server that writes nothing.
+        (200_000_000, 60, "critical"),
+    ],
+)
+def test_who_holds_vacuum_back(xids, seconds, expected):
+    around = replace(AROUND, holders=(Holder("session", "7", xids, since=ago(seconds), state="active"),))
+    assert severity("vacuum_held_back", around) == expected
+
+
+@pytest.mark.parametrize("kind", ["session", "standby", "prepared_transaction", "slot"])
+def test_each_kind_of_holder_is_told_with_what_to_do(kind):
+    [note] = found(replace(AROUND, holders=(Holder(kind, "seven", 2_000_000, state="inactive", application="x"),)))
+    assert note.kind == "vacuum_held_back"
+    assert ("seven" in note.summary) == (kind != "standby")
+    assert note.advice
+
+
+@pytest.mark.parametrize(
+    ("slot", "limit", "expected"),
+    [
+        (Slot("a", False, True, "reserved", GIGABYTE, None), None, None),
+        (Slot("a", False, True, None, None, None), None, None),
+        (Slot("a", False, False, "extended", 2 * GIGABYTE, None), None, "warning"),
+        (Slot("a", True, True, "extended", 10 * GIGABYTE, None), None, "critical"),
+        (Slot("a", True, True, "extended", 10 * GIGABYTE, 5 * GIGABYTE), 15 * GIGABYTE, "warning"),
+        (Slot("a", True, True, "extended", 14 * GIGABYTE, GIGABYTE), 15 * GIGABYTE, "critical"),
+        (Slot("a", True, False, "unreserved", 16 * GIGABYTE, -GIGABYTE), 15 * GIGABYTE, "critical"),
+        (Slot("a", True, False, "lost", None, None), 15 * GIGABYTE, "warning"),
+    ],
+)
+def test_what_a_slot_keeps(slot, limit, expected):
+    around = replace(AROUND, slots=(slot,), standing=replace(STANDING, max_slot_wal_keep_size=limit))
+    assert severity("replication_slot", around) == expected
+
+
+@pytest.mark.parametrize(
+    ("standbys", "seconds", "expected"),
+    [
+        ((Standby("b", None, "streaming", "sync", 0, 0.0),), 2, None),
+        ((Standby("b", None, "streaming", "quorum", 0, 0.0),), 9, None),
+        ((Standby("b", None, "streaming", "sync", 0, 0.0),), 10, "critical"),
+        ((Standby("b", None, "streaming", "async", 0, 0.0),), 0.1, "critical"),
+        ((), 0.1, "critical"),
+    ],
+)
+def test_commits_that_wait_for_a_standby(standbys, seconds, expected):
+    standing = replace(STANDING, synchronous_standby_names="b", sync_waiters=3, oldest_sync_wait=ago(seconds))
+    assert severity("sync_standby_lost", replace(AROUND, standing=standing, standbys=standbys)) == expected
+
+
+def herd(fresh, connected=100):
+    return (Client("herd", "app", "10.0.0.5", connected, 0, 0, fresh),)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "pace", "before", "expected"),
+    [
+        (19, 100.0, 0.1, None),  # Few.
+        (24, 100.0, 0.1, None),  # Few of those that there are.
+        (60, 9.9, 0.1, None),  # Slow: a pool that starts.
+        (60, 100.0, 21.0, None),  # As always.
+        (60, 100.0, 20.0, "warning"),
+    ],
+)
+def test_a_storm_of_connections(fresh, pace, before, expected):
+    around = replace(
+        AROUND, clients=herd(fresh), lately={"shop": Pace(sessions=pace)}, usual={"shop": Pace(sessions=before)}
+    )
+    assert severity("connection_storm", around) == expected
+
+
+@pytest.mark.parametrize(("fresh", "expected"), [(49, None), (50, "warning")])
+def test_a_storm_of_connections_at_the_only_look(fresh, expected):
+    assert severity("connection_storm", replace(AROUND, clients=herd(fresh, 60))) == expected
+
+
+def senders(number, began=1.0, statement="update orders set v = ?"):
+    return tuple(Latest(statement, ago(began)) for _ in range(number))
+
+
+@pytest.mark.parametrize(
+    ("pace", "before", "latest", "latest_before", "expected"),
+    [
+        (Pace(8, 2.1), Pace(10, 0), senders(3), (), "warning"),
+        (Pace(8, 1.9), Pace(10, 0), senders(3), (), None),  # Few fail.
+        (Pace(8, 2.0), Pace(10, 0), senders(3), (), None),  # A fifth, and no more.
+        (Pace(980, 20), Pace(1_000, 0), senders(3), (), "warning"),  # In the midst of much else.
+        (Pace(5_000, 20), Pace(5_000, 0), senders(3), (), None),
+        (Pace(8, 2.1), Pace(10, 1), senders(3), (), None),  # Not three times the usual share.
+        (Pace(100, 90), Pace(10, 9), senders(3), (), None),  # A pool that rolls everything back, on a busy day.
+        (Pace(8, 2.1), Pace(10, 0), senders(2), (), None),  # Two clients are no storm.
+        (Pace(8, 2.1), Pace(10, 0), senders(3, began=11), (), None),  # Nobody sends any more.
+        (Pace(8, 2.1), Pace(10, 0), senders(3), senders(3), None),  # As many as before.
+        (Pace(8, 2.1), Pace(10, 0), senders(9, statement="rollback"), (), None),
+    ],
+)
+def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
+    around = replace(AROUND, lately={"shop": pace}, usual={"shop": before}, latest=latest, latest_before=latest_before)
+    assert severity("retry_storm", around) == expected
+
+
+def test_of_the_statements_the_one_that_has_become_more_is_named():
+    popular = senders(20, statement="select ?")
+    around = replace(
+        AROUND,
+        lately={"shop": Pace(100, 50)},
+        usual={"shop": Pace(100, 0)},
+        latest=(*popular, *senders(5)),
+        latest_before=popular[:19],
+    )
+    [note] = found(around)
+    assert note.evidence[0] == "update orders set v = ?"
+    assert (note.numbers["clients"], note.numbers["clients_before"]) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("connections", "expected"), [(87, None), (88, "warning"), (96, "warning"), (97, "critical"), (100, "critical")]
+)
+def test_connections_are_counted_against_what_ordinary_users_get(connections, expected):
+    assert severity("connection_saturation", AROUND, connections=connections) == expected
+
+
+def test_who_fills_the_connections_by_work_is_told_to_look_for_what_it_waits_for():
+    [note] = found(AROUND, connections=95, connections_by_state=Connections(active=90, idle=5))
+    assert "find what they wait for first" in note.advice
+
+
+CHANGES = (Change(ago(120), "ddl", 'alter table orders by "deploy"'), Change(ago(300), "start", "the server started"))
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(None, []), (4.9, []), (5.0, ["recent_changes"])])
+def test_changes_are_told_when_somebody_is_hurt(seconds, expected):
+    waiting = [
+        session(1, locks=(lock(1, "AccessExclusiveLock", granted=True),)),
+        session(2, blockers=(1,), locks=(lock(2, "AccessShareLock", granted=False, seconds=seconds),)),
+    ]
+    notes = found(replace(AROUND, changes=CHANGES), *(waiting if seconds else waiting[:1]))
+    assert [note.kind for note in notes] == expected
+    if notes:
+        told = '2 changes within the last 15 min, the latest 2 min 0 s ago: alter table orders by "deploy"'
+        assert notes[0].summary == told
+
+
+def test_what_could_not_be_read_of_the_surroundings_is_said():
+    [note] = found(replace(AROUND, unread=("ages could not be read: canceling statement due to lock timeout",)))
+    assert note.kind == "evidence"
+
+
+# What is usual
+
+
+def after_looks(*paces: Pace, stormy: bool = False, seconds: float = 15.0) -> Past:
+    """What is remembered after looks in which the database has worked at these paces."""
+    past, work, at = Past(), Work(), NOW
+    for pace in (Pace(), *paces):
+        gained = {name: round(getattr(pace, name) * seconds) for name in Pace.__struct_fields__}
+        work = Work(**{name: getattr(work, name) + number for name, number in gained.items()})
+        at += timedelta(seconds=seconds)
+        now = usual.with_pace(Surroundings(read_at=at, standing=STANDING, work={"shop": work}), past)
+        past = usual.after(past, now, stormy)
+    return past
+
+
+def test_what_is_usual_is_the_median_of_the_last_looks():
+    past = after_looks(*[Pace(commits=100)] * 6, Pace(commits=10_000))
+    now = Surroundings(read_at=past.read_at + timedelta(seconds=10), work=past.work)
+    assert usual.with_pace(now, past).usual == {"shop": Pace(commits=100)}
+
+
+def test_before_there_are_enough_looks_it_is_the_average_of_all_time():
+    past = Past(read_at=NOW, started=ago(1_000), work={"shop": Work(commits=5_000)})
+    now = Surroundings(read_at=NOW + timedelta(seconds=2), work={"shop": Work(commits=5_200)})
+    seen = usual.with_pace(now, past)
+    assert (seen.lately["shop"].commits, seen.usual["shop"].commits) == (100, 5)
+
+
+def test_nothing_is_learnt_from_a_storm_until_it_has_become_the_way_of_working():
+    assert after_looks(*[Pace(rollbacks=50)] * 20, stormy=True).looks == ()
+    assert len(after_looks(*[Pace(rollbacks=50)] * 130, stormy=True).looks) > 4
+
+
+def test_counters_that_were_reset_tell_nothing():
+    past = Past(read_at=NOW, work={"shop": Work(commits=5_000)})
+    now = Surroundings(read_at=NOW + timedelta(seconds=2), work={"shop": Work(commits=1), "new": Work(commits=7)})
+    assert usual.with_pace(now, past).lately == {}
+
+
+@given(st.lists(st.builds(Pace, *[st.floats(0, 1e6)] * 5), max_size=100))
+def test_memory_is_bounded(paces):
+    assert len(after_looks(*paces).looks) <= 40
+
+
+# What has changed
+
+
+def seen_at(seconds, *applications, latest=()):
+    clients = tuple(Client(name, "app", None, 5, 5, 0, 0, ago(40_000)) for name in applications)
+    return Surroundings(read_at=ago(-seconds), standing=STANDING, clients=clients, latest=latest)
+
+
+def test_an_application_is_new_when_nobody_has_seen_it_before():
+    seen = changes.after(changes.Seen(), seen_at(0, "checkout 1.4.1"))
+    assert changes.with_changes(seen_at(0), seen).changes == ()
+    seen = changes.after(seen, seen_at(15, "checkout 1.4.1", "checkout 1.4.2"))
+    [change] = changes.with_changes(seen_at(15), seen).changes
+    assert (change.kind, change.what) == ("application", '"checkout 1.4.2" was never seen before')
+    seen = changes.after(seen, seen_at(30, "checkout 1.4.2"))
+    assert changes.with_changes(seen_at(30), seen).changes == (change,)
+    assert changes.with_changes(seen_at(15 + 901), seen).changes == ()
+
+
+def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
+    latest = (
+        Latest("create temp table t (i int)", ago(5)),
+        Latest("alter table orders add column c text", ago(4), "deploy", "app"),
+        Latest("select ?", ago(3)),
+    )
+    seen = changes.after(changes.Seen(), seen_at(0, latest=latest))
+    seen = changes.after(seen, seen_at(15))
+    [change] = changes.with_changes(seen_at(15), seen).changes
+    assert change == Change(ago(4), "ddl", 'alter table orders add column c text by "deploy" (app)')
+
+
+def test_a_start_and_a_reload_are_news_for_a_quarter_of_an_hour():
+    standing = replace(STANDING, started=ago(800), configured=ago(30))
+    told = changes.with_changes(replace(AROUND, standing=standing), changes.Seen()).changes
+    assert [change.kind for change in told] == ["reload", "start"]
+    standing = replace(STANDING, started=ago(901), configured=ago(901))
+    assert changes.with_changes(replace(AROUND, standing=standing), changes.Seen()).changes == ()
+
+
+def test_names_that_change_all_the_time_do_not_fill_the_memory():
+    seen = changes.Seen()
+    for number in range(30):
+        seen = changes.after(seen, seen_at(number, *(f"worker {number} {each}" for each in range(100))))
+    assert len(seen.applications) == 1_000
+    assert len(seen.changes) <= 50
+
+
+def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
+    memory = Memory()
+    around = replace(AROUND, clients=herd(0), latest=senders(3))
+    for second in range(5):
+        diagnosis = memory.judge(replace(snapshot([], at=ago(-second)), surroundings=around))
+        assert diagnosis.findings == ()
+    later = replace(around, read_at=ago(-15), clients=(*herd(0), Client("new", None, None, 1, 0, 0, 0)))
+    seen = memory.judge(replace(snapshot([], at=ago(-15)), surroundings=later)).snapshot.surroundings
+    assert [change.what for change in seen.changes] == ['"new" was never seen before']
+
+
+# Names that somebody chose
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "\u202e", "", "a\x00b", "\ud800"], ids=range(5))
+def test_no_name_breaks_out_of_its_line(name):
+    around = replace(
+        AROUND,
+        clients=(Client(name, name, name[:20], 95, 50, 5, 90),),
+        holders=(Holder("session", "7", 2_000_000, None, "active", name, name, name), Holder("slot", name, 2_000_000)),
+        slots=(Slot(name, True, False, "lost", None, None, name),),
+        ages=(Age(name, 2_000_000_000, 0),),
+        standing=replace(STANDING, synchronous_standby_names=name, sync_waiters=1),
+    )
+    notes = found(around, connections=99)
+    wanted = {"connection_saturation", "vacuum_held_back", "replication_slot", "wraparound", "sync_standby_lost"}
+    assert {note.kind for note in notes} >= wanted
+    for note in notes:
+        for text in (note.summary, note.advice, *note.evidence):
+            assert len(text) < 1_000
+            assert text.isprintable()
+        assert note.kind in kinds()
+        assert note.severity in SEVERITIES

@@ -1,0 +1,114 @@
+"""The race between a signal and its victim, which has gone on to its next statement: who is hit?"""
+
+import asyncio
+import random
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import psycopg
+from psycopg import pq
+
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.signal import send
+from tests.leading import take_the_lead
+from tests.scenes.client import wait_until
+
+#: Seconds that a statement of the victim takes, and at most lie between the look and the signal.
+STATEMENT = 0.004
+LONGEST_DELAY = 0.05
+
+_LOCK = "select pg_advisory_lock(7)"
+_LOOK = """
+    select query, pid, backend_start, xact_start, query_start, state, state_change
+    from pg_stat_get_activity(%s) where state = 'active' and query_start > %s
+"""
+_WAITS = "select from pg_locks where locktype = 'advisory' and objid = 7 and not granted and pid = %s"
+
+
+class Tally(NamedTuple):
+    """What became of so many races by one way of signalling."""
+
+    races: int
+    #: Signals that were sent.
+    sent: int
+    #: Statements that were cancelled: those that had been judged, and others.
+    right: int
+    wrong: int
+
+
+async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) -> dict[str, Tally]:
+    """So many races by the statement that checks and signals, and so many by PID alone, in turn."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_victim, args=(dsn, theirs), daemon=True)
+    process.start()
+    pid = await asyncio.to_thread(ours.recv)
+    waiter = psycopg.connect(dsn, autocommit=True)
+    waiting = asyncio.create_task(asyncio.to_thread(_wait, waiter))
+    sent: dict[str, set[int]] = {"identity": set(), "pid alone": set()}
+    judged: dict[int, str] = {}
+    dice = random.Random(7)
+    async with await Door.open(dsn) as door:
+        await take_the_lead(door)
+        with psycopg.connect(dsn, autocommit=True) as control:
+            wait_until(lambda: control.execute(_WAITS, [waiter.info.backend_pid]).fetchall())
+            for _ in range(races):
+                for way, signals in sent.items():
+                    number, victim = _next(control, pid)
+                    judged[number] = way
+                    await asyncio.sleep(dice.uniform(0.0, longest_delay))
+                    if way == "identity":
+                        was_sent = (await send(door, "cancel", victim, min_wait=0)).answer == "sent"
+                    else:
+                        [(was_sent,)] = control.execute("select pg_cancel_backend(%s)", [pid]).fetchall()
+                    if was_sent:
+                        signals.add(number)
+    ours.send("enough")
+    cancelled = await asyncio.to_thread(ours.recv)
+    process.join()
+    await waiting
+    return {way: _tally(way, races, signals, judged, cancelled) for way, signals in sent.items()}
+
+
+def _tally(way: str, races: int, sent: set[int], judged: dict[int, str], cancelled: set[int]) -> Tally:
+    """A cancel belongs to the race whose statement was judged last before it: they come one after the other."""
+    numbers, right, wrong, place = sorted(judged), 0, 0, -1
+    for number in sorted(cancelled):
+        while place + 1 < len(numbers) and numbers[place + 1] <= number:
+            place += 1
+        if judged[numbers[place]] == way:
+            hit = number == numbers[place] and number in sent
+            right, wrong = right + hit, wrong + (not hit)
+    return Tally(races, len(sent), right, wrong)
+
+
+def _next(control: psycopg.Connection, pid: int) -> tuple[int, Identity]:
+    """The victim in a statement that has begun since the last signal, which cannot have hit it; and its number."""
+    [(now,)] = control.execute("select clock_timestamp()").fetchall()
+    while True:
+        for said, *columns in control.execute(_LOOK, [pid, now]).fetchall():
+            number = said.rpartition("-- ")[2]
+            if number.isdigit():
+                return int(number), Identity(*columns)
+
+
+def _victim(dsn: str, pipe: Connection) -> None:
+    """Holds a lock, and runs one statement after the other as fast as it can; at the end, those that were cancelled."""
+    connection = pq.PGconn.connect(dsn.encode())
+    connection.exec_(_LOCK.encode())
+    pipe.send(connection.backend_pid)
+    cancelled, number = set(), 0
+    while not pipe.poll():
+        result = connection.exec_(f"select pg_sleep({STATEMENT}) -- {number}".encode())
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            cancelled.add(number)
+        number += 1
+    connection.finish()
+    pipe.send(cancelled)
+
+
+def _wait(connection: psycopg.Connection) -> None:
+    with connection:
+        connection.execute(_LOCK)
