@@ -37,7 +37,7 @@ format: .venv/.ready ## Put the code into the house format
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay races leaders" for parts)
+bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay races leaders thresholds" for parts)
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 clean: ## Remove what was made here, .venv included

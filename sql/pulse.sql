@@ -40,7 +40,13 @@ SELECT
     )::pg_catalog.int4 AS idle_in_transaction_aborted,
     pg_catalog.count(*) FILTER (
         WHERE c.is_client AND s.state = 'fastpath function call'
-    )::pg_catalog.int4 AS fastpath_function_call
+    )::pg_catalog.int4 AS fastpath_function_call,
+    -- In seconds; NULL: no client but us has a transaction, or none that we may see.
+    extract(
+        EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.min(s.xact_start) FILTER (
+            WHERE c.is_client AND s.pid <> pg_catalog.pg_backend_pid()
+        )
+    )::pg_catalog.float8 AS oldest_transaction
 FROM pg_catalog.pg_stat_get_activity(NULL) AS s
 CROSS JOIN LATERAL (
     -- A hidden session belongs to a client if it is in a database.

@@ -87,6 +87,7 @@ PURE_EXTRAS = {
     # Causes and findings are found by looking into their folders.
     "diagnosis.cause": {"importlib", "pkgutil"},
     "diagnosis.finding": {"importlib", "pkgutil"},
+    "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 
 #: The only rooms that know the driver.
@@ -220,6 +221,26 @@ def test_only_the_signaller_loads_a_signal_statement():
         if isinstance(word, ast.Constant) and word.value in SIGNAL_STATEMENTS
     ]
     assert loading == []
+
+
+def test_only_the_executor_sends():
+    """A plan that every guard has let pass is the only way to a signal."""
+    sending = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == f"pgdoctor.{SIGNALLER}"
+        if "send" in {alias.name for alias in node.names}
+    }
+    assert sending == {"mitigation.execute"}
+    assert not [name for name in modules() if f"pgdoctor.{SIGNALLER}" in set(plain_imports(name))]
+
+
+def plain_imports(name: str) -> Iterator[str]:
+    """What a module imports as a whole."""
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def test_outside_of_the_door_a_statement_is_named_in_plain_sight():

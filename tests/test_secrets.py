@@ -335,6 +335,7 @@ min_samples = 1
 startup_grace = "0s"
 allow_short_waits = true
 max_roots = 1000
+allow_superuser = true
 [[mitigation.rules]]
 name = "all"
 class = ["idle_in_transaction", "migration", "long_query", "unindexed_scan", "explicit_lock"]

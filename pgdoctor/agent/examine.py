@@ -13,6 +13,7 @@ from pgdoctor.agent.state import Figures, figures
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.memory import Memory
+from pgdoctor.diagnosis.signals import Anomaly
 from pgdoctor.diagnosis.snapshot import Server, Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.errors import ServerError
@@ -47,6 +48,10 @@ class Examiner:
         self._collector: Collector | None = None
         self._door: Door | None = None
         self._memory = Memory()
+        #: What is unusual, for the looks from now on.
+        self.anomalies: tuple[Anomaly, ...] = ()
+        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        self.read_at = 0.0
         self._surroundings: Surroundings | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
@@ -110,8 +115,9 @@ class Examiner:
             self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        self.read_at = time.monotonic()
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        snapshot = replace(snapshot, surroundings=self._surroundings)
+        snapshot = replace(snapshot, surroundings=self._surroundings, anomalies=self.anomalies)
         judging = self._memory, snapshot, self._settings.wait_threshold
         return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 

@@ -29,6 +29,7 @@ from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
 from pgdoctor.render.web.script import SCRIPT
 from pgdoctor.render.web.style import STYLE
+from pgdoctor.render.web.watch import Arming
 
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
@@ -140,7 +141,7 @@ class Endpoints:
     async def _page(self, request: Request) -> Response:
         if len(self._watchers) > 1 and "server" not in request.query_params:
             rows = [row(watcher) for watcher in self._watchers]
-            return Response(index(rows, __version__), headers=_HEADERS, media_type="text/html")
+            return Response(index(rows, __version__, Arming(self._mode())), headers=_HEADERS, media_type="text/html")
         watcher = self._chosen(request)
         diagnosis = watcher.poller.state.diagnosis
         found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pgdoctor.agent.chronicle import Chronicle, Seen
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
+from pgdoctor.agent.learning import Learning
 from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.state import State
 from pgdoctor.agent.tally import Tally
@@ -19,6 +20,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
+from pgdoctor.diagnosis.thresholds import readings
 from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.postgres.door import Cost, Door
@@ -42,11 +44,13 @@ class Poller:
         tally: Tally,
         mitigator: Mitigator | None = None,
         chronicle: Chronicle | None = None,
+        learning: Learning | None = None,
     ) -> None:
         self._connection = connection
         self._examiner = Examiner(settings)
         self._mitigator = mitigator
         self._chronicle = chronicle
+        self._learning = learning
         self._tally = tally
         self._state = State()
         #: The one that goes on now.
@@ -140,6 +144,7 @@ class Poller:
         self._count_waiting(finding, began)
         if finding.is_new:
             self._note(await door.system_identifier(), finding, self._follow(finding))
+        await self._learn(finding, door)
         now = time.monotonic()
         return State(
             connection="connected",
@@ -148,6 +153,7 @@ class Poller:
             diagnosis=self._with_traces(finding.diagnosis),
             figures=finding.figures,
             slots=(finding.server.connections, finding.server.max_connections),
+            scores=self._learning.thresholds.scores if self._learning is not None else {},
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
@@ -156,6 +162,15 @@ class Poller:
             latency=finding.latency,
             duration=now - began,
         )
+
+    async def _learn(self, finding: Finding, door: Door) -> None:
+        if self._learning is None:
+            return
+        found = finding.figures
+        values = readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
+        server, incident = await door.system_identifier(), self.incident is not None
+        self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
+        self._examiner.anomalies = self._learning.thresholds.anomalies
 
     def _count_cost(self, door: Door) -> None:
         before = self._costs[1] if self._costs and self._costs[0] is door else Cost()
@@ -200,7 +215,7 @@ class Poller:
         if self._mitigator is None or state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(state.diagnosis, door, state.found_at)
+            await self._mitigator.consider(state.diagnosis, door, self._examiner.read_at)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:

@@ -24,6 +24,7 @@ from pgdoctor import __version__
 from pgdoctor.agent.state import MISSED_POLLS, State, figures
 from pgdoctor.agent.tally import Bucket, Tally
 from pgdoctor.diagnosis.finding import kinds
+from pgdoctor.diagnosis.signals import SIGNALS
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.execute import Mitigator, Standing
@@ -149,6 +150,7 @@ def _server(watched: Watched) -> Iterator[Metric]:
     yield from _incident(watched.state)
     yield _findings(watched.state)
     yield from _connections(watched.state)
+    yield _unusual(watched.state)
     yield from _history(watched.tally)
     yield from _work(watched.tally)
     yield from _actions(watched.mitigator)
@@ -341,6 +343,16 @@ def _standing(standing: Standing) -> Iterator[Metric]:
         "Actions that are left; of those of a kind of incident, for the kind that has least left. 0 while mode is off.",
         ["budget"],
         left,
+    )
+
+
+def _unusual(state: State) -> Metric:
+    return _gauges(
+        "pgdoctor_anomaly_score",
+        "How far above what is usual on this server a signal is, in spreads (modified z-score: median and MAD, with a "
+        f"floor); 0 while not enough is known: see pgdoctor explain anomaly. {_AGE}",
+        ["signal"],
+        {signal: state.scores.get(signal, 0.0) for signal in SIGNALS},
     )
 
 

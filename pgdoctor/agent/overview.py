@@ -36,12 +36,14 @@ def arming(mitigator: Mitigator, mode: str, now: datetime) -> Arming:
     """How mitigation is."""
     why = lapsed(mitigator.settings, Circumstances(armed=mitigator.armed), now) if mode == "enforce" else None
     held_back = tuple(_held_back(mitigator, why, now)) if mode in ("dry_run", "enforce") else ()
-    return Arming("lapsed" if why else mode, held_back, mitigator.history.actions)
+    return Arming("lapsed" if why else mode, held_back, mitigator.history.actions, mitigator.standing.leads)
 
 
 def _held_back(mitigator: Mitigator, why: str | None, now: datetime) -> Iterator[str]:
     if why is not None:
         yield f"No more than a dry run: {why}."
+    if not mitigator.standing.leads:
+        yield "It does not lead: another agent at this server acts, or this one has not got the lead yet."
     brakes = mitigator.brakes
     if brakes.kill_switch is not None:
         yield f"Stopped, nobody is signalled: {brakes.kill_switch}."

@@ -57,6 +57,8 @@ class State(msgspec.Struct, frozen=True):
     tried_at: float = 0.0
     found_at: float = 0.0
     looked_at: float = 0.0
+    #: How unusual each signal is; empty before anything is known.
+    scores: Mapping[str, float] = {}
     #: Seconds that the server took to answer.
     latency: float = 0.0
     #: Seconds that all of the poll took.

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from pgdoctor.agent.chronicle import Chronicle
 from pgdoctor.agent.connection import Connection, DsnFile
+from pgdoctor.agent.learning import Learning
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
@@ -76,7 +77,10 @@ class Watcher:
         )
         self._connection = Connection(target.dsn, target.settings.deadline)
         self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
-        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator, self._chronicle)
+        self._learning = Learning(keeper)
+        self.poller = Poller(
+            self._connection, target.settings, self.tally, self.mitigator, self._chronicle, self._learning
+        )
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -107,6 +111,7 @@ class Watcher:
             await self.poller.run()
         finally:
             writing.cancel()
+            await self._learning.end()
 
     def _remember(self, ended: Sequence[Event]) -> None:
         self.poller.remember(ended)

@@ -77,6 +77,17 @@ class Table:
             return max(unserved, default=0.0)  # At run time all but one may be left out.
         return sum(unserved)
 
+    def may_find_by(self, columns: Collection[str]) -> bool:
+        """An index has one of the columns, or something made of it, so that a join may find rows by it."""
+        parts = self.parts()
+        if not columns or parts is None:
+            return bool(columns)
+        indexes = (index for part in parts for index in part.indexes or ())
+        return any(
+            not {*columns, "*"}.isdisjoint((*index.expression_columns, *(key.column for key in index.keys)))
+            for index in indexes
+        )
+
     def unserved_rows_of_check(self, columns: Sequence[str]) -> float:
         """The same for the check of a foreign key on the columns, which asks for values that are not NULL.
 

@@ -70,10 +70,14 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 class Predicate(msgspec.Struct, frozen=True):
-    """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery."""
+    """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery.
+
+    `tied`: the columns that tie it to those others; an index on one of them may be searched for each of their rows.
+    """
 
     filters: tuple[Filter, ...] = ()
     is_joined: bool = False
+    tied: tuple[str, ...] = ()
 
 
 def read(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | None:

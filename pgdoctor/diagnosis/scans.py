@@ -17,14 +17,17 @@ CHANGE_LOCK = "RowExclusiveLock"
 def scanned(suspect: Suspect) -> Iterator[tuple[Table, tuple[Filter, ...]]]:
     """The tables that its conditions are about, with those conditions; none of which nothing can be concluded.
 
-    With a join an index on the joined column may serve, whatever the conditions say.
+    With a join an index on a joined column may serve, whatever the conditions say.
     """
     for asked in suspect.searches:
-        if not asked.filters_known or asked.is_joined or not asked.filters:
+        if not asked.filters_known or asked.tied is None or not asked.filters:
             continue
         relation = named(asked.scanned, locked(suspect))
-        if relation is not None and relation.indexes is not None:
-            yield Table(relation, suspect.snapshot), asked.filters
+        if relation is None or relation.indexes is None:
+            continue
+        table = Table(relation, suspect.snapshot)
+        if not table.may_find_by(asked.tied):
+            yield table, asked.filters
 
 
 def open_ranges(suspect: Suspect) -> Iterator[str]:

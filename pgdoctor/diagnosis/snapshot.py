@@ -11,6 +11,7 @@ from functools import cached_property
 import msgspec
 
 from pgdoctor.diagnosis.planner import Plan
+from pgdoctor.diagnosis.signals import Anomaly
 from pgdoctor.diagnosis.surroundings import Surroundings
 
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
@@ -269,6 +270,8 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     pin_waiters: int = 0
     #: Seconds after which the server looks for deadlocks, and cancels an autovacuum that is in the way.
     deadlock_timeout: float = 1.0
+    #: Seconds for which the oldest open transaction of a client has been open; 0 where there is none.
+    oldest_transaction: float = 0.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
@@ -289,6 +292,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     progress: Mapping[int, Progress] = {}
     #: By PID, of blockers with a strong table lock or an advisory one.
     traces: Mapping[int, Traces] = {}
+    #: As of the poll before: what has been unusual for some time.
+    anomalies: tuple[Anomaly, ...] = ()
     #: By PID, of blockers whose lock and text leave it open: its transaction has changed a definition of what it has
     #: locked. Left out where that is not known.
     redefines: Mapping[int, bool] = {}

@@ -83,6 +83,7 @@ class Conditions(Struct, frozen=True):
     `has_where`: there is a WHERE clause, whether or not it could be read.
     `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
     `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
+    `tied`: all columns that they may be joined by; None where that is not known.
     """
 
     scanned: str = ""
@@ -90,6 +91,7 @@ class Conditions(Struct, frozen=True):
     has_where: bool = False
     filters_known: bool = False
     is_joined: bool = False
+    tied: tuple[str, ...] | None = ()
 
 
 def read(text: str, truncated: bool = False) -> Statement:
@@ -163,6 +165,7 @@ def _conditions(scan: Scan) -> Conditions:
         has_where=scan.condition is not None,
         filters_known=found is not None,
         is_joined=scan.is_joined or (found is not None and found.is_joined),
+        tied=found.tied if found and scan.is_tied_here else None,
     )
 
 

@@ -36,7 +36,8 @@ class Scan(NamedTuple):
     """The table that is read first, and what is known of the search for its rows.
 
     `owner` is what its columns are qualified with. `condition` is None where there is none. `is_whole` is false
-    where some of it was cut off, or where a query around this one adds to it.
+    where some of it was cut off, or where a query around this one adds to it. `is_tied_here`: nothing but the condition
+    ties it to other tables. What an UPDATE or DELETE changes can stand in no JOIN.
     """
 
     table: str
@@ -44,6 +45,7 @@ class Scan(NamedTuple):
     condition: Sequence[Token] | None
     is_whole: bool
     is_joined: bool
+    is_tied_here: bool
 
 
 _Targets = Callable[[Sentence, Head], tuple[str, ...]]
@@ -144,7 +146,8 @@ def _changed(others: frozenset[str]) -> _Scans:
         if not source.name:
             return None
         condition, is_whole = _condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
-        return _scan(source, condition, is_whole, is_joined=sentence.find(head.behind, others, _WHERE) is not None)
+        is_joined = sentence.find(head.behind, others, _WHERE) is not None
+        return _scan(source, condition, is_whole, is_joined, is_tied_here=True)
 
     return find
 
@@ -167,9 +170,11 @@ _SCANS: dict[str, _Scans] = {
 }
 
 
-def _scan(source: Source, condition: Sequence[Token] | None, is_whole: bool, is_joined: bool) -> Scan:
+def _scan(
+    source: Source, condition: Sequence[Token] | None, is_whole: bool, is_joined: bool, is_tied_here: bool = False
+) -> Scan:
     owner = source.alias or source.name.rpartition(".")[2]
-    return Scan(source.name, owner, condition, is_whole, is_joined)
+    return Scan(source.name, owner, condition, is_whole, is_joined, is_tied_here or not is_joined)
 
 
 def _condition(

@@ -7,6 +7,7 @@ In doubt a condition counts as served: a wrong "no index" is worse than none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
@@ -64,14 +65,22 @@ class _Reader:
 
     def predicate(self, tree: Node) -> Predicate:
         filters = []
-        is_joined = False
+        joins = []
         for conjunct in _sides(tree, exp.And):
             arms = [self.arm(side) for side in _sides(conjunct, exp.Or)]
             if None in arms:
-                is_joined = True
+                joins.append(conjunct)
             else:
                 filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
-        return Predicate(tuple(filters), is_joined)
+        return Predicate(tuple(filters), bool(joins), tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins)))))
+
+    def ties(self, node: Node) -> Iterator[str]:
+        """The columns in a join that are the table's, or may be: those without a qualifier too."""
+        for column in node.find_all(exp.Column):
+            if column.table in ("", self.owner) and not _is_value(column):
+                if column.name == "ctid":  # Rows are fetched by their place, which needs no index.
+                    raise _Unclear
+                yield column.name
 
     def arm(self, node: Node) -> Arm | None:
         """One condition; None if it ties the table to another one, or is about another one."""

@@ -40,7 +40,7 @@ from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, rights, send
+from pgdoctor.postgres.signal import Reply, Rights, rights, send
 from pgdoctor.postgres.watch import Watch
 
 #: Sessions from which on a plan is made in a thread.
@@ -90,6 +90,8 @@ class Mitigator:
         self._leader = Leader()
         self._telling = Telling()
         self._traces = Traces()
+        #: As of the last plan that could act; None: not asked.
+        self._rights: Rights | None = None
         self.reconfigure(settings)
 
     @property
@@ -146,14 +148,14 @@ class Mitigator:
         self.settings = settings
         self._telling.expect(settings)
 
-    async def consider(self, diagnosis: Diagnosis, door: Door | None, began: float | None = None) -> None:
+    async def consider(self, diagnosis: Diagnosis, door: Door | None, read_at: float | None = None) -> None:
         """Settle the action under way, judge every blocker, and carry out at most one decision.
 
-        `began`: when reading what is diagnosed began, on the monotonic clock; None: now. Without a door it is done on
+        `read_at`: when what is diagnosed had been read, on the monotonic clock; None: now. Without a door it is done on
         paper: no server is asked, and nothing is sent. Raises ServerError.
         """
         self.settled = ()
-        look = _Look(diagnosis, door, time.monotonic() if began is None else began)
+        look = _Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
         if look.door is not None and self.settings.mode != "off":
             await self._audit.catch_up(look.door, look.now)
         await self._settle(look)
@@ -181,7 +183,7 @@ class Mitigator:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
-        ours = await rights(look.door) if look.diagnosis.blockers else None
+        ours = self._rights = await rights(look.door) if look.diagnosis.blockers else None
         brakes = self.brakes
         return Circumstances(
             leader=leads,
@@ -193,7 +195,7 @@ class Mitigator:
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
             watching_since=self._leader.since if self._unattended else None,
-            sample_age=time.monotonic() - look.began,
+            sample_age=time.monotonic() - look.read_at,
         )
 
     def _mode(self, look: "_Look", circumstances: Circumstances) -> Mode:
@@ -212,7 +214,7 @@ class Mitigator:
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
             opening = replace(opening, rehearsed=mode != "enforce")
-            if self.may_act:
+            if self._leader.leads:
                 await self._audit.write(opening)
         self._audit.history = looked(
             self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
@@ -258,14 +260,21 @@ class Mitigator:
         assert look.door is not None
         try:
             await self._audit.catch_up(look.door, look.now)
-            again = await self._plan(look, await self._circumstances(look))
+            circumstances = await self._circumstances(look)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
-        objections = again.objections_to(decision)
-        if objections:
+        objections = (await self._plan(look, circumstances)).objections_to(decision)
+        mode = self._mode(look, circumstances)
+        if objections is None and mode != "enforce":
+            objections = f"the mode is {mode} now"
+        if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
-        return _answered(action, await send(look.door, action.signal, action.victim, min_wait=decision.rule.min_wait))
+        wrapped = self._rights is not None and self._rights.has_wrapper
+        min_wait = decision.rule.min_wait
+        return _answered(
+            action, await send(look.door, action.signal, action.victim, min_wait=min_wait, wrapped=wrapped)
+        )
 
     async def _conclude(self, action: Action, look: "_Look") -> None:
         self._tell(action)
@@ -290,12 +299,12 @@ class Mitigator:
 
 
 class _Look(msgspec.Struct, frozen=True):
-    """A diagnosis, the connection that it was read over, and when reading began, on the monotonic clock."""
+    """A diagnosis, the connection that it was read over, and when it had been read, on the monotonic clock."""
 
     diagnosis: Diagnosis
     #: None: on paper.
     door: Door | None
-    began: float
+    read_at: float
 
     @property
     def now(self) -> datetime:
@@ -322,8 +331,7 @@ async def carry_out(
     give_up = time.monotonic() + patience
     done = 0
     while done < most:
-        began = time.monotonic()
-        await mitigator.consider(await watch.look(), door, began)
+        await mitigator.consider(await watch.look(), door, watch.read_at)
         for action in mitigator.settled:
             done += 1
             yield action

@@ -33,6 +33,11 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
         yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
+    elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):
+        why = "a word that is forgotten before the next look is never heard"
+        yield Mistake(
+            "approval_ttl", str(settings.approval_ttl), f"at least agent.interval, which is {interval}: {why}"
+        )
     if settings.kill_switch_file is not None and not settings.kill_switch_file.startswith("/"):
         yield Mistake("kill_switch_file", settings.kill_switch_file, 'a whole path, such as "/run/pgdoctor/stop"')
     for place, entry in enumerate(settings.protect):
@@ -43,13 +48,19 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
         yield from found or _unreachable(where, rule, settings, settings.rules[:place])
 
 
+def _asks(rule: Rule) -> bool:
+    return rule.require_approval is True and rule.approval_ttl is None
+
+
 def hides(earlier: Rule, later: Rule) -> bool:
     """Whether nothing that the later rule matches is left for it after the earlier one."""
     theirs = dict(conditions(later))
     return (
         set(later.classes) <= set(earlier.classes)
         and all(key in theirs and _covers(key, mine, theirs[key]) for key, mine in conditions(earlier))
+        and earlier.active_window in (None, later.active_window)
         and earlier.min_blocked <= later.min_blocked
+        and earlier.min_blocked_share <= later.min_blocked_share
         and earlier.min_wait <= later.min_wait
         and earlier.min_age <= later.min_age
         and earlier.max_age >= later.max_age
@@ -72,7 +83,7 @@ def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
 
 
 def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
-    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO)])
+    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), "active_window"])
     yield from _mistaken_class(where, rule)
     yield from _mistaken_action(where, rule)
     if rule.statement is not None and [key for key, _ in conditions(rule)] == ["statement"]:

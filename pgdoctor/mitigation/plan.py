@@ -21,7 +21,16 @@ from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.guard import SOUND, Guard, Heals, Verdict, judged
 from pgdoctor.mitigation.guards import guards, judge
 from pgdoctor.mitigation.guards.pace import Approval
-from pgdoctor.mitigation.guards.terms import MaxAge, MinAge, MinBlocked, MinSessionAge, MinStateAge, MinWait
+from pgdoctor.mitigation.guards.terms import (
+    ActiveWindow,
+    MaxAge,
+    MinAge,
+    MinBlocked,
+    MinBlockedShare,
+    MinSessionAge,
+    MinStateAge,
+    MinWait,
+)
 from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Load, Opening, Signal, Waiter, decision_id
 from pgdoctor.mitigation.rules import Mitigation, Rule
 
@@ -35,7 +44,10 @@ CHEAPER = "cheaper_cut"
 TURN = "turn"
 
 #: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
-_CONDITIONS: tuple[Guard, ...] = (MinBlocked(), MinWait(), MinAge(), MaxAge(), MinStateAge(), MinSessionAge())
+_CONDITIONS: tuple[Guard, ...] = (
+    *(MinBlocked(), MinBlockedShare(), ActiveWindow()),
+    *(MinWait(), MinAge(), MaxAge(), MinStateAge(), MinSessionAge()),
+)
 
 _HEALS = {
     NO_RULE: Heals.NEVER,

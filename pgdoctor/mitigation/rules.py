@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from pgdoctor.mitigation.match import KEYS, Subject, matches, named
-from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified
+from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 
 Mode = Literal["off", "observe", "dry_run", "enforce"]
 RuleAction = Literal["cancel", "terminate", "cancel_then_terminate"]
@@ -78,6 +78,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     action: RuleAction
     #: Sessions that the cut releases.
     min_blocked: Count = 1
+    #: The same as a share of all client connections.
+    min_blocked_share: Share = 0.0
     #: How long the longest of them has waited.
     min_wait: Duration = Duration(15)
     #: Age of the blocker's transaction: at least; and above `max_age` a person decides.
@@ -87,6 +89,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     min_state_age: Duration = Duration(0)
     #: Age of the session: one that was just opened is likely a retry.
     min_session_age: Duration = Duration(10)
+    #: When it may act, such as while somebody is on call; None: at any time.
+    active_window: tuple[Window, ...] | None = None
     #: How long a cancel has to show its effect before the rule goes on to terminate.
     grace: Duration | None = None
     #: Allowed values; None: any.

@@ -1,9 +1,11 @@
-"""What is written as text in the configuration and means more than text: durations, networks, patterns."""
+"""What is written as text in the configuration and means more than text: durations, networks, patterns, hours."""
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import ClassVar, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
@@ -99,12 +101,67 @@ class Qualified(str):
         return cls(text)
 
 
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = "|".join(_DAYS)
+_WINDOW = re.compile(
+    rf"(?:(?P<first>{_DAY})(?:-(?P<last>{_DAY}))? )?"
+    r"(?P<begin>[0-2][0-9]:[0-5][0-9])-(?P<end>[0-2][0-9]:[0-5][0-9])(?: (?P<zone>[A-Za-z][A-Za-z0-9_+/-]*))?"
+)
+_WHOLE_DAY = 24 * 60
+
+
+class Window(str):
+    """Hours of the day, on some days of the week, somewhere in the world; without a place in UTC."""
+
+    __slots__ = ()
+    allowed: ClassVar = 'hours such as "08:00-18:00", "mon-fri 08:00-18:00 Europe/Berlin" or "sat 22:00-04:00 UTC"'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises ValueError for what is no such thing, or in a place that this machine does not know."""
+        match = _WINDOW.fullmatch(text) if isinstance(text, str) else None
+        if match is None or max(map(_minutes, match.group("begin", "end"))) > _WHOLE_DAY:
+            raise ValueError(cls.allowed)
+        if match["begin"] == match["end"]:
+            raise ValueError(cls.allowed)
+        try:
+            ZoneInfo(match["zone"] or "UTC")
+        except (ZoneInfoNotFoundError, OSError):
+            raise ValueError(cls.allowed) from None
+        return cls(text)
+
+    def includes(self, moment: datetime) -> bool:
+        """Whether a moment lies in these hours. Hours that go past midnight belong to the day they begin on."""
+        match = _WINDOW.fullmatch(self)
+        assert match is not None
+        begin, end = _minutes(match["begin"]), _minutes(match["end"])
+        local = moment.astimezone(ZoneInfo(match["zone"] or "UTC"))
+        minute, today = local.hour * 60 + local.minute, local.weekday()
+        yesterday = (local - timedelta(days=1)).weekday()
+        if begin < end:
+            return begin <= minute < end and self._has(match, today)
+        return (minute >= begin and self._has(match, today)) or (minute < end and self._has(match, yesterday))
+
+    @staticmethod
+    def _has(match: re.Match[str], day: int) -> bool:
+        if match["first"] is None:
+            return True
+        first, last = _DAYS.index(match["first"]), _DAYS.index(match["last"] or match["first"])
+        return first <= day <= last if first <= last else day >= first or day <= last
+
+
+def _minutes(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
 #: How a value of each type is read.
 PARSE: dict[type, Callable[[object], object]] = {
     Duration: Duration.parse,
     Network: Network.parse,
     Pattern: Pattern.parse,
     Qualified: Qualified.parse,
+    Window: Window.parse,
 }
 
 

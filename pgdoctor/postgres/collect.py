@@ -141,6 +141,7 @@ class Collector:
             snapshot_waiters=pulse.snapshot_waiters,
             pin_waiters=pulse.pin_waiters,
             deadlock_timeout=pulse.deadlock_timeout,
+            oldest_transaction=max(pulse.oldest_transaction or 0.0, 0.0),
         )
 
 

@@ -33,27 +33,24 @@ class Reply(msgspec.Struct, frozen=True):
 class Rights(msgspec.Struct, frozen=True):
     """What the server lets our role do, now."""
 
-    #: Signal others: by itself, or by the functions of `pgdoctor setup --wrapper`.
+    #: Signal others, by itself or by the functions.
     may_signal: bool
+    #: There are the functions of `pgdoctor setup --wrapper`, which check again whom they signal, and it may use them.
+    has_wrapper: bool
     is_superuser: bool
 
 
 async def rights(door: Door) -> Rights:
     """Ask the server. Raises ServerError."""
-    [found] = await door.fetch("may_signal")
-    return Rights(found.may_signal or await _has_wrapper(door), found.is_superuser)
+    [found], [wrapper] = await door.fetch("may_signal"), await door.fetch("wrapper")
+    return Rights(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
 
 
-async def _has_wrapper(door: Door) -> bool:
-    """Whether there are functions that check on the server, again, whom they signal."""
-    return bool((await door.fetch("wrapper"))[0].is_usable)
-
-
-async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float) -> Reply:
+async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float, wrapped: bool = False) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
     The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
-    It goes by the functions of `pgdoctor setup --wrapper` where our role may use them: they check the same, and more.
+    `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
     parameters: dict[str, object] = {
@@ -70,8 +67,7 @@ async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float)
     if signal == "terminate":
         parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)
     try:
-        statement = f"{signal}_wrapped" if await _has_wrapper(door) else signal
-        rows = await door.fetch(statement, **parameters)
+        rows = await door.fetch(f"{signal}_wrapped" if wrapped else signal, **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
         return Reply(answer, sqlstate=error.sqlstate, message=str(error))

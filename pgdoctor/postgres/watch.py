@@ -1,6 +1,7 @@
 """Looks at one server, each judged with what the looks before it have seen."""
 
 import asyncio
+import time
 
 from msgspec.structs import replace
 
@@ -21,6 +22,8 @@ class Watch:
         self._collector = collector
         self._memory = Memory()
         self._surroundings: Surroundings | None = None
+        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        self.read_at = 0.0
 
     async def survey(self) -> None:
         """Read what stands around the waits, for the looks from now on."""
@@ -36,4 +39,5 @@ class Watch:
 
     async def _once(self) -> Diagnosis:
         snapshot = await self._collector.snapshot(even_if_quiet=True)
+        self.read_at = time.monotonic()
         return self._memory.judge(replace(snapshot, surroundings=self._surroundings))

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from pgdoctor.diagnosis.words import count, duration
-from pgdoctor.render.web.markup import document, sentence, text
+from pgdoctor.render.web.markup import document, note, sentence, text
+from pgdoctor.render.web.panels import loudly
+from pgdoctor.render.web.watch import Arming
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -30,14 +32,15 @@ class Row(msgspec.Struct, frozen=True):
         return "warn" if self.hidden_sessions else "good"
 
 
-def index(rows: Sequence[Row], version: str) -> str:
-    """The whole page."""
+def index(rows: Sequence[Row], version: str, arming: Arming) -> str:
+    """The whole page. `arming`: as the configuration has it, for all of them."""
     down = sum(row.error is not None for row in rows)
     blocked = sum(row.blocked_sessions for row in rows)
     state = f"{down} DOWN, {blocked:,} blocked" if down else f"{blocked:,} blocked"
     kind = max((row.kind for row in rows), key=("good", "warn", "bad").index, default="good")
     main = (
         f'<div class="verdict {kind}"><h1>{count(len(rows), "server")}, {state}</h1></div>',
+        *([note("warn", f"Mitigation: {loud}")] if (loud := loudly(arming)) else []),
         '<section aria-labelledby="servers"><h2 id="servers">Servers</h2><ul class="servers">',
         *_lines(sorted(rows, key=_calm)),
         "</ul></section>",

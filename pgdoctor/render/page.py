@@ -30,7 +30,7 @@ def _title(watch: Watch, report: Report | None) -> str:
 
 def _main(watch: Watch, report: Report | None, found: Verdict) -> Iterator[str]:
     yield from shown(watch, found)
-    loud = panels.is_loud(watch.arming)
+    loud = panels.loudly(watch.arming)
     if loud is not None:
         yield note("warn", f"Mitigation: {loud}")
     yield from _facts(watch, report)

@@ -38,7 +38,7 @@ def session_text(facts: SessionFacts) -> str:
     decision = facts.decision
     if decision is None:
         return f"{facts.pid}: {facts.said}.\n"
-    parts = [_headline(decision), "\n".join(_effect(facts, decision))]
+    parts = [_headline(decision), "\n".join(effect(facts, decision))]
     if decision.rule is not None:
         parts.append(_guards(decision))
     return "\n\n".join(parts) + "\n"
@@ -58,7 +58,7 @@ def _headline(decision: DecisionFacts) -> str:
     return one_line(f"{said}; against it: {', '.join(objections)}.", _MOST_TEXT)
 
 
-def _effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
+def effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
     """Whom it would free, how sure that is, and what is lost."""
     cut = facts.cut
     if cut is None:

@@ -102,7 +102,8 @@ def test_under_enforce_it_releases_the_waiters(scene, agent):
         'name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "300ms"\nmin_session_age = "0s"'
     )
     quick = 'min_samples = 2\nstartup_grace = "0s"\nallow_short_waits = true\nallow_superuser = true'
-    watching = agent(scene.dsn, more=f'[mitigation]\nmode = "enforce"\n{quick}\n[[mitigation.rules]]\n{rule}\n')
+    table = f'[mitigation]\nmode = "enforce"\n{quick}\n[[mitigation.rules]]\n{rule}\n'
+    watching = agent(scene.dsn, more=table, arguments=("--enforce",))
     watching.wait_for("up", 1)
     acted = 'actions_total{action="terminate",outcome="released",rule="idle"}'
     assert watching.metric(acted) == 0

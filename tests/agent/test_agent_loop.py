@@ -52,7 +52,7 @@ class Failing(Mitigator):
 
     considered = 0
 
-    async def consider(self, diagnosis, door, began=None):
+    async def consider(self, diagnosis, door, read_at=None):
         self.considered += 1
         raise ZeroDivisionError
 

@@ -1,5 +1,6 @@
 """The set of series is the same whatever happens on the server, and says nothing that a user chose."""
 
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -281,6 +282,31 @@ def test_of_several_servers_each_has_all_series_with_its_label():
 def test_the_page_parses_and_tells_how_the_process_is():
     families = {each.name for each in parser.text_string_to_metric_families(exposed(TWO_SERVERS))}
     assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds"} <= families
+
+
+#: What `promtool check metrics` complains of in a name: units that are not base units, types, reserved suffixes.
+UNITS = "milliseconds|microseconds|ms|us|sec|secs|minutes|hours|days|kilobytes|kb|mb|megabytes|bits|percent"
+TYPES = "counter|gauge|histogram|summary|metric"
+
+
+@pytest.mark.parametrize("watched", [TWO_SERVERS, TWO_SERVERS[:1]], ids=["two", "one"])
+def test_names_and_help_texts_are_as_prometheus_wants_them(watched):
+    page = exposed(watched)
+    families = list(parser.text_string_to_metric_families(page))
+    assert len({family.name for family in families}) == len(families)
+    for family in families:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", family.name), family.name
+        assert family.documentation.strip(), family.name
+        assert not re.search(rf"(^|_)({UNITS}|{TYPES})(_|$)", family.name), family.name
+        assert not family.name.endswith(("_total", "_count", "_sum", "_bucket")), family.name
+        assert f"# TYPE {family.name}{'_total' if family.type == 'counter' else ''} {family.type}" in page
+        for sample in family.samples:
+            assert all(re.fullmatch(r"[a-z][a-z_]*", label) for label in sample.labels), sample
+            assert ("le" in sample.labels) == sample.name.endswith("_bucket"), sample
+            if family.type == "counter":
+                assert sample.name == f"{family.name}_total"
+        identities = [(sample.name, *sorted(sample.labels.items())) for sample in family.samples]
+        assert len(set(identities)) == len(identities), family.name
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on this machine")

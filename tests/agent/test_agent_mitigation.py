@@ -34,12 +34,26 @@ min_session_age = "0s"
 """
 
 
+#: It is waiting for its victim's end.
+_TERMINATING = """
+    select 1 from pg_stat_activity
+    where application_name = 'pgdoctor' and state = 'active' and query like '%One row if the session was told to end%'
+        and pid <> pg_backend_pid()
+"""
+
+
 def rules(*more: str, allow_superuser: bool = True) -> str:
     usual = {"mode": '"enforce"', "min_samples": "2", "startup_grace": '"0s"', "allow_short_waits": "true"}
     usual |= {"cooldown": '"0s"', "allow_superuser": str(allow_superuser).lower()}
     usual |= dict(each.split(" = ", 1) for each in more if not each.startswith("["))
     tables = "".join(each + "\n" for each in more if each.startswith("["))
     return "[mitigation]\n" + "".join(f"{key} = {value}\n" for key, value in usual.items()) + tables + _RULE
+
+
+@pytest.fixture
+def agent(agent):
+    """With the second key that enforce needs."""
+    return lambda dsn, **options: agent(dsn, arguments=("--enforce",), **options)
 
 
 @pytest.fixture
@@ -196,7 +210,7 @@ def test_h37_killed_between_intent_and_outcome_it_has_spent_the_action_and_does_
     holder, waiter = hold(scene)
     os.kill(holder.pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: [record.kind for record in records()] == ["intent"])
+        wait_until(lambda: scene.admin.execute(_TERMINATING).fetchone())
         first.end(signal.SIGKILL)
         assert [record.kind for record in records()] == ["intent"]
         second = agent(scene.dsn, more=usual)

@@ -1,17 +1,21 @@
 """The page: whatever a database client chose as a name is text on it, and nothing else."""
 
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import msgspec
 import pytest
 
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.render.index import Row, index
 from pgdoctor.render.page import page
 from pgdoctor.render.report import BlockerFacts, Recommendation, Report, ServerFacts, Wait
 from pgdoctor.render.web.watch import Arming, Watch
 from tests.agent.test_agent_metrics import NOW
+from tests.building import NOW as AT
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=y>\x1b[31m\u202e&'
 WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, arming=Arming("off"), version="1")
@@ -138,8 +142,8 @@ class Checker(HTMLParser):
         page(DOWN, None),
         page(WATCH, facts([], [])),
         page(msgspec.structs.replace(WATCH, server="shop", looked=30.0), facts([], [])),
-        index([], "1"),
-        index([Row("shop", HOSTILE, 0, 0, 0.0, None), Row("ledger", None, 2, 3, 4.0, HOSTILE)], "1"),
+        index([], "1", Arming("off")),
+        index([Row("shop", HOSTILE, 0, 0, 0.0, None), Row("ledger", None, 2, 3, 4.0, HOSTILE)], "1", Arming("off")),
         page(WATCH, facts([blocker(1), blocker(2, root=False)], [wait(2, 1), wait(3, 2)])),
         page(WATCH, facts([blocker(1, root=False, in_cycle=True)], [wait(1, 2), wait(2, 1)])),
     ],
@@ -182,13 +186,59 @@ def test_the_worst_server_comes_first():
         Row("b", None, 0, 3, 4.0, "migration"),
         Row("c", "x", 0, 0, 0.0, None),
     )
-    shown = index([calm, blocked, down], "1")
+    shown = index([calm, blocked, down], "1", Arming("off"))
     assert re.findall(r'href="/\?server=(\w)"', shown) == ["c", "b", "a"]
     assert "3 servers, 1 DOWN, 3 blocked" in shown
-    assert index([calm], "1").count('"verdict good"') == 1
+    assert index([calm], "1", Arming("off")).count('"verdict good"') == 1
 
 
 def test_a_look_that_is_older_than_the_poll_is_said():
     spaced = msgspec.structs.replace(WATCH, looked=30.0)
     assert "last full look at the locks 30 s ago" in page(spaced, facts([], []))
     assert "full look" not in page(WATCH, facts([], []))
+
+
+def test_a_broken_configuration_is_said_on_the_page_of_all_servers_too():
+    shown = index([Row("a", None, 0, 0, 0.0, None)], "1", Arming("disarmed"))
+    assert "Mitigation: DISARMED" in shown
+    assert "Mitigation" not in index([Row("a", None, 0, 0, 0.0, None)], "1", Arming("dry_run"))
+
+
+def test_what_holds_mitigation_back_stands_beside_what_it_may_do():
+    arming = Arming("enforce", ("The breaker is open, nobody is signalled: <b>.",), leads=True)
+    shown = page(msgspec.structs.replace(WATCH, arming=arming), facts([], []))
+    assert "It leads: no other agent acts at this server." in shown
+    assert "The breaker is open, nobody is signalled: &lt;b&gt;." in shown
+    assert "It leads" not in page(WATCH, facts([], []))
+
+
+def test_the_last_incidents_the_latest_first():
+    def incident(minutes, classes, peak):
+        began = AT - timedelta(minutes=minutes)
+        return Incident(f"i{minutes}", began, classes, peak)
+
+    past = tuple(
+        Event("ended", incident(minutes, ("migration",), minutes), AT - timedelta(minutes=minutes - 1))
+        for minutes in range(60, 10, -1)
+    )
+    watch = msgspec.structs.replace(
+        WATCH, incident=incident(2, ("unknown", "long_query"), 7), ended=past, now=AT + timedelta(seconds=30)
+    )
+    shown = page(watch, facts([], []))
+    assert "<b>unknown → long_query</b>: up to 7 sessions blocked <b>goes on</b>, since" in shown
+    peaks = re.findall(r"<b>migration</b>: up to (\d+) sessions blocked for 1 min 0 s, until", shown)
+    assert peaks == [str(peak) for peak in range(11, 31)]
+    assert "(10 min 30 s ago)" in shown
+
+
+def test_a_finding_shows_who_it_is_about():
+    evidence = tuple(f"app{number} has {HOSTILE}" for number in range(9))
+    note = Note("connection_saturation", "critical", "95 of 100 connections are in use", "free some", {}, evidence)
+    shown = page(WATCH, msgspec.structs.replace(facts([], []), findings=(note,)))
+    assert (
+        '<div class="verdict bad"><h1><bdi>Nobody is blocked, but 95 of 100 connections are in use</bdi></h1>' in shown
+    )
+    assert "app5 has" in shown
+    assert "app6 has" not in shown
+    assert "and 3 more" in shown
+    assert "<script>alert" not in shown

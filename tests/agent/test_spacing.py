@@ -106,7 +106,7 @@ class Considering(Mitigator):
         super().__init__(Mitigation())
         self.given = []
 
-    async def consider(self, diagnosis, door, began=None):
+    async def consider(self, diagnosis, door, read_at=None):
         self.given.append(diagnosis)
 
 

@@ -8,4 +8,7 @@ storm   1,000 waiters and 40,000 locks, and a convoy on one row: the poll agains
 peak    pgbench's TPC-B with 16 clients: the agent beside Debian's prometheus-postgres-exporter, and what it takes
         from the transactions
 delay   from the beginning of a wait to /metrics
+thresholds
+        not a cost: precision and recall of thresholds that learn beside fixed ones, on a recording of staged incidents,
+        and on public series where PGDOCTOR_NAB names them
 """

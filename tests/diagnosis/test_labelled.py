@@ -15,7 +15,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.snapshot import Index, Key, Lock, PreparedTransaction, Relation, Session, Snapshot
+from pgdoctor.diagnosis.snapshot import Index, Key, Lock, PreparedTransaction, Progress, Relation, Session, Snapshot
 from tests.building import ORDERS, advisory, ago, lock, row, session, snapshot, transaction
 
 #: The session in question, who waits for it, who waits behind that one, and who stands in front of it.
@@ -214,6 +214,13 @@ IDLE_IN_TRANSACTION = [
     Case(
         "idle behind its own LOCK TABLE",
         on_table(SRE, RE, statement="lock table orders in share row exclusive mode", **IDLE),
+        "idle_in_transaction",
+        "terminate",
+        ("explicit_lock",),
+    ),
+    Case(
+        "idle behind its own LOCK TABLE in a weak mode",
+        on_table(SUE, SUE, statement="lock table orders in share update exclusive mode", **IDLE),
         "idle_in_transaction",
         "terminate",
         ("explicit_lock",),
@@ -767,6 +774,25 @@ BACKUP = [
         on_table(AS, application_name="pg_dump", statement="COPY public.orders TO stdout;", wait_event="ClientWrite"),
         "backup",
         "none",
+    ),
+    Case("a name that goes on", on_table(AS, application_name="barmanager"), "long_query", "cancel"),
+    Case(
+        "pgBackRest",
+        on_table(AS, application_name="pgBackRest [backup]", **IDLE),
+        "backup",
+        "none",
+        ("idle_in_transaction",),
+    ),
+    Case("Barman", on_table(AS, application_name="barman_streaming_backup"), "backup", "none"),
+    Case(
+        "a base backup by another name",
+        replace(
+            on_table(AS, backend_type="walsender", application_name="nightly", statement="BASE_BACKUP"),
+            progress={HOLDER: Progress("base backup", "streaming database files", 1, 2)},
+        ),
+        "backup",
+        "none",
+        ("replication",),
     ),
     Case("pg_dumpall", on_table(AS, application_name="pg_dumpall", **IDLE), "backup", "none", ("idle_in_transaction",)),
 ]

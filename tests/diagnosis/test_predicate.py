@@ -189,6 +189,29 @@ def test_a_query_inside_that_is_run_as_it_stands(text: str) -> None:
     assert [(asked.scanned, asked.filters) for asked in others] == [("lines", (plain("d"),))]
 
 
+@pytest.mark.parametrize(
+    ("text", "tied"),
+    [
+        ("select * from orders o join lines l on l.a = o.b where o.d = 2", None),  # ON may tie it as well
+        ("select * from orders o, lines l where l.a = o.b and o.d = 2", None),
+        ("merge into orders o using lines l on l.a = o.b and o.d = 2 when matched then delete", None),
+        ("delete from orders o using lines l where l.a = o.b and b and o.d = 2", ("b",)),
+        ("update orders set v = 1 from lines l where l.a = id and orders.d = 2", ("id",)),  # whose id nobody knows
+        ("update orders set v = 1 from lines l where l.a = orders.a + orders.b and orders.d = 2", ("a", "b")),
+        ("select * from orders where d = 2 and exists (select from lines l where l.a = orders.b)", ("b",)),
+        ("select * from orders where d = 2 and b in (select a from lines)", ("b", "a")),
+        ("select * from orders where d = 2", ()),
+    ],
+)
+def test_what_ties_a_table_to_others(text: str, tied: tuple[str, ...] | None) -> None:
+    assert conditions(text).tied == tied
+
+
+def test_rows_that_are_fetched_by_their_place_need_no_index() -> None:
+    text = "delete from orders where ctid in (select ctid from orders where a = 1 limit 9) and d = 2"
+    assert not conditions(text).filters_known
+
+
 def test_queries_inside_are_looked_at_up_to_a_bound() -> None:
     assert len(searches("select 1 where " + " and ".join(["1 = (select a from t where b = 2)"] * 100))) < 10
 

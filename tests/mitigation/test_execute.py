@@ -17,7 +17,7 @@ from pgdoctor.errors import Unreachable
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS
-from pgdoctor.mitigation.rules import Breaker, Mitigation
+from pgdoctor.mitigation.rules import Breaker, Mitigation, Mode
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
@@ -132,7 +132,15 @@ def test_where_the_server_is_gone_nothing_is_decided(incident: Incident) -> None
     assert mitigator.history.actions == ()
 
 
-def struck(incident: Incident, strike: Callable[[Door], None], *, again: bool = False) -> Mitigator:
+@pytest.mark.parametrize("mode", ["observe", "off", "dry_run"])
+def test_settings_that_come_between_decision_and_signal_hold(incident: Incident, mode: Mode) -> None:
+    mitigator = struck(incident, lambda each, _: each.reconfigure(replace(AT_ONCE, mode=mode)))
+    assert mitigator.actions["terminate", "idle", "withheld"] == 1
+    [action] = mitigator.history.actions
+    assert action.message == f"the mode is {mode} now"
+
+
+def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, again: bool = False) -> Mitigator:
     """A mitigator that something happens to between its intent and its signal: when it asks for the brake again."""
     incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -143,7 +151,7 @@ def struck(incident: Incident, strike: Callable[[Door], None], *, again: bool = 
 
             def brake() -> None:
                 if next(asked) == 2:
-                    strike(door)
+                    strike(mitigator, door)
 
             mitigator = Mitigator(AT_ONCE, brake=brake)
             seen = diagnose(await Collector(door).snapshot())
@@ -158,7 +166,7 @@ def struck(incident: Incident, strike: Callable[[Door], None], *, again: bool = 
 
 
 def test_where_the_server_goes_away_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
-    mitigator = struck(incident, Door.abandon, again=True)
+    mitigator = struck(incident, lambda _, door: door.abandon(), again=True)
     assert mitigator.actions["terminate", "idle", "error"] == 1
     assert sum(mitigator.actions.values()) == 1
     assert mitigator.refused["already_tried"] == 1
@@ -170,7 +178,7 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
     """SIGTERM between intent and outcome: the signal may have been sent."""
     caplog.set_level("INFO", "pgdoctor.mitigation")
 
-    def cancel(_: Door) -> None:
+    def cancel(*_: object) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.cancel()

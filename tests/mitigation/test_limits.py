@@ -24,7 +24,7 @@ from pgdoctor.mitigation.history import (
 )
 from pgdoctor.mitigation.plan import REASONS, intended, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.mitigation.written import Duration, Window
 from tests.building import NOW, advisory, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -414,7 +414,7 @@ ASKING = settings(END_IDLE, require_approval=True)
 def test_without_a_persons_word_nothing_is_done_and_the_plan_says_what_it_is_asked_for() -> None:
     decision = about(decide(by=ASKING), IDLE)
     assert (decision.state, reasons(decision)) == ("pending_approval", {"approval"})
-    assert f"a person's word on {decision.id}" in str(decision.objections[0].objection)
+    assert f"pgdoctor mitigate approve {decision.id}" in str(decision.objections[0].objection)
     assert decision.victim in decide(by=ASKING).fit
 
 
@@ -486,6 +486,24 @@ def test_what_is_too_old_or_too_young_is_left_alone(guard: str, facts: dict[str,
     by = settings(replace(END_IDLE, min_state_age=Duration(30)))
     assert guard in reasons(about(decide(idle(**facts), ddl(), by=by), IDLE))
     assert decide(idle(), ddl(), by=by).approved is not None
+
+
+def test_a_share_of_all_clients_may_be_asked_for() -> None:
+    by = settings(replace(CANCEL_DDL, min_blocked_share=0.31))
+    assert reasons(about(decide(by=by, connections=10), DDL)) == {"min_blocked_share"}
+    assert decide(by=by, connections=9).approved is not None
+
+
+def test_outside_of_its_hours_a_rule_does_nothing_and_the_next_one_decides() -> None:
+    assert NOW.strftime("%a %H:%M") == "Fri 23:10"
+    closed = replace(CANCEL_DDL, active_window=(Window("mon-fri 08:00-18:00"), Window("sat 23:00-24:00")))
+    assert reasons(about(decide(by=settings(closed)), DDL)) == {"active_window"}
+    for hours in ("fri 23:10-23:11", "sat 01:00-02:00 Europe/Berlin"):
+        assert decide(by=settings(replace(closed, active_window=(Window(hours),)))).approved is not None
+    later = replace(CANCEL_DDL, name="at-night")
+    made = decide(by=settings(closed, later)).approved
+    assert made is not None
+    assert made.rule == later
 
 
 # Queues

@@ -20,7 +20,7 @@ from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Only, Plan, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
-from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified
+from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -284,6 +284,8 @@ def one_rule(draw: st.DrawFn, name: str) -> Rule:
         min_wait=Duration(draw(mostly(0, 15, 3600))),
         min_age=Duration(draw(mostly(0, 15, 3600))),
         max_age=Duration(draw(mostly(21600, 4001))),
+        active_window=draw(mostly(None, (Window("mon-thu 08:00-18:00"),))),
+        min_blocked_share=draw(mostly(0.0, 0.5)),
         min_state_age=Duration(draw(mostly(0, 15))),
         state=draw(mostly(None, ("active",), ("active", "idle in transaction"))),
         member_of=draw(LISTS),

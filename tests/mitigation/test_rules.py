@@ -1,5 +1,7 @@
 """Who is allowed and who is protected, key by key; and what the loader refuses. What must not be comes first."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from msgspec.structs import replace
 
@@ -8,7 +10,7 @@ from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.rules import Mitigation, Protect
-from pgdoctor.mitigation.written import Network, Pattern, Qualified
+from pgdoctor.mitigation.written import Network, Pattern, Qualified, Window
 from tests.building import snapshot
 from tests.mitigation.build import END_IDLE, IDLE, about, ddl, decide, idle, protecting, reasons, settings
 
@@ -266,6 +268,45 @@ def test_later_rules_that_have_something_left_are_sound() -> None:
         ('member_of = ["a"]', 'member_of = ["a", "b"]'),
     ):
         assert len(parse(two(first, second), "x").mitigation.rules) == 2
+
+
+@pytest.mark.parametrize(
+    "hours",
+    ["", "8:00-9:00", "08:00-08:00", "08:00-24:01", "08:60-09:00", "08:00-09:00 Mars/Phobos", "fri", "fry 08:00-09:00",
+     "08:00-09:00 ../../etc/passwd", "Fri 08:00-09:00", "mon-fri 08:00–18:00"],
+)  # fmt: skip
+def test_hours_that_are_none_are_refused(hours: str) -> None:
+    with pytest.raises(ConfigError, match=r"mitigation\.rules\[0\]\.active_window\[0\] = .*hours such as"):
+        parse(f'{RULE}active_window = ["{hours}"]', "x")
+
+
+def test_hours_are_those_of_the_place_and_belong_to_the_day_they_begin_on() -> None:
+    night = Window.parse("fri 22:00-06:00 Europe/Berlin")
+    friday, summer = datetime(2026, 1, 30, tzinfo=UTC), datetime(2026, 7, 31, tzinfo=UTC)
+    for moment, inside in (
+        (friday.replace(hour=20, minute=59), False),
+        (friday.replace(hour=21), True),
+        (friday + timedelta(days=1, hours=4, minutes=59), True),
+        (friday + timedelta(days=1, hours=5), False),
+        (friday.replace(hour=3), False),
+        (summer.replace(hour=20), True),
+        (summer.replace(hour=19, minute=59), False),
+    ):
+        assert night.includes(moment) is inside, moment
+    over_the_week = Window.parse("sat-mon 00:00-24:00")
+    assert [over_the_week.includes(friday + timedelta(days=days)) for days in range(5)] == [0, 1, 1, 1, 0]
+
+
+def test_a_word_that_would_be_forgotten_before_it_is_heard_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"mitigation\.approval_ttl = \"1m\": at least agent\.interval, which is 2m"):
+        parse('[agent]\ninterval = "2m"\n[mitigation]\nrequire_approval = true', "x")
+    parse('[agent]\ninterval = "2m"', "x")
+
+
+@pytest.mark.parametrize("path", ["stop", "run/stop", ""])
+def test_the_kill_switch_file_is_a_whole_path(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"mitigation\.kill_switch_file = .*/run/pgdoctor/stop"):
+        parse(f'[mitigation]\nkill_switch_file = "{path}"', "x")
 
 
 def test_the_defaults_are_those_of_a_careful_operator() -> None:

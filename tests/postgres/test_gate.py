@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -99,3 +100,20 @@ def test_a_door_knows_what_it_has_cost(scene: Scene) -> None:
             assert door.cost.seconds - gated.seconds < 0.1
 
     asyncio.run(ask())
+
+
+def test_the_oldest_transaction_is_a_clients_and_not_our_own(scene: Scene) -> None:
+    def oldest() -> float:
+        async def ask() -> float:
+            async with await Door.open(scene.dsn, 5.0) as door:
+                await door.connection.execute("begin")
+                return (await Collector(door).gate(0.0)).server.oldest_transaction
+
+        return asyncio.run(ask())
+
+    scene.client("select 1", autocommit=True)
+    assert oldest() == 0.0
+    began = time.monotonic()
+    scene.client("select 1")
+    scene.wait_until(lambda: oldest() > 0.5)
+    assert oldest() <= time.monotonic() - began

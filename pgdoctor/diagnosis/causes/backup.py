@@ -1,17 +1,23 @@
-"""A logical backup, which reads every table in one long transaction.
+"""A backup: a logical one reads every table in one long transaction.
 
-Recognised by: the `application_name` that the tools set (`pg_dump`, `pg_dumpall`, `pg_restore`, `pg_basebackup`).
+Recognised by: the `application_name` that the tools set (`pg_dump`, `pg_dumpall`, `pg_restore`, `pg_basebackup`,
+pgBackRest, Barman, WAL-G), or by the progress of a base backup.
 Do: take back the statement that wants the stronger lock, and run it after the backup.
 Do not: end the backup; it starts over, and a night without a backup is worse than a late migration.
-Source: PostgreSQL documentation, "pg_dump".
+Source: PostgreSQL documentation, "pg_dump" and "Base Backup Progress Reporting".
 """
+
+import re
 
 from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
-_TOOLS = frozenset({"pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup"})
+#: Those of others go on with what they do: `pgBackRest [backup]`, `barman_streaming_backup`.
+_TOOLS = re.compile(
+    r"pg_dump|pg_dumpall|pg_restore|pg_basebackup|(pgbackrest|barman|wal-g)(?![a-z0-9]).*", re.IGNORECASE
+)
 
 
 class Backup(Cause):
@@ -20,14 +26,21 @@ class Backup(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session
-        if session is None or session.application_name not in _TOOLS:
+        if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(suspect)):
             return None
+        name = session.application_name or "a base backup"
         return Verdict(
             evidence=(
-                f"{session.application_name} has had its transaction open for {duration(suspect.transaction_seconds)}",
+                f"{name} has had its transaction open for {duration(suspect.transaction_seconds)}",
                 *holding.evidence(suspect),
                 *underway.waiting(suspect),
                 *underway.progress_evidence(suspect),
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
         )
+
+
+def _streams(suspect: Suspect) -> bool:
+    """It sends a base backup, whatever it calls itself."""
+    progress = underway.progress_of(suspect)
+    return progress is not None and progress.command == "base backup"

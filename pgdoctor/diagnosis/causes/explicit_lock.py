@@ -29,7 +29,8 @@ class ExplicitLock(Cause):
         if suspect.session is None or suspect.session.backend_type != "client backend":
             return None
         asks = suspect.is_running and suspect.statement.is_lock_table
-        holds = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST]
+        is_its_own = suspect.statement.is_lock_table
+        holds = [lock for lock in suspect.strong if is_its_own or strength(lock.mode) >= _AT_LEAST]
         if not asks and not (holds and _only_locked(suspect)):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")

@@ -10,8 +10,9 @@ looked for in all of that table, which no plan shows. The check has begun when t
 which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
 Where it may be asked (`diagnose --explain`) the planner confirms it, or knows an index that does find the rows.
 No verdict for what may rightly read the whole table: a range that is open on one side, of whose value nothing is kept
-here (the server itself expects a third of the rows of it), and `IN (SELECT ...)`, which is a join. A foreign key whose
-index has only some of its columns counts as served, unless the statistics say that these find a large share.
+here (the server itself expects a third of the rows of it), and a join, unless the table has a condition of its own and
+no index on what joins it. A foreign key whose index has only some of its columns counts as served, unless the
+statistics say that these find a large share.
 Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
 Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).

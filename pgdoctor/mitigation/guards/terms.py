@@ -25,6 +25,40 @@ class MinBlocked(Guard):
         return f"frees {case.candidate.frees} of at least {case.rule.min_blocked}"
 
 
+class MinBlockedShare(Guard):
+    """The cut releases as large a share of all client connections as the rule asks for."""
+
+    name = "min_blocked_share"
+
+    def objection(self, case: Case) -> str | None:
+        share, least = self._share(case), case.rule.min_blocked_share
+        return f"it would free {share:.0%} of all clients, the rule asks for {least:.0%}" if share < least else None
+
+    def value(self, case: Case) -> str:
+        return f"frees {self._share(case):.0%} of all clients, at least {case.rule.min_blocked_share:.0%}"
+
+    @staticmethod
+    def _share(case: Case) -> float:
+        clients = case.candidate.diagnosis.snapshot.server.connections
+        return min(case.candidate.frees / max(clients, 1), 1.0)
+
+
+class ActiveWindow(Guard):
+    """It is one of the hours in which the rule may act, by the server's clock: while somebody is on call, say."""
+
+    name = "active_window"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        windows = case.rule.active_window
+        if windows is None or any(window.includes(case.now) for window in windows):
+            return None
+        return f"the rule acts {', '.join(windows)} only"
+
+    def value(self, case: Case) -> str:
+        return ", ".join(case.rule.active_window or ("at any time",))
+
+
 class MinWait(Guard):
     """One of those whom it frees has waited long enough, by the server's own record of when the wait began."""
 

@@ -1,6 +1,6 @@
 """What stands below the trees: cuts, connections, findings, mitigation, and the last incidents."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pgdoctor.diagnosis.incident import Incident
@@ -31,9 +31,10 @@ _STATES = {
     "idle": ("idle", "idle"),
 }
 
-#: Actions and incidents that are listed.
+#: Lines of a finding, actions and incidents that are listed.
+_MOST_EVIDENCE = 6
 _MOST_ACTIONS = 5
-MOST_ENDED = 20
+_MOST_ENDED = 20
 
 
 def cuts(report: Report) -> Iterator[str]:
@@ -89,13 +90,27 @@ def findings(report: Report) -> Iterator[str]:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
         yield f'<p class="note {kind}"><b>{text(each.severity)}:</b> {sentence(each.summary)}<br>'
         yield f"→ {sentence(each.advice)}</p>"
+        yield from _evidence(each.evidence)
     yield "</section>"
+
+
+def _evidence(lines: Sequence[str]) -> Iterator[str]:
+    """Who or what a finding is about."""
+    if not lines:
+        return
+    yield '<ul class="evidence">'
+    yield from (f"<li>{sentence(line)}</li>" for line in lines[:_MOST_EVIDENCE])
+    if len(lines) > _MOST_EVIDENCE:
+        yield f'<li class="dim">and {len(lines) - _MOST_EVIDENCE:,} more</li>'
+    yield "</ul>"
 
 
 def mitigation(watch: Watch) -> Iterator[str]:
     """Armed or not, what holds it back, and what it has done."""
     yield '<section aria-labelledby="mitigation"><h2 id="mitigation">Mitigation</h2><div class="card">'
     yield f"<p>{text(_MODES.get(watch.arming.mode, ('', watch.arming.mode))[1])}</p>"
+    if watch.arming.leads:
+        yield '<p class="dim">It leads: no other agent acts at this server.</p>'
     yield from (note("warn", reason) for reason in watch.arming.held_back)
     if watch.arming.actions:
         yield '<ul class="list">'
@@ -105,7 +120,7 @@ def mitigation(watch: Watch) -> Iterator[str]:
     yield "</div></section>"
 
 
-def is_loud(arming: Arming) -> str | None:
+def loudly(arming: Arming) -> str | None:
     """What has to be said at the top of the page about mitigation; None: nothing."""
     kind, said = _MODES.get(arming.mode, ("warn", arming.mode))
     return said if kind == "warn" else None
@@ -121,7 +136,7 @@ def incidents(watch: Watch) -> Iterator[str]:
     if watch.incident is not None:
         began = watch.incident.started
         yield f"<li>{_incident(watch.incident)} <b>goes on</b>, since {_moment(began, watch.now)}</li>"
-    for event in reversed(watch.ended[-MOST_ENDED:]):
+    for event in reversed(watch.ended[-_MOST_ENDED:]):
         lasted = duration(event.incident.seconds_until(event.at))
         yield f"<li>{_incident(event.incident)} for {lasted}, until {_moment(event.at, watch.now)}</li>"
     yield "</ul></div></section>"

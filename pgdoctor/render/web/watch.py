@@ -17,6 +17,8 @@ class Arming(msgspec.Struct, frozen=True):
     held_back: tuple[str, ...] = ()
     #: The latest actions, the newest last.
     actions: tuple[Action, ...] = ()
+    #: It holds the leader lock: of several agents at one server, it is the one that acts.
+    leads: bool = False
 
 
 class Watch(msgspec.Struct, frozen=True):

@@ -341,6 +341,24 @@ def test_a_reading_statement_that_blocks_a_migration_is_one_too(wide: Scene) -> 
     assert blocker(wide.dsn, worker.pid).classification == "unindexed_scan"
 
 
+@pytest.mark.parametrize(
+    ("where", "classification"),
+    [
+        ("o.id = side.number + 6 and o.v = 0", "long_query"),  # found by the primary key
+        ("side.number = id - 6 and o.customer_id = 7", "long_query"),  # which may be meant here too
+        ("o.customer_id = side.number + 6", "long_query"),  # of how many rows is not known
+        ("o.customer_id = 7 and o.v = side.number - 1", "unindexed_scan"),
+        ("o.customer_id = 7 and side.number = 1", "unindexed_scan"),
+    ],
+)
+def test_an_update_from_another_table(shop: Scene, where: str, classification: str) -> None:
+    shop.admin.execute("create table side (number int); insert into side values (1)")
+    worker = shop.client().start(f"update orders o set v = slow(o.id) from side where {where}")
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("alter table orders add column c int")
+    assert blocker(shop.dsn, worker.pid).classification == classification
+
+
 def test_rows_that_are_moved_to_another_table_are_searched_too(shop: Scene) -> None:
     worker = shop.client().start(
         "with moved as (delete from orders where customer_id = 7 and slow(id) > 0 returning id, v) "

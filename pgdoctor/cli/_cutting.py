@@ -1,0 +1,66 @@
+"""The keys c and k: one session, by the same rules, guards and journal as `pgdoctor mitigate --pid PID --execute`."""
+
+from pgdoctor.cli._live import Said
+from pgdoctor.cli._plans import about, executed
+from pgdoctor.config import Config
+from pgdoctor.mitigation.plan import Only, Plan
+from pgdoctor.render.live.view import Question, Signal
+from pgdoctor.render.plan import DecisionFacts, action_text
+from pgdoctor.render.session import effect
+
+
+class Cutting:
+    """Asks about sessions of one server, and signals them. `path`: where the configuration was read from."""
+
+    def __init__(self, dsn: str, config: Config, path: str | None) -> None:
+        self._dsn = dsn
+        self._config = config
+        self._path = path
+
+    async def ask(self, pid: int, signal: Signal) -> Question | Said:
+        """What it would free and cost, to be agreed to; or why it may not be done. Raises ServerError."""
+        unarmed = self._unarmed()
+        if unarmed:
+            return (f"{signal} {pid}: no. {unarmed}",)
+        facts = await about(self._dsn, self._config, pid)
+        decision = facts.decision
+        if decision is None:
+            return (f"{signal} {pid}: no, {facts.said}.",)
+        said = tuple(effect(facts, decision))
+        against = tuple(_against(decision, signal))
+        if against:
+            return (f"{signal} {pid}: no.", *against, *said)
+        return Question(signal, pid, (*said, f"Rule {decision.rule} allows it, and no guard objects."))
+
+    async def act(self, pid: int, signal: Signal) -> Said:
+        """What came of it; the guards have their say once more. Raises ServerError."""
+        actions, plan = await executed(self._dsn, self._config, 1, only=Only(pid, signal))
+        return tuple(map(action_text, actions)) or _nothing(pid, signal, plan)
+
+    def _unarmed(self) -> str:
+        """Why nobody can be signalled from here; empty where that depends on the session."""
+        settings = self._config.mitigation
+        if self._path is None:
+            return "Nothing allows it: there are no rules (--config FILE; see: pgdoctor config init)."
+        if not settings.rules:
+            return f"Nothing allows it: {self._path} has no [[mitigation.rules]]."
+        if settings.mode != "enforce":
+            return f'{self._path} says mode = "{settings.mode}" under [mitigation]; it takes "enforce".'
+        return ""
+
+
+def _against(decision: DecisionFacts, signal: Signal) -> list[str]:
+    if decision.rule is None:
+        return [f"No rule allows to signal it for being {decision.classification}."]
+    if decision.action != signal:
+        return [f"Rule {decision.rule} would {decision.action} it, and nothing else."]
+    return [f"{each.guard}: {each.objection}." for each in decision.verdicts if each.objection is not None]
+
+
+def _nothing(pid: int, signal: Signal, plan: Plan) -> Said:
+    """Why nothing was done after all."""
+    decision = next((each for each in plan.decisions if each.pid == pid), None)
+    if decision is None:
+        return (f"{signal} {pid}: nothing was done, for nobody waits for it any more.",)
+    objections = [f"{verdict.guard}: {verdict.objection}." for verdict in decision.objections]
+    return (f"{signal} {pid}: nothing was done.", *objections)

@@ -1,0 +1,136 @@
+"""A terminal that is drawn on as a whole, and gives back what was on it before, however it ends."""
+
+import curses
+import locale
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from pgdoctor.render.live.cells import Line
+
+#: What keys are called that are no characters.
+_KEYS = {
+    curses.KEY_UP: "up",
+    curses.KEY_DOWN: "down",
+    curses.KEY_LEFT: "left",
+    curses.KEY_PPAGE: "pageup",
+    curses.KEY_NPAGE: "pagedown",
+    curses.KEY_HOME: "home",
+    curses.KEY_END: "end",
+    curses.KEY_ENTER: "enter",
+}
+_CHARACTERS = {"\n": "enter", "\r": "enter", "\x1b": "escape", "\x03": "q"}
+
+_COLOURS = {"bad": curses.COLOR_RED, "warn": curses.COLOR_YELLOW, "good": curses.COLOR_GREEN}
+
+#: Milliseconds after which an escape is the key, and not the beginning of another one.
+_ESCAPE_MS = 50
+
+
+def can_draw() -> bool:
+    """Whether there is a terminal on both sides, and one on which a place can be chosen to write at."""
+    if not (os.isatty(0) and os.isatty(1)):
+        return False
+    try:
+        curses.setupterm()
+    except curses.error:
+        return False
+    return curses.tigetstr("cup") is not None
+
+
+class Terminal:
+    """The terminal from `with` on to its end."""
+
+    def __enter__(self) -> Self:
+        locale.setlocale(locale.LC_ALL, "")
+        curses.set_escdelay(_ESCAPE_MS)
+        self._window = curses.initscr()
+        try:
+            self._prepare()
+        except BaseException:
+            curses.endwin()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._window.keypad(False)
+        curses.nocbreak()
+        curses.echo()
+        curses.endwin()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines."""
+        lines, columns = self._window.getmaxyx()
+        return columns, lines
+
+    def resize(self) -> None:
+        """Take the size that the terminal has by now."""
+        columns, lines = os.get_terminal_size()
+        curses.resizeterm(lines, columns)
+        # What the terminal made of what was on it nobody knows.
+        self._window.clearok(True)
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Show these lines, and nothing else."""
+        self._window.erase()
+        for place, line in enumerate(lines[: self.size[1]]):
+            self._window.move(place, 0)
+            for span in line:
+                self._write(span.text, self._looks[span.style])
+        self._window.refresh()
+
+    def typed(self) -> Iterator[str]:
+        """What was typed since: characters, and the names of other keys."""
+        while True:
+            try:
+                typed = self._window.get_wch()
+            except curses.error:
+                return
+            if isinstance(typed, int):
+                if typed in _KEYS:
+                    yield _KEYS[typed]
+            else:
+                yield _CHARACTERS.get(typed, typed)
+
+    def _prepare(self) -> None:
+        curses.noecho()
+        curses.cbreak()
+        self._window.keypad(True)
+        self._window.nodelay(True)
+        self._encoding = self._window.encoding
+        with suppress(curses.error):  # Some terminals cannot hide it.
+            curses.curs_set(0)
+        self._looks = {
+            "plain": curses.A_NORMAL,
+            "dim": curses.A_DIM,
+            "bold": curses.A_BOLD,
+            "bad": curses.A_BOLD,
+            "warn": curses.A_BOLD,
+            "good": curses.A_NORMAL,
+            "chosen": curses.A_REVERSE,
+            "bar": curses.A_REVERSE,
+        }
+        if not os.environ.get("NO_COLOR") and self._has_colours():
+            for number, (style, colour) in enumerate(_COLOURS.items(), start=1):
+                curses.init_pair(number, colour, -1)
+                self._looks[style] |= curses.color_pair(number)
+
+    @staticmethod
+    def _has_colours() -> bool:
+        try:
+            curses.start_color()
+            curses.use_default_colors()
+        except curses.error:
+            return False
+        return bool(curses.has_colors())
+
+    def _write(self, text: str, look: int) -> None:
+        # In a locale without our characters a ? stands for them.
+        shown = text.encode(self._encoding, errors="replace").decode(self._encoding)
+        with suppress(curses.error):  # After the last cell of the last line the cursor has nowhere to go.
+            self._window.addstr(shown, look)

@@ -1,0 +1,92 @@
+"""`pgdoctor watch`: who blocks whom, live in a terminal."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from tempfile import TemporaryFile
+
+import click
+
+from pgdoctor.cli._options import ask, config_option, dsn_option, run
+from pgdoctor.config import Config, load
+from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.report import report
+from pgdoctor.render.tree import tree
+
+#: Seconds; a person does not see more, and the server would.
+_SHORTEST_INTERVAL = 0.2
+
+
+def _interval(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
+    """The seconds between two looks."""
+    try:
+        interval = Duration.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if interval < _SHORTEST_INTERVAL:
+        raise click.BadParameter("at least 200ms")
+    return interval
+
+
+@click.command()
+@dsn_option
+@config_option
+@click.option(
+    "--interval",
+    default="1s",
+    show_default=True,
+    callback=_interval,
+    metavar="DURATION",
+    help="From one look to the next, with a unit: 500ms, 5s.",
+)
+def command(dsn: str, interval: Duration, config: str | None) -> None:
+    """Show who blocks whom, live: sort, freeze, look at one session, and cancel or terminate it under the rules.
+
+    Keys: ? lists them, q quits. Where there is no terminal to draw on (a pipe, TERM=dumb) it shows one look and ends.
+    """
+    settings = load(config)
+    # Here, not above: help and usage errors need neither the driver nor a terminal.
+    from pgdoctor.cli._terminal import can_draw
+
+    if not can_draw():
+        click.echo(tree(report(run(ask(dsn))), shutil.get_terminal_size((100, 24)).columns), nl=False)
+        return
+    with _log_kept():
+        done = run(_watch(dsn, interval, settings, config))
+    # What was done stays in the terminal after the screen is gone.
+    for line in done:
+        click.echo(line)
+
+
+async def _watch(dsn: str, interval: float, settings: Config, config: str | None) -> list[str]:
+    """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
+    from pgdoctor.cli._cutting import Cutting
+    from pgdoctor.cli._live import Live
+    from pgdoctor.cli._terminal import Terminal
+
+    cutting = Cutting(dsn, settings, config)
+    with Terminal() as terminal:
+        live = Live(terminal, dsn, interval, cutting.ask, cutting.act)
+        await live.run()
+    await live.settle()
+    return live.done
+
+
+@contextmanager
+def _log_kept() -> Iterator[None]:
+    """Tell on stderr what is logged, but not in the middle of a screen, which it would tear: when that is gone."""
+    from pgdoctor.agent.log import install
+
+    if not sys.stderr.isatty():
+        install()
+        yield
+        return
+    with TemporaryFile("w+") as file:
+        with redirect_stderr(file):
+            install()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            click.echo(file.read(), err=True, nl=False)

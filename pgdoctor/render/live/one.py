@@ -1,0 +1,92 @@
+"""One session: what it is, what it does, whom it waits for and who waits for it, and what a signal would do."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.forest import Name, name
+from pgdoctor.render.live.cells import wrapped
+from pgdoctor.render.report import BlockerFacts, Report, shown
+from pgdoctor.render.tree import awaited, named, released
+
+#: Locks, and other sessions, that are listed; the rest is counted.
+_MOST_LOCKS = 30
+_MOST_OTHERS = 20
+
+
+def one(diagnosis: Diagnosis, report: Report, key: Name, columns: int) -> list[str]:
+    """The page, in lines of at most so many cells."""
+    return [line for text in _texts(diagnosis, report, key) for line in wrapped(text, columns)]
+
+
+def _texts(diagnosis: Diagnosis, report: Report, key: Name) -> Iterator[str]:
+    session = diagnosis.snapshot.sessions.get(key) if isinstance(key, int) else None
+    blocker = next((each for each in report.blockers if name(each) == key), None)
+    if session is None and blocker is None:
+        yield f"{key} neither waits nor blocks any more."
+        return
+    yield f"{key}  {blocker.classification}" if blocker else f"{key}"
+    if session is not None:
+        yield from _session(session, diagnosis)
+    yield from _waits(report, key)
+    if blocker is not None:
+        yield from _blocks(report, blocker)
+    if session is not None:
+        yield from _locks(session, diagnosis)
+
+
+def _session(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
+    def since(moment: datetime | None) -> str:
+        return duration(diagnosis.snapshot.seconds_since(moment))
+
+    who = f"{session.usename or '?'}@{session.datname or '?'}"
+    application = f' "{session.application_name}"' if session.application_name else ""
+    place = session.client_addr or "this machine"
+    yield f"{who}{application} from {place}, connected for {since(session.backend_start)}"
+    transaction = f", its transaction open for {since(session.xact_start)}" if session.xact_start else ""
+    yield f"{session.state or 'its state is hidden'} for {since(session.state_change)}{transaction}"
+    if session.wait_event:
+        yield f"wait event {session.wait_event_type}: {session.wait_event}"
+    statement = shown(session.statement, show_literals=False)
+    if statement:
+        yield f"{'runs' if session.state == 'active' else 'last ran'}: {statement}"
+
+
+def _waits(report: Report, key: Name) -> Iterator[str]:
+    waits = [wait for wait in report.waits if wait.blocked_pid == key]
+    if not waits:
+        return
+    yield ""
+    for wait in waits[:_MOST_OTHERS]:
+        blocking = wait.blocking_pid if wait.blocking_pid is not None else f"'{wait.prepared_gid}'"
+        queued = ", which queues ahead of it" if wait.queued else ""
+        yield f"waits {duration(wait.wait_seconds)} for {awaited(wait)}, for {blocking}{queued}"
+    if len(waits) > _MOST_OTHERS:
+        yield f"and for {count(len(waits) - _MOST_OTHERS, 'session')} more"
+
+
+def _blocks(report: Report, blocker: BlockerFacts) -> Iterator[str]:
+    yield ""
+    yield f"blocks {count(blocker.blocked_sessions, 'session')}, {blocker.directly_blocked:,} directly"
+    yield from (f"· {each}" for each in blocker.evidence)
+    advice = blocker.recommendation
+    yield f"→ {'do not signal' if advice.action == 'none' else advice.action}: {advice.reason}"
+    if blocker.advice:
+        yield f"next time: {blocker.advice}"
+    for cut in report.cuts:
+        if cut.pid == blocker.pid:
+            yield f"a {cut.action} frees {released(cut)}: {named(cut)}; costs {cut.loses}"
+
+
+def _locks(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
+    locks = sorted(session.locks, key=lambda lock: lock.granted)
+    if not locks:
+        return
+    yield ""
+    for lock in locks[:_MOST_LOCKS]:
+        table = diagnosis.snapshot.table_of(lock)
+        yield f"{'holds' if lock.granted else 'wants'} {lock.mode} on {table.name if table else lock.locktype}"
+    if len(locks) > _MOST_LOCKS:
+        yield f"and {count(len(locks) - _MOST_LOCKS, 'lock')} more"

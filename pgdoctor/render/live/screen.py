@@ -1,0 +1,233 @@
+"""The screen of the live view, line by line: what hurts, what to do, who, and what the keys do."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.words import duration
+from pgdoctor.render.live.cells import Line, Span, fitted, padded, width, wrapped
+from pgdoctor.render.live.one import one
+from pgdoctor.render.live.rows import Row
+from pgdoctor.render.live.view import Question, View
+from pgdoctor.render.report import Report
+from pgdoctor.render.tree import hurt, released, to_do
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What is known of the server."""
+
+    #: None: not seen yet.
+    diagnosis: Diagnosis | None = None
+    report: Report | None = None
+    #: In the order that is wanted.
+    rows: tuple[Row, ...] = ()
+    #: Why it cannot be asked now; None: it can.
+    error: str | None = None
+    #: Seconds since the server last answered.
+    age: float = 0.0
+    #: Seconds from one look to the next.
+    interval: float = 1.0
+
+    @property
+    def is_late(self) -> bool:
+        """An answer should have come by now."""
+        return self.report is not None and self.age > max(_MISSED * self.interval, _LATE)
+
+
+#: Looks that may be missed, and seconds that have to pass, before it is said that the server does not answer.
+_MISSED, _LATE = 3, 2.0
+
+HELP = """\
+up down n p    choose a session        enter   show it         esc q  back
+pgup pgdn home end   by the screen     space   freeze the picture; polling goes on
+t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
+c  cancel the chosen session's statement     k  terminate the chosen session
+   Both only if a rule of --config FILE allows it under mode = "enforce", no guard objects, and you say yes;
+   before that it says what would be freed and what would be lost.
+?  this help   q  quit
+
+BLOCKS   sessions that stand behind it, directly or through others
+WAIT     since when it waits, by the server's record
+AGE      since when its transaction is open
+CLASS    why it blocks (pgdoctor explain CLASS says more); waits, queued: it blocks nobody by a fault of its own
+"""
+
+_KEYS_BAR = "? help  q quit  ↑↓ choose  ⏎ show  space freeze  c cancel  k terminate  t w b a l order"
+
+#: Lines above the list, with the heading of the columns; and below it.
+_ABOVE, _BELOW = 4, 1
+
+
+class Column(NamedTuple):
+    """A column; it is shown from so many columns of the terminal on."""
+
+    heading: str
+    field: str
+    columns: int
+    from_width: int
+    right: bool = False
+
+
+_COLUMNS = (
+    Column("PID", "pid", 14, 0),
+    Column("BLOCKS", "blocked", 6, 30, right=True),
+    Column("WAIT", "wait", 8, 0, right=True),
+    Column("AGE", "age", 8, 60, right=True),
+    Column("CLASS", "classification", 20, 50),
+    Column("WHAT", "what", 40, 90),
+    Column("WHO", "who", 24, 130),
+    Column("STATEMENT", "statement", 0, 0),
+)
+
+
+def list_lines(lines: int) -> int:
+    """Rows that fit on a screen of so many lines."""
+    return max(lines - _ABOVE - _BELOW, 1)
+
+
+def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]:
+    """Exactly `lines` lines, none wider than `columns` cells."""
+    above = [*_head(seen, view)]
+    room = max(lines - len(above) - _BELOW, 0)
+    if view.question is not None:
+        body = list(_question(view.question, columns))
+    elif view.notice:
+        body = list(_notice(view.notice, columns))
+    elif view.page == "help":
+        body = _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
+    elif view.page == "one" and seen.diagnosis is not None and seen.report is not None:
+        body = _text(one(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
+    else:
+        body = list(_list(seen.rows, view, columns, room))
+    body = body[:room] + [()] * (room - len(body))
+    bar = Span(padded(view.message or _KEYS_BAR, columns), "warn" if view.message else "bar")
+    return tuple(fitted(line, columns) for line in [*above, *body, (bar,)][-lines:])
+
+
+def _head(seen: Seen, view: View) -> Iterator[Line]:
+    report = seen.report
+    if seen.error is not None:
+        yield (Span(f"DOWN: {seen.error}", "bad"),)
+        yield (Span(f"below is what was seen {duration(seen.age)} ago" if report else "", "warn"),)
+    elif report is None:
+        yield (Span("connecting …", "dim"),)
+        yield ()
+    else:
+        yield (Span(hurt(report), "bad" if report.blocked_sessions else "good"),)
+        yield (Span(_to_do(report), "bold"),)
+    yield _status(seen, view)
+
+
+def _to_do(report: Report) -> str:
+    advice = report.recommendation
+    if advice is not None:
+        frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else f": {advice.reason}"
+        return f"→ {to_do(advice)}{frees}"
+    worst = next((note for note in report.findings if note.severity in ("critical", "warning")), None)
+    return f"{worst.severity}: {worst.summary}" if worst else ""
+
+
+def _status(seen: Seen, view: View) -> Line:
+    parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
+    if seen.error is None and seen.is_late:
+        parts.append(Span(f"NO ANSWER for {duration(seen.age)}  ", "bad"))
+    report = seen.report
+    if report is not None:
+        server = report.server
+        at = report.captured_at[11:19]
+        text = (
+            f"{at}  by {view.order}  {server.connections}/{server.max_connections} connections  "
+            f"PostgreSQL {server.version_num // 10_000} {server.database or ''}  every {seen.interval:g} s"
+        )
+        parts.append(Span(text, "dim"))
+        if seen.diagnosis is not None and seen.diagnosis.snapshot.server.hidden_sessions:
+            parts.insert(
+                0, Span(f"BLIND: {seen.diagnosis.snapshot.server.hidden_sessions} hidden (pg_monitor)  ", "warn")
+            )
+    return tuple(parts)
+
+
+def _list(rows: Sequence[Row], view: View, columns: int, room: int) -> Iterator[Line]:
+    shown = [column for column in _COLUMNS if columns >= column.from_width]
+    yield (Span(_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
+    place = next((place for place, row in enumerate(rows) if row.key == view.chosen and row.key is not None), 0)
+    # The chosen one stays in sight.
+    first = max(min(place - (room - 1) // 2, len(rows) - (room - 1)), 0)
+    for row in rows[first : first + room - 1]:
+        if row.key is None:
+            yield (Span("  " * row.depth + row.rest, "dim"),)
+            continue
+        text = _cells(shown, _fields(row), columns)
+        yield (Span(text, "chosen" if row.key == view.chosen else _style(row)),)
+
+
+def _style(row: Row) -> str:
+    if not row.waits:
+        return "bad"
+    return "warn" if row.classification not in ("waits", "queued") else "plain"
+
+
+def _fields(row: Row) -> dict[str, str]:
+    return {
+        "pid": "  " * min(row.depth, 4) + str(row.key),
+        "blocked": f"{row.blocked:,}" if row.blocked else "",
+        "wait": short(row.wait),
+        "age": short(row.age),
+        "classification": row.classification,
+        "what": row.what,
+        "who": row.who,
+        "statement": row.statement,
+    }
+
+
+def _cells(shown: Sequence[Column], fields: dict[str, str], columns: int) -> str:
+    text = ""
+    for column in shown:
+        room = column.columns or max(columns - width(text), 0)
+        text += padded(fields[column.field], room, right=column.right) + " "
+    return padded(text.rstrip(), columns)
+
+
+def short(seconds: float | None) -> str:
+    """A duration in at most eight characters: `3.6s`, `4m05s`, `2h05m`, `3d04h`; empty for None."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    if whole < 3_600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3_600}h{whole % 3_600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3_600:02}h"
+
+
+def _question(question: Question, columns: int) -> Iterator[Line]:
+    yield ()
+    yield (Span(f"{question.signal} {question.pid}?", "bad"),)
+    yield from _said(question.said, columns)
+    yield (Span("y", "bold"), Span(": do it    any other key: leave it"))
+
+
+def _notice(said: Sequence[str], columns: int) -> Iterator[Line]:
+    yield ()
+    yield from _said(said, columns)
+    yield (Span("any key goes on", "dim"),)
+
+
+def _said(said: Sequence[str], columns: int) -> Iterator[Line]:
+    for paragraph in said:
+        yield from ((Span(f"  {line}"),) for line in wrapped(paragraph, columns - 2))
+    yield ()
+
+
+def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
+    first = max(min(scrolled, len(text) - room), 0)
+    return [(Span(line),) for line in text[first : first + room]]
+
+
+def _broken(line: str, columns: int) -> list[str]:
+    """A line of the help, as it is where it fits."""
+    return [line] if width(line) <= columns else wrapped(line, columns)

@@ -1,0 +1,146 @@
+"""A real terminal with somebody at it: a pty whose screen is read with pyte, and whose size changes."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pyte
+
+from tests.scenes.client import wait_until
+
+UP, DOWN, LEFT, END, HOME, PAGE_DOWN = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[F", "\x1b[H", "\x1b[6~"
+#: As a terminal sends them after it was told to (`smkx`).
+APPLICATION = {UP: "\x1bOA", DOWN: "\x1bOB", LEFT: "\x1bOD", END: "\x1bOF", HOME: "\x1bOH"}
+
+#: Seconds until something has to show, on a machine that may be busy.
+PATIENCE = 20.0
+
+
+class Terminal:
+    """`pgdoctor watch` in a terminal of its own."""
+
+    def __init__(self, *arguments: str, columns: int = 120, lines: int = 30, **environment: str) -> None:
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self._screen)
+        self._master, slave = pty.openpty()
+        self._size(columns, lines)
+        #: How the terminal is set, as whoever comes after will find it.
+        self.before = termios.tcgetattr(slave)
+        self._slave = slave
+        self.raw = b""
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pgdoctor", "watch", *arguments],
+            env=os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def close(self) -> None:
+        """End it, if it has not ended, and let go of the terminal."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+        self._over.set()
+        self._reader.join()
+        os.close(self._master)
+        os.close(self._slave)
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines on the screen."""
+        with self._lock:
+            return list(self._screen.display)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.shown)
+
+    def style(self, word: str) -> Any:
+        """The look of the first character of a word on the screen."""
+        for line, text in enumerate(self.shown):
+            if word in text:
+                return self._screen.buffer[line][text.index(word)]
+        raise AssertionError(f"{word} is not on the screen:\n{self.text}")
+
+    def is_reversed(self, line: int, column: int) -> bool:
+        """Whether a cell is dark on light."""
+        with self._lock:
+            return bool(self._screen.buffer[line][column].reverse)
+
+    def press(self, *keys: str) -> None:
+        """Type."""
+        for key in keys:
+            os.write(self._master, APPLICATION.get(key, key).encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        """As by the hand at a window's corner."""
+        with self._lock:
+            self._screen.resize(lines, columns)
+        self._size(columns, lines)
+
+    def until(self, *words: str) -> None:
+        """Until all of them are on the screen."""
+        self.until_so(lambda: all(word in self.text for word in words), repr(words))
+
+    def until_gone(self, word: str) -> None:
+        """Until it is not on the screen any more."""
+        self.until_so(lambda: word not in self.text, f"no {word}")
+
+    def until_so(self, condition: Callable[[], Any], what: str = "") -> None:
+        """Until the condition holds."""
+        try:
+            wait_until(condition, PATIENCE, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.text}\n{'still there' if self.running else self.said}") from None
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def said(self) -> str:
+        """What it has said on stderr, which ends with it."""
+        return self._process.stderr.read().decode()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Its exit status, once it has ended; the terminal has to be as it was before."""
+        status = self._process.wait(PATIENCE)
+        assert termios.tcgetattr(self._slave) == self.before
+        # Back from the other screen, with a cursor.
+        assert self.raw.rfind(b"\x1b[?1049l") > self.raw.rfind(b"\x1b[?1049h")
+        assert self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l")
+        return status
+
+    def _size(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def _read(self) -> None:
+        while not self._over.is_set():
+            if not select.select([self._master], [], [], 0.05)[0]:
+                continue
+            try:
+                data = os.read(self._master, 65_536)
+            except OSError:
+                return
+            with self._lock:
+                self.raw += data
+                self._stream.feed(data)

@@ -1,0 +1,257 @@
+"""`pgdoctor watch` in a real terminal, over a real server with sessions that really block."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from pgdoctor.demo.server import ThrowawayServer
+from tests.cli.test_bad_input import complains, pgdoctor
+from tests.live.terminal import DOWN, END, HOME, UP, Terminal
+from tests.scenes import Scene
+
+HEADINGS = ["PID", "BLOCKS", "WAIT", "AGE", "CLASS"]
+
+
+class Incident:
+    """An idle transaction, an ALTER that queues behind it, two readers behind that."""
+
+    def __init__(self, scene: Scene) -> None:
+        scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+        self.scene = scene
+        self.idle = scene.client("select from orders", application_name="reporting")
+        self.alter = scene.client(application_name="deploy").block("alter table orders add c int")
+        self.readers = [scene.client(application_name="checkout").block("select from orders") for _ in range(2)]
+
+
+@pytest.fixture
+def incident(scene: Scene) -> Incident:
+    return Incident(scene)
+
+
+Watch = Callable[..., Terminal]
+
+
+def listed(terminal: Terminal) -> list[tuple[int, bool]]:
+    """The sessions below the headings, from top to bottom, and whether each is the chosen one."""
+    return [
+        (int(found[1]), terminal.is_reversed(4 + place, found.start(1)))
+        for place, line in enumerate(terminal.shown[4:])
+        if (found := re.match(r" *(\d+) ", line))
+    ]
+
+
+def pids(terminal: Terminal) -> list[int]:
+    return [pid for pid, _ in listed(terminal)]
+
+
+def chosen(terminal: Terminal) -> int | None:
+    return next((pid for pid, is_chosen in listed(terminal) if is_chosen), None)
+
+
+def test_it_shows_who_blocks_whom_and_what_to_do(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked by 1 root blocker", f"→ cancel {incident.alter.pid} frees 2 sessions at once")
+    assert pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid]
+    assert set(pids(terminal)[2:]) == {each.pid for each in incident.readers}
+    assert terminal.shown[3].split()[:5] == HEADINGS
+    assert terminal.style("3 sessions").fg == "red"
+    incident.idle.run("commit")
+    incident.alter.finish()
+    incident.alter.run("commit")
+    for each in incident.readers:
+        each.finish()
+    terminal.until("Nobody is blocked")
+    assert pids(terminal) == []
+    terminal.press("q")
+    assert terminal.end() == 0
+    assert terminal.said == ""
+
+
+def test_keys_sort_choose_show_and_freeze(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked")
+    everybody = {incident.idle.pid, incident.alter.pid, *(each.pid for each in incident.readers)}
+    for key, order, first in (
+        ("w", "wait", incident.alter.pid),
+        ("a", "age", incident.idle.pid),
+        ("b", "blocked", incident.idle.pid),
+        ("l", "class", incident.idle.pid),
+        ("t", "tree", incident.idle.pid),
+    ):
+        terminal.press(key)
+        terminal.until(f"by {order}")
+        assert pids(terminal)[0] == first
+        assert set(pids(terminal)) == everybody
+    assert chosen(terminal) is None
+    for keys, at in (((DOWN,), 0), ((DOWN, "n"), 2), ((UP,), 1), (("p",), 0), ((END,), 3), ((HOME, DOWN), 1)):
+        terminal.press(*keys)
+        terminal.until_so(lambda at=at: chosen(terminal) == pids(terminal)[at], f"row {at} chosen by {keys}")
+    terminal.press("\r")
+    terminal.until(f"{incident.alter.pid}  migration", "runs: alter table orders add c", "wants AccessExclusiveLock")
+    assert f"waits 1 s for AccessExclusiveLock on public.orders, for {incident.idle.pid}" in terminal.text or re.search(
+        rf"waits .* for AccessExclusiveLock on public.orders, for {incident.idle.pid}", terminal.text
+    )
+    terminal.press("\x1b")
+    terminal.until("BLOCKS")
+    terminal.press(" ")
+    terminal.until("FROZEN")
+    incident.scene.client().block("select from orders")
+    terminal.press("?")
+    terminal.until("choose a session")
+    terminal.press("?")
+    terminal.until("FROZEN", "3 sessions blocked")
+    terminal.press(" ")
+    terminal.until("4 sessions blocked")
+    assert "FROZEN" not in terminal.text
+
+
+@pytest.mark.long
+def test_who_is_gone_is_chosen_no_more_and_nobody_in_its_place(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked")
+    terminal.press(END)
+    terminal.until_so(lambda: chosen(terminal) is not None)
+    gone = next(each for each in incident.readers if each.pid == chosen(terminal))
+    gone.close()
+    terminal.until("2 sessions blocked")
+    assert chosen(terminal) is None
+    terminal.press("k")
+    terminal.until("choose a session to terminate first")
+    assert terminal.running
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("columns", "lines"), [(40, 12), (80, 24), (200, 50), (20, 5), (1, 1)])
+def test_it_fits_and_follows_every_size(incident: Incident, watch: Watch, columns: int, lines: int) -> None:
+    terminal = watch(columns=120, lines=30)
+    terminal.until("3 sessions blocked")
+    terminal.resize(columns, lines)
+    wanted = "3 sessions blocked"[:columns] if columns < 40 else "3 sessions blocked by"
+    if lines > 1:
+        terminal.until_so(lambda: terminal.shown[0].startswith(wanted[: columns - 1]), "the first line")
+    if columns >= 40:
+        terminal.until(str(incident.idle.pid), "q"[:columns])
+    terminal.resize(120, 30)
+    terminal.until("STATEMENT", "q quit")
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
+@pytest.mark.long
+def test_a_server_that_is_lost_is_said_to_be_and_comes_back(
+    own_server: Callable[..., ThrowawayServer], watch: Watch
+) -> None:
+    server = own_server()
+    with Scene(server.dsn) as scene:
+        incident = Incident(scene)
+        terminal = watch(dsn=server.dsn)
+        terminal.until("3 sessions blocked")
+    server.halt("immediate")
+    terminal.until("DOWN: ", "below is what was seen")
+    assert terminal.style("DOWN").fg == "red"
+    assert str(incident.idle.pid) in terminal.text or "Nobody" in terminal.text
+    server.start()
+    terminal.until("Nobody is blocked")
+    assert "DOWN" not in terminal.text
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
+@pytest.mark.long
+def test_a_server_that_hangs_is_said_to_and_keys_are_obeyed(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked")
+    [(backend,)] = incident.scene.admin.execute(
+        "select pid from pg_stat_activity where application_name = 'pgdoctor' and datname = current_database()"
+    ).fetchall()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        terminal.until("NO ANSWER for")
+        terminal.press("?")
+        terminal.until("choose a session")
+        terminal.press("?", "q")
+        assert terminal.end() == 0
+    finally:
+        os.kill(backend, signal.SIGCONT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_however_it_ends_the_terminal_is_given_back(scene: Scene, watch: Watch, number: signal.Signals) -> None:
+    terminal = watch()
+    terminal.until("Nobody is blocked")
+    terminal.send(number)
+    assert terminal.end() == 0
+    assert terminal.said == ""
+
+
+def test_control_c_ends_it(scene: Scene, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("Nobody is blocked")
+    terminal.press("\x03")
+    assert terminal.end() == 0
+
+
+@pytest.mark.long
+def test_hostile_names_do_not_reach_the_terminal(scene: Scene, watch: Watch) -> None:
+    scene.admin.execute('create table "\x1b[31m‮evil" (); create table "漢字漢字" ()')
+    for name in ('"\x1b[31m‮evil"', '"漢字漢字"'):
+        scene.client(f"lock table {name}", application_name="x" * 60)
+        scene.client().block(f"select from {name}")
+    terminal = watch(columns=200)
+    terminal.until("2 sessions blocked", "evil", "漢")
+    assert b"\x1b[31m\xe2\x80\xae" not in terminal.raw
+    assert "\u202e".encode() not in terminal.raw
+
+
+@pytest.mark.long
+def test_without_colours_nothing_is_coloured(incident: Incident, watch: Watch) -> None:
+    terminal = watch(NO_COLOR="1")
+    terminal.until("3 sessions blocked")
+    assert {cell.fg for line in terminal._screen.buffer.values() for cell in line.values()} == {"default"}
+
+
+@pytest.mark.long
+def test_a_locale_without_our_signs_gets_others(incident: Incident, watch: Watch) -> None:
+    terminal = watch(LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    terminal.until("3 sessions blocked")
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
+def test_a_pipe_gets_one_look(incident: Incident) -> None:
+    result = pgdoctor("watch", "--dsn", incident.scene.dsn)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("3 sessions blocked by 1 root blocker")
+    assert "└─" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("term", ["dumb", "", "no-such-terminal"])
+def test_a_terminal_that_cannot_be_drawn_on_gets_one_look(incident: Incident, watch: Watch, term: str) -> None:
+    terminal = watch(TERM=term)
+    terminal.until("3 sessions blocked", "└─")
+    assert terminal._process.wait(20) == 0
+    assert b"\x1b" not in terminal.raw
+
+
+def test_a_server_that_is_not_there_is_one_line(watch: Watch, scene: Scene) -> None:
+    terminal = watch(dsn="host=127.0.0.1 port=1")
+    assert terminal.end() == 3
+    assert "refused" in terminal.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--interval", "1"), "a duration with a unit"),
+        (("--interval", "1ms"), "at least 200ms"),
+        (("--config", "/nowhere.toml"), "/nowhere.toml"),
+    ],
+)
+def test_wrong_options_are_one_line(scene: Scene, arguments: tuple[str, ...], words: str) -> None:
+    complains(pgdoctor("watch", "--dsn", scene.dsn, *arguments), 2, words)

@@ -1,0 +1,132 @@
+"""The live view from built snapshots: whatever is typed, and whatever has a name, the screen stays a screen."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.render.live.cells import cut, padded, width
+from pgdoctor.render.live.rows import Row, rows
+from pgdoctor.render.live.screen import Seen, screen, short
+from pgdoctor.render.live.view import Question, View, kept, press
+from pgdoctor.render.report import report
+from tests.mitigation.build import DDL, IDLE, READERS, ddl, diagnosis, idle, reader
+
+KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "enter", "escape", "left", *"qQtwbalnpckj ?hyYx"]
+
+
+def seen(*sessions: Session, order: Any = "tree") -> Seen:
+    found = diagnosis(*sessions)
+    facts = report(found)
+    return Seen(found, facts, rows(found, facts, order))
+
+
+def drawn(picture: Seen, view: View | None = None, columns: int = 120, lines: int = 20) -> list[str]:
+    return ["".join(span.text for span in line) for line in screen(picture, view or View(), columns, lines)]
+
+
+@given(st.lists(st.sampled_from(KEYS), max_size=30), st.integers(1, 250), st.integers(1, 60), st.booleans())
+def test_whatever_is_typed_the_screen_is_full_and_no_fuller(
+    keys: list[str], columns: int, lines: int, is_lost: bool
+) -> None:
+    picture = replace(seen(), error="connection refused" if is_lost else None)
+    view = View()
+    for key in keys:
+        pressed = press(view, key, picture.rows, lines)
+        view = pressed.view
+        if pressed.wish in ("cancel", "terminate"):
+            assert view.chosen in (IDLE, DDL, *READERS)
+            view = replace(view, question=Question(pressed.wish, view.chosen, ("frees many " * 30,)))
+        if pressed.wish == "yes":
+            view = replace(view, question=None)
+    shown = drawn(picture, view, columns, lines)
+    assert len(shown) == lines
+    assert max(map(width, shown)) <= columns
+
+
+@given(st.text(), st.integers(0, 30))
+def test_a_text_takes_the_cells_that_it_is_given(text: str, columns: int) -> None:
+    assert width(cut(text, columns)) <= columns
+    assert width(padded(text, columns)) == columns
+    assert padded(text, columns).isprintable()
+
+
+@given(st.text())
+def test_names_of_any_letters_leave_the_columns_where_they_are(name: str) -> None:
+    holder = idle(usename=name, application_name=name, datname=name, statement=name)
+    for columns in (40, 130, 200):
+        for view in (View(), View(page="one", chosen=IDLE)):
+            shown = drawn(seen(holder, ddl()), view, columns)
+            assert all(line.isprintable() for line in shown)
+            assert max(map(width, shown)) <= columns
+
+
+def test_the_orders() -> None:
+    assert [row.key for row in seen().rows] == [IDLE, DDL, *READERS]
+    assert [row.depth for row in seen().rows] == [0, 1, 2, 2, 2]
+    crowd = idle(), ddl(seconds=5.0), reader(31, seconds=30.0), reader(32, seconds=7.0)
+    assert [row.key for row in seen(*crowd, order="wait").rows] == [31, 32, DDL, IDLE]
+    assert [row.key for row in seen(*crowd, order="blocked").rows][:2] == [IDLE, DDL]
+    assert [row.key for row in seen(*crowd, order="class").rows][:2] == [IDLE, DDL]
+
+
+def test_the_chosen_one_stays_in_sight_in_a_crowd() -> None:
+    picture = seen(idle(), *(reader(pid, blockers=(IDLE,)) for pid in range(100, 1100)))
+    for chosen in (100, 500, 1099):
+        assert any(line.strip().startswith(f"{chosen} ") for line in drawn(picture, View(chosen=chosen), 120, 10))
+
+
+def test_a_chain_deeper_than_the_tree_is_summed_up() -> None:
+    picture = seen(idle(), *(reader(pid, blockers=(pid - 1 if pid > 100 else IDLE,)) for pid in range(100, 1100)))
+    assert "sessions more" in "\n".join(row.rest for row in picture.rows)
+    assert len(seen(idle(), reader(100, blockers=(IDLE,)), order="wait").rows) == 2
+
+
+def test_who_is_gone_is_chosen_no_more() -> None:
+    assert kept(View(chosen=31), (Row(30), Row(31))).chosen == 31
+    assert kept(View(chosen=31), (Row(30),)).chosen is None
+    # Its own page says that it is gone.
+    assert kept(View(chosen=31, page="one"), (Row(30),)).chosen == 31
+    assert "31 neither waits nor blocks any more." in drawn(seen(idle(), ddl()), View(chosen=31, page="one"))[3]
+
+
+@pytest.mark.parametrize("key", ["c", "k"])
+def test_nobody_is_asked_about_who_was_not_chosen(key: str) -> None:
+    for view in (View(), View(chosen="some gid"), View(chosen=4711)):
+        pressed = press(view, key, (*seen().rows, Row("some gid")), 10)
+        assert pressed.wish == ""
+        assert pressed.view.message
+
+
+def test_only_a_yes_is_a_yes() -> None:
+    asked = View(chosen=IDLE, question=Question("terminate", IDLE, ("frees 1",)))
+    for key in KEYS:
+        pressed = press(asked, key, seen().rows, 10)
+        assert (pressed.wish == "yes") is (key in "yY")
+        if key not in "yY":
+            assert pressed.view.question is None
+            assert pressed.view.message == "nothing was done"
+
+
+def test_the_page_of_one_session_says_what_a_signal_would_do() -> None:
+    shown = "\n".join(drawn(seen(), View(chosen=DDL, page="one"), 200, 40))
+    assert f"{DDL}  migration" in shown
+    assert f"waits 1 min 0 s for AccessExclusiveLock on public.orders, for {IDLE}" in shown
+    assert "a cancel frees 3 sessions at once: 31, 32, 33; costs nothing but a retry" in shown
+    assert "wants AccessExclusiveLock on public.orders" in shown
+
+
+def test_no_statement_shows_a_value() -> None:
+    picture = seen(idle(statement="select 'hunter2' from t"), ddl())
+    for view in (View(), View(chosen=IDLE, page="one")):
+        assert "hunter2" not in "\n".join(drawn(picture, view, 300, 40))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (3.61, "3.6s"), (245, "4m05s"), (7500, "2h05m"), (274_000, "3d04h")]
+)
+def test_durations_are_short(seconds: float | None, text: str) -> None:
+    assert short(seconds) == text
