@@ -1,8 +1,8 @@
 """One POST, by httpcore: the part of httpx that speaks HTTP.
 
-It takes a third of httpx's time and memory to import (measured on top of the agent: 69 against 242 ms, 0.4 against
-1.4 MB), and nothing has to be switched off: it follows no redirect, heeds no proxy of the environment, keeps no cookie
-and unpacks no body. Of an answer only the head is read.
+httpx on top of it would take another 1.3 MB and 170 ms (measured; this takes 5 MB and 70 ms), and most of what it adds
+would have to be switched off. This follows no redirect, heeds no proxy of the environment, keeps no cookie and unpacks
+no body. Of an answer only the head is read.
 """
 
 import asyncio

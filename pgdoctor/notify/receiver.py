@@ -89,11 +89,11 @@ class Receiver:
         self._filled.set()
 
     async def _run(self) -> None:
-        await asyncio.to_thread(self._prepare)
         while True:
             while not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
+            await asyncio.to_thread(self._prepare)
             self._sending = notice = self._queue.popleft()
             try:
                 outcome, why = await self._deliver(notice)
@@ -105,10 +105,11 @@ class Receiver:
             self._settle(notice, outcome, why)
 
     def _prepare(self) -> None:
-        """Load what sends, only where there is a receiver at all; off the loop, for that takes a fifth of a second."""
+        """Load what sends, not before there is something to send: 5 MB. Off the loop: it takes a fifth of a second."""
         from pgdoctor.notify import post, retry  # noqa: F401
 
-        self._tls = ssl.create_default_context() if self.address.is_tls else None
+        if self._tls is None and self.address.is_tls:
+            self._tls = ssl.create_default_context()
 
     async def _deliver(self, notice: Notice) -> tuple[Outcome, str]:
         """What became of it, and why."""

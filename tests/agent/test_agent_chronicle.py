@@ -162,6 +162,7 @@ def test_what_mitigation_did_is_part_of_the_incident(scene, agent):
     watching = agent(
         scene.dsn,
         more=f'[mitigation]\nmode = "enforce"\n{quick}\n[[mitigation.rules]]\n{rule}\n',
+        arguments=("--enforce",),
     )
     watching.wait_for("up", 1)
     scene.admin.execute("create table t ()")
