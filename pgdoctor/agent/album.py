@@ -9,8 +9,10 @@ AGES = (6.0, 16.0, 31.0, 61.0, 301.0)
 #: Snapshots of one incident. The last place is the peak's.
 MOST = 12
 
-#: By how much more sessions have to be blocked for another snapshot to be made at all.
+#: By how much more sessions have to be blocked for another snapshot to be made, and how many seconds later for each of
+#: them: one of a convoy of a thousand takes a third of a second to make, so that is done every five.
 _HIGHER = 1.1
+_APART = 0.005
 
 
 class Snap(NamedTuple):
@@ -30,13 +32,16 @@ class Album:
         self._ages: tuple[float, ...] = AGES
         #: The highest since, which is kept if nothing higher comes.
         self._peak: Snap | None = None
+        self._made_at = 0.0
 
     def wants(self, blocked: int, age: float) -> bool:
         """Whether a look at the incident at that age would tell anything new."""
-        return blocked > self._highest * _HIGHER or self._is_due(blocked, age)
+        is_higher = blocked > self._highest * _HIGHER
+        return (is_higher and age - self._made_at >= _APART * blocked) or self._is_due(blocked, age)
 
     def add(self, snap: Snap, age: float, *, is_event: bool) -> Snap | None:
         """What to keep now that there is this one; None: it may turn out to be the peak."""
+        self._made_at = age
         is_wanted = is_event or self._is_due(snap.blocked, age) or snap.blocked >= 2 * self._most_blocked
         self._ages = tuple(each for each in self._ages if each > age)
         if is_wanted and self._kept < MOST - 1:
