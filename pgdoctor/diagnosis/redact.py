@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain, islice, pairwise
 
 from pgdoctor.diagnosis.kinds import CREATE_NOISE, VERBS
-from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, words
+from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, stand_in, words
 
 #: Length in characters of the longest text that comes back, and how one that was longer ends.
 MOST_CHARACTERS = 2_000
@@ -82,14 +82,7 @@ def outlined(text: str, most: int = 16_384) -> str:
 
 
 def _stand_in(token: Token) -> str:
-    """What is written for a value: what its token says anyway."""
-    match token.sort:
-        case Sort.STRING:
-            return f"'{token.value or 'x'}'"
-        case Sort.NUMBER:
-            return "1.5" if token.value else "1"
-        case _:
-            return _VALUE
+    return stand_in(token) if token.sort in (Sort.STRING, Sort.NUMBER) else _VALUE
 
 
 def _redacted(text: str, value: Callable[[Token], str], most: int) -> str:

@@ -1,6 +1,7 @@
 """Which looks at an incident are kept."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ def test_a_quiet_one_is_kept_at_its_start_and_at_some_ages() -> None:
 def test_growth_is_kept_at_each_doubling() -> None:
     found = [each.blocked for each in kept(*((number, 0.05, False) for number in range(1, 101)))]
     assert found[:4] == [1, 2, 4, 8]
-    assert all(later >= 2 * earlier for earlier, later in zip(found[:-1], found[1:-1], strict=False))
+    assert all(later >= 2 * earlier for earlier, later in pairwise(found[:-1]))
     assert found[-1] > 80
 
 
