@@ -103,7 +103,7 @@ def replay_(
     """
     settings = load(config).mitigation if config is not None else None
     with _opened(config, journal) as opened:
-        named = [each.id for each in latest(_entries(opened))] if everything else [incident]
+        named = dict.fromkeys(each.id for each in latest(_entries(opened))) if everything else [incident]
         stories = [story for name in named for story in _stories(opened, name)]
     found = [_replayed(story, look, settings) for story in stories for look in story.looks]
     if form == "json":

@@ -87,8 +87,8 @@ def read(bodies: Iterable[bytes]) -> list[Entry]:
 
 
 def latest(entries: Iterable[Entry]) -> list[Entry]:
-    """The last entry of each incident, in the order of their beginnings."""
-    found = {each.id: each for each in entries}
+    """The last entry of each incident, in the order of their beginnings; two servers may each have one of an id."""
+    found = {(each.server, each.id): each for each in entries}
     return sorted(found.values(), key=lambda each: each.started)
 
 

@@ -251,6 +251,7 @@ def test_two_servers_may_have_one_of_the_same_id(one, path):
     assert shown.count(f"Incident {ID}") == 2
     assert "shop, from" in shown
     assert "ledger, from" in shown
+    assert incidents(path, "list").stdout.count(ID) == 2
 
 
 def test_replaying_with_the_rules_of_now(one, path, tmp_path):
