@@ -90,6 +90,7 @@ def test_an_incident_is_written_down_and_can_be_judged_again(scene, agent, tmp_p
     assert b"orders" in b"".join(file.read_bytes() for file in state().iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_a_new_agent_knows_the_last_incidents(scene, agent):
     first = agent(scene.dsn)
@@ -134,6 +135,7 @@ def test_what_a_killed_agent_has_left_open_is_ended_by_the_next(scene, agent):
     assert [(each["event"], each["unseen"]) for each in listed()] == [("ended", True), ("started", False)]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_without_a_journal_everything_else_goes_on(scene, agent):
     state().parent.mkdir(exist_ok=True)
@@ -154,6 +156,7 @@ def test_without_a_journal_everything_else_goes_on(scene, agent):
         assert [line["event"] for line in watching.lines].count("the journal cannot be used") == 1
 
 
+@pytest.mark.long
 def test_what_mitigation_did_is_part_of_the_incident(scene, agent):
     rule = (
         'name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "300ms"\nmin_session_age = "0s"'

@@ -123,6 +123,7 @@ def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent
             each.__exit__()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_a_receiver_of_500_is_told_when_it_is_well_again(scene, agent):
     with Receiving(*[answer(500)] * 5, answer(200)) as there:
@@ -142,6 +143,7 @@ def test_a_receiver_of_500_is_told_when_it_is_well_again(scene, agent):
         assert "receiver can be told again" in events
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_receivers_come_and_go_with_a_reload(scene, agent):
     with Receiving(hang) as old, Receiving(answer(200)) as new:
