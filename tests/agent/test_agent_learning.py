@@ -9,12 +9,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.learning import NAME, Learning
+from pgdoctor.agent.loop import Poller
+from pgdoctor.agent.tally import Tally
+from pgdoctor.config import Agent
 from pgdoctor.diagnosis.baseline import UNUSUAL
 from pgdoctor.diagnosis.signals import SIGNALS
 from pgdoctor.diagnosis.thresholds import LASTING, Thresholds, unpacked
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal
+from pgdoctor.mitigation.rules import Duration
 from tests.agent.running import RunningAgent
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
@@ -114,6 +119,32 @@ def test_what_was_learnt_of_another_server_is_neither_used_nor_lost(scene, journ
     watching.end()
     assert journal.recall("1", NAME) == other
     assert journal.recall(identifier(scene), NAME) is not None
+
+
+def test_the_agent_learns_nothing_from_the_incident_it_is_in(scene, journal, monkeypatch):
+    monkeypatch.setattr("pgdoctor.diagnosis.thresholds._HURTS", 0.3)
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiter = scene.client().block("select from t")
+
+    async def poll() -> None:
+        keeper, connection = Keeper(journal.path), Connection(scene.dsn, 5.0)
+        learning = Learning(keeper)
+        poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), None, learning)
+        polling = asyncio.create_task(poller.run())
+        async with asyncio.timeout(20):
+            while not learning.thresholds.is_hurt:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            holder.run("commit")
+            while learning.thresholds.is_hurt:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        polling.cancel()
+        await learning.end()
+        connection.drop()
+        keeper.close()
+
+    asyncio.run(poll())
+    waiter.finish()
 
 
 def after(keeper: Keeper, *servers: str) -> Learning:

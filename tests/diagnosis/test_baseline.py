@@ -125,6 +125,14 @@ def test_the_morning_is_not_unusual_once_three_days_are_known():
         assert known.score(office(at - MIDNIGHT)) < UNUSUAL
 
 
+def test_a_first_morning_that_is_taken_for_a_new_level_costs_no_day():
+    known = fed(Baseline(), office, 0, 15 * HOUR)
+    assert known.score(80.0) < UNUSUAL
+    night = fed(known, office, 15 * HOUR, 3 * DAY + 3 * HOUR)
+    assert night.usual is not None
+    assert night.usual.at_this_hour
+
+
 def test_a_batch_at_the_same_hour_is_usual_from_the_fourth_night_on():
     def batch(at: float) -> float:
         return 50.0 if 2 * HOUR <= at % DAY < 3 * HOUR else 5.0

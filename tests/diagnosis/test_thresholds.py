@@ -121,7 +121,7 @@ def test_after_a_restart_every_score_is_the_same(polls, value):
 
 
 def test_what_is_kept_is_small_however_long_it_goes_on():
-    long = fed(Thresholds(), QUIET, MIDNIGHT, 35 * DAY, 1_000.0)
+    long = fed(Thresholds(), QUIET, MIDNIGHT, 30 * DAY, 5_000.0)
     assert len(long.packed()) < 100_000
     rings = [ring for each in long.baselines.values() for ring in (each.recent, each.days)]
     assert sum(len(ring.values) + len(ring.held) for ring in rings) < 230_000
