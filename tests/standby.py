@@ -19,6 +19,9 @@ def standby_of(primary: ThrowawayServer) -> Iterator[ThrowawayServer]:
             shutil.rmtree(found) if found.is_dir() else found.unlink()
         copy = (primary.bindir / "pg_basebackup", "-d", primary.dsn, "-D", standby.data)
         standby.run(*copy, "-R", "-c", "fast", "-X", "stream", seconds=30)
+        # Over what -R has written: an option that the copying libpq knows, the server's may not know.
+        with (standby.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{primary.dsn}'\n")
         standby.start()
         yield standby
 

@@ -20,7 +20,8 @@ SQL = PACKAGE.parent / "sql"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
-        *("agent", "demo", "config", "render", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
+        *("agent", "demo", "config", "render"),
+        *("mitigation.rounds", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
         *("postgres", "journal", "diagnosis", "errors"),
     },
     "agent": {
@@ -40,10 +41,12 @@ MAY_IMPORT = {
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
     "config": {"notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
+    "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {
-        *("mitigation.audit", "mitigation.leader", "mitigation.telling", "mitigation.traces", "mitigation"),
-        *("postgres", "journal", "diagnosis", "errors"),
+        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation.telling", "mitigation.traces"),
+        *("mitigation", "postgres", "journal", "diagnosis", "errors"),
     },
+    "mitigation.look": {"postgres", "diagnosis"},
     "mitigation.audit": {"mitigation", "postgres", "journal", "errors"},
     "mitigation.leader": {"mitigation", "postgres"},
     "mitigation.telling": {"mitigation"},

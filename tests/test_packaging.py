@@ -45,8 +45,11 @@ def environment(wheel, tmp_path_factory):
 
 def test_the_wheel_has_every_statement(wheel):
     with ZipFile(wheel) as packed:
-        shipped = {name.removeprefix("pgdoctor/sql/") for name in packed.namelist() if name.endswith(".sql")}
-    assert shipped == {file.name for file in (CHECKOUT / "sql").glob("*.sql")}
+        shipped = {name for name in packed.namelist() if name.endswith(".sql")}
+    statements = {f"pgdoctor/sql/{file.name}" for file in (CHECKOUT / "sql").glob("*.sql")}
+    printed = {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "pgdoctor").rglob("*.sql")}
+    assert printed
+    assert shipped == statements | printed
 
 
 def test_the_wheel_has_every_module_and_no_tests(wheel):

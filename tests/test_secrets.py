@@ -40,6 +40,9 @@ from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.alert import alert
+from pgdoctor.render.live.rows import rows
+from pgdoctor.render.live.screen import Seen, screen
+from pgdoctor.render.live.view import View
 from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
@@ -215,6 +218,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "table", table(facts)
     yield "markdown", table(facts, "pipe")
     yield "page", page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
+    picture = Seen(seen, facts, rows(seen, facts, "tree"))
+    for view in (View(), *(View(page="one", chosen=pid) for pid in seen.snapshot.sessions)):
+        yield "live", "".join(span.text for line in screen(picture, view, 400, 60) for span in line)
     with logged() as lines:
         mitigator = Mitigator(DRY_RUN)
         asyncio.run(mitigator.consider(seen, None))  # type: ignore[arg-type]
@@ -334,8 +340,8 @@ mode = "dry_run"
 min_samples = 1
 startup_grace = "0s"
 allow_short_waits = true
-max_roots = 1000
 allow_superuser = true
+max_roots = 1000
 [[mitigation.rules]]
 name = "all"
 class = ["idle_in_transaction", "migration", "long_query", "unindexed_scan", "explicit_lock"]
@@ -413,6 +419,9 @@ def test_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path
             texts[command] = pgdoctor("incidents", command).stdout
     texts["kept"] = repr(_kept(journal))
     texts["journal"] = "".join(file.read_bytes().decode("latin-1") for file in journal.parent.iterdir())
+    pid = json.loads(shown["diagnose", "--format", "json"].stdout)["blockers"][0]["pid"]
+    texts["pid"] = pgdoctor("mitigate", "--pid", str(pid), "--config", str(config), *dsn).stdout
+    texts |= {f"audit {form}": pgdoctor("mitigate", "audit", "--format", form).stdout for form in ("table", "json")}
     for name, text in texts.items():
         assert text, name
         for trace in TRACES:

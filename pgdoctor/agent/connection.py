@@ -16,7 +16,8 @@ import msgspec
 from pgdoctor.errors import ServerError, Unreachable, UsageError
 from pgdoctor.postgres.door import Door, parse_dsn
 
-#: Bounds in seconds of the pause after the first failed attempt, and after many.
+#: Bounds in seconds of the pause after the first failed attempt, and after many; none is longer than the deadline, so
+#: that a server that is back is seen as soon as one that has gone.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 4.0
 
@@ -70,7 +71,7 @@ class Connection:
         try:
             self._door = await Door.open(await self._read(), self._deadline)
         except ServerError as error:
-            self._next_attempt = time.monotonic() + pause(self._failures)
+            self._next_attempt = time.monotonic() + pause(self._failures, min(LONGEST_PAUSE, self._deadline))
             self._failures += 1
             self._failure = error
             raise
@@ -109,6 +110,6 @@ class Connection:
             self._door = None
 
 
-def pause(failures: int) -> float:
+def pause(failures: int, longest: float) -> float:
     """Seconds until the next attempt, after so many failed ones before the last."""
-    return random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)))
+    return random.uniform(0.0, min(longest, FIRST_PAUSE * 2.0 ** min(failures, 10)))

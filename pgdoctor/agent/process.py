@@ -52,8 +52,8 @@ _CLEARING = 3600.0
 ARM = "pgdoctor mitigate arm"
 
 #: Seconds after which all that only the start needs has been run, and from then on between two times that it is let go.
-_STARTED = 10.0
-_UNMAPPING = 600.0
+_STARTED = 3.0
+_UNMAPPING = 60.0
 
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
@@ -83,6 +83,7 @@ def run(
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
+    memory.unmap_program()
     return asyncio.run(Agent(dsn, read, config, access, told, lines, armed=armed).serve(listener))
 
 

@@ -53,6 +53,7 @@ class Live:
         self.done: list[str] = []
         #: What looks into a session, or signals it: one thing at a time.
         self._errand: asyncio.Task[None] | None = None
+        self._is_acting = False
 
     async def run(self) -> None:
         """Show and obey. Raises ServerError where the server cannot be asked even once."""
@@ -77,9 +78,12 @@ class Live:
             raise error
 
     async def settle(self) -> None:
-        """Wait for what is still being done: nobody is signalled without being seen to."""
-        if self._errand is not None:
-            await self._errand
+        """Wait for an action that is under way: nobody is signalled without being seen to."""
+        if self._errand is None or self._errand.done():
+            return
+        if not self._is_acting:
+            self._errand.cancel()
+        await asyncio.wait({self._errand})
 
     async def _poll(self) -> None:
         while True:
@@ -154,6 +158,7 @@ class Live:
         self._view = replace(self._view, message=message)
 
     async def _ask(self, pid: int, wanted: Signal) -> None:
+        self._is_acting = False
         said = await self._heard(self._asks(pid, wanted))
         if isinstance(said, Question):
             self._view = replace(self._view, question=said, message="")
@@ -162,6 +167,7 @@ class Live:
         self._draw()
 
     async def _act(self, asked: Question) -> None:
+        self._is_acting = True
         said = await self._heard(self._acts(asked.pid, asked.signal))
         assert not isinstance(said, Question)
         self.done.extend(said)

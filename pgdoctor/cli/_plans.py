@@ -12,10 +12,11 @@ from pgdoctor.config import Config
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.mitigation.execute import Mitigator, carry_out
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.kill_switch import pulled
 from pgdoctor.mitigation.plan import Decision, Only, Plan
+from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import APPLICATION_NAME, Door
 from pgdoctor.postgres.watch import Watch

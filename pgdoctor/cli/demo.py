@@ -98,7 +98,8 @@ def release(dsn: str, say: Callable[[str], None]) -> None:
 
 
 async def _carry_out(dsn: str, rules: "Mitigation", say: Callable[[str], None]) -> None:
-    from pgdoctor.mitigation.execute import Mitigator, carry_out
+    from pgdoctor.mitigation.execute import Mitigator
+    from pgdoctor.mitigation.rounds import carry_out
     from pgdoctor.postgres.door import Door
 
     async with await Door.open(dsn, DEADLINE) as door:

@@ -8,13 +8,15 @@ from datetime import datetime
 
 import msgspec
 
+from pgdoctor.diagnosis.words import client
+
 
 class Client(msgspec.Struct, frozen=True, gc=False):
-    """Connections of one application, user and client address."""
+    """Connections of one application and user to one database."""
 
     application: str | None
     user: str | None
-    #: None: over the socket of the server's own host, or hidden.
+    #: The one with the most of them; None: the socket of the server's own host, or hidden.
     address: str | None
     connections: int
     idle: int
@@ -23,6 +25,8 @@ class Client(msgspec.Struct, frozen=True, gc=False):
     fresh: int
     #: When the one that has been connected for the longest came.
     oldest: datetime | None = None
+    #: From how many different ones they come.
+    addresses: int = 1
 
 
 #: A connection younger than that is a new one.
@@ -156,8 +160,10 @@ class Surroundings(msgspec.Struct, frozen=True, gc=False):
 
     read_at: datetime
     standing: Standing | None = None
-    #: The largest first.
+    #: The largest first, and how many connections there are in all, and new ones.
     clients: tuple[Client, ...] = ()
+    connections: int = 0
+    fresh: int = 0
     #: Of some sessions, those that began the latest.
     latest: tuple[Latest, ...] = ()
     #: By database, the busiest ones.
@@ -176,3 +182,9 @@ class Surroundings(msgspec.Struct, frozen=True, gc=False):
     latest_before: tuple[Latest, ...] = ()
     #: From memory too, the latest first.
     changes: tuple[Change, ...] = ()
+
+
+def origin(each: Client) -> str:
+    """Whose connections they are: `"checkout" (app from 10.0.0.5, the busiest of 12)`."""
+    others = f"{each.address}, the busiest of {each.addresses}" if each.addresses > 1 else each.address
+    return client(each.application, each.user, others)

@@ -7,7 +7,6 @@ what has lasted for half an hour has to be taken for a new way of working.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from statistics import median
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -83,7 +82,7 @@ def _pace(before: Work | None, now: Work, seconds: float) -> Pace | None:
 def _usual(name: str, past: Past) -> Pace:
     known = [look[name] for look in past.looks if name in look]
     if len(known) >= _ENOUGH_LOOKS:
-        return Pace(*(median(getattr(pace, field) for pace in known) for field in Pace.__struct_fields__))
+        return Pace(*(_median([getattr(pace, field) for pace in known]) for field in Pace.__struct_fields__))
     work = past.work[name]
     began = max((moment for moment in (work.since, past.started) if moment is not None), default=None)
     if began is None or past.read_at is None:
@@ -91,3 +90,8 @@ def _usual(name: str, past: Past) -> Pace:
     # Counters may survive a restart: then this is too high, and less is found. That is the safe side.
     seconds = max((past.read_at - began) / timedelta(seconds=1), 1.0)
     return Pace(*(getattr(work, field) / seconds for field in Pace.__struct_fields__))
+
+
+def _median(values: list[float]) -> float:
+    # The standard library's costs a megabyte to import.
+    return sorted(values)[len(values) // 2]

@@ -85,7 +85,8 @@ class Audit:
             self._own.add(await self._keeper.do(lambda journal: _append(journal, server, event)))
         except JournalError as error:
             self._is_proven, self.error = False, str(error)
-        return self.error is None
+            return False
+        return True
 
     def take(self, told: Iterable[Event]) -> None:
         """Go on with what these events say."""

@@ -7,7 +7,7 @@ neither.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -33,15 +33,14 @@ from pgdoctor.mitigation.history import (
     verified,
 )
 from pgdoctor.mitigation.leader import Leader
+from pgdoctor.mitigation.look import Look
 from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
 from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
-from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, Rights, rights, send
-from pgdoctor.postgres.watch import Watch
 
 #: Sessions from which on a plan is made in a thread.
 _MANY_SESSIONS = 100
@@ -155,7 +154,7 @@ class Mitigator:
         paper: no server is asked, and nothing is sent. Raises ServerError.
         """
         self.settled = ()
-        look = _Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
+        look = Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
         if look.door is not None and self.settings.mode != "off":
             await self._audit.catch_up(look.door, look.now)
         await self._settle(look)
@@ -173,13 +172,14 @@ class Mitigator:
             await self._carry_out(look, mode)
         self.standing = self._stands(look, mode)
 
-    async def _circumstances(self, look: "_Look") -> Circumstances:
+    async def _circumstances(self, look: Look) -> Circumstances:
         """Who we are at this server now, and which brakes hold."""
         if look.door is None:
             return Circumstances(armed=False)
         acting = self._mode(look, Circumstances(armed=self._armed))
         leads = True
-        if self.may_act:
+        # Through a pooler the lock would stay with one of its connections, and keep everybody else from leading.
+        if self.may_act and not look.is_pooled:
             leads = await self._leader.lead(look.door, acting, look.now)
         else:
             await self._leader.resign()
@@ -198,10 +198,10 @@ class Mitigator:
             sample_age=time.monotonic() - look.read_at,
         )
 
-    def _mode(self, look: "_Look", circumstances: Circumstances) -> Mode:
+    def _mode(self, look: Look, circumstances: Circumstances) -> Mode:
         return mode_in_force(self.settings, circumstances, look.now)
 
-    async def _plan(self, look: "_Look", circumstances: Circumstances) -> Plan:
+    async def _plan(self, look: Look, circumstances: Circumstances) -> Plan:
         known = in_mode(self.history, self._mode(look, circumstances))
         making = look.diagnosis, self.settings, known, circumstances, self.only
         if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
@@ -209,7 +209,7 @@ class Mitigator:
         # A convoy of a thousand takes a fifth of a second; whoever else lives in this loop is not held up by it.
         return await asyncio.to_thread(plan, *making)
 
-    async def _remember(self, look: "_Look", mode: Mode) -> None:
+    async def _remember(self, look: Look, mode: Mode) -> None:
         """What this look adds to the history."""
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
@@ -220,7 +220,7 @@ class Mitigator:
             self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
         )
 
-    async def _settle(self, look: "_Look") -> None:
+    async def _settle(self, look: Look) -> None:
         action = self.history.under_way
         if action is not None:
             settled = verified(action, look.diagnosis)
@@ -231,7 +231,7 @@ class Mitigator:
             for done, note in await self._traces.look(look.diagnosis, look.door):
                 await self._audit.write(records.trace(done, note, look.now))
 
-    async def _carry_out(self, look: "_Look", mode: Mode) -> None:
+    async def _carry_out(self, look: Look, mode: Mode) -> None:
         decision = self.plan.approved
         if decision is None:
             return
@@ -255,7 +255,7 @@ class Mitigator:
         if outcome.outcome is not None:
             await self._record(outcome, look)
 
-    async def _signalled(self, action: Action, decision: Decision, look: "_Look") -> Action:
+    async def _signalled(self, action: Action, decision: Decision, look: Look) -> Action:
         """The action after its signal; or withheld, where a guard objects now that did not before."""
         assert look.door is not None
         try:
@@ -276,7 +276,7 @@ class Mitigator:
             action, await send(look.door, action.signal, action.victim, min_wait=min_wait, wrapped=wrapped)
         )
 
-    async def _conclude(self, action: Action, look: "_Look") -> None:
+    async def _conclude(self, action: Action, look: Look) -> None:
         self._tell(action)
         self._traces.follow(action)
         await self._record(action, look)
@@ -285,67 +285,17 @@ class Mitigator:
         self.settled += (action,)
         self._telling.outcome(action)
 
-    async def _record(self, action: Action, look: "_Look") -> None:
+    async def _record(self, action: Action, look: Look) -> None:
         mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
         await self._audit.write(records.settled(action, look.now, self._budgets(look, mode, action)))
 
-    def _budgets(self, look: "_Look", mode: Mode, action: Action | None = None) -> Mapping[str, int]:
+    def _budgets(self, look: Look, mode: Mode, action: Action | None = None) -> Mapping[str, int]:
         fingerprint = action.fingerprint if action else None
         return budgets_left(in_mode(self.history, mode), self.settings, look.now, fingerprint)
 
-    def _stands(self, look: "_Look", mode: Mode) -> Standing:
+    def _stands(self, look: Look, mode: Mode) -> Standing:
         leads = self.may_act and self._leader.leads
         return Standing(mode, leads, self.plan.opening is not None, self._budgets(look, mode))
-
-
-class _Look(msgspec.Struct, frozen=True):
-    """A diagnosis, the connection that it was read over, and when it had been read, on the monotonic clock."""
-
-    diagnosis: Diagnosis
-    #: None: on paper.
-    door: Door | None
-    read_at: float
-
-    @property
-    def now(self) -> datetime:
-        """The server's clock at the look."""
-        return self.diagnosis.captured_at
-
-    @property
-    def is_pooled(self) -> bool:
-        """The session that answered is not the one that was connected to: a pooler stands in between."""
-        if self.door is None or not self.door.is_open:
-            return False
-        return self.diagnosis.snapshot.server.own_pid != self.door.connection.info.backend_pid
-
-
-async def carry_out(
-    mitigator: Mitigator, door: Door, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
-) -> AsyncIterator[Action]:
-    """Look, act, look again, until nothing is left that may be done; yields each action once it is settled.
-
-    Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
-    `patience` seconds; `pause` is what lies between two looks. Raises ServerError where the server cannot be asked.
-    """
-    watch = Watch(Collector(door))
-    give_up = time.monotonic() + patience
-    done = 0
-    while done < most:
-        await mitigator.consider(await watch.look(), door, watch.read_at)
-        for action in mitigator.settled:
-            done += 1
-            yield action
-        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator, give_up)):
-            return
-        await asyncio.sleep(pause)
-
-
-def _goes_on(mitigator: Mitigator, give_up: float) -> bool:
-    """Whether something is left that may be done, now or within our patience."""
-    may_wait = time.monotonic() < give_up
-    only = mitigator.only
-    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.means(each)))
-    return any(each.fit or (each.pending and may_wait) for each in left)
 
 
 def _answered(action: Action, reply: Reply) -> Action:

@@ -53,6 +53,8 @@ async def surroundings(door: Door, names: Names) -> Surroundings | None:
         read_at=standing[0].read_at,
         standing=_standing(standing[0]),
         clients=tuple(_client(row, names) for row in clients),
+        connections=clients[0].all_connections if clients else 0,
+        fresh=clients[0].all_fresh if clients else 0,
         latest=tuple(_latest(row, names) for row in latest),
         work={row.database: _work(row) for row in await evidence.rows("work", most=_MOST)},
         ages=tuple(Age(row.database, row.xids, row.multixacts) for row in await evidence.rows("ages", most=_MOST)),
@@ -88,6 +90,7 @@ def _client(row: Any, names: Names) -> Client:
         idle_in_transaction=row.idle_in_transaction,
         fresh=row.fresh,
         oldest=row.oldest,
+        addresses=row.addresses,
     )
 
 

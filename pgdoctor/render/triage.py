@@ -20,7 +20,7 @@ _NARROWEST = 40
 #: Characters of the headings in front of the lines.
 _INDENT = 9
 
-#: What is shown of each part; with the lines that it may take on a wide screen it is 24 lines at most.
+#: What is shown of each part; where each takes no more lines than it must have, it is 24 lines at most.
 _MOST_CHANGES = 2
 _MOST_FINDINGS = 2
 _MOST_STEPS = 2
@@ -28,8 +28,8 @@ _MOST_ROOTS = 2
 _MOST_WAITS = 4
 _MOST_UNSEEN = 3
 
-#: From this width on a screen is wide; on a narrow one each thing may take so many lines.
-_WIDE, _LINES_IF_NARROW = 80, 6
+#: A screen; where there is room each thing may take so many lines.
+_COLUMNS, _ROWS, _ROOMY = 80, 24, 6
 
 _STATEMENT_WIDTH = 200
 
@@ -114,15 +114,22 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
 def triage_text(facts: TriageFacts, width: int) -> str:
     """One screen of 80 columns and 24 lines; no line longer than `width` (at least 40)."""
     width = max(width, _NARROWEST)
-    lines = [one_line(_title(facts), width)]
-    for heading, parts in _sections(facts):
-        for place, (part, most) in enumerate(parts):
-            most = most if width >= _WIDE else _LINES_IF_NARROW
-            lines += _wrapped(heading if place == 0 else "", part, width, most)
+    lines = _laid_out(facts, width, _ROOMY)
+    if len(lines) > _ROWS and width >= _COLUMNS:
+        lines = _laid_out(facts, width, 1)
     return "\n".join(lines) + "\n"
 
 
-#: What is said, and how many lines it may take on a wide screen.
+def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[str]:
+    """The lines; each thing may take `at_least` so many, or as many as it must have."""
+    lines = [one_line(_title(facts), width)]
+    for heading, parts in _sections(facts):
+        for place, (part, most) in enumerate(parts):
+            lines += _wrapped(heading if place == 0 else "", part, width, max(most, at_least))
+    return lines
+
+
+#: What is said, and how many lines it must have.
 Part = tuple[str, int]
 
 

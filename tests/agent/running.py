@@ -34,6 +34,7 @@ class RunningAgent:
         share: float = 1.0,
         more: str = "",
         arguments: tuple[str, ...] = (),
+        prompt: float = PROMPT,
     ) -> None:
         self.config = config
         self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\nmax_server_share = {share}\n{more}')
@@ -57,7 +58,7 @@ class RunningAgent:
             self._stop()
             raise
         self.port: int = listening["port"]
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PROMPT)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=prompt)
 
     def __enter__(self) -> Self:
         return self

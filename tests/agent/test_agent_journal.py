@@ -21,7 +21,7 @@ def journal(path) -> str:
 
 def test_a_folder_in_which_nothing_can_be_written(scene, agent):
     # For root too.
-    watching = agent(scene.dsn, more=journal("/dev/null/journal.db") + ENFORCE)
+    watching = agent(scene.dsn, more=journal("/dev/null/journal.db") + ENFORCE, arguments=("--enforce",))
     watching.wait_for("journal_up", 0)
     scene.admin.execute("create table t ()")
     holder = scene.client("lock table t")
@@ -34,7 +34,7 @@ def test_a_folder_in_which_nothing_can_be_written(scene, agent):
 def test_a_disk_that_is_full_and_has_room_again(scene, agent, tmp_path):
     if sys.platform != "linux":
         pytest.skip("only Linux lets a limit be set on another process")
-    watching = agent(scene.dsn, more=journal(tmp_path / "journal.db") + ENFORCE)
+    watching = agent(scene.dsn, more=journal(tmp_path / "journal.db") + ENFORCE, arguments=("--enforce",))
     watching.wait_for("up", 1)
     assert watching.metric("journal_up") == 1
     _, most = resource.prlimit(watching.pid, resource.RLIMIT_FSIZE)

@@ -31,9 +31,9 @@ def test_the_next_poll_is_ahead_and_not_far(due, interval, late):
     assert due + late - 1e-6 <= following <= due + late + interval + 1e-6
 
 
-@given(st.integers(0, 10_000))
-def test_a_pause_is_bounded(failures):
-    assert 0 <= pause(failures) <= LONGEST_PAUSE
+@given(st.integers(0, 10_000), st.floats(0.1, LONGEST_PAUSE))
+def test_a_pause_is_bounded(failures, longest):
+    assert 0 <= pause(failures, longest) <= longest
 
 
 def test_attempts_are_not_made_before_their_time():

@@ -16,15 +16,18 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.journal.store import Journal, Record
+from pgdoctor.mitigation.records import KINDS
 from tests.scenes.client import wait_until
 
-_RULE = """
+_IDLE = """
 [[mitigation.rules]]
 name = "idle"
 class = "idle_in_transaction"
 action = "terminate"
 min_wait = "300ms"
 min_session_age = "0s"
+"""
+_SLOW = """
 [[mitigation.rules]]
 name = "slow"
 class = ["long_query", "unindexed_scan"]
@@ -42,12 +45,12 @@ _TERMINATING = """
 """
 
 
-def rules(*more: str, allow_superuser: bool = True) -> str:
+def rules(*more: str, allow_superuser: bool = True, rule: str = _IDLE) -> str:
     usual = {"mode": '"enforce"', "min_samples": "2", "startup_grace": '"0s"', "allow_short_waits": "true"}
     usual |= {"cooldown": '"0s"', "allow_superuser": str(allow_superuser).lower()}
     usual |= dict(each.split(" = ", 1) for each in more if not each.startswith("["))
     tables = "".join(each + "\n" for each in more if each.startswith("["))
-    return "[mitigation]\n" + "".join(f"{key} = {value}\n" for key, value in usual.items()) + tables + _RULE
+    return "[mitigation]\n" + "".join(f"{key} = {value}\n" for key, value in usual.items()) + tables + rule
 
 
 @pytest.fixture
@@ -69,11 +72,12 @@ def hold(scene, row=1):
 
 
 def records() -> list[Record]:
+    """What mitigation has written down."""
     path = Path(os.environ["XDG_STATE_HOME"]) / "pgdoctor" / "journal.db"
     if not path.exists():
         return []
     with closing(Journal.open(path)) as journal:
-        return journal.records()
+        return journal.records(kinds=KINDS)
 
 
 def refused(reason: str) -> str:
@@ -259,7 +263,7 @@ def test_cool_down_and_breaker_survive_a_kill(scene, agent):
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_h2_a_session_that_idles_aborted_with_its_locks_is_a_finding(scene, agent):
-    watching = agent(scene.dsn, more=rules())
+    watching = agent(scene.dsn, more=rules(rule=_SLOW))
     holder = scene.client("update orders set v = 1 where id = 1", "savepoint s")
     holder.start("select pg_sleep(60)")
     waiter = scene.client().block("update orders set v = 2 where id = 1")

@@ -37,7 +37,7 @@ ELEMENTS = {
         "h3",
     ),
     *("p", "div", "section", "article", "ul", "li", "span", "b", "bdi", "code", "a", "details", "summary", "time"),
-    *("br", "svg", "rect"),
+    *("svg", "rect"),
 }
 ATTRIBUTES = {
     *(
@@ -57,7 +57,7 @@ ATTRIBUTES = {
     ),
     *("aria-labelledby", "aria-hidden", "datetime", "viewbox", "preserveaspectratio", "x", "width", "height"),
 }
-VOID = {"meta", "link", "rect", "br"}
+VOID = {"meta", "link", "rect"}
 DOWN = Watch(error=HOSTILE, connection="refused", age=None, hidden_sessions=0, arming=Arming("off"), version="1")
 
 
@@ -242,3 +242,14 @@ def test_a_finding_shows_who_it_is_about():
     assert "app6 has" not in shown
     assert "and 3 more" in shown
     assert "<script>alert" not in shown
+
+
+def test_no_two_elements_share_an_id():
+    prepared = [msgspec.structs.replace(blocker(1), pid=None, prepared_gid=f"gid {number}") for number in range(2)]
+    waits = [
+        msgspec.structs.replace(wait(9 + number, 1), blocking_pid=None, prepared_gid=f"gid {number}")
+        for number in range(2)
+    ]
+    ids = re.findall(r' id="(\w+)"', page(WATCH, facts(prepared, waits)))
+    assert {"w9", "w10"} <= set(ids)
+    assert len(ids) == len(set(ids))

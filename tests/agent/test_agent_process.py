@@ -1,7 +1,10 @@
 """How it starts, what it answers beside the incident, how it reloads and ends."""
 
+import base64
+import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,9 +180,13 @@ def test_what_the_page_is_allowed_to_do(lone_agent):
     answer = lone_agent.get("/")
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
-    assert "<script" not in answer.text
+    for kind in ("style", "script"):
+        [own] = re.findall(rf"<{kind}>(.*?)</{kind}>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+        assert answer.text.count(f"<{kind}") == 1
     assert " style=" not in answer.text
     assert "server" not in answer.headers
 

@@ -1,6 +1,8 @@
 """Each brake, pulled while it rolls: victims come, the agent releases who waits; then nobody is signalled any more."""
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.agent.test_access import TOKEN, secret_file
 from tests.scenes import Client, Scene
@@ -51,6 +55,12 @@ def started(agent: RunningAgent) -> RunningAgent:
     agent._client.headers["Authorization"] = f"Bearer {TOKEN}"
     agent.wait_for("up", 1)
     return agent
+
+
+def fill(dsn: str, taken: contextlib.ExitStack) -> None:
+    """Take connections until there is none left."""
+    while True:
+        taken.enter_context(psycopg.connect(dsn))
 
 
 @dataclass
@@ -224,6 +234,90 @@ def test_armed_until_is_over(roll: Rolling) -> None:
 
 
 @pytest.mark.long
+def test_h34_a_configuration_that_breaks_or_vanishes(roll: Rolling) -> None:
+    sound = roll.agent.config.read_text()
+    roll.agent.configure("[mitigation")
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for("config_reload_success", 0)
+    roll.stands_still()
+    roll.agent.config.unlink()
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for_lines("configuration not reloaded, mitigation disarmed", 2)
+    roll.agent.wait_for_polls(3)
+    assert {victim.pid for victim in roll.victims[-2:]} <= roll.alive()
+    assert roll.agent.metric('mitigation_mode{mode="observe"}') == 1
+    roll.agent.configure(sound)
+    roll.agent.send(signal.SIGHUP)
+    roll.agent.wait_for("config_reload_success", 1)
+    roll.rolls()
+
+
+@pytest.mark.long
+def test_h21_it_acts_when_all_other_connections_are_taken(
+    own_server: Callable[..., ThrowawayServer], agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """Over the connection that it has held since before."""
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    with Scene(own_server(max_connections=12).dsn) as scene, contextlib.ExitStack() as taken:
+        scene.admin.execute("create table orders (id int primary key)")
+        app = scene.role("app", "all on orders")
+        dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+        running = started(agent(dsn, more=tables(tmp_path / "run"), arguments=("--enforce",)))
+        running.wait_for("leader", 1)
+        running.send(signal.SIGUSR1)
+        running.wait_for_lines("mitigation disarmed")
+        roll = Rolling(scene, running, tmp_path / "run")
+        roll.arrive()
+        with pytest.raises(psycopg.OperationalError, match=r"(slots|clients)"):
+            fill(app, taken)
+        running.wait_for("blocked_sessions", 1)
+        roll.command("arm", "--reason", "all is taken")
+        roll.rolls()
+
+
+@pytest.mark.long
+def test_a_disarm_while_the_server_is_down_holds_when_it_is_back(
+    own_server: Callable[..., ThrowawayServer], agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """Which server that is the agent does not know yet; it is written down as soon as it does."""
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    server = own_server()
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key)")
+        scene.role("app", "all on orders")
+        dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+        scene.admin.execute("alter role agent nologin")
+        running = agent(dsn, more=tables(tmp_path / "run"), arguments=("--enforce",))
+        running._client.headers["Authorization"] = f"Bearer {TOKEN}"
+        roll = Rolling(scene, running, tmp_path / "run")
+        assert roll.post("/mitigation/disarm?reason=not+now").json()["recorded"] is False
+        scene.admin.execute("alter role agent login")
+        running.wait_for("up", 1)
+        roll.stands_still()
+        assert "not now" in roll.command("arm", "--reason", "now")
+        roll.rolls()
+
+
+@pytest.mark.long
+def test_a_person_agrees_to_each_action(roll: Rolling) -> None:
+    roll.configure("require_approval = true")
+    roll.stands_still()
+    asked = re.findall(r"pgdoctor mitigate approve ([\w-]+)", roll.agent.get("/").text)
+    assert {int(each.partition("-")[0]) for each in asked} == roll.alive()
+    said = str([line for line in roll.agent.lines if line["event"] == "mitigation refused"])
+    assert all(f"pgdoctor mitigate approve {each}" in said for each in asked)
+    before = roll.alive()
+    assert "Approved for 1m" in roll.command("approve", asked[0], "--by", "ada")
+    wait_until(lambda: roll.alive() == before - {int(asked[0].partition("-")[0])}, 10)
+    roll.agent.wait_for_polls(5)
+    assert len(roll.alive()) == len(before) - 1
+    roll.configure("")
+    roll.rolls()
+
+
+@pytest.mark.long
 def test_a_disarm_outlives_the_process(roll: Rolling, agent: Callable[..., RunningAgent]) -> None:
     assert roll.post("/mitigation/disarm").json()["recorded"]
     roll.agent.end()
@@ -234,7 +328,9 @@ def test_a_disarm_outlives_the_process(roll: Rolling, agent: Callable[..., Runni
     roll.rolls()
 
 
-def test_without_the_second_key_it_is_a_dry_run_and_says_so(roll: Rolling, agent: Callable[..., RunningAgent]) -> None:
+def test_without_the_second_key_it_is_a_dry_run_and_says_so(
+    roll: Rolling, agent: Callable[..., RunningAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
     roll.agent.send(signal.SIGUSR1)
     roll.agent.wait_for_lines("mitigation disarmed")
     roll.agent.wait_for_polls(2)
@@ -251,7 +347,8 @@ def test_without_the_second_key_it_is_a_dry_run_and_says_so(roll: Rolling, agent
     assert roll.alive() == before
     assert "ONLY A DRY RUN" in roll.agent.get("/").text
     roll.agent.end()
-    roll.agent = started(agent(dsn, more=tables(roll.folder), arguments=("--enforce",)))
+    monkeypatch.setenv("PGDOCTOR_ENFORCE", "true")
+    roll.agent = started(agent(dsn, more=tables(roll.folder)))
     roll.agent.wait_for_lines("mitigation is armed: sessions are cancelled and terminated by the rules")
     roll.rolls()
 

@@ -40,9 +40,7 @@ def test_without_a_name_all_are_listed():
     assert max(map(len, listed.splitlines())) <= 100
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [*((name, "class") for name in classes()), ("connection_saturation", "finding")]
-)
+@pytest.mark.parametrize(("name", "kind"), [*((name, "class") for name in classes()), ("connection_storm", "finding")])
 def test_the_page_of_a_class_and_of_a_finding(name, kind):
     shown = pgdoctor("explain", name).stdout
     assert shown.startswith(f"{name} ({kind})\n")

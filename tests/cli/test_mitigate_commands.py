@@ -43,6 +43,7 @@ def test_one_session_is_answered_with_every_guard_and_what_it_frees(
     assert waiter.busy
 
 
+@pytest.mark.long
 def test_one_session_as_json(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     facts = json.loads(mitigate(scene, rules, "--pid", str(holder.pid), "--format", "json"))
     assert facts["decision"]["approved"]
@@ -50,6 +51,7 @@ def test_one_session_as_json(scene: Scene, rules: Path, holder: Client, waiter: 
     assert {"guard", "objection", "value"} == facts["decision"]["verdicts"][0].keys()
 
 
+@pytest.mark.long
 def test_one_session_that_a_guard_protects(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     rules.write_text(RULES + 'min_age = "1h"\n')
     said = mitigate(scene, rules, "--pid", str(holder.pid))
@@ -60,6 +62,7 @@ def test_one_session_that_a_guard_protects(scene: Scene, rules: Path, holder: Cl
     assert waiter.busy
 
 
+@pytest.mark.long
 def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     alone = scene.client("select 1")
     [(checkpointer,)] = scene.admin.execute(
@@ -78,6 +81,7 @@ def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: 
     complains(pgdoctor("mitigate", "--pid", "0", "--dsn", scene.dsn), 2, "--pid")
 
 
+@pytest.mark.long
 def test_execute_with_a_pid_acts_on_nobody_else(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     scene.admin.execute("insert into orders values (2, 0)")
     other = scene.client("update orders set v = 1 where id = 2")
@@ -90,6 +94,7 @@ def test_execute_with_a_pid_acts_on_nobody_else(scene: Scene, rules: Path, holde
     holder.run("commit")
 
 
+@pytest.mark.long
 def test_an_approval_is_asked_for_given_and_used_once_more_judged(
     scene: Scene,
     rules: Path,
@@ -118,6 +123,7 @@ def test_an_approval_is_asked_for_given_and_used_once_more_judged(
     assert (approval["kind"], approval["by"], approval["decision"]) == ("approval", "ada", name)
 
 
+@pytest.mark.long
 def test_an_approval_is_of_one_state_of_one_session_and_expires(
     scene: Scene,
     rules: Path,
@@ -158,6 +164,7 @@ def test_disarm_holds_for_whoever_acts_until_somebody_arms(
     waiter.finish()
 
 
+@pytest.mark.long
 def test_what_still_holds_is_said(scene: Scene, rules: Path, tmp_path: Path) -> None:
     (tmp_path / "stop").touch()
     rules.write_text(RULES.replace("cooldown", f'kill_switch_file = "{tmp_path}/stop"\ncooldown'))
@@ -169,6 +176,7 @@ def test_what_still_holds_is_said(scene: Scene, rules: Path, tmp_path: Path) -> 
     assert "There was no maintenance." in mitigate(scene, rules, "maintenance", "--end")
 
 
+@pytest.mark.long
 def test_a_reset_closes_the_breaker_and_is_written_down(
     scene: Scene,
     rules: Path,
@@ -215,6 +223,7 @@ def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
     waiter.finish()
 
 
+@pytest.mark.long
 def test_the_audit_of_a_signal_that_was_refused_has_its_sqlstate(
     scene: Scene,
     rules: Path,
@@ -229,6 +238,7 @@ def test_the_audit_of_a_signal_that_was_refused_has_its_sqlstate(
     assert waiter.busy
 
 
+@pytest.mark.long
 def test_an_empty_audit_and_wrong_words(rules: Path) -> None:
     assert audit(rules) == []
     assert "Nothing was written down" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
@@ -253,6 +263,7 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], said: str) -> None:
     complains(pgdoctor("mitigate", *arguments, "--dsn", "host=127.0.0.1 port=1"), 2, said)
 
 
+@pytest.mark.long
 def test_no_server_and_no_journal_are_one_line(scene: Scene, rules: Path, tmp_path: Path) -> None:
     disarm = ("mitigate", "disarm", "--reason", "stop")
     complains(pgdoctor(*disarm, "--dsn", "host=127.0.0.1 port=1"), 3, "refused")

@@ -256,6 +256,31 @@ def a_select_for_update_without_an_index(shop: Scene) -> int:
     return worker
 
 
+@labelled("long_query", "cancel")
+def an_update_joined_by_what_has_an_index(shop: Scene) -> int:
+    worker = works(
+        shop, "update orders o set v = slow(o.id) from other x where o.id = x.id and o.customer_id > 0 and o.v = 0"
+    )
+    wants_table(shop)
+    return worker
+
+
+@labelled("unindexed_scan", "cancel")
+def a_cast_that_defeats_the_index(shop: Scene) -> int:
+    shop.admin.execute("create index on orders (customer_id)")
+    worker = works(shop, "update orders set v = slow(id) where customer_id::text = '7'")
+    wants_row(shop)
+    return worker
+
+
+@labelled("unindexed_scan", "cancel")
+def rows_that_are_moved_to_another_table(shop: Scene) -> int:
+    delete = "delete from orders where customer_id = 7 and slow(id) > 0 returning id, v"
+    worker = works(shop, f"with moved as ({delete}) insert into other select id + 100, v from moved")
+    wants_table(shop)
+    return worker
+
+
 @labelled("unindexed_scan", "cancel")
 def a_delete_without_an_index_after_other_statements(shop: Scene) -> int:
     delete = "delete from orders where customer_id = 7 and slow(id) > 0"
@@ -488,7 +513,7 @@ def kept_busy(shop: Scene, command: str, purpose: str = "") -> int:
     """The worker of autovacuum that works on orders."""
     query = "select pid from pg_stat_activity where backend_type = 'autovacuum worker' and query like %s"
     wanted = [f"autovacuum: {command} public.orders%{purpose}"]
-    [pid] = shop.wait_until(lambda: shop.admin.execute(query, wanted).fetchone(), timeout=30)
+    [pid] = shop.wait_until(lambda: shop.admin.execute(query, wanted).fetchone(), timeout=90)
     wants_table(shop)
     return int(pid)
 

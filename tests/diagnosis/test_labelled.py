@@ -525,6 +525,24 @@ UNINDEXED_SCAN = [
         "a join", scan("update orders set v = 1 from other where other.id = orders.customer_id"), "long_query", "cancel"
     ),
     Case(
+        "a join by a column that has an index",
+        scan("update orders set v = 1 from other where other.id = orders.id and orders.customer_id = 5"),
+        "long_query",
+        "cancel",
+    ),
+    Case(
+        "an index on the very cast",
+        scan("delete from orders where customer_id::text = '5'", index(None, expression_columns=("customer_id",))),
+        "long_query",
+        "cancel",
+    ),
+    Case(
+        "a query inside that may be looked up row by row",
+        scan("delete from other where id = 7 and v in (select v from orders where customer_id = 5)"),
+        "long_query",
+        "cancel",
+    ),
+    Case(
         "an index on an expression may serve",
         scan("update orders set v = 1 where lower(name) = 'x'", index(None, expression_columns=("name",))),
         "long_query",
@@ -578,6 +596,24 @@ UNINDEXED_SCAN = [
     Case(
         "one side of an OR without an index",
         scan("update orders set v = 1 where id = 7 or customer_id = 5"),
+        "unindexed_scan",
+        "cancel",
+    ),
+    Case(
+        "a join by a column without an index",
+        scan("update orders set v = 1 from other where other.v = orders.v and orders.customer_id = 5"),
+        "unindexed_scan",
+        "cancel",
+    ),
+    Case(
+        "a cast that defeats the index",
+        scan("delete from orders where customer_id::text = '5'", index("customer_id")),
+        "unindexed_scan",
+        "cancel",
+    ),
+    Case(
+        "rows that are moved to another table",
+        scan("with m as (delete from orders where customer_id = 5 returning *) insert into other select * from m"),
         "unindexed_scan",
         "cancel",
     ),

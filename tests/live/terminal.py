@@ -22,7 +22,7 @@ UP, DOWN, LEFT, END, HOME, PAGE_DOWN = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[F", "
 APPLICATION = {UP: "\x1bOA", DOWN: "\x1bOB", LEFT: "\x1bOD", END: "\x1bOF", HOME: "\x1bOH"}
 
 #: Seconds until something has to show, on a machine that may be busy.
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 class Terminal:

@@ -12,6 +12,8 @@ from tests.cli.test_bad_input import complains, pgdoctor
 from tests.live.terminal import DOWN, END, HOME, UP, Terminal
 from tests.scenes import Scene
 
+pytestmark = pytest.mark.deadline(120)
+
 HEADINGS = ["PID", "BLOCKS", "WAIT", "AGE", "CLASS"]
 
 

@@ -12,6 +12,8 @@ from tests.live.terminal import DOWN, Terminal
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 
+pytestmark = pytest.mark.deadline(120)
+
 Watch = Callable[..., Terminal]
 
 
@@ -47,7 +49,7 @@ def test_it_says_what_it_would_free_and_does_it_after_a_yes(
     terminal.press("k")
     terminal.until(f"terminate {holder.pid}?", "Rule idle allows it")
     terminal.press("y")
-    waiter.finish(20)
+    waiter.finish(40)
     said = f"terminate {holder.pid} (idle_in_transaction, rule idle): released 1 session in"
     terminal.until(said)
     terminal.press(" ")
@@ -140,7 +142,21 @@ def test_a_queued_migration_is_cancelled_and_may_be_run_again(scene: Scene, tmp_
     terminal.press(DOWN, DOWN, "c")
     terminal.until(f"cancel {alter.pid}?", "It costs nothing but a retry")
     terminal.press("y")
-    reader.finish(20)
+    reader.finish(40)
     with pytest.raises(psycopg.errors.QueryCanceled):
         alter.finish()
-    wait_until(lambda: "released 1 session" in terminal.text, 20)
+    wait_until(lambda: "released 1 session" in terminal.text, 40)
+
+
+@pytest.mark.long
+def test_who_quits_while_something_is_done_is_told_what_came_of_it(
+    rules: Path, holder: Client, waiter: Client, watch: Watch
+) -> None:
+    terminal = watch("--config", str(rules))
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    terminal.until(f"terminate {holder.pid}?")
+    terminal.press("y", "q")
+    assert terminal.end() == 0
+    terminal.until("idle_in_transaction, rule idle): released 1 session in")
+    waiter.finish(40)

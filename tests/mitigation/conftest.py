@@ -9,8 +9,9 @@ import pytest
 
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.mitigation.execute import Mitigator, carry_out
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.mitigation.rules import Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.door import Door

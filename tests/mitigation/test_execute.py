@@ -189,7 +189,7 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
 
 
 @pytest.mark.parametrize("pause", [running, idling])
-def test_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
+def test_h15_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
     incident: Incident, pause: Callable[[psycopg.Connection], None]
 ) -> None:
     rules = [replace(each, min_wait=Duration(0), min_age=Duration(0)) for each in (END_IDLE, SLOW)]
@@ -219,7 +219,7 @@ def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident
     assert asyncio.run(looks()) == [False, True]
 
 
-def test_who_keeps_a_row_throughout_is_signalled_though_many_want_it(incident: Incident) -> None:
+def test_h15_who_keeps_a_row_throughout_is_signalled_though_many_want_it(incident: Incident) -> None:
     incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
     for _ in range(3):
         incident.app().block("update orders set v = 2 where id = 1")

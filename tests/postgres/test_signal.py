@@ -50,7 +50,7 @@ SIGNALS: tuple[Signal, Signal] = ("cancel", "terminate")
 
 @pytest.mark.parametrize("which", SIGNALS)
 @pytest.mark.parametrize("part", ["backend_start", "xact_start", "query_start", "state_change"])
-def test_one_microsecond_off_is_somebody_else(scene: Scene, holder: Client, which: Signal, part: str) -> None:
+def test_h6_one_microsecond_off_is_somebody_else(scene: Scene, holder: Client, which: Signal, part: str) -> None:
     victim = identity(scene, holder.pid)
     moment = getattr(victim, part) + timedelta(microseconds=1)
     assert signal(scene, which, replace(victim, **{part: moment})).answer == "gone"

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.surroundings import Client
-from pgdoctor.diagnosis.words import client, count
+from pgdoctor.diagnosis.surroundings import Client, origin
+from pgdoctor.diagnosis.words import count
 
 #: Share from which on new clients will soon be refused: the rest is gone within one restart of an application.
 SATURATION = 0.9
@@ -61,5 +61,4 @@ def _held(clients: Sequence[Client]) -> Iterator[str]:
     for each in clients[:_MOST_NAMED]:
         idle = f", {each.idle} idle" if each.idle else ""
         waiting = f", {each.idle_in_transaction} idle in transaction" if each.idle_in_transaction else ""
-        who = client(each.application, each.user, each.address)
-        yield f"{who}: {count(each.connections, 'connection')}{idle}{waiting}"
+        yield f"{origin(each)}: {count(each.connections, 'connection')}{idle}{waiting}"

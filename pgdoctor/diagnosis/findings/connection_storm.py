@@ -15,9 +15,8 @@ from collections.abc import Iterator
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.surroundings import FRESH_SECONDS, Surroundings
+from pgdoctor.diagnosis.surroundings import FRESH_SECONDS, Surroundings, origin
 from pgdoctor.diagnosis.usual import sessions_per_second
-from pgdoctor.diagnosis.words import client
 
 #: Sessions per second. To start ten backends takes a tenth of a core (some milliseconds each, measured).
 _FAST = 10.0
@@ -38,8 +37,7 @@ class ConnectionStorm(Finding):
         around = seen.snapshot.surroundings
         if around is None:
             return
-        fresh = sum(each.fresh for each in around.clients)
-        connected = sum(each.connections for each in around.clients)
+        fresh, connected = around.fresh, around.connections
         if fresh < max(_MANY, _SHARE_OF_CONNECTED * connected):
             return
         pace, usual = sessions_per_second(around.lately.values()), sessions_per_second(around.usual.values())
@@ -64,4 +62,4 @@ class ConnectionStorm(Finding):
 def _newcomers(around: Surroundings) -> Iterator[str]:
     groups = sorted((each for each in around.clients if each.fresh), key=lambda each: -each.fresh)
     for each in groups[:_MOST_NAMED]:
-        yield f"{client(each.application, each.user, each.address)}: {each.fresh} new of {each.connections}"
+        yield f"{origin(each)}: {each.fresh} new of {each.connections}"

@@ -36,6 +36,9 @@ _MOST_EVIDENCE = 6
 _MOST_ACTIONS = 5
 _MOST_ENDED = 20
 
+#: Seconds after which a time of day alone would not say when.
+_HALF_A_DAY = 43_200.0
+
 
 def cuts(report: Report) -> Iterator[str]:
     """What each possible cut would free."""
@@ -88,9 +91,10 @@ def findings(report: Report) -> Iterator[str]:
     yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
     for each in notes:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
-        yield f'<p class="note {kind}"><b>{text(each.severity)}:</b> {sentence(each.summary)}<br>'
-        yield f"→ {sentence(each.advice)}</p>"
+        yield f'<div class="note {kind}"><p><b>{text(each.severity)}:</b> {sentence(each.summary)}</p>'
+        yield f"<p>→ {sentence(each.advice)}</p>"
         yield from _evidence(each.evidence)
+        yield "</div>"
     yield "</section>"
 
 
@@ -130,7 +134,7 @@ def incidents(watch: Watch) -> Iterator[str]:
     """The one that goes on, and the last ones."""
     yield '<section aria-labelledby="incidents"><h2 id="incidents">Last incidents</h2><div class="card">'
     if watch.incident is None and not watch.ended:
-        yield '<p class="dim">None since the agent was started.</p></div></section>'
+        yield '<p class="dim">None so far.</p></div></section>'
         return
     yield '<ul class="list">'
     if watch.incident is not None:
@@ -159,5 +163,8 @@ def _action(action: Action, now: datetime | None) -> str:
 
 def _moment(moment: datetime, now: datetime | None) -> str:
     at = moment.astimezone(UTC)
-    ago = f" ({duration(max((now - at).total_seconds(), 0.0))} ago)" if now is not None else ""
-    return f'<time datetime="{at.isoformat(timespec="seconds")}">{at:%H:%M:%S} UTC</time><span class="dim">{ago}</span>'
+    seconds = max((now - at).total_seconds(), 0.0) if now is not None else None
+    ago = f" ({duration(seconds)} ago)" if seconds is not None else ""
+    day = f"{at:%Y-%m-%d} " if seconds is None or seconds > _HALF_A_DAY else ""
+    said = f"{day}{at:%H:%M:%S} UTC"
+    return f'<time datetime="{at.isoformat(timespec="seconds")}">{said}</time><span class="dim">{ago}</span>'

@@ -46,8 +46,8 @@ code { unicode-bidi: isolate; direction: ltr; background: var(--chip); border-ra
 .bad { color: var(--bad); background: var(--bad-ground); border-color: var(--bad); }
 .warn { color: var(--warn); background: var(--warn-ground); border-color: var(--warn); }
 .good { color: var(--good); background: var(--good-ground); border-color: var(--good); }
-.calm { color: var(--ink); background: var(--card); border-color: var(--line); }
 .note { border-radius: .5rem; border-left: .3rem solid; padding: .55rem .8rem; margin-top: .6rem; overflow: clip; }
+.calm { color: var(--ink); background: var(--card); border-color: var(--idle); }
 .servers .note { padding: .8rem 1rem; }
 #stale { margin: 0 0 .6rem; }
 .old main { opacity: .5; filter: grayscale(1); }
@@ -68,6 +68,7 @@ h3 .pid { font-size: 1em; }
 .reach { margin-top: .1rem; }
 .reach b { color: var(--bad); }
 .evidence { margin-top: .5rem; }
+.note .evidence { font-size: .9rem; margin-top: .25rem; }
 .evidence li { padding-left: 1rem; text-indent: -1rem; }
 .evidence li::before { content: "·"; display: inline-block; width: 1rem; text-indent: 0; color: var(--dim);
   font-weight: 700; }

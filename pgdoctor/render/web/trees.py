@@ -47,7 +47,9 @@ def _longest_first(wait: Wait) -> float:
 
 def _told(tree: Tree) -> Iterator[str]:
     blocker = tree.blocker
-    yield f'<article class="card" id="b{blocker.pid or 0}">'
+    # By it the script finds its way back to what somebody was reading; a prepared transaction has no number.
+    place = f' id="b{blocker.pid}"' if blocker.pid is not None else ""
+    yield f'<article class="card"{place}>'
     yield f"<h3>{_headed(blocker)}</h3>"
     direct = "" if blocker.directly_blocked == blocker.blocked_sessions else f", {blocker.directly_blocked:,} directly"
     yield f'<p class="reach"><b>blocks {count(blocker.blocked_sessions, "session")}</b>{direct} '

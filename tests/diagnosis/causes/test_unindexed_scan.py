@@ -4,7 +4,8 @@ from pgdoctor.render.report import BlockerFacts
 from tests.looking import blocker, said, snapshot
 from tests.scenes import Scene
 
-#: Columns beside those of `orders`, for conditions that only a type or a collation decides.
+#: Columns beside those of `orders`, for conditions that only a type or a collation decides. Many of them find one row,
+#: which is to last until all is seen.
 _WIDE = """
     create table orders (
         id int primary key, customer_id int, v int default 0, code char(10) collate "C.utf8",
@@ -15,7 +16,7 @@ _WIDE = """
         select g, g % 1000, 0, g, g, g, g || '@x', g = 7, (g % 4)::text, g, null, g % 7,
             case when g % 2 = 0 then 0 else g end, array[g]
         from generate_series(1, 20000) g;
-    create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(0.3); return $1; end';
+    create function slow(int) returns int language plpgsql as 'begin perform pg_sleep(30); return $1; end';
     analyze orders
 """
 
@@ -353,7 +354,7 @@ def test_a_reading_statement_that_blocks_a_migration_is_one_too(wide: Scene) -> 
 )
 def test_an_update_from_another_table(shop: Scene, where: str, classification: str) -> None:
     shop.admin.execute("create table side (number int); insert into side values (1)")
-    worker = shop.client().start(f"update orders o set v = slow(o.id) from side where {where}")
+    worker = shop.client().start(f"update orders o set v = 1 from side where {where} and pg_sleep(30) is not null")
     shop.wait_until(lambda: "PgSleep" in worker.shown())
     shop.client().block("alter table orders add column c int")
     assert blocker(shop.dsn, worker.pid).classification == classification

@@ -143,7 +143,8 @@ def test_commits_that_wait_for_a_standby(standbys, seconds, expected):
 
 
 def herd(fresh, connected=100):
-    return (Client("herd", "app", "10.0.0.5", connected, 0, 0, fresh),)
+    named = Client("herd", "app", "10.0.0.5", connected // 2, 0, 0, fresh // 2, addresses=12)
+    return {"clients": (named,), "connections": connected, "fresh": fresh}
 
 
 @pytest.mark.parametrize(
@@ -157,15 +158,18 @@ def herd(fresh, connected=100):
     ],
 )
 def test_a_storm_of_connections(fresh, pace, before, expected):
-    around = replace(
-        AROUND, clients=herd(fresh), lately={"shop": Pace(sessions=pace)}, usual={"shop": Pace(sessions=before)}
-    )
+    around = replace(AROUND, **herd(fresh), lately={"shop": Pace(sessions=pace)}, usual={"shop": Pace(sessions=before)})
     assert severity("connection_storm", around) == expected
 
 
 @pytest.mark.parametrize(("fresh", "expected"), [(49, None), (50, "warning")])
 def test_a_storm_of_connections_at_the_only_look(fresh, expected):
-    assert severity("connection_storm", replace(AROUND, clients=herd(fresh, 60))) == expected
+    assert severity("connection_storm", replace(AROUND, **herd(fresh, 60))) == expected
+
+
+def test_of_a_herd_from_many_addresses_the_busiest_is_named():
+    [note] = found(replace(AROUND, **herd(60, 60)))
+    assert note.evidence == ('"herd" (app from 10.0.0.5, the busiest of 12): 30 new of 30',)
 
 
 def senders(number, began=1.0, statement="update orders set v = ?"):
@@ -333,11 +337,11 @@ def test_names_that_change_all_the_time_do_not_fill_the_memory():
 
 def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
     memory = Memory()
-    around = replace(AROUND, clients=herd(0), latest=senders(3))
+    around = replace(AROUND, **herd(0), latest=senders(3))
     for second in range(5):
         diagnosis = memory.judge(replace(snapshot([], at=ago(-second)), surroundings=around))
         assert diagnosis.findings == ()
-    later = replace(around, read_at=ago(-15), clients=(*herd(0), Client("new", None, None, 1, 0, 0, 0)))
+    later = replace(around, read_at=ago(-15), clients=(*around.clients, Client("new", None, None, 1, 0, 0, 0)))
     seen = memory.judge(replace(snapshot([], at=ago(-15)), surroundings=later)).snapshot.surroundings
     assert [change.what for change in seen.changes] == ['"new" was never seen before']
 

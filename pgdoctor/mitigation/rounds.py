@@ -1,0 +1,40 @@
+"""Look, act, look again: what a person starts, and what ends by itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.history import Action
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.watch import Watch
+
+
+async def carry_out(
+    mitigator: Mitigator, door: Door, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
+) -> AsyncIterator[Action]:
+    """Look, act, look again, until nothing is left that may be done; yields each action once it is settled.
+
+    Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
+    `patience` seconds; `pause` is what lies between two looks. Raises ServerError where the server cannot be asked.
+    """
+    watch = Watch(Collector(door))
+    give_up = time.monotonic() + patience
+    done = 0
+    while done < most:
+        await mitigator.consider(await watch.look(), door, watch.read_at)
+        for action in mitigator.settled:
+            done += 1
+            yield action
+        if mitigator.history.under_way is None and not (mitigator.may_act and _goes_on(mitigator, give_up)):
+            return
+        await asyncio.sleep(pause)
+
+
+def _goes_on(mitigator: Mitigator, give_up: float) -> bool:
+    """Whether something is left that may be done, now or within our patience."""
+    may_wait = time.monotonic() < give_up
+    only = mitigator.only
+    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.means(each)))
+    return any(each.fit or (each.pending and may_wait) for each in left)
