@@ -17,6 +17,8 @@ from pgdoctor.journal.place import default_path
 from pgdoctor.mitigation.lint import Mistake, mistakes
 from pgdoctor.mitigation.rules import Mitigation, Name
 from pgdoctor.mitigation.written import PARSE, Duration
+from pgdoctor.notify.settings import HIDDEN, Recipient
+from pgdoctor.notify.settings import mistakes as mistaken_recipients
 
 #: The shortest time between two polls; each costs the server some milliseconds.
 _SHORTEST_INTERVAL = 0.1
@@ -119,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook: Webhook = Webhook()
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
+    notify: tuple[Recipient, ...] = ()
     mitigation: Mitigation = Mitigation()
 
 
@@ -192,6 +195,8 @@ def _mistaken(config: Config) -> Iterator[Mistake]:
     yield from _mistaken_agent(config.agent)
     yield from _mistaken_servers(config.servers)
     yield from _mistaken_http(config.http)
+    for mistake in mistaken_recipients(config.notify):
+        yield mistake._replace(key=f"notify{mistake.key}")
     for mistake in mistakes(config.mitigation, config.agent.interval):
         yield mistake._replace(key=f"mitigation.{mistake.key}")
 
@@ -229,6 +234,8 @@ _TAKEN_NAME = "database"
 
 _WAYS = ("dsn", "dsn_file", "service")
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
+#: Keys of this file whose values are never shown, however wrong they are.
+_SECRET_KEYS = ("dsn", "url")
 
 
 def _mistaken_servers(servers: tuple[Server, ...]) -> Iterator[Mistake]:
@@ -253,11 +260,11 @@ def _mistaken_dsn(where: str, dsn: str) -> Iterator[Mistake]:
     try:
         parameters = parse_dsn(dsn)
     except UsageError as error:
-        yield Mistake(where, _HIDDEN, str(error))
+        yield Mistake(where, HIDDEN, str(error))
         return
     if any(secret in parameters for secret in _SECRETS):
         yield Mistake(
-            where, _HIDDEN, "no password in here: give dsn_file, service or passfile, or use PGPASSFILE (~/.pgpass)"
+            where, HIDDEN, "no password in here: give dsn_file, service or passfile, or use PGPASSFILE (~/.pgpass)"
         )
 
 
@@ -312,7 +319,8 @@ def _take_out(said: str, raw: dict[str, Any], taken_out: set[tuple[str | int, ..
         return True
     if not keys:
         return False
-    found.append(Mistake(_dotted(keys), _at(raw, keys), _allowed(_type_at(keys))))
+    value = HIDDEN if keys[-1] in _SECRET_KEYS else _at(raw, keys)
+    found.append(Mistake(_dotted(keys), value, _allowed(_type_at(keys))))
     while not isinstance(keys[-1], str):
         keys.pop()
     del _at(raw, keys[:-1])[keys[-1]]
@@ -387,12 +395,8 @@ def _is_table(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-#: In place of a value that must not be shown.
-_HIDDEN = object()
-
-
 def _say(mistake: Mistake) -> str:
-    if mistake.value is _HIDDEN:
+    if mistake.value is HIDDEN:
         return f"{mistake.key}: {mistake.allowed}"
     if mistake.value is msgspec.UNSET:
         return f"{mistake.key}: unknown key; {mistake.allowed}"

@@ -30,13 +30,16 @@ MAY_IMPORT = {
         "mitigation.execute",
         "mitigation.kill_switch",
         "mitigation",
+        "notify",
         "postgres",
         "journal",
         "diagnosis",
+        "secret_file",
         "errors",
     },
+    "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config": {"mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "config": {"notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {
@@ -53,6 +56,7 @@ MAY_IMPORT = {
     "postgres": {"diagnosis", "errors"},
     "journal": {"errors"},
     "diagnosis": {"errors"},
+    "secret_file": {"errors"},
     "errors": set(),
 }
 

@@ -15,17 +15,19 @@ from pgdoctor.config import EXAMPLE, Agent, Config, Given, Server, load, parse
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.notify.settings import Recipient
 
 RULE = '[[mitigation.rules]]\nname = "a"\nclass = "migration"\naction = "cancel"\n'
 IDLE = '[[mitigation.rules]]\nname = "a"\nclass = "idle_in_transaction"\n'
 SHOP = '[[servers]]\nname = "shop"\n'
+TOLD = '[[notify]]\nname = "a"\n'
 AT = "mitigation.rules[0]."
 
 BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("mode = ", ("not valid TOML",)),
     "a table of another name": (
         "[mitigations]",
-        ("mitigations: unknown key", "agent, servers, http, webhook, log, journal, mitigation"),
+        ("mitigations: unknown key", "agent, servers, http, webhook, log, journal, notify, mitigation"),
     ),
     "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, ")),
     "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
@@ -55,6 +57,20 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a password in a DSN": (SHOP + 'dsn = "host=a password=hunter2"', ("servers[0].dsn: no password", "dsn_file")),
     "a password in a URI": (SHOP + 'dsn = "postgresql://u:hunter2@a/b"', ("servers[0].dsn: no password", "service")),
     "a password in a URI's end": (SHOP + 'dsn = "postgresql://a/?password=hunter2"', ("servers[0].dsn: no pass",)),
+    "a receiver without an address": (TOLD, ('notify[0] = "a"', "exactly one of url, url_file")),
+    "a receiver with two": (TOLD + 'url = "http://a/"\nurl_file = "b"', ("notify[0]", "exactly one of url, url_file")),
+    "a receiver without a name": ('[[notify]]\nurl = "http://a/"', ("notify[0].name is missing", "a-z")),
+    "two receivers of a name": ((TOLD + 'url = "http://a/"\n') * 2, ('notify[1].name = "a"', "no other receiver")),
+    "an address that is none": (TOLD + 'url = "hunter2"', ("notify[0].url: http:// or https://",)),
+    "an address of another kind": (TOLD + 'url = "ftp://a/hunter2"', ("notify[0].url: http:// or https://",)),
+    "an address with a password": (TOLD + 'url = "https://u:hunter2@a/"', ("notify[0].url:", "url_file")),
+    "an address with a space": (TOLD + 'url = "https://a/hunter2 b"', ("notify[0].url:",)),
+    "an address with no port": (TOLD + 'url = "https://a:hunter2/"', ("notify[0].url:",)),
+    "an address that is no text": (TOLD + 'url = ["https://a/hunter2"]', ("notify[0].url: text in quotes",)),
+    "no events": (TOLD + 'url = "http://a/"\nevents = []', ("notify[0].events = []", "at least one of started")),
+    "an event that is none": (TOLD + 'url = "http://a/"\nevents = ["x"]', ("notify[0].events[0]", '"worsened"')),
+    "no attempt": (TOLD + 'url = "http://a/"\nattempts = 0', ("notify[0].attempts = 0", "from 1 to 1000")),
+    "no time for an attempt": (TOLD + 'url = "http://a/"\ntimeout = "0s"', ("notify[0].timeout", "at least 100ms")),
     "no deadline": ('[agent]\ndeadline = "0s"', ("agent.deadline", "at least 100ms")),
     "a word for a truth value": ('[agent]\nexplain = "on"', ('agent.explain = "on"', "true or false")),
     "an address without a port": ('[agent]\nlisten = "localhost"', ('agent.listen = "localhost"', "HOST:PORT")),
@@ -309,7 +325,7 @@ def test_the_example_says_the_defaults() -> None:
 
 
 def test_the_example_names_every_key() -> None:
-    for table in (Agent, Server, Mitigation, Breaker, Rule, Protect):
+    for table in (Agent, Server, Recipient, Mitigation, Breaker, Rule, Protect):
         for field in msgspec.structs.fields(table):
             if field.encode_name not in ("rules", "protect", "breaker"):
                 assert re.search(rf"^(# )?{field.encode_name} = ", EXAMPLE, re.MULTILINE), field.encode_name
@@ -320,6 +336,10 @@ def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
     config = parse(uncommented, "example")
     assert [server.name for server in config.servers] == ["shop", "ledger", "crm"]
     assert len(config.mitigation.rules) == 3
+    for told in config.notify:
+        for field in msgspec.structs.fields(Recipient):
+            if field.name not in ("name", "url", "url_file", "token_file", "events", "service", "k8s_namespace"):
+                assert getattr(told, field.name) == field.default, field.name
     idle = config.mitigation.rules[0]
     for field in msgspec.structs.fields(Rule):
         if field.name.startswith(("min_", "max_")):

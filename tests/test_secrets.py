@@ -7,9 +7,10 @@ locks. Somebody has to act on them, and none of them comes from a statement's te
 import asyncio
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,15 +26,20 @@ from pgdoctor.agent.log import Lines
 from pgdoctor.agent.metrics import Exposition, Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
+from pgdoctor.diagnosis.archive import Archived, archived, unpacked
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.incident import Event, Incident
+from pgdoctor.diagnosis.past import KIND
 from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
+from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.alert import alert
 from pgdoctor.render.live.rows import rows
 from pgdoctor.render.live.screen import Seen, screen
 from pgdoctor.render.live.view import View
@@ -47,6 +53,7 @@ from tests.agent.running import RunningAgent
 from tests.building import advisory, session, snapshot
 from tests.cli.test_bad_input import pgdoctor
 from tests.diagnosis.test_labelled import ALL, IDLE, on_row, prepared
+from tests.notify.receiving import Receiving, answer
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 
@@ -222,6 +229,9 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "plan", plan_text(plan)
     yield "plan in JSON", msgspec.json.encode(plan).decode()
     yield from (("action", action_text(action)) for action in mitigator.settled)
+    event = Event("started", Incident("1", seen.captured_at, ("unknown",), 1), seen.captured_at)
+    yield "alert", msgspec.json.encode(alert(event, seen, 1)).decode()
+    yield "kept", repr(unpacked(archived(seen)))
     state = State(
         connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
     )
@@ -341,6 +351,13 @@ min_session_age = "0s"
 """
 
 
+TOLD = """
+[[notify]]
+name = "oncall"
+url = "{}"
+"""
+
+
 @pytest.fixture
 def crime(scene: Scene) -> Scene:
     """Sessions whose last statement has a secret in it and which hold a row, each with one that waits for it."""
@@ -362,6 +379,13 @@ def crime(scene: Scene) -> Scene:
     return scene
 
 
+def _kept(journal: Path) -> list[Archived]:
+    """The snapshots of all incidents, unpacked."""
+    with closing(Journal.open(journal)) as opened:
+        incidents = {record.subject for record in opened.records(kinds=(KIND,))}
+        return [unpacked(kept.body) for incident in incidents for kept in opened.kept(incident)]
+
+
 @pytest.mark.deadline(120)
 def test_h40_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path: Path) -> None:
     config = tmp_path / "rules.toml"
@@ -378,12 +402,23 @@ def test_h40_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_
         )
     }
     texts = {" ".join(command): result.stdout + result.stderr for command, result in shown.items()}
-    with RunningAgent(crime.dsn, tmp_path / "pgdoctor.toml", more=CONFIG) as agent:
+    with (
+        Receiving(answer(200)) as receiver,
+        RunningAgent(crime.dsn, tmp_path / "pgdoctor.toml", more=CONFIG + TOLD.format(receiver.url)) as agent,
+    ):
         wait_until(lambda: agent.metric("blocked_sessions") >= len(PLANTED) + 2, 20)
         wait_until(lambda: any(line["event"] == "mitigation outcome" for line in agent.lines), 20)
         for path in ("/", "/metrics", "/health", "/health/deep", "/diagnosis", f"/{SECRET}"):
             texts[path] = agent.get(path).text
         texts["log"] = json.dumps(agent.lines)
+        wait_until(lambda: receiver.bodies, 20)
+        texts["told"] = json.dumps(receiver.bodies)
+        journal = Path(os.environ["XDG_STATE_HOME"], "pgdoctor", "journal.db")
+        wait_until(lambda: _kept(journal), 20)
+        for command in ("show", "report", "replay"):
+            texts[command] = pgdoctor("incidents", command).stdout
+    texts["kept"] = repr(_kept(journal))
+    texts["journal"] = "".join(file.read_bytes().decode("latin-1") for file in journal.parent.iterdir())
     pid = json.loads(shown["diagnose", "--format", "json"].stdout)["blockers"][0]["pid"]
     texts["pid"] = pgdoctor("mitigate", "--pid", str(pid), "--config", str(config), *dsn).stdout
     texts |= {f"audit {form}": pgdoctor("mitigate", "audit", "--format", form).stdout for form in ("table", "json")}

@@ -9,9 +9,7 @@ import hmac
 import ipaddress
 import os
 import ssl
-import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pgdoctor.agent.refusals import Refusals
 from pgdoctor.config import Http, Webhook
 from pgdoctor.errors import ConfigError
+from pgdoctor.secret_file import read_secret
 
 #: Characters of a token or password: what cannot be guessed over a network.
 _SHORTEST_SECRET = 16
@@ -109,7 +108,7 @@ def exposed(host: str, access: Access) -> list[str]:
 def _tokens(key: str, path: str | None) -> list[bytes]:
     if path is None:
         return []
-    token = _secret(key, path).strip()
+    token = read_secret(key, path).strip()
     if len(token) < _SHORTEST_SECRET or not all(33 <= char <= 126 for char in token):
         raise ConfigError(
             f"{key}: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
@@ -119,7 +118,7 @@ def _tokens(key: str, path: str | None) -> list[bytes]:
 
 
 def _users(path: str) -> Iterator[bytes]:
-    lines = _secret("http.basic_auth_file", path).splitlines()
+    lines = read_secret("http.basic_auth_file", path).splitlines()
     entries = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")]
     if not entries:
         raise ConfigError(f"http.basic_auth_file: {path}: empty; wanted are lines of user:password")
@@ -136,7 +135,7 @@ def _users(path: str) -> Iterator[bytes]:
 def _tls(http: Http) -> ssl.SSLContext | None:
     if http.tls_certificate is None or http.tls_key is None:
         return None
-    _secret("http.tls_key", http.tls_key)
+    read_secret("http.tls_key", http.tls_key)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -153,17 +152,6 @@ def _tls(http: Http) -> ssl.SSLContext | None:
         reason = getattr(error, "strerror", None) or "not readable"
         raise ConfigError(f"http.tls_certificate: {http.tls_certificate}: cannot be read: {reason}") from None
     return context
-
-
-def _secret(key: str, path: str) -> bytes:
-    """The bytes of a file that not every user of the machine may read or change."""
-    try:
-        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IRWXO:
-            raise ConfigError(f"{key}: {path} is open to every user of this machine: chmod o= {path}")
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise ConfigError(f"{key}: {path}: cannot be read: {reason}") from None
 
 
 class Gate:

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from msgspec.structs import replace
 
+from pgdoctor.agent.chronicle import Chronicle, Seen
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
 from pgdoctor.agent.learning import Learning
@@ -41,11 +43,13 @@ class Poller:
         settings: Agent,
         tally: Tally,
         mitigator: Mitigator | None = None,
+        chronicle: Chronicle | None = None,
         learning: Learning | None = None,
     ) -> None:
         self._connection = connection
         self._examiner = Examiner(settings)
         self._mitigator = mitigator
+        self._chronicle = chronicle
         self._learning = learning
         self._tally = tally
         self._state = State()
@@ -139,7 +143,7 @@ class Poller:
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
         if finding.is_new:
-            self._follow(finding)
+            self._note(await door.system_identifier(), finding, self._follow(finding))
         await self._learn(finding, door)
         now = time.monotonic()
         return State(
@@ -182,9 +186,14 @@ class Poller:
         self._tally.blocked_seconds += waiting * max(began - self._counted_at, 0.0)
         self._counted_at = began
 
-    def _follow(self, finding: Finding) -> None:
+    def remember(self, earlier: Sequence[Event]) -> None:
+        """Take in the ends of before this process, the newest last."""
+        self.ended = deque((*earlier, *self.ended), _MOST_ENDED)
+
+    def _follow(self, finding: Finding) -> tuple[Event, ...]:
         found = finding.figures
-        self.incident, events = after(self.incident, Look(finding.at, found.blocked_sessions, found.leading))
+        look = Look(finding.at, found.blocked_sessions, found.leading, found.oldest_wait)
+        self.incident, events = after(self.incident, look)
         for event in events:
             self._tally.add_event(event, time.time())
             facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
@@ -192,6 +201,12 @@ class Poller:
                 self.ended.append(event)
                 facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
             log.info("incident %s", event.kind.replace("_", " "), extra=facts)
+        return events
+
+    def _note(self, server: str, finding: Finding, events: tuple[Event, ...]) -> None:
+        if self._chronicle is not None:
+            blocked = finding.figures.blocked_sessions
+            self._chronicle.see(Seen(server, finding.at, self.incident, events, finding.diagnosis, blocked))
 
     async def _mitigate(self, door: Door) -> None:
         state = self.state

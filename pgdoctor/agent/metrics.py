@@ -29,6 +29,7 @@ from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.execute import Mitigator, Standing
 from pgdoctor.mitigation.rules import Mode
+from pgdoctor.notify.notifier import Waiting
 from pgdoctor.postgres.door import STATES
 
 #: States of connections as Postgres spells them.
@@ -60,6 +61,11 @@ COUNTS_OF_PROCESS = {
         "others wanted the place.",
     ),
     "webhook_received": ("kind", "Alerts that came in at /webhook; invalid: what was none."),
+    "notifications": (
+        "outcome",
+        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
+        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
+    ),
 }
 
 
@@ -81,11 +87,13 @@ class Exposition(Collector):
         counts: Mapping[str, Mapping[str, int]],
         dropped_lines: Callable[[], int],
         states: Callable[[], Mapping[str, bool]],
+        told: Callable[[], Waiting] = Waiting,
     ) -> None:
         self._watched = watched
         self._counts = counts
         self._dropped_lines = dropped_lines
         self._states = states
+        self._told = told
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._registry.register(ProcessCollector(registry=None))
@@ -112,7 +120,18 @@ class Exposition(Collector):
             for value, number in self._counts.get(name, {}).items():
                 counted.add_metric([value], number)
             yield counted
+        yield from _told(self._told())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
+
+
+def _told(waiting: Waiting) -> Iterator[Metric]:
+    yield _gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", waiting.events)
+    yield _gauges(
+        "pgdoctor_notify_breaker_open",
+        "1 while a receiver is left in peace, since half of the latest calls have failed.",
+        ["receiver"],
+        waiting.left_in_peace,
+    )
 
 
 def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.history import KEPT
 from pgdoctor.mitigation.records import LASTING
+from pgdoctor.notify.notifier import Notifier, Told, addressed
 from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,14 @@ def run(
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
     access = load_access(config.http, config.webhook)
+    told = addressed(config.notify)
     listener = listen(config.agent.listen)
     lines = install(log_format or config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
     memory.unmap_program()
-    return asyncio.run(Agent(dsn, read, config, access, lines, armed=armed).serve(listener))
+    return asyncio.run(Agent(dsn, read, config, access, told, lines, armed=armed).serve(listener))
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -99,6 +101,7 @@ class Agent:
         read: Callable[[], Config],
         config: Config,
         access: Access,
+        told: Sequence[Told],
         lines: Lines,
         *,
         armed: bool,
@@ -111,11 +114,18 @@ class Agent:
         self._lines = lines
         self._reloaded = True
         self._keeper = Keeper(config.journal.file)
-        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, armed=armed)
+        self._notifier = Notifier(told)
+        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed)
         refusals = Refusals()
         webhook = Webhook(lambda: [watcher.poller.ask for watcher in self._watchers])
-        counts = {"http_refused": refusals.counts, "webhook_received": webhook.received}
-        exposition = Exposition(self._watched, counts, lambda: lines.dropped, self._states)
+        counts = {
+            "http_refused": refusals.counts,
+            "webhook_received": webhook.received,
+            "notifications": self._notifier.outcomes,
+        }
+        exposition = Exposition(
+            self._watched, counts, lambda: lines.dropped, self._states, lambda: self._notifier.waiting
+        )
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
         self._end = asyncio.Event()
@@ -134,6 +144,7 @@ class Agent:
         self._host = host
         self._warn_exposed()
         self._say_arming()
+        self._notifier.start()
         self._watchers.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
@@ -143,6 +154,8 @@ class Agent:
         housekeeping.cancel()
         await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
         self._keeper.close()
+        if untold := self._notifier.stop():
+            log.warning("incidents not told, for this is the end", extra={"events": untold})
         if not self._stopping:
             log.error("ended by itself, which is a fault")
             return 1
@@ -163,6 +176,7 @@ class Agent:
             config = self._read()
             wanted = targets(config, self._dsn)
             access = load_access(config.http, config.webhook)
+            told = addressed(config.notify)
         except (ConfigError, UsageError) as error:
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
@@ -175,6 +189,7 @@ class Agent:
         self._config = config
         self._reloaded = True
         self._watchers.reconfigure(wanted, config.mitigation)
+        self._notifier.reconfigure(told)
         self._access = access
         self._server.use(access)
         self._lines.per_second = config.log.lines_per_second

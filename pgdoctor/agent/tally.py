@@ -90,5 +90,5 @@ class Tally:
         if event.kind == "ended":
             seconds = incident.seconds_until(event.at)
             self.incident_durations.add(seconds, Example(incident.id, seconds, now))
-        else:
+        elif event.kind != "worsened":
             self.incidents[incident.classes[-1]] += 1

@@ -12,17 +12,20 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.agent.chronicle import Chronicle
 from pgdoctor.agent.connection import Connection, DsnFile
 from pgdoctor.agent.learning import Learning
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
 from pgdoctor.config import Agent, Config, Server
+from pgdoctor.diagnosis.incident import Event
 from pgdoctor.errors import UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.kill_switch import pulled
 from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.notify.notifier import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,9 @@ def _target(server: Server, settings: Agent) -> Target:
 class Watcher:
     """Watches one server from `start` to `stop`."""
 
-    def __init__(self, target: Target, mitigation: Mitigation, keeper: Keeper, *, armed: bool = False) -> None:
+    def __init__(
+        self, target: Target, mitigation: Mitigation, keeper: Keeper, notifier: Notifier, *, armed: bool = False
+    ) -> None:
         self.name = target.name
         self.tally = Tally()
         self.keeper = keeper
@@ -71,8 +76,11 @@ class Watcher:
             brake=lambda: pulled(self.mitigator.settings.kill_switch_file),
         )
         self._connection = Connection(target.dsn, target.settings.deadline)
+        self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
         self._learning = Learning(keeper)
-        self.poller = Poller(self._connection, target.settings, self.tally, self.mitigator, self._learning)
+        self.poller = Poller(
+            self._connection, target.settings, self.tally, self.mitigator, self._chronicle, self._learning
+        )
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -98,10 +106,15 @@ class Watcher:
 
     async def _run(self) -> None:
         _SERVER.set(self.name)
+        writing = asyncio.create_task(self._chronicle.run())
         try:
             await self.poller.run()
         finally:
+            writing.cancel()
             await self._learning.end()
+
+    def _remember(self, ended: Sequence[Event]) -> None:
+        self.poller.remember(ended)
 
     def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._connection.drop()
@@ -113,9 +126,16 @@ class Watchers:
     """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
 
     def __init__(
-        self, wanted: Sequence[Target], mitigation: Mitigation, keeper: Keeper, *, armed: bool = False
+        self,
+        wanted: Sequence[Target],
+        mitigation: Mitigation,
+        keeper: Keeper,
+        notifier: Notifier,
+        *,
+        armed: bool = False,
     ) -> None:
         self._keeper = keeper
+        self._notifier = notifier
         self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
@@ -151,7 +171,7 @@ class Watchers:
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
-                watcher = Watcher(target, mitigation, self._keeper, armed=self._armed)
+                watcher = Watcher(target, mitigation, self._keeper, self._notifier, armed=self._armed)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})

@@ -1,8 +1,9 @@
 """An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
 
-    none ─▶ started ─▶ (class_changed)* ─▶ ended
+    none ─▶ started ─▶ (class_changed | worsened)* ─▶ ended
 
-Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
+It is critical once ten sessions were blocked at the same time, or one has waited for a minute; until then it is a
+warning. Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
 """
 
 from datetime import datetime, timedelta
@@ -14,13 +15,20 @@ from msgspec.structs import replace
 #: Looks in a row that find nobody, after which it is over: between two waits of one trouble there may be a gap.
 _QUIET_LOOKS = 2
 
+#: What makes it critical: sessions that are blocked at the same time; seconds that one of them has waited.
+CRITICAL_SESSIONS = 10
+CRITICAL_SECONDS = 60.0
+
+Severity = Literal["warning", "critical"]
+
 
 class Look(msgspec.Struct, frozen=True):
-    """What one look found: how many are blocked, and the class of the root with the widest reach."""
+    """What one look found: how many are blocked, the class of the root with the widest reach, the longest wait."""
 
     at: datetime
     blocked: int
     leading: str | None = None
+    oldest_wait: float = 0.0
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -32,9 +40,17 @@ class Incident(msgspec.Struct, frozen=True):
     #: The classes that have led it, each once, in the order of their coming.
     classes: tuple[str, ...]
     peak_blocked: int
+    #: In seconds.
+    longest_wait: float = 0.0
     quiet_looks: int = 0
     #: The first of the latest looks that found nobody.
     quiet_since: datetime | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it has been so far: it does not get better before it ends."""
+        is_critical = self.peak_blocked >= CRITICAL_SESSIONS or self.longest_wait >= CRITICAL_SECONDS
+        return "critical" if is_critical else "warning"
 
     def seconds_until(self, moment: datetime) -> float:
         """How long it had lasted at a moment; never below zero, though a server's clock may be set back."""
@@ -44,8 +60,8 @@ class Incident(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True):
     """What has happened to an incident. It ends at the first look that found nobody."""
 
-    #: class_changed: another class leads it, for the first time.
-    kind: Literal["started", "class_changed", "ended"]
+    #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
+    kind: Literal["started", "class_changed", "worsened", "ended"]
     incident: Incident
     at: datetime
 
@@ -67,14 +83,17 @@ def _blocked(incident: Incident | None, look: Look) -> tuple[Incident, tuple[Eve
     leading = look.leading or "unknown"
     if incident is None:
         name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
-        incident = Incident(name, look.at, (leading,), look.blocked)
+        incident = Incident(name, look.at, (leading,), look.blocked, look.oldest_wait)
         return incident, (Event("started", incident, look.at),)
-    is_new = leading not in incident.classes
+    is_new, before = leading not in incident.classes, incident.severity
     incident = replace(
         incident,
         classes=(*incident.classes, leading) if is_new else incident.classes,
         peak_blocked=max(incident.peak_blocked, look.blocked),
+        longest_wait=max(incident.longest_wait, look.oldest_wait),
         quiet_looks=0,
         quiet_since=None,
     )
-    return incident, (Event("class_changed", incident, look.at),) if is_new else ()
+    if is_new:
+        return incident, (Event("class_changed", incident, look.at),)
+    return incident, () if incident.severity == before else (Event("worsened", incident, look.at),)

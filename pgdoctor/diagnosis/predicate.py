@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from pgdoctor.diagnosis.tokens import Sort, Token, pieces
+from pgdoctor.diagnosis.tokens import Sort, Token, pieces, stand_in
 
 #: Limits of what sqlglot is given: 1,000 tokens take it some 20 ms, and each bracket level may double that.
 MOST_TOKENS = 1_000
@@ -110,10 +110,8 @@ def plain_condition(clause: Sequence[Token]) -> str | None:
 
 def _written(token: Token) -> str:
     match token.sort:
-        case Sort.STRING:
-            return f"'{token.value or 'x'}'"
-        case Sort.NUMBER:
-            return "1.5" if token.value else "1"
+        case Sort.STRING | Sort.NUMBER:
+            return stand_in(token)
         case Sort.PARAMETER:
             return f" {token.value} "
         case Sort.NAME:

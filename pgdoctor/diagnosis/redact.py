@@ -11,12 +11,12 @@ transactions, the keys of advisory locks) are not redacted anywhere: without the
 Source: PostgreSQL documentation, "Lexical Structure".
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, pairwise
 
 from pgdoctor.diagnosis.kinds import CREATE_NOISE, VERBS
-from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, words
+from pgdoctor.diagnosis.tokens import Sort, Token, pieces, scan, stand_in, words
 
 #: Length in characters of the longest text that comes back, and how one that was longer ends.
 MOST_CHARACTERS = 2_000
@@ -67,16 +67,35 @@ _NO_SETTINGS = words("transaction constraints role authorization characteristics
 
 def redact(text: str) -> str:
     """The text without its values, on one line, at most `MOST_CHARACTERS` long. Its own result comes back as it is."""
+    return _redacted(text, lambda _: _VALUE, MOST_CHARACTERS)
+
+
+def outlined(text: str, most: int = 16_384) -> str:
+    """The text for who reads it as a statement again: in place of each value one of its kind that says nothing.
+
+    `name LIKE '%bob'` and `name LIKE 'bob%'` are searched in different ways, so of a pattern there is left where its
+    first wildcard stands. Where the server has cut it behind a word and not in it, that still shows. Nobody is shown
+    this: `redact` makes of it what it makes of the text itself.
+    """
+    left = _redacted(text, _stand_in, most)
+    return f"{left} " if text[-1:].isspace() and not left.endswith(MORE) else left
+
+
+def _stand_in(token: Token) -> str:
+    return stand_in(token) if token.sort in (Sort.STRING, Sort.NUMBER) else _VALUE
+
+
+def _redacted(text: str, value: Callable[[Token], str], most: int) -> str:
     body = text.removesuffix(MORE)
     if body in _NO_STATEMENTS:
         return body
-    tokens = list(islice(_certain(scan(body)), MOST_CHARACTERS + 1))
-    statements = list(_statements(tokens[:MOST_CHARACTERS]))
+    tokens = list(islice(_certain(scan(body)), most + 1))
+    statements = list(_statements(tokens[:most]))
     if statements and not _is_statement(statements[0]):
         return HIDDEN
-    is_more = body != text or len(tokens) > MOST_CHARACTERS
+    is_more = body != text or len(tokens) > most
     shown = _without_quoted_values(_shown(statements, body))
-    return _capped(pieces(shown, partial(_written, text=body)), is_more)
+    return _capped(pieces(shown, partial(_written, text=body, value=value)), is_more, most)
 
 
 def _certain(tokens: Iterable[Token]) -> Iterator[Token]:
@@ -141,7 +160,7 @@ def _without_quoted_values(tokens: Iterable[Token]) -> Iterator[Token]:
             was_values = False
         is_named = last.is_symbol(".") or following.is_symbol(".(")
         if token.sort is Sort.NAME and not is_named and (values[-1:] == [True] or _is_compared(before)):
-            token = token._replace(sort=Sort.STRING)
+            token = token._replace(sort=Sort.STRING, value="")
         yield token
         before = (*before[1:], token)
 
@@ -212,10 +231,10 @@ def _is_shown_name(token: Token) -> bool:
     return token.is_name and _may_be_shown(token)
 
 
-def _written(token: Token, text: str) -> str:
+def _written(token: Token, text: str, value: Callable[[Token], str]) -> str:
     if token.sort is Sort.SYMBOL:
         return token.value
-    return text[token.start : token.end] if _may_be_shown(token) else _VALUE
+    return text[token.start : token.end] if _may_be_shown(token) else value(token)
 
 
 def _may_be_shown(token: Token) -> bool:
@@ -230,10 +249,10 @@ def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
-def _capped(written: Iterable[str], is_more: bool) -> str:
+def _capped(written: Iterable[str], is_more: bool, most: int) -> str:
     """The pieces that there is room for, and the mark of a longer text."""
     kept: list[str] = []
-    room = MOST_CHARACTERS - len(MORE)
+    room = most - len(MORE)
     for piece in written:
         room -= len(piece)
         if room < 0:

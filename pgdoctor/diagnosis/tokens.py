@@ -110,6 +110,13 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def stand_in(token: Token) -> str:
+    """A literal that reads as the same token as the one that a STRING or NUMBER was made from, and says no more."""
+    if token.sort is Sort.STRING:
+        return f"'{token.value or 'x'}'"
+    return "1.5" if token.value else "1"
+
+
 def pieces(tokens: Iterable[Token], written: Callable[[Token], str]) -> Iterator[str]:
     """The tokens, each written by `written`, with one space wherever white space or a comment was between two."""
     last: Token | None = None

@@ -128,10 +128,11 @@ def _cell(value: object, style: str) -> object:
         return value
     text = one_line(value, max(STATEMENT_WIDTH, 120 if " " in value else 0))
     # A bar would end the cell, and markup would be rendered by whoever shows the ticket.
-    return _escape(text) if style == "pipe" else text
+    return escaped(text) if style == "pipe" else text
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
     for mark in "\\`*_[]<>|#~":
         text = text.replace(mark, "\\" + mark)
     return text

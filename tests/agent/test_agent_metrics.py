@@ -270,6 +270,7 @@ def test_of_several_servers_each_has_all_series_with_its_label():
     left = values.keys() - named["shop"] - named["ledger"]
     assert {name.partition("{")[0].removeprefix("pgdoctor_") for name in left if name.startswith("pgdoctor_")} == {
         "log_messages_dropped_total",
+        "notifications_queued",
         *STATES_OF_PROCESS,
         "build_info",
     }

@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.journal.store import Journal, Record
+from pgdoctor.mitigation.records import KINDS
 from tests.scenes.client import wait_until
 
 _IDLE = """
@@ -71,11 +72,12 @@ def hold(scene, row=1):
 
 
 def records() -> list[Record]:
+    """What mitigation has written down."""
     path = Path(os.environ["XDG_STATE_HOME"]) / "pgdoctor" / "journal.db"
     if not path.exists():
         return []
     with closing(Journal.open(path)) as journal:
-        return journal.records()
+        return journal.records(kinds=KINDS)
 
 
 def refused(reason: str) -> str:

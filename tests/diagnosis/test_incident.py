@@ -65,3 +65,28 @@ def test_every_incident_starts_and_ends_once(found: list[tuple[int, str | None]]
     assert kinds == ["started", "ended"] * (len(kinds) // 2)
     assert bool(kinds) == any(blocked for blocked, _ in found)
     assert len({event.incident.id for event in events}) == len(kinds) // 2
+
+
+def looks(*found: tuple[int, float]) -> list[str]:
+    """The events of looks with so many blocked, and so long a wait."""
+    incident, kinds = None, []
+    for second, (blocked, wait) in enumerate(found):
+        incident, events = after(incident, Look(NOW + timedelta(seconds=second), blocked, "migration", wait))
+        kinds += [event.kind for event in events]
+    return kinds
+
+
+def test_it_worsens_once() -> None:
+    assert looks((1, 1.0), (10, 2.0), (1, 0.1), (12, 70.0)) == ["started", "worsened"]
+    assert looks((1, 1.0), (2, 60.0), (2, 61.0)) == ["started", "worsened"]
+
+
+def test_one_that_starts_critical_does_not_worsen() -> None:
+    assert looks((10, 1.0), (20, 70.0)) == ["started"]
+
+
+def test_who_is_critical_ends_critical() -> None:
+    incident, events = after(None, Look(NOW, 10, "migration"))
+    for second in (1, 2):
+        incident, events = after(incident, Look(NOW + timedelta(seconds=second), 0))
+    assert [event.incident.severity for event in events] == ["critical"]

@@ -1,0 +1,65 @@
+"""Which looks at an incident are kept: its events, its growth, its age and its peak, and never more than a dozen."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+#: Just above what rules ask of a wait or a transaction: so that they can be tried on it afterwards. In seconds.
+AGES = (6.0, 16.0, 31.0, 61.0, 301.0)
+
+#: Snapshots of one incident. The last place is the peak's.
+MOST = 12
+
+#: By how much more sessions have to be blocked for another snapshot to be made, and how many seconds later for each of
+#: them: one of a convoy of a thousand takes a third of a second to make, so that is done every five.
+_HIGHER = 1.1
+_APART = 0.005
+
+
+class Snap(NamedTuple):
+    """A snapshot as it is kept."""
+
+    blocked: int
+    at: datetime
+    body: bytes
+
+
+class Album:
+    """What was kept of the incident under way."""
+
+    def __init__(self) -> None:
+        self._kept = 0
+        self._most_blocked = 0
+        self._ages: tuple[float, ...] = AGES
+        #: The highest since, which is kept if nothing higher comes.
+        self._peak: Snap | None = None
+        self._made_at = 0.0
+
+    def wants(self, blocked: int, age: float) -> bool:
+        """Whether a look at the incident at that age would tell anything new."""
+        is_higher = blocked > self._highest * _HIGHER
+        return (is_higher and age - self._made_at >= _APART * blocked) or self._is_due(blocked, age)
+
+    def add(self, snap: Snap, age: float, *, is_event: bool) -> Snap | None:
+        """What to keep now that there is this one; None: it may turn out to be the peak."""
+        self._made_at = age
+        is_wanted = is_event or self._is_due(snap.blocked, age) or snap.blocked >= 2 * self._most_blocked
+        self._ages = tuple(each for each in self._ages if each > age)
+        if is_wanted and self._kept < MOST - 1:
+            self._kept += 1
+            if snap.blocked >= self._highest:
+                self._most_blocked, self._peak = snap.blocked, None
+            return snap
+        if snap.blocked > self._highest:
+            self._peak = snap
+        return None
+
+    def last(self) -> Snap | None:
+        """What to keep at its end: the peak, if nothing as high was kept."""
+        return self._peak
+
+    @property
+    def _highest(self) -> int:
+        return self._most_blocked if self._peak is None else self._peak.blocked
+
+    def _is_due(self, blocked: int, age: float) -> bool:
+        return bool(blocked and self._ages and age >= self._ages[0])

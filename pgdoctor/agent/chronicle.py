@@ -1,0 +1,152 @@
+"""What becomes of an incident's events: receivers are told, the journal keeps them, and snapshots beside them.
+
+All of it in a task of its own. The poll only says what it has seen, and waits for nothing.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from pgdoctor.agent.album import Album, Snap
+from pgdoctor.diagnosis.archive import archived
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.incident import Event, Incident
+from pgdoctor.diagnosis.past import KIND, Entry, abandoned, entry, latest, read
+from pgdoctor.errors import JournalError
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.notify.notifier import Notifier
+from pgdoctor.render.alert import alert
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Events and peaks that wait to be written; beyond that the oldest are lost.
+_MOST_WAITING = 100
+
+#: Sessions from which on something is made of a diagnosis in a thread.
+_MANY_SESSIONS = 25
+
+#: Incidents that are read back after a start, and how old they may be.
+MOST_PAST = 20
+_PAST = timedelta(days=7)
+
+
+class Seen(NamedTuple):
+    """One look with an incident under way, or at its end."""
+
+    #: What tells the server from others; empty where our role may not know.
+    server: str
+    at: datetime
+    incident: Incident | None
+    events: tuple[Event, ...]
+    diagnosis: Diagnosis
+    blocked: int
+
+
+class Chronicle:
+    """Of one server. `name` is that of the configuration; `remember` takes the ends of before this process."""
+
+    def __init__(
+        self, name: str | None, keeper: Keeper, notifier: Notifier, remember: Callable[[list[Event]], None]
+    ) -> None:
+        self._name = name
+        self._keeper = keeper
+        self._notifier = notifier
+        self._remember = remember
+        self._waiting: deque[Seen] = deque(maxlen=_MOST_WAITING)
+        self._filled = asyncio.Event()
+        self._read: str | None = None
+        self._advice: dict[str, str | None] = {}
+        self._album = Album()
+
+    def see(self, seen: Seen) -> None:
+        """Take note of a look, if it says anything new. Never waits."""
+        is_new = seen.incident is not None and self._album.wants(seen.blocked, seen.incident.seconds_until(seen.at))
+        if seen.events or is_new or seen.server != self._read:
+            self._waiting.append(seen)
+            self._filled.set()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            while not self._waiting:
+                self._filled.clear()
+                await self._filled.wait()
+            seen = self._waiting.popleft()
+            try:
+                await self._take(seen)
+            except JournalError:
+                # The keeper has said so; the next one may be kept again.
+                pass
+            except Exception:
+                log.exception("an incident could not be written down")
+
+    async def _take(self, seen: Seen) -> None:
+        if seen.server != self._read:
+            self._read = seen.server
+            with suppress(JournalError):
+                await self._recall(seen)
+        for event in seen.events:
+            await self._tell(event, seen)
+            await self._write(event, seen)
+        if seen.incident is not None:
+            await self._keep(seen, seen.incident)
+
+    async def _recall(self, seen: Seen) -> None:
+        """Read what was before this process; and end what nobody saw the end of."""
+        server, since = seen.server, datetime.now(UTC) - _PAST
+        records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+        past = [each for each in latest(read(record.body for record in records)) if each.server == self._name]
+        for each in past:
+            if not each.is_over:
+                lost = abandoned(each, seen.at)
+                self._notifier.tell(lost.as_event, alert(lost.as_event, seen.diagnosis, 0), self._name)
+                await self._append(server, lost)
+        self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
+
+    async def _tell(self, event: Event, seen: Seen) -> None:
+        said = await _off_the_loop(seen.diagnosis, lambda: alert(event, seen.diagnosis, seen.blocked))
+        if event.kind != "ended":
+            roots = seen.diagnosis.blockers
+            self._advice = {
+                "relation": roots[0].relation if roots else None,
+                "recommendation": said.mitigation_action,
+                "database": seen.diagnosis.snapshot.server.database,
+            }
+        self._notifier.tell(event, said, self._name)
+
+    async def _write(self, event: Event, seen: Seen) -> None:
+        if event.kind == "started":
+            self._album = Album()
+        await self._append(seen.server, entry(event, seen.blocked, server=self._name, **self._advice))
+        peak = self._album.last()
+        if event.kind == "ended" and peak is not None:
+            await self._paste(seen.server, event.incident.id, peak)
+
+    async def _append(self, server: str, written: Entry) -> None:
+        body = msgspec.json.encode(written)
+        await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at))
+
+    async def _keep(self, seen: Seen, incident: Incident) -> None:
+        """Keep what this look shows, if it shows anything new."""
+        age = incident.seconds_until(seen.at)
+        if seen.blocked and (seen.events or self._album.wants(seen.blocked, age)):
+            body = await _off_the_loop(seen.diagnosis, lambda: archived(seen.diagnosis))
+            snap = self._album.add(Snap(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
+            if snap is not None:
+                await self._paste(seen.server, incident.id, snap)
+
+    async def _paste(self, server: str, incident: str, snap: Snap) -> None:
+        await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at))
+
+
+async def _off_the_loop(diagnosis: Diagnosis, work: Callable[[], T]) -> T:
+    """What work on a diagnosis returns; a big one is worked on in a thread, so that HTTP is answered meanwhile."""
+    return await asyncio.to_thread(work) if len(diagnosis.snapshot.sessions) >= _MANY_SESSIONS else work()

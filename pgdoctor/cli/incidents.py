@@ -1,0 +1,209 @@
+"""`pgdoctor incidents`: what was written down: list it, show one, report on one, judge them again."""
+
+import inspect
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.config import load
+from pgdoctor.diagnosis.past import KIND, Entry, latest, read
+from pgdoctor.errors import JournalError, UsageError
+from pgdoctor.journal.store import Journal, Record
+from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.mitigation.written import Duration
+from pgdoctor.render.replayed import Replay, replay, replay_text
+from pgdoctor.render.story import Kept, Story, incidents_table, story_text, within
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Incidents that are named where somebody asks for one that there is not.
+_MOST_NAMED = 5
+
+#: Characters of a line where no terminal sets an end to it.
+_WIDE = 10_000
+
+#: What mitigation writes down of what it does.
+_DEEDS = ("intent", "outcome", "opening", "trace")
+
+
+@click.group()
+def command() -> None:
+    """Look at the incidents that the agent has written down, and learn from them."""
+
+
+def journal_options(function: F) -> F:
+    """`--config` and `--journal`: where the journal lies."""
+    function = click.option(
+        "--journal", metavar="FILE", envvar="PGDOCTOR_JOURNAL", help="The journal, instead of the configuration's."
+    )(function)
+    return click.option(
+        "--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="The pgdoctor.toml that the agent runs with."
+    )(function)
+
+
+@command.command("list")
+@journal_options
+@click.option("--since", default="720h", show_default=True, help="How far to look back, with a unit: 24h.")
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
+    """List incidents, the oldest first."""
+    with _opened(config, journal) as opened:
+        found = latest(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
+    if form == "json":
+        click.echo(msgspec.json.encode(found).decode())
+    elif found:
+        click.echo(incidents_table(found), nl=False)
+    else:
+        click.echo(f"No incident within {since} in {opened.path}.")
+
+
+@command.command()
+@click.argument("incident", required=False, metavar="[ID]")
+@journal_options
+def show(incident: str | None, config: str | None, journal: str | None) -> None:
+    """Show an incident (without ID the last one): events, actions, and the tree of each look that was kept."""
+    with _opened(config, journal) as opened:
+        stories = _stories(opened, incident)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+    click.echo("\n".join(story_text(story, width) for story in stories), nl=False)
+
+
+@command.command("report")
+@click.argument("incident", required=False, metavar="[ID]")
+@journal_options
+def report_(incident: str | None, config: str | None, journal: str | None) -> None:
+    """Write a report of an incident (without ID the last one) in Markdown, ready to be pasted."""
+    from pgdoctor.render.postmortem import postmortem
+
+    with _opened(config, journal) as opened:
+        stories = _stories(opened, incident)
+    click.echo("\n".join(postmortem(story, _prevention()) for story in stories), nl=False)
+
+
+@command.command("replay")
+@click.argument("incident", required=False, metavar="[ID]")
+@click.option("--all", "everything", is_flag=True, help="Every incident that there is.")
+@journal_options
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 where a verdict is not that of then.")
+def replay_(
+    incident: str | None, everything: bool, config: str | None, journal: str | None, form: str, exit_code: bool
+) -> int:
+    """Judge an incident's snapshots again (without ID the last one's) with the pgdoctor and the rules of now.
+
+    With --config, what its rules would have decided, and what every guard would have said: as if each session had been
+    seen often enough, nothing had been done before and no brake were on. Nothing is sent to any server.
+    """
+    settings = load(config).mitigation if config is not None else None
+    with _opened(config, journal) as opened:
+        named = dict.fromkeys(each.id for each in latest(_entries(opened))) if everything else [incident]
+        stories = [story for name in named for story in _stories(opened, name)]
+    found = [_replayed(story, look, settings) for story in stories for look in story.looks]
+    if form == "json":
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        click.echo("\n".join(map(replay_text, found)) or "No snapshot was kept.\n", nl=False)
+    return int(exit_code and any(each.changes for each in found))
+
+
+def _opened(config: str | None, journal: str | None) -> Any:
+    """The journal, to be closed; it has to be there."""
+    from contextlib import closing
+
+    path = Path(journal) if journal is not None else load(config).journal.file
+    if not path.exists():
+        raise JournalError(f"there is no journal at {path}: the agent makes it; --journal or --config say where it is")
+    return closing(Journal.open(path))
+
+
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError:
+        raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
+
+
+def _entries(journal: Journal, since: datetime | None = None) -> list[Entry]:
+    return read(record.body for record in journal.records(kinds=(KIND,), since=since))
+
+
+def _stories(journal: Journal, incident: str | None) -> list[Story]:
+    """What is known of an incident, None: of the last one; servers may each have one of that id."""
+    if incident is None:
+        known = latest(_entries(journal))
+        if not known:
+            raise UsageError(f"there is no incident in {journal.path} yet")
+        incident = known[-1].id
+    records = journal.records(kinds=(KIND,), subject=incident)
+    if not records:
+        raise UsageError(_unknown(journal, incident))
+    servers = dict.fromkeys(record.server for record in records)
+    return [_story(journal, server, [each for each in records if each.server == server]) for server in servers]
+
+
+def _unknown(journal: Journal, incident: str) -> str:
+    known = [each.id for each in latest(_entries(journal))][-_MOST_NAMED:]
+    there = f"the last ones are {', '.join(known)}" if known else "there is none yet"
+    return f"no incident {incident[:50]!r} in {journal.path}: {there}"
+
+
+def _story(journal: Journal, server: str, records: Sequence[Record]) -> Story:
+    from pgdoctor.diagnosis.archive import diagnosed, unpacked
+
+    entries = tuple(read(record.body for record in records))
+    looks = []
+    for kept in journal.kept(entries[0].id, server):
+        archived = unpacked(kept.body)
+        looks.append(Kept(kept.at, archived.blocked, archived.judged, diagnosed(archived)))
+    looks.sort(key=lambda look: look.at)
+    return _with_deeds(Story(entries, tuple(looks)), journal, server)
+
+
+def _with_deeds(story: Story, journal: Journal, server: str) -> Story:
+    """The story with what mitigation did while it lasted."""
+    from pgdoctor.mitigation.history import Opening
+    from pgdoctor.mitigation.records import Trace, events, history
+
+    since = story.entries[0].started - timedelta(minutes=1)
+    told = list(events(journal.records(server, kinds=_DEEDS, since=since)))
+    notes = [(each.at, f"mitigation stopped itself: {each.reason}") for each in told if isinstance(each, Opening)]
+    notes += [(each.at, each.summary) for each in told if isinstance(each, Trace)]
+    return replace(
+        story,
+        actions=tuple(action for action in history(told).actions if within(story.entries, action.at)),
+        notes=tuple(note for note in notes if within(story.entries, note[0])),
+    )
+
+
+def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
+    found = replay(story.last.id, look.at, look.blocked, look.then, look.now)
+    if settings is None:
+        return found
+    from pgdoctor.diagnosis.identity import Identity
+    from pgdoctor.diagnosis.remedy import cuts
+    from pgdoctor.mitigation.history import History
+    from pgdoctor.mitigation.plan import plan
+    from pgdoctor.render.plan import plan_facts
+
+    identities = map(Identity.of, look.now.snapshot.sessions.values())
+    history = History(samples={identity: settings.min_samples for identity in identities if identity is not None})
+    planned = plan(look.now, settings, history)
+    facts = plan_facts(planned, settings.mode, (), cuts(look.now.blockers, look.now.graph))
+    return replace(found, plan=facts)
+
+
+def _prevention() -> Mapping[str, str]:
+    """By class, what its page says about preventing it, or else about what to do."""
+    from pgdoctor.diagnosis.cause import causes
+    from pgdoctor.render.manual import parts
+
+    pages = {cause.name: inspect.getmodule(cause) for cause in causes()}
+    found = {name: parts((module and module.__doc__) or "") for name, module in pages.items()}
+    return {name: said.get("Prevent") or said["Do"] for name, said in found.items()}

@@ -1,0 +1,97 @@
+"""Incidents as they are remembered: an entry for each event, the latest of which says all of it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.incident import Event, Incident, Severity
+from pgdoctor.errors import JournalError
+
+#: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
+KIND = "incident"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event of an incident, as it is written down. Times are the server's."""
+
+    event: Literal["started", "class_changed", "worsened", "ended"]
+    id: str
+    started: datetime
+    at: datetime
+    #: That have led it so far, in the order of their coming.
+    classes: tuple[str, ...]
+    peak: int
+    #: Sessions that are blocked now.
+    blocked: int = 0
+    #: In seconds, as is how long it has lasted so far.
+    longest_wait: float = 0.0
+    seconds: float = 0.0
+    #: What the widest root blocks on, and what to do about it, in words; at the end as it was before.
+    relation: str | None = None
+    recommendation: str = "none"
+    #: The server's name in the configuration, and the database that is connected to.
+    server: str | None = None
+    database: str | None = None
+    #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
+    unseen: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended."""
+        return self.event == "ended"
+
+    @property
+    def as_event(self) -> Event:
+        """The event that it tells of."""
+        return Event(self.event, self._incident, self.at)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it had been until then."""
+        return self._incident.severity
+
+    @property
+    def _incident(self) -> Incident:
+        return Incident(self.id, self.started, self.classes, self.peak, self.longest_wait)
+
+
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+def entry(event: Event, blocked: int, **known: str | None) -> Entry:
+    """What to write down of an event; `known` are relation, recommendation, server and database."""
+    incident = event.incident
+    return Entry(
+        event=event.kind,
+        id=incident.id,
+        started=incident.started,
+        at=event.at,
+        classes=incident.classes,
+        peak=incident.peak_blocked,
+        blocked=blocked,
+        longest_wait=incident.longest_wait,
+        seconds=incident.seconds_until(event.at),
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def read(bodies: Iterable[bytes]) -> list[Entry]:
+    """Entries as they were written. Raises JournalError at one that is none."""
+    try:
+        return [_decode(body) for body in bodies]
+    except msgspec.MsgspecError:
+        raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version") from None
+
+
+def latest(entries: Iterable[Entry]) -> list[Entry]:
+    """The last entry of each incident, in the order of their beginnings; two servers may each have one of an id."""
+    found = {(each.server, each.id): each for each in entries}
+    return sorted(found.values(), key=lambda each: each.started)
+
+
+def abandoned(last: Entry, at: datetime) -> Entry:
+    """The end of an incident that was under way when its agent went away."""
+    return replace(last, event="ended", at=at, blocked=0, unseen=True)

@@ -1,0 +1,1 @@
+"""Telling other systems of incidents: a POST to each configured receiver, none of which can hold anybody up."""

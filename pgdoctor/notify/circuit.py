@@ -1,0 +1,50 @@
+"""A circuit breaker: when a receiver is left in peace. Pure.
+
+closed ──half of the latest calls failed──▶ open ──after a pause──▶ half-open ──it fails──▶ open
+   ▲                                                                    │
+   └────────────────────────────── it succeeds ─────────────────────────┘
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+#: Calls that are looked at, the latest, and how many there have to be.
+WINDOW = 10
+FEWEST = 4
+
+#: Of them, how many failed calls open it.
+SHARE = 0.5
+
+
+class Circuit(msgspec.Struct, frozen=True):
+    """What is known of the latest calls. Moments are of one clock, in seconds."""
+
+    #: Seconds for which it stays open.
+    pause: float
+    #: Whether the latest calls succeeded, the newest last; of those since it was last closed.
+    calls: tuple[bool, ...] = ()
+    opened_at: float | None = None
+
+    def state(self, now: float) -> Literal["closed", "open", "half_open"]:
+        """Half-open: one call may be made, and decides."""
+        if self.opened_at is None:
+            return "closed"
+        return "open" if self.wait(now) else "half_open"
+
+    def wait(self, now: float) -> float:
+        """Seconds until a call may be made; 0: now."""
+        return 0.0 if self.opened_at is None else max(self.opened_at + self.pause - now, 0.0)
+
+    def after(self, succeeded: bool, now: float) -> "Circuit":
+        """The circuit after one more call. What was called before it opened neither closes it nor keeps it open."""
+        match self.state(now):
+            case "open":
+                return self
+            case "half_open":
+                return Circuit(self.pause) if succeeded else replace(self, opened_at=now)
+            case "closed":
+                calls = (*self.calls, succeeded)[-WINDOW:]
+                is_broken = len(calls) >= FEWEST and calls.count(False) >= SHARE * len(calls)
+                return Circuit(self.pause, (), now) if is_broken else replace(self, calls=calls)

@@ -1,0 +1,101 @@
+"""All receivers: what is told to each, and what became of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.incident import Event
+from pgdoctor.notify.address import Address, address
+from pgdoctor.notify.receiver import OUTCOMES, Receiver
+from pgdoctor.notify.settings import Recipient
+from pgdoctor.render.alert import Alert
+
+#: Where Kubernetes writes down the namespace of a pod.
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+#: What a server without a name is called.
+_SERVICE = "postgres"
+
+Told = tuple[Recipient, Address]
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What is still to be told, and by which receivers nothing is told for a while."""
+
+    events: int = 0
+    #: Every receiver by its name.
+    left_in_peace: Mapping[str, bool] = {}
+
+
+def addressed(recipients: Sequence[Recipient]) -> tuple[Told, ...]:
+    """The recipients with their addresses. Raises ConfigError where a file of theirs cannot be used."""
+    return tuple((each, address(each, place)) for place, each in enumerate(recipients))
+
+
+class Notifier:
+    """Tells every receiver what it wants to know, and waits for none of them."""
+
+    def __init__(self, recipients: Sequence[Told]) -> None:
+        #: Events by what became of them, at each receiver; every outcome is there.
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self._namespace = namespace()
+        self._wanted = recipients
+        self._receivers: dict[str, Receiver] = {}
+
+    @property
+    def waiting(self) -> Waiting:
+        """As of now."""
+        return Waiting(
+            events=sum(each.waiting for each in self._receivers.values()),
+            left_in_peace={name: each.circuit.opened_at is not None for name, each in self._receivers.items()},
+        )
+
+    def start(self) -> None:
+        """Be ready; in a running loop."""
+        self.reconfigure(self._wanted)
+
+    def stop(self) -> int:
+        """Break off, at once; how many events are left untold."""
+        for receiver in self._receivers.values():
+            receiver.stop()
+        return self.waiting.events
+
+    def reconfigure(self, recipients: Sequence[Told]) -> None:
+        """Tell these, and nobody else; who stays keeps what waits."""
+        before, self._receivers = self._receivers, {}
+        for settings, where in recipients:
+            receiver = before.pop(settings.name, None)
+            if receiver is None:
+                receiver = Receiver(settings, where, self.outcomes)
+                receiver.start()
+            else:
+                receiver.reconfigure(settings, where)
+            self._receivers[settings.name] = receiver
+        for gone in before.values():
+            gone.drop_all()
+
+    def tell(self, event: Event, said: Alert, server: str | None) -> None:
+        """Put an event into the queues of those who want it. Never waits."""
+        for receiver in self._receivers.values():
+            wanted = receiver.settings
+            if event.kind in wanted.events:
+                own = replace(
+                    said,
+                    service=wanted.service or server or _SERVICE,
+                    k8s_namespace=wanted.k8s_namespace or self._namespace,
+                )
+                receiver.offer(said.alert_id, msgspec.json.encode(own))
+
+
+def namespace() -> str | None:
+    """The namespace of the pod that this process runs in; None outside of Kubernetes."""
+    given = os.environ.get("POD_NAMESPACE", "").strip()
+    if given:
+        return given
+    try:
+        return _NAMESPACE.read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None

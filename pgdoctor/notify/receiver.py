@@ -1,0 +1,168 @@
+"""One receiver: a bounded queue, and a task of its own that sends what is in it, one after the other."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections import deque
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+from pgdoctor.notify.address import Address
+from pgdoctor.notify.circuit import Circuit
+from pgdoctor.notify.settings import Recipient
+
+log = logging.getLogger(__name__)
+
+#: What becomes of an event. refused: the answer was one that stays the same (3xx, 4xx). failed: every attempt was made.
+#: expired: it was too old. dropped: the queue was full, or the receiver was taken out of the configuration.
+Outcome = Literal["delivered", "refused", "failed", "expired", "dropped"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+#: Answers of a receiver that may take it later: a timeout, too many requests, its own troubles.
+_LATER = (408, 429, *range(500, 600))
+
+#: Seconds between two lines about the same trouble.
+_REMINDER = 60.0
+
+
+class Notice(NamedTuple):
+    """What is to be sent, and since when (monotonic)."""
+
+    alert: str
+    body: bytes
+    since: float
+
+
+class Receiver:
+    """Sends from `start` to `stop`; `outcomes` is counted up."""
+
+    def __init__(self, settings: Recipient, address: Address, outcomes: dict[str, int]) -> None:
+        self.settings = settings
+        self.address = address
+        self.circuit = Circuit(settings.breaker_pause)
+        self._outcomes = outcomes
+        self._queue: deque[Notice] = deque()
+        self._sending: Notice | None = None
+        self._filled = asyncio.Event()
+        self._complained_at: float | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many are not settled yet."""
+        return len(self._queue) + (self._sending is not None)
+
+    def start(self) -> None:
+        """Send what comes."""
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        """Break off, at once."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._sending is not None:
+            self._queue.appendleft(self._sending)
+            self._sending = None
+
+    def drop_all(self) -> None:
+        """Nobody is to be told of what waits."""
+        self.stop()
+        self._outcomes["dropped"] += self.waiting
+        self._queue.clear()
+
+    def reconfigure(self, settings: Recipient, address: Address) -> None:
+        """Go on with other settings, or to another address: what waits is sent there, at once."""
+        if (settings, address) == (self.settings, self.address):
+            return
+        self.stop()
+        self.settings, self.address = settings, address
+        self.circuit = Circuit(settings.breaker_pause)
+        self.start()
+
+    def offer(self, alert: str, body: bytes) -> None:
+        """Take one more into the queue, instead of the oldest where it is full. Never waits."""
+        while len(self._queue) >= self.settings.queue:
+            self._settle(self._queue.popleft(), "dropped", "the queue is full")
+        self._queue.append(Notice(alert, body, time.monotonic()))
+        self._filled.set()
+
+    async def _run(self) -> None:
+        while True:
+            while not self._queue:
+                self._filled.clear()
+                await self._filled.wait()
+            await asyncio.to_thread(self._prepare)
+            self._sending = notice = self._queue.popleft()
+            try:
+                outcome, why = await self._deliver(notice)
+            except Exception as error:
+                # A fault of ours must not end the telling of the others.
+                log.exception("an incident could not be told")
+                outcome, why = "failed", f"internal error: {type(error).__name__}"
+            self._sending = None
+            self._settle(notice, outcome, why)
+
+    def _prepare(self) -> None:
+        """Load what sends, not before there is something to send: 5 MB. Off the loop: it takes a fifth of a second."""
+        from pgdoctor.notify import post, retry  # noqa: F401
+
+        if self._tls is None and self.address.is_tls:
+            self._tls = ssl.create_default_context()
+
+    async def _deliver(self, notice: Notice) -> tuple[Outcome, str]:
+        """What became of it, and why."""
+        from pgdoctor.notify.retry import GaveUp, retried
+
+        give_up = notice.since + self.settings.max_age
+        if time.monotonic() >= give_up:
+            return "expired", "others were in front of it"
+        try:
+            status = await retried(partial(self._attempt, notice.body), self.settings, give_up)
+        except GaveUp as last:
+            return "expired" if last.is_late else "failed", str(last)
+        return ("delivered", "") if 200 <= status < 300 else ("refused", f"it answered {status}")
+
+    async def _attempt(self, body: bytes) -> int:
+        """The status of the answer, once the circuit lets a call through. Raises Postponed."""
+        from pgdoctor.notify.post import Unanswered, post
+        from pgdoctor.notify.retry import Postponed
+
+        await asyncio.sleep(self.circuit.wait(time.monotonic()))
+        try:
+            answer = await post(self.address, body, self.settings.timeout, self._tls)
+        except Unanswered as error:
+            self._note(False)
+            raise self._complain(Postponed(str(error))) from None
+        self._note(200 <= answer.status < 300)
+        if answer.status in _LATER:
+            raise self._complain(Postponed(f"it answered {answer.status}", answer.retry_after))
+        return answer.status
+
+    def _note(self, succeeded: bool) -> None:
+        was_open, now = self.circuit.opened_at is not None, time.monotonic()
+        self.circuit = self.circuit.after(succeeded, now)
+        if self.circuit.opened_at is not None and not was_open:
+            pause = float(self.settings.breaker_pause)
+            log.warning("receiver left in peace: half of the latest calls failed", extra=self._facts | {"pause": pause})
+
+    def _complain(self, error: Exception) -> Exception:
+        now = time.monotonic()
+        if self._complained_at is None or now - self._complained_at >= _REMINDER:
+            log.warning("receiver cannot be told", extra=self._facts | {"reason": str(error)})
+            self._complained_at = now
+        return error
+
+    def _settle(self, notice: Notice, outcome: Outcome, why: str) -> None:
+        self._outcomes[outcome] += 1
+        if outcome != "delivered":
+            facts = {"incident": notice.alert, "outcome": outcome, "reason": why}
+            log.warning("incident not told", extra=self._facts | facts)
+        elif self._complained_at is not None:
+            log.info("receiver can be told again", extra=self._facts)
+            self._complained_at = None
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        return {"receiver": self.settings.name, "host": self.address.host}

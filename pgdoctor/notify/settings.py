@@ -1,0 +1,77 @@
+"""The `[[notify]]` tables: who is told of incidents, of what, and how long that is tried."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pgdoctor.mitigation.lint import Mistake
+from pgdoctor.mitigation.rules import Name
+from pgdoctor.mitigation.written import Duration
+
+EventName = Literal["started", "class_changed", "worsened", "ended"]
+EVENTS: tuple[EventName, ...] = get_args(EventName)
+
+URL = "http:// or https://, a host, and a path; no name or password in it, which belong into url_file or token_file"
+
+
+class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of `[[notify]]`. Exactly one of `url` and `url_file` says where to."""
+
+    #: What logs and metrics call it: its address may be a secret.
+    name: Name
+    url: str | None = None
+    #: One line, read at the start and at SIGHUP; for addresses that whoever knows them may use.
+    url_file: str | None = None
+    #: What is sent as `Authorization: Bearer …`.
+    token_file: str | None = None
+    events: tuple[EventName, ...] = EVENTS
+    #: None: the server's name.
+    service: str | None = None
+    #: None: the namespace of the pod that the agent runs in, if it does.
+    k8s_namespace: str | None = None
+    #: What one attempt may take, from the host's name to the status of the answer.
+    timeout: Duration = Duration(5)
+    #: An event that was tried so often, or is so old, is given up.
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 50
+    max_age: Duration = Duration(3600)
+    #: The pause after the n-th attempt is anything from 0 to the lesser of max_pause and first_pause * 2^(n-1).
+    first_pause: Duration = Duration(1)
+    max_pause: Duration = Duration(60)
+    #: How long nothing is sent once half of the latest attempts have failed.
+    breaker_pause: Duration = Duration(30)
+    #: Events that wait; where there are more, the oldest is dropped.
+    queue: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+
+
+def mistakes(recipients: Sequence[Recipient]) -> Iterator[Mistake]:
+    """What is well formed and makes no sense. Keys are those below `notify`."""
+    for place, each in enumerate(recipients):
+        where = f"[{place}]"
+        if each.name in (other.name for other in recipients[:place]):
+            yield Mistake(f"{where}.name", each.name, "a name that no other receiver has")
+        if (each.url is None) == (each.url_file is None):
+            yield Mistake(where, each.name, "exactly one of url, url_file says where to")
+        if each.url is not None and not is_address(each.url):
+            yield Mistake(f"{where}.url", HIDDEN, URL)
+        if not each.events:
+            yield Mistake(f"{where}.events", [], f"at least one of {', '.join(EVENTS)}")
+        for key in ("timeout", "max_age", "first_pause", "max_pause", "breaker_pause"):
+            if getattr(each, key) < 0.1:
+                yield Mistake(f"{where}.{key}", str(getattr(each, key)), "at least 100ms")
+
+
+#: In place of a value that must not be shown.
+HIDDEN = object()
+
+
+def is_address(url: str) -> bool:
+    """Whether it can be sent to as it is."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc

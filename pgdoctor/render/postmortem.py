@@ -1,0 +1,112 @@
+"""A report of an incident in Markdown, ready to be pasted: what happened, why, whom it hurt, what would have helped."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
+from tabulate import tabulate
+
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.report import BlockerFacts, Report, Wait, report
+from pgdoctor.render.story import Story, happened, lasted, moment
+from pgdoctor.render.table import escaped
+
+#: Root blockers that are told of, and groups of those who waited, the widest first.
+_MOST_ROOTS = 5
+_MOST_GROUPS = 20
+
+_MOST_TEXT = 500
+
+
+def postmortem(story: Story, prevention: Mapping[str, str]) -> str:
+    """The report. `prevention`: by class, what prevents it."""
+    facts = report(story.peak.now) if story.peak is not None else None
+    return "\n\n".join(part for part in _parts(story, facts, prevention) if part) + "\n"
+
+
+def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+    last = story.last
+    where = f" on {_plain(last.relation)}" if last.relation else ""
+    yield f"# Incident {last.id}: {_plain(last.classes[0])}{where}"
+    yield _summary(story)
+    yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
+        f"- `{moment(at)}` {_plain(what)}" for at, what in happened(story)
+    )
+    if facts is None:
+        yield "## Root cause\n\nNo snapshot of it was kept."
+    else:
+        roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
+        at = f"As of the worst look, at {moment(story.peak.at)}." if story.peak else ""
+        yield "## Root cause\n\n" + "\n\n".join([at, *map(_root, roots)])
+        yield f"## What was blocked\n\n{_blocked(facts)}"
+    yield f"## What was done\n\n{_done(story)}"
+    yield "## What would have prevented it\n\n" + "\n".join(_prevention(story, facts, prevention))
+
+
+def _summary(story: Story) -> str:
+    last = story.last
+    server = ", ".join(_plain(name) for name in (last.server, last.database and f"database {last.database}") if name)
+    rows = [
+        ("Server", server or "not known"),
+        ("Began", f"{moment(last.started)} UTC"),
+        ("Lasted", lasted(last)),
+        ("Blocked at once", f"at most {count(last.peak, 'session')}"),
+        ("Longest wait", duration(last.longest_wait)),
+        ("Led by", " → ".join(map(_plain, last.classes))),
+        ("Severity", last.severity),
+    ]
+    return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
+
+
+def _root(root: BlockerFacts) -> str:
+    who = f"PID {root.pid}" if root.pid is not None else f"the prepared transaction {_plain(root.prepared_gid)}"
+    where = f" on {_plain(root.relation)}" if root.relation else ""
+    also = f" (also {', '.join(root.also)})" if root.also else ""
+    client = f"{_plain(root.user or '?')}@{_plain(root.database or '?')}, application {_plain(root.application or '?')}"
+    lines = [f"**{_plain(root.classification)}**{also}: {who}{where}, {client}; "
+             f"{count(root.blocked_sessions, 'session')} behind it.", ""]  # fmt: skip
+    lines += [f"- {_plain(sentence)}" for sentence in root.evidence]
+    if root.statement:
+        # It begins with a word, never with the mark that would end the block.
+        lines += ["", "```sql", one_line(root.statement, _MOST_TEXT), "```"]
+    return "\n".join(lines)
+
+
+def _blocked(facts: Report) -> str:
+    """Those who waited by what they ran; a session that waits for several counts once."""
+    waits: dict[int, Wait] = {}
+    for wait in facts.waits:
+        waits.setdefault(wait.blocked_pid, wait)
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for wait in waits.values():
+        about = (wait.blocked_application, wait.blocked_user, wait.relation, wait.blocked_statement)
+        groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
+    widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
+    rows = [(len(seconds), duration(max(seconds)), *map(escaped, about)) for about, seconds in widest]
+    headers = ("sessions", "longest", "application", "user", "relation", "statement")
+    listed = sum(len(seconds) for _, seconds in widest)
+    rest = facts.blocked_sessions - listed
+    more = f"\n\nAnd {count(rest, 'session')} more." if rest > 0 else ""
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
+
+
+def _done(story: Story) -> str:
+    if not story.actions:
+        return f"Nothing by pgdoctor. Its recommendation: {_plain(story.last.recommendation)}."
+    done = happened(replace(story, entries=()))
+    lines = [f"- `{moment(at)}` {_plain(what)}" for at, what in done]
+    return "\n".join(lines)
+
+
+def _prevention(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+    advice = [each.advice for each in facts.blockers if each.advice] if facts is not None else []
+    for text in dict.fromkeys(advice):
+        yield f"- {_plain(text)}"
+    for name in story.last.classes:
+        if name in prevention:
+            yield f"- {_plain(name)}: {prevention[name]}"
+
+
+def _plain(text: str | None) -> str:
+    return escaped(one_line(text or "", _MOST_TEXT))

@@ -1,0 +1,138 @@
+"""An incident as it was written down: what happened when, what the looks showed, and what was done."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from tabulate import tabulate
+
+from pgdoctor.diagnosis.archive import Judged
+from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.past import Entry
+from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.mitigation.history import Action
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.plan import action_text
+from pgdoctor.render.report import report
+from pgdoctor.render.tree import tree
+
+#: Characters of a name in a table.
+_WIDTH = 40
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A snapshot that was kept: what was said of it then, and what the present code says."""
+
+    at: datetime
+    #: How many sessions were blocked; a part of them may have been left out of the snapshot.
+    blocked: int
+    then: tuple[Judged, ...]
+    now: Diagnosis
+
+
+class Story(msgspec.Struct, frozen=True):
+    """All that is known of one incident."""
+
+    entries: tuple[Entry, ...]
+    looks: tuple[Kept, ...] = ()
+    #: What mitigation did, or announced, meanwhile.
+    actions: tuple[Action, ...] = ()
+    #: What else it wrote down: that it stopped itself, what an action left behind.
+    notes: tuple[tuple[datetime, str], ...] = ()
+
+    @property
+    def last(self) -> Entry:
+        """What all of it came to."""
+        return self.entries[-1]
+
+    @property
+    def peak(self) -> Kept | None:
+        """The latest of the looks that show the most; None where none was kept."""
+        return max(self.looks, key=lambda look: (look.blocked, look.at), default=None)
+
+
+def incidents_table(entries: Sequence[Entry]) -> str:
+    """Incidents, one a line."""
+    headers = ("id", "server", "started", "lasted", "classes", "peak", "longest wait", "relation", "to do")
+    rows = [
+        (
+            each.id,
+            _name(each.server or each.database),
+            moment(each.started),
+            lasted(each),
+            " → ".join(each.classes),
+            each.peak,
+            duration(each.longest_wait),
+            _name(each.relation),
+            each.recommendation,
+        )
+        for each in entries
+    ]
+    return tabulate(rows, headers) + "\n"
+
+
+def story_text(story: Story, width: int) -> str:
+    """An incident for a terminal: its line, what happened, and the tree of each look that was kept."""
+    return "\n".join(one_line(line, max(width, 40)) for line in _lines(story, width)) + "\n"
+
+
+def happened(story: Story) -> list[tuple[datetime, str]]:
+    """Events and actions in words, in the order of their happening."""
+    found = [(each.at, _event(each)) for each in story.entries]
+    found += [(each.at, action_text(each)) for each in story.actions]
+    return sorted((*found, *story.notes), key=lambda each: each[0])
+
+
+def lasted(entry: Entry) -> str:
+    """How long an incident lasted, as far as that is known."""
+    if entry.unseen:
+        return f"{duration(entry.seconds)} at least"
+    return duration(entry.seconds) if entry.is_over else f"goes on since {moment(entry.started)}"
+
+
+def moment(at: datetime, *, day: bool = True) -> str:
+    """A moment in UTC: `2026-05-22 23:10:00`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"[0 if day else 11 :]
+
+
+def within(story_entries: Sequence[Entry], at: datetime) -> bool:
+    """Whether what happened then belongs to the incident."""
+    first, last = story_entries[0], story_entries[-1]
+    slack = timedelta(seconds=5)
+    return first.started - slack <= at and (not last.is_over or at <= last.at + slack)
+
+
+def _lines(story: Story, width: int) -> Iterator[str]:
+    last = story.last
+    where = f" on {last.relation}" if last.relation else ""
+    yield f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}"
+    server = _name(last.server or last.database) or "the server"
+    yield (
+        f"{server}, from {moment(last.started)} UTC, {lasted(last)}; at most "
+        f"{count(last.peak, 'session')} blocked at once, the longest for {duration(last.longest_wait)}"
+    )
+    yield ""
+    for at, what in happened(story):
+        yield f"{moment(at, day=False)}  {what}"
+    if not story.actions:
+        yield f"pgdoctor did nothing about it; it recommended: {last.recommendation}"
+    for look in story.looks:
+        yield ""
+        yield f"── {moment(look.at)} UTC: {count(look.blocked, 'session')} blocked"
+        yield from tree(report(look.now), width).splitlines()
+
+
+def _event(entry: Entry) -> str:
+    match entry.event:
+        case "started":
+            return f"began with {count(entry.blocked, 'session')} blocked: {entry.classes[-1]}"
+        case "class_changed":
+            return f"{entry.classes[-1]} leads it from here on, with {count(entry.blocked, 'session')} blocked"
+        case "worsened":
+            return f"became critical: {count(entry.blocked, 'session')} blocked, one for {duration(entry.longest_wait)}"
+        case "ended":
+            return "was found to be over: nobody saw its end" if entry.unseen else "ended: nobody is blocked any more"
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else one_line(text, _WIDTH)

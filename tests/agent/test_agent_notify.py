@@ -1,0 +1,179 @@
+"""Receivers of a real agent are told of a real incident, and whatever they do, nobody waits for them."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pgdoctor.agent.process import _LAST_RESORT
+from tests.agent.running import RunningAgent
+from tests.notify.receiving import BAD, Receiving, answer, hang, nobody
+from tests.scenes.client import wait_until
+
+SECRET = "zq7hunter2"
+TOKEN = "token-of-the-test-zq7"
+
+
+def table(name: str, url: str, *more: str) -> str:
+    return "\n".join(["[[notify]]", f'name = "{name}"', f'url = "{url}"', *more, ""])
+
+
+def polls(agent: RunningAgent) -> float:
+    return agent.metric("poll_duration_seconds_count")
+
+
+@pytest.fixture
+def orders(scene):
+    scene.admin.execute("create table orders (id int primary key, v text)")
+    scene.admin.execute("insert into orders values (1, 'x'), (2, 'x')")
+
+
+@pytest.mark.usefixtures("orders")
+def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
+    url_file, token_file = tmp_path / "url", tmp_path / "token"
+    with Receiving(answer(200)) as there:
+        url_file.write_text(f"{there.url}\n")
+        token_file.write_text(f"{TOKEN}\n")
+        for secret in (url_file, token_file):
+            secret.chmod(0o600)
+        watching = agent(
+            scene.dsn,
+            more=f'[[notify]]\nname = "oncall"\nurl_file = "{url_file}"\ntoken_file = "{token_file}"\n'
+            'service = "shop"\nk8s_namespace = "prod"\n',
+        )
+        watching.wait_for("up", 1)
+        holder = scene.client(f"update orders set v = '{SECRET}' where id = 1")
+        waiter = scene.client().block(f"update orders set v = '{SECRET}' where id = 1 and v <> '{SECRET}'")
+        wait_until(lambda: len(there.bodies) == 1, 10)
+        # Another one comes to lead it, by its wider reach.
+        other = scene.client("update orders set v = 'y' where id = 2")
+        other.start(f"select pg_sleep(60), '{SECRET}'")
+        behind = [scene.client().block("update orders set v = 'z' where id = 2") for _ in range(2)]
+        wait_until(lambda: len(there.bodies) == 2, 10)
+        other.close()
+        for each in behind[:1]:
+            each.close()
+        holder.run("commit")
+        waiter.finish()
+        behind[1].close()
+        wait_until(lambda: len(there.bodies) == 3, 10)
+        watching.wait_for('notifications_total{outcome="delivered"}', 3)
+        metrics, lines = watching.metrics(), watching.lines
+
+    started, changed, ended = there.bodies
+    assert [body["status"] for body in there.bodies] == ["firing", "firing", "resolved"]
+    assert len({body["alertId"] for body in there.bodies}) == 1
+    assert started.keys() == {
+        *("alertId", "status", "severity", "metric", "threshold", "actualValue", "service", "k8s_namespace"),
+        *("mitigationAction", "timestamp", "diagnosis"),
+    }
+    assert started["alertId"] == next(line["incident"] for line in lines if line["event"] == "incident started")
+    assert (started["severity"], started["metric"], started["threshold"]) == ("warning", "pgdoctor_blocked_sessions", 1)
+    assert [body["actualValue"] for body in there.bodies] == [1, 3, 0]
+    assert {(body["service"], body["k8s_namespace"]) for body in there.bodies} == {("shop", "prod")}
+    assert started["mitigationAction"] == f"terminate {holder.pid}"
+    assert changed["mitigationAction"] == f"cancel {other.pid}"
+    assert ended["mitigationAction"] == "none"
+    assert started["timestamp"] < changed["timestamp"] < ended["timestamp"]
+    assert started["diagnosis"]["blockers"][0]["class"] == "idle_in_transaction"
+    assert changed["diagnosis"]["blockers"][0]["class"] == "long_query"
+    assert ended["diagnosis"]["waits"] == []
+    [wait] = started["diagnosis"]["waits"]
+    assert wait["blocked_statement"] == "update orders set v = ? where id = ? and v <> ?"
+
+    assert all(f"Authorization: Bearer {TOKEN}" in head.split("\r\n") for head in there.heads)
+    assert SECRET not in json.dumps(there.bodies)
+    assert not [line for line in lines if "secret-path" in str(line) or TOKEN in str(line)]
+    assert metrics["pgdoctor_notifications_queued"] == 0
+    assert metrics['pgdoctor_notify_breaker_open{receiver="oncall"}'] == 0
+
+
+@pytest.mark.usefixtures("orders")
+def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent):
+    with Receiving(answer(204)) as good:
+        bad = [Receiving(manner) for manner in BAD]
+        patient = 'timeout = "1h"'
+        config = [table(f"bad{place}", each.url, patient) for place, each in enumerate(bad)]
+        watching = agent(scene.dsn, more="".join([*config, table("nobody", nobody()), table("good", good.url)]))
+        for each in bad:
+            each.__enter__()
+        watching.wait_for("up", 1)
+        for number in range(2):
+            holder = scene.client("update orders set v = 'a' where id = 1")
+            waiter = scene.client().block("update orders set v = 'b' where id = 1")
+            wait_until(lambda so_far=number: len(good.bodies) == 2 * so_far + 1, 10)
+            holder.run("commit")
+            waiter.finish()
+            waiter.run("commit")
+            wait_until(lambda so_far=number: len(good.bodies) == 2 * so_far + 2, 10)
+        wait_until(lambda: all(each.bodies for each in bad), 10)
+        # They still hang, and the polls go on.
+        assert watching.metric("notifications_queued") >= 2
+        before = polls(watching)
+        wait_until(lambda: polls(watching) >= before + 10, 20)
+        assert watching.metric("notifications_queued") >= 2
+        assert watching.get("/health").status_code == 200
+        seconds, status = watching.end()
+        assert status == 0
+        assert seconds < _LAST_RESORT
+        assert any(line["event"] == "incidents not told, for this is the end" for line in watching.lines)
+        for each in bad:
+            each.__exit__()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("orders")
+def test_a_receiver_of_500_is_told_when_it_is_well_again(scene, agent):
+    with Receiving(*[answer(500)] * 5, answer(200)) as there:
+        quick = ('first_pause = "100ms"', 'max_pause = "100ms"', 'breaker_pause = "1s"')
+        watching = agent(scene.dsn, more=table("oncall", there.url, *quick))
+        watching.wait_for("up", 1)
+        holder = scene.client("update orders set v = 'a' where id = 1")
+        waiter = scene.client().block("update orders set v = 'b' where id = 1")
+        watching.wait_for('notify_breaker_open{receiver="oncall"}', 1)
+        holder.run("commit")
+        waiter.finish()
+        watching.wait_for('notifications_total{outcome="delivered"}', 2)
+        assert watching.metric('notify_breaker_open{receiver="oncall"}') == 0
+        assert [body["status"] for body in there.bodies] == ["firing"] * 6 + ["resolved"]
+        events = [line["event"] for line in watching.lines]
+        assert "receiver left in peace: half of the latest calls failed" in events
+        assert "receiver can be told again" in events
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("orders")
+def test_receivers_come_and_go_with_a_reload(scene, agent):
+    with Receiving(hang) as old, Receiving(answer(200)) as new:
+        watching = agent(scene.dsn, more=table("old", old.url, 'events = ["started"]'))
+        config = watching.config.read_text()
+        watching.wait_for("up", 1)
+        holder = scene.client("update orders set v = 'a' where id = 1")
+        waiter = scene.client().block("update orders set v = 'b' where id = 1")
+        wait_until(lambda: old.bodies)
+
+        watching.configure(config.replace(old.url, "no address"))
+        watching.send(signal.SIGHUP)
+        watching.wait_for("config_reload_success", 0)
+        assert watching.metric("notifications_queued") == 1
+
+        watching.configure(config.replace('"old"', '"new"').replace(old.url, new.url).replace("started", "ended"))
+        watching.send(signal.SIGHUP)
+        watching.wait_for("config_reload_success", 1)
+        assert watching.metric('notifications_total{outcome="dropped"}') == 1
+        assert 'notify_breaker_open{receiver="old"}' not in watching.metrics()
+        holder.run("commit")
+        waiter.finish()
+        wait_until(lambda: new.bodies, 10)
+        assert [body["status"] for body in new.bodies] == ["resolved"]
+        assert len(old.bodies) == 1
+
+
+def test_without_receivers_nothing_that_sends_is_loaded(lone_agent):
+    code = "import sys, pgdoctor.agent.process; print(sorted({'httpcore', 'tenacity', 'httpx'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
+    assert lone_agent.metric('notifications_total{outcome="delivered"}') == 0
+    assert lone_agent.metric("notifications_queued") == 0
