@@ -22,7 +22,7 @@ from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.names import Names
-from pgdoctor.postgres.progress import progress, redefines, traces
+from pgdoctor.postgres.progress import Tracker, progress, redefines
 from pgdoctor.postgres.surroundings import surroundings
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
@@ -65,6 +65,7 @@ class Collector:
         self.explains = explains
         self._door = door
         self._names = Names()
+        self._tracker = Tracker()
         self._is_warm = False
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
@@ -120,7 +121,7 @@ class Collector:
             prepared=prepared,
             relations=await relations(server, sessions, prepared, evidence),
             progress=await progress(sessions, evidence),
-            traces=await traces(sessions, server.database_oid, evidence),
+            traces=await self._tracker.traces(sessions, server.database_oid, evidence),
             redefines=await redefines(sessions, server.database_oid, evidence),
             unread=tuple(evidence.unread),
         )

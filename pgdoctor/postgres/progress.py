@@ -4,7 +4,7 @@ Asked only of those that may have an answer. Nothing here decides who blocks who
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from pgdoctor.diagnosis import statement
@@ -25,6 +25,9 @@ class Reader(Protocol):
     async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of a statement of `sql/`."""
 
+    async def answer(self, name: str, **parameters: object) -> Sequence[Any] | None:
+        """The same, but None where that fails."""
+
 
 async def progress(sessions: Mapping[int, Session], reader: Reader) -> dict[int, Progress]:
     """How far the blockers among the sessions have come, by PID."""
@@ -33,15 +36,36 @@ async def progress(sessions: Mapping[int, Session], reader: Reader) -> dict[int,
     return {row.pid: Progress(row.command, row.phase, row.done, row.total) for row in rows}
 
 
-async def traces(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, Traces]:
-    """What gives away the tool behind the blockers among the sessions, by PID."""
-    asked = [session.pid for session in _blockers(sessions) if _may_migrate(session)][:MOST_ASKED]
-    if not asked:
-        return {}
-    rows = await reader.rows(
-        "traces", pids=asked, database_oid=database_oid, tables=list(TABLES), schemas=list(SCHEMAS)
-    )
-    return {pid: _traces([row for row in rows if row.pid == pid]) for pid in {row.pid for row in rows}}
+class Tracker:
+    """Finds what gives away the tool behind a blocker, once for each statement of its: that reads all locks again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, Traces | None]] = {}
+
+    async def traces(
+        self, sessions: Mapping[int, Session], database_oid: int | None, reader: Reader
+    ) -> dict[int, Traces]:
+        """What gives away the tool behind the blockers among the sessions, by PID."""
+        blockers = islice((session for session in _blockers(sessions) if _may_migrate(session)), MOST_ASKED)
+        points = {session.pid: _point(session) for session in blockers}
+        self._known = {pid: known for pid, known in self._known.items() if known[0] == points.get(pid)}
+        asked = [pid for pid in points if pid not in self._known]
+        if asked:
+            wanted = {"tables": list(TABLES), "schemas": list(SCHEMAS)}
+            rows = await reader.answer("traces", pids=asked, database_oid=database_oid, **wanted)
+            if rows is not None:
+                self._known |= {pid: (points[pid], _traces([row for row in rows if row.pid == pid])) for pid in asked}
+        return {pid: found for pid, (_, found) in self._known.items() if found is not None}
+
+
+def _point(session: Session) -> object:
+    """Where a session is: what it holds changes with its statements, or shows in the locks that are known anyway.
+
+    Of a hidden session that is not known, so it is never where it was.
+    """
+    if session.backend_start is None:
+        return object()
+    return session.backend_start, session.query_start, session.state_change, len(session.locks)
 
 
 async def redefines(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, bool]:
@@ -51,7 +75,9 @@ async def redefines(sessions: Mapping[int, Session], database_oid: int | None, r
     return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
 
 
-def _traces(rows: Sequence[Any]) -> Traces:
+def _traces(rows: Sequence[Any]) -> Traces | None:
+    if not rows:
+        return None
     return Traces(
         keys=tuple((row.classid, row.objid, row.objsubid) for row in rows if row.table_name is None),
         tables=tuple(sorted({(row.schema_name, row.table_name) for row in rows if row.table_name is not None})),

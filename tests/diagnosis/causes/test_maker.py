@@ -9,6 +9,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.evidence import warm
 from tests.looking import blocker, said
 from tests.scenes import Scene
 
@@ -130,19 +131,23 @@ def test_an_advisory_lock_is_said_to_be_a_tools(shop: Scene) -> None:
 
 
 def test_without_the_catalogs_the_rest_is_still_said(shop: Scene) -> None:
-    """A lock on pg_namespace takes the names of the tables, not the diagnosis."""
+    """A lock on pg_namespace takes the names of the tables, not the diagnosis; what is known stays known."""
     holder = shop.client("select pg_advisory_lock(72707369)").start(f"{_DDL}; select pg_sleep(9)")
     shop.client().block("select from orders")
     dsn = shop.dsn
 
-    async def ask() -> Snapshot:
-        async with await Door.open(dsn, 5.0) as door:
-            collector = Collector(door)
-            await collector.snapshot()
+    async def ask() -> tuple[Snapshot, Snapshot]:
+        async with await Door.open(dsn, 5.0) as door, await Door.open(dsn, 5.0) as other:
+            first, later = Collector(door), Collector(other)
+            for each in (door, other):
+                await warm(each, statement_bytes=0)
+            await first.snapshot()
             shop.client("lock pg_namespace in access exclusive mode")
-            return await collector.snapshot()
+            return await first.snapshot(), await later.snapshot()
 
-    seen = asyncio.run(ask())
+    knows, seen = asyncio.run(ask())
+    [facts] = [each for each in diagnose(knows).blockers if each.pid == holder.pid]
+    assert facts.maker == "Prisma Migrate"
     [facts] = [each for each in diagnose(seen).blockers if each.pid == holder.pid]
     assert (facts.classification, facts.maker) == ("migration", None)
     assert any(what.startswith("traces could not be read") for what in seen.unread)

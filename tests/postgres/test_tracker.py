@@ -1,0 +1,40 @@
+"""What a blocker holds for its tool is read once for each of its statements: reading it takes all locks again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from pgdoctor.diagnosis.snapshot import Snapshot, Traces
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from tests.scenes import Scene
+
+
+def test_it_is_asked_again_only_after_another_statement(scene: Scene) -> None:
+    scene.admin.execute("create table alembic_version (); create table t ()")
+    blocker = scene.client("lock table t", "select from alembic_version")
+    scene.client().block("select from t")
+
+    async def look() -> None:
+        async with await Door.open(scene.dsn) as door:
+            collector = Collector(door)
+            first, _ = await counted(door, collector.snapshot)
+            second, statements = await counted(door, collector.snapshot)
+            assert traces(first) == traces(second) == Traces(tables=(("public", "alembic_version"),))
+            await asyncio.to_thread(blocker.run, "select pg_advisory_xact_lock(7)")
+            third, more = await counted(door, collector.snapshot)
+            assert traces(third) == Traces(keys=((0, 7, 1),), tables=(("public", "alembic_version"),))
+            assert more == statements + 1
+            await asyncio.to_thread(blocker.run, "commit")
+            assert (await collector.snapshot()).traces == {}
+
+    def traces(snapshot: Snapshot) -> Traces:
+        return snapshot.traces[blocker.pid]
+
+    asyncio.run(look())
+
+
+async def counted(door: Door, look: Callable[[], Awaitable[Snapshot]]) -> tuple[Snapshot, int]:
+    """A snapshot, and how many statements it took."""
+    before = door.cost.statements
+    snapshot = await look()
+    return snapshot, door.cost.statements - before
