@@ -119,6 +119,8 @@ class Poller:
 
     async def _poll(self) -> None:
         last_attempt = time.time()
+        # For somebody who wants to know now, and not more than that: a health check may cost one statement.
+        is_extra = self._wanted.is_set()
         try:
             door = await self._connection.door()
             began = time.monotonic()
@@ -136,7 +138,8 @@ class Poller:
         else:
             self._publish(state)
             await self._mitigate(door)
-            await self._survey(door)
+            if not is_extra:
+                await self._survey(door)
 
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
         finding = await self._examiner.examine(door)
