@@ -28,6 +28,9 @@ _HURTING = {
 }
 _ABOUT_CONNECTIONS = ("connection_saturation", "connection_storm", "retry_storm")
 
+#: A wait for a lock that hurts: as deadlock_timeout by default, after which the server itself looks what is wrong.
+_LONG_SECONDS = 1.0
+
 #: Active sessions on average; below that the server has next to nothing to do.
 _BUSY = 0.5
 #: Of the active sessions, from which on they wait for one thing.
@@ -114,8 +117,9 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
         changes=around.changes if around else (),
         next=tuple(_next(diagnosis, layer)),
         unseen=tuple(_unseen(diagnosis)),
-        advice=options(diagnosis).advice,
-        roots=tuple(blocker for blocker in diagnosis.blockers if blocker.root),
+        # Whoever holds somebody up for a moment only is not to be signalled.
+        advice=options(diagnosis).advice if _blocked(diagnosis) else None,
+        roots=tuple(_roots(diagnosis)),
         findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
         waits={_named(event): number for event, number in waits.items()},
         started=around.standing.started if around and around.standing else None,
@@ -146,8 +150,13 @@ def _total(paces: Iterable[Pace]) -> Pace:
 
 
 def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
-    """Those who have waited for a lock for as long as the server itself takes before it looks for a deadlock."""
-    return long_waiters(diagnosis.snapshot, diagnosis.graph, diagnosis.snapshot.server.deadlock_timeout)
+    """Those who have waited for a lock for longer than a healthy server lets anybody wait."""
+    return long_waiters(diagnosis.snapshot, diagnosis.graph, _LONG_SECONDS)
+
+
+def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:
+    ahead = diagnosis.graph.ahead_of(_blocked(diagnosis))
+    return (blocker for blocker in diagnosis.blockers if blocker.root and blocker.node in ahead)
 
 
 def _hurting(diagnosis: Diagnosis) -> list[Note]:
@@ -165,7 +174,7 @@ def _summary(diagnosis: Diagnosis) -> str:
     if blocked:
         sessions = diagnosis.snapshot.sessions
         longest = duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
-        roots = sum(blocker.root for blocker in diagnosis.blockers)
+        roots = len(list(_roots(diagnosis)))
         return f"{count(len(blocked), 'session')} blocked by {count(roots, 'root blocker')}, the longest for {longest}"
     if hurting := _hurting(diagnosis):
         return hurting[0].summary

@@ -1,0 +1,99 @@
+"""The answer of the first five minutes, from snapshots and glimpses made by hand."""
+
+import pytest
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.surroundings import Change, Pace, Standby, Surroundings
+from pgdoctor.diagnosis.triage import LAYERS, Glimpse, triage
+from tests.building import NOW, ago, lock, session, snapshot
+
+
+def seen(*waits, around=None, **server):
+    """What is found of these sessions, each waiting for the one before it for so many seconds."""
+    sessions = [session(1, locks=(lock(1, "AccessExclusiveLock", granted=True),))] if waits else []
+    sessions += [
+        session(2 + place, blockers=(1,), locks=(lock(2 + place, "AccessShareLock", granted=False, seconds=seconds),))
+        for place, seconds in enumerate(waits)
+    ]
+    return diagnose(replace(snapshot(sessions, **server), surroundings=around))
+
+
+def glimpses(**waits):
+    """Ten glimpses at sessions that wait for events of these types."""
+    return [Glimpse({(kind, None if kind == "CPU" else "x"): number for kind, number in waits.items()})] * 10
+
+
+def test_a_wait_of_a_moment_hurts_nobody_and_nobody_is_to_be_signalled_for_it():
+    found = triage(seen(0.5, 0.9), glimpses(Lock=2))
+    assert (found.hurt, found.advice, found.roots, found.since) == (False, None, (), None)
+    assert found.layer == "locks"
+    assert found.because == "2.0 of 2.0 active sessions wait for locks, each for a moment only"
+
+
+def test_a_long_wait_hurts_and_its_beginning_is_told():
+    found = triage(seen(0.5, 30.0), glimpses(Lock=2))
+    assert (found.hurt, found.layer, found.since) == (True, "locks", ago(30))
+    assert [root.pid for root in found.roots] == [1]
+    assert found.advice is not None
+    assert found.summary == "1 session blocked by 1 root blocker, the longest for 30 s"
+
+
+@pytest.mark.parametrize(
+    ("waits", "layer"),
+    [
+        ({}, "elsewhere"),
+        ({"CPU": 0.4}, "elsewhere"),
+        ({"CPU": 8, "IO": 1}, "CPU"),
+        ({"IO": 8, "CPU": 1}, "I/O"),
+        ({"LWLock": 5, "IO": 4}, "CPU"),
+        ({"Client": 9, "CPU": 1}, "elsewhere"),
+        ({"Timeout": 9}, "elsewhere"),
+        ({"Unheard": 9}, "CPU"),
+    ],
+)
+def test_the_layer_is_what_most_active_sessions_wait_for(waits, layer):
+    found = triage(seen(), glimpses(**waits))
+    assert (found.hurt, found.layer) == (False, layer)
+    assert layer in LAYERS
+
+
+def test_the_event_says_more_than_its_type():
+    for event, layer in (("SyncRep", "replication"), ("ParallelFinish", "CPU")):
+        assert triage(seen(), [Glimpse({("IPC", event): 4})]).layer == layer
+    assert triage(seen(), [Glimpse({("LWLock", "WALWrite"): 4})]).layer == "I/O"
+
+
+@pytest.mark.parametrize(
+    ("behind", "lag", "layer"), [(0, 29.0, "elsewhere"), (0, 30.0, "replication"), (1 << 28, None, "replication")]
+)
+def test_a_standby_that_is_far_behind_is_the_layer(behind, lag, layer):
+    around = Surroundings(read_at=NOW, standbys=(Standby("b", None, "streaming", "async", behind, lag),))
+    assert triage(seen(around=around), glimpses()).layer == layer
+
+
+def test_full_connections_hurt_but_a_lock_comes_first():
+    assert triage(seen(connections=100), glimpses()).layer == "connections"
+    assert triage(seen(connections=100), glimpses()).hurt is True
+    assert triage(seen(30.0, connections=100), glimpses(Lock=1)).layer == "locks"
+
+
+def test_who_sees_nothing_does_not_say_that_all_is_well():
+    found = triage(seen(hidden_sessions=3), glimpses())
+    assert found.hurt is None
+    assert "pg_monitor" in found.unseen[0]
+
+
+def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
+    made = Change(ago(20), "ddl", "alter table")
+    changes = (Change(ago(9), "start", "x"), Change(ago(10), "application", "new"), made)
+    found = triage(seen(30.0, around=Surroundings(read_at=NOW, changes=changes)), glimpses(Lock=1))
+    assert found.next[0] == "ask whether this can be taken back: alter table"
+    assert found.changes == changes
+
+
+def test_the_pace_is_that_of_all_databases():
+    lately = {"a": Pace(3, 1, 0, 9, 1), "b": Pace(6, 0)}
+    around = Surroundings(read_at=NOW, lately=lately, usual=dict.fromkeys(lately, Pace()))
+    found = triage(seen(around=around), glimpses())
+    assert (found.transactions_per_second, found.failing, found.cache_hits) == (10, 0.1, 0.9)
