@@ -225,7 +225,7 @@ def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
         relation=decision.relation,
         waiters=decision.waiters,
         at=diagnosis.captured_at,
-        patience=VERIFY_SECONDS if grace is None else grace,
+        patience=VERIFY_SECONDS if grace is None else float(grace),
         usename=decision.usename,
         fingerprint=decision.fingerprint,
         load=Load.of(diagnosis),

@@ -28,6 +28,7 @@ RULES = """
     cooldown = "1s"
     startup_grace = "0s"
     allow_short_waits = true
+    allow_superuser = true
 
     [[mitigation.rules]]
     name = "queued-migrations"
@@ -130,7 +131,7 @@ def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_nobody_e
         bystander.execute("create table mine (id int)")
         before = sessions(watcher)
         assert look(staged.dsn).blocked_sessions == BLOCKED
-        with RunningAgent(staged.dsn, tmp_path / "pgdoctor.toml", more=RULES) as agent:
+        with RunningAgent(staged.dsn, tmp_path / "pgdoctor.toml", more=RULES, arguments=("--enforce",)) as agent:
             wait_until(lambda: not look(staged.dsn).blocked_sessions, 30, "the release of everybody")
             agent.wait_for("blocked_sessions", 0.0)
             done = {name: count for name, count in agent.metrics().items() if name.startswith("pgdoctor_actions_total")}

@@ -15,8 +15,9 @@ from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outc
 from pgdoctor.mitigation.plan import Decision, intended, plan
 from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled, Trace
 from pgdoctor.mitigation.rules import Breaker, Mode
+from pgdoctor.mitigation.written import Duration, Network, Qualified
 from tests.building import NOW, ago
-from tests.mitigation.build import BOTH, DDL, decide, diagnosis
+from tests.mitigation.build import BOTH, CANCEL_DDL, DDL, decide, diagnosis, settings
 
 
 def approved() -> Decision:
@@ -66,6 +67,24 @@ def test_every_kind_comes_back_as_it_was_written() -> None:
     assert tuple(records.events(as_records(*ONE_OF_EACH))) == ONE_OF_EACH
     assert [record.kind for record in as_records(*ONE_OF_EACH)] == list(records.KINDS)
     assert set(records.LASTING) < set(records.KINDS)
+
+
+def test_a_rule_with_every_condition_leads_to_an_action_that_can_be_written_down() -> None:
+    ladder = replace(
+        CANCEL_DDL,
+        action="cancel_then_terminate",
+        grace=Duration(7),
+        min_state_age=Duration(1),
+        usename=("app",),
+        relation=(Qualified("public.orders"),),
+        client_addr=(Network("local"),),
+    )
+    decision = decide(by=settings(ladder)).approved
+    assert decision is not None
+    done = intended(decision, diagnosis())
+    [read] = records.events(as_records(records.intent(done, decision, "enforce", NOW, {})))
+    assert isinstance(read, Intent)
+    assert (read.action.patience, read.action.victim) == (7.0, done.victim)
 
 
 def test_intent_and_outcome_and_approval_are_about_the_same_decision() -> None:
