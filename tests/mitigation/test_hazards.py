@@ -1,11 +1,11 @@
 """Hazards at the edges, by the numbers of the research they come from: on real servers, with all rules on."""
 
-import contextlib
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 
 import psycopg
@@ -131,11 +131,12 @@ def test_h20_on_a_standby_nobody_is_signalled_until_it_is_a_primary(own_server: 
     with psycopg.connect(primary.dsn, autocommit=True) as connection:
         connection.execute("create role agent login password 'x'; grant pg_monitor, pg_signal_backend to agent")
         connection.execute("create role app login password 'x'")
-    with standby_of(primary) as standby, contextlib.ExitStack() as stack:
+    with standby_of(primary) as standby, ExitStack() as stack:
         there = make_conninfo(primary.dsn, port=standby.port)
         control = stack.enter_context(psycopg.connect(there, autocommit=True))
         app = make_conninfo(there, user="app", password="x")
-        holder, waiter = (Client(stack.enter_context(psycopg.connect(app, autocommit=True)), control) for _ in range(2))
+        sessions = [stack.enter_context(closing(psycopg.connect(app, autocommit=True))) for _ in range(2)]
+        holder, waiter = (Client(session, control) for session in sessions)
         holder.run("select pg_advisory_lock(1)")
         holder.start("select pg_sleep(600)")
         waiter.block("select pg_advisory_lock(1)")
@@ -148,7 +149,10 @@ def test_h20_on_a_standby_nobody_is_signalled_until_it_is_a_primary(own_server: 
         promote(standby, there)
         [action], _ = staged.mitigate(*ALL, min_samples=1, patience=3, most=1)
         assert (action.victim.pid, action.signal) == (holder.pid, "cancel")
-        control.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+        with pytest.raises(errors.QueryCanceled):
+            holder.finish()
+        holder.run("select pg_advisory_unlock(1)")
+        waiter.finish()
 
 
 _WORKERS = """
