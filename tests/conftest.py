@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError
@@ -30,7 +30,12 @@ from tests.servers import Embedded, Given, NoServer, Running, Source, source
 
 # No test is timed: what takes 5 ms here takes 500 on a busy machine. And every run tries the same examples, so that
 # a red one is about the change; PGDOCTOR_TEST_RANDOM=1 looks further.
-settings.register_profile("steady", deadline=None, derandomize="PGDOCTOR_TEST_RANDOM" not in os.environ)
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize="PGDOCTOR_TEST_RANDOM" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("steady")
 
 _SOURCE = pytest.StashKey[Source]()

@@ -130,7 +130,7 @@ def test_the_agent_learns_nothing_from_the_incident_it_is_in(scene, journal, mon
     async def poll() -> None:
         keeper, connection = Keeper(journal.path), Connection(scene.dsn, 5.0)
         learning = Learning(keeper)
-        poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), None, learning)
+        poller = Poller(connection, Agent(interval=Duration(0.05)), Tally(), None, learning=learning)
         polling = asyncio.create_task(poller.run())
         async with asyncio.timeout(20):
             while not learning.thresholds.is_hurt:  # noqa: ASYNC110

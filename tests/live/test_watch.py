@@ -85,8 +85,9 @@ def test_keys_sort_choose_show_and_freeze(incident: Incident, watch: Watch) -> N
     ):
         terminal.press(key)
         terminal.until(f"by {order}")
-        assert pids(terminal)[0] == first
-        assert set(pids(terminal)) == everybody
+        terminal.until_so(
+            lambda first=first: pids(terminal)[:1] == [first] and set(pids(terminal)) == everybody, f"all by {order}"
+        )
     assert chosen(terminal) is None
     for keys, at in (((DOWN,), 0), ((DOWN, "n"), 2), ((UP,), 1), (("p",), 0), ((END,), 3), ((HOME, DOWN), 1)):
         terminal.press(*keys)
