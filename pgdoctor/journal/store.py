@@ -184,7 +184,7 @@ class Journal:
         What is remembered by name stays. So does the last record: its place would be given to the next one, which
         whoever has read up to there would take for read.
         """
-        spared = f"kind IN ({', '.join('?' * len(but))}) OR id = (SELECT max(id) FROM records)"
+        spared = f"kind IN ({', '.join('?' * len(but))}) OR id = (SELECT max(id) FROM records)"  # noqa: S608
         deletes = (
             (f"DELETE FROM records WHERE at < ? AND NOT ({spared})", (before.timestamp(), *but)),  # noqa: S608
             ("DELETE FROM snapshots WHERE at < ?", (before.timestamp(),)),

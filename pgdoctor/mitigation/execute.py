@@ -263,10 +263,16 @@ class Mitigator:
             circumstances = await self._circumstances(look)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
+        settings = self.settings
         objections = (await self._plan(look, circumstances)).objections_to(decision)
         mode = self._mode(look, circumstances)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
+        # While the plan was made somebody may have pulled the brake; from here to the signal nothing is waited for.
+        if objections is None and (pulled := self.brakes.kill_switch):
+            objections = f"kill_switch: {pulled}"
+        if objections is None and self.settings is not settings:
+            objections = "the settings have changed"
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
