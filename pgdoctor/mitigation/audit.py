@@ -14,10 +14,11 @@ from pgdoctor.mitigation.history import KEPT, History
 from pgdoctor.mitigation.records import Brakes, Disarm, Event, Maintenance
 from pgdoctor.postgres.door import Door
 
-#: What is written to see whether anything can be.
-_PROOF = "mitigation_audit"
+#: What is written to see whether anything can be; by an agent, and by a command.
+BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
 
-_NAMELESS = (
+#: Why nothing can be relied on where the role may not ask for the system identifier.
+NAMELESS = (
     "which server this is cannot be told: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
 )
 
@@ -25,12 +26,13 @@ _NAMELESS = (
 class Audit:
     """What is known of one server after all that was done there, by whichever process."""
 
-    def __init__(self, keeper: Keeper | None = None) -> None:
+    def __init__(self, keeper: Keeper | None = None, proof: str = BY_COMMAND) -> None:
         self.history = History()
         self.brakes = Brakes()
         #: Why what is done could not be recorded; None: it can be, or need not be.
         self.error: str | None = None
         self._keeper = keeper
+        self._proof = proof
         self._server: str | None = None
         #: The journal that was read, up to which record; and those that were written here, each with its journal.
         self._journal = b""
@@ -67,7 +69,7 @@ class Audit:
             return
         server = await door.system_identifier()
         if not server and self._server:
-            self.error = _NAMELESS
+            self.error = NAMELESS
             return
         if server != self._server:
             self._server, self._journal, self.history = server, b"", History()
@@ -78,7 +80,7 @@ class Audit:
         except JournalError as error:
             self.error = str(error)
             return
-        self._is_proven, self.error = True, None if server else _NAMELESS
+        self._is_proven, self.error = True, None if server else NAMELESS
 
     def _hear(self, name: bytes, found: list[Record], now: datetime) -> None:
         """Take in what was read in the journal of that name. Raises JournalError."""
@@ -118,7 +120,7 @@ class Audit:
         """The journal's name, and what was written there that was not read yet."""
         is_same = journal.name == self._journal and self._last <= journal.last()
         if not (is_same and self._is_proven):
-            journal.remember(server, _PROOF, b"{}")
+            journal.remember(server, self._proof, b"{}")
         if is_same:
             return journal.name, journal.records(server, kinds=records.KINDS, after=self._last)
         lasting = journal.records(server, kinds=records.LASTING)

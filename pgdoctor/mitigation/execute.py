@@ -18,7 +18,7 @@ from pgdoctor.diagnosis.former_holders import worth_a_second_look
 from pgdoctor.errors import ServerError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation import records
-from pgdoctor.mitigation.audit import Audit
+from pgdoctor.mitigation.audit import BY_AGENT, BY_COMMAND, Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
 from pgdoctor.mitigation.history import (
@@ -85,7 +85,7 @@ class Mitigator:
         self._unattended = unattended
         self._armed = armed
         self._brake = brake
-        self._audit = Audit(journal)
+        self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
         self._leader = Leader()
         self._telling = Telling()
         self._traces = Traces()
