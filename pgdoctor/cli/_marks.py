@@ -20,7 +20,7 @@ from pgdoctor.config import Config, load
 from pgdoctor.errors import UsageError
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.history import Approval, Reset
-from pgdoctor.mitigation.records import Arm, Brakes, Disarm, Event, Maintenance
+from pgdoctor.mitigation.records import BY_AGENT, NAMELESS, Arm, Brakes, Disarm, Event, Maintenance
 from pgdoctor.mitigation.written import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -166,7 +166,6 @@ def _tell(config: str | None, dsn: str, event: Callable[[datetime], Event]) -> T
 async def _written(config: Config, dsn: str, event: Callable[[datetime], Event]) -> Told:
     """Write down what somebody says of a server, at its own time."""
     from pgdoctor.journal.store import Journal
-    from pgdoctor.mitigation.audit import BY_AGENT, NAMELESS
     from pgdoctor.postgres.door import Door
 
     async with await Door.open(dsn, DEADLINE) as door:

@@ -11,16 +11,8 @@ from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal, Record
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.history import KEPT, History
-from pgdoctor.mitigation.records import Brakes, Disarm, Event, Maintenance
+from pgdoctor.mitigation.records import BY_COMMAND, NAMELESS, Brakes, Disarm, Event, Maintenance
 from pgdoctor.postgres.door import Door
-
-#: What is written to see whether anything can be; by an agent, and by a command.
-BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
-
-#: Why nothing can be relied on where the role may not ask for the system identifier.
-NAMELESS = (
-    "which server this is cannot be told: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
-)
 
 
 class Audit:

@@ -18,7 +18,7 @@ from pgdoctor.diagnosis.former_holders import worth_a_second_look
 from pgdoctor.errors import ServerError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation import records
-from pgdoctor.mitigation.audit import BY_AGENT, BY_COMMAND, Audit
+from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
 from pgdoctor.mitigation.history import (
@@ -35,7 +35,7 @@ from pgdoctor.mitigation.history import (
 from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.look import Look
 from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
-from pgdoctor.mitigation.records import Brakes
+from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces

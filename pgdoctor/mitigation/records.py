@@ -32,6 +32,14 @@ from pgdoctor.mitigation.rules import Mode
 #: What is said of an action whose record ends with its intent.
 UNKNOWN = "broken off between intent and outcome: it is not known whether it was sent"
 
+#: What is written to see whether anything can be; by an agent, and by a command.
+BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
+
+#: Why nothing can be relied on where the role may not ask for the system identifier.
+NAMELESS = (
+    "which server this is cannot be told: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
+)
+
 #: Waiters that a record names; all of them are counted.
 _MOST_NAMED = 20
 
