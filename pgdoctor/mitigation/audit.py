@@ -3,6 +3,7 @@
 Without a journal (a rehearsal, a test) everything is kept in memory alone.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -33,6 +34,7 @@ class Audit:
         self._is_proven = False
         #: What holds, and is not on the disk yet.
         self._unwritten: list[Event] = []
+        self._writing = asyncio.Lock()
 
     def pull(self, event: Disarm | Maintenance) -> None:
         """Let it hold from now on; it is written down at the next `catch_up` that can."""
@@ -41,15 +43,12 @@ class Audit:
 
     async def write_down(self) -> bool:
         """Whether all that holds is on the disk now, so that it holds after a restart too."""
-        while self._unwritten and self._server is not None:
-            event, is_written = self._unwritten.pop(0), False
-            try:
-                is_written = await self.write(event)
-            finally:
-                if not is_written:
-                    self._unwritten.insert(0, event)
-            if not is_written:
-                return False
+        # One after the other: who finds it gone from the list must not take it for written.
+        async with self._writing:
+            while self._unwritten and self._server is not None:
+                if not await self.write(self._unwritten[0]):
+                    return False
+                del self._unwritten[0]
         return self._keeper is not None and not self._unwritten
 
     async def catch_up(self, door: Door, now: datetime) -> None:

@@ -81,7 +81,7 @@ class Mitigator:
         self.plan = Plan()
         #: The actions whose outcome the latest diagnosis has shown.
         self.settled: tuple[Action, ...] = ()
-        self.standing = Standing(settings.mode)
+        self._standing = Standing(settings.mode)
         self._unattended = unattended
         self._armed = armed
         self._brake = brake
@@ -117,6 +117,11 @@ class Mitigator:
     def findings(self) -> tuple[Note, ...]:
         """What the actions of the last minutes have left behind, as of the last look."""
         return self._traces.notes
+
+    @property
+    def standing(self) -> Standing:
+        """As of the last look; but whose connection is lost does not lead any more."""
+        return replace(self._standing, leads=self._standing.leads and self._leader.leads)
 
     @property
     def may_act(self) -> bool:
@@ -160,7 +165,7 @@ class Mitigator:
         await self._settle(look)
         if self.settings.mode == "off":
             await self._leader.resign()
-            self.standing = Standing("off")
+            self._standing = Standing("off")
             return
         circumstances = await self._circumstances(look)
         mode = self._mode(look, circumstances)
@@ -170,7 +175,7 @@ class Mitigator:
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
         if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
             await self._carry_out(look, mode)
-        self.standing = self._stands(look, mode)
+        self._standing = self._stands(look, mode)
 
     async def _circumstances(self, look: Look) -> Circumstances:
         """Who we are at this server now, and which brakes hold."""

@@ -159,6 +159,19 @@ def test_a_dry_run_goes_on_without_a_record(incident: Incident, holder: Client, 
     assert incident.alive(holder)
 
 
+def test_who_asks_whether_a_disarm_is_on_the_disk_hears_it_only_then(incident: Incident, nowhere: Keeper) -> None:
+    """Also where another is just about to write it, and fails."""
+    audit = Audit(nowhere)
+
+    async def work() -> list[bool]:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, datetime.now(UTC))
+        audit.pull(Disarm(datetime.now(UTC), "a release", "ann"))
+        return await asyncio.gather(audit.write_down(), audit.write_down())
+
+    assert asyncio.run(work()) == [False, False]
+
+
 def test_a_disk_that_is_full_by_then_withholds_the_signal(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
