@@ -156,6 +156,8 @@ def parse(text: str, source: str) -> Config:
         raise ConfigError(f"{source}: not valid TOML: {_one_line(str(error))}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
+    except ValueError:
+        raise ConfigError(f"{source}: a number has too many digits") from None
     found: list[Mistake] = []
     config = _convert(raw, found)
     if config is not None:

@@ -171,6 +171,9 @@ class Gate:
         elif credentials and path != _OPEN_PATH and not credentials.accept(scope["headers"]):
             challenges = [(b"www-authenticate", each) for each in credentials.challenges]
             await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
+        elif not path.isprintable():
+            # The router takes a path with a line end after it for the path without, which asks for more than this.
+            await self._refuse(scope, send, "malformed", 404, b'{"error":"no such path"}', [])
         elif _head_bytes(scope) > MOST_HEAD_BYTES:
             await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])
         elif _has_body(scope):

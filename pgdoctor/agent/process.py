@@ -26,7 +26,7 @@ from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
 from pgdoctor.agent.webhook import Webhook
 from pgdoctor.config import Config, Given, LogFormat, load
-from pgdoctor.errors import ConfigError, JournalError, UsageError
+from pgdoctor.errors import JournalError, PgdoctorError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.history import KEPT
 from pgdoctor.mitigation.records import LASTING
@@ -128,6 +128,7 @@ class Agent:
         )
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
+        self._writing: asyncio.Future[list[bool]] | None = None
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -177,10 +178,11 @@ class Agent:
             wanted = targets(config, self._dsn)
             access = load_access(config.http, config.webhook)
             told = addressed(config.notify)
-        except (ConfigError, UsageError) as error:
+        except Exception as error:  # noqa: BLE001 (a fault of ours must not go on with what was allowed before)
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
-            log.error("configuration not reloaded, mitigation disarmed", extra={"error": str(error)})
+            said = str(error) if isinstance(error, PgdoctorError) else f"internal error: {type(error).__name__}"
+            log.error("configuration not reloaded, mitigation disarmed", extra={"error": said})
             return
         if config.agent.listen != self._config.agent.listen:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
@@ -198,9 +200,12 @@ class Agent:
         self._say_arming()
 
     def _pull(self) -> None:
-        """The brake at hand: SIGUSR1. It holds at once, and is written down at the next look."""
-        for watcher in self._watchers:
-            watcher.mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
+        mitigators = [watcher.mitigator for watcher in self._watchers]
+        for mitigator in mitigators:
+            mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        # Kept, for of a task that nobody keeps nothing need come.
+        self._writing = asyncio.gather(*(mitigator.write_down() for mitigator in mitigators))
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
     async def _disarm(self, reason: str, by: str) -> bool:

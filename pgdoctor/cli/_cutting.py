@@ -30,12 +30,13 @@ class Cutting:
         against = tuple(_against(decision, signal))
         if against:
             return (f"{signal} {pid}: no.", *against, *said)
-        return Question(signal, pid, (*said, f"Rule {decision.rule} allows it, and no guard objects."))
+        return Question(signal, pid, (*said, f"Rule {decision.rule} allows it, and no guard objects."), decision.id)
 
-    async def act(self, pid: int, signal: Signal) -> Said:
+    async def act(self, agreed: Question) -> Said:
         """What came of it; the guards have their say once more. Raises ServerError."""
-        actions, plan = await executed(self._dsn, self._config, 1, only=Only(pid, signal))
-        return tuple(map(action_text, actions)) or _nothing(pid, signal, plan)
+        only = Only(agreed.pid, agreed.signal, agreed.decision)
+        actions, plan = await executed(self._dsn, self._config, 1, only=only)
+        return tuple(map(action_text, actions)) or _nothing(agreed.pid, agreed.signal, plan)
 
     def _unarmed(self) -> str:
         """Why nobody can be signalled from here; empty where that depends on the session."""

@@ -33,8 +33,8 @@ _MANY_SESSIONS = 25
 Said = tuple[str, ...]
 #: Looks into whether a session may be signalled: the question to ask, or why there is none.
 Asks = Callable[[int, Signal], Awaitable[Question | Said]]
-#: Signals it by the guarded path; what came of that.
-Acts = Callable[[int, Signal], Awaitable[Said]]
+#: Signals it by the guarded path, if it is still what was agreed to; what came of that.
+Acts = Callable[[Question], Awaitable[Said]]
 
 
 class Live:
@@ -168,7 +168,7 @@ class Live:
 
     async def _act(self, asked: Question) -> None:
         self._is_acting = True
-        said = await self._heard(self._acts(asked.pid, asked.signal))
+        said = await self._heard(self._acts(asked))
         assert not isinstance(said, Question)
         self.done.extend(said)
         self._say(said)

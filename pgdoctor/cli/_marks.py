@@ -5,6 +5,7 @@ signal.
 """
 
 import getpass
+import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from pgdoctor.config import Config, load
 from pgdoctor.errors import UsageError
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.history import Approval, Reset
-from pgdoctor.mitigation.records import Arm, Brakes, Disarm, Event, Maintenance
+from pgdoctor.mitigation.records import BY_AGENT, NAMELESS, Arm, Brakes, Disarm, Event, Maintenance
 from pgdoctor.mitigation.written import Duration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,10 +38,17 @@ class Told(msgspec.Struct, frozen=True):
     #: Why the breaker was open; None: it was not.
     opening: str | None
     journal: Path
+    #: An agent has used this journal for this server.
+    is_heard: bool
 
 
 def _by() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # In a container a user need not have a name.
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def _one_line(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
@@ -100,7 +108,7 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
         over = "Maintenance is over." if told.was.maintenance_until else "There was no maintenance."
         click.echo(f"{over} {_where(told)}{_still(load(config), told)}")
     else:
-        until = told.event.at + seconds
+        until = told.brakes.maintenance_until or told.event.at + seconds
         click.echo(f"Maintenance until {until.isoformat(timespec='seconds')}: nobody is signalled. {_where(told)}")
 
 
@@ -145,7 +153,14 @@ COMMANDS: Sequence[click.Command] = (disarm, arm, maintenance, reset, approve)
 
 
 def _tell(config: str | None, dsn: str, event: Callable[[datetime], Event]) -> Told:
-    return run(_written(load(config), dsn, event))
+    told = run(_written(load(config), dsn, event))
+    if not told.is_heard:
+        click.echo(
+            f"Careful: no agent has used this journal for this server. If one runs, its journal is not {told.journal}: "
+            "type this as its user, with its configuration (--config).",
+            err=True,
+        )
+    return told
 
 
 async def _written(config: Config, dsn: str, event: Callable[[datetime], Event]) -> Told:
@@ -155,18 +170,28 @@ async def _written(config: Config, dsn: str, event: Callable[[datetime], Event])
 
     async with await Door.open(dsn, DEADLINE) as door:
         server, now = await door.system_identifier(), (await door.fetch("clock"))[0].now
+    if not server:
+        raise UsageError(f"nothing is written down: {NAMELESS}")
     journal = Journal.open(config.journal.file)
     try:
         before = list(records.events(journal.records(server, kinds=records.LASTING)))
         said = event(now)
         kind, subject, body, at = records.written(said)
         journal.append(server, kind, subject, body, at)
+        is_heard = journal.recall(server, BY_AGENT) is not None
     finally:
         journal.close()
     history, was = records.history(before), records.brakes(before)
     opening = history.opening
     is_open = opening is not None and (history.reset is None or history.reset.at < opening.at)
-    return Told(said, was, records.brakes([said], was), opening.reason if opening and is_open else None, journal.path)
+    return Told(
+        event=said,
+        was=was,
+        brakes=records.brakes([said], was),
+        opening=opening.reason if opening and is_open else None,
+        journal=journal.path,
+        is_heard=is_heard,
+    )
 
 
 def _where(told: Told) -> str:

@@ -6,7 +6,25 @@
 BEGIN;
 
 DO $$
+DECLARE
+    somebody pg_catalog.text;
 BEGIN
+    -- What is there already may have been put there by somebody who would get these rights with it.
+    SELECT n.nspowner::pg_catalog.regrole INTO somebody
+    FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+    WHERE n.nspname = 'pgdoctor' AND NOT r.rolsuper AND r.rolname <> CURRENT_USER;
+    IF FOUND THEN
+        RAISE 'the schema pgdoctor belongs to %: drop it, or give it to a superuser', somebody;
+    END IF;
+    SELECT r.rolname INTO somebody
+    FROM pg_catalog.pg_auth_members AS m
+    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+    JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
+    WHERE g.rolname = 'pgdoctor_signaller' AND NOT r.rolsuper AND r.rolname <> CURRENT_USER;
+    IF FOUND THEN
+        RAISE '% is a member of pgdoctor_signaller, which may signal: revoke that', somebody;
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pgdoctor_signaller') THEN
         CREATE ROLE pgdoctor_signaller;
     END IF;
@@ -22,9 +40,20 @@ ALTER SCHEMA pgdoctor OWNER TO CURRENT_USER;
 REVOKE ALL ON SCHEMA pgdoctor FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgdoctor TO {role}, pgdoctor_signaller;
 
+-- Made anew, for a function that is replaced keeps whom it was granted to.
+DROP FUNCTION IF EXISTS pgdoctor.cancel_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+);
+DROP FUNCTION IF EXISTS pgdoctor.terminate_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
+);
+DROP FUNCTION IF EXISTS pgdoctor.judged_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+);
+
 -- The number by which the server knows the session's backend; NULL if it is not any more the one that was judged, if
 -- nobody waits for it, or if the caller does not lead. Raises 42501 for who is never signalled.
-CREATE OR REPLACE FUNCTION pgdoctor.judged_session(
+CREATE FUNCTION pgdoctor.judged_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
     victim_xact_start pg_catalog.timestamptz,
@@ -43,11 +72,16 @@ DECLARE
         min_wait, extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8
     ));
 BEGIN
-    -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock.
+    -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock. Whoever has got hold
+    -- of the caller's role could wait for anybody; a wait for the end of a transaction, as CONCURRENTLY commands have it,
+    -- holds up no reader and no writer, and needs nobody's consent either.
     PERFORM FROM pg_lock_status() AS l
+    JOIN pg_stat_get_activity(NULL) AS w ON w.pid = l.pid
     WHERE
         NOT l.granted
+        AND l.locktype <> 'virtualxid'
         AND l.waitstart <= clock_timestamp() - shortest
+        AND w.usesysid <> (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = session_user)
         AND victim_pid = ANY (pg_blocking_pids(l.pid))
     LIMIT 1;
     IF NOT FOUND THEN
@@ -106,7 +140,7 @@ END
 $$;
 
 -- One row if the session was cancelled; none, and nobody signalled, if it is not any more the one that was judged.
-CREATE OR REPLACE FUNCTION pgdoctor.cancel_session(
+CREATE FUNCTION pgdoctor.cancel_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
     victim_xact_start pg_catalog.timestamptz,
@@ -139,7 +173,7 @@ END
 $$;
 
 -- The same for terminating it; `timeout_ms`: how long to wait for its end, at most 5 s.
-CREATE OR REPLACE FUNCTION pgdoctor.terminate_session(
+CREATE FUNCTION pgdoctor.terminate_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
     victim_xact_start pg_catalog.timestamptz,

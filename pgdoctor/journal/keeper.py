@@ -62,6 +62,9 @@ class Keeper:
         return future.result()
 
     def _work(self, work: Callable[[Journal], T]) -> T:
+        if self._journal is not None and not self._journal.is_in_place:
+            # What is written there nobody else would see, nor we what others write.
+            self._close()
         if self._journal is None:
             self._journal = Journal.open(self.path)
         try:

@@ -85,8 +85,11 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
+        self._place = _place(path)
         self._connection = connection
         self._lock = threading.Lock()
+        #: What tells this journal from another one at the same path.
+        self.name = self._named()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -100,10 +103,19 @@ class Journal:
             connection = sqlite3.connect(path, _PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection, path)
+                return cls(connection, path)
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether who opens the journal now gets this file: it may have been moved away, or replaced."""
+        return self._place is not None and self._place == _place(self.path)
+
+    def last(self) -> int:
+        """The id of the last record; 0: there is none."""
+        return int(self._run(lambda db: db.execute("SELECT ifnull(max(id), 0) FROM records").fetchall())[0][0])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -169,18 +181,37 @@ class Journal:
     def forget(self, before: datetime, *, but: Sequence[str] = ()) -> int:
         """Delete records and snapshots of before that time, but no record of those kinds; how many.
 
-        What is remembered by name stays.
+        What is remembered by name stays. So does the last record: its place would be given to the next one, which
+        whoever has read up to there would take for read.
         """
-        spared = f"AND kind NOT IN ({', '.join('?' * len(but))})"
+        spared = f"kind IN ({', '.join('?' * len(but))}) OR id = (SELECT max(id) FROM records)"  # noqa: S608
         deletes = (
-            (f"DELETE FROM records WHERE at < ? {spared}", (before.timestamp(), *but)),  # noqa: S608
+            (f"DELETE FROM records WHERE at < ? AND NOT ({spared})", (before.timestamp(), *but)),  # noqa: S608
             ("DELETE FROM snapshots WHERE at < ?", (before.timestamp(),)),
         )
         return self._run(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
+    def _named(self) -> bytes:
+        name = self.recall("", "journal")
+        if name is None:
+            # Another process may have been here first.
+            insert = "INSERT OR IGNORE INTO memories (server, name, body) VALUES ('', 'journal', randomblob(16))"
+            self._run(lambda db: db.execute(insert).fetchall())
+            return self._named()
+        return name
+
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock, _in_words(self.path):
             return work(self._connection)
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """The device and number of the file that is there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

@@ -3,6 +3,7 @@
 Without a journal (a rehearsal, a test) everything is kept in memory alone.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -11,46 +12,43 @@ from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal, Record
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.history import KEPT, History
-from pgdoctor.mitigation.records import Brakes, Disarm, Event
+from pgdoctor.mitigation.records import BY_COMMAND, NAMELESS, Brakes, Disarm, Event, Maintenance
 from pgdoctor.postgres.door import Door
-
-#: What is written to see whether anything can be.
-_PROOF = "mitigation_audit"
 
 
 class Audit:
     """What is known of one server after all that was done there, by whichever process."""
 
-    def __init__(self, keeper: Keeper | None = None) -> None:
+    def __init__(self, keeper: Keeper | None = None, proof: str = BY_COMMAND) -> None:
         self.history = History()
         self.brakes = Brakes()
         #: Why what is done could not be recorded; None: it can be, or need not be.
         self.error: str | None = None
         self._keeper = keeper
+        self._proof = proof
         self._server: str | None = None
-        #: The last record that was read, and those that were written here since.
+        #: The journal that was read, up to which record; and those that were written here, each with its journal.
+        self._journal = b""
         self._last = 0
-        self._own: set[int] = set()
+        self._own: set[tuple[bytes, int]] = set()
         self._is_proven = False
         #: What holds, and is not on the disk yet.
-        self._unwritten: list[Disarm] = []
+        self._unwritten: list[Event] = []
+        self._writing = asyncio.Lock()
 
-    def pull(self, event: Disarm) -> None:
+    def pull(self, event: Disarm | Maintenance) -> None:
         """Let it hold from now on; it is written down at the next `catch_up` that can."""
         self._unwritten.append(event)
         self.take([event])
 
     async def write_down(self) -> bool:
         """Whether all that holds is on the disk now, so that it holds after a restart too."""
-        while self._unwritten and self._server is not None:
-            event, is_written = self._unwritten.pop(0), False
-            try:
-                is_written = await self.write(event)
-            finally:
-                if not is_written:
-                    self._unwritten.insert(0, event)
-            if not is_written:
-                return False
+        # One after the other: who finds it gone from the list must not take it for written.
+        async with self._writing:
+            while self._unwritten and self._server is not None:
+                if not await self.write(self._unwritten[0]):
+                    return False
+                del self._unwritten[0]
         return self._keeper is not None and not self._unwritten
 
     async def catch_up(self, door: Door, now: datetime) -> None:
@@ -61,20 +59,35 @@ class Audit:
         if self._keeper is None:
             return
         server = await door.system_identifier()
+        if not server and self._server:
+            self.error = NAMELESS
+            return
         if server != self._server:
-            self._server, self._last, self.history, self.brakes = server, 0, History(), Brakes()
-            self.take(self._unwritten)
+            self._server, self._journal, self.history = server, b"", History()
         await self.write_down()
         try:
-            found = await self._keeper.do(lambda journal: self._news(journal, server, now))
-            self.take(records.events(record for record in found if record.id not in self._own))
+            name, found = await self._keeper.do(lambda journal: self._news(journal, server, now))
+            self._hear(name, found, now)
         except JournalError as error:
             self.error = str(error)
             return
-        self._is_proven, self.error = True, None
+        self._is_proven, self.error = True, None if server else NAMELESS
+
+    def _hear(self, name: bytes, found: list[Record], now: datetime) -> None:
+        """Take in what was read in the journal of that name. Raises JournalError."""
+        told = tuple(records.events(record for record in found if (name, record.id) not in self._own))
+        self.history = records.history(told, self.history)
+        if name == self._journal:
+            self.brakes = records.brakes(told, self.brakes)
+        else:
+            # Of another server, or in place of the one before: what holds goes on until it is lifted here.
+            held, self.brakes = self.brakes, records.brakes(records.events(found))
+            self._journal, self._last = name, 0
+            for event in records.carried(held, self.brakes, now):
+                self.pull(event)
         if found:
             self._last = found[-1].id
-            self._own = {each for each in self._own if each > self._last}
+            self._own = {each for each in self._own if each[0] == name and each[1] > self._last}
 
     async def write(self, event: Event) -> bool:
         """Whether the event is on the disk now; `error` says why not."""
@@ -94,17 +107,19 @@ class Audit:
         self.history = records.history(told, self.history)
         self.brakes = records.brakes(told, self.brakes)
 
-    def _news(self, journal: Journal, server: str, now: datetime) -> list[Record]:
-        if not self._is_proven:
-            journal.remember(server, _PROOF, b"{}")
-        if self._last:
-            return journal.records(server, kinds=records.KINDS, after=self._last)
+    def _news(self, journal: Journal, server: str, now: datetime) -> tuple[bytes, list[Record]]:
+        """The journal's name, and what was written there that was not read yet."""
+        is_same = journal.name == self._journal and self._last <= journal.last()
+        if not (is_same and self._is_proven):
+            journal.remember(server, self._proof, b"{}")
+        if is_same:
+            return journal.name, journal.records(server, kinds=records.KINDS, after=self._last)
         lasting = journal.records(server, kinds=records.LASTING)
         passing = tuple(kind for kind in records.KINDS if kind not in records.LASTING)
         recent = journal.records(server, kinds=passing, since=now - KEPT)
-        return sorted((*lasting, *recent), key=lambda record: record.id)
+        return journal.name, sorted((*lasting, *recent), key=lambda record: record.id)
 
 
-def _append(journal: Journal, server: str, event: Event) -> int:
+def _append(journal: Journal, server: str, event: Event) -> tuple[bytes, int]:
     kind, subject, body, at = records.written(event)
-    return journal.append(server, kind, subject, body, at)
+    return journal.name, journal.append(server, kind, subject, body, at)

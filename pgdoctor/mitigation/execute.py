@@ -35,7 +35,7 @@ from pgdoctor.mitigation.history import (
 from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.look import Look
 from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
-from pgdoctor.mitigation.records import Brakes
+from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
@@ -81,11 +81,11 @@ class Mitigator:
         self.plan = Plan()
         #: The actions whose outcome the latest diagnosis has shown.
         self.settled: tuple[Action, ...] = ()
-        self.standing = Standing(settings.mode)
+        self._standing = Standing(settings.mode)
         self._unattended = unattended
         self._armed = armed
         self._brake = brake
-        self._audit = Audit(journal)
+        self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
         self._leader = Leader()
         self._telling = Telling()
         self._traces = Traces()
@@ -117,6 +117,11 @@ class Mitigator:
     def findings(self) -> tuple[Note, ...]:
         """What the actions of the last minutes have left behind, as of the last look."""
         return self._traces.notes
+
+    @property
+    def standing(self) -> Standing:
+        """As of the last look; but whose connection is lost does not lead any more."""
+        return replace(self._standing, leads=self._standing.leads and self._leader.leads)
 
     @property
     def may_act(self) -> bool:
@@ -160,7 +165,7 @@ class Mitigator:
         await self._settle(look)
         if self.settings.mode == "off":
             await self._leader.resign()
-            self.standing = Standing("off")
+            self._standing = Standing("off")
             return
         circumstances = await self._circumstances(look)
         mode = self._mode(look, circumstances)
@@ -170,7 +175,7 @@ class Mitigator:
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
         if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
             await self._carry_out(look, mode)
-        self.standing = self._stands(look, mode)
+        self._standing = self._stands(look, mode)
 
     async def _circumstances(self, look: Look) -> Circumstances:
         """Who we are at this server now, and which brakes hold."""
@@ -263,10 +268,16 @@ class Mitigator:
             circumstances = await self._circumstances(look)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
+        settings = self.settings
         objections = (await self._plan(look, circumstances)).objections_to(decision)
         mode = self._mode(look, circumstances)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
+        # While the plan was made somebody may have pulled the brake; from here to the signal nothing is waited for.
+        if objections is None and (pulled := self.brakes.kill_switch):
+            objections = f"kill_switch: {pulled}"
+        if objections is None and self.settings is not settings:
+            objections = "the settings have changed"
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None

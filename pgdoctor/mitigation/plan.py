@@ -179,10 +179,20 @@ class Only(msgspec.Struct, frozen=True):
 
     pid: int
     signal: Signal | None = None
+    #: The id of the decision that somebody has said yes to; None: the session as it is now.
+    decision: str | None = None
 
     def means(self, decision: Decision) -> bool:
         """Whether a decision is about it."""
-        return decision.pid == self.pid and self.signal in (None, decision.signal)
+        return self.objection(decision) is None
+
+    def objection(self, decision: Decision) -> str | None:
+        """Why a decision is not about it."""
+        if decision.pid != self.pid or self.signal not in (None, decision.signal):
+            return f"only {self.signal or 'a signal'} to {self.pid} was asked for"
+        if self.decision not in (None, decision.id):
+            return f"{self.pid} is not in the same state any more as when it was asked about"
+        return None
 
 
 def plan(
@@ -337,7 +347,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: Only | None)
         may_go = decision.keeps_its_turn and cheaper is None
         turn = f"the cut of {first.pid} goes first" if may_go and first else None
         if only is not None and not only.means(decision):
-            turn = f"only {only.signal or 'a signal'} to {only.pid} was asked for"
+            turn = only.objection(decision)
         elif may_go and first is None:
             first = decision
         if decision.may_come and not decision.root:

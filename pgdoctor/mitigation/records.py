@@ -32,6 +32,14 @@ from pgdoctor.mitigation.rules import Mode
 #: What is said of an action whose record ends with its intent.
 UNKNOWN = "broken off between intent and outcome: it is not known whether it was sent"
 
+#: What is written to see whether anything can be; by an agent, and by a command.
+BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
+
+#: Why nothing can be relied on where the role may not ask for the system identifier.
+NAMELESS = (
+    "which server this is cannot be told: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
+)
+
 #: Waiters that a record names; all of them are counted.
 _MOST_NAMED = 20
 
@@ -190,8 +198,26 @@ def brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
             case Arm():
                 known = replace(known, kill_switch=None)
             case Maintenance():
-                known = replace(known, maintenance_until=event.until if event.until > event.at else None)
+                known = replace(known, maintenance_until=_longer(known, event) if event.until > event.at else None)
     return known
+
+
+def _longer(known: Brakes, event: Maintenance) -> datetime:
+    """Until when both hold: whoever marks ten minutes does not end somebody else's two hours."""
+    return max(event.until, known.maintenance_until or event.until)
+
+
+def carried(held: Brakes, there: Brakes, at: datetime) -> Iterator[Disarm | Maintenance]:
+    """What has to be written at another server, or in another journal, for the brakes to hold there too.
+
+    An upgraded server has another identifier: nobody who has disarmed it for the upgrade means the old one.
+    """
+    by = "pgdoctor, which was stopped before at another server or in another journal"
+    if held.kill_switch is not None and there.kill_switch is None:
+        yield Disarm(at, held.kill_switch, by)
+    until = held.maintenance_until
+    if until is not None and until > max(at, there.maintenance_until or at):
+        yield Maintenance(at, until, "it goes on", by)
 
 
 def intent(action: Action, decision: Decision, mode: Mode, at: datetime, budgets: Mapping[str, int]) -> Intent:

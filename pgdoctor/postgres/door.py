@@ -76,6 +76,9 @@ _UNPARSABLE = (
 #: Our statements ask for no other locks.
 _LOCKED = "somebody holds a lock on a system catalog that is needed for it"
 
+#: A statement that was cancelled, by its timeout too, or that had to wait for a lock: the next one may do.
+_PASSING = ("57014", "55P03")
+
 T = TypeVar("T")
 
 
@@ -164,11 +167,13 @@ class Door:
         return not self.connection.closed
 
     async def system_identifier(self) -> str:
-        """What tells this server from every other one; empty where the role may not know."""
+        """What tells this server from every other one; empty where the role may not know, or it cannot be told now."""
         if self._system_identifier is None:
             try:
                 self._system_identifier = str((await self.fetch("system_identifier"))[0].system_identifier)
-            except StatementFailed:
+            except StatementFailed as error:
+                if error.sqlstate in _PASSING:
+                    return ""
                 self._system_identifier = ""
         return self._system_identifier
 

@@ -86,6 +86,16 @@ def test_who_knows_it_is_answered(guarded, given):
         assert guarded.get(path, authorization=given.encode()).status_code == status
 
 
+@pytest.mark.parametrize("order", ["/mitigation/disarm", "/webhook"])
+def test_no_other_way_of_writing_a_path_goes_around_its_token(guarded, lone_agent, order):
+    """To the router the line end after a path is none."""
+    for path in (f"{order}%0A", f"{order}%0a?reason=x", f"/.{order}", f"{order}/", order.replace("/", "%2F")):
+        for agent, given in ((lone_agent, {}), (guarded, {"authorization": basic("ada", PASSWORD).encode()})):
+            answer = agent.ask("POST", path, **given)
+            assert answer.status_code in (401, 403, 404), path
+    assert "mitigation disarmed" not in [line["event"] for line in (*lone_agent.lines, *guarded.lines)]
+
+
 def test_health_is_open_to_everybody_and_says_nothing(guarded):
     assert guarded.get("/health").json().keys() == {"status", "service", "version"}
 

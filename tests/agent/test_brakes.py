@@ -187,6 +187,31 @@ def test_sigusr1(roll: Rolling) -> None:
     roll.rolls()
 
 
+def test_sigusr1_holds_after_a_restart_also_where_no_look_came_in_between(
+    scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """As somebody does it who wants it to stop: first the signal, then systemctl restart."""
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    running = started(agent(scene.dsn, interval="50s", more=tables(tmp_path / "run")))
+    running.send(signal.SIGUSR1)
+    running.wait_for_lines("mitigation disarmed")
+    running.end()
+    typed = [sys.executable, "-m", "pgdoctor", "mitigate", "audit", "--config", str(running.config)]
+    assert "SIGUSR1 was sent" in subprocess.run(typed, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_a_fault_of_ours_in_a_reload_disarms_too(lone_agent: RunningAgent) -> None:
+    """Whatever is in the file, who reloads a broken one does not go on with what it allowed before."""
+    sound = lone_agent.config.read_text()
+    lone_agent.configure(f"[mitigation]\nmax_roots = {'9' * 5000}\n")
+    lone_agent.send(signal.SIGHUP)
+    lone_agent.wait_for_lines("configuration not reloaded, mitigation disarmed")
+    lone_agent.configure(sound)
+    lone_agent.send(signal.SIGHUP)
+    lone_agent.wait_for("config_reload_success", 1)
+
+
 @pytest.mark.long
 def test_a_command_beside_it(roll: Rolling) -> None:
     assert "nobody is signalled until" in roll.command("disarm", "--reason", "wait for me", "--by", "ada")

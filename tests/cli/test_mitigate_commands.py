@@ -1,15 +1,20 @@
 """What a person says to `pgdoctor mitigate`: ask about one session, approve, stop, go on, read what was done."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES
 from tests.cli.test_bad_input import complains, pgdoctor
 from tests.scenes import Client, Scene
+from tests.scenes.client import wait_until
 
 
 def mitigate(scene: Scene, rules: Path, *arguments: str) -> str:
@@ -162,6 +167,41 @@ def test_disarm_holds_for_whoever_acts_until_somebody_arms(
     assert "Armed again; it was disarmed by ada: hands off." in said
     pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
     waiter.finish()
+
+
+def test_a_disarm_that_no_agent_will_hear_says_so(scene: Scene, rules: Path) -> None:
+    """The agent runs as another user, and its journal is not where this user's is."""
+    mitigate(scene, rules)
+    disarm = ("mitigate", "disarm", "--reason", "hands off", "--config", str(rules))
+    done = pgdoctor(*disarm, PGDOCTOR_DSN=scene.dsn)
+    assert done.returncode == 0
+    assert "no agent has used this journal for this server" in done.stderr
+    with RunningAgent(scene.dsn, rules.parent / "agent.toml", more=RULES) as agent:
+        agent.wait_for("up", 1)
+        wait_until(lambda: pgdoctor(*disarm, PGDOCTOR_DSN=scene.dsn).stderr == "", 20)
+
+
+def test_who_has_no_name_on_this_machine_can_disarm_too(scene: Scene, rules: Path) -> None:
+    """In a container an agent runs with any number as its user."""
+    program = "import pwd; pwd.getpwuid = {}.__getitem__; from pgdoctor.cli import cli; cli()"
+    unnamed = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "mitigate", "disarm", "--reason", "hands off", "--config", str(rules)],
+        env={**os.environ, **unnamed, "PGDOCTOR_DSN": scene.dsn},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"uid-{os.getuid()}@" in mitigate(scene, rules, "audit")
+
+
+def test_a_mark_on_a_server_without_a_name_is_refused(scene: Scene, rules: Path) -> None:
+    dsn = scene.role("somebody", "pg_monitor")
+    scene.admin.execute("revoke execute on function pg_control_system() from public, pg_monitor")
+    done = pgdoctor("mitigate", "disarm", "--reason", "x", "--config", str(rules), PGDOCTOR_DSN=dsn)
+    assert done.returncode == 2
+    assert "pg_control_system() TO" in done.stderr
 
 
 @pytest.mark.long

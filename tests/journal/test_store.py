@@ -70,6 +70,15 @@ def test_what_holds_until_further_notice_is_not_forgotten(journal):
     assert [each.kind for each in journal.records()] == ["opening", "disarm"]
 
 
+def test_no_place_is_given_twice_for_who_reads_on_from_the_last_one(journal):
+    """Else what comes after a quiet month, a disarm say, would be taken for read."""
+    for _ in range(3):
+        last = journal.append("a", "intent", "", b"{}", NOON)
+    journal.forget(NOON + timedelta(days=30))
+    disarm = journal.append("a", "disarm", "", b"{}", NOON + timedelta(days=31))
+    assert [each.id for each in journal.records(after=last)] == [disarm]
+
+
 def test_snapshots_belong_to_an_incident_of_a_server(journal):
     journal.keep("a", "one", b"first", NOON)
     journal.keep("a", "one", b"second", NOON)

@@ -1,5 +1,6 @@
 """The keys c and k: the guarded path of `mitigate`, and a yes before it."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pgdoctor.cli._cutting import Cutting
+from pgdoctor.config import load
+from pgdoctor.render.live.view import Question
 from tests.cli.conftest import RULES
 from tests.live.terminal import DOWN, Terminal
 from tests.scenes import Client, Scene
@@ -34,6 +38,24 @@ def rules(tmp_path: Path) -> Path:
     file = tmp_path / "pgdoctor.toml"
     file.write_text(f'{RULES}\n[journal]\npath = "{tmp_path / "journal.db"}"\n')
     return file
+
+
+def test_a_yes_is_of_the_transaction_that_was_asked_about(
+    scene: Scene, rules: Path, holder: Client, waiter: Client
+) -> None:
+    """Until somebody has read it and said yes, the session may do something else, and hold up others with that."""
+    cutting = Cutting(scene.dsn, load(str(rules)), str(rules))
+    question = asyncio.run(cutting.ask(holder.pid, "terminate"))
+    assert isinstance(question, Question)
+    holder.run("commit")
+    waiter.finish()
+    scene.admin.execute("insert into orders values (2, 0)")
+    holder.run("update orders set v = 1 where id = 2")
+    scene.client().block("update orders set v = 2 where id = 2")
+    said = " ".join(asyncio.run(cutting.act(question)))
+    assert "nothing was done" in said
+    assert "not in the same state any more" in said
+    assert holder.run("select 1") == [(1,)]
 
 
 def test_it_says_what_it_would_free_and_does_it_after_a_yes(

@@ -8,14 +8,16 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal, Record
 from pgdoctor.mitigation import records
+from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.history import Approval, Opening, Reset
-from pgdoctor.mitigation.records import Disarm, Event, Intent, Settled
+from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled
 from pgdoctor.mitigation.rules import Breaker
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.door import Door
@@ -76,6 +78,12 @@ def at_the_last_moment(strike: Callable[[], None]) -> Callable[[], None]:
     """A brake that does something when it is asked right before the signal, and never brakes."""
     asked = itertools.count(1)
     return lambda: strike() if next(asked) == 2 else None
+
+
+def at_the_first_look(strike: Callable[[], None]) -> Callable[[], None]:
+    """The same right after the first look."""
+    asked = itertools.count(1)
+    return lambda: strike() if next(asked) == 1 else None
 
 
 def test_the_intent_is_on_the_disk_before_the_signal_and_the_outcome_after(
@@ -149,6 +157,19 @@ def test_a_dry_run_goes_on_without_a_record(incident: Incident, holder: Client, 
     actions, _ = incident.mitigate(AT_ONCE, journal=nowhere, min_samples=1, most=1, mode="dry_run")
     assert [each.outcome for each in actions] == ["would_act"]
     assert incident.alive(holder)
+
+
+def test_who_asks_whether_a_disarm_is_on_the_disk_hears_it_only_then(incident: Incident, nowhere: Keeper) -> None:
+    """Also where another is just about to write it, and fails."""
+    audit = Audit(nowhere)
+
+    async def work() -> list[bool]:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, datetime.now(UTC))
+        audit.pull(Disarm(datetime.now(UTC), "a release", "ann"))
+        return await asyncio.gather(audit.write_down(), audit.write_down())
+
+    assert asyncio.run(work()) == [False, False]
 
 
 def test_a_disk_that_is_full_by_then_withholds_the_signal(
@@ -316,6 +337,103 @@ def test_a_disarm_by_another_process_is_in_time_for_the_signal(
     actions, mitigator = incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1)
     assert actions == []
     assert mitigator.refused["kill_switch"] == 1
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
+    incident: Incident, holder: Client, path: Path, keeper: Keeper, anew: bool
+) -> None:
+    """Who has the old one open writes on into what nobody else sees."""
+    write(path, incident, *(Approval(f"{place}", datetime.now(UTC), "ann") for place in range(5)))
+
+    def strike() -> None:
+        for file in path.parent.glob("journal.db*"):
+            file.rename(path.parent / f"old-{file.name}")
+        if anew:
+            with closing(Journal.open(path)) as journal:
+                kind, subject, body, at = records.written(Disarm(datetime.now(UTC), "a release", "ann"))
+                journal.append(server, kind, subject, body, at)
+
+    server = recorded(path)[0].server
+    actions, mitigator = incident.mitigate(
+        AT_ONCE, journal=keeper, brake=at_the_first_look(strike), min_samples=2, most=1
+    )
+    if anew:
+        assert actions == []
+        assert mitigator.brakes.kill_switch == "disarmed by ann: a release"
+        assert incident.alive(holder)
+    else:
+        # The new file has what was done since.
+        assert [each.outcome for each in actions] == ["released"]
+        assert {record.kind for record in recorded(path)} == {"intent", "outcome"}
+
+
+def test_what_holds_goes_on_where_another_server_answers(incident: Incident, path: Path, keeper: Keeper) -> None:
+    """Upgraded in a maintenance, it has another identifier; an arm at the new one lifts it there."""
+    audit, now = Audit(keeper), datetime.now(UTC)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, now)
+            audit.pull(Disarm(now, "an upgrade", "ann"))
+            with closing(Journal.open(path)) as journal:
+                kind, subject, body, at = records.written(Maintenance(now, now + timedelta(hours=1), "it too", "ann"))
+                journal.append(await door.system_identifier(), kind, subject, body, at)
+            await audit.catch_up(door, now)
+        async with await Door.open(incident.agent) as door:
+            door._system_identifier = "the new one"
+            await audit.catch_up(door, now)
+            assert "an upgrade" in (audit.brakes.kill_switch or "")
+            assert audit.brakes.maintenance_until == now + timedelta(hours=1)
+            anew = Audit(keeper)
+            await audit.catch_up(door, now)
+            await anew.catch_up(door, now)
+            assert anew.brakes == audit.brakes
+            with closing(Journal.open(path)) as journal:
+                kind, subject, body, at = records.written(Arm(now, "done", "ann"))
+                journal.append("the new one", kind, subject, body, at)
+            await audit.catch_up(door, now)
+            assert audit.brakes.kill_switch is None
+
+    asyncio.run(work())
+
+
+def test_a_server_that_cannot_be_told_from_others_is_not_acted_upon(
+    incident: Incident, holder: Client, path: Path, keeper: Keeper
+) -> None:
+    write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
+    incident.scene.admin.execute("revoke execute on function pg_control_system() from public, pg_monitor")
+    actions, mitigator = incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1)
+    assert actions == []
+    [verdict] = mitigator.plan.decisions[0].objections
+    assert verdict.guard == "audit"
+    assert "GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system()" in str(verdict.objection)
+    assert incident.alive(holder)
+    actions, _ = incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1, mode="dry_run")
+    assert [each.outcome for each in actions] == ["would_act"]
+
+
+def test_a_server_that_does_not_say_its_name_this_once_keeps_its_brakes(
+    incident: Incident, path: Path, keeper: Keeper
+) -> None:
+    """The function's row in the catalog is locked for a moment, say, just when the connection is a new one."""
+    write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
+    audit, now = Audit(keeper), datetime.now(UTC)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, now)
+        async with await Door.open(incident.agent) as door:
+            with psycopg.connect(incident.scene.dsn) as locking:
+                locking.execute("lock table pg_catalog.pg_proc")
+                await audit.catch_up(door, now)
+            assert audit.brakes.kill_switch
+            assert audit.error
+            await audit.catch_up(door, now)
+            assert audit.brakes.kill_switch
+            assert audit.error is None
+
+    asyncio.run(work())
 
 
 def test_an_approval_by_another_process_lets_it_pass(

@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -14,9 +15,10 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.errors import Unreachable
+from pgdoctor.mitigation import execute
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
-from pgdoctor.mitigation.plan import REASONS
+from pgdoctor.mitigation.plan import REASONS, Plan, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Mode
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
@@ -138,6 +140,42 @@ def test_settings_that_come_between_decision_and_signal_hold(incident: Incident,
     assert mitigator.actions["terminate", "idle", "withheld"] == 1
     [action] = mitigator.history.actions
     assert action.message == f"the mode is {mode} now"
+
+
+@pytest.mark.parametrize(
+    ("strike", "said"),
+    [
+        (lambda each: each.disarm("hands off", "ann"), "kill_switch: disarmed by ann: hands off"),
+        (lambda each: each.reconfigure(replace(AT_ONCE, rules=())), "the settings have changed"),
+    ],
+)
+def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch, strike: Callable[[Mitigator], None], said: str
+) -> None:
+    """Of a convoy it is made in a thread, and takes so long that an order over HTTP is answered meanwhile."""
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    mitigator, made = Mitigator(AT_ONCE), itertools.count(1)
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        def slowly(*making: Any) -> Plan:
+            found = plan(*making)
+            if next(made) == 2:
+                struck = threading.Event()
+                loop.call_soon_threadsafe(lambda: (strike(mitigator), struck.set()))
+                assert struck.wait(10)
+            return found
+
+        monkeypatch.setattr(execute, "plan", slowly)
+        monkeypatch.setattr(execute, "_MANY_SESSIONS", 0)
+        async with await Door.open(incident.agent) as door:
+            await mitigator.consider(diagnose(await Collector(door).snapshot()), door)
+
+    asyncio.run(work())
+    assert [(each.outcome, each.message) for each in mitigator.history.actions] == [("withheld", said)]
+    assert incident.alive(holder)
 
 
 def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, again: bool = False) -> Mitigator:

@@ -11,10 +11,13 @@ import pytest
 from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.errors import ServerError
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.leader import REHEARSAL_KEY, Leader
-from pgdoctor.mitigation.rules import Mode
+from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import LEADER_KEY
 from tests.leading import take_the_lead
@@ -140,6 +143,20 @@ def test_of_many_who_try_at_the_same_moment_never_two_lead(scene: Scene) -> None
         return led
 
     assert asyncio.run(work()) > 0
+
+
+def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) -> None:
+    mitigator = Mitigator(Mitigation(mode="enforce"))
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            await mitigator.consider(diagnose(await Collector(door).snapshot()), door)
+            assert mitigator.standing.leads
+            door.abandon()
+        assert not mitigator.standing.leads
+        assert mitigator.standing.mode == "enforce"
+
+    asyncio.run(work())
 
 
 def test_a_follower_signals_nobody_and_says_why(incident: Incident) -> None:

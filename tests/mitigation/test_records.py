@@ -181,6 +181,12 @@ def test_maintenance_holds_until_then_or_until_somebody_ends_it() -> None:
     assert records.brakes([mark, end]).maintenance_until is None
 
 
+def test_a_shorter_maintenance_does_not_end_somebody_elses_longer_one() -> None:
+    long, short = Maintenance(ago(10), NOW, "a move", "ann"), Maintenance(ago(9), ago(5), "a restart", "bob")
+    assert records.brakes([long, short]).maintenance_until == NOW
+    assert records.brakes([short, long]).maintenance_until == NOW
+
+
 def test_of_a_thousand_waiters_a_few_are_named_and_all_counted() -> None:
     done = action()
     many = replace(done, waiters=done.waiters * 400)

@@ -19,9 +19,8 @@ def wrapped(incident: Incident) -> Incident:
 def test_an_idle_transaction_is_terminated_through_the_function(wrapped: Incident) -> None:
     holder = wrapped.app("update orders set v = 1 where id = 1")
     waiter = wrapped.app().block("update orders set v = 2 where id = 1")
-    actions, mitigator = wrapped.mitigate(IDLE, min_samples=1, patience=5)
+    actions, _ = wrapped.mitigate(IDLE, min_samples=1, patience=5)
     assert [(each.victim.pid, each.signal, each.outcome) for each in actions] == [(holder.pid, "terminate", "released")]
-    assert mitigator.standing.leads
     waiter.finish()
 
 

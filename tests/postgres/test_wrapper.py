@@ -280,6 +280,49 @@ def test_functions_that_somebody_else_has_put_there_are_not_used(scene: Scene) -
     assert not Wrapped(scene, dsn, scene.admin).is_usable()
 
 
+def test_a_wait_of_ones_own_making_is_none(wrapped: Wrapped) -> None:
+    """Else whoever has got hold of the role could end whom he likes: he waits for him, and calls the function."""
+    victim = wrapped.scene.client("select pg_advisory_xact_lock(7)", user="app")
+    own = wrapped.scene.client(user=ROLE, autocommit=True).block("select pg_advisory_lock(7)")
+    wrapped.scene.wait_until(
+        lambda: wrapped.scene.admin.execute(_WAITS, [timedelta(seconds=0.02)]).fetchone() == (True,)
+    )
+    for signal in SIGNALS:
+        assert wrapped.call(signal, wrapped.identity(victim)) == []
+    wrapped.scene.client(user="app", autocommit=True).block("select pg_advisory_lock(7)")
+    victim.run("select pg_sleep(0.05)")
+    assert wrapped.call("terminate", wrapped.identity(victim)) == [True]
+    own.finish()
+
+
+def test_what_somebody_has_prepared_is_no_way_in(scene: Scene) -> None:
+    """A schema of that name, with its rights; or the role that comes to own the functions."""
+    scene.role("mallory", f"create on database {scene.admin.info.dbname}")
+    mallory = scene.client(user="mallory", autocommit=True)
+    mallory.run("create schema pgdoctor")
+    with pytest.raises(errors.RaiseException, match="schema pgdoctor belongs to mallory"):
+        wrap(scene)
+    scene.admin.execute("rollback")
+    mallory.run("drop schema pgdoctor")
+    scene.admin.execute("create role pgdoctor_signaller; grant pgdoctor_signaller to mallory")
+    with pytest.raises(errors.RaiseException, match="mallory is a member of pgdoctor_signaller"):
+        wrap(scene)
+    scene.admin.execute("rollback")
+    scene.admin.execute("revoke pgdoctor_signaller from mallory")
+    wrap(scene)
+
+
+def test_who_was_allowed_before_is_not_any_more(wrapped: Wrapped) -> None:
+    """It is run for another role, or somebody had granted it on."""
+    functions = "all functions in schema pgdoctor"
+    wrapped.scene.admin.execute(f"grant usage on schema pgdoctor to app; grant execute on {functions} to app")
+    wrap(wrapped.scene)
+    holder = wrapped.holder()
+    with pytest.raises(errors.InsufficientPrivilege):
+        wrapped.scene.client(user="app").run(_CALL["terminate"], [*wrapped.identity(holder), 0.0])
+    holder.run("commit")
+
+
 def test_it_may_be_run_twice_and_takes_the_grant_back(wrapped: Wrapped) -> None:
     wrapped.scene.admin.execute(f"grant pg_signal_backend to {ROLE}")
     wrap(wrapped.scene)

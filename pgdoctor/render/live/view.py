@@ -19,6 +19,8 @@ class Question(msgspec.Struct, frozen=True):
     pid: int
     #: In lines: what it would free, what is lost.
     said: tuple[str, ...]
+    #: What exactly is agreed to: the decision's id.
+    decision: str | None = None
 
 
 class View(msgspec.Struct, frozen=True):
