@@ -48,6 +48,8 @@ class Terminal:
         curses.set_escdelay(_ESCAPE_MS)
         self._window = curses.initscr()
         try:
+            # Some shells export COLUMNS and LINES as they once were, and curses believes them.
+            self.resize()
             self._prepare()
         except BaseException:
             curses.endwin()

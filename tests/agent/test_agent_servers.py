@@ -14,6 +14,7 @@ from pgdoctor.agent.watcher import Target, Watchers
 from pgdoctor.config import Agent
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.rules import Duration, Mitigation
+from pgdoctor.notify.notifier import Notifier
 from tests.agent.test_agent_outage import stopped
 from tests.agent.test_agent_process import refuses, start
 from tests.scenes.client import wait_until
@@ -110,7 +111,7 @@ def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypat
 
         spread_out(asyncio.get_running_loop())
         wanted = [*hanging, Target("shop", f"{scene.dsn} host=localhost", settings)]
-        watchers = Watchers(wanted, Mitigation(), Keeper(tmp_path / "journal.db"))
+        watchers = Watchers(wanted, Mitigation(), Keeper(tmp_path / "journal.db"), Notifier(()))
         watchers.start(lambda: None)
         async with asyncio.timeout(15):
             while not all(watcher.poller.state.connection for watcher in watchers):  # noqa: ASYNC110

@@ -198,6 +198,12 @@ def test_control_c_ends_it(scene: Scene, watch: Watch) -> None:
     assert terminal.end() == 0
 
 
+def test_the_size_is_the_terminals_own_whatever_the_environment_says(incident: Incident, watch: Watch) -> None:
+    terminal = watch(columns=200, COLUMNS="60", LINES="10")
+    terminal.until("3 sessions blocked", "terminate  t w b a l")
+    assert terminal.text.rstrip().splitlines()[-1].strip().startswith("? help")
+
+
 @pytest.mark.long
 def test_hostile_names_do_not_reach_the_terminal(scene: Scene, watch: Watch) -> None:
     scene.admin.execute('create table "\x1b[31m‮evil" (); create table "漢字漢字" ()')
