@@ -254,7 +254,7 @@ def test_two_servers_may_have_one_of_the_same_id(one, path):
     assert incidents(path, "list").stdout.count(ID) == 2
 
 
-def test_replaying_with_the_rules_of_now(one, path, tmp_path):
+def test_h50_replaying_with_the_rules_of_now(one, path, tmp_path):
     patient, eager = tmp_path / "patient.toml", tmp_path / "eager.toml"
     patient.write_text(RULES.format("2m"))
     eager.write_text(RULES.format("15s"))

@@ -48,7 +48,7 @@ def poll_behind(scene: Scene, lock: Callable[[], object]) -> tuple[Snapshot, flo
 
 
 @pytest.mark.parametrize("catalog", CATALOGS)
-def test_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catalog: str) -> None:
+def test_h38_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catalog: str) -> None:
     classification, relation, unread = CATALOGS[catalog]
     worker = shop.client().start("update orders set v = slow(id) where customer_id = 7")
     shop.wait_until(lambda: "PgSleep" in worker.shown())
