@@ -83,10 +83,6 @@ class WaitGraph:
         """The sessions that stand behind any of the nodes."""
         return self._members(self._union(nodes))
 
-    def count_behind(self, nodes: Iterable[Node]) -> int:
-        """How many different sessions stand behind any of the nodes."""
-        return self._union(nodes).bit_count()
-
     def ahead_of(self, waiters: Iterable[Node]) -> frozenset[Node]:
         """Everybody whom one of the waiters waits for, directly or through others."""
         found: set[Node] = set()
