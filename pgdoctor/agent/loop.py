@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
 
+#: Seconds between two polls while all that is left to do is to see an action to its end.
+_SETTLING = 0.05
+
 #: Incidents that are kept in memory, for the page.
 _MOST_ENDED = 20
 
@@ -103,6 +106,17 @@ class Poller:
         self._asked_at = now
         self._wanted.set()
         return True
+
+    async def settle(self, patience: float) -> None:
+        """See to its end what is under way, within `patience` seconds, and have nothing more begin."""
+        if self._mitigator is None:
+            return
+        self._mitigator.wind_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._mitigator.is_busy:
+                    self._wanted.set()
+                    await asyncio.sleep(_SETTLING)
 
     async def run(self) -> None:
         """Poll for ever. A poll that is not over when the next is due makes that one be left out."""

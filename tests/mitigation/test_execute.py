@@ -187,7 +187,7 @@ def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, aga
         async with await Door.open(incident.agent) as door:
             asked = itertools.count(1)
 
-            def brake() -> None:
+            async def brake() -> None:
                 if next(asked) == 2:
                     strike(mitigator, door)
 
