@@ -21,6 +21,7 @@ from pgdoctor.mitigation import records
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
+from pgdoctor.mitigation.guards.pace import Persistence
 from pgdoctor.mitigation.history import (
     Action,
     History,
@@ -143,6 +144,20 @@ class Mitigator:
     def is_busy(self) -> bool:
         """Whether an action is being carried out, or is watched until its effect is known."""
         return self._is_carrying_out or self.history.under_way is not None
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether the next look settles something: an action under way, or a decision that lacks only another look."""
+        if self.settings.mode != "enforce":
+            return False
+        lacking = ([each.guard for each in decision.objections] for decision in self.plan.decisions)
+        return self.history.under_way is not None or [Persistence.name] in lacking
+
+    @property
+    def has_just_signalled(self) -> bool:
+        """Whether the latest look has led to a signal whose effect is to be seen."""
+        action, look = self.history.under_way, self._look
+        return action is not None and look is not None and action.at >= look.now
 
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
