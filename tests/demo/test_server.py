@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.demo.server import Binaries, BinariesMissing, ServerFailed, ThrowawayServer
+from pgdoctor.demo.failures import BinariesMissing, ServerFailed
+from pgdoctor.demo.programs import Binaries
+from pgdoctor.demo.server import ThrowawayServer
 from tests.scenes.client import wait_until
 
 ALONE = """
