@@ -16,7 +16,7 @@ _TABLE_LOCKS = frozenset({"relation"})
 _HIDDEN = "at least this one: others may share the row lock, and show only when this one is gone"
 
 #: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
-_NESTED = "it may be behind a savepoint: a cancel then takes it back there only, with what it locked before still locked"
+_NESTED = "it may be behind a savepoint: a cancel takes it back there only, and what it locked before stays locked"
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
