@@ -28,11 +28,11 @@ from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.archive import Archived, archived, unpacked
 from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.past import KIND
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.journal.store import Journal
