@@ -6,6 +6,7 @@ time (its wait is still too short, say) or somebody's word, the session in front
 """
 
 from collections.abc import Iterator, Set
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -323,10 +324,17 @@ def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> 
     if victim is None:
         return None
     for action in history.on_statement(victim):
-        if action.signal == "cancel" and action.outcome == "ineffective":
+        if action.signal == "cancel" and _had_no_effect(action, candidate.diagnosis.captured_at):
             rules = (rule for rule in settings.rules if rule.name == action.rule)
             return next((rule for rule in rules if rule.action == "cancel_then_terminate"), None)
     return None
+
+
+def _had_no_effect(action: Action, now: datetime) -> bool:
+    """Whether a signal to a session that is still in the same statement has shown by now that it helps nobody."""
+    if action.outcome == "unverified":
+        return (now - action.at).total_seconds() >= action.patience
+    return action.outcome == "ineffective"
 
 
 def _first_signal(rule: Rule, candidate: Candidate) -> Signal:
