@@ -43,6 +43,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     user: str | None = None
     #: It waits for a lock, or has failed within a transaction that is yet to be rolled back.
     is_troubled: bool = False
+    database: str | None = None
 
 
 class Work(msgspec.Struct, frozen=True, gc=False):

@@ -2,8 +2,9 @@
 
 What is usual is the median of the last ten minutes of looks; until there are enough of them, the average since the
 server's statistics began. Of a server that is younger than that nobody knows how many sessions are usual: its counters
-may be those of before its restart, and its short life may be all storm. While a storm is found nothing is learnt, so that it does not become usual by lasting; but
-what has lasted for half an hour has to be taken for a new way of working.
+may be those of before its restart, and its short life may be all storm. While a storm is found nothing is learnt, so
+that it does not become usual by lasting; but what has lasted for half an hour has to be taken for a new way of
+working.
 """
 
 from collections.abc import Iterable, Mapping

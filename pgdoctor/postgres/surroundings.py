@@ -102,6 +102,7 @@ def _latest(row: Any, names: Names) -> Latest:
         application=row.application_name,
         user=names.roles.get(row.role_oid),
         is_troubled=row.is_troubled,
+        database=names.databases.get(row.database_oid),
     )
 
 

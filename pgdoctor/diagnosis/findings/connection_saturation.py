@@ -59,7 +59,9 @@ class ConnectionSaturation(Finding):
 
 def _advice(idle: int, in_transaction: int, connections: int) -> str:
     if idle + in_transaction < _MOSTLY * connections:
-        return "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in front"
+        return (
+            "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in front"
+        )
     if in_transaction > idle:
         return "terminate the oldest of those idle in transaction; set idle_in_transaction_session_timeout"
     return "release idle connections, put a pooler in transaction mode in front"

@@ -14,6 +14,7 @@ Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_d
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from pgdoctor.diagnosis import kinds
 from pgdoctor.diagnosis.diagnosis import Note
@@ -34,6 +35,19 @@ _LATELY = timedelta(seconds=10)
 _MOST_NAMED = 3
 
 
+class _Suspect(NamedTuple):
+    """A statement, and how many clients have sent it of late and before; of the former, how many are in trouble.
+
+    `began`: when the last of them has sent it.
+    """
+
+    statement: str
+    clients: int
+    before: int
+    troubled: int
+    began: datetime
+
+
 class RetryStorm(Finding):
     name = "retry_storm"
 
@@ -44,30 +58,28 @@ class RetryStorm(Finding):
         failing = {name: pace for name, pace in around.lately.items() if _fails(pace, around.usual[name])}
         if not failing:
             return
-        now, before = _senders(around.latest, around.read_at), _senders(around.latest_before)
-        troubled = _senders([each for each in around.latest if each.is_troubled], around.read_at)
-        suspects = [each for each in now if now[each] > before[each] or troubled[each]]
+        name = max(failing, key=lambda each: failing[each].rollbacks)
+        suspects = _suspects(around, name)
         if not suspects:
             return
-        statement = max(suspects, key=lambda each: (troubled[each], now[each] - before[each]))
-        name = max(failing, key=lambda each: failing[each].rollbacks)
-        pace, usual = failing[name], around.usual[name]
+        pace, usual, likely = failing[name], around.usual[name], suspects[0]
+        is_known = bool(around.latest_before) or likely.troubled > 0
         yield Note(
             self.name,
             "warning",
             f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all, where "
-            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; likely the statement that "
-            f"{count(now[statement], 'client')} {_send(now[statement])}, {before[statement]} before",
+            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; "
+            + (_accused(likely) if is_known else "which statement it is, the server's log says"),
             "make the clients wait before they try again, or stop them; then find out why it fails",
             {
                 "rollbacks_per_second": pace.rollbacks,
                 "failing_share": pace.failing,
                 "usual_rollbacks_per_second": usual.rollbacks,
                 "usual_failing_share": usual.failing,
-                "clients": now[statement],
-                "clients_before": before[statement],
+                "clients": likely.clients,
+                "clients_before": likely.before,
             },
-            (statement, *_senders_named(around, statement)),
+            (likely.statement, *_senders_named(around, likely.statement)) if is_known else tuple(_listed(suspects)),
         )
 
 
@@ -75,6 +87,20 @@ def _fails(pace: Pace, usual: Pace) -> bool:
     """Far more than usual. Where a third of all fails every day, that cannot be told."""
     is_more = pace.rollbacks >= _MANY and pace.rollbacks > usual.rollbacks
     return is_more and pace.failing > max(_MUCH, _TIMES_USUAL * usual.failing)
+
+
+def _suspects(around: Surroundings, database: str) -> list[_Suspect]:
+    """The statements that may be it, the likeliest first."""
+    latest = [each for each in around.latest if each.database == database]
+    now, before = _senders(latest, around.read_at), _senders(around.latest_before)
+    troubled = _senders([each for each in latest if each.is_troubled], around.read_at)
+    began = {each.statement: each.began for each in sorted(latest, key=lambda each: each.began)}
+    all_of_them = (_Suspect(each, clients, before[each], troubled[each], began[each]) for each, clients in now.items())
+    return sorted(
+        (each for each in all_of_them if each.clients > each.before or each.troubled),
+        key=lambda each: (each.troubled, each.clients - each.before, each.began),
+        reverse=True,
+    )
 
 
 def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[str]:
@@ -92,8 +118,14 @@ def _is_about_the_session(each: Latest) -> bool:
     return kinds.SESSION.issuperset(read(each.statement, truncated=True).kinds)
 
 
-def _send(clients: int) -> str:
-    return "sends" if clients == 1 else "send"
+def _accused(likely: _Suspect) -> str:
+    send = "sends" if likely.clients == 1 else "send"
+    return f"likely the statement that {count(likely.clients, 'client')} {send}, {likely.before} before"
+
+
+def _listed(suspects: Sequence[_Suspect]) -> Iterator[str]:
+    for each in suspects[:_MOST_NAMED]:
+        yield f"sent by {count(each.clients, 'client')}: {each.statement}"
 
 
 def _senders_named(around: Surroundings, statement: str) -> Iterator[str]:

@@ -8,23 +8,9 @@ from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.diagnosis.words import count
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import hurt, released, to_do
+from pgdoctor.render.unreachable import what_to_do
 from pgdoctor.render.web.markup import sentence, text
 from pgdoctor.render.web.watch import Watch
-
-#: What to do about a server that cannot be asked, by the state of the connection.
-_WHAT_TO_DO = {
-    "": "The agent has just started: wait for the first poll.",
-    "refused": "Nobody listens there: is PostgreSQL running, and are host and port right?",
-    "auth_failed": "The role is turned away: look at its password file and at pg_hba.conf.",
-    "unknown_database": "There is no such database: look at the DSN.",
-    "too_many_connections": "No connection is left: free some, the idle ones first, and keep one for pgdoctor "
-    "(pgdoctor setup prints how).",
-    "starting_up": "It starts, stops or recovers: look into its log, and wait.",
-    "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
-    "unsupported": "Watch a newer server, or leave this one out.",
-    "timeout": "It accepts, but does not answer: look at the machine first (disk, memory, CPU, network).",
-    "error": "Look into the server's log.",
-}
 
 _SEVERITIES = {"critical": "bad", "warning": "warn"}
 
@@ -43,7 +29,7 @@ def verdict(watch: Watch, report: Report | None) -> Verdict:
     if report is None:
         kind = "bad" if watch.connection else "warn"
         error = watch.error or "no diagnosis"
-        return Verdict(kind, f"DOWN: {error}", text(_WHAT_TO_DO.get(watch.connection, _WHAT_TO_DO["error"])))
+        return Verdict(kind, f"DOWN: {error}", text(what_to_do(watch.connection)))
     if report.blocked_sessions:
         return _blocked(report)
     worst = min(

@@ -199,7 +199,7 @@ def test_of_a_herd_from_many_addresses_the_busiest_is_named():
 
 
 def senders(number, began=1.0, statement="update orders set v = ?", **known):
-    return tuple(Latest(statement, ago(began), **known) for _ in range(number))
+    return tuple(Latest(statement, ago(began), database="shop", **known) for _ in range(number))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,12 @@ def senders(number, began=1.0, statement="update orders set v = ?", **known):
 def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
     around = replace(AROUND, lately={"shop": pace}, usual={"shop": before}, latest=latest, latest_before=latest_before)
     assert severity("retry_storm", around) == expected
+
+
+def test_what_is_sent_in_another_database_is_none_of_it():
+    around = replace(AROUND, lately={"shop": Pace(8, 4), "other": Pace(9, 0)}, usual={"shop": Pace(), "other": Pace()})
+    elsewhere = replace(around, latest=tuple(replace(each, database="other") for each in senders(3)))
+    assert severity("retry_storm", elsewhere) is None
 
 
 def test_of_the_statements_the_one_that_has_become_more_is_named():
