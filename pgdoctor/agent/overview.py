@@ -16,6 +16,7 @@ from pgdoctor.render.web.watch import Arming, Watch
 def watch(watcher: Watcher, mode: str) -> Watch:
     """How the agent is, as far as one server is concerned. `mode`: how mitigation is switched."""
     state = watcher.poller.state
+    around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
     return Watch(
         error=state.error,
         connection=state.connection,
@@ -29,6 +30,7 @@ def watch(watcher: Watcher, mode: str) -> Watch:
         ended=tuple(watcher.poller.ended),
         now=datetime.now(UTC),
         slots=state.slots,
+        clients=around.clients if around else (),
     )
 
 

@@ -16,7 +16,8 @@ _GATES_PART = 0.5
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
 
-#: Gates and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for its turn.
+#: Gates and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for its
+#: turn.
 _GATES = 5
 _SURVEYS = 3
 

@@ -9,19 +9,24 @@ from pgdoctor.diagnosis.words import count
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import hurt, released, to_do
 from pgdoctor.render.unreachable import what_to_do
-from pgdoctor.render.web.markup import sentence, text
+from pgdoctor.render.web.markup import client, sentence, text
+from pgdoctor.render.web.trees import headed
 from pgdoctor.render.web.watch import Watch
+
+#: Root blockers that are named at the top.
+_MOST_ROOTS = 2
 
 _SEVERITIES = {"critical": "bad", "warning": "warn"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is the matter, of a `kind`: good, warn or bad. `do` and `why` are markup."""
+    """What is the matter, of a `kind`: good, warn or bad. `do`, `why` and `who` are markup."""
 
     kind: str
     hurts: str
     do: str
     why: str = ""
+    who: str = ""
 
 
 def verdict(watch: Watch, report: Report | None) -> Verdict:
@@ -54,7 +59,7 @@ def shown(watch: Watch, found: Verdict) -> Iterator[str]:
     """As markup, with what makes it doubtful right below."""
     name = f"{watch.server}: " if watch.server else ""
     yield f'<div class="verdict {found.kind}"><h1>{sentence(name + found.hurts)}</h1>'
-    yield f'<p class="do">{found.do}</p>{found.why}</div>'
+    yield f'{found.who}<p class="do">{found.do}</p>{found.why}</div>'
     if watch.hidden_sessions and "cannot be seen" not in found.hurts:
         hidden = count(watch.hidden_sessions, "session")
         yield (
@@ -64,16 +69,41 @@ def shown(watch: Watch, found: Verdict) -> Iterator[str]:
 
 
 def _blocked(report: Report) -> Verdict:
-    advice = report.recommendation
+    advice, who = report.recommendation, "".join(_roots(report))
     if advice is None:
-        return Verdict("bad", hurt(report), "")
-    return Verdict("bad", hurt(report), _advised(advice), f'<p class="why">{sentence(_capital(advice.reason))}.</p>')
+        return Verdict("bad", hurt(report), "", who=who)
+    why = f'<p class="why">{sentence(_capital(advice.reason))}.</p>'
+    return Verdict("bad", hurt(report), _advised(advice, report), why, who)
 
 
-def _advised(advice: Advice) -> str:
+def _roots(report: Report) -> Iterator[str]:
+    """The root blockers with the widest reach."""
+    roots = [blocker for blocker in report.blockers if blocker.root]
+    for blocker in roots[:_MOST_ROOTS]:
+        blocks = f"blocks {blocker.blocked_sessions:,} · {client(blocker.user, None, blocker.application)}"
+        yield f'<p class="who"><b>{headed(blocker)}</b> {blocks}</p>'
+    if len(roots) > _MOST_ROOTS:
+        yield f'<p class="who dim">and {count(len(roots) - _MOST_ROOTS, "root blocker")} more</p>'
+
+
+def _advised(advice: Advice, report: Report) -> str:
     if not advice.signals:
         return f"→ <b>{sentence(to_do(advice))}</b>"
-    return f"→ <b>{sentence(to_do(advice))}</b> frees {text(released(advice))}; costs {sentence(advice.loses or '')}"
+    return (
+        f"→ <b>{sentence(to_do(advice))}</b>{_introduced(advice, report)} frees {text(released(advice))}; "
+        f"costs {sentence(advice.loses or '')}"
+    )
+
+
+def _introduced(advice: Advice, report: Report) -> str:
+    """Who that is, where it is none of the root blockers: somebody who stands in the queue."""
+    pids = [signal.pid for signal in advice.signals]
+    if len(pids) > 1:
+        return ""
+    found = next((each for each in report.blockers if each.pid == pids[0] and not each.root), None)
+    if found is None:
+        return ""
+    return f" ({text(found.classification)} by {client(found.user, None, found.application)})"
 
 
 def _capital(words: str) -> str:
