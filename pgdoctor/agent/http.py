@@ -145,7 +145,7 @@ class Endpoints:
         watcher = self._chosen(request)
         diagnosis = watcher.poller.state.diagnosis
         found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None
-        shown = page(watch(watcher, self._mode()), found.report if found else None)
+        shown = page(await watch(watcher, self._mode()), found.report if found else None)
         return Pieces(shown, headers=_HEADERS, media_type="text/html")
 
     async def _alert(self, request: Request) -> Response:
