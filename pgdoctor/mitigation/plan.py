@@ -1,7 +1,7 @@
 """The plan: what may be done about each blocker, and everything that speaks against it. Pure.
 
 At most one decision of a plan is approved: after each action comes a new look. The best cut goes first, in the
-order of `diagnosis.remedy.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
+order of `diagnosis.cuts.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
 time (its wait is still too short, say) or somebody's word, the session in front of it is not touched either.
 """
 
@@ -12,10 +12,10 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances

@@ -6,8 +6,8 @@ from datetime import datetime
 import msgspec
 from tabulate import tabulate
 
+from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action

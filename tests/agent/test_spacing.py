@@ -76,6 +76,11 @@ def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
     assert spacing.gate_interval == 1.0
 
 
+def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
+    spacing = Spacing(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
+    assert spacing.may_survey(30.0)
+
+
 def test_a_look_that_is_paid_for_holds_nothing_up():
     spacing = Spacing(1.0, 0.02).after_look(0.0, 1.0)
     assert spacing.rested(49.0).look_interval == 50.0
@@ -100,9 +105,10 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
         assert now[f"pgdoctor_{name}"] == value
     assert now["pgdoctor_oldest_wait_seconds"] == rare["pgdoctor_oldest_wait_seconds"]
     spaced = "looks are spaced out: they are too dear for max_server_share"
-    [told] = [line for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
+    # More than once, where the machine's load lets looks be cheap in between.
+    told = [line["seconds_between_looks"] for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
     # Twice the interval: the line may come while the gate alone is what is dear.
-    assert told["seconds_between_looks"] >= 0.4
+    assert min(told) >= 0.4
     holder.run("commit")
     for waiter in waiters:
         waiter.finish()

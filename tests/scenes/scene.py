@@ -16,10 +16,12 @@ from tests.scenes.client import PATIENCE, Client, wait_until
 
 _numbers = itertools.count(1)
 
-# Autovacuum is not ours to end; `drop database` does that.
+# Autovacuum is not ours to end; `drop database` does that. It refuses while a walsender still has its slot.
 _LEFT = """
     select pg_terminate_backend(pid) from pg_stat_activity
-    where backend_type = 'client backend' and (datname = any(%(databases)s) or pid = any(%(pids)s))
+    where backend_type in ('client backend', 'walsender') and (datname = any(%(databases)s) or pid = any(%(pids)s))
+    union all
+    select pg_terminate_backend(active_pid) from pg_replication_slots where active and database = any(%(databases)s)
 """
 
 
