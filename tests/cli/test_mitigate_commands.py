@@ -39,7 +39,7 @@ def test_one_session_is_answered_with_every_guard_and_what_it_frees(
     said = mitigate(scene, rules, "--pid", str(holder.pid))
     assert said.splitlines()[0] == (
         f"{holder.pid} is idle_in_transaction on public.orders. "
-        "Rule idle would terminate it, and nothing speaks against it."
+        "Rule idle would terminate it; but it is a superuser's session, which only a superuser may signal."
     )
     assert f"frees 1 at once ({waiter.pid})" in said
     assert "by forecast" in said

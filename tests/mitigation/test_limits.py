@@ -68,6 +68,17 @@ def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: Circ
     assert verdict.value
 
 
+@pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
+def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: Circumstances) -> None:
+    """Once it is released this one has its turn: until then nobody takes it for settled, or goes in its stead."""
+    decision = about(decide(amid=amid), DDL)
+    assert decision.state == "candidate"
+    assert decision.pending
+    assert decision.fit is (guard == "startup_grace"), "only a fresh agent goes on counting looks"
+    [reader_in_front] = [each for each in decide(amid=amid).decisions if each.pid == IDLE]
+    assert "cheaper_cut" in reasons(reader_in_front)
+
+
 def test_brakes_that_are_off_stop_nobody() -> None:
     amid = Circumstances(
         maintenance_until=NOW,
@@ -352,6 +363,7 @@ def test_h44_many_independent_incidents_are_nobodys_fault() -> None:
     made = decide(*sessions)
     assert made.approved is None
     assert all(reasons(decision) >= {"systemic"} for decision in made.decisions)
+    assert {decision.state for decision in made.decisions} == {"candidate"}
     assert decide(*sessions[2:]).approved is not None
 
 
@@ -371,9 +383,14 @@ def test_h44_where_most_clients_are_blocked_one_action_is_tried_and_then_a_perso
 
     assert again() == set()
     assert again(actions=tried) == {"systemic"}
+    assert again(actions=(done(pid=1, seconds=3600),)) == set()
+    assert again(actions=tried, reset=Reset(ago(61), "seen to before", "ann")) == {"systemic"}
     assert again(actions=tried, reset=Reset(ago(1), "try once more", "ann")) == set()
-    few = decide(idle(), *waiters[:9], history=History(actions=tried), connections=10)
-    assert few.approved is not None
+    for blocked, connections, stops in ((9, 9, False), (10, 12, True), (80, 100, False), (81, 100, True)):
+        history = History(actions=tried)
+        made = decide(idle(), *waiters[:blocked], by=settings(END_IDLE), history=history, connections=connections)
+        said = {each.guard: each.objection for each in about(made, IDLE).objections}
+        assert ("one action was tried" in str(said.get("systemic"))) is stops, (blocked, connections)
 
 
 # What the server refused
