@@ -523,6 +523,35 @@ def test_outside_of_its_hours_a_rule_does_nothing_and_the_next_one_decides() -> 
     assert made.rule == later
 
 
+WAITED_FOR = {
+    "active_window": replace(END_IDLE, active_window=(Window("mon-fri 08:00-18:00"),)),
+    "min_wait": replace(END_IDLE, min_wait=Duration(61)),
+    "min_age": replace(END_IDLE, min_age=Duration(21_600 - 1)),
+    "min_state_age": replace(END_IDLE, min_state_age=Duration(21_600 - 1)),
+    "min_session_age": replace(END_IDLE, min_session_age=Duration(3600 * 24)),
+}
+
+
+@pytest.mark.parametrize(("guard", "rule"), WAITED_FOR.items(), ids=WAITED_FOR)
+def test_what_only_has_to_be_waited_for_leaves_it_a_candidate(guard: str, rule: Rule) -> None:
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(rule)), IDLE)
+    assert reasons(decision) == {guard}
+    assert (decision.state, decision.pending, decision.fit, decision.lasting) == ("candidate", True, False, set())
+
+
+def test_the_servers_own_look_for_a_deadlock_is_waited_for_too() -> None:
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(END_IDLE), deadlock_timeout=60), IDLE)
+    assert (reasons(decision), decision.state) == ({"deadlock_timeout"}, "candidate")
+
+
+@pytest.mark.parametrize(("by", "action"), [(0, None), (90, "released")])
+def test_whose_turn_has_not_come_yet_is_fit_meanwhile(by: int, action: Outcome | None) -> None:
+    history, limits = History(actions=(done(action),)), settings(END_IDLE, cooldown=Duration(by))
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=limits, history=history), IDLE)
+    assert reasons(decision) == {"cooldown" if by else "under_way"}
+    assert (decision.state, decision.fit, decision.sound) == ("candidate", True, True)
+
+
 # Queues
 
 
