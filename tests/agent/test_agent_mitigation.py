@@ -132,15 +132,6 @@ def test_it_watches_for_a_while_before_it_acts(scene, agent):
     assert holder.run("select 1") == [(1,)]
 
 
-@pytest.mark.usefixtures("orders")
-def test_h36_a_look_that_is_too_old_is_not_acted_upon(scene, agent):
-    watching = agent(scene.dsn, more=rules('max_sample_age = "0s"'))
-    holder, _ = hold(scene)
-    watching.wait_for(refused("sample_age"), 1)
-    watching.wait_for_polls(3)
-    assert holder.run("select 1") == [(1,)]
-
-
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_h23_of_two_agents_one_leads_and_the_other_takes_over(scene, agent):
@@ -270,7 +261,7 @@ def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes
     second = agent(scene.dsn, more=rules(rule=rule))
     waiter.finish()
     second.wait_for(acted("released", "slow"), 1)
-    assert outcomes() == [("cancel", "unverified"), ("terminate", "released")]
+    wait_until(lambda: outcomes() == [("cancel", "unverified"), ("terminate", "released")])
     assert second.metric(acted("ineffective", "slow", "cancel")) == 0
 
 
