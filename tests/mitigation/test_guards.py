@@ -323,6 +323,7 @@ def test_a_dry_run_announces_a_thing_once() -> None:
 
 def test_one_action_at_a_time() -> None:
     assert after(done(None)) == {"under_way"}
+    assert after(done(None, victim=holder())) == {"under_way"}, "its own, which is not refused, but not settled yet"
 
 
 def test_after_an_action_comes_the_cool_down() -> None:
