@@ -10,11 +10,12 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import PreparedTransaction, Session
 from pgdoctor.mitigation.candidate import Candidate, Case
+from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.guard import Guard, Heals, judged
 from pgdoctor.mitigation.guards import guards
 from pgdoctor.mitigation.guards.never import OWN_APPLICATION
 from pgdoctor.mitigation.history import Action, History
-from pgdoctor.mitigation.plan import REASONS, plan
+from pgdoctor.mitigation.plan import plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration, Window
 from pgdoctor.postgres.door import APPLICATION_NAME

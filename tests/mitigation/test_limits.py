@@ -11,6 +11,7 @@ from pgdoctor.diagnosis.snapshot import Progress
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.budgets import BUDGETS, budgets
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
+from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.history import (
     Action,
     Approval,
@@ -22,7 +23,7 @@ from pgdoctor.mitigation.history import (
     acted,
     looked,
 )
-from pgdoctor.mitigation.plan import REASONS, intended, plan
+from pgdoctor.mitigation.plan import intended, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration, Window
 from tests.building import NOW, advisory, ago, lock, session, snapshot

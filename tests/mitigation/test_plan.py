@@ -15,10 +15,11 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
 from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Only, Plan, plan
+from pgdoctor.mitigation.plan import MOST_DECISIONS, Only, Plan, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 from tests.building import NOW, ago, lock, session, snapshot
