@@ -176,6 +176,15 @@ def test_a_cancel_that_nobody_watched_is_followed_by_a_terminate_once_its_grace_
         assert (made.signal if made else None) == signal, (outcome, seconds)
 
 
+def test_no_decision_is_approved_that_not_every_guard_was_asked_about_or_that_has_no_victim() -> None:
+    sound = decide().approved
+    assert sound is not None
+    for place in range(len(sound.verdicts)):
+        assert not replace(sound, verdicts=(*sound.verdicts[:place], *sound.verdicts[place + 1 :])).approved
+    nobody = replace(sound, victim=None)
+    assert not (nobody.approved or nobody.fit or nobody.sound or nobody.pending)
+
+
 def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
     meant = about(decide(), DDL)
     assert decide().objections_to(meant) is None
