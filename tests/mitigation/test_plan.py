@@ -182,7 +182,7 @@ def test_no_decision_is_approved_that_not_every_guard_was_asked_about_or_that_ha
     for place in range(len(sound.verdicts)):
         assert not replace(sound, verdicts=(*sound.verdicts[:place], *sound.verdicts[place + 1 :])).approved
     nobody = replace(sound, victim=None)
-    assert not (nobody.approved or nobody.fit or nobody.sound or nobody.pending)
+    assert [nobody.approved, nobody.fit, nobody.sound, nobody.pending] == [False] * 4
 
 
 def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
