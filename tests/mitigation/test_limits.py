@@ -266,6 +266,7 @@ def test_once_open_it_stays_open_though_what_opened_it_is_forgotten() -> None:
     assert opened(opening=opening) == opening.reason
     assert after(opening=opening) == {"breaker"}
     assert after(opening=opening, reset=Reset(ago(1), "seen to", "ann")) == set()
+    assert after(opening=opening, reset=Reset(ago(10 * 86400), "of an earlier one", "ann")) == {"breaker"}
 
 
 def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> None:
@@ -281,9 +282,11 @@ def test_worsening_may_be_left_out() -> None:
     assert opened(worse, by=Breaker(open_on_worsening=False)) is None
 
 
-def comes_back(times: int, *, seconds: float = 1000.0, by: Mitigation | None = None) -> set[str]:
+def comes_back(
+    times: int, *, seconds: float = 1000.0, by: Mitigation | None = None, outcome: Outcome = "released"
+) -> set[str]:
     kind = "idle_in_transaction public.orders app reporting"
-    before = [done(pid=pid, seconds=seconds, fingerprint=kind) for pid in range(1, times + 1)]
+    before = [done(outcome, pid=pid, seconds=seconds, fingerprint=kind) for pid in range(1, times + 1)]
     return after(*before, by=by or settings(END_IDLE, max_per_fingerprint_per_hour=9, max_terminates_per_hour=9))
 
 
@@ -291,6 +294,7 @@ def test_h25_what_comes_back_for_the_third_time_opens_the_breaker() -> None:
     assert comes_back(1) == set()
     assert comes_back(2) == {"breaker"}
     assert comes_back(2, seconds=1800) == set()
+    assert comes_back(2, outcome="withheld") == comes_back(2, outcome="gone") == set()
     assert comes_back(2, by=settings(END_IDLE)) == {"breaker", "budget"}
     assert "breaker" not in comes_back(2, by=settings(replace(END_IDLE, min_blocked=50)))
 
