@@ -9,7 +9,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Progress
 from pgdoctor.mitigation import breaker
-from pgdoctor.mitigation.budgets import BUDGETS, budgets
+from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
 from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.history import (
@@ -193,6 +193,25 @@ def test_while_the_best_cut_is_out_of_budget_no_other_goes_in_its_stead() -> Non
     )
     assert reasons(about(made, IDLE)) == {"budget"}
     assert reasons(about(made, 40)) == {"turn"}
+
+
+def test_five_minutes_are_five_minutes() -> None:
+    by = settings(END_IDLE, max_actions_per_5m=1)
+    assert after(done(seconds=299.9), by=by) == {"budget"}
+    assert after(done(seconds=300), by=by) == set()
+
+
+def test_what_is_left_of_a_kind_is_that_of_the_kind_asked_for_or_the_least() -> None:
+    by, history = settings(END_IDLE, max_per_fingerprint_per_hour=2), History(actions=(done(fingerprint="a"),))
+    for fingerprint, left in ((None, 1), ("a", 1), ("b", 2)):
+        assert budgets_left(history, by, NOW, fingerprint)["per_fingerprint"] == left
+    assert budgets_left(History(), by, NOW)["per_fingerprint"] == 2
+
+
+def test_what_was_not_sent_breaks_no_run_of_refusals() -> None:
+    refused, unsent, known = (done(each, pid=5) for each in ("not_permitted", "withheld", "ineffective"))
+    assert "3 signals in a row were refused" in str(opened(refused, unsent, refused, done(None), refused))
+    assert opened(refused, refused, known, refused) is None
 
 
 def test_every_budget_can_be_asked_for() -> None:
