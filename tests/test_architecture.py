@@ -43,8 +43,11 @@ MAY_IMPORT = {
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {
-        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation.telling", "mitigation.traces"),
+        *("mitigation.audit", "mitigation.look", "mitigation.position", "mitigation.telling", "mitigation.traces"),
         *("mitigation", "postgres", "journal", "diagnosis", "errors"),
+    },
+    "mitigation.position": {
+        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation", "postgres"),
     },
     "mitigation.look": {"postgres", "diagnosis"},
     "mitigation.audit": {"mitigation", "postgres", "journal", "errors"},

@@ -12,10 +12,11 @@ from pgdoctor.config import Config
 from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.kill_switch import KillSwitch
-from pgdoctor.mitigation.plan import Decision, Only, Plan
+from pgdoctor.mitigation.plan import Only, Plan
 from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import APPLICATION_NAME, Door

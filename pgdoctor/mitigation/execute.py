@@ -7,7 +7,7 @@ neither.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,7 +20,8 @@ from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation import records
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
-from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
+from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.guards.pace import Persistence
 from pgdoctor.mitigation.history import (
     Action,
@@ -33,15 +34,15 @@ from pgdoctor.mitigation.history import (
     looked,
     verified,
 )
-from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.look import Look
-from pgdoctor.mitigation.plan import Decision, Only, Plan, intended, plan
+from pgdoctor.mitigation.plan import Only, Plan, intended, plan
+from pgdoctor.mitigation.position import Brake, Position
 from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, Rights, rights, send
+from pgdoctor.postgres.signal import Reply, send
 
 #: Sessions from which on a plan is made in a thread.
 _MANY_SESSIONS = 100
@@ -73,7 +74,7 @@ class Mitigator:
         *,
         unattended: bool = False,
         armed: bool = True,
-        brake: Callable[[], Awaitable[str | None]] | None = None,
+        brake: Brake | None = None,
         only: Only | None = None,
     ) -> None:
         self.settings = settings
@@ -83,15 +84,10 @@ class Mitigator:
         #: The actions whose outcome the latest diagnosis has shown.
         self.settled: tuple[Action, ...] = ()
         self._standing = Standing(settings.mode)
-        self._unattended = unattended
-        self._armed = armed
-        self._brake = brake
         self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
-        self._leader = Leader()
+        self._position = Position(self._audit, brake, unattended=unattended, armed=armed)
         self._telling = Telling()
         self._traces = Traces()
-        #: As of the last plan that could act; None: not asked.
-        self._rights: Rights | None = None
         #: The latest look.
         self._look: Look | None = None
         #: An action is being carried out; and one that was broken off meanwhile.
@@ -128,7 +124,7 @@ class Mitigator:
     @property
     def standing(self) -> Standing:
         """As of the last look; but whose connection is lost does not lead any more."""
-        return replace(self._standing, leads=self._standing.leads and self._leader.leads)
+        return replace(self._standing, leads=self._standing.leads and self._position.leader.leads)
 
     @property
     def may_act(self) -> bool:
@@ -138,7 +134,7 @@ class Mitigator:
     @property
     def armed(self) -> bool:
         """Whether it was given the second key that enforce needs."""
-        return self._armed
+        return self._position.armed
 
     @property
     def is_busy(self) -> bool:
@@ -161,8 +157,7 @@ class Mitigator:
 
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
-        pulled = None if self._brake is None else await self._brake()
-        return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
+        return await self._position.brakes()
 
     def disarm(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
@@ -184,9 +179,8 @@ class Mitigator:
             self._audit.history = concluded(self.history, action, left)
             self._tell(left)
             self._broken_off = left
-        if self._broken_off is not None and look is not None:
-            await self._record(self._broken_off, look)
-            self._broken_off = None
+        if look is not None:
+            await self._record_broken_off(look)
 
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
@@ -205,50 +199,25 @@ class Mitigator:
             await self._audit.catch_up(look.door, look.now)
         await self._settle(look)
         if self.settings.mode == "off":
-            await self._leader.resign()
+            await self._position.leader.resign()
             self._standing = Standing("off")
             return
-        circumstances = await self._circumstances(look)
-        mode = self._mode(look, circumstances)
+        circumstances = await self._position.circumstances(look, self.settings)
+        mode = self._position.mode(look, self.settings)
         self.plan = await self._plan(look, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
         await self._remember(look, mode)
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
         if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
-            await self._carry_out(look, mode)
+            self._is_carrying_out = True
+            try:
+                await self._carry_out(look, mode)
+            finally:
+                self._is_carrying_out = False
         self._standing = self._stands(look, mode)
 
-    async def _circumstances(self, look: Look) -> Circumstances:
-        """Who we are at this server now, and which brakes hold."""
-        if look.door is None:
-            return Circumstances(armed=False)
-        acting = self._mode(look, Circumstances(armed=self._armed))
-        leads = True
-        # Through a pooler the lock would stay with one of its connections, and keep everybody else from leading.
-        if self.may_act and not look.is_pooled:
-            leads = await self._leader.lead(look.door, acting, look.now)
-        else:
-            await self._leader.resign()
-        ours = self._rights = await rights(look.door) if look.diagnosis.blockers else None
-        brakes = await self.brakes()
-        return Circumstances(
-            leader=leads,
-            kill_switch=brakes.kill_switch,
-            maintenance_until=brakes.maintenance_until,
-            armed=self._armed,
-            may_signal=ours.may_signal if ours else None,
-            superuser=self._unattended and ours is not None and ours.is_superuser,
-            pooled=look.is_pooled,
-            audit=self._audit.error if acting == "enforce" else None,
-            watching_since=self._leader.since if self._unattended else None,
-            sample_age=time.monotonic() - look.read_at,
-        )
-
-    def _mode(self, look: Look, circumstances: Circumstances) -> Mode:
-        return mode_in_force(self.settings, circumstances, look.now)
-
     async def _plan(self, look: Look, circumstances: Circumstances) -> Plan:
-        known = in_mode(self.history, self._mode(look, circumstances))
+        known = in_mode(self.history, self._position.mode(look, self.settings))
         making = look.diagnosis, self.settings, known, circumstances, self.only
         if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
             return plan(*making)
@@ -260,13 +229,19 @@ class Mitigator:
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
             opening = replace(opening, rehearsed=mode != "enforce")
-            if self._leader.leads:
+            if self._position.leader.leads:
                 await self._audit.write(opening)
         self._audit.history = looked(
             self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
         )
 
+    async def _record_broken_off(self, look: Look) -> None:
+        if self._broken_off is not None:
+            action, self._broken_off = self._broken_off, None
+            await self._record(action, look)
+
     async def _settle(self, look: Look) -> None:
+        await self._record_broken_off(look)
         action = self.history.under_way
         if action is not None:
             settled = verified(action, look.diagnosis)
@@ -286,7 +261,6 @@ class Mitigator:
         is_written = await self._audit.write(intent)
         self._telling.intent(decision, intent)
         outcome = self._broken_off = replace(action, outcome="error", message=records.UNKNOWN)
-        self._is_carrying_out = True
         try:
             if mode != "enforce":
                 outcome = replace(action, outcome="would_act")
@@ -295,7 +269,6 @@ class Mitigator:
             else:
                 outcome = await self._signalled(action, decision, look)
         finally:
-            self._is_carrying_out = False
             self._audit.history = acted(self.history, outcome)
             if outcome.outcome is not None:
                 self._tell(outcome)
@@ -308,12 +281,12 @@ class Mitigator:
         assert look.door is not None
         try:
             await self._audit.catch_up(look.door, look.now)
-            circumstances = await self._circumstances(look)
+            circumstances = await self._position.circumstances(look, self.settings)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
         settings = self.settings
         objections = (await self._plan(look, circumstances)).objections_to(decision)
-        mode = self._mode(look, circumstances)
+        mode = self._position.mode(look, self.settings)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
         # While the plan was made somebody may have pulled the brake.
@@ -329,11 +302,9 @@ class Mitigator:
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
-        wrapped = self._rights is not None and self._rights.has_wrapper
-        min_wait = decision.rule.min_wait
-        return _answered(
-            action, await send(look.door, action.signal, action.victim, min_wait=min_wait, wrapped=wrapped)
-        )
+        wait, wrapped = decision.rule.min_wait, self._position.has_wrapper
+        reply = await send(look.door, action.signal, action.victim, min_wait=wait, wrapped=wrapped)
+        return _answered(action, reply)
 
     async def _conclude(self, action: Action, look: Look) -> None:
         self._tell(action)
@@ -353,7 +324,7 @@ class Mitigator:
         return budgets_left(in_mode(self.history, mode), self.settings, look.now, fingerprint)
 
     def _stands(self, look: Look, mode: Mode) -> Standing:
-        leads = self.may_act and self._leader.leads
+        leads = self.may_act and self._position.leader.leads
         return Standing(mode, leads, self.plan.opening is not None, self._budgets(look, mode))
 
 

@@ -15,7 +15,6 @@ SHORTEST_WAIT = Duration(5)
 
 _SHORTEST_GRACE = 1.0
 _SHORTEST_TTL = 1.0
-_SHORTEST_SAMPLE_AGE = Duration(0.1)
 _LONGEST_WINDOW = Duration(24 * 3600)
 _IDLE = frozenset({"idle", "idle in transaction", "idle in transaction (aborted)"})
 _ONLY_IDLE = frozenset({"idle_in_transaction"})
@@ -37,9 +36,6 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
     window = settings.breaker.recurrence_window
     if not 0 < window <= _LONGEST_WINDOW:
         yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
-    if settings.max_sample_age < _SHORTEST_SAMPLE_AGE:
-        why = "what is younger than that no look ever is, and nobody would be signalled"
-        yield Mistake("max_sample_age", str(settings.max_sample_age), f"at least {_SHORTEST_SAMPLE_AGE}: {why}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
     elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):

@@ -5,23 +5,21 @@ order of `diagnosis.cuts.cuts`: a queued ALTER before the reader in front of it.
 time (its wait is still too short, say) or somebody's word, the session in front of it is not touched either.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances
-from pgdoctor.mitigation.guard import SOUND, Guard, Heals, Verdict, judged
-from pgdoctor.mitigation.guards import guards, judge
-from pgdoctor.mitigation.guards.pace import Approval
+from pgdoctor.mitigation.decision import CHEAPER, NO_RULE, TURN, Decision
+from pgdoctor.mitigation.guard import Guard, Verdict, judged
+from pgdoctor.mitigation.guards import judge
 from pgdoctor.mitigation.guards.terms import (
     ActiveWindow,
     MaxAge,
@@ -32,128 +30,18 @@ from pgdoctor.mitigation.guards.terms import (
     MinStateAge,
     MinWait,
 )
-from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Load, Opening, Signal, Waiter, decision_id
+from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Load, Opening, Signal, Waiter
 from pgdoctor.mitigation.rules import Mitigation, Rule
 
 #: Blockers that are judged: those of a class that a rule is about, and the widest reach, first. A convoy has a
 #: thousand, of which one is worth a thought.
 MOST_DECISIONS = 50
 
-#: Reasons that are not a guard's: no rule speaks of it; a request behind it is the cheaper cut; another goes first.
-NO_RULE = "no_rule"
-CHEAPER = "cheaper_cut"
-TURN = "turn"
-
 #: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
 _CONDITIONS: tuple[Guard, ...] = (
     *(MinBlocked(), MinBlockedShare(), ActiveWindow()),
     *(MinWait(), MinAge(), MaxAge(), MinStateAge(), MinSessionAge()),
 )
-
-_HEALS = {
-    NO_RULE: Heals.NEVER,
-    **{guard.name: guard.heals for guard in guards()},
-    CHEAPER: Heals.TIME,
-    TURN: Heals.PACE,
-}
-
-#: Everything that may speak against an action: the closed set of the metrics' `reason` label.
-REASONS = tuple(_HEALS)
-
-#: Where a blocker stands, before anything is done about it; what follows is told by its actions.
-State = Literal["observed", "suppressed", "candidate", "pending_approval", "eligible"]
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What was decided about one blocker, with all that decided it."""
-
-    node: Node
-    pid: int | None
-    prepared_gid: str | None
-    classification: str
-    relation: str | None
-    root: bool
-    usename: str | None
-    datname: str | None
-    application_name: str | None
-    evidence: tuple[str, ...]
-    transaction_seconds: float | None
-    oldest_wait_seconds: float | None
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...] = ()
-    #: None where no rule speaks of it.
-    rule: Rule | None = None
-    signal: Signal | None = None
-    victim: Identity | None = None
-    #: What stays the same when the same comes back.
-    fingerprint: str = ""
-    #: How many sessions it would release; for a root those who follow in turn as well.
-    frees: int = 0
-    #: Those it would release at once: on them success is judged.
-    waiters: tuple[Waiter, ...] = ()
-
-    @property
-    def objections(self) -> tuple[Verdict, ...]:
-        """Everything that speaks against it."""
-        return tuple(verdict for verdict in self.verdicts if verdict.objection is not None)
-
-    @property
-    def approved(self) -> bool:
-        """Every guard was asked, and nothing speaks against it."""
-        asked = {verdict.guard for verdict in self.verdicts}
-        return self.victim is not None and asked >= _HEALS.keys() and not self.objections
-
-    @property
-    def fit(self) -> bool:
-        """Nothing speaks against acting, but that it may not be its turn yet."""
-        return self._only({Heals.PACE})
-
-    @property
-    def sound(self) -> bool:
-        """Nothing speaks against the session itself: at most a turn, a budget or somebody's word is missing."""
-        return self._only(SOUND)
-
-    @property
-    def keeps_its_turn(self) -> bool:
-        """Nobody goes before it who stands behind it."""
-        return self._only({Heals.PACE, Heals.RATION})
-
-    @property
-    def pending(self) -> bool:
-        """Time will bring it about, and the end of what stops all of it."""
-        return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
-
-    @property
-    def may_come(self) -> bool:
-        """The same, or somebody's word."""
-        return self._only({*SOUND, Heals.TIME, Heals.BRAKE})
-
-    @property
-    def lasting(self) -> frozenset[str]:
-        """The objections that do not pass by themselves; none while one has to be waited for that only time lifts."""
-        healing = {each.guard: _HEALS[each.guard] for each in self.objections}
-        if self.pending and Heals.TIME in healing.values():
-            return frozenset()
-        return frozenset(guard for guard, heals in healing.items() if heals not in (Heals.PACE, Heals.TIME))
-
-    @property
-    def id(self) -> str | None:
-        """What people call it, to agree to it; None where there is nothing to agree to."""
-        return decision_id(self.victim, self.signal) if self.victim and self.signal else None
-
-    @property
-    def state(self) -> State:
-        """Where it stands."""
-        if self.rule is None:
-            return "observed"
-        if self.approved:
-            return "eligible"
-        if [verdict.guard for verdict in self.objections] == [Approval.name]:
-            return "pending_approval"
-        return "candidate" if self.may_come else "suppressed"
-
-    def _only(self, heals: Set[Heals]) -> bool:
-        return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.errors import JournalError
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import (
     Action,
@@ -26,7 +27,6 @@ from pgdoctor.mitigation.history import (
     decision_id,
     opened,
 )
-from pgdoctor.mitigation.plan import Decision
 from pgdoctor.mitigation.rules import Mode
 
 #: What is said of an action whose record ends with its intent.

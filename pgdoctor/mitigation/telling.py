@@ -6,8 +6,9 @@ from typing import Any, get_args
 
 import msgspec
 
+from pgdoctor.mitigation.decision import REASONS, Decision
 from pgdoctor.mitigation.history import Action, Outcome, Signal, decision_id
-from pgdoctor.mitigation.plan import REASONS, Decision, Plan
+from pgdoctor.mitigation.plan import Plan
 from pgdoctor.mitigation.records import Intent
 from pgdoctor.mitigation.rules import Mitigation
 

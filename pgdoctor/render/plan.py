@@ -9,9 +9,10 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.words import count
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action
-from pgdoctor.mitigation.plan import Decision, Plan
+from pgdoctor.mitigation.plan import Plan
 from pgdoctor.render.plain import one_line
 
 #: Characters of a line in the column of reasons.

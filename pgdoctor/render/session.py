@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.words import count
-from pgdoctor.mitigation.plan import Decision
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.plan import DecisionFacts, decision_facts
 

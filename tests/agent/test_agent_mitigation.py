@@ -247,6 +247,7 @@ def test_told_to_end_it_sees_an_action_to_its_end(scene, agent):
 _NESTED = ("begin", "update orders set v = 1 where id = 1", "savepoint inner_one")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes_on_from_there(scene, agent):
     """Cancelled inside a savepoint it keeps its locks; the grace is over only after the restart."""
@@ -265,6 +266,7 @@ def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes
     assert second.metric(acted("ineffective", "slow", "cancel")) == 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_told_to_end_while_it_waits_for_its_victims_end_it_puts_that_on_record(scene, agent):
     watching = agent(scene.dsn, more=rules())

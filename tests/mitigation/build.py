@@ -13,8 +13,9 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import History
-from pgdoctor.mitigation.plan import Decision, Plan, plan
+from pgdoctor.mitigation.plan import Plan, plan
 from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration
 from tests.building import NOW, lock, session, snapshot

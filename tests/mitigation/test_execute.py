@@ -17,9 +17,10 @@ from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.errors import Unreachable
 from pgdoctor.mitigation import execute
 from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
-from pgdoctor.mitigation.plan import REASONS, Plan, plan
+from pgdoctor.mitigation.plan import Plan, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Mode
 from pgdoctor.mitigation.telling import Telling
 from pgdoctor.mitigation.written import Duration

@@ -10,13 +10,14 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import PreparedTransaction, Session
 from pgdoctor.mitigation.candidate import Candidate, Case
+from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.guard import Guard, Heals, judged
 from pgdoctor.mitigation.guards import guards
 from pgdoctor.mitigation.guards.never import OWN_APPLICATION
 from pgdoctor.mitigation.history import Action, History
-from pgdoctor.mitigation.plan import REASONS, plan
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.mitigation.plan import plan
+from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
+from pgdoctor.mitigation.written import Duration, Window
 from pgdoctor.postgres.door import APPLICATION_NAME
 from tests.building import ago, lock, session, snapshot
 from tests.mitigation.build import (
@@ -125,6 +126,56 @@ def case(*sessions: Session, by: Mitigation = BOTH, history: History | None = No
     seen = diagnosis(*sessions)
     [blocker] = [each for each in seen.blockers if each.pid == IDLE]
     return Case(Candidate(blocker, seen), END_IDLE, "terminate", by, history or History())
+
+
+#: A term of the rule, what it looks at with how much of that is just right, and what is just not.
+BOUNDS = {
+    "min_age": (END_IDLE, {"min_age": Duration(60)}, "xact_start", 60, 59.999),
+    "max_age": (END_IDLE, {"max_age": Duration(60)}, "xact_start", 60, 60.001),
+    "min_state_age": (END_IDLE, {"min_state_age": Duration(60)}, "state_change", 60, 59.999),
+    "min_session_age": (END_IDLE, {"min_session_age": Duration(60)}, "backend_start", 60, 59.999),
+}
+
+
+@pytest.mark.parametrize(("guard", "parts"), BOUNDS.items(), ids=BOUNDS)
+def test_a_term_holds_to_its_bound(guard: str, parts: tuple[Rule, dict[str, Duration], str, float, float]) -> None:
+    rule, term, fact, right, wrong = parts
+    asking = replace(rule, **term)
+
+    def said(seconds: float | None, by: Rule = asking) -> str | None:
+        facts = {fact: None if seconds is None else ago(seconds)}
+        return judged(named(guard), replace(case(holder(**facts), writer()), rule=by)).objection
+
+    assert said(right) is None
+    assert "failed" not in str(said(wrong) or "failed")
+    if guard == "max_age":
+        assert said(None) is None, "there is no transaction"
+    else:
+        assert "unknown" in str(said(None))
+        none_asked = replace(rule, **dict.fromkeys(term, Duration(0)))
+        assert said(0.0, none_asked) is said(None, none_asked) is None
+
+
+def test_a_share_a_wait_and_a_deadlock_timeout_hold_to_their_bounds() -> None:
+    def said(guard: str, *, by: Mitigation = BOTH, **term: object) -> str | None:
+        asked = case(holder(), writer(), by=by)
+        return judged(named(guard), replace(asked, rule=replace(END_IDLE, **term))).objection
+
+    assert said("min_blocked_share", min_blocked_share=0.1) is None
+    assert "10%" in str(said("min_blocked_share", min_blocked_share=0.11))
+    assert said("min_wait", min_wait=Duration(60)) is None
+    assert "since 1 min" in str(said("min_wait", min_wait=Duration(60.001)))
+    windows = (Window("sat 08:00-18:00"), Window("fri 23:10-23:11"))
+    assert said("active_window", active_window=windows) is None
+
+
+@pytest.mark.parametrize(("waited", "timeout", "stops"), [(60.0, 12.0, False), (60.0, 12.001, True), (None, 1.0, True)])
+def test_five_times_the_deadlock_timeout_is_the_least(waited: float | None, timeout: float, stops: bool) -> None:
+    seen = diagnosis(holder(), writer(seconds=waited), deadlock_timeout=timeout)
+    asked = Case(Candidate(seen.blockers[0], seen), END_IDLE, "terminate", BOTH, History())
+    assert bool(judged(named("deadlock_timeout"), asked).objection) is stops
+    rehearsing = replace(asked, settings=replace(BOTH, allow_short_waits=True))
+    assert judged(named("deadlock_timeout"), rehearsing).objection is None
 
 
 def test_h17_a_prepared_transaction_is_never_signalled() -> None:
@@ -323,6 +374,7 @@ def test_a_dry_run_announces_a_thing_once() -> None:
 
 def test_one_action_at_a_time() -> None:
     assert after(done(None)) == {"under_way"}
+    assert after(done(None, victim=holder())) == {"under_way"}, "its own, which is not refused, but not settled yet"
 
 
 def test_after_an_action_comes_the_cool_down() -> None:

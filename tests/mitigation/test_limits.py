@@ -9,8 +9,9 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Progress
 from pgdoctor.mitigation import breaker
-from pgdoctor.mitigation.budgets import BUDGETS, budgets
+from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
+from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.history import (
     Action,
     Approval,
@@ -22,7 +23,7 @@ from pgdoctor.mitigation.history import (
     acted,
     looked,
 )
-from pgdoctor.mitigation.plan import REASONS, intended, plan
+from pgdoctor.mitigation.plan import intended, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
 from pgdoctor.mitigation.written import Duration, Window
 from tests.building import NOW, advisory, ago, lock, session, snapshot
@@ -194,6 +195,25 @@ def test_while_the_best_cut_is_out_of_budget_no_other_goes_in_its_stead() -> Non
     assert reasons(about(made, 40)) == {"turn"}
 
 
+def test_five_minutes_are_five_minutes() -> None:
+    by = settings(END_IDLE, max_actions_per_5m=1)
+    assert after(done(seconds=299.9), by=by) == {"budget"}
+    assert after(done(seconds=300), by=by) == set()
+
+
+def test_what_is_left_of_a_kind_is_that_of_the_kind_asked_for_or_the_least() -> None:
+    by, history = settings(END_IDLE, max_per_fingerprint_per_hour=2), History(actions=(done(fingerprint="a"),))
+    for fingerprint, left in ((None, 1), ("a", 1), ("b", 2)):
+        assert budgets_left(history, by, NOW, fingerprint)["per_fingerprint"] == left
+    assert budgets_left(History(), by, NOW)["per_fingerprint"] == 2
+
+
+def test_what_was_not_sent_breaks_no_run_of_refusals() -> None:
+    refused, unsent, known = (done(each, pid=5) for each in ("not_permitted", "withheld", "ineffective"))
+    assert "3 signals in a row were refused" in str(opened(refused, unsent, refused, done(None), refused))
+    assert opened(refused, refused, known, refused) is None
+
+
 def test_every_budget_can_be_asked_for() -> None:
     found = budgets(History(actions=(done(), done(signal="cancel"))), BOTH, NOW, "x")
     assert tuple(each.name for each in found) == BUDGETS
@@ -265,6 +285,7 @@ def test_once_open_it_stays_open_though_what_opened_it_is_forgotten() -> None:
     assert opened(opening=opening) == opening.reason
     assert after(opening=opening) == {"breaker"}
     assert after(opening=opening, reset=Reset(ago(1), "seen to", "ann")) == set()
+    assert after(opening=opening, reset=Reset(ago(10 * 86400), "of an earlier one", "ann")) == {"breaker"}
 
 
 def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> None:
@@ -280,9 +301,11 @@ def test_worsening_may_be_left_out() -> None:
     assert opened(worse, by=Breaker(open_on_worsening=False)) is None
 
 
-def comes_back(times: int, *, seconds: float = 1000.0, by: Mitigation | None = None) -> set[str]:
+def comes_back(
+    times: int, *, seconds: float = 1000.0, by: Mitigation | None = None, outcome: Outcome = "released"
+) -> set[str]:
     kind = "idle_in_transaction public.orders app reporting"
-    before = [done(pid=pid, seconds=seconds, fingerprint=kind) for pid in range(1, times + 1)]
+    before = [done(outcome, pid=pid, seconds=seconds, fingerprint=kind) for pid in range(1, times + 1)]
     return after(*before, by=by or settings(END_IDLE, max_per_fingerprint_per_hour=9, max_terminates_per_hour=9))
 
 
@@ -290,6 +313,7 @@ def test_h25_what_comes_back_for_the_third_time_opens_the_breaker() -> None:
     assert comes_back(1) == set()
     assert comes_back(2) == {"breaker"}
     assert comes_back(2, seconds=1800) == set()
+    assert comes_back(2, outcome="withheld") == comes_back(2, outcome="gone") == set()
     assert comes_back(2, by=settings(END_IDLE)) == {"breaker", "budget"}
     assert "breaker" not in comes_back(2, by=settings(replace(END_IDLE, min_blocked=50)))
 

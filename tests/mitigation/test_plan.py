@@ -15,10 +15,11 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
 from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.plan import MOST_DECISIONS, Decision, Only, Plan, plan
+from pgdoctor.mitigation.plan import MOST_DECISIONS, Only, Plan, plan
 from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 from tests.building import NOW, ago, lock, session, snapshot
@@ -157,6 +158,55 @@ def test_a_cancel_that_had_no_effect_is_followed_by_a_terminate() -> None:
     assert decide(aborted, ddl(), by=settings(only_cancel), history=history).approved is None
     moved_on = replace(aborted, query_start=ago(11))
     assert decide(moved_on, ddl(), by=settings(ladder), history=history).approved is None
+
+
+def test_a_cancel_that_nobody_watched_is_followed_by_a_terminate_once_its_grace_is_over() -> None:
+    """The agent that sent it was told to end; who stands in the way in the same statement was not helped by it."""
+    ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10))
+    before = Identity.of(session(IDLE))
+    assert before is not None
+    for outcome, seconds, signal in (
+        ("unverified", 9.9, None),
+        ("unverified", 10, "terminate"),
+        ("error", 10, None),
+        ("ineffective", 1, "terminate"),
+    ):
+        sent = Action(before, "cancel", "slow", "long_query", None, (), ago(seconds), 10, outcome=outcome)  # type: ignore[arg-type]
+        made = decide(idle(), ddl(), by=settings(ladder), history=History(actions=(sent,))).approved
+        assert (made.signal if made else None) == signal, (outcome, seconds)
+
+
+def test_no_decision_is_approved_that_not_every_guard_was_asked_about_or_that_has_no_victim() -> None:
+    sound = decide().approved
+    assert sound is not None
+    for place in range(len(sound.verdicts)):
+        assert not replace(sound, verdicts=(*sound.verdicts[:place], *sound.verdicts[place + 1 :])).approved
+    nobody = replace(sound, victim=None)
+    assert [nobody.approved, nobody.fit, nobody.sound, nobody.pending] == [False] * 4
+
+
+def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
+    meant = about(decide(), DDL)
+    assert decide().objections_to(meant) is None
+    assert str(decide(amid=Circumstances(leader=False)).objections_to(meant)).startswith("leader: another pgdoctor")
+    for moved_on in (decide(idle()), decide(idle(), ddl(state_change=ago(1)), reader(31))):
+        assert "not judged in the same way" in str(moved_on.objections_to(meant))
+
+
+def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
+    decision = about(decide(), DDL)
+    assert Only(DDL, "cancel", decision.id).means(decision)
+    assert "not in the same state" in str(Only(DDL, "cancel", "another").objection(decision))
+    assert "only terminate to 20" in str(Only(DDL, "terminate").objection(decision))
+    assert "only a signal to 10" in str(Only(IDLE).objection(decision))
+
+
+def test_what_no_rule_speaks_of_is_only_observed_and_what_a_cheaper_cut_spares_may_come() -> None:
+    assert about(decide(by=settings(END_IDLE)), DDL).state == "observed"
+    assert not about(decide(by=settings(END_IDLE)), DDL).may_come
+    spared = about(decide(amid=Circumstances(leader=False)), IDLE)
+    assert reasons(spared) == {"leader", "cheaper_cut"}
+    assert (spared.state, spared.pending) == ("candidate", True)
 
 
 def test_escalation_asks_every_guard_again() -> None:

@@ -11,8 +11,9 @@ from pgdoctor.errors import JournalError
 from pgdoctor.journal.store import Record
 from pgdoctor.mitigation import breaker, records
 from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
-from pgdoctor.mitigation.plan import Decision, intended, plan
+from pgdoctor.mitigation.plan import intended, plan
 from pgdoctor.mitigation.records import Arm, Disarm, Event, Intent, Maintenance, Settled, Trace
 from pgdoctor.mitigation.rules import Breaker, Mode
 from pgdoctor.mitigation.written import Duration, Network, Qualified

@@ -263,7 +263,6 @@ def test_what_cannot_work_is_refused_by_its_key(parts: tuple[str, ...]) -> None:
 SETTINGS_REFUSED = {
     "an end without offset": 'armed_until = "2026-05-22T23:10:00"',
     "an end that is a day": "armed_until = 2026-05-22",
-    "a look that is never young enough": 'max_sample_age = "0s"',
     "two actions at once": "max_actions_per_interval = 2",
     "a share above all": "max_blocked_fraction = 1.1",
     "a share that is no number": "max_blocked_fraction = nan",

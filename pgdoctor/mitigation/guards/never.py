@@ -216,10 +216,11 @@ class Tried(Guard):
     def objection(self, case: Case) -> str | None:
         victim = case.candidate.victim
         for action in case.history.spent:
-            if victim is None or action.outcome == "would_act":
+            # While it is under way another guard says so.
+            if victim is None or action.outcome in (None, "would_act"):
                 continue
             if action.victim.same_statement(victim) and action.signal == case.signal:
-                return f"a {action.signal} was tried, and was {action.outcome or 'sent'}"
+                return f"a {action.signal} was tried, and was {action.outcome.replace('_', ' ')}"
             if not action.victim.same_session(victim):
                 continue
             if action.outcome == "not_permitted":

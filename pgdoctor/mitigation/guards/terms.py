@@ -165,8 +165,8 @@ class MinSessionAge(Guard):
 class QueuePolicy(Guard):
     """Of a queued request and whoever is in front of it, the one that `queue_policy` does not mean.
 
-    `self`: the request goes, whoever is in front of it stays. `blockers`: the request stays, whoever is in front of it
-    goes. `none`: both stay.
+    `self`: the request goes, and whoever is in front of it stays, where a rule allows that. `blockers`: the request
+    stays, whoever is in front of it goes. `none`: both stay.
     """
 
     name = "queue_policy"

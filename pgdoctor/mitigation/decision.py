@@ -1,0 +1,124 @@
+"""What was decided about one blocker, with all that decided it. Pure."""
+
+from collections.abc import Set
+from typing import Literal
+
+import msgspec
+
+from pgdoctor.diagnosis.graph import Node
+from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.mitigation.guard import SOUND, Heals, Verdict
+from pgdoctor.mitigation.guards import guards
+from pgdoctor.mitigation.guards.pace import Approval
+from pgdoctor.mitigation.history import Signal, Waiter, decision_id
+from pgdoctor.mitigation.rules import Rule
+
+#: Reasons that are not a guard's: no rule speaks of it; a request behind it is the cheaper cut; another goes first.
+NO_RULE = "no_rule"
+CHEAPER = "cheaper_cut"
+TURN = "turn"
+
+_HEALS = {
+    NO_RULE: Heals.NEVER,
+    **{guard.name: guard.heals for guard in guards()},
+    CHEAPER: Heals.TIME,
+    TURN: Heals.PACE,
+}
+
+#: Everything that may speak against an action: the closed set of the metrics' `reason` label.
+REASONS = tuple(_HEALS)
+
+#: Where a blocker stands, before anything is done about it; what follows is told by its actions.
+State = Literal["observed", "suppressed", "candidate", "pending_approval", "eligible"]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was decided about one blocker, with all that decided it."""
+
+    node: Node
+    pid: int | None
+    prepared_gid: str | None
+    classification: str
+    relation: str | None
+    root: bool
+    usename: str | None
+    datname: str | None
+    application_name: str | None
+    evidence: tuple[str, ...]
+    transaction_seconds: float | None
+    oldest_wait_seconds: float | None
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+    #: None where no rule speaks of it.
+    rule: Rule | None = None
+    signal: Signal | None = None
+    victim: Identity | None = None
+    #: What stays the same when the same comes back.
+    fingerprint: str = ""
+    #: How many sessions it would release; for a root those who follow in turn as well.
+    frees: int = 0
+    #: Those it would release at once: on them success is judged.
+    waiters: tuple[Waiter, ...] = ()
+
+    @property
+    def objections(self) -> tuple[Verdict, ...]:
+        """Everything that speaks against it."""
+        return tuple(verdict for verdict in self.verdicts if verdict.objection is not None)
+
+    @property
+    def approved(self) -> bool:
+        """Every guard was asked, and nothing speaks against it."""
+        asked = {verdict.guard for verdict in self.verdicts}
+        return self.victim is not None and asked >= _HEALS.keys() and not self.objections
+
+    @property
+    def fit(self) -> bool:
+        """Nothing speaks against acting, but that it may not be its turn yet."""
+        return self._only({Heals.PACE})
+
+    @property
+    def sound(self) -> bool:
+        """Nothing speaks against the session itself: at most a turn, a budget or somebody's word is missing."""
+        return self._only(SOUND)
+
+    @property
+    def keeps_its_turn(self) -> bool:
+        """Nobody goes before it who stands behind it."""
+        return self._only({Heals.PACE, Heals.RATION})
+
+    @property
+    def pending(self) -> bool:
+        """Time will bring it about, and the end of what stops all of it."""
+        return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
+
+    @property
+    def may_come(self) -> bool:
+        """The same, or somebody's word."""
+        return self._only({*SOUND, Heals.TIME, Heals.BRAKE})
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The objections that do not pass by themselves; none while one has to be waited for that only time lifts."""
+        healing = {each.guard: _HEALS[each.guard] for each in self.objections}
+        if self.pending and Heals.TIME in healing.values():
+            return frozenset()
+        return frozenset(guard for guard, heals in healing.items() if heals not in (Heals.PACE, Heals.TIME))
+
+    @property
+    def id(self) -> str | None:
+        """What people call it, to agree to it; None where there is nothing to agree to."""
+        return decision_id(self.victim, self.signal) if self.victim and self.signal else None
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        if self.rule is None:
+            return "observed"
+        if self.approved:
+            return "eligible"
+        if [verdict.guard for verdict in self.objections] == [Approval.name]:
+            return "pending_approval"
+        return "candidate" if self.may_come else "suppressed"
+
+    def _only(self, heals: Set[Heals]) -> bool:
+        return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)
