@@ -35,6 +35,14 @@ _NOT_COLUMNS = words("user current_role current_catalog current_schema session_u
 #: Functions whose value differs from row to row, so that no index can be searched for it.
 _VOLATILE = words("random clock_timestamp timeofday nextval gen_random_uuid uuidv4 uuidv7 pg_sleep")
 
+#: Functions that sqlglot does not know, but we do: their value is the same for all rows. Of any other that is not
+#: known: a function of one's own is volatile unless it says otherwise.
+_STEADY = words(
+    "current_setting age statement_timestamp transaction_timestamp timezone quote_literal row int4range int8range "
+    "numrange daterange tsrange tstzrange jsonb_build_object jsonb_build_array to_jsonb to_json hashtext to_tsquery "
+    "plainto_tsquery phraseto_tsquery websearch_to_tsquery pg_backend_pid inet_client_addr current_database upper lower"
+)
+
 
 _VALUE_TYPES = {
     exp.DataType.Type.DECIMAL: "numeric",
@@ -105,7 +113,7 @@ class _Reader:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
         arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
-        return Arm(searches) if searches else arms[0]
+        return Arm(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
     def negation(self, node: Node) -> Arm:
         inner = node.this.unnest()
@@ -183,8 +191,12 @@ class _Reader:
         if known is not None and known[:1] != "^" and isinstance(node, exp.RegexpLike):
             return self.free_pattern(node)
         # The pattern that is not known, and a regular expression, may turn out to be a value.
-        is_prefix = isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%")
-        return self.found_by(node, self.plain(node.this), "prefix" if is_prefix else "=", pattern)
+        operator: Operator = "pattern"
+        if isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%"):
+            operator = "prefix"
+        elif isinstance(node, exp.Like) and known is not None:
+            operator = "="
+        return self.found_by(node, self.plain(node.this), operator, pattern)
 
     def free_pattern(self, node: Node) -> Arm:
         """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
@@ -198,7 +210,7 @@ class _Reader:
     def escaped(self, node: Node) -> Arm:
         """With an escape character of its own a pattern's wildcard may be none."""
         arm = self.judge(node.this)
-        return replace(arm, searches=tuple(Search(search.column) for search in arm.searches))
+        return replace(arm, searches=tuple(Search(search.column, "pattern") for search in arm.searches))
 
     def folded(self, node: Node) -> str:
         """The column inside of `lower(column)` or `upper(column)`; else empty."""
@@ -214,12 +226,15 @@ class _Reader:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
-        if any(function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
+        called = [each for value in values for each in _outside_of_queries(value) if isinstance(each, exp.Func)]
+        if any(function(each) in _VOLATILE for each in called):
             return self.blocked(node, "compared with a function that changes from row to row")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
         types = {_value_type(value) for value in values} - {""}
-        return Arm(tuple(Search(column, operator, min(types, default="")) for column in columns))
+        is_doubtful = any(isinstance(each, exp.Anonymous) and function(each) not in _STEADY for each in called)
+        searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
+        return Arm(searches, is_doubtful=is_doubtful)
 
     def hidden(self, node: Node, is_for_values: bool) -> Arm:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
