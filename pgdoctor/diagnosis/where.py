@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Helper, Operator, Predicate, Search
 from pgdoctor.diagnosis.tokens import words
+from pgdoctor.diagnosis.values import changes, may_change, outside_of_queries, value_type
 from pgdoctor.diagnosis.wrapping import around, function, wrapping
 
 if TYPE_CHECKING:
@@ -31,26 +32,6 @@ _WILD = ("%", "_")
 
 #: Values without brackets that are columns to some versions of sqlglot.
 _NOT_COLUMNS = words("user current_role current_catalog current_schema session_user localtime localtimestamp")
-
-#: Functions whose value differs from row to row, so that no index can be searched for it.
-_VOLATILE = words("random clock_timestamp timeofday nextval gen_random_uuid uuidv4 uuidv7 pg_sleep")
-
-#: Functions that sqlglot does not know, but we do: their value is the same for all rows. Of any other that is not
-#: known: a function of one's own is volatile unless it says otherwise.
-_STEADY = words(
-    "current_setting age statement_timestamp transaction_timestamp timezone quote_literal row int4range int8range "
-    "numrange daterange tsrange tstzrange jsonb_build_object jsonb_build_array to_jsonb to_json hashtext to_tsquery "
-    "plainto_tsquery phraseto_tsquery websearch_to_tsquery pg_backend_pid inet_client_addr current_database upper lower"
-)
-
-
-_VALUE_TYPES = {
-    exp.DataType.Type.DECIMAL: "numeric",
-    exp.DataType.Type.DOUBLE: "float",
-    exp.DataType.Type.FLOAT: "float",
-    exp.DataType.Type.TEXT: "text",
-    exp.DataType.Type.VARCHAR: "text",
-}
 
 
 class _Unclear(Exception):
@@ -226,15 +207,13 @@ class _Reader:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
-        called = [each for value in values for each in _outside_of_queries(value) if isinstance(each, exp.Func)]
-        if any(function(each) in _VOLATILE for each in called):
+        if any(map(changes, values)):
             return self.blocked(node, "compared with a function that changes from row to row")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
-        types = {_value_type(value) for value in values} - {""}
-        is_doubtful = any(isinstance(each, exp.Anonymous) and function(each) not in _STEADY for each in called)
+        types = {value_type(value) for value in values} - {""}
         searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
-        return Arm(searches, is_doubtful=is_doubtful)
+        return Arm(searches, is_doubtful=any(map(may_change, values)))
 
     def hidden(self, node: Node, is_for_values: bool) -> Arm:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
@@ -246,7 +225,7 @@ class _Reader:
 
     def wrapping(self, node: Node) -> tuple[str, Helper]:
         """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
-        column = next(each for each in _outside_of_queries(node) if self.is_own(each))
+        column = next(each for each in outside_of_queries(node) if self.is_own(each))
         if isinstance(around(column), (exp.EQ, exp.NEQ, *_RANGES)):  # `(a = 1) = true` is `a = 1` to the planner.
             raise _Unclear
         return wrapping(column, node)
@@ -262,7 +241,7 @@ class _Reader:
 
     def columns(self, node: Node) -> tuple[str, ...]:
         """The columns of the table in a condition."""
-        return tuple(dict.fromkeys(each.name for each in _outside_of_queries(node) if self.is_own(each)))
+        return tuple(dict.fromkeys(each.name for each in outside_of_queries(node) if self.is_own(each)))
 
     def is_own(self, node: Node) -> bool:
         if not isinstance(node, exp.Column) or _is_value(node):
@@ -275,7 +254,7 @@ class _Reader:
             return True
         if any(
             isinstance(each, exp.Column) and not _is_value(each) and not self.is_own(each)
-            for each in _outside_of_queries(node)
+            for each in outside_of_queries(node)
         ):
             return True
         return any(
@@ -314,19 +293,5 @@ def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
             yield node
 
 
-def _outside_of_queries(node: Node) -> Iterator[Node]:
-    return node.walk(prune=lambda each: isinstance(each, exp.Query))
-
-
 def _is_value(column: exp.Column) -> bool:
     return not column.table and not column.this.args.get("quoted") and column.name in _NOT_COLUMNS
-
-
-def _value_type(node: Node) -> str:
-    """The type that the text gives to a value, if it is one that makes the server cast a column."""
-    node = node.unnest()
-    while isinstance(node, exp.Neg):
-        node = node.this.unnest()
-    if isinstance(node, exp.Literal) and not node.is_string and "." in node.name:
-        return "numeric"
-    return _VALUE_TYPES.get(node.to.this, "") if isinstance(node, exp.Cast) else ""
