@@ -6,6 +6,7 @@ time (its wait is still too short, say) or somebody's word, the session in front
 """
 
 from collections.abc import Iterator, Set
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -119,13 +120,21 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def pending(self) -> bool:
-        """Time alone will bring it about."""
-        return self._only({Heals.PACE, Heals.RATION, Heals.TIME})
+        """Time will bring it about, and the end of what stops all of it."""
+        return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
 
     @property
     def may_come(self) -> bool:
-        """Time, or somebody's word, will bring it about."""
-        return self._only({*SOUND, Heals.TIME})
+        """The same, or somebody's word."""
+        return self._only({*SOUND, Heals.TIME, Heals.BRAKE})
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The objections that do not pass by themselves; none while one has to be waited for that only time lifts."""
+        healing = {each.guard: _HEALS[each.guard] for each in self.objections}
+        if self.pending and Heals.TIME in healing.values():
+            return frozenset()
+        return frozenset(guard for guard, heals in healing.items() if heals not in (Heals.PACE, Heals.TIME))
 
     @property
     def id(self) -> str | None:
@@ -323,10 +332,17 @@ def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> 
     if victim is None:
         return None
     for action in history.on_statement(victim):
-        if action.signal == "cancel" and action.outcome == "ineffective":
+        if action.signal == "cancel" and _had_no_effect(action, candidate.diagnosis.captured_at):
             rules = (rule for rule in settings.rules if rule.name == action.rule)
             return next((rule for rule in rules if rule.action == "cancel_then_terminate"), None)
     return None
+
+
+def _had_no_effect(action: Action, now: datetime) -> bool:
+    """Whether a signal to a session that is still in the same statement has shown by now that it helps nobody."""
+    if action.outcome == "unverified":
+        return (now - action.at).total_seconds() >= action.patience
+    return action.outcome == "ineffective"
 
 
 def _first_signal(rule: Rule, candidate: Candidate) -> Signal:

@@ -107,6 +107,7 @@ _OUTCOMES = {
     "gone": "not sent: it was not any more the session that was judged",
     "not_permitted": "the server does not permit it",
     "error": "the server did not answer as it should",
+    "unverified": "sent, and not watched until its effect was known",
     "would_act": "would be sent, but for the dry run",
     "withheld": "not sent: a brake was pulled",
 }

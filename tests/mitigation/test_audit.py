@@ -133,6 +133,16 @@ def test_no_literal_of_a_statement_is_on_record(incident: Incident, path: Path, 
     assert not [record for record in recorded(path) if b"41414141" in record.body or b"42424242" in record.body]
 
 
+def test_h28_a_dry_run_names_the_application_that_would_be_hit(incident: Incident, path: Path, keeper: Keeper) -> None:
+    """Some drivers end their process at 57P01: whoever arms it can look up beforehand whose clients those are."""
+    incident.app("update orders set v = 1 where id = 1", application_name="worker 3")
+    incident.app().block("update orders set v = 2 where id = 1")
+    incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1, mode="dry_run")
+    intent = told(path)[0]
+    assert isinstance(intent, Intent)
+    assert (intent.mode, intent.action.usename, intent.application_name) == ("dry_run", "app", "worker 3")
+
+
 # Where it cannot be written
 
 
@@ -360,7 +370,7 @@ def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
     )
     if anew:
         assert actions == []
-        assert mitigator.brakes.kill_switch == "disarmed by ann: a release"
+        assert asyncio.run(mitigator.brakes()).kill_switch == "disarmed by ann: a release"
         assert incident.alive(holder)
     else:
         # The new file has what was done since.
@@ -434,6 +444,42 @@ def test_a_server_that_does_not_say_its_name_this_once_keeps_its_brakes(
             assert audit.error is None
 
     asyncio.run(work())
+
+
+def test_a_disarm_right_after_somebody_else_has_armed_holds(incident: Incident, path: Path, keeper: Keeper) -> None:
+    """The arming is read at the next look only; what was said after it is not undone by it."""
+    write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
+    audit = Audit(keeper)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, datetime.now(UTC))
+            await asyncio.to_thread(write, path, incident, Arm(datetime.now(UTC), "it is over", "ann"))
+            audit.pull(Disarm(datetime.now(UTC), "it is not", "bob"))
+            assert await audit.write_down()
+            for _ in range(2):
+                await audit.catch_up(door, datetime.now(UTC))
+                assert audit.brakes.kill_switch == "disarmed by bob: it is not"
+
+    asyncio.run(work())
+    assert [record.kind for record in recorded(path)] == ["disarm", "arm", "disarm"]
+
+
+def test_who_is_told_to_stop_again_writes_it_down_once(incident: Incident, path: Path, keeper: Keeper) -> None:
+    audit = Audit(keeper)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            audit.pull(Disarm(datetime.now(UTC), "first", "ann"))
+            audit.pull(Disarm(datetime.now(UTC), "second", "ann"))
+            await audit.catch_up(door, datetime.now(UTC))
+            audit.pull(Disarm(datetime.now(UTC), "third", "ann"))
+            assert await audit.write_down()
+            await audit.catch_up(door, datetime.now(UTC))
+            assert audit.brakes.kill_switch
+
+    asyncio.run(work())
+    assert [record.kind for record in recorded(path)] == ["disarm"]
 
 
 def test_an_approval_by_another_process_lets_it_pass(
