@@ -92,6 +92,11 @@ class WaitGraph:
         """The sessions that stand behind any of the nodes."""
         return self._members(self._union(nodes))
 
+    def roots_of(self, waiter: Node) -> Iterator[Node]:
+        """The root blockers that a session stands behind."""
+        bit = 1 << self._bit[waiter] if waiter in self._bit else 0
+        return (root for root in self.roots if self._behind_mask(root) & bit)
+
     def ahead_of(self, waiters: Iterable[Node]) -> frozenset[Node]:
         """Everybody whom one of the waiters waits for, directly or through others."""
         found: set[Node] = set()

@@ -26,7 +26,8 @@ def origin(suspect: Suspect) -> Iterator[str]:
     text = suspect.statement
     if text.is_ddl or text.is_lock_table or text.is_maintenance:
         return
-    strong = [lock for lock in suspect.strong if lock.mode in AMBIGUOUS]
+    contested = [lock for lock in suspect.strong if lock in suspect.contested]
+    strong = [lock for lock in contested or suspect.strong if lock.mode in AMBIGUOUS]
     if not strong or suspect.session is None or not suspect.session.has_xid:
         return
     match suspect.redefines:

@@ -20,8 +20,9 @@ MOST_DEPTH = 8
 NO_COLUMN = "names no column of the table"
 
 
-#: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not.
-Operator = Literal["=", "<", "prefix", "null", "not null"]
+#: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not; for a
+#: pattern that is not known, which may turn out to be a value or a beginning.
+Operator = Literal["=", "<", "prefix", "pattern", "null", "not null"]
 
 #: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts.
 Helper = Literal["", "expression", "trigrams", "gin"]
@@ -30,8 +31,8 @@ Helper = Literal["", "expression", "trigrams", "gin"]
 class Search(msgspec.Struct, frozen=True):
     """A search of a plain btree that begins with a column.
 
-    In doubt (a pattern that is not known) the operator is the one that most indexes serve, `=`. `value_type` is
-    `numeric`, `float` or `text` where the text gives the value one of them, for then the column may be cast.
+    `value_type` is `numeric`, `float` or `text` where the text gives the value one of them, for then the column may be
+    cast.
     """
 
     column: str
@@ -39,6 +40,11 @@ class Search(msgspec.Struct, frozen=True):
     value_type: str = ""
     #: A range with an end on both sides.
     is_bounded: bool = False
+
+    @property
+    def may_be_for_a_value(self) -> bool:
+        """In doubt yes, for that is what most indexes serve."""
+        return self.operator in ("=", "pattern")
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -48,7 +54,8 @@ class Arm(msgspec.Struct, frozen=True):
     `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns behind the obstacle,
     which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
     an index on that function of the column would be searched for a value. `helper`: the index of another kind that
-    would find its rows; empty where there is none, or where the rows may well be many.
+    would find its rows; empty where there is none, or where the rows may well be many. `is_doubtful`: an index that
+    there is may serve it or not, so none is to be asked for.
     """
 
     searches: tuple[Search, ...] = ()
@@ -56,6 +63,7 @@ class Arm(msgspec.Struct, frozen=True):
     mentions: tuple[str, ...] = ()
     function: str = ""
     helper: Helper = ""
+    is_doubtful: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class _Writer:
 
     def _is_writable(self, arm: Arm) -> bool:
         named = arm.mentions if arm.function else arm.columns
-        return bool(named) and all(name in self._known for name in named)
+        return bool(named) and not arm.is_doubtful and all(name in self._known for name in named)
 
     def _arm(self, arm: Arm) -> str:
         if arm.function in ("lower", "upper"):
@@ -116,9 +116,9 @@ class _Writer:
 
     def _search(self, search: Search) -> str:
         column = self._column(search.column)
-        self.is_for_values = self.is_for_values and search.operator in ("=", "null")
+        self.is_for_values = self.is_for_values and (search.may_be_for_a_value or search.operator == "null")
         match search.operator:
-            case "=":
+            case "=" | "pattern":
                 return f"{column} = {self._parameter(search.value_type)}"
             case "<":  # An open range is taken for a third of the table, and read as a whole with any index.
                 return " AND ".join(f"{column} {sign} {self._parameter(search.value_type)}" for sign in (">=", "<="))

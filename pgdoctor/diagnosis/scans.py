@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from pgdoctor.diagnosis import proposal
 from pgdoctor.diagnosis.indexing import Table
 from pgdoctor.diagnosis.predicate import Filter
 from pgdoctor.diagnosis.snapshot import Relation
@@ -36,7 +37,7 @@ def open_ranges(suspect: Suspect) -> Iterator[str]:
         if table.unserved_rows(filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
             continue
         name, doubt = table.relation.name, "whether one would help depends on what its range finds, which is not known"
-        yield from (f"no index on {name} ({key}): {doubt}" for key in table.open_ranges(filters))
+        yield from (f"no index on {name} ({key}): {doubt}" for key in proposal.open_ranges(table, filters))
 
 
 def locked(suspect: Suspect, mode: str = "") -> list[Relation]:

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Helper, Operator, Predicate, Search
 from pgdoctor.diagnosis.tokens import words
+from pgdoctor.diagnosis.values import changes, may_change, outside_of_queries, value_type
 from pgdoctor.diagnosis.wrapping import around, function, wrapping
 
 if TYPE_CHECKING:
@@ -31,18 +32,6 @@ _WILD = ("%", "_")
 
 #: Values without brackets that are columns to some versions of sqlglot.
 _NOT_COLUMNS = words("user current_role current_catalog current_schema session_user localtime localtimestamp")
-
-#: Functions whose value differs from row to row, so that no index can be searched for it.
-_VOLATILE = words("random clock_timestamp timeofday nextval gen_random_uuid uuidv4 uuidv7 pg_sleep")
-
-
-_VALUE_TYPES = {
-    exp.DataType.Type.DECIMAL: "numeric",
-    exp.DataType.Type.DOUBLE: "float",
-    exp.DataType.Type.FLOAT: "float",
-    exp.DataType.Type.TEXT: "text",
-    exp.DataType.Type.VARCHAR: "text",
-}
 
 
 class _Unclear(Exception):
@@ -105,7 +94,7 @@ class _Reader:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
         arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
-        return Arm(searches) if searches else arms[0]
+        return Arm(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
     def negation(self, node: Node) -> Arm:
         inner = node.this.unnest()
@@ -183,8 +172,12 @@ class _Reader:
         if known is not None and known[:1] != "^" and isinstance(node, exp.RegexpLike):
             return self.free_pattern(node)
         # The pattern that is not known, and a regular expression, may turn out to be a value.
-        is_prefix = isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%")
-        return self.found_by(node, self.plain(node.this), "prefix" if is_prefix else "=", pattern)
+        operator: Operator = "pattern"
+        if isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%"):
+            operator = "prefix"
+        elif isinstance(node, exp.Like) and known is not None:
+            operator = "="
+        return self.found_by(node, self.plain(node.this), operator, pattern)
 
     def free_pattern(self, node: Node) -> Arm:
         """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
@@ -198,7 +191,7 @@ class _Reader:
     def escaped(self, node: Node) -> Arm:
         """With an escape character of its own a pattern's wildcard may be none."""
         arm = self.judge(node.this)
-        return replace(arm, searches=tuple(Search(search.column) for search in arm.searches))
+        return replace(arm, searches=tuple(Search(search.column, "pattern") for search in arm.searches))
 
     def folded(self, node: Node) -> str:
         """The column inside of `lower(column)` or `upper(column)`; else empty."""
@@ -214,12 +207,13 @@ class _Reader:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
-        if any(function(each) in _VOLATILE for value in values for each in value.find_all(exp.Func)):
+        if any(map(changes, values)):
             return self.blocked(node, "compared with a function that changes from row to row")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
-        types = {_value_type(value) for value in values} - {""}
-        return Arm(tuple(Search(column, operator, min(types, default="")) for column in columns))
+        types = {value_type(value) for value in values} - {""}
+        searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
+        return Arm(searches, is_doubtful=any(map(may_change, values)))
 
     def hidden(self, node: Node, is_for_values: bool) -> Arm:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
@@ -231,7 +225,7 @@ class _Reader:
 
     def wrapping(self, node: Node) -> tuple[str, Helper]:
         """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
-        column = next(each for each in _outside_of_queries(node) if self.is_own(each))
+        column = next(each for each in outside_of_queries(node) if self.is_own(each))
         if isinstance(around(column), (exp.EQ, exp.NEQ, *_RANGES)):  # `(a = 1) = true` is `a = 1` to the planner.
             raise _Unclear
         return wrapping(column, node)
@@ -247,7 +241,7 @@ class _Reader:
 
     def columns(self, node: Node) -> tuple[str, ...]:
         """The columns of the table in a condition."""
-        return tuple(dict.fromkeys(each.name for each in _outside_of_queries(node) if self.is_own(each)))
+        return tuple(dict.fromkeys(each.name for each in outside_of_queries(node) if self.is_own(each)))
 
     def is_own(self, node: Node) -> bool:
         if not isinstance(node, exp.Column) or _is_value(node):
@@ -260,7 +254,7 @@ class _Reader:
             return True
         if any(
             isinstance(each, exp.Column) and not _is_value(each) and not self.is_own(each)
-            for each in _outside_of_queries(node)
+            for each in outside_of_queries(node)
         ):
             return True
         return any(
@@ -299,19 +293,5 @@ def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
             yield node
 
 
-def _outside_of_queries(node: Node) -> Iterator[Node]:
-    return node.walk(prune=lambda each: isinstance(each, exp.Query))
-
-
 def _is_value(column: exp.Column) -> bool:
     return not column.table and not column.this.args.get("quoted") and column.name in _NOT_COLUMNS
-
-
-def _value_type(node: Node) -> str:
-    """The type that the text gives to a value, if it is one that makes the server cast a column."""
-    node = node.unnest()
-    while isinstance(node, exp.Neg):
-        node = node.this.unnest()
-    if isinstance(node, exp.Literal) and not node.is_string and "." in node.name:
-        return "numeric"
-    return _VALUE_TYPES.get(node.to.this, "") if isinstance(node, exp.Cast) else ""

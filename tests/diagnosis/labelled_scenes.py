@@ -320,6 +320,22 @@ def a_forgotten_migration(shop: Scene) -> int:
     return holder
 
 
+@labelled("idle_in_transaction", "terminate", "migration")
+def a_forgotten_validation(shop: Scene) -> int:
+    shop.admin.execute("alter table orders add constraint positive check (id > 0) not valid")
+    holder = idles(shop, "alter table orders validate constraint positive")
+    wants_table(shop)
+    return holder
+
+
+@labelled("idle_in_transaction", "terminate", "maintenance", relation="public.totals")
+def a_forgotten_refresh(shop: Scene) -> int:
+    shop.admin.execute("create materialized view totals as select v, count(*) from orders group by v")
+    holder = idles(shop, "refresh materialized view totals")
+    wants_to_read(shop, "totals")
+    return holder
+
+
 @labelled("idle_in_transaction", "terminate", "explicit_lock")
 def a_forgotten_lock_table(shop: Scene) -> int:
     holder = idles(shop, "lock table orders in exclusive mode", "select 1")

@@ -49,6 +49,8 @@ def test_the_same_blocker_named_twice_is_one_wait() -> None:
 def test_a_queued_blocker_is_no_root_but_has_its_own_reach() -> None:
     graph = WaitGraph({2: (1,), 3: (2,), 4: (2,)})
     assert graph.roots == {1}
+    assert [*graph.roots_of(4)] == [1]
+    assert not [*graph.roots_of(1)]
     assert (graph.directly_blocked(1), graph.blocked(1)) == (1, 3)
     assert (graph.directly_blocked(2), graph.blocked(2)) == (2, 2)
     assert [graph.depth(node) for node in (1, 2, 3)] == [0, 1, 2]

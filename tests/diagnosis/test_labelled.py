@@ -232,7 +232,11 @@ IDLE_IN_TRANSACTION = [
         "terminate",
     ),
     Case(
-        "ANALYZE, then idle", on_table(SUE, AE, statement="analyze orders", **IDLE), "idle_in_transaction", "terminate"
+        "ANALYZE, then idle",
+        on_table(SUE, AE, statement="analyze orders", **IDLE),
+        "idle_in_transaction",
+        "terminate",
+        also=("maintenance",),
     ),
     Case(
         "its text is cut",
@@ -777,7 +781,9 @@ HOT_ROW = [
     Case("nobody held it before", hot(set()), "long_query", "cancel"),
     Case("only one waits", hot({1, 2}, crowd=1), "long_query", "cancel"),
     Case("the holder idles", hot({1, 2}, seconds=60, **IDLE), "idle_in_transaction", "terminate"),
-    Case("next in line is not to blame", hot({1, 2}), "unknown", "none", node=WAITER),
+    Case("next in line for a row that is kept", hot({1, 2}, seconds=60), "unknown", "none", node=WAITER),
+    Case("next in line for what nobody else held", hot(set()), "unknown", "none", node=WAITER),
+    Case("next in line where the holder changes", hot({1, 2}), "hot_row", "none", node=WAITER),
     Case("another holder in each poll", hot({1, 2, HOLDER}), "hot_row", "none"),
     Case("a crowd, and one former holder", hot({1}, crowd=30), "hot_row", "none"),
     Case(

@@ -345,10 +345,10 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
         ("a is not null", Search("a", "not null")),
         ("b like 'x%'", Search("b", "prefix")),
         ("b like 'x'", Search("b")),  # no wildcard: any index finds it
-        ("b like $1", Search("b")),
+        ("b like $1", Search("b", "pattern")),
         (r"b like E'x\\%'", Search("b")),
-        ("b like 'x!%' escape '!'", Search("b")),
-        ("b ~ '^x'", Search("b")),  # '^x$' is a value
+        ("b like 'x!%' escape '!'", Search("b", "pattern")),
+        ("b ~ '^x'", Search("b", "pattern")),  # '^x$' is a value
         ("a = 5.0", Search("a", "=", "numeric")),
         ("a = -5.0", Search("a", "=", "numeric")),
         ("a = 5::numeric", Search("a", "=", "numeric")),

@@ -1,6 +1,7 @@
 """Maintenance that somebody started by hand: VACUUM, ANALYZE, REINDEX, CLUSTER, REFRESH.
 
-Recognised by: the running statement. (Autovacuum is told apart by its backend type.)
+Recognised by: the running statement, or the last one of a transaction that idles and keeps its lock. (Autovacuum is
+told apart by its backend type.)
 Do: let VACUUM and ANALYZE finish, they block only DDL; cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH where
 people wait, unless they are nearly done, and run them in a quiet hour or in their CONCURRENTLY form.
 Do not: cancel a CONCURRENTLY form: it lets readers go on, and REINDEX leaves an invalid index behind.
@@ -20,9 +21,10 @@ class Maintenance(Cause):
     has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        if not (suspect.is_running and suspect.statement.is_maintenance):
+        session = suspect.session
+        if session is None or session.backend_type != "client backend" or not suspect.statement.is_maintenance:
             return None
-        if suspect.session is None or suspect.session.backend_type != "client backend":
+        if not suspect.is_running and not (session.in_transaction_idle and suspect.strong):
             return None
         evidence = (*holding.evidence(suspect), *underway.evidence(suspect))
         return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))

@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
-from pgdoctor.diagnosis.indexing import PATTERN_CLASSES, Table
+from pgdoctor.diagnosis.indexing import TEXTS, Table
 from pgdoctor.diagnosis.planner import evidence
 from pgdoctor.diagnosis.predicate import Arm, Filter, Search
+from pgdoctor.diagnosis.proposal import defeated, missing_keys
 from pgdoctor.diagnosis.scans import BIG_TABLE_ROWS, CHANGE_LOCK, locked, named, parts_locked, scanned
 from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
 from pgdoctor.diagnosis.suspect import Suspect
@@ -102,7 +103,7 @@ def _reasons(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
 
 def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is an index, which the type of the value keeps from being used."""
-    column = table.defeated(filters)
+    column = defeated(table, filters)
     if column is not None:
         yield (
             [
@@ -115,7 +116,7 @@ def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
 
 def _missing(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is no index on its columns."""
-    keys = table.missing_keys(filters)
+    keys = missing_keys(table, filters)
     if keys:
         missing = ", ".join(f"{table.relation.name} ({key})" for key in keys)
         yield [f"no index on {missing}", *_selectivity(table, filters)], _index_to_create(table.relation, keys)
@@ -138,7 +139,7 @@ def _would_help(arm: Arm, table: Table) -> bool:
     kind = column.type if column else ""
     match arm.helper:
         case "trigrams":
-            return kind in PATTERN_CLASSES
+            return kind in TEXTS
         case "gin":
             return kind == "jsonb" or kind.startswith("_")  # The types of arrays are called so.
         case _:
@@ -150,7 +151,7 @@ def _help(relation: Relation, arm: Arm, column: str) -> str:
     match arm.helper:
         case "trigrams":
             index = _index_to_create(relation, [f"{column} gin_trgm_ops"], " USING gin")
-            return f"{index}, with the extension pg_trgm"
+            return f"CREATE EXTENSION IF NOT EXISTS pg_trgm; {index}"
         case "gin":
             return _index_to_create(relation, [column], " USING gin")
         case _:
