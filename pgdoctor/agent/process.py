@@ -130,7 +130,7 @@ class Agent:
         )
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
-        self._writing: asyncio.Future[list[bool]] | None = None
+        self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -203,20 +203,16 @@ class Agent:
 
     def _pull(self) -> None:
         """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
-        mitigators = [watcher.mitigator for watcher in self._watchers]
-        for mitigator in mitigators:
-            mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        self._watchers.stop_acting("SIGUSR1 was sent to the agent", "a signal")
         # Kept, for of a task that nobody keeps nothing need come.
-        self._writing = asyncio.gather(*(mitigator.write_down() for mitigator in mitigators))
+        self._writing = asyncio.create_task(self._watchers.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
     async def _disarm(self, reason: str, by: str) -> bool:
         """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
-        mitigators = [watcher.mitigator for watcher in self._watchers]
-        for mitigator in mitigators:
-            mitigator.disarm(reason, by)
+        self._watchers.stop_acting(reason, by)
         log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
-        return all(await asyncio.gather(*(mitigator.write_down() for mitigator in mitigators)))
+        return await self._watchers.write_down()
 
     def _say_arming(self) -> None:
         mitigation = self._config.mitigation

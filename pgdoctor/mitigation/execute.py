@@ -164,6 +164,11 @@ class Mitigator:
         pulled = None if self._brake is None else await self._brake()
         return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
 
+    @property
+    def is_disarmed(self) -> bool:
+        """Whether a disarm holds, as far as is known here."""
+        return self._audit.brakes.kill_switch is not None
+
     def disarm(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
         self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))
