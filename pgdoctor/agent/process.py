@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+
+from msgspec.structs import replace
 
 from pgdoctor.agent import memory
 from pgdoctor.agent.access import Access, exposed, load_access
@@ -71,17 +72,21 @@ def run(
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
 
-    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload. `armed`:
-    it was started with the second key that `mode = "enforce"` needs.
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload, as does
+    `log_format`. `armed`: it was started with the second key that `mode = "enforce"` needs.
     """
-    read = partial(load, config_path, given)
+
+    def read() -> Config:
+        config = load(config_path, given)
+        return config if log_format is None else replace(config, log=replace(config.log, format=log_format))
+
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
     access = load_access(config.http, config.webhook)
     told = addressed(config.notify)
     listener = listen(config.agent.listen)
-    lines = install(log_format or config.log.format, config.log.lines_per_second)
+    lines = install(config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
@@ -196,7 +201,7 @@ class Agent:
         self._notifier.reconfigure(told)
         self._access = access
         self._server.use(access)
-        self._lines.per_second = config.log.lines_per_second
+        self._lines.write_as(config.log.format, config.log.lines_per_second)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
         self._warn_exposed()
         self._say_arming()

@@ -105,6 +105,20 @@ def test_another_interval_holds_at_once(agent):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), " info pgdoctor.agent.process configuration reloaded mode=off"),
+        (("--log-format", "json"), '"event":"configuration reloaded"'),
+    ],
+)
+def test_another_log_format_holds_at_once_unless_a_flag_says_how(agent, arguments, words):
+    watching = agent(NOBODY, arguments=arguments)
+    watching.configure('[log]\nformat = "text"')
+    watching.send(signal.SIGHUP)
+    wait_until(lambda: any(words in line for line in watching.said), what=words)
+
+
+@pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
         (("--interval", "5"), {}, ('--interval = "5"', "with a unit")),
