@@ -16,10 +16,22 @@ _GATES_PART = 0.5
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
 
-#: Gates and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for its
-#: turn.
+#: Gates, looks and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for
+#: its turn.
 _GATES = 5
+_LOOKS = 5
 _SURVEYS = 3
+
+
+class Look(msgspec.Struct, frozen=True):
+    """One full look: its seconds, and the bytes of its rows."""
+
+    seconds: float
+    size: int
+
+    def would_take(self, size: int) -> float:
+        """Seconds at most for one of another size: a bigger one is dearer by as much, a smaller one as dear."""
+        return self.seconds * max(1.0, size / max(self.size, 1))
 
 
 class Spacing(msgspec.Struct, frozen=True):
@@ -28,6 +40,8 @@ class Spacing(msgspec.Struct, frozen=True):
     interval: float
     share: float
     gates: tuple[float, ...] = ()
+    looks: tuple[Look, ...] = ()
+    #: What the last one is charged with.
     look: float = 0.0
     looked_at: float = float("-inf")
     surveys: tuple[float, ...] = ()
@@ -37,9 +51,12 @@ class Spacing(msgspec.Struct, frozen=True):
         """With one more gate."""
         return replace(self, gates=(*self.gates, seconds)[-_GATES:])
 
-    def after_look(self, began: float, seconds: float) -> "Spacing":
-        """With one more full look."""
-        return replace(self, looked_at=began, look=seconds)
+    def after_look(self, began: float, seconds: float, size: int | None = None) -> "Spacing":
+        """With one more full look. `size`: bytes of its rows; None: it failed, and is charged with all that it took."""
+        if size is None:
+            return replace(self, looked_at=began, look=seconds)
+        looks = (*self.looks, Look(seconds, size))[-_LOOKS:]
+        return replace(self, looked_at=began, looks=looks, look=min(each.would_take(size) for each in looks))
 
     def after_survey(self, began: float, seconds: float) -> "Spacing":
         """With the surroundings read once more."""

@@ -71,6 +71,35 @@ def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share,
     assert spacing.may_survey(spacing.survey_interval)
 
 
+@given(
+    st.floats(0.1, 60),
+    st.floats(0.001, 1),
+    st.floats(0, 1e-4),
+    st.floats(0, 1e-5),
+    st.lists(st.tuples(st.integers(0, 100_000), SECONDS), min_size=1, max_size=20),
+)
+def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
+    """A look costs something, and something for each byte; it takes that, and however long it waited for its turn."""
+    spacing, now, spent = Spacing(interval, share), 0.0, 0.0
+    for size, waited in looks:
+        now = max(now, spacing.looked_at + spacing.look_interval)
+        cost = fixed + each * size
+        spacing = spacing.after_look(now, cost + waited, size)
+        spent += cost
+    assert spent <= share * (now + spacing.look_interval) * (1 + 1e-9)
+
+
+def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
+    assert spacing.may_look(2.0)
+
+
+def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 0.01, 1_000)
+    assert spacing.after_look(1.0, 0.5, 1_000_000).look_interval == 25.0
+    assert spacing.after_look(1.0, 4.0).look_interval == 200.0
+
+
 def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
     spacing = Spacing(1.0, 0.02).after_gate(0.001).after_gate(4.0)
     assert spacing.gate_interval == 1.0
