@@ -39,7 +39,7 @@ def agent_options(function: F) -> F:
     """A flag and an environment variable for each key of `[agent]`."""
     for field in reversed(msgspec.structs.fields(Agent)):
         flag = f"--{field.name.replace('_', '-')}"
-        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {field.default}.".strip()
+        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {str(field.default).lower()}.".strip()
         function = click.option(flag, envvar=variable(field.name), metavar="VALUE", help=about)(function)
     return function
 
