@@ -242,3 +242,15 @@ def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
     told = [line for line in watching.wait_for_lines("configuration reloaded") if "reload" in line["event"]]
     assert [line["level"] for line in told] == ["error", "info"]
     assert "agent.interval" in told[0]["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_stops_it_while_it_starts_gets_the_same_end(tmp_path, number):
+    config = tmp_path / "pgdoctor.toml"
+    os.mkfifo(config)
+    starting = subprocess.Popen([sys.executable, "-m", "pgdoctor", "agent", "--config", config], stderr=subprocess.PIPE)
+    # Opens as soon as it reads its configuration, which has no end.
+    with config.open("w"):
+        starting.send_signal(number)
+        assert starting.communicate(timeout=10)[1] == b""
+    assert starting.returncode == 0
