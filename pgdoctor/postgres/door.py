@@ -63,7 +63,7 @@ _SAID = (
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
 
-_WHERE = re.compile(r".*?connection to server (?:at|on socket) .*? failed: ", re.DOTALL)
+_WHERE = re.compile(r".*connection to server (?P<place>at|on socket) .*? failed: ", re.DOTALL)
 
 
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
@@ -347,5 +347,10 @@ def unreachable(error: psycopg.Error) -> Unreachable:
 
 def first_line(error: psycopg.Error) -> str:
     """What the server says, without its severity and without the hints that follow."""
-    text = _WHERE.sub("", str(error).strip()) or type(error).__name__
+    text = _WHERE.sub(_place, str(error).strip()) or type(error).__name__
     return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", text.splitlines()[0].strip())
+
+
+def _place(found: re.Match[str]) -> str:
+    """Of where it failed, as libpq says it at length: "No such file or directory" alone would speak of any file."""
+    return "the server's socket: " if found["place"] == "on socket" else ""
