@@ -133,6 +133,8 @@ class Agent:
         exposition = Exposition(
             self._watched, counts, lambda: lines.dropped, self._states, lambda: self._notifier.waiting
         )
+        # It imports what it needs; when somebody asks there may be no file descriptor left for that.
+        exposition.page("")
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
         self._writing: asyncio.Task[bool] | None = None
