@@ -176,10 +176,10 @@ def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_th
 
     async def polled():
         connection, considering, tally = Connection(scene.dsn, 5.0), Considering(needs_a_look), Tally()
-        settings = Agent(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.01)
+        settings = Agent(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
         poller = Poller(connection, settings, tally, considering)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(4):
                 await poller.run()
         connection.drop()
         return considering.given, tally.durations.buckets()[-1].number
