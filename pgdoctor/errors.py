@@ -15,6 +15,7 @@ to terminals, log lines, web pages and files.
 """
 
 import re
+from collections.abc import Iterable
 
 #: A connection string: a URI with a colon before its @, a password's key, or `user:password@host`. It has no certain
 #: end, for a password may hold anything.
@@ -59,7 +60,14 @@ class UsageError(PgdoctorError):
 
 
 class ConfigError(PgdoctorError):
-    """A wrong key or value in the configuration: names the key, the value and what is allowed."""
+    """Wrong keys or values in the configuration: names each, its value and what is allowed.
+
+    `mistakes` has them one by one, where they are more than one.
+    """
+
+    def __init__(self, message: str, mistakes: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.mistakes = tuple(map(without_connection_string, mistakes))
 
 
 class QueryNotFound(PgdoctorError):

@@ -39,7 +39,8 @@ MAY_IMPORT = {
     },
     "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config": {"notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "config": {"document", "notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "document": {"notify", "mitigation", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {

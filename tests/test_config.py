@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdoctor.cli import cli
+from pgdoctor.cli import cli, main
 from pgdoctor.config import EXAMPLE, Agent, Config, Given, Server, load, parse
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
@@ -42,6 +42,9 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a duration beyond reason": (RULE + 'min_wait = "9000000h"', (AT + 'min_wait = "9000000h"', "a year")),
     "digits of another script": (RULE + 'min_wait = "１５s"', (AT + 'min_wait = "１５s"',)),
     "a poll that would never rest": ('[agent]\ninterval = "1ms"', ("agent.interval", "at least 100ms")),
+    "a port that is none": ('[agent]\nlisten = "localhost:99999"', ("agent.listen", "at most 65535")),
+    "an address without brackets": ('[agent]\nlisten = "::1:9899"', ("agent.listen", '"[::1]:9899"')),
+    "a server of nothing": ("[[servers]]", ("servers[0].name is missing", "exactly one of dsn, dsn_file, service")),
     "a share of nothing": ("[agent]\nmax_server_share = 0", ("agent.max_server_share = 0", "above 0, at most 1")),
     "a share of more than all": ("[agent]\nmax_server_share = 1.5", ("agent.max_server_share = 1.5",)),
     "a share that is no number": ("[agent]\nmax_server_share = nan", ("agent.max_server_share = NaN",)),
@@ -364,8 +367,29 @@ def test_config_check_counts_the_servers(tmp_path: Path) -> None:
     assert "is sound: mitigation is off, with 0 rules and 0 protections; 1 server" in result.output
 
 
-def test_config_check_refuses_what_is_not_sound(tmp_path: Path) -> None:
+def test_config_check_says_each_mistake_on_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "pgdoctor.toml"
-    file.write_text("[agent]\ninterval = 3")
-    result = CliRunner().invoke(cli, ["config", "check", str(file)])
-    assert isinstance(result.exception, ConfigError)
+    file.write_text("[agent]\ninterval = 3\nport = 4")
+    with pytest.raises(SystemExit, match="2"):
+        main(["config", "check", str(file)])
+    said = capsys.readouterr()
+    assert said.out == ""
+    interval, unknown = said.err.splitlines()
+    assert unknown.startswith(f"pgdoctor: {file}: agent.port: unknown key; ")
+    assert interval.startswith(f"pgdoctor: {file}: agent.interval = 3: ")
+
+
+def test_config_check_says_what_keeps_an_agent_from_starting_here(tmp_path: Path) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text(f'[http]\ntoken_file = "{tmp_path}/no"\n[[notify]]\nname = "a"\nurl_file = "{tmp_path}/no"')
+    result = CliRunner().invoke(cli, ["config", "check", str(file)], standalone_mode=False)
+    assert (result.exit_code, result.return_value) == (0, 0)
+    assert "is sound" in result.output
+    for key in ("http.token_file", "notify[0].url_file"):
+        assert f"could not start with it: {key}: {tmp_path}/no: cannot be read: No such file" in result.output
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text('[agent]\ninterval = "3s"', encoding="utf-8-sig")
+    assert load(str(file)).agent.interval == 3

@@ -7,6 +7,7 @@ refused connection only by waiting for its own timeout (measured: server stopped
 """
 
 import asyncio
+import logging
 import random
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ import msgspec
 
 from pgdoctor.errors import ServerError, Unreachable, UsageError
 from pgdoctor.postgres.door import Door, parse_dsn
+
+log = logging.getLogger(__name__)
 
 #: Bounds in seconds of the pause after the first failed attempt, and after many; none is longer than the deadline, so
 #: that a server that is back is seen as soon as one that has gone.
@@ -76,6 +79,8 @@ class Connection:
             self._failure = error
             raise
         self._failures, self._failure = 0, None
+        if self._door.is_pooled:
+            log.warning("a pooler stands in between, and nobody is signalled: connect to the server itself")
         return self._door
 
     def use_dsn(self, dsn: str | DsnFile) -> None:

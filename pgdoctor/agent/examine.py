@@ -108,14 +108,16 @@ class Examiner:
         return gate
 
     async def _look(self, door: Door, collector: Collector, gate: Gate, began: float) -> Snapshot:
-        before = door.cost.seconds
+        before, size = door.cost, None
         try:
-            return await collector.look(gate)
+            snapshot = await collector.look(gate)
+            size = door.cost.received_bytes - before.received_bytes
         except ServerError as error:
             self._found = error
             raise
         finally:
-            self.spacing = self.spacing.after_look(began, door.cost.seconds - before)
+            self.spacing = self.spacing.after_look(began, door.cost.seconds - before.seconds, size)
+        return snapshot
 
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         self.read_at = time.monotonic()

@@ -70,19 +70,22 @@ class Lines(logging.Handler):
     def __init__(self, descriptor: int, log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else msgspec.json.encode
         self._buckets: dict[str, Bucket] = {}
         self._torn = False
-        #: Lines of one kind; may be changed at any time.
-        self.per_second = per_second
         #: Lines that nobody got to read, from the start on.
         self.dropped = 0
+        self.write_as(log_format, per_second)
+
+    def write_as(self, log_format: LogFormat, per_second: float) -> None:
+        """From the next line on: how, and at most so many of one kind."""
+        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else msgspec.json.encode
+        self._per_second = per_second
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, if its kind has not used up its share."""
         try:
-            bucket = self._buckets.setdefault(kind(record), Bucket(self.per_second))
-            bucket.per_second = self.per_second
+            bucket = self._buckets.setdefault(kind(record), Bucket(self._per_second))
+            bucket.per_second = self._per_second
             if not bucket.take(time.monotonic()):
                 self.dropped += 1
                 return

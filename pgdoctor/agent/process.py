@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+
+from msgspec.structs import replace
 
 from pgdoctor.agent import memory
 from pgdoctor.agent.access import Access, exposed, load_access
@@ -71,17 +72,21 @@ def run(
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
 
-    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload. `armed`:
-    it was started with the second key that `mode = "enforce"` needs.
+    `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload, as does
+    `log_format`. `armed`: it was started with the second key that `mode = "enforce"` needs.
     """
-    read = partial(load, config_path, given)
+
+    def read() -> Config:
+        config = load(config_path, given)
+        return config if log_format is None else replace(config, log=replace(config.log, format=log_format))
+
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
     access = load_access(config.http, config.webhook)
     told = addressed(config.notify)
     listener = listen(config.agent.listen)
-    lines = install(log_format or config.log.format, config.log.lines_per_second)
+    lines = install(config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
@@ -128,9 +133,11 @@ class Agent:
         exposition = Exposition(
             self._watched, counts, lambda: lines.dropped, self._states, lambda: self._notifier.waiting
         )
+        # It imports what it needs; when somebody asks there may be no file descriptor left for that.
+        exposition.page("")
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
         self._server = Server(endpoints.application(), access, refusals)
-        self._writing: asyncio.Future[list[bool]] | None = None
+        self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
         self._stopping = False
 
@@ -196,27 +203,23 @@ class Agent:
         self._notifier.reconfigure(told)
         self._access = access
         self._server.use(access)
-        self._lines.per_second = config.log.lines_per_second
+        self._lines.write_as(config.log.format, config.log.lines_per_second)
         log.info("configuration reloaded", extra={"mode": config.mitigation.mode})
         self._warn_exposed()
         self._say_arming()
 
     def _pull(self) -> None:
         """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
-        mitigators = [watcher.mitigator for watcher in self._watchers]
-        for mitigator in mitigators:
-            mitigator.disarm("SIGUSR1 was sent to the agent", "a signal")
+        self._watchers.stop_acting("SIGUSR1 was sent to the agent", "a signal")
         # Kept, for of a task that nobody keeps nothing need come.
-        self._writing = asyncio.gather(*(mitigator.write_down() for mitigator in mitigators))
+        self._writing = asyncio.create_task(self._watchers.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
     async def _disarm(self, reason: str, by: str) -> bool:
         """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
-        mitigators = [watcher.mitigator for watcher in self._watchers]
-        for mitigator in mitigators:
-            mitigator.disarm(reason, by)
+        self._watchers.stop_acting(reason, by)
         log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
-        return all(await asyncio.gather(*(mitigator.write_down() for mitigator in mitigators)))
+        return await self._watchers.write_down()
 
     def _say_arming(self) -> None:
         mitigation = self._config.mitigation

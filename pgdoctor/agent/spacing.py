@@ -3,7 +3,8 @@
 The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. The full
 look waits until it is paid for: what is left of the share after the gate pays for the last look's seconds. The gate
 may have half of the share; where even that is not enough, polls are rarer. What stands around the waits is read every
-quarter of a minute, or as seldom as a tenth of the share pays for.
+quarter of a minute, or as seldom as a tenth of the share pays for. A little of the share is laid by, so that one dear
+look puts off no other: it is kept over a minute, not over each second.
 """
 
 import msgspec
@@ -16,10 +17,29 @@ _GATES_PART = 0.5
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
 
-#: Gates and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for its
-#: turn.
+#: Of the share, what is laid by for looks before the last one is paid for, and seconds over which the share is kept.
+_RESERVE = 0.05
+_KEPT_OVER = 60.0
+
+#: Bytes of rows up to which a look costs what its statements cost.
+_FEW_BYTES = 16_384
+
+#: Gates, looks and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for
+#: its turn.
 _GATES = 5
+_LOOKS = 5
 _SURVEYS = 3
+
+
+class Look(msgspec.Struct, frozen=True):
+    """One full look: its seconds, and the bytes of its rows."""
+
+    seconds: float
+    size: int
+
+    def would_take(self, size: int) -> float:
+        """Seconds at most for one of another size: a bigger one is dearer by as much, a smaller one as dear."""
+        return self.seconds * max(1.0, size / max(self.size, _FEW_BYTES))
 
 
 class Spacing(msgspec.Struct, frozen=True):
@@ -28,7 +48,11 @@ class Spacing(msgspec.Struct, frozen=True):
     interval: float
     share: float
     gates: tuple[float, ...] = ()
+    looks: tuple[Look, ...] = ()
+    #: What the last one is charged with.
     look: float = 0.0
+    #: What was not paid for after it.
+    owed: float = 0.0
     looked_at: float = float("-inf")
     surveys: tuple[float, ...] = ()
     surveyed_at: float = float("-inf")
@@ -37,9 +61,15 @@ class Spacing(msgspec.Struct, frozen=True):
         """With one more gate."""
         return replace(self, gates=(*self.gates, seconds)[-_GATES:])
 
-    def after_look(self, began: float, seconds: float) -> "Spacing":
-        """With one more full look."""
-        return replace(self, looked_at=began, look=seconds)
+    def after_look(self, began: float, seconds: float, size: int | None = None) -> "Spacing":
+        """With one more full look. `size`: bytes of its rows; None: it failed, and is charged with all that it took."""
+        if size is None:
+            return self._charged(began, seconds)
+        looks = (*self.looks, Look(seconds, size))[-_LOOKS:]
+        return replace(self._charged(began, min(each.would_take(size) for each in looks)), looks=looks)
+
+    def _charged(self, began: float, seconds: float) -> "Spacing":
+        return replace(self, looked_at=began, look=seconds, owed=self._owes(began) + seconds)
 
     def after_survey(self, began: float, seconds: float) -> "Spacing":
         """With the surroundings read once more."""
@@ -57,11 +87,12 @@ class Spacing(msgspec.Struct, frozen=True):
     @property
     def look_interval(self) -> float:
         """Seconds from one full look to the next, as long as there is something to look at."""
-        return max(self.gate_interval, self._paid_off)
+        return max(self.gate_interval, self.look / self._looks_rate)
 
     def may_look(self, now: float) -> bool:
-        """The last look is paid for."""
-        return self._paid_off <= self.gate_interval or now - self.looked_at >= self._paid_off
+        """Looks are cheap, or all but what was laid by is paid for."""
+        laid_by = self.share * _RESERVE * _KEPT_OVER
+        return self.look <= self._looks_rate * self.gate_interval or self._owes(now) <= laid_by
 
     def rested(self, now: float) -> "Spacing":
         """Without the last look once it is paid for: whatever it cost, it holds nothing up any more."""
@@ -80,7 +111,11 @@ class Spacing(msgspec.Struct, frozen=True):
         """Seconds from one reading of the surroundings to the next."""
         return max(_SURVEY_INTERVAL, self._survey / (self.share * _SURVEYS_PART))
 
+    def _owes(self, now: float) -> float:
+        return max(self.owed - self._looks_rate * (now - self.looked_at), 0.0) if self.owed else 0.0
+
     @property
-    def _paid_off(self) -> float:
+    def _looks_rate(self) -> float:
+        """Seconds of the server that full looks may take in a second."""
         others = self._gate / self.gate_interval + self._survey / self.survey_interval
-        return self.look / (self.share - others)
+        return self.share * (1 - _RESERVE) - others

@@ -140,6 +140,8 @@ class Watchers:
         self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._watchers: dict[str | None, Watcher] = {}
+        #: Why nobody is to be signalled anywhere, and by whose order; None: no such order is in force.
+        self._order: tuple[str, str] | None = None
         self.reconfigure(wanted, mitigation)
 
     def __iter__(self) -> Iterator[Watcher]:
@@ -169,11 +171,16 @@ class Watchers:
 
     def reconfigure(self, wanted: Sequence[Target], mitigation: Mitigation) -> None:
         """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""
+        if not any(watcher.mitigator.is_disarmed for watcher in self):
+            # Somebody has armed since.
+            self._order = None
         before, self._watchers = self._watchers, {}
         for target in wanted:
             watcher = before.pop(target.name, None)
             if watcher is None:
                 watcher = Watcher(target, mitigation, self._keeper, self._notifier, armed=self._armed)
+                if self._order is not None:
+                    watcher.mitigator.disarm(*self._order)
                 if self._at_fault is not None:
                     watcher.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})
@@ -184,8 +191,18 @@ class Watchers:
             gone.stop()
             log.info("server removed", extra={"server": gone.name})
 
+    def stop_acting(self, reason: str, by: str) -> None:
+        """Signal nobody until somebody arms again, also at servers that are added before."""
+        self._order = reason, by
+        for watcher in self:
+            watcher.mitigator.disarm(reason, by)
+
+    async def write_down(self) -> bool:
+        """Whether that is on the disk now, for each server."""
+        return all(await asyncio.gather(*(watcher.mitigator.write_down() for watcher in self)))
+
     def disarm(self, mitigation: Mitigation) -> None:
-        """Go on without signals until the next `reconfigure`; not the mitigator's own `disarm`, which is for good."""
+        """Go on without signals until the next `reconfigure`; not `stop_acting`, which is for good."""
         if mitigation.mode != "off":
             for watcher in self:
                 watcher.mitigator.reconfigure(replace(mitigation, mode="observe"))

@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = 2
     except click.ClickException as error:
         # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
         complain(without_connection_string(error.format_message()))

@@ -1,5 +1,7 @@
 """`pgdoctor agent`: watch servers, and tell machines and people over HTTP."""
 
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
@@ -39,7 +41,7 @@ def agent_options(function: F) -> F:
     """A flag and an environment variable for each key of `[agent]`."""
     for field in reversed(msgspec.structs.fields(Agent)):
         flag = f"--{field.name.replace('_', '-')}"
-        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {field.default}.".strip()
+        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {str(field.default).lower()}.".strip()
         function = click.option(flag, envvar=variable(field.name), metavar="VALUE", help=about)(function)
     return function
 
@@ -76,6 +78,9 @@ def command(
     **options: str | None,
 ) -> int:
     """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Until the agent has a hand of its own for them: whoever stops it while it starts gets the same end.
+        signal.signal(number, lambda *_: sys.exit(0))
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
     from pgdoctor.agent.connection import DsnFile
     from pgdoctor.agent.process import run

@@ -2,8 +2,10 @@
 
 import click
 
+from pgdoctor.cli import complain
 from pgdoctor.config import EXAMPLE, load
 from pgdoctor.diagnosis.words import count
+from pgdoctor.errors import ConfigError
 
 
 @click.group()
@@ -19,10 +21,24 @@ def init() -> None:
 
 @command.command()
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
-def check(file: str) -> None:
-    """Say whether FILE (default: PGDOCTOR_CONFIG, or pgdoctor.toml) is sound; name every mistake in it."""
-    config = load(file)
+def check(file: str) -> int:
+    """Say whether FILE (default: PGDOCTOR_CONFIG, or pgdoctor.toml) is sound; name every mistake in it.
+
+    Files that it names may be those of another machine: where they cannot be used here, that is only said.
+    """
+    # Here, not above: nobody else needs TLS.
+    from pgdoctor.agent.readiness import unusable_files
+
+    try:
+        config = load(file)
+    except ConfigError as error:
+        for mistake in error.mistakes or [str(error)]:
+            complain(mistake)
+        return error.exit_status
     mitigation = config.mitigation
     rules, protections = count(len(mitigation.rules), "rule"), count(len(mitigation.protect), "protection")
     servers = f"; {count(len(config.servers), 'server')}" if config.servers else ""
     click.echo(f"{file} is sound: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
+    for problem in unusable_files(config):
+        complain(f"on this machine an agent could not start with it: {problem}")
+    return 0

@@ -159,6 +159,11 @@ class Mitigator:
         """What was pulled, and holds, as far as is known here."""
         return await self._position.brakes()
 
+    @property
+    def is_disarmed(self) -> bool:
+        """Whether a disarm holds, as far as is known here."""
+        return self._audit.brakes.kill_switch is not None
+
     def disarm(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
         self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))

@@ -63,7 +63,7 @@ _SAID = (
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
 
-_WHERE = re.compile(r".*?connection to server (?:at|on socket) .*? failed: ", re.DOTALL)
+_WHERE = re.compile(r".*connection to server (?P<place>at|on socket) .*? failed: ", re.DOTALL)
 
 
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
@@ -105,6 +105,9 @@ class Door:
         #: Seconds that a statement may take, on our clock.
         self.deadline = deadline
         self.cost = Cost()
+        #: The session that answers is not the one that was connected to: a pooler stands in between, and what is done
+        #: to the session (settings, prepared statements) is left to whomever it serves next. So until it is known.
+        self.is_pooled = True
         self._quickest = math.inf
         self._system_identifier: str | None = None
 
@@ -138,7 +141,7 @@ class Door:
         return door
 
     async def prepare_session(self) -> None:
-        """Refuse a server that is too old, and make the session's settings ours."""
+        """Refuse a server that is too old, and make the session's settings ours, if it is ours alone."""
         if self.version_num < OLDEST_VERSION:
             raise Unsupported(
                 f"the server is PostgreSQL {self.version_num // 10_000}; "
@@ -149,12 +152,14 @@ class Door:
             for kind in ("text", "name", "varchar", "json"):
                 self.connection.adapters.register_loader(kind, loader)
         milliseconds = round(self.deadline * 1000)
-        await self.fetch(
+        settings = await self.fetch(
             "session",
+            own_pid=self.connection.info.backend_pid,
             # Well before ours: a statement that the server gives up itself leaves the connection good.
             statement_timeout=str(max(milliseconds * 8 // 10, 100)),
             lock_timeout=str(min(max(milliseconds // 10, 100), 500)),
         )
+        self.is_pooled = not settings
 
     @property
     def version_num(self) -> int:
@@ -220,7 +225,7 @@ class Door:
         async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
             began = time.monotonic()
             try:
-                await cursor.execute(load(name, self.version_num), parameters or None, prepare=True)
+                await cursor.execute(load(name, self.version_num), parameters or None, prepare=not self.is_pooled)
             except psycopg.errors.LockNotAvailable:
                 self._count(0.0)
                 raise
@@ -342,5 +347,10 @@ def unreachable(error: psycopg.Error) -> Unreachable:
 
 def first_line(error: psycopg.Error) -> str:
     """What the server says, without its severity and without the hints that follow."""
-    text = _WHERE.sub("", str(error).strip()) or type(error).__name__
+    text = _WHERE.sub(_place, str(error).strip()) or type(error).__name__
     return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", text.splitlines()[0].strip())
+
+
+def _place(found: re.Match[str]) -> str:
+    """Of where it failed, as libpq says it at length: "No such file or directory" alone would speak of any file."""
+    return "the server's socket: " if found["place"] == "on socket" else ""

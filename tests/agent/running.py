@@ -47,13 +47,14 @@ class RunningAgent:
             stderr=subprocess.PIPE,
         )
         self.pid = self._process.pid
-        self._said: list[str] = []
+        #: What it has written to stderr, line by line.
+        self.said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            wait_until(lambda: self._said or not self.running, 30, "a first line")
+            wait_until(lambda: self.said or not self.running, 30, "a first line")
             listening = self.lines[0]
-            assert listening["event"] == "listening", self._said
+            assert listening["event"] == "listening", self.said
         except BaseException:
             self._stop()
             raise
@@ -66,7 +67,7 @@ class RunningAgent:
     def __exit__(self, *_: object) -> None:
         self._client.close()
         printed = self._stop()
-        output = "\n".join(self._said) + printed
+        output = "\n".join(self.said) + printed
         assert not self._password or self._password not in output
         assert "Traceback" not in output
 
@@ -85,7 +86,7 @@ class RunningAgent:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
-        return [json.loads(line) for line in self._said]
+        return [json.loads(line) for line in self.said]
 
     def configure(self, text: str) -> None:
         self.config.write_text(text)
@@ -143,7 +144,7 @@ class RunningAgent:
 
     def _read(self) -> None:
         for line in self._process.stderr:
-            self._said.append(line.decode().rstrip("\n"))
+            self.said.append(line.decode().rstrip("\n"))
         self._process.stderr.close()
 
 

@@ -105,6 +105,20 @@ def test_another_interval_holds_at_once(agent):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), " info pgdoctor.agent.process configuration reloaded mode=off"),
+        (("--log-format", "json"), '"event":"configuration reloaded"'),
+    ],
+)
+def test_another_log_format_holds_at_once_unless_a_flag_says_how(agent, arguments, words):
+    watching = agent(NOBODY, arguments=arguments)
+    watching.configure('[log]\nformat = "text"')
+    watching.send(signal.SIGHUP)
+    wait_until(lambda: any(words in line for line in watching.said), what=words)
+
+
+@pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
         (("--interval", "5"), {}, ('--interval = "5"', "with a unit")),
@@ -228,3 +242,15 @@ def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
     told = [line for line in watching.wait_for_lines("configuration reloaded") if "reload" in line["event"]]
     assert [line["level"] for line in told] == ["error", "info"]
     assert "agent.interval" in told[0]["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_stops_it_while_it_starts_gets_the_same_end(tmp_path, number):
+    config = tmp_path / "pgdoctor.toml"
+    os.mkfifo(config)
+    starting = subprocess.Popen([sys.executable, "-m", "pgdoctor", "agent", "--config", config], stderr=subprocess.PIPE)
+    # Opens as soon as it reads its configuration, which has no end.
+    with config.open("w"):
+        starting.send_signal(number)
+        assert starting.communicate(timeout=10)[1] == b""
+    assert starting.returncode == 0

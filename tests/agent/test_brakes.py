@@ -57,6 +57,14 @@ def started(agent: RunningAgent) -> RunningAgent:
     return agent
 
 
+def configure(agent: RunningAgent, more: str) -> None:
+    """Have an agent take another configuration."""
+    agent.configure('[agent]\ninterval = "200ms"\ndeadline = "1s"\nmax_server_share = 1.0\n' + more)
+    reloads = sum(line["event"] == "configuration reloaded" for line in agent.lines)
+    agent.send(signal.SIGHUP)
+    agent.wait_for_lines("configuration reloaded", reloads + 1)
+
+
 def fill(dsn: str, taken: contextlib.ExitStack) -> None:
     """Take connections until there is none left."""
     while True:
@@ -86,13 +94,9 @@ class Rolling:
         ).fetchall()
         return {pid for (pid,) in rows}
 
-    def configure(self, more: str) -> None:
+    def configure(self, more: str, servers: str = "") -> None:
         """Take another configuration, as after an edit."""
-        table = '[agent]\ninterval = "200ms"\ndeadline = "1s"\nmax_server_share = 1.0\n'
-        self.agent.configure(table + tables(self.folder, more))
-        reloads = sum(line["event"] == "configuration reloaded" for line in self.agent.lines)
-        self.agent.send(signal.SIGHUP)
-        self.agent.wait_for_lines("configuration reloaded", reloads + 1)
+        configure(self.agent, servers + tables(self.folder, more))
 
     def command(self, *arguments: str) -> str:
         """Type a command beside the agent, on its journal."""
@@ -407,3 +411,44 @@ def test_where_the_journal_cannot_be_written_the_process_remembers(
     rolling = Rolling(scene, running, tmp_path / "run")
     assert rolling.post("/mitigation/disarm").json()["recorded"] is False
     assert "Stopped, nobody is signalled" in running.get("/").text
+
+
+SHOP = '[[servers]]\nname = "shop"\ndsn_file = "{folder}/dsn"\n'
+LEDGER = '[[servers]]\nname = "ledger"\ndsn = "host=127.0.0.1 port=1"\n'
+
+
+def test_a_server_that_is_added_after_the_order_stands_still_too_until_somebody_has_armed(
+    scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    (tmp_path / "dsn").write_text(scene.dsn)
+    shop = SHOP.format(folder=tmp_path)
+    watching = agent(None, more=shop + tables(tmp_path / "run"), arguments=("--enforce",))
+    watching._client.headers["Authorization"] = f"Bearer {TOKEN}"
+    watching.wait_for('up{server="shop"}', 1)
+    roll = Rolling(scene, watching, tmp_path / "run")
+    assert roll.post("/mitigation/disarm?reason=audit").json()["recorded"]
+
+    roll.configure("", servers=shop + LEDGER)
+    assert "Stopped, nobody is signalled" in watching.get("/?server=ledger").text
+    roll.configure("", servers=shop)
+
+    roll.command("arm", "--reason", "the audit is over")
+    wait_until(lambda: "Stopped, nobody is signalled" not in watching.get("/").text)
+    roll.configure("", servers=shop + LEDGER)
+    assert "Stopped, nobody is signalled" not in watching.get("/?server=ledger").text
+
+
+def test_a_server_that_is_added_after_sigusr1_stands_still_too(
+    agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    shop = LEDGER.replace("ledger", "shop")
+    watching = agent(None, more=shop + tables(tmp_path / "run"), arguments=("--enforce",))
+    watching._client.headers["Authorization"] = f"Bearer {TOKEN}"
+    watching.send(signal.SIGUSR1)
+    watching.wait_for_lines("mitigation disarmed")
+    configure(watching, shop + LEDGER + tables(tmp_path / "run"))
+    assert "Stopped, nobody is signalled" in watching.get("/?server=ledger").text

@@ -80,3 +80,16 @@ def test_h23_behind_pgbouncer_nobody_is_signalled(scene, agent, pgbouncer):  # n
     assert watching.metric("leader") == 0
     held = "select count(*) from pg_locks where locktype = 'advisory'"
     assert scene.admin.execute(held).fetchone() == (0,)
+
+
+def test_what_it_does_to_its_session_is_left_to_nobody(scene, agent, pgbouncer):  # noqa: F811
+    watching = agent(pgbouncer)
+    watching.wait_for("up", 1)
+    watching.wait_for_polls(5)
+    assert "a pooler stands in between" in str(watching.lines)
+    names = ("default_transaction_read_only", "search_path", "statement_timeout", "lock_timeout", "TimeZone")
+    asked = ", ".join(f"current_setting('{name}')" for name in names)
+    prepared = "(select count(*) from pg_prepared_statements)"
+    with psycopg.connect(scene.dsn) as direct, psycopg.connect(pgbouncer) as application:
+        found = [each.execute(f"select {asked}, {prepared}").fetchone() for each in (direct, application)]
+    assert found[0] == found[1]

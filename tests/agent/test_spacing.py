@@ -41,9 +41,9 @@ def poll(spacing: Spacing, gate: float, looks: list[float]) -> tuple[float, floa
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), st.lists(SECONDS, min_size=1, max_size=20))
 def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
-    # The first gate is paid for by the time after it, like the last look.
+    # The first gate is paid for by the time after it, like the last look. Over a minute, the share is kept.
     elapsed, spent = poll(Spacing(interval, share), gate, looks)
-    assert spent - gate <= share * elapsed * (1 + 1e-9)
+    assert spent - gate <= share * max(elapsed, 0.95 * elapsed + 3) * (1 + 1e-9)
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), SECONDS, st.lists(SECONDS, max_size=9))
@@ -71,6 +71,42 @@ def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share,
     assert spacing.may_survey(spacing.survey_interval)
 
 
+@given(
+    st.floats(0.1, 60),
+    st.floats(0.001, 1),
+    st.floats(0, 1e-4),
+    st.floats(0, 1e-5),
+    st.lists(st.tuples(st.integers(0, 100_000), SECONDS), min_size=1, max_size=20),
+)
+def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
+    """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
+    spacing, now, spent = Spacing(interval, share), 0.0, 0.0
+    for size, waited in looks:
+        now = max(now, spacing.looked_at + spacing.look_interval)
+        cost = fixed + each * max(size, 16_384)
+        spacing = spacing.after_look(now, cost + waited, size)
+        spent += cost
+    assert spent <= share * (now + spacing.look_interval) * (1 + 1e-9)
+
+
+def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
+    assert spacing.may_look(2.0)
+
+
+def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 0.01, 1_000)
+    assert spacing.after_look(1.0, 0.5, 1_000_000).look_interval > 25.0
+    assert spacing.after_look(1.0, 4.0).look_interval > 200.0
+
+
+def test_one_dear_look_puts_off_no_other_but_the_next_one_does():
+    spacing = Spacing(1.0, 0.02).after_look(0.0, 0.06)
+    assert spacing.may_look(1.0)
+    spacing = spacing.after_look(1.0, 0.06)
+    assert not spacing.may_look(2.0)
+
+
 def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
     spacing = Spacing(1.0, 0.02).after_gate(0.001).after_gate(4.0)
     assert spacing.gate_interval == 1.0
@@ -83,7 +119,7 @@ def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
 
 def test_a_look_that_is_paid_for_holds_nothing_up():
     spacing = Spacing(1.0, 0.02).after_look(0.0, 1.0)
-    assert spacing.rested(49.0).look_interval == 50.0
+    assert spacing.rested(49.0).look_interval > 50.0
     assert spacing.rested(50.0).look_interval == 1.0
 
 
@@ -132,16 +168,18 @@ class Considering(Mitigator):
 
 @pytest.mark.parametrize("needs_a_look", [False, True])
 def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_the_last_is_paid_for(scene, needs_a_look):
+    # Many locks make a look dear, and not the gate.
+    scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     scene.admin.execute("create table t ()")
     scene.client("lock table t")
     scene.client().block("select from t")
 
     async def polled():
         connection, considering, tally = Connection(scene.dsn, 5.0), Considering(needs_a_look), Tally()
-        settings = Agent(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.01)
+        settings = Agent(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
         poller = Poller(connection, settings, tally, considering)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(4):
                 await poller.run()
         connection.drop()
         return considering.given, tally.durations.buckets()[-1].number

@@ -58,6 +58,12 @@ def test_how_a_connection_failed_is_told_by_what_the_server_says(said: str, stat
     assert "\n" not in str(error)
 
 
+def test_a_socket_that_is_not_there_is_not_taken_for_any_file() -> None:
+    missing = failure("host=/nonexistent user=x")
+    assert isinstance(missing, Unreachable)
+    assert (missing.state, str(missing)) == ("refused", "the server's socket: No such file or directory")
+
+
 @pytest.mark.parametrize("dsn", ["host", "postgresql://u:p@ss@h/d", "postgresql://u:p:x/y@h/d", "nonsense=1"])
 def test_a_dsn_that_does_not_parse_is_wrong_usage(dsn: str) -> None:
     with pytest.raises(UsageError):
