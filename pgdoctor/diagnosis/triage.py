@@ -165,7 +165,11 @@ def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:
 
 
 def _hurting(diagnosis: Diagnosis) -> list[Note]:
-    return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING]
+    return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING or _refuses_writes(note)]
+
+
+def _refuses_writes(note: Note) -> bool:
+    return note.kind == "wraparound" and not note.numbers["left"]
 
 
 def _is_hurt(diagnosis: Diagnosis) -> bool | None:
@@ -208,6 +212,8 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
         return "locks", f"{count(len(blocked), 'session')} wait for the lock of another one"
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
+    if any(map(_refuses_writes, diagnosis.findings)):
+        return "elsewhere", "nobody waits: writes are refused, for ids have run out (see below)"
     by_layer = _by_layer(waits)
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
