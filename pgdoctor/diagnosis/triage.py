@@ -223,6 +223,11 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
         return "connections", why[0]
     if late := _late(around):
         return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+    if standing := around and around.standing:
+        if standing.replay_paused:
+            return "replication", "this standby has stopped replaying: somebody has paused it"
+        if (standing.unreplayed or 0) >= _LAG_BYTES:
+            return "replication", f"this standby has {size(standing.unreplayed or 0)} yet to replay"
     if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
         return "elsewhere", "clients send again what fails: look at the application that sends it"
     if busy < _BUSY:
