@@ -97,6 +97,15 @@ evidence AS MATERIALIZED (
     )
 ),
 
+-- Each subtransaction that has an id holds a lock on it, besides that of the transaction.
+nested AS MATERIALIZED (
+    SELECT l.pid
+    FROM lock AS l
+    WHERE l.locktype = 'transactionid' AND l.granted AND l.pid IN (SELECT h.pid FROM holder AS h)
+    GROUP BY l.pid
+    HAVING pg_catalog.count(*) > 1
+),
+
 locks AS MATERIALIZED (
     SELECT
         e.session_pid AS pid,
@@ -130,7 +139,8 @@ SELECT
     s.xact_start,
     s.query_start,
     s.state_change,
-    s.backend_xid IS NOT NULL AS has_xid
+    s.backend_xid IS NOT NULL AS has_xid,
+    i.pid IN (SELECT n.pid FROM nested AS n) AS has_subtransactions
 FROM (
     SELECT w.pid FROM waiter AS w
     UNION

@@ -52,6 +52,11 @@ def test_the_wheel_has_every_statement(wheel):
     assert shipped == statements | printed
 
 
+def test_the_wheel_has_the_alerts_that_explain_explains(environment):
+    said = run(environment / "bin" / "pgdoctor", "explain", "PgdoctorServerNotSeen", cwd=environment)
+    assert said.startswith("PgdoctorServerNotSeen (alert)\n")
+
+
 def test_the_wheel_has_every_module_and_no_tests(wheel):
     with ZipFile(wheel) as packed:
         shipped = {name for name in packed.namelist() if name.endswith(".py")}

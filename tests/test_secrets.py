@@ -21,18 +21,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pgdoctor.agent.exposition import Exposition
 from pgdoctor.agent.http import health
 from pgdoctor.agent.log import Lines
-from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.archive import Archived, archived, unpacked
 from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.past import KIND
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.journal.store import Journal
@@ -275,6 +276,7 @@ def test_no_output_shows_a_value_of_anybodys_statement(seen: Snapshot) -> None:
     holds_no_secret(seen)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("statement", [*BARE, *(text.replace("{}", quoted(SECRET)) for text in AROUND)])
 def test_no_output_shows_it_wherever_the_text_is_cut(statement: str) -> None:
     for length in range(0, len(statement) + 1, 3):
@@ -386,6 +388,7 @@ def _kept(journal: Path) -> list[Archived]:
         return [unpacked(kept.body) for incident in incidents for kept in opened.kept(incident)]
 
 
+@pytest.mark.long
 @pytest.mark.deadline(120)
 def test_h40_nothing_that_runs_against_a_real_server_shows_it(crime: Scene, tmp_path: Path) -> None:
     config = tmp_path / "rules.toml"

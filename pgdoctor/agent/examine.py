@@ -61,13 +61,16 @@ class Examiner:
         self._settings = settings
         self.spacing = replace(self.spacing, interval=settings.interval, share=settings.max_server_share)
 
-    async def examine(self, door: Door) -> Finding:
-        """Ask the gate, and look at the locks if somebody waits and the last look is paid for. Raises ServerError."""
+    async def examine(self, door: Door, *, is_urgent: bool = False) -> Finding:
+        """Ask the gate, and look at the locks if somebody waits and the last look is paid for, or this is urgent.
+
+        Raises ServerError.
+        """
         collector = self._through(door)
         began = time.monotonic()
         gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
-        is_new = gate.is_quiet or self._found is None or self.spacing.may_look(began)
+        is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
         if gate.is_quiet:
             self.spacing = self.spacing.rested(began)
             self._found = await self._judge(await collector.quiet(gate))

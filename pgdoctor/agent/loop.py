@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
 
+#: Seconds from a signal to the next poll: how long it took to release somebody is not to be told to the interval.
+_AFTER_A_SIGNAL = 0.1
+
+#: Seconds between two polls while all that is left to do is to see an action to its end.
+_SETTLING = 0.05
+
 #: Incidents that are kept in memory, for the page.
 _MOST_ENDED = 20
 
@@ -104,6 +110,17 @@ class Poller:
         self._wanted.set()
         return True
 
+    async def settle(self, patience: float) -> None:
+        """See to its end what is under way, within `patience` seconds, and have nothing more begin."""
+        if self._mitigator is None:
+            return
+        self._mitigator.wind_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._mitigator.is_busy:
+                    self._wanted.set()
+                    await asyncio.sleep(_SETTLING)
+
     async def run(self) -> None:
         """Poll for ever. A poll that is not over when the next is due makes that one be left out."""
         due = time.monotonic()
@@ -112,8 +129,11 @@ class Poller:
             self._tell_spacing()
             due, missed = next_tick(due, self._spacing.gate_interval, time.monotonic())
             self._tally.skipped += missed
+            pause = due - time.monotonic()
+            if self._mitigator is not None and self._mitigator.has_just_signalled:
+                asyncio.get_running_loop().call_later(min(pause, _AFTER_A_SIGNAL), self._wanted.set)
             with suppress(TimeoutError):
-                async with asyncio.timeout(due - time.monotonic()):
+                async with asyncio.timeout(pause):
                     await self._wanted.wait()
                 due = time.monotonic()
 
@@ -142,7 +162,8 @@ class Poller:
                 await self._survey(door)
 
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
-        finding = await self._examiner.examine(door)
+        is_urgent = self._mitigator is not None and self._mitigator.needs_a_look
+        finding = await self._examiner.examine(door, is_urgent=is_urgent)
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
         if finding.is_new:

@@ -9,11 +9,12 @@ from pgdoctor.agent.state import figures
 from pgdoctor.agent.watcher import Watcher
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed
 from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.mitigation.records import Brakes
 from pgdoctor.render.index import Row
 from pgdoctor.render.web.watch import Arming, Watch
 
 
-def watch(watcher: Watcher, mode: str) -> Watch:
+async def watch(watcher: Watcher, mode: str) -> Watch:
     """How the agent is, as far as one server is concerned. `mode`: how mitigation is switched."""
     state = watcher.poller.state
     around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
@@ -22,7 +23,7 @@ def watch(watcher: Watcher, mode: str) -> Watch:
         connection=state.connection,
         age=None if state.last_success is None else max(time.time() - state.last_success, 0.0),
         hidden_sessions=state.server.hidden_sessions if state.server else 0,
-        arming=arming(watcher.mitigator, mode, datetime.now(UTC)),
+        arming=await arming(watcher.mitigator, mode, datetime.now(UTC)),
         version=__version__,
         server=watcher.name,
         looked=time.monotonic() - state.looked_at if state.up else 0.0,
@@ -34,19 +35,19 @@ def watch(watcher: Watcher, mode: str) -> Watch:
     )
 
 
-def arming(mitigator: Mitigator, mode: str, now: datetime) -> Arming:
+async def arming(mitigator: Mitigator, mode: str, now: datetime) -> Arming:
     """How mitigation is."""
     why = lapsed(mitigator.settings, Circumstances(armed=mitigator.armed), now) if mode == "enforce" else None
-    held_back = tuple(_held_back(mitigator, why, now)) if mode in ("dry_run", "enforce") else ()
+    may_act = mode in ("dry_run", "enforce")
+    held_back = tuple(_held_back(mitigator, await mitigator.brakes(), why, now)) if may_act else ()
     return Arming("lapsed" if why else mode, held_back, mitigator.history.actions, mitigator.standing.leads)
 
 
-def _held_back(mitigator: Mitigator, why: str | None, now: datetime) -> Iterator[str]:
+def _held_back(mitigator: Mitigator, brakes: Brakes, why: str | None, now: datetime) -> Iterator[str]:
     if why is not None:
         yield f"No more than a dry run: {why}."
     if not mitigator.standing.leads:
         yield "It does not lead: another agent at this server acts, or this one has not got the lead yet."
-    brakes = mitigator.brakes
     if brakes.kill_switch is not None:
         yield f"Stopped, nobody is signalled: {brakes.kill_switch}."
     if brakes.maintenance_until is not None and now < brakes.maintenance_until:

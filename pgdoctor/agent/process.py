@@ -17,10 +17,11 @@ from functools import partial
 from pgdoctor.agent import memory
 from pgdoctor.agent.access import Access, exposed, load_access
 from pgdoctor.agent.connection import DsnFile
+from pgdoctor.agent.exposition import Exposition
 from pgdoctor.agent.http import Endpoints
 from pgdoctor.agent.listen import listen
 from pgdoctor.agent.log import Lines, install
-from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets
@@ -28,6 +29,7 @@ from pgdoctor.agent.webhook import Webhook
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import JournalError, PgdoctorError
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.circumstances import Circumstances, lapsed
 from pgdoctor.mitigation.history import KEPT
 from pgdoctor.mitigation.records import LASTING
 from pgdoctor.notify.notifier import Notifier, Told, addressed
@@ -217,12 +219,18 @@ class Agent:
         return all(await asyncio.gather(*(mitigator.write_down() for mitigator in mitigators)))
 
     def _say_arming(self) -> None:
-        if self._config.mitigation.mode != "enforce":
+        mitigation = self._config.mitigation
+        if mitigation.mode != "enforce":
             return
-        if self._armed:
-            log.warning("mitigation is armed: sessions are cancelled and terminated by the rules")
-        else:
+        if not self._armed:
             log.warning("mitigation is only a dry run: enforce needs a second key", extra={"missing": "--enforce"})
+        elif why := lapsed(mitigation, Circumstances(), datetime.now(UTC)):
+            log.warning("mitigation is only a dry run", extra={"why": why})
+        elif not mitigation.rules:
+            log.warning("mitigation is armed, but there are no [[mitigation.rules]]: nobody is signalled")
+        else:
+            until = {"until": mitigation.armed_until} if mitigation.armed_until else {}
+            log.warning("mitigation is armed: sessions are cancelled and terminated by the rules", extra=until)
 
     def _warn_exposed(self) -> None:
         for missing in exposed(self._host, self._access):

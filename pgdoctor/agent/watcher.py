@@ -23,7 +23,7 @@ from pgdoctor.diagnosis.incident import Event
 from pgdoctor.errors import UsageError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
-from pgdoctor.mitigation.kill_switch import pulled
+from pgdoctor.mitigation.kill_switch import KillSwitch
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.notify.notifier import Notifier
 
@@ -73,7 +73,7 @@ class Watcher:
             keeper,
             unattended=True,
             armed=armed,
-            brake=lambda: pulled(self.mitigator.settings.kill_switch_file),
+            brake=KillSwitch(lambda: self.mitigator.settings.kill_switch_file).pulled,
         )
         self._connection = Connection(target.dsn, target.settings.deadline)
         self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
@@ -111,6 +111,7 @@ class Watcher:
             await self.poller.run()
         finally:
             writing.cancel()
+            await self.mitigator.end()
             await self._learning.end()
 
     def _remember(self, ended: Sequence[Event]) -> None:
@@ -158,12 +159,13 @@ class Watchers:
             watcher.start(at_fault)
 
     async def stop(self, patience: float) -> None:
-        """Break off everywhere, and wait for that at most `patience` seconds."""
+        """See to their end what actions are under way, within `patience` seconds; then break off everywhere."""
         tasks = [watcher.task for watcher in self if watcher.task is not None]
+        await asyncio.gather(*(watcher.poller.settle(patience) for watcher in self))
         for watcher in self:
             watcher.stop()
         if tasks:
-            await asyncio.wait(tasks, timeout=patience)
+            await asyncio.wait(tasks, timeout=patience / 2)
 
     def reconfigure(self, wanted: Sequence[Target], mitigation: Mitigation) -> None:
         """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""

@@ -200,13 +200,13 @@ def _where(told: Told) -> str:
 
 def _still(config: Config, told: Told) -> str:
     """What else keeps everybody from acting."""
-    from pgdoctor.mitigation.kill_switch import pulled
+    from pgdoctor.mitigation.kill_switch import KillSwitch
 
     until = told.brakes.maintenance_until
     holds = [
         told.brakes.kill_switch,
         f"maintenance until {until.isoformat(timespec='seconds')}" if until and until > told.event.at else None,
-        pulled(config.mitigation.kill_switch_file),
+        run(KillSwitch(lambda: config.mitigation.kill_switch_file).pulled()),
     ]
     said = [each for each in holds if each]
     return f" Still nobody is signalled: {'; '.join(said)}." if said else ""

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from pgdoctor.cli._options import DEADLINE
 from pgdoctor.config import Config
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action
-from pgdoctor.mitigation.kill_switch import pulled
+from pgdoctor.mitigation.kill_switch import KillSwitch
 from pgdoctor.mitigation.plan import Decision, Only, Plan
 from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.postgres.collect import Collector
@@ -94,7 +94,7 @@ async def act(
 
 def _mitigator(config: Config, keeper: Keeper, *, only: Only | None, mode: str | None = None) -> Mitigator:
     settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
-    return Mitigator(settings, keeper, brake=lambda: pulled(settings.kill_switch_file), only=only)
+    return Mitigator(settings, keeper, brake=KillSwitch(lambda: settings.kill_switch_file).pulled, only=only)
 
 
 @asynccontextmanager

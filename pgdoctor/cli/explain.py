@@ -1,8 +1,10 @@
-"""`pgdoctor explain`: what a class of blockers, a finding, a guard or a metric means, and what to do."""
+"""`pgdoctor explain`: what a class of blockers, a finding, a guard, an alert or a metric means, and what to do."""
 
 import inspect
 import shutil
 from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
 
 import click
 
@@ -14,15 +16,19 @@ _WIDTH = 100
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the page of NAME: a class of blockers, a finding, a guard, or a metric. Without NAME, list them."""
+    """Print the page of NAME: a class of blockers, a finding, a guard, an alert, or a metric.
+
+    Without NAME, list them.
+    """
     from pgdoctor.render.manual import index, page
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
-    shelves = {"class": _classes(), "finding": _findings(), "guard": _guards()}
+    shelves = {"class": _classes(), "finding": _findings(), "guard": _guards(), "alert": _alerts()}
     if name is None:
         click.echo(index("Classes: what a blocker is", shelves["class"].items(), width))
         click.echo("\n" + index("Findings: what is wrong beside locks", shelves["finding"].items(), width))
         click.echo("\n" + index("Guards: what speaks against a signal", shelves["guard"].items(), width))
+        click.echo("\n" + index("Alerts: what docker/alerts.yml wakes somebody for", shelves["alert"].items(), width))
         click.echo("\nMetrics are explained by their names (pgdoctor explain pgdoctor_blocked_sessions).")
         return
     if name.startswith("pgdoctor_"):
@@ -60,10 +66,19 @@ def _guards() -> Mapping[str, str]:
     return {guard.name: guard.__doc__ or "" for guard in guards()}
 
 
+def _alerts() -> Mapping[str, str]:
+    from pgdoctor.render.manual import alerts
+
+    packaged = files("pgdoctor").joinpath("alerts.yml")
+    rules = packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "docker" / "alerts.yml"
+    return alerts(rules.read_text(encoding="utf-8"))
+
+
 def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
     # Here, not above: these packages take a third of a second to import.
-    from pgdoctor.agent.metrics import STATES_OF_PROCESS, Exposition, Watched
+    from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition
+    from pgdoctor.agent.metrics import Watched
     from pgdoctor.agent.state import State
     from pgdoctor.agent.tally import Tally
 

@@ -186,8 +186,8 @@ def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
     found = replay(story.last.id, look.at, look.blocked, look.then, look.now)
     if settings is None:
         return found
+    from pgdoctor.diagnosis.cuts import cuts
     from pgdoctor.diagnosis.identity import Identity
-    from pgdoctor.diagnosis.remedy import cuts
     from pgdoctor.mitigation.history import History
     from pgdoctor.mitigation.plan import plan
     from pgdoctor.render.plan import plan_facts

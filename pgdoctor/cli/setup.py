@@ -1,5 +1,7 @@
 """`pgdoctor setup`: the SQL for the least-privileged role."""
 
+import itertools
+import re
 from pathlib import Path
 
 import click
@@ -8,13 +10,13 @@ from pgdoctor.errors import UsageError
 
 _SEE = """\
 -- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
-DO $$
+DO {body}
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN
         CREATE ROLE {role} LOGIN;
     END IF;
 END
-$$;
+{body};
 -- It has no password yet. Give it one with \\password in psql: one in a statement ends up in logs and histories.
 
 -- To see states, statements and times of other users' sessions. Without it blocked sessions are still found, but
@@ -26,13 +28,13 @@ ALTER ROLE {role} SET idle_session_timeout = 0;
 ALTER ROLE {role} CONNECTION LIMIT 4;
 
 -- To get in when all other connections are taken (PostgreSQL 16 or later, with reserved_connections set).
-DO $$
+DO {body}
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
         GRANT pg_use_reserved_connections TO {role};
     END IF;
 END
-$$;
+{body};
 """
 
 _ACT = """
@@ -47,8 +49,21 @@ _NO_ACT = """
 """
 
 
+_USUAL = "pgdoctor"
+_MOST_BYTES = 63
+_SLOT = re.compile(r"\{(role|literal|body)\}")
+
+
+def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
+    """A name that the server takes as it is."""
+    if not (role.isprintable() and 0 < len(role.encode()) <= _MOST_BYTES):
+        said = f"a role's name is on one line and has 1 to {_MOST_BYTES} bytes; the server cuts a longer one"
+        raise click.BadParameter(said, param=parameter)
+    return role
+
+
 @click.command()
-@click.option("--role", default="pgdoctor", show_default=True, help="The name of the role.")
+@click.option("--role", default=_USUAL, show_default=True, callback=_named, help="The name of the role.")
 @click.option("--act", is_flag=True, help="Also grant what cancelling and terminating needs.")
 @click.option(
     "--wrapper",
@@ -63,8 +78,7 @@ def command(role: str, act: bool, wrapper: bool) -> None:
     if act and wrapper:
         raise UsageError("--act grants what --wrapper makes needless: give one of them")
     text = _wrapper() if wrapper else _ACT if act else _NO_ACT
-    quoted = {"role": _quoted(role, '"'), "literal": _quoted(role, "'")}
-    click.echo((_SEE + text).replace("{role}", quoted["role"]).replace("{literal}", quoted["literal"]), nl=False)
+    click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text), nl=False)
 
 
 def _wrapper() -> str:
@@ -79,8 +93,11 @@ def _wrapper() -> str:
     return text
 
 
-def _quoted(name: str, mark: str) -> str:
-    """A name as an identifier or a literal; plain where it needs no quotes."""
-    if mark == '"' and name.isascii() and name.isidentifier() and name.islower():
-        return name
-    return mark + name.replace(mark, mark * 2) + mark
+def _filled(slot: str, role: str) -> str:
+    if slot == "body":
+        # A name may have the end of a body in it.
+        return next(tag for more in itertools.count() if (tag := f"${'x' * more}$") not in role)
+    if slot == "role" and role == _USUAL:
+        return role
+    mark = '"' if slot == "role" else "'"
+    return mark + role.replace(mark, mark * 2) + mark

@@ -7,7 +7,7 @@ from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.waits import oldest_wait, wait_graph
 
 #: Lock types that name what is locked in full: every holder of such a lock is known.
 _TABLE_LOCKS = frozenset({"relation"})
@@ -15,10 +15,13 @@ _TABLE_LOCKS = frozenset({"relation"})
 #: Of a row that several transactions have share-locked the server names one at a time (measured, 14 to 18).
 _HIDDEN = "at least this one: others may share the row lock, and show only when this one is gone"
 
+#: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
+_NESTED = "it may be behind a savepoint: a cancel takes it back there only, and what it locked before stays locked"
+
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """Who blocks whom in this snapshot, and why."""
-    graph = WaitGraph({pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers})
+    graph = wait_graph(snapshot)
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
     return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=found(snapshot, graph))
@@ -29,6 +32,8 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     verdicts = [(cause, verdict) for cause in causes() if (verdict := cause.judge(suspect)) is not None]
     cause, verdict = verdicts[0]
     maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
+    remedy = _recommendation(suspect, verdict.remedy)
+    keeps_some = remedy.action == "cancel" and suspect.may_be_nested
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -44,14 +49,15 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         blocked_sessions=graph.blocked(node),
         transaction_seconds=suspect.transaction_seconds,
         oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
-        by_table_locks=bool(suspect.contested_types) and suspect.contested_types <= _TABLE_LOCKS,
+        is_exact=suspect.contested_types == _TABLE_LOCKS and not keeps_some,
         evidence=(
             *verdict.evidence,
             *((str(maker),) if maker else ()),
             *_withdrawn(node, snapshot),
             *((_HIDDEN,) if suspect.may_share_a_row else ()),
+            *((_NESTED,) if keeps_some else ()),
         ),
-        recommendation=_recommendation(suspect, verdict.remedy),
+        recommendation=remedy,
         advice=verdict.advice,
         maker=maker.name if maker else None,
     )

@@ -30,8 +30,8 @@ class Blocker(msgspec.Struct, frozen=True):
     transaction_seconds: float | None
     #: The longest wait among its direct waiters; None where no wait has a known beginning.
     oldest_wait_seconds: float | None
-    #: It blocks by locks on whole tables only, whose holders are all known.
-    by_table_locks: bool
+    #: It is certain whom its end releases: all of them wait for whole tables, whose holders are known.
+    is_exact: bool
     evidence: tuple[str, ...]
     recommendation: Remedy
     #: What would have held up fewer people; empty where there is nothing to say.

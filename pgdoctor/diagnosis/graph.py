@@ -18,13 +18,22 @@ Node = int
 class WaitGraph:
     """Waits as `{waiter: blockers}`; immutable once built. A node may be both.
 
-    Nodes are PIDs, and prepared transactions below zero.
+    Nodes are PIDs, and prepared transactions below zero. `afterwards`: for whom a waiter will wait when all those are
+    gone, as far as that is known; each of them stands before one of its blockers.
     """
 
-    def __init__(self, waits: Mapping[Node, Iterable[Node]]) -> None:
+    def __init__(
+        self, waits: Mapping[Node, Iterable[Node]], afterwards: Mapping[Node, Iterable[Node]] | None = None
+    ) -> None:
         self.blockers_of: dict[Node, tuple[Node, ...]] = {
             waiter: unique for waiter, blockers in waits.items() if (unique := _unique(blockers, waiter))
         }
+        #: All that have to go before a waiter moves.
+        self._needed = self.blockers_of
+        if afterwards:
+            following = {waiter: nodes for waiter, nodes in afterwards.items() if waiter in self.blockers_of}
+            more = {waiter: _unique((*self.blockers_of[waiter], *nodes), waiter) for waiter, nodes in following.items()}
+            self._needed = self.blockers_of | more
         #: Each waiting session's place in the bit sets.
         self._bit = {waiter: place for place, waiter in enumerate(self.blockers_of)}
         self._waiters = tuple(self.blockers_of)
@@ -117,7 +126,7 @@ class WaitGraph:
         if len(cut) == 1:
             return frozenset(self._alone.get(next(iter(cut)), ()))
         candidates = {waiter for node in cut for waiter in self.direct_waiters(node)} - cut
-        return frozenset(waiter for waiter in candidates if cut.issuperset(self.blockers_of[waiter]))
+        return frozenset(waiter for waiter in candidates if cut.issuperset(self._needed[waiter]))
 
     def released_in_turn(self, cut: frozenset[Node]) -> frozenset[Node]:
         """The waiters that will move when the nodes of `cut` let go and everybody released finishes in turn.
@@ -128,14 +137,14 @@ class WaitGraph:
         for group in self._components:
             # Blockers come first, so that once through is enough; only within a circle it takes more.
             todo = [node for node in group if node in self.blockers_of and node not in gone]
-            while moving := [node for node in todo if gone.issuperset(self.blockers_of[node])]:
+            while moving := [node for node in todo if gone.issuperset(self._needed[node])]:
                 gone.update(moving)
                 todo = [node for node in todo if node not in gone]
         return frozenset(gone - cut)
 
     def shared(self, most: int) -> Counter[frozenset[Node]]:
         """The groups of two to `most` blockers that just these together hold somebody up: how many sessions."""
-        return Counter(frozenset(blockers) for blockers in self.blockers_of.values() if 2 <= len(blockers) <= most)
+        return Counter(frozenset(blockers) for blockers in self._needed.values() if 2 <= len(blockers) <= most)
 
     def _union(self, nodes: Iterable[Node]) -> int:
         mask = 0
@@ -167,7 +176,7 @@ class WaitGraph:
     def _alone(self) -> dict[Node, list[Node]]:
         """The waiters that each blocker holds up without anybody's help."""
         alone: dict[Node, list[Node]] = {}
-        for waiter, blockers in self.blockers_of.items():
+        for waiter, blockers in self._needed.items():
             if len(blockers) == 1:
                 alone.setdefault(blockers[0], []).append(waiter)
         return alone

@@ -41,6 +41,8 @@ def origin(suspect: Suspect) -> Iterator[str]:
 def since(suspect: Suspect) -> str:
     """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
     least, most = oldest_wait(suspect.snapshot, suspect.witnesses), suspect.transaction_seconds
+    if least is not None and most is not None and duration(least) == duration(most):
+        return duration(most)
     bounds = [f"{duration(least)} at least"] if least is not None else []
     bounds += [f"{duration(most)} at most"] if most is not None or not bounds else []
     return ", ".join(bounds)

@@ -8,11 +8,12 @@ remember what it is sent (`pg_stat_statements` keeps the text of an EXPLAIN as i
 from itertools import chain
 
 from pgdoctor.diagnosis.causes.unindexed_scan import Claim, claim
-from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.planner import Plan, Question
 from pgdoctor.diagnosis.predicate import NO_COLUMN, Arm, Filter, Search
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.waits import wait_graph
 
 #: Questions of one poll, the widest reach first, and blockers that are looked at for them.
 MOST_QUESTIONS = 3
@@ -28,7 +29,7 @@ _PAGE, _ROW = 1.0, 0.01
 
 def questions(snapshot: Snapshot) -> dict[Node, Question | Plan]:
     """By blocker: what to ask about its search, or a silent plan that says why it is not asked."""
-    graph = WaitGraph({pid: session.blockers for pid, session in snapshot.sessions.items() if session.blockers})
+    graph = wait_graph(snapshot)
     running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
     running.sort(key=lambda node: (-graph.blocked(node), node))
     found: dict[Node, Question | Plan] = {}

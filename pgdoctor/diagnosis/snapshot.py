@@ -78,6 +78,8 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     query_start: datetime | None = None
     state_change: datetime | None = None
     has_xid: bool = False
+    #: It may be behind a savepoint, or has been.
+    has_subtransactions: bool = False
     is_superuser: bool = False
     #: Its user's name, and the roles that it is a member of, directly or not; None: not read.
     roles: frozenset[str] | None = None

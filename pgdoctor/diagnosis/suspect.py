@@ -146,10 +146,17 @@ class Suspect:
         """
         return any(self._locks_rows_only(row) for row in map(_wanted_row, self.witnesses) if row) and not self._is_alone
 
+    @property
+    def may_be_nested(self) -> bool:
+        """A savepoint may keep some of the locks by which it holds others up, if its statement fails."""
+        return self.session is not None and self.session.has_subtransactions and bool(self.contested)
+
     @cached_property
     def table(self) -> Relation | None:
         """The table that it holds others up on; None where the locks do not tell."""
-        for lock in (*self.contested, *self.queued):
+        # A row's lock only says in which queue it is the first.
+        contested = sorted(self.contested, key=lambda lock: lock.locktype != "relation")
+        for lock in (*contested, *self.queued):
             if (table := self.snapshot.table_of(lock)) is not None:
                 return table
         for waiter in self.witnesses:
@@ -199,7 +206,7 @@ class Suspect:
     def name(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
         table = self.snapshot.table_of(lock)
-        where = table.name if table else _NAMELESS.get(lock.locktype, f"a {lock.locktype}")
+        where = table.name if table else self._nameless(lock)
         return f"{lock.mode} on {'an index of ' if self.is_on_index(lock) else ''}{where}"
 
     def is_on_index(self, lock: Lock) -> bool:
@@ -220,6 +227,13 @@ class Suspect:
             for request in waiter.requests:
                 wanted.setdefault(request.target, set()).add(request.mode)
         return wanted
+
+    def _nameless(self, lock: Lock) -> str:
+        """What a lock is on that no relation we can read says."""
+        if lock.locktype == "relation" and lock.database not in (0, self.snapshot.server.database_oid):
+            database = self.session.datname if self.session else None
+            return f"relation {lock.relation} of database {database or lock.database}"
+        return _NAMELESS.get(lock.locktype, f"a {lock.locktype}")
 
     def _locks_rows_only(self, row: Lock) -> bool:
         """It has locked rows of the row's table and changed none."""

@@ -108,6 +108,7 @@ def _said(suspect: Suspect, node: int) -> str:
         return "a prepared transaction"
     if session.state is None:
         return str(node)
-    since = session.state_change if session.in_transaction_idle else session.xact_start
-    doing = session.state if session.in_transaction_idle else "its transaction open"
+    is_idle = session.in_transaction_idle or session.state == "idle"
+    since = session.state_change if is_idle else session.xact_start
+    doing = session.state if is_idle else "its transaction open"
     return f"{node} ({doing} for {duration(suspect.snapshot.seconds_since(since))})"

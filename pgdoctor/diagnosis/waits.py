@@ -106,6 +106,19 @@ class Waits:
         return asking, holding
 
 
+def wait_graph(snapshot: Snapshot) -> WaitGraph:
+    """Who waits for whom. Who waits for its place in the queue for a row will then wait as the one who has it does."""
+    sessions = snapshot.sessions
+    first = {lock.target: pid for pid, each in sessions.items() for lock in each.held if lock.locktype == "tuple"}
+    afterwards = {
+        pid: sessions[first[lock.target]].blockers
+        for pid, each in sessions.items()
+        for lock in each.requests
+        if lock.locktype == "tuple" and first.get(lock.target) in each.blockers
+    }
+    return WaitGraph({pid: each.blockers for pid, each in sessions.items() if each.blockers}, afterwards)
+
+
 def awaited_table(
     snapshot: Snapshot, waiter: Session, request: Lock, blocker_locks: Iterable[Lock] = ()
 ) -> Relation | None:

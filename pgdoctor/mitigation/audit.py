@@ -38,18 +38,29 @@ class Audit:
 
     def pull(self, event: Disarm | Maintenance) -> None:
         """Let it hold from now on; it is written down at the next `catch_up` that can."""
-        self._unwritten.append(event)
-        self.take([event])
+        if not (isinstance(event, Disarm) and any(isinstance(each, Disarm) for each in self._unwritten)):
+            self._unwritten.append(event)
+            self.take([event])
 
     async def write_down(self) -> bool:
         """Whether all that holds is on the disk now, so that it holds after a restart too."""
         # One after the other: who finds it gone from the list must not take it for written.
         async with self._writing:
             while self._unwritten and self._server is not None:
-                if not await self.write(self._unwritten[0]):
+                if not (await self._is_recorded(self._unwritten[0]) or await self.write(self._unwritten[0])):
                     return False
                 del self._unwritten[0]
         return self._keeper is not None and not self._unwritten
+
+    async def _is_recorded(self, event: Event) -> bool:
+        """Whether the journal says so already: who is told to stop once more writes nothing more."""
+        if self._keeper is None or not isinstance(event, Disarm):
+            return False
+        try:
+            found = await self._keeper.do(lambda journal: journal.records(self._server, kinds=("disarm", "arm")))
+            return records.brakes(records.events(found)).kill_switch is not None
+        except JournalError:
+            return False
 
     async def catch_up(self, door: Door, now: datetime) -> None:
         """Take in what was written since the last time. `error` says afterwards whether all of this can be relied on.
@@ -78,7 +89,8 @@ class Audit:
         told = tuple(records.events(record for record in found if (name, record.id) not in self._own))
         self.history = records.history(told, self.history)
         if name == self._journal:
-            self.brakes = records.brakes(told, self.brakes)
+            # Our own as well: what counts is who came last. What is not written down yet came after all of them.
+            self.brakes = records.brakes([*records.events(found), *self._unwritten], self.brakes)
         else:
             # Of another server, or in place of the one before: what holds goes on until it is lifted here.
             held, self.brakes = self.brakes, records.brakes(records.events(found))

@@ -7,11 +7,11 @@ from functools import cached_property
 import msgspec
 
 from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.statement import Statement
 from pgdoctor.diagnosis.tokens import scan

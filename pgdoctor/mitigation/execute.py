@@ -7,7 +7,7 @@ neither.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,6 +21,7 @@ from pgdoctor.mitigation import records
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.budgets import budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
+from pgdoctor.mitigation.guards.pace import Persistence
 from pgdoctor.mitigation.history import (
     Action,
     History,
@@ -62,7 +63,7 @@ class Mitigator:
     `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
     Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
     `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
-    asked before each plan, and again right before each signal. `only`: nobody but that session is signalled.
+    asked before each plan, and again before each signal. `only`: nobody but that session is signalled.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Mitigator:
         *,
         unattended: bool = False,
         armed: bool = True,
-        brake: Callable[[], str | None] = lambda: None,
+        brake: Callable[[], Awaitable[str | None]] | None = None,
         only: Only | None = None,
     ) -> None:
         self.settings = settings
@@ -91,6 +92,12 @@ class Mitigator:
         self._traces = Traces()
         #: As of the last plan that could act; None: not asked.
         self._rights: Rights | None = None
+        #: The latest look.
+        self._look: Look | None = None
+        #: An action is being carried out; and one that was broken off meanwhile.
+        self._is_carrying_out = False
+        self._broken_off: Action | None = None
+        self._is_winding_down = False
         self.reconfigure(settings)
 
     @property
@@ -134,9 +141,27 @@ class Mitigator:
         return self._armed
 
     @property
-    def brakes(self) -> Brakes:
+    def is_busy(self) -> bool:
+        """Whether an action is being carried out, or is watched until its effect is known."""
+        return self._is_carrying_out or self.history.under_way is not None
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether the next look settles something: an action under way, or a decision that lacks only another look."""
+        if self.settings.mode != "enforce":
+            return False
+        lacking = ([each.guard for each in decision.objections] for decision in self.plan.decisions)
+        return self.history.under_way is not None or [Persistence.name] in lacking
+
+    @property
+    def has_just_signalled(self) -> bool:
+        """Whether the latest look has led to a signal whose effect is to be seen."""
+        action, look = self.history.under_way, self._look
+        return action is not None and look is not None and action.at >= look.now
+
+    async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
-        pulled = self._brake()
+        pulled = None if self._brake is None else await self._brake()
         return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
 
     def disarm(self, reason: str, by: str) -> None:
@@ -146,6 +171,22 @@ class Mitigator:
     async def write_down(self) -> bool:
         """Whether a disarm is on the disk now, so that it holds after a restart too."""
         return await self._audit.write_down()
+
+    def wind_down(self) -> None:
+        """Begin nothing more. What is under way is still watched."""
+        self._is_winding_down = True
+
+    async def end(self) -> None:
+        """Put on record what nobody watches any more: that it was sent, or may have been, and no more is known."""
+        action, look = self.history.under_way, self._look
+        if action is not None:
+            left = replace(action, outcome="unverified", message="pgdoctor ended before its effect was known")
+            self._audit.history = concluded(self.history, action, left)
+            self._tell(left)
+            self._broken_off = left
+        if self._broken_off is not None and look is not None:
+            await self._record(self._broken_off, look)
+            self._broken_off = None
 
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
@@ -159,7 +200,7 @@ class Mitigator:
         paper: no server is asked, and nothing is sent. Raises ServerError.
         """
         self.settled = ()
-        look = Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
+        look = self._look = Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
         if look.door is not None and self.settings.mode != "off":
             await self._audit.catch_up(look.door, look.now)
         await self._settle(look)
@@ -173,7 +214,7 @@ class Mitigator:
         self._telling.refusals(self.plan, aloud=self.may_act)
         await self._remember(look, mode)
         # What was just settled may change the picture, and the next look tells whether a row changes hands.
-        if self.may_act and not self.settled and not worth_a_second_look(diagnosis):
+        if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
             await self._carry_out(look, mode)
         self._standing = self._stands(look, mode)
 
@@ -189,7 +230,7 @@ class Mitigator:
         else:
             await self._leader.resign()
         ours = self._rights = await rights(look.door) if look.diagnosis.blockers else None
-        brakes = self.brakes
+        brakes = await self.brakes()
         return Circumstances(
             leader=leads,
             kill_switch=brakes.kill_switch,
@@ -244,7 +285,8 @@ class Mitigator:
         intent = records.intent(action, decision, mode, look.now, self._budgets(look, mode, action))
         is_written = await self._audit.write(intent)
         self._telling.intent(decision, intent)
-        outcome = replace(action, outcome="error", message=records.UNKNOWN)
+        outcome = self._broken_off = replace(action, outcome="error", message=records.UNKNOWN)
+        self._is_carrying_out = True
         try:
             if mode != "enforce":
                 outcome = replace(action, outcome="would_act")
@@ -253,10 +295,11 @@ class Mitigator:
             else:
                 outcome = await self._signalled(action, decision, look)
         finally:
-            # Broken off here, its record ends with the intent, which says the same.
+            self._is_carrying_out = False
             self._audit.history = acted(self.history, outcome)
             if outcome.outcome is not None:
                 self._tell(outcome)
+        self._broken_off = None
         if outcome.outcome is not None:
             await self._record(outcome, look)
 
@@ -273,11 +316,16 @@ class Mitigator:
         mode = self._mode(look, circumstances)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
-        # While the plan was made somebody may have pulled the brake; from here to the signal nothing is waited for.
-        if objections is None and (pulled := self.brakes.kill_switch):
+        # While the plan was made somebody may have pulled the brake.
+        pulled = (await self.brakes()).kill_switch
+        # And while the file was looked for; from here to the signal nothing is waited for.
+        pulled = pulled or self._audit.brakes.kill_switch
+        if objections is None and pulled:
             objections = f"kill_switch: {pulled}"
         if objections is None and self.settings is not settings:
             objections = "the settings have changed"
+        if objections is None and self._is_winding_down:
+            objections = "pgdoctor is ending"
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None

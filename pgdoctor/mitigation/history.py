@@ -7,6 +7,7 @@
                                                      ├▶ gone            it was not any more who was judged
                                                      ├▶ not_permitted   the server refused
                                                      ├▶ error           the server did not answer
+                                                     ├▶ unverified      sent; we ended before its effect was known
                                                      ├▶ would_act       dry run
                                                      └▶ withheld        a brake was pulled; nobody was signalled
 
@@ -26,7 +27,17 @@ from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.rules import Mode
 
-Outcome = Literal["released", "ineffective", "stuck", "gone", "not_permitted", "error", "would_act", "withheld"]
+Outcome = Literal[
+    "released",
+    "ineffective",
+    "stuck",
+    "gone",
+    "not_permitted",
+    "error",
+    "unverified",
+    "would_act",
+    "withheld",
+]
 Signal = Literal["cancel", "terminate"]
 
 #: Seconds that a signal has to show its effect, where the rule does not say.

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pgdoctor.diagnosis.cause import classes
-from pgdoctor.mitigation.match import KEYS, is_shipped
-from pgdoctor.mitigation.rules import UNTOUCHABLE, WHO, Mitigation, Names, Protect, Rule, conditions
+from pgdoctor.mitigation.match import KEYS, SHIPPED_ROLE, is_shipped
+from pgdoctor.mitigation.rules import STATES, UNTOUCHABLE, WHO, Mitigation, Names, Protect, Rule, conditions
 from pgdoctor.mitigation.written import Duration, Network
 
 #: Nobody acts before the server itself has looked for deadlocks, and a migration with a lock_timeout has given up.
@@ -13,8 +15,12 @@ SHORTEST_WAIT = Duration(5)
 
 _SHORTEST_GRACE = 1.0
 _SHORTEST_TTL = 1.0
+_SHORTEST_SAMPLE_AGE = Duration(0.1)
 _LONGEST_WINDOW = Duration(24 * 3600)
 _IDLE = frozenset({"idle", "idle in transaction", "idle in transaction (aborted)"})
+_ONLY_IDLE = frozenset({"idle_in_transaction"})
+_RUNNING = frozenset(STATES) - _IDLE
+_ONLY_RUNNING = frozenset({"long_query", "unindexed_scan"})
 _NO_EFFECT = "a cancel has no effect on an idle session"
 
 
@@ -31,6 +37,9 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
     window = settings.breaker.recurrence_window
     if not 0 < window <= _LONGEST_WINDOW:
         yield Mistake("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
+    if settings.max_sample_age < _SHORTEST_SAMPLE_AGE:
+        why = "what is younger than that no look ever is, and nobody would be signalled"
+        yield Mistake("max_sample_age", str(settings.max_sample_age), f"at least {_SHORTEST_SAMPLE_AGE}: {why}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
     elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):
@@ -143,19 +152,38 @@ def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[M
 
 
 def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]) -> Iterator[Mistake]:
-    for other in earlier:
-        if other.name == rule.name:
-            yield Mistake(f"{where}.name", rule.name, "a name that no other rule has")
-        elif hides(other, rule):
-            why = f"nothing is left for it: the earlier rule {other.name!r} decides whatever it matches"
-            yield Mistake(where, rule.name, why)
-    if set(rule.classes) == {"idle_in_transaction"} and rule.state and _IDLE.isdisjoint(rule.state):
-        yield Mistake(f"{where}.state", list(rule.state), "one that sessions of class idle_in_transaction are in")
-    if settings.protect_defaults and rule.application_name and all(map(is_shipped, rule.application_name)):
-        why = "one that is not protected by default; or protect_defaults = false under [mitigation]"
-        yield Mistake(f"{where}.application_name", list(rule.application_name), why)
+    if rule.name in (other.name for other in earlier):
+        yield Mistake(f"{where}.name", rule.name, "a name that no other rule has")
+    elif hiding := _hiding(rule, earlier):
+        names = " and ".join(map(repr, hiding))
+        decide = f"rule {names} decides" if len(hiding) == 1 else f"rules {names} decide"
+        yield Mistake(where, rule.name, f"nothing is left for it: the earlier {decide} whatever it matches")
+    for states, having in ((_IDLE, _ONLY_IDLE), (_RUNNING, _ONLY_RUNNING)):
+        if having.issuperset(rule.classes) and rule.state and states.isdisjoint(rule.state):
+            why = f"one that sessions of class {', '.join(rule.classes)} are in"
+            yield Mistake(f"{where}.state", list(rule.state), why)
+    if rule.min_state_age > rule.max_age and "advisory_lock" not in rule.classes:
+        why = f"at most max_age, which is {rule.max_age}: no transaction is younger than the state that it is in"
+        yield Mistake(f"{where}.min_state_age", str(rule.min_state_age), why)
+    if settings.protect_defaults:
+        yield from _shipped(where, rule)
     for key, allowed in conditions(rule):
         own = getattr(rule, f"protected_{key}", None) or ()
         listed = [entry for each in settings.protect for entry in getattr(each, key) or ()]
-        if set(allowed) <= {*listed, *own}:
+        if _covers(key, (*listed, *own), allowed):
             yield Mistake(f"{where}.{key}", list(allowed), "at least one that is not protected: nothing is left for it")
+
+
+def _hiding(rule: Rule, earlier: Sequence[Rule]) -> list[str]:
+    """The earlier rules that between them decide whatever this one matches; none where something is left for it."""
+    alone = [replace(rule, classification=name) for name in rule.classes]
+    found = [next((other.name for other in earlier if hides(other, each)), None) for each in alone]
+    return list(dict.fromkeys(name for name in found if name)) if all(found) else []
+
+
+def _shipped(where: str, rule: Rule) -> Iterator[Mistake]:
+    why = "one that is not protected by default; or protect_defaults = false under [mitigation]"
+    if rule.application_name and all(map(is_shipped, rule.application_name)):
+        yield Mistake(f"{where}.application_name", list(rule.application_name), why)
+    if rule.member_of and set(rule.member_of) == {SHIPPED_ROLE}:
+        yield Mistake(f"{where}.member_of", list(rule.member_of), why)

@@ -1,20 +1,21 @@
 """The plan: what may be done about each blocker, and everything that speaks against it. Pure.
 
 At most one decision of a plan is approved: after each action comes a new look. The best cut goes first, in the
-order of `diagnosis.remedy.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
+order of `diagnosis.cuts.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
 time (its wait is still too short, say) or somebody's word, the session in front of it is not touched either.
 """
 
 from collections.abc import Iterator, Set
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.remedy import cuts
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances
@@ -323,10 +324,17 @@ def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> 
     if victim is None:
         return None
     for action in history.on_statement(victim):
-        if action.signal == "cancel" and action.outcome == "ineffective":
+        if action.signal == "cancel" and _had_no_effect(action, candidate.diagnosis.captured_at):
             rules = (rule for rule in settings.rules if rule.name == action.rule)
             return next((rule for rule in rules if rule.action == "cancel_then_terminate"), None)
     return None
+
+
+def _had_no_effect(action: Action, now: datetime) -> bool:
+    """Whether a signal to a session that is still in the same statement has shown by now that it helps nobody."""
+    if action.outcome == "unverified":
+        return (now - action.at).total_seconds() >= action.patience
+    return action.outcome == "ineffective"
 
 
 def _first_signal(rule: Rule, candidate: Candidate) -> Signal:

@@ -212,6 +212,7 @@ def _session(
         query_start=row.query_start,
         state_change=row.state_change,
         has_xid=bool(row.has_xid),
+        has_subtransactions=row.has_subtransactions,
         is_superuser=row.role_oid in names.superusers,
         roles=roles.get(row.role_oid),
     )

@@ -1,4 +1,4 @@
-"""The pages of `pgdoctor explain`: docstrings, laid out for people."""
+"""The pages of `pgdoctor explain`: docstrings, and the comments above alerts, laid out for people."""
 
 import re
 import textwrap
@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 PARTS = ("Recognised by", "Do", "Do not", "Prevent", "Source")
 
 _PART = re.compile(rf"^({'|'.join(PARTS)}): ", re.MULTILINE)
+
+_ALERT = re.compile(r"((?:^ *#.*\n)+) *- alert: (\w+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^ *# ?", re.MULTILINE)
 
 _INDENT = "    "
 
@@ -20,6 +23,11 @@ def parts(doc: str) -> dict[str, str]:
     for name, text in zip(rest[::2], rest[1::2], strict=True):
         found[name] = " ".join(text.split())
     return found
+
+
+def alerts(rules: str) -> dict[str, str]:
+    """The comment above each alert of a file of Prometheus rules, by the alert's name."""
+    return {name: _COMMENT.sub("", comment) for comment, name in _ALERT.findall(rules)}
 
 
 def page(title: str, doc: str, width: int) -> str:

@@ -6,8 +6,8 @@ from datetime import datetime
 import msgspec
 from tabulate import tabulate
 
+from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.remedy import Cut
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action
@@ -107,6 +107,7 @@ _OUTCOMES = {
     "gone": "not sent: it was not any more the session that was judged",
     "not_permitted": "the server does not permit it",
     "error": "the server did not answer as it should",
+    "unverified": "sent, and not watched until its effect was known",
     "would_act": "would be sent, but for the dry run",
     "withheld": "not sent: a brake was pulled",
 }

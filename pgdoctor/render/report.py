@@ -8,10 +8,11 @@ from itertools import islice
 
 import msgspec
 
+from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Spared, options
+from pgdoctor.diagnosis.remedy import Advice, options
 from pgdoctor.diagnosis.snapshot import Connections, Server, Session
 from pgdoctor.diagnosis.waits import Pair, Waits
 

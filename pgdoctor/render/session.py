@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from tabulate import tabulate
 
-from pgdoctor.diagnosis.remedy import Cut
+from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.plan import Decision
 from pgdoctor.render.plain import one_line

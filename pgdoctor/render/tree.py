@@ -11,7 +11,8 @@ A session that waits for several others hangs below the first that holds its loc
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.diagnosis.remedy import Advice, Cut, CutSet, Signal, Spared
+from pgdoctor.diagnosis.cuts import Cut, CutSet, Signal, Spared
+from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.forest import Branch, Rest, forest, who
 from pgdoctor.render.plain import one_line

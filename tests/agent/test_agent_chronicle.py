@@ -109,6 +109,7 @@ def test_a_new_agent_knows_the_last_incidents(scene, agent):
     assert len(listed()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_what_a_killed_agent_has_left_open_is_ended_by_the_next(scene, agent):
     with Receiving(answer(200)) as there:

@@ -49,6 +49,7 @@ def test_a_locked_catalog_costs_evidence_and_no_poll(own_server, agent):
         assert watching.metric("up") == 1
 
 
+@pytest.mark.long
 def test_changes_are_told_while_somebody_is_hurt(own_server, agent):
     server = own_server()
     with Scene(server.dsn) as scene:

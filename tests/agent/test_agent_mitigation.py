@@ -232,6 +232,63 @@ def test_h37_killed_between_intent_and_outcome_it_has_spent_the_action_and_does_
     assert last.run("select 1") == [(1,)]
 
 
+# Told to end
+
+
+def outcomes() -> list[tuple[str, str]]:
+    """The signal and outcome of each action on record."""
+    told = [msgspec.json.decode(record.body) for record in records() if record.kind == "outcome"]
+    return [(each["decision"].rpartition("-")[2], each["outcome"]) for each in told]
+
+
+@pytest.mark.usefixtures("orders")
+def test_told_to_end_it_sees_an_action_to_its_end(scene, agent):
+    """The next look would be a minute away; a health check has one made."""
+    watching = agent(scene.dsn, interval="60s", prompt=5.0, more=rules("min_samples = 1"))
+    watching.wait_for("leader", 1)
+    _, waiter = hold(scene)
+    wait_until(lambda: watching.get("/health/deep") and not waiter.busy, 30, "released")
+    watching.end()
+    waiter.finish()
+    assert outcomes() == [("terminate", "released")]
+
+
+_NESTED = ("begin", "update orders set v = 1 where id = 1", "savepoint inner_one")
+
+
+@pytest.mark.usefixtures("orders")
+def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes_on_from_there(scene, agent):
+    """Cancelled inside a savepoint it keeps its locks; the grace is over only after the restart."""
+    rule = _SLOW.replace('"cancel"', '"cancel_then_terminate"\ngrace = "4s"')
+    first = agent(scene.dsn, more=rules(rule=rule))
+    holder = scene.client(*_NESTED, autocommit=True).start("select pg_sleep(60)")
+    waiter = scene.client().block("update orders set v = 2 where id = 1")
+    with suppress(psycopg.errors.QueryCanceled):
+        holder.finish(30)
+    first.end()
+    assert outcomes() == [("cancel", "unverified")]
+    second = agent(scene.dsn, more=rules(rule=rule))
+    waiter.finish()
+    second.wait_for(acted("released", "slow"), 1)
+    assert outcomes() == [("cancel", "unverified"), ("terminate", "released")]
+    assert second.metric(acted("ineffective", "slow", "cancel")) == 0
+
+
+@pytest.mark.usefixtures("orders")
+def test_told_to_end_while_it_waits_for_its_victims_end_it_puts_that_on_record(scene, agent):
+    watching = agent(scene.dsn, more=rules())
+    holder, waiter = hold(scene)
+    os.kill(holder.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: scene.admin.execute(_TERMINATING).fetchone())
+        took, status = watching.end()
+        assert (took < 5, status) == (True, 0)
+        assert outcomes() in ([("terminate", "unverified")], [("terminate", "error")])
+    finally:
+        os.kill(holder.pid, signal.SIGCONT)
+    waiter.finish()
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_cool_down_and_breaker_survive_a_kill(scene, agent):

@@ -71,7 +71,8 @@ def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
     }
     assert started["alertId"] == next(line["incident"] for line in lines if line["event"] == "incident started")
     assert (started["severity"], started["metric"], started["threshold"]) == ("warning", "pgdoctor_blocked_sessions", 1)
-    assert [body["actualValue"] for body in there.bodies] == [1, 3, 0]
+    # A look may come before the second of the two is behind the other one.
+    assert [body["actualValue"] for body in there.bodies] in ([1, 2, 0], [1, 3, 0])
     assert {(body["service"], body["k8s_namespace"]) for body in there.bodies} == {("shop", "prod")}
     assert started["mitigationAction"] == f"terminate {holder.pid}"
     assert changed["mitigationAction"] == f"cancel {other.pid}"
@@ -90,6 +91,7 @@ def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
     assert metrics['pgdoctor_notify_breaker_open{receiver="oncall"}'] == 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent):
     with Receiving(answer(204)) as good:

@@ -9,7 +9,7 @@ from pgdoctor.cli import cli
 from tests.looking import look
 from tests.scenes import Scene
 
-ROLES = ("setup_watcher", 'Odd "name"; drop', "it's one")
+ROLES = ("setup_watcher", 'Odd "name"; drop', "it's one", "two$$dollars$x$", "user", "{literal}{role}")
 
 
 def setup(scene: Scene, role: str, *options: str) -> str:
@@ -38,6 +38,21 @@ def test_with_act_it_may_signal_ordinary_sessions(scene: Scene) -> None:
     assert scene.client(user="setup_actor").run(f"select pg_cancel_backend({app.pid})") == [(True,)]
     with pytest.raises(errors.QueryCanceled):
         app.finish()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_functions_are_for_a_role_of_any_name(scene: Scene, role: str) -> None:
+    scene._passwords["pgdoctor_signaller"] = ""
+    setup(scene, role, "--wrapper")
+    may = "select has_function_privilege(%s, oid, 'execute') from pg_proc where proname = 'cancel_session'"
+    assert scene.admin.execute(may, [role]).fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize("role", ["", "two\nlines", "drop\0", "x" * 64])
+def test_a_name_that_the_server_would_not_take_as_it_is_is_refused(role: str) -> None:
+    done = CliRunner().invoke(cli, ["setup", "--role", role])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a role's name is on one line" in done.stderr
 
 
 def test_it_may_be_run_twice(scene: Scene) -> None:

@@ -58,6 +58,7 @@ def test_on_a_quiet_server_it_sends_people_elsewhere(orders):
     assert "unseen   the machine itself" in result.stdout
 
 
+@pytest.mark.long
 def test_who_is_blocked_since_when_and_what_changed(orders):
     before = datetime.now(UTC)
     reader = orders.client("select * from orders where note = 'secret'", application_name="reporting")

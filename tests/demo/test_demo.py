@@ -65,6 +65,7 @@ def demo(*options: str, bindir: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_it_shows_the_tree_and_what_each_cut_would_free_and_touches_nobody(bindir: Path) -> None:
     result = demo(bindir=bindir)
     assert (result.returncode, result.stderr) == (0, "")
@@ -86,6 +87,7 @@ def test_mitigated_it_shows_the_recovery_and_takes_less_than_twenty_seconds(bind
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.long
 def test_kept_it_leaves_server_and_incident_running_and_prints_the_dsn(bindir: Path) -> None:
     result = demo("--keep", bindir=bindir)
     assert result.returncode == 0, result.stderr

@@ -87,6 +87,7 @@ def test_a_restart_keeps_port_and_data(own_server, mode):
         assert connection.execute("select answer from kept").fetchone() == (42,)
 
 
+@pytest.mark.long
 def test_a_halted_server_is_away_until_it_is_started_again(own_server):
     server = own_server()
     server.halt()
@@ -105,6 +106,7 @@ def test_after_stop_nothing_is_left_and_stopping_again_does_no_harm(own_server):
     assert not alive(pid)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_it_goes_when_its_process_is_killed(alone, end):
     process, folder, pid, dsn = alone("wait")
@@ -114,6 +116,7 @@ def test_it_goes_when_its_process_is_killed(alone, end):
     wait_until(lambda: not folder.exists() and not alive(pid))
 
 
+@pytest.mark.long
 def test_ctrl_c_in_a_terminal_does_not_reach_the_server_first(alone):
     process, _, pid, _ = alone("wait")
     assert os.getpgid(pid) != os.getpgid(process.pid)
@@ -135,6 +138,7 @@ def test_no_binaries_are_one_clear_line(tmp_path):
         ThrowawayServer(bindir=tmp_path).start()
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing(own_server, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ServerFailed, match='unrecognized configuration parameter "no_such"') as failure:
@@ -144,6 +148,7 @@ def test_a_server_that_does_not_start_says_why_and_leaves_nothing(own_server, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
 def test_programs_out_of_the_users_reach_are_copied(bindir, tmp_path):
     binaries = Binaries.find(bindir).copy_to(tmp_path / "private home")
@@ -153,6 +158,7 @@ def test_programs_out_of_the_users_reach_are_copied(bindir, tmp_path):
         assert server.bindir.is_relative_to(server.folder)
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_left_for_another(own_server, monkeypatch):
     first = own_server()
     ports = iter([first.port, first.port, first.port + 1])

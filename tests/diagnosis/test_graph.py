@@ -54,6 +54,14 @@ def test_a_queued_blocker_is_no_root_but_has_its_own_reach() -> None:
     assert [graph.depth(node) for node in (1, 2, 3)] == [0, 1, 2]
 
 
+def test_who_will_wait_for_another_one_afterwards_is_not_released() -> None:
+    graph = WaitGraph({2: (1,), 3: (2,), 4: (2, 3), 5: (2,)}, afterwards={3: (1,), 4: (1,)})
+    assert graph.released_at_once(frozenset({2})) == graph.released_in_turn(frozenset({2})) == {5}
+    assert graph.released_at_once(frozenset({1, 2})) == {3, 5}
+    assert graph.released_in_turn(frozenset({1})) == {2, 3, 4, 5}
+    assert (graph.directly_blocked(1), graph.blocked(1), graph.wait_count) == (1, 4, 5)
+
+
 def test_a_circle_is_one_unit_without_a_root() -> None:
     graph = WaitGraph({1: (2,), 2: (1,), 3: (1,)})
     assert graph.roots == frozenset()

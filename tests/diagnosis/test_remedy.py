@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgdoctor.diagnosis.cuts import MOST_MEMBERS, MOST_RELEASED, MOST_SETS, Signal
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.remedy import MOST_MEMBERS, MOST_RELEASED, MOST_SETS, Advice, Options, Signal, options
+from pgdoctor.diagnosis.remedy import Advice, Options, options
 from pgdoctor.diagnosis.snapshot import Session
 from tests.building import ago, lock, session
 from tests.looking import look

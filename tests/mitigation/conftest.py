@@ -67,7 +67,11 @@ class Incident:
             "allow_short_waits": True,
             "rules": rules,
         }
-        mitigator = Mitigator(Mitigation(**{**usual, **settings}), journal, brake=brake)
+
+        async def braked() -> str | None:
+            return brake()
+
+        mitigator = Mitigator(Mitigation(**{**usual, **settings}), journal, brake=braked)
 
         async def work() -> list[Action]:
             async with await Door.open(dsn or self.agent) as door:

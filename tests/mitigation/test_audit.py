@@ -360,7 +360,7 @@ def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
     )
     if anew:
         assert actions == []
-        assert mitigator.brakes.kill_switch == "disarmed by ann: a release"
+        assert asyncio.run(mitigator.brakes()).kill_switch == "disarmed by ann: a release"
         assert incident.alive(holder)
     else:
         # The new file has what was done since.
@@ -434,6 +434,42 @@ def test_a_server_that_does_not_say_its_name_this_once_keeps_its_brakes(
             assert audit.error is None
 
     asyncio.run(work())
+
+
+def test_a_disarm_right_after_somebody_else_has_armed_holds(incident: Incident, path: Path, keeper: Keeper) -> None:
+    """The arming is read at the next look only; what was said after it is not undone by it."""
+    write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
+    audit = Audit(keeper)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            await audit.catch_up(door, datetime.now(UTC))
+            await asyncio.to_thread(write, path, incident, Arm(datetime.now(UTC), "it is over", "ann"))
+            audit.pull(Disarm(datetime.now(UTC), "it is not", "bob"))
+            assert await audit.write_down()
+            for _ in range(2):
+                await audit.catch_up(door, datetime.now(UTC))
+                assert audit.brakes.kill_switch == "disarmed by bob: it is not"
+
+    asyncio.run(work())
+    assert [record.kind for record in recorded(path)] == ["disarm", "arm", "disarm"]
+
+
+def test_who_is_told_to_stop_again_writes_it_down_once(incident: Incident, path: Path, keeper: Keeper) -> None:
+    audit = Audit(keeper)
+
+    async def work() -> None:
+        async with await Door.open(incident.agent) as door:
+            audit.pull(Disarm(datetime.now(UTC), "first", "ann"))
+            audit.pull(Disarm(datetime.now(UTC), "second", "ann"))
+            await audit.catch_up(door, datetime.now(UTC))
+            audit.pull(Disarm(datetime.now(UTC), "third", "ann"))
+            assert await audit.write_down()
+            await audit.catch_up(door, datetime.now(UTC))
+            assert audit.brakes.kill_switch
+
+    asyncio.run(work())
+    assert [record.kind for record in recorded(path)] == ["disarm"]
 
 
 def test_an_approval_by_another_process_lets_it_pass(

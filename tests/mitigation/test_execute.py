@@ -99,6 +99,18 @@ def test_the_same_kind_of_incident_has_a_budget_of_its_own() -> None:
     assert mitigator.refused["budget"] == 1
 
 
+def test_another_look_is_urgent_only_where_a_decision_waits_for_nothing_else() -> None:
+    mitigator = Mitigator(replace(BOTH, min_samples=3), armed=False)
+    consider(mitigator, diagnosis())
+    assert mitigator.needs_a_look
+    consider(mitigator, diagnosis(), diagnosis())
+    assert not mitigator.needs_a_look, "it is due"
+    for unfit in (replace(BOTH, rules=()), replace(BOTH, min_samples=3, mode="observe")):
+        mitigator = Mitigator(unfit)
+        consider(mitigator, diagnosis())
+        assert not mitigator.needs_a_look
+
+
 def test_other_settings_keep_what_was_counted_and_done() -> None:
     mitigator = Mitigator(replace(BOTH, mode="dry_run"))
     consider(mitigator, diagnosis())
@@ -187,7 +199,7 @@ def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, aga
         async with await Door.open(incident.agent) as door:
             asked = itertools.count(1)
 
-            def brake() -> None:
+            async def brake() -> None:
                 if next(asked) == 2:
                     strike(mitigator, door)
 

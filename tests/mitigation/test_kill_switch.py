@@ -1,16 +1,19 @@
 """The kill-switch file: there, not there, or nobody can tell."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from pgdoctor.mitigation.kill_switch import pulled
+from pgdoctor.mitigation.kill_switch import KillSwitch, pulled
 
 
 def test_without_one_nothing_is_stopped(tmp_path: Path) -> None:
-    assert pulled(None) is None
     assert pulled(str(tmp_path / "stop")) is None
+    assert asyncio.run(KillSwitch(lambda: None).pulled()) is None
+    assert asyncio.run(KillSwitch(lambda: str(tmp_path / "stop")).pulled()) is None
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")])
@@ -37,3 +40,34 @@ def test_a_folder_that_may_not_be_read_stops(tmp_path: Path) -> None:
     finally:
         os.seteuid(was)
     assert "Permission denied" in str(said)
+
+
+def test_a_file_system_that_hangs_stops_and_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staged where the answer comes from, for a file system that hangs takes more rights than a test has."""
+    back, asked = threading.Event(), []
+    there = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        asked.append(path)
+        back.wait(30)
+        return there(path)
+
+    async def work() -> None:
+        switch = KillSwitch(lambda: str(tmp_path / "stop"), deadline=0.05)
+        for _ in range(3):
+            said = await switch.pulled()
+            assert said is not None
+            assert "does not answer" in said
+        assert len(asked) == 1, "one thread hangs, and not more"
+        back.set()
+        assert switch._hanging is not None
+        await asyncio.to_thread(switch._hanging.join)
+        assert await switch.pulled() is None
+        (tmp_path / "stop").touch()
+        assert "is there" in str(await switch.pulled())
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    try:
+        asyncio.run(work())
+    finally:
+        back.set()

@@ -220,7 +220,26 @@ REFUSED = {
     "hidden behind a wider network": (
         two('client_addr = ["10.0.0.0/8", "local"]', 'client_addr = ["10.2.0.0/16"]'),
         'rules[1] = "b"',
-        "the earlier rule 'a'",
+        "the earlier rule 'a' decides",
+    ),
+    "hidden behind two rules": (
+        two("", 'usename = ["x"]\n').replace('"b"\nclass = "long_query"', '"b"\nclass = "maintenance"')
+        + RULE.replace('"a"', '"c"').replace('"long_query"', '["maintenance", "long_query"]')
+        + 'usename = ["x"]',
+        'rules[2] = "c"',
+        "the earlier rules 'b' and 'a' decide",
+    ),
+    "a network within a protected one": (
+        PROTECT + 'client_addr = ["10.0.0.0/8"]\n' + RULE + 'client_addr = ["10.1.0.0/16"]',
+        ".client_addr",
+        "nothing is left for it",
+    ),
+    "members of the protected role": (RULE + 'member_of = ["pgdoctor_protected"]', ".member_of", "protect_defaults"),
+    "a state older than its transaction": (RULE + 'min_state_age = "7h"', ".min_state_age", "max_age, which is 6h"),
+    "a running statement that idles": (
+        RULE.replace('"cancel"', '"terminate"') + 'state = ["idle"]',
+        ".state",
+        "long_query are in",
     ),
     "hidden behind an older age": (two('max_age = "9h"', 'min_state_age = "1m"'), 'rules[1] = "b"', "earlier rule"),
 }
@@ -238,6 +257,7 @@ def test_what_cannot_work_is_refused_by_its_key(parts: tuple[str, ...]) -> None:
 SETTINGS_REFUSED = {
     "an end without offset": 'armed_until = "2026-05-22T23:10:00"',
     "an end that is a day": "armed_until = 2026-05-22",
+    "a look that is never young enough": 'max_sample_age = "0s"',
     "two actions at once": "max_actions_per_interval = 2",
     "a share above all": "max_blocked_fraction = 1.1",
     "a share that is no number": "max_blocked_fraction = nan",

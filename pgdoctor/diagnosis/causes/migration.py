@@ -44,7 +44,13 @@ def _held_by_ddl(suspect: Suspect) -> list[Lock]:
     wrote = suspect.session is not None and suspect.session.has_xid and suspect.redefines is not False
     if not text.has_ddl and (text.is_maintenance or text.is_lock_table or not wrote):
         return []
-    held = [lock for lock in suspect.strong if strength(lock.mode) >= _AT_LEAST and not suspect.is_lock_tables(lock)]
+    held = [
+        lock
+        for lock in suspect.strong
+        if (text.has_ddl or strength(lock.mode) >= _AT_LEAST) and not suspect.is_lock_tables(lock)
+    ]
+    if text.has_ddl:  # A type, a schema, a function.
+        held += [lock for lock in suspect.contested if lock.locktype == "object"]
     # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.
     return sorted(held, key=lambda lock: lock not in suspect.contested)
 
@@ -55,6 +61,8 @@ def _remedy(suspect: Suspect) -> Remedy:
         return Remedy("none", f"it blocks no reader or writer, and broken off it leaves {effect.leaves} behind")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+    if suspect.is_waiting and suspect.session is not None and suspect.session.has_changes:
+        return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
     if suspect.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "its work so far is rolled back and will have to be done again")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.incident import Incident
-from pgdoctor.diagnosis.remedy import Cut, CutSet, Spared
 from pgdoctor.diagnosis.surroundings import Client, origin
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.mitigation.history import Action

@@ -120,6 +120,7 @@ def write_wal(connection, megabytes):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["physical", "logical"])
 def test_a_stalled_slot_is_found_when_it_keeps_more_wal_than_there_should_be(own_server, kind):
     server = own_server(settings={"wal_level": "logical", "max_wal_size": "32MB", "min_wal_size": "32MB"})
@@ -140,6 +141,7 @@ def test_a_stalled_slot_is_found_when_it_keeps_more_wal_than_there_should_be(own
         assert seen.note("replication_slot").severity == "critical"
 
 
+@pytest.mark.long
 def test_a_slot_is_said_to_be_about_to_be_lost_and_then_to_be_lost(own_server):
     server = own_server(
         settings={
@@ -163,6 +165,7 @@ def test_a_slot_is_said_to_be_about_to_be_lost_and_then_to_be_lost(own_server):
         assert "build its consumer anew" in note.advice
 
 
+@pytest.mark.long
 def test_a_slot_that_keeps_up_is_none(own_server):
     server = own_server(settings={"wal_level": "logical", "max_wal_size": "32MB", "min_wal_size": "32MB"})
     with Scene(server.dsn) as scene, observer(scene.dsn) as seen:

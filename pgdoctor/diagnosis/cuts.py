@@ -1,0 +1,230 @@
+"""What each possible cut would free, and what it would cost.
+
+A waiter moves at once when everybody it waits for is in the cut. It moves in turn when, besides, it only waits for
+sessions that themselves move: the readers behind a queued ALTER move at once when the ALTER is cancelled, and in
+turn, after the ALTER has run, when the idle transaction in front of it is ended. Where several hold a lock together
+(three readers in front of a TRUNCATE) no single cut frees anybody, but all of them do.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+import msgspec
+
+from pgdoctor.diagnosis import ddl
+from pgdoctor.diagnosis.cause import Action
+from pgdoctor.diagnosis.diagnosis import Blocker
+from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.words import duration
+
+#: Blockers whose cut is worked out, the widest reach first.
+MOST_CUTS = 20
+
+#: Sets that are worked out, those that hold up the most first; and the members that one has at most.
+MOST_SETS = 5
+MOST_MEMBERS = 3
+_MOST_TRIED = 20
+
+#: PIDs of released sessions that are listed; all of them are counted.
+MOST_RELEASED = 50
+
+
+class Harm(IntEnum):
+    """How much a signal destroys, the least first."""
+
+    #: A request that waits, and can be made again.
+    RETRY = 1
+    #: An idle transaction without changes.
+    IDLE = 2
+    #: A request that waits, and what its transaction did before it: a migration is run again as a whole.
+    REPEAT = 3
+    #: The work of a running statement.
+    TIME = 4
+    #: The changes of an idle transaction.
+    CHANGES = 5
+    #: Both.
+    WORK = 6
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """A session, and how to end what it does."""
+
+    action: Action
+    pid: int
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """One signal and its benefit, in numbers of blocked sessions."""
+
+    action: Action
+    pid: int
+    frees_at_once: int
+    #: Those at once, and those who follow when the released ones finish.
+    frees_in_turn: int
+    #: True for table locks, whose holders are all known; False, a forecast, for rows, where a further holder of
+    #: the same row may stay hidden behind the first, and for a cancel that may only lead back to a savepoint
+    #: (both measured).
+    exact: bool
+    loses: str
+    reason: str
+    harm: Harm = Harm.WORK
+    #: The sessions released at once, the first MOST_RELEASED by PID.
+    released: tuple[int, ...] = ()
+
+
+class CutSet(msgspec.Struct, frozen=True):
+    """Signals that free somebody only together: none of them, and no part of them, does as much alone."""
+
+    signals: tuple[Signal, ...]
+    frees_at_once: int
+    frees_in_turn: int
+    exact: bool
+    loses: str
+    harm: Harm
+    released: tuple[int, ...]
+
+
+class Spared(msgspec.Struct, frozen=True):
+    """A root blocker that should not be signalled, what its end would free all the same, and what to do instead."""
+
+    pid: int | None
+    prepared_gid: str | None
+    frees_at_once: int
+    frees_in_turn: int
+    exact: bool
+    #: What a signal would cost; None where there is none to send.
+    loses: str | None
+    reason: str
+    released: tuple[int, ...]
+
+
+def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
+    """The cuts that free somebody, the best first: most sessions at once, then the least harm."""
+    worth = [blocker for blocker in blockers if _may_be_cut(blocker, graph)]
+    worth.sort(key=lambda blocker: -blocker.blocked_sessions)
+    found = [cut for blocker in worth[:MOST_CUTS] if (cut := _cut(blocker, graph)) is not None]
+    return tuple(sorted(found, key=lambda cut: (-cut.frees_at_once, cut.harm, -cut.frees_in_turn, cut.pid)))
+
+
+def sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet, ...]:
+    """The smallest sets that free somebody where no member does alone, the best first."""
+    by_node = {blocker.node: blocker for blocker in blockers if _may_be_cut(blocker, graph)}
+    groups = [
+        (-waiters, len(group), sorted(group))
+        for group, waiters in graph.shared(MOST_MEMBERS).items()
+        if group <= by_node.keys() and not any(graph.released_at_once(frozenset({node})) for node in group)
+    ]
+    tried = (frozenset(group) for _, _, group in sorted(groups)[:_MOST_TRIED])
+    needed = [group for group in tried if _needs_all(group, graph)]
+    found = [_set([by_node[node] for node in sorted(group)], graph) for group in needed[:MOST_SETS]]
+    return tuple(
+        sorted(found, key=lambda each: (-each.frees_at_once, each.harm, len(each.signals), -each.frees_in_turn))
+    )
+
+
+def _needs_all(group: frozenset[Node], graph: WaitGraph) -> bool:
+    """Without any one of its members it frees fewer. One that waits for the others itself may be too many."""
+    freed = len(graph.released_at_once(group))
+    return all(len(graph.released_at_once(group - {node})) < freed for node in group)
+
+
+def spared(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Spared, ...]:
+    """The root blockers that nobody should signal though their end would free somebody, the widest reach first."""
+    roots = [blocker for blocker in blockers if blocker.root and blocker.recommendation.action == "none"]
+    roots.sort(key=lambda blocker: -blocker.blocked_sessions)
+    return tuple(_spared(blocker, graph) for blocker in roots[:MOST_CUTS] if graph.released_at_once(_only(blocker)))
+
+
+def _may_be_cut(blocker: Blocker, graph: WaitGraph) -> bool:
+    return blocker.recommendation.action != "none" and blocker.pid is not None and blocker.node not in graph.in_cycle
+
+
+def _only(*blockers: Blocker) -> frozenset[Node]:
+    return frozenset(blocker.node for blocker in blockers)
+
+
+def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
+    node = _only(blocker)
+    at_once = graph.released_at_once(node)
+    if blocker.pid is None or not at_once:
+        return None
+    harm = _harm(blocker)
+    return Cut(
+        action=blocker.recommendation.action,
+        pid=blocker.pid,
+        frees_at_once=len(at_once),
+        frees_in_turn=len(graph.released_in_turn(node)),
+        exact=blocker.is_exact,
+        loses=_loses(blocker, harm),
+        reason=blocker.recommendation.reason,
+        harm=harm,
+        released=_listed(at_once),
+    )
+
+
+def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
+    nodes = _only(*members)
+    at_once = graph.released_at_once(nodes)
+    worst = max(members, key=lambda each: (_harm(each), each.transaction_seconds or 0.0))
+    return CutSet(
+        signals=tuple(Signal(each.recommendation.action, each.node) for each in members),
+        frees_at_once=len(at_once),
+        frees_in_turn=len(graph.released_in_turn(nodes)),
+        exact=all(each.is_exact for each in members),
+        loses=f"each at most {_loses(worst, _harm(worst))}" if _harm(worst) > Harm.RETRY else "a retry each",
+        harm=_harm(worst),
+        released=_listed(at_once),
+    )
+
+
+def _spared(blocker: Blocker, graph: WaitGraph) -> Spared:
+    at_once = graph.released_at_once(_only(blocker))
+    return Spared(
+        pid=blocker.pid,
+        prepared_gid=blocker.gid,
+        frees_at_once=len(at_once),
+        frees_in_turn=len(graph.released_in_turn(_only(blocker))),
+        exact=blocker.is_exact,
+        loses=_loses(blocker, _harm(blocker)) if blocker.pid is not None else None,
+        reason=blocker.recommendation.reason,
+        released=_listed(at_once),
+    )
+
+
+def _listed(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    return tuple(sorted(nodes)[:MOST_RELEASED])
+
+
+def _harm(blocker: Blocker) -> Harm:
+    changed = blocker.session is not None and blocker.session.has_changes
+    if not blocker.root:
+        return Harm.REPEAT if changed else Harm.RETRY
+    if blocker.session is not None and not blocker.session.in_transaction_idle:
+        return Harm.WORK if changed else Harm.TIME
+    return Harm.CHANGES if changed else Harm.IDLE
+
+
+def _loses(blocker: Blocker, harm: Harm) -> str:
+    """What the signal destroys, in words."""
+    session, age = blocker.session, duration(blocker.transaction_seconds)
+    if session is not None and session.wait_event == "SyncRep":
+        return "nothing that could roll back: its commit would only be reported wrongly"
+    if session is not None and session.state == "active":
+        left = ddl.effect(session.statement or "", truncated=session.truncated).leaves
+        if left:
+            return f"its work, and {left} is left behind"
+    if session is not None and session.state == "idle in transaction (aborted)":
+        return "the session; its transaction is aborted already"
+    match harm:
+        case Harm.RETRY:
+            return "nothing but a retry"
+        case Harm.IDLE:
+            return f"a transaction open for {age} that changed nothing"
+        case Harm.REPEAT:
+            return f"a retry of its transaction, open for {age}, whose changes so far roll back"
+        case Harm.TIME:
+            return f"the work of a running statement, its transaction open for {age}; it changed nothing"
+        case Harm.CHANGES:
+            return f"the changes of a transaction open for {age}: they roll back"
+        case Harm.WORK:
+            return f"the work of a running statement and the changes of its transaction, open for {age}: they roll back"
