@@ -209,7 +209,10 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     around, busy = diagnosis.snapshot.surroundings, sum(waits.values())
     found = {note.kind: note for note in diagnosis.findings}
     if blocked := _blocked(diagnosis):
-        return "locks", f"{count(len(blocked), 'session')} wait for the lock of another one"
+        return (
+            "locks",
+            f"{count(len(blocked), 'session')} {'waits' if len(blocked) == 1 else 'wait'} for another one's lock",
+        )
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
     if any(map(_refuses_writes, diagnosis.findings)):
