@@ -14,9 +14,21 @@ SELECT
         nullif(pg_catalog.current_setting('max_slot_wal_keep_size'), '-1')
     ) AS max_slot_wal_keep_size,
     pg_catalog.current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    x.oldest_xid,
+    x.next_xid,
+    -- Of a standby: whether it replays, how much it has received and not replayed, and whether anybody sends to it.
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END AS replay_paused,
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_wal_lsn_diff(
+        pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()
+    ) END::pg_catalog.int8 AS unreplayed,
     pg_catalog.current_setting('hot_standby_feedback')::pg_catalog.bool AS hot_standby_feedback,
     pg_catalog.count(s.pid)::pg_catalog.int4 AS sync_waiters,
     pg_catalog.min(s.query_start) AS oldest_sync_wait
-FROM (SELECT) AS one
+FROM (
+    SELECT
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS oldest_xid,
+        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS next_xid
+) AS x
 LEFT JOIN pg_catalog.pg_stat_get_activity(NULL) AS s
-    ON s.wait_event = 'SyncRep' AND s.backend_type = 'client backend';
+    ON s.wait_event = 'SyncRep' AND s.backend_type = 'client backend'
+GROUP BY x.oldest_xid, x.next_xid;

@@ -1,10 +1,11 @@
 """What has changed of late on a server: what an on-call engineer asks first, once somebody is hurt.
 
 Some of it the server says (its start, the last reload), some is remembered: applications that were never seen before,
-and DDL. DDL shows while it runs, and after it while its session says nothing else, so much of it is missed.
+and DDL. A statement of DDL shows while it runs, and after it while its session says nothing else; what it has done to
+relations of the connected database shows by the next look, but not who did it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.surroundings import Change, Surroundings
-from pgdoctor.diagnosis.words import client
+from pgdoctor.diagnosis.words import client, name
 
 #: What is older is no longer news.
 RECENT = timedelta(minutes=15)
@@ -35,6 +36,17 @@ _A_POOL = 3
 
 _STATEMENT_WIDTH = 100
 
+#: What people call a relation, by its kind in pg_class.
+_KINDS = {
+    "r": "table",
+    "p": "table",
+    "f": "foreign table",
+    "v": "view",
+    "m": "materialized view",
+    "i": "index",
+    "I": "index",
+}
+
 #: Made and dropped within one session; nobody else ever sees it.
 _TEMPORARY = ("create temp", "create local temp", "create global temp")
 
@@ -45,6 +57,9 @@ class Seen(NamedTuple):
     #: By name, when it was seen last; None: nobody has looked yet.
     applications: Mapping[str, datetime] | None = None
     changes: tuple[Change, ...] = ()
+    #: Relations that were found to be altered at the last look, each with the transaction that did it.
+    altered: frozenset[tuple[int, int]] = frozenset()
+    read_at: datetime | None = None
 
 
 def after(seen: Seen, now: Surroundings) -> Seen:
@@ -55,11 +70,13 @@ def after(seen: Seen, now: Surroundings) -> Seen:
         found = list(_all_new(now))
     else:
         fresh = sorted(here - known.keys())
-        found = [Change(now.read_at, "application", f"{client(name)} was never seen before") for name in fresh]
+        found = [Change(now.read_at, "application", f"{client(each)} was never seen before") for each in fresh]
     found += _ddl(now)
+    found += _altered(now, seen, found)
     names = {**(known or {}), **dict.fromkeys(here, now.read_at)}
     latest = sorted(names, key=names.__getitem__)[-_MOST_APPLICATIONS:]
-    return Seen({name: names[name] for name in latest}, _merged(seen.changes, found, now.read_at))
+    altered = frozenset((each.oid, each.written_by) for each in now.altered) or seen.altered
+    return Seen({each: names[each] for each in latest}, _merged(seen.changes, found, now.read_at), altered, now.read_at)
 
 
 def with_migrations(seen: Seen, snapshot: Snapshot) -> Seen:
@@ -97,9 +114,9 @@ def _all_new(now: Surroundings) -> Iterator[Change]:
         if each.application and each.application != _OURS and each.oldest is not None:
             first[each.application] = min(each.oldest, first.get(each.application, each.oldest))
             number[each.application] = number.get(each.application, 0) + each.connections
-    for name, oldest in first.items():
-        if number[name] >= _A_POOL:
-            yield Change(oldest, "application", f"{client(name)} came: all of its {number[name]} connections are new")
+    for application, oldest in first.items():
+        if (many := number[application]) >= _A_POOL:
+            yield Change(oldest, "application", f"{client(application)} came: all of its {many} connections are new")
 
 
 def _ddl(now: Surroundings) -> Iterator[Change]:
@@ -108,6 +125,16 @@ def _ddl(now: Surroundings) -> Iterator[Change]:
             continue
         if statement.read(each.statement, truncated=True).is_ddl:
             yield Change(each.began, "ddl", _said(each.statement, each.application, each.user))
+
+
+def _altered(now: Surroundings, seen: Seen, found: Sequence[Change]) -> Iterator[Change]:
+    """Relations with new entries in the catalog, unless a statement names them that began since the last look."""
+    said = [each.what.lower() for each in found if seen.read_at and each.at >= seen.read_at]
+    tables = {each.oid for each in now.altered}
+    for each in now.altered:
+        is_new = (each.oid, each.written_by) not in seen.altered and each.table_oid not in tables
+        if is_new and not any(each.bare_name.lower() in what for what in said):
+            yield Change(now.read_at, "ddl", f"{_KINDS[each.kind]} {name(each.name)} was created, altered or rewritten")
 
 
 def _said(text: str, application: str | None, user: str | None) -> str:

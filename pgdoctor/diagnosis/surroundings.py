@@ -146,6 +146,10 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     synchronous_standby_names: str
     #: Of a standby: what its sessions read is kept for them on the primary.
     hot_standby_feedback: bool = False
+    #: Of a standby: somebody has paused it, and what it has received and not replayed yet, in bytes; None: nothing was
+    #: received, or it is none.
+    replay_paused: bool = False
+    unreplayed: int | None = None
     #: Sessions whose commit waits for a synchronous standby, and when the oldest of their statements began.
     sync_waiters: int = 0
     oldest_sync_wait: datetime | None = None
@@ -158,6 +162,21 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     #: start, reload, application or ddl.
     kind: str
     what: str
+
+
+class Altered(msgspec.Struct, frozen=True, gc=False):
+    """A relation that was created, altered or rewritten."""
+
+    oid: int
+    #: The transaction id that did it.
+    written_by: int
+    #: As pg_class has it: r, p, v, m, f, i or I.
+    kind: str
+    #: With its schema, and without.
+    name: str
+    bare_name: str
+    #: Of an index.
+    table_oid: int | None = None
 
 
 class Surroundings(msgspec.Struct, frozen=True, gc=False):
@@ -178,6 +197,10 @@ class Surroundings(msgspec.Struct, frozen=True, gc=False):
     holders: tuple[Holder, ...] = ()
     slots: tuple[Slot, ...] = ()
     standbys: tuple[Standby, ...] = ()
+    #: Since the look before, in the connected database; while a transaction stays open, some of it again.
+    altered: tuple[Altered, ...] = ()
+    #: The oldest transaction that was under way, as the number of its id.
+    oldest_xid: int | None = None
     #: What could not be read, in plain words.
     unread: tuple[str, ...] = ()
     #: From memory: what each database has done since the look before, and what is usual there.

@@ -165,7 +165,11 @@ def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:
 
 
 def _hurting(diagnosis: Diagnosis) -> list[Note]:
-    return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING]
+    return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING or _refuses_writes(note)]
+
+
+def _refuses_writes(note: Note) -> bool:
+    return note.kind == "wraparound" and not note.numbers["left"]
 
 
 def _is_hurt(diagnosis: Diagnosis) -> bool | None:
@@ -205,9 +209,14 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     around, busy = diagnosis.snapshot.surroundings, sum(waits.values())
     found = {note.kind: note for note in diagnosis.findings}
     if blocked := _blocked(diagnosis):
-        return "locks", f"{count(len(blocked), 'session')} wait for the lock of another one"
+        return (
+            "locks",
+            f"{count(len(blocked), 'session')} {'waits' if len(blocked) == 1 else 'wait'} for another one's lock",
+        )
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
+    if any(map(_refuses_writes, diagnosis.findings)):
+        return "elsewhere", "nobody waits: writes are refused, for ids have run out (see below)"
     by_layer = _by_layer(waits)
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
@@ -217,6 +226,11 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
         return "connections", why[0]
     if late := _late(around):
         return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+    if standing := around and around.standing:
+        if standing.replay_paused:
+            return "replication", "this standby has stopped replaying: somebody has paused it"
+        if (standing.unreplayed or 0) >= _LAG_BYTES:
+            return "replication", f"this standby has {size(standing.unreplayed or 0)} yet to replay"
     if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
         return "elsewhere", "clients send again what fails: look at the application that sends it"
     if busy < _BUSY:

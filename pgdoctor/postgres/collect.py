@@ -67,6 +67,8 @@ class Collector:
         self._names = Names()
         self._tracker = Tracker()
         self._is_warm = False
+        #: That was under way when the surroundings were read last.
+        self._oldest_xid: int | None = None
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
         """The server as it is now, by gate and look; all waits count, however short.
@@ -99,7 +101,9 @@ class Collector:
 
     async def surroundings(self) -> Surroundings | None:
         """What stands around the waits; not for every poll. None where the server does not say."""
-        return await surroundings(self._door, self._names)
+        around = await surroundings(self._door, self._names, self._oldest_xid)
+        self._oldest_xid = around.oldest_xid if around else self._oldest_xid
+        return around
 
     async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server

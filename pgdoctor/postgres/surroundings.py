@@ -9,6 +9,7 @@ from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.surroundings import (
     FRESH_SECONDS,
     Age,
+    Altered,
     Client,
     Holder,
     Latest,
@@ -33,9 +34,10 @@ _STATEMENT_BYTES = 256
 _redacted = lru_cache(maxsize=256)(redact)
 
 
-async def surroundings(door: Door, names: Names) -> Surroundings | None:
+async def surroundings(door: Door, names: Names, since: int | None = None) -> Surroundings | None:
     """What stands around the waits, now; None where not even the server's limits can be read.
 
+    `since`: the `oldest_xid` of the look before; without it nothing is known to have been altered.
     Gives up at the first locked catalog: nobody is to wait for this.
     """
     evidence = Evidence(door, most_timeouts=1)
@@ -48,6 +50,8 @@ async def surroundings(door: Door, names: Names) -> Surroundings | None:
     holders = await evidence.rows("horizon", most=_MOST)
     slots = await evidence.rows("slots", most=_MOST)
     standbys = await evidence.rows("standbys", most=_MOST)
+    is_written = since is not None and standing[0].next_xid > since
+    altered = await evidence.rows("altered", since=since, most=_MOST) if is_written else ()
     await names.learn((*clients, *latest, *holders), evidence)
     return Surroundings(
         read_at=standing[0].read_at,
@@ -61,6 +65,8 @@ async def surroundings(door: Door, names: Names) -> Surroundings | None:
         holders=tuple(_holder(row, names) for row in holders),
         slots=tuple(_slot(row, names) for row in slots),
         standbys=tuple(_standbys(standbys)),
+        altered=tuple(_altered(altered)),
+        oldest_xid=standing[0].oldest_xid,
         unread=tuple(evidence.unread),
     )
 
@@ -76,6 +82,8 @@ def _standing(row: Any) -> Standing:
         max_slot_wal_keep_size=row.max_slot_wal_keep_size,
         synchronous_standby_names=row.synchronous_standby_names,
         hot_standby_feedback=row.hot_standby_feedback,
+        replay_paused=row.replay_paused,
+        unreplayed=row.unreplayed,
         sync_waiters=row.sync_waiters,
         oldest_sync_wait=row.oldest_sync_wait,
     )
@@ -147,3 +155,8 @@ def _slot(row: Any, names: Names) -> Slot:
 def _standbys(rows: Iterable[Any]) -> Iterable[Standby]:
     for row in rows:
         yield Standby(row.application_name, row.client_addr, row.state, row.sync_state, row.behind, row.lag)
+
+
+def _altered(rows: Iterable[Any]) -> Iterable[Altered]:
+    for row in rows:
+        yield Altered(row.oid, row.written_by, row.kind, row.name, row.bare_name, row.table_oid)

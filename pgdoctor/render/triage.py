@@ -21,7 +21,7 @@ _NARROWEST = 40
 _INDENT = 9
 
 #: What is shown of each part; where each takes no more lines than it must have, it is 24 lines at most.
-_MOST_CHANGES = 2
+_MOST_CHANGES = 3
 _MOST_FINDINGS = 2
 _MOST_STEPS = 2
 _MOST_ROOTS = 2

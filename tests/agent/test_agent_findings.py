@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import psycopg
 import pytest
 
 from pgdoctor.diagnosis.finding import kinds
@@ -63,6 +64,27 @@ def test_changes_are_told_while_somebody_is_hurt(own_server, agent):
         assert "the server started" in " ".join(note["evidence"])
         assert 'alter table orders add column secret text by "deploy 1.4.2"' in " ".join(note["evidence"])
         assert migration.busy
+
+
+@pytest.mark.long
+def test_ddl_of_a_session_that_is_gone_is_told_too(own_server, agent):
+    with Scene(own_server().dsn) as scene:
+        scene.admin.execute("create table orders (id int); create table other (id int)")
+        watching = agent(scene.dsn)
+        watching.wait_for("up", 1)
+        # The first time the surroundings are read nobody knows what was there before.
+        wait_until(lambda: watching.get("/").text.count("of <bdi>"), 20)
+        with psycopg.connect(scene.dsn, autocommit=True) as gone:
+            gone.execute("alter table orders add column c text")
+            gone.execute("create temporary table mine (id int)")
+            gone.execute("analyze other")
+        scene.client("lock table other", application_name="oops")
+        scene.client().block("select from other")
+        altered = "table public.orders was created, altered or rewritten"
+        wait_until(lambda: altered in json.dumps(watching.get("/diagnosis").json()["findings"]), 40)
+        told = json.dumps(watching.get("/diagnosis").json()["findings"])
+        assert "public.other was" not in told
+        assert "mine" not in told
 
 
 @pytest.mark.long

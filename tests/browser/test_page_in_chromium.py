@@ -358,10 +358,15 @@ def test_a_silent_agent_makes_the_page_say_that_it_is_old(scene: Scene, agent: A
     try:
         wait_until(lambda: browser.ask("return !document.getElementById('stale').hidden"), PATIENCE)
         assert re.match("The agent does not answer .*: what you see is of", browser.text("#stale"))
+        # In the tab too: nobody looks at a page that says that nobody is blocked.
+        assert browser.ask("return document.title") == "NO ANSWER · pgdoctor"
+        assert "d3302f" in browser.ask("return document.querySelector('link[rel=icon]').href")
         browser.picture("stale-phone")
     finally:
         watching.send(signal.SIGCONT)
     wait_until(lambda: browser.ask("return document.getElementById('stale').hidden"), PATIENCE)
+    assert browser.ask("return document.title") == "0 blocked · pgdoctor"
+    assert "2e9e4f" in browser.ask("return document.querySelector('link[rel=icon]').href")
 
 
 def test_without_script_it_says_all_and_loads_itself(staged: Scene, agent: Agent, browser: Browser) -> None:

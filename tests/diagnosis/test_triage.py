@@ -7,6 +7,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.surroundings import Change, Latest, Pace, Standby, Surroundings
 from pgdoctor.diagnosis.triage import LAYERS, Glimpse, triage
 from tests.building import NOW, ago, lock, session, snapshot
+from tests.diagnosis.findings.test_thresholds import AROUND, STANDING
 
 
 def seen(*waits, around=None, **server):
@@ -70,6 +71,22 @@ def test_the_event_says_more_than_its_type():
 def test_a_standby_that_is_far_behind_is_the_layer(behind, lag, layer):
     around = Surroundings(read_at=NOW, standbys=(Standby("b", None, "streaming", "async", behind, lag),))
     assert triage(seen(around=around), glimpses()).layer == layer
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({"replay_paused": True}, "somebody has paused it"),
+        ({"unreplayed": 1 << 30}, "1.0 GB yet to replay"),
+        ({"unreplayed": 1 << 20}, None),
+        ({}, None),
+    ],
+)
+def test_a_standby_whose_readers_see_old_data_is_itself_the_layer(known, why):
+    around = replace(AROUND, standing=replace(STANDING, **known))
+    found = triage(seen(around=around, in_recovery=True), glimpses())
+    assert (found.layer == "replication") is (why is not None)
+    assert why is None or why in found.because
 
 
 def test_full_connections_hurt_but_a_lock_comes_first():

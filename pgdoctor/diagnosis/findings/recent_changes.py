@@ -3,8 +3,9 @@
 Recognised by: the server's start, a reload of its configuration, an application that was never seen before, and DDL;
 said here only while somebody is hurt. `pgdoctor triage` says it in any case.
 Do: ask whoever made the change, and take it back if that is quick and safe.
-Do not: take what came before for what caused it; and what is not listed may have happened all the same: DDL shows only
-while it runs, or as the last statement of a session.
+Do not: take what came before for what caused it; and what is not listed may have happened all the same: DDL shows
+while it runs, as the last statement of a session, and by what was created, altered or rewritten between two looks in
+the database that pgdoctor is connected to. What was dropped, and DDL about functions, roles and grants, does not.
 Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster_start_time`, `pg_conf_load_time`).
 """
 

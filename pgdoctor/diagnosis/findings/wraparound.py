@@ -19,6 +19,8 @@ from pgdoctor.diagnosis.words import name
 
 #: Ids are compared modulo 2^32, so half of them are in the past.
 LIMIT = 2**31
+#: The last of them are kept for a superuser's way out (since 14; in the server's varsup.c and multixact.c).
+_KEPT = 3_000_000
 
 #: As vacuum_failsafe_age, 1.6 billion by default: there vacuum leaves out everything but freezing.
 _CRITICAL = 0.75 * LIMIT
@@ -41,12 +43,14 @@ class Wraparound(Finding):
             used: int = getattr(oldest, field)
             if used < min(_TIMES_FORCED * forced, _CRITICAL):
                 continue
+            left = max(LIMIT - _KEPT - used, 0)
+            end = f"the server takes no more writes in {left:,}" if left else "none is given out, so writes are refused"
             yield Note(
                 self.name,
                 "critical" if used >= _CRITICAL else "warning",
                 f"database {name(oldest.database)} is {used:,} {what} ids behind, {used / LIMIT:.1%} of what there "
-                f"are; freezing is forced from {forced:,} on and does not keep up",
+                f"are: {end}; freezing is forced from {forced:,} on and does not keep up",
                 "end what holds vacuum back, then VACUUM (FREEZE) the oldest tables of that database; let autovacuum "
                 "finish",
-                {f"oldest_{what}_age": used, "forced_at": forced, "limit": LIMIT},
+                {f"oldest_{what}_age": used, "forced_at": forced, "limit": LIMIT, "left": left},
             )

@@ -9,6 +9,7 @@ SCRIPT = """
   const main = document.getElementById("main");
   const live = document.getElementById("live");
   const stale = document.getElementById("stale");
+  const icon = document.querySelector("link[rel=icon]");
   const said = document.createElement("span");
   const button = document.createElement("button");
   let paused = false, timer = 0, request = null, last = new Date();
@@ -40,8 +41,6 @@ SCRIPT = """
     const active = main.contains(document.activeElement) && document.activeElement;
     const focused = active && (active.id || active.closest("details[id]")?.id);
     const held = anchor();
-    document.title = fresh.title;
-    document.querySelector("link[rel=icon]").href = fresh.querySelector("link[rel=icon]").href;
     main.replaceChildren(...fresh.getElementById("main").childNodes);
     for (const [id, was] of open) {
       const now = document.getElementById(id);
@@ -57,6 +56,8 @@ SCRIPT = """
     stale.textContent = `The agent does not answer (${why}): what you see is of ${clock(last)}.`;
     stale.hidden = false;
     document.body.className = "old";
+    document.title = "NO ANSWER · pgdoctor";
+    icon.href = icon.href.replace(/fill='[^']*'/, "fill='%23d3302f'");
   }
 
   function ended(act) {
@@ -72,6 +73,8 @@ SCRIPT = """
     last = new Date();
     stale.hidden = true;
     document.body.className = "";
+    document.title = fresh.title;
+    icon.href = fresh.querySelector("link[rel=icon]").href;
     if (!paused && getSelection().isCollapsed) show(fresh);
   }
 

@@ -1,7 +1,12 @@
 """An old transaction, a prepared one, and stalled replication slots: what they keep from vacuum, and of the WAL."""
 
+import json
+import os
+
+import psycopg
 import pytest
 
+from tests.cli.test_bad_input import pgdoctor
 from tests.diagnosis.findings.observing import kinds, observer
 from tests.scenes import Scene
 
@@ -55,7 +60,7 @@ def test_whoever_holds_vacuum_back_is_named_one_after_the_other(own_server):
 
 @pytest.mark.long
 def test_ids_that_run_out_are_said_by_how_far_freezing_is_behind(own_server):
-    """With the smallest limit there is; the ages of a real server take days, and are judged on built snapshots."""
+    """With the smallest limit there is."""
     server = own_server(settings={"autovacuum_freeze_max_age": 100_000})
     with Scene(server.dsn) as scene, observer(scene.dsn) as seen:
         reader = scene.client("set transaction isolation level repeatable read", "select 1")
@@ -66,6 +71,47 @@ def test_ids_that_run_out_are_said_by_how_far_freezing_is_behind(own_server):
         assert note.numbers["oldest_transaction_age"] >= 200_000
         assert note.numbers["forced_at"] == 100_000
         reader.run("commit")
+
+
+def age(server, option, segment, size):
+    """As if nearly all ids had been used; and a table cannot be frozen, for its file is lost."""
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        admin.execute("create table lost (i int); checkpoint")
+        [path] = admin.execute("select pg_relation_filepath('lost')").fetchone()
+    server.halt()
+    (server.data / path).unlink()
+    server.run(server.bindir / "pg_resetwal", "-D", server.data, *option, seconds=60)
+    (server.data / segment).write_bytes(bytes(size))
+    owner = server.data.stat()
+    os.chown(server.data / segment, owner.st_uid, owner.st_gid)
+    server.start()
+
+
+#: A file of pg_xact holds 2^20 transactions, one of pg_multixact/offsets 2^16 multixacts.
+AGES = {
+    "transaction": (("-x", str(2047 << 20)), "pg_xact/07FF"),
+    "multixact": (("-m", f"{25600 << 16},1"), "pg_multixact/offsets/6400"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", AGES)
+def test_a_server_that_has_nearly_used_up_its_ids_is_in_danger(own_server, what):
+    server = own_server()
+    option, segment = AGES[what]
+    age(server, option, segment, 32 * 8192)
+    with observer(server.dsn) as seen:
+        note = seen.note("wraparound")
+    assert note.severity == "critical"
+    assert f"{what} ids behind" in note.summary
+    assert note.numbers[f"oldest_{what}_age"] > 0.75 * 2**31
+    if what == "transaction":
+        with psycopg.connect(server.dsn) as client, pytest.raises(psycopg.Error, match="not accepting commands"):
+            client.execute("select pg_current_xact_id()")
+        assert "writes are refused" in note.summary
+        told = json.loads(pgdoctor("triage", "--format", "json", "--dsn", server.dsn).stdout)
+        assert (told["hurt"], told["layer"]) == (True, "elsewhere")
+        assert "ids have run out" in told["because"]
 
 
 def write_wal(connection, megabytes):

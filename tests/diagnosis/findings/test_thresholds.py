@@ -15,6 +15,7 @@ from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.diagnosis.surroundings import (
     Age,
+    Altered,
     Change,
     Client,
     Holder,
@@ -380,6 +381,29 @@ def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
     seen = changes.after(seen, seen_at(15))
     [change] = changes.with_changes(seen_at(15), seen).changes
     assert change == Change(ago(4), "ddl", 'alter table orders add column c text by "deploy" (app)')
+
+
+ORDERS = Altered(7, 900, "r", "public.orders", "orders")
+INDEX = Altered(8, 900, "i", "public.orders_pkey", "orders_pkey", table_oid=7)
+
+
+def test_what_was_altered_between_two_looks_is_told_once():
+    seen = changes.after(changes.Seen(), seen_at(0))
+    for second in (15, 30):  # Listed again, for somebody has a transaction open.
+        seen = changes.after(seen, replace(seen_at(second), altered=(ORDERS, INDEX)))
+    [change] = changes.with_changes(seen_at(30), seen).changes
+    assert change == Change(ago(-15), "ddl", "table public.orders was created, altered or rewritten")
+    again = replace(ORDERS, written_by=901)
+    seen = changes.after(seen, replace(seen_at(45), altered=(again, ORDERS)))
+    assert len(changes.with_changes(seen_at(45), seen).changes) == 2
+
+
+def test_what_a_statement_tells_of_is_not_told_twice():
+    latest = (Latest("ALTER TABLE Orders ADD c text", ago(-4), "deploy", "app"),)
+    seen = changes.after(changes.Seen(), seen_at(0))
+    seen = changes.after(seen, replace(seen_at(15, latest=latest), altered=(ORDERS,)))
+    [change] = changes.with_changes(seen_at(15), seen).changes
+    assert change.what.startswith("ALTER TABLE")
 
 
 def test_a_start_and_a_reload_are_news_for_a_quarter_of_an_hour():
