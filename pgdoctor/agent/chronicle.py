@@ -68,10 +68,17 @@ class Chronicle:
 
     def see(self, seen: Seen) -> None:
         """Take note of a look, if it says anything new. Never waits."""
-        is_new = seen.incident is not None and self._album.wants(seen.blocked, seen.incident.seconds_until(seen.at))
+        is_new = seen.incident is not None and self._is_new(seen, seen.incident)
         if seen.events or is_new or seen.server != self._read:
             self._waiting.append(seen)
             self._filled.set()
+
+    def _is_new(self, seen: Seen, incident: Incident) -> bool:
+        age = incident.seconds_until(seen.at)
+        return self._album.wants(seen.blocked, age) or self._is_awaited(seen, incident, age)
+
+    def _is_awaited(self, seen: Seen, incident: Incident, age: float) -> bool:
+        return seen.blocked > 0 and self._notifier.awaits(incident, age, self._name)
 
     async def run(self) -> None:
         """Write for ever."""
@@ -97,6 +104,7 @@ class Chronicle:
             await self._tell(event, seen)
             await self._write(event, seen)
         if seen.incident is not None:
+            await self._tell_withheld(seen, seen.incident)
             await self._keep(seen, seen.incident)
 
     async def _recall(self, seen: Seen) -> None:
@@ -121,6 +129,13 @@ class Chronicle:
                 "database": seen.diagnosis.snapshot.server.database,
             }
         self._notifier.tell(event, said, self._name)
+
+    async def _tell_withheld(self, seen: Seen, incident: Incident) -> None:
+        age = incident.seconds_until(seen.at)
+        if self._is_awaited(seen, incident, age):
+            as_it_is = Event("started", incident, seen.at)
+            said = await _off_the_loop(seen.diagnosis, lambda: alert(as_it_is, seen.diagnosis, seen.blocked))
+            self._notifier.tell_withheld(incident, age, said, self._name)
 
     async def _write(self, event: Event, seen: Seen) -> None:
         if event.kind == "started":

@@ -30,7 +30,8 @@ class Cutting:
         against = tuple(_against(decision, signal))
         if against:
             return (f"{signal} {pid}: no.", *against, *said)
-        return Question(signal, pid, (*said, f"Rule {decision.rule} allows it, and no guard objects."), decision.id)
+        allowed = f"Rule {decision.rule} allows it, and no guard objects."
+        return Question(signal, pid, (_who(decision), *said, allowed), decision.id)
 
     async def act(self, agreed: Question) -> Said:
         """What came of it; the guards have their say once more. Raises ServerError."""
@@ -48,6 +49,14 @@ class Cutting:
         if settings.mode != "enforce":
             return f'{self._path} says mode = "{settings.mode}" under [mitigation]; it takes "enforce".'
         return ""
+
+
+def _who(decision: DecisionFacts) -> str:
+    """The session that is meant, as people know it."""
+    where = f" on {decision.relation}" if decision.relation else ""
+    application = f' "{decision.application}"' if decision.application else ""
+    who = f"{decision.user or '?'}@{decision.database or '?'}{application}"
+    return f"{who}: {decision.classification}{where}."
 
 
 def _against(decision: DecisionFacts, signal: Signal) -> list[str]:

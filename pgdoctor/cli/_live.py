@@ -60,7 +60,7 @@ class Live:
         loop = asyncio.get_running_loop()
         loop.add_reader(0, self._typed)
         loop.add_signal_handler(signal.SIGWINCH, self._resized)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             loop.add_signal_handler(number, self._over.set)
         self._draw()
         polling = asyncio.create_task(self._poll())
@@ -127,8 +127,14 @@ class Live:
         self._view = kept(self._view, self._seen.rows)
 
     def _typed(self) -> None:
+        if self._terminal.is_gone:
+            self._over.set()
+            return
         for key in self._terminal.typed():
-            self._obey(key)
+            if key == "redraw":
+                self._terminal.resize()
+            else:
+                self._obey(key)
         self._draw()
 
     def _obey(self, key: str) -> None:

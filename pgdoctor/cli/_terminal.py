@@ -3,27 +3,18 @@
 import curses
 import locale
 import os
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from pgdoctor.cli._keys import keys
 from pgdoctor.render.live.cells import Line
 
-#: What keys are called that are no characters.
-_KEYS = {
-    curses.KEY_UP: "up",
-    curses.KEY_DOWN: "down",
-    curses.KEY_LEFT: "left",
-    curses.KEY_PPAGE: "pageup",
-    curses.KEY_NPAGE: "pagedown",
-    curses.KEY_HOME: "home",
-    curses.KEY_END: "end",
-    curses.KEY_ENTER: "enter",
-}
-_CHARACTERS = {"\n": "enter", "\r": "enter", "\x1b": "escape", "\x03": "q"}
-
 _COLOURS = {"bad": curses.COLOR_RED, "warn": curses.COLOR_YELLOW, "good": curses.COLOR_GREEN}
+
+_COLUMNS, _LINES = 80, 24
 
 #: Milliseconds after which an escape is the key, and not the beginning of another one.
 _ESCAPE_MS = 50
@@ -59,10 +50,19 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._window.keypad(False)
-        curses.nocbreak()
-        curses.echo()
-        curses.endwin()
+        # Where there is no terminal any more nothing can be given back, and the other steps fail as well.
+        with suppress(curses.error):
+            self._window.keypad(False)
+            curses.nocbreak()
+            curses.echo()
+            curses.endwin()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whoever held its other end (a window, a connection) is not there any more."""
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        return any(found & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, found in poll.poll(0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,7 +73,8 @@ class Terminal:
     def resize(self) -> None:
         """Take the size that the terminal has by now."""
         columns, lines = os.get_terminal_size()
-        curses.resizeterm(lines, columns)
+        # Some are of no size at all: a pseudo-terminal that nobody has given one.
+        curses.resizeterm(lines or _LINES, columns or _COLUMNS)
         # What the terminal made of what was on it nobody knows.
         self._window.clearok(True)
 
@@ -88,16 +89,12 @@ class Terminal:
 
     def typed(self) -> Iterator[str]:
         """What was typed since: characters, and the names of other keys."""
-        while True:
-            try:
-                typed = self._window.get_wch()
-            except curses.error:
-                return
-            if isinstance(typed, int):
-                if typed in _KEYS:
-                    yield _KEYS[typed]
-            else:
-                yield _CHARACTERS.get(typed, typed)
+        return keys(self._read())
+
+    def _read(self) -> Iterator[int | str]:
+        with suppress(curses.error):  # There is no more.
+            while True:
+                yield self._window.get_wch()
 
     def _prepare(self) -> None:
         curses.noecho()

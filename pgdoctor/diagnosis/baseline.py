@@ -12,8 +12,11 @@ distribution has it. Samples are values as they came, not means of them: what is
 
 Nothing is learnt while the caller says so (an incident), nor at once from a value that is itself unusual: its sample
 is held. What is held counts in two cases. Where a time of day was unusual on three days or more, what was held on them
-is what is usual then: the batch at night, or the weekend. And once nine in ten samples of six hours are held, none of
-them hours of an incident alone, they are the new level: a deployment. What it was measured by is forgotten then.
+is what is usual then: the batch at night, or the weekend; if it lasted (two samples of that time), or came on half of
+all days. Single peaks fall on the same hour by chance: where one value in fifty was one, they were what was usual for
+44 % of the time before that was asked (`test_single_peaks_are_never_what_is_usual`). And once nine in ten samples of
+six hours are held, none of them hours of an incident alone, they are the new level: a deployment. What it was measured
+by is forgotten then.
 """
 
 import math
@@ -40,6 +43,8 @@ _A_DAY = round(_DAY / _QUARTER)
 _NEIGHBOURS = 2
 #: Days that are enough to know a time of day, and to know that something always comes then.
 _ENOUGH_DAYS = 3
+#: Samples of one time of one day that are no single peak.
+_NO_PEAK = 2
 
 #: For how long, and in what share of its samples, an unusual level has to stay to be the new one.
 _NEW_LEVEL_HOURS = 6
@@ -129,8 +134,17 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         ages = (range(day * _A_DAY - _NEIGHBOURS, day * _A_DAY + _NEIGHBOURS + 1) for day in range(1, _DAYS))
         days = [list(self.days.samples(at, around)) for around in ages]
         learnt, held = (list(filter(None, (_values(day, held=which) for day in days))) for which in (False, True))
+        if len(held) < _ENOUGH_DAYS or not _comes_back(days, level=min(map(min, held))):
+            return learnt
         # Scores look upwards only, so what is held is the upper of two levels: what lies below is not unusual either.
-        return held if len(held) >= _ENOUGH_DAYS else learnt
+        return held
+
+
+def _comes_back(days: Iterable[Sequence[Sample]], level: float) -> bool:
+    """Whether values from that level on are more than single peaks; by what is usual now they need not be held."""
+    found = [sum(sample.value >= level for sample in day) for day in days if day]
+    lasting, at_all = (sum(number >= least for number in found) for least in (_NO_PEAK, 1))
+    return lasting >= _ENOUGH_DAYS or 2 * at_all >= len(found)
 
 
 def _values(samples: Iterable[Sample], *, held: bool) -> list[float]:

@@ -219,6 +219,8 @@ def _place(path: Path) -> tuple[int, int, int] | None:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Settings of this connection; tables where there are none."""
+    if _is_foreign(db):
+        raise JournalError(f"{path} is another program's database, and left alone: name another file")
     for setting in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -256", "temp_store = MEMORY"):
         db.execute(f"PRAGMA {setting}").fetchall()
     if _version(db) == 0:
@@ -235,6 +237,16 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} is of format {version}, this pgdoctor knows {VERSION}: "
             "move it away, or go on with the version that wrote it"
         )
+
+
+def _is_foreign(db: sqlite3.Connection) -> bool:
+    """Whether there are tables that are not ours."""
+    # Both at one moment: another process may be about to make ours.
+    db.execute("BEGIN").fetchall()
+    try:
+        return _version(db) == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    finally:
+        db.execute("ROLLBACK").fetchall()
 
 
 def _version(db: sqlite3.Connection) -> int:

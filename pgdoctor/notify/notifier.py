@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.incident import Event
+from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.notify.address import Address, address
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
 from pgdoctor.notify.settings import Recipient
+from pgdoctor.notify.withheld import Withheld
 from pgdoctor.render.alert import Alert
 
 #: Where Kubernetes writes down the namespace of a pod.
@@ -44,6 +45,7 @@ class Notifier:
         self._namespace = namespace()
         self._wanted = recipients
         self._receivers: dict[str, Receiver] = {}
+        self._withheld = Withheld()
 
     @property
     def waiting(self) -> Waiting:
@@ -80,14 +82,30 @@ class Notifier:
     def tell(self, event: Event, said: Alert, server: str | None) -> None:
         """Put an event into the queues of those who want it. Never waits."""
         for receiver in self._receivers.values():
-            wanted = receiver.settings
-            if event.kind in wanted.events:
-                own = replace(
-                    said,
-                    service=wanted.service or server or _SERVICE,
-                    k8s_namespace=wanted.k8s_namespace or self._namespace,
-                )
-                receiver.offer(said.alert_id, msgspec.json.encode(own))
+            is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
+            if is_let_pass and event.kind in receiver.settings.events:
+                self._offer(receiver, said, server)
+
+    def awaits(self, incident: Incident, age: float, server: str | None) -> bool:
+        """Whether somebody was not told of an incident, for it was too young, and is to be told now."""
+        return any(self._withheld.is_due(each.settings, incident, age, server) for each in self._receivers.values())
+
+    def tell_withheld(self, incident: Incident, age: float, said: Alert, server: str | None) -> None:
+        """Tell those how it is by now, as its beginning."""
+        for receiver in self._receivers.values():
+            if self._withheld.is_due(receiver.settings, incident, age, server):
+                self._withheld.told(receiver.settings, incident, server)
+                if "started" in receiver.settings.events:
+                    self._offer(receiver, said, server)
+
+    def _offer(self, receiver: Receiver, said: Alert, server: str | None) -> None:
+        wanted = receiver.settings
+        own = replace(
+            said,
+            service=wanted.service or server or _SERVICE,
+            k8s_namespace=wanted.k8s_namespace or self._namespace,
+        )
+        receiver.offer(said.alert_id, msgspec.json.encode(own))
 
 
 def namespace() -> str | None:

@@ -27,6 +27,8 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: What is sent as `Authorization: Bearer …`.
     token_file: str | None = None
     events: tuple[EventName, ...] = EVENTS
+    #: Of an incident that ends before it is that old nothing is told; of one that does not, from then on.
+    min_duration: Duration = Duration(0)
     #: None: the server's name.
     service: str | None = None
     #: None: the namespace of the pod that the agent runs in, if it does.

@@ -14,6 +14,7 @@ from pgdoctor.mitigation.guard import Verdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Plan
 from pgdoctor.render.plain import one_line
+from pgdoctor.render.tree import released
 
 #: Characters of a line in the column of reasons.
 _WIDTH = 60
@@ -145,10 +146,8 @@ def _name(text: str | None) -> str | None:
 
 
 def _recommended(cut: Cut) -> str:
-    forecast = "" if cut.exact else ", a forecast"
     return one_line(
-        f"By hand: {cut.action} {cut.pid} frees {cut.frees_at_once} at once and {cut.frees_in_turn} in turn{forecast}; "
-        f"it costs {cut.loses} ({cut.reason}).",
+        f"By hand: {cut.action} {cut.pid} frees {released(cut)}; it costs {cut.loses} ({cut.reason}).",
         _MOST_TEXT,
     )
 

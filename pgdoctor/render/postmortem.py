@@ -37,8 +37,8 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
         yield "## Root cause\n\nNo snapshot of it was kept."
     else:
         roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
-        at = f"As of the worst look, at {moment(story.peak.at)}." if story.peak else ""
-        yield "## Root cause\n\n" + "\n\n".join([at, *map(_root, roots)])
+        at = f"As of the worst look, at {moment(story.peak.at)} UTC." if story.peak else ""
+        yield "## Root cause\n\n" + "\n\n".join([at, *map(_root, roots), *_between(facts)])
         yield f"## What was blocked\n\n{_blocked(facts)}"
     yield f"## What was done\n\n{_done(story)}"
     yield "## What would have prevented it\n\n" + "\n".join(_prevention(story, facts, prevention))
@@ -60,17 +60,37 @@ def _summary(story: Story) -> str:
 
 
 def _root(root: BlockerFacts) -> str:
-    who = f"PID {root.pid}" if root.pid is not None else f"the prepared transaction {_plain(root.prepared_gid)}"
     where = f" on {_plain(root.relation)}" if root.relation else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
-    client = f"{_plain(root.user or '?')}@{_plain(root.database or '?')}, application {_plain(root.application or '?')}"
-    lines = [f"**{_plain(root.classification)}**{also}: {who}{where}, {client}; "
+    lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
              f"{count(root.blocked_sessions, 'session')} behind it.", ""]  # fmt: skip
     lines += [f"- {_plain(sentence)}" for sentence in root.evidence]
     if root.statement:
         # It begins with a word, never with the mark that would end the block.
         lines += ["", "```sql", one_line(root.statement, _MOST_TEXT), "```"]
     return "\n".join(lines)
+
+
+def _between(facts: Report) -> Iterator[str]:
+    """Those who wait themselves, with others behind them: what made it as wide as it was."""
+    waiting = [each for each in facts.blockers if not each.root and each.classification != "unknown"]
+    for each in waiting[:_MOST_ROOTS]:
+        yield (
+            f"In between: {_who(each)} ({_plain(each.classification)}, {_client(each)}) waits itself, "
+            f"with {count(each.blocked_sessions, 'session')} behind it."
+        )
+
+
+def _who(blocker: BlockerFacts) -> str:
+    prepared = f"the prepared transaction {_plain(blocker.prepared_gid)}"
+    return prepared if blocker.pid is None else f"PID {blocker.pid}"
+
+
+def _client(blocker: BlockerFacts) -> str:
+    user, database, application = (
+        _plain(name or "?") for name in (blocker.user, blocker.database, blocker.application)
+    )
+    return f"{user}@{database}, application {application}"
 
 
 def _blocked(facts: Report) -> str:
@@ -100,9 +120,12 @@ def _done(story: Story) -> str:
 
 
 def _prevention(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
-    advice = [each.advice for each in facts.blockers if each.advice] if facts is not None else []
-    for text in dict.fromkeys(advice):
-        yield f"- {_plain(text)}"
+    first: dict[str, BlockerFacts] = {}
+    for each in facts.blockers if facts is not None else ():
+        if each.advice:
+            first.setdefault(each.advice, each)
+    for advice, each in first.items():
+        yield f"- {_plain(each.classification)}, {_who(each)}: {_plain(advice)}"
     for name in story.last.classes:
         if name in prevention:
             yield f"- {_plain(name)}: {prevention[name]}"

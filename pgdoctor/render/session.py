@@ -10,6 +10,7 @@ from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.plan import DecisionFacts, decision_facts
+from pgdoctor.render.tree import named
 
 _WIDTH = 60
 _MOST_TEXT = 500
@@ -66,16 +67,14 @@ def effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
         freed = f"It would free {count(decision.frees, 'session')}." if decision.rule else "It is no cut to recommend."
         return [freed, *(one_line(each, _MOST_TEXT) for each in decision.evidence)]
     sure = "exactly, for these are table locks" if cut.exact else "by forecast: who else holds a row is not to be seen"
+    follow = cut.frees_in_turn - cut.frees_at_once
+    then = f", {follow:,} more in turn" if follow else ""
+    whom = f" ({named(cut)})" if cut.released else ""
     return [
-        f"Cutting it frees {cut.frees_at_once} at once{_named(cut)} and {cut.frees_in_turn} in turn, {sure}.",
+        f"Cutting it frees {cut.frees_at_once:,} at once{whom}{then}; {sure}.",
         one_line(f"It costs {cut.loses} ({cut.reason}).", _MOST_TEXT),
         *(one_line(each, _MOST_TEXT) for each in decision.evidence),
     ]
-
-
-def _named(cut: Cut) -> str:
-    more = ", …" if cut.frees_at_once > len(cut.released) else ""
-    return f" ({', '.join(map(str, cut.released))}{more})" if cut.released else ""
 
 
 def _guards(decision: DecisionFacts) -> str:

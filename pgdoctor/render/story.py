@@ -19,6 +19,9 @@ from pgdoctor.render.tree import tree
 #: Characters of a name in a table.
 _WIDTH = 40
 
+#: Seconds of waiting that were over when an incident was first seen, from which on that is said: nobody watched then.
+_LONG_BEFORE = 5.0
+
 
 class Kept(msgspec.Struct, frozen=True):
     """A snapshot that was kept: what was said of it then, and what the present code says."""
@@ -53,7 +56,7 @@ class Story(msgspec.Struct, frozen=True):
 
 def incidents_table(entries: Sequence[Entry]) -> str:
     """Incidents, one a line."""
-    headers = ("id", "server", "started", "lasted", "classes", "peak", "longest wait", "relation", "to do")
+    headers = ("id", "server", "started (UTC)", "lasted", "classes", "peak", "longest wait", "relation", "to do")
     rows = [
         (
             each.id,
@@ -87,7 +90,7 @@ def lasted(entry: Entry) -> str:
     """How long an incident lasted, as far as that is known."""
     if entry.unseen:
         return f"{duration(entry.seconds)} at least"
-    return duration(entry.seconds) if entry.is_over else f"goes on since {moment(entry.started)}"
+    return duration(entry.seconds) if entry.is_over else f"goes on since {moment(entry.started)} UTC"
 
 
 def moment(at: datetime, *, day: bool = True) -> str:
@@ -125,7 +128,9 @@ def _lines(story: Story, width: int) -> Iterator[str]:
 def _event(entry: Entry) -> str:
     match entry.event:
         case "started":
-            return f"began with {count(entry.blocked, 'session')} blocked: {entry.classes[-1]}"
+            waited = entry.longest_wait
+            already = f", one for {duration(waited)} already" if waited >= _LONG_BEFORE else ""
+            return f"began with {count(entry.blocked, 'session')} blocked{already}: {entry.classes[-1]}"
         case "class_changed":
             return f"{entry.classes[-1]} leads it from here on, with {count(entry.blocked, 'session')} blocked"
         case "worsened":

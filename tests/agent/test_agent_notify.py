@@ -92,6 +92,35 @@ def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.deadline(120)
+@pytest.mark.usefixtures("orders")
+def test_of_a_hiccup_who_does_not_want_to_know_is_not_told(scene, agent):
+    with Receiving(answer(200)) as chat, Receiving(answer(200)) as everybody:
+        watching = agent(
+            scene.dsn, more=table("chat", chat.url, 'min_duration = "6s"') + table("everybody", everybody.url)
+        )
+        watching.wait_for("up", 1)
+        for number, lasts in ((1, False), (2, True)):
+            holder = scene.client("update orders set v = 'y' where id = 1")
+            waiter = scene.client().block("update orders set v = 'z' where id = 1")
+            wait_until(lambda n=number: len({each["alertId"] for each in everybody.bodies}) == n, 40)
+            if lasts:
+                wait_until(lambda: chat.bodies, 40)
+            holder.run("commit")
+            waiter.finish()
+            waiter.run("commit")
+            wait_until(lambda n=number: [each["status"] for each in everybody.bodies].count("resolved") == n, 40)
+        wait_until(lambda: chat.bodies[-1]["status"] == "resolved", 40)
+        lasting = {each["incident"] for each in watching.lines if each.get("seconds", 0) >= 6 and "peak" in each}
+    assert {each["alertId"] for each in chat.bodies} == lasting
+    assert {each["status"] for each in chat.bodies} == {"firing", "resolved"}
+    # As it is by then, and not as it began.
+    began = next(each for each in everybody.bodies if each["alertId"] in lasting)
+    assert chat.bodies[0]["timestamp"] > began["timestamp"]
+    assert chat.bodies[0]["diagnosis"]["waits"][0]["wait_seconds"] >= 6
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("orders")
 def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent):
     with Receiving(answer(204)) as good:

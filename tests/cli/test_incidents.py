@@ -27,6 +27,7 @@ from pgdoctor.mitigation.records import intent, settled, written
 from pgdoctor.mitigation.rules import Mode
 from tests.building import lock, row, session, snapshot, transaction
 from tests.cli.test_bad_input import complains, pgdoctor
+from tests.mitigation.build import DDL, diagnosis
 
 #: The server, the beginning of the incident that the tests are about, and its id.
 SERVER = "7333333333333333333"
@@ -221,6 +222,23 @@ def test_the_report(one, path):
         "`idle_in_transaction_session_timeout`",
     ):
         assert words in told
+
+
+def test_who_stands_in_between_is_part_of_the_cause(journal, path):
+    write(journal, *course())
+    journal.keep(SERVER, ID, archived(diagnosis()), at(61))
+    told = incidents(path, "report").stdout
+    assert f"In between: PID {DDL} (migration, " in told
+    assert "waits itself, with 3 sessions behind it." in told
+    assert f"- migration, PID {DDL}: " in told
+
+
+def test_that_it_was_there_before_anybody_looked_is_said(journal, path):
+    [first, *_] = course()
+    write(journal, replace(first, longest_wait=600.0))
+    for arguments in (["show"], ["report"]):
+        assert "began with 1 session blocked, one for 10 min 0 s already" in incidents(path, *arguments).stdout
+    assert " UTC" in next(line for line in incidents(path, "list").stdout.splitlines() if ID in line)
 
 
 def test_hostile_names_stay_in_their_place(journal, path):

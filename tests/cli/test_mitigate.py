@@ -16,7 +16,7 @@ def test_without_a_configuration_it_only_says_what_could_be_done_by_hand(
     result = pgdoctor("mitigate", "--dsn", scene.dsn)
     assert (result.returncode, result.stderr) == (0, "")
     assert "No rule allows anything to be done: there is no configuration" in result.stdout
-    assert f"By hand: terminate {holder.pid} frees 1 at once" in result.stdout
+    assert f"By hand: terminate {holder.pid} frees 1 session at once" in result.stdout
     assert waiter.busy
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
@@ -144,6 +145,32 @@ def test_a_batch_at_the_same_hour_is_usual_from_the_fourth_night_on():
         scores.append(known.score(50.0))
         known = fed(known, batch, night * DAY + 2.5 * HOUR, (night + 1) * DAY)
     assert [score >= UNUSUAL for score in scores] == [True, True, True, False, False]
+
+
+def test_a_short_batch_stays_usual_once_it_is():
+    """Of half an hour; from then on none of it is held, and there are more and more days."""
+
+    def batch(at: float) -> float:
+        return 50.0 if 2 * HOUR <= at % DAY < 2.5 * HOUR else 5.0
+
+    known, unusual = Baseline(), set()
+    for at in moments(0, 20 * DAY, MINUTE):
+        if known.score(batch(at - MIDNIGHT)) >= UNUSUAL:
+            unusual.add((at - MIDNIGHT) // DAY)
+        known = known.observe(batch(at - MIDNIGHT), at, FLOOR)
+    assert unusual == {0, 1, 2}
+
+
+def test_single_peaks_are_never_what_is_usual():
+    """Some fall on the same hour of three days by chance; an incident as high would not be seen then."""
+    dice = random.Random(2)
+    known = Baseline()
+    masked = set()
+    for at in moments(0, 28 * DAY, 5 * MINUTE):
+        known = known.observe(20.0 if dice.random() < 0.02 else 0.0, at, FLOOR)
+        if known.score(20.0) < UNUSUAL and at > MIDNIGHT + 4 * DAY:
+            masked.add((at - MIDNIGHT) // HOUR)
+    assert masked == set()
 
 
 def test_a_slow_growth_is_never_unusual():

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,6 +122,17 @@ def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
         Journal.open(tmp_path)
     with pytest.raises(JournalError, match=r"cannot be opened: (File exists|Not a directory)"):
         Journal.open(tmp_path / "text" / "journal.db")
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.execute("create table orders (id int)")
+        shop.commit()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="another program's database"):
+        Journal.open(path)
+    assert path.read_bytes() == before
 
 
 def test_a_newer_format_is_left_alone(tmp_path):

@@ -26,13 +26,25 @@ PATIENCE = 40.0
 
 
 class Terminal:
-    """`pgdoctor watch` in a terminal of its own."""
+    """`pgdoctor watch` in a terminal of its own.
 
-    def __init__(self, *arguments: str, columns: int = 120, lines: int = 30, **environment: str) -> None:
+    Without `controls` the system does not tell it of what becomes of that; without `sized` it is of no size.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 120,
+        lines: int = 30,
+        controls: bool = True,
+        sized: bool = True,
+        **environment: str,
+    ) -> None:
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
-        self._size(columns, lines)
+        if sized:
+            self._size(columns, lines)
         #: How the terminal is set, as whoever comes after will find it.
         self.before = termios.tcgetattr(slave)
         self._slave = slave
@@ -46,7 +58,7 @@ class Terminal:
             stdout=slave,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controls else None,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -56,10 +68,19 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         self._process.stderr.close()
-        self._over.set()
-        self._reader.join()
-        os.close(self._master)
+        self._let_go()
         os.close(self._slave)
+
+    def vanish(self) -> int:
+        """Take the terminal away, as when a connection is lost; the exit status of what ran in it."""
+        self._let_go()
+        return self._process.wait(PATIENCE)
+
+    def _let_go(self) -> None:
+        if not self._over.is_set():
+            self._over.set()
+            self._reader.join()
+            os.close(self._master)
 
     @property
     def shown(self) -> list[str]:
@@ -85,8 +106,11 @@ class Terminal:
 
     def press(self, *keys: str) -> None:
         """Type."""
-        for key in keys:
-            os.write(self._master, APPLICATION.get(key, key).encode())
+        self.send_bytes("".join(APPLICATION.get(key, key) for key in keys))
+
+    def send_bytes(self, text: str) -> None:
+        """Send it as it is."""
+        os.write(self._master, text.encode())
 
     def resize(self, columns: int, lines: int) -> None:
         """As by the hand at a window's corner."""

@@ -182,13 +182,36 @@ def test_a_server_that_hangs_is_said_to_and_keys_are_obeyed(incident: Incident, 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_however_it_ends_the_terminal_is_given_back(scene: Scene, watch: Watch, number: signal.Signals) -> None:
     terminal = watch()
     terminal.until("Nobody is blocked")
     terminal.send(number)
     assert terminal.end() == 0
     assert terminal.said == ""
+
+
+@pytest.mark.long
+def test_it_ends_when_nobody_is_at_the_other_end_of_the_terminal(scene: Scene, watch: Watch) -> None:
+    """Without a word from the system: who was started by `setsid` or `nohup` gets no SIGHUP."""
+    terminal = watch(controls=False)
+    terminal.until("Nobody is blocked")
+    assert terminal.vanish() == 0
+    assert terminal.said == ""
+
+
+@pytest.mark.long
+def test_a_terminal_of_no_size_is_of_the_usual_one(incident: Incident, watch: Watch) -> None:
+    terminal = watch(columns=80, lines=24, sized=False)
+    terminal.until("3 sessions blocked", "k terminate")
+
+
+def test_arrows_of_either_kind_choose_and_a_mouse_says_nothing(incident: Incident, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("3 sessions blocked")
+    for sent, at in (("\x1bOB", 0), ("\x1b[B", 1), ("\x1b[M qq\x1bOB", 2), ("\x1b[A", 1)):
+        terminal.send_bytes(sent)
+        terminal.until_so(lambda at=at: chosen(terminal) == pids(terminal)[at], f"row {at} chosen")
 
 
 def test_control_c_ends_it(scene: Scene, watch: Watch) -> None:

@@ -15,7 +15,7 @@ from pgdoctor.render.live.view import Question, View, kept, press
 from pgdoctor.render.report import report
 from tests.mitigation.build import DDL, IDLE, READERS, ddl, diagnosis, idle, reader
 
-KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "enter", "escape", "left", *"qQtwbalnpckj ?hyYx"]
+KEYS = ["other", "up", "down", "pageup", "pagedown", "home", "end", "enter", "escape", "left", *"qQtwbalnpckj ?hyYx"]
 
 
 def seen(*sessions: Session, order: Any = "tree") -> Seen:
@@ -109,6 +109,32 @@ def test_only_a_yes_is_a_yes() -> None:
         if key not in "yY":
             assert pressed.view.question is None
             assert pressed.view.message == "nothing was done"
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24), (250, 60)])
+def test_a_question_is_read_on_any_screen(columns: int, lines: int) -> None:
+    said = ("app@shop: idle_in_transaction.", "Cutting it frees 1 at once (20), 3 more in turn; exactly.", "why " * 50)
+    shown = drawn(seen(), View(chosen=IDLE, question=Question("terminate", IDLE, said)), columns, lines)
+    text = " ".join(" ".join(shown).split())
+    assert f"terminate {IDLE}?" in text
+    assert said[1] in text
+    assert shown[-1].strip() == "y: do it    any other key: leave it"
+    assert ("enlarge the window" in text) is (lines == 10)
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(40, 10), (250, 60)])
+def test_a_refusal_is_read_on_any_screen(columns: int, lines: int) -> None:
+    said = ("terminate 10: no.", "protected: it is the backup's.")
+    shown = drawn(seen(), View(notice=said), columns, lines)
+    assert all(any(line.strip() == each for line in shown) for each in said)
+    assert shown[-1].strip() == "any key goes on"
+
+
+def test_a_narrow_screen_has_why_and_not_a_beginning_of_what() -> None:
+    shown = drawn(seen(), columns=40, lines=10)
+    assert shown[3].split() == ["PID", "BLOCKS", "WAIT", "CLASS"]
+    assert "idle" in shown[4]
+    assert all(key in shown[-1] for key in ("q quit", "c cancel", "k terminate"))
 
 
 def test_the_page_of_one_session_says_what_a_signal_would_do() -> None:

@@ -7,7 +7,8 @@ agent knows what is usual: a single look finds none of this.
 Do: ask what has changed since it began.
 Do not: take it for an incident by itself. It says that something is other than always, not that somebody is hurt.
 Prevent: what has come at the same time of day (UTC) on three days is usual from then on, and so is a level that has
-stayed for six hours; nothing is learnt while somebody has been blocked for long.
+stayed for six hours; nothing is learnt while somebody has been blocked for long. What runs by the local time moves by
+an hour twice a year, and is unusual for three days then.
 Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993).
 """
 

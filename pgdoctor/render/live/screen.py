@@ -10,7 +10,7 @@ from pgdoctor.diagnosis.words import duration
 from pgdoctor.render.live.cells import Line, Span, fitted, padded, width, wrapped
 from pgdoctor.render.live.one import one
 from pgdoctor.render.live.rows import Row
-from pgdoctor.render.live.view import Question, View
+from pgdoctor.render.live.view import View
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import hurt, released, to_do
 
@@ -54,7 +54,16 @@ AGE      since when its transaction is open
 CLASS    why it blocks (pgdoctor explain CLASS says more); waits, queued: it blocks nobody by a fault of its own
 """
 
-_KEYS_BAR = "? help  q quit  ↑↓ choose  ⏎ show  space freeze  c cancel  k terminate  t w b a l order"
+#: The widest that fits is shown.
+_KEYS_BARS = (
+    "? help  q quit  ↑↓ choose  ⏎ show  space freeze  c cancel  k terminate  t w b a l order",
+    "? help  q quit  ⏎ show  space freeze  c cancel  k terminate",
+    "? help  q quit  c cancel  k terminate",
+    "? help  q quit",
+)
+_ANSWERS = "y: do it    any other key: leave it"
+_ANY_KEY = "any key goes on"
+_TOO_SMALL = "… enlarge the window to read all of it"
 
 #: Lines above the list, with the heading of the columns; and below it.
 _ABOVE, _BELOW = 4, 1
@@ -75,10 +84,10 @@ _COLUMNS = (
     Column("BLOCKS", "blocked", 6, 30, right=True),
     Column("WAIT", "wait", 8, 0, right=True),
     Column("AGE", "age", 8, 60, right=True),
-    Column("CLASS", "classification", 20, 50),
+    Column("CLASS", "classification", 20, 0),
     Column("WHAT", "what", 40, 90),
     Column("WHO", "who", 24, 130),
-    Column("STATEMENT", "statement", 0, 0),
+    Column("STATEMENT", "statement", 0, 72),
 )
 
 
@@ -89,21 +98,40 @@ def list_lines(lines: int) -> int:
 
 def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]:
     """Exactly `lines` lines, none wider than `columns` cells."""
-    above = [*_head(seen, view)]
-    room = max(lines - len(above) - _BELOW, 0)
-    if view.question is not None:
-        body = list(_question(view.question, columns))
-    elif view.notice:
-        body = list(_notice(view.notice, columns))
-    elif view.page == "help":
-        body = _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
-    elif view.page == "one" and seen.diagnosis is not None and seen.report is not None:
-        body = _text(one(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
+    bar = _bar(view, columns)
+    if view.question is not None or view.notice:
+        body = _dialogue(list(_head(seen, view)), list(_asked(view, columns)), lines - _BELOW)
     else:
-        body = list(_list(seen.rows, view, columns, room))
-    body = body[:room] + [()] * (room - len(body))
-    bar = Span(padded(view.message or _KEYS_BAR, columns), "warn" if view.message else "bar")
-    return tuple(fitted(line, columns) for line in [*above, *body, (bar,)][-lines:])
+        above = [*_head(seen, view)]
+        body = [*above, *_page(seen, view, columns, max(lines - len(above) - _BELOW, 0))]
+    body += [()] * (lines - _BELOW - len(body))
+    return tuple(fitted(line, columns) for line in [*body, (bar,)][-lines:])
+
+
+def _bar(view: View, columns: int) -> Span:
+    if view.question is not None:
+        return Span(padded(_ANSWERS, columns), "warn")
+    if view.message:
+        return Span(padded(view.message, columns), "warn")
+    said = _ANY_KEY if view.notice else next((bar for bar in _KEYS_BARS if width(bar) <= columns), _KEYS_BARS[-1])
+    return Span(padded(said, columns), "bar")
+
+
+def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
+    """What has to be read in full: on a small screen nothing else is shown, and where that is too small it says so."""
+    if len(above) + len(body) <= room:
+        return [*above, *body]
+    while body and not body[-1]:
+        body.pop()
+    return body if len(body) <= room else [*body[: max(room - 1, 0)], (Span(_TOO_SMALL, "warn"),)][:room]
+
+
+def _page(seen: Seen, view: View, columns: int, room: int) -> list[Line]:
+    if view.page == "help":
+        return _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
+    if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
+        return _text(one(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
+    return list(_list(seen.rows, view, columns, room))[:room]
 
 
 def _head(seen: Seen, view: View) -> Iterator[Line]:
@@ -138,7 +166,7 @@ def _status(seen: Seen, view: View) -> Line:
         server = report.server
         at = report.captured_at[11:19]
         text = (
-            f"{at}  by {view.order}  {server.connections}/{server.max_connections} connections  "
+            f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  "
             f"PostgreSQL {server.version_num // 10_000} {server.database or ''}  every {seen.interval:g} s"
         )
         parts.append(Span(text, "dim"))
@@ -204,23 +232,12 @@ def short(seconds: float | None) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3_600:02}h"
 
 
-def _question(question: Question, columns: int) -> Iterator[Line]:
-    yield ()
-    yield (Span(f"{question.signal} {question.pid}?", "bad"),)
-    yield from _said(question.said, columns)
-    yield (Span("y", "bold"), Span(": do it    any other key: leave it"))
-
-
-def _notice(said: Sequence[str], columns: int) -> Iterator[Line]:
-    yield ()
-    yield from _said(said, columns)
-    yield (Span("any key goes on", "dim"),)
-
-
-def _said(said: Sequence[str], columns: int) -> Iterator[Line]:
-    for paragraph in said:
+def _asked(view: View, columns: int) -> Iterator[Line]:
+    question = view.question
+    if question is not None:
+        yield (Span(f"{question.signal} {question.pid}?", "bad"),)
+    for paragraph in question.said if question is not None else view.notice:
         yield from ((Span(f"  {line}"),) for line in wrapped(paragraph, columns - 2))
-    yield ()
 
 
 def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
