@@ -58,6 +58,11 @@ def test_how_a_connection_failed_is_told_by_what_the_server_says(said: str, stat
     assert "\n" not in str(error)
 
 
+def test_what_to_do_is_said_only_where_it_helps() -> None:
+    rejected = 'no pg_hba.conf entry for host "h", user "u", database "d", no encryption'
+    assert str(unreachable(psycopg.OperationalError(rejected))) == rejected
+
+
 @pytest.mark.parametrize("dsn", ["host", "postgresql://u:p@ss@h/d", "postgresql://u:p:x/y@h/d", "nonsense=1"])
 def test_a_dsn_that_does_not_parse_is_wrong_usage(dsn: str) -> None:
     with pytest.raises(UsageError):
