@@ -5,6 +5,8 @@ SELECT
     s.usesysid AS role_oid,
     s.datid AS database_oid,
     s.query_start,
+    s.state = 'idle in transaction (aborted)'
+    OR coalesce(s.wait_event_type = 'Lock', false) AS is_troubled,
     pg_catalog.substring(q.bytes, 1, %(statement_bytes)s) AS statement
 FROM pg_catalog.pg_stat_get_activity(NULL) AS s
 CROSS JOIN LATERAL (SELECT pg_catalog.textsend(s.query) AS bytes) AS q

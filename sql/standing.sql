@@ -14,6 +14,7 @@ SELECT
         nullif(pg_catalog.current_setting('max_slot_wal_keep_size'), '-1')
     ) AS max_slot_wal_keep_size,
     pg_catalog.current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    pg_catalog.current_setting('hot_standby_feedback')::pg_catalog.bool AS hot_standby_feedback,
     pg_catalog.count(s.pid)::pg_catalog.int4 AS sync_waiters,
     pg_catalog.min(s.query_start) AS oldest_sync_wait
 FROM (SELECT) AS one

@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pgdoctor.agent.exposition import Exposition
 from pgdoctor.agent.http import health
 from pgdoctor.agent.log import Lines
-from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.archive import Archived, archived, unpacked

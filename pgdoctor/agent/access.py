@@ -39,6 +39,9 @@ MOST_HEAD_BYTES = 16_384
 #: Bytes of a request's body. What is read here has none; it is said so before a byte of it is taken.
 _MOST_BODY_BYTES = 65_536
 _WITHOUT_BODY = {"GET", "HEAD"}
+_NO_SUCH_BODY = (
+    b'{"error":"a body is taken by POST only, with a Content-Length of at most %d bytes"}' % _MOST_BODY_BYTES
+)
 
 
 class Credentials:
@@ -177,7 +180,7 @@ class Gate:
         elif _head_bytes(scope) > MOST_HEAD_BYTES:
             await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])
         elif _has_body(scope):
-            await self._refuse(scope, send, "oversized", 413, b'{"error":"no such body is taken here"}', [])
+            await self._refuse(scope, send, "oversized", 413, _NO_SUCH_BODY, [])
         else:
             await self._application(scope, receive, send)
 

@@ -16,13 +16,13 @@ import resource
 import socket
 import ssl
 import time
-from collections import Counter
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 
 from pgdoctor.agent.refusals import Refusals
 
 #: Connections at the same time; fewer where the process may not have so many file descriptors.
-MOST_PLACES = 256
+MOST_PLACES = 1024
 
 #: Seconds that a TLS handshake may take, and that the client has for its goodbye.
 _HANDSHAKE_SECONDS = 5.0
@@ -41,6 +41,10 @@ _TURN = 0.01
 #: only then, in turns of the loop. Whoever opens connections and says nothing gets 256 of them in so many seconds.
 _BENEFIT = 0.2
 _NEW_TURNS = 4
+
+#: Bytes that are read from a TLS connection at once: one record. asyncio keeps a buffer of that size for each of them,
+#: by itself of 256 KB: a crowd of a thousand would be the end of a small container.
+SSLProtocol.max_size = 16_384
 
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -73,15 +77,14 @@ class Places:
 
     def make_room(self) -> bool:
         """Close a connection that waits for its client; False where none has for more than a moment."""
-        waiting = [
-            (place.waiting_since, place)
-            for place in self._taken
-            if place.waiting_since is not None and not place.is_new
-        ]
-        if not waiting:
+        crowds: dict[str, list[tuple[float, int, Place]]] = {}
+        for number, place in enumerate(self._taken):
+            if place.waiting_since is not None and not place.is_new:
+                crowds.setdefault(place.address, []).append((place.waiting_since, number, place))
+        if not crowds:
             return False
-        crowds = Counter(place.address for _, place in waiting)
-        since, chosen = max(waiting, key=lambda each: (crowds[each[1].address], -each[0]))
+        crowd = max(crowds.values(), key=len)
+        since, _, chosen = min(crowd)
         if time.monotonic() - since < _BENEFIT:
             return False
         self.leave(chosen)
@@ -95,9 +98,17 @@ class Places:
 
 
 def most_places() -> int:
-    """How many connections this process can afford: half of its file descriptors are for everything else."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_PLACES if soft == resource.RLIM_INFINITY else max(min(MOST_PLACES, soft // 2), 1)
+    """How many connections this process can afford: half of its file descriptors are for everything else.
+
+    It takes as many of these as it may have: by custom a process begins with fewer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_PLACES
+    if soft < 2 * MOST_PLACES:
+        soft = 2 * MOST_PLACES if hard == resource.RLIM_INFINITY else min(2 * MOST_PLACES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(min(MOST_PLACES, soft // 2), 1)
 
 
 class Entrance:

@@ -5,7 +5,7 @@ import socket
 from pgdoctor.errors import UsageError
 
 #: Connections that wait to be accepted. In a flood whoever finds no room here tries again only a second later.
-_BACKLOG = 1024
+_BACKLOG = 4096
 
 
 def listen(address: str) -> socket.socket:

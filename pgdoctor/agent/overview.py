@@ -17,6 +17,7 @@ from pgdoctor.render.web.watch import Arming, Watch
 async def watch(watcher: Watcher, mode: str) -> Watch:
     """How the agent is, as far as one server is concerned. `mode`: how mitigation is switched."""
     state = watcher.poller.state
+    around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
     return Watch(
         error=state.error,
         connection=state.connection,
@@ -30,6 +31,7 @@ async def watch(watcher: Watcher, mode: str) -> Watch:
         ended=tuple(watcher.poller.ended),
         now=datetime.now(UTC),
         slots=state.slots,
+        clients=around.clients if around else (),
     )
 
 

@@ -17,10 +17,11 @@ from functools import partial
 from pgdoctor.agent import memory
 from pgdoctor.agent.access import Access, exposed, load_access
 from pgdoctor.agent.connection import DsnFile
+from pgdoctor.agent.exposition import Exposition
 from pgdoctor.agent.http import Endpoints
 from pgdoctor.agent.listen import listen
 from pgdoctor.agent.log import Lines, install
-from pgdoctor.agent.metrics import Exposition, Watched
+from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.refusals import Refusals
 from pgdoctor.agent.server import Server
 from pgdoctor.agent.watcher import Watchers, say_server, targets

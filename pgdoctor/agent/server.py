@@ -120,6 +120,8 @@ class PatientProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
+        # After a reset uvicorn lets this timer run on, which keeps all that the connection took for another minute.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """A request begins, or goes on; a byte now and then gives it no more time."""

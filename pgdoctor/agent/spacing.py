@@ -16,8 +16,10 @@ _GATES_PART = 0.5
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
 
-#: Gates of which the quickest counts: on a busy machine one measures mostly how long it waited for its turn.
+#: Gates and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for its
+#: turn.
 _GATES = 5
+_SURVEYS = 3
 
 
 class Spacing(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class Spacing(msgspec.Struct, frozen=True):
     gates: tuple[float, ...] = ()
     look: float = 0.0
     looked_at: float = float("-inf")
-    survey: float = 0.0
+    surveys: tuple[float, ...] = ()
     surveyed_at: float = float("-inf")
 
     def after_gate(self, seconds: float) -> "Spacing":
@@ -41,7 +43,7 @@ class Spacing(msgspec.Struct, frozen=True):
 
     def after_survey(self, began: float, seconds: float) -> "Spacing":
         """With the surroundings read once more."""
-        return replace(self, surveyed_at=began, survey=seconds)
+        return replace(self, surveyed_at=began, surveys=(*self.surveys, seconds)[-_SURVEYS:])
 
     def may_survey(self, now: float) -> bool:
         """It is time to read the surroundings, and the last time is paid for."""
@@ -70,11 +72,15 @@ class Spacing(msgspec.Struct, frozen=True):
         return min(self.gates, default=0.0)
 
     @property
+    def _survey(self) -> float:
+        return min(self.surveys, default=0.0)
+
+    @property
     def survey_interval(self) -> float:
         """Seconds from one reading of the surroundings to the next."""
-        return max(_SURVEY_INTERVAL, self.survey / (self.share * _SURVEYS_PART))
+        return max(_SURVEY_INTERVAL, self._survey / (self.share * _SURVEYS_PART))
 
     @property
     def _paid_off(self) -> float:
-        others = self._gate / self.gate_interval + self.survey / self.survey_interval
+        others = self._gate / self.gate_interval + self._survey / self.survey_interval
         return self.look / (self.share - others)

@@ -77,7 +77,8 @@ def _alerts() -> Mapping[str, str]:
 def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
     # Here, not above: these packages take a third of a second to import.
-    from pgdoctor.agent.metrics import STATES_OF_PROCESS, Exposition, Watched
+    from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition
+    from pgdoctor.agent.metrics import Watched
     from pgdoctor.agent.state import State
     from pgdoctor.agent.tally import Tally
 

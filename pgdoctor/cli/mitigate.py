@@ -21,7 +21,9 @@ from pgdoctor.render.session import session_text
     help='Carry the plan out; the configuration has to say mode = "enforce" too. It is nobody\'s approval: where the '
     "rules ask for one, approve by the decision's ID first.",
 )
-@click.option("--pid", type=click.IntRange(1), help="Ask about this session alone, or with --execute act on it alone.")
+@click.option(
+    "--pid", type=click.IntRange(1, 2**31 - 1), help="Ask about this session alone, or with --execute act on it alone."
+)
 @click.option("--most", default=10, show_default=True, type=click.IntRange(1), help="End after so many actions.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.pass_context

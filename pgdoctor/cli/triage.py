@@ -8,7 +8,9 @@ import msgspec
 from pgdoctor.cli._options import DEADLINE, dsn_option, run
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.triage import Triage, triage
+from pgdoctor.errors import Unreachable
 from pgdoctor.render.triage import triage_facts, triage_text
+from pgdoctor.render.unreachable import what_to_do
 
 
 @click.command()
@@ -20,7 +22,10 @@ def command(dsn: str, form: str, exit_code: bool) -> int:
 
     Looks for two seconds. Where nothing is wrong in the database it says so: look elsewhere then.
     """
-    found, diagnosis = run(_look(dsn))
+    try:
+        found, diagnosis = run(_look(dsn))
+    except Unreachable as error:
+        raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)
     if form == "json":
         click.echo(msgspec.json.encode(facts).decode())

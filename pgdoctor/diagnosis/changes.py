@@ -27,6 +27,9 @@ _MOST_CHANGES = 50
 #: The server reads its configuration at its start, a moment before or after it notes the time.
 _AT_ONCE = timedelta(seconds=1)
 
+#: Ourselves: who looks at the server has changed nothing.
+_OURS = "pgdoctor"
+
 #: Connections of one application that speak of a pool, and not of somebody at a terminal.
 _A_POOL = 3
 
@@ -47,7 +50,7 @@ class Seen(NamedTuple):
 def after(seen: Seen, now: Surroundings) -> Seen:
     """What is to be remembered with one more look."""
     known = seen.applications
-    here = {each.application for each in now.clients if each.application}
+    here = {each.application for each in now.clients if each.application and each.application != _OURS}
     if known is None:
         found = list(_all_new(now))
     else:
@@ -91,12 +94,12 @@ def _all_new(now: Surroundings) -> Iterator[Change]:
     first: dict[str, datetime] = {}
     number: dict[str, int] = {}
     for each in now.clients:
-        if each.application and each.oldest is not None:
+        if each.application and each.application != _OURS and each.oldest is not None:
             first[each.application] = min(each.oldest, first.get(each.application, each.oldest))
             number[each.application] = number.get(each.application, 0) + each.connections
     for name, oldest in first.items():
         if number[name] >= _A_POOL:
-            yield Change(oldest, "application", f"the oldest of {number[name]} connections of {client(name)}")
+            yield Change(oldest, "application", f"{client(name)} came: all of its {number[name]} connections are new")
 
 
 def _ddl(now: Surroundings) -> Iterator[Change]:

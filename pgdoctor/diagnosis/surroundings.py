@@ -41,6 +41,9 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     began: datetime
     application: str | None = None
     user: str | None = None
+    #: It waits for a lock, or has failed within a transaction that is yet to be rolled back.
+    is_troubled: bool = False
+    database: str | None = None
 
 
 class Work(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +144,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     max_slot_wal_keep_size: int | None
     #: Empty: commits wait for nobody.
     synchronous_standby_names: str
+    #: Of a standby: what its sessions read is kept for them on the primary.
+    hot_standby_feedback: bool = False
     #: Sessions whose commit waits for a synchronous standby, and when the oldest of their statements began.
     sync_waiters: int = 0
     oldest_sync_wait: datetime | None = None

@@ -26,13 +26,18 @@ _HURTING = {
     ("retry_storm", "warning"),
     ("connection_storm", "warning"),
 }
-_ABOUT_CONNECTIONS = ("connection_saturation", "connection_storm", "retry_storm")
+_ABOUT_CONNECTIONS = {
+    "connection_saturation": "nearly all of them are in use",
+    "connection_storm": "many clients connect anew at the same time",
+}
 
 #: A wait for a lock that hurts: as deadlock_timeout by default, after which the server itself looks what is wrong.
 _LONG_SECONDS = 1.0
 
 #: Active sessions on average; below that the server has next to nothing to do.
 _BUSY = 0.5
+#: Per second; fewer are those of monitoring, and our own.
+_MANY_TRANSACTIONS = 50.0
 #: Of the active sessions, from which on they wait for one thing.
 _MOST = 0.5
 
@@ -208,16 +213,24 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
     if leading == "locks" and diagnosis.graph.waiters and share >= _MOST:
         return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each for a moment only"
-    if kinds := [kind for kind in _ABOUT_CONNECTIONS if kind in found]:
-        return "connections", kinds[0].replace("_", " ")
+    if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
+        return "connections", why[0]
     if late := _late(around):
         return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+    if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
+        return "elsewhere", "clients send again what fails: look at the application that sends it"
     if busy < _BUSY:
-        return "elsewhere", "the server has next to nothing to do: look at the network, the pooler, the application"
+        return "elsewhere", f"{_rests(around)}: look at the network, the pooler, the application"
     if leading == "elsewhere":
         return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: look there"
     mixed = "" if share >= _MOST else " (mixed)"
     return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; busy is not stuck: compare with usual"
+
+
+def _rests(around: Surroundings | None) -> str:
+    pace = _total(around.lately.values()) if around and around.lately else Pace()
+    is_used = pace.commits + pace.rollbacks >= _MANY_TRANSACTIONS
+    return "what is asked is answered at once" if is_used else "the server has next to nothing to do"
 
 
 _DOES = {
@@ -256,7 +269,7 @@ def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
             yield f"{note.kind}: {note.advice}"
     around = diagnosis.snapshot.surroundings
     changes = sorted(around.changes if around else (), key=lambda change: _BY_HAND.index(change.kind))
-    if changes and _is_hurt(diagnosis):
+    if changes and changes[0].kind != "start" and _is_hurt(diagnosis):
         yield f"ask whether this can be taken back: {changes[0].what}"
     yield _NEXT[layer]
 

@@ -1,8 +1,10 @@
 """How fast each database works lately, and how fast it usually does: by this a storm is told from a busy day.
 
 What is usual is the median of the last ten minutes of looks; until there are enough of them, the average since the
-server's statistics began. While a storm is found nothing is learnt, so that it does not become usual by lasting; but
-what has lasted for half an hour has to be taken for a new way of working.
+server's statistics began. Of a server that is younger than that nobody knows how many sessions are usual: its counters
+may be those of before its restart, and its short life may be all storm. While a storm is found nothing is learnt, so
+that it does not become usual by lasting; but what has lasted for half an hour has to be taken for a new way of
+working.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,9 @@ from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings, Work
 #: Looks that are remembered, and how many are enough to say what is usual.
 _MOST_LOOKS = 40
 _ENOUGH_LOOKS = 4
+
+#: Seconds that a server has to have run for, so that its average pace says something.
+_YOUNG = 600.0
 
 #: Seconds between two looks that tell a pace. The server's counters are up to a second old.
 _SHORTEST, _LONGEST = 1.0, 600.0
@@ -61,7 +66,8 @@ def after(past: Past, now: Surroundings, is_stormy: bool) -> Past:
         started=now.standing.started if now.standing else None,
         work=now.work,
         looks=(*past.looks, now.lately)[-_MOST_LOOKS:] if is_usual and now.lately else past.looks,
-        latest=past.latest if is_stormy else now.latest,
+        # Of the first look nobody knows whether it was one in a storm.
+        latest=now.latest if now.lately and not is_stormy else past.latest,
         stormy_since=since,
     )
 
@@ -89,7 +95,8 @@ def _usual(name: str, past: Past) -> Pace:
         return Pace()
     # Counters may survive a restart: then this is too high, and less is found. That is the safe side.
     seconds = max((past.read_at - began) / timedelta(seconds=1), 1.0)
-    return Pace(*(getattr(work, field) / seconds for field in Pace.__struct_fields__))
+    average = Pace(*(getattr(work, field) / seconds for field in Pace.__struct_fields__))
+    return average if seconds >= _YOUNG else replace(average, sessions=0.0)
 
 
 def _median(values: list[float]) -> float:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -85,11 +85,11 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
-        self._place = _place(path)
         self._connection = connection
         self._lock = threading.Lock()
         #: What tells this journal from another one at the same path.
         self.name = self._named()
+        self._place = _place(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -110,7 +110,7 @@ class Journal:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether who opens the journal now gets this file: it may have been moved away, or replaced."""
+        """Whether who opens the journal now gets this file: it may have been moved away, replaced, or emptied."""
         return self._place is not None and self._place == _place(self.path)
 
     def last(self) -> int:
@@ -205,13 +205,16 @@ class Journal:
             return work(self._connection)
 
 
-def _place(path: Path) -> tuple[int, int] | None:
-    """The device and number of the file that is there."""
+def _place(path: Path) -> tuple[int, int, int] | None:
+    """The device and number of the file that is there, and the number of its log; None where there is nothing."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    # Whoever deletes the log alone leaves us writing into what nobody else sees.
+    with suppress(OSError):
+        return (found.st_dev, found.st_ino, path.with_name(f"{path.name}-wal").stat().st_ino) if found.st_size else None
+    return found.st_dev, found.st_ino, 0
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

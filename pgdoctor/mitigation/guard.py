@@ -14,6 +14,7 @@ class Heals(Enum):
 
     NEVER = "nothing"
     TIME = "time"
+    BRAKE = "whoever, or whatever, stops all of it; it says nothing against the session"
     PACE = "time, and it says nothing against the session: it only is not its turn yet"
     RATION = "time, and until then nobody goes in its stead: a smaller budget never makes another one due"
     PERSON = "somebody's word; others may go before it"

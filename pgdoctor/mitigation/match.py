@@ -117,7 +117,7 @@ def _relations(subject: Subject) -> Iterator[str | None]:
     for lock in subject.session.locks:
         if lock.relation is not None:
             table = subject.snapshot.table_of(lock)
-            yield Qualified(table.name) if table else None
+            yield Qualified.parse(table.name) if table else None
 
 
 def _says(wanted: tuple[str, ...], session: Session) -> bool | None:

@@ -120,13 +120,21 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def pending(self) -> bool:
-        """Time alone will bring it about."""
-        return self._only({Heals.PACE, Heals.RATION, Heals.TIME})
+        """Time will bring it about, and the end of what stops all of it."""
+        return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
 
     @property
     def may_come(self) -> bool:
-        """Time, or somebody's word, will bring it about."""
-        return self._only({*SOUND, Heals.TIME})
+        """The same, or somebody's word."""
+        return self._only({*SOUND, Heals.TIME, Heals.BRAKE})
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The objections that do not pass by themselves; none while one has to be waited for that only time lifts."""
+        healing = {each.guard: _HEALS[each.guard] for each in self.objections}
+        if self.pending and Heals.TIME in healing.values():
+            return frozenset()
+        return frozenset(guard for guard, heals in healing.items() if heals not in (Heals.PACE, Heals.TIME))
 
     @property
     def id(self) -> str | None:

@@ -58,10 +58,10 @@ class Telling:
             for reason in reasons - self._standing.get(key, frozenset()):
                 self.refused[reason] += 1
             standing[key] = reasons
-            if decision.rule is None or decision.pending or not aloud:
+            if decision.rule is None or not decision.lasting or not aloud:
                 continue
-            told[key] = reasons
-            if reasons != self._told.get(key):
+            told[key] = decision.lasting
+            if decision.lasting != self._told.get(key):
                 log.info("mitigation refused", extra=_facts(decision) | {"objections": _said(decision)})
         self._standing, self._told = standing, told
 

@@ -87,18 +87,32 @@ class Pattern(str):
         return re.compile(self, re.DOTALL).fullmatch(statement) is not None
 
 
+_NAME = r'"(?:[^"]|"")+"|[^\W\d][\w$]*'
+_QUALIFIED = re.compile(rf"({_NAME})\.({_NAME})")
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+
+
 class Qualified(str):
-    """A relation with its schema, as the server writes it."""
+    """A relation with its schema, as in SQL; written in one way only, with no more quotes than it needs."""
 
     __slots__ = ()
-    allowed: ClassVar = 'a relation with its schema, such as "public.orders"'
+    allowed: ClassVar = (
+        'a relation with its schema, such as "public.orders"; capitals and blanks in double quotes: \'public."Orders"\''
+    )
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Raises ValueError for a bare name."""
-        if not isinstance(text, str) or not re.fullmatch(r'[^.]+\.[^.]+|".+"\..+|.+\.".+"', text):
+        """Raises ValueError for a bare name, and for one that SQL would take for another: `public.Orders`."""
+        match = _QUALIFIED.fullmatch(text) if isinstance(text, str) else None
+        if match is None or any(name[0] != '"' and name != name.lower() for name in match.groups()):
             raise ValueError(cls.allowed)
-        return cls(text)
+        return cls(".".join(map(_as_needed, match.groups())))
+
+
+def _as_needed(name: str) -> str:
+    """A name without the quotes that it can do without; unlike the server, which also quotes SQL's own words."""
+    bare = name[1:-1].replace('""', '"') if name[0] == '"' else name
+    return bare if _PLAIN.fullmatch(bare) else '"' + bare.replace('"', '""') + '"'
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -75,6 +75,7 @@ def _standing(row: Any) -> Standing:
         max_wal_size=row.max_wal_size,
         max_slot_wal_keep_size=row.max_slot_wal_keep_size,
         synchronous_standby_names=row.synchronous_standby_names,
+        hot_standby_feedback=row.hot_standby_feedback,
         sync_waiters=row.sync_waiters,
         oldest_sync_wait=row.oldest_sync_wait,
     )
@@ -100,6 +101,8 @@ def _latest(row: Any, names: Names) -> Latest:
         began=row.query_start,
         application=row.application_name,
         user=names.roles.get(row.role_oid),
+        is_troubled=row.is_troubled,
+        database=names.databases.get(row.database_oid),
     )
 
 

@@ -86,7 +86,7 @@ def _intent(event: Intent) -> dict[str, Any]:
 def _said(event: Event, intent: Intent | None) -> str:
     match event:
         case Intent():
-            return f"{_what(event)}, to free {event.frees} ({event.mode}; {event.decision})"
+            return f"{_what(event)} of {_who(event)}, to free {event.frees} ({event.mode}; {event.decision})"
         case Settled():
             what = _what(intent) if intent else event.decision
             after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""
@@ -94,6 +94,11 @@ def _said(event: Event, intent: Intent | None) -> str:
             return f"{what}: {event.outcome.replace('_', ' ')}{after}{f' ({more})' if more else ''}"
     facts = msgspec.to_builtins(event)
     return ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("kind", "at"))
+
+
+def _who(intent: Intent) -> str:
+    application = f' "{intent.application_name}"' if intent.application_name else ""
+    return f"{intent.action.usename or '?'}@{intent.datname or '?'}{application}"
 
 
 def _what(intent: Intent) -> str:

@@ -56,8 +56,9 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         said = "; ".join(_said(row))
         yield (
-            f'<li class="note {row.kind}"><a href="/?server={text(row.name)}"><b>{text(row.name)}</b></a> '
-            f"{sentence(said)}</li>"
+            # By its id the script finds the link again that the keyboard stands on.
+            f'<li class="note {row.kind}"><a id="s-{text(row.name)}" href="/?server={text(row.name)}">'
+            f"<b>{text(row.name)}</b></a> {sentence(said)}</li>"
         )
 
 

@@ -13,6 +13,8 @@ from pgdoctor.render.web.trees import trees
 from pgdoctor.render.web.verdict import Verdict, shown, verdict
 from pgdoctor.render.web.watch import Watch
 
+#: Seconds that nobody has to be told of.
+_MOMENT = 1.0
 #: Seconds from which on it is said that the look is older than the poll.
 _NOTABLE_LAG = 2.0
 
@@ -40,7 +42,7 @@ def _main(watch: Watch, report: Report | None, found: Verdict) -> Iterator[str]:
         yield from panels.findings(report)
     yield '<div class="panels">'
     if report is not None:
-        yield from panels.connections(report)
+        yield from panels.connections(report, watch.clients)
     yield from panels.mitigation(watch)
     yield from panels.incidents(watch)
     yield "</div>"
@@ -61,7 +63,7 @@ def _facts(watch: Watch, report: Report | None) -> Iterator[str]:
 def _age(watch: Watch) -> str:
     if watch.age is None:
         return "never polled with success"
-    age = f"polled {duration(watch.age)} ago"
+    age = "polled just now" if watch.age < _MOMENT else f"polled {duration(watch.age)} ago"
     if watch.looked > watch.age + _NOTABLE_LAG:
         age += f"; last full look at the locks {duration(watch.looked)} ago, for looks are spaced out by their cost"
     return age

@@ -52,7 +52,8 @@ def _headline(decision: DecisionFacts) -> str:
     said = f"{what}. Rule {decision.rule} would {decision.action} it"
     objections = [verdict.guard for verdict in decision.verdicts if verdict.objection is not None]
     if not objections:
-        return one_line(f"{said}, and nothing speaks against it.", _MOST_TEXT)
+        but = f"; but it is {', '.join(decision.notes)}" if decision.notes else ", and nothing speaks against it"
+        return one_line(f"{said}{but}.", _MOST_TEXT)
     if decision.state == "pending_approval":
         return one_line(f"{said}; it waits for a person's word: pgdoctor mitigate approve {decision.id}", _MOST_TEXT)
     return one_line(f"{said}; against it: {', '.join(objections)}.", _MOST_TEXT)

@@ -25,6 +25,7 @@ _MOST_CHANGES = 2
 _MOST_FINDINGS = 2
 _MOST_STEPS = 2
 _MOST_ROOTS = 2
+_MOST_EVIDENCE = 2
 _MOST_WAITS = 4
 _MOST_UNSEEN = 3
 
@@ -135,7 +136,7 @@ Part = tuple[str, int]
 
 def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
-    yield "hurt?", [(hurt + facts.summary, 2), *_lines(_roots(facts))]
+    yield "hurt?", [(hurt + facts.summary, 2), *_lines((*_roots(facts), *_evidence(facts)))]
     yield "since", [(_since(facts), 1)]
     changes = _first(_changes(facts), _MOST_CHANGES, "pgdoctor triage --format json")
     yield "changed", _lines(changes or ["nothing that shows, within 15 min"])
@@ -164,6 +165,13 @@ def _roots(facts: TriageFacts) -> Iterator[str]:
         where = f" on {root.relation}" if root.relation else ""
         origin = client(root.application, root.user)
         yield f"{who} {root.classification}{where}, {root.blocked_sessions} blocked, {origin}: {root.statement or ''}"
+
+
+def _evidence(facts: TriageFacts) -> Iterator[str]:
+    """Whom or what the finding is about that the summary tells of."""
+    for note in facts.findings:
+        if note.summary in facts.summary:
+            yield from note.evidence[:_MOST_EVIDENCE]
 
 
 def _since(facts: TriageFacts) -> str:

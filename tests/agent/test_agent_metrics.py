@@ -1,5 +1,6 @@
 """The set of series is the same whatever happens on the server, and says nothing that a user chose."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics
 
-from pgdoctor.agent.metrics import STATES_OF_PROCESS, Exposition, Watched
+from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition, prefers_open_metrics
+from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import BOUNDS, Durations, Tally
 from pgdoctor.diagnosis.cause import classes
@@ -130,6 +132,59 @@ def found(snapshot: Snapshot) -> State:
     return State(
         connection="connected", error=None, server=snapshot.server, diagnosis=diagnosis, figures=figures(diagnosis)
     )
+
+
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (PROMETHEUS, True),
+        ("application/openmetrics-text", True),
+        ("Application/OpenMetrics-Text; Version=1.0.0", True),
+        ("text/plain, application/openmetrics-text", True),
+        ("text/plain;q=0.5, application/openmetrics-text;q=0.6", True),
+        ("text/plain;q=0.9, application/openmetrics-text;q=0.1", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=9.9.9", False),
+        ("application/openmetrics-text;q=nonsense", False),
+        ("application/openmetrics-text;q=nan", False),
+        ("application/vnd.google.protobuf, text/html, */*", False),
+        ("", False),
+    ],
+)
+def test_the_format_is_the_one_that_is_liked_best(accept: str, wanted: bool):
+    assert prefers_open_metrics(accept) is wanted
+
+
+def test_who_asks_in_the_same_turn_shares_a_page_and_who_asks_later_gets_a_newer_one():
+    asyncio.run(ask_together())
+
+
+async def ask_together() -> None:
+    made = 0
+
+    def watched() -> list[Watched]:
+        nonlocal made
+        made += 1
+        return []
+
+    exposition = Exposition(watched, {}, lambda: made, dict)
+    pages = await asyncio.gather(*(exposition.page_of_this_turn("") for _ in range(10)))
+    assert made == 1
+    assert len(set(pages)) == 1
+    assert series((await exposition.page_of_this_turn(""))[0].decode())["pgdoctor_log_messages_dropped_total"] == 2
+    impatient = asyncio.create_task(exposition.page_of_this_turn(""))
+    patient = asyncio.create_task(exposition.page_of_this_turn(""))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert (await patient)[0]
 
 
 ALWAYS = series(shown(State())).keys()

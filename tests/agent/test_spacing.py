@@ -76,6 +76,11 @@ def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
     assert spacing.gate_interval == 1.0
 
 
+def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
+    spacing = Spacing(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
+    assert spacing.may_survey(30.0)
+
+
 def test_a_look_that_is_paid_for_holds_nothing_up():
     spacing = Spacing(1.0, 0.02).after_look(0.0, 1.0)
     assert spacing.rested(49.0).look_interval == 50.0

@@ -109,6 +109,21 @@ def test_handshakes_that_do_not_end_are_not_in_the_way(agent, authority):
     assert watching.end()[0] < SOON
 
 
+def test_a_crowd_takes_little_memory_and_leaves_it_when_it_goes(agent, authority):
+    watching = agent(NOBODY, more=authority.table)
+    process = psutil.Process(watching.pid)
+    before = process.memory_info().rss
+    with ExitStack() as stack:
+        for _ in range(250):
+            plain = socket.create_connection(("127.0.0.1", watching.port), timeout=5)
+            client = stack.enter_context(authority.trust.wrap_socket(plain, server_hostname="127.0.0.1"))
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1)
+        assert process.memory_info().rss - before < 30e6
+    # Each goes with a reset, for it has not read all of its answer.
+    wait_until(lambda: process.memory_info().rss - before < 15e6, 10)
+
+
 def test_a_key_that_does_not_fit(authority):
     other = trustme.CA().issue_cert("127.0.0.1")
     authority.key.write_bytes(other.private_key_pem.bytes())

@@ -88,10 +88,15 @@ def test_an_incident_is_told_on_every_screen(
     watching.wait_for("blocked_sessions", 11, PATIENCE)
     browser.show(url(watching), width=WIDTHS[width], dark=dark)
     assert re.fullmatch(r"11 sessions blocked by 2 root blockers, the longest for .* s", browser.text("h1"))
-    assert re.match(r"→ cancel \d+ frees 6 sessions at once; costs nothing but a retry", browser.text(".do"))
+    assert re.match(r"\d+ idle_in_transaction on public.orders blocks 7 · postgres “reporting”", browser.text(".who"))
+    advised = r"→ cancel \d+ \(migration by postgres “deploy”\) frees 6 sessions at once; costs nothing but a retry"
+    assert re.match(advised, browser.text(".do"))
+    # All of that without scrolling, on a phone too.
+    assert browser.ask("return document.querySelector('.verdict').getBoundingClientRect().bottom") < 640
     main = browser.text("main")
-    for word in ("ARMED", "idle_in_transaction", "unindexed_scan", "CREATE INDEX", "goes on", "polled"):
+    for word in ("ARMED", "unindexed_scan", "CREATE INDEX", "goes on", "polled"):
         assert word in main
+    wait_until(lambda: '6 of "checkout"' in browser.text("main"), PATIENCE)
     is_structured(browser)
     browser.picture(f"incident-{width}-{'dark' if dark else 'light'}")
     is_sound(browser, watching)
@@ -148,6 +153,9 @@ def test_several_servers_the_worst_first(staged: Scene, agent: Agent, browser: B
     is_structured(browser)
     browser.picture("servers-phone")
     is_sound(browser, watching)
+    browser.ask("document.getElementById('s-shop').focus(); document.querySelector('h1').dataset.old = 'yes'")
+    wait_until(lambda: browser.ask("return document.querySelector('h1').dataset.old") is None, PATIENCE)
+    assert browser.ask("return document.activeElement.id") == "s-shop"
     browser.driver.find_element("partial link text", "shop").click()
     assert browser.text("h1").startswith("shop: 11 sessions blocked")
     is_sound(browser, watching)

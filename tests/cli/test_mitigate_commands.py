@@ -39,7 +39,7 @@ def test_one_session_is_answered_with_every_guard_and_what_it_frees(
     said = mitigate(scene, rules, "--pid", str(holder.pid))
     assert said.splitlines()[0] == (
         f"{holder.pid} is idle_in_transaction on public.orders. "
-        "Rule idle would terminate it, and nothing speaks against it."
+        "Rule idle would terminate it; but it is a superuser's session, which only a superuser may signal."
     )
     assert f"frees 1 at once ({waiter.pid})" in said
     assert "by forecast" in said
@@ -256,10 +256,10 @@ def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
     assert outcome["outcome"] == "released"
     assert outcome["seconds"] >= 0
     assert "4711" not in json.dumps([intent, outcome])
-    table = pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
-    assert f"terminate {holder.pid} (idle_in_transaction on public.orders, rule idle): released" in " ".join(
-        table.split()
-    )
+    table = " ".join(pgdoctor("mitigate", "audit", "--config", str(rules)).stdout.split())
+    what = f"terminate {holder.pid} (idle_in_transaction on public.orders, rule idle)"
+    assert f"{what} of postgres@{scene.admin.info.dbname}, to free 1" in table
+    assert f"{what}: released" in table
     waiter.finish()
 
 

@@ -38,7 +38,15 @@ def test_wrong_usage_is_one_line_and_two(arguments, word):
 
 
 def test_no_server_is_one_line_and_three():
-    complains(pgdoctor("triage", "--dsn", f"postgresql://app:{SECRET}@127.0.0.1:1/shop"), 3, "refused")
+    result = pgdoctor("triage", "--dsn", f"postgresql://app:{SECRET}@127.0.0.1:1/shop")
+    complains(result, 3, "refused. Nobody listens there: is PostgreSQL running")
+
+
+def test_a_server_without_a_connection_left_is_told_as_such(own_server):
+    with Scene(own_server(max_connections=5).dsn) as scene:
+        for _ in range(4):
+            scene.client()
+        complains(pgdoctor("triage", "--dsn", scene.dsn), 3, "too many clients already. No connection is left")
 
 
 @pytest.mark.long
@@ -105,6 +113,8 @@ def test_connections_that_are_used_up_are_the_layer(own_server):
         for _ in range(16):
             scene.client(application_name="reporting")
         found = facts(scene.dsn)
+        shown = triage(scene.dsn).stdout
+    assert '"reporting" (postgres from 127.0.0.1): 16 connections, 16 idle' in " ".join(shown.split())
     assert (found["hurt"], found["layer"]) == (True, "connections")
     assert "connections are in use" in found["summary"]
     [note] = found["findings"]

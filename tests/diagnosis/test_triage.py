@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.surroundings import Change, Pace, Standby, Surroundings
+from pgdoctor.diagnosis.surroundings import Change, Latest, Pace, Standby, Surroundings
 from pgdoctor.diagnosis.triage import LAYERS, Glimpse, triage
 from tests.building import NOW, ago, lock, session, snapshot
 
@@ -78,6 +78,27 @@ def test_full_connections_hurt_but_a_lock_comes_first():
     assert triage(seen(30.0, connections=100), glimpses(Lock=1)).layer == "locks"
 
 
+SENT = Latest("insert into orders values (?)", ago(1), database="shop")
+RETRIES = {"shop": Pace(8, 4)}, {"shop": Pace(10, 0)}, (SENT,)
+
+
+@pytest.mark.parametrize(
+    ("waits", "layer"), [({}, "elsewhere"), ({"Client": 3}, "elsewhere"), ({"CPU": 3}, "CPU"), ({"IO": 3}, "I/O")]
+)
+def test_clients_that_try_again_are_a_matter_of_the_application_unless_they_keep_the_server_busy(waits, layer):
+    lately, usual, latest = RETRIES
+    around = Surroundings(read_at=NOW, lately=lately, usual=usual, latest=latest)
+    found = triage(seen(around=around), glimpses(**waits))
+    assert (found.hurt, found.layer) == (True, layer)
+    assert ("look at the application that sends it" in found.because) == (layer == "elsewhere")
+
+
+def test_nobody_can_take_back_a_start():
+    around = Surroundings(read_at=NOW, changes=(Change(ago(9), "start", "the server started"),))
+    found = triage(seen(30.0, around=around), glimpses(Lock=1))
+    assert not any("taken back" in each for each in found.next)
+
+
 def test_who_sees_nothing_does_not_say_that_all_is_well():
     found = triage(seen(hidden_sessions=3), glimpses())
     assert found.hurt is None
@@ -90,6 +111,14 @@ def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
     found = triage(seen(30.0, around=Surroundings(read_at=NOW, changes=changes)), glimpses(Lock=1))
     assert found.next[0] == "ask whether this can be taken back: alter table"
     assert found.changes == changes
+
+
+@pytest.mark.parametrize(
+    ("commits", "why"), [(49, "the server has next to nothing to do"), (50, "what is asked is answered at once")]
+)
+def test_who_answers_at_once_is_not_idle(commits, why):
+    around = Surroundings(read_at=NOW, lately={"a": Pace(commits)}, usual={"a": Pace()})
+    assert triage(seen(around=around), glimpses(CPU=0)).because.startswith(why)
 
 
 def test_the_pace_is_that_of_all_databases():

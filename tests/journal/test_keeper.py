@@ -1,7 +1,9 @@
 """The journal of a process that must go on without it."""
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from pgdoctor.errors import JournalError
 from pgdoctor.journal import keeper as module
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.journal.store import Journal
 
 NOW = datetime(2026, 5, 22, tzinfo=UTC)
 
@@ -68,4 +71,36 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
                     return
 
     asyncio.run(work())
+    keeper.close()
+
+
+@pytest.mark.parametrize("what", ["its log deleted", "its log deleted and it overwritten", "emptied", "deleted"])
+def test_what_it_takes_for_written_others_can_read(tmp_path, what):
+    path = tmp_path / "journal.db"
+    keeper, log = Keeper(path), path.with_name("journal.db-wal")
+
+    def append(journal: Journal) -> int:
+        return journal.append("a", "k", "the last one", b"{}", NOW)
+
+    async def work() -> bool:
+        await keeper.do(append)
+        if what == "deleted":
+            path.unlink()
+        if what.startswith("its log"):
+            log.unlink()
+        if what.endswith("overwritten"):
+            path.write_bytes(b"x" * path.stat().st_size)
+        if what == "emptied":
+            path.write_bytes(b"")
+        try:
+            await keeper.do(append)
+        except JournalError:
+            return False
+        return True
+
+    if asyncio.run(work()):
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT count(*) FROM records WHERE subject = 'the last one'").fetchone()[0]
+    else:
+        assert what in ("its log deleted and it overwritten", "emptied")
     keeper.close()

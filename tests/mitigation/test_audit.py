@@ -133,6 +133,16 @@ def test_no_literal_of_a_statement_is_on_record(incident: Incident, path: Path, 
     assert not [record for record in recorded(path) if b"41414141" in record.body or b"42424242" in record.body]
 
 
+def test_h28_a_dry_run_names_the_application_that_would_be_hit(incident: Incident, path: Path, keeper: Keeper) -> None:
+    """Some drivers end their process at 57P01: whoever arms it can look up beforehand whose clients those are."""
+    incident.app("update orders set v = 1 where id = 1", application_name="worker 3")
+    incident.app().block("update orders set v = 2 where id = 1")
+    incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1, mode="dry_run")
+    intent = told(path)[0]
+    assert isinstance(intent, Intent)
+    assert (intent.mode, intent.action.usename, intent.application_name) == ("dry_run", "app", "worker 3")
+
+
 # Where it cannot be written
 
 

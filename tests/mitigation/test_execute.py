@@ -16,16 +16,18 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.errors import Unreachable
 from pgdoctor.mitigation import execute
+from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Outcome
 from pgdoctor.mitigation.plan import REASONS, Plan, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Mode
+from pgdoctor.mitigation.telling import Telling
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from tests.building import ago, session
 from tests.hammer import hammering, idling, running
-from tests.mitigation.build import BOTH, DDL, IDLE, READERS, ddl, diagnosis, idle, reader, settings
+from tests.mitigation.build import BOTH, DDL, IDLE, READERS, ddl, decide, diagnosis, idle, reader, settings
 from tests.mitigation.conftest import IDLE as END_IDLE
 from tests.mitigation.conftest import SLOW, Incident
 
@@ -128,6 +130,26 @@ def test_a_refusal_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> 
     [record] = caplog.records
     assert record.getMessage() == "mitigation refused"
     assert set(vars(record)["objections"]) == {"own_session"}
+
+
+@pytest.mark.parametrize(
+    ("amid", "limits", "said"),
+    [
+        (Circumstances(kill_switch="somebody said stop"), {}, {"kill_switch", "persistence"}),
+        (Circumstances(superuser=True), {}, {"superuser", "persistence"}),
+        (Circumstances(), {"max_actions_per_hour": 0}, {"budget", "persistence"}),
+        (Circumstances(), {}, None),
+    ],
+)
+def test_a_brake_is_told_once_nothing_but_it_is_left_and_what_only_takes_time_is_not(
+    caplog: pytest.LogCaptureFixture, amid: Circumstances, limits: dict[str, int], said: set[str] | None
+) -> None:
+    caplog.set_level("INFO", "pgdoctor.mitigation")
+    telling, by = Telling(), settings(BOTH.rules[0], min_samples=5, **limits)
+    for seconds in (0.0, 1.0, 60.0, 61.0):
+        looked = decide(idle(), reader(31, blockers=(IDLE,), seconds=seconds), by=by, amid=amid)
+        telling.refusals(looked, aloud=True)
+    assert [set(vars(each)["objections"]) for each in caplog.records] == ([said] if said else [])
 
 
 def test_where_the_server_is_gone_nothing_is_decided(incident: Incident) -> None:

@@ -109,6 +109,13 @@ def test_the_guard_itself_objects(guard: str, facts: dict[str, object]) -> None:
     assert judged(named(guard), case(holder(**facts), writer())).objection is not None
 
 
+@pytest.mark.parametrize("statement", ["commit and chain", "create index concurrently i on orders (v)"])
+def test_what_an_idle_session_ran_last_does_not_protect_it(statement: str) -> None:
+    """COMMIT AND CHAIN leaves a transaction open behind it."""
+    for guard in ("ending_transaction", "concurrently"):
+        assert judged(named(guard), case(holder(statement=statement), writer())).objection is None
+
+
 def named(name: str) -> Guard:
     [found] = [guard for guard in guards() if guard.name == name]
     return found
@@ -310,6 +317,8 @@ def test_what_the_server_refused_is_not_asked_again_for_the_same_session() -> No
 
 def test_a_dry_run_announces_a_thing_once() -> None:
     assert after(done("would_act", victim=holder())) == {"already_announced"}
+    announced = decide(holder(), writer(), history=History(actions=(done("would_act", victim=holder()),)))
+    assert about(announced, IDLE).state == "candidate"
 
 
 def test_one_action_at_a_time() -> None:

@@ -68,6 +68,17 @@ def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: Circ
     assert verdict.value
 
 
+@pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
+def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: Circumstances) -> None:
+    """Once it is released this one has its turn: until then nobody takes it for settled, or goes in its stead."""
+    decision = about(decide(amid=amid), DDL)
+    assert decision.state == "candidate"
+    assert decision.pending
+    assert decision.fit is (guard == "startup_grace"), "only a fresh agent goes on counting looks"
+    [reader_in_front] = [each for each in decide(amid=amid).decisions if each.pid == IDLE]
+    assert "cheaper_cut" in reasons(reader_in_front)
+
+
 def test_brakes_that_are_off_stop_nobody() -> None:
     amid = Circumstances(
         maintenance_until=NOW,
@@ -352,6 +363,7 @@ def test_h44_many_independent_incidents_are_nobodys_fault() -> None:
     made = decide(*sessions)
     assert made.approved is None
     assert all(reasons(decision) >= {"systemic"} for decision in made.decisions)
+    assert {decision.state for decision in made.decisions} == {"candidate"}
     assert decide(*sessions[2:]).approved is not None
 
 
@@ -371,9 +383,14 @@ def test_h44_where_most_clients_are_blocked_one_action_is_tried_and_then_a_perso
 
     assert again() == set()
     assert again(actions=tried) == {"systemic"}
+    assert again(actions=(done(pid=1, seconds=3600),)) == set()
+    assert again(actions=tried, reset=Reset(ago(61), "seen to before", "ann")) == {"systemic"}
     assert again(actions=tried, reset=Reset(ago(1), "try once more", "ann")) == set()
-    few = decide(idle(), *waiters[:9], history=History(actions=tried), connections=10)
-    assert few.approved is not None
+    for blocked, connections, stops in ((9, 9, False), (10, 12, True), (80, 100, False), (81, 100, True)):
+        history = History(actions=tried)
+        made = decide(idle(), *waiters[:blocked], by=settings(END_IDLE), history=history, connections=connections)
+        said = {each.guard: each.objection for each in about(made, IDLE).objections}
+        assert ("one action was tried" in str(said.get("systemic"))) is stops, (blocked, connections)
 
 
 # What the server refused
@@ -504,6 +521,35 @@ def test_outside_of_its_hours_a_rule_does_nothing_and_the_next_one_decides() -> 
     made = decide(by=settings(closed, later)).approved
     assert made is not None
     assert made.rule == later
+
+
+WAITED_FOR = {
+    "active_window": replace(END_IDLE, active_window=(Window("mon-fri 08:00-18:00"),)),
+    "min_wait": replace(END_IDLE, min_wait=Duration(61)),
+    "min_age": replace(END_IDLE, min_age=Duration(21_600 - 1)),
+    "min_state_age": replace(END_IDLE, min_state_age=Duration(21_600 - 1)),
+    "min_session_age": replace(END_IDLE, min_session_age=Duration(3600 * 24)),
+}
+
+
+@pytest.mark.parametrize(("guard", "rule"), WAITED_FOR.items(), ids=WAITED_FOR)
+def test_what_only_has_to_be_waited_for_leaves_it_a_candidate(guard: str, rule: Rule) -> None:
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(rule)), IDLE)
+    assert reasons(decision) == {guard}
+    assert (decision.state, decision.pending, decision.fit, decision.lasting) == ("candidate", True, False, set())
+
+
+def test_the_servers_own_look_for_a_deadlock_is_waited_for_too() -> None:
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(END_IDLE), deadlock_timeout=60), IDLE)
+    assert (reasons(decision), decision.state) == ({"deadlock_timeout"}, "candidate")
+
+
+@pytest.mark.parametrize(("by", "action"), [(0, None), (90, "released")])
+def test_whose_turn_has_not_come_yet_is_fit_meanwhile(by: int, action: Outcome | None) -> None:
+    history, limits = History(actions=(done(action),)), settings(END_IDLE, cooldown=Duration(by))
+    decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=limits, history=history), IDLE)
+    assert reasons(decision) == {"cooldown" if by else "under_way"}
+    assert (decision.state, decision.fit, decision.sound) == ("candidate", True, True)
 
 
 # Queues

@@ -55,6 +55,28 @@ def test_who_comes_from_where_and_holds_what_is_known(incident: Incident) -> Non
     waiter.finish()
 
 
+@pytest.mark.parametrize(
+    ("created", "written"),
+    [
+        ('public."user"', "public.user"),
+        ('public."Odd ""name"""', 'public."Odd ""name"""'),
+        ('"Odd.schema".plain', '"Odd.schema"."plain"'),
+    ],
+)
+def test_a_relation_of_any_name_is_protected(incident: Incident, created: str, written: str) -> None:
+    admin = incident.scene.admin
+    admin.execute(f'create schema "Odd.schema"; create table {created} (id int primary key)')
+    admin.execute(f'grant usage on schema "Odd.schema" to app; grant all on {created} to app')
+    holder = incident.app(f"insert into {created} values (1)")
+    waiter = incident.app().block(f"insert into {created} values (1)")
+    protect = Protect(relation=(Qualified.parse(written),))
+    assert incident.mitigate(*ALL_RULES, protect=(protect,), patience=0.5)[0] == []
+    assert incident.alive(holder)
+    actions, _ = incident.mitigate(replace(IDLE, relation=protect.relation), patience=0.5)
+    assert [action.outcome for action in actions] == ["released"]
+    waiter.finish()
+
+
 @pytest.mark.parametrize("where", ["application_name", "comment"])
 def test_h41_a_marked_session_is_left_alone(incident: Incident, where: str) -> None:
     marked = {"application_name": "nightly pgdoctor:protect"} if where == "application_name" else {}

@@ -208,6 +208,12 @@ REFUSED = {
     "a pattern that is none": (RULE + 'usename = ["a"]\nstatement = ["("]', ".statement[0]", "a regular expression"),
     "a network that is none": (RULE + 'client_addr = ["10.0.0.1/8"]', ".client_addr[0]", "10.0.0.0/8"),
     "a relation without its schema": (RULE + 'relation = ["orders"]', ".relation[0]", "public.orders"),
+    "a relation that SQL takes for another": (
+        RULE + 'relation = ["public.Orders"]',
+        ".relation[0]",
+        "in double quotes",
+    ),
+    "a relation of three parts": (RULE + 'relation = ["shop.public.orders"]', ".relation[0]", "with its schema"),
     "a transaction both young and old": (RULE + 'min_age = "7h"', ".max_age", "more than min_age"),
     "an approval that nobody could use": (RULE + 'approval_ttl = "1ms"', ".approval_ttl", "at least 1s"),
     "whom a protection leaves nothing": (
@@ -273,6 +279,22 @@ SETTINGS_REFUSED = {
 def test_settings_that_make_no_sense_are_refused(line: str) -> None:
     with pytest.raises(ConfigError, match=rf"mitigation\.{line.split()[0]}"):
         parse(f"[mitigation]\n{line}", "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("public.orders", "public.orders"),
+        ('"public"."orders"', "public.orders"),
+        ('public."user"', "public.user"),
+        ('"Shop"."a.b"', '"Shop"."a.b"'),
+        ('public."two ""quotes"""', 'public."two ""quotes"""'),
+        ("public.größe", 'public."größe"'),
+    ],
+)
+def test_a_relation_is_the_same_however_it_is_quoted(written: str, meant: str) -> None:
+    assert Qualified.parse(written) == meant
+    assert Qualified.parse(meant) == meant
 
 
 def test_short_waits_are_for_who_asks_for_them() -> None:

@@ -2,8 +2,9 @@
 
 Recognised by: client connections are nine tenths or more of what ordinary users get (`max_connections` less the
 reserved ones). It says who holds them: by application, user and client, and how many of them idle.
-Do: have whoever holds many idle ones release them, and put a pooler in transaction mode in front. Where most are
-active, look for what they wait for first: a blocker fills a pool as surely as too many clients do.
+Do: have whoever holds many idle ones release them, and put a pooler in transaction mode in front. Where most are idle
+in transactions, terminate the oldest of these: no pooler can share them out. Where most are active, look for what they
+wait for first: a blocker fills a pool as surely as too many clients do.
 Do not: raise `max_connections` in a hurry: it needs a restart, and more backends make a busy server slower.
 Prevent: limits for each role (`ALTER ROLE … CONNECTION LIMIT`), a maximum for each pool that together stay below.
 Source: PostgreSQL documentation, "Connections and Authentication".
@@ -19,7 +20,7 @@ from pgdoctor.diagnosis.words import count
 #: Share from which on new clients will soon be refused: the rest is gone within one restart of an application.
 SATURATION = 0.9
 
-#: Of the connections; with fewer idle ones it is work that fills them, not pools.
+#: Of the connections; with fewer that do nothing it is work that fills them.
 _MOSTLY = 0.5
 
 _MOST_NAMED = 5
@@ -36,25 +37,34 @@ class ConnectionSaturation(Finding):
             return
         states = server.connections_by_state
         idle = states.idle
+        in_transaction = states.idle_in_transaction + states.idle_in_transaction_aborted
         are_refused = server.connections >= ordinary
         yield Note(
             self.name,
             "critical" if are_refused else "warning",
             f"{server.connections} of {server.max_connections} connections are in use ({reserved} are reserved), "
-            f"{idle} of them idle{': ordinary users are refused' if are_refused else ''}",
-            "release idle connections, put a pooler in transaction mode in front"
-            if idle >= _MOSTLY * server.connections
-            else "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in "
-            "front",
+            f"{idle} of them idle{f', {in_transaction} idle in transaction' if in_transaction else ''}"
+            f"{': ordinary users are refused' if are_refused else ''}",
+            _advice(idle, in_transaction, server.connections),
             {
                 "connections": server.connections,
                 "max_connections": server.max_connections,
                 "reserved": reserved,
                 "idle": idle,
-                "idle_in_transaction": states.idle_in_transaction + states.idle_in_transaction_aborted,
+                "idle_in_transaction": in_transaction,
             },
             tuple(_held(around.clients)) if around else (),
         )
+
+
+def _advice(idle: int, in_transaction: int, connections: int) -> str:
+    if idle + in_transaction < _MOSTLY * connections:
+        return (
+            "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in front"
+        )
+    if in_transaction > idle:
+        return "terminate the oldest of those idle in transaction; set idle_in_transaction_session_timeout"
+    return "release idle connections, put a pooler in transaction mode in front"
 
 
 def _held(clients: Sequence[Client]) -> Iterator[str]:

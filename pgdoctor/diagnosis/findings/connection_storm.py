@@ -1,8 +1,9 @@
 """Many clients connect anew at the same time: after a failover, a restart, or because their requests time out.
 
 Recognised by: sessions come at five times the usual pace, ten a second or more, and at least 20 of those that are
-connected, a quarter of all, came within the last ten seconds. Where nothing is known of the pace: half of all the
-connections that there can be came within ten seconds.
+connected, a quarter of all, came within the last ten seconds. What is usual is not known in the first ten minutes of
+a server, unless an agent has watched it for a minute: then any ten a second are a storm. Where nothing is known of
+the pace, for there was one look only: half of all the connections that there can be came within ten seconds.
 Do: scale the clients down, put a pooler in transaction mode in front, and bring them back slowly.
 Do not: raise `max_connections`: each new backend costs a process, its caches and memory, and makes the rest slower.
 Do not restart the server either: all clients would come back at once.
@@ -44,7 +45,7 @@ class ConnectionStorm(Finding):
         if around.lately:
             if pace < max(_FAST, _TIMES_USUAL * usual):
                 return
-            how = f", {pace:.0f} a second, where {usual:.1f} are usual"
+            how = f", {pace:.0f} a second" + (f", where {usual:.1f} are usual" if usual else "")
         else:
             if fresh < _SHARE_OF_ALL * seen.snapshot.server.max_connections:
                 return

@@ -2,7 +2,8 @@
 
 Recognised by: it keeps more than `max_wal_size` (`wal_status` extended); critical where it is about to be lost
 (unreserved, or less than a tenth of `max_slot_wal_keep_size` left), or keeps ten times `max_wal_size` without a limit.
-A lost one keeps nothing any more: its consumer has to be built anew.
+Of one whose consumer is not connected 64 MB are mentioned. A lost one keeps nothing any more: its consumer has to be
+built anew.
 Do: get its consumer going again; if it will not come back, `pg_drop_replication_slot`. Look how much room the disk
 has: a full WAL disk stops the server.
 Do not: delete files in `pg_wal`. Do not drop the slot of a consumer that will come back: it would have to be built
@@ -21,6 +22,8 @@ from pgdoctor.diagnosis.words import duration, name, size
 
 #: Of max_wal_size, kept without any limit: what the disk was laid out for is likely exceeded.
 _TIMES_TOO_MUCH = 10
+#: Bytes that a slot without a consumer keeps, from which on it is more than a consumer that connects anew.
+_NOTABLE = 64 << 20
 #: Of max_slot_wal_keep_size, what is left before it is lost.
 _NEARLY_LOST = 0.1
 
@@ -57,7 +60,7 @@ def _severity(slot: Slot, standing: Standing) -> str | None:
         return "critical"
     retained, limit = slot.retained or 0, standing.max_slot_wal_keep_size
     if slot.wal_status != "extended" and retained <= standing.max_wal_size:
-        return None
+        return "info" if not slot.is_active and retained >= _NOTABLE else None
     if limit is None:
         return "critical" if retained >= _TIMES_TOO_MUCH * standing.max_wal_size else "warning"
     return "critical" if slot.left is not None and slot.left < _NEARLY_LOST * limit else "warning"

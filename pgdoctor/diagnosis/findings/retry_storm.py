@@ -1,9 +1,9 @@
 """Clients send the same statement again and again, faster and faster, because it fails or is given up.
 
-Recognised by: in one database more than a fifth of all transactions, two a second or more, are rolled back (a
-hundredth where that is ten a second), and that is three times the usual share there; and several clients, more than
-before, have sent the same statement within the last ten seconds. It takes two looks. The server does not say which
-transactions fail, so the statement is the likely one, not the proven one.
+Recognised by: in one database more than a hundredth of all transactions, two a second or more, are rolled back, and
+that is three times the usual share there; and a statement has been sent within the last ten seconds that more clients
+send than before, or that waits for a lock or has failed as one is looking. It takes two looks. The server does not
+say which transactions fail, so the statement is the likely one, not the proven one.
 Do: make the clients wait before they try again (longer each time, and by chance), or stop them; then find out why the
 statement fails: a timeout that is too short, a blocker, a conflict that comes back.
 Do not: raise the statement timeout while it goes on: the same load then runs longer and piles up.
@@ -14,6 +14,7 @@ Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_d
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from pgdoctor.diagnosis import kinds
 from pgdoctor.diagnosis.diagnosis import Note
@@ -21,18 +22,30 @@ from pgdoctor.diagnosis.finding import Finding, Seen
 from pgdoctor.diagnosis.redact import HIDDEN
 from pgdoctor.diagnosis.statement import read
 from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings
-from pgdoctor.diagnosis.words import client
+from pgdoctor.diagnosis.words import client, count
 
-#: Transactions rolled back per second, and the share of all from which on that is much.
-_SHARE_FROM = ((10.0, 0.01), (2.0, 0.2))
+#: Transactions rolled back per second, and their share of all, from which on that is much.
+_MANY = 2.0
+_MUCH = 0.01
 #: Some pools end each transaction by a rollback, all day: there only a change says something.
 _TIMES_USUAL = 3.0
 
-#: Clients that send the same statement.
-_MANY = 3
 _LATELY = timedelta(seconds=10)
 
 _MOST_NAMED = 3
+
+
+class _Suspect(NamedTuple):
+    """A statement, and how many clients have sent it of late and before; of the former, how many are in trouble.
+
+    `began`: when the last of them has sent it.
+    """
+
+    statement: str
+    clients: int
+    before: int
+    troubled: int
+    began: datetime
 
 
 class RetryStorm(Finding):
@@ -45,36 +58,49 @@ class RetryStorm(Finding):
         failing = {name: pace for name, pace in around.lately.items() if _fails(pace, around.usual[name])}
         if not failing:
             return
-        now, before = _senders(around.latest, around.read_at), _senders(around.latest_before)
-        risen = {statement: number for statement, number in now.items() if number >= max(_MANY, before[statement] + 1)}
-        if not risen:
-            return
-        statement = max(risen, key=lambda each: risen[each] - before[each])
         name = max(failing, key=lambda each: failing[each].rollbacks)
-        pace, usual = failing[name], around.usual[name]
+        suspects = _suspects(around, name)
+        if not suspects:
+            return
+        pace, usual, likely = failing[name], around.usual[name], suspects[0]
+        is_known = bool(around.latest_before) or likely.troubled > 0
         yield Note(
             self.name,
             "warning",
             f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all, where "
-            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; {now[statement]} clients send the same statement, "
-            f"{before[statement]} did before",
+            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; "
+            + (_accused(likely) if is_known else "which statement it is, the server's log says"),
             "make the clients wait before they try again, or stop them; then find out why it fails",
             {
                 "rollbacks_per_second": pace.rollbacks,
                 "failing_share": pace.failing,
                 "usual_rollbacks_per_second": usual.rollbacks,
                 "usual_failing_share": usual.failing,
-                "clients": now[statement],
-                "clients_before": before[statement],
+                "clients": likely.clients,
+                "clients_before": likely.before,
             },
-            (statement, *_senders_named(around, statement)),
+            (likely.statement, *_senders_named(around, likely.statement)) if is_known else tuple(_listed(suspects)),
         )
 
 
 def _fails(pace: Pace, usual: Pace) -> bool:
     """Far more than usual. Where a third of all fails every day, that cannot be told."""
-    much = next((share for number, share in _SHARE_FROM if pace.rollbacks >= number), 1.0)
-    return pace.rollbacks > usual.rollbacks and pace.failing > max(much, _TIMES_USUAL * usual.failing)
+    is_more = pace.rollbacks >= _MANY and pace.rollbacks > usual.rollbacks
+    return is_more and pace.failing > max(_MUCH, _TIMES_USUAL * usual.failing)
+
+
+def _suspects(around: Surroundings, database: str) -> list[_Suspect]:
+    """The statements that may be it, the likeliest first."""
+    latest = [each for each in around.latest if each.database == database]
+    now, before = _senders(latest, around.read_at), _senders(around.latest_before)
+    troubled = _senders([each for each in latest if each.is_troubled], around.read_at)
+    began = {each.statement: each.began for each in sorted(latest, key=lambda each: each.began)}
+    all_of_them = (_Suspect(each, clients, before[each], troubled[each], began[each]) for each, clients in now.items())
+    return sorted(
+        (each for each in all_of_them if each.clients > each.before or each.troubled),
+        key=lambda each: (each.troubled, each.clients - each.before, each.began),
+        reverse=True,
+    )
 
 
 def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[str]:
@@ -90,6 +116,16 @@ def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[s
 
 def _is_about_the_session(each: Latest) -> bool:
     return kinds.SESSION.issuperset(read(each.statement, truncated=True).kinds)
+
+
+def _accused(likely: _Suspect) -> str:
+    send = "sends" if likely.clients == 1 else "send"
+    return f"likely the statement that {count(likely.clients, 'client')} {send}, {likely.before} before"
+
+
+def _listed(suspects: Sequence[_Suspect]) -> Iterator[str]:
+    for each in suspects[:_MOST_NAMED]:
+        yield f"sent by {count(each.clients, 'client')}: {each.statement}"
 
 
 def _senders_named(around: Surroundings, statement: str) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Somebody holds an old snapshot or transaction open, so vacuum has to keep all rows that died since.
 
 Recognised by: the oldest `backend_xmin`, prepared transaction, slot or standby with hot_standby_feedback is a million
-transaction ids old; or ten thousand where its transaction has been open for an hour. Critical where it is older than
-`autovacuum_freeze_max_age`: then nothing can be frozen either.
+transaction ids old; or ten thousand where its transaction has been open for an hour, or for five minutes and does
+nothing (idle in transaction, or prepared). From a minute on that is mentioned. Critical where it is older than
+`autovacuum_freeze_max_age`: then nothing can be frozen either. On a standby only what it tells the primary counts.
 Do: end the holder that is named: terminate an idle transaction, finish a prepared one, get a slot's consumer going or
 drop the slot, look on the standby for its longest query.
 Do not: vacuum again and again: it cannot remove anything. Do not drop a slot whose consumer will come back.
@@ -13,16 +14,22 @@ Source: PostgreSQL documentation, "Routine Vacuuming"; `pg_replication_slots`, `
 from collections.abc import Callable, Iterator, Mapping
 
 from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.finding import SEVERITIES, Finding, Seen
 from pgdoctor.diagnosis.snapshot import Snapshot
-from pgdoctor.diagnosis.surroundings import Holder
+from pgdoctor.diagnosis.surroundings import Holder, Surroundings
 from pgdoctor.diagnosis.words import client, duration, name
 
 #: Transactions since, each of which may have left a dead row. A table of a queue has that many in minutes.
 _MANY = 1_000_000
 #: On a server that writes little, an hour is not usual for a transaction either, once it keeps anything at all.
-_LONG_SECONDS = 3_600.0
 _SOME = 10_000
+_LONG_SECONDS = 3_600.0
+#: Of one that does nothing: minutes are long, and a minute is worth a word.
+_LONG_IDLE_SECONDS = 300.0
+_NOTABLE_IDLE_SECONDS = 60.0
+
+#: Tools whose first connection idles while others copy what it sees.
+_COPIES = ("pg_dump", "pg_dumpall")
 
 _MOST_NAMED = 5
 
@@ -32,15 +39,18 @@ class VacuumHeldBack(Finding):
 
     def notes(self, seen: Seen) -> Iterator[Note]:
         around = seen.snapshot.surroundings
-        holders = [each for each in around.holders if _holds(each, seen.snapshot)] if around else []
-        if around is None or not holders:
+        if around is None or (seen.snapshot.server.in_recovery and not _tells_its_primary(around)):
+            return
+        holders = [each for each in around.holders if _severity(each, seen.snapshot)]
+        if not holders:
             return
         oldest = max(holders, key=lambda each: each.xids)
         forced = around.standing.freeze_max_age if around.standing else None
         is_critical = forced is not None and oldest.xids >= forced
+        severities = [severity for each in holders if (severity := _severity(each, seen.snapshot))]
         yield Note(
             self.name,
-            "critical" if is_critical else "warning",
+            "critical" if is_critical else min(severities, key=SEVERITIES.index),
             f"{_described(oldest, seen.snapshot)} keeps vacuum from removing what died in the last "
             f"{oldest.xids:,} transactions{', and from freezing' if is_critical else ''}",
             _ADVICE[oldest.kind](oldest),
@@ -49,9 +59,23 @@ class VacuumHeldBack(Finding):
         )
 
 
-def _holds(holder: Holder, snapshot: Snapshot) -> bool:
+def _tells_its_primary(standby: Surroundings) -> bool:
+    return standby.standing is not None and standby.standing.hot_standby_feedback
+
+
+def _severity(holder: Holder, snapshot: Snapshot) -> str | None:
     seconds = snapshot.seconds_since(holder.since) or 0.0
-    return holder.xids >= (_SOME if seconds >= _LONG_SECONDS else _MANY)
+    is_long = seconds >= (_LONG_IDLE_SECONDS if _does_nothing(holder) else _LONG_SECONDS)
+    if holder.xids >= (_SOME if is_long else _MANY):
+        return "warning"
+    is_notable = _does_nothing(holder) and seconds >= _NOTABLE_IDLE_SECONDS and holder.xids >= _SOME
+    return "info" if is_notable else None
+
+
+def _does_nothing(holder: Holder) -> bool:
+    if holder.kind == "prepared_transaction":
+        return True
+    return (holder.state or "").startswith("idle in transaction") and holder.application not in _COPIES
 
 
 def _seconds(holder: Holder, snapshot: Snapshot) -> dict[str, float]:
@@ -73,7 +97,7 @@ def _described(holder: Holder, snapshot: Snapshot) -> str:
 
 
 def _session(holder: Holder) -> str:
-    if (holder.state or "").startswith("idle in transaction"):
+    if _does_nothing(holder):
         return f"terminate {holder.name} (it idles in its transaction); set idle_in_transaction_session_timeout"
     return f"see whether what {holder.name} runs is still wanted; a long report belongs on a standby"
 

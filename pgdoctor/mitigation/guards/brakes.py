@@ -18,7 +18,7 @@ class KillSwitch(Guard):
     """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process."""
 
     name = "kill_switch"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         return case.circumstances.kill_switch
@@ -31,7 +31,7 @@ class Maintenance(Guard):
     """A person has marked maintenance, and it has not expired."""
 
     name = "maintenance_mark"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         until = case.circumstances.maintenance_until
@@ -49,7 +49,7 @@ class Leader(Guard):
     """
 
     name = "leader"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         return None if case.circumstances.leader else "another pgdoctor leads at this server, or the lead is lost"
@@ -62,7 +62,7 @@ class Privilege(Guard):
     """Our role may signal others. `REVOKE pg_signal_backend` is the brake that needs no code of ours."""
 
     name = "may_signal"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.may_signal is False:
@@ -85,7 +85,7 @@ class Superuser(Guard):
     """
 
     name = "superuser"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.superuser and not case.settings.allow_superuser:
@@ -103,7 +103,7 @@ class Pooled(Guard):
     """
 
     name = "pooled"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.pooled:
@@ -121,7 +121,7 @@ class Audited(Guard):
     """
 
     name = "audit"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         why = case.circumstances.audit
@@ -172,7 +172,7 @@ class Systemic(Guard):
     """
 
     name = "systemic"
-    heals = Heals.TIME
+    heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         diagnosis, settings = case.candidate.diagnosis, case.settings

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.incident import Incident
+from pgdoctor.diagnosis.surroundings import Client, origin
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.mitigation.history import Action
 from pgdoctor.render.report import Report
@@ -33,6 +34,7 @@ _STATES = {
 
 #: Lines of a finding, actions and incidents that are listed.
 _MOST_EVIDENCE = 6
+_MOST_CLIENTS = 4
 _MOST_ACTIONS = 5
 _MOST_ENDED = 20
 
@@ -62,8 +64,8 @@ def cuts(report: Report) -> Iterator[str]:
     yield "</ul></section>"
 
 
-def connections(report: Report) -> Iterator[str]:
-    """How full the server is, and with what."""
+def connections(report: Report, clients: Sequence[Client]) -> Iterator[str]:
+    """How full the server is, with what, and whose they are."""
     server = report.server
     states = [
         (getattr(server.connections_by_state, state), *names)
@@ -80,7 +82,12 @@ def connections(report: Report) -> Iterator[str]:
     yield f"</svg><p><b>{server.connections:,}</b> of {server.max_connections:,} in use</p>"
     yield '<ul class="states dim">'
     yield from (f'<li><span class="key {colour}"></span>{number:,} {name}</li>' for number, name, colour in states)
-    yield "</ul></div></section>"
+    yield "</ul>"
+    if clients:
+        yield '<ul class="holders dim">'
+        yield from (f"<li>{each.connections:,} of {sentence(origin(each))}</li>" for each in clients[:_MOST_CLIENTS])
+        yield "</ul>"
+    yield "</div></section>"
 
 
 def findings(report: Report) -> Iterator[str]:

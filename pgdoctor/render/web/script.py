@@ -37,7 +37,8 @@ SCRIPT = """
   function show(fresh) {
     const open = new Map();
     for (const each of main.querySelectorAll("details[id]")) open.set(each.id, each.open);
-    const focused = main.contains(document.activeElement) && document.activeElement.closest("[id]").id;
+    const active = main.contains(document.activeElement) && document.activeElement;
+    const focused = active && (active.id || active.closest("details[id]")?.id);
     const held = anchor();
     document.title = fresh.title;
     document.querySelector("link[rel=icon]").href = fresh.querySelector("link[rel=icon]").href;

@@ -41,6 +41,8 @@ code { unicode-bidi: isolate; direction: ltr; background: var(--chip); border-ra
   text-wrap: balance; }
 .verdict .do { font-size: clamp(1.05rem, .95rem + .7vw, 1.3rem); line-height: 1.35; margin-top: .6rem;
   color: var(--ink); }
+.verdict .who { margin-top: .5rem; color: var(--ink); }
+.verdict .who + .who { margin-top: .1rem; }
 .verdict .why { margin-top: .35rem; color: var(--ink); }
 .do b { font-weight: 650; }
 .bad { color: var(--bad); background: var(--bad-ground); border-color: var(--bad); }
@@ -93,6 +95,7 @@ h3 .pid { font-size: 1em; }
 .held { fill: var(--held); background: var(--held); } .aborted { fill: var(--aborted); background: var(--aborted); }
 .other { fill: var(--dim); background: var(--dim); }
 .key { display: inline-block; width: .65rem; height: .65rem; border-radius: .2rem; margin-right: .4rem; }
+.holders { margin-top: .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 .states li { display: inline-block; margin-right: 1.1rem; }
 .list li + li { margin-top: .45rem; padding-top: .45rem; border-top: 1px solid var(--line); }
 

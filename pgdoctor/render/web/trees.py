@@ -50,7 +50,7 @@ def _told(tree: Tree) -> Iterator[str]:
     # By it the script finds its way back to what somebody was reading; a prepared transaction has no number.
     place = f' id="b{blocker.pid}"' if blocker.pid is not None else ""
     yield f'<article class="card"{place}>'
-    yield f"<h3>{_headed(blocker)}</h3>"
+    yield f"<h3>{headed(blocker)}</h3>"
     direct = "" if blocker.directly_blocked == blocker.blocked_sessions else f", {blocker.directly_blocked:,} directly"
     yield f'<p class="reach"><b>blocks {count(blocker.blocked_sessions, "session")}</b>{direct} '
     yield f"{client(blocker.user, blocker.database, blocker.application)}</p>"
@@ -69,14 +69,15 @@ def _told(tree: Tree) -> Iterator[str]:
     yield "</div></article>"
 
 
-def _headed(blocker: BlockerFacts) -> str:
+def headed(blocker: BlockerFacts) -> str:
+    """`4242 idle_in_transaction on public.orders`."""
     also = f", also {', '.join(blocker.also)}" if blocker.also else ""
     where = f" on {foreign(blocker.relation)}" if blocker.relation else ""
     return f'<span class="pid">{foreign(who(blocker))}</span> {text(blocker.classification)}{sentence(also)}{where}'
 
 
 def _named(blocker: BlockerFacts) -> str:
-    return f'{_headed(blocker)} <span class="dim">blocks {count(blocker.blocked_sessions, "session")}</span>'
+    return f'{headed(blocker)} <span class="dim">blocks {count(blocker.blocked_sessions, "session")}</span>'
 
 
 def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:

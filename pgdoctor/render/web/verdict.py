@@ -8,34 +8,25 @@ from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.diagnosis.words import count
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import hurt, released, to_do
-from pgdoctor.render.web.markup import sentence, text
+from pgdoctor.render.unreachable import what_to_do
+from pgdoctor.render.web.markup import client, sentence, text
+from pgdoctor.render.web.trees import headed
 from pgdoctor.render.web.watch import Watch
 
-#: What to do about a server that cannot be asked, by the state of the connection.
-_WHAT_TO_DO = {
-    "": "The agent has just started: wait for the first poll.",
-    "refused": "Nobody listens there: is PostgreSQL running, and are host and port right?",
-    "auth_failed": "The role is turned away: look at its password file and at pg_hba.conf.",
-    "unknown_database": "There is no such database: look at the DSN.",
-    "too_many_connections": "No connection is left: free some, the idle ones first, and keep one for pgdoctor "
-    "(pgdoctor setup prints how).",
-    "starting_up": "It starts, stops or recovers: look into its log, and wait.",
-    "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
-    "unsupported": "Watch a newer server, or leave this one out.",
-    "timeout": "It accepts, but does not answer: look at the machine first (disk, memory, CPU, network).",
-    "error": "Look into the server's log.",
-}
+#: Root blockers that are named at the top.
+_MOST_ROOTS = 2
 
 _SEVERITIES = {"critical": "bad", "warning": "warn"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is the matter, of a `kind`: good, warn or bad. `do` and `why` are markup."""
+    """What is the matter, of a `kind`: good, warn or bad. `do`, `why` and `who` are markup."""
 
     kind: str
     hurts: str
     do: str
     why: str = ""
+    who: str = ""
 
 
 def verdict(watch: Watch, report: Report | None) -> Verdict:
@@ -43,7 +34,7 @@ def verdict(watch: Watch, report: Report | None) -> Verdict:
     if report is None:
         kind = "bad" if watch.connection else "warn"
         error = watch.error or "no diagnosis"
-        return Verdict(kind, f"DOWN: {error}", text(_WHAT_TO_DO.get(watch.connection, _WHAT_TO_DO["error"])))
+        return Verdict(kind, f"DOWN: {error}", text(what_to_do(watch.connection)))
     if report.blocked_sessions:
         return _blocked(report)
     worst = min(
@@ -68,7 +59,7 @@ def shown(watch: Watch, found: Verdict) -> Iterator[str]:
     """As markup, with what makes it doubtful right below."""
     name = f"{watch.server}: " if watch.server else ""
     yield f'<div class="verdict {found.kind}"><h1>{sentence(name + found.hurts)}</h1>'
-    yield f'<p class="do">{found.do}</p>{found.why}</div>'
+    yield f'{found.who}<p class="do">{found.do}</p>{found.why}</div>'
     if watch.hidden_sessions and "cannot be seen" not in found.hurts:
         hidden = count(watch.hidden_sessions, "session")
         yield (
@@ -78,16 +69,41 @@ def shown(watch: Watch, found: Verdict) -> Iterator[str]:
 
 
 def _blocked(report: Report) -> Verdict:
-    advice = report.recommendation
+    advice, who = report.recommendation, "".join(_roots(report))
     if advice is None:
-        return Verdict("bad", hurt(report), "")
-    return Verdict("bad", hurt(report), _advised(advice), f'<p class="why">{sentence(_capital(advice.reason))}.</p>')
+        return Verdict("bad", hurt(report), "", who=who)
+    why = f'<p class="why">{sentence(_capital(advice.reason))}.</p>'
+    return Verdict("bad", hurt(report), _advised(advice, report), why, who)
 
 
-def _advised(advice: Advice) -> str:
+def _roots(report: Report) -> Iterator[str]:
+    """The root blockers with the widest reach."""
+    roots = [blocker for blocker in report.blockers if blocker.root]
+    for blocker in roots[:_MOST_ROOTS]:
+        blocks = f"blocks {blocker.blocked_sessions:,} · {client(blocker.user, None, blocker.application)}"
+        yield f'<p class="who"><b>{headed(blocker)}</b> {blocks}</p>'
+    if len(roots) > _MOST_ROOTS:
+        yield f'<p class="who dim">and {count(len(roots) - _MOST_ROOTS, "root blocker")} more</p>'
+
+
+def _advised(advice: Advice, report: Report) -> str:
     if not advice.signals:
         return f"→ <b>{sentence(to_do(advice))}</b>"
-    return f"→ <b>{sentence(to_do(advice))}</b> frees {text(released(advice))}; costs {sentence(advice.loses or '')}"
+    return (
+        f"→ <b>{sentence(to_do(advice))}</b>{_introduced(advice, report)} frees {text(released(advice))}; "
+        f"costs {sentence(advice.loses or '')}"
+    )
+
+
+def _introduced(advice: Advice, report: Report) -> str:
+    """Who that is, where it is none of the root blockers: somebody who stands in the queue."""
+    pids = [signal.pid for signal in advice.signals]
+    if len(pids) > 1:
+        return ""
+    found = next((each for each in report.blockers if each.pid == pids[0] and not each.root), None)
+    if found is None:
+        return ""
+    return f" ({text(found.classification)} by {client(found.user, None, found.application)})"
 
 
 def _capital(words: str) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from pgdoctor.diagnosis.incident import Event, Incident
+from pgdoctor.diagnosis.surroundings import Client
 from pgdoctor.mitigation.history import Action
 
 
@@ -45,3 +46,5 @@ class Watch(msgspec.Struct, frozen=True):
     now: datetime | None = None
     #: Connections and max_connections as of the last poll that succeeded, for when the server cannot be asked.
     slots: tuple[int, int] | None = None
+    #: Whose connections they are, those with the most first.
+    clients: tuple[Client, ...] = ()

@@ -1,5 +1,6 @@
 """Clients that send the same statement again and again because it is cancelled."""
 
+import time
 from contextlib import suppress
 
 import psycopg
@@ -47,6 +48,36 @@ def test_clients_that_retry_what_is_cancelled_are_a_storm(orders):
     assert "update orders set v = v + ? where note = ?" in note.evidence[0]
     assert note.evidence[1] == 'sent by "checkout" (postgres)'
     assert "secret" not in str(note)
+
+
+def test_one_client_that_does_not_wait_before_it_tries_again_is_enough(orders):
+    orders.admin.execute("create unique index on orders (id)")
+    with observer(orders.dsn) as seen, clients(orders.dsn, 4, patient):
+        for _ in range(3):
+            assert kinds(seen.look()) == []
+            time.sleep(APART)
+        with clients(orders.dsn, 1, lambda each: _tried(each, "insert into orders values (1)")):
+            note = seen.wait_for("retry_storm")
+    assert note.evidence[0] == "insert into orders values (?)"
+    assert "likely the statement that 1 client sends, 0 before" in note.summary
+
+
+def test_one_look_ahead_says_who_sends_what_and_leaves_the_rest_to_the_log(orders):
+    orders.admin.execute("create unique index on orders (id)")
+    with (
+        clients(orders.dsn, 4, patient),
+        clients(orders.dsn, 1, lambda each: _tried(each, "insert into orders values (1)")),
+        observer(orders.dsn) as seen,
+    ):
+        seen.look()
+        note = seen.wait_for("retry_storm")
+    assert "which statement it is, the server's log says" in note.summary
+    assert "sent by 1 client: insert into orders values (?)" in note.evidence
+
+
+def _tried(connection, statement):
+    with suppress(psycopg.Error):
+        connection.execute(statement)
 
 
 def test_a_pool_that_ends_every_transaction_by_a_rollback_is_none(orders):

@@ -90,7 +90,7 @@ def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
     [
         (999_999, 60, None),
         (1_000_000, 60, "warning"),
-        (10_000, 3_599, None),
+        (10_000, 3_599, None),  # It works.
         (10_000, 3_600, "warning"),
         (9_999, 86_400, None),  # It idles for a day, on a server that writes nothing.
         (200_000_000, 60, "critical"),
@@ -99,6 +99,30 @@ def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
 def test_who_holds_vacuum_back(xids, seconds, expected):
     around = replace(AROUND, holders=(Holder("session", "7", xids, since=ago(seconds), state="active"),))
     assert severity("vacuum_held_back", around) == expected
+
+
+@pytest.mark.parametrize(
+    ("holder", "seconds", "expected"),
+    [
+        (Holder("session", "7", 10_000, state="idle in transaction"), 59, None),
+        (Holder("session", "7", 10_000, state="idle in transaction (aborted)"), 60, "info"),
+        (Holder("session", "7", 9_999, state="idle in transaction"), 3_600, None),
+        (Holder("session", "7", 10_000, state="idle in transaction"), 300, "warning"),
+        (Holder("prepared_transaction", "transfer", 10_000), 300, "warning"),
+        (Holder("session", "7", 10_000, state="idle in transaction", application="pg_dump"), 3_599, None),
+        (Holder("slot", "warehouse", 10_000), 86_400, None),
+    ],
+)
+def test_who_does_nothing_may_hold_vacuum_back_for_minutes(holder, seconds, expected):
+    since = None if holder.kind == "slot" else ago(seconds)
+    assert severity("vacuum_held_back", replace(AROUND, holders=(replace(holder, since=since),))) == expected
+
+
+@pytest.mark.parametrize(("feedback", "expected"), [(False, None), (True, "warning")])
+def test_a_standby_holds_back_only_what_it_tells_its_primary(feedback, expected):
+    standing = replace(STANDING, hot_standby_feedback=feedback)
+    around = replace(AROUND, standing=standing, holders=(Holder("session", "7", 2_000_000, state="active"),))
+    assert severity("vacuum_held_back", around, in_recovery=True) == expected
 
 
 @pytest.mark.parametrize("kind", ["session", "standby", "prepared_transaction", "slot"])
@@ -114,6 +138,8 @@ def test_each_kind_of_holder_is_told_with_what_to_do(kind):
     [
         (Slot("a", False, True, "reserved", GIGABYTE, None), None, None),
         (Slot("a", False, True, None, None, None), None, None),
+        (Slot("a", False, False, "reserved", (64 << 20) - 1, None), None, None),
+        (Slot("a", True, False, "reserved", 64 << 20, None), None, "info"),
         (Slot("a", False, False, "extended", 2 * GIGABYTE, None), None, "warning"),
         (Slot("a", True, True, "extended", 10 * GIGABYTE, None), None, "critical"),
         (Slot("a", True, True, "extended", 10 * GIGABYTE, 5 * GIGABYTE), 15 * GIGABYTE, "warning"),
@@ -172,8 +198,8 @@ def test_of_a_herd_from_many_addresses_the_busiest_is_named():
     assert note.evidence == ('"herd" (app from 10.0.0.5, the busiest of 12): 30 new of 30',)
 
 
-def senders(number, began=1.0, statement="update orders set v = ?"):
-    return tuple(Latest(statement, ago(began)) for _ in range(number))
+def senders(number, began=1.0, statement="update orders set v = ?", **known):
+    return tuple(Latest(statement, ago(began), database="shop", **known) for _ in range(number))
 
 
 @pytest.mark.parametrize(
@@ -181,20 +207,27 @@ def senders(number, began=1.0, statement="update orders set v = ?"):
     [
         (Pace(8, 2.1), Pace(10, 0), senders(3), (), "warning"),
         (Pace(8, 1.9), Pace(10, 0), senders(3), (), None),  # Few fail.
-        (Pace(8, 2.0), Pace(10, 0), senders(3), (), None),  # A fifth, and no more.
+        (Pace(198, 2), Pace(200, 0), senders(3), (), None),  # A hundredth, and no more.
         (Pace(980, 20), Pace(1_000, 0), senders(3), (), "warning"),  # In the midst of much else.
         (Pace(5_000, 20), Pace(5_000, 0), senders(3), (), None),
         (Pace(8, 2.1), Pace(10, 1), senders(3), (), None),  # Not three times the usual share.
         (Pace(100, 90), Pace(10, 9), senders(3), (), None),  # A pool that rolls everything back, on a busy day.
-        (Pace(8, 2.1), Pace(10, 0), senders(2), (), None),  # Two clients are no storm.
+        (Pace(8, 2.1), Pace(10, 0), senders(1), (), "warning"),  # One client that does not wait is enough.
         (Pace(8, 2.1), Pace(10, 0), senders(3, began=11), (), None),  # Nobody sends any more.
         (Pace(8, 2.1), Pace(10, 0), senders(3), senders(3), None),  # As many as before.
+        (Pace(8, 2.1), Pace(10, 0), senders(3, is_troubled=True), senders(3), "warning"),  # It has worked before.
         (Pace(8, 2.1), Pace(10, 0), senders(9, statement="rollback"), (), None),
     ],
 )
 def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
     around = replace(AROUND, lately={"shop": pace}, usual={"shop": before}, latest=latest, latest_before=latest_before)
     assert severity("retry_storm", around) == expected
+
+
+def test_what_is_sent_in_another_database_is_none_of_it():
+    around = replace(AROUND, lately={"shop": Pace(8, 4), "other": Pace(9, 0)}, usual={"shop": Pace(), "other": Pace()})
+    elsewhere = replace(around, latest=tuple(replace(each, database="other") for each in senders(3)))
+    assert severity("retry_storm", elsewhere) is None
 
 
 def test_of_the_statements_the_one_that_has_become_more_is_named():
@@ -216,6 +249,12 @@ def test_of_the_statements_the_one_that_has_become_more_is_named():
 )
 def test_connections_are_counted_against_what_ordinary_users_get(connections, expected):
     assert severity("connection_saturation", AROUND, connections=connections) == expected
+
+
+def test_idle_transactions_that_fill_the_connections_are_neither_work_nor_a_matter_of_pooling():
+    [note] = found(AROUND, connections=95, connections_by_state=Connections(idle=5, idle_in_transaction=85))
+    assert "5 of them idle, 85 idle in transaction" in note.summary
+    assert note.advice.startswith("terminate the oldest of those idle in transaction")
 
 
 def test_who_fills_the_connections_by_work_is_told_to_look_for_what_it_waits_for():
@@ -272,6 +311,17 @@ def test_before_there_are_enough_looks_it_is_the_average_of_all_time():
     assert (seen.lately["shop"].commits, seen.usual["shop"].commits) == (100, 5)
 
 
+def test_of_a_young_server_nobody_knows_how_many_sessions_are_usual():
+    past = Past(read_at=NOW, started=ago(599), work={"shop": Work(commits=599, rollbacks=599, sessions=1_000_000)})
+    now = Surroundings(read_at=NOW + timedelta(seconds=2), work=past.work)
+    assert usual.with_pace(now, past).usual["shop"] == Pace(commits=1, rollbacks=1)
+
+
+def test_what_is_sent_before_a_pace_is_known_is_no_measure():
+    first = Surroundings(read_at=NOW, work={"shop": Work()}, latest=senders(3))
+    assert usual.after(Past(), usual.with_pace(first, Past()), False).latest == ()
+
+
 def test_nothing_is_learnt_from_a_storm_until_it_has_become_the_way_of_working():
     assert after_looks(*[Pace(rollbacks=50)] * 20, stormy=True).looks == ()
     assert len(after_looks(*[Pace(rollbacks=50)] * 130, stormy=True).looks) > 4
@@ -305,6 +355,19 @@ def test_an_application_is_new_when_nobody_has_seen_it_before():
     seen = changes.after(seen, seen_at(30, "checkout 1.4.2"))
     assert changes.with_changes(seen_at(30), seen).changes == (change,)
     assert changes.with_changes(seen_at(15 + 901), seen).changes == ()
+
+
+def test_who_looks_at_the_server_is_no_news():
+    seen = changes.after(changes.Seen(), seen_at(0, "checkout"))
+    seen = changes.after(seen, seen_at(15, "checkout", "pgdoctor"))
+    assert changes.with_changes(seen_at(15), seen).changes == ()
+
+
+def test_an_application_whose_connections_are_all_new_came_of_late():
+    new = Client("checkout", "app", None, 3, 3, 0, 3, ago(7))
+    seen = changes.after(changes.Seen(), replace(seen_at(0), clients=(new,)))
+    [change] = changes.with_changes(seen_at(0), seen).changes
+    assert (change.at, change.what) == (ago(7), '"checkout" came: all of its 3 connections are new')
 
 
 def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():

@@ -1,0 +1,149 @@
+"""The page of metrics: all servers and the process as a whole, in the format that is asked for."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pgdoctor import __version__
+from pgdoctor.agent.metrics import Watched, families, gauge, gauges
+from pgdoctor.notify.notifier import Waiting
+
+#: The two formats that there are, as clients ask for them.
+_OPEN_METRICS, _TEXT = "application/openmetrics-text", "text/plain"
+_OPEN_METRICS_VERSIONS = ("", "1.0.0")
+
+#: What holds of the process as a whole, or does not.
+STATES_OF_PROCESS = {
+    "config_reload_success": "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and "
+    "nothing is signalled.",
+    "journal_up": "1 if the journal could be written to the last time that there was something to write, else 0.",
+}
+
+#: What is counted of the process as a whole: the label, and what it is.
+COUNTS_OF_PROCESS = {
+    "http_refused": (
+        "reason",
+        "Requests and connections turned away: bad credentials, a path without a token in the configuration, no HTTP, "
+        "too big, too slow, no TLS where it is wanted, no file descriptor, or (crowded) waiting for their client while "
+        "others wanted the place.",
+    ),
+    "webhook_received": ("kind", "Alerts that came in at /webhook; invalid: what was none."),
+    "notifications": (
+        "outcome",
+        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
+        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
+    ),
+}
+
+
+class Exposition(Collector):
+    """The metrics page. Asking for it never asks a database."""
+
+    def __init__(
+        self,
+        watched: Callable[[], Iterable[Watched]],
+        counts: Mapping[str, Mapping[str, int]],
+        dropped_lines: Callable[[], int],
+        states: Callable[[], Mapping[str, bool]],
+        told: Callable[[], Waiting] = Waiting,
+    ) -> None:
+        self._watched = watched
+        self._counts = counts
+        self._dropped_lines = dropped_lines
+        self._states = states
+        self._told = told
+        self._coming: dict[bool, asyncio.Task[tuple[bytes, str]]] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self._registry.register(ProcessCollector(registry=None))
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """The page in the format that the Accept header asks for, and its content type."""
+        return self._written(prefers_open_metrics(accept))
+
+    async def page_of_this_turn(self, accept: str) -> tuple[bytes, str]:
+        """The same, made once for all who ask in the same turn of the loop: in a crowd that is most of them."""
+        wanted = prefers_open_metrics(accept)
+        if wanted not in self._coming:
+            self._coming[wanted] = asyncio.create_task(self._write(wanted))
+        return await asyncio.shield(self._coming[wanted])
+
+    async def _write(self, open_metrics: bool) -> tuple[bytes, str]:
+        # From now on somebody who asks wants a newer one.
+        del self._coming[open_metrics]
+        return self._written(open_metrics)
+
+    def _written(self, open_metrics: bool) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else _TEXT)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, of one moment."""
+        yield from _joined((each.name, families(each)) for each in self._watched())
+        yield CounterMetricFamily(
+            "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
+        )
+        for name, holds in self._states().items():
+            yield gauge(f"pgdoctor_{name}", STATES_OF_PROCESS[name], holds)
+        for name, (label, text) in COUNTS_OF_PROCESS.items():
+            counted = CounterMetricFamily(f"pgdoctor_{name}", text, labels=[label])
+            for value, number in self._counts.get(name, {}).items():
+                counted.add_metric([value], number)
+            yield counted
+        yield from _told(self._told())
+        yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
+
+
+def _told(waiting: Waiting) -> Iterator[Metric]:
+    yield gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", waiting.events)
+    yield gauges(
+        "pgdoctor_notify_breaker_open",
+        "1 while a receiver is left in peace, since half of the latest calls have failed.",
+        ["receiver"],
+        waiting.left_in_peace,
+    )
+
+
+class _Range(NamedTuple):
+    """One of the kinds of media that an Accept header names, with how much it is liked: 0 to 1."""
+
+    kind: str
+    version: str
+    weight: float
+
+
+def prefers_open_metrics(accept: str) -> bool:
+    """Whether a client likes OpenMetrics at least as much as plain text, which it gets unless it asks.
+
+    The library's own choice knows no weights, and promises any version that it is asked for.
+    """
+    ranges = [_range(each) for each in accept.lower().split(",")]
+    liked = [each.weight for each in ranges if each.kind == _OPEN_METRICS and each.version in _OPEN_METRICS_VERSIONS]
+    text = [each.weight for each in ranges if each.kind == _TEXT]
+    return max(liked, default=0.0) > 0 and max(liked) >= max(text, default=0.0)
+
+
+def _range(written: str) -> _Range:
+    kind, *parameters = (part.strip() for part in written.split(";"))
+    given = dict(parameter.partition("=")[::2] for parameter in parameters)
+    try:
+        weight = float(given.get("q", "1"))
+    except ValueError:
+        weight = 0.0
+    return _Range(kind, given.get("version", ""), weight)
+
+
+def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:
+    """Each family once, with the series of all servers, told apart by their label."""
+    joined: dict[str, Metric] = {}
+    for server, all_families in servers:
+        label = {} if server is None else {"server": server}
+        for family in all_families:
+            whole = joined.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            whole.samples += [sample._replace(labels=label | sample.labels) for sample in family.samples]
+    return iter(joined.values())
