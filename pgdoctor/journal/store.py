@@ -100,7 +100,7 @@ class Journal:
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be opened: {error.strerror or error}") from None
         with _in_words(path):
-            connection = sqlite3.connect(path, _PATIENCE, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection, path)
                 return cls(connection, path)

@@ -60,6 +60,12 @@ _SAID = (
     ('database "', "unknown_database"),
 )
 
+#: What to do, where the text does not say so.
+_HINTS = {
+    "no password supplied": "give one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
+    'database "': "name another one, as dbname=postgres; where none is named it is the user's name",
+}
+
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
 
@@ -339,10 +345,10 @@ def unreachable(error: psycopg.Error) -> Unreachable:
     """A failed connection in one line, with its state."""
     text = first_line(error)
     said = text.lower()
-    state = next((state for words, state in _SAID if words in said), "error")
+    words, state = next((each for each in _SAID if each[0] in said), ("", "error"))
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         state = "timeout"
-    return Unreachable(text, state)
+    return Unreachable("; ".join(filter(None, (text, _HINTS.get(words)))), state)
 
 
 def first_line(error: psycopg.Error) -> str:

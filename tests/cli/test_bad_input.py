@@ -144,12 +144,12 @@ def test_wrong_password(scene: Scene) -> None:
 
 def test_no_password_where_one_is_needed(scene: Scene) -> None:
     parameters = {**conninfo_to_dict(scene.dsn), "password": ""}
-    complains(pgdoctor("diagnose", "--dsn", make_conninfo("", **parameters)), 3, "password")
+    complains(pgdoctor("diagnose", "--dsn", make_conninfo("", **parameters)), 3, "password", "PGPASSFILE")
 
 
 def test_unknown_database(scene: Scene) -> None:
     dsn = make_conninfo(scene.dsn, dbname="no_such_database")
-    complains(pgdoctor("diagnose", "--dsn", dsn), 3, 'database "no_such_database" does not exist')
+    complains(pgdoctor("diagnose", "--dsn", dsn), 3, 'database "no_such_database" does not exist', "dbname=postgres")
 
 
 def test_no_right_to_connect(scene: Scene) -> None:

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.cli.test_bad_input import pgdoctor
+from tests.cli.test_bad_input import complains, pgdoctor
 from tests.docker.shipped import container, documents, instructions
 
 ALL = documents("kubernetes.yml")
@@ -51,6 +51,12 @@ def test_each_file_is_where_the_agent_looks_for_it():
     assert sources["pgdoctor-config"]["configMap"]["name"] == "pgdoctor"
     assert sources["pgdoctor-secret"]["secret"] == {"secretName": "pgdoctor", "defaultMode": 0o440}
     assert not any("subPath" in each for each in SIDECAR["volumeMounts"]), "such a file never changes"
+
+
+def test_the_agent_takes_its_configuration_from_the_environment(tmp_path):
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text(CONFIGURATION.replace('"off"', '"on"'))
+    complains(pgdoctor("agent", PGDOCTOR_CONFIG=str(file)), 2, "mitigation.mode")
 
 
 def test_the_service_file_leads_an_agent_to_the_server(agent, scene, tmp_path, monkeypatch):

@@ -64,6 +64,11 @@ def test_a_socket_that_is_not_there_is_not_taken_for_any_file() -> None:
     assert (missing.state, str(missing)) == ("refused", "the server's socket: No such file or directory")
 
 
+def test_what_to_do_is_said_only_where_it_helps() -> None:
+    rejected = 'no pg_hba.conf entry for host "h", user "u", database "d", no encryption'
+    assert str(unreachable(psycopg.OperationalError(rejected))) == rejected
+
+
 @pytest.mark.parametrize("dsn", ["host", "postgresql://u:p@ss@h/d", "postgresql://u:p:x/y@h/d", "nonsense=1"])
 def test_a_dsn_that_does_not_parse_is_wrong_usage(dsn: str) -> None:
     with pytest.raises(UsageError):
