@@ -111,7 +111,10 @@ class Chronicle:
         """Read what was before this process; and end what nobody saw the end of."""
         server, since = seen.server, datetime.now(UTC) - _PAST
         records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
-        past = [each for each in latest(read(record.body for record in records)) if each.server == self._name]
+        entries, unread = read(record.body for record in records)
+        if unread:
+            log.warning("past incidents left out: damaged, or of another version", extra={"records": unread})
+        past = [each for each in latest(entries) if each.server == self._name]
         for each in past:
             if not each.is_over:
                 lost = abandoned(each, seen.at)

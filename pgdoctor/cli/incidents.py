@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from pgdoctor.config import load
 from pgdoctor.diagnosis.past import KIND, Entry, latest, read
+from pgdoctor.diagnosis.words import count
 from pgdoctor.errors import JournalError, UsageError
 from pgdoctor.journal.store import Journal, Record
 from pgdoctor.mitigation.rules import Mitigation
@@ -131,7 +132,18 @@ def _duration(text: str) -> Duration:
 
 
 def _entries(journal: Journal, since: datetime | None = None) -> list[Entry]:
-    return read(record.body for record in journal.records(kinds=(KIND,), since=since))
+    return _read(journal.records(kinds=(KIND,), since=since))
+
+
+def _read(records: Sequence[Record]) -> list[Entry]:
+    """What can be read of them; that something cannot be is said on stderr. Raises JournalError where nothing can."""
+    entries, unread = read(record.body for record in records)
+    if unread and not entries:
+        raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version")
+    if unread:
+        left_out = f"{count(unread, 'record')} of incidents left out"
+        click.echo(f"pgdoctor: {left_out}: damaged, or of another version", err=True)
+    return entries
 
 
 def _stories(journal: Journal, incident: str | None) -> list[Story]:
@@ -157,7 +169,7 @@ def _unknown(journal: Journal, incident: str) -> str:
 def _story(journal: Journal, server: str, records: Sequence[Record]) -> Story:
     from pgdoctor.diagnosis.archive import diagnosed, unpacked
 
-    entries = tuple(read(record.body for record in records))
+    entries = tuple(_read(records))
     looks = []
     for kept in journal.kept(entries[0].id, server):
         archived = unpacked(kept.body)

@@ -8,7 +8,6 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.incident import Event, Incident, Severity
-from pgdoctor.errors import JournalError
 
 #: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
 KIND = "incident"
@@ -78,12 +77,18 @@ def entry(event: Event, blocked: int, **known: str | None) -> Entry:
     )
 
 
-def read(bodies: Iterable[bytes]) -> list[Entry]:
-    """Entries as they were written. Raises JournalError at one that is none."""
+def read(bodies: Iterable[bytes]) -> tuple[list[Entry], int]:
+    """Entries as they were written, and how many of the bodies are none: damaged, or of another version."""
+    found = [_entry(body) for body in bodies]
+    entries = [each for each in found if each is not None]
+    return entries, len(found) - len(entries)
+
+
+def _entry(body: bytes) -> Entry | None:
     try:
-        return [_decode(body) for body in bodies]
+        return _decode(body)
     except msgspec.MsgspecError:
-        raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version") from None
+        return None
 
 
 def latest(entries: Iterable[Entry]) -> list[Entry]:

@@ -314,8 +314,17 @@ def test_what_is_damaged_is_one_line(one, path):
     one.keep(SERVER, ID, b"1nonsense", at(80))
     for name in ("show", "report", "replay"):
         complains(incidents(path, name), 2, "a kept snapshot cannot be read")
+
+
+def test_what_is_of_another_version_is_left_out_and_said(one, path):
+    whole = incidents(path, "list").stdout
     one.append(SERVER, KIND, "x", b'{"event": "teapot"}', at(80))
-    complains(incidents(path, "list"), 2, "an incident in the journal cannot be read")
+    for arguments in (("list",), ("report",), ("replay",)):
+        result = incidents(path, *arguments)
+        assert result.returncode == 0
+        assert result.stderr == "pgdoctor: 1 record of incidents left out: damaged, or of another version\n"
+    assert incidents(path, "list").stdout == whole
+    complains(incidents(path, "show", "x"), 2, "an incident in the journal cannot be read")
 
 
 def test_the_journal_of_the_configuration(one, path, tmp_path):
