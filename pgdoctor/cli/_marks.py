@@ -38,7 +38,7 @@ class Told(msgspec.Struct, frozen=True):
     #: Why the breaker was open; None: it was not.
     opening: str | None
     journal: Path
-    #: An agent has used this journal for this server.
+    #: An agent that may act has used this journal for this server; with `mode = "off"` none does.
     is_heard: bool
 
 
@@ -156,8 +156,8 @@ def _tell(config: str | None, dsn: str, event: Callable[[datetime], Event]) -> T
     told = run(_written(load(config), dsn, event))
     if not told.is_heard:
         click.echo(
-            f"Careful: no agent has used this journal for this server. If one runs, its journal is not {told.journal}: "
-            "type this as its user, with its configuration (--config).",
+            "Careful: no agent that may act has used this journal for this server. "
+            f"If one runs, its journal is not {told.journal}: type this as its user, with its --config.",
             err=True,
         )
     return told
