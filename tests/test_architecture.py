@@ -91,9 +91,10 @@ PURE_LIBRARY = {
 PURE_PACKAGES = {"msgspec", "sqlglot"}
 PURE_EXTRAS = {
     "render": {"tabulate"},
-    # Causes and findings are found by looking into their folders.
+    # Causes, findings and guards are found by looking into their folders.
     "diagnosis.cause": {"importlib", "pkgutil"},
     "diagnosis.finding": {"importlib", "pkgutil"},
+    "mitigation.guards": {"importlib", "pkgutil"},
     "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 

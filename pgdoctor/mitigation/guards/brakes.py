@@ -7,6 +7,9 @@ from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
 from pgdoctor.mitigation.history import REFUSAL_SECONDS, refused
 
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 40
+
 #: Fewer blocked sessions than this are no share of anything.
 _FEW_BLOCKED = 10
 

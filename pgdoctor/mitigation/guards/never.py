@@ -4,6 +4,9 @@ from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
 
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 10
+
 #: What pgdoctor's own sessions call themselves.
 OWN_APPLICATION = "pgdoctor"
 

@@ -9,6 +9,9 @@ from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
 from pgdoctor.mitigation.history import approved, decision_id
 
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 50
+
 
 class Budget(Guard):
     """Not more than so many actions at once, in five minutes, in an hour; terminates, and repetitions, apart.

@@ -7,6 +7,9 @@ from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard
 from pgdoctor.mitigation.match import MARKER, marked, shipped
 
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 20
+
 
 class Protected(Guard):
     """Sessions that the configuration protects; protection beats rules."""

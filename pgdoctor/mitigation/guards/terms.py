@@ -4,6 +4,9 @@ from pgdoctor.diagnosis.words import duration
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
 
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 30
+
 #: Waits shorter than so many times deadlock_timeout are the server's to end.
 DEADLOCK_TIMEOUTS = 5
 
