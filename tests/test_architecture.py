@@ -92,9 +92,8 @@ PURE_PACKAGES = {"msgspec", "sqlglot"}
 PURE_EXTRAS = {
     "render": {"tabulate"},
     # Causes, findings and guards are found by looking into their folders.
-    "diagnosis.cause": {"importlib", "pkgutil"},
-    "diagnosis.finding": {"importlib", "pkgutil"},
-    "mitigation.guards": {"importlib", "pkgutil"},
+    "diagnosis.discovery": {"importlib", "pkgutil"},
+    "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
     "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 

@@ -28,7 +28,7 @@ from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.state import State, figures
 from pgdoctor.agent.tally import Tally
 from pgdoctor.diagnosis.archive import Archived, archived, unpacked
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import classes, may_be_signalled
 from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
@@ -38,7 +38,7 @@ from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.errors import StatementFailed, Unreachable
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.execute import Mitigator
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
+from pgdoctor.mitigation.rules import Mitigation, Rule
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.alert import alert
 from pgdoctor.render.live.rows import rows
@@ -204,7 +204,7 @@ def unread(said: str) -> tuple[str, ...]:
 RULES = tuple(
     Rule(name=f"{name}-{action}", classification=name, action=action, min_wait=Duration(0), grace=grace)
     for name in classes()
-    if name not in UNTOUCHABLE
+    if may_be_signalled(name)
     for action, grace in (("cancel", None), ("cancel_then_terminate", Duration(1)))
 )
 DRY_RUN = Mitigation(mode="dry_run", min_samples=1, cooldown=Duration(0), allow_short_waits=True, rules=RULES)

@@ -3,31 +3,17 @@
 The strongest cause that recognises a blocker gives its class; the others that do are said as well (`also`).
 """
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
-from enum import IntEnum
+from collections.abc import Mapping
 from functools import cache
 from typing import ClassVar, Literal
 
 import msgspec
 
+from pgdoctor.diagnosis.discovery import find_classes
 from pgdoctor.diagnosis.suspect import Suspect
 
 Action = Literal["cancel", "terminate", "none"]
-
-
-class Strength(IntEnum):
-    """What a cause is recognised by, the strongest evidence first."""
-
-    IDENTITY = 1
-    CONTESTED_LOCK = 2
-    QUEUE = 3
-    STATE = 4
-    HELD_LOCK = 5
-    CATALOG = 6
-    STATEMENT = 7
-    NOTHING = 8
 
 
 class Remedy(msgspec.Struct, frozen=True):
@@ -52,7 +38,14 @@ class Cause(ABC):
     """A class of blockers. Stateless; its docstring is the page that people read."""
 
     name: ClassVar[str]
-    strength: ClassVar[Strength]
+    #: Which of the causes that recognise a blocker gives its class: the one with the lowest. No two are the same.
+    #: By the evidence: from 100 on identity, 200 a lock that others wait for, 300 the queue, 400 the session's state,
+    #: 500 a lock that it holds, 600 the catalogs, 700 the statement's text; 900 nothing.
+    precedence: ClassVar[int]
+    #: A rule may signal sessions of this class. Only where the cause says so: a new one is untouchable.
+    is_signallable: ClassVar[bool] = False
+    #: Why none may, where none may.
+    why_untouchable: ClassVar[str] = "nothing says that a signal helps"
     #: Worth saying of a blocker whose class is another one.
     tells_more: ClassVar[bool] = True
     #: Tools run it, and say so here and there (see `makers`).
@@ -65,15 +58,31 @@ class Cause(ABC):
 
 @cache
 def causes() -> tuple[Cause, ...]:
-    """One of each cause in `causes/`, the strongest first."""
-    from pgdoctor.diagnosis import causes as room
+    """One of each cause in `causes/`, in the order of their precedence.
 
-    for module in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{module.name}")
-    found = [cause() for cause in Cause.__subclasses__()]
-    return tuple(sorted(found, key=lambda cause: (cause.strength, cause.name)))
+    Raises TypeError for one that is not complete, and for two of the same precedence: rules act by class.
+    """
+    from pgdoctor.diagnosis import causes as folder
+
+    found: dict[int, Cause] = {}
+    for cause in (each() for each in find_classes(folder, Cause)):
+        other = found.setdefault(cause.precedence, cause)
+        if other is not cause:
+            raise TypeError(f"causes {other.name} and {cause.name} have the same precedence, {cause.precedence}")
+    return tuple(found[precedence] for precedence in sorted(found))
 
 
 def classes() -> tuple[str, ...]:
     """The names of all classes, in alphabetical order: the closed set of the metrics' `class` label."""
     return tuple(sorted(cause.name for cause in causes()))
+
+
+@cache
+def untouchable() -> Mapping[str, str]:
+    """The classes that no rule may signal, each with the reason."""
+    return {cause.name: cause.why_untouchable for cause in causes() if not cause.is_signallable}
+
+
+def may_be_signalled(classification: str) -> bool:
+    """Whether its cause says that sessions of this class may be signalled."""
+    return any(cause.name == classification and cause.is_signallable for cause in causes())

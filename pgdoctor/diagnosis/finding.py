@@ -3,14 +3,13 @@
 It is about the server as a whole, where a cause is about one blocker; and it is there, or it is not, by figures.
 """
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, NamedTuple
 
 from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.discovery import find_classes
 from pgdoctor.diagnosis.graph import WaitGraph
 from pgdoctor.diagnosis.snapshot import Snapshot
 
@@ -38,11 +37,9 @@ class Finding(ABC):
 @cache
 def findings() -> tuple[Finding, ...]:
     """One of each finding in `findings/`, in alphabetical order."""
-    from pgdoctor.diagnosis import findings as room
+    from pgdoctor.diagnosis import findings as folder
 
-    for module in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{module.name}")
-    return tuple(sorted((finding() for finding in Finding.__subclasses__()), key=lambda finding: finding.name))
+    return tuple(sorted((each() for each in find_classes(folder, Finding)), key=lambda finding: finding.name))
 
 
 def kinds() -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import classes, untouchable
 from pgdoctor.mitigation.match import KEYS, SHIPPED_ROLE, is_shipped
-from pgdoctor.mitigation.rules import STATES, UNTOUCHABLE, WHO, Mitigation, Names, Protect, Rule, conditions
+from pgdoctor.mitigation.rules import STATES, WHO, Mitigation, Names, Protect, Rule, conditions
 from pgdoctor.mitigation.written import Duration, Network
 
 #: Nobody acts before the server itself has looked for deadlocks, and a migration with a lock_timeout has given up.
@@ -110,8 +110,8 @@ def _mistaken_class(where: str, rule: Rule) -> Iterator[Mistake]:
     for name in rule.classes:
         if name not in known:
             yield Mistake(f"{where}.class", name, f"one of {', '.join(known)}")
-        elif name in UNTOUCHABLE:
-            yield Mistake(f"{where}.class", name, f"no action is ever taken on it: {UNTOUCHABLE[name]}")
+        elif name in untouchable():
+            yield Mistake(f"{where}.class", name, f"no action is ever taken on it: {untouchable()[name]}")
 
 
 def _mistaken_action(where: str, rule: Rule) -> Iterator[Mistake]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from pgdoctor.diagnosis.cause import may_be_signalled
 from pgdoctor.mitigation.match import KEYS, Subject, matches, named
 from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 
@@ -23,16 +24,6 @@ STATES: tuple[str, ...] = get_args(State)
 
 #: Columns that a rule can protect by names of its own.
 WHO = ("usename", "datname", "application_name")
-
-#: Classes that no rule may act on, each with what a signal would do.
-UNTOUCHABLE = {
-    "autovacuum": "the server cancels an ordinary one by itself, and the other kind prevents wraparound",
-    "backup": "a night without a backup is worse than a late migration",
-    "hot_row": "the next in line takes its place",
-    "prepared_transaction": "it has no session to signal",
-    "replication": "signalling replication does more harm than the wait",
-    "unknown": "doubt means no action",
-}
 
 #: A moment with its offset from UTC, on the server's clock.
 Moment = Annotated[
@@ -116,9 +107,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         return (self.classification,) if isinstance(self.classification, str) else self.classification
 
     def is_about(self, classification: str, subject: Subject) -> bool:
-        """Whether it speaks of this class and allows this session."""
-        return classification in self.classes and all(
-            matches(key, allowed, subject) is True for key, allowed in conditions(self)
+        """Whether it speaks of this class, which may be signalled, and allows this session."""
+        return (
+            classification in self.classes
+            and may_be_signalled(classification)
+            and all(matches(key, allowed, subject) is True for key, allowed in conditions(self))
         )
 
     def protects(self, subject: Subject) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdoctor.diagnosis.cause import Strength, causes, classes
+from pgdoctor.diagnosis.cause import causes, classes
 from pgdoctor.diagnosis.finding import findings, kinds
 from pgdoctor.mitigation.guards import guards
 from pgdoctor.render.manual import PARTS, first_sentence, page, parts
@@ -72,7 +72,7 @@ def test_every_cause_and_finding_is_a_page_in_the_same_form(each):
 
 @pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
 def test_every_cause_says_what_it_is_recognised_by(cause):
-    assert isinstance(cause.strength, Strength)
+    assert isinstance(cause.precedence, int)
 
 
 @pytest.mark.parametrize("each", [*causes(), *findings()], ids=lambda each: each.name)

@@ -3,9 +3,6 @@
 H74: a guard in a new file is silently ignored, and all tests are green.
 """
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +10,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-import pgdoctor
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances
@@ -23,10 +19,9 @@ from pgdoctor.mitigation.history import Action, History, Opening
 from pgdoctor.mitigation.rules import Protect
 from pgdoctor.mitigation.written import Duration, Window
 from tests.building import NOW, ago, lock
+from tests.copied import run_copy
 from tests.mitigation.build import BOTH, CANCEL_DDL, DDL, END_IDLE, IDLE, READERS, ddl, diagnosis, idle, reader
 from tests.mitigation.test_guards import holder, writer
-
-ROOT = Path(pgdoctor.__file__).parent.parent
 
 _NEW_GUARD = '''
 from pgdoctor.mitigation.guard import Guard
@@ -45,12 +40,9 @@ class FullMoon(Guard):
 '''
 
 _ASK = """
-import pgdoctor
-from pgdoctor.cli import main
 from pgdoctor.mitigation.decision import REASONS
 from tests.mitigation.build import IDLE, about, decide, reasons
 from tests.mitigation.test_guards import holder, writer
-print(pgdoctor.__file__)
 assert "full_moon" in REASONS
 plan = decide(holder(), writer())
 assert plan.approved is None
@@ -58,24 +50,12 @@ assert reasons(about(plan, IDLE)) == {"full_moon"}
 """
 
 
-def _run_with(tmp_path: Path, guard: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script against a copy of the package that has one more file of guards."""
-    shutil.copytree(ROOT / "pgdoctor", tmp_path / "pgdoctor", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "pgdoctor" / "mitigation" / "guards" / "moon.py").write_text(guard)
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+_FILE = "mitigation/guards/moon.py"
 
 
 def test_h74_a_guard_in_a_new_file_is_in_force(tmp_path: Path) -> None:
-    done = _run_with(tmp_path, _NEW_GUARD, _ASK)
+    done = run_copy(tmp_path, _FILE, _NEW_GUARD, _ASK)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(str(tmp_path)), "the copy was not asked"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +68,7 @@ def test_h74_a_guard_in_a_new_file_is_in_force(tmp_path: Path) -> None:
     ids=["another's name", "no name", "incomplete"],
 )
 def test_h74_a_guard_that_cannot_be_asked_stops_mitigation(tmp_path: Path, change: tuple[str, str], said: str) -> None:
-    done = _run_with(tmp_path, _NEW_GUARD.replace(*change), "import pgdoctor.mitigation.plan")
+    done = run_copy(tmp_path, _FILE, _NEW_GUARD.replace(*change), "import pgdoctor.mitigation.plan")
     assert done.returncode != 0
     assert said in done.stderr
 
@@ -153,6 +133,7 @@ def many_incidents() -> Case:
 #: For each guard by its name the case in which it objects. A new guard gets its line here.
 OBJECTING: dict[str, Callable[[], Case]] = {
     "not_a_client": lambda: case(holder(backend_type="walsender"), writer()),
+    "untouchable": lambda: case(holder(application_name="pg_dump"), writer()),
     "hidden": lambda: case(holder(backend_start=None), writer()),
     "own_session": lambda: case(holder(application_name="pgdoctor"), writer()),
     "sync_rep": lambda: case(holder(state="active", wait_event_type="IPC", wait_event="SyncRep"), writer()),

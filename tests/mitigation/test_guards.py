@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import classes, may_be_signalled
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.snapshot import PreparedTransaction, Session
@@ -16,7 +16,7 @@ from pgdoctor.mitigation.guards import guards
 from pgdoctor.mitigation.guards.never import OWN_APPLICATION
 from pgdoctor.mitigation.history import Action, History
 from pgdoctor.mitigation.plan import plan
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Mitigation, Rule
+from pgdoctor.mitigation.rules import Mitigation, Rule
 from pgdoctor.mitigation.written import Duration, Window
 from pgdoctor.postgres.door import APPLICATION_NAME
 from tests.building import ago, lock, session, snapshot
@@ -92,7 +92,7 @@ CHANGES: dict[str, tuple[str, dict[str, object]]] = {
 
 #: One rule for each class that may have one, so that nothing but the guard stands in the way.
 ANY_CLASS = settings(
-    *(rule(name, name, "terminate", min_wait=Duration(0)) for name in classes() if name not in UNTOUCHABLE)
+    *(rule(name, name, "terminate", min_wait=Duration(0)) for name in classes() if may_be_signalled(name))
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import classes, may_be_signalled
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import MODES, STRONG
@@ -20,7 +20,7 @@ from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outc
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Only, Plan, plan
-from pgdoctor.mitigation.rules import UNTOUCHABLE, Breaker, Mitigation, Protect, Rule
+from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
@@ -243,7 +243,7 @@ def test_a_convoy_of_a_thousand_is_judged_in_time() -> None:
         session(pid, blockers=tuple(range(2, pid)), locks=(lock(pid, "ExclusiveLock", granted=False, **place),))
         for pid in range(3, 1001)
     ]
-    every = tuple(rule(name, name, "terminate") for name in classes() if name not in UNTOUCHABLE)
+    every = tuple(rule(name, name, "terminate") for name in classes() if may_be_signalled(name))
     made = plan(diagnosis(first, second, *rest), settings(*every), History())
     assert made.approved is about(made, 1)
     assert made.approved.frees == 999
@@ -319,7 +319,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 
 LISTS = mostly(None, ("app",), ("app", "boss"), ("nobody",))
-CLASSES = [each for each in classes() if each not in UNTOUCHABLE]
+CLASSES = [each for each in classes() if may_be_signalled(each)]
 
 
 @st.composite

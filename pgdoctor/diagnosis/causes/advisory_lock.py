@@ -7,7 +7,7 @@ Do not: end the holder by default, for the work it guards may still go on elsewh
 Source: PostgreSQL documentation, "Advisory Locks".
 """
 
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.makers import owner
 from pgdoctor.diagnosis.snapshot import AdvisoryKey, Lock
 from pgdoctor.diagnosis.suspect import Suspect
@@ -17,7 +17,8 @@ from pgdoctor.diagnosis.words import duration
 
 class AdvisoryLock(Cause):
     name = "advisory_lock"
-    strength = Strength.CONTESTED_LOCK
+    precedence = 200
+    is_signallable = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         contested = [lock for lock in suspect.contested if lock.locktype == "advisory"]

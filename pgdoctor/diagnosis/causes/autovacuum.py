@@ -8,7 +8,7 @@ Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -17,7 +17,8 @@ _WRAPAROUND = "(to prevent wraparound)"
 
 class Autovacuum(Cause):
     name = "autovacuum"
-    strength = Strength.IDENTITY
+    precedence = 100
+    why_untouchable = "the server cancels an ordinary one by itself, and the other kind prevents wraparound"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session

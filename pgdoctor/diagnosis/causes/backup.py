@@ -10,7 +10,7 @@ Source: PostgreSQL documentation, "pg_dump" and "Base Backup Progress Reporting"
 import re
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -22,7 +22,8 @@ _TOOLS = re.compile(
 
 class Backup(Cause):
     name = "backup"
-    strength = Strength.IDENTITY
+    precedence = 110
+    why_untouchable = "a night without a backup is worse than a late migration"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session

@@ -11,7 +11,7 @@ Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.suspect import Suspect
 
@@ -21,7 +21,8 @@ _AT_LEAST = strength("ShareLock")
 
 class ExplicitLock(Cause):
     name = "explicit_lock"
-    strength = Strength.HELD_LOCK
+    precedence = 500
+    is_signallable = True
     has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:

@@ -10,7 +10,7 @@ Source: PostgreSQL source, README.tuplock; measured on 14 to 18.
 """
 
 from pgdoctor.diagnosis import underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.snapshot import Relation
 from pgdoctor.diagnosis.suspect import LONG_QUEUE, Suspect
 from pgdoctor.diagnosis.words import count, duration
@@ -20,7 +20,8 @@ _REMEDY = Remedy("none", "whoever is next takes its place: make these transactio
 
 class HotRow(Cause):
     name = "hot_row"
-    strength = Strength.QUEUE
+    precedence = 300
+    why_untouchable = "the next in line takes its place"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         table = suspect.table

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pgdoctor.diagnosis import holding
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock, Session
 from pgdoctor.diagnosis.suspect import Suspect
@@ -37,7 +37,8 @@ _LOOPBACK = ("127.", "::1")
 
 class IdleInTransaction(Cause):
     name = "idle_in_transaction"
-    strength = Strength.STATE
+    precedence = 400
+    is_signallable = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session

@@ -7,7 +7,7 @@ Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.scans import open_ranges
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -18,7 +18,8 @@ _CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 
 class LongQuery(Cause):
     name = "long_query"
-    strength = Strength.STATEMENT
+    precedence = 700
+    is_signallable = True
     tells_more = False
 
     def judge(self, suspect: Suspect) -> Verdict | None:

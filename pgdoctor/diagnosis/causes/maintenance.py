@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Prog
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 
 _BLOCKS_ONLY_DDL = frozenset({"vacuum", "analyze"})
@@ -17,7 +17,8 @@ _BLOCKS_ONLY_DDL = frozenset({"vacuum", "analyze"})
 
 class Maintenance(Cause):
     name = "maintenance"
-    strength = Strength.HELD_LOCK
+    precedence = 510
+    is_signallable = True
     has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:

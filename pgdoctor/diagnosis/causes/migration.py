@@ -13,7 +13,7 @@ statements and their locks measured on 12 to 18.
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
@@ -24,7 +24,8 @@ _AT_LEAST = strength("ShareLock")
 
 class Migration(Cause):
     name = "migration"
-    strength = Strength.HELD_LOCK
+    precedence = 520
+    is_signallable = True
     has_maker = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:

@@ -7,14 +7,15 @@ Source: PostgreSQL documentation, "PREPARE TRANSACTION".
 """
 
 from pgdoctor.diagnosis import holding
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
 
 class PreparedTransactionCause(Cause):
     name = "prepared_transaction"
-    strength = Strength.IDENTITY
+    precedence = 120
+    why_untouchable = "it has no session to signal"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         if suspect.prepared is None:

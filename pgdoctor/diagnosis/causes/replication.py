@@ -8,7 +8,7 @@ Source: PostgreSQL documentation, "Hot Standby" and "Logical Replication"; measu
 """
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -29,7 +29,8 @@ _BACKEND_TYPES = frozenset(
 
 class Replication(Cause):
     name = "replication"
-    strength = Strength.IDENTITY
+    precedence = 130
+    why_untouchable = "signalling replication does more harm than the wait"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         if suspect.session is None or suspect.session.backend_type not in _BACKEND_TYPES:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pgdoctor.diagnosis import holding
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.indexing import TEXTS, Table
 from pgdoctor.diagnosis.planner import evidence
 from pgdoctor.diagnosis.predicate import Arm, Filter, Search
@@ -42,7 +42,8 @@ _CHECK_LOCKS = {"a": "RowShareLock", "r": "RowShareLock"}
 
 class UnindexedScan(Cause):
     name = "unindexed_scan"
-    strength = Strength.CATALOG
+    precedence = 600
+    is_signallable = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         if not _may_scan(suspect):

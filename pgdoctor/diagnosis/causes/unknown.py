@@ -10,14 +10,15 @@ Source: PostgreSQL documentation, "Predefined Roles".
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Strength, Verdict
+from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
 
 class Unknown(Cause):
     name = "unknown"
-    strength = Strength.NOTHING
+    precedence = 900
+    why_untouchable = "doubt means no action"
     tells_more = False
 
     def judge(self, suspect: Suspect) -> Verdict | None:

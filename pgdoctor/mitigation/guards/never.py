@@ -1,5 +1,6 @@
 """What is never signalled, whatever is configured: where a signal does harm, or says nothing to whom it reaches."""
 
+from pgdoctor.diagnosis.cause import may_be_signalled, untouchable
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
@@ -26,6 +27,24 @@ class NotAClient(Guard):
 
     def value(self, case: Case) -> str:
         return case.session.backend_type or "hidden"
+
+
+class Untouchable(Guard):
+    """Only classes whose cause says that a signal helps; also where a rule goes on about a session that changed class.
+
+    A cause says so in its own file; a new one is untouchable.
+    """
+
+    name = "untouchable"
+
+    def objection(self, case: Case) -> str | None:
+        classification = case.candidate.blocker.classification
+        if not may_be_signalled(classification):
+            return f"{classification} is never signalled: {untouchable().get(classification, 'no such class is known')}"
+        return None
+
+    def value(self, case: Case) -> str:
+        return case.candidate.blocker.classification
 
 
 class Hidden(Guard):
