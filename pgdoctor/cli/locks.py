@@ -20,10 +20,10 @@ _STATEMENT_WIDTH = 50
 @dsn_option
 @show_literals_option
 def command(dsn: str, show_literals: bool) -> None:
-    """Run the documented blocking-lock query, word for word.
+    """Run the documented blocking-lock query.
 
-    It names every session that touches the same lock, also those that do not block: use `pgdoctor diagnose` to
-    decide anything.
+    The query is sent word for word as documented. It also lists sessions that hold the same lock without blocking
+    anybody: use `pgdoctor diagnose` before you act.
     """
     rows = run(_rows(dsn))
     if not rows:

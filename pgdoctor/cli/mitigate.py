@@ -18,22 +18,21 @@ from pgdoctor.render.session import session_text
 @click.option(
     "--execute",
     is_flag=True,
-    help='Carry the plan out; the configuration has to say mode = "enforce" too. It is nobody\'s approval: where the '
-    "rules ask for one, approve by the decision's ID first.",
+    help='Carry the plan out. The configuration must set mode = "enforce". Decisions that require approval must be '
+    "approved first (mitigate approve).",
 )
-@click.option(
-    "--pid", type=click.IntRange(1, 2**31 - 1), help="Ask about this session alone, or with --execute act on it alone."
-)
-@click.option("--most", default=10, show_default=True, type=click.IntRange(1), help="End after so many actions.")
+@click.option("--pid", type=click.IntRange(1, 2**31 - 1), help="Consider only this session.")
+@click.option("--most", default=10, show_default=True, type=click.IntRange(1), help="Stop after this many actions.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.pass_context
 def command(
     context: click.Context, config: str | None, dsn: str, execute: bool, pid: int | None, most: int, form: str
 ) -> int | None:
-    """Show what the rules allow to be done about each blocker, and what speaks against it.
+    """Show or execute the plan of the mitigation rules.
 
-    With --execute the plan is carried out: one action, a new look, until nothing is left that may be done. Each
-    action is told on stderr in JSON, before and after. Exits with 1 where an action released nobody, or --pid none.
+    The plan lists, for each blocker, the signal that a rule allows and the objections of the guards. --execute carries
+    it out: one action, a new poll, and again until no action is allowed. Each action is written to stderr as JSON,
+    before and after the signal. Exit status 1: an action released no session, or --pid had no action.
     """
     if context.invoked_subcommand is not None:
         # `mitigate --dsn … reset` is `mitigate reset --dsn …`.

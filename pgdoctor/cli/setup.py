@@ -63,17 +63,17 @@ def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
 
 
 @click.command()
-@click.option("--role", default=_USUAL, show_default=True, callback=_named, help="The name of the role.")
-@click.option("--act", is_flag=True, help="Also grant what cancelling and terminating needs.")
+@click.option("--role", default=_USUAL, show_default=True, callback=_named, help="Name of the role.")
+@click.option("--act", is_flag=True, help="Also grant the right to cancel and terminate sessions.")
 @click.option(
     "--wrapper",
     is_flag=True,
-    help="Instead of that grant: functions that check on the server, again, whom they signal. Run it in each database.",
+    help="Instead of that grant, create functions that check each signal again on the server. Run it in each database.",
 )
 def command(role: str, act: bool, wrapper: bool) -> None:
-    """Print the SQL for the least-privileged role; nothing is sent to a server.
+    """Print SQL that creates the role for pgdoctor.
 
-    Pipe it: pgdoctor setup | psql
+    The command connects to no server. Run the SQL as a superuser: pgdoctor setup | psql
     """
     if act and wrapper:
         raise UsageError("--act grants what --wrapper makes needless: give one of them")

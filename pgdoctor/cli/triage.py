@@ -16,11 +16,12 @@ from pgdoctor.render.unreachable import what_to_do
 @click.command()
 @dsn_option
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where somebody is hurt.")
+@click.option("--exit-code", is_flag=True, help="Exit with status 1 if clients are affected.")
 def command(dsn: str, form: str, exit_code: bool) -> int:
-    """Say whether somebody is hurt, since when, what has changed, which layer it is, and what to do next.
+    """Summarise the first five minutes of an incident.
 
-    Looks for two seconds. Where nothing is wrong in the database it says so: look elsewhere then.
+    The summary says whether clients are affected, since when, what has changed, which layer is at fault and what to do
+    next. The command observes the server for two seconds.
     """
     try:
         found, diagnosis = run(_look(dsn))

@@ -38,12 +38,13 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
     show_default=True,
     callback=_interval,
     metavar="DURATION",
-    help="From one look to the next, with a unit: 500ms, 5s.",
+    help="Time between polls, with a unit: 500ms, 5s.",
 )
 def command(dsn: str, interval: Duration, config: str | None) -> None:
-    """Show who blocks whom, live: sort, freeze, look at one session, and cancel or terminate it under the rules.
+    """Show who blocks whom, live.
 
-    Keys: ? lists them, q quits. Where there is no terminal to draw on (a pipe, TERM=dumb) it shows one look and ends.
+    Keys: ? lists all keys, q quits. Sort, freeze, open one session, cancel or terminate it under the rules. Without a
+    terminal (a pipe, TERM=dumb) the command prints one poll and ends.
     """
     settings = load(config)
     # Here, not above: help and usage errors need neither the driver nor a terminal.
