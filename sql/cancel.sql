@@ -15,11 +15,11 @@ WITH locks AS MATERIALIZED (
     WHERE
         NOT l.granted
         OR (
-            -- The leader lock, and that it is this very session that has it: who lost it signals nobody.
+            -- Leader locks: those keys begin alike and have the same three last bits (see leader.py).
             l.locktype = 'advisory'
-            AND l.pid = pg_catalog.pg_backend_pid()
             AND l.objsubid = 1
-            AND l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8 = %(leader_key)s::pg_catalog.int8
+            AND l.classid::pg_catalog.int8 = %(leader_key)s::pg_catalog.int8 >> 32
+            AND l.objid::pg_catalog.int8 & 7 = %(leader_key)s::pg_catalog.int8 & 7
         )
 ),
 
@@ -32,7 +32,23 @@ awaited AS MATERIALIZED (
         -- Waits whose beginning the server has not written yet do not count.
         AND w.waitstart
         <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)
-        AND EXISTS (SELECT FROM locks AS l WHERE l.granted)
+        -- It is this very session that leads: who lost the leader lock signals nobody.
+        AND EXISTS (SELECT FROM locks AS l WHERE l.granted AND l.pid = pg_catalog.pg_backend_pid())
+        -- And no other pgdoctor, in whatever database. What a stranger holds under that key says nothing.
+        AND NOT EXISTS (
+            SELECT FROM locks AS l
+            CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS o
+            LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(l.pid) AS s ON true
+            WHERE
+                l.granted
+                AND l.pid <> pg_catalog.pg_backend_pid()
+                AND CASE
+                    WHEN s.pid IS NULL THEN true
+                    WHEN s.application_name IS DISTINCT FROM %(own_application)s::pg_catalog.text THEN false
+                    ELSE s.usesysid = o.usesysid
+                    OR pg_catalog.pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
+                END
+        )
         AND %(pid)s::pg_catalog.int4 = ANY (pg_catalog.pg_blocking_pids(w.pid))
     LIMIT 1
 ),
@@ -42,7 +58,10 @@ victim AS MATERIALIZED (
         s.pid,
         b.id AS backend_id
     FROM awaited AS a
-    CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(a.pid) AS s
+    -- Anew, for the leaders were looked up in it. Never NULL: that would mean every session.
+    CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(
+        CASE WHEN pg_catalog.pg_stat_clear_snapshot() IS NOT NULL THEN a.pid ELSE 0 END
+    ) AS s
     JOIN pg_catalog.pg_stat_get_backend_idset() AS b (id) ON pg_catalog.pg_stat_get_backend_pid(b.id) = s.pid
     WHERE
         s.backend_start = %(backend_start)s::pg_catalog.timestamptz

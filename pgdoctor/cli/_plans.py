@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from pgdoctor.cli._options import DEADLINE
 from pgdoctor.config import Config
 from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.errors import ServerError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.execute import Mitigator
@@ -90,7 +91,12 @@ async def act(
     This is the way for whoever has somebody at the keyboard: `only = Only(pid, "cancel")` is one key pressed.
     """
     mitigator = _mitigator(config, keeper, only=only)
-    return [action async for action in carry_out(mitigator, door, most=most)], mitigator.plan
+    try:
+        return [action async for action in carry_out(mitigator, door, most=most)], mitigator.plan
+    finally:
+        # The connection may live on, as that of `watch` does; what it held would keep everybody else from leading.
+        with suppress(ServerError):
+            await mitigator.resign()
 
 
 def _mitigator(config: Config, keeper: Keeper, *, only: Only | None, mode: str | None = None) -> Mitigator:

@@ -93,8 +93,28 @@ BEGIN
         AND l.locktype = 'advisory'
         AND l.pid = pg_backend_pid()
         AND l.objsubid = 1
-        AND l.classid::int8 << 32 | l.objid::int8 = {leader_key};
+        AND l.classid::int8 = {leader_key} >> 32
+        AND l.objid::int8 & 7 = {leader_key} & 7;
     IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- And no other pgdoctor leads, in whatever database. What a stranger holds under that key says nothing.
+    PERFORM FROM pg_lock_status() AS l
+    CROSS JOIN LATERAL pg_stat_get_activity(pg_backend_pid()) AS o
+    LEFT JOIN LATERAL pg_stat_get_activity(l.pid) AS s ON true
+    WHERE
+        l.granted
+        AND l.locktype = 'advisory'
+        AND l.pid <> pg_backend_pid()
+        AND l.objsubid = 1
+        AND l.classid::int8 = {leader_key} >> 32
+        AND l.objid::int8 & 7 = {leader_key} & 7
+        AND CASE
+            WHEN s.pid IS NULL THEN true
+            WHEN s.application_name IS DISTINCT FROM 'pgdoctor' THEN false
+            ELSE s.usesysid = o.usesysid OR pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
+        END;
+    IF FOUND THEN
         RETURN NULL;
     END IF;
 

@@ -16,6 +16,8 @@ class Circumstances(msgspec.Struct, frozen=True):
 
     #: It holds the leader lock, on the connection that would signal.
     leader: bool = True
+    #: The other pgdoctor that leads or contends, in words. None: none was seen.
+    rival: str | None = None
     #: Why nobody is to be signalled: a file, an order over HTTP, a signal to the process. None: no such order.
     kill_switch: str | None = None
     #: A person has marked maintenance until then.

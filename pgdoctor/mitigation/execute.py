@@ -187,6 +187,10 @@ class Mitigator:
         if look is not None:
             await self._record_broken_off(look)
 
+    async def resign(self) -> None:
+        """Let others lead: nobody acts over this connection any more. Raises ServerError."""
+        await self._position.leader.resign()
+
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
         self.settings = settings

@@ -51,6 +51,7 @@ class Position:
         brakes = await self.brakes()
         return Circumstances(
             leader=leads,
+            rival=self.leader.rival,
             kill_switch=brakes.kill_switch,
             maintenance_until=brakes.maintenance_until,
             armed=self.armed,

@@ -1,10 +1,11 @@
 """Of several who could act at one server one does: the one whose connection holds the leader lock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.leader import REHEARSAL_KEY, Leader
@@ -19,10 +21,11 @@ from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import LEADER_KEY
+from pgdoctor.postgres.signal import LEADER_KEY, send
 from tests.leading import take_the_lead
 from tests.mitigation.competing import compete
 from tests.mitigation.conftest import IDLE, Incident
+from tests.mitigation.contending import elect
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 
@@ -124,25 +127,52 @@ def holders(scene: Scene, key: int = LEADER_KEY) -> int:
     return int(found)
 
 
-def test_of_many_who_try_at_the_same_moment_never_two_lead(scene: Scene) -> None:
+@pytest.mark.parametrize("mode", ["enforce", "dry_run"])
+def test_h58_of_any_number_of_contenders_one_leads_within_two_polls(scene: Scene, mode: Mode) -> None:
+    """In four databases, some slow, some dead in between: never two, never none. `tests.bench leaders` has 1,000."""
+    dsns = [scene.dsn, *(make_conninfo(scene.dsn, dbname=scene.database()) for _ in range(3))]
+    counted = asyncio.run(elect([*dsns, *dsns[:2]], rounds=40, mode=mode))
+    assert counted["elected: one"] == counted["followed: one"] == 40, counted
+    assert counted["resigned"] > 5
+    assert counted["died"] > 5
+
+
+def test_h58_four_contenders_in_four_databases_elect_a_leader_in_step(scene: Scene) -> None:
+    """The worst case: each takes its claim before any other looks, in every round."""
     dsns = [scene.dsn, *(make_conninfo(scene.dsn, dbname=scene.database()) for _ in range(3))]
 
-    async def work() -> int:
-        led = 0
+    async def work() -> None:
         async with doors(*dsns) as opened:
-            for _ in range(100):
+            for door in opened:
+                door.__class__ = InStep
+            for _ in range(10):
                 leaders = [Leader() for _ in opened]
-                found = await asyncio.gather(
-                    *(each.lead(door, "enforce", NOW) for each, door in zip(leaders, opened, strict=True))
-                )
-                assert sum(found) <= 1
-                assert holders(scene) == sum(found)
-                led += sum(found)
+                InStep.barrier = asyncio.Barrier(len(opened))
+                # Nobody can know at the first poll: each sees all the others' claims.
+                assert await all_poll(leaders, opened) == 0
+                InStep.barrier = None
+                assert await all_poll(leaders, opened) == 1
                 for each in leaders:
                     await each.resign()
-        return led
 
-    assert asyncio.run(work()) > 0
+    asyncio.run(work())
+
+
+class InStep(Door):
+    """After each of its statements about locks it waits for all the others to have got as far."""
+
+    barrier: asyncio.Barrier | None = None
+
+    async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
+        rows = await super().fetch(name, **parameters)
+        if self.barrier is not None and name in ("leaders", "lead"):
+            await self.barrier.wait()
+        return rows
+
+
+async def all_poll(leaders: Sequence[Leader], opened: Sequence[Door]) -> int:
+    """How many lead after a poll of all of them."""
+    return sum(await asyncio.gather(*(a.lead(door, "enforce", NOW) for a, door in zip(leaders, opened, strict=True))))
 
 
 def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) -> None:
@@ -159,17 +189,77 @@ def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) 
     asyncio.run(work())
 
 
-def test_a_follower_signals_nobody_and_says_why(incident: Incident) -> None:
+def test_a_follower_signals_nobody_and_says_who_leads(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
-    leading = psycopg.connect(incident.scene.dsn, autocommit=True)
+    leading = psycopg.connect(incident.agent, autocommit=True, application_name="pgdoctor")
     leading.execute("select pg_advisory_lock(%s)", [LEADER_KEY])
     actions, mitigator = incident.mitigate(replace(IDLE, min_wait=Duration(0)), min_samples=1, patience=0.3)
     assert actions == []
     assert mitigator.refused["leader"] == 1
     assert not mitigator.standing.leads
+    [said] = [each.objection for each in mitigator.plan.decisions[0].objections if each.guard == "leader"]
+    assert said is not None
+    assert f"PID {leading.info.backend_pid} from 127.0.0.1 leads" in said
     assert incident.alive(holder)
     leading.close()
+
+
+def test_h59_a_stranger_with_the_leader_lock_does_not_stop_mitigation(incident: Incident) -> None:
+    """Any role may take any advisory lock, and call itself pgdoctor: it is no contender, in whatever database."""
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    elsewhere = make_conninfo(incident.app_dsn, dbname=incident.scene.database())
+    strangers = [
+        psycopg.connect(dsn, autocommit=True, application_name=name)
+        for dsn in (incident.app_dsn, elsewhere)
+        for name in ("pgdoctor", "psql")
+    ]
+    for stranger, key in zip(strangers, (LEADER_KEY, LEADER_KEY, LEADER_KEY - 2, LEADER_KEY + 2), strict=True):
+        stranger.execute("select pg_try_advisory_lock(%s)", [key])
+    actions, mitigator = incident.mitigate(IDLE)
+    assert [(each.victim.pid, each.outcome) for each in actions] == [(holder.pid, "released")]
+    assert mitigator.refused["leader"] == 0
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_h59_a_role_that_may_signal_counts_as_another_pgdoctor(incident: Incident) -> None:
+    """It could end us anyway. An operator's command under a role of its own and an agent never act side by side."""
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    operator = incident.scene.role("operator", "pg_monitor", "pg_signal_backend")
+
+    async def work() -> None:
+        async with doors(operator) as (door,):
+            await take_the_lead(door)
+            actions, mitigator = await asyncio.to_thread(incident.mitigate, IDLE)
+            assert actions == []
+            [said] = [each.objection for each in mitigator.plan.decisions[0].objections if each.guard == "leader"]
+            assert "of another role" in (said or "")
+
+    asyncio.run(work())
+    assert incident.alive(holder)
+
+
+def test_h60_a_second_leader_is_seen_by_the_signal_itself(incident: Incident) -> None:
+    """Where the protocol failed, the statement that signals would still see the other leader, in whatever database."""
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    elsewhere = make_conninfo(incident.agent, dbname=incident.scene.database())
+
+    async def work() -> str:
+        async with doors(incident.agent) as (door,):
+            await take_the_lead(door)
+            snapshot = await Collector(door).snapshot()
+            identity = Identity.of(snapshot.sessions[holder.pid])
+            assert identity is not None
+            with psycopg.connect(elsewhere, autocommit=True, application_name="pgdoctor") as other:
+                other.execute("select pg_advisory_lock(%s)", [LEADER_KEY + 8])
+                return (await send(door, "terminate", identity, min_wait=0)).answer
+
+    assert asyncio.run(work()) == "gone"
+    assert incident.alive(holder)
 
 
 @pytest.mark.long

@@ -49,13 +49,17 @@ class Leader(Guard):
     """Of several agents at one server only the one acts whose connection holds the leader lock, an advisory lock.
 
     A command that is to act needs it too: while an agent enforces, `mitigate --execute` beside it signals nobody.
+    Only sessions named pgdoctor, of the same role or of one that may signal, are contenders. A stranger that takes the
+    lock stops nobody; it is the finding `leader_lock`.
     """
 
     name = "leader"
     heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
-        return None if case.circumstances.leader else "another pgdoctor leads at this server, or the lead is lost"
+        if case.circumstances.leader:
+            return None
+        return f"this pgdoctor does not lead: {case.circumstances.rival or 'leadership is lost, or not gained yet'}"
 
     def value(self, case: Case) -> str:
         return "leader" if case.circumstances.leader else "follower"
