@@ -1,4 +1,4 @@
-"""The page of metrics: all servers and the process as a whole, in the format that is asked for."""
+"""The metrics page: all servers and the process, in the format that the client accepts."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,24 +19,24 @@ _OPEN_METRICS_VERSIONS = ("", "1.0.0")
 
 #: What holds of the process as a whole, or does not.
 STATES_OF_PROCESS = {
-    "config_reload_success": "1 if the last reload (SIGHUP) took the configuration; 0: the old one is in use, and "
-    "nothing is signalled.",
-    "journal_up": "1 if the journal could be written to the last time that there was something to write, else 0.",
+    "config_reload_success": "1 if the last reload (SIGHUP) succeeded. 0: the old configuration is in use and no "
+    "signals are sent.",
+    "journal_up": "1 if the last write to the journal succeeded, else 0.",
 }
 
 #: What is counted of the process as a whole: the label, and what it is.
 COUNTS_OF_PROCESS = {
     "http_refused": (
         "reason",
-        "Requests and connections turned away: bad credentials, a path without a token in the configuration, no HTTP, "
-        "too big, too slow, no TLS where it is wanted, no file descriptor, or (crowded) waiting for their client while "
-        "others wanted the place.",
+        "Rejected requests and connections: bad credentials, a path without a configured token, not HTTP, too large, "
+        "too slow, no TLS where it is required, no file descriptor, or (crowded) idle while other clients waited for a "
+        "connection slot.",
     ),
-    "webhook_received": ("kind", "Alerts that came in at /webhook; invalid: what was none."),
+    "webhook_received": ("kind", "Alerts received at /webhook. invalid: the body was not an alert."),
     "notifications": (
         "outcome",
-        "Events of incidents by what became of them at each receiver: delivered, refused (an answer that stays the "
-        "same), failed (every attempt), expired (too old), dropped (the queue was full).",
+        "Incident events by outcome at each receiver: delivered, refused (a permanent error), failed (all attempts), "
+        "expired (too old), dropped (queue full).",
     ),
 }
 
@@ -86,7 +86,9 @@ class Exposition(Collector):
         """All families, of one moment."""
         yield from _joined((each.name, families(each)) for each in self._watched())
         yield CounterMetricFamily(
-            "pgdoctor_log_messages_dropped", "Log lines beyond the rate limit, or not writable.", self._dropped_lines()
+            "pgdoctor_log_messages_dropped",
+            "Log lines dropped by the rate limit or by write errors.",
+            self._dropped_lines(),
         )
         for name, holds in self._states().items():
             yield gauge(f"pgdoctor_{name}", STATES_OF_PROCESS[name], holds)
@@ -100,10 +102,10 @@ class Exposition(Collector):
 
 
 def _told(waiting: Waiting) -> Iterator[Metric]:
-    yield gauge("pgdoctor_notifications_queued", "Events of incidents that wait to be told.", waiting.events)
+    yield gauge("pgdoctor_notifications_queued", "Incident events that are queued for delivery.", waiting.events)
     yield gauges(
         "pgdoctor_notify_breaker_open",
-        "1 while a receiver is left in peace, since half of the latest calls have failed.",
+        "1 while the circuit breaker of a receiver is open because half of the latest calls failed.",
         ["receiver"],
         waiting.left_in_peace,
     )

@@ -1,7 +1,7 @@
-"""The metrics of one server: made at each scrape from the one state, so that no series outlives what it speaks of.
+"""The metrics of one server, built at each scrape from the current state: no series outlives its subject.
 
-Every value of every label is there from the first scrape on. No label ever says a PID, a statement or a name that a
-user chose.
+All values of all labels exist from the first scrape on. No label contains a PID, a statement or a name chosen by a
+user.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ CONNECTION_STATES = {
     "unknown": "unknown",
 }
 
-_AGE = f"As of the last poll; 0 while pgdoctor_up is 0, which it is after {MISSED_POLLS} polls without an answer."
+_AGE = f"Value of the last poll; 0 while pgdoctor_up is 0, that is after {MISSED_POLLS} polls without an answer."
 
 
 class Watched(NamedTuple):
@@ -64,13 +64,14 @@ def families(watched: Watched) -> Iterator[Metric]:
 def _history(tally: Tally) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_blocked_session_seconds",
-        "Waiting, integrated over time: at each poll the blocked sessions times the seconds since the last poll. "
-        "What nobody saw is not counted.",
+        "Time that sessions spent blocked: at each poll, blocked sessions times seconds since the last poll. "
+        "Waits between two polls are not counted.",
         tally.blocked_seconds,
     )
     incidents = CounterMetricFamily(
         "pgdoctor_incidents",
-        "Incidents by the class of their widest root; one that another class comes to lead counts once for each.",
+        "Incidents by the class of the root that blocks most sessions. If that class changes, the incident counts "
+        "once for each class.",
         labels=["class"],
     )
     for name, number in tally.incidents.items():
@@ -78,8 +79,7 @@ def _history(tally: Tally) -> Iterator[Metric]:
     yield incidents
     yield HistogramMetricFamily(
         "pgdoctor_incident_duration_seconds",
-        "How long incidents were, counted at their end: from the first poll that found somebody blocked to the first "
-        "of two that found nobody.",
+        "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without.",
         buckets=[_bucket(bucket) for bucket in tally.incident_durations.buckets()],
         sum_value=tally.incident_durations.total,
     )
@@ -88,7 +88,7 @@ def _history(tally: Tally) -> Iterator[Metric]:
 def _releases(tally: Tally) -> Metric:
     return HistogramMetricFamily(
         "pgdoctor_release_seconds",
-        "From a signal to the look that found those released who had waited; of signals that released somebody.",
+        "Time from a signal to the poll that found its waiters released. Signals without effect are not counted.",
         buckets=[_bucket(bucket) for bucket in tally.releases.buckets()],
         sum_value=tally.releases.total,
     )
@@ -104,40 +104,45 @@ def _bucket(bucket: Bucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
 def _work(tally: Tally) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "pgdoctor_poll_duration_seconds",
-        "What polls took, from the first statement to the diagnosis; failed ones too.",
+        "Duration of polls, from the first statement to the diagnosis, including failed polls.",
         buckets=[_bucket(bucket) for bucket in tally.durations.buckets()],
         sum_value=tally.durations.total,
     )
     yield CounterMetricFamily(
-        "pgdoctor_polls_skipped", "Polls left out because the one before was not over.", tally.skipped
+        "pgdoctor_polls_skipped", "Polls skipped because the previous poll was still running.", tally.skipped
     )
     yield gauge(
         "pgdoctor_poll_interval_seconds",
-        "From one full look at the locks to the next: the interval, or more where looks are too dear.",
+        "Time between two full polls: the configured interval, or more when polls exceed the CPU budget.",
         tally.poll_interval,
     )
     yield CounterMetricFamily("pgdoctor_statements", "Statements sent to the server.", tally.statements)
     yield CounterMetricFamily(
-        "pgdoctor_received_bytes", "Bytes of the rows that the server answered with.", tally.received_bytes
+        "pgdoctor_received_bytes", "Bytes of result rows received from the server.", tally.received_bytes
     )
 
 
 def _own(state: State) -> Iterator[Metric]:
     yield gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
     one_hot = {name: name == state.connection for name in STATES}
-    yield gauges("pgdoctor_connection_state", "1 for how the agent's own connection is.", ["state"], one_hot)
+    yield gauges(
+        "pgdoctor_connection_state",
+        "1 for the current state of the agent's own connection, else 0.",
+        ["state"],
+        one_hot,
+    )
     visible = state.up and not state.is_blind
     yield gauge(
         "pgdoctor_visibility",
-        f"1 if other sessions' activity may be read, 0 if privileges hide it (see: pgdoctor setup). {_AGE}",
+        f"1 if the role may read the activity of other sessions, else 0 (see: pgdoctor setup). {_AGE}",
         visible,
     )
     yield gauge(
-        "pgdoctor_last_poll_timestamp_seconds", "When the last poll began, in Unix time.", state.last_attempt or 0
+        "pgdoctor_last_poll_timestamp_seconds", "Start of the last poll, in Unix time.", state.last_attempt or 0
     )
     yield gauge(
         "pgdoctor_last_success_timestamp_seconds",
-        "When the last successful poll ended, in Unix time: how old all other figures are.",
+        "End of the last successful poll, in Unix time. All other values are of that age.",
         state.last_success or 0,
     )
 
@@ -147,33 +152,35 @@ def _incident(state: State) -> Iterator[Metric]:
     label = ["class"]
     yield gauge(
         "pgdoctor_blocked_sessions",
-        f"Sessions that have waited for another one's lock for wait_threshold. {_AGE}",
+        f"Sessions that have waited for a lock of another session for at least wait_threshold. {_AGE}",
         found.blocked_sessions,
     )
     yield gauges(
         "pgdoctor_blockers",
-        f"Sessions that others wait for, by cause; unknown counts those that wait in line themselves too. {_AGE}",
+        f"Blocking sessions by class. unknown includes sessions that are queued themselves. {_AGE}",
         label,
         found.blockers,
     )
     yield gauges(
         "pgdoctor_blocked_sessions_by_class",
-        f"Different sessions that stand, directly or not, behind a blocker of the class. Classes overlap. {_AGE}",
+        f"Distinct sessions blocked, directly or indirectly, by a blocker of the class. Classes overlap. {_AGE}",
         label,
         found.blocked_by_class,
     )
-    yield gauge("pgdoctor_oldest_wait_seconds", f"The longest wait for a lock. {_AGE}", found.oldest_wait)
+    yield gauge("pgdoctor_oldest_wait_seconds", f"Longest current wait for a lock. {_AGE}", found.oldest_wait)
     yield gauge(
-        "pgdoctor_wait_depth", f"Sessions from the deepest waiter to the root that it waits for. {_AGE}", found.depth
+        "pgdoctor_wait_depth",
+        f"Length of the longest chain from a waiter to its root blocker, in sessions. {_AGE}",
+        found.depth,
     )
     yield gauge(
         "pgdoctor_wait_cycles",
-        f"Groups of sessions that wait for each other in a circle: a deadlock that the server will end. {_AGE}",
+        f"Cycles of sessions that wait for each other (deadlocks); the server resolves them. {_AGE}",
         found.cycles,
     )
     yield gauges(
         "pgdoctor_oldest_blocker_transaction_seconds",
-        f"Age of the oldest transaction of a blocker of the class. {_AGE}",
+        f"Age of the oldest transaction among blockers of the class. {_AGE}",
         label,
         found.oldest_transaction,
     )
@@ -183,7 +190,10 @@ def _findings(state: State) -> Metric:
     found = state.diagnosis.findings if state.diagnosis else ()
     numbers = dict.fromkeys(kinds(), 0) | Counter(note.kind for note in found)
     return gauges(
-        "pgdoctor_findings", f"What is wrong beside locks, by kind (see: pgdoctor explain). {_AGE}", ["kind"], numbers
+        "pgdoctor_findings",
+        f"Current findings by kind: problems other than lock waits (see: pgdoctor explain). {_AGE}",
+        ["kind"],
+        numbers,
     )
 
 
@@ -199,15 +209,15 @@ def _connections(state: State) -> Iterator[Metric]:
 
 def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     actions = CounterMetricFamily(
-        "pgdoctor_actions", "Signals by rule and by what came of them.", labels=["action", "rule", "outcome"]
+        "pgdoctor_actions", "Signals by rule and outcome.", labels=["action", "rule", "outcome"]
     )
     refused = CounterMetricFamily(
-        "pgdoctor_actions_refused", "Actions that a rule asked for and a guard refused.", labels=["reason"]
+        "pgdoctor_actions_refused", "Actions requested by a rule and refused by a guard.", labels=["reason"]
     )
     traces = CounterMetricFamily(
         "pgdoctor_action_traces",
-        "What actions have left behind: an index that is not valid, a session that idles aborted with its locks, or "
-        "the same coming back.",
+        "Side effects of actions: an invalid index, a session idle in an aborted transaction with its locks, or a "
+        "blocker that came back.",
         labels=["kind"],
     )
     if mitigator is not None:
@@ -227,24 +237,24 @@ def _standing(standing: Standing) -> Iterator[Metric]:
     one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
     yield gauges(
         "pgdoctor_mitigation_mode",
-        "1 for the mode in force: enforce that has lapsed is dry_run, and observe where a reload failed.",
+        "1 for the mode in force. An expired enforce counts as dry_run; after a failed reload the mode is observe.",
         ["mode"],
         one_hot,
     )
     yield gauge(
         "pgdoctor_leader",
-        "1 if this agent holds the leader lock at the server: of several that enforce, or dry-run, one does.",
+        "1 if this agent holds the leader lock at the server. One agent per mode (enforce, dry_run) leads.",
         standing.leads,
     )
     yield gauge(
         "pgdoctor_breaker_open",
-        "1 if the breaker is open: nobody is signalled until a person resets it.",
+        "1 if the circuit breaker is open: no signals until a person resets it.",
         standing.breaker_open,
     )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
     yield gauges(
         "pgdoctor_budget_remaining",
-        "Actions that are left; of those of a kind of incident, for the kind that has least left. 0 while mode is off.",
+        "Remaining actions of each budget. per_fingerprint is the smallest over all fingerprints. 0 while mode is off.",
         ["budget"],
         left,
     )
@@ -253,20 +263,20 @@ def _standing(standing: Standing) -> Iterator[Metric]:
 def _unusual(state: State) -> Metric:
     return gauges(
         "pgdoctor_anomaly_score",
-        "How far above what is usual on this server a signal is, in spreads (modified z-score: median and MAD, with a "
-        f"floor); 0 while not enough is known: see pgdoctor explain anomaly. {_AGE}",
+        "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 until "
+        f"a baseline is learnt; see pgdoctor explain anomaly. {_AGE}",
         ["signal"],
         {signal: state.scores.get(signal, 0.0) for signal in SIGNALS},
     )
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    """One value."""
+    """A family with one sample."""
     return GaugeMetricFamily(name, text, value=float(value))
 
 
 def gauges(name: str, text: str, labels: list[str], values: Mapping[str, float]) -> GaugeMetricFamily:
-    """A value for each value of the one label."""
+    """A family with one sample for each value of its label."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for label, value in values.items():
         family.add_metric([label], float(value))
