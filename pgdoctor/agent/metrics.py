@@ -263,8 +263,8 @@ def _standing(standing: Standing) -> Iterator[Metric]:
 def _unusual(state: State) -> Metric:
     return gauges(
         "pgdoctor_anomaly_score",
-        "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 until "
-        f"a baseline is learnt; see pgdoctor explain anomaly. {_AGE}",
+        "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 "
+        f"until a baseline is learnt; see pgdoctor explain anomaly. {_AGE}",
         ["signal"],
         {signal: state.scores.get(signal, 0.0) for signal in SIGNALS},
     )

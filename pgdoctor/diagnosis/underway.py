@@ -25,7 +25,7 @@ def locking(suspect: Suspect, locks: Iterable[Lock]) -> Iterator[str]:
     """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
     yield from holding.evidence(suspect, locks)
     yield from evidence(suspect)
-    yield f"its transaction is open for {duration(suspect.transaction_seconds)}"
+    yield f"its transaction has been open for {duration(suspect.transaction_seconds)}"
 
 
 def evidence(suspect: Suspect) -> Iterator[str]:
@@ -35,7 +35,7 @@ def evidence(suspect: Suspect) -> Iterator[str]:
     what = called(suspect)
     if suspect.queued:
         lock = suspect.queued[0]
-        yield f"is queued: waits for {suspect.name(lock)} since {duration(suspect.waiting_seconds)}"
+        yield f"is queued: has waited {duration(suspect.waiting_seconds)} for {suspect.name(lock)}"
         if lock.locktype == "relation" and (whom := ddl.keeps_out(lock.mode)):
             yield f"{what} asks for {lock.mode}, which excludes {whom}"
     elif suspect.is_waiting:
@@ -49,9 +49,9 @@ def evidence(suspect: Suspect) -> Iterator[str]:
 
 
 def waiting(suspect: Suspect) -> Iterator[str]:
-    """Since when it waits itself, and for whom; nothing where it does not."""
+    """How long the blocker itself has waited, and for which sessions; nothing if it does not wait."""
     if suspect.is_waiting:
-        yield f"waits since {duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
+        yield f"has waited {duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
 
 
 def progress_evidence(suspect: Suspect) -> Iterator[str]:

@@ -31,7 +31,7 @@ class AdvisoryLock(Cause):
             evidence=(
                 f"holds the advisory lock {key(contested[0])}{named}",
                 f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}",
-                f"is {state} since {duration(suspect.state_seconds)}",
+                f"has been {state} for {duration(suspect.state_seconds)}",
             ),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
         )

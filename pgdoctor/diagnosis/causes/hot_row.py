@@ -36,7 +36,7 @@ class HotRow(Cause):
             evidence=(
                 f"{count(suspect.row_queue, 'session')} queue for a row of {table.name}",
                 f"{count(len(former), 'session')} held it just before, in transactions that are over; "
-                f"this transaction is open for {duration(suspect.transaction_seconds)}",
+                f"this transaction has been open for {duration(suspect.transaction_seconds)}",
             ),
             remedy=_REMEDY,
         )

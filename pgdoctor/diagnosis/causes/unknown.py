@@ -37,4 +37,4 @@ def _in_line(suspect: Suspect) -> Iterator[str]:
 def _why(suspect: Suspect) -> str:
     if suspect.session is None or not suspect.session.is_visible:
         return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
-    return f"is {suspect.session.state or 'in an unknown state'} since {duration(suspect.state_seconds)}"
+    return f"has been {suspect.session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"

@@ -147,14 +147,14 @@ class StartupGrace(Guard):
     def objection(self, case: Case) -> str | None:
         watched, least = case.seconds_since(case.circumstances.watching_since), case.settings.startup_grace
         if watched is not None and watched < least:
-            return f"it watches since {duration(watched)}, before the first action {duration(least)}"
+            return f"it has watched for {duration(watched)}; the first action needs {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
         watched = case.seconds_since(case.circumstances.watching_since)
         if watched is None:
             return "a person watches"
-        return f"watching since {duration(watched)}, at least {duration(case.settings.startup_grace)}"
+        return f"has watched for {duration(watched)}, at least {duration(case.settings.startup_grace)}"
 
 
 class SampleAge(Guard):

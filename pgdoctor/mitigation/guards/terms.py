@@ -71,9 +71,9 @@ class MinWait(Guard):
     def objection(self, case: Case) -> str | None:
         waited = case.candidate.oldest_wait
         if waited is None:
-            return "since when they wait is unknown"
+            return "it is unknown how long they have waited"
         if waited < case.rule.min_wait:
-            return f"they wait since {duration(waited)}, the rule asks for {duration(case.rule.min_wait)}"
+            return f"they have waited {duration(waited)}, the rule asks for {duration(case.rule.min_wait)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -90,7 +90,7 @@ class DeadlockTimeout(Guard):
         waited, least = case.candidate.oldest_wait, self._least(case)
         if case.settings.allow_short_waits or (waited is not None and waited >= least):
             return None
-        return f"they wait since {duration(waited)}, {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
+        return f"they have waited {duration(waited)}, {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
 
     def value(self, case: Case) -> str:
         return f"{duration(case.candidate.oldest_wait)} of at least {duration(self._least(case))}"
@@ -109,7 +109,7 @@ class MinAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.candidate.blocker.transaction_seconds, case.rule.min_age
         if least and (age is None or age < least):
-            return f"its transaction is open since {duration(age)}, the rule asks for {duration(least)}"
+            return f"its transaction has been open for {duration(age)}, the rule asks for {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -124,7 +124,7 @@ class MaxAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, most = case.candidate.blocker.transaction_seconds, case.rule.max_age
         if age is not None and age > most:
-            return f"its transaction is open since {duration(age)}; above {duration(most)} a person decides"
+            return f"its transaction has been open for {duration(age)}; above {duration(most)} a person decides"
         return None
 
     def value(self, case: Case) -> str:
@@ -140,7 +140,7 @@ class MinStateAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.state_change), case.rule.min_state_age
         if least and (age is None or age < least):
-            return f"it is {case.session.state} since {duration(age)}, the rule asks for {duration(least)}"
+            return f"it has been {case.session.state} for {duration(age)}, the rule asks for {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -157,7 +157,7 @@ class MinSessionAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.backend_start), case.rule.min_session_age
         if least and (age is None or age < least):
-            return f"it is connected since {duration(age)}, the rule asks for {duration(least)}"
+            return f"it has been connected for {duration(age)}, the rule asks for {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
