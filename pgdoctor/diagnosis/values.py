@@ -33,6 +33,13 @@ _VALUE_TYPES = {
     exp.DataType.Type.VARCHAR: "text",
 }
 
+#: Functions inside of each other; some operators are functions to sqlglot.
+_MOST_DEPTH = 16
+
+
+class TooDeep(Exception):
+    """The value has too many functions inside of each other."""
+
 
 def changes(value: Node) -> bool:
     """It differs from row to row."""
@@ -58,6 +65,18 @@ def outside_of_queries(node: Node) -> Iterator[Node]:
     return node.walk(prune=lambda each: isinstance(each, exp.Query))
 
 
-def _called(value: Node) -> Iterator[Node]:
-    """The functions that are called for each row: a query inside of it is run once."""
-    return (each for each in outside_of_queries(value) if isinstance(each, exp.Func))
+def _called(value: Node) -> list[Node]:
+    """The functions that are called for each row: a query inside of it is run once.
+
+    Raises TooDeep: to find the name of one costs time in proportion to all that is inside of it.
+    """
+    found = []
+    depths: dict[int, int] = {}
+    for each in outside_of_queries(value):
+        is_function = isinstance(each, exp.Func)
+        depth = depths[id(each)] = depths.get(id(each.parent), 0) + is_function
+        if depth > _MOST_DEPTH:
+            raise TooDeep
+        if is_function:
+            found.append(each)
+    return found
