@@ -44,6 +44,8 @@ class Statement(Struct, frozen=True):
     kinds: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     assigned: tuple[str, ...] = ()
+    #: Nothing of the text is cut off.
+    is_whole: bool = True
 
     @property
     def is_ddl(self) -> bool:
@@ -71,8 +73,11 @@ class Statement(Struct, frozen=True):
 
     @property
     def ends_transaction(self) -> bool:
-        """Its last statement ends the transaction."""
-        return bool(self.kinds) and self.kinds[-1] in kinds.ENDS_TRANSACTION
+        """Whichever of its statements runs now, it ends the transaction; one that is cut off may not.
+
+        Of `begin; update …; select pg_sleep(60); commit` the server shows the whole text from the first second on.
+        """
+        return self.is_whole and bool(self.kinds) and kinds.ENDS_TRANSACTION.issuperset(self.kinds)
 
 
 class Conditions(Struct, frozen=True):
@@ -133,20 +138,22 @@ def _stands_alone(asked: Conditions) -> bool:
 
 
 def _read(text: str, truncated: bool) -> Statement:
-    readings = _readings(text, truncated)
-    if not readings:
-        return Statement()
+    sentences, is_cut = _sentences(text, truncated)
+    if not sentences:
+        return Statement(is_whole=not is_cut)
+    readings = [(sentence, heads.head(sentence)) for sentence in sentences]
     sentence, head = _most_telling(readings)
     return Statement(
         kind=head.form.kind,
         kinds=tuple(each.form.kind for _, each in readings),
         targets=tables.targets(sentence, head),
         assigned=tables.assigned(sentence, head),
+        is_whole=not is_cut,
     )
 
 
 def _readings(text: str, truncated: bool) -> list[Reading]:
-    return [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)]
+    return [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)[0]]
 
 
 def _most_telling(readings: list[Reading]) -> Reading:
@@ -169,8 +176,8 @@ def _conditions(scan: Scan) -> Conditions:
     )
 
 
-def _sentences(text: str, truncated: bool) -> list[Sentence]:
-    """The statements of a text. Of a cut one, what touches the cut is left out."""
+def _sentences(text: str, truncated: bool) -> tuple[list[Sentence], bool]:
+    """The statements of a text, and whether it is cut. Of a cut one, what touches the cut is left out."""
     tokens = list(islice(scan(text), MOST_TOKENS + 1))
     is_cut = truncated or len(tokens) > MOST_TOKENS
     tokens = tokens[:MOST_TOKENS]
@@ -178,7 +185,7 @@ def _sentences(text: str, truncated: bool) -> list[Sentence]:
         tokens.pop()
         is_cut = True
     parts = list(_split(tokens))
-    return [Sentence(part, is_cut and part is parts[-1]) for part in parts if part]
+    return [Sentence(part, is_cut and part is parts[-1]) for part in parts if part], is_cut
 
 
 def _touches_end(token: Token, text: str) -> bool:

@@ -208,8 +208,19 @@ def test_of_equals_the_first_speaks() -> None:
         ("commit", True),
         ("rollback", True),
         ("prepare transaction 'a'", True),
-        ("begin; update orders set a = 1; commit", True),
+        ("/* by */ END -- now", True),
+        ("abort", True),
+        ("commit and chain", True),
+        ("commit; rollback;", True),
+        ("begin; update orders set a = 1; commit", False),
+        ("update orders set a = 1; commit", False),
+        ("select pg_sleep(60); rollback", False),
+        ("begin; commit", False),
         ("commit; begin", False),
+        ("commit; begin; update orders set a = 1", False),
+        ("do $$ begin update orders set a = 1; commit; end $$", False),
+        ("call work()", False),
+        ("rollback work to savepoint a", False),
         ("rollback to a", False),
         ("commit prepared 'a'", False),
         ("select 'commit'", False),
@@ -217,6 +228,15 @@ def test_of_equals_the_first_speaks() -> None:
 )
 def test_what_ends_a_transaction(text: str, ends: bool) -> None:
     assert read(text).ends_transaction is ends
+
+
+@pytest.mark.parametrize("text", ["commit", "commit; ", "commit; sel", "commit /* and then", "rollback", "rollback t"])
+def test_a_text_that_is_cut_off_may_do_more_than_end_its_transaction(text: str) -> None:
+    assert not read(text, truncated=True).ends_transaction
+
+
+def test_an_open_comment_or_literal_is_taken_as_cut_off() -> None:
+    assert not read("commit /* and then").ends_transaction
 
 
 def test_families() -> None:

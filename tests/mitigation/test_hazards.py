@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.written import Duration
+from tests.looking import blocker
 from tests.mitigation.conftest import DDL, IDLE, SLOW, Incident
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
@@ -260,3 +261,17 @@ def test_h19_a_vacuum_against_wraparound_stays_and_the_ddl_in_front_of_the_queue
         with pytest.raises(errors.QueryCanceled):
             request.finish()
         assert scene.admin.execute(_WORKER, against).fetchone() == worker
+
+
+def test_h65_a_text_that_ends_in_commit_is_cancelled_while_it_works(incident: Incident) -> None:
+    """The server shows the whole text while the first of its statements runs."""
+    text = "begin; update orders set v = 1 where id = 1; select pg_sleep(60); commit"
+    holder = incident.app(autocommit=True).start(text)
+    waiter = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
+    found = blocker(incident.scene.dsn, holder.pid)
+    assert found.recommendation.action == "cancel", found
+    [action], _ = incident.mitigate(*ALL, min_samples=1, patience=10)
+    assert (action.victim.pid, action.signal, action.outcome) == (holder.pid, "cancel", "released")
+    waiter.finish()
+    with pytest.raises(errors.QueryCanceled):
+        holder.finish()
