@@ -48,7 +48,7 @@ MAY_IMPORT = {
         *("mitigation", "postgres", "journal", "diagnosis", "errors"),
     },
     "mitigation.position": {
-        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation", "postgres"),
+        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation", "postgres", "errors"),
     },
     "mitigation.look": {"postgres", "diagnosis"},
     "mitigation.audit": {"mitigation", "postgres", "journal", "errors"},
@@ -94,6 +94,7 @@ PURE_EXTRAS = {
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
+    "mitigation.pattern": {"re2"},
     "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 

@@ -251,6 +251,12 @@ def _standing(standing: Standing) -> Iterator[Metric]:
         "1 if the circuit breaker is open: no signals until a person resets it.",
         standing.breaker_open,
     )
+    yield gauge(
+        "pgdoctor_protections_unresolved",
+        "Protections of the configuration that name a role, database or relation that the server does not have; while "
+        "there is one nobody is signalled, unless allow_unresolved_protections. 0 while mode is off.",
+        standing.unresolved,
+    )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
     yield gauges(
         "pgdoctor_budget_remaining",

@@ -83,7 +83,8 @@ def command(role: str, act: bool, wrapper: bool) -> None:
 
 def _wrapper() -> str:
     """The functions, for what is fixed: the same that the guards and the leader lock go by."""
-    from pgdoctor.mitigation.match import BACKUPS, MARKER
+    from pgdoctor.mitigation.marker import MARKER
+    from pgdoctor.mitigation.match import BACKUPS
     from pgdoctor.postgres.signal import LEADER_KEY
 
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY)}

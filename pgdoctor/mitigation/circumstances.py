@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from pgdoctor.mitigation.match import Ancestors
 from pgdoctor.mitigation.rules import Mitigation, Mode
 
 
@@ -36,6 +37,10 @@ class Circumstances(msgspec.Struct, frozen=True):
     watching_since: datetime | None = None
     #: Seconds since the sample was read, on the monotonic clock.
     sample_age: float = 0.0
+    #: What protections name and the server does not have, or why that could not be looked up; in words.
+    unresolved: tuple[str, ...] = ()
+    #: The tables above those that blockers hold; read where a relation is protected. None: could not be read.
+    ancestors: Ancestors | None = {}
 
 
 def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) -> str | None:

@@ -37,6 +37,7 @@ from pgdoctor.mitigation.history import (
 from pgdoctor.mitigation.look import Look
 from pgdoctor.mitigation.plan import Only, Plan, intended, plan
 from pgdoctor.mitigation.position import Brake, Position
+from pgdoctor.mitigation.protected_names import unresolved_notes
 from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
@@ -54,6 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
     mode: Mode
     leads: bool = False
     breaker_open: bool = False
+    #: Protections that name what the server does not have.
+    unresolved: int = 0
     #: What is left of each budget; of those of a kind of incident, the smallest.
     budgets: Mapping[str, int] = {}
 
@@ -88,6 +91,8 @@ class Mitigator:
         self._position = Position(self._audit, brake, unattended=unattended, armed=armed)
         self._telling = Telling()
         self._traces = Traces()
+        #: What protections name and the server does not have, in words.
+        self._unresolved: tuple[str, ...] = ()
         #: The latest look.
         self._look: Look | None = None
         #: An action is being carried out; and one that was broken off meanwhile.
@@ -118,8 +123,8 @@ class Mitigator:
 
     @property
     def findings(self) -> tuple[Note, ...]:
-        """What the actions of the last minutes have left behind, as of the last look."""
-        return self._traces.notes
+        """What the actions of the last minutes have left behind, and misnamed protections, as of the last look."""
+        return (*self._traces.notes, *unresolved_notes(self._unresolved, self.settings))
 
     @property
     def standing(self) -> Standing:
@@ -209,9 +214,11 @@ class Mitigator:
         await self._settle(look)
         if self.settings.mode == "off":
             await self._position.leader.resign()
-            self._standing = Standing("off")
+            self._standing, self._unresolved = Standing("off"), ()
             return
         circumstances = await self._position.circumstances(look, self.settings)
+        self._unresolved = circumstances.unresolved
+        self._telling.unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
         mode = self._position.mode(look, self.settings)
         self.plan = await self._plan(look, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
@@ -334,7 +341,8 @@ class Mitigator:
 
     def _stands(self, look: Look, mode: Mode) -> Standing:
         leads = self.may_act and self._position.leader.leads
-        return Standing(mode, leads, self.plan.opening is not None, self._budgets(look, mode))
+        is_open, unresolved = self.plan.opening is not None, len(self._unresolved)
+        return Standing(mode, leads, is_open, unresolved, self._budgets(look, mode))
 
 
 def _answered(action: Action, reply: Reply) -> Action:

@@ -172,6 +172,7 @@ OBJECTING: dict[str, Callable[[], Case]] = {
     "may_signal": lambda: amid(may_signal=False),
     "superuser": lambda: amid(superuser=True),
     "pooled": lambda: amid(pooled=True),
+    "unresolved_protection": lambda: amid(unresolved=('mitigation.protect[0].usename "b": there is no such role',)),
     "audit": lambda: amid(audit="the disk is full"),
     "startup_grace": lambda: amid(watching_since=NOW),
     "sample_age": lambda: amid(sample_age=3600.0),
