@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MOST_REASON = 500
 
+#: Bytes above the journal's limit: what a person says, to stop above all, is written where an agent's journal is full.
+_RESERVE = 4 * 1024 * 1024
+
 
 class Told(msgspec.Struct, frozen=True):
     """What was written down, and what holds now at that server."""
@@ -191,7 +194,7 @@ async def _written(config: Config, dsn: str, event: Callable[[datetime], Event])
         server, now = await door.system_identifier(), (await door.fetch("clock"))[0].now
     if not server:
         raise UsageError(f"nothing is written down: {NAMELESS}")
-    journal = Journal.open(config.journal.file)
+    journal = Journal.open(config.journal.file, config.journal.max_size + _RESERVE)
     try:
         before = list(records.events(journal.records(server, kinds=records.LASTING)))
         said = event(now)

@@ -106,7 +106,7 @@ def _mitigator(config: Config, keeper: Keeper, *, only: Only | None, mode: str |
 
 @asynccontextmanager
 async def _opened(dsn: str, config: Config) -> AsyncIterator[tuple[Door, Keeper]]:
-    keeper = Keeper(config.journal.file)
+    keeper = Keeper(config.journal.file, config.journal.max_size)
     try:
         async with await Door.open(dsn, DEADLINE) as door:
             yield door, keeper

@@ -35,6 +35,30 @@ class Duration(float):
         return f"{self * 1000:.0f}ms" if self % 1 else f"{float(self):.0f}s"
 
 
+_SIZE_UNITS = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
+_SIZE = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>kB|MB|GB)")
+_BIGGEST = 1024 * _SIZE_UNITS["GB"]
+
+
+class Size(int):
+    """Bytes; written with a unit, as in postgresql.conf."""
+
+    allowed: ClassVar = 'a size with a unit, at most 1024GB: "512MB" or "2GB"'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """`"512MB"`, `"2GB"`. Raises ValueError for everything else."""
+        match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+        if match is None or (size := int(match["number"]) * _SIZE_UNITS[match["unit"]]) > _BIGGEST:
+            raise ValueError(cls.allowed)
+        return cls(size)
+
+    def __str__(self) -> str:
+        """The shortest way to write it."""
+        unit = next(unit for unit in ("GB", "MB", "kB") if self % _SIZE_UNITS[unit] == 0 or unit == "kB")
+        return f"{self // _SIZE_UNITS[unit]}{unit}"
+
+
 class Network(str):
     """Where clients come from: a network or address, or `local`, which is a socket of the server's own host."""
 
@@ -170,6 +194,7 @@ PARSE: dict[type, Callable[[object], object]] = {
     Network: Network.parse,
     Pattern: Pattern.parse,
     Qualified: Qualified.parse,
+    Size: Size.parse,
     Window: Window.parse,
 }
 
