@@ -67,8 +67,8 @@ begin
             each.name, case each.arguments when '' then '*' else each.arguments end, each.oid);
     exception when others then null; end; end loop;
     for each in
-        select o.oid, o.oprname as name, o.oprleft::regtype as l, o.oprright::regtype as r, o.oprresult::regtype as result,
-            o.oprleft = 0 as is_prefix
+        select o.oid, o.oprname as name, o.oprleft::regtype as l, o.oprright::regtype as r,
+            o.oprresult::regtype as result, o.oprleft = 0 as is_prefix
         from pg_catalog.pg_operator o
         where o.oprnamespace = 'pg_catalog'::regnamespace
     loop begin

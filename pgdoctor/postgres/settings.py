@@ -187,9 +187,10 @@ def timeouts(deadline: float) -> dict[str, str]:
 
 
 def _of_a_transaction(version_num: int, deadline: float) -> Iterator[tuple[str, str]]:
+    # Time-outs first: what is in force until then may be very short.
     if version_num >= 170_000:
         yield "transaction_timeout", "0"
-    for name, value in {**PINNED, **timeouts(deadline)}.items():
+    for name, value in {**timeouts(deadline), **PINNED}.items():
         if name == "search_path":
             yield name, value
         elif name not in _OF_THE_CONNECTION:
