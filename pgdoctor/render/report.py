@@ -10,7 +10,6 @@ import msgspec
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
-from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Advice, options
@@ -144,7 +143,7 @@ def server_facts(server: Server) -> ServerFacts:
 
 def to_json(report: Report) -> bytes:
     """The report as one JSON object."""
-    return encode_json(report)
+    return msgspec.json.encode(report)
 
 
 def shown(statement: str | None, show_literals: bool) -> str | None:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard
-from pgdoctor.mitigation.marker import MARKER
-from pgdoctor.mitigation.match import marked, shipped
+from pgdoctor.mitigation.match import MARKER, marked, shipped
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 20
@@ -25,7 +24,7 @@ class Protected(Guard):
 
     @staticmethod
     def _objections(case: Case) -> Iterator[str]:
-        subject = case.candidate.subject._replace(ancestors=case.circumstances.ancestors)
+        subject = case.candidate.subject
         for entry in case.settings.protect:
             if said := entry.objection(subject):
                 yield said
@@ -52,9 +51,9 @@ class ProtectedByDefault(Guard):
 
 
 class Marker(Guard):
-    """Sessions that ask to be left alone: `pgdoctor:protect` in application_name, or in a comment before a statement.
+    """Sessions that ask to be left alone: `pgdoctor:protect` in application_name or in an SQL comment.
 
-    Do: put the comment in front of the statement's first word; elsewhere, as in a literal, it says nothing. Whoever may
+    Do: put the comment at the beginning of a statement, for the server keeps only its first part. Whoever may
     connect can do this, so watch how often it counts; a role that is a member of pgdoctor_protected is harder to forge.
     """
 
