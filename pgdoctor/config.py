@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from pgdoctor.document import Document, allowed, decode, one_line, say
 from pgdoctor.errors import ConfigError, UsageError
-from pgdoctor.journal.place import default_path
+from pgdoctor.journal.place import MAX_SIZE, default_path
 from pgdoctor.mitigation.lint import Mistake, mistakes
 from pgdoctor.mitigation.rules import Mitigation, Name
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.mitigation.written import Duration, Size
 from pgdoctor.notify.settings import HIDDEN, Recipient
 from pgdoctor.notify.settings import mistakes as mistaken_recipients
 
@@ -23,6 +23,8 @@ from pgdoctor.notify.settings import mistakes as mistaken_recipients
 _SHORTEST_INTERVAL = 0.1
 
 _HIGHEST_PORT = 65_535
+
+_SMALLEST_JOURNAL = Size(16 * 1024 * 1024)
 
 
 _ADDRESS = 'HOST:PORT, such as "127.0.0.1:9899" or "[::1]:9899"'
@@ -107,6 +109,8 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: None: where services keep their state (`default_path`).
     path: str | None = None
     keep: Duration = Duration(30 * 24 * 3600)
+    #: Of the file; its write-ahead log takes up to 16 MB beside it.
+    max_size: Size = Size(MAX_SIZE)
 
     @property
     def file(self) -> Path:
@@ -205,6 +209,8 @@ def _mistaken(config: Config) -> Iterator[Mistake]:
     yield from _mistaken_agent(config.agent)
     yield from _mistaken_servers(config.servers)
     yield from _mistaken_http(config.http)
+    if config.journal.max_size < _SMALLEST_JOURNAL:
+        yield Mistake("journal.max_size", str(config.journal.max_size), f"at least {_SMALLEST_JOURNAL}")
     for mistake in mistaken_recipients(config.notify):
         yield mistake._replace(key=f"notify{mistake.key}")
     for mistake in mistakes(config.mitigation, config.agent.interval):

@@ -63,7 +63,11 @@ class Document(Generic[T]):
         if not keys:
             return False
         value = HIDDEN if keys[-1] in _SECRET_KEYS else _at(self._raw, keys)
-        self.mistakes.append(Mistake(_dotted(keys), value, allowed(self._type_at(keys))))
+        wanted = allowed(self._type_at(keys))
+        # A type of ours may say more than what is allowed: why this value is not.
+        if match and match["what"].startswith(f"{wanted}: "):
+            wanted = one_line(match["what"])
+        self.mistakes.append(Mistake(_dotted(keys), value, wanted))
         while not isinstance(keys[-1], str):
             keys.pop()
         del _at(self._raw, keys[:-1])[keys[-1]]

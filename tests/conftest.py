@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError
 from tests.binaries import VERSIONS, NotFetched
+from tests.evil import Decoys
 from tests.scenes import Scene
 from tests.servers import Embedded, Given, NoServer, Running, Source, source
 
@@ -154,6 +155,14 @@ def scene(server: ThrowawayServer | Running) -> Iterator[Scene]:
     """
     with Scene(server.dsn) as staged:
         yield staged
+
+
+@pytest.fixture
+def decoys(scene: Scene, server: ThrowawayServer | Running) -> Decoys:
+    """Objects in the scene's database that shadow the server's, and say in its log that they were called."""
+    if not isinstance(server, ThrowawayServer):
+        pytest.skip("needs the server's log: run with --postgres=embedded")
+    return Decoys(scene, server)
 
 
 @pytest.fixture(scope="session")

@@ -44,17 +44,15 @@ MAY_IMPORT = {
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {
-        *("mitigation.audit", "mitigation.look", "mitigation.position", "mitigation.sharing"),
-        *("mitigation.telling", "mitigation.traces"),
+        *("mitigation.audit", "mitigation.look", "mitigation.position", "mitigation.telling", "mitigation.traces"),
         *("mitigation", "postgres", "journal", "diagnosis", "errors"),
     },
     "mitigation.position": {
-        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation.sharing", "mitigation", "postgres"),
+        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation", "postgres", "errors"),
     },
     "mitigation.look": {"postgres", "diagnosis"},
     "mitigation.audit": {"mitigation", "postgres", "journal", "errors"},
     "mitigation.leader": {"mitigation", "postgres"},
-    "mitigation.sharing": {"mitigation", "postgres", "errors"},
     "mitigation.telling": {"mitigation"},
     "mitigation.traces": {"mitigation", "postgres", "diagnosis"},
     "mitigation.kill_switch": set(),
@@ -96,6 +94,7 @@ PURE_EXTRAS = {
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
+    "mitigation.pattern": {"re2"},
     "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 

@@ -15,6 +15,34 @@ _HIGHER = 1.1
 _APART = 0.005
 
 
+#: Incidents of the same size that are kept within an hour: with snapshots, and at all.
+MOST_WITH_SNAPSHOTS = 20
+MOST_WRITTEN = 100
+_HOUR = 3600.0
+
+
+class Quota:
+    """How many incidents of the same size are kept within an hour; sizes are powers of two of blocked sessions.
+
+    Somebody who makes small incidents on end keeps no big one out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[int, dict[str, float]] = {}
+
+    def admits(self, incident: str, blocked: int, now: float) -> bool:
+        """Whether to keep something of this incident; `now` is on the monotonic clock."""
+        kept = self._kept.setdefault(blocked.bit_length(), {})
+        for other, since in tuple(kept.items()):
+            if now - since > _HOUR:
+                del kept[other]
+        if incident not in kept and len(kept) >= self._most:
+            return False
+        kept.setdefault(incident, now)
+        return True
+
+
 class Snap(NamedTuple):
     """A snapshot as it is kept."""
 

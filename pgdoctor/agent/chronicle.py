@@ -5,6 +5,7 @@ All of it in a task of its own. The poll only says what it has seen, and waits f
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from pgdoctor.agent.album import Album, Snap
+from pgdoctor.agent.album import MOST_WITH_SNAPSHOTS, MOST_WRITTEN, Album, Quota, Snap
 from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident
@@ -65,6 +66,8 @@ class Chronicle:
         self._read: str | None = None
         self._advice: dict[str, str | None] = {}
         self._album = Album()
+        self._written = Quota(MOST_WRITTEN)
+        self._pasted = Quota(MOST_WITH_SNAPSHOTS)
 
     def see(self, seen: Seen) -> None:
         """Take note of a look, if it says anything new. Never waits."""
@@ -143,14 +146,18 @@ class Chronicle:
     async def _write(self, event: Event, seen: Seen) -> None:
         if event.kind == "started":
             self._album = Album()
-        await self._append(seen.server, entry(event, seen.blocked, server=self._name, **self._advice))
+        if self._written.admits(event.incident.id, event.incident.peak_blocked, time.monotonic()):
+            await self._append(seen.server, entry(event, seen.blocked, server=self._name, **self._advice))
+        else:
+            self._keeper.leave_out("frequent")
         peak = self._album.last()
         if event.kind == "ended" and peak is not None:
             await self._paste(seen.server, event.incident.id, peak)
 
     async def _append(self, server: str, written: Entry) -> None:
         body = msgspec.json.encode(written)
-        await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at))
+        if not await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at)):
+            self._keeper.leave_out("full")
 
     async def _keep(self, seen: Seen, incident: Incident) -> None:
         """Keep what this look shows, if it shows anything new."""
@@ -162,7 +169,10 @@ class Chronicle:
                 await self._paste(seen.server, incident.id, snap)
 
     async def _paste(self, server: str, incident: str, snap: Snap) -> None:
-        await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at))
+        if not self._pasted.admits(incident, snap.blocked, time.monotonic()):
+            self._keeper.leave_out("frequent")
+        elif not await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at)):
+            self._keeper.leave_out("full")
 
 
 async def _off_the_loop(diagnosis: Diagnosis, work: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.signals import Anomaly
-from pgdoctor.diagnosis.snapshot import Server, Snapshot
+from pgdoctor.diagnosis.snapshot import JournalUse, Server, Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import Collector, Gate
@@ -50,6 +50,8 @@ class Examiner:
         self._memory = Memory()
         #: What is unusual, for the looks from now on.
         self.anomalies: tuple[Anomaly, ...] = ()
+        #: How full the journal is, for the looks from now on.
+        self.journal: JournalUse | None = None
         #: When the last look had been read, and was yet to be judged, on the monotonic clock.
         self.read_at = 0.0
         self._surroundings: Surroundings | None = None
@@ -122,7 +124,7 @@ class Examiner:
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         self.read_at = time.monotonic()
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        snapshot = replace(snapshot, surroundings=self._surroundings, anomalies=self.anomalies)
+        snapshot = replace(snapshot, surroundings=self._surroundings, anomalies=self.anomalies, journal=self.journal)
         judging = self._memory, snapshot, self._settings.wait_threshold
         return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 

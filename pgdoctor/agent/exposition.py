@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from pgdoctor import __version__
 from pgdoctor.agent.metrics import Watched, families, gauge, gauges
+from pgdoctor.journal.place import MAX_SIZE
+from pgdoctor.journal.store import Usage
 from pgdoctor.notify.notifier import Waiting
 
 #: The two formats that there are, as clients ask for them.
@@ -33,6 +35,11 @@ COUNTS_OF_PROCESS = {
         "connection slot.",
     ),
     "webhook_received": ("kind", "Alerts received at /webhook. invalid: the body was not an alert."),
+    "journal_left_out": (
+        "reason",
+        "Records and snapshots of incidents that were left out: too many of the same size within an hour (frequent), "
+        "or no room below [journal] max_size (full).",
+    ),
     "notifications": (
         "outcome",
         "Incident events by outcome at each receiver: delivered, refused (a permanent error), failed (all attempts), "
@@ -51,12 +58,14 @@ class Exposition(Collector):
         dropped_lines: Callable[[], int],
         states: Callable[[], Mapping[str, bool]],
         told: Callable[[], Waiting] = Waiting,
+        journal: Callable[[], Usage] = lambda: Usage(0, MAX_SIZE, 0, 0),
     ) -> None:
         self._watched = watched
         self._counts = counts
         self._dropped_lines = dropped_lines
         self._states = states
         self._told = told
+        self._journal = journal
         self._coming: dict[bool, asyncio.Task[tuple[bytes, str]]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -98,6 +107,7 @@ class Exposition(Collector):
                 counted.add_metric([value], number)
             yield counted
         yield from _told(self._told())
+        yield from _filled(self._journal())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 
@@ -108,6 +118,20 @@ def _told(waiting: Waiting) -> Iterator[Metric]:
         "1 while the circuit breaker of a receiver is open because half of the latest calls failed.",
         ["receiver"],
         waiting.left_in_peace,
+    )
+
+
+def _filled(journal: Usage) -> Iterator[Metric]:
+    yield gauge("pgdoctor_journal_size_bytes", "The journal on the disk, with its write-ahead log.", journal.size)
+    yield gauge(
+        "pgdoctor_journal_lasting_bytes",
+        "The part of the journal that makes no room for anything: decisions, outcomes, what people said.",
+        journal.lasting,
+    )
+    yield gauge(
+        "pgdoctor_journal_max_size_bytes",
+        "What the journal's file may take ([journal] max_size); its log may take 16 MB beside it.",
+        journal.limit,
     )
 
 

@@ -24,6 +24,7 @@ from pgdoctor.agent.state import State
 from pgdoctor.agent.watcher import Watcher, Watchers
 from pgdoctor.agent.webhook import Webhook
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.render.index import index
 from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
@@ -285,4 +286,4 @@ async def _fail(_: Request, error: Exception) -> Response:
 
 def _json(value: object, status: int = 200, headers: object = None) -> Response:
     more = dict(headers) if isinstance(headers, dict) else {}
-    return Response(msgspec.json.encode(value), status, headers=_HEADERS | more, media_type="application/json")
+    return Response(encode_json(value), status, headers=_HEADERS | more, media_type="application/json")

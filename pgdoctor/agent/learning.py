@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
 
+from pgdoctor.diagnosis.snapshot import JournalUse
 from pgdoctor.diagnosis.thresholds import Thresholds, unpacked
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.keeper import Keeper
@@ -45,6 +46,12 @@ class Learning:
                 self._learnt.save()
             self._learnt = _Learnt(self._keeper, server)
         self._learnt.observe(values, at, incident=incident)
+
+    @property
+    def journal(self) -> JournalUse | None:
+        """How full the journal is; None: not known yet."""
+        usage = self._keeper.usage
+        return None if usage is None else JournalUse(usage.used, usage.lasting, usage.limit)
 
     async def end(self) -> None:
         """Keep what is known now."""

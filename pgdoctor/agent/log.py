@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from pgdoctor.config import LogFormat
+from pgdoctor.diagnosis.escape import encode_json, escape_text
 
 #: Lines of one kind that may be written in a second.
 MOST_PER_SECOND = 100.0
@@ -78,7 +79,7 @@ class Lines(logging.Handler):
 
     def write_as(self, log_format: LogFormat, per_second: float) -> None:
         """From the next line on: how, and at most so many of one kind."""
-        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else msgspec.json.encode
+        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else encode_json
         self._per_second = per_second
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -154,7 +155,7 @@ def text(values: dict[str, Any]) -> bytes:
     """A line for people: time, level, logger and event, then the rest as name=value. It holds no control character."""
     rest = dict(values)
     begin = [str(rest.pop(name)) for name in ("time", "level", "logger", "event") if name in rest]
-    return _printable(" ".join([*begin, *(f"{name}={_shown(value)}" for name, value in rest.items())])).encode()
+    return escape_text(" ".join([*begin, *(f"{name}={_shown(value)}" for name, value in rest.items())])).encode()
 
 
 def _shown(value: object) -> str:
@@ -162,11 +163,6 @@ def _shown(value: object) -> str:
     if isinstance(value, str) and _WORD.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _printable(line: str) -> str:
-    """Line ends, terminal escapes, changes of direction: written out, so that no value can look like another line."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _said(value: object) -> str:

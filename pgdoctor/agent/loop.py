@@ -195,6 +195,7 @@ class Poller:
         server, incident = await door.system_identifier(), self.incident is not None
         self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
         self._examiner.anomalies = self._learning.thresholds.anomalies
+        self._examiner.journal = self._learning.journal
 
     def _count_cost(self, door: Door) -> None:
         before = self._costs[1] if self._costs and self._costs[0] is door else Cost()

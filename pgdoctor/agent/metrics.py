@@ -252,19 +252,10 @@ def _standing(standing: Standing) -> Iterator[Metric]:
         standing.breaker_open,
     )
     yield gauge(
-        "pgdoctor_recurrence_stops",
-        "Fingerprints that came back too often: nobody of them is signalled until a person resets it.",
-        standing.stopped,
-    )
-    yield gauge(
-        "pgdoctor_mitigation_disarmed",
-        "1 if somebody has disarmed this agent, or all at the server: nobody is signalled until somebody arms again.",
-        standing.disarmed,
-    )
-    yield gauge(
-        "pgdoctor_shared_record_up",
-        "1 if what all pgdoctors at the server share can be read and written; while it is 0 nobody is signalled.",
-        standing.shares,
+        "pgdoctor_protections_unresolved",
+        "Protections of the configuration that name a role, database or relation that the server does not have; while "
+        "there is one nobody is signalled, unless allow_unresolved_protections. 0 while mode is off.",
+        standing.unresolved,
     )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
     yield gauges(

@@ -30,6 +30,7 @@ from pgdoctor.agent.webhook import Webhook
 from pgdoctor.config import Config, Given, LogFormat, load
 from pgdoctor.errors import JournalError, PgdoctorError
 from pgdoctor.journal.keeper import Keeper
+from pgdoctor.journal.store import Usage
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed
 from pgdoctor.mitigation.history import KEPT
 from pgdoctor.mitigation.records import LASTING
@@ -120,7 +121,7 @@ class Agent:
         self._access = access
         self._lines = lines
         self._reloaded = True
-        self._keeper = Keeper(config.journal.file)
+        self._keeper = Keeper(config.journal.file, config.journal.max_size)
         self._notifier = Notifier(told)
         self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed)
         refusals = Refusals()
@@ -129,9 +130,15 @@ class Agent:
             "http_refused": refusals.counts,
             "webhook_received": webhook.received,
             "notifications": self._notifier.outcomes,
+            "journal_left_out": self._keeper.left_out,
         }
         exposition = Exposition(
-            self._watched, counts, lambda: lines.dropped, self._states, lambda: self._notifier.waiting
+            self._watched,
+            counts,
+            lambda: lines.dropped,
+            self._states,
+            lambda: self._notifier.waiting,
+            lambda: self._keeper.usage or Usage(0, self._keeper.max_size, 0, 0),
         )
         # It imports what it needs; when somebody asks there may be no file descriptor left for that.
         exposition.page("")
@@ -199,6 +206,7 @@ class Agent:
             log.warning("a new journal needs a restart", extra={"journal": str(config.journal.file)})
         self._config = config
         self._reloaded = True
+        self._keeper.max_size = config.journal.max_size
         self._watchers.reconfigure(wanted, config.mitigation)
         self._notifier.reconfigure(told)
         self._access = access
@@ -267,3 +275,5 @@ class Agent:
         oldest = datetime.now(UTC) - max(timedelta(seconds=self._config.journal.keep), KEPT)
         with suppress(JournalError):
             await self._keeper.do(lambda journal: journal.forget(oldest, but=LASTING))
+            while await self._keeper.do(lambda journal: journal.shrink()):
+                pass

@@ -79,4 +79,6 @@ def _drop_output() -> None:
 
 def complain(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"pgdoctor: {' '.join(text.split())}", err=True)
+    from pgdoctor.diagnosis.escape import escape_text
+
+    click.echo(f"pgdoctor: {escape_text(' '.join(text.split()))}", err=True)

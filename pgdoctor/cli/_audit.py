@@ -35,7 +35,8 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
         began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
     except ValueError as error:
         raise UsageError(f"--since {since}: wanted is {error}") from None
-    journal = Journal.open(load(config).journal.file)
+    settings = load(config).journal
+    journal = Journal.open(settings.file, settings.max_size)
     try:
         found = journal.records(server, kinds=records.KINDS, since=began)
     finally:

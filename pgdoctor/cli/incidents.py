@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.config import load
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.past import KIND, Entry, latest, read
 from pgdoctor.diagnosis.words import count
 from pgdoctor.errors import JournalError, UsageError
@@ -60,7 +60,7 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
     with _opened(config, journal) as opened:
         found = latest(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
     if form == "json":
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(encode_json(found).decode())
     elif found:
         click.echo(incidents_table(found), nl=False)
     else:
@@ -118,7 +118,7 @@ def replay_(
         stories = [story for name in named for story in _stories(opened, name)]
     found = [_replayed(story, look, settings) for story in stories for look in story.looks]
     if form == "json":
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(encode_json(found).decode())
     else:
         click.echo("\n".join(map(replay_text, found)) or "No snapshot was kept.\n", nl=False)
     return int(exit_code and any(each.changes for each in found))

@@ -7,6 +7,7 @@ from pgdoctor.cli import _marks
 from pgdoctor.cli._audit import audit
 from pgdoctor.cli._options import config_option, dsn_option, run
 from pgdoctor.config import Config, load
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.errors import UsageError
 from pgdoctor.render.plan import PlanFacts, action_text, plan_facts, plan_text
 from pgdoctor.render.session import session_text
@@ -59,7 +60,7 @@ for each in (*_marks.COMMANDS, audit):
 
 def _print(facts: PlanFacts, form: str, config: str | None, whole: Config) -> None:
     if form == "json":
-        click.echo(msgspec.json.encode(facts).decode())
+        click.echo(encode_json(facts).decode())
         return
     if not whole.mitigation.rules:
         click.echo(f"No rule allows anything to be done: {_no_rules(config)}.\n")
@@ -93,7 +94,7 @@ def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
     from pgdoctor.cli._plans import about
 
     facts = run(about(dsn, config, pid))
-    click.echo(msgspec.json.encode(facts).decode() if form == "json" else session_text(facts), nl=form == "json")
+    click.echo(encode_json(facts).decode() if form == "json" else session_text(facts), nl=form == "json")
     return 0
 
 

@@ -10,6 +10,12 @@ from pgdoctor.errors import UsageError
 
 _SEE = """\
 -- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
+
+-- First, and before any other statement: the owner of the database may have put functions and operators of his before
+-- the server's, and they would run with your rights.
+SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
+
 DO {body}
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN
@@ -23,14 +29,14 @@ END
 -- most causes stay unknown.
 GRANT pg_monitor TO {role};
 
--- The server's own setting must not end its one connection; and it never needs more than a few.
+-- The server's own setting must not end its connections. Agents, commands and exporters need no more than ten.
 ALTER ROLE {role} SET idle_session_timeout = 0;
-ALTER ROLE {role} CONNECTION LIMIT 4;
+ALTER ROLE {role} CONNECTION LIMIT 10;
 
 -- To get in when all other connections are taken (PostgreSQL 16 or later, with reserved_connections set).
 DO {body}
 BEGIN
-    IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
+    IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000 THEN
         GRANT pg_use_reserved_connections TO {role};
     END IF;
 END
@@ -48,6 +54,11 @@ _NO_ACT = """
 -- again on the server, pgdoctor setup --wrapper
 """
 
+
+_END = """
+RESET search_path;
+RESET standard_conforming_strings;
+"""
 
 _USUAL = "pgdoctor"
 _MOST_BYTES = 63
@@ -78,12 +89,13 @@ def command(role: str, act: bool, wrapper: bool) -> None:
     if act and wrapper:
         raise UsageError("--act grants what --wrapper makes needless: give one of them")
     text = _wrapper() if wrapper else _ACT if act else _NO_ACT
-    click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text), nl=False)
+    click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text + _END), nl=False)
 
 
 def _wrapper() -> str:
     """The functions, for what is fixed: the same that the guards and the leader lock go by."""
-    from pgdoctor.mitigation.match import BACKUPS, MARKER
+    from pgdoctor.mitigation.marker import MARKER
+    from pgdoctor.mitigation.match import BACKUPS
     from pgdoctor.postgres.signal import LEADER_KEY
 
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY)}

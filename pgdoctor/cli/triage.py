@@ -3,10 +3,10 @@
 import shutil
 
 import click
-import msgspec
 
 from pgdoctor.cli._options import DEADLINE, dsn_option, run
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.triage import Triage, triage
 from pgdoctor.errors import Unreachable
 from pgdoctor.render.triage import triage_facts, triage_text
@@ -29,7 +29,7 @@ def command(dsn: str, form: str, exit_code: bool) -> int:
         raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)
     if form == "json":
-        click.echo(msgspec.json.encode(facts).decode())
+        click.echo(encode_json(facts).decode())
     else:
         click.echo(triage_text(facts, shutil.get_terminal_size((80, 24)).columns), nl=False)
     return int(exit_code and bool(found.hurt))

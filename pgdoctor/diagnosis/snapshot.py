@@ -276,6 +276,14 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     oldest_transaction: float = 0.0
 
 
+class JournalUse(msgspec.Struct, frozen=True, gc=False):
+    """How full the agent's journal is, in bytes: in use, of them for what makes no room, and what it may take."""
+
+    used: int
+    lasting: int
+    limit: int
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """All that a diagnosis is made of; `captured_at` is the server's clock."""
 
@@ -301,6 +309,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     redefines: Mapping[int, bool] = {}
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: Surroundings | None = None
+    #: None: nobody keeps one, or not yet.
+    journal: JournalUse | None = None
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from pgdoctor.errors import JournalError
-from pgdoctor.journal.store import Journal
+from pgdoctor.journal.place import MAX_SIZE
+from pgdoctor.journal.store import Journal, Usage
 
 log = logging.getLogger(__name__)
 
@@ -17,14 +20,28 @@ T = TypeVar("T")
 #: Seconds that a piece of work may take: a sync to a busy disk takes some of a second.
 _DEADLINE = 2.0
 
+#: Seconds after which it is said again that something is left out.
+_SAID_AGAIN = 3600.0
+_WHY = {
+    "frequent": "too many incidents of the same size within an hour",
+    "full": "[journal] max_size is reached, and nothing is left to delete",
+}
+
 
 class Keeper:
     """Does one piece of work after the other in a thread of its own; opens the file when there is work to do."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_size: int = MAX_SIZE) -> None:
         self.path = path
+        #: Bytes; may change at any time.
+        self.max_size = max_size
+        #: As of the last piece of work; None: there was none yet.
+        self.usage: Usage | None = None
+        #: What of incidents was not written, by why: too many in an hour, or no room.
+        self.left_out = {"frequent": 0, "full": 0}
         #: Why the last piece of work failed; None: it did not, or there was none yet.
         self.error: str | None = None
+        self._said_at: dict[str, float] = {}
         self._journal: Journal | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
         self._hanging: asyncio.Future[object] | None = None
@@ -46,6 +63,14 @@ class Keeper:
             self.error = None
         return result
 
+    def leave_out(self, why: str) -> None:
+        """Count something of an incident that is not written, and say so once an hour."""
+        self.left_out[why] += 1
+        now = time.monotonic()
+        if now - self._said_at.get(why, -math.inf) > _SAID_AGAIN:
+            self._said_at[why] = now
+            log.warning("the journal leaves something of incidents out", extra={"why": _WHY[why]})
+
     def close(self) -> None:
         """Let go of the file, without waiting."""
         self._thread.submit(self._close)
@@ -66,9 +91,12 @@ class Keeper:
             # What is written there nobody else would see, nor we what others write.
             self._close()
         if self._journal is None:
-            self._journal = Journal.open(self.path)
+            self._journal = Journal.open(self.path, self.max_size)
         try:
-            return work(self._journal)
+            self._journal.limit(self.max_size)
+            result = work(self._journal)
+            self.usage = self._journal.usage()
+            return result
         except JournalError:
             # The file may have been moved away, or be on a disk that is mounted anew: the next one opens it.
             self._close()

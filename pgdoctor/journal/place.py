@@ -1,7 +1,10 @@
-"""Where the journal lies if nobody says so."""
+"""Where the journal lies, and how big it may become, if nobody says so."""
 
 from collections.abc import Mapping
 from pathlib import Path
+
+#: Bytes that the file takes at most.
+MAX_SIZE = 512 * 1024 * 1024
 
 
 def default_path(environ: Mapping[str, str]) -> Path:

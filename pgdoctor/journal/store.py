@@ -4,11 +4,17 @@ Several processes may use it at once: agents at different servers, and a command
 What is appended is on the disk when the call returns (write-ahead log, `synchronous = FULL`). What servers say is told
 apart by their system identifiers. Nobody but the owner may read the file; whoever writes a statement into it has
 redacted it before.
+
+The file has a limit. Near it the oldest snapshots are deleted, first those that tell least: all but the biggest of
+each incident; then records of incidents. Everything else is kept until it is too old; where that alone fills the file,
+nothing more can be written, and so nobody is signalled.
 """
 
+import math
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +24,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from pgdoctor.errors import JournalError
+from pgdoctor.journal.place import MAX_SIZE
 
 T = TypeVar("T")
 
@@ -26,6 +33,44 @@ VERSION = 1
 
 #: Seconds for which another process may have the file.
 _PATIENCE = 1.0
+
+#: Bytes of the write-ahead log, beside the file; a reader who does not end keeps it from being emptied.
+MAX_LOG = 16 * 1024 * 1024
+_USUAL_LOG = 4 * 1024 * 1024
+
+#: The part of the file that snapshots and incidents may fill together with all the rest; what is above is kept free
+#: for decisions.
+_SOFT = 0.9
+
+#: Kinds of records that make room for others.
+EXPENDABLE = ("incident",)
+
+#: Bytes of a record beside its body, roughly.
+_OVERHEAD = 200
+
+#: Seconds for which the size of what lasts is not counted anew.
+_COUNTED = 60.0
+
+#: Statements of those below that are run for one record.
+_MOST_DELETES = 50
+
+#: What makes room, the least telling first; each a few rows, the oldest first.
+_DELETES = (
+    """
+    DELETE FROM snapshots WHERE id IN (
+        SELECT id FROM snapshots AS one WHERE EXISTS (
+            SELECT 1 FROM snapshots AS other
+            WHERE other.incident = one.incident AND other.server = one.server
+            AND (length(other.body), one.id) > (length(one.body), other.id))
+        ORDER BY at LIMIT 16)
+    """,
+    "DELETE FROM snapshots WHERE id IN (SELECT id FROM snapshots ORDER BY at LIMIT 4)",
+    f"""
+    DELETE FROM records WHERE id IN (
+        SELECT id FROM records WHERE kind IN ({", ".join(f"'{kind}'" for kind in EXPENDABLE)})
+        AND id <> (SELECT max(id) FROM records) ORDER BY at LIMIT 64)
+    """,  # noqa: S608
+)
 
 _TABLES = """
 CREATE TABLE records (
@@ -80,19 +125,36 @@ class Kept(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """How full a journal is, in bytes."""
+
+    #: On the disk, with its write-ahead log.
+    size: int
+    #: What the file may take; the log may take MAX_LOG beside it.
+    limit: int
+    #: The part of the file that is in use.
+    used: int
+    #: What makes no room for anything: decisions and what people said.
+    lasting: int
+
+
 class Journal:
     """An open journal. Every method raises JournalError where the file cannot be used; any thread may call."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, max_size: int) -> None:
         self.path = path
         self._connection = connection
         self._lock = threading.Lock()
+        self._max_size = 0
+        self._page_size = int(connection.execute("PRAGMA page_size").fetchone()[0])
+        self._lasting = (-math.inf, 0)
+        self.limit(max_size)
         #: What tells this journal from another one at the same path.
         self.name = self._named()
         self._place = _place(path)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, max_size: int = MAX_SIZE) -> Self:
         """Open the file, or make it, for its owner alone; folders above it too."""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,7 +165,7 @@ class Journal:
             connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection, path)
-                return cls(connection, path)
+                return cls(connection, path, max_size)
             except BaseException:
                 connection.close()
                 raise
@@ -122,11 +184,28 @@ class Journal:
         with self._lock:
             self._connection.close()
 
+    def limit(self, max_size: int) -> None:
+        """Let the file take so many bytes from now on."""
+        if max_size != self._max_size:
+            pages = max_size // self._page_size
+            self._run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+            self._max_size = int(max_size)  # Not a kind of number that an archive cannot hold.
+
     def append(self, server: str, kind: str, subject: str, body: bytes, at: datetime) -> int:
-        """Write a record, and its id once it is on the disk."""
+        """Write a record, and its id once it is on the disk; 0 where one of an incident finds no room.
+
+        Raises JournalError where any other finds none.
+        """
         values = server, at.timestamp(), kind, subject, body
         insert = "INSERT INTO records (server, at, kind, subject, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
-        return int(self._run(lambda db: db.execute(insert, values).fetchall())[0][0])
+
+        def work(db: sqlite3.Connection) -> int:
+            has_room = self._make_room(db, len(body) + _OVERHEAD)
+            if not has_room and kind in EXPENDABLE:
+                return 0
+            return int(db.execute(insert, values).fetchall()[0][0])
+
+        return self._change(work)
 
     def records(
         self,
@@ -153,10 +232,17 @@ class Journal:
         rows = self._run(lambda db: db.execute(select, values).fetchall())
         return [Record(id, server, _moment(at), kind, subject, body) for id, server, at, kind, subject, body in rows]
 
-    def keep(self, server: str, incident: str, body: bytes, at: datetime) -> None:
-        """Keep a snapshot of an incident."""
+    def keep(self, server: str, incident: str, body: bytes, at: datetime) -> bool:
+        """Keep a snapshot of an incident; False where there is no room for it."""
         insert = "INSERT INTO snapshots (server, incident, at, body) VALUES (?, ?, ?, ?)"
-        self._run(lambda db: db.execute(insert, (server, incident, at.timestamp(), body)).fetchall())
+
+        def work(db: sqlite3.Connection) -> bool:
+            if not self._make_room(db, len(body) + _OVERHEAD):
+                return False
+            db.execute(insert, (server, incident, at.timestamp(), body)).fetchall()
+            return True
+
+        return self._change(work)
 
     def kept(self, incident: str, server: str | None = None) -> list[Kept]:
         """The snapshots of an incident, in the order of writing."""
@@ -191,6 +277,79 @@ class Journal:
         )
         return self._run(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
+    def usage(self) -> Usage:
+        """How full it is."""
+        counted, lasting = self._lasting
+        if time.monotonic() - counted > _COUNTED:
+            kept = f"kind NOT IN ({', '.join('?' * len(EXPENDABLE))})"
+            count = f"SELECT total(length(body)) + {_OVERHEAD} * count(*) FROM records WHERE {kept}"  # noqa: S608
+            lasting = int(self._run(lambda db: db.execute(count, EXPENDABLE).fetchall())[0][0])
+            self._lasting = time.monotonic(), lasting
+        used, pages = self._run(lambda db: (self._used(db), _pragma(db, "page_count")))
+        return Usage(pages * self._page_size + self._log_size(), self._max_size, used, lasting)
+
+    def shrink(self) -> bool:
+        """Give some of what is above the limit back to the file system; whether there is more to do.
+
+        A file that an older version has made is written anew, once.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            if _pragma(db, "page_count") * self._page_size <= self._max_size:
+                return False
+            used = self._used(db)
+            with _transaction(db):
+                self._make_room(db, 0)
+            if self._used(db) > self._max_size:
+                return self._used(db) < used
+            if not _pragma(db, "freelist_count"):
+                return False
+            if _pragma(db, "auto_vacuum") == 0:
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
+                db.execute("VACUUM").fetchall()
+                return False
+            # A script, for that runs to its end: of a statement without rows one page comes back.
+            db.executescript("PRAGMA incremental_vacuum(1024)")
+            return True
+
+        more = self._run(work)
+        if not more and self._log_size() > _USUAL_LOG:
+            self._run(_empty_log)
+        return more
+
+    def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in one transaction."""
+
+        def change(db: sqlite3.Connection) -> T:
+            if self._log_size() > MAX_LOG:
+                _empty_log(db)
+            with _transaction(db):
+                return work(db)
+
+        return self._run(change)
+
+    def _make_room(self, db: sqlite3.Connection, size: int) -> bool:
+        """Delete what tells least until there is room for so many bytes; False where that is not enough.
+
+        At most so much as takes a fraction of a second: after the limit was lowered there is more to do.
+        """
+        deletes = list(reversed(_DELETES))
+        for _ in range(_MOST_DELETES):
+            if self._used(db) + size <= self._max_size * _SOFT:
+                return self._log_size() <= MAX_LOG
+            if deletes and db.execute(deletes[-1]).rowcount == 0:
+                deletes.pop()
+        return False
+
+    def _used(self, db: sqlite3.Connection) -> int:
+        return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * self._page_size
+
+    def _log_size(self) -> int:
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def _named(self) -> bytes:
         name = self.recall("", "journal")
         if name is None:
@@ -221,7 +380,14 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Settings of this connection; tables where there are none."""
     if _is_foreign(db):
         raise JournalError(f"{path} is another program's database, and left alone: name another file")
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -256", "temp_store = MEMORY"):
+    for setting in (
+        "auto_vacuum = INCREMENTAL",  # Before the first table; without effect afterwards.
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "cache_size = -256",
+        "temp_store = MEMORY",
+        f"journal_size_limit = {_USUAL_LOG}",
+    ):
         db.execute(f"PRAGMA {setting}").fetchall()
     if _version(db) == 0:
         with closing(db.cursor()) as cursor:
@@ -250,7 +416,32 @@ def _is_foreign(db: sqlite3.Connection) -> bool:
 
 
 def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+    return _pragma(db, "user_version")
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _empty_log(db: sqlite3.Connection) -> None:
+    """Empty the write-ahead log, unless somebody reads in it: then it is left for later."""
+    db.execute("PRAGMA busy_timeout = 0").fetchall()
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}").fetchall()
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE").fetchall()
+    try:
+        yield
+        db.execute("COMMIT").fetchall()
+    finally:
+        # Some errors have ended it already.
+        if db.in_transaction:
+            db.execute("ROLLBACK").fetchall()
 
 
 @contextmanager
@@ -258,6 +449,9 @@ def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            why = "its disk is full, or it has reached [journal] max_size: make room, raise max_size, or lower keep"
+            raise JournalError(f"the journal {path} cannot be written: {why}") from None
         raise JournalError(f"the journal {path} cannot be used: {error}") from None
     except sqlite3.DatabaseError as error:
         raise JournalError(f"{path} is no journal, or a broken one: {error}; move it away") from None

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from pgdoctor.mitigation.match import Ancestors
 from pgdoctor.mitigation.rules import Mitigation, Mode
 
 
@@ -32,12 +33,14 @@ class Circumstances(msgspec.Struct, frozen=True):
     pooled: bool = False
     #: Why what is done could not be recorded. None: it can be, or nothing would be done.
     audit: str | None = None
-    #: Why what pgdoctors at this server share could not be read or written. None: it can be, or nothing would be done.
-    shared: str | None = None
     #: When it began to watch this server, or to lead. None: a person is watching, as of a one-shot command.
     watching_since: datetime | None = None
     #: Seconds since the sample was read, on the monotonic clock.
     sample_age: float = 0.0
+    #: What protections name and the server does not have, or why that could not be looked up; in words.
+    unresolved: tuple[str, ...] = ()
+    #: The tables above those that blockers hold; read where a relation is protected. None: could not be read.
+    ancestors: Ancestors | None = {}
 
 
 def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) -> str | None:

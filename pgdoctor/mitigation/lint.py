@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.cause import classes, untouchable
 from pgdoctor.mitigation.match import KEYS, SHIPPED_ROLE, is_shipped
 from pgdoctor.mitigation.rules import STATES, WHO, Mitigation, Names, Protect, Rule, conditions
-from pgdoctor.mitigation.written import Duration, Network
+from pgdoctor.mitigation.stored_names import MOST_BYTES, find_reason_against
+from pgdoctor.mitigation.written import Duration, Network, Qualified
 
 #: Nobody acts before the server itself has looked for deadlocks, and a migration with a lock_timeout has given up.
 SHORTEST_WAIT = Duration(5)
@@ -20,6 +21,8 @@ _IDLE = frozenset({"idle", "idle in transaction", "idle in transaction (aborted)
 _ONLY_IDLE = frozenset({"idle_in_transaction"})
 _RUNNING = frozenset(STATES) - _IDLE
 _ONLY_RUNNING = frozenset({"long_query", "unindexed_scan"})
+#: Keys whose values are names as the server stores them.
+_NAMING = ("usename", "datname", "member_of", "application_name", "relation")
 _NO_EFFECT = "a cancel has no effect on an idle session"
 
 
@@ -85,10 +88,12 @@ def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
     if not any(True for _ in conditions(entry)):
         yield Mistake(where, {}, f"at least one of {', '.join(KEYS)}: an entry without any would protect nobody")
     yield from _empty(where, entry, KEYS)
+    yield from _unstorable(where, entry, KEYS)
 
 
 def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
     yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), "active_window"])
+    yield from _unstorable(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO)])
     yield from _mistaken_class(where, rule)
     yield from _mistaken_action(where, rule)
     if rule.statement is not None and [key for key, _ in conditions(rule)] == ["statement"]:
@@ -145,6 +150,22 @@ def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[M
         for place, value in enumerate(listed or ()):
             if not value:
                 yield Mistake(f"{where}.{key}[{place}]", "", "a name; an empty one fits whoever has none")
+
+
+def _unstorable(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[Mistake]:
+    """Names that the server stores in another way, so that they never fit."""
+    for key in keys:
+        kind = key.removeprefix("protected_")
+        for place, name in enumerate(getattr(entry, key) or () if kind in _NAMING else ()):
+            if name and (reason := _find_reason(kind, name)):
+                yield Mistake(f"{where}.{key}[{place}]", name, reason)
+
+
+def _find_reason(kind: str, name: str) -> str | None:
+    if kind != "relation":
+        return find_reason_against(kind, name)
+    is_long = any(len(part.encode(errors="replace")) > MOST_BYTES for part in Qualified(name).parts)
+    return f"names of at most {MOST_BYTES} bytes: the server cuts longer ones" if is_long else None
 
 
 def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]) -> Iterator[Mistake]:

@@ -4,14 +4,14 @@ What cannot be seen satisfies nothing: it is no allowed name, and it may be a pr
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
-from pgdoctor.mitigation.written import Network, Pattern, Qualified
-
-#: In an SQL comment (at the beginning: a long statement is cut) or in application_name it protects a session.
-MARKER = "pgdoctor:protect"
+from pgdoctor.mitigation.marker import MARKER, leading_comments
+from pgdoctor.mitigation.pattern import Pattern
+from pgdoctor.mitigation.written import Network, Qualified
 
 #: What a session is known by, and the keys that name it.
 KEYS = ("usename", "datname", "application_name", "state", "member_of", "client_addr", "relation", "statement")
@@ -25,15 +25,27 @@ SHIPPED_ROLE = "pgdoctor_protected"
 _SHIPPED = re.compile(rf"({'|'.join(map(re.escape, SHIPPED_APPLICATIONS))})(?![A-Za-z0-9])", re.IGNORECASE)
 
 
+#: By the OID of a relation: the names of all tables that it is a partition or a child of, at any depth.
+Ancestors = Mapping[int, frozenset[str]]
+
+#: Kinds of relations whose locks are evidence about another relation, their table.
+_OF_A_TABLE = ("i", "I", "t")
+
+#: What the server shows as the state of a session that does not report what it does (`track_activities`).
+_UNREPORTED = "disabled"
+
+
 class Subject(NamedTuple):
     """A session, in the snapshot that says what its locks are about."""
 
     session: Session
     snapshot: Snapshot
+    #: None: could not be read.
+    ancestors: Ancestors | None = MappingProxyType({})
 
 
 def matches(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
-    """Whether one of the wanted values fits; None where that cannot be told."""
+    """Whether one of the values that a rule allows fits; None where that cannot be told."""
     session = subject.session
     match key:
         case "member_of":
@@ -45,12 +57,25 @@ def matches(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
         case "statement":
             return _says(wanted, session)
     value = getattr(session, key)
-    return None if value is None else value in wanted
+    return None if value is None or (key == "state" and value == _UNREPORTED) else value in wanted
+
+
+def is_protected(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
+    """Whether one of the protected values fits; None where that cannot be told.
+
+    It is as in a rule, except that a statement may fit in part, and a table also as a part of another.
+    """
+    match key:
+        case "statement":
+            return _mentions(wanted, subject.session)
+        case "relation":
+            return _has_any(wanted, _relations_and_ancestors(subject))
+    return matches(key, wanted, subject)
 
 
 def named(key: str, wanted: tuple[str, ...], subject: Subject) -> str | None:
     """Why the session may not be touched where the wanted values are protected; None where none of them fits."""
-    found = matches(key, wanted, subject)
+    found = is_protected(key, wanted, subject)
     if found is None:
         return f"its {key} is unknown, so it may be protected"
     return f"{_said(key, wanted, subject)} is protected" if found else None
@@ -60,8 +85,8 @@ def marked(session: Session) -> str | None:
     """Where the session says by the marker that it wants to be left alone; None where it does not."""
     if MARKER in (session.application_name or ""):
         return f"its application_name says {MARKER}"
-    if MARKER in (session.statement or ""):
-        return f"its statement says {MARKER}"
+    if MARKER in leading_comments(session.statement or ""):
+        return f"the comment at the beginning of its statement says {MARKER}"
     return None
 
 
@@ -90,7 +115,7 @@ def _said(key: str, wanted: tuple[str, ...], subject: Subject) -> str:
         case "client_addr":
             return f"client_addr {session.client_addr or 'local'}"
         case "member_of" | "relation":
-            found = session.roles if key == "member_of" else [each for each in _relations(subject) if each]
+            found = session.roles if key == "member_of" else filter(None, _relations_and_ancestors(subject))
             return f"{key} {', '.join(sorted(set(wanted) & set(found or ())))}"
     return f"{key} {getattr(session, key)}"
 
@@ -106,10 +131,17 @@ def _comes_from(wanted: tuple[str, ...], session: Session) -> bool | None:
 
 def _touches(wanted: tuple[str, ...], subject: Subject) -> bool | None:
     """Whether it holds or asks for a lock on one of the relations, as far as its locks are evidence."""
-    relations = list(_relations(subject))
-    if any(each in wanted for each in relations):
-        return True
-    return None if None in relations else False
+    return _has_any(wanted, _relations(subject))
+
+
+def _has_any(wanted: tuple[str, ...], names: Iterable[str | None]) -> bool | None:
+    return _any(None if name is None else name in wanted for name in names)
+
+
+def _any(fitting: Iterable[bool | None]) -> bool | None:
+    """Whether something is true; None where nothing is, and something is unknown."""
+    answers = set(fitting)
+    return True if True in answers else None if None in answers else False
 
 
 def _relations(subject: Subject) -> Iterator[str | None]:
@@ -117,10 +149,38 @@ def _relations(subject: Subject) -> Iterator[str | None]:
     for lock in subject.session.locks:
         if lock.relation is not None:
             table = subject.snapshot.table_of(lock)
-            yield Qualified.parse(table.name) if table else None
+            yield Qualified.parse(table.name) if table and table.kind not in _OF_A_TABLE else None
+
+
+def _relations_and_ancestors(subject: Subject) -> Iterator[str | None]:
+    """The same, and all tables that they are partitions or children of; None for each that is not known."""
+    for lock in subject.session.locks:
+        if lock.relation is not None:
+            table = subject.snapshot.table_of(lock)
+            above = None if subject.ancestors is None or table is None else subject.ancestors.get(table.oid)
+            if table is None or table.kind in _OF_A_TABLE:
+                yield from above or (None,)
+            else:
+                yield Qualified.parse(table.name)
+                yield from (None,) if subject.ancestors is None else above or ()
 
 
 def _says(wanted: tuple[str, ...], session: Session) -> bool | None:
-    if session.statement is None or session.truncated:
+    """Whether all of its statement fits one of the patterns."""
+    statement = _statement(session)
+    if statement is None or session.truncated:
         return None
-    return any(Pattern(each).fits(session.statement) for each in wanted)
+    return _any(Pattern(each).fits(statement) for each in wanted)
+
+
+def _mentions(wanted: tuple[str, ...], session: Session) -> bool | None:
+    """Whether some part of its statement fits one of the patterns."""
+    statement = _statement(session)
+    if statement is None:
+        return None
+    found = _any(Pattern(each).is_in(statement) for each in wanted)
+    return None if session.truncated and not found else found
+
+
+def _statement(session: Session) -> str | None:
+    return None if session.state == _UNREPORTED else session.statement

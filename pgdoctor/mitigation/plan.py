@@ -50,8 +50,6 @@ class Plan(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...] = ()
     #: Why the breaker is open, or opens by this look; None: it is closed.
     opening: Opening | None = None
-    #: What came back too often, by this look too: nobody of that fingerprint is signalled.
-    stops: tuple[Opening, ...] = ()
 
     @property
     def approved(self) -> Decision | None:
@@ -114,12 +112,10 @@ def plan(
         _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances)
         for each in blockers[:MOST_DECISIONS]
     ]
-    comers = tuple(_comers(cases))
-    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, comers)
-    stops = breaker.stops(history, settings.breaker, diagnosis.captured_at, () if opening else comers)
-    decisions = [_decide(case, opening, stops) for case in cases]
+    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, _comers(cases))
+    decisions = [_decide(case, opening) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
-    return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening, stops)
+    return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening)
 
 
 def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
@@ -157,7 +153,7 @@ def _comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
             yield case.candidate.fingerprint, victim
 
 
-def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Opening, ...]) -> Decision:
+def _decide(case: Case | _Undecided, opening: Opening | None) -> Decision:
     candidate = case.candidate
     blocker, session = candidate.blocker, candidate.session
     decision = Decision(
@@ -186,15 +182,8 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         frees=candidate.frees,
         fingerprint=candidate.fingerprint,
         waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
-        verdicts=(
-            Verdict(NO_RULE, None, f"rule {case.rule.name}"),
-            *judge(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
-        ),
+        verdicts=(Verdict(NO_RULE, None, f"rule {case.rule.name}"), *judge(replace(case, opening=opening))),
     )
-
-
-def _stop(fingerprint: str, stops: tuple[Opening, ...]) -> Opening | None:
-    return next((each for each in stops if each.fingerprint == fingerprint), None)
 
 
 def _case(

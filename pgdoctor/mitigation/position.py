@@ -1,19 +1,26 @@
 """Who we are at one server, now: whether we lead and may signal, and which brakes hold."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from msgspec.structs import replace
 
+from pgdoctor.errors import StatementFailed
 from pgdoctor.mitigation.audit import Audit
 from pgdoctor.mitigation.circumstances import Circumstances, mode_in_force
 from pgdoctor.mitigation.leader import Leader
 from pgdoctor.mitigation.look import Look
+from pgdoctor.mitigation.match import Ancestors
+from pgdoctor.mitigation.protected_names import NameInUse, find_unresolved, protected_names
 from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
-from pgdoctor.mitigation.shared import joined_brakes
-from pgdoctor.mitigation.sharing import Sharing
+from pgdoctor.mitigation.written import Qualified
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.protected_names import fetch_ancestors, fetch_known_names
 from pgdoctor.postgres.signal import rights
+
+#: Seconds between two look-ups of protected names while nobody blocks anybody.
+_LOOK_UP_AGAIN = 30.0
 
 #: Says why nobody is to be signalled, if so.
 Brake = Callable[[], Awaitable[str | None]]
@@ -22,27 +29,22 @@ Brake = Callable[[], Awaitable[str | None]]
 class Position:
     """Asks the server and the brakes. Raises ServerError where the server cannot be asked."""
 
-    def __init__(self, audit: Audit, sharing: Sharing, brake: Brake | None, *, unattended: bool, armed: bool) -> None:
+    def __init__(self, audit: Audit, brake: Brake | None, *, unattended: bool, armed: bool) -> None:
         self.leader = Leader()
         #: It was given the second key that enforce needs.
         self.armed = armed
         #: There are functions on the server that signal, as of the last time it was asked.
         self.has_wrapper = False
         self._audit = audit
-        self._sharing = sharing
         self._brake = brake
         self._unattended = unattended
+        #: What protected names were looked up last, where, when, and which of them the server does not have.
+        self._looked_up: tuple[tuple[NameInUse, ...], Door, float, tuple[str, ...]] | None = None
 
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
         pulled = None if self._brake is None else await self._brake()
-        return replace(self.pulled, kill_switch=pulled) if pulled else self.pulled
-
-    @property
-    def pulled(self) -> Brakes:
-        """The same without the kill-switch file."""
-        is_untold = bool(self._audit.untold)
-        return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
+        return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
 
     async def circumstances(self, look: Look, settings: Mitigation) -> Circumstances:
         """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
@@ -57,6 +59,8 @@ class Position:
             await self.leader.resign()
         ours = await rights(look.door) if look.diagnosis.blockers else None
         self.has_wrapper = ours is not None and ours.has_wrapper
+        unresolved = await self._find_unresolved(look, look.door, settings)
+        ancestors = await _fetch_ancestors(look, look.door, settings)
         brakes = await self.brakes()
         return Circumstances(
             leader=leads,
@@ -68,11 +72,56 @@ class Position:
             superuser=self._unattended and ours is not None and ours.is_superuser,
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
-            shared=self._sharing.error if acting == "enforce" else None,
             watching_since=self.leader.since if self._unattended else None,
             sample_age=time.monotonic() - look.read_at,
+            unresolved=unresolved,
+            ancestors=ancestors,
         )
+
+    async def _find_unresolved(self, look: Look, door: Door, settings: Mitigation) -> tuple[str, ...]:
+        """What protections name and the server does not have, in words; before each signal it is looked up anew."""
+        names = protected_names(settings)
+        if not names:
+            return ()
+        now, last = time.monotonic(), self._looked_up
+        if last and not look.diagnosis.blockers and last[:2] == (names, door) and now - last[2] < _LOOK_UP_AGAIN:
+            return last[3]
+        try:
+            unresolved = await fetch_unresolved(door, names)
+        except StatementFailed as error:
+            unresolved = (f"the names in protections could not be looked up: {error}",)
+        self._looked_up = names, door, now, unresolved
+        return unresolved
 
     def mode(self, look: Look, settings: Mitigation) -> Mode:
         """The mode that is in force; on paper nothing more than a dry run."""
         return mode_in_force(settings, Circumstances(armed=self.armed and look.door is not None), look.now)
+
+
+async def fetch_unresolved(door: Door, names: tuple[NameInUse, ...]) -> tuple[str, ...]:
+    """Which of these names mean nothing at a server, in words. Raises ServerError."""
+    roles = [each.name for each in names if each.kind in ("usename", "member_of")]
+    databases = [each.name for each in names if each.kind == "datname"]
+    relations = [Qualified.parse(each.name).parts for each in names if each.kind == "relation"]
+    known = await fetch_known_names(door, roles, databases, relations)
+    return find_unresolved(names, known.roles, known.databases, known.relations, door.connection.info.dbname)
+
+
+async def _fetch_ancestors(look: Look, door: Door, settings: Mitigation) -> Ancestors | None:
+    """The tables above those that blockers hold or ask for; None where they cannot be read."""
+    if not any(entry.relation for entry in settings.protect):
+        return {}
+    try:
+        found = await fetch_ancestors(door, _held_relations(look))
+    except StatementFailed:
+        return None
+    return {oid: frozenset(map(Qualified.parse, names)) for oid, names in found.items()}
+
+
+def _held_relations(look: Look) -> Iterator[int]:
+    snapshot = look.diagnosis.snapshot
+    for blocker in look.diagnosis.blockers:
+        for lock in blocker.session.locks if blocker.session else ():
+            table = snapshot.table_of(lock)
+            if table is not None:
+                yield table.oid

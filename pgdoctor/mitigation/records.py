@@ -151,9 +151,6 @@ class Brakes(msgspec.Struct, frozen=True):
     #: Why nobody is to be signalled; None: nobody said so.
     kill_switch: str | None = None
     maintenance_until: datetime | None = None
-    #: What was said last of each, whether it holds or has ended; None: nothing.
-    said: Disarm | Arm | None = None
-    marked: Maintenance | None = None
 
 
 def written(event: Event) -> tuple[str, str, bytes, datetime]:
@@ -185,7 +182,7 @@ def history(told: Iterable[Event], onto: History | None = None) -> History:
             case Opening():
                 known = opened(known, event)
             case Reset():
-                known = replace(known, reset=event, stops=())
+                known = replace(known, reset=event)
             case Approval():
                 known = replace(known, approvals=(*known.approvals, event))
     return known
@@ -197,12 +194,11 @@ def brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
     for event in told:
         match event:
             case Disarm():
-                known = replace(known, kill_switch=f"disarmed by {event.by}: {event.reason}", said=event)
+                known = replace(known, kill_switch=f"disarmed by {event.by}: {event.reason}")
             case Arm():
-                known = replace(known, kill_switch=None, said=event)
+                known = replace(known, kill_switch=None)
             case Maintenance():
-                until = _longer(known, event) if event.until > event.at else None
-                known = replace(known, maintenance_until=until, marked=event)
+                known = replace(known, maintenance_until=_longer(known, event) if event.until > event.at else None)
     return known
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from pgdoctor.diagnosis.cause import may_be_signalled
 from pgdoctor.mitigation.match import KEYS, Subject, matches, named
-from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
+from pgdoctor.mitigation.pattern import Pattern
+from pgdoctor.mitigation.written import Duration, Network, Qualified, Window
 
 Mode = Literal["off", "observe", "dry_run", "enforce"]
 RuleAction = Literal["cancel", "terminate", "cancel_then_terminate"]
@@ -52,7 +53,7 @@ class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_addr: tuple[Network, ...] | None = None
     #: Relations that it holds or asks for a lock on; a mere read counts where somebody waits for it.
     relation: tuple[Qualified, ...] | None = None
-    #: Its current or last statement.
+    #: Found anywhere in its current or last statement.
     statement: tuple[Pattern, ...] | None = None
 
     def objection(self, subject: Subject) -> str | None:
@@ -170,6 +171,8 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approval_ttl: Duration = Duration(60)
     #: Backups, tools that somebody sits in front of, and members of the role `pgdoctor_protected`.
     protect_defaults: bool = True
+    #: Signals go on while a protection names a role, database or relation that the server does not have.
+    allow_unresolved_protections: bool = False
     #: An agent may act as a superuser, whom the server refuses nothing.
     allow_superuser: bool = False
     #: For rehearsals: waits below the floor, at which the server may still be looking for deadlocks.

@@ -17,6 +17,9 @@ log = logging.getLogger("pgdoctor.mitigation")
 #: What needs nobody's attention.
 _QUIET = ("released", "would_act", "gone")
 
+#: Names in one line of the log.
+_MOST_TOLD = 20
+
 ActionKey = tuple[str, str, str]
 
 
@@ -30,9 +33,11 @@ class Telling:
         self.refused = dict.fromkeys(REASONS, 0)
         self._standing: dict[object, frozenset[str]] = {}
         self._told: dict[object, frozenset[str]] = {}
+        self._unresolved: tuple[str, ...] = ()
 
     def expect(self, settings: Mitigation) -> None:
-        """Have everything ready as 0 that these rules may lead to."""
+        """Have everything ready as 0 that these rules may lead to; what is wrong with them is said again."""
+        self._unresolved = ()
         for rule in settings.rules:
             for signal in get_args(Signal):
                 for outcome in get_args(Outcome):
@@ -41,13 +46,6 @@ class Telling:
     def intent(self, decision: Decision, intent: Intent) -> None:
         """That something is about to be done."""
         log.info("mitigation intent", extra=_intent(decision, intent))
-
-    def brake(self, pulled: str | None) -> None:
-        """That somebody has disarmed all pgdoctors of our role at the server, or armed them again."""
-        if pulled is None:
-            log.warning("mitigation armed again at the server")
-        else:
-            log.warning("mitigation disarmed at the server", extra={"why": pulled, "until": "pgdoctor mitigate arm"})
 
     def outcome(self, action: Action) -> None:
         """What came of it."""
@@ -72,6 +70,16 @@ class Telling:
             if decision.lasting != self._told.get(key):
                 log.info("mitigation refused", extra=_facts(decision) | {"objections": _said(decision)})
         self._standing, self._told = standing, told
+
+    def unresolved(self, unresolved: tuple[str, ...], *, is_allowed: bool) -> None:
+        """Say which protections name what the server does not have, when that changes."""
+        if unresolved and unresolved != self._unresolved:
+            consequence = "these protect nobody" if is_allowed else "nobody is signalled"
+            told = {"unresolved": list(unresolved[:_MOST_TOLD]), "number": len(unresolved), "consequence": consequence}
+            log.warning("protections name what the server does not have", extra=told)
+        elif self._unresolved and not unresolved:
+            log.info("the server has all that protections name")
+        self._unresolved = unresolved
 
 
 def _subject(decision: Decision) -> object:

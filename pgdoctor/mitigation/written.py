@@ -7,10 +7,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import ClassVar, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pgdoctor.mitigation.pattern import Pattern
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
 _LONGEST = 366 * 24 * 3600.0
-_LONGEST_PATTERN = 500
 
 
 class Duration(float):
@@ -34,6 +35,30 @@ class Duration(float):
         return f"{self * 1000:.0f}ms" if self % 1 else f"{float(self):.0f}s"
 
 
+_SIZE_UNITS = {"kB": 1024, "MB": 1024**2, "GB": 1024**3}
+_SIZE = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>kB|MB|GB)")
+_BIGGEST = 1024 * _SIZE_UNITS["GB"]
+
+
+class Size(int):
+    """Bytes; written with a unit, as in postgresql.conf."""
+
+    allowed: ClassVar = 'a size with a unit, at most 1024GB: "512MB" or "2GB"'
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """`"512MB"`, `"2GB"`. Raises ValueError for everything else."""
+        match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+        if match is None or (size := int(match["number"]) * _SIZE_UNITS[match["unit"]]) > _BIGGEST:
+            raise ValueError(cls.allowed)
+        return cls(size)
+
+    def __str__(self) -> str:
+        """The shortest way to write it."""
+        unit = next(unit for unit in ("GB", "MB", "kB") if self % _SIZE_UNITS[unit] == 0 or unit == "kB")
+        return f"{self // _SIZE_UNITS[unit]}{unit}"
+
+
 class Network(str):
     """Where clients come from: a network or address, or `local`, which is a socket of the server's own host."""
 
@@ -42,11 +67,14 @@ class Network(str):
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Raises ValueError for what is no network, one with bits beyond its mask too."""
+        """Raises ValueError for what is no network, one with bits beyond its mask too, and for what no client is in."""
         if not isinstance(text, str):
             raise ValueError(cls.allowed)
         if text != "local":
-            ip_network(text)
+            network = ip_network(text)
+            # The server shows IPv4 clients as such, and no address with its zone.
+            if "%" in text or (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None):
+                raise ValueError(cls.allowed)
         return cls(text)
 
     def has(self, client: str | None) -> bool:
@@ -63,28 +91,6 @@ class Network(str):
         if isinstance(mine, IPv4Network):
             return isinstance(theirs, IPv4Network) and theirs.subnet_of(mine)
         return isinstance(theirs, IPv6Network) and theirs.subnet_of(mine)
-
-
-class Pattern(str):
-    """A regular expression that has to fit the whole of a statement; its dot fits line breaks too."""
-
-    __slots__ = ()
-    allowed: ClassVar = f"a regular expression of Python, at most {_LONGEST_PATTERN} characters"
-
-    @classmethod
-    def parse(cls, text: object) -> Self:
-        """Raises ValueError for what is no regular expression."""
-        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_PATTERN:
-            raise ValueError(cls.allowed)
-        try:
-            re.compile(text, re.DOTALL)
-        except (re.error, RecursionError, OverflowError):
-            raise ValueError(cls.allowed) from None
-        return cls(text)
-
-    def fits(self, statement: str) -> bool:
-        """Whether all of the statement is of this pattern."""
-        return re.compile(self, re.DOTALL).fullmatch(statement) is not None
 
 
 _NAME = r'"(?:[^"]|"")+"|[^\W\d][\w$]*'
@@ -108,11 +114,24 @@ class Qualified(str):
             raise ValueError(cls.allowed)
         return cls(".".join(map(_as_needed, match.groups())))
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The schema and the name, each without quotes. Raises ValueError for what `parse` does not take."""
+        match = _QUALIFIED.fullmatch(self)
+        if match is None:
+            raise ValueError(self.allowed)
+        schema, name = map(_bare, match.groups())
+        return schema, name
+
 
 def _as_needed(name: str) -> str:
     """A name without the quotes that it can do without; unlike the server, which also quotes SQL's own words."""
-    bare = name[1:-1].replace('""', '"') if name[0] == '"' else name
+    bare = _bare(name)
     return bare if _PLAIN.fullmatch(bare) else '"' + bare.replace('"', '""') + '"'
+
+
+def _bare(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name[0] == '"' else name
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -175,6 +194,7 @@ PARSE: dict[type, Callable[[object], object]] = {
     Network: Network.parse,
     Pattern: Pattern.parse,
     Qualified: Qualified.parse,
+    Size: Size.parse,
     Window: Window.parse,
 }
 

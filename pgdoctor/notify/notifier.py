@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.notify.address import Address, address
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
@@ -105,7 +106,7 @@ class Notifier:
             service=wanted.service or server or _SERVICE,
             k8s_namespace=wanted.k8s_namespace or self._namespace,
         )
-        receiver.offer(said.alert_id, msgspec.json.encode(own))
+        receiver.offer(said.alert_id, encode_json(own))
 
 
 def namespace() -> str | None:

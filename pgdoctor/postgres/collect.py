@@ -179,6 +179,11 @@ async def _memberships(rows: Iterable[Any], names: Names, evidence: Evidence) ->
         return {}
     roles = {oid: {name} for oid in oids if (name := names.roles.get(oid)) is not None}
     for row in found:
+        if row.is_own:
+            # Renamed, maybe, since the names of all were learnt.
+            names.roles[row.member_oid] = row.name
+            roles[row.member_oid] = {row.name}
+    for row in found:
         roles.setdefault(row.member_oid, set()).add(row.name)
     return {oid: frozenset(each) for oid, each in roles.items()}
 

@@ -15,16 +15,17 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import psycopg
-from psycopg import BaseConnection
+from psycopg import BaseConnection, pq
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
 from pgdoctor.postgres.queries import load
+from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
 
 APPLICATION_NAME = "pgdoctor"
 
@@ -32,14 +33,17 @@ APPLICATION_NAME = "pgdoctor"
 OLDEST_VERSION = 140_000
 
 #: How a connection can be. The text is what the server or libpq says; there is no SQLSTATE before a connection.
-STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections", "starting_up",
-          "not_permitted", "unsupported", "timeout", "error")  # fmt: skip
+STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections",
+          "too_many_connections_for_role", "too_many_connections_for_database", "starting_up", "not_permitted",
+          "unsupported", "timeout", "error")  # fmt: skip
 
 # The first that fits: what speaks of a database or a role in general comes last.
 _SAID = (
     ("connection refused", "refused"),
     ("no such file or directory", "refused"),
     ("failed to resolve host", "refused"),
+    ("too many connections for role", "too_many_connections_for_role"),
+    ("too many connections for database", "too_many_connections_for_database"),
     ("too many clients", "too_many_connections"),
     ("too many connections", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
@@ -63,11 +67,18 @@ _SAID = (
 #: What to do, where the text does not say so.
 _HINTS = {
     "no password supplied": "give one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
+    "too many connections for role": "the server has room, the role has used up its own limit: end what else connects "
+    "as it, or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
+    "too many connections for database": "the server has room, the database has used up its own limit: name another "
+    "database, or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
     'database "': "name another one, as dbname=postgres; where none is named it is the user's name",
 }
 
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
+
+#: What poolers say to start-up options: PgBouncer, and RDS Proxy.
+_REFUSES_OPTIONS = ("unsupported startup parameter", "command-line options")
 
 _WHERE = re.compile(r".*connection to server (?P<place>at|on socket) .*? failed: ", re.DOTALL)
 
@@ -100,7 +111,9 @@ class Cost(NamedTuple):
 
 
 class Door:
-    """One connection to one server, in autocommit, with the settings of `session.sql`.
+    """One connection to one server, in autocommit, with settings of its own (see `settings`).
+
+    Behind a pooler the session is not ours: each statement is a transaction that has them.
 
     Raises Unreachable when the connection is gone or silent (it is unusable from then on) and StatementFailed
     when the server answered with an error.
@@ -131,7 +144,7 @@ class Door:
             patience = max(deadline, share * hosts)
         try:
             async with asyncio.timeout(patience):
-                connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+                connection = await _connect(parameters, deadline)
         except TimeoutError:
             raise silent(patience) from None
         except psycopg.Error as error:
@@ -157,15 +170,14 @@ class Door:
         for loader in (Text, BinaryText):
             for kind in ("text", "name", "varchar", "json"):
                 self.connection.adapters.register_loader(kind, loader)
-        milliseconds = round(self.deadline * 1000)
-        settings = await self.fetch(
-            "session",
-            own_pid=self.connection.info.backend_pid,
-            # Well before ours: a statement that the server gives up itself leaves the connection good.
-            statement_timeout=str(max(milliseconds * 8 // 10, 100)),
-            lock_timeout=str(min(max(milliseconds // 10, 100), 500)),
-        )
-        self.is_pooled = not settings
+        about = {"own_pid": self.connection.info.backend_pid, "search_path": SEARCH_PATH}
+        [session] = await self.within_deadline(self._execute("session", about))
+        self.is_pooled = not session.is_ours
+
+    @property
+    def transaction_settings(self) -> str:
+        """Statements that a transaction has to begin with; none where the session is ours."""
+        return transaction_settings(self.version_num, self.deadline) if self.is_pooled else ""
 
     @property
     def version_num(self) -> int:
@@ -190,11 +202,11 @@ class Door:
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of statement `name` of `sql/`, as named tuples."""
-        return await self.within_deadline(self._execute(name, parameters))
+        return await self.within_deadline(self._pinned(self._execute(name, parameters)))
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""
-        return await self.within_deadline(self._stream(name, most))
+        return await self.within_deadline(self._pinned(self._stream(name, most)))
 
     async def within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of work on the connection, which is thrown away where that takes too long."""
@@ -226,6 +238,22 @@ class Door:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _pinned(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a statement that runs with our settings, whosever session it is."""
+        if not self.is_pooled:
+            return await work
+        try:
+            await self.connection.execute(f"BEGIN READ ONLY; {self.transaction_settings}".encode(), prepare=False)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return await work
+        finally:
+            # After an error it is a rollback. Where the connection is gone, or still busy, there is nothing to end.
+            if self.is_open and self.connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+                await self.connection.execute(b"COMMIT", prepare=False)
 
     async def _execute(self, name: str, parameters: dict[str, object]) -> Sequence[Any]:
         async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
@@ -328,6 +356,31 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
     }
+
+
+async def _connect(parameters: dict[str, Any], deadline: float) -> psycopg.AsyncConnection[Any]:
+    """Connect with our start-up options; without them where a pooler refuses any, or some."""
+    pinned = parameters | {"options": start_up_options(given_options(parameters), deadline)}
+    try:
+        return await psycopg.AsyncConnection.connect(**pinned, autocommit=True)
+    except psycopg.OperationalError as error:
+        if not any(words in str(error).lower() for words in _REFUSES_OPTIONS):
+            raise
+    return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+
+
+def given_options(parameters: Mapping[str, Any]) -> str:
+    """The start-up options of the connection string, of its service, or of the environment, as libpq finds them.
+
+    libpq is asked by connecting to a socket that cannot be there.
+    """
+    nowhere = {"host": "/dev/null", "hostaddr": "", "port": ""}
+    connection = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **nowhere}).encode())
+    try:
+        [found] = (option.val for option in connection.info if option.keyword == b"options")
+    finally:
+        connection.finish()
+    return (found or b"").decode(errors="surrogateescape")
 
 
 def host_count(parameters: Mapping[str, object]) -> int:

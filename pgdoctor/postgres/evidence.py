@@ -82,6 +82,8 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "columns": {"oids": []},
     "statistics": {"tables": [], "schemas": []},
     "traces": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
+    "ancestors": {"oids": []},
+    "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
     "definitions": {"pids": [], "database_oid": 0},
 }
 

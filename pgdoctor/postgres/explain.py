@@ -115,7 +115,7 @@ async def _generic_plan(door: Door, question: Question) -> str | None:
     try:
         await _say(
             door,
-            f"BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
+            f"BEGIN READ ONLY; {door.transaction_settings}SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
             f"LOCK TABLE {question.table} IN ACCESS SHARE MODE NOWAIT",
         )
         async with door.connection.cursor() as cursor:

@@ -46,13 +46,10 @@ async def rights(door: Door) -> Rights:
     return Rights(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
 
 
-async def send(
-    door: Door, signal: Signal, victim: Identity, *, min_wait: float, wrapped: bool = False, record: str | None = None
-) -> Reply:
+async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float, wrapped: bool = False) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
-    The server signals nobody for a session that does not hold the leader lock, and nobody where the record that all
-    pgdoctors share is not `record` any more. That, too, is answered by `gone`.
+    The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
     `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
@@ -66,7 +63,6 @@ async def send(
         "min_wait": float(min_wait),
         "own_application": APPLICATION_NAME,
         "leader_key": LEADER_KEY,
-        "record": record,
     }
     if signal == "terminate":
         parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)

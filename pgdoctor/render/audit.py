@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from tabulate import tabulate
 
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.mitigation.records import Event, Intent, Settled
 from pgdoctor.render.plain import one_line
 
@@ -41,7 +42,7 @@ def entries_json(entries: Iterable[Entry]) -> Iterator[bytes]:
                 said = {**msgspec.to_builtins(entry.event), **{key: before.get(key) for key in _REPEATED}}
             case _:
                 said = msgspec.to_builtins(entry.event)
-        yield msgspec.json.encode(facts | {key: value for key, value in said.items() if key not in facts})
+        yield encode_json(facts | {key: value for key, value in said.items() if key not in facts})
 
 
 def entries_table(entries: Sequence[Entry]) -> str:

@@ -76,8 +76,6 @@ class PlanFacts(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     #: Why the breaker is open; None: it is closed.
     breaker: str | None
-    #: Why nobody is signalled, whoever it is: disarmed, maintenance, a record that cannot be read.
-    stops: tuple[str, ...] = ()
 
 
 def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
@@ -93,7 +91,6 @@ def plan_text(facts: PlanFacts) -> str:
     parts = [_table(facts)] if facts.decisions else ["Nobody is blocked."]
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
         parts.append("\n".join(map(_recommended, facts.cuts[:3])))
-    parts += [one_line(f"Nobody is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
     return "\n\n".join(parts) + "\n"
 
 

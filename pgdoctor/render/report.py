@@ -10,6 +10,7 @@ import msgspec
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
+from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Advice, options
@@ -143,7 +144,7 @@ def server_facts(server: Server) -> ServerFacts:
 
 def to_json(report: Report) -> bytes:
     """The report as one JSON object."""
-    return msgspec.json.encode(report)
+    return encode_json(report)
 
 
 def shown(statement: str | None, show_literals: bool) -> str | None:

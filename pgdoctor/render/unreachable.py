@@ -8,6 +8,10 @@ _WHAT_TO_DO = {
     "unknown_database": "There is no such database: look at the DSN.",
     "too_many_connections": "No connection is left: free some, the idle ones first, and keep one for pgdoctor "
     "(pgdoctor setup prints how).",
+    "too_many_connections_for_role": "pgdoctor's role has used up its own limit: end what else connects as it, or "
+    "raise the limit (ALTER ROLE ... CONNECTION LIMIT 10).",
+    "too_many_connections_for_database": "The database has used up its own limit: name another one in the DSN, or "
+    "raise the limit (ALTER DATABASE ... CONNECTION LIMIT).",
     "starting_up": "It starts, stops or recovers: look into its log, and wait.",
     "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
     "unsupported": "Watch a newer server, or leave this one out.",

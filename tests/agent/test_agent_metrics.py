@@ -326,6 +326,9 @@ def test_of_several_servers_each_has_all_series_with_its_label():
     assert {name.partition("{")[0].removeprefix("pgdoctor_") for name in left if name.startswith("pgdoctor_")} == {
         "log_messages_dropped_total",
         "notifications_queued",
+        "journal_size_bytes",
+        "journal_lasting_bytes",
+        "journal_max_size_bytes",
         *STATES_OF_PROCESS,
         "build_info",
     }

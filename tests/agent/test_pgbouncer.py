@@ -1,21 +1,14 @@
-"""Through a real PgBouncer, which has to be there: `PGDOCTOR_TEST_PGBOUNCER=/usr/sbin/pgbouncer`, or on the PATH."""
+"""Through a real PgBouncer: see `tests.pooler`."""
 
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.agent.test_agent_mitigation import agent, hold, orders, refused, rules  # noqa: F401
+from tests.pooler import PROGRAM, pooler
 from tests.scenes import Scene
-from tests.scenes.client import wait_until
-
-PROGRAM = os.environ.get("PGDOCTOR_TEST_PGBOUNCER") or shutil.which("pgbouncer")
 
 pytestmark = [
     pytest.mark.long,
@@ -26,47 +19,8 @@ pytestmark = [
 @pytest.fixture(params=["transaction", "session"])
 def pgbouncer(scene: Scene, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A DSN through it."""
-    assert PROGRAM is not None
-    given = conninfo_to_dict(scene.dsn)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (tmp_path / "users").write_text(f'"{given["user"]}" "{given["password"]}"\n')
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"""
-        [databases]
-        * = host={given["host"]} port={given["port"]}
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = plain
-        auth_file = {tmp_path}/users
-        pool_mode = {request.param}
-        """.replace("        ", "")
-    )
-    for path in (tmp_path, tmp_path / "users", tmp_path / "pgbouncer.ini"):
-        path.chmod(0o755)
-    # It does not run as root.
-    account = ["-u", "nobody"] if os.geteuid() == 0 else []
-    process = subprocess.Popen(
-        [PROGRAM, *account, str(tmp_path / "pgbouncer.ini")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    dsn = make_conninfo(scene.dsn, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
-
-    def answers() -> bool:
-        try:
-            with psycopg.connect(dsn, autocommit=True):
-                return True
-        except psycopg.OperationalError:
-            assert process.poll() is None, "pgbouncer has ended"
-            return False
-
-    try:
-        wait_until(answers, 10, "pgbouncer answers")
+    with pooler(scene.dsn, tmp_path, request.param) as dsn:
         yield dsn
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.mark.usefixtures("orders")

@@ -1,11 +1,16 @@
 """What `pgdoctor setup` prints makes a role that sees all, and acts only if it is to."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.cli import cli
+from pgdoctor.errors import Unreachable
+from tests.evil import HOSTILE, Decoys
 from tests.looking import look
 from tests.scenes import Scene
 
@@ -65,3 +70,45 @@ def test_it_gets_in_when_all_other_connections_are_taken(scene: Scene) -> None:
     setup(scene, "setup_watcher")
     member = "select pg_has_role('setup_watcher', 'pg_use_reserved_connections', 'member')"
     assert scene.admin.execute(member).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("options", [(), ("--act",), ("--wrapper",)], ids=["see", "act", "wrapper"])
+def test_h52_no_printed_text_calls_a_decoy(
+    scene: Scene, decoys: Decoys, bindir: Path, options: tuple[str, ...]
+) -> None:
+    """A superuser pipes it into psql, in a database whose owner would like to be one."""
+    scene.role("mallory")
+    scene.admin.execute(f"alter database {scene.admin.info.dbname} owner to mallory".encode())
+    scene._passwords |= (
+        {"setup_watcher": "", "pgdoctor_signaller": ""} if options == ("--wrapper",) else {"setup_watcher": ""}
+    )
+    settings = {name: value for name, value in HOSTILE.items() if "timeout" not in name and "debug" not in name + value}
+    decoys.hand_over(f"database {scene.admin.info.dbname}", settings)
+    printed = CliRunner().invoke(cli, ["setup", "--role", "setup_watcher", *options], catch_exceptions=False).stdout
+    for more in ((), ("-v", "AUTOCOMMIT=off"), ("-1",)):
+        done = subprocess.run(
+            [bindir / "psql", "-X", "-v", "ON_ERROR_STOP=1", *more, scene.dsn],
+            input=printed,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, decoys.called()) == (0, []), done.stderr
+    found = "select rolname from pg_catalog.pg_roles where rolname = 'setup_watcher' and rolconnlimit = 10"
+    assert scene.admin.execute(found).fetchall() == [("setup_watcher",)]
+
+
+def test_h52_each_function_has_a_search_path_of_its_own(scene: Scene) -> None:
+    scene._passwords["pgdoctor_signaller"] = ""
+    setup(scene, "setup_watcher", "--wrapper")
+    paths = "select distinct proconfig from pg_proc where pronamespace = 'pgdoctor'::regnamespace"
+    assert scene.admin.execute(paths).fetchall() == [(["search_path=pg_catalog, pg_temp"],)]
+
+
+def test_the_limit_of_the_role_is_told_from_a_full_server(scene: Scene) -> None:
+    dsn = setup(scene, "setup_watcher")
+    for _ in range(10):
+        scene.client(user="setup_watcher")
+    with pytest.raises(Unreachable, match="used up its own limit") as refused:
+        look(dsn)
+    assert refused.value.state == "too_many_connections_for_role"

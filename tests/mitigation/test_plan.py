@@ -19,9 +19,10 @@ from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
 from pgdoctor.mitigation.lint import hides
 from pgdoctor.mitigation.match import Subject
+from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.plan import MOST_DECISIONS, Only, Plan, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
-from pgdoctor.mitigation.written import Duration, Network, Pattern, Qualified, Window
+from pgdoctor.mitigation.written import Duration, Network, Qualified, Window
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,

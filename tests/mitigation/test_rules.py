@@ -9,8 +9,9 @@ from pgdoctor.config import parse
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.match import Subject
+from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.rules import Mitigation, Protect
-from pgdoctor.mitigation.written import Network, Pattern, Qualified, Window
+from pgdoctor.mitigation.written import Network, Qualified, Window
 from tests.building import snapshot
 from tests.mitigation.build import END_IDLE, IDLE, about, ddl, decide, idle, protecting, reasons, settings
 
@@ -23,7 +24,7 @@ KEYS = {
     "member_of": (("readers",), ("dba",), {"roles": None}),
     "client_addr": ((Network("10.1.0.0/16"),), (Network("192.168.0.0/16"),), {"client_addr": "?"}),
     "relation": ((Qualified("public.orders"),), (Qualified("public.ledger"),), {}),
-    "statement": ((Pattern("select .*"),), (Pattern("select"),), {"statement": None}),
+    "statement": ((Pattern("select .*"),), (Pattern("delete"),), {"statement": None}),
 }
 FACTS = {"roles": frozenset({"app", "readers"}), "client_addr": "10.1.2.3"}
 UNKNOWN = {key: facts for key, (_, _, facts) in KEYS.items() if facts}

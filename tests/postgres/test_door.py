@@ -46,7 +46,8 @@ def failure(dsn: str, deadline: float = 2.0) -> PgdoctorError:
             "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
             "too_many_connections",
         ),
-        ('FATAL:  too many connections for role "x"', "too_many_connections"),
+        ('FATAL:  too many connections for role "x"', "too_many_connections_for_role"),
+        ('FATAL:  too many connections for database "x"', "too_many_connections_for_database"),
         ('connection to server at "::1", port 1 failed: Connection refused', "refused"),
         ("something new", "error"),
     ],
@@ -109,10 +110,10 @@ def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: 
     assert asyncio.run(settings()) == [
         ("application_name", "pgdoctor"),
         ("default_transaction_read_only", "on"),
-        ("idle_in_transaction_session_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "60000"),
         ("idle_session_timeout", "0"),
         ("lock_timeout", "500"),
-        ("search_path", "pg_catalog"),
+        ("search_path", "pg_catalog, pg_temp"),
         ("statement_timeout", "4000"),
         *transaction_timeout,
     ]

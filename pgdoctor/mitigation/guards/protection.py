@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard
-from pgdoctor.mitigation.match import MARKER, marked, shipped
+from pgdoctor.mitigation.marker import MARKER
+from pgdoctor.mitigation.match import marked, shipped
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 20
@@ -24,7 +25,7 @@ class Protected(Guard):
 
     @staticmethod
     def _objections(case: Case) -> Iterator[str]:
-        subject = case.candidate.subject
+        subject = case.candidate.subject._replace(ancestors=case.circumstances.ancestors)
         for entry in case.settings.protect:
             if said := entry.objection(subject):
                 yield said
@@ -51,9 +52,9 @@ class ProtectedByDefault(Guard):
 
 
 class Marker(Guard):
-    """Sessions that ask to be left alone: `pgdoctor:protect` in application_name or in an SQL comment.
+    """Sessions that ask to be left alone: `pgdoctor:protect` in application_name, or in a comment before a statement.
 
-    Do: put the comment at the beginning of a statement, for the server keeps only its first part. Whoever may
+    Do: put the comment in front of the statement's first word; elsewhere, as in a literal, it says nothing. Whoever may
     connect can do this, so watch how often it counts; a role that is a member of pgdoctor_protected is harder to forge.
     """
 

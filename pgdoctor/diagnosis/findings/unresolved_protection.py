@@ -1,0 +1,24 @@
+"""A protection in the configuration names a role, database or relation that the server does not have.
+
+Recognised by: the names in `[[mitigation.protect]]` and in `protected_usename` and `protected_datname` of rules, looked
+up at the start, at each reload, every half minute, and before each signal. Only an agent with rules says so.
+Do: correct the name or take it out, then reload; `pgdoctor config check --dsn DSN` lists all. Until then nobody is
+signalled, unless `allow_unresolved_protections = true`.
+Do not: protect a group by `usename`: no session is its own. `member_of` protects its members.
+Source: PostgreSQL documentation, pg_roles, pg_database and pg_class. Relations are those of the database that pgdoctor
+is connected to.
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+
+
+class UnresolvedProtection(Finding):
+    """Found by mitigation, which alone knows the configuration."""
+
+    name = "unresolved_protection"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:  # noqa: ARG002
+        return iter(())
