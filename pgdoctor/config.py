@@ -29,6 +29,9 @@ _SMALLEST_JOURNAL = Size(16 * 1024 * 1024)
 
 _ADDRESS = 'HOST:PORT, such as "127.0.0.1:9899" or "[::1]:9899"'
 Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[^][\s]+\]|[^][:\s]*):[0-9]{1,5}\Z", description=_ADDRESS)]
+Host = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z", description='a host name such as "db1.example"')
+]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1, description="a number above 0, at most 1")]
 
 Service = Annotated[
@@ -83,6 +86,8 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_file: str | None = None
     #: Lines of `user:password`.
     basic_auth_file: str | None = None
+    #: Names under which the page may be asked for, beside addresses, localhost, this machine's name and `listen`.
+    allowed_hosts: tuple[Host, ...] = ()
 
 
 class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

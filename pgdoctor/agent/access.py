@@ -8,6 +8,8 @@ import binascii
 import hmac
 import ipaddress
 import os
+import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 
@@ -42,6 +44,12 @@ _WITHOUT_BODY = {"GET", "HEAD"}
 _NO_SUCH_BODY = (
     b'{"error":"a body is taken by POST only, with a Content-Length of at most %d bytes"}' % _MOST_BODY_BYTES
 )
+
+
+#: What no name in `Host` keeps from being asked for without credentials: Prometheus and health checks use names of
+#: services, and neither a statement nor a user stands in the answer.
+_ANY_HOST = frozenset({_OPEN_PATH, "/health/deep", "/metrics"})
+_WRONG_HOST = b'{"error":"this host name is not allowed here: use an address, or add it to allowed_hosts under [http]"}'
 
 
 class Credentials:
@@ -88,15 +96,38 @@ class Access(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | None
     #: Of the paths that ask for a bearer token in any case; without one in it, it is closed.
     bearers: Mapping[str, Credentials]
+    #: Names in lower case that `Host` may have, beside addresses.
+    hosts: frozenset[str] = frozenset()
+
+    def allows_host(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether `Host` is an address or a name of ours.
+
+        A page of somebody else, whose name has come to lead here (DNS rebinding), sends the name of its own.
+        """
+        return all(self._is_own(value.decode("latin-1")) for name, value in headers if name == b"host")
+
+    def _is_own(self, host: str) -> bool:
+        name = re.sub(r":[0-9]*\Z", "", host).lower().rstrip(".")
+        if name in self.hosts or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
 
 
-def load_access(http: Http, webhook: Webhook | None = None) -> Access:
+def load_access(http: Http, webhook: Webhook | None = None, listen: str = "") -> Access:
     """Read the files. Raises ConfigError, one line that quotes nothing of what is in them."""
     tokens = _tokens("http.token_file", http.token_file)
     users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
     bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file if webhook else None)}
+    own = ("localhost", socket.gethostname(), listen.rpartition(":")[0].strip("[]"), *http.allowed_hosts)
     return Access(
-        Credentials(tokens, users), _tls(http), {path: Credentials(known, []) for path, known in bearers.items()}
+        Credentials(tokens, users),
+        _tls(http),
+        {path: Credentials(known, []) for path, known in bearers.items()},
+        frozenset(name.lower() for name in own if name),
     )
 
 
@@ -174,6 +205,8 @@ class Gate:
         elif credentials and path != _OPEN_PATH and not credentials.accept(scope["headers"]):
             challenges = [(b"www-authenticate", each) for each in credentials.challenges]
             await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
+        elif not credentials and path not in _ANY_HOST and not self.access.allows_host(scope["headers"]):
+            await self._refuse(scope, send, "host", 421, _WRONG_HOST, [])
         elif not path.isprintable():
             # The router takes a path with a line end after it for the path without, which asks for more than this.
             await self._refuse(scope, send, "malformed", 404, b'{"error":"no such path"}', [])

@@ -30,7 +30,8 @@ STATES_OF_PROCESS = {
 COUNTS_OF_PROCESS = {
     "http_refused": (
         "reason",
-        "Rejected requests and connections: bad credentials, a path without a configured token, not HTTP, too large, "
+        "Rejected requests and connections: bad credentials, a path without a configured token, a foreign host "
+        "name, not HTTP, too large, "
         "too slow, no TLS where it is required, no file descriptor, or (crowded) idle while other clients waited for a "
         "connection slot.",
     ),

@@ -84,7 +84,7 @@ def run(
     config = read()
     targets(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
-    access = load_access(config.http, config.webhook)
+    access = load_access(config.http, config.webhook, config.agent.listen)
     told = addressed(config.notify)
     listener = listen(config.agent.listen)
     lines = install(config.log.format, config.log.lines_per_second)
@@ -192,7 +192,7 @@ class Agent:
         try:
             config = self._read()
             wanted = targets(config, self._dsn)
-            access = load_access(config.http, config.webhook)
+            access = load_access(config.http, config.webhook, config.agent.listen)
             told = addressed(config.notify)
         except Exception as error:  # noqa: BLE001 (a fault of ours must not go on with what was allowed before)
             self._reloaded = False

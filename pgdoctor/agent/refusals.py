@@ -5,10 +5,11 @@ import time
 
 log = logging.getLogger(__name__)
 
-#: Why a request or a connection was refused: no valid credentials; a path for which no token is configured; no HTTP;
+#: Why a request or a connection was refused: no valid credentials; a path for which no token is configured; a foreign
+#: host name; no HTTP;
 #: a big head, or a body where none belongs; too slow; its place was needed for another; no TLS; no file
 #: descriptor left.
-REASONS = ("unauthorized", "closed", "malformed", "oversized", "slow", "crowded", "tls", "descriptors")
+REASONS = ("unauthorized", "closed", "host", "malformed", "oversized", "slow", "crowded", "tls", "descriptors")
 
 #: Seconds between two lines about the same reason: whoever refuses ten thousand requests must not write as many lines.
 _REMINDER = 60.0

@@ -3,6 +3,7 @@
 import base64
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +196,32 @@ def test_nothing_of_the_secrets_is_in_the_process_list(guarded):
         pytest.skip("there is no /proc here")
     for name in ("cmdline", "environ"):
         assert "zq7" not in Path(f"/proc/{guarded.pid}/{name}").read_text()
+
+
+def test_h79_a_foreign_host_name_gets_no_page(tmp_path):
+    """DNS rebinding: a page of somebody else, whose name has come to lead to this agent, reads the diagnosis."""
+    tables = '[http]\nallowed_hosts = ["DB1.example"]\n'
+    with RunningAgent(NOBODY, tmp_path / "pgdoctor.toml", more=tables) as running:
+        own = (f"127.0.0.1:{running.port}", "10.2.3.4:9899", "[::1]:9899", "localhost", "LOCALHOST:1", "db1.example:80")
+        for host in (*own, f"{socket.gethostname()}:9899"):
+            assert running.get("/", host=host).status_code == 200, host
+            assert running.get("/diagnosis", host=host).status_code == 503, host
+        for host in (
+            "evil.example",
+            "evil.example:9899",
+            "127.0.0.1.evil.example",
+            "db1.example.evil",
+            "localhost.evil",
+        ):
+            for path in ("/", "/diagnosis", "/nothing"):
+                answer = running.get(path, host=host)
+                assert answer.status_code == 421, (host, path)
+                assert "allowed_hosts under [http]" in answer.json()["error"]
+            assert running.get("/metrics", host=host).status_code == 200
+            assert running.get("/health", host=host).status_code == 200
+        assert 'http_refused_total{reason="host"}' in running.get("/metrics").text
+
+
+def test_with_credentials_any_host_name_will_do(guarded):
+    """No browser sends them to a name that it was not given them for."""
+    assert guarded.get("/", authorization=f"Bearer {TOKEN}", host="pgdoctor.monitoring.svc:9899").status_code == 200
