@@ -71,6 +71,10 @@ DECLARE
     shortest interval := make_interval(secs => greatest(
         min_wait, extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8
     ));
+    -- What is left of the statement behind the comments in front of it; what is left of a comment; how deep it nests.
+    left_over text;
+    inside text;
+    depth int4;
 BEGIN
     -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock. Whoever has got hold
     -- of the caller's role could wait for anybody; a wait for the end of a transaction, as CONCURRENTLY commands have it,
@@ -152,8 +156,39 @@ BEGIN
     IF victim.application_name ~* '^({backups})(?![A-Za-z0-9])' THEN
         RAISE insufficient_privilege USING MESSAGE = 'never signalled: it is a backup';
     END IF;
-    IF position('{marker}' IN victim.application_name || ' ' || victim.query) > 0 THEN
+    IF position('{marker}' IN victim.application_name) > 0 THEN
         RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
+    END IF;
+    -- The same in a comment in front of its first word, and nowhere else. As bytes: the text may be in any encoding. Of
+    -- the first 4096, so that no text takes long; where the comments go on beyond them all of the text counts.
+    IF position('{marker}' IN encode(textsend(victim.query), 'escape')) > 0 THEN
+        left_over := encode(substring(textsend(victim.query), 1, 4096), 'escape');
+        LOOP
+            left_over := ltrim(left_over, E' \t\n\r\f\v');
+            IF starts_with(left_over, '--') THEN
+                left_over := substr(left_over, length(split_part(translate(left_over, E'\r', E'\n'), E'\n', 1)) + 1);
+            ELSIF starts_with(left_over, '/*') THEN
+                inside := substr(left_over, 3);
+                depth := 1;
+                WHILE depth > 0 AND position('*/' IN inside) > 0 LOOP
+                    IF position('/*' IN inside) BETWEEN 1 AND position('*/' IN inside) THEN
+                        inside := substr(inside, position('/*' IN inside) + 2);
+                        depth := depth + 1;
+                    ELSE
+                        inside := substr(inside, position('*/' IN inside) + 2);
+                        depth := depth - 1;
+                    END IF;
+                END LOOP;
+                left_over := CASE WHEN depth > 0 THEN '' ELSE inside END;
+            ELSE
+                EXIT;
+            END IF;
+        END LOOP;
+        IF left_over = '' OR position('{marker}' IN left(
+            encode(substring(textsend(victim.query), 1, 4096), 'escape'), - length(left_over)
+        )) > 0 THEN
+            RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
+        END IF;
     END IF;
     RETURN victim.id;
 END

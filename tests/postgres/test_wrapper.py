@@ -12,6 +12,7 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.cli import cli
+from pgdoctor.mitigation.marker import leading_comments
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import LEADER_KEY
 from tests.scenes import Client, Scene
@@ -171,6 +172,43 @@ def test_who_is_never_signalled_is_refused_by_name(
     with pytest.raises(errors.InsufficientPrivilege, match=said):
         wrapped.call(signal, wrapped.identity(holder))
     holder.run("commit")
+
+
+MARK = "pgdoctor:protect"
+PROTECTING = (
+    f"/* {MARK} */ %s",
+    f"\t-- one\n /* two /* {MARK} */ */ %s",
+    f"--{MARK}\r%s",
+    f"/* ä\\ */ /* {MARK} */ %s",
+    "/**/" * 1500 + f"/* {MARK} */ %s",
+)
+NOT_PROTECTING = (
+    f"%s /* {MARK} */",
+    f"%s; select '{MARK}'",
+    f'%s; select 1 as "{MARK}"',
+    f"/* one */ %s; select '/* {MARK} */'",
+    f"/* /* */ */ %s -- {MARK}",
+)
+
+
+@pytest.mark.parametrize("text", PROTECTING)
+def test_h56_a_comment_in_front_of_a_statement_protects(wrapped: Wrapped, text: str) -> None:
+    statement = text % "update orders set v = 1 where id = 1"
+    assert MARK in leading_comments(statement)
+    holder = wrapped.blocked(wrapped.scene.client(statement, user="app"))
+    if len(statement) < 1_000:
+        with pytest.raises(errors.InsufficientPrivilege, match="asks to be left alone"):
+            wrapped.call("terminate", wrapped.identity(holder))
+    holder.run("commit")
+
+
+@pytest.mark.parametrize("text", NOT_PROTECTING)
+def test_h56_the_marker_elsewhere_protects_nobody(wrapped: Wrapped, text: str) -> None:
+    """A literal or an alias that any user of the application may have written."""
+    statement = text % "update orders set v = 1 where id = 1"
+    assert MARK not in leading_comments(statement)
+    holder = wrapped.blocked(wrapped.scene.client(statement, user="app"))
+    assert wrapped.call("terminate", wrapped.identity(holder)) == [True]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
