@@ -20,8 +20,8 @@ SQL = PACKAGE.parent / "sql"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
-        *("agent", "demo", "config", "render"),
-        *("mitigation.rounds", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
+        *("agent", "demo", "config", "config_dangers", "document", "render"),
+        *("mitigation.position", "mitigation.rounds", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
         *("postgres", "journal", "diagnosis", "errors"),
     },
     "agent": {
@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
     "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
     "config": {"document", "notify", "mitigation", "postgres", "journal", "diagnosis", "errors"},
+    "config_dangers": {"config", "notify", "secret_file", "errors"},
     "document": {"notify", "mitigation", "errors"},
     "render": {"mitigation", "diagnosis", "errors"},
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},

@@ -1,11 +1,19 @@
 """`pgdoctor config`: print a configuration file to begin from, and check one."""
 
+from datetime import UTC, datetime
+
 import click
 
 from pgdoctor.cli import complain
+from pgdoctor.cli._options import DEADLINE, run
 from pgdoctor.config import EXAMPLE, load
+from pgdoctor.config_dangers import find_exposed_secrets
 from pgdoctor.diagnosis.words import count
+from pgdoctor.document import one_line
 from pgdoctor.errors import ConfigError
+from pgdoctor.mitigation.protected_names import allowed_names, protected_names
+from pgdoctor.mitigation.rule_sentences import describe_protection, describe_rule, find_dangers
+from pgdoctor.mitigation.rules import Mitigation
 
 
 @click.group()
@@ -21,10 +29,11 @@ def init() -> None:
 
 @command.command()
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
-def check(file: str) -> int:
+@click.option("--dsn", metavar="DSN", help="Look up at this server, and its database, what the names in FILE mean.")
+def check(file: str, dsn: str | None) -> int:
     """Check a configuration file and name every mistake.
 
-    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml.
+    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml. What is allowed and dangerous is a warning on stderr.
 
     Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
@@ -41,6 +50,22 @@ def check(file: str) -> int:
     rules, protections = count(len(mitigation.rules), "rule"), count(len(mitigation.protect), "protection")
     servers = f"; {count(len(config.servers), 'server')}" if config.servers else ""
     click.echo(f"{file} is sound: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
+    for sentence in (*map(describe_rule, mitigation.rules), *map(describe_protection, mitigation.protect)):
+        click.echo(one_line(sentence))
     for problem in unusable_files(config):
         complain(f"on this machine an agent could not start with it: {problem}")
+    for danger in (*find_dangers(mitigation, datetime.now(UTC)), *find_exposed_secrets(config)):
+        complain(one_line(f"warning: {danger}"))
+    for unresolved in run(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():
+        complain(one_line(f"warning: {unresolved}"))
     return 0
+
+
+async def _fetch_unresolved(dsn: str, settings: Mitigation) -> tuple[str, ...]:
+    """What rules and protections name and the server does not have."""
+    # Here, not above: nobody else needs the driver.
+    from pgdoctor.mitigation.position import fetch_unresolved
+    from pgdoctor.postgres.door import Door
+
+    async with await Door.open(dsn, DEADLINE) as door:
+        return await fetch_unresolved(door, (*protected_names(settings), *allowed_names(settings)))
