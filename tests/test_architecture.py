@@ -108,7 +108,7 @@ SIGNAL_STATEMENTS = {"cancel", "terminate", "cancel_wrapped", "terminate_wrapped
 TAKES_A_STATEMENT = {"load", "fetch", "fetch_some"}
 SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.
-MAY_MENTION_SIGNALS = {"cli.setup"}
+MAY_MENTION_SIGNALS = {"cli.setup", "diagnosis.by_hand"}
 
 
 @cache

@@ -1,6 +1,7 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
 from pgdoctor.diagnosis import planner
+from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
 from pgdoctor.diagnosis.cause import Remedy, causes
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.finding import found
@@ -34,6 +35,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
     remedy = _recommendation(suspect, verdict.remedy)
     keeps_some = remedy.action == "cancel" and suspect.may_be_nested
+    refusal = explain_refusal(suspect.session) if suspect.session and remedy.action != "none" else None
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -56,10 +58,12 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
             *_withdrawn(node, snapshot),
             *((_HIDDEN,) if suspect.may_share_a_row else ()),
             *((_NESTED,) if keeps_some else ()),
+            *((refusal,) if refusal else ()),
         ),
         recommendation=remedy,
         advice=verdict.advice,
         maker=maker.name if maker else None,
+        not_permitted=write_remedy(remedy.action, suspect.session) if suspect.session and refusal else None,
     )
 
 

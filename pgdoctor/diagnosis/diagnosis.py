@@ -38,6 +38,8 @@ class Blocker(msgspec.Struct, frozen=True):
     advice: str = ""
     #: The migration tool that it belongs to, where that shows.
     maker: str | None = None
+    #: Why the server refuses our role the recommended signal, and what to do instead; None where it would not.
+    not_permitted: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -24,6 +24,8 @@ class Advice(msgspec.Struct, frozen=True):
     exact: bool
     loses: str | None
     reason: str
+    #: Why the server refuses our role one of the signals, and what to do instead; None where it would not.
+    not_permitted: str | None = None
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ def _advice(
     if wider is not None:
         reason += f"; {count(wider.frees_in_turn, 'session')} behind {_name(wider)} need something else: {wider.reason}"
     first, *_ = signals = _signals(best)
+    refused = {blocker.pid: blocker.not_permitted for blocker in diagnosis.blockers if blocker.not_permitted}
     return Advice(
         action=first.action,
         pid=first.pid,
@@ -85,6 +88,7 @@ def _advice(
         exact=best.exact,
         loses=best.loses,
         reason=reason,
+        not_permitted=next((f"{each.pid}: {refused[each.pid]}" for each in signals if each.pid in refused), None),
     )
 
 

@@ -27,6 +27,8 @@ class Circumstances(msgspec.Struct, frozen=True):
     armed: bool = True
     #: Our role may signal others. None: not asked.
     may_signal: bool | None = None
+    #: It signals by the functions of `pgdoctor setup --wrapper`, which refuse some sessions whatever is configured.
+    has_wrapper: bool = False
     #: It acts without anybody watching as a superuser, whom the server refuses nothing.
     superuser: bool = False
     #: Something stands between it and the server, and gives it now this session, now that one.

@@ -34,6 +34,8 @@ _OF_A_TABLE = ("i", "I", "t")
 #: What the server shows as the state of a session that does not report what it does (`track_activities`).
 _UNREPORTED = "disabled"
 
+_BACKUP = re.compile(rf"({'|'.join(map(re.escape, BACKUPS))})(?![A-Za-z0-9])", re.IGNORECASE)
+
 
 class Subject(NamedTuple):
     """A session, in the snapshot that says what its locks are about."""
@@ -104,6 +106,15 @@ def shipped(session: Session) -> str | None:
     if SHIPPED_ROLE in session.roles:
         return f"its user is a member of {SHIPPED_ROLE}"
     return None
+
+
+def refused_by_wrapper(session: Session) -> str | None:
+    """Why the functions of `pgdoctor setup --wrapper` refuse this session whatever is configured, or None."""
+    if _BACKUP.match(session.application_name or ""):
+        return "the functions of setup --wrapper refuse it: it is a backup"
+    if session.roles is None or SHIPPED_ROLE in session.roles:
+        return f"the functions of setup --wrapper refuse it: its user is, or may be, a member of {SHIPPED_ROLE}"
+    return f"the functions of setup --wrapper refuse it: {said}" if (said := marked(session)) else None
 
 
 def _said(key: str, wanted: tuple[str, ...], subject: Subject) -> str:

@@ -69,6 +69,7 @@ class Position:
             maintenance_until=brakes.maintenance_until,
             armed=self.armed,
             may_signal=ours.may_signal if ours else None,
+            has_wrapper=self.has_wrapper,
             superuser=self._unattended and ours is not None and ours.is_superuser,
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,

@@ -22,6 +22,7 @@ from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.names import Names
+from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import Tracker, progress, redefines
 from pgdoctor.postgres.surroundings import surroundings
 
@@ -115,7 +116,8 @@ class Collector:
             prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
         roles = await _memberships(rows, self._names, evidence)
-        reading = rows, prepared, self._names, roles, statement_bytes
+        rights = await fetch_signal_rights(rows, evidence)
+        reading = rows, prepared, self._names, roles, rights, statement_bytes
         many = len(rows) >= _MANY_SESSIONS
         sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
         snapshot = Snapshot(
@@ -160,11 +162,12 @@ def _sessions(
     prepared: Sequence[PreparedTransaction],
     names: Names,
     roles: Mapping[int, frozenset[str]],
+    rights: Mapping[int, SignalRight],
     statement_bytes: int,
 ) -> dict[int, Session]:
     # A convoy of a thousand names half a million PIDs; each is to be one object.
     known = {row.pid: row.pid for row in rows}
-    reading = prepared, names, roles, statement_bytes, known
+    reading = prepared, names, roles, rights, statement_bytes, known
     return {row.pid: _session(row, *reading) for row in rows if row.pid != _ORPHANS}
 
 
@@ -193,11 +196,13 @@ def _session(
     prepared: Sequence[PreparedTransaction],
     names: Names,
     roles: Mapping[int, frozenset[str]],
+    rights: Mapping[int, SignalRight],
     statement_bytes: int,
     known: dict[int, int],
 ) -> Session:
     locks = _decode_locks(row.locks) if row.locks else ()
     visible = row.backend_type is not None
+    right = rights.get(row.role_oid)
     return Session(
         pid=row.pid,
         blockers=_blockers(row.blocker_pids or (), locks, prepared, known),
@@ -218,7 +223,8 @@ def _session(
         state_change=row.state_change,
         has_xid=bool(row.has_xid),
         has_subtransactions=row.has_subtransactions,
-        is_superuser=row.role_oid in names.superusers,
+        is_superuser=right.is_superuser if right else row.role_oid in names.superusers,
+        may_signal=right.may_signal if right else None,
         roles=roles.get(row.role_oid),
     )
 

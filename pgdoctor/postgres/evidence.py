@@ -74,6 +74,8 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "names": {},
     "prepared_transactions": {},
     "memberships": {"role_oids": []},
+    "signal_rights": {"role_oids": []},
+    "wrapper": {},
     "relations": {"oids": []},
     "relations_alone": {"oids": []},
     "foreign_keys": {"oids": []},

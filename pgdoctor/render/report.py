@@ -8,6 +8,7 @@ from itertools import islice
 
 import msgspec
 
+from pgdoctor.diagnosis.by_hand import write_signal_sql
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.escape import encode_json
@@ -60,6 +61,10 @@ class Recommendation(msgspec.Struct, frozen=True):
     action: str
     pid: int | None
     reason: str
+    #: The signal, bound to the session as it was seen; for whoever may. None: there is none.
+    sql: str | None = None
+    #: Why the server refuses our role the signal, and what to do instead; None where it would not.
+    not_permitted: str | None = None
 
 
 class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -87,6 +92,8 @@ class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class
     advice: str | None = None
     #: The migration tool behind it, where that shows.
     maker: str | None = None
+    #: Our role may signal it; None: not known.
+    may_signal: bool | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -199,9 +206,16 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         state=session.state,
         transaction_seconds=blocker.transaction_seconds,
         evidence=blocker.evidence,
-        recommendation=Recommendation(blocker.recommendation.action, blocker.pid, blocker.recommendation.reason),
+        recommendation=_recommendation(blocker),
         in_cycle=blocker.in_cycle,
         prepared_gid=blocker.gid,
         advice=blocker.advice or None,
         maker=blocker.maker,
+        may_signal=session.may_signal,
     )
+
+
+def _recommendation(blocker: Blocker) -> Recommendation:
+    remedy = blocker.recommendation
+    text = write_signal_sql(remedy.action, blocker.session) if blocker.session else None
+    return Recommendation(remedy.action, blocker.pid, remedy.reason, text, blocker.not_permitted)

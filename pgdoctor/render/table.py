@@ -20,6 +20,9 @@ Row = Sequence[object]
 def table(report: Report, style: str = "simple") -> str:
     """Blockers, waits, cuts and findings; `style` is one of tabulate's, `pipe` for Markdown."""
     parts = [headline(report)]
+    advice = report.recommendation
+    if advice is not None and advice.not_permitted:
+        parts.append(escaped(advice.not_permitted) if style == "pipe" else advice.not_permitted)
     for title, headers, rows in _tables(report):
         if rows:
             heading = f"## {title}" if style == "pipe" else title

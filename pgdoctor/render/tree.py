@@ -9,6 +9,7 @@
 A session that waits for several others hangs below the first that holds its lock, so that nobody is drawn twice.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Signal, Spared
@@ -28,7 +29,8 @@ _MOST_NAMED = 5
 
 def tree(report: Report, width: int = 100) -> str:
     """The report as text, no line longer than `width` characters (at least 40)."""
-    return "\n".join(one_line(line, max(width, 40)) for line in _lines(report)) + "\n"
+    width = max(width, 40)
+    return "\n".join(one_line(line, width) for line in _lines(report, width)) + "\n"
 
 
 def headline(report: Report) -> str:
@@ -77,9 +79,9 @@ def named(choice: Cut | CutSet | Spared) -> str:
     return ", ".join(map(str, choice.released[:_MOST_NAMED])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report, width: int) -> Iterator[str]:
     yield headline(report)
-    yield from _advice(report)
+    yield from _advice(report, width)
     for grown in forest(report, MOST_CHILDREN, _MOST_STEPS):
         yield ""
         yield from _root(grown.blocker)
@@ -149,13 +151,16 @@ def awaited(wait: Wait) -> str:
     return f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _advice(report: Report, width: int) -> Iterator[str]:
     advice = report.recommendation
     if advice is None:
         return
     frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else ""
     yield f"→ {to_do(advice)}{frees}"
     yield f"  {advice.reason}"
+    if advice.not_permitted:
+        # To be copied: wrapped where a statement may be, and never cut.
+        yield from (f"  {line}" for line in textwrap.wrap(advice.not_permitted, width - 2, break_on_hyphens=False))
 
 
 def _cuts(report: Report) -> Iterator[str]:

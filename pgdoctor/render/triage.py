@@ -211,7 +211,8 @@ def _advice(advice: Advice | None) -> Iterator[str]:
     if advice is None:
         return
     frees = f" frees {released(advice)}; costs {advice.loses};" if advice.signals else ":"
-    yield f"→ {to_do(advice)}{frees} {advice.reason}"
+    refused = f" ({advice.not_permitted.partition('; ')[0]});" if advice.not_permitted else ""
+    yield f"→ {to_do(advice)}{refused}{frees} {advice.reason}"
 
 
 def _first(parts: list[str], most: int, rest: str) -> list[str]:

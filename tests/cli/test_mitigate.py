@@ -100,8 +100,11 @@ def test_execute_releases_and_says_so_before_and_after(
 def test_execute_that_releases_nobody_fails(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     """It is a superuser's session."""
     agent = scene.role("agent", "pg_monitor", "pg_signal_backend")
-    result = pgdoctor("mitigate", "--execute", "--format", "json", "--dsn", agent, "--config", str(rules))
+    asked = ("--execute", "--pid", str(holder.pid), "--format", "json", "--config", str(rules))
+    result = pgdoctor("mitigate", *asked, "--dsn", agent)
     assert result.returncode == 1
-    [action] = json.loads(result.stdout)["actions"]
-    assert (action["outcome"], action["sqlstate"]) == ("not_permitted", "42501")
+    facts = json.loads(result.stdout)
+    assert facts["actions"] == []
+    [said] = [each for each in facts["decisions"][0]["verdicts"] if each["guard"] == "not_permitted"]
+    assert "run as a superuser: SELECT pg_catalog.pg_terminate_backend" in said["objection"]
     assert waiter.busy

@@ -264,21 +264,6 @@ def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
 
 
 @pytest.mark.long
-def test_the_audit_of_a_signal_that_was_refused_has_its_sqlstate(
-    scene: Scene,
-    rules: Path,
-    holder: Client,
-    waiter: Client,
-) -> None:
-    """Its user is a superuser; the guards do not know that yet."""
-    actor = scene.role("actor", "pg_monitor", "pg_signal_backend")
-    pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=actor)
-    outcome = audit(rules)[-1]
-    assert (outcome["outcome"], outcome["sqlstate"]) == ("not_permitted", "42501")
-    assert waiter.busy
-
-
-@pytest.mark.long
 def test_an_empty_audit_and_wrong_words(rules: Path) -> None:
     assert audit(rules) == []
     assert "Nothing was written down" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -116,9 +117,16 @@ def test_the_intent_is_on_the_disk_before_the_signal_and_the_outcome_after(
 
 
 def test_what_the_server_refused_is_on_record_with_its_sqlstate(incident: Incident, path: Path, keeper: Keeper) -> None:
-    boss = incident.scene.client("update orders set v = 1 where id = 1")
+    """Between the look and the signal the user has become a superuser."""
+    boss = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
-    incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1)
+    asked = count()
+
+    def promote() -> None:
+        if next(asked):
+            incident.scene.admin.execute("alter role app superuser")
+
+    incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1, brake=promote)
     outcome = told(path)[-1]
     assert isinstance(outcome, Settled)
     assert (outcome.outcome, outcome.sqlstate) == ("not_permitted", "42501")

@@ -139,6 +139,7 @@ OBJECTING: dict[str, Callable[[], Case]] = {
     "sync_rep": lambda: case(holder(state="active", wait_event_type="IPC", wait_event="SyncRep"), writer()),
     "ending_transaction": lambda: case(holder(state="active", statement="commit"), writer()),
     "cycle": in_a_circle,
+    "not_permitted": lambda: case(holder(is_superuser=True, may_signal=False), writer()),
     "recovery": lambda: case(in_recovery=True),
     "visibility": lambda: case(hidden_sessions=1),
     "not_queued": lambda: case(idle(), reader(20, blockers=(IDLE,)), ddl(21, blockers=(20,)), pid=20),

@@ -152,7 +152,8 @@ def _to_do(report: Report) -> str:
     advice = report.recommendation
     if advice is not None:
         frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else f": {advice.reason}"
-        return f"→ {to_do(advice)}{frees}"
+        refused = f" ({advice.not_permitted.partition('; ')[0]})" if advice.not_permitted else ""
+        return f"→ {to_do(advice)}{refused}{frees}"
     worst = next((note for note in report.findings if note.severity in ("critical", "warning")), None)
     return f"{worst.severity}: {worst.summary}" if worst else ""
 

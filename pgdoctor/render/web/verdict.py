@@ -73,6 +73,8 @@ def _blocked(report: Report) -> Verdict:
     if advice is None:
         return Verdict("bad", hurt(report), "", who=who)
     why = f'<p class="why">{sentence(_capital(advice.reason))}.</p>'
+    if advice.not_permitted:
+        why += f'<p class="note warn">{sentence(advice.not_permitted)}</p>'
     return Verdict("bad", hurt(report), _advised(advice, report), why, who)
 
 
