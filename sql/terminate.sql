@@ -29,6 +29,11 @@ awaited AS MATERIALIZED (
     FROM locks AS w
     WHERE
         NOT w.granted
+        -- One of those whose waits count.
+        AND (
+            %(waiting_pids)s::pg_catalog.int4[] IS NULL
+            OR w.pid = ANY (%(waiting_pids)s::pg_catalog.int4[])
+        )
         -- Waits whose beginning the server has not written yet do not count.
         AND w.waitstart
         <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
     "mitigation.execute": {
         *("mitigation.audit", "mitigation.look", "mitigation.position", "mitigation.telling", "mitigation.traces"),
+        "mitigation.waiters",
         *("mitigation", "postgres", "journal", "diagnosis", "errors"),
     },
     "mitigation.position": {
@@ -56,6 +57,7 @@ MAY_IMPORT = {
     "mitigation.leader": {"mitigation", "postgres"},
     "mitigation.telling": {"mitigation"},
     "mitigation.traces": {"mitigation", "postgres", "diagnosis"},
+    "mitigation.waiters": {"mitigation", "postgres", "errors"},
     "mitigation.kill_switch": set(),
     "mitigation": {"diagnosis", "errors"},
     "postgres": {"diagnosis", "errors"},

@@ -70,6 +70,8 @@ class Cut(msgspec.Struct, frozen=True):
     harm: Harm = Harm.WORK
     #: The sessions released at once, the first MOST_RELEASED by PID.
     released: tuple[int, ...] = ()
+    #: Why the server refuses our role the signal, and what to do instead; None where it would not.
+    not_permitted: str | None = None
 
 
 class CutSet(msgspec.Struct, frozen=True):
@@ -159,6 +161,7 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
         reason=blocker.recommendation.reason,
         harm=harm,
         released=_listed(at_once),
+        not_permitted=blocker.not_permitted,
     )
 
 

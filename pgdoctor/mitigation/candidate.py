@@ -9,6 +9,7 @@ import msgspec
 from pgdoctor.diagnosis import statement
 from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
+from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.redact import redact
@@ -91,6 +92,13 @@ class Candidate:
         return len(self.diagnosis.graph.released_in_turn(frozenset({self.blocker.node})))
 
     @cached_property
+    def released(self) -> frozenset[Node]:
+        """All whom a cut of it releases, at once and, for a root, in turn."""
+        cut = frozenset({self.blocker.node})
+        graph = self.diagnosis.graph
+        return graph.released_in_turn(cut) if self.blocker.root else graph.released_at_once(cut)
+
+    @cached_property
     def oldest_wait(self) -> float | None:
         """Seconds that the longest waiter among those freed at once has waited; None where that is unknown."""
         return oldest_wait(self.diagnosis.snapshot, self.frees_at_once)
@@ -118,7 +126,7 @@ class Candidate:
         return self.session.state != "active" or self.session.wait_event in _CLIENT_WAITS
 
 
-class Case(msgspec.Struct, frozen=True):
+class Case(msgspec.Struct, frozen=True, dict=True):
     """What is to be judged: this signal to this candidate, by this rule, after all that was done before."""
 
     candidate: Candidate
@@ -139,6 +147,32 @@ class Case(msgspec.Struct, frozen=True):
     def session(self) -> Session:
         """The candidate's session."""
         return self.candidate.session
+
+    def objection_to(self, waiter: Session) -> str | None:
+        """Why a wait of this session does not count; None where it does."""
+        if self.rule.names_waiters:
+            return None if self.rule.counts(waiter) else "the rule names other waiters"
+        return self.circumstances.uncounted.get(waiter.pid)
+
+    @cached_property
+    def waiters(self) -> tuple[Session, ...]:
+        """Those whom it frees at once and whose waits count: they decide."""
+        return tuple(each for each in self.candidate.frees_at_once if self.objection_to(each) is None)
+
+    @cached_property
+    def frees(self) -> int:
+        """How many of those whom it frees count."""
+        candidate = self.candidate
+        if not self.waiters or not (self.rule.names_waiters or self.circumstances.uncounted):
+            return candidate.frees if self.waiters else 0
+        sessions = candidate.diagnosis.snapshot.sessions
+        left_out = sum(self.objection_to(sessions[node]) is not None for node in candidate.released if node in sessions)
+        return candidate.frees - left_out
+
+    @cached_property
+    def oldest_wait(self) -> float | None:
+        """Seconds that the longest waiter that counts has waited; None where that is unknown."""
+        return oldest_wait(self.candidate.diagnosis.snapshot, self.waiters)
 
     def seconds_since(self, moment: datetime | None) -> float | None:
         """Seconds from a moment to that look; None if the moment is unknown."""

@@ -4,6 +4,7 @@ The shell fills it in right before each plan; the defaults say that nothing spea
 guard. What only makes `enforce` a dry run is told by `lapsed`: a plan is the same in every mode.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -27,6 +28,8 @@ class Circumstances(msgspec.Struct, frozen=True):
     armed: bool = True
     #: Our role may signal others. None: not asked.
     may_signal: bool | None = None
+    #: By PID, of sessions whose waits do not count where the rule names no waiters: why.
+    uncounted: Mapping[int, str] = {}
     #: It signals by the functions of `pgdoctor setup --wrapper`, which refuse some sessions whatever is configured.
     has_wrapper: bool = False
     #: It acts without anybody watching as a superuser, whom the server refuses nothing.

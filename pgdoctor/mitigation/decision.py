@@ -60,6 +60,10 @@ class Decision(msgspec.Struct, frozen=True):
     #: Those it would release at once: on them success is judged.
     waiters: tuple[Waiter, ...] = ()
 
+    #: The users whose waits decided, by name; and by what PIDs the server knows those waits, the longest first.
+    waiting_users: tuple[str, ...] = ()
+    waiting_pids: tuple[int, ...] = ()
+
     @property
     def objections(self) -> tuple[Verdict, ...]:
         """Everything that speaks against it."""

@@ -42,6 +42,7 @@ from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
+from pgdoctor.mitigation.waiters import find_uncounted, list_unchecked_waiters
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.signal import Reply, send
 
@@ -233,6 +234,18 @@ class Mitigator:
         self._standing = self._stands(look, mode)
 
     async def _plan(self, look: Look, circumstances: Circumstances) -> Plan:
+        """The plan, once it is known of each wait that an action would be for whether it counts."""
+        made = await self._make_plan(look, circumstances)
+        checked: set[int] = set()
+        while look.door is not None and (unchecked := list_unchecked_waiters(made, checked)):
+            checked |= unchecked
+            uncounted = await find_uncounted(look.door, unchecked)
+            if uncounted:
+                circumstances = replace(circumstances, uncounted={**circumstances.uncounted, **uncounted})
+                made = await self._make_plan(look, circumstances)
+        return made
+
+    async def _make_plan(self, look: Look, circumstances: Circumstances) -> Plan:
         known = in_mode(self.history, self._position.mode(look, self.settings))
         making = look.diagnosis, self.settings, known, circumstances, self.only
         if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
@@ -298,10 +311,10 @@ class Mitigator:
         try:
             await self._audit.catch_up(look.door, look.now)
             circumstances = await self._position.circumstances(look, self.settings)
+            settings = self.settings
+            objections = (await self._plan(look, circumstances)).objections_to(decision)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
-        settings = self.settings
-        objections = (await self._plan(look, circumstances)).objections_to(decision)
         mode = self._position.mode(look, self.settings)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
@@ -319,7 +332,8 @@ class Mitigator:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
         wait, wrapped = decision.rule.min_wait, self._position.has_wrapper
-        reply = await send(look.door, action.signal, action.victim, min_wait=wait, wrapped=wrapped)
+        waits = decision.waiting_pids
+        reply = await send(look.door, action.signal, action.victim, min_wait=wait, wrapped=wrapped, waiting_pids=waits)
         return _answered(action, reply)
 
     async def _conclude(self, action: Action, look: Look) -> None:

@@ -18,6 +18,7 @@ _SHORTEST_GRACE = 1.0
 _SHORTEST_TTL = 1.0
 _LONGEST_WINDOW = Duration(24 * 3600)
 _IDLE = frozenset({"idle", "idle in transaction", "idle in transaction (aborted)"})
+_OTHERS = ("active_window", "waiter_usename", "waiter_member_of")
 _ONLY_IDLE = frozenset({"idle_in_transaction"})
 _RUNNING = frozenset(STATES) - _IDLE
 _ONLY_RUNNING = frozenset({"long_query", "unindexed_scan"})
@@ -66,6 +67,8 @@ def hides(earlier: Rule, later: Rule) -> bool:
     return (
         set(later.classes) <= set(earlier.classes)
         and all(key in theirs and _covers(key, mine, theirs[key]) for key, mine in conditions(earlier))
+        and earlier.waiter_usename in (None, later.waiter_usename)
+        and earlier.waiter_member_of in (None, later.waiter_member_of)
         and earlier.active_window in (None, later.active_window)
         and earlier.min_blocked <= later.min_blocked
         and earlier.min_blocked_share <= later.min_blocked_share
@@ -92,8 +95,8 @@ def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
 
 
 def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
-    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), "active_window"])
-    yield from _unstorable(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO)])
+    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
+    yield from _unstorable(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
     yield from _mistaken_class(where, rule)
     yield from _mistaken_action(where, rule)
     if rule.statement is not None and [key for key, _ in conditions(rule)] == ["statement"]:
@@ -155,7 +158,7 @@ def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[M
 def _unstorable(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[Mistake]:
     """Names that the server stores in another way, so that they never fit."""
     for key in keys:
-        kind = key.removeprefix("protected_")
+        kind = key.removeprefix("protected_").removeprefix("waiter_")
         for place, name in enumerate(getattr(entry, key) or () if kind in _NAMING else ()):
             if name and (reason := _find_reason(kind, name)):
                 yield Mistake(f"{where}.{key}[{place}]", name, reason)

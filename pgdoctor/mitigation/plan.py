@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.cuts import cuts
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances
@@ -36,6 +37,9 @@ from pgdoctor.mitigation.rules import Mitigation, Rule
 #: Blockers that are judged: those of a class that a rule is about, and the widest reach, first. A convoy has a
 #: thousand, of which one is worth a thought.
 MOST_DECISIONS = 50
+
+#: Waits by which the server is asked, with the signal, whether somebody still waits.
+_MOST_WAITS = 500
 
 #: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
 _CONDITIONS: tuple[Guard, ...] = (
@@ -182,8 +186,17 @@ def _decide(case: Case | _Undecided, opening: Opening | None) -> Decision:
         frees=candidate.frees,
         fingerprint=candidate.fingerprint,
         waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
+        waiting_users=tuple(sorted({each.usename or "?" for each in case.waiters})),
+        waiting_pids=_waiting_pids(case.waiters),
         verdicts=(Verdict(NO_RULE, None, f"rule {case.rule.name}"), *judge(replace(case, opening=opening))),
     )
+
+
+def _waiting_pids(waiters: tuple[Session, ...]) -> tuple[int, ...]:
+    """The PIDs of their waits, parallel workers by their own, the longest wait first."""
+    requests = [lock for each in waiters for lock in each.requests if lock.pid is not None and lock.waitstart]
+    requests.sort(key=lambda lock: lock.waitstart or datetime.max)
+    return tuple(dict.fromkeys(lock.pid for lock in requests if lock.pid is not None))[:_MOST_WAITS]
 
 
 def _case(

@@ -63,6 +63,8 @@ class Intent(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
     #: What is left of each budget before this action.
     budgets: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    #: The users whose waits decided.
+    waiting_users: tuple[str, ...] = ()
 
     @property
     def decision(self) -> str:
@@ -236,6 +238,7 @@ def intent(action: Action, decision: Decision, mode: Mode, at: datetime, budgets
         verdicts=decision.verdicts,
         budgets=budgets,
         notes=decision.notes,
+        waiting_users=decision.waiting_users,
     )
 
 

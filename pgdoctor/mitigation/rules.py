@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from pgdoctor.diagnosis.cause import may_be_signalled
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.match import KEYS, Subject, matches, named
 from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.written import Duration, Network, Qualified, Window
@@ -72,6 +73,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     min_blocked: Count = 1
     #: The same as a share of all client connections.
     min_blocked_share: Share = 0.0
+    #: Only waits of these users, and of members of these roles, count; None: of whoever may have what he asks for.
+    waiter_usename: Names | None = None
+    waiter_member_of: Names | None = None
     #: How long the longest of them has waited.
     min_wait: Duration = Duration(15)
     #: Age of the blocker's transaction: at least; and above `max_age` a person decides.
@@ -106,6 +110,17 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     def classes(self) -> Names:
         """The classes it is about."""
         return (self.classification,) if isinstance(self.classification, str) else self.classification
+
+    @property
+    def names_waiters(self) -> bool:
+        """Whether it says itself whose waits count, so that their privileges are not asked for."""
+        return self.waiter_usename is not None or self.waiter_member_of is not None
+
+    def counts(self, waiter: Session) -> bool:
+        """Whether a wait of this session counts; of an unknown user it does not where the rule names users."""
+        if self.waiter_usename is not None and waiter.usename not in self.waiter_usename:
+            return False
+        return self.waiter_member_of is None or not set(self.waiter_member_of).isdisjoint(waiter.roles or ())
 
     def is_about(self, classification: str, subject: Subject) -> bool:
         """Whether it speaks of this class, which may be signalled, and allows this session."""

@@ -118,6 +118,7 @@ def _intent(decision: Decision, intent: Intent) -> dict[str, Any]:
         "evidence": list(decision.evidence),
         "guards_passed": [verdict.guard for verdict in decision.verdicts],
         "notes": list(decision.notes),
+        "waiting_users": list(decision.waiting_users),
         "budgets_left": dict(intent.budgets),
     }
 

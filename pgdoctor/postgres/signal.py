@@ -1,5 +1,6 @@
 """The only place that signals: a session's identity is checked and the signal sent in one statement."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -46,10 +47,19 @@ async def rights(door: Door) -> Rights:
     return Rights(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
 
 
-async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float, wrapped: bool = False) -> Reply:
+async def send(
+    door: Door,
+    signal: Signal,
+    victim: Identity,
+    *,
+    min_wait: float,
+    wrapped: bool = False,
+    waiting_pids: Sequence[int] | None = None,
+) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
     The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
+    `waiting_pids`: it has to be one of them who waits; None: anybody. The functions look themselves whose waits count.
     `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
@@ -63,6 +73,7 @@ async def send(door: Door, signal: Signal, victim: Identity, *, min_wait: float,
         "min_wait": float(min_wait),
         "own_application": APPLICATION_NAME,
         "leader_key": LEADER_KEY,
+        "waiting_pids": None if waiting_pids is None else list(waiting_pids),
     }
     if signal == "terminate":
         parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)

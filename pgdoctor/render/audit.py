@@ -87,7 +87,8 @@ def _intent(event: Intent) -> dict[str, Any]:
 def _said(event: Event, intent: Intent | None) -> str:
     match event:
         case Intent():
-            return f"{_what(event)} of {_who(event)}, to free {event.frees} ({event.mode}; {event.decision})"
+            users = f" for {', '.join(event.waiting_users)}" if event.waiting_users else ""
+            return f"{_what(event)} of {_who(event)}, to free {event.frees}{users} ({event.mode}; {event.decision})"
         case Settled():
             what = _what(intent) if intent else event.decision
             after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""

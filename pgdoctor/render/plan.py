@@ -48,6 +48,8 @@ class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "clas
     #: Where it stands: observed, suppressed, candidate, pending_approval, eligible.
     state: str
     fingerprint: str
+    #: The users whose waits decide.
+    waiting_users: tuple[str, ...] = ()
 
 
 class ActionFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -146,10 +148,9 @@ def _name(text: str | None) -> str | None:
 
 
 def _recommended(cut: Cut) -> str:
-    return one_line(
-        f"By hand: {cut.action} {cut.pid} frees {released(cut)}; it costs {cut.loses} ({cut.reason}).",
-        _MOST_TEXT,
-    )
+    refused = f" But {cut.not_permitted}" if cut.not_permitted else ""
+    said = f"By hand: {cut.action} {cut.pid} frees {released(cut)}; it costs {cut.loses} ({cut.reason}).{refused}"
+    return one_line(said, _MOST_TEXT)
 
 
 def decision_facts(decision: Decision) -> DecisionFacts:
@@ -175,6 +176,7 @@ def decision_facts(decision: Decision) -> DecisionFacts:
         id=decision.id,
         state=decision.state,
         fingerprint=decision.fingerprint,
+        waiting_users=decision.waiting_users,
     )
 
 

@@ -213,7 +213,9 @@ def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
     assert incident.alive(holder)
 
 
-def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, again: bool = False) -> Mitigator:
+def struck(
+    incident: Incident, strike: Callable[[Mitigator, Door], None], *, at: int = 2, again: bool = False
+) -> Mitigator:
     """A mitigator that something happens to between its intent and its signal: when it asks for the brake again."""
     incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -223,7 +225,7 @@ def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, aga
             asked = itertools.count(1)
 
             async def brake() -> None:
-                if next(asked) == 2:
+                if next(asked) == at:
                     strike(mitigator, door)
 
             mitigator = Mitigator(AT_ONCE, brake=brake)
@@ -239,10 +241,16 @@ def struck(incident: Incident, strike: Callable[[Mitigator, Door], None], *, aga
 
 
 def test_where_the_server_goes_away_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
-    mitigator = struck(incident, lambda _, door: door.abandon(), again=True)
+    mitigator = struck(incident, lambda _, door: door.abandon(), at=3, again=True)
     assert mitigator.actions["terminate", "idle", "error"] == 1
     assert sum(mitigator.actions.values()) == 1
     assert mitigator.refused["already_tried"] == 1
+
+
+def test_where_the_server_goes_away_before_the_last_check_nothing_was_sent(incident: Incident) -> None:
+    mitigator = struck(incident, lambda _, door: door.abandon())
+    assert mitigator.actions["terminate", "idle", "withheld"] == 1
+    assert sum(mitigator.actions.values()) == 1
 
 
 def test_a_mitigator_that_is_cancelled_says_what_became_of_it(

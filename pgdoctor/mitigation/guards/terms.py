@@ -7,6 +7,9 @@ from pgdoctor.mitigation.guard import Guard, Heals
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 30
 
+#: Sessions that do not count and are named.
+_MOST_NAMED = 3
+
 #: Waits shorter than so many times deadlock_timeout are the server's to end.
 DEADLOCK_TIMEOUTS = 5
 
@@ -17,15 +20,28 @@ class MinBlocked(Guard):
     name = "min_blocked"
 
     def objection(self, case: Case) -> str | None:
-        freed = case.candidate.frees
-        if freed == 0:
+        freed = case.frees
+        if case.candidate.frees == 0:
             return "it would free nobody: everybody behind it waits for others too"
+        if freed == 0:
+            return f"of those whom it would free nobody's wait counts: {self._uncounted(case)}"
         if freed < case.rule.min_blocked:
-            return f"it would free {freed}, the rule asks for {case.rule.min_blocked}"
+            left_out = self._uncounted(case)
+            but = f" ({left_out})" if left_out else ""
+            return f"it would free {freed}{but}, the rule asks for {case.rule.min_blocked}"
         return None
 
     def value(self, case: Case) -> str:
-        return f"frees {case.candidate.frees} of at least {case.rule.min_blocked}"
+        left_out = self._uncounted(case)
+        but = f"; {left_out}" if left_out else ""
+        return f"frees {case.frees} of at least {case.rule.min_blocked}{but}"
+
+    @staticmethod
+    def _uncounted(case: Case) -> str:
+        """Who does not count, and why: `4711 (mallory): it has no privilege …, and 3 more`."""
+        found = [(each, said) for each in case.candidate.frees_at_once if (said := case.objection_to(each))]
+        named = ", ".join(f"{each.pid} ({each.usename or '?'}): {said}" for each, said in found[:_MOST_NAMED])
+        return f"{named}, and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else named
 
 
 class MinBlockedShare(Guard):
@@ -43,7 +59,7 @@ class MinBlockedShare(Guard):
     @staticmethod
     def _share(case: Case) -> float:
         clients = case.candidate.diagnosis.snapshot.server.connections
-        return min(case.candidate.frees / max(clients, 1), 1.0)
+        return min(case.frees / max(clients, 1), 1.0)
 
 
 class ActiveWindow(Guard):
@@ -69,7 +85,7 @@ class MinWait(Guard):
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
-        waited = case.candidate.oldest_wait
+        waited = case.oldest_wait
         if waited is None:
             return "it is unknown how long they have waited"
         if waited < case.rule.min_wait:
@@ -77,7 +93,7 @@ class MinWait(Guard):
         return None
 
     def value(self, case: Case) -> str:
-        return f"{duration(case.candidate.oldest_wait)} of at least {duration(case.rule.min_wait)}"
+        return f"{duration(case.oldest_wait)} of at least {duration(case.rule.min_wait)}"
 
 
 class DeadlockTimeout(Guard):
@@ -87,13 +103,13 @@ class DeadlockTimeout(Guard):
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
-        waited, least = case.candidate.oldest_wait, self._least(case)
+        waited, least = case.oldest_wait, self._least(case)
         if case.settings.allow_short_waits or (waited is not None and waited >= least):
             return None
         return f"they have waited {duration(waited)}, {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
 
     def value(self, case: Case) -> str:
-        return f"{duration(case.candidate.oldest_wait)} of at least {duration(self._least(case))}"
+        return f"{duration(case.oldest_wait)} of at least {duration(self._least(case))}"
 
     @staticmethod
     def _least(case: Case) -> float:
