@@ -18,6 +18,7 @@ from pgdoctor.mitigation.rules import Mitigation, Name
 from pgdoctor.mitigation.written import Duration, Size
 from pgdoctor.notify.settings import HIDDEN, Recipient
 from pgdoctor.notify.settings import mistakes as mistaken_recipients
+from pgdoctor.secret_file import find_writers
 
 #: The shortest time between two polls; each costs the server some milliseconds.
 _SHORTEST_INTERVAL = 0.1
@@ -201,6 +202,9 @@ def _with(agent: Agent, given: Mapping[str, Given]) -> Agent:
 
 def _read(path: str) -> str:
     try:
+        # Whoever may write it decides who is signalled. A symbolic link will do: that is how Kubernetes mounts it.
+        if why := find_writers(Path(path).stat().st_mode):
+            raise ConfigError(f"{path}: {why} {path}")
         # Some editors begin a file with a byte order mark.
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:

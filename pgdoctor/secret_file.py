@@ -1,4 +1,4 @@
-"""Files that hold a secret: a token, passwords, an address that whoever knows it may use."""
+"""Files that not everybody may touch: those with a secret, and those that say what pgdoctor does."""
 
 import stat
 from pathlib import Path
@@ -15,3 +15,10 @@ def read_secret(key: str, path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise ConfigError(f"{key}: {path}: cannot be read: {reason}") from None
+
+
+def find_writers(mode: int) -> str | None:
+    """Why a file of this mode cannot be relied on, and what to do; None: all may not write it, or it is a device."""
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+        return "every user of this machine may write it: chmod o-w"
+    return None

@@ -16,6 +16,7 @@ import msgspec
 
 from pgdoctor.errors import ServerError, Unreachable, UsageError
 from pgdoctor.postgres.door import Door, parse_dsn
+from pgdoctor.secret_file import find_writers
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class DsnFile(msgspec.Struct, frozen=True):
     def read(self) -> str:
         """The connection string as it is now. Raises UsageError, which says nothing of it."""
         try:
+            if why := find_writers(Path(self.path).stat().st_mode):
+                raise UsageError(f"the DSN file {self.path} is not used: {why} {self.path}")
             text = Path(self.path).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise UsageError(f"the DSN file {self.path} cannot be read: {error.strerror or error}") from None

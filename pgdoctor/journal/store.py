@@ -25,6 +25,7 @@ import msgspec
 
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.place import MAX_SIZE
+from pgdoctor.secret_file import find_writers
 
 T = TypeVar("T")
 
@@ -158,7 +159,15 @@ class Journal:
         """Open the file, or make it, for its owner alone; folders above it too."""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if path.is_symlink():
+                raise JournalError(f"the journal {path} is a symbolic link, and not followed: name the file itself")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                why = find_writers(os.fstat(descriptor).st_mode)
+            finally:
+                os.close(descriptor)
+            if why:
+                raise JournalError(f"the journal {path} is not used: {why} {path}")
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be opened: {error.strerror or error}") from None
         with _in_words(path):
