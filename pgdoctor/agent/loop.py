@@ -20,6 +20,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident, Look, after
 from pgdoctor.diagnosis.snapshot import Server
+from pgdoctor.diagnosis.surroundings import LockStranger
 from pgdoctor.diagnosis.thresholds import readings
 from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.execute import Mitigator
@@ -68,6 +69,7 @@ class Poller:
         self._counted_at: float | None = None
         self._asked_at: float | None = None
         self._told: tuple[str, float] | None = None
+        self._told_strangers: frozenset[LockStranger] = frozenset()
         self._wanted = asyncio.Event()
         self._wanted_since: float | None = None
         self._published = asyncio.Event()
@@ -167,6 +169,7 @@ class Poller:
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
         if finding.is_new:
+            self._tell_strangers(finding.diagnosis)
             self._note(await door.system_identifier(), finding, self._follow(finding))
         await self._learn(finding, door)
         now = time.monotonic()
@@ -281,6 +284,24 @@ class Poller:
         elif self._told_spaced and not is_rare:
             log.info("looks are no longer spaced out")
         self._told_spaced = is_rare
+
+    def _tell_strangers(self, diagnosis: Diagnosis) -> None:
+        """Name each stranger in the leader election once, for as long as it is there."""
+        around = diagnosis.snapshot.surroundings
+        strangers = frozenset(around.lock_strangers) if around else frozenset()
+        for stranger in strangers - self._told_strangers:
+            extra = {
+                "pid": stranger.pid,
+                "gid": stranger.gid,
+                "usename": stranger.user,
+                "client_addr": stranger.address,
+                "application_name": stranger.application,
+                "datname": stranger.database,
+                "locks": stranger.locks,
+            }
+            level = logging.WARNING if stranger.may_signal else logging.CRITICAL
+            log.log(level, "a stranger holds a lock of the leader election", extra=extra)
+        self._told_strangers = strangers
 
     def _failed(self, connection: str, error: str, last_attempt: float) -> State:
         self._counted_at = None

@@ -53,6 +53,7 @@ def families(watched: Watched) -> Iterator[Metric]:
     yield from _own(watched.state)
     yield from _incident(watched.state)
     yield _findings(watched.state)
+    yield _lock_strangers(watched.state)
     yield from _connections(watched.state)
     yield _unusual(watched.state)
     yield from _history(watched.tally)
@@ -194,6 +195,16 @@ def _findings(state: State) -> Metric:
         f"Current findings by kind: problems other than lock waits (see: pgdoctor explain). {_AGE}",
         ["kind"],
         numbers,
+    )
+
+
+def _lock_strangers(state: State) -> Metric:
+    around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
+    strangers = [each for each in around.lock_strangers if not each.may_signal] if around else []
+    return gauge(
+        "pgdoctor_leader_lock_strangers",
+        f"Sessions that are no pgdoctor and hold an advisory lock of its leader election, at most 20. {_AGE}",
+        len(strangers),
     )
 
 

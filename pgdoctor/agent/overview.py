@@ -47,7 +47,7 @@ def _held_back(mitigator: Mitigator, brakes: Brakes, why: str | None, now: datet
     if why is not None:
         yield f"No more than a dry run: {why}."
     if not mitigator.standing.leads:
-        yield "It does not lead: another agent at this server acts, or this one has not got the lead yet."
+        yield f"It does not lead: {mitigator.standing.rival or 'leadership is lost, or not gained yet'}."
     if brakes.kill_switch is not None:
         yield f"Stopped, nobody is signalled: {brakes.kill_switch}."
     if brakes.maintenance_until is not None and now < brakes.maintenance_until:

@@ -36,7 +36,7 @@ class Cutting:
     async def act(self, agreed: Question) -> Said:
         """What came of it; the guards have their say once more. Raises ServerError."""
         only = Only(agreed.pid, agreed.signal, agreed.decision)
-        actions, plan = await executed(self._dsn, self._config, 1, only=only)
+        actions, plan, _ = await executed(self._dsn, self._config, 1, only=only)
         return tuple(map(action_text, actions)) or _nothing(agreed.pid, agreed.signal, plan)
 
     def _unarmed(self) -> str:

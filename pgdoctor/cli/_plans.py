@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from pgdoctor.cli._options import DEADLINE
 from pgdoctor.config import Config
 from pgdoctor.diagnosis.cuts import cuts
-from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
+from pgdoctor.diagnosis.findings.leader_lock import leader_lock_notes
 from pgdoctor.errors import ServerError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.decision import Decision
@@ -21,6 +22,7 @@ from pgdoctor.mitigation.plan import Only, Plan
 from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import APPLICATION_NAME, Door
+from pgdoctor.postgres.surroundings import lock_strangers
 from pgdoctor.postgres.watch import Watch
 from pgdoctor.render.plan import PlanFacts, plan_facts
 from pgdoctor.render.session import SessionFacts, session_facts
@@ -40,7 +42,9 @@ async def shown(dsn: str, config: Config) -> PlanFacts:
     """The plan, for people."""
     async with _opened(dsn, config) as (door, keeper):
         seen = await look(door, config, keeper)
-    return plan_facts(seen.plan, config.mitigation.mode, (), cuts(seen.diagnosis.blockers, seen.diagnosis.graph))
+        notes = await _election_notes(door)
+    choices = cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
+    return plan_facts(seen.plan, config.mitigation.mode, (), choices, notes)
 
 
 async def waiting(dsn: str, config: Config) -> list[Decision]:
@@ -56,10 +60,13 @@ async def about(dsn: str, config: Config, pid: int) -> SessionFacts:
         return await ask(door, config, keeper, pid)
 
 
-async def executed(dsn: str, config: Config, most: int, *, only: Only | None = None) -> tuple[list[Action], Plan]:
-    """What was carried out, and the plan that is left."""
+async def executed(
+    dsn: str, config: Config, most: int, *, only: Only | None = None
+) -> tuple[list[Action], Plan, tuple[Note, ...]]:
+    """What was carried out, the plan that is left, and what is wrong with the leader election."""
     async with _opened(dsn, config) as (door, keeper):
-        return await act(door, config, keeper, most=most, only=only)
+        actions, plan = await act(door, config, keeper, most=most, only=only)
+        return actions, plan, await _election_notes(door)
 
 
 async def look(door: Door, config: Config, keeper: Keeper, only: Only | None = None) -> Seen:
@@ -102,6 +109,11 @@ async def act(
 def _mitigator(config: Config, keeper: Keeper, *, only: Only | None, mode: str | None = None) -> Mitigator:
     settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
     return Mitigator(settings, keeper, brake=KillSwitch(lambda: settings.kill_switch_file).pulled, only=only)
+
+
+async def _election_notes(door: Door) -> tuple[Note, ...]:
+    """Who takes part in the leader election and should not."""
+    return tuple(leader_lock_notes(await lock_strangers(door)))
 
 
 @asynccontextmanager

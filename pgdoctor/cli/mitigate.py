@@ -105,11 +105,11 @@ def _execute(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool
     from pgdoctor.mitigation.plan import Only
 
     install()
-    actions, plan = run(executed(dsn, config, most, only=Only(pid) if pid is not None else None))
+    actions, plan, notes = run(executed(dsn, config, most, only=Only(pid) if pid is not None else None))
     if tell:
         for action in actions:
             click.echo(action_text(action))
     if pid is not None:
         decisions = tuple(each for each in plan.decisions if each.pid == pid)
         plan = msgspec.structs.replace(plan, decisions=decisions)
-    return plan_facts(plan, config.mitigation.mode, actions, ())
+    return plan_facts(plan, config.mitigation.mode, actions, (), notes)

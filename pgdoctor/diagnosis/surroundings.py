@@ -179,6 +179,23 @@ class Altered(msgspec.Struct, frozen=True, gc=False):
     table_oid: int | None = None
 
 
+class LockStranger(msgspec.Struct, frozen=True, gc=False):
+    """Somebody else that holds an advisory lock of the leader election."""
+
+    #: Of a prepared transaction there is only its `gid`.
+    pid: int | None
+    gid: str | None
+    #: How many such locks it holds.
+    locks: int
+    #: It calls itself pgdoctor, and its role may signal: it is taken for another pgdoctor.
+    may_signal: bool
+    user: str | None = None
+    #: None: the socket of the server's own host, or hidden.
+    address: str | None = None
+    application: str | None = None
+    database: str | None = None
+
+
 class Surroundings(msgspec.Struct, frozen=True, gc=False):
     """All of it, as of `read_at`."""
 
@@ -197,6 +214,7 @@ class Surroundings(msgspec.Struct, frozen=True, gc=False):
     holders: tuple[Holder, ...] = ()
     slots: tuple[Slot, ...] = ()
     standbys: tuple[Standby, ...] = ()
+    lock_strangers: tuple[LockStranger, ...] = ()
     #: Since the look before, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[Altered, ...] = ()
     #: The oldest transaction that was under way, as the number of its id.

@@ -55,6 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     mode: Mode
     leads: bool = False
+    #: The other pgdoctor that leads or contends, in words. None: none was seen.
+    rival: str | None = None
     breaker_open: bool = False
     #: Protections that name what the server does not have.
     unresolved: int = 0
@@ -356,7 +358,8 @@ class Mitigator:
     def _stands(self, look: Look, mode: Mode) -> Standing:
         leads = self.may_act and self._position.leader.leads
         is_open, unresolved = self.plan.opening is not None, len(self._unresolved)
-        return Standing(mode, leads, is_open, unresolved, self._budgets(look, mode))
+        rival = self._position.leader.rival if self.may_act and not leads else None
+        return Standing(mode, leads, rival, is_open, unresolved, self._budgets(look, mode))
 
 
 def _answered(action: Action, reply: Reply) -> Action:

@@ -118,10 +118,9 @@ class Leader:
     async def _holders(self, door: Door) -> tuple[list[Any], list[Any]]:
         """The locks of those who lead, claim or wait in our mode, in whatever database: ours, and those of others."""
         rows = await door.fetch("leaders", key=self._key, own_application=APPLICATION_NAME)
-        found = [each for each in rows if each.is_contender and each.is_same_mode]
-        others = sorted((each for each in found if not each.is_own), key=lambda each: each.stage != _LEADS)
+        others = sorted((each for each in rows if not each.is_own), key=lambda each: each.stage != _LEADS)
         self.rival = _described(others[0]) if others else None
-        return [each for each in found if each.is_own], others
+        return [each for each in rows if each.is_own], others
 
     async def _take(self, door: Door, key: int) -> bool:
         return bool((await door.fetch("lead", key=key))[0].held)

@@ -13,15 +13,17 @@ from pgdoctor.diagnosis.surroundings import (
     Client,
     Holder,
     Latest,
+    LockStranger,
     Slot,
     Standby,
     Standing,
     Surroundings,
     Work,
 )
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.door import APPLICATION_NAME, Door
 from pgdoctor.postgres.evidence import Evidence
 from pgdoctor.postgres.names import Names
+from pgdoctor.postgres.signal import LEADER_KEY
 
 #: Rows of each part that are read, the most telling first: a server may have thousands of databases and slots.
 _MOST = 20
@@ -52,7 +54,8 @@ async def surroundings(door: Door, names: Names, since: int | None = None) -> Su
     standbys = await evidence.rows("standbys", most=_MOST)
     is_written = since is not None and standing[0].next_xid > since
     altered = await evidence.rows("altered", since=since, most=_MOST) if is_written else ()
-    await names.learn((*clients, *latest, *holders), evidence)
+    strangers = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
+    await names.learn((*clients, *latest, *holders, *strangers), evidence)
     return Surroundings(
         read_at=standing[0].read_at,
         standing=_standing(standing[0]),
@@ -65,10 +68,19 @@ async def surroundings(door: Door, names: Names, since: int | None = None) -> Su
         holders=tuple(_holder(row, names) for row in holders),
         slots=tuple(_slot(row, names) for row in slots),
         standbys=tuple(_standbys(standbys)),
+        lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
         altered=tuple(_altered(altered)),
         oldest_xid=standing[0].oldest_xid,
         unread=tuple(evidence.unread),
     )
+
+
+async def lock_strangers(door: Door) -> tuple[LockStranger, ...]:
+    """Those who hold locks of the leader election and are no pgdoctor of our role; none where it cannot be read."""
+    evidence, names = Evidence(door, most_timeouts=1), Names()
+    rows = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
+    await names.learn(rows, evidence)
+    return tuple(_lock_stranger(row, names) for row in rows)
 
 
 def _standing(row: Any) -> Standing:
@@ -136,6 +148,19 @@ def _holder(row: Any, names: Names) -> Holder:
         user=names.roles.get(row.role_oid),
         database=names.databases.get(row.database_oid),
         application=row.application_name,
+    )
+
+
+def _lock_stranger(row: Any, names: Names) -> LockStranger:
+    return LockStranger(
+        pid=row.pid,
+        gid=row.gid,
+        locks=row.locks,
+        may_signal=row.may_signal,
+        user=names.roles.get(row.role_oid),
+        address=row.client_addr,
+        application=row.application_name,
+        database=names.databases.get(row.database_oid),
     )
 
 

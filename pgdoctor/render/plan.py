@@ -7,6 +7,7 @@ import msgspec
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.cuts import Cut
+from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.decision import Decision
@@ -78,19 +79,30 @@ class PlanFacts(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     #: Why the breaker is open; None: it is closed.
     breaker: str | None
+    #: What is wrong at the server that mitigation depends on.
+    findings: tuple[Note, ...] = ()
 
 
-def plan_facts(plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut]) -> PlanFacts:
-    """A plan, what was carried out before it was made, and the cuts that pgdoctor recommends."""
+def plan_facts(
+    plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut], findings: Sequence[Note] = ()
+) -> PlanFacts:
+    """A plan, what was carried out before it was made, the cuts that pgdoctor recommends, and what is wrong."""
     opening = plan.opening.reason if plan.opening else None
     return PlanFacts(
-        1, mode, tuple(map(decision_facts, plan.decisions)), tuple(map(_action, actions)), tuple(cuts), opening
+        1,
+        mode,
+        tuple(map(decision_facts, plan.decisions)),
+        tuple(map(_action, actions)),
+        tuple(cuts),
+        opening,
+        tuple(findings),
     )
 
 
 def plan_text(facts: PlanFacts) -> str:
     """The plan as tables."""
-    parts = [_table(facts)] if facts.decisions else ["Nobody is blocked."]
+    parts = [one_line(f"{each.severity}: {each.summary}; {each.advice}", _MOST_TEXT) for each in facts.findings]
+    parts.append(_table(facts) if facts.decisions else "Nobody is blocked.")
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
         parts.append("\n".join(map(_recommended, facts.cuts[:3])))
     return "\n\n".join(parts) + "\n"

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from pgdoctor.diagnosis.finding import kinds
+from pgdoctor.postgres.signal import LEADER_KEY
 from tests.cli.test_bad_input import pgdoctor
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
@@ -108,3 +109,26 @@ def test_a_busy_healthy_server_has_no_findings(own_server, agent, connecting_ane
             wait([load], timeout=0.5)
         assert "number of failed transactions: 0" in load.result() or scene.admin.info.server_version < 150_000
         assert (seen, [each["findings"] for each in asked]) == (set(), [[], [], []])
+
+
+def test_h59_log_page_metric_and_commands_name_the_stranger(scene, agent):
+    dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+    stranger = psycopg.connect(scene.role("app"), autocommit=True, application_name="psql")
+    stranger.execute("select pg_advisory_lock(%s)", [LEADER_KEY])
+    pid = stranger.info.backend_pid
+    watching = agent(dsn)
+    wait_until(lambda: watching.metric("leader_lock_strangers") == 1, 30)
+    assert watching.metrics()['pgdoctor_findings{kind="leader_lock"}'] == 1
+    event = "a stranger holds a lock of the leader election"
+    [line] = [each for each in watching.wait_for_lines(event) if each["event"] == event]
+    assert (line["level"], line["pid"], line["usename"]) == ("critical", pid, "app")
+    assert (line["client_addr"], line["application_name"]) == ("127.0.0.1", "psql")
+    for text in (watching.get("/").text, watching.get("/diagnosis").text):
+        assert f"PID {pid}" in text
+        assert "127.0.0.1" in text
+    shown = pgdoctor("mitigate", "--dsn", dsn)
+    assert f"\n\ncritical: PID {pid}, " in shown.stdout
+    told = json.loads(pgdoctor("mitigate", "--format", "json", "--dsn", dsn).stdout)
+    assert told["findings"][0]["severity"] == "critical"
+    stranger.close()
+    wait_until(lambda: watching.metric("leader_lock_strangers") == 0, 30)

@@ -1,0 +1,31 @@
+"""What is said of strangers in the leader election. On a real server: tests/mitigation/test_leader_lock.py."""
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.surroundings import LockStranger, Surroundings
+from tests.building import NOW, snapshot
+
+
+def found(*strangers: LockStranger) -> list[Note]:
+    around = Surroundings(read_at=NOW, lock_strangers=strangers)
+    return [
+        note for note in diagnose(replace(snapshot([]), surroundings=around)).findings if note.kind == "leader_lock"
+    ]
+
+
+def test_without_strangers_nothing_is_found() -> None:
+    assert found() == []
+
+
+def test_a_stranger_is_named_on_one_line_whatever_it_calls_itself() -> None:
+    [note] = found(LockStranger(4711, None, 1, False, "mallory", "10.0.0.9", "psql\ncritical: all is well", "shop"))
+    assert "PID 4711" in note.summary
+    assert "mallory from 10.0.0.9" in note.summary
+    assert "\n" not in note.summary
+
+
+def test_a_session_without_an_address_may_be_local_or_hidden() -> None:
+    [note] = found(LockStranger(4711, None, 1, False))
+    assert "a local or hidden address" in note.summary
