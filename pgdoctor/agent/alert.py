@@ -83,6 +83,8 @@ def _convert(found: dict[str, Any], wanted: type[Any]) -> Any:
         return msgspec.convert(found, wanted)
     except msgspec.ValidationError as error:
         raise NoAlert(str(error)) from None
+    except UnicodeEncodeError:  # Raised for keys only.
+        raise NoAlert("a key has half a character in it") from None
 
 
 def _json(body: bytes) -> Any:

@@ -93,6 +93,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list for a name": (b'{"alertId": "a", "status": "firing", "k8s_namespace": []}', "$.k8s_namespace"),
     "no time": (b'{"alertId": "a", "status": "firing", "timestamp": "yesterday"}', "$.timestamp"),
     "half a character": (b'{"alertId": "a", "status": ["\\ud800"]}', "$.status"),
+    "half a character in a key": (b'{"alertId": "a", "status": "firing", "\\ud800": 1}', "half a character"),
     "another version": (json.dumps(GROUP | {"version": "\ud800"}).encode(), "$.version"),
     "a number for a version": (json.dumps(GROUP | {"version": 4}).encode(), "$.version"),
     "no alerts": (json.dumps(GROUP | {"alerts": None}).encode(), "$.alerts"),
