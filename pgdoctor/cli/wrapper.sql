@@ -67,6 +67,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     victim record;
+    waiter_pids int4[];
     -- Before it has looked for a deadlock, the wait is the server's business.
     shortest interval := make_interval(secs => greatest(
         min_wait, extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8
@@ -79,15 +80,30 @@ BEGIN
     -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock. Whoever has got hold
     -- of the caller's role could wait for anybody; a wait for the end of a transaction, as CONCURRENTLY commands have it,
     -- holds up no reader and no writer, and needs nobody's consent either.
-    PERFORM FROM pg_lock_status() AS l
+    SELECT array_agg(DISTINCT coalesce(w.leader_pid, w.pid)) INTO waiter_pids
+    FROM pg_lock_status() AS l
     JOIN pg_stat_get_activity(NULL) AS w ON w.pid = l.pid
     WHERE
         NOT l.granted
         AND l.locktype <> 'virtualxid'
         AND l.waitstart <= clock_timestamp() - shortest
         AND w.usesysid <> (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = session_user)
-        AND victim_pid = ANY (pg_blocking_pids(l.pid))
-    LIMIT 1;
+        AND victim_pid = ANY (pg_blocking_pids(l.pid));
+    IF waiter_pids IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- Anybody who may connect can queue behind anybody's table lock. Where there is a role pgdoctor_waiters only waits of
+    -- its members count; else those of whoever may have what he waits for.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pgdoctor_waiters') THEN
+        PERFORM FROM pg_stat_get_activity(NULL) AS w
+        JOIN pg_roles AS r ON r.rolname = 'pgdoctor_waiters'
+        WHERE w.pid = ANY (waiter_pids) AND pg_has_role(w.usesysid, r.oid, 'MEMBER');
+    ELSE
+        PERFORM FROM (
+{waiter_rights}
+        ) AS w
+        WHERE w.objection IS NULL;
+    END IF;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;

@@ -374,3 +374,33 @@ def test_it_may_be_run_twice_and_takes_the_grant_back(wrapped: Wrapped) -> None:
 def test_it_goes_with_the_grant_or_without_not_both() -> None:
     said = CliRunner().invoke(cli, ["setup", "--act", "--wrapper"])
     assert "give one of them" in str(said.exception)
+
+
+def test_h72_wait_of_a_stranger_counts_for_nothing(wrapped: Wrapped) -> None:
+    """The plain SELECT has its place in the queue before the server looks at privileges."""
+    scene = wrapped.scene
+    scene.role("stranger")
+    scene.admin.execute("alter table orders owner to app")
+    owner = scene.client("alter table orders add column note text", user="app")
+    stranger = scene.client(user="stranger", autocommit=True).block("select * from orders")
+    scene.wait_until(lambda: scene.admin.execute(_WAITS, [timedelta(seconds=0.02)]).fetchone() == (True,))
+    for signal in SIGNALS:
+        assert wrapped.call(signal, wrapped.identity(owner)) == []
+    scene.admin.execute("create role pgdoctor_waiters")
+    scene._passwords["pgdoctor_waiters"] = ""
+    assert wrapped.call("terminate", wrapped.identity(owner)) == []
+    scene.admin.execute("grant pgdoctor_waiters to stranger")
+    assert wrapped.call("terminate", wrapped.identity(owner)) == [True]
+    with pytest.raises(errors.InsufficientPrivilege):
+        stranger.finish()
+
+
+def test_wait_of_a_reader_who_may_read_counts(wrapped: Wrapped) -> None:
+    scene = wrapped.scene
+    scene.role("reporting", "select on orders")
+    scene.admin.execute("alter table orders owner to app")
+    owner = scene.client("alter table orders add column note text", user="app")
+    reporting = scene.client(user="reporting", autocommit=True).block("select * from orders")
+    scene.wait_until(lambda: scene.admin.execute(_WAITS, [timedelta(seconds=0.02)]).fetchone() == (True,))
+    assert wrapped.call("terminate", wrapped.identity(owner)) == [True]
+    reporting.finish()
