@@ -17,12 +17,12 @@ to terminals, log lines, web pages and files.
 import re
 from collections.abc import Iterable
 
-#: A connection string: a URI with a colon before its @, a password's key, or `user:password@host`. It has no certain
-#: end, for a password may hold anything.
-_CONNECTION_STRING = re.compile(
-    r"(?:\b[a-z][a-z0-9+.-]*://[^\s@]*: | password\s*= | [^\s'\"()/:]+:[^\s@/]*@).*",
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
-)
+#: Where a connection string may begin: a URI with a colon before its @, a password's key, or `user:password@host`. It
+#: has no certain end, for a password may hold anything. Each is found in time that is linear in the text.
+_PASSWORD = re.compile(r"password\s*+=", re.IGNORECASE)
+_WORD = re.compile(r"\S++")
+_SCHEME = re.compile(r"[a-z0-9+.-]", re.IGNORECASE)
+_NO_USER = "'\"()/:"
 
 #: Text in quotes of any kind, in a message of any language. An apostrophe stands behind a letter.
 _QUOTED = re.compile(
@@ -38,7 +38,46 @@ _QUOTED = re.compile(
 
 def without_connection_string(text: str) -> str:
     """The text up to where a connection string with a password in it may begin."""
-    return _CONNECTION_STRING.sub("<connection string not shown>", text)
+    password = _PASSWORD.search(text)
+    begins = [password.start()] if password else []
+    for word in _WORD.finditer(text):
+        begin = min(_find_uri(word[0]), _find_user(word[0]))
+        if begin < len(word[0]):
+            begins.append(word.start() + begin)
+            break
+    return f"{text[: min(begins)]}<connection string not shown>" if begins else text
+
+
+def _find_uri(word: str) -> int:
+    """Where a URI with a colon before its @ begins in a word; the word's length where there is none."""
+    mark, at = word.find("://"), -1
+    while mark >= 0:
+        if at < mark:
+            at = word.find("@", mark)
+            at = len(word) if at < 0 else at
+        begin = mark
+        while begin and _SCHEME.match(word, begin - 1):
+            begin -= 1
+        if begin < mark and word.find(":", mark + 3, at) >= 0:
+            return begin
+        mark = word.find("://", at if begin < mark else mark + 3)
+    return len(word)
+
+
+def _find_user(word: str) -> int:
+    """Where `user:password@` begins in a word; the word's length where there is none."""
+    end = 0
+    for part in re.split(r"(?<=[@/])", word):
+        begin, end = end, end + len(part)
+        colon = word.find(":", begin, end) if part.endswith("@") else -1
+        while colon >= 0:
+            user = colon
+            while user and word[user - 1] not in _NO_USER:
+                user -= 1
+            if user < colon:
+                return user
+            colon = word.find(":", colon + 1, end)
+    return len(word)
 
 
 def without_data(text: str) -> str:

@@ -1,11 +1,13 @@
 """What an error may say: names, never a connection string or data that a server quotes."""
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgdoctor.errors import ConfigError, PgdoctorError, StatementFailed, Unreachable
+from pgdoctor.errors import ConfigError, PgdoctorError, StatementFailed, Unreachable, without_connection_string
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,14 @@ def test_a_connection_string_is_never_said(kind: type[PgdoctorError], password: 
     for dsn in (f"postgresql://app:{escaped}hunter2@h/d", f"host=h password={escaped}hunter2", "app:hunter2@h"):
         for text in (dsn, f"no such command '{dsn}'.", f"{dsn}: cannot be read"):
             assert "hunter2" not in str(kind(text))
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a.", "a:", "a@", "a://", "://", ":@", '":@', "password ", "/:@", "1,", "»", "x.a:", "a://@"]
+)
+def test_h54_no_message_takes_long_to_hide_a_password_in(piece: str) -> None:
+    """64 kB of `a.` took 26 s: the search began anew at each letter."""
+    text = piece * (65_536 // len(piece))
+    began = time.process_time()
+    without_connection_string(text)
+    assert time.process_time() - began < 0.5

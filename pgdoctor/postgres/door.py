@@ -80,6 +80,9 @@ SHORTEST_CONNECT_TIMEOUT = 2
 #: What poolers say to start-up options: PgBouncer, and RDS Proxy.
 _REFUSES_OPTIONS = ("unsupported startup parameter", "command-line options")
 
+#: Characters of what a server says that are read: fifty hosts, each with its reason.
+_MOST_SAID = 10_000
+
 _WHERE = re.compile(r".*connection to server (?P<place>at|on socket) .*? failed: ", re.DOTALL)
 
 
@@ -406,7 +409,7 @@ def unreachable(error: psycopg.Error) -> Unreachable:
 
 def first_line(error: psycopg.Error) -> str:
     """What the server says, without its severity and without the hints that follow."""
-    text = _WHERE.sub(_place, str(error).strip()) or type(error).__name__
+    text = _WHERE.sub(_place, str(error).strip()[:_MOST_SAID]) or type(error).__name__
     return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", text.splitlines()[0].strip())
 
 
