@@ -23,6 +23,19 @@ WITH locks AS MATERIALIZED (
         )
 ),
 
+-- What all pgdoctors of our role share is what the decision was made with: nobody has pulled a brake meanwhile, or acted.
+told AS MATERIALIZED (
+    SELECT
+    FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a
+    WHERE
+        (
+            SELECT pg_catalog.substr(c.item, pg_catalog.length('application_name=') + 1)
+            FROM pg_catalog.pg_db_role_setting AS s
+            CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c (item)
+            WHERE s.setdatabase = 0 AND s.setrole = a.usesysid AND pg_catalog.starts_with(c.item, 'application_name=')
+        ) IS NOT DISTINCT FROM %(record)s::pg_catalog.text
+),
+
 -- Somebody still waits for it. A parallel worker waits for its leader, and a leader is named for its workers.
 awaited AS MATERIALIZED (
     SELECT %(pid)s::pg_catalog.int4 AS pid
@@ -54,6 +67,7 @@ awaited AS MATERIALIZED (
                     OR pg_catalog.pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
                 END
         )
+        AND EXISTS (SELECT FROM told)
         AND %(pid)s::pg_catalog.int4 = ANY (pg_catalog.pg_blocking_pids(w.pid))
     LIMIT 1
 ),

@@ -268,6 +268,21 @@ def _standing(standing: Standing) -> Iterator[Metric]:
         "there is one nobody is signalled, unless allow_unresolved_protections. 0 while mode is off.",
         standing.unresolved,
     )
+    yield gauge(
+        "pgdoctor_recurrence_stops",
+        "Fingerprints that came back too often: nobody of them is signalled until a person resets it.",
+        standing.stopped,
+    )
+    yield gauge(
+        "pgdoctor_mitigation_disarmed",
+        "1 if somebody has disarmed this agent, or all at the server: nobody is signalled until somebody arms again.",
+        standing.disarmed,
+    )
+    yield gauge(
+        "pgdoctor_shared_record_up",
+        "1 if what all pgdoctors at the server share can be read and written; while it is 0 nobody is signalled.",
+        standing.shares,
+    )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
     yield gauges(
         "pgdoctor_budget_remaining",

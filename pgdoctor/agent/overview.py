@@ -52,11 +52,15 @@ def _held_back(mitigator: Mitigator, brakes: Brakes, why: str | None, now: datet
         yield f"Stopped, nobody is signalled: {brakes.kill_switch}."
     if brakes.maintenance_until is not None and now < brakes.maintenance_until:
         yield f"Maintenance, nobody is signalled until {brakes.maintenance_until.isoformat(timespec='seconds')}."
+    if mitigator.sharing_error is not None:
+        yield f"Nobody is signalled: {mitigator.sharing_error}."
     for decision in mitigator.plan.decisions:
         if decision.state == "pending_approval":
             yield f"Waits for a person's word: pgdoctor mitigate approve {decision.id}."
     if mitigator.plan.opening is not None:
         yield f"The breaker is open, nobody is signalled: {mitigator.plan.opening.reason}."
+    for stop in mitigator.plan.stops:
+        yield f"Stopped until pgdoctor mitigate reset: {stop.reason}."
 
 
 def row(watcher: Watcher) -> Row:

@@ -1,7 +1,7 @@
 """`pgdoctor mitigate disarm`, `arm`, `maintenance`, `reset`, `approve`: what a person has to say, written down.
 
-Each is a record in the journal, of one server. Whoever acts there, an agent or a command, reads it before the next
-signal.
+Each is written at the server, for every pgdoctor that connects as the same role, and in the journal; an approval in the
+journal alone. Whoever acts there, an agent or a command, reads it before the next signal.
 """
 
 import getpass
@@ -9,40 +9,23 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
-from pgdoctor.cli._options import DEADLINE, config_option, dsn_option, run
-from pgdoctor.config import Config, load
-from pgdoctor.errors import UsageError
-from pgdoctor.mitigation import records
+from pgdoctor.cli._options import config_option, dsn_option, run
+from pgdoctor.config import Config, Server, load
+from pgdoctor.errors import PgdoctorError, ServerError, UsageError
 from pgdoctor.mitigation.history import Approval, Reset
-from pgdoctor.mitigation.records import BY_AGENT, NAMELESS, Arm, Brakes, Disarm, Event, Maintenance
+from pgdoctor.mitigation.records import Arm, Disarm, Event, Maintenance
 from pgdoctor.mitigation.written import Duration
+
+if TYPE_CHECKING:
+    from pgdoctor.cli._telling import Told
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MOST_REASON = 500
-
-#: Bytes above the journal's limit: what a person says, to stop above all, is written where an agent's journal is full.
-_RESERVE = 4 * 1024 * 1024
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What was written down, and what holds now at that server."""
-
-    event: Event
-    #: Before and after.
-    was: Brakes
-    brakes: Brakes
-    #: Why the breaker was open; None: it was not.
-    opening: str | None
-    journal: Path
-    #: An agent that may act has used this journal for this server; with `mode = "off"` none does.
-    is_heard: bool
 
 
 def _by() -> str:
@@ -85,26 +68,29 @@ def marks(function: F) -> F:
 @click.command()
 @marks
 @reason_option
-def disarm(config: str | None, dsn: str, reason: str, by: str) -> None:
+def disarm(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Stop all signals at this server until `arm`.
 
     Takes effect before the next signal and survives restarts.
     """
-    told = _tell(config, dsn, lambda now: Disarm(now, reason, by))
-    click.echo(f'Disarmed: nobody is signalled until pgdoctor mitigate arm --reason "…". {_where(told)}')
+    disarmed = 'Disarmed: nobody is signalled until pgdoctor mitigate arm --reason "…".'
+    return _say(config, dsn, lambda now: Disarm(now, reason, by), lambda told: f"{disarmed} {_where(told)}")
 
 
 @click.command()
 @marks
 @reason_option
-def arm(config: str | None, dsn: str, reason: str, by: str) -> None:
+def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Lift a disarm.
 
     Configuration, --enforce, rules and guards still decide whether signals are sent.
     """
-    told = _tell(config, dsn, lambda now: Arm(now, reason, by))
-    was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "It was not disarmed."
-    click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
+
+    def answer(told: "Told") -> str:
+        was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "It was not disarmed."
+        return f"{was} {_where(told)}{_still(load(config), told)}"
+
+    return _say(config, dsn, lambda now: Arm(now, reason, by), answer)
 
 
 @click.command()
@@ -112,7 +98,7 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> None:
 @click.option("--for", "length", metavar="DURATION", help='Duration with a unit: "30m", "2h".')
 @click.option("--end", is_flag=True, help="End the maintenance window now.")
 @click.option("--reason", callback=_one_line, help="Reason; it is recorded in the audit.")
-def maintenance(config: str | None, dsn: str, length: str | None, end: bool, reason: str | None, by: str) -> None:
+def maintenance(config: str | None, dsn: str, length: str | None, end: bool, reason: str | None, by: str) -> int:
     """Stop all signals at this server for a time.
 
     Start with --for 30m --reason "…"; end early with --end.
@@ -122,26 +108,31 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
     if reason is None and not end:
         raise UsageError('a maintenance needs a reason: --reason "…"')
     seconds = timedelta(seconds=0 if length is None else _duration(length))
-    told = _tell(config, dsn, lambda now: Maintenance(now, now + seconds, reason or "it is over", by))
-    if end:
-        over = "Maintenance is over." if told.was.maintenance_until else "There was no maintenance."
-        click.echo(f"{over} {_where(told)}{_still(load(config), told)}")
-    else:
+
+    def answer(told: "Told") -> str:
+        if end:
+            over = "Maintenance is over." if told.was.maintenance_until else "There was no maintenance."
+            return f"{over} {_where(told)}{_still(load(config), told)}"
         until = told.brakes.maintenance_until or told.event.at + seconds
-        click.echo(f"Maintenance until {until.isoformat(timespec='seconds')}: nobody is signalled. {_where(told)}")
+        return f"Maintenance until {until.isoformat(timespec='seconds')}: nobody is signalled. {_where(told)}"
+
+    return _say(config, dsn, lambda now: Maintenance(now, now + seconds, reason or "it is over", by), answer)
 
 
 @click.command()
 @marks
 @reason_option
-def reset(config: str | None, dsn: str, reason: str, by: str) -> None:
+def reset(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Close the circuit breaker.
 
     Find out first what opened it: pgdoctor mitigate audit.
     """
-    told = _tell(config, dsn, lambda now: Reset(now, reason, by))
-    was = f"The breaker is closed; it was open: {told.opening}." if told.opening else "The breaker was closed."
-    click.echo(f"{was} {_where(told)}{_still(load(config), told)}")
+
+    def answer(told: "Told") -> str:
+        was = f"The breaker is closed; it was open: {told.opening}." if told.opening else "The breaker was closed."
+        return f"{was} {_where(told)}{_still(load(config), told)}"
+
+    return _say(config, dsn, lambda now: Reset(now, reason, by), answer)
 
 
 @click.command()
@@ -162,7 +153,7 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
         known = f"these do: {', '.join(ids)}" if ids else "none does"
         raise UsageError(f"no decision {decision} waits for a person's word at this server now; {known}")
     meant = next(each for each in found if each.id == decision)
-    told = _tell(config, dsn, lambda now: Approval(decision, now, by))
+    told = _tell(load(config), dsn, lambda now: Approval(decision, now, by))
     rule = meant.rule
     ttl = settings.approval_ttl if rule is None or rule.approval_ttl is None else rule.approval_ttl
     click.echo(
@@ -174,53 +165,57 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
 COMMANDS: Sequence[click.Command] = (disarm, arm, maintenance, reset, approve)
 
 
-def _tell(config: str | None, dsn: str, event: Callable[[datetime], Event]) -> Told:
-    told = run(_written(load(config), dsn, event))
+def _say(config: str | None, dsn: str, event: Callable[[datetime], Event], answer: Callable[["Told"], str]) -> int:
+    """Tell the server, or each of the configuration's `[[servers]]` where no other is named, and say what holds there.
+
+    The exit status: 3 where one of several could not be told. Raises PgdoctorError where the only one could not.
+    """
+    whole = load(config)
+    servers = [] if dsn or not whole.servers else [*whole.servers]
+    if len(servers) < 2:
+        click.echo(answer(_tell(whole, _dsn(servers[0]) if servers else dsn, event)))
+        return 0
+    status = 0
+    for server in servers:
+        try:
+            click.echo(f"{server.name}: {answer(_tell(whole, _dsn(server), event, f'{server.name}: '))}")
+        except PgdoctorError as error:
+            click.echo(f"{server.name}: error: {error}", err=True)
+            status = ServerError.exit_status
+    return status
+
+
+def _dsn(server: Server) -> str:
+    from pgdoctor.agent.connection import DsnFile
+
+    return DsnFile(server.dsn_file).read() if server.dsn_file else server.conninfo
+
+
+def _tell(config: Config, dsn: str, event: Callable[[datetime], Event], name: str = "") -> "Told":
+    from pgdoctor.cli._telling import tell_server
+
+    told = run(tell_server(config, dsn, event))
+    careful = f"{name}Careful: "
+    roles = f" or connected as {' or '.join(told.roles)}" if told.roles else ""
     if not told.is_heard:
         click.echo(
-            "Careful: no agent that may act has used this journal for this server. "
-            f"If one runs, its journal is not {told.journal}: type this as its user, with its --config.",
+            f"{careful}no agent that may act has used this journal for this server{roles}. "
+            f"If one runs, its journal is not {told.journal}, and its role another one: type this with its --dsn.",
             err=True,
         )
+    if told.others:
+        click.echo(f"{careful}not told, for only a superuser may: pgdoctors of {', '.join(told.others)}.", err=True)
+    if told.unrecorded:
+        click.echo(f"{careful}it holds at the server, and is not in the journal: {told.unrecorded}", err=True)
     return told
 
 
-async def _written(config: Config, dsn: str, event: Callable[[datetime], Event]) -> Told:
-    """Write down what somebody says of a server, at its own time."""
-    from pgdoctor.journal.store import Journal
-    from pgdoctor.postgres.door import Door
-
-    async with await Door.open(dsn, DEADLINE) as door:
-        server, now = await door.system_identifier(), (await door.fetch("clock"))[0].now
-    if not server:
-        raise UsageError(f"nothing is written down: {NAMELESS}")
-    journal = Journal.open(config.journal.file, config.journal.max_size + _RESERVE)
-    try:
-        before = list(records.events(journal.records(server, kinds=records.LASTING)))
-        said = event(now)
-        kind, subject, body, at = records.written(said)
-        journal.append(server, kind, subject, body, at)
-        is_heard = journal.recall(server, BY_AGENT) is not None
-    finally:
-        journal.close()
-    history, was = records.history(before), records.brakes(before)
-    opening = history.opening
-    is_open = opening is not None and (history.reset is None or history.reset.at < opening.at)
-    return Told(
-        event=said,
-        was=was,
-        brakes=records.brakes([said], was),
-        opening=opening.reason if opening and is_open else None,
-        journal=journal.path,
-        is_heard=is_heard,
-    )
+def _where(told: "Told") -> str:
+    seen = f"Every pgdoctor that connects as {', '.join(told.roles)} sees it. " if told.roles else ""
+    return f"{seen}Not recorded in a journal." if told.unrecorded else f"{seen}Recorded in {told.journal}."
 
 
-def _where(told: Told) -> str:
-    return f"Recorded in {told.journal}."
-
-
-def _still(config: Config, told: Told) -> str:
+def _still(config: Config, told: "Told") -> str:
     """What else keeps everybody from acting."""
     from pgdoctor.mitigation.kill_switch import KillSwitch
 

@@ -20,8 +20,10 @@ from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.kill_switch import KillSwitch
 from pgdoctor.mitigation.plan import Only, Plan
 from pgdoctor.mitigation.rounds import carry_out
+from pgdoctor.mitigation.shared import MARK, UnreadableRecord, decode, unreadable
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import APPLICATION_NAME, Door
+from pgdoctor.postgres.shared_record import read_records
 from pgdoctor.postgres.surroundings import lock_strangers
 from pgdoctor.postgres.watch import Watch
 from pgdoctor.render.plan import PlanFacts, plan_facts
@@ -36,6 +38,8 @@ class Seen(msgspec.Struct, frozen=True):
 
     plan: Plan
     diagnosis: Diagnosis
+    #: Why nobody is signalled whoever it is, a line each.
+    stops: tuple[str, ...] = ()
 
 
 async def shown(dsn: str, config: Config) -> PlanFacts:
@@ -43,8 +47,10 @@ async def shown(dsn: str, config: Config) -> PlanFacts:
     async with _opened(dsn, config) as (door, keeper):
         seen = await look(door, config, keeper)
         notes = await _election_notes(door)
+        stops = (*seen.stops, *await stops_of_others(door))
     choices = cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
-    return plan_facts(seen.plan, config.mitigation.mode, (), choices, notes)
+    facts = plan_facts(seen.plan, config.mitigation.mode, (), choices, notes)
+    return replace(facts, stops=stops)
 
 
 async def waiting(dsn: str, config: Config) -> list[Decision]:
@@ -78,7 +84,32 @@ async def look(door: Door, config: Config, keeper: Keeper, only: Only | None = N
         await asyncio.sleep(_PAUSE if place else 0)
         diagnosis = await watch.look()
         await mitigator.consider(diagnosis, door)
-    return Seen(mitigator.plan, diagnosis)
+    brakes = await mitigator.brakes()
+    until = brakes.maintenance_until
+    held = until is not None and until > diagnosis.captured_at
+    said = (
+        brakes.kill_switch,
+        f"maintenance until {until.isoformat(timespec='seconds')}" if until is not None and held else None,
+        mitigator.sharing_error,
+    )
+    return Seen(mitigator.plan, diagnosis, tuple(each for each in said if each))
+
+
+async def stops_of_others(door: Door) -> list[str]:
+    """What pgdoctors that connect as other roles share at this server, as far as it stops them."""
+    said: list[str] = []
+    for role, text, is_own in await read_records(door):
+        if is_own or not (text or "").startswith(MARK):
+            continue
+        try:
+            brakes = decode(text).brakes
+        except UnreadableRecord as error:
+            said.append(unreadable(role, error))
+        else:
+            until = brakes.maintenance_until
+            marked = f"maintenance until {until.isoformat(timespec='seconds')}" if until else None
+            said += [f"{each} (pgdoctors that connect as {role})" for each in (brakes.kill_switch, marked) if each]
+    return said
 
 
 async def ask(door: Door, config: Config, keeper: Keeper, pid: int) -> SessionFacts:

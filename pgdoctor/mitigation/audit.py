@@ -34,12 +34,15 @@ class Audit:
         self._is_proven = False
         #: What holds, and is not on the disk yet.
         self._unwritten: list[Event] = []
+        #: What was pulled here, and is not known to other pgdoctors at the server yet.
+        self.untold: list[Disarm | Maintenance] = []
         self._writing = asyncio.Lock()
 
     def pull(self, event: Disarm | Maintenance) -> None:
         """Let it hold from now on; it is written down at the next `catch_up` that can."""
         if not (isinstance(event, Disarm) and any(isinstance(each, Disarm) for each in self._unwritten)):
             self._unwritten.append(event)
+            self.untold.append(event)
             self.take([event])
 
     async def write_down(self) -> bool:

@@ -1,5 +1,7 @@
 """The breaker: what makes mitigation stop until a person has looked. A function of history and settings.
 
+What one application does again and again stops signals for that alone; three such stop all of it.
+
 It knows open and closed, and no half-open: a probe would itself be a signal to somebody.
 """
 
@@ -16,21 +18,38 @@ Comer = tuple[str, Identity]
 _REFUSED = ("not_permitted", "error")
 _IN_VAIN = ("ineffective", "stuck")
 
+#: Different ones that came back too often, from which on it is not about any of them.
+_MANY_STOPPED = 3
+
 
 def opening(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> Opening | None:
     """Why the breaker is open at `now`, the server's clock; None: it is closed.
 
-    `comers` are those whom a rule would act upon now: what comes back once too often opens it.
+    `comers` are those whom a rule would act upon now: three different ones that came back once too often open it.
     """
     reset = history.reset
     if history.opening is not None and (reset is None or reset.at < history.opening.at):
         return history.opening
     actions = [action for action in history.actions if reset is None or action.at > reset.at]
-    reason = next(_reasons(actions, settings, now, tuple(comers)), None)
+    stopped = tuple(dict.fromkeys(each.fingerprint for each in stops(history, settings, now, comers)))
+    reason = next(_reasons(actions, settings, stopped), None)
     return Opening(now, reason) if reason else None
 
 
-def _reasons(actions: list[Action], settings: Breaker, now: datetime, comers: tuple[Comer, ...]) -> Iterator[str]:
+def stops(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> tuple[Opening, ...]:
+    """What came back too often, as of before and of `now`: nobody of that fingerprint is signalled until a reset."""
+    reset = history.reset
+    found = {each.fingerprint: each for each in history.stops if reset is None or reset.at < each.at}
+    actions = [action for action in history.actions if reset is None or action.at > reset.at]
+    for fingerprint, victim in comers:
+        times = 1 + _times(fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window))
+        if times >= settings.recurrence and fingerprint not in found:
+            reason = f"it came back for the {times}. time within {settings.recurrence_window}: {fingerprint}"
+            found[fingerprint] = Opening(now, reason, fingerprint=fingerprint)
+    return tuple(found.values())
+
+
+def _reasons(actions: list[Action], settings: Breaker, stopped: tuple[str, ...]) -> Iterator[str]:
     in_vain = _in_vain(actions)
     if in_vain >= settings.open_after_ineffective:
         yield f"{in_vain} in a row were signalled, and released nobody"
@@ -41,10 +60,8 @@ def _reasons(actions: list[Action], settings: Breaker, now: datetime, comers: tu
         yield from (
             f"after the {each.signal} of {each.victim.pid} {each.worsening}" for each in actions if each.worsening
         )
-    for fingerprint, victim in comers:
-        times = 1 + _times(fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window))
-        if times >= settings.recurrence:
-            yield f"it came back for the {times}. time within {settings.recurrence_window}: {fingerprint}"
+    if len(stopped) >= _MANY_STOPPED:
+        yield f"{len(stopped)} different ones came back again and again: {'; '.join(stopped)}"
 
 
 def _in_vain(actions: list[Action]) -> int:

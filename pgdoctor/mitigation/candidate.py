@@ -137,6 +137,8 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     circumstances: Circumstances = Circumstances()
     #: Why the breaker is open; None: it is closed.
     opening: Opening | None = None
+    #: Why nobody of this fingerprint is signalled; None: nothing of the kind.
+    stop: Opening | None = None
 
     @property
     def now(self) -> datetime:

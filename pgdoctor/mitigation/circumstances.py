@@ -38,6 +38,8 @@ class Circumstances(msgspec.Struct, frozen=True):
     pooled: bool = False
     #: Why what is done could not be recorded. None: it can be, or nothing would be done.
     audit: str | None = None
+    #: Why what pgdoctors at this server share could not be read or written. None: it can be, or nothing would be done.
+    shared: str | None = None
     #: When it began to watch this server, or to lead. None: a person is watching, as of a one-shot command.
     watching_since: datetime | None = None
     #: Seconds since the sample was read, on the monotonic clock.

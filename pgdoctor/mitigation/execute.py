@@ -8,7 +8,7 @@ neither.
 import asyncio
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ from pgdoctor.mitigation.history import (
     Outcome,
     acted,
     concluded,
+    decision_id,
     in_mode,
     looked,
     verified,
@@ -40,6 +41,8 @@ from pgdoctor.mitigation.position import Brake, Position
 from pgdoctor.mitigation.protected_names import unresolved_notes
 from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
+from pgdoctor.mitigation.shared import Shared, SharedEvent, done, joined_history, lifted, missing, told
+from pgdoctor.mitigation.sharing import Sharing
 from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.mitigation.waiters import find_uncounted, list_unchecked_waiters
@@ -60,6 +63,12 @@ class Standing(msgspec.Struct, frozen=True):
     breaker_open: bool = False
     #: Protections that name what the server does not have.
     unresolved: int = 0
+    #: Fingerprints that nobody is signalled for until a reset, since they came back too often.
+    stopped: int = 0
+    #: Somebody has disarmed it, here or for all pgdoctors at the server.
+    disarmed: bool = False
+    #: What all pgdoctors at the server share can be read and written.
+    shares: bool = True
     #: What is left of each budget; of those of a kind of incident, the smallest.
     budgets: Mapping[str, int] = {}
 
@@ -91,7 +100,13 @@ class Mitigator:
         self.settled: tuple[Action, ...] = ()
         self._standing = Standing(settings.mode)
         self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
-        self._position = Position(self._audit, brake, unattended=unattended, armed=armed)
+        self._sharing = Sharing()
+        self._position = Position(self._audit, self._sharing, brake, unattended=unattended, armed=armed)
+        #: Actions that were written to what pgdoctors share, and whose outcome was not: as they were then.
+        self._shared_intents: dict[str, Action] = {}
+        self._joined: tuple[History, Shared, History] | None = None
+        self._told_brake: str | None = None
+        self._is_unattended = unattended
         self._telling = Telling()
         self._traces = Traces()
         #: What protections name and the server does not have, in words.
@@ -106,8 +121,11 @@ class Mitigator:
 
     @property
     def history(self) -> History:
-        """What was seen and done so far, here and, by the journal, elsewhere."""
-        return self._audit.history
+        """What was seen and done so far, here and, by the journal and what pgdoctors share, elsewhere."""
+        here, there = self._audit.history, self._sharing.shared
+        if self._joined is None or self._joined[0] is not here or self._joined[1] is not there:
+            self._joined = here, there, joined_history(there, here)
+        return self._joined[2]
 
     @property
     def actions(self) -> Mapping[ActionKey, int]:
@@ -170,11 +188,22 @@ class Mitigator:
     @property
     def is_disarmed(self) -> bool:
         """Whether a disarm holds, as far as is known here."""
-        return self._audit.brakes.kill_switch is not None
+        return self._position.pulled.kill_switch is not None
+
+    @property
+    def sharing_error(self) -> str | None:
+        """Why what all pgdoctors at the server share cannot be read or written; None: it can be."""
+        return self._sharing.error
 
     def disarm(self, reason: str, by: str) -> None:
-        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once."""
-        self._audit.pull(records.Disarm(datetime.now(UTC), reason, by))
+        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once.
+
+        Other pgdoctors at the server are told at the next look.
+        """
+        look = self._look
+        # The server's clock, by which it is told whether somebody has armed since.
+        now = datetime.now(UTC) if look is None else look.now + timedelta(seconds=time.monotonic() - look.read_at)
+        self._audit.pull(records.Disarm(now, reason, by))
 
     async def write_down(self) -> bool:
         """Whether a disarm is on the disk now, so that it holds after a restart too."""
@@ -189,7 +218,7 @@ class Mitigator:
         action, look = self.history.under_way, self._look
         if action is not None:
             left = replace(action, outcome="unverified", message="pgdoctor ended before its effect was known")
-            self._audit.history = concluded(self.history, action, left)
+            self._audit.history = concluded(self._audit.history, action, left)
             self._tell(left)
             self._broken_off = left
         if look is not None:
@@ -214,15 +243,17 @@ class Mitigator:
         look = self._look = Look(diagnosis, door, time.monotonic() if read_at is None else read_at)
         if look.door is not None and self.settings.mode != "off":
             await self._audit.catch_up(look.door, look.now)
+            await self._sharing.read(look.door, is_urgent=bool(diagnosis.blockers or self._audit.untold))
         await self._settle(look)
         if self.settings.mode == "off":
             await self._position.leader.resign()
             self._standing, self._unresolved = Standing("off"), ()
             return
+        mode = self._position.mode(look, self.settings)
+        await self._share(look, mode)
         circumstances = await self._position.circumstances(look, self.settings)
         self._unresolved = circumstances.unresolved
         self._telling.unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
-        mode = self._position.mode(look, self.settings)
         self.plan = await self._plan(look, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
         await self._remember(look, mode)
@@ -231,6 +262,7 @@ class Mitigator:
             self._is_carrying_out = True
             try:
                 await self._carry_out(look, mode)
+                await self._share_outcomes(look)
             finally:
                 self._is_carrying_out = False
         self._standing = self._stands(look, mode)
@@ -260,10 +292,16 @@ class Mitigator:
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
             opening = replace(opening, rehearsed=mode != "enforce")
-            if self._position.leader.leads:
-                await self._audit.write(opening)
+        known = in_mode(self.history, mode)
+        stops = [each for each in self.plan.stops if each not in known.stops]
+        new = [replace(each, rehearsed=mode != "enforce") for each in (*filter(None, (opening,)), *stops)]
+        if self._position.leader.leads:
+            for each in new:
+                await self._audit.write(each)
+            if new and mode == "enforce" and look.door is not None:
+                await self._tell_others(look.door, *new)
         self._audit.history = looked(
-            self.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), opening=opening
+            self._audit.history, self.plan.fit, look.now, load=Load.of(look.diagnosis), openings=new
         )
 
     async def _record_broken_off(self, look: Look) -> None:
@@ -277,7 +315,7 @@ class Mitigator:
         if action is not None:
             settled = verified(action, look.diagnosis)
             if settled.outcome is not None:
-                self._audit.history = concluded(self.history, action, settled)
+                self._audit.history = concluded(self._audit.history, action, settled)
                 await self._conclude(settled, look)
         if look.door is not None:
             for done, note in await self._traces.look(look.diagnosis, look.door):
@@ -300,7 +338,7 @@ class Mitigator:
             else:
                 outcome = await self._signalled(action, decision, look)
         finally:
-            self._audit.history = acted(self.history, outcome)
+            self._audit.history = acted(self._audit.history, outcome)
             if outcome.outcome is not None:
                 self._tell(outcome)
         self._broken_off = None
@@ -312,6 +350,7 @@ class Mitigator:
         assert look.door is not None
         try:
             await self._audit.catch_up(look.door, look.now)
+            await self._sharing.read(look.door, is_urgent=True)
             circumstances = await self._position.circumstances(look, self.settings)
             settings = self.settings
             objections = (await self._plan(look, circumstances)).objections_to(decision)
@@ -322,8 +361,10 @@ class Mitigator:
             objections = f"the mode is {mode} now"
         # While the plan was made somebody may have pulled the brake.
         pulled = (await self.brakes()).kill_switch
-        # And while the file was looked for; from here to the signal nothing is waited for.
-        pulled = pulled or self._audit.brakes.kill_switch
+        if objections is None and not pulled:
+            objections = await self._share_intent(action, look)
+        # And while that was written. From here to the signal nothing is waited for; what others pull the server sees.
+        pulled = pulled or self._position.pulled.kill_switch
         if objections is None and pulled:
             objections = f"kill_switch: {pulled}"
         if objections is None and self.settings is not settings:
@@ -334,9 +375,81 @@ class Mitigator:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None
         wait, wrapped = decision.rule.min_wait, self._position.has_wrapper
-        waits = decision.waiting_pids
-        reply = await send(look.door, action.signal, action.victim, min_wait=wait, wrapped=wrapped, waiting_pids=waits)
+        reply = await send(
+            look.door,
+            action.signal,
+            action.victim,
+            min_wait=wait,
+            wrapped=wrapped,
+            waiting_pids=decision.waiting_pids,
+            record=self._sharing.text,
+        )
         return _answered(action, reply)
+
+    async def _share_intent(self, action: Action, look: Look) -> str | None:
+        """Tell all others at the server what is about to be done; why that could not be, or None."""
+        assert look.door is not None
+        try:
+            failed = await self._sharing.write(look.door, lambda known: done(known, action, look.now), expected=True)
+        except ServerError as error:
+            return str(error)
+        if failed is None:
+            self._shared_intents[decision_id(action.victim, action.signal)] = action
+        return failed
+
+    async def _share(self, look: Look, mode: Mode) -> None:
+        """Bring what all pgdoctors at the server share up to what is known here. Raises ServerError."""
+        if look.door is None:
+            return
+        untold: list[SharedEvent] = list(self._audit.untold)
+        if not untold:
+            for event in lifted(self._sharing.shared, self._audit.brakes):
+                if await self._audit.write(event):
+                    self._audit.take([event])
+        if mode == "enforce":
+            untold += missing(self._sharing.shared, self._audit.brakes, look.now)
+        if untold and await self._tell_others(look.door, *untold):
+            del self._audit.untold[:]
+        await self._share_outcomes(look)
+        # What holds everybody up is to be known before the first action; and that an agent acts at this server at all.
+        is_unmarked = not self._sharing.shared.is_used or self._sharing.error is not None
+        if mode == "enforce" and is_unmarked and self._is_unattended and self._position.leader.leads:
+            await self._sharing.write(look.door, lambda known: replace(known, is_used=True))
+        self._tell_brake()
+
+    async def _share_outcomes(self, look: Look) -> None:
+        """What came of the actions that were announced to all. Raises ServerError."""
+        known = {decision_id(each.victim, each.signal): each for each in self._audit.history.actions}
+        settled = [known[name] for name in self._shared_intents if name in known and known[name].outcome is not None]
+        if not settled or look.door is None or not look.door.is_open:
+            # Over the next connection, then.
+            return
+
+        def concluded_all(shared: Shared) -> Shared:
+            for action in settled:
+                shared = done(shared, action, look.now)
+            return shared
+
+        if await self._sharing.write(look.door, concluded_all) is None:
+            for action in settled:
+                del self._shared_intents[decision_id(action.victim, action.signal)]
+
+    async def _tell_others(self, door: Door, *events: SharedEvent) -> bool:
+        """Whether all pgdoctors at the server can see these now. Raises ServerError."""
+
+        def all_told(shared: Shared) -> Shared:
+            for event in events:
+                shared = told(shared, event)
+            return shared
+
+        return await self._sharing.write(door, all_told) is None
+
+    def _tell_brake(self) -> None:
+        """Say in the log when somebody elsewhere has disarmed, or armed again."""
+        said = self._sharing.shared.brakes.kill_switch
+        if said != self._told_brake and self._is_unattended:
+            self._telling.brake(said)
+            self._told_brake = said
 
     async def _conclude(self, action: Action, look: Look) -> None:
         self._tell(action)
@@ -357,9 +470,18 @@ class Mitigator:
 
     def _stands(self, look: Look, mode: Mode) -> Standing:
         leads = self.may_act and self._position.leader.leads
-        is_open, unresolved = self.plan.opening is not None, len(self._unresolved)
         rival = self._position.leader.rival if self.may_act and not leads else None
-        return Standing(mode, leads, rival, is_open, unresolved, self._budgets(look, mode))
+        return Standing(
+            mode,
+            leads,
+            rival=rival,
+            breaker_open=self.plan.opening is not None,
+            unresolved=len(self._unresolved),
+            stopped=len(self.plan.stops),
+            disarmed=self.is_disarmed,
+            shares=self._sharing.error is None,
+            budgets=self._budgets(look, mode),
+        )
 
 
 def _answered(action: Action, reply: Reply) -> Action:

@@ -120,6 +120,8 @@ class Opening(msgspec.Struct, frozen=True, tag="opening", tag_field="kind"):
     reason: str
     #: It opened where nothing was sent: it holds in dry runs, and says nothing of what signals do.
     rehearsed: bool = False
+    #: What it is about, where it stops only what is known by that; empty: it stops everything.
+    fingerprint: str = ""
 
 
 class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="kind"):
@@ -149,6 +151,8 @@ class History(msgspec.Struct, frozen=True):
     opening: Opening | None = None
     #: The same of one that opened in a dry run.
     rehearsal: Opening | None = None
+    #: What came back too often since the latest reset, each once in earnest and once in dry runs.
+    stops: tuple[Opening, ...] = ()
     #: The latest one.
     reset: Reset | None = None
     approvals: tuple[Approval, ...] = ()
@@ -174,11 +178,11 @@ def looked(
     now: datetime,
     *,
     load: Load | None = None,
-    opening: Opening | None = None,
+    openings: Iterable[Opening] = (),
 ) -> History:
     """The history after a look that found these sessions fit; forgets what no guard asks about any more.
 
-    `load` is that of the look, `opening` what its plan says of the breaker: once open it stays so until a reset.
+    `load` is that of the look, `openings` what its plan says of the breaker: once open it stays so until a reset.
     """
     kept = [each for each in history.actions if now - each.at < KEPT or each.outcome is None]
     found = replace(
@@ -187,11 +191,17 @@ def looked(
         actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
         approvals=tuple(each for each in history.approvals if now - each.at < KEPT),
     )
-    return opened(found, opening) if opening else found
+    for opening in openings:
+        found = opened(found, opening)
+    return found
 
 
 def opened(history: History, opening: Opening) -> History:
-    """The history in which the breaker has opened."""
+    """The history in which the breaker has opened, or has stopped one fingerprint."""
+    if opening.fingerprint:
+        same = opening.fingerprint, opening.rehearsed
+        others = (each for each in history.stops if (each.fingerprint, each.rehearsed) != same)
+        return replace(history, stops=(*others, opening))
     return replace(history, rehearsal=opening) if opening.rehearsed else replace(history, opening=opening)
 
 
@@ -199,7 +209,8 @@ def in_mode(history: History, mode: Mode) -> History:
     """The history as a run in this mode knows it: what dry runs announced was not done, and binds only them."""
     if mode != "dry_run":
         done = tuple(each for each in history.actions if each.outcome != "would_act")
-        return replace(history, actions=done, rehearsal=None)
+        stops = tuple(each for each in history.stops if not each.rehearsed)
+        return replace(history, actions=done, rehearsal=None, stops=stops)
     latest = max(filter(None, (history.opening, history.rehearsal)), key=lambda each: each.at, default=None)
     return replace(history, opening=latest)
 

@@ -54,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...] = ()
     #: Why the breaker is open, or opens by this look; None: it is closed.
     opening: Opening | None = None
+    #: What came back too often, by this look too: nobody of that fingerprint is signalled.
+    stops: tuple[Opening, ...] = ()
 
     @property
     def approved(self) -> Decision | None:
@@ -116,10 +118,12 @@ def plan(
         _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances)
         for each in blockers[:MOST_DECISIONS]
     ]
-    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, _comers(cases))
-    decisions = [_decide(case, opening) for case in cases]
+    comers = tuple(_comers(cases))
+    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, comers)
+    stops = breaker.stops(history, settings.breaker, diagnosis.captured_at, () if opening else comers)
+    decisions = [_decide(case, opening, stops) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
-    return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening)
+    return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening, stops)
 
 
 def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
@@ -157,7 +161,7 @@ def _comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
             yield case.candidate.fingerprint, victim
 
 
-def _decide(case: Case | _Undecided, opening: Opening | None) -> Decision:
+def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Opening, ...]) -> Decision:
     candidate = case.candidate
     blocker, session = candidate.blocker, candidate.session
     decision = Decision(
@@ -188,7 +192,10 @@ def _decide(case: Case | _Undecided, opening: Opening | None) -> Decision:
         waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
         waiting_users=tuple(sorted({each.usename or "?" for each in case.waiters})),
         waiting_pids=_waiting_pids(case.waiters),
-        verdicts=(Verdict(NO_RULE, None, f"rule {case.rule.name}"), *judge(replace(case, opening=opening))),
+        verdicts=(
+            Verdict(NO_RULE, None, f"rule {case.rule.name}"),
+            *judge(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
+        ),
     )
 
 
@@ -197,6 +204,10 @@ def _waiting_pids(waiters: tuple[Session, ...]) -> tuple[int, ...]:
     requests = [lock for each in waiters for lock in each.requests if lock.pid is not None and lock.waitstart]
     requests.sort(key=lambda lock: lock.waitstart or datetime.max)
     return tuple(dict.fromkeys(lock.pid for lock in requests if lock.pid is not None))[:_MOST_WAITS]
+
+
+def _stop(fingerprint: str, stops: tuple[Opening, ...]) -> Opening | None:
+    return next((each for each in stops if each.fingerprint == fingerprint), None)
 
 
 def _case(

@@ -14,6 +14,8 @@ from pgdoctor.mitigation.match import Ancestors
 from pgdoctor.mitigation.protected_names import NameInUse, find_unresolved, protected_names
 from pgdoctor.mitigation.records import Brakes
 from pgdoctor.mitigation.rules import Mitigation, Mode
+from pgdoctor.mitigation.shared import joined_brakes
+from pgdoctor.mitigation.sharing import Sharing
 from pgdoctor.mitigation.written import Qualified
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.protected_names import fetch_ancestors, fetch_known_names
@@ -29,13 +31,14 @@ Brake = Callable[[], Awaitable[str | None]]
 class Position:
     """Asks the server and the brakes. Raises ServerError where the server cannot be asked."""
 
-    def __init__(self, audit: Audit, brake: Brake | None, *, unattended: bool, armed: bool) -> None:
+    def __init__(self, audit: Audit, sharing: Sharing, brake: Brake | None, *, unattended: bool, armed: bool) -> None:
         self.leader = Leader()
         #: It was given the second key that enforce needs.
         self.armed = armed
         #: There are functions on the server that signal, as of the last time it was asked.
         self.has_wrapper = False
         self._audit = audit
+        self._sharing = sharing
         self._brake = brake
         self._unattended = unattended
         #: What protected names were looked up last, where, when, and which of them the server does not have.
@@ -44,7 +47,13 @@ class Position:
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
         pulled = None if self._brake is None else await self._brake()
-        return replace(self._audit.brakes, kill_switch=pulled) if pulled else self._audit.brakes
+        return replace(self.pulled, kill_switch=pulled) if pulled else self.pulled
+
+    @property
+    def pulled(self) -> Brakes:
+        """The same without the kill-switch file."""
+        is_untold = bool(self._audit.untold)
+        return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
 
     async def circumstances(self, look: Look, settings: Mitigation) -> Circumstances:
         """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
@@ -73,6 +82,7 @@ class Position:
             superuser=self._unattended and ours is not None and ours.is_superuser,
             pooled=look.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
+            shared=self._sharing.error if acting == "enforce" else None,
             watching_since=self.leader.since if self._unattended else None,
             sample_age=time.monotonic() - look.read_at,
             unresolved=unresolved,

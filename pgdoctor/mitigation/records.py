@@ -153,6 +153,9 @@ class Brakes(msgspec.Struct, frozen=True):
     #: Why nobody is to be signalled; None: nobody said so.
     kill_switch: str | None = None
     maintenance_until: datetime | None = None
+    #: What was said last of each, whether it holds or has ended; None: nothing.
+    said: Disarm | Arm | None = None
+    marked: Maintenance | None = None
 
 
 def written(event: Event) -> tuple[str, str, bytes, datetime]:
@@ -184,7 +187,7 @@ def history(told: Iterable[Event], onto: History | None = None) -> History:
             case Opening():
                 known = opened(known, event)
             case Reset():
-                known = replace(known, reset=event)
+                known = replace(known, reset=event, stops=())
             case Approval():
                 known = replace(known, approvals=(*known.approvals, event))
     return known
@@ -196,11 +199,12 @@ def brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
     for event in told:
         match event:
             case Disarm():
-                known = replace(known, kill_switch=f"disarmed by {event.by}: {event.reason}")
+                known = replace(known, kill_switch=f"disarmed by {event.by}: {event.reason}", said=event)
             case Arm():
-                known = replace(known, kill_switch=None)
+                known = replace(known, kill_switch=None, said=event)
             case Maintenance():
-                known = replace(known, maintenance_until=_longer(known, event) if event.until > event.at else None)
+                until = _longer(known, event) if event.until > event.at else None
+                known = replace(known, maintenance_until=until, marked=event)
     return known
 
 

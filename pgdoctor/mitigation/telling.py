@@ -47,6 +47,13 @@ class Telling:
         """That something is about to be done."""
         log.info("mitigation intent", extra=_intent(decision, intent))
 
+    def brake(self, pulled: str | None) -> None:
+        """That somebody has disarmed all pgdoctors of our role at the server, or armed them again."""
+        if pulled is None:
+            log.warning("mitigation armed again at the server")
+        else:
+            log.warning("mitigation disarmed at the server", extra={"why": pulled, "until": "pgdoctor mitigate arm"})
+
     def outcome(self, action: Action) -> None:
         """What came of it."""
         assert action.outcome is not None

@@ -55,10 +55,12 @@ async def send(
     min_wait: float,
     wrapped: bool = False,
     waiting_pids: Sequence[int] | None = None,
+    record: str | None = None,
 ) -> Reply:
     """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
 
-    The server signals nobody for a session that does not hold the leader lock. That, too, is answered by `gone`.
+    The server signals nobody for a session that does not hold the leader lock, and nobody where the record that all
+    pgdoctors share is not `record` any more. That, too, is answered by `gone`.
     `waiting_pids`: it has to be one of them who waits; None: anybody. The functions look themselves whose waits count.
     `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
@@ -74,6 +76,7 @@ async def send(
         "own_application": APPLICATION_NAME,
         "leader_key": LEADER_KEY,
         "waiting_pids": None if waiting_pids is None else list(waiting_pids),
+        "record": record,
     }
     if signal == "terminate":
         parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)

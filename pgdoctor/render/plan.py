@@ -81,6 +81,8 @@ class PlanFacts(msgspec.Struct, frozen=True):
     breaker: str | None
     #: What is wrong at the server that mitigation depends on.
     findings: tuple[Note, ...] = ()
+    #: Why nobody is signalled, whoever it is: disarmed, maintenance, a record that cannot be read.
+    stops: tuple[str, ...] = ()
 
 
 def plan_facts(
@@ -105,6 +107,7 @@ def plan_text(facts: PlanFacts) -> str:
     parts.append(_table(facts) if facts.decisions else "Nobody is blocked.")
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
         parts.append("\n".join(map(_recommended, facts.cuts[:3])))
+    parts += [one_line(f"Nobody is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
     return "\n\n".join(parts) + "\n"
 
 

@@ -297,13 +297,13 @@ def test_cool_down_and_breaker_survive_a_kill(scene, agent):
     assert holder.run("select 1") == [(1,)]
     second.end(signal.SIGKILL)
     third = agent(scene.dsn, more=rules("[mitigation.breaker]\nrecurrence = 1"))
-    third.wait_for("breaker_open", 1)
+    third.wait_for("recurrence_stops", 1)
     third.end(signal.SIGKILL)
     holder.run("rollback")
     fourth = agent(scene.dsn, more=rules())
-    fourth.wait_for("breaker_open", 1)
     holder, _ = hold(scene, row=3)
-    fourth.wait_for(refused("breaker"), 1)
+    fourth.wait_for(refused("recurrence"), 1)
+    fourth.wait_for("recurrence_stops", 1)
     assert holder.run("select 1") == [(1,)]
 
 

@@ -452,3 +452,42 @@ def test_a_server_that_is_added_after_sigusr1_stands_still_too(
     watching.wait_for_lines("mitigation disarmed")
     configure(watching, shop + LEDGER + tables(tmp_path / "run"))
     assert "Stopped, nobody is signalled" in watching.get("/?server=ledger").text
+
+
+def test_h61_one_command_stops_agents_with_separate_journals(
+    scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
+) -> None:
+    """A pair on two machines: the leader dies, and the other one has never heard of the disarm by any journal."""
+    scene.admin.execute("create table orders (id int primary key)")
+    scene.role("app", "all on orders")
+    dsn = scene.role("agent", "pg_monitor", "pg_signal_backend")
+    (tmp_path / "run").mkdir()
+    secret_file(tmp_path / "token", TOKEN)
+    pair = []
+    for name in ("one", "other"):
+        journal = f'[journal]\npath = "{tmp_path}/{name}.db"\n'
+        running = agent(dsn, more=journal + tables(tmp_path / "run"), arguments=("--enforce",))
+        pair.append(started(running))
+    leader = wait_until(lambda: next((each for each in pair if each.metric("leader") == 1), None), 20)
+    [follower] = [each for each in pair if each is not leader]
+    typed = [sys.executable, "-m", "pgdoctor", "mitigate", "disarm", "--reason", "we fail over", "--dsn", scene.dsn]
+    wait_until(lambda: leader.metric("shared_record_up") == 1, 20)
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
+    marked = "select from pg_db_role_setting where setrole = 'agent'::regrole and setconfig::text ~ 'is_used'"
+    wait_until(lambda: scene.admin.execute(marked).fetchall(), 20, "the agent's mark")
+    done = subprocess.run(typed, env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "connects as agent sees it" in done.stdout
+
+    roll = Rolling(scene, follower, tmp_path / "run")
+    roll.arrive()
+    for each in pair:
+        each.wait_for("mitigation_disarmed", 1, 20)
+        each.wait_for_lines("mitigation disarmed at the server")
+        assert "we fail over" in each.get("/").text
+    leader.end(signal.SIGKILL)
+    follower.wait_for("leader", 1, 20)
+    roll.stands_still()
+    assert follower.metric('actions_refused_total{reason="kill_switch"}') > 0
+    subprocess.run([*typed[:4], "arm", *typed[5:]], env=environment, check=True, capture_output=True, timeout=30)
+    roll.rolls()

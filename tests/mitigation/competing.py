@@ -1,4 +1,4 @@
-"""Two agents at one server, in different databases, over one journal; and victims that count the signals they get."""
+"""Two agents at one server, in different databases and with a journal each; victims count the signals they get."""
 
 import asyncio
 import random
@@ -66,18 +66,22 @@ _LINGER = 0.06
 _NO_MORE = 0.5
 
 
-def compete(incident: Incident, journal: Path, rounds: int) -> Counter[str]:
+#: A journal for each of two agents; they may be the same.
+Journals = tuple[Path, Path]
+
+
+def compete(incident: Incident, journals: Journals, rounds: int) -> Counter[str]:
     """How many of the victims got one signal, none, or two and more; and how often the leader was killed."""
-    return asyncio.run(_compete(incident, journal, rounds, random.Random(7)))
+    return asyncio.run(_compete(incident, journals, rounds, random.Random(7)))
 
 
-async def _compete(incident: Incident, journal: Path, rounds: int, dice: random.Random) -> Counter[str]:
-    elsewhere = make_conninfo(incident.agent, dbname=incident.scene.database())
-    agents = [asyncio.create_task(_agent(dsn, journal)) for dsn in (incident.agent, elsewhere)]
+async def _compete(incident: Incident, journals: Journals, rounds: int, dice: random.Random) -> Counter[str]:
+    dsns = (incident.agent, make_conninfo(incident.agent, dbname=incident.scene.database()))
+    agents = [asyncio.create_task(_agent(dsn, journal)) for dsn, journal in zip(dsns, journals, strict=True)]
     counted: Counter[str] = Counter()
     try:
         for _ in range(rounds):
-            counted.update(await asyncio.to_thread(_round, incident, journal, dice))
+            counted.update(await asyncio.to_thread(_round, incident, journals, dice))
     finally:
         for agent in agents:
             agent.cancel()
@@ -102,7 +106,7 @@ async def _agent(dsn: str, journal: Path) -> None:
             keeper.close()
 
 
-def _round(incident: Incident, journal: Path, dice: random.Random) -> list[str]:
+def _round(incident: Incident, journals: Journals, dice: random.Random) -> list[str]:
     """One incident; what is to be counted about it."""
     victim = incident.app("update orders set v = 1 where id = 1")
     victim.start(_COUNTING)
@@ -112,7 +116,7 @@ def _round(incident: Incident, journal: Path, dice: random.Random) -> list[str]:
         time.sleep(dice.uniform(0.0, 0.03))
         if incident.scene.admin.execute(_LEADER, [LEADER_KEY & 0xFFFFFFFF]).fetchall():
             found.append("killed")
-    found.append(_signals(incident, victim, journal))
+    found.append(_signals(incident, victim, journals))
     victim.close()
     waiter.finish()
     waiter.run("rollback")
@@ -120,12 +124,12 @@ def _round(incident: Incident, journal: Path, dice: random.Random) -> list[str]:
     return found
 
 
-def _signals(incident: Incident, victim: Client, journal: Path) -> str:
+def _signals(incident: Incident, victim: Client, journals: Journals) -> str:
     """How often the victim was signalled, once it is clear that no more will come."""
     intended: float | None = None
     give_up = time.monotonic() + 30
     while (got := _got(incident, victim)) == 0:
-        if intended is None and _is_intended(journal, victim):
+        if intended is None and any(_is_intended(journal, victim) for journal in journals):
             intended = time.monotonic()
         if time.monotonic() > (give_up if intended is None else intended + _NO_MORE):
             break

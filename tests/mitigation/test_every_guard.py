@@ -179,6 +179,8 @@ OBJECTING: dict[str, Callable[[], Case]] = {
     "sample_age": lambda: amid(sample_age=3600.0),
     "systemic": many_incidents,
     "breaker": lambda: case(opening=Opening(NOW, "nothing helped")),
+    "recurrence": lambda: case(stop=Opening(NOW, "it came back", fingerprint="x")),
+    "shared_record": lambda: amid(shared="it is damaged"),
     "budget": lambda: case(settings=replace(BOTH, max_actions_per_hour=0)),
     "approval": lambda: case(settings=replace(BOTH, require_approval=True)),
     "under_way": lambda: case(history=after(None)),

@@ -72,14 +72,14 @@ def test_a_dry_run_decides_once_for_a_statement() -> None:
     assert mitigator.refused["already_announced"] == 1
 
 
-def test_a_breaker_that_has_opened_stays_open() -> None:
+def test_what_was_stopped_for_coming_back_stays_stopped() -> None:
     mitigator = Mitigator(replace(BOTH, mode="dry_run", breaker=Breaker(recurrence=1)))
     consider(mitigator, diagnosis(), diagnosis(session(1)))
     assert not any(mitigator.actions.values())
-    assert mitigator.history.rehearsal is not None
+    assert [each.rehearsed for each in mitigator.history.stops] == [True, True]
     mitigator.reconfigure(replace(BOTH, mode="dry_run"))
     consider(mitigator, diagnosis())
-    assert "breaker" in {verdict.guard for verdict in mitigator.plan.decisions[0].objections}
+    assert "recurrence" in {verdict.guard for verdict in mitigator.plan.decisions[0].objections}
     assert not any(mitigator.actions.values())
 
 
@@ -241,13 +241,24 @@ def struck(
 
 
 def test_where_the_server_goes_away_the_outcome_is_an_error_and_it_is_not_tried_again(incident: Incident) -> None:
-    mitigator = struck(incident, lambda _, door: door.abandon(), at=3, again=True)
+
+    def lose_at_the_signal(mitigator: Mitigator, door: Door) -> None:
+        share = mitigator._share_intent
+
+        async def share_and_lose(*arguments: Any) -> str | None:
+            failed = await share(*arguments)
+            door.abandon()
+            return failed
+
+        mitigator._share_intent = share_and_lose  # type: ignore[method-assign]
+
+    mitigator = struck(incident, lose_at_the_signal, again=True)
     assert mitigator.actions["terminate", "idle", "error"] == 1
     assert sum(mitigator.actions.values()) == 1
     assert mitigator.refused["already_tried"] == 1
 
 
-def test_where_the_server_goes_away_before_the_last_check_nothing_was_sent(incident: Incident) -> None:
+def test_where_the_server_goes_away_before_all_can_be_told_nothing_was_sent(incident: Incident) -> None:
     mitigator = struck(incident, lambda _, door: door.abandon())
     assert mitigator.actions["terminate", "idle", "withheld"] == 1
     assert sum(mitigator.actions.values()) == 1

@@ -268,7 +268,7 @@ def test_h23_two_agents_send_one_signal_for_each_decision_though_their_leader_is
     incident: Incident, tmp_path: Path
 ) -> None:
     """The victims count the cancels that they get, and go on. `make bench ARGS=leaders` has more rounds."""
-    counted = compete(incident, tmp_path / "journal.db", rounds=40)
+    counted = compete(incident, (tmp_path / "journal.db", tmp_path / "journal.db"), rounds=40)
     assert counted["twice"] == 0
     assert counted["killed"] > 5
     assert counted["once"] > 30

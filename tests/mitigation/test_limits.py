@@ -21,6 +21,7 @@ from pgdoctor.mitigation.history import (
     Outcome,
     Reset,
     acted,
+    in_mode,
     looked,
 )
 from pgdoctor.mitigation.plan import intended, plan
@@ -293,7 +294,7 @@ def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> No
     made = decide(history=History(opening=opening))
     assert made.approved is None
     assert made.opening == opening
-    assert looked(History(), [], NOW, opening=made.opening).opening == opening
+    assert looked(History(), [], NOW, openings=[made.opening]).opening == opening
 
 
 def test_worsening_may_be_left_out() -> None:
@@ -309,13 +310,44 @@ def comes_back(
     return after(*before, by=by or settings(END_IDLE, max_per_fingerprint_per_hour=9, max_terminates_per_hour=9))
 
 
-def test_h25_what_comes_back_for_the_third_time_opens_the_breaker() -> None:
+def test_h25_what_comes_back_for_the_third_time_is_stopped() -> None:
     assert comes_back(1) == set()
-    assert comes_back(2) == {"breaker"}
+    assert comes_back(2) == {"recurrence"}
     assert comes_back(2, seconds=1800) == set()
     assert comes_back(2, outcome="withheld") == comes_back(2, outcome="gone") == set()
-    assert comes_back(2, by=settings(END_IDLE)) == {"breaker", "budget"}
-    assert "breaker" not in comes_back(2, by=settings(replace(END_IDLE, min_blocked=50)))
+    assert comes_back(2, by=settings(END_IDLE)) == {"recurrence", "budget"}
+    assert "recurrence" not in comes_back(2, by=settings(replace(END_IDLE, min_blocked=50)))
+
+
+def stopped(*fingerprints: str) -> tuple[Opening, ...]:
+    return tuple(Opening(ago(100), f"it came back: {each}", fingerprint=each) for each in fingerprints)
+
+
+def test_recurrence_of_one_fingerprint_stops_that_fingerprint_alone() -> None:
+    known = "idle_in_transaction public.orders app reporting"
+    assert after(stops=stopped(known)) == {"recurrence"}
+    assert after(stops=stopped("another one")) == set()
+    assert after(stops=stopped("another one", "a second")) == set()
+    assert after(stops=stopped(known), reset=Reset(ago(1), "mended", "ann")) == set()
+    # No restart and no time lifts it: it is on record.
+    old = tuple(replace(each, at=ago(9 * 86400)) for each in stopped(known))
+    assert after(stops=old) == {"recurrence"}
+
+
+def test_recurrence_of_three_fingerprints_stops_everything() -> None:
+    made = decide(history=History(stops=stopped("one", "a second", "a third")))
+    assert made.opening is not None
+    assert "3 different ones came back again and again: one; a second; a third" in made.opening.reason
+    assert all("breaker" in reasons(decision) for decision in made.decisions if decision.rule)
+    rehearsed = tuple(replace(each, rehearsed=True) for each in stopped("one", "a second", "a third"))
+    assert decide(history=in_mode(History(stops=rehearsed), "enforce")).opening is None
+
+
+def test_session_in_front_of_a_stopped_request_is_not_signalled_in_its_stead() -> None:
+    made = decide(history=History(stops=stopped("migration public.orders app deploy")))
+    assert made.approved is None
+    assert reasons(about(made, DDL)) == {"recurrence"}
+    assert "cheaper_cut" in reasons(about(made, IDLE))
 
 
 def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
@@ -329,13 +361,13 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
         waits = tuple(replace(each, waitstart=start) for each in waiter.locks)
         seen = diagnosis(holder, replace(waiter, locks=waits), at=at)
         made = plan(seen, by, history)
-        history = looked(history, made.fit, at, load=Load.of(seen), opening=made.opening)
+        history = looked(history, made.fit, at, load=Load.of(seen), openings=made.stops)
         if made.approved:
             actions += 1
             history = acted(history, replace(intended(made.approved, seen), outcome="released"))
     assert actions == 2
-    assert history.opening is not None
-    assert "for the 3. time within 30m" in history.opening.reason
+    [stop] = history.stops
+    assert "for the 3. time within 30m" in stop.reason
 
 
 def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values() -> None:

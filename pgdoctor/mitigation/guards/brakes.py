@@ -196,7 +196,7 @@ class Systemic(Guard):
 
 
 class Broken(Guard):
-    """The breaker is open: what was done did not help, was refused, made it worse, or comes back.
+    """The breaker is open: what was done did not help, was refused, made it worse, or three different ones come back.
 
     Do: look at what happened, then `pgdoctor mitigate reset --reason "…"`. Nothing else closes it, no restart either.
     """
@@ -208,6 +208,41 @@ class Broken(Guard):
 
     def value(self, case: Case) -> str:
         return "open" if case.opening else "closed"
+
+
+class Recurring(Guard):
+    """The same came back too often after signals: class, relation or statement, user and application are the same.
+
+    Only that is stopped; three different ones open the breaker, which stops all of it. Do: mend what comes back, then
+    `pgdoctor mitigate reset --reason "…"`. Nothing else lifts it, no restart either.
+    """
+
+    name = "recurrence"
+    #: Others may go; but not the session that stands in front of it, in its stead.
+    heals = Heals.PERSON
+
+    def objection(self, case: Case) -> str | None:
+        return case.stop.reason if case.stop else None
+
+    def value(self, case: Case) -> str:
+        return "came back too often" if case.stop else "did not come back too often"
+
+
+class SharedRecord(Guard):
+    """What all pgdoctors at this server have told each other can be read and written: brakes, and what was done.
+
+    It is a setting of pgdoctor's own role at the server. Do: as the objection says; with
+    `ALTER ROLE pgdoctor RESET application_name` a person begins it anew.
+    """
+
+    name = "shared_record"
+    heals = Heals.BRAKE
+
+    def objection(self, case: Case) -> str | None:
+        return case.circumstances.shared
+
+    def value(self, case: Case) -> str:
+        return case.circumstances.shared or "can be read and written"
 
 
 def _share(case: Case) -> float:
