@@ -1,16 +1,22 @@
 """Protections whose names never fit, or name nothing. H55: a protection fails open, and the session is terminated."""
 
+import asyncio
+
 import psycopg
 import pytest
 from msgspec.structs import replace
 
 from pgdoctor.config import parse
 from pgdoctor.errors import ConfigError
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.pattern import Pattern
-from pgdoctor.mitigation.rules import Protect
+from pgdoctor.mitigation.rules import Mitigation, Protect
 from pgdoctor.mitigation.stored_names import find_reason_against
 from pgdoctor.mitigation.written import Qualified
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.watch import Watch
 from tests.building import snapshot
 from tests.mitigation.build import IDLE as IDLE_PID
 from tests.mitigation.build import idle
@@ -104,23 +110,32 @@ def test_h55_a_rules_protected_name_that_means_nothing_stops_it_too(incident: In
 
 
 def test_h55_names_that_cannot_be_looked_up_may_mean_nothing(incident: Incident) -> None:
-    """Somebody holds a lock on the catalog of roles, from the first look on."""
+    """Somebody holds a lock on the catalog of roles, from behind the first look on."""
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     locker = incident.scene.client()
-    locking: list[str] = []
+    settings = Mitigation(
+        mode="enforce",
+        rules=(IDLE,),
+        allow_short_waits=True,
+        protect_defaults=False,
+        protect=(Protect(usename=("agent",)),),
+        min_samples=5,
+    )
+    mitigator = Mitigator(settings)
 
-    def lock() -> None:
-        if not locking:
-            locking.append("locked")
+    async def consider_twice() -> None:
+        async with await Door.open(incident.agent) as door:
+            watch = Watch(Collector(door))
+            await mitigator.consider(await watch.look(), door)
+            assert mitigator.findings == ()
             locker.run("lock table pg_authid in access exclusive mode")
+            await mitigator.consider(await watch.look(), door)
 
-    usual = {"protect_defaults": False, "protect": (Protect(usename=("agent",)),)}
     try:
-        actions, mitigator = incident.mitigate(IDLE, **usual, brake=lock, patience=2.0)
+        asyncio.run(consider_twice())
     finally:
         locker.run("rollback")
-    assert actions == []
     assert "could not be looked up" in mitigator.findings[0].evidence[0]
     assert mitigator.refused["unresolved_protection"] == 1
     assert incident.alive(holder)
