@@ -75,6 +75,7 @@ awaited AS MATERIALIZED (
 victim AS MATERIALIZED (
     SELECT
         s.pid,
+        s.query_start,
         b.id AS backend_id
     FROM awaited AS a
     -- Anew, for the leaders were looked up in it. Never NULL: that would mean every session.
@@ -105,8 +106,7 @@ SELECT
         WHEN
             pg_catalog.pg_stat_clear_snapshot() IS NOT NULL
             AND pg_catalog.pg_stat_get_backend_pid(v.backend_id) = v.pid
-            AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id)
-            IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
+            AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id) IS NOT DISTINCT FROM v.query_start
             AND pg_catalog.pg_stat_get_backend_xact_start(v.backend_id)
             IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
             THEN pg_catalog.pg_cancel_backend(v.pid)

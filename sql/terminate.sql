@@ -1,5 +1,6 @@
 -- One row if the session was told to end; none, and nobody signalled, if it is not any more the one that was judged.
 --
+-- `state_change` NULL: any moment of the same transaction will do, in the same state; a time: that state only.
 -- Check and signal are one statement, in autocommit: between a look and a signal by PID alone a busy session has
 -- moved on to its next statement (measured at 20 ms: the wrong one in nine of ten), and within a transaction the
 -- activity is a cached copy. Where an element is hidden from our role it is NULL, and there is no row.
@@ -75,6 +76,7 @@ awaited AS MATERIALIZED (
 victim AS MATERIALIZED (
     SELECT
         s.pid,
+        s.query_start,
         b.id AS backend_id
     FROM awaited AS a
     -- Anew, for the leaders were looked up in it. Never NULL: that would mean every session.
@@ -85,9 +87,23 @@ victim AS MATERIALIZED (
     WHERE
         s.backend_start = %(backend_start)s::pg_catalog.timestamptz
         AND s.xact_start IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
-        AND s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
         AND s.state = %(state)s::pg_catalog.text
-        AND s.state_change = %(state_change)s::pg_catalog.timestamptz
+        AND CASE
+            WHEN %(state_change)s::pg_catalog.timestamptz IS NOT NULL
+                THEN
+                    s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
+                    AND s.state_change = %(state_change)s::pg_catalog.timestamptz
+            -- It is about the transaction, whatever runs in it: a session that says `select 1` now and then holds its
+            -- locks all the same. Outside of a transaction nothing lasts.
+            WHEN s.xact_start IS NULL OR %(query_start)s::pg_catalog.timestamptz IS NULL THEN false
+            WHEN s.state <> 'active' OR s.query_start = %(query_start)s::pg_catalog.timestamptz THEN true
+            -- It runs a statement that nobody has judged: no COMMIT is to be hit, and nobody who asks to be spared. As
+            -- bytes, for functions of text may refuse the statement of a session in a database of another encoding.
+            ELSE pg_catalog.texticregexne(
+                pg_catalog.encode(pg_catalog.textsend(s.query), 'escape') COLLATE pg_catalog."C",
+                'pgdoctor:protect|[[:<:]](commit|end|rollback|abort|prepare|call|do)[[:>:]]'
+            )
+        END
         -- Not the server's own processes: a cancelled apply worker may disable its subscription for good.
         AND s.backend_type = 'client backend'
         AND s.pid <> pg_catalog.pg_backend_pid()
@@ -106,8 +122,7 @@ SELECT
         WHEN
             pg_catalog.pg_stat_clear_snapshot() IS NOT NULL
             AND pg_catalog.pg_stat_get_backend_pid(v.backend_id) = v.pid
-            AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id)
-            IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
+            AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id) IS NOT DISTINCT FROM v.query_start
             AND pg_catalog.pg_stat_get_backend_xact_start(v.backend_id)
             IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
             THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)

@@ -51,8 +51,8 @@ DROP FUNCTION IF EXISTS pgdoctor.judged_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
 );
 
--- The number by which the server knows the session's backend; NULL if it is not any more the one that was judged, if
--- nobody waits for it, or if the caller does not lead. Raises 42501 for who is never signalled.
+-- The number by which the server knows the session's backend, and when its statement began; NULL if it is not any more
+-- the one that was judged, if nobody waits for it, or if the caller does not lead. Raises 42501 for who is never signalled.
 CREATE FUNCTION pgdoctor.judged_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
@@ -60,8 +60,10 @@ CREATE FUNCTION pgdoctor.judged_session(
     victim_query_start pg_catalog.timestamptz,
     victim_state pg_catalog.text,
     victim_state_change pg_catalog.timestamptz,
-    min_wait pg_catalog.float8
-) RETURNS pg_catalog.int4
+    min_wait pg_catalog.float8,
+    OUT backend_id pg_catalog.int4,
+    OUT query_start pg_catalog.timestamptz
+)
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -105,7 +107,7 @@ BEGIN
         WHERE w.objection IS NULL;
     END IF;
     IF NOT FOUND THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     PERFORM FROM pg_lock_status() AS l
     WHERE
@@ -116,7 +118,7 @@ BEGIN
         AND l.classid::int8 = {leader_key} >> 32
         AND l.objid::int8 & 7 = {leader_key} & 7;
     IF NOT FOUND THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     -- And no other pgdoctor leads, in whatever database. What a stranger holds under that key says nothing.
     PERFORM FROM pg_lock_status() AS l
@@ -135,20 +137,30 @@ BEGIN
             ELSE s.usesysid = o.usesysid OR pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
         END;
     IF FOUND THEN
-        RETURN NULL;
+        RETURN;
     END IF;
 
     -- Within a transaction the activity is a cached copy.
     PERFORM pg_stat_clear_snapshot();
-    SELECT s.pid, s.usesysid, s.application_name, s.query, b.id INTO victim
+    SELECT s.pid, s.usesysid, s.application_name, s.query, s.query_start, b.id INTO victim
     FROM pg_stat_get_activity(victim_pid) AS s
     JOIN pg_stat_get_backend_idset() AS b (id) ON pg_stat_get_backend_pid(b.id) = s.pid
     WHERE
         s.backend_start = victim_backend_start
         AND s.xact_start IS NOT DISTINCT FROM victim_xact_start
-        AND s.query_start IS NOT DISTINCT FROM victim_query_start
         AND s.state = victim_state
-        AND s.state_change = victim_state_change
+        AND CASE
+            WHEN victim_state_change IS NOT NULL THEN
+                s.query_start IS NOT DISTINCT FROM victim_query_start AND s.state_change = victim_state_change
+            -- A terminate is about a transaction, whatever runs in it, and outside of one about nothing that lasts. It
+            -- is not to hit a COMMIT. As bytes: functions of text may refuse a statement of another encoding.
+            WHEN s.xact_start IS NULL OR victim_query_start IS NULL THEN false
+            WHEN s.state <> 'active' OR s.query_start = victim_query_start THEN true
+            ELSE texticregexne(
+                encode(textsend(s.query), 'escape') COLLATE "C",
+                'pgdoctor:protect|[[:<:]](commit|end|rollback|abort|prepare|call|do)[[:>:]]'
+            )
+        END
         -- Not the server's own processes: a cancelled apply worker may disable its subscription for good.
         AND s.backend_type = 'client backend'
         AND s.pid <> pg_backend_pid()
@@ -157,7 +169,7 @@ BEGIN
         AND s.wait_event IS DISTINCT FROM 'SyncRep'
         AND NOT pg_is_in_recovery();
     IF NOT FOUND THEN
-        RETURN NULL;
+        RETURN;
     END IF;
 
     IF EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = victim.usesysid AND r.rolsuper) THEN
@@ -206,7 +218,8 @@ BEGIN
             RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
         END IF;
     END IF;
-    RETURN victim.id;
+    backend_id := victim.id;
+    query_start := victim.query_start;
 END
 $$;
 
@@ -224,17 +237,19 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    backend_id int4 := pgdoctor.judged_session(
+    judged record;
+BEGIN
+    SELECT j.backend_id, j.query_start INTO judged
+    FROM pgdoctor.judged_session(
         victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
         min_wait
-    );
-BEGIN
+    ) AS j;
     -- A second look as the very last thing, at what tells one statement from the next.
     PERFORM pg_stat_clear_snapshot();
     IF
-        pg_stat_get_backend_pid(backend_id) = victim_pid
-        AND pg_stat_get_backend_activity_start(backend_id) IS NOT DISTINCT FROM victim_query_start
-        AND pg_stat_get_backend_xact_start(backend_id) IS NOT DISTINCT FROM victim_xact_start
+        pg_stat_get_backend_pid(judged.backend_id) = victim_pid
+        AND pg_stat_get_backend_activity_start(judged.backend_id) IS NOT DISTINCT FROM victim_query_start
+        AND pg_stat_get_backend_xact_start(judged.backend_id) IS NOT DISTINCT FROM victim_xact_start
     THEN
         accepted := pg_cancel_backend(victim_pid);
         signalled_at := clock_timestamp();
@@ -243,7 +258,8 @@ BEGIN
 END
 $$;
 
--- The same for terminating it; `timeout_ms`: how long to wait for its end, at most 5 s.
+-- The same for terminating it. `victim_state_change` NULL: any moment of the transaction will do, in that state.
+-- `timeout_ms`: how long to wait for its end, at most 5 s.
 CREATE FUNCTION pgdoctor.terminate_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
@@ -258,17 +274,19 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    backend_id int4 := pgdoctor.judged_session(
-        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
-        min_wait
-    );
+    judged record;
     patience int8 := least(greatest(timeout_ms, 0), 5000);
 BEGIN
+    SELECT j.backend_id, j.query_start INTO judged
+    FROM pgdoctor.judged_session(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        min_wait
+    ) AS j;
     PERFORM pg_stat_clear_snapshot();
     IF
-        pg_stat_get_backend_pid(backend_id) = victim_pid
-        AND pg_stat_get_backend_activity_start(backend_id) IS NOT DISTINCT FROM victim_query_start
-        AND pg_stat_get_backend_xact_start(backend_id) IS NOT DISTINCT FROM victim_xact_start
+        pg_stat_get_backend_pid(judged.backend_id) = victim_pid
+        AND pg_stat_get_backend_activity_start(judged.backend_id) IS NOT DISTINCT FROM judged.query_start
+        AND pg_stat_get_backend_xact_start(judged.backend_id) IS NOT DISTINCT FROM victim_xact_start
     THEN
         signalled_at := clock_timestamp();
         accepted := pg_terminate_backend(victim_pid, patience);

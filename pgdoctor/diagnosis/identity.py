@@ -8,6 +8,14 @@ import msgspec
 from pgdoctor.diagnosis.snapshot import Session
 
 
+class Transaction(msgspec.Struct, frozen=True):
+    """One transaction of one session, whatever it runs in it."""
+
+    pid: int
+    backend_start: datetime
+    xact_start: datetime
+
+
 class Identity(msgspec.Struct, frozen=True):
     """One state of one session, to the microsecond of the server's clock."""
 
@@ -33,6 +41,13 @@ class Identity(msgspec.Struct, frozen=True):
             state_change=session.state_change,
         )
 
+    @property
+    def transaction(self) -> Transaction | None:
+        """The transaction it is in; None outside of one, where nothing lasts but its present state."""
+        if self.xact_start is None:
+            return None
+        return Transaction(self.pid, self.backend_start, self.xact_start)
+
     def same_session(self, other: "Identity | None") -> bool:
         """Whether the other is this session, whatever it does."""
         return other is not None and (self.pid, self.backend_start) == (other.pid, other.backend_start)
@@ -44,6 +59,10 @@ class Identity(msgspec.Struct, frozen=True):
             other.backend_start,
             other.xact_start,
         )
+
+    def same_lasting_transaction(self, other: "Identity | None") -> bool:
+        """Whether the other is this session in this transaction; outside of one, in this very statement."""
+        return self.same_statement(other) if self.xact_start is None else self.same_transaction(other)
 
     def same_statement(self, other: "Identity | None") -> bool:
         """Whether the other is this session in this transaction and with this statement as its last."""

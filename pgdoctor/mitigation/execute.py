@@ -40,7 +40,7 @@ from pgdoctor.mitigation.plan import Only, Plan, intended, plan
 from pgdoctor.mitigation.position import Brake, Position
 from pgdoctor.mitigation.protected_names import unresolved_notes
 from pgdoctor.mitigation.records import BY_AGENT, BY_COMMAND, Brakes
-from pgdoctor.mitigation.rules import Mitigation, Mode
+from pgdoctor.mitigation.rules import Mitigation, Mode, Rule
 from pgdoctor.mitigation.shared import Shared, SharedEvent, done, joined_history, lifted, missing, told
 from pgdoctor.mitigation.sharing import Sharing
 from pgdoctor.mitigation.telling import ActionKey, Telling
@@ -383,6 +383,7 @@ class Mitigator:
             wrapped=wrapped,
             waiting_pids=decision.waiting_pids,
             record=self._sharing.text,
+            unchanged=_is_about_a_state(decision.rule, settings),
         )
         return _answered(action, reply)
 
@@ -482,6 +483,12 @@ class Mitigator:
             shares=self._sharing.error is None,
             budgets=self._budgets(look, mode),
         )
+
+
+def _is_about_a_state(rule: Rule, settings: Mitigation) -> bool:
+    """What was asked of its statement, or of the age of its state, was asked of those of the look alone."""
+    asks_for_text = rule.statement is not None or any(each.statement is not None for each in settings.protect)
+    return asks_for_text or rule.min_state_age > 0
 
 
 def _answered(action: Action, reply: Reply) -> Action:

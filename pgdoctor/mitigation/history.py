@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.identity import Identity, Transaction
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.rules import Mode
 
@@ -143,8 +143,10 @@ class Approval(msgspec.Struct, frozen=True, tag="approval", tag_field="kind"):
 class History(msgspec.Struct, frozen=True):
     """All that a plan knows besides the look of now. All of it but the samples survives a restart."""
 
-    #: In how many looks in a row a session was fit to be signalled.
+    #: In how many looks in a row a session was fit to be signalled, unchanged: what a cancel is about.
     samples: Mapping[Identity, int] = {}
+    #: The same of a transaction, whatever it ran meanwhile: what a terminate is about.
+    transaction_samples: Mapping[Transaction, int] = {}
     #: The latest last.
     actions: tuple[Action, ...] = ()
     #: The latest one, of a breaker that may have been reset since.
@@ -171,6 +173,19 @@ class History(msgspec.Struct, frozen=True):
         """What was done to this session in this transaction and statement, the latest first."""
         return (action for action in self.spent if action.victim.same_statement(victim))
 
+    def on_victim(self, victim: Identity, signal: Signal) -> Iterator[Action]:
+        """The same signal to this victim, the latest first: a cancel to this statement, a terminate to this
+        transaction."""
+        return (
+            action for action in self.spent if action.signal == signal and same_victim(action.victim, victim, signal)
+        )
+
+    def looks(self, victim: Identity, signal: Signal) -> int:
+        """In how many looks in a row it was fit: this statement for a cancel, this transaction for a terminate."""
+        if signal == "terminate" and victim.transaction is not None:
+            return self.transaction_samples.get(victim.transaction, 0)
+        return self.samples.get(victim, 0)
+
 
 def looked(
     history: History,
@@ -185,9 +200,12 @@ def looked(
     `load` is that of the look, `openings` what its plan says of the breaker: once open it stays so until a reset.
     """
     kept = [each for each in history.actions if now - each.at < KEPT or each.outcome is None]
+    seen = tuple(fit)
+    transactions = {victim.transaction for victim in seen} - {None}
     found = replace(
         history,
-        samples={victim: history.samples.get(victim, 0) + 1 for victim in fit},
+        samples={victim: history.samples.get(victim, 0) + 1 for victim in seen},
+        transaction_samples={each: history.transaction_samples.get(each, 0) + 1 for each in transactions if each},
         actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
         approvals=tuple(each for each in history.approvals if now - each.at < KEPT),
     )
@@ -235,8 +253,16 @@ def _compared(action: Action, load: Load | None, now: datetime) -> Action:
 
 
 def decision_id(victim: Identity, signal: Signal) -> str:
-    """The same for as long as the session is in the same state, and for no other session or signal."""
-    return f"{victim.pid}-{victim.state_change.timestamp() * 1_000_000:.0f}-{signal}"
+    """The same for a terminate of the same transaction, and for a cancel of the same session in the same state."""
+    since = victim.state_change
+    if signal == "terminate" and victim.xact_start is not None:
+        since = victim.xact_start
+    return f"{victim.pid}-{since.timestamp() * 1_000_000:.0f}-{signal}"
+
+
+def same_victim(one: Identity, other: Identity, signal: Signal) -> bool:
+    """Whether two signals are about the same: a cancel is about a statement, a terminate about a transaction."""
+    return one.same_lasting_transaction(other) if signal == "terminate" else one.same_statement(other)
 
 
 def approved(history: History, decision: str, now: datetime, ttl: float) -> Approval | None:

@@ -94,7 +94,7 @@ class Only(msgspec.Struct, frozen=True):
         if decision.pid != self.pid or self.signal not in (None, decision.signal):
             return f"only {self.signal or 'a signal'} to {self.pid} was asked for"
         if self.decision not in (None, decision.id):
-            return f"{self.pid} is not in the same state any more as when it was asked about"
+            return f"{self.pid} is not in the same statement or transaction any more as when it was asked about"
         return None
 
 

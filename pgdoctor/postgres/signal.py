@@ -56,9 +56,12 @@ async def send(
     wrapped: bool = False,
     waiting_pids: Sequence[int] | None = None,
     record: str | None = None,
+    unchanged: bool = False,
 ) -> Reply:
-    """Signal the session if it is still, in every part, `victim`, and if somebody waits `min_wait` seconds for it.
+    """Signal the session if it is still `victim`, and if somebody waits `min_wait` seconds for it.
 
+    For a cancel it has to be that in every part. For a terminate it has to be in the same transaction and state, and,
+    where it runs another statement by now, in none that may end the transaction; `unchanged`: in every part, too.
     The server signals nobody for a session that does not hold the leader lock, and nobody where the record that all
     pgdoctors share is not `record` any more. That, too, is answered by `gone`.
     `waiting_pids`: it has to be one of them who waits; None: anybody. The functions look themselves whose waits count.
@@ -79,6 +82,8 @@ async def send(
         "record": record,
     }
     if signal == "terminate":
+        # Unknown to the statement: any moment of the same transaction is as good.
+        parameters["state_change"] = victim.state_change if unchanged or victim.transaction is None else None
         parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)
     try:
         rows = await door.fetch(f"{signal}_wrapped" if wrapped else signal, **parameters)

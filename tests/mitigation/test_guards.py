@@ -358,8 +358,9 @@ def test_a_signal_that_was_not_sent_may_be_sent() -> None:
     assert after(done("gone", victim=holder())) == set()
 
 
-def test_another_statement_of_the_same_session_is_another_matter() -> None:
-    assert after(done("ineffective", victim=holder(query_start=ago(100)))) == set()
+def test_another_transaction_of_the_same_session_is_another_matter() -> None:
+    assert after(done("ineffective", victim=holder(query_start=ago(100)))) == {"already_tried"}
+    assert after(done("ineffective", victim=holder(query_start=ago(100), xact_start=ago(100)))) == set()
 
 
 def test_what_the_server_refused_is_not_asked_again_for_the_same_session() -> None:
@@ -399,16 +400,18 @@ def test_no_budget_is_no_action() -> None:
     assert after(by=replace(BOTH, max_actions_per_hour=0)) == {"budget"}
 
 
-def test_it_has_to_be_the_same_session_look_after_look() -> None:
+def test_it_has_to_be_the_same_transaction_look_after_look() -> None:
     by = replace(BOTH, min_samples=3)
     seen, now = Identity.of(holder()), holder()
     assert seen is not None
     for identity, looks, objects in (
         (seen, 1, True),
         (seen, 2, False),
-        (replace(seen, state_change=seen.state_change + timedelta(microseconds=1)), 9, True),
+        (replace(seen, xact_start=seen.state_change + timedelta(microseconds=1)), 9, True),
     ):
-        made = decide(now, writer(), by=by, history=History(samples={identity: looks}))
+        assert identity.transaction is not None
+        history = History(transaction_samples={identity.transaction: looks})
+        made = decide(now, writer(), by=by, history=history)
         assert reasons(about(made, IDLE)) == ({"persistence"} if objects else set())
 
 

@@ -26,11 +26,11 @@ def identity(scene: Scene, pid: int) -> Identity:
     return Identity(*row)
 
 
-def signal(scene: Scene, which: Signal, victim: Identity, min_wait: float = 0.0) -> Reply:
+def signal(scene: Scene, which: Signal, victim: Identity, min_wait: float = 0.0, *, unchanged: bool = False) -> Reply:
     async def work() -> Reply:
         async with await Door.open(scene.dsn) as door:
             await take_the_lead(door)
-            return await send(door, which, victim, min_wait=min_wait)
+            return await send(door, which, victim, min_wait=min_wait, unchanged=unchanged)
 
     return asyncio.run(work())
 
@@ -53,8 +53,82 @@ SIGNALS: tuple[Signal, Signal] = ("cancel", "terminate")
 def test_h6_one_microsecond_off_is_somebody_else(scene: Scene, holder: Client, which: Signal, part: str) -> None:
     victim = identity(scene, holder.pid)
     moment = getattr(victim, part) + timedelta(microseconds=1)
-    assert signal(scene, which, replace(victim, **{part: moment})).answer == "gone"
+    assert signal(scene, which, replace(victim, **{part: moment}), unchanged=True).answer == "gone"
     assert identity(scene, holder.pid) == victim
+
+
+# What a terminate is bound to: the transaction, and the state that was judged.
+
+
+@pytest.mark.parametrize("part", ["backend_start", "xact_start"])
+def test_h66_a_terminate_hits_no_other_transaction(scene: Scene, holder: Client, part: str) -> None:
+    victim = identity(scene, holder.pid)
+    moment = getattr(victim, part) + timedelta(microseconds=1)
+    assert signal(scene, "terminate", replace(victim, **{part: moment})).answer == "gone"
+    assert identity(scene, holder.pid) == victim
+
+
+def test_h66_a_terminate_hits_the_transaction_whatever_it_ran_meanwhile(scene: Scene, holder: Client) -> None:
+    victim = identity(scene, holder.pid)
+    holder.run("select 1")
+    assert signal(scene, "cancel", victim).answer == "gone"
+    assert signal(scene, "terminate", victim, unchanged=True).answer == "gone"
+    assert signal(scene, "terminate", victim).answer == "sent"
+    with pytest.raises(psycopg.OperationalError):
+        holder.run("select 1")
+
+
+def test_h66_a_terminate_spares_a_transaction_that_works_again(scene: Scene, holder: Client) -> None:
+    victim = identity(scene, holder.pid)
+    holder.start("select pg_sleep(60)")
+    assert signal(scene, "terminate", victim).answer == "gone"
+    assert holder.busy
+
+
+def running(scene: Scene, holder: Client) -> Identity:
+    holder.start("select pg_sleep(0.1)")
+    victim = identity(scene, holder.pid)
+    assert victim.state == "active"
+    holder.finish()
+    return victim
+
+
+def test_h66_a_terminate_hits_the_next_statement_of_a_working_transaction(scene: Scene, holder: Client) -> None:
+    victim = running(scene, holder)
+    holder.start("select pg_sleep(60)")
+    assert signal(scene, "terminate", victim).answer == "sent"
+    with pytest.raises(psycopg.OperationalError):
+        holder.finish()
+
+
+@pytest.mark.parametrize(
+    "ending", ["COMMIT", "/* by app */ Commit", "END", "rollback", "abort work", "-- pgdoctor:protect"]
+)
+def test_h66_a_terminate_spares_a_transaction_that_ends(scene: Scene, holder: Client, ending: str) -> None:
+    """A deferred check keeps the end of the transaction long enough to be seen."""
+    slow = "select pg_sleep(60); " if ending.lower().startswith(("roll", "abort", "--")) else ""
+    scene.admin.execute(
+        "create function nap() returns trigger language plpgsql as 'begin perform pg_sleep(60); return null; end';"
+        "create table late (id int);"
+        "create constraint trigger late after insert on late deferrable initially deferred "
+        "for each row execute function nap()"
+    )
+    victim = running(scene, holder)
+    holder.run("insert into late values (1)")
+    holder.start(slow + ending)
+    assert identity(scene, holder.pid).state == "active"
+    assert signal(scene, "terminate", victim).answer == "gone"
+    assert holder.busy
+
+
+def test_h66_outside_of_a_transaction_a_terminate_is_about_the_present_state(scene: Scene) -> None:
+    holder = scene.client("select pg_advisory_lock(7)", autocommit=True)
+    scene.client().block("select pg_advisory_lock(7)")
+    victim = identity(scene, holder.pid)
+    assert victim.xact_start is None
+    holder.run("select 1")
+    assert signal(scene, "terminate", victim).answer == "gone"
+    assert signal(scene, "terminate", identity(scene, holder.pid)).answer == "sent"
 
 
 @pytest.mark.parametrize("which", SIGNALS)
@@ -119,19 +193,31 @@ def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
     assert asyncio.run(work()).answer == "gone"
 
 
-def test_the_two_statements_differ_in_the_signal_alone() -> None:
-    cancel, terminate = (
-        {
-            line
-            for line in sql_root().joinpath(f"{name}.sql").read_text().splitlines()
-            if not line.lstrip().startswith("--")
-        }
-        for name in SIGNALS
-    )
-    assert cancel ^ terminate == {
+def test_the_two_statements_differ_in_the_signal_and_in_what_it_is_bound_to() -> None:
+    cancel, terminate = (sql_root().joinpath(f"{name}.sql").read_text() for name in SIGNALS)
+    before, bound, after = (part for part in terminate.partition(_bound(terminate)))
+    same = f"{before}{_BOUND_TO_A_STATEMENT}{after}"
+    assert bound.startswith("        AND s.state =")
+    assert _said(cancel) ^ _said(same) == {
         "            THEN pg_catalog.pg_cancel_backend(v.pid)",
         "            THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)",
     }
+
+
+#: Of `cancel`: it is to be the very statement that was judged.
+_BOUND_TO_A_STATEMENT = """        AND s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
+        AND s.state = %(state)s::pg_catalog.text
+        AND s.state_change = %(state_change)s::pg_catalog.timestamptz
+"""
+
+
+def _bound(statement: str) -> str:
+    start, end = statement.index("        AND s.state ="), statement.index("        -- Not the server's own processes")
+    return statement[start:end]
+
+
+def _said(statement: str) -> set[str]:
+    return {line for line in statement.splitlines() if not line.lstrip().startswith("--")}
 
 
 def test_a_function_of_the_same_name_is_not_called(scene: Scene, holder: Client) -> None:

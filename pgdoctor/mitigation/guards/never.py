@@ -4,6 +4,7 @@ from pgdoctor.diagnosis.cause import may_be_signalled, untouchable
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
+from pgdoctor.mitigation.history import same_victim
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 10
@@ -231,7 +232,8 @@ class Recommendation(Guard):
 
 
 class Tried(Guard):
-    """Each signal once for a statement; after the server has refused, or where it stays alive, none for the session."""
+    """Each cancel once for a statement, each terminate once for a transaction; after the server has refused, or where
+    it stays alive, none for the session."""
 
     name = "already_tried"
 
@@ -241,7 +243,7 @@ class Tried(Guard):
             # While it is under way another guard says so.
             if victim is None or action.outcome in (None, "would_act"):
                 continue
-            if action.victim.same_statement(victim) and action.signal == case.signal:
+            if action.signal == case.signal and same_victim(action.victim, victim, case.signal):
                 return f"a {action.signal} was tried, and was {action.outcome.replace('_', ' ')}"
             if not action.victim.same_session(victim):
                 continue
@@ -258,7 +260,7 @@ class Tried(Guard):
 
 
 class Announced(Guard):
-    """A dry run says once what it would do to a statement."""
+    """A dry run says once what it would do: a cancel of a statement, a terminate of a transaction."""
 
     name = "already_announced"
     heals = Heals.TIME
@@ -272,4 +274,7 @@ class Announced(Guard):
     @staticmethod
     def _announced(case: Case) -> bool:
         victim = case.candidate.victim
-        return victim is not None and any(each.outcome == "would_act" for each in case.history.on_statement(victim))
+        if victim is None:
+            return False
+        done = (*case.history.on_statement(victim), *case.history.on_victim(victim, case.signal))
+        return any(each.outcome == "would_act" for each in done)

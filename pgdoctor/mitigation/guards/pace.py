@@ -36,7 +36,8 @@ class Budget(Guard):
 
 
 class Approval(Guard):
-    """Where the configuration asks for a person's word, somebody has given it for this signal to this very session.
+    """Where the configuration asks for a person's word, somebody has given it for this cancel of this statement,
+    or for this terminate of this transaction.
 
     Do: `pgdoctor mitigate approve ID`. It holds for `approval_ttl`, and all other guards are asked again.
     """
@@ -102,7 +103,8 @@ class Cooldown(Guard):
 
 
 class Persistence(Guard):
-    """It was the same session, unchanged and fit to be signalled, in so many looks in a row."""
+    """It was fit to be signalled in so many looks in a row: this transaction for a terminate, this statement for a
+    cancel."""
 
     name = "persistence"
     heals = Heals.PACE
@@ -119,4 +121,4 @@ class Persistence(Guard):
     @staticmethod
     def _seen(case: Case) -> int:
         victim = case.candidate.victim
-        return case.history.samples.get(victim, 0) + 1 if victim else 0
+        return case.history.looks(victim, case.signal) + 1 if victim else 0
