@@ -3,6 +3,10 @@
 -- The first statement on a connection: an operator or a cast by name may still be somebody else's, so here is none.
 SELECT
     s.is_ours,
+    -- No start-up option: libpq would take the server for a standby where the DSN asks for read-write.
+    CASE
+        WHEN s.is_ours THEN pg_catalog.set_config('default_transaction_read_only', 'on', false)
+    END AS read_only,
     -- Since 17, so it is no start-up option. Each statement of ours is a transaction, and has its own limit.
     CASE
         WHEN s.is_ours AND pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL

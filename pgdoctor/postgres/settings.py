@@ -168,7 +168,9 @@ LEFT: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def start_up_options(given: str, deadline: float) -> str:
     """libpq's `options`: those that are given, and ours after them, for the last one of a setting counts."""
-    ours = (f"-c {name}={_escape(value)}" for name, value in {**PINNED, **timeouts(deadline)}.items())
+    # `target_session_attrs=read-write` takes a session that is read-only for a standby's: `session.sql` makes it so.
+    settings = {**PINNED, **timeouts(deadline), "default_transaction_read_only": "off"}
+    ours = (f"-c {name}={_escape(value)}" for name, value in settings.items())
     return " ".join([*([given] if given.strip() else []), *ours])
 
 

@@ -121,3 +121,14 @@ def test_decoys_are_called_where_nothing_is_pinned(scene: Scene, decoys: Decoys)
     said = " ".join(decoys.called())
     for kind in ("operator =", "function pg_backend_pid", "aggregate max", "view pg_class", "domain int4"):
         assert kind in said
+
+
+def test_a_dsn_that_asks_for_read_write_finds_its_server(scene: Scene) -> None:
+    """libpq takes a session that is read-only from the start for one on a standby."""
+
+    async def shown() -> str:
+        async with await Door.open(make_conninfo(scene.dsn, target_session_attrs="read-write"), 5.0) as door:
+            [row] = await (await door.connection.execute("show default_transaction_read_only")).fetchall()
+            return str(row[0])
+
+    assert asyncio.run(shown()) == "on"
