@@ -70,15 +70,21 @@ class WaitGraph:
 
     @cached_property
     def incidents(self) -> int:
-        """How many groups of root blockers there are that nobody waits for in common: independent troubles."""
-        groups: list[int] = []
+        """The number of independent incidents: groups of root blockers without a common waiter."""
+        return len(self.incident_members)
+
+    @cached_property
+    def incident_members(self) -> tuple[frozenset[Node], ...]:
+        """For each independent incident its root blockers and the sessions behind them."""
+        groups: list[tuple[int, frozenset[Node]]] = []
         for root in self.roots:
-            mask = self._behind_mask(root)
-            apart = [group for group in groups if not group & mask]
-            for group in groups:
-                mask |= group if group & mask else 0
-            groups = [*apart, mask]
-        return len(groups)
+            mask, roots = self._behind_mask(root), frozenset({root})
+            joined = [group for group in groups if group[0] & mask]
+            groups = [group for group in groups if not group[0] & mask]
+            for other_mask, other_roots in joined:
+                mask, roots = mask | other_mask, roots | other_roots
+            groups.append((mask, roots))
+        return tuple(roots.union(self._members(mask)) for mask, roots in groups)
 
     def directly_blocked(self, node: Node) -> int:
         """How many sessions wait for this one without another in between."""

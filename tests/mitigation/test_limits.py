@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.snapshot import Progress
+from pgdoctor.diagnosis.snapshot import Progress, Session
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
 from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
@@ -421,6 +421,41 @@ def test_h44_many_independent_incidents_are_nobodys_fault() -> None:
     assert all(reasons(decision) >= {"systemic"} for decision in made.decisions)
     assert {decision.state for decision in made.decisions} == {"candidate"}
     assert decide(*sessions[2:]).approved is not None
+
+
+def test_h59_a_user_that_blocks_only_itself_stops_nobody_else() -> None:
+    """Any role may take advisory locks of its own, with many sessions that wait for each other."""
+    own = [
+        each
+        for number in range(9)
+        for each in (
+            idle(100 + number, usename="mallory"),
+            reader(200 + number, blockers=(100 + number,), usename="mallory"),
+        )
+    ]
+    victim = idle(usename="app"), reader(31, blockers=(IDLE,), usename="app")
+    assert decide(*victim, *own).approved is not None
+    decisions = decide(*victim, *own).decisions
+    said = {each.guard: each.objection for decision in decisions if decision.pid == 100 for each in decision.objections}
+    assert said["systemic"] == "10 independent incidents at once, allowed are 5; 9 incidents of user mallory"
+
+
+def test_h59_incidents_of_several_users_or_of_an_unknown_one_all_count() -> None:
+    def pairs(*users: str | None) -> list[Session]:
+        return [
+            each
+            for number, user in enumerate(users)
+            for each in (
+                idle(100 + number, usename=user),
+                reader(200 + number, blockers=(100 + number,), usename=user),
+            )
+        ]
+
+    victim = idle(usename="app"), reader(31, blockers=(IDLE,), usename="app")
+    for users in (["a", "b", "c", "d", "e"], [None] * 5, ["app"] * 5):
+        made = decide(*victim, *pairs(*users))
+        assert "systemic" in reasons(about(made, IDLE)), users
+        assert "systemic" not in reasons(about(decide(*victim, *pairs(*users[1:])), IDLE)), users
 
 
 def test_six_readers_in_front_of_one_alter_are_one_incident() -> None:

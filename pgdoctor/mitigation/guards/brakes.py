@@ -6,6 +6,7 @@ from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
 from pgdoctor.mitigation.history import REFUSAL_SECONDS, refused
+from pgdoctor.mitigation.incident_count import count_incidents
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 40
@@ -175,7 +176,8 @@ class Systemic(Guard):
     """Many independent incidents at once, or most clients blocked: then it is not about single sessions.
 
     A slow disk looks like that, and no signal helps against it. Where most clients are blocked one action may be
-    tried; then a person decides.
+    tried; then a person decides. All incidents in which one user blocks only itself count as one, unless that user
+    has a part in the incident that is judged: no user switches mitigation off for others.
     """
 
     name = "systemic"
@@ -183,15 +185,18 @@ class Systemic(Guard):
 
     def objection(self, case: Case) -> str | None:
         diagnosis, settings = case.candidate.diagnosis, case.settings
-        if diagnosis.graph.incidents > settings.max_roots:
-            return f"{diagnosis.graph.incidents} independent incidents at once, allowed are {settings.max_roots}"
+        incidents = count_incidents(case)
+        if incidents.total > settings.max_roots:
+            return (
+                f"{incidents.total} independent incidents at once, allowed are {settings.max_roots}{incidents.origin}"
+            )
         blocked, share = diagnosis.blocked_sessions, _share(case)
         if blocked < _FEW_BLOCKED or share <= settings.max_blocked_fraction or not _has_acted(case):
             return None
         return f"{share:.0%} of all clients are blocked, and one action was tried: a person decides"
 
     def value(self, case: Case) -> str:
-        incidents, most = case.candidate.diagnosis.graph.incidents, case.settings.max_roots
+        incidents, most = count_incidents(case).total, case.settings.max_roots
         return f"{incidents} of at most {most} incidents, {_share(case):.0%} of clients blocked"
 
 

@@ -1,0 +1,43 @@
+"""How many independent incidents go on, counted so that no user can make many of them alone."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.words import count, name
+from pgdoctor.mitigation.candidate import Case
+
+
+class IncidentCount(NamedTuple):
+    """`total`: incidents that count. `origin`: the user with the largest part in them, in words; or nothing."""
+
+    total: int
+    origin: str = ""
+
+
+def count_incidents(case: Case) -> IncidentCount:
+    """Count the incidents beside and including the one that is judged.
+
+    All incidents in which a user blocks nobody but itself count as one. Those of a user with a part in the judged
+    incident count one by one, and so do those with a session whose user is unknown.
+    """
+    diagnosis, node = case.candidate.diagnosis, case.candidate.blocker.node
+    sessions = diagnosis.snapshot.sessions
+    members = diagnosis.graph.incident_members
+    judged = next((incident for incident in members if node in incident), frozenset())
+    involved = _users(sessions.get(each) for each in judged)
+    alone: Counter[str] = Counter()
+    total = 0
+    for incident in members:
+        users = _users(sessions.get(each) for each in incident)
+        user = next(iter(users)) if len(users) == 1 else None
+        total += user is None or user in involved or not alone[user]
+        if user is not None:
+            alone[user] += 1
+    [(largest, number)] = alone.most_common(1) or [("", 0)]
+    return IncidentCount(total, f"; {count(number, 'incident')} of user {name(largest)}" if number > 1 else "")
+
+
+def _users(sessions: Iterable[Session | None]) -> frozenset[str | None]:
+    return frozenset(None if session is None else session.usename for session in sessions)
