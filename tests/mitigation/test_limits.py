@@ -42,6 +42,7 @@ from tests.mitigation.build import (
     reader,
     reasons,
     settings,
+    usual,
 )
 
 BRAKES = {
@@ -88,7 +89,7 @@ def test_brakes_that_are_off_stop_nobody() -> None:
         watching_since=ago(30),
         sample_age=2.0,
     )
-    approved = decide(amid=amid).approved
+    approved = decide(*(replace(each, may_signal=True) for each in usual()), amid=amid).approved
     assert approved is not None
     values = {verdict.guard: verdict.value for verdict in approved.verdicts}
     assert (values["leader"], values["may_signal"], values["breaker"]) == ("leader", "held", "closed")
@@ -539,7 +540,9 @@ def test_an_approval_holds_for_a_while_for_this_very_decision() -> None:
         made = decide(by=ASKING, history=History(approvals=(approval,)))
         assert (made.approved is not None) == holds
     given = History(approvals=(Approval(name, ago(1), "ann"),))
-    assert decide(idle(state_change=ago(59)), ddl(), by=ASKING, history=given).approved is None
+    # A terminate is about the transaction, so its approval is too.
+    assert decide(idle(state_change=ago(59)), ddl(), by=ASKING, history=given).approved is not None
+    assert decide(idle(xact_start=ago(59)), ddl(), by=ASKING, history=given).approved is None
     assert decide(by=ASKING, history=given, amid=Circumstances(leader=False)).approved is None
 
 

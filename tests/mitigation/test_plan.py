@@ -189,7 +189,9 @@ def test_no_decision_is_approved_that_not_every_guard_was_asked_about_or_that_ha
 def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
     meant = about(decide(), DDL)
     assert decide().objections_to(meant) is None
-    assert str(decide(amid=Circumstances(leader=False)).objections_to(meant)).startswith("leader: another pgdoctor")
+    assert str(decide(amid=Circumstances(leader=False)).objections_to(meant)).startswith(
+        "leader: this pgdoctor does not lead"
+    )
     for moved_on in (decide(idle()), decide(idle(), ddl(state_change=ago(1)), reader(31))):
         assert "not judged in the same way" in str(moved_on.objections_to(meant))
 

@@ -19,6 +19,8 @@ class NotPermitted(Guard):
 
     def objection(self, case: Case) -> str | None:
         session, amid = case.session, case.circumstances
+        if amid.may_signal is False:
+            return None  # It may signal nobody at all: a brake, of which the guard may_signal speaks.
         if said := write_remedy(case.signal, session):
             return said
         if amid.may_signal is not None and session.may_signal is None and session.backend_type == "client backend":
