@@ -92,7 +92,7 @@ BEGIN
         AND w.usesysid <> (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = session_user)
         AND victim_pid = ANY (pg_blocking_pids(l.pid));
     IF waiter_pids IS NULL THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     -- Anybody who may connect can queue behind anybody's table lock. Where there is a role pgdoctor_waiters only waits of
     -- its members count; else those of whoever may have what he waits for.
