@@ -23,10 +23,17 @@ from pgdoctor.diagnosis.tokens import Sort, Token, scan
 #: Tokens of a text that are looked at, a few milliseconds' worth.
 MOST_TOKENS = 4_000
 
+#: Statements of a text that are read. Each costs as much as 20 tokens (measured: 4,000 tokens of `begin;` took 20 ms).
+MOST_STATEMENTS = 300
+
 #: Texts up to this many characters are remembered, this many of them: 8 MB at the very most.
 _CACHED_LENGTH = 4_096
 _CACHED = 512
 _SEARCHES_CACHED = 64
+
+#: Longer texts are read several times for one diagnosis, so some of them are remembered too: 2 MB at the very most.
+_LONGEST_CACHED = 65_536
+_LONG_CACHED = 16
 
 Reading = tuple[Sentence, Head]
 
@@ -101,7 +108,9 @@ class Conditions(Struct, frozen=True):
 
 def read(text: str, truncated: bool = False) -> Statement:
     """What the text says. `truncated`: the server has cut it, so its last word is not trusted. Never raises."""
-    return _remembered(text, truncated) if len(text) <= _CACHED_LENGTH else _read(text, truncated)
+    if len(text) <= _CACHED_LENGTH:
+        return _remembered(text, truncated)
+    return _remembered_long(text, truncated) if len(text) <= _LONGEST_CACHED else _read(text, truncated)
 
 
 def telling(text: str, truncated: bool = False) -> Reading | None:
@@ -184,8 +193,9 @@ def _sentences(text: str, truncated: bool) -> tuple[list[Sentence], bool]:
     if tokens and (tokens[-1].sort is Sort.CUT or (truncated and _touches_end(tokens[-1], text))):
         tokens.pop()
         is_cut = True
-    parts = list(_split(tokens))
-    return [Sentence(part, is_cut and part is parts[-1]) for part in parts if part], is_cut
+    parts = [part for part in _split(tokens) if part]
+    sentences = [Sentence(part, is_cut and part is parts[-1]) for part in parts[:MOST_STATEMENTS]]
+    return sentences, is_cut or len(parts) > MOST_STATEMENTS
 
 
 def _touches_end(token: Token, text: str) -> bool:
@@ -212,4 +222,5 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
 
 
 _remembered = lru_cache(maxsize=_CACHED)(_read)
+_remembered_long = lru_cache(maxsize=_LONG_CACHED)(_read)
 _searched = lru_cache(maxsize=_SEARCHES_CACHED)(_searches)
