@@ -374,7 +374,8 @@ def test_an_equal_text_is_read_once_and_a_huge_one_is_not_kept() -> None:
     text = "update orders set a = 1 where b = 2"
     assert read(text) is read(text)
     assert searches(text) is searches(text)
-    huge = text + " " * 10_000
+    long, huge = text + " " * 10_000, text + " " * 100_000
+    assert read(long) is read(long)
     assert read(huge) is not read(huge)
     assert read(huge) == read(text)
     assert isinstance(read(huge), Statement)
