@@ -1,6 +1,6 @@
--- One row: whether our role may use both functions of `pgdoctor setup --wrapper`, and whether these are they: run with
--- the rights of somebody else, who may signal. Anybody who may make a schema could make functions of these names, which
--- would run with ours.
+-- One row: whether our role may use both functions of `pgdoctor setup --wrapper`, and whether these are they: they run
+-- with the rights of pgdoctor_signaller, which may signal and which nobody can log in as. Any role that may make a
+-- schema could make functions of these names. Another owner could change them after this check, to run with our rights.
 SELECT pg_catalog.count(*) = 2 AS is_usable
 FROM pg_catalog.pg_namespace AS n
 CROSS JOIN
@@ -16,5 +16,6 @@ WHERE
     AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
     AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
     AND p.prosecdef
+    AND pg_catalog.pg_get_userbyid(p.proowner) = 'pgdoctor_signaller'
     AND NOT pg_catalog.pg_has_role(p.proowner, 'MEMBER')
     AND pg_catalog.pg_has_role(p.proowner, 'pg_signal_backend', 'USAGE');

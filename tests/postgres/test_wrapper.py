@@ -316,6 +316,9 @@ def test_functions_that_somebody_else_has_put_there_are_not_used(scene: Scene) -
         )
     mallory.run(f"grant usage on schema pgdoctor to {ROLE}")
     assert not Wrapped(scene, dsn, scene.admin).is_usable()
+    # Nor where that role may signal: it could still change them after the look.
+    scene.admin.execute("grant pg_signal_backend to mallory")
+    assert not Wrapped(scene, dsn, scene.admin).is_usable()
 
 
 def test_a_wait_of_ones_own_making_is_none(wrapped: Wrapped) -> None:
