@@ -26,6 +26,7 @@ A new leader does not know what the former one has done on another machine, beca
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,10 @@ from pgdoctor.postgres.signal import LEADER_KEY
 
 #: The lock of those who lead a dry run: an agent that only rehearses does not keep anybody from acting.
 REHEARSAL_KEY = LEADER_KEY + 1
+
+#: Seconds between two looks of a leader at the locks of others. Each signal's statement looks too; reading 40,000 locks
+#: in each poll would cost the server as much as a poll.
+_LOOK_AGAIN = 5.0
 
 #: What a lock means stands in its key, behind the bit that tells a dry run.
 _CLAIMS, _LEADS, _WAITS = 0, 1, 2
@@ -53,6 +58,8 @@ class Leader:
         self._key = LEADER_KEY
         #: This connection has locks, or may have some after an attempt that failed.
         self._may_hold = False
+        #: When a leader looks at the locks of others again, on the monotonic clock.
+        self._next_look = 0.0
 
     @property
     def leads(self) -> bool:
@@ -67,6 +74,9 @@ class Leader:
         elif key != self._key:
             await self.resign()
         self._key = key
+        if self.leads and time.monotonic() < self._next_look:
+            return True
+        self._next_look = time.monotonic() + _LOOK_AGAIN
         if not (door.is_open and await self._contend(door)):
             self.since = None
         elif self.since is None:
