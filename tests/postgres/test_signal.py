@@ -14,6 +14,7 @@ from pgdoctor.postgres.queries import sql_root
 from pgdoctor.postgres.signal import Reply, Signal, send
 from tests.leading import take_the_lead
 from tests.postgres.racing import race
+from tests.postgres.terminate_racing import race_terminates
 from tests.scenes import Client, Scene
 
 _IDENTITY = """
@@ -119,6 +120,12 @@ def test_h66_a_terminate_spares_a_transaction_that_ends(scene: Scene, holder: Cl
     assert identity(scene, holder.pid).state == "active"
     assert signal(scene, "terminate", victim).answer == "gone"
     assert holder.busy
+
+
+def test_h66_a_terminate_ends_the_judged_transaction_or_none(scene: Scene) -> None:
+    tally = asyncio.run(race_terminates(scene.dsn, 40))
+    assert tally.sent > 0
+    assert tally.wrong == 0
 
 
 def test_h66_outside_of_a_transaction_a_terminate_is_about_the_present_state(scene: Scene) -> None:
