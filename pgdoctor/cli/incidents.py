@@ -210,12 +210,12 @@ def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
         return found
     from pgdoctor.diagnosis.cuts import cuts
     from pgdoctor.diagnosis.identity import Identity
-    from pgdoctor.mitigation.history import History
+    from pgdoctor.mitigation.history import seen_in_polls
     from pgdoctor.mitigation.plan import plan
     from pgdoctor.render.plan import plan_facts
 
     identities = map(Identity.of, look.now.snapshot.sessions.values())
-    history = History(samples={identity: settings.min_samples for identity in identities if identity is not None})
+    history = seen_in_polls(filter(None, identities), settings.min_samples)
     planned = plan(look.now, settings, history)
     facts = plan_facts(planned, settings.mode, (), cuts(look.now.blockers, look.now.graph))
     return replace(found, plan=facts)

@@ -187,6 +187,13 @@ class History(msgspec.Struct, frozen=True):
         return self.samples.get(victim, 0)
 
 
+def seen_in_polls(victims: Iterable[Identity], polls: int) -> History:
+    """A history in which all of these sessions were fit in so many polls in a row, and nothing else happened."""
+    seen = tuple(victims)
+    transactions = {victim.transaction: polls for victim in seen if victim.transaction is not None}
+    return History(samples=dict.fromkeys(seen, polls), transaction_samples=transactions)
+
+
 def looked(
     history: History,
     fit: Iterable[Identity],

@@ -21,7 +21,7 @@ from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.diagnosis.past import KIND, Entry, entry
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.journal.store import Journal
-from pgdoctor.mitigation.history import History, Opening
+from pgdoctor.mitigation.history import Opening, seen_in_polls
 from pgdoctor.mitigation.plan import intended, plan
 from pgdoctor.mitigation.records import intent, settled, written
 from pgdoctor.mitigation.rules import Mode
@@ -179,7 +179,7 @@ def act(journal: Journal, mode: Mode) -> None:
     seen = diagnose(blocked(30))
     victim = Identity.of(seen.snapshot.sessions[10])
     assert victim is not None
-    decision = plan(seen, settings, History(samples={victim: settings.min_samples})).approved
+    decision = plan(seen, settings, seen_in_polls([victim], settings.min_samples)).approved
     assert decision is not None
     for seconds in (30, -86_400):
         action = replace(intended(decision, seen), at=at(seconds), victim=replace(victim, state_change=at(seconds)))

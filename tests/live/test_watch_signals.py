@@ -54,7 +54,7 @@ def test_a_yes_is_of_the_transaction_that_was_asked_about(
     scene.client().block("update orders set v = 2 where id = 2")
     said = " ".join(asyncio.run(cutting.act(question)))
     assert "nothing was done" in said
-    assert "not in the same state any more" in said
+    assert "not in the same statement or transaction any more" in said
     assert holder.run("select 1") == [(1,)]
 
 

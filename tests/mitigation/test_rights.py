@@ -90,7 +90,9 @@ def test_people_read_beforehand_who_may(incident: Incident) -> None:
     assert f"{blocking.pid}: {said}; run as a superuser: {found.recommendation.sql}" in " ".join(drawn.split())
     assert f"│    {said}" in drawn
     assert said in " ".join(table(report).split())
-    incident.scene.wait_until(lambda: "superuser's session" in pgdoctor("triage", "--dsn", incident.agent).stdout, 40)
+    incident.scene.wait_until(
+        lambda: "superuser's session" in " ".join(pgdoctor("triage", "--dsn", incident.agent).stdout.split()), 40
+    )
     asked = pgdoctor("mitigate", "--dsn", incident.agent).stdout
     assert "By hand" in asked
     assert "superuser's session" in " ".join(asked.split())

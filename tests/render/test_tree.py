@@ -122,7 +122,7 @@ def test_json_has_the_fields_of_the_interface() -> None:
     assert (blocker["class"], blocker["also"], blocker["root"]) == ("advisory_lock", [], True)
     assert (blocker["directly_blocked"], blocker["blocked_sessions"]) == (1, 1)
     assert blocker["transaction_seconds"] == 60.0
-    assert set(blocker["recommendation"]) == {"action", "pid", "reason"}
+    assert set(blocker["recommendation"]) == {"action", "pid", "reason", "sql", "not_permitted"}
 
 
 def test_a_convoy_lists_as_many_waits_as_the_interface_says_and_counts_all() -> None:
