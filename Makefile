@@ -8,7 +8,7 @@ VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-page test-matrix lint format bench clean
+.PHONY: help demo test test-long test-page test-matrix lint format hooks bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ lint: .venv/.ready ## Check style and types
 format: .venv/.ready ## Put the code into the house format
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+hooks: ## Check the message of each commit in this clone (a short imperative subject)
+	@install -D -m 755 .ci/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"
 
 bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay races leaders thresholds" for parts)
 	@.venv/bin/python -m tests.bench $(ARGS)
