@@ -190,13 +190,18 @@ def _story(journal: Journal, server: str, records: Sequence[Record]) -> Story:
 
 def _with_deeds(story: Story, journal: Journal, server: str) -> Story:
     """The story with what mitigation did while it lasted."""
+    from pgdoctor.diagnosis.words import name
     from pgdoctor.mitigation.history import Opening
-    from pgdoctor.mitigation.records import Trace, events, history
+    from pgdoctor.mitigation.records import Intent, Trace, events, history
 
     since = story.entries[0].started - timedelta(minutes=1)
     told = list(events(journal.records(server, kinds=_DEEDS, since=since)))
     notes = [(each.at, f"mitigation stopped itself: {each.reason}") for each in told if isinstance(each, Opening)]
     notes += [(each.at, each.summary) for each in told if isinstance(each, Trace)]
+    for intent in (each for each in told if isinstance(each, Intent) and each.waiting_users):
+        users = ", ".join(map(name, intent.waiting_users))
+        victim = intent.action.victim
+        notes.append((intent.at, f"{intent.action.signal} {victim.pid} was decided by the waits of {users}"))
     return replace(
         story,
         actions=tuple(action for action in history(told).actions if within(story.entries, action.at)),

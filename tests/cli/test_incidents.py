@@ -198,6 +198,7 @@ def test_what_was_done_is_told(one, path):
     done = told.partition("## What was done")[2].partition("##")[0]
     assert done.count("released 1 session in 0.4 s") == 1
     assert done.count("mitigation stopped itself: too much of it") == 1
+    assert done.count("terminate 10 was decided by the waits of app") == 1
 
 
 def test_a_dry_run_has_done_nothing(one, path):
