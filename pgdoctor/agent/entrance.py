@@ -6,6 +6,8 @@ that has the most of them, and of those the one that waits the longest. Who asks
 from whatever address: a proxy or a NAT in front is no trouble. Where all are being answered, the next one waits for
 a place, and those behind it in the system's queue: a burst of health checks is answered, not turned away.
 
+A client may have had its time in the system's queue already. In a full house such a half request is closed at once.
+
 Not asyncio's own server: it has no end of places, waits a minute for a TLS handshake, and tells of a connection only
 after that.
 """
@@ -19,10 +21,15 @@ import time
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 
+from pgdoctor.agent.incomplete_requests import IncompleteRequest, has_complete_request, reset, seconds_of_silence
 from pgdoctor.agent.refusals import Refusals
+from pgdoctor.agent.waiting_places import WaitingPlaces
 
 #: Connections at the same time; fewer where the process may not have so many file descriptors.
 MOST_PLACES = 1024
+
+#: Seconds that a client has until its first request, or its first message of a TLS handshake, is complete.
+_FIRST_SECONDS = 5.0
 
 #: Seconds that a TLS handshake may take, and that the client has for its goodbye.
 _HANDSHAKE_SECONDS = 5.0
@@ -37,10 +44,8 @@ _PAUSE = 0.05
 #: Seconds until it is looked again whether a place has become free.
 _TURN = 0.01
 
-#: How long a client may be silent before it has to make room, in seconds and, since what it has sent at once is read
-#: only then, in turns of the loop. Whoever opens connections and says nothing gets 256 of them in so many seconds.
+#: Seconds that a client may be silent before it has to make room.
 _BENEFIT = 0.2
-_NEW_TURNS = 4
 
 #: Bytes that are read from a TLS connection at once: one record. asyncio keeps a buffer of that size for each of them,
 #: by itself of 256 KB: a crowd of a thousand would be the end of a small container.
@@ -49,15 +54,18 @@ SSLProtocol.max_size = 16_384
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+def _do_nothing() -> None:
+    """What closes a connection that is not there."""
+
+
 class Place:
     """A connection's place. `close` gives it up at once."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        #: Since when nothing is done but to wait for the client (monotonic); None while its answer is being made.
-        self.waiting_since: float | None = time.monotonic()
-        self.is_new = True
-        self.close: Callable[[], object] = lambda: None
+        #: Since when nothing is done but to wait for the client (monotonic); of use only while that is so.
+        self.waiting_since = 0.0
+        self.close: Callable[[], object] = _do_nothing
 
 
 class Places:
@@ -67,34 +75,47 @@ class Places:
         self._most = most
         self._refusals = refusals
         self._taken: set[Place] = set()
+        self._waiting: WaitingPlaces[Place] = WaitingPlaces()
 
     def take(self, place: Place) -> bool:
-        """Whether there is room, or could be made."""
+        """Whether there is room, or could be made. From now on the place waits for its client."""
         if len(self._taken) >= self._most and not self.make_room():
             return False
         self._taken.add(place)
+        self.await_client(place)
         return True
+
+    def await_client(self, place: Place) -> None:
+        """From now on the client has to do something."""
+        self.serve(place)
+        if place in self._taken:
+            place.waiting_since = time.monotonic()
+            self._waiting.add(place.address, place)
+
+    def serve(self, place: Place) -> None:
+        """The client has asked, and waits for its answer."""
+        self._waiting.remove(place.address, place)
+
+    def is_crowded_by(self, address: str) -> bool:
+        """Whether all places are taken, and with one more no address would have more that wait than this one."""
+        return len(self._taken) >= self._most and self._waiting.has_most(address)
 
     def make_room(self) -> bool:
         """Close a connection that waits for its client; False where none has for more than a moment."""
-        crowds: dict[str, list[tuple[float, int, Place]]] = {}
-        for number, place in enumerate(self._taken):
-            if place.waiting_since is not None and not place.is_new:
-                crowds.setdefault(place.address, []).append((place.waiting_since, number, place))
-        if not crowds:
+        chosen = self._waiting.find_oldest()
+        if chosen is None or time.monotonic() - chosen.waiting_since < _BENEFIT:
             return False
-        crowd = max(crowds.values(), key=len)
-        since, _, chosen = min(crowd)
-        if time.monotonic() - since < _BENEFIT:
-            return False
-        self.leave(chosen)
         chosen.close()
+        self.leave(chosen)
         self._refusals.note("crowded", chosen.address)
         return True
 
     def leave(self, place: Place) -> None:
         """The connection is closed."""
         self._taken.discard(place)
+        self._waiting.remove(place.address, place)
+        # It leads back to the place: without a circle the memory is free at once.
+        place.close = _do_nothing
 
 
 def most_places() -> int:
@@ -125,10 +146,18 @@ class Entrance:
         self._places = places
         self._refusals = refusals
         self.tls = tls
+        self._incomplete: set[IncompleteRequest] = set()
         self._meetings: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: socket.socket) -> None:
         """Accept, for ever, from a listening socket that does not block."""
+        try:
+            await self._accept(listener)
+        finally:
+            for request in tuple(self._incomplete):
+                request.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             # Accepting does not yield by itself while others queue, and those who are in want to be served.
@@ -149,6 +178,11 @@ class Entrance:
         return self._places.make_room()
 
     async def _admit(self, client: socket.socket, address: str) -> None:
+        if self._places.is_crowded_by(address) and self._is_silent(client):
+            # It would be accepted only to be closed, and all those behind it in the queue would wait for that.
+            reset(client)
+            self._refusals.note("crowded", address)
+            return
         place = Place(address)
         try:
             while not self._places.take(place):  # noqa: ASYNC110 (time makes room too)
@@ -156,7 +190,29 @@ class Entrance:
         except asyncio.CancelledError:
             client.close()
             raise
-        meeting = asyncio.create_task(self._meet(client, place))
+        tls = self.tls
+
+        def meet() -> None:
+            if tls is None:
+                # Its request is there, and read in the next turns. A handshake takes as many turns as a client pleases.
+                self._places.serve(place)
+            self._start_meeting(client, place, tls)
+
+        def end(is_late: bool) -> None:
+            self._places.leave(place)
+            if is_late:
+                self._refusals.note("slow" if tls is None else "tls", address)
+
+        request = IncompleteRequest(client, tls is not None, self._incomplete, meet, end)
+        place.close = request.close
+        request.begin(_FIRST_SECONDS)
+
+    def _is_silent(self, client: socket.socket) -> bool:
+        """Whether a client had its time in the system's queue, and has not asked."""
+        return seconds_of_silence(client) >= _BENEFIT and not has_complete_request(client, self.tls is not None)
+
+    def _start_meeting(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
+        meeting = asyncio.create_task(self._meet(client, place, tls))
         self._meetings.add(meeting)
         place.close = meeting.cancel
 
@@ -168,22 +224,17 @@ class Entrance:
 
         meeting.add_done_callback(met)
 
-    async def _meet(self, client: socket.socket, place: Place) -> None:
+    async def _meet(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        patience = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if self.tls else (None, None)
-        # A handshake takes as many turns as its client pleases.
-        place.is_new = self.tls is None
+        patience = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if tls else (None, None)
         try:
             await loop.connect_accepted_socket(
                 lambda: self._make_protocol(place),
                 client,
-                ssl=self.tls,
+                ssl=tls,
                 ssl_handshake_timeout=patience[0],
                 ssl_shutdown_timeout=patience[1],
             )
-            for _ in range(_NEW_TURNS if place.is_new else 0):
-                await asyncio.sleep(0)
-            place.is_new = False
         except OSError:
             # Only a handshake fails; asyncio has closed the socket.
             self._places.leave(place)

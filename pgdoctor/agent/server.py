@@ -109,10 +109,13 @@ class PatientProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The client has to say what it wants."""
+        """The client has to say what it wants; without TLS it has, and that is read next."""
         super().connection_made(transport)
         self._place.close = transport.abort
-        self._await_client(_HEAD_SECONDS)
+        if self.scheme == "https":
+            self._await_client(_HEAD_SECONDS)
+        else:
+            self._within(_HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the place."""
@@ -148,13 +151,13 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not take what it has asked for."""
         super().pause_writing()
-        self._place.waiting_since = self.loop.time()
+        self._places.await_client(self._place)
 
     def resume_writing(self) -> None:
         """It does."""
         super().resume_writing()
         if self._answering:
-            self._place.waiting_since = None
+            self._places.serve(self._place)
 
     def send_400_response(self, msg: str) -> None:
         """What came was no HTTP."""
@@ -169,12 +172,12 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
     def _await_client(self, seconds: float) -> None:
-        self._place.waiting_since = self.loop.time()
+        self._places.await_client(self._place)
         self._within(seconds)
 
     def _answer(self) -> None:
         if not self.flow.write_paused:
-            self._place.waiting_since = None
+            self._places.serve(self._place)
         self._within(_ANSWER_SECONDS)
 
     def _within(self, seconds: float) -> None:
