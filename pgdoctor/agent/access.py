@@ -205,8 +205,6 @@ class Gate:
         elif credentials and path != _OPEN_PATH and not credentials.accept(scope["headers"]):
             challenges = [(b"www-authenticate", each) for each in credentials.challenges]
             await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
-        elif not credentials and path not in _ANY_HOST and not self.access.allows_host(scope["headers"]):
-            await self._refuse(scope, send, "host", 421, _WRONG_HOST, [])
         elif not path.isprintable():
             # The router takes a path with a line end after it for the path without, which asks for more than this.
             await self._refuse(scope, send, "malformed", 404, b'{"error":"no such path"}', [])
@@ -214,6 +212,8 @@ class Gate:
             await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])
         elif _has_body(scope):
             await self._refuse(scope, send, "oversized", 413, _NO_SUCH_BODY, [])
+        elif not credentials and path not in _ANY_HOST and not self.access.allows_host(scope["headers"]):
+            await self._refuse(scope, send, "host", 421, _WRONG_HOST, [])
         else:
             await self._application(scope, receive, send)
 

@@ -129,7 +129,7 @@ def test_an_approval_is_asked_for_given_and_used_once_more_judged(
 
 
 @pytest.mark.long
-def test_an_approval_is_of_one_state_of_one_session_and_expires(
+def test_approval_of_a_terminate_is_of_one_transaction_and_expires(
     scene: Scene,
     rules: Path,
     holder: Client,
@@ -144,7 +144,11 @@ def test_an_approval_is_of_one_state_of_one_session_and_expires(
         20,
     )
     assert waiter.busy
+    # The transaction goes on, and the decision about it.
     holder.run("select 1")
+    mitigate(scene, rules, "approve", decision["id"])
+    holder.run("commit")
+    waiter.finish()
     complains(
         pgdoctor("mitigate", "approve", decision["id"], "--config", str(rules), PGDOCTOR_DSN=scene.dsn),
         2,
