@@ -72,6 +72,10 @@ class Cut(msgspec.Struct, frozen=True):
     released: tuple[int, ...] = ()
     #: Why the server refuses our role the signal, and what to do instead; None where it would not.
     not_permitted: str | None = None
+    #: Why it may free nobody: others may hold the row too, of whom the server shows one at a time. None: it frees.
+    release_uncertain: str | None = None
+    #: Those others. All of them together with this one hold the row at most.
+    may_hold_too: tuple[int, ...] = ()
 
 
 class CutSet(msgspec.Struct, frozen=True):
@@ -101,11 +105,19 @@ class Spared(msgspec.Struct, frozen=True):
 
 
 def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
-    """The cuts that free somebody, the best first: most sessions at once, then the least harm."""
+    """The cuts that free somebody, the best first: certain ones, most sessions at once, then the least harm."""
     worth = [blocker for blocker in blockers if _may_be_cut(blocker, graph)]
     worth.sort(key=lambda blocker: -blocker.blocked_sessions)
     found = [cut for blocker in worth[:MOST_CUTS] if (cut := _cut(blocker, graph)) is not None]
-    return tuple(sorted(found, key=lambda cut: (-cut.frees_at_once, cut.harm, -cut.frees_in_turn, cut.pid)))
+    return tuple(
+        sorted(
+            found,
+            key=lambda cut: (
+                *(cut.release_uncertain is not None, -cut.frees_at_once),
+                *(cut.harm, -cut.frees_in_turn, cut.pid),
+            ),
+        )
+    )
 
 
 def sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet, ...]:
@@ -151,6 +163,9 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
     if blocker.pid is None or not at_once:
         return None
     harm = _harm(blocker)
+    # Where the release of some is certain those are promised, and nobody else.
+    is_certain = bool(certain := at_once - blocker.uncertain_waiters)
+    at_once = certain or at_once
     return Cut(
         action=blocker.recommendation.action,
         pid=blocker.pid,
@@ -162,6 +177,8 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
         harm=harm,
         released=_listed(at_once),
         not_permitted=blocker.not_permitted,
+        release_uncertain=None if is_certain else blocker.release_uncertain,
+        may_hold_too=blocker.may_hold_too,
     )
 
 

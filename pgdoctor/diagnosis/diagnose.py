@@ -6,7 +6,7 @@ from pgdoctor.diagnosis.cause import Remedy, causes
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.snapshot import RowLocker, Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait, wait_graph
 
@@ -14,7 +14,10 @@ from pgdoctor.diagnosis.waits import oldest_wait, wait_graph
 _TABLE_LOCKS = frozenset({"relation"})
 
 #: Of a row that several transactions have share-locked the server names one at a time (measured, 14 to 18).
-_HIDDEN = "at least this one: others may share the row lock, and show only when this one is gone"
+_HIDDEN = "at least this one: {} may hold the row too, and show only when this one is gone"
+
+#: Others that may hold a row too and are named; all of them are in `may_hold_too`.
+_MOST_NAMED = 10
 
 #: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
 _NESTED = "it may be behind a savepoint: a cancel takes it back there only, and what it locked before stays locked"
@@ -36,6 +39,8 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     remedy = _recommendation(suspect, verdict.remedy)
     keeps_some = remedy.action == "cancel" and suspect.may_be_nested
     refusal = explain_refusal(suspect.session) if suspect.session and remedy.action != "none" else None
+    others = tuple(dict.fromkeys(each for found in suspect.co_holders.values() for each in found))
+    names = _names(others)
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -56,7 +61,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
             *verdict.evidence,
             *((str(maker),) if maker else ()),
             *_withdrawn(node, snapshot),
-            *((_HIDDEN,) if suspect.may_share_a_row else ()),
+            *((_HIDDEN.format(names),) if others else ()),
             *((_NESTED,) if keeps_some else ()),
             *((refusal,) if refusal else ()),
         ),
@@ -64,7 +69,27 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         advice=verdict.advice,
         maker=maker.name if maker else None,
         not_permitted=write_remedy(remedy.action, suspect.session) if suspect.session and refusal else None,
+        uncertain_waiters=frozenset(suspect.co_holders),
+        may_hold_too=tuple(sorted({each.pid for each in others if each.pid is not None})),
+        release_uncertain=(
+            f"the row may be locked by several ({_own_name(suspect)}, {names}): ending one may free nobody"
+            if others
+            else None
+        ),
     )
+
+
+def _names(others: tuple[RowLocker, ...]) -> str:
+    """Who may hold a row too, in words: `12, 13 and 4 more`."""
+    pids = sorted({each.pid for each in others if each.pid is not None})
+    gids = sorted({each.gid or "?" for each in others if each.pid is None})
+    found = [*map(str, pids), *(f"prepared transaction '{gid}'" for gid in gids)]
+    named, rest = found[:_MOST_NAMED], len(found) - _MOST_NAMED
+    return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _own_name(suspect: Suspect) -> str:
+    return f"prepared transaction '{suspect.prepared.gid or '?'}'" if suspect.prepared else str(suspect.node)
 
 
 def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:

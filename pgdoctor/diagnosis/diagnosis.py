@@ -40,6 +40,12 @@ class Blocker(msgspec.Struct, frozen=True):
     maker: str | None = None
     #: Why the server refuses our role the recommended signal, and what to do instead; None where it would not.
     not_permitted: str | None = None
+    #: Waiters whom its end may not release: others may hold the row too, of whom the server shows one at a time.
+    uncertain_waiters: frozenset[Node] = frozenset()
+    #: Those others, by PID.
+    may_hold_too: tuple[int, ...] = ()
+    #: The same in a sentence; None: nobody may hold its rows too.
+    release_uncertain: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

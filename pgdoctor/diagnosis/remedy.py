@@ -26,6 +26,8 @@ class Advice(msgspec.Struct, frozen=True):
     reason: str
     #: Why the server refuses our role one of the signals, and what to do instead; None where it would not.
     not_permitted: str | None = None
+    #: Who may hold the row too where the end of one may free nobody; see `Cut`.
+    may_hold_too: tuple[int, ...] = ()
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -55,7 +57,9 @@ def _advice(
     if not diagnosis.graph.waiters:
         return None
     choices: list[tuple[int, Cut | CutSet]] = [
-        (cut.frees_in_turn + _waiting(diagnosis.graph, [cut.pid]), cut) for cut in single
+        (cut.frees_in_turn + _waiting(diagnosis.graph, [cut.pid]), cut)
+        for cut in single
+        if cut.release_uncertain is None
     ]
     choices += [
         (each.frees_in_turn + _waiting(diagnosis.graph, [signal.pid for signal in each.signals]), each)
@@ -63,6 +67,8 @@ def _advice(
     ]
     choices.sort(key=lambda choice: (-choice[0], choice[1].harm, len(_signals(choice[1])), _signals(choice[1])[0].pid))
     if not choices:
+        if single:
+            return _uncertain(single[0])
         return _nobody(diagnosis, left)
     most = choices[0][0]
     relief, best = next(
@@ -107,6 +113,16 @@ def _is_for_a_request(diagnosis: Diagnosis, choice: Cut | CutSet) -> bool:
         return False
     requests = diagnosis.snapshot.sessions[choice.released[0]].requests
     return bool(requests) and all(lock.locktype == "relation" and lock.mode in STRONG for lock in requests)
+
+
+def _uncertain(cut: Cut) -> Advice:
+    """Nobody is to be signalled by itself: others may hold the row too."""
+    return msgspec.structs.replace(
+        _none(f"{cut.release_uncertain}; look at all of them before you end any", cut.pid),
+        frees_at_once=cut.frees_at_once,
+        frees_in_turn=cut.frees_in_turn,
+        may_hold_too=cut.may_hold_too,
+    )
 
 
 def _nobody(diagnosis: Diagnosis, left: tuple[Spared, ...]) -> Advice:

@@ -131,6 +131,24 @@ class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
     locks: tuple[Lock, ...] = ()
 
 
+class RowLocker(msgspec.Struct, frozen=True, gc=False):
+    """A session or prepared transaction with a table lock under which it may have locked rows of a contested table."""
+
+    pid: int | None
+    #: None for a session, and for a prepared transaction that was finished before it could be looked up.
+    gid: str | None
+    database: int
+    relation: int
+    #: It has RowShareLock: FOR UPDATE, FOR SHARE or the like, or the check of a foreign key.
+    locks_rows: bool
+    #: It has RowExclusiveLock.
+    changes_rows: bool
+    #: Other relations that it has locked in one of these modes; indexes too.
+    others: frozenset[int] = frozenset()
+    #: What its current or last statement says: `update`, `no key update`, `share`, `key share`, `insert`, `delete`.
+    says: frozenset[str] = frozenset()
+
+
 class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A key of an index; `column` is None where it is an expression."""
 
@@ -294,6 +312,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     sessions: Mapping[int, Session] = {}
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: Mapping[int, Relation] = {}
+    #: Who may have locked rows of the tables on which somebody waits for a row.
+    row_lockers: tuple[RowLocker, ...] = ()
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.

@@ -1,15 +1,25 @@
 """A blocker with all that the causes may look at: its session, its locks, and those who wait for it."""
 
+from collections.abc import Mapping
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice
 
 from pgdoctor.diagnosis import makers, statement
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.locks import STRONG, conflict, strength
 from pgdoctor.diagnosis.makers import Maker
-from pgdoctor.diagnosis.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target, Traces
+from pgdoctor.diagnosis.row_locks import CoHolders
+from pgdoctor.diagnosis.snapshot import (
+    Lock,
+    PreparedTransaction,
+    Relation,
+    RowLocker,
+    Session,
+    Snapshot,
+    Target,
+    Traces,
+)
 from pgdoctor.diagnosis.statement import Conditions, Statement
-from pgdoctor.diagnosis.tokens import scan
 from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
 
 #: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
@@ -137,14 +147,14 @@ class Suspect:
         return self.graph.blocked(self.node) - first
 
     @cached_property
-    def may_share_a_row(self) -> bool:
-        """Others may hold the contested row as well, unseen: who waits for a row waits for one transaction at a time.
-
-        Possible where it has only locked rows of that table (FOR SHARE, or the check of a foreign key), and where
-        the waiter wants the row in a mode that several may stand in the way of. What a waiter wants is the mode of
-        its tuple lock. Who has said FOR UPDATE has the row for itself.
-        """
-        return any(self._locks_rows_only(row) for row in map(_wanted_row, self.witnesses) if row) and not self._is_alone
+    def co_holders(self) -> Mapping[Node, tuple[RowLocker, ...]]:
+        """By waiter: who may hold the row too that it waits for, unseen behind this one."""
+        holder = self.session or self.prepared
+        if holder is None or not self.snapshot.row_lockers or "transactionid" not in self.contested_types:
+            return {}
+        rivals = CoHolders(holder, self.snapshot, frozenset(self.graph.behind(self.node)))
+        waiters = (self.snapshot.sessions[pid] for pid in self.graph.direct_waiters(self.node))
+        return {waiter.pid: found for waiter in waiters if (found := rivals.find(waiter))}
 
     @property
     def may_be_nested(self) -> bool:
@@ -235,33 +245,6 @@ class Suspect:
             return f"relation {lock.relation} of database {database or lock.database}"
         return _NAMELESS.get(lock.locktype, f"a {lock.locktype}")
 
-    def _locks_rows_only(self, row: Lock) -> bool:
-        """It has locked rows of the row's table and changed none."""
-        modes = {
-            lock.mode
-            for lock in self.held
-            if lock.locktype == "relation" and (lock.database, lock.relation) == (row.database, row.relation)
-        }
-        return "RowShareLock" in modes and "RowExclusiveLock" not in modes
-
-    @property
-    def _is_alone(self) -> bool:
-        """Its statement locks rows FOR UPDATE."""
-        words = scan(self.session.statement or "") if self.session else ()
-        return any(token.is_word("for") and following.is_word("update") for token, following in pairwise(words))
-
     def _is_user_table(self, lock: Lock) -> bool:
         table = self.snapshot.table_of(lock)
         return table is None or not table.is_system
-
-
-#: Tuple locks of who wants a row to change it, or FOR UPDATE: several transactions with shares may be in the way.
-_AGAINST_SHARES = ("ExclusiveLock", "AccessExclusiveLock")
-
-
-def _wanted_row(waiter: Session) -> Lock | None:
-    """The lock on the row that a session is first in line for, where shares of it may stand in its way."""
-    if not any(lock.locktype == "transactionid" for lock in waiter.requests):
-        return None
-    rows = (lock for lock in waiter.held if lock.locktype == "tuple" and lock.mode in _AGAINST_SHARES)
-    return next(rows, None)

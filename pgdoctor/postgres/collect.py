@@ -24,6 +24,7 @@ from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.names import Names
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import Tracker, progress, redefines
+from pgdoctor.postgres.row_lockers import fetch_row_lockers
 from pgdoctor.postgres.surroundings import surroundings
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
@@ -129,6 +130,7 @@ class Collector:
             progress=await progress(sessions, evidence),
             traces=await self._tracker.traces(sessions, server.database_oid, evidence),
             redefines=await redefines(sessions, server.database_oid, evidence),
+            row_lockers=await fetch_row_lockers(sessions, evidence),
             unread=tuple(evidence.unread),
         )
         return replace(snapshot, plans=await plans(snapshot, self._door)) if self.explains else snapshot

@@ -86,6 +86,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "traces": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
     "ancestors": {"oids": []},
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
+    "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
     "definitions": {"pids": [], "database_oid": 0},
 }
 

@@ -66,7 +66,12 @@ def effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
     if cut is None:
         freed = f"It would free {count(decision.frees, 'session')}." if decision.rule else "It is no cut to recommend."
         return [freed, *(one_line(each, _MOST_TEXT) for each in decision.evidence)]
-    sure = "exactly, for these are table locks" if cut.exact else "by forecast: who else holds a row is not to be seen"
+    if cut.release_uncertain is not None:
+        sure = f"perhaps nobody, for {cut.release_uncertain}"
+    elif cut.exact:
+        sure = "exactly, for these are table locks"
+    else:
+        sure = "by forecast: nobody else is seen who may hold the row"
     follow = cut.frees_in_turn - cut.frees_at_once
     then = f", {follow:,} more in turn" if follow else ""
     whom = f" ({named(cut)})" if cut.released else ""

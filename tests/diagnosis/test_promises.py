@@ -88,3 +88,151 @@ def test_who_waits_for_a_place_in_the_queue_for_a_row_is_not_released_by_the_fir
     reader.finish()
     shop.wait_until(lambda: [each.pid for each in look(shop.dsn).blockers] == [holder.pid])
     assert second.busy
+
+
+# A row that several hold
+
+
+def children(shop: Scene, *parents: int) -> list[Client]:
+    """Sessions that have each inserted a child of an order, and whose check of the foreign key holds its row."""
+    shop.admin.execute("create table parts (id serial, order_id int references orders)")
+    return [shop.client(f"insert into parts (order_id) values ({parent})") for parent in parents]
+
+
+def end(shop: Scene, *pids: int) -> None:
+    for pid in pids:
+        shop.admin.execute("select pg_terminate_backend(%s)", [pid])
+
+
+DELETE = "delete from orders where id = 1"
+
+
+def test_h69_three_children_hold_the_parent_and_only_the_end_of_all_frees_the_delete(shop: Scene) -> None:
+    """H69: the end of one of them is promised to free the DELETE, and frees nobody."""
+    holders = {child.pid for child in children(shop, 1, 1, 1)}
+    delete = shop.client().block(DELETE)
+    seen = look(shop.dsn)
+    [named], [cut], advice = seen.blockers, seen.cuts, seen.recommendation
+    assert {cut.pid, *cut.may_hold_too} == holders
+    assert cut.release_uncertain
+    assert all(str(pid) in cut.release_uncertain for pid in holders)
+    assert advice
+    assert (advice.action, advice.signals, advice.exact) == ("none", (), False)
+    assert {advice.pid, *advice.may_hold_too} == holders
+    assert "ending one may free nobody" in advice.reason
+    assert "may hold the row too" in said(named)
+
+    carry_out(shop, cut)
+    shop.wait_until(lambda: {each.pid for each in look(shop.dsn).blockers} <= holders - {cut.pid})
+    assert delete.busy
+    end(shop, *cut.may_hold_too)
+    delete.finish()
+
+
+def test_h69_the_last_of_the_children_is_a_promise_that_is_kept(shop: Scene) -> None:
+    [child] = children(shop, 1)
+    delete = shop.client().block(DELETE)
+    seen = look(shop.dsn)
+    [cut] = seen.cuts
+    assert (cut.pid, cut.released, cut.release_uncertain, cut.may_hold_too) == (child.pid, (delete.pid,), None, ())
+    assert seen.recommendation
+    assert (seen.recommendation.action, seen.recommendation.pid) == ("terminate", child.pid)
+    carry_out(shop, cut)
+    delete.finish()
+
+
+#: The row of another order: what is done to it is not in the way of who wants the first one.
+FOR_SHARE = "select from orders where id = 1 for share"
+KEY_SHARE = "select from orders where id = 1 for key share"
+FOR_UPDATE = "select from orders where id = 1 for update"
+NO_KEY_UPDATE = "select from orders where id = 1 for no key update"
+UPDATE = "update orders set v = 1 where id = 1"
+KEY_UPDATE = "update orders set id = 0 where id = 1"
+CHILD = "insert into parts (order_id) values ({})"
+
+
+@pytest.mark.parametrize(
+    ("holder", "other", "wanted"),
+    [
+        # Who changes a row, and who changes it too: children's checks are not in the way.
+        ((UPDATE,), (CHILD.format(1),), UPDATE),
+        ((UPDATE,), (CHILD.format(1),), NO_KEY_UPDATE),
+        ((UPDATE, CHILD.format(1)), (CHILD.format(1),), UPDATE),
+        ((FOR_UPDATE, UPDATE), (CHILD.format(2),), UPDATE),
+        ((NO_KEY_UPDATE,), (CHILD.format(1),), UPDATE),
+        # Who has the row for itself.
+        ((FOR_UPDATE,), (CHILD.format(2),), DELETE),
+        ((FOR_UPDATE,), (CHILD.format(2),), FOR_UPDATE),
+        ((FOR_UPDATE, UPDATE), ("select from orders where id = 2 for update",), FOR_UPDATE),
+        ((FOR_UPDATE, UPDATE), ("select from orders where id = 2 for update", "update orders set v = 1 where id = 2"),
+         FOR_UPDATE),
+        ((DELETE,), (CHILD.format(2),), DELETE),
+        # Who wants a share is held up by one session only.
+        ((UPDATE,), (CHILD.format(1),), FOR_SHARE),
+        ((KEY_UPDATE,), (CHILD.format(2),), KEY_SHARE),
+        ((KEY_UPDATE,), (CHILD.format(2),), CHILD.format(1)),
+        # Of those who share the table nobody locks rows.
+        ((CHILD.format(1),), ("select from orders where id = 1",), DELETE),
+        ((UPDATE,), ("update orders set v = 1 where id = 2",), DELETE),
+        ((FOR_SHARE,), ("select from orders where id = 2 for update",), DELETE),
+    ],
+)  # fmt: skip
+def test_h69_a_certain_release_is_kept(
+    shop: Scene, holder: tuple[str, ...], other: tuple[str, ...], wanted: str
+) -> None:
+    shop.admin.execute("create table parts (id serial, order_id int references orders)")
+    first = shop.client(*holder)
+    shop.client(*other)
+    waiter = shop.client().block(wanted)
+    [cut] = look(shop.dsn).cuts
+    assert (cut.pid, cut.released, cut.release_uncertain) == (first.pid, (waiter.pid,), None)
+    carry_out(shop, cut)
+    waiter.finish()
+
+
+@pytest.mark.parametrize(
+    ("holders", "wanted"),
+    [
+        (((FOR_SHARE,), (FOR_SHARE,)), UPDATE),
+        (((FOR_SHARE, "select 1"), (FOR_SHARE, "select 1")), NO_KEY_UPDATE),
+        (((KEY_SHARE,), (KEY_SHARE,)), DELETE),
+        (((KEY_SHARE,), (KEY_SHARE,)), KEY_UPDATE),
+        (((KEY_SHARE,), (FOR_SHARE,)), FOR_UPDATE),
+        (((CHILD.format(1),), (CHILD.format(1),)), FOR_UPDATE),
+        (((CHILD.format(1), "select 1"), (CHILD.format(1), "select 1")), DELETE),
+        # The check of a foreign key goes with an ordinary UPDATE.
+        (((UPDATE,), (CHILD.format(1),)), DELETE),
+        (((CHILD.format(1),), (UPDATE,)), DELETE),
+        (((UPDATE,), (KEY_SHARE,)), FOR_UPDATE),
+        (((NO_KEY_UPDATE,), (CHILD.format(1),)), DELETE),
+        (((FOR_UPDATE.replace("1", "2"), CHILD.format(1)), (CHILD.format(1),)), DELETE),
+        (((FOR_SHARE,), (CHILD.format(1), "update orders set v = 1 where id = 2")), DELETE),
+    ],
+)
+def test_h69_where_others_hold_the_row_nothing_is_promised(
+    shop: Scene, holders: tuple[tuple[str, ...], ...], wanted: str
+) -> None:
+    shop.admin.execute("create table parts (id serial, order_id int references orders)")
+    pids = {shop.client(*statements).pid for statements in holders}
+    waiter = shop.client().block(wanted)
+    [cut] = look(shop.dsn).cuts
+    assert cut.release_uncertain
+    assert {cut.pid, *cut.may_hold_too} == pids
+    carry_out(shop, cut)
+    shop.wait_until(lambda: {each.pid for each in look(shop.dsn).blockers} == pids - {cut.pid})
+    assert waiter.busy
+    end(shop, *cut.may_hold_too)
+    waiter.finish()
+
+
+def test_h69_of_two_waiters_the_certain_one_is_promised(shop: Scene) -> None:
+    """The DELETE may wait on for the other child; who waits for what only one of them has changed does not."""
+    first, _ = children(shop, 1, 1)
+    first.run("update other set v = 1 where id = 1")
+    shop.client().block(DELETE)
+    certain = shop.client().block("update other set v = 2 where id = 1")
+    found = look(shop.dsn)
+    [cut] = [each for each in found.cuts if each.pid == first.pid]
+    assert (cut.released, cut.release_uncertain) == ((certain.pid,), None)
+    carry_out(shop, cut)
+    certain.finish()

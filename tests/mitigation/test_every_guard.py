@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.snapshot import RowLocker
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.guard import judged
@@ -18,7 +20,7 @@ from pgdoctor.mitigation.guards import guards
 from pgdoctor.mitigation.history import Action, History, Opening
 from pgdoctor.mitigation.rules import Protect
 from pgdoctor.mitigation.written import Duration, Window
-from tests.building import NOW, ago, lock
+from tests.building import NOW, ago, lock, snapshot
 from tests.copied import run_copy
 from tests.mitigation.build import BOTH, CANCEL_DDL, DDL, END_IDLE, IDLE, READERS, ddl, diagnosis, idle, reader
 from tests.mitigation.test_guards import holder, writer
@@ -121,6 +123,19 @@ def waiting_for_a_snapshot() -> Case:
     return case(idle(), ddl(locks=(wait,), statement="create index concurrently i on orders (v)"))
 
 
+def sharing_a_row() -> Case:
+    table = 20_000
+    held = (*holder().locks, lock(IDLE, "RowShareLock", granted=True, relation=table))
+    wanted = lock(31, "AccessExclusiveLock", granted=True, locktype="tuple", relation=table, page=0, tuple=1)
+    waiter = replace(writer(), locks=(*writer().locks, wanted))
+    other = RowLocker(40, None, 1, table, locks_rows=True, changes_rows=False)
+    shared = replace(snapshot([holder(locks=held), waiter]), row_lockers=(other,))
+    found = diagnose(shared)
+    return Case(
+        Candidate(found.blockers[0], found), rule=END_IDLE, signal="terminate", settings=BOTH, history=History()
+    )
+
+
 def many_incidents() -> Case:
     pairs = [
         each
@@ -138,6 +153,7 @@ OBJECTING: dict[str, Callable[[], Case]] = {
     "own_session": lambda: case(holder(application_name="pgdoctor"), writer()),
     "sync_rep": lambda: case(holder(state="active", wait_event_type="IPC", wait_event="SyncRep"), writer()),
     "ending_transaction": lambda: case(holder(state="active", statement="commit"), writer()),
+    "release_uncertain": sharing_a_row,
     "cycle": in_a_circle,
     "not_permitted": lambda: case(holder(is_superuser=True, may_signal=False), writer()),
     "recovery": lambda: case(in_recovery=True),

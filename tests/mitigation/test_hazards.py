@@ -275,3 +275,23 @@ def test_h65_a_text_that_ends_in_commit_is_cancelled_while_it_works(incident: In
     waiter.finish()
     with pytest.raises(errors.QueryCanceled):
         holder.finish()
+
+
+def test_h69_nobody_is_signalled_where_several_hold_the_row(incident: Incident) -> None:
+    """H69: three children hold their parent: the end of two released nobody, and then the breaker opened."""
+    incident.scene.admin.execute("create table parts (id serial, order_id int references orders)")
+    incident.scene.admin.execute("alter table parts owner to app")
+    children = [incident.app("insert into parts (order_id) values (1)") for _ in range(3)]
+    delete = incident.app(autocommit=True).block("delete from orders where id = 1")
+    actions, mitigator = incident.mitigate(*ALL, min_samples=1, patience=1)
+    assert actions == []
+    assert mitigator.refused["release_uncertain"] >= 1
+    assert incident.alive(*children)
+    assert delete.busy
+    # Of the last one the release is certain.
+    for child in children[:2]:
+        child.run("commit")
+    [action], _ = incident.mitigate(*ALL, min_samples=1, patience=3, most=1)
+    assert (action.victim.pid, action.outcome) == (children[2].pid, "released")
+    with pytest.raises(errors.ForeignKeyViolation):
+        delete.finish()

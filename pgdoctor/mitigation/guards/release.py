@@ -1,0 +1,32 @@
+"""Whether the end of a session is certain to release somebody."""
+
+from pgdoctor.mitigation.candidate import Case
+from pgdoctor.mitigation.guard import Guard, Heals
+
+#: When this file's guards are asked, before those of a higher one.
+ORDER = 17
+
+
+class ReleaseUncertain(Guard):
+    """Others may hold the row too: several share a row by FOR SHARE, or by the check of a foreign key.
+
+    The server names one of them at a time, and a waiter waits for them one after the other.
+    Do: look at all that are named; end them only if none of them is needed.
+    Don't: end one to see what comes of it.
+    """
+
+    name = "release_uncertain"
+    heals = Heals.TIME
+
+    def objection(self, case: Case) -> str | None:
+        blocker, uncertain = case.candidate.blocker, self._uncertain(case)
+        if uncertain and case.frees - uncertain < max(case.rule.min_blocked, 1):
+            return blocker.release_uncertain
+        return None
+
+    def value(self, case: Case) -> str:
+        return f"the release of {self._uncertain(case)} of {len(case.waiters)} is not certain"
+
+    @staticmethod
+    def _uncertain(case: Case) -> int:
+        return sum(waiter.pid in case.candidate.blocker.uncertain_waiters for waiter in case.waiters)

@@ -1,0 +1,40 @@
+"""Who may have locked rows of the tables on which somebody waits for a row: the server names one holder at a time."""
+
+from collections.abc import Mapping
+
+from pgdoctor.diagnosis.row_locks import find_wanted_tables, read_row_words
+from pgdoctor.diagnosis.snapshot import RowLocker, Session
+from pgdoctor.postgres.evidence import Evidence
+
+#: Sessions that are read, those that wait for no lock first.
+MOST_LOCKERS = 200
+
+#: Bytes of a statement that are read: enough for what an application says of rows.
+_STATEMENT_BYTES = 4_096
+
+
+async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: Evidence) -> tuple[RowLocker, ...]:
+    """Who may have locked rows of these tables; nothing is asked where nobody waits for a row that several may hold."""
+    tables = find_wanted_tables(sessions.values())
+    if not tables:
+        return ()
+    rows = await evidence.rows(
+        "row_lockers",
+        databases=[database for database, _ in tables],
+        relations=[relation for _, relation in tables],
+        most=MOST_LOCKERS,
+        statement_bytes=_STATEMENT_BYTES,
+    )
+    return tuple(
+        RowLocker(
+            pid=row.pid,
+            gid=row.gid,
+            database=row.database,
+            relation=row.relation,
+            locks_rows=row.locks_rows,
+            changes_rows=row.changes_rows,
+            others=frozenset(row.others),
+            says=read_row_words((row.statement or b"").decode("utf-8", errors="replace")),
+        )
+        for row in rows
+    )
