@@ -83,6 +83,7 @@ def test_the_object_has_the_new_fields_beside_the_old_ones() -> None:
         "loses": "nothing but a retry",
         "reason": "it has only queued: a cancel loses nothing; try it again with lock_timeout set",
         "not_permitted": None,
+        "may_hold_too": [],
     }
     assert facts["cuts"][0]["released"] == [31, 32, 33]
     assert facts["cut_sets"] == facts["left_alone"] == []
