@@ -33,7 +33,9 @@ def command(
 
     The plan lists, for each blocker, the signal that a rule allows and the objections of the guards. --execute carries
     it out: one action, a new poll, and again until no action is allowed. Each action is written to stderr as JSON,
-    before and after the signal. Exit status 1: an action released no session, or --pid had no action.
+    before and after the signal. A running session must be seen to hold its lock for min_wait: it polls until then, for
+    at most a minute. With --pid the waits alone count. Exit status 1: an action released no session, or --pid had no
+    action.
     """
     if context.invoked_subcommand is not None:
         # `mitigate --dsn … reset` is `mitigate reset --dsn …`.

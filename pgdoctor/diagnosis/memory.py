@@ -11,6 +11,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.earlier_scans import Counters, counters, with_scans
 from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
+from pgdoctor.diagnosis.known_hold import Holds, known_holds, with_known_holds
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.diagnosis.usual import Past
@@ -21,6 +22,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._sightings: tuple[Sighting, ...] = ()
+        self._holds: Holds = {}
         self._counters: Counters | None = None
         self._past = Past()
         self._seen = Seen()
@@ -31,7 +33,8 @@ class Memory:
         self._sightings = remembered(self._sightings, snapshot.captured_at)
         self._seen = changes.with_migrations(self._seen, snapshot)
         around = self._around(snapshot.surroundings)
-        snapshot = replace(snapshot, surroundings=around)
+        snapshot = with_known_holds(replace(snapshot, surroundings=around), self._holds)
+        self._holds = known_holds(snapshot)
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)

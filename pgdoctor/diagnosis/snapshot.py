@@ -251,6 +251,14 @@ class Traces(msgspec.Struct, frozen=True, gc=False):
     tables: tuple[tuple[str, str], ...] = ()
 
 
+class KnownLock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A lock that a transaction is known to have held since a moment, and maybe for longer."""
+
+    target: Target
+    mode: str
+    since: datetime
+
+
 class Progress(msgspec.Struct, frozen=True, gc=False):
     """How far a command has come in its present phase. `total` 0: that is not known.
 
@@ -316,6 +324,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     row_lockers: tuple[RowLocker, ...] = ()
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
+    #: By PID: locks that earlier snapshots have shown this transaction with, in the way of others.
+    known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
     earlier_scans: Mapping[int, Scans] = {}
     #: By PID, of running blockers, where the planner was to be asked.

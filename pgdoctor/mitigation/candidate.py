@@ -11,6 +11,7 @@ from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.known_hold import KnownHold
 from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.snapshot import Session
@@ -139,6 +140,8 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     opening: Opening | None = None
     #: Why nobody of this fingerprint is signalled; None: nothing of the kind.
     stop: Opening | None = None
+    #: A person has named this session, by its PID.
+    is_named: bool = False
 
     @property
     def now(self) -> datetime:
@@ -175,6 +178,24 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     def oldest_wait(self) -> float | None:
         """Seconds that the longest waiter that counts has waited; None where that is unknown."""
         return oldest_wait(self.candidate.diagnosis.snapshot, self.waiters)
+
+    @cached_property
+    def known_hold(self) -> float | None:
+        """Seconds for which the candidate is known to have been in the way of one of them."""
+        return KnownHold(self.candidate.blocker.node, self.candidate.diagnosis.snapshot).seconds(self.waiters)
+
+    @cached_property
+    def longest_wait_for_it(self) -> float | None:
+        """Seconds of the longest wait that counts, as far as it is known to be a wait for the candidate."""
+        return KnownHold(self.candidate.blocker.node, self.candidate.diagnosis.snapshot).longest_wait(self.waiters)
+
+    @property
+    def lacks_known_hold(self) -> bool:
+        """They have waited for as long as the rule asks for, but not for the candidate, as far as is known."""
+        waited, least = self.oldest_wait, self.rule.min_wait
+        if self.is_named or waited is None or waited < least:
+            return False
+        return (self.longest_wait_for_it or 0.0) < least
 
     def seconds_since(self, moment: datetime | None) -> float | None:
         """Seconds from a moment to that look; None if the moment is unknown."""

@@ -64,6 +64,9 @@ class Decision(msgspec.Struct, frozen=True):
     waiting_users: tuple[str, ...] = ()
     waiting_pids: tuple[int, ...] = ()
 
+    #: Those it would release have waited for long enough, but it is not known yet to have held them up for as long.
+    lacks_known_hold: bool = False
+
     @property
     def objections(self) -> tuple[Verdict, ...]:
         """Everything that speaks against it."""
@@ -94,6 +97,11 @@ class Decision(msgspec.Struct, frozen=True):
     def pending(self) -> bool:
         """Time will bring it about, and the end of what stops all of it."""
         return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
+
+    @property
+    def awaits_known_hold(self) -> bool:
+        """Nothing is missing but snapshots that show how long it holds the lock, and its turn."""
+        return self.lacks_known_hold and self._only({Heals.PACE, Heals.TIME})
 
     @property
     def may_come(self) -> bool:

@@ -115,7 +115,7 @@ def plan(
     asked = only.pid if only else None
     blockers = sorted(diagnosis.blockers, key=lambda each: (each.pid != asked, each.classification not in spoken_of))
     cases = [
-        _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances)
+        _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances, asked)
         for each in blockers[:MOST_DECISIONS]
     ]
     comers = tuple(_comers(cases))
@@ -192,6 +192,7 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
         waiting_users=tuple(sorted({each.usename or "?" for each in case.waiters})),
         waiting_pids=_waiting_pids(case.waiters),
+        lacks_known_hold=case.lacks_known_hold,
         verdicts=(
             Verdict(NO_RULE, None, f"rule {case.rule.name}"),
             *judge(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
@@ -211,12 +212,18 @@ def _stop(fingerprint: str, stops: tuple[Opening, ...]) -> Opening | None:
 
 
 def _case(
-    candidate: Candidate, settings: Mitigation, history: History, circumstances: Circumstances | None
+    candidate: Candidate,
+    settings: Mitigation,
+    history: History,
+    circumstances: Circumstances | None,
+    named: int | None,
 ) -> Case | _Undecided:
-    """The rule that decides, and the signal it asks for."""
+    """The rule that decides, and the signal it asks for. `named`: the PID that a person has asked for, if so."""
+    is_named = named is not None and candidate.blocker.pid == named
 
     def case(rule: Rule, signal: Signal) -> Case:
-        return Case(candidate, rule, signal, settings, history, circumstances or Circumstances())
+        amid = circumstances or Circumstances()
+        return Case(candidate, rule, signal, settings, history, amid, is_named=is_named)
 
     escalated = _escalated(candidate, settings, history)
     if escalated is not None:

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.snapshot import KnownLock, Session, Snapshot
 from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import History
 from pgdoctor.mitigation.plan import Plan, plan
 from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
 from pgdoctor.mitigation.written import Duration
-from tests.building import NOW, lock, session, snapshot
+from tests.building import NOW, ago, lock, session, snapshot
 
 IDLE, DDL, READERS = 10, 20, (31, 32, 33)
 
@@ -44,8 +44,17 @@ def usual() -> list[Session]:
 
 
 def diagnosis(*sessions: Session, at: datetime = NOW, **server: Any) -> Diagnosis:
-    """The diagnosis of these sessions; of the usual incident where there are none."""
-    return diagnose(snapshot(sessions or usual(), at, **server))
+    """The diagnosis of these sessions, known to earlier snapshots; of the usual incident where there are none."""
+    return diagnose(known_before(snapshot(sessions or usual(), at, **server)))
+
+
+def known_before(seen: Snapshot) -> Snapshot:
+    """The same where earlier snapshots have shown all locks for a minute."""
+    known = {
+        pid: tuple(KnownLock(each.target, each.mode, ago(60)) for each in one.held)
+        for pid, one in seen.sessions.items()
+    }
+    return replace(seen, known_locks=known)
 
 
 def rule(name: str, classification: str | tuple[str, ...], action: str, **conditions: Any) -> Rule:

@@ -39,6 +39,7 @@ from tests.mitigation.build import (
     decide,
     diagnosis,
     idle,
+    known_before,
     reader,
     reasons,
     settings,
@@ -683,7 +684,7 @@ def test_a_migration_that_is_nearly_done_is_left_to_finish() -> None:
     writer = reader(31, locks=(lock(31, "RowExclusiveLock", granted=False),))
     for done_, expected in ((99, {"recommendation"}), (1, set())):
         progress = {DDL: Progress("CREATE INDEX", "loading tuples in tree", done_, 100)}
-        seen = diagnose(replace(snapshot([building, writer]), progress=progress))
+        seen = diagnose(replace(known_before(snapshot([building, writer])), progress=progress))
         assert reasons(about(plan(seen, settings(CANCEL_DDL), History()), DDL)) == expected
 
 

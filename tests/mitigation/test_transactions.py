@@ -8,15 +8,16 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.mitigation.history import Action, Approval, History, decision_id, looked
-from tests.building import NOW, ago
+from tests.building import NOW, ago, lock
 from tests.mitigation.build import BOTH, DDL, END_IDLE, IDLE, about, ddl, decide, idle, reader, reasons, settings
 from tests.mitigation.conftest import IDLE as FORGOTTEN
 from tests.mitigation.conftest import Incident, rule
 from tests.scenes import Client
 
-CHATTY = idle(state_change=ago(1), query_start=ago(1))
-LATER = idle(state_change=ago(0.2), query_start=ago(0.2))
-NEXT = idle(state_change=ago(0.2), query_start=ago(0.2), xact_start=ago(0.2))
+HELD = (lock(IDLE, "AccessExclusiveLock", granted=True),)
+CHATTY = idle(state_change=ago(1), query_start=ago(1), locks=HELD)
+LATER = idle(state_change=ago(0.2), query_start=ago(0.2), locks=HELD)
+NEXT = idle(state_change=ago(0.2), query_start=ago(0.2), xact_start=ago(0.2), locks=HELD)
 
 
 def victim(session_facts):

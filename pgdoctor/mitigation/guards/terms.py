@@ -79,7 +79,13 @@ class ActiveWindow(Guard):
 
 
 class MinWait(Guard):
-    """One of those whom it frees has waited long enough, by the server's own record of when the wait began."""
+    """One of those whom it frees has waited long enough, by the server's own record of when the wait began.
+
+    Only its waiting for this very session counts: a lock changes hands, and a wait for the holder before says nothing
+    of this one. A session is known to hold a lock since it idles or waits itself, or since an earlier snapshot showed
+    it; a wait for a transaction's end is always for one session. A person who names the session (`mitigate --pid`)
+    decides that: then waits count from their beginning.
+    """
 
     name = "min_wait"
     heals = Heals.TIME
@@ -90,14 +96,24 @@ class MinWait(Guard):
             return "it is unknown how long they have waited"
         if waited < case.rule.min_wait:
             return f"they have waited {duration(waited)}, the rule asks for {duration(case.rule.min_wait)}"
+        if case.lacks_known_hold:
+            least, held = duration(case.rule.min_wait), case.known_hold
+            if not held:
+                return f"they have waited {duration(waited)}, but no earlier snapshot shows that it held the lock"
+            what = "hold the lock" if case.candidate.blocker.root else "be in their way"
+            return f"it has been known to {what} for {duration(held)}, the rule asks for {least}"
         return None
 
     def value(self, case: Case) -> str:
-        return f"{duration(case.oldest_wait)} of at least {duration(case.rule.min_wait)}"
+        held = "" if case.is_named else f", known to be in their way for {duration(case.known_hold)}"
+        return f"{duration(case.oldest_wait)} of at least {duration(case.rule.min_wait)}{held}"
 
 
 class DeadlockTimeout(Guard):
-    """The server has had time to find a deadlock, and to cancel an autovacuum that is in the way, by itself."""
+    """The server has had time to find a deadlock, and to cancel an autovacuum that is in the way, by itself.
+
+    It looks once in each wait, `deadlock_timeout` after its beginning: the whole wait counts, whoever held the lock.
+    """
 
     name = "deadlock_timeout"
     heals = Heals.TIME
