@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+from pgdoctor.diagnosis.known_hold import KnownHold
 from pgdoctor.diagnosis.locks import AMBIGUOUS
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
 
 #: Locks that are named; the rest is counted.
@@ -40,8 +40,12 @@ def origin(suspect: Suspect) -> Iterator[str]:
 
 
 def since(suspect: Suspect) -> str:
-    """For how long: at least as long as somebody waits for it, at most as long as its transaction is open."""
-    least, most = oldest_wait(suspect.snapshot, suspect.witnesses), suspect.transaction_seconds
+    """For how long: at least as long as it is known to hold it, at most as long as its transaction is open.
+
+    A waiter may have waited for an earlier holder, so a wait alone says nothing.
+    """
+    least = KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or None
+    most = suspect.transaction_seconds
     if least is not None and most is not None and duration(least) == duration(most):
         return duration(most)
     bounds = [f"{duration(least)} at least"] if least is not None else []
