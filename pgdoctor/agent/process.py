@@ -55,10 +55,6 @@ _CLEARING = 3600.0
 #: What lifts a disarm.
 ARM = "pgdoctor mitigate arm"
 
-#: Seconds after which all that only the start needs has been run, and from then on between two times that it is let go.
-_STARTED = 3.0
-_UNMAPPING = 60.0
-
 #: How long a thread may keep the interpreter while others (HTTP) want it.
 _SWITCH_INTERVAL = 0.001
 
@@ -91,7 +87,6 @@ def run(
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
-    memory.unmap_program()
     return asyncio.run(Agent(dsn, read, config, access, told, lines, armed=armed).serve(listener))
 
 
@@ -258,7 +253,7 @@ class Agent:
 
     async def _housekeeping(self) -> None:
         """Once a second say which log lines were dropped, for the flood itself may have ended, and free memory."""
-        clearing, unmapping = 0.0, time.monotonic() + _STARTED
+        clearing = 0.0
         while True:
             if time.monotonic() >= clearing:
                 clearing = time.monotonic() + _CLEARING
@@ -266,9 +261,6 @@ class Agent:
             await asyncio.sleep(1.0)
             self._lines.tell_dropped()
             memory.give_back()
-            if time.monotonic() >= unmapping:
-                unmapping = time.monotonic() + _UNMAPPING
-                memory.unmap_program()
 
     async def _clear_journal(self) -> None:
         """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""
