@@ -164,7 +164,7 @@ def test_a_share_a_wait_and_a_deadlock_timeout_hold_to_their_bounds() -> None:
     assert said("min_blocked_share", min_blocked_share=0.1) is None
     assert "10%" in str(said("min_blocked_share", min_blocked_share=0.11))
     assert said("min_wait", min_wait=Duration(60)) is None
-    assert "have waited 1 min" in str(said("min_wait", min_wait=Duration(60.001)))
+    assert "wait is 1 min" in str(said("min_wait", min_wait=Duration(60.001)))
     windows = (Window("sat 08:00-18:00"), Window("fri 23:10-23:11"))
     assert said("active_window", active_window=windows) is None
 

@@ -62,7 +62,7 @@ def test_a_running_holder_of_a_first_snapshot_is_not_known_to_hold_for_long():
     assert known(snapshot([holder(), waiter()])) == 0
     decision = judged(snapshot([holder(), waiter()]))
     assert reasons(decision) == {"min_wait"}
-    assert objection(decision) == "they have waited 1 min 0 s, but no earlier snapshot shows that it held the lock"
+    assert objection(decision) == "the longest wait is 1 min 0 s, but no earlier snapshot shows that it held the lock"
     assert decision.lacks_known_hold
 
 
@@ -106,7 +106,7 @@ def test_a_running_holder_counts_from_the_first_snapshot_that_shows_it(seconds):
     decision = judged(*(snapshot([holder(), waiter()], ago(each)) for each in (seconds, 5, 0)))
     assert reasons(decision) == (set() if seconds == 16 else {"min_wait"})
     if seconds == 14:
-        assert objection(decision) == "it has been known to hold the lock for 14 s, the rule asks for 15 s"
+        assert objection(decision) == "it has been known to hold the lock for 14 s; the rule requires 15 s"
 
 
 def test_what_is_known_of_an_idle_holder_stays_known_when_it_runs_again():
@@ -145,7 +145,7 @@ def test_an_advisory_lock_outside_of_a_transaction_is_known_while_its_holder_idl
 
 def test_a_short_wait_for_a_long_holder_is_a_short_wait():
     decision = judged(*(snapshot([holder(), waiter(seconds=3)], ago(each)) for each in (60, 0)))
-    assert objection(decision) == "they have waited 3.0 s, the rule asks for 15 s"
+    assert objection(decision) == "the longest wait is 3.0 s; the rule requires 15 s"
     assert not decision.lacks_known_hold
 
 

@@ -439,7 +439,7 @@ def test_h59_a_user_that_blocks_only_itself_stops_nobody_else() -> None:
     assert decide(*victim, *own).approved is not None
     decisions = decide(*victim, *own).decisions
     said = {each.guard: each.objection for decision in decisions if decision.pid == 100 for each in decision.objections}
-    assert said["systemic"] == "10 independent incidents at once, allowed are 5; 9 incidents of user mallory"
+    assert said["systemic"] == "10 independent incidents at once; the limit is 5; 9 incidents of user mallory"
 
 
 def test_h59_incidents_of_several_users_or_of_an_unknown_one_all_count() -> None:
@@ -483,7 +483,7 @@ def test_h44_where_most_clients_are_blocked_one_action_is_tried_and_then_a_perso
         history = History(actions=tried)
         made = decide(idle(), *waiters[:blocked], by=settings(END_IDLE), history=history, connections=connections)
         said = {each.guard: each.objection for each in about(made, IDLE).objections}
-        assert ("one action was tried" in str(said.get("systemic"))) is stops, (blocked, connections)
+        assert ("one action has been tried" in str(said.get("systemic"))) is stops, (blocked, connections)
 
 
 # What the server refused

@@ -190,7 +190,7 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
     meant = about(decide(), DDL)
     assert decide().objections_to(meant) is None
     assert str(decide(amid=Circumstances(leader=False)).objections_to(meant)).startswith(
-        "leader: this pgdoctor does not lead"
+        "leader: this pgdoctor is not the leader"
     )
     for moved_on in (decide(idle()), decide(idle(), ddl(state_change=ago(1)), reader(31))):
         assert "not judged in the same way" in str(moved_on.objections_to(meant))

@@ -1,14 +1,14 @@
-"""A signal is far above what is usual on this server, at this time of day where that is known.
+"""A signal is far above its baseline on this server, for the time of day where that is known.
 
-Recognised by: the active sessions, the connections or the age of the oldest transaction are, for half a minute, five
-times as far above their median as values commonly are (a score of 5; median and MAD of what the agent has seen, with a
-floor, so that little is never much). `pgdoctor_anomaly_score` has the scores of all signals at any moment. Only the
-agent knows what is usual: a single look finds none of this.
-Do: ask what has changed since it began.
-Do not: take it for an incident by itself. It says that something is other than always, not that somebody is hurt.
-Prevent: what has come at the same time of day (UTC) on three days is usual from then on, and so is a level that has
-stayed for six hours; nothing is learnt while somebody has been blocked for long. What runs by the local time moves by
-an hour twice a year, and is unusual for three days then.
+Recognised by: for half a minute the active sessions, the connections or the age of the oldest transaction have an
+anomaly score of 5 or more. The score is the distance to the median in units of the MAD (median absolute deviation)
+that the agent has measured. The MAD has a floor, so that small numbers do not count. `pgdoctor_anomaly_score` exports
+the scores of all signals. Only an agent knows baselines; a single poll finds no anomaly.
+Do: find out what has changed since the anomaly began.
+Do not: treat an anomaly as an incident by itself: it does not say that sessions are blocked.
+Prevent: a level becomes part of the baseline after six hours, or after three days at the same time of day (UTC). The
+agent learns nothing while sessions are blocked for long. Jobs that follow the local time shift by an hour twice a year
+and then count as anomalies for three days.
 Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993).
 """
 
@@ -19,12 +19,12 @@ from pgdoctor.diagnosis.finding import Finding, Seen
 from pgdoctor.diagnosis.signals import Anomaly
 from pgdoctor.diagnosis.words import duration
 
-#: Of these the diagnosis says more: who blocks whom.
+#: Signals about lock waits, which the diagnosis explains in detail.
 _ABOUT_LOCKS = ("blocked_sessions", "oldest_wait", "lock_wait_share")
 
 _IN_SECONDS = ("oldest_transaction",)
 
-_ADVICE = "ask what has changed since then; what stays for six hours, or comes at the same hour again, becomes usual"
+_ADVICE = "find out what has changed since then; a level that lasts six hours becomes the baseline"
 
 
 class Unusual(Finding):

@@ -1,8 +1,8 @@
-"""A session that waits until nobody else has a buffer pinned.
+"""A session waits until no other session has a buffer pinned.
 
 Recognised by: the wait event type `BufferPin`.
-Do: look for an open cursor on the same table, mostly in an idle transaction; `VACUUM` waits for it.
-Do not: look for a lock: none is involved, and `pg_blocking_pids()` names nobody.
+Do: look for an open cursor on the same table, usually in an idle transaction. Usually `VACUUM` is the waiter.
+Do not: look for a lock: none is involved, and `pg_blocking_pids()` returns no blocker.
 Source: PostgreSQL documentation, "The Cumulative Statistics System".
 """
 

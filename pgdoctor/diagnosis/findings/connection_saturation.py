@@ -1,12 +1,12 @@
-"""Nearly all of the connections are in use: soon new clients are refused, and then all of them.
+"""Nearly all connections are in use: the server will soon refuse new clients.
 
-Recognised by: client connections are nine tenths or more of what ordinary users get (`max_connections` less the
-reserved ones). It says who holds them: by application, user and client, and how many of them idle.
-Do: have whoever holds many idle ones release them, and put a pooler in transaction mode in front. Where most are idle
-in transactions, terminate the oldest of these: no pooler can share them out. Where most are active, look for what they
-wait for first: a blocker fills a pool as surely as too many clients do.
-Do not: raise `max_connections` in a hurry: it needs a restart, and more backends make a busy server slower.
-Prevent: limits for each role (`ALTER ROLE … CONNECTION LIMIT`), a maximum for each pool that together stay below.
+Recognised by: client connections are nine tenths or more of the connections for ordinary users (`max_connections`
+minus the reserved ones). The evidence lists connections by application, user and client, with the number of idle ones.
+Do: release idle connections, and put a pooler in transaction mode in front. If most sessions are idle in transaction,
+terminate the oldest: a pooler cannot share these connections. If most sessions are active, find out first what they
+wait for: a blocker fills a pool as surely as too many clients do.
+Do not: raise `max_connections` in a hurry: it needs a restart, and more backends slow down a busy server.
+Prevent: limits for each role (`ALTER ROLE … CONNECTION LIMIT`); maximum pool sizes that together stay below the limit.
 Source: PostgreSQL documentation, "Connections and Authentication".
 """
 
@@ -17,10 +17,10 @@ from pgdoctor.diagnosis.finding import Finding, Seen
 from pgdoctor.diagnosis.surroundings import Client, origin
 from pgdoctor.diagnosis.words import count
 
-#: Share from which on new clients will soon be refused: the rest is gone within one restart of an application.
+#: Share from which on the server will soon refuse clients: one restart of an application takes the rest.
 SATURATION = 0.9
 
-#: Of the connections; with fewer that do nothing it is work that fills them.
+#: Share of idle connections; with fewer, working sessions fill the server.
 _MOSTLY = 0.5
 
 _MOST_NAMED = 5
@@ -60,10 +60,10 @@ class ConnectionSaturation(Finding):
 def _advice(idle: int, in_transaction: int, connections: int) -> str:
     if idle + in_transaction < _MOSTLY * connections:
         return (
-            "most of them work or wait: find what they wait for first; then put a pooler in transaction mode in front"
+            "most of them work or wait: first find what they wait for, then put a pooler in transaction mode in front"
         )
     if in_transaction > idle:
-        return "terminate the oldest of those idle in transaction; set idle_in_transaction_session_timeout"
+        return "terminate the oldest session that is idle in transaction; set idle_in_transaction_session_timeout"
     return "release idle connections, put a pooler in transaction mode in front"
 
 

@@ -1,14 +1,13 @@
-"""Many clients connect anew at the same time: after a failover, a restart, or because their requests time out.
+"""Many clients connect at the same time: after a failover, a restart, or because their requests time out.
 
-Recognised by: sessions come at five times the usual pace, ten a second or more, and at least 20 of those that are
-connected, a quarter of all, came within the last ten seconds. What is usual is not known in the first ten minutes of
-a server, unless an agent has watched it for a minute: then any ten a second are a storm. Where nothing is known of
-the pace, for there was one look only: half of all the connections that there can be came within ten seconds.
-Do: scale the clients down, put a pooler in transaction mode in front, and bring them back slowly.
-Do not: raise `max_connections`: each new backend costs a process, its caches and memory, and makes the rest slower.
-Do not restart the server either: all clients would come back at once.
-Prevent: pools that open connections one at a time, and clients that wait before they try again, longer each time
-and by chance.
+Recognised by: clients connect at five times the usual rate, ten a second or more. At least 20 of the connected
+sessions, and a quarter of all, are younger than ten seconds. The usual rate is unknown in the first ten minutes of a
+server, unless an agent has watched it for a minute; then ten a second are a storm. A single poll knows no rate; then
+half of all possible connections must be younger than ten seconds.
+Do: scale the clients down, put a pooler in transaction mode in front, and start the clients again slowly.
+Do not: raise `max_connections`: each backend costs a process, its caches and memory, and slows down the rest. Do not
+restart the server either: all clients would reconnect at once.
+Prevent: pools that open connections one at a time; clients that retry with exponential backoff and jitter.
 Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_database.sessions`, since 14).
 """
 
@@ -21,7 +20,7 @@ from pgdoctor.diagnosis.usual import sessions_per_second
 
 #: Sessions per second. To start ten backends takes a tenth of a core (some milliseconds each, measured).
 _FAST = 10.0
-#: A storm is a change: whoever connects anew for each transaction all day is no storm.
+#: A storm is a change: clients that connect for each transaction all day are none.
 _TIMES_USUAL = 5.0
 #: Connections that are new: fewer are one pool that starts, or clients that come and go.
 _MANY = 20
@@ -45,7 +44,7 @@ class ConnectionStorm(Finding):
         if around.lately:
             if pace < max(_FAST, _TIMES_USUAL * usual):
                 return
-            how = f", {pace:.0f} a second" + (f", where {usual:.1f} are usual" if usual else "")
+            how = f", {pace:.0f} a second" + (f" (usual: {usual:.1f})" if usual else "")
         else:
             if fresh < _SHARE_OF_ALL * seen.snapshot.server.max_connections:
                 return
@@ -54,7 +53,7 @@ class ConnectionStorm(Finding):
             self.name,
             "warning",
             f"{fresh} of {connected} clients connected within the last {FRESH_SECONDS} s{how}",
-            "scale the clients down, put a pooler in transaction mode in front, bring them back slowly",
+            "scale the clients down, put a pooler in transaction mode in front, start the clients again slowly",
             {"fresh": fresh, "connections": connected, "sessions_per_second": pace, "usual_per_second": usual},
             tuple(_newcomers(around)),
         )

@@ -1,9 +1,9 @@
-"""Sessions that wait for each other in a circle.
+"""Sessions wait for each other in a cycle.
 
 Recognised by: a cycle of the wait graph.
-Do: nothing now: after `deadlock_timeout` (1 s by default) the server cancels one of them. Then let the
-application take its locks in one order.
-Do not: signal any of them: two that are gone where one would do is work lost twice.
+Do: nothing now: after `deadlock_timeout` (1 s by default) the server cancels one of them. Then change the application
+so that it takes its locks in one order.
+Do not: signal any of these sessions: the server cancels one itself, and a second one loses its work needlessly.
 Source: PostgreSQL documentation, "Deadlocks".
 """
 

@@ -1,10 +1,10 @@
-"""Something that could not be read this time: the diagnosis rests on the evidence that is left.
+"""Some evidence could not be read: the diagnosis rests on the remaining evidence.
 
-Recognised by: a statement of pgdoctor's that the server refused, mostly because somebody holds a lock on a catalog,
-or because a privilege is missing.
-Do: read what is said; a lock on a catalog is part of the incident, and its holder is likely among the blockers.
-Do not: take what is not said for what is not there.
-Source: measured on 14 to 18: a lock on `pg_class`, `pg_index` or `pg_authid` stops whoever plans a statement anew.
+Recognised by: the server refused one of pgdoctor's statements. Usually a session holds a lock on a system catalog, or a
+privilege is missing.
+Do: read the summary. A lock on a catalog is part of the incident; its holder is probably one of the blockers.
+Do not: conclude from missing evidence that there is no problem.
+Source: measured on 14 to 18: a lock on `pg_class`, `pg_index` or `pg_authid` blocks sessions that plan a statement.
 """
 
 from collections.abc import Iterator
@@ -19,4 +19,4 @@ class Evidence(Finding):
     def notes(self, seen: Seen) -> Iterator[Note]:
         around = seen.snapshot.surroundings
         for what in (*seen.snapshot.unread, *(around.unread if around else ())):
-            yield Note(self.name, "warning", what, "the diagnosis rests on the evidence that is left")
+            yield Note(self.name, "warning", what, "the diagnosis rests on the remaining evidence")

@@ -1,11 +1,11 @@
-"""The agent's own journal fills up: soon incidents are deleted before their time, or nobody is signalled any more.
+"""The agent's journal is nearly full: the agent deletes incidents early, or can no longer send signals.
 
-Recognised by: its file is used to more than four fifths of `[journal] max_size`; it is a warning where decisions and
-what people said, which make no room for anything, fill half of it, and critical where they fill nine tenths.
-Do: raise `[journal] max_size`, or lower `[journal] keep`; see `pgdoctor incidents list` for whose incidents come all
-the time. Near the limit snapshots go first, the oldest and those that tell least, then records of incidents.
-Do not: delete the file while mitigation is armed: budgets and the breaker are in it. Where it is full of decisions
-nothing more can be written down, and so nobody is signalled (`pgdoctor explain audit`).
+Recognised by: the file is larger than four fifths of `[journal] max_size`. The severity is warning if permanent records
+(decisions and operators' commands) fill half of it, and critical if they fill nine tenths.
+Do: raise `[journal] max_size`, or lower `[journal] keep`. `pgdoctor incidents list` shows the most frequent incidents.
+Near the limit the agent deletes snapshots first, starting with the oldest and smallest, then records of incidents.
+Do not: delete the file while mitigation is armed: it contains the budgets and the state of the breaker. In a journal
+that is full of decisions nothing can be recorded, so no session is signalled (`pgdoctor explain audit`).
 Source: SQLite documentation, "PRAGMA max_page_count" and "PRAGMA journal_size_limit".
 """
 
@@ -30,8 +30,8 @@ class JournalFull(Finding):
         advice = "raise [journal] max_size, or lower [journal] keep"
         if lasting >= _LASTING_MUCH:
             severity = "critical" if lasting >= _LASTING_MOST else "warning"
-            said = f"decisions fill {lasting:.0%} of the journal: when it is full nobody is signalled"
+            said = f"decisions fill {lasting:.0%} of the journal: when it is full, no session is signalled"
             yield Note(self.name, severity, said, advice, facts)
         elif used >= _NEARLY:
-            said = f"the journal is {used:.0%} full: near its limit the oldest snapshots are deleted before their time"
+            said = f"the journal is {used:.0%} full: near its limit the oldest snapshots are deleted early"
             yield Note(self.name, "info", said, advice, facts)

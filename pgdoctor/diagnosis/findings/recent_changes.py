@@ -1,11 +1,11 @@
-"""What has changed within the last quarter of an hour: most incidents follow a change.
+"""Changes of the last 15 minutes: most incidents follow a change.
 
-Recognised by: the server's start, a reload of its configuration, an application that was never seen before, and DDL;
-said here only while somebody is hurt. `pgdoctor triage` says it in any case.
-Do: ask whoever made the change, and take it back if that is quick and safe.
-Do not: take what came before for what caused it; and what is not listed may have happened all the same: DDL shows
-while it runs, as the last statement of a session, and by what was created, altered or rewritten between two looks in
-the database that pgdoctor is connected to. What was dropped, and DDL about functions, roles and grants, does not.
+Recognised by: a start of the server, a reload of its configuration, a new application, and DDL. This finding appears
+only while sessions are blocked or connections are used up; `pgdoctor triage` always lists changes.
+Do: ask the owner of the change, and revert it if that is quick and safe.
+Do not: take an earlier change for the cause; and do not take this list as complete. DDL is visible while it runs and
+as the last statement of a session. Between two polls pgdoctor sees relations of its own database that were created,
+altered or rewritten. It does not see dropped relations, nor DDL on functions, roles and grants.
 Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster_start_time`, `pg_conf_load_time`).
 """
 
@@ -16,7 +16,7 @@ from pgdoctor.diagnosis.finding import Finding, Seen
 from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import count, duration
 
-#: Seconds that somebody has waited. Under write load there are always some who wait for a moment.
+#: Seconds of the longest wait. Under write load there are always short waits.
 _HURT_SECONDS = 5.0
 
 _MOST_NAMED = 10
@@ -35,7 +35,7 @@ class RecentChanges(Finding):
             "info",
             f"{count(len(around.changes), 'change')} within the last 15 min, the latest "
             f"{duration(snapshot.seconds_since(latest.at))} ago: {latest.what}",
-            "ask whoever made it whether it can be taken back",
+            "ask its owner whether it can be reverted",
             {"changes": len(around.changes)},
             tuple(
                 f"{duration(snapshot.seconds_since(change.at))} ago: {change.what}"

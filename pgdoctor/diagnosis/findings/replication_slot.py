@@ -1,13 +1,12 @@
-"""A replication slot keeps WAL that would otherwise be gone, or has lost what its consumer still needs.
+"""A replication slot retains WAL, or has lost WAL that its consumer still needs.
 
-Recognised by: it keeps more than `max_wal_size` (`wal_status` extended); critical where it is about to be lost
-(unreserved, or less than a tenth of `max_slot_wal_keep_size` left), or keeps ten times `max_wal_size` without a limit.
-Of one whose consumer is not connected 64 MB are mentioned. A lost one keeps nothing any more: its consumer has to be
-built anew.
-Do: get its consumer going again; if it will not come back, `pg_drop_replication_slot`. Look how much room the disk
-has: a full WAL disk stops the server.
-Do not: delete files in `pg_wal`. Do not drop the slot of a consumer that will come back: it would have to be built
-anew.
+Recognised by: the slot retains more than `max_wal_size` (`wal_status` extended). It is critical if the slot will be
+lost soon (unreserved, or less than a tenth of `max_slot_wal_keep_size` left), or if it retains ten times `max_wal_size`
+without a limit. A slot without a connected consumer appears from 64 MB on, as information. A lost slot retains nothing
+any more: its consumer has to be rebuilt.
+Do: repair and restart the consumer; if it will not return, use `pg_drop_replication_slot`. Check the free space of the
+disk: a full WAL disk stops the server.
+Do not: delete files in `pg_wal`. Do not drop the slot of a consumer that will return: it would have to be rebuilt.
 Prevent: `max_slot_wal_keep_size`, and since 18 `idle_replication_slot_timeout`.
 Source: PostgreSQL documentation, "pg_replication_slots".
 """
@@ -20,11 +19,11 @@ from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.surroundings import Slot, Standing
 from pgdoctor.diagnosis.words import duration, name, size
 
-#: Of max_wal_size, kept without any limit: what the disk was laid out for is likely exceeded.
+#: Times max_wal_size, retained without a limit: probably more than the disk was sized for.
 _TIMES_TOO_MUCH = 10
-#: Bytes that a slot without a consumer keeps, from which on it is more than a consumer that connects anew.
+#: Bytes retained by a slot without a consumer; a consumer that reconnects leaves less.
 _NOTABLE = 64 << 20
-#: Of max_slot_wal_keep_size, what is left before it is lost.
+#: Share of max_slot_wal_keep_size that is left before the slot is lost.
 _NEARLY_LOST = 0.1
 
 _MOST_NOTES = 5
@@ -72,20 +71,20 @@ def _said(slot: Slot, snapshot: Snapshot) -> str:
     who = f"{'active' if slot.is_active else 'inactive'} {kind} replication slot {name(slot.name)}{where}"
     since = f" (inactive for {duration(snapshot.seconds_since(slot.inactive_since))})" if slot.inactive_since else ""
     if slot.wal_status == "lost":
-        return f"{who}{since} is lost: the WAL that its consumer needs is gone"
-    left = f"; it is lost after another {size(slot.left)}" if slot.left is not None and slot.left > 0 else ""
+        return f"{who}{since} is lost: the server has removed WAL that its consumer needs"
+    left = f"; it will be lost after another {size(slot.left)}" if slot.left is not None and slot.left > 0 else ""
     if slot.wal_status == "unreserved":
-        left = "; it is lost at the next checkpoint"
-    return f"{who}{since} keeps {size(slot.retained or 0)} of WAL{left}"
+        left = "; it will be lost at the next checkpoint"
+    return f"{who}{since} retains {size(slot.retained or 0)} of WAL{left}"
 
 
 def _advice(slot: Slot, standing: Standing) -> str:
     if slot.wal_status == "lost":
-        return f"drop {name(slot.name)}, and build its consumer anew"
+        return f"drop {name(slot.name)}, and rebuild its consumer"
     first = (
         f"find out why the consumer of {name(slot.name)} does not keep up"
         if slot.is_active
-        else f"get the consumer of {name(slot.name)} going, or drop the slot if it will not come back"
+        else f"restart the consumer of {name(slot.name)}, or drop the slot if the consumer will not return"
     )
     unlimited = standing.max_slot_wal_keep_size is None
-    return first + ("; nothing limits what it keeps: set max_slot_wal_keep_size" if unlimited else "")
+    return first + ("; the slot has no limit: set max_slot_wal_keep_size" if unlimited else "")

@@ -1,13 +1,13 @@
-"""Clients send the same statement again and again, faster and faster, because it fails or is given up.
+"""Clients send the same statement at a rising rate, because it fails or times out.
 
-Recognised by: in one database more than a hundredth of all transactions, two a second or more, are rolled back, and
-that is three times the usual share there; and a statement has been sent within the last ten seconds that more clients
-send than before, or that waits for a lock or has failed as one is looking. It takes two looks. The server does not
-say which transactions fail, so the statement is the likely one, not the proven one.
-Do: make the clients wait before they try again (longer each time, and by chance), or stop them; then find out why the
-statement fails: a timeout that is too short, a blocker, a conflict that comes back.
-Do not: raise the statement timeout while it goes on: the same load then runs longer and piles up.
-Prevent: a limit on retries, and a circuit breaker in front of them.
+Recognised by: in one database more than 1 % of all transactions, two a second or more, are rolled back; that is three
+times the usual share there. Also, a statement of the last ten seconds waits for a lock, has failed, or comes from more
+clients than before. Two polls are needed. The server does not say which transactions fail, so the statement is the
+probable one, not a proven one.
+Do: make the clients retry with exponential backoff and jitter, or stop them. Then find out why the statement fails: a
+short timeout, a blocker, a recurring conflict.
+Do not: raise the statement timeout during the storm: the same load then runs longer and accumulates.
+Prevent: a limit on retries, and a circuit breaker in the application.
 Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_database.xact_rollback`).
 """
 
@@ -67,10 +67,10 @@ class RetryStorm(Finding):
         yield Note(
             self.name,
             "warning",
-            f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all, where "
-            f"{usual.rollbacks:.1f} ({usual.failing:.0%}) are usual; "
-            + (_accused(likely) if is_known else "which statement it is, the server's log says"),
-            "make the clients wait before they try again, or stop them; then find out why it fails",
+            f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all "
+            f"(usual: {usual.rollbacks:.1f}, {usual.failing:.0%}); "
+            + (_accused(likely) if is_known else "see the server's log for the statement"),
+            "make the clients wait before each retry, or stop them; then find out why the statement fails",
             {
                 "rollbacks_per_second": pace.rollbacks,
                 "failing_share": pace.failing,
@@ -84,13 +84,13 @@ class RetryStorm(Finding):
 
 
 def _fails(pace: Pace, usual: Pace) -> bool:
-    """Far more than usual. Where a third of all fails every day, that cannot be told."""
+    """Far more than usual. On a database where a third of all transactions fail, no rate is."""
     is_more = pace.rollbacks >= _MANY and pace.rollbacks > usual.rollbacks
     return is_more and pace.failing > max(_MUCH, _TIMES_USUAL * usual.failing)
 
 
 def _suspects(around: Surroundings, database: str) -> list[_Suspect]:
-    """The statements that may be it, the likeliest first."""
+    """The statements that may cause the storm, the most probable first."""
     latest = [each for each in around.latest if each.database == database]
     now, before = _senders(latest, around.read_at), _senders(around.latest_before)
     troubled = _senders([each for each in latest if each.is_troubled], around.read_at)
@@ -120,7 +120,7 @@ def _is_about_the_session(each: Latest) -> bool:
 
 def _accused(likely: _Suspect) -> str:
     send = "sends" if likely.clients == 1 else "send"
-    return f"likely the statement that {count(likely.clients, 'client')} {send}, {likely.before} before"
+    return f"probably the statement that {count(likely.clients, 'client')} {send} ({likely.before} before)"
 
 
 def _listed(suspects: Sequence[_Suspect]) -> Iterator[str]:

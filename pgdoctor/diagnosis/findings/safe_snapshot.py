@@ -1,8 +1,8 @@
-"""A session that waits for a safe snapshot, as SERIALIZABLE READ ONLY DEFERRABLE does.
+"""A session waits for a safe snapshot, as SERIALIZABLE READ ONLY DEFERRABLE does.
 
 Recognised by: the wait event `SafeSnapshot`.
-Do: wait, or end the serializable transactions that write and stay open.
-Do not: look for a lock: none is involved, and `pg_blocking_pids()` names nobody.
+Do: wait, or end open serializable transactions that write.
+Do not: look for a lock: none is involved, and `pg_blocking_pids()` returns no blocker.
 Source: PostgreSQL documentation, "SET TRANSACTION".
 """
 

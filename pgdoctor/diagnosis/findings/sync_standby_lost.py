@@ -1,10 +1,10 @@
 """Commits wait for a synchronous standby that does not answer.
 
-Recognised by: sessions wait for `SyncRep` while no synchronous standby is connected, or one of their statements has
-waited for ten seconds. Every commit hangs then; the data is safe on the primary, but is not acknowledged.
-Do: bring the standby back. If that takes longer than the clients can wait, take it out of `synchronous_standby_names`
-and reload: all waiting commits go on at once.
-Do not: cancel or terminate the sessions that wait: the server would acknowledge commits that no standby has. Do not
+Recognised by: sessions wait for `SyncRep` while no synchronous standby is connected, or for more than ten seconds. Then
+every commit hangs; the data is safe on the primary, but is not acknowledged.
+Do: restart the standby or its connection. If that takes too long, remove it from `synchronous_standby_names` and
+reload: all waiting commits proceed at once.
+Do not: cancel or terminate the waiting sessions: the server would acknowledge commits that no standby has. Do not
 restart the primary: it would not help.
 Prevent: two candidates, `synchronous_standby_names = 'ANY 1 (a, b)'`.
 Source: PostgreSQL documentation, "Synchronous Replication".
@@ -40,6 +40,6 @@ class SyncStandbyLost(Finding):
             "critical",
             f"{count(waiters, 'commit')} wait for a synchronous standby, the longest for {duration(oldest)}; "
             f"{connected}",
-            f"bring it back, or take it out of synchronous_standby_names ({name(names)}) and reload; signal nobody",
+            f"restart it, or remove it from synchronous_standby_names ({name(names)}) and reload; signal no session",
             {"sessions": waiters, "seconds": oldest, "synchronous_standbys": here},
         )

@@ -1,12 +1,12 @@
-"""Somebody holds an old snapshot or transaction open, so vacuum has to keep all rows that died since.
+"""An old snapshot or transaction keeps vacuum from removing dead rows.
 
 Recognised by: the oldest `backend_xmin`, prepared transaction, slot or standby with hot_standby_feedback is a million
-transaction ids old; or ten thousand where its transaction has been open for an hour, or for five minutes and does
-nothing (idle in transaction, or prepared). From a minute on that is mentioned. Critical where it is older than
-`autovacuum_freeze_max_age`: then nothing can be frozen either. On a standby only what it tells the primary counts.
-Do: end the holder that is named: terminate an idle transaction, finish a prepared one, get a slot's consumer going or
-drop the slot, look on the standby for its longest query.
-Do not: vacuum again and again: it cannot remove anything. Do not drop a slot whose consumer will come back.
+transaction ids old. Ten thousand ids are enough if the transaction has been open for an hour, or idle or prepared for
+five minutes; from one minute on it appears as information. It is critical above `autovacuum_freeze_max_age`: then
+vacuum cannot freeze rows either. On a standby only hot_standby_feedback counts.
+Do: end the named holder: terminate an idle transaction, finish a prepared one, restart a slot's consumer or drop the
+slot. For a standby, look there for its longest query.
+Do not: run vacuum again and again: it cannot remove anything. Do not drop a slot whose consumer will return.
 Prevent: `idle_in_transaction_session_timeout`, `transaction_timeout` (17), `idle_replication_slot_timeout` (18).
 Source: PostgreSQL documentation, "Routine Vacuuming"; `pg_replication_slots`, `pg_prepared_xacts`.
 """
@@ -21,14 +21,14 @@ from pgdoctor.diagnosis.words import client, duration, name
 
 #: Transactions since, each of which may have left a dead row. A table of a queue has that many in minutes.
 _MANY = 1_000_000
-#: On a server that writes little, an hour is not usual for a transaction either, once it keeps anything at all.
+#: Enough on a server with few writes, for a transaction that has been open for an hour.
 _SOME = 10_000
 _LONG_SECONDS = 3_600.0
-#: Of one that does nothing: minutes are long, and a minute is worth a word.
+#: Seconds of an idle transaction: a warning, and an information.
 _LONG_IDLE_SECONDS = 300.0
 _NOTABLE_IDLE_SECONDS = 60.0
 
-#: Tools whose first connection idles while others copy what it sees.
+#: Tools whose first connection is idle while the others copy its snapshot.
 _COPIES = ("pg_dump", "pg_dumpall")
 
 _MOST_NAMED = 5
@@ -51,8 +51,8 @@ class VacuumHeldBack(Finding):
         yield Note(
             self.name,
             "critical" if is_critical else min(severities, key=SEVERITIES.index),
-            f"{_described(oldest, seen.snapshot)} keeps vacuum from removing what died in the last "
-            f"{oldest.xids:,} transactions{', and from freezing' if is_critical else ''}",
+            f"{_described(oldest, seen.snapshot)} keeps vacuum from removing the dead rows of the last "
+            f"{oldest.xids:,} transactions{', and from freezing rows' if is_critical else ''}",
             _ADVICE[oldest.kind](oldest),
             {"transactions": oldest.xids} | _seconds(oldest, seen.snapshot),
             tuple(f"{_described(each, seen.snapshot)}: {each.xids:,} transactions" for each in holders[:_MOST_NAMED]),
@@ -98,15 +98,17 @@ def _described(holder: Holder, snapshot: Snapshot) -> str:
 
 def _session(holder: Holder) -> str:
     if _does_nothing(holder):
-        return f"terminate {holder.name} (it idles in its transaction); set idle_in_transaction_session_timeout"
-    return f"see whether what {holder.name} runs is still wanted; a long report belongs on a standby"
+        return f"terminate {holder.name} (idle in transaction); set idle_in_transaction_session_timeout"
+    return f"check whether the statement of {holder.name} is still needed; run long reports on a standby"
 
 
 _ADVICE: Mapping[str, Callable[[Holder], str]] = {
     "session": _session,
-    "standby": lambda _: "look on that standby for its longest query, and end it there",
+    "standby": lambda _: "find the longest query on that standby, and end it there",
     "prepared_transaction": lambda holder: (
         f"COMMIT PREPARED or ROLLBACK PREPARED {name(holder.name)}, as its transaction manager decides"
     ),
-    "slot": lambda holder: f"get the consumer of {name(holder.name)} going; drop the slot if it will not come back",
+    "slot": lambda holder: (
+        f"restart the consumer of {name(holder.name)}; drop the slot if the consumer will not return"
+    ),
 }

@@ -1,8 +1,8 @@
-"""Sessions whose state, statement and times our role may not see.
+"""The agent's role may not see the state, statement and times of some sessions.
 
 Recognised by: rows of `pg_stat_get_activity()` without a `backend_type`.
 Do: grant `pg_monitor` to pgdoctor's role; `pgdoctor setup` prints the SQL.
-Do not: take a quiet look for a healthy server: what is hidden cannot be found.
+Do not: take a report without blockers for a healthy server: pgdoctor cannot diagnose hidden sessions.
 Source: PostgreSQL documentation, "Predefined Roles".
 """
 
@@ -22,8 +22,8 @@ class Visibility(Finding):
             yield Note(
                 self.name,
                 "warning",
-                f"{count(hidden, 'session')} of other users or of the server cannot be seen: state, statement and "
-                "times are hidden, so the causes of blocking may stay unknown",
+                f"{count(hidden, 'session')} of other users or of the server cannot be seen; "
+                "causes of blocking may stay unknown",
                 "grant pg_monitor to pgdoctor's role (see: pgdoctor setup)",
                 {"hidden_sessions": hidden},
             )

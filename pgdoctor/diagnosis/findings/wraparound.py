@@ -1,13 +1,13 @@
-"""Transaction ids run out: when 2^31 of them are in use, less a safety margin, the server takes no more writes.
+"""Transaction ids run out: when nearly 2^31 of them are in use, the server refuses writes.
 
-Recognised by: the oldest row version that is not frozen is older than twice the age at which autovacuum is forced to
-freeze (`autovacuum_freeze_max_age`, `autovacuum_multixact_freeze_max_age`): then it does not keep up, or something
-holds it back. Critical from three quarters of 2^31 on, where vacuum drops all of its brakes by itself.
-Do: find what holds vacuum back (the finding `vacuum_held_back`), end it, and run `VACUUM (FREEZE)` on the oldest
-tables of the database that is named, without cost limits.
+Recognised by: the oldest row version that is not frozen is twice as old as the age at which autovacuum is forced
+(`autovacuum_freeze_max_age`, `autovacuum_multixact_freeze_max_age`). Then autovacuum does not keep up, or something
+holds it back. It is critical from three quarters of 2^31 on, where vacuum ignores its cost limits.
+Do: find the holder (the finding `vacuum_held_back`) and end it. Then run `VACUUM (FREEZE)` on the oldest tables of the
+named database, without cost limits.
 Do not: cancel an autovacuum "to prevent wraparound", and do not stop the server for single-user mode: since 14 it
 is not needed. `VACUUM FULL` takes longer, locks, and needs transaction ids itself.
-Prevent: alert on the age, and let autovacuum work: more workers, a higher `autovacuum_vacuum_cost_limit`.
+Prevent: an alert on the age; more autovacuum workers, a higher `autovacuum_vacuum_cost_limit`.
 Source: PostgreSQL documentation, "Preventing Transaction ID Wraparound Failures".
 """
 
@@ -19,12 +19,12 @@ from pgdoctor.diagnosis.words import name
 
 #: Ids are compared modulo 2^32, so half of them are in the past.
 LIMIT = 2**31
-#: The last of them are kept for a superuser's way out (since 14; in the server's varsup.c and multixact.c).
+#: Ids that the server keeps for superusers (since 14; in the server's varsup.c and multixact.c).
 _KEPT = 3_000_000
 
-#: As vacuum_failsafe_age, 1.6 billion by default: there vacuum leaves out everything but freezing.
+#: Like vacuum_failsafe_age, 1.6 billion by default: above it vacuum only freezes.
 _CRITICAL = 0.75 * LIMIT
-#: Of the age at which freezing is forced: whoever is that far beyond it does not keep up.
+#: Times the age at which autovacuum is forced: beyond it, autovacuum does not keep up.
 _TIMES_FORCED = 2
 
 
@@ -44,13 +44,13 @@ class Wraparound(Finding):
             if used < min(_TIMES_FORCED * forced, _CRITICAL):
                 continue
             left = max(LIMIT - _KEPT - used, 0)
-            end = f"the server takes no more writes in {left:,}" if left else "none is given out, so writes are refused"
+            end = f"the server refuses writes after another {left:,}" if left else "the server refuses writes"
             yield Note(
                 self.name,
                 "critical" if used >= _CRITICAL else "warning",
-                f"database {name(oldest.database)} is {used:,} {what} ids behind, {used / LIMIT:.1%} of what there "
-                f"are: {end}; freezing is forced from {forced:,} on and does not keep up",
-                "end what holds vacuum back, then VACUUM (FREEZE) the oldest tables of that database; let autovacuum "
-                "finish",
+                f"database {name(oldest.database)} is {used:,} {what} ids behind, {used / LIMIT:.1%} of the limit: "
+                f"{end}; autovacuum is forced from {forced:,} on and does not keep up",
+                "end the session or slot that holds vacuum back, then VACUUM (FREEZE) the oldest tables of that "
+                "database; let autovacuum finish",
                 {f"oldest_{what}_age": used, "forced_at": forced, "limit": LIMIT, "left": left},
             )

@@ -1,6 +1,6 @@
-"""What speaks against signalling a blocker. One class a guard, found by looking into this folder.
+"""Guards: reasons not to signal a blocker. One class a guard, found by looking into this folder.
 
-A guard's docstring is what people read about it. A guard that fails counts as an objection.
+A guard's docstring is its page of `pgdoctor explain`. A guard that fails counts as an objection.
 """
 
 import sys
@@ -15,11 +15,11 @@ from pgdoctor.mitigation.guard import Guard, Verdict, judged
 def guards() -> tuple[Guard, ...]:
     """One of each guard: files by their `ORDER`, then by name; within a file as its classes are written.
 
-    Raises TypeError for a guard that is not complete, or has another one's name: nobody is signalled without it.
+    Raises TypeError for an incomplete guard or a duplicate name; then no session is signalled.
     """
     return tuple(guard() for guard in find_classes(sys.modules[__name__], Guard))
 
 
 def judge(case: Case) -> tuple[Verdict, ...]:
-    """What every guard says."""
+    """The verdicts of all guards."""
     return tuple(judged(guard, case) for guard in guards())

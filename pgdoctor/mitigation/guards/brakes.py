@@ -1,4 +1,4 @@
-"""The brakes: what stops all of it at once, whoever the blocker is."""
+"""Brakes: conditions that stop all signals, for every blocker."""
 
 from datetime import timedelta
 
@@ -11,15 +11,15 @@ from pgdoctor.mitigation.incident_count import count_incidents
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 40
 
-#: Fewer blocked sessions than this are no share of anything.
+#: With fewer blocked sessions their share is not judged.
 _FEW_BLOCKED = 10
 
-#: Victims of different users that the server refused, one after the other, from which on it is not about them.
+#: Refusals for different users in a row; from this number on our role has lost the privilege.
 _REFUSED_USERS = 2
 
 
 class KillSwitch(Guard):
-    """Somebody said stop: the kill-switch file is there, or a disarm came over HTTP or as a signal to the process."""
+    """The kill-switch file exists, or mitigation was disarmed by a command, over HTTP or by a signal to the process."""
 
     name = "kill_switch"
     heals = Heals.BRAKE
@@ -32,7 +32,7 @@ class KillSwitch(Guard):
 
 
 class Maintenance(Guard):
-    """A person has marked maintenance, and it has not expired."""
+    """A maintenance window is set and has not expired."""
 
     name = "maintenance_mark"
     heals = Heals.BRAKE
@@ -47,11 +47,11 @@ class Maintenance(Guard):
 
 
 class Leader(Guard):
-    """Of several agents at one server only the one acts whose connection holds the leader lock, an advisory lock.
+    """Another agent is the leader. At each server only the agent acts whose connection holds the leader lock.
 
-    A command that is to act needs it too: while an agent enforces, `mitigate --execute` beside it signals nobody.
-    Only sessions named pgdoctor, of the same role or of one that may signal, are contenders. A stranger that takes the
-    lock stops nobody; it is the finding `leader_lock`.
+    The leader lock is an advisory lock. A command that acts needs it too: while an agent enforces, `mitigate --execute`
+    sends no signals. Candidates are sessions named pgdoctor, of the same role or of a role that may signal. Any other
+    session that takes the lock stops no agent; it is the finding `leader_lock`.
     """
 
     name = "leader"
@@ -60,26 +60,26 @@ class Leader(Guard):
     def objection(self, case: Case) -> str | None:
         if case.circumstances.leader:
             return None
-        return f"this pgdoctor does not lead: {case.circumstances.rival or 'leadership is lost, or not gained yet'}"
+        return f"this pgdoctor is not the leader: {case.circumstances.rival or 'leadership is lost, or not gained yet'}"
 
     def value(self, case: Case) -> str:
         return "leader" if case.circumstances.leader else "follower"
 
 
 class Privilege(Guard):
-    """Our role may signal others. `REVOKE pg_signal_backend` is the brake that needs no code of ours."""
+    """Our role may not signal other sessions. `REVOKE pg_signal_backend` is a brake at the server itself."""
 
     name = "may_signal"
     heals = Heals.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.may_signal is False:
-            return "our role may not signal others: disarmed by REVOKE pg_signal_backend, or never granted"
+            return "our role may not signal other sessions: pg_signal_backend was revoked, or never granted"
         users = refused(case.history, case.now)
         if case.session.usename in users:
             return f"the server refused to signal {case.session.usename} less than {duration(REFUSAL_SECONDS)} ago"
         if len(users) >= _REFUSED_USERS:
-            return f"the server refused {count(len(users), 'user')} in a row: disarmed by an operator"
+            return f"the server refused signals to {count(len(users), 'user')} in a row: probably revoked"
         return None
 
     def value(self, case: Case) -> str:
@@ -87,9 +87,10 @@ class Privilege(Guard):
 
 
 class Superuser(Guard):
-    """An agent that acts by itself is no superuser: then the server itself keeps it away from superusers' sessions.
+    """The agent's role is a superuser. An ordinary role cannot signal the sessions of superusers.
 
-    Do: give it a role of its own (`pgdoctor setup --act`); or say `allow_superuser = true` under `[mitigation]`.
+    Do: use a role without superuser rights (`pgdoctor setup --act`); or set `allow_superuser = true` under
+    `[mitigation]`.
     """
 
     name = "superuser"
@@ -97,15 +98,15 @@ class Superuser(Guard):
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.superuser and not case.settings.allow_superuser:
-            return "our role is a superuser: use one of its own (pgdoctor setup --act), or allow_superuser = true"
+            return "our role is a superuser: use another one (pgdoctor setup --act), or allow_superuser = true"
         return None
 
     def value(self, case: Case) -> str:
-        return "a superuser" if case.circumstances.superuser else "no superuser, or a person watches"
+        return "a superuser" if case.circumstances.superuser else "no superuser, or a command with an operator"
 
 
 class Pooled(Guard):
-    """Its connection is one to the server, not to a pooler: the leader lock and its settings would be another's.
+    """The agent is connected to a pooler, which shares connections: leader lock and settings would be unreliable.
 
     Do: connect to the server itself.
     """
@@ -115,17 +116,17 @@ class Pooled(Guard):
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.pooled:
-            return "a pooler stands between us and the server: connect to the server itself"
+            return "the connection goes through a pooler: connect to the server itself"
         return None
 
     def value(self, case: Case) -> str:
-        return "through a pooler" if case.circumstances.pooled else "a connection of its own"
+        return "through a pooler" if case.circumstances.pooled else "a direct connection"
 
 
 class Audited(Guard):
-    """What is done is written down first; where it cannot be, nothing is done. A dry run goes on.
+    """The audit record cannot be written. Each signal is recorded before it is sent. A dry run goes on without.
 
-    Do: see to the journal's file (`[journal]`): its folder, its rights, the room on the disk.
+    Do: check the journal's file (`[journal]`): its directory, its permissions, the free space of the disk.
     """
 
     name = "audit"
@@ -133,14 +134,14 @@ class Audited(Guard):
 
     def objection(self, case: Case) -> str | None:
         why = case.circumstances.audit
-        return f"what is done could not be recorded: {why}" if why is not None else None
+        return f"the action could not be recorded: {why}" if why is not None else None
 
     def value(self, case: Case) -> str:
-        return case.circumstances.audit or "can be recorded, or need not be"
+        return case.circumstances.audit or "can be recorded, or does not need to be"
 
 
 class StartupGrace(Guard):
-    """The agent has watched this server for a while, over this connection and as leader, before its first action."""
+    """The agent has not watched this server long enough, on this connection and as leader, for its first action."""
 
     name = "startup_grace"
     heals = Heals.PACE
@@ -148,36 +149,36 @@ class StartupGrace(Guard):
     def objection(self, case: Case) -> str | None:
         watched, least = case.seconds_since(case.circumstances.watching_since), case.settings.startup_grace
         if watched is not None and watched < least:
-            return f"it has watched for {duration(watched)}; the first action needs {duration(least)}"
+            return f"the agent has watched for {duration(watched)}; the first action needs {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
         watched = case.seconds_since(case.circumstances.watching_since)
         if watched is None:
-            return "a person watches"
+            return "a command with an operator"
         return f"has watched for {duration(watched)}, at least {duration(case.settings.startup_grace)}"
 
 
 class SampleAge(Guard):
-    """The look that is acted upon is not an old one: the agent may have been stopped in between."""
+    """The snapshot is too old to act on: the agent may have been stopped in the meantime."""
 
     name = "sample_age"
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
         age, most = case.circumstances.sample_age, case.settings.max_sample_age
-        return f"the look is {duration(age)} old, allowed are {duration(most)}" if age > most else None
+        return f"the snapshot is {duration(age)} old, the maximum is {duration(most)}" if age > most else None
 
     def value(self, case: Case) -> str:
         return f"{duration(case.circumstances.sample_age)} of at most {duration(case.settings.max_sample_age)}"
 
 
 class Systemic(Guard):
-    """Many independent incidents at once, or most clients blocked: then it is not about single sessions.
+    """There are many independent incidents at once, or most clients are blocked: single sessions are not the cause.
 
-    A slow disk looks like that, and no signal helps against it. Where most clients are blocked one action may be
-    tried; then a person decides. All incidents in which one user blocks only itself count as one, unless that user
-    has a part in the incident that is judged: no user switches mitigation off for others.
+    A slow disk has this effect, and no signal helps against it. If most clients are blocked, one action may be tried;
+    then a person decides. All incidents in which a user blocks only itself count as one, unless that user takes part in
+    the judged incident. So no user can switch mitigation off for others.
     """
 
     name = "systemic"
@@ -188,12 +189,12 @@ class Systemic(Guard):
         incidents = count_incidents(case)
         if incidents.total > settings.max_roots:
             return (
-                f"{incidents.total} independent incidents at once, allowed are {settings.max_roots}{incidents.origin}"
+                f"{incidents.total} independent incidents at once; the limit is {settings.max_roots}{incidents.origin}"
             )
         blocked, share = diagnosis.blocked_sessions, _share(case)
         if blocked < _FEW_BLOCKED or share <= settings.max_blocked_fraction or not _has_acted(case):
             return None
-        return f"{share:.0%} of all clients are blocked, and one action was tried: a person decides"
+        return f"{share:.0%} of all clients are blocked, and one action has been tried: a person decides"
 
     def value(self, case: Case) -> str:
         incidents, most = count_incidents(case).total, case.settings.max_roots
@@ -201,9 +202,10 @@ class Systemic(Guard):
 
 
 class Broken(Guard):
-    """The breaker is open: what was done did not help, was refused, made it worse, or three different ones come back.
+    """The circuit breaker is open: actions had no effect, were refused, made it worse, or three blockers returned.
 
-    Do: look at what happened, then `pgdoctor mitigate reset --reason "…"`. Nothing else closes it, no restart either.
+    Do: read `pgdoctor mitigate audit`, then use `pgdoctor mitigate reset --reason "…"`. Nothing else closes the
+    breaker; a restart does not either.
     """
 
     name = "breaker"
@@ -216,28 +218,28 @@ class Broken(Guard):
 
 
 class Recurring(Guard):
-    """The same came back too often after signals: class, relation or statement, user and application are the same.
+    """The same blocker returned too often after signals: same class, relation or statement, user and application.
 
-    Only that is stopped; three different ones open the breaker, which stops all of it. Do: mend what comes back, then
-    `pgdoctor mitigate reset --reason "…"`. Nothing else lifts it, no restart either.
+    Only this blocker is stopped; three different ones open the breaker, which stops all signals. Do: repair the cause,
+    then use `pgdoctor mitigate reset --reason "…"`. Nothing else lifts the stop; a restart does not either.
     """
 
     name = "recurrence"
-    #: Others may go; but not the session that stands in front of it, in its stead.
+    #: Other blockers may be signalled; but not a session in its place that queues with it.
     heals = Heals.PERSON
 
     def objection(self, case: Case) -> str | None:
         return case.stop.reason if case.stop else None
 
     def value(self, case: Case) -> str:
-        return "came back too often" if case.stop else "did not come back too often"
+        return "returned too often" if case.stop else "did not return too often"
 
 
 class SharedRecord(Guard):
-    """What all pgdoctors at this server have told each other can be read and written: brakes, and what was done.
+    """The record that all pgdoctors at this server share cannot be read or written. It holds brakes and past actions.
 
-    It is a setting of pgdoctor's own role at the server. Do: as the objection says; with
-    `ALTER ROLE pgdoctor RESET application_name` a person begins it anew.
+    The record is a setting of pgdoctor's own role at the server. Do: follow the objection. To start a new record, use
+    `ALTER ROLE pgdoctor RESET application_name`.
     """
 
     name = "shared_record"
@@ -257,7 +259,7 @@ def _share(case: Case) -> float:
 
 
 def _has_acted(case: Case) -> bool:
-    """Whether something was done in the last hour that no person has looked at since."""
+    """Whether there was an action in the last hour, and no reset after it."""
     reset = case.history.reset
     return any(
         case.now - action.at < timedelta(hours=1) and (reset is None or action.at > reset.at)

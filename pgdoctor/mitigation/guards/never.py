@@ -1,4 +1,4 @@
-"""What is never signalled, whatever is configured: where a signal does harm, or says nothing to whom it reaches."""
+"""Hard limits: sessions that are never signalled, in any configuration, because a signal would do harm."""
 
 from pgdoctor.diagnosis.cause import may_be_signalled, untouchable
 from pgdoctor.diagnosis.words import count
@@ -9,21 +9,21 @@ from pgdoctor.mitigation.history import same_victim
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 10
 
-#: What pgdoctor's own sessions call themselves.
+#: The application_name of pgdoctor's sessions.
 OWN_APPLICATION = "pgdoctor"
 
 
 class NotAClient(Guard):
-    """Only sessions of clients are signalled.
+    """The session is not a client backend. pgdoctor signals only sessions of clients.
 
-    A cancelled apply worker may disable its subscription for good; a cancelled WAL sender drops its standby.
+    A cancelled apply worker may disable its subscription permanently; a cancelled WAL sender disconnects its standby.
     """
 
     name = "not_a_client"
 
     def objection(self, case: Case) -> str | None:
         if case.session.backend_type != "client backend":
-            return f"it is {case.session.backend_type or 'of an unknown kind'}, not a client's session"
+            return f"it is {case.session.backend_type or 'a process of unknown type'}, not a client's session"
         return None
 
     def value(self, case: Case) -> str:
@@ -31,9 +31,9 @@ class NotAClient(Guard):
 
 
 class Untouchable(Guard):
-    """Only classes whose cause says that a signal helps; also where a rule goes on about a session that changed class.
+    """The class is not one that pgdoctor may signal; this also holds if the session has changed its class.
 
-    A cause says so in its own file; a new one is untouchable.
+    Each cause declares in its own file whether a signal helps; by default its sessions are never signalled.
     """
 
     name = "untouchable"
@@ -49,7 +49,7 @@ class Untouchable(Guard):
 
 
 class Hidden(Guard):
-    """A session of which a part is hidden from our role cannot be told from another one."""
+    """A part of the session's identity is hidden from our role, so another session could be hit."""
 
     name = "hidden"
 
@@ -63,7 +63,7 @@ class Hidden(Guard):
 
 
 class Own(Guard):
-    """Neither this pgdoctor nor another one."""
+    """The session is this pgdoctor's own, or another pgdoctor's."""
 
     name = "own_session"
 
@@ -79,16 +79,17 @@ class Own(Guard):
 
 
 class SyncRep(Guard):
-    """A commit that waits for a synchronous standby.
+    """The session commits and waits for a synchronous standby.
 
-    Cancelled, it would be reported as done without being replicated; terminated, as failed although it is done.
+    After a cancel the server would report an unreplicated commit as done; after a terminate, a finished commit as
+    failed.
     """
 
     name = "sync_rep"
 
     def objection(self, case: Case) -> str | None:
         if case.session.wait_event == "SyncRep":
-            return "it commits, and waits for a synchronous standby"
+            return "it commits and waits for a synchronous standby"
         return None
 
     def value(self, case: Case) -> str:
@@ -96,7 +97,7 @@ class SyncRep(Guard):
 
 
 class Ending(Guard):
-    """A transaction that is just ending frees its waiters by itself."""
+    """The transaction is just ending; its waiters are released without a signal."""
 
     name = "ending_transaction"
 
@@ -110,7 +111,7 @@ class Ending(Guard):
 
 
 class InACycle(Guard):
-    """Sessions that wait for each other in a circle: the server's deadlock detector ends it."""
+    """The session is part of a deadlock; the server's deadlock detector resolves it."""
 
     name = "cycle"
 
@@ -124,7 +125,7 @@ class InACycle(Guard):
 
 
 class Recovery(Guard):
-    """On a standby recovery conflicts have their own settings, and nobody is signalled."""
+    """The server is a standby. Recovery conflicts have their own settings there, so no session is signalled."""
 
     name = "recovery"
 
@@ -138,7 +139,7 @@ class Recovery(Guard):
 
 
 class Visibility(Guard):
-    """Where sessions are hidden, or evidence could not be read, the picture may be a wrong one."""
+    """Some sessions are hidden, or some evidence could not be read, so the diagnosis may be wrong."""
 
     name = "visibility"
 
@@ -155,13 +156,13 @@ class Visibility(Guard):
 
 
 class NotQueued(Guard):
-    """Of those who wait themselves only a queued request for a strong table lock is worth a signal."""
+    """The session waits itself, but not for a strong table lock; only a queued request for one may be signalled."""
 
     name = "not_queued"
 
     def objection(self, case: Case) -> str | None:
         if not case.candidate.may_be_cut:
-            return "it waits itself, and not for a table lock that others queue behind"
+            return "it waits itself, and not for a table lock with a queue behind it"
         return None
 
     def value(self, case: Case) -> str:
@@ -169,13 +170,13 @@ class NotQueued(Guard):
 
 
 class Concurrently(Guard):
-    """CONCURRENTLY commands hold up no reader and no writer; what is broken off has to be tidied up by hand."""
+    """The statement is a CONCURRENTLY command: it blocks no reader or writer, and needs cleaning up after an abort."""
 
     name = "concurrently"
 
     def objection(self, case: Case) -> str | None:
         if case.session.state == "active" and case.candidate.works_concurrently:
-            return "broken off it would leave an invalid index, or a half-detached partition, behind"
+            return "a signal would leave an invalid index or a half-detached partition"
         return None
 
     def value(self, case: Case) -> str:
@@ -183,14 +184,14 @@ class Concurrently(Guard):
 
 
 class SnapshotWait(Guard):
-    """Not for the sake of a CONCURRENTLY command: it waits for every older transaction in turn, and is in no hurry."""
+    """Only a CONCURRENTLY command waits; it waits for each older transaction in turn and blocks no reader or writer."""
 
     name = "snapshot_wait"
 
     def objection(self, case: Case) -> str | None:
         freed = case.candidate.frees_at_once
         if freed and all(lock.locktype == "virtualxid" for session in freed for lock in session.requests):
-            return "only a CONCURRENTLY command waits for it, and that holds up no reader and no writer"
+            return "only a CONCURRENTLY command waits for it, which blocks no reader or writer"
         return None
 
     def value(self, case: Case) -> str:
@@ -198,7 +199,7 @@ class SnapshotWait(Guard):
 
 
 class Futile(Guard):
-    """A cancel is not sent where it has no effect: idle sessions, and those in the middle of a message."""
+    """A cancel would have no effect: the session is idle, or in the middle of a message."""
 
     name = "futile"
 
@@ -214,9 +215,9 @@ class Futile(Guard):
 
 
 class Recommendation(Guard):
-    """Where the diagnosis says to leave it alone: what is nearly done, or blocks nobody who reads or writes.
+    """The diagnosis recommends no signal: the session is nearly done, or blocks no reader or writer.
 
-    An advisory lock is the exception, where the rule names its class: only its owner knows what it guards.
+    An advisory lock is the exception, if the rule names its class: only its owner knows its purpose.
     """
 
     name = "recommendation"
@@ -224,7 +225,7 @@ class Recommendation(Guard):
     def objection(self, case: Case) -> str | None:
         blocker = case.candidate.blocker
         if blocker.recommendation.action == "none" and blocker.classification != "advisory_lock":
-            return f"the diagnosis is to leave it alone: {blocker.recommendation.reason}"
+            return f"the diagnosis recommends no signal: {blocker.recommendation.reason}"
         return None
 
     def value(self, case: Case) -> str:
@@ -232,15 +233,17 @@ class Recommendation(Guard):
 
 
 class Tried(Guard):
-    """Each cancel once for a statement, each terminate once for a transaction; after the server has refused, or where
-    it stays alive, none for the session."""
+    """The action was tried before: one cancel for each statement, one terminate for each transaction.
+
+    After a refusal by the server, or if the session did not end, no further signal is sent to it.
+    """
 
     name = "already_tried"
 
     def objection(self, case: Case) -> str | None:
         victim = case.candidate.victim
         for action in case.history.spent:
-            # While it is under way another guard says so.
+            # The guard under_way objects while an action is in progress.
             if victim is None or action.outcome in (None, "would_act"):
                 continue
             if action.signal == case.signal and same_victim(action.victim, victim, case.signal):
@@ -250,7 +253,7 @@ class Tried(Guard):
             if action.outcome == "not_permitted":
                 return "the server does not permit us to signal it"
             if action.outcome == "stuck":
-                return "it was told to end, and is still there"
+                return "it was terminated before, and has not ended"
         return None
 
     def value(self, case: Case) -> str:
@@ -260,13 +263,13 @@ class Tried(Guard):
 
 
 class Announced(Guard):
-    """A dry run says once what it would do: a cancel of a statement, a terminate of a transaction."""
+    """A dry run reports each action once: a cancel for a statement, a terminate for a transaction."""
 
     name = "already_announced"
     heals = Heals.TIME
 
     def objection(self, case: Case) -> str | None:
-        return "in this dry run it counts as done" if self._announced(case) else None
+        return "this dry run has reported it already" if self._announced(case) else None
 
     def value(self, case: Case) -> str:
         return "announced" if self._announced(case) else "not yet"

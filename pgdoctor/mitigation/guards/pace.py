@@ -1,4 +1,4 @@
-"""How much, how often, one after the other: what is against acting now, and nothing against the session."""
+"""Rate limits: reasons to wait with an action that are not about the session."""
 
 from datetime import timedelta
 
@@ -14,16 +14,16 @@ ORDER = 50
 
 
 class Budget(Guard):
-    """Not more than so many actions at once, in five minutes, in an hour; terminates, and repetitions, apart.
+    """A budget is used up: actions in one interval, five minutes or an hour; terminates; repetitions.
 
-    What keeps coming back needs a person. While one is out of its budget, nobody else goes in its stead.
+    Frequent recurrence needs a person. While a blocker exceeds its budget, no other blocker is signalled in its place.
     """
 
     name = "budget"
     heals = Heals.RATION
 
     def objection(self, case: Case) -> str | None:
-        empty = [f"{each.name}: {each.spent}, allowed are {each.limit}" for each in self._asked(case) if not each.left]
+        empty = [f"{each.name}: {each.spent}, the limit is {each.limit}" for each in self._asked(case) if not each.left]
         return "; ".join(empty) or None
 
     def value(self, case: Case) -> str:
@@ -36,10 +36,9 @@ class Budget(Guard):
 
 
 class Approval(Guard):
-    """Where the configuration asks for a person's word, somebody has given it for this cancel of this statement,
-    or for this terminate of this transaction.
+    """The configuration requires an approval for this signal to this statement or transaction, and there is none.
 
-    Do: `pgdoctor mitigate approve ID`. It holds for `approval_ttl`, and all other guards are asked again.
+    Do: use `pgdoctor mitigate approve ID`. The approval is valid for `approval_ttl`; all other guards are asked again.
     """
 
     name = "approval"
@@ -50,11 +49,11 @@ class Approval(Guard):
         if not (case.settings.require_approval if rule.require_approval is None else rule.require_approval):
             return None
         if victim is None:
-            return "it has no identity that somebody could agree to"
+            return "it has no complete identity, so it cannot be approved"
         name = decision_id(victim, case.signal)
         ttl = case.settings.approval_ttl if rule.approval_ttl is None else rule.approval_ttl
         if approved(case.history, name, case.now, ttl) is None:
-            return f"it waits for a person's word: pgdoctor mitigate approve {name}"
+            return f"it waits for approval: pgdoctor mitigate approve {name}"
         return None
 
     def value(self, case: Case) -> str:
@@ -66,21 +65,21 @@ class Approval(Guard):
 
 
 class UnderWay(Guard):
-    """One action at a time: the effect of the one before has to be known first."""
+    """Another action is in progress; its effect has to be known first."""
 
     name = "under_way"
     heals = Heals.PACE
 
     def objection(self, case: Case) -> str | None:
         action = case.history.under_way
-        return f"the {action.signal} of {action.victim.pid} is not settled yet" if action else None
+        return f"the {action.signal} of {action.victim.pid} is in progress" if action else None
 
     def value(self, case: Case) -> str:
         return "one" if case.history.under_way else "none"
 
 
 class Cooldown(Guard):
-    """After an action those who were released have time to run before the next one."""
+    """The last action was too recent: released sessions need time to run before the next action."""
 
     name = "cooldown"
     heals = Heals.PACE
@@ -88,7 +87,7 @@ class Cooldown(Guard):
     def objection(self, case: Case) -> str | None:
         elapsed = self._elapsed(case)
         if elapsed is not None and elapsed < case.settings.cooldown:
-            return f"the last action was {duration(max(elapsed, 0))} ago, the cool-down is {case.settings.cooldown}"
+            return f"the last action was {duration(max(elapsed, 0))} ago; the cool-down is {case.settings.cooldown}"
         return None
 
     def value(self, case: Case) -> str:
@@ -103,8 +102,7 @@ class Cooldown(Guard):
 
 
 class Persistence(Guard):
-    """It was fit to be signalled in so many looks in a row: this transaction for a terminate, this statement for a
-    cancel."""
+    """Too few polls in a row found it eligible: this transaction for a terminate, this statement for a cancel."""
 
     name = "persistence"
     heals = Heals.PACE
@@ -112,11 +110,11 @@ class Persistence(Guard):
     def objection(self, case: Case) -> str | None:
         seen = self._seen(case)
         if seen < case.settings.min_samples:
-            return f"it was found fit in {seen} of {case.settings.min_samples} looks in a row"
+            return f"it was eligible in {seen} of {case.settings.min_samples} polls in a row"
         return None
 
     def value(self, case: Case) -> str:
-        return f"{self._seen(case)} of {case.settings.min_samples} looks"
+        return f"{self._seen(case)} of {case.settings.min_samples} polls"
 
     @staticmethod
     def _seen(case: Case) -> int:

@@ -1,4 +1,4 @@
-"""Whether the server would let our role signal this very session."""
+"""Whether the server permits our role to signal this session."""
 
 from pgdoctor.diagnosis.by_hand import write_remedy
 from pgdoctor.mitigation.candidate import Case
@@ -10,9 +10,10 @@ ORDER = 15
 
 
 class NotPermitted(Guard):
-    """The server lets our role signal this session: a superuser's only a superuser may.
+    """The server does not permit our role to signal this session: only a superuser may signal a superuser's session.
 
-    Do: run the statement that it names as a superuser. Nothing is tried: no budget is spent, and no breaker opens.
+    Do: run the statement of the objection as a superuser. pgdoctor sends no signal, spends no budget, and the breaker
+    stays closed.
     """
 
     name = "not_permitted"
@@ -20,12 +21,12 @@ class NotPermitted(Guard):
     def objection(self, case: Case) -> str | None:
         session, amid = case.session, case.circumstances
         if amid.may_signal is False:
-            return None  # It may signal nobody at all: a brake, of which the guard may_signal speaks.
+            return None  # Our role may signal no session; the guard may_signal reports that.
         if said := write_remedy(case.signal, session):
             return said
         if amid.may_signal is not None and session.may_signal is None and session.backend_type == "client backend":
-            return "it cannot be told whether our role may signal it"
+            return "it is unknown whether our role may signal it"
         return refused_by_wrapper(session) if amid.has_wrapper else None
 
     def value(self, case: Case) -> str:
-        return {True: "permitted", False: "refused", None: "not known"}[case.session.may_signal]
+        return {True: "permitted", False: "refused", None: "unknown"}[case.session.may_signal]

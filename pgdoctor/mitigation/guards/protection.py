@@ -1,4 +1,4 @@
-"""Who is protected: by the configuration, by what comes with pgdoctor, or by asking for it."""
+"""Protected sessions: by the configuration, by default, or by a marker."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ ORDER = 20
 
 
 class Protected(Guard):
-    """Sessions that the configuration protects; protection beats rules."""
+    """The configuration protects the session; protections take precedence over rules."""
 
     name = "protected"
 
@@ -36,10 +36,10 @@ class Protected(Guard):
 
 
 class ProtectedByDefault(Guard):
-    """Backups, tools that somebody sits in front of (psql, pgAdmin, DBeaver), members of the role pgdoctor_protected.
+    """Protected by default: backups, interactive tools (psql, pgAdmin, DBeaver), members of pgdoctor_protected.
 
-    Do: `GRANT pgdoctor_protected TO somebody` protects a user, at once and without a change of the configuration.
-    `protect_defaults = false` switches all of it off.
+    Do: to protect a user, run `GRANT pgdoctor_protected TO name`; it takes effect at once, without a new configuration.
+    `protect_defaults = false` switches all of this off.
     """
 
     name = "protected_by_default"
@@ -52,10 +52,11 @@ class ProtectedByDefault(Guard):
 
 
 class Marker(Guard):
-    """Sessions that ask to be left alone: `pgdoctor:protect` in application_name, or in a comment before a statement.
+    """The session asks for protection by `pgdoctor:protect` in application_name, or in a comment before a statement.
 
-    Do: put the comment in front of the statement's first word; elsewhere, as in a literal, it says nothing. Whoever may
-    connect can do this, so watch how often it counts; a role that is a member of pgdoctor_protected is harder to forge.
+    Do: put the comment before the first keyword of the statement; elsewhere, as in a literal, it has no effect. Any
+    client can use the marker, so watch how often this guard counts. Membership in pgdoctor_protected is harder to
+    forge.
     """
 
     name = "marker"

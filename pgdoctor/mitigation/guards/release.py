@@ -1,4 +1,4 @@
-"""Whether the end of a session is certain to release somebody."""
+"""Whether the end of a session certainly releases other sessions."""
 
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
@@ -8,11 +8,11 @@ ORDER = 17
 
 
 class ReleaseUncertain(Guard):
-    """Others may hold the row too: several share a row by FOR SHARE, or by the check of a foreign key.
+    """Other sessions may hold the same row lock: FOR SHARE and foreign key checks share rows.
 
-    The server names one of them at a time, and a waiter waits for them one after the other.
-    Do: look at all that are named; end them only if none of them is needed.
-    Don't: end one to see what comes of it.
+    The server reports one holder at a time, and a waiter waits for them one after the other.
+    Do: look at all named holders; end them only if none of them is needed.
+    Do not: end one of them to see what happens.
     """
 
     name = "release_uncertain"

@@ -1,4 +1,4 @@
-"""The terms of a rule, and of the floor below every rule: whom it frees, how long they waited, how old all of it is."""
+"""Conditions of a rule, and general minimums: released sessions, their wait times, ages."""
 
 from pgdoctor.diagnosis.words import duration
 from pgdoctor.mitigation.candidate import Case
@@ -7,28 +7,28 @@ from pgdoctor.mitigation.guard import Guard, Heals
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 30
 
-#: Sessions that do not count and are named.
+#: Named sessions whose waits do not count; the others are only counted.
 _MOST_NAMED = 3
 
-#: Waits shorter than so many times deadlock_timeout are the server's to end.
+#: Multiple of deadlock_timeout that the server has to resolve a wait by itself.
 DEADLOCK_TIMEOUTS = 5
 
 
 class MinBlocked(Guard):
-    """The cut releases somebody, and as many as the rule asks for."""
+    """The signal would release fewer sessions than the rule requires."""
 
     name = "min_blocked"
 
     def objection(self, case: Case) -> str | None:
         freed = case.frees
         if case.candidate.frees == 0:
-            return "it would free nobody: everybody behind it waits for others too"
+            return "it would free no session: all of its waiters wait for other sessions too"
         if freed == 0:
-            return f"of those whom it would free nobody's wait counts: {self._uncounted(case)}"
+            return f"no wait of the sessions that it would free counts: {self._uncounted(case)}"
         if freed < case.rule.min_blocked:
             left_out = self._uncounted(case)
             but = f" ({left_out})" if left_out else ""
-            return f"it would free {freed}{but}, the rule asks for {case.rule.min_blocked}"
+            return f"it would free {freed}{but}; the rule requires {case.rule.min_blocked}"
         return None
 
     def value(self, case: Case) -> str:
@@ -45,13 +45,13 @@ class MinBlocked(Guard):
 
 
 class MinBlockedShare(Guard):
-    """The cut releases as large a share of all client connections as the rule asks for."""
+    """The signal would release a smaller share of all client connections than the rule requires."""
 
     name = "min_blocked_share"
 
     def objection(self, case: Case) -> str | None:
         share, least = self._share(case), case.rule.min_blocked_share
-        return f"it would free {share:.0%} of all clients, the rule asks for {least:.0%}" if share < least else None
+        return f"it would free {share:.0%} of all clients; the rule requires {least:.0%}" if share < least else None
 
     def value(self, case: Case) -> str:
         return f"frees {self._share(case):.0%} of all clients, at least {case.rule.min_blocked_share:.0%}"
@@ -63,7 +63,7 @@ class MinBlockedShare(Guard):
 
 
 class ActiveWindow(Guard):
-    """It is one of the hours in which the rule may act, by the server's clock: while somebody is on call, say."""
+    """The time is outside the hours in which the rule may act, by the server's clock."""
 
     name = "active_window"
     heals = Heals.TIME
@@ -72,19 +72,19 @@ class ActiveWindow(Guard):
         windows = case.rule.active_window
         if windows is None or any(window.includes(case.now) for window in windows):
             return None
-        return f"the rule acts {', '.join(windows)} only"
+        return f"the rule acts only {', '.join(windows)}"
 
     def value(self, case: Case) -> str:
         return ", ".join(case.rule.active_window or ("at any time",))
 
 
 class MinWait(Guard):
-    """One of those whom it frees has waited long enough, by the server's own record of when the wait began.
+    """No released session has waited long enough for this blocker, by the server's own record of the start of the wait.
 
-    Only its waiting for this very session counts: a lock changes hands, and a wait for the holder before says nothing
-    of this one. A session is known to hold a lock since it idles or waits itself, or since an earlier snapshot showed
-    it; a wait for a transaction's end is always for one session. A person who names the session (`mitigate --pid`)
-    decides that: then waits count from their beginning.
+    Only the wait for this very session counts: a lock can change hands, and a wait for the former holder does not
+    count. A session certainly holds a lock since it became idle or waits itself, or since an earlier snapshot showed
+    the hold. A wait for the end of a transaction is always for one session. If an operator names the session (`mitigate
+    --pid`), waits count from their start.
     """
 
     name = "min_wait"
@@ -93,26 +93,27 @@ class MinWait(Guard):
     def objection(self, case: Case) -> str | None:
         waited = case.oldest_wait
         if waited is None:
-            return "it is unknown how long they have waited"
+            return "the wait times of its waiters are unknown"
         if waited < case.rule.min_wait:
-            return f"they have waited {duration(waited)}, the rule asks for {duration(case.rule.min_wait)}"
+            return f"the longest wait is {duration(waited)}; the rule requires {duration(case.rule.min_wait)}"
         if case.lacks_known_hold:
             least, held = duration(case.rule.min_wait), case.known_hold
             if not held:
-                return f"they have waited {duration(waited)}, but no earlier snapshot shows that it held the lock"
-            what = "hold the lock" if case.candidate.blocker.root else "be in their way"
-            return f"it has been known to {what} for {duration(held)}, the rule asks for {least}"
+                return f"the longest wait is {duration(waited)}, but no earlier snapshot shows that it held the lock"
+            what = "hold the lock" if case.candidate.blocker.root else "block them"
+            return f"it has been known to {what} for {duration(held)}; the rule requires {least}"
         return None
 
     def value(self, case: Case) -> str:
-        held = "" if case.is_named else f", known to be in their way for {duration(case.known_hold)}"
+        held = "" if case.is_named else f", known to block them for {duration(case.known_hold)}"
         return f"{duration(case.oldest_wait)} of at least {duration(case.rule.min_wait)}{held}"
 
 
 class DeadlockTimeout(Guard):
-    """The server has had time to find a deadlock, and to cancel an autovacuum that is in the way, by itself.
+    """The server has not had enough time to find a deadlock, or to cancel an autovacuum in the way.
 
-    It looks once in each wait, `deadlock_timeout` after its beginning: the whole wait counts, whoever held the lock.
+    It checks once in each wait, `deadlock_timeout` after the start. So the whole wait counts, for any holder of the
+    lock.
     """
 
     name = "deadlock_timeout"
@@ -122,7 +123,9 @@ class DeadlockTimeout(Guard):
         waited, least = case.oldest_wait, self._least(case)
         if case.settings.allow_short_waits or (waited is not None and waited >= least):
             return None
-        return f"they have waited {duration(waited)}, {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
+        return (
+            f"the longest wait is {duration(waited)}; {DEADLOCK_TIMEOUTS} times deadlock_timeout is {duration(least)}"
+        )
 
     def value(self, case: Case) -> str:
         return f"{duration(case.oldest_wait)} of at least {duration(self._least(case))}"
@@ -133,7 +136,7 @@ class DeadlockTimeout(Guard):
 
 
 class MinAge(Guard):
-    """Its transaction is old enough."""
+    """The transaction is too young for the rule."""
 
     name = "min_age"
     heals = Heals.TIME
@@ -141,7 +144,7 @@ class MinAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.candidate.blocker.transaction_seconds, case.rule.min_age
         if least and (age is None or age < least):
-            return f"its transaction has been open for {duration(age)}, the rule asks for {duration(least)}"
+            return f"its transaction has been open for {duration(age)}; the rule requires {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -149,7 +152,7 @@ class MinAge(Guard):
 
 
 class MaxAge(Guard):
-    """Its transaction is not so old that a person should decide: a night's work, or a job that nobody may break."""
+    """The transaction is so old that a person should decide: it may be a long job that must not be interrupted."""
 
     name = "max_age"
 
@@ -164,7 +167,7 @@ class MaxAge(Guard):
 
 
 class MinStateAge(Guard):
-    """It has been in its present state for long enough."""
+    """The session has not been in its present state for long enough."""
 
     name = "min_state_age"
     heals = Heals.TIME
@@ -172,7 +175,7 @@ class MinStateAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.state_change), case.rule.min_state_age
         if least and (age is None or age < least):
-            return f"it has been {case.session.state} for {duration(age)}, the rule asks for {duration(least)}"
+            return f"it has been {case.session.state} for {duration(age)}; the rule requires {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -181,7 +184,7 @@ class MinStateAge(Guard):
 
 
 class MinSessionAge(Guard):
-    """It is not a newborn session, which likely is the retry of one that was just ended."""
+    """The session is new; it is probably the retry of a terminated one."""
 
     name = "min_session_age"
     heals = Heals.TIME
@@ -189,7 +192,7 @@ class MinSessionAge(Guard):
     def objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.backend_start), case.rule.min_session_age
         if least and (age is None or age < least):
-            return f"it has been connected for {duration(age)}, the rule asks for {duration(least)}"
+            return f"it has been connected for {duration(age)}; the rule requires {duration(least)}"
         return None
 
     def value(self, case: Case) -> str:
@@ -198,10 +201,10 @@ class MinSessionAge(Guard):
 
 
 class QueuePolicy(Guard):
-    """Of a queued request and whoever is in front of it, the one that `queue_policy` does not mean.
+    """The key `queue_policy` excludes this session: a queued request, or a session in front of one.
 
-    `self`: the request goes, and whoever is in front of it stays, where a rule allows that. `blockers`: the request
-    stays, whoever is in front of it goes. `none`: both stay.
+    `self`: the request is signalled; sessions in front of it are not, if a rule allows the signal to the request.
+    `blockers`: sessions in front of the request are signalled, and the request is not. `none`: neither is signalled.
     """
 
     name = "queue_policy"
@@ -211,7 +214,7 @@ class QueuePolicy(Guard):
         if policy != "self" and not candidate.blocker.root and candidate.is_queued_request:
             return f'queue_policy = "{policy}" leaves queued requests alone'
         if policy == "none" and candidate.stands_before_a_queue:
-            return 'queue_policy = "none" leaves alone who stands in front of a queued request'
+            return 'queue_policy = "none" leaves sessions in front of a queued request alone'
         return None
 
     def value(self, case: Case) -> str:

@@ -1,4 +1,4 @@
-"""Protections that cannot protect: they name what the server does not have."""
+"""Protections that name objects which do not exist at the server."""
 
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
@@ -9,11 +9,11 @@ ORDER = 40
 
 
 class UnresolvedProtection(Guard):
-    """Every role, database and relation that a protection names is there; a misspelt name would protect nobody.
+    """A protection names a role, database or relation that does not exist, so it would protect no session.
 
-    Do: correct the name, or take it out, and reload (SIGHUP); `pgdoctor config check --dsn DSN` lists them all.
-    Relations are looked up in the database that pgdoctor is connected to. `allow_unresolved_protections = true`
-    under `[mitigation]` goes on without.
+    Do: correct or remove the name, and reload (SIGHUP); `pgdoctor config check --dsn DSN` lists all of them. pgdoctor
+    looks up relations in the database that it is connected to. `allow_unresolved_protections = true` under
+    `[mitigation]` switches this guard off.
     """
 
     name = "unresolved_protection"
@@ -24,7 +24,7 @@ class UnresolvedProtection(Guard):
         if not unresolved or case.settings.allow_unresolved_protections:
             return None
         more = f", and {count(len(unresolved) - 1, 'more protection')}" if len(unresolved) > 1 else ""
-        return f"a protection names what is not there: {unresolved[0]}{more}"
+        return f"a protection names something that does not exist: {unresolved[0]}{more}"
 
     def value(self, case: Case) -> str:
         return f"{len(case.circumstances.unresolved)} unresolved"

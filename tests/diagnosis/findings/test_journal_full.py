@@ -25,7 +25,7 @@ def test_a_journal_with_room_is_no_finding(journal: JournalUse | None) -> None:
     [
         (JournalUse(80, 10, 100), "info", "the journal is 80% full"),
         (JournalUse(80, 50, 100), "warning", "decisions fill 50% of the journal"),
-        (JournalUse(95, 90, 100), "critical", "when it is full nobody is signalled"),
+        (JournalUse(95, 90, 100), "critical", "when it is full, no session is signalled"),
     ],
 )
 def test_a_journal_that_fills_up_is_said_before_it_is_full(journal: JournalUse, severity: str, said: str) -> None:

@@ -59,7 +59,7 @@ def test_one_client_that_does_not_wait_before_it_tries_again_is_enough(orders):
         with clients(orders.dsn, 1, lambda each: _tried(each, "insert into orders values (1)")):
             note = seen.wait_for("retry_storm")
     assert note.evidence[0] == "insert into orders values (?)"
-    assert "likely the statement that 1 client sends, 0 before" in note.summary
+    assert "probably the statement that 1 client sends (0 before)" in note.summary
 
 
 def test_one_look_ahead_says_who_sends_what_and_leaves_the_rest_to_the_log(orders):
@@ -71,7 +71,7 @@ def test_one_look_ahead_says_who_sends_what_and_leaves_the_rest_to_the_log(order
     ):
         seen.look()
         note = seen.wait_for("retry_storm")
-    assert "which statement it is, the server's log says" in note.summary
+    assert "see the server's log for the statement" in note.summary
     assert "sent by 1 client: insert into orders values (?)" in note.evidence
 
 

@@ -32,7 +32,7 @@ def test_commits_hang_when_the_synchronous_standby_is_gone(own_server):
         note = seen.note("sync_standby_lost")
         assert note.severity == "critical"
         assert (note.numbers["sessions"], note.numbers["synchronous_standbys"]) == (1, 0)
-        assert "signal nobody" in note.advice
+        assert "signal no session" in note.advice
         wait_for_nobody(primary, "")
         client.finish(timeout=20)
         assert "sync_standby_lost" not in kinds(seen.look())

@@ -255,12 +255,12 @@ def test_connections_are_counted_against_what_ordinary_users_get(connections, ex
 def test_idle_transactions_that_fill_the_connections_are_neither_work_nor_a_matter_of_pooling():
     [note] = found(AROUND, connections=95, connections_by_state=Connections(idle=5, idle_in_transaction=85))
     assert "5 of them idle, 85 idle in transaction" in note.summary
-    assert note.advice.startswith("terminate the oldest of those idle in transaction")
+    assert note.advice.startswith("terminate the oldest session that is idle in transaction")
 
 
 def test_who_fills_the_connections_by_work_is_told_to_look_for_what_it_waits_for():
     [note] = found(AROUND, connections=95, connections_by_state=Connections(active=90, idle=5))
-    assert "find what they wait for first" in note.advice
+    assert "first find what they wait for" in note.advice
 
 
 CHANGES = (Change(ago(120), "ddl", 'alter table orders by "deploy"'), Change(ago(300), "start", "the server started"))
