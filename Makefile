@@ -31,11 +31,13 @@ test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSION
 lint: .venv/.ready ## Check style and types
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
+	@if [ -x .venv/bin/biome ]; then .venv/bin/biome ci pgdoctor; else echo "biome: skipped, it is not made for this system"; fi
 	@.venv/bin/mypy
 
 format: .venv/.ready ## Put the code into the house format
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+	@if [ -x .venv/bin/biome ]; then .venv/bin/biome check --write pgdoctor; fi
 
 hooks: ## Check the message of each commit in this clone (a short imperative subject)
 	@install -D -m 755 .ci/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"

@@ -96,6 +96,7 @@ PURE_LIBRARY = {
 PURE_PACKAGES = {"msgspec", "sqlglot"}
 PURE_EXTRAS = {
     "render": {"tabulate"},
+    "render.web.assets": {"pkgutil"},  # Reads what is shipped beside it, as an import reads code.
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.

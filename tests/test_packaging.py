@@ -63,6 +63,12 @@ def test_the_wheel_has_every_module_and_no_tests(wheel):
     assert shipped == {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "pgdoctor").rglob("*.py")}
 
 
+def test_the_wheel_has_the_script_and_the_style_of_the_page(wheel):
+    with ZipFile(wheel) as packed:
+        shipped = {name for name in packed.namelist() if name.startswith("pgdoctor/render/web/page.")}
+    assert shipped == {"pgdoctor/render/web/page.js", "pgdoctor/render/web/page.css"}
+
+
 def test_the_installed_command_tells_its_version(environment):
     said = run(environment / "bin" / "pgdoctor", "--version", cwd=environment)
     assert pgdoctor.__version__ in said

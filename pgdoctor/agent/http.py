@@ -28,8 +28,7 @@ from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.render.index import index
 from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
-from pgdoctor.render.web.script import SCRIPT
-from pgdoctor.render.web.style import STYLE
+from pgdoctor.render.web.assets import SCRIPT, STYLE
 from pgdoctor.render.web.watch import Arming
 
 #: What the deep health check rests on is at most this old, if the server answers within the patience.

@@ -3,8 +3,7 @@
 from html import escape
 
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.web.script import SCRIPT
-from pgdoctor.render.web.style import STYLE
+from pgdoctor.render.web.assets import SCRIPT, STYLE
 
 #: Seconds between two loads of the page where no script runs.
 REFRESH = 5

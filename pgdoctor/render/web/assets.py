@@ -1,0 +1,13 @@
+"""The page's only script and style, which stand in it. The server allows them by their hashes."""
+
+from pkgutil import get_data
+
+
+def _read(name: str) -> str:
+    data = get_data(__package__, name)
+    assert data is not None, f"{name} is not in the package"
+    return data.decode()
+
+
+SCRIPT = _read("page.js")
+STYLE = _read("page.css")
