@@ -8,7 +8,7 @@ VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-page test-matrix lint format hooks bench clean
+.PHONY: help demo test test-long test-page test-matrix lint format docs hooks bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ format: .venv/.ready ## Put the code into the house format
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 	@if [ -x .venv/bin/biome ]; then .venv/bin/biome check --write pgdoctor; fi
+
+docs: .venv/.ready ## Write the generated parts of the manual in pgdoctor/docs: metrics, configuration, guards, classes, findings
+	@.venv/bin/python -m tests.docs
 
 hooks: ## Check the message of each commit in this clone (a short imperative subject)
 	@install -D -m 755 .ci/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"

@@ -57,6 +57,14 @@ def test_the_wheel_has_the_alerts_that_explain_explains(environment):
     assert said.startswith("PgdoctorServerNotSeen (alert)\n")
 
 
+def test_wheel_has_every_page_of_the_manual(wheel, environment):
+    with ZipFile(wheel) as packed:
+        shipped = {name for name in packed.namelist() if name.endswith(".md")}
+    pages = {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "pgdoctor" / "docs").glob("*.md")}
+    assert pages <= shipped
+    assert run(environment / "bin" / "pgdoctor", "explain", "mitigation", cwd=environment).startswith("Mitigation\n===")
+
+
 def test_the_wheel_has_every_module_and_no_tests(wheel):
     with ZipFile(wheel) as packed:
         shipped = {name for name in packed.namelist() if name.endswith(".py")}

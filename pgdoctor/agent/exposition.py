@@ -30,10 +30,9 @@ STATES_OF_PROCESS = {
 COUNTS_OF_PROCESS = {
     "http_refused": (
         "reason",
-        "Rejected requests and connections: bad credentials, a path without a configured token, a foreign host "
-        "name, not HTTP, too large, "
-        "too slow, no TLS where it is required, no file descriptor, or (crowded) idle while other clients waited for a "
-        "connection slot.",
+        "Rejected requests and connections: bad credentials, a path without a configured token, a foreign host name, "
+        "not HTTP, too large, or too slow. Also: no TLS where it is required, and no file descriptor. Idle connections "
+        "are closed (crowded) while other clients wait for a connection slot.",
     ),
     "webhook_received": ("kind", "Alerts received at /webhook. invalid: the body was not an alert."),
     "journal_left_out": (

@@ -1,31 +1,46 @@
-"""`pgdoctor explain`: what a class of blockers, a finding, a guard, an alert or a metric means, and what to do."""
+"""`pgdoctor explain`: what a class, a finding, a guard, an alert or a metric means; and the pages of the manual."""
 
 import inspect
 import shutil
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pgdoctor.errors import UsageError
 
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
 _WIDTH = 100
+
+#: What the name of a scraped series has at its end, by the type of its family.
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 @click.command()
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Explain a class, finding, guard, alert or metric.
+    """Explain a class, finding, guard, alert, metric or manual page.
 
-    Without NAME the command lists all topics.
+    NAME may also be a page of the manual, such as mitigation. Without NAME the
+    command lists all topics.
     """
     from pgdoctor.render.manual import index, page
+    from pgdoctor.render.markdown import introduction, lay_out
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
+    topics = manual()
+    if name is not None and name in topics:
+        click.echo(lay_out(topics[name], width))
+        return
     shelves = {"class": _classes(), "finding": _findings(), "guard": _guards(), "alert": _alerts()}
     if name is None:
-        click.echo(index("Classes: kinds of blockers", shelves["class"].items(), width))
+        pages = [(topic, introduction(text)) for topic, text in topics.items()]
+        click.echo(index("Manual: pages of the documentation", pages, width))
+        click.echo("\n" + index("Classes: kinds of blockers", shelves["class"].items(), width))
         click.echo("\n" + index("Findings: problems other than lock waits", shelves["finding"].items(), width))
         click.echo("\n" + index("Guards: reasons not to send a signal", shelves["guard"].items(), width))
         click.echo("\n" + index("Alerts: rules in docker/alerts.yml", shelves["alert"].items(), width))
@@ -34,12 +49,19 @@ def command(name: str | None) -> None:
     if name.startswith("pgdoctor_"):
         shelves = {"metric": _metrics()}
     # A finding and a guard may be about the same thing, and share its name.
-    pages = [page(f"{name} ({kind})", shelf[name], width) for kind, shelf in shelves.items() if name in shelf]
-    if pages:
-        click.echo("\n\n".join(pages))
+    found = [page(f"{name} ({kind})", shelf[name], width) for kind, shelf in shelves.items() if name in shelf]
+    if found:
+        click.echo("\n\n".join(found))
         return
-    known = ", ".join(dict.fromkeys(each for shelf in shelves.values() for each in shelf))
+    known = ", ".join(dict.fromkeys(each for shelf in (topics, *shelves.values()) for each in shelf))
     raise UsageError(f"there is no page for {name[:100]!r}; there is one for {known}")
+
+
+def manual() -> Mapping[str, str]:
+    """The pages of the manual, as Markdown, by the names of their files."""
+    pages = (page for page in files("pgdoctor").joinpath("docs").iterdir() if page.name.endswith(".md"))
+    found = {page.name.removesuffix(".md"): page.read_text(encoding="utf-8") for page in pages}
+    return dict(sorted(found.items()))
 
 
 def _classes() -> Mapping[str, str]:
@@ -76,13 +98,24 @@ def _alerts() -> Mapping[str, str]:
 
 def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
+    return {scraped_name(family): family.documentation for family in metric_families()}
+
+
+def scraped_name(family: "Metric") -> str:
+    """The name as it is scraped: with `_total` or `_info`."""
+    return family.name + _SUFFIXES.get(family.type, "")
+
+
+def metric_families() -> list["Metric"]:
+    """Every family of an agent's own metrics, as declared: of one server, then of the process."""
     # Here, not above: these packages take a third of a second to import.
     from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition
-    from pgdoctor.agent.metrics import Watched
+    from pgdoctor.agent.metrics import Watched, families
     from pgdoctor.agent.state import State
     from pgdoctor.agent.tally import Tally
+    from pgdoctor.mitigation.execute import Mitigator
+    from pgdoctor.mitigation.rules import Mitigation
 
-    nobody = Watched(None, State(), Tally(), None)
+    nobody = Watched(None, State(), Tally(), Mitigator(Mitigation()))
     states = dict.fromkeys(STATES_OF_PROCESS, True)
-    families = Exposition(lambda: [nobody], {}, lambda: 0, lambda: states).collect()
-    return {family.name + ("_total" if family.type == "counter" else ""): family.documentation for family in families}
+    return [*families(nobody), *Exposition(tuple, {}, lambda: 0, lambda: states).collect()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pgdoctor.cli.explain import manual
 from pgdoctor.diagnosis.cause import causes, classes
 from pgdoctor.diagnosis.finding import findings, kinds
 from pgdoctor.mitigation.guards import guards
@@ -27,6 +28,20 @@ def test_a_class_shares_its_name_with_no_guard_and_no_finding():
     assert not {*kinds(), *(guard.name for guard in guards())} & set(classes())
 
 
+def test_page_of_the_manual_shares_its_name_with_no_other_topic():
+    assert not {*classes(), *kinds(), *(guard.name for guard in guards())} & set(manual())
+
+
+@pytest.mark.parametrize("topic", manual())
+def test_page_of_the_manual_is_laid_out_for_a_terminal(topic):
+    shown = pgdoctor("explain", topic).stdout
+    title = manual()[topic].partition("\n")[0].removeprefix("# ")
+    assert shown.startswith(f"{title}\n{'=' * len(title)}\n\n")
+    prose = [line for line in shown.splitlines() if not line.startswith("    ")]
+    assert max(map(len, prose)) <= 100
+    assert not [line for line in prose if line.startswith(("|", "```", "<!--", "#"))]
+
+
 def test_where_a_finding_and_a_guard_share_a_name_both_are_explained():
     shown = pgdoctor("explain", "visibility").stdout
     assert "visibility (finding)\n" in shown
@@ -35,7 +50,7 @@ def test_where_a_finding_and_a_guard_share_a_name_both_are_explained():
 
 def test_without_a_name_all_are_listed():
     listed = pgdoctor("explain").stdout
-    for name in (*classes(), *kinds(), *(guard.name for guard in guards())):
+    for name in (*manual(), *classes(), *kinds(), *(guard.name for guard in guards())):
         assert f"  {name} " in listed
     assert max(map(len, listed.splitlines())) <= 100
 
@@ -55,7 +70,10 @@ def test_the_page_of_a_guard():
     assert "synchronous standby" in shown
 
 
-@pytest.mark.parametrize("name", ["pgdoctor_up", "pgdoctor_blocked_sessions", "pgdoctor_actions_total"])
+@pytest.mark.parametrize(
+    "name",
+    ["pgdoctor_up", "pgdoctor_blocked_sessions", "pgdoctor_actions_total", "pgdoctor_leader", "pgdoctor_build_info"],
+)
 def test_the_page_of_a_metric(name):
     assert pgdoctor("explain", name).stdout.startswith(f"{name} (metric)\n")
 

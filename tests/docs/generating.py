@@ -1,0 +1,64 @@
+"""The parts of the manual that are written from the code, between `<!-- generated: NAME -->` and `<!-- end -->`."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pgdoctor
+from pgdoctor.cli.explain import metric_families, scraped_name
+from pgdoctor.config import EXAMPLE
+from pgdoctor.diagnosis.cause import causes
+from pgdoctor.diagnosis.finding import findings
+from pgdoctor.mitigation.guards import guards
+from pgdoctor.render.manual import first_sentence
+
+DOCS = Path(pgdoctor.__file__).parent / "docs"
+
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+#: The sentence that ends the HELP of what a poll finds; the page says it once.
+_AGE = re.compile(r"\. Value of the last poll; 0 while .*$")
+
+
+def _items(pages: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"- `{name}`: {text.rstrip('.')}.\n" for name, text in pages)
+
+
+def _metrics() -> str:
+    lines = []
+    for family in metric_families():
+        labels = ",".join(family._labelnames)
+        name = scraped_name(family) + (f"{{{labels}}}" if labels else "")
+        lines.append(f"- `{name}` ({family.type}): {_AGE.sub(' (last poll).', family.documentation)}\n")
+    return "".join(lines)
+
+
+def _docstring(each: object) -> str:
+    """What stands above all in the file of a cause or a finding."""
+    module = __import__(type(each).__module__, fromlist=["__doc__"])
+    return module.__doc__ or ""
+
+
+GENERATORS: dict[str, Callable[[], str]] = {
+    "classes": lambda: _items(sorted((cause.name, first_sentence(_docstring(cause))) for cause in causes())),
+    "findings": lambda: _items((each.name, first_sentence(_docstring(each))) for each in findings()),
+    "guards": lambda: _items((guard.name, first_sentence(guard.__doc__ or "")) for guard in guards()),
+    "metrics": _metrics,
+    "configuration": lambda: f"```toml\n{EXAMPLE.strip()}\n```\n",
+}
+
+
+def generated(page: str) -> str:
+    """The page with every generated part as the code has it now."""
+    return _PART.sub(lambda part: f"{part[1]}\n{GENERATORS[part[2]]()}\n{part[4]}", page)
+
+
+def parts_of(page: str) -> list[str]:
+    """The names of the generated parts of a page."""
+    return [part[2] for part in _PART.finditer(page)]
+
+
+def write() -> None:
+    """Bring all pages up to date."""
+    for file in DOCS.glob("*.md"):
+        file.write_text(generated(file.read_text(encoding="utf-8")), encoding="utf-8")
