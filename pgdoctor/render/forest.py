@@ -1,7 +1,7 @@
 """Who stands behind whom, ready to be drawn: each root blocker with the sessions below it, each of them once."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -40,15 +40,14 @@ def forest(
     report: Report,
     most_children: int,
     most_steps: int,
-    order: Callable[[Wait], float] = lambda _: 0.0,
     most: int | None = None,
 ) -> Iterator[Tree]:
     """The trees of a report, widest first, cut to so many children of each, steps down, and sessions in each tree.
 
-    A session that waits for several others hangs below the first that holds its lock. Children are sorted by `order`;
-    who stands nearer to the root is drawn before who stands further away.
+    A session that waits for several others hangs below the first that holds its lock. Children stand in the order of
+    the queue, the longest wait first. Sessions nearer to the root are drawn before those further away.
     """
-    grower = _Grower(report, most_children, most_steps, order, most)
+    grower = _Grower(report, most_children, most_steps, most)
     for blocker in report.blockers:
         if blocker.root or (blocker.in_cycle and name(blocker) not in grower.seen):
             yield grower.tree(blocker)
@@ -70,13 +69,12 @@ class _Grower:
         report: Report,
         most_children: int,
         most_steps: int,
-        order: Callable[[Wait], float],
         most: int | None,
     ) -> None:
         #: Whoever has found its place, drawn or not.
         self.seen: set[Name] = set()
         self._facts = {name(blocker): blocker for blocker in report.blockers}
-        self._children = _children(report, order)
+        self._children = _children(report)
         self._most_children = most_children
         self._most_steps = most_steps
         self._most = most if most is not None else len(report.waits)
@@ -124,12 +122,17 @@ class _Grower:
         return branches, Rest(left, sum(behind[wait.blocked_pid] for wait in left))
 
 
-def _children(report: Report, order: Callable[[Wait], float]) -> Mapping[Name, Sequence[Wait]]:
+def _queue_order(wait: Wait) -> float:
+    """The longest wait first; one whose beginning is not known yet has just begun."""
+    return -(wait.wait_seconds or 0.0)
+
+
+def _children(report: Report) -> Mapping[Name, Sequence[Wait]]:
     """Waits by blocker, each session below one only: the first it waits for, holders of the lock before queues."""
     chosen: dict[int, Wait] = {}
     for wait in report.waits:
         chosen.setdefault(wait.blocked_pid, wait)
     children: dict[Name, list[Wait]] = {}
-    for wait in sorted(chosen.values(), key=order):
+    for wait in sorted(chosen.values(), key=_queue_order):
         children.setdefault(wait.blocking_pid if wait.blocking_pid is not None else wait.prepared_gid, []).append(wait)
     return children

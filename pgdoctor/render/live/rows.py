@@ -66,7 +66,7 @@ class _Rows:
 
     def tree(self) -> Iterator[Row]:
         most = len(self._report.waits)
-        for tree in forest(self._report, most, _MOST_STEPS, lambda wait: -(wait.wait_seconds or 0.0)):
+        for tree in forest(self._report, most, _MOST_STEPS):
             yield self._row(name(tree.blocker), 0)
             yield from self._below(tree.below, tree.rest, 1)
 

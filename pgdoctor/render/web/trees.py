@@ -26,7 +26,7 @@ def trees(report: Report) -> Iterator[str]:
     if not roots:
         return
     most = max(_MOST_DRAWN // min(roots, _MOST_TOLD), 1)
-    grown = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, _longest_first, most))
+    grown = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, most))
     yield '<section aria-labelledby="trees"><h2 id="trees">Who blocks whom</h2>'
     for tree in grown[:_MOST_TOLD]:
         yield from _told(tree)
@@ -39,10 +39,6 @@ def trees(report: Report) -> Iterator[str]:
             yield f'<li class="dim">and {count(rest, "root blocker")} more</li>'
         yield "</ul>"
     yield "</section>"
-
-
-def _longest_first(wait: Wait) -> float:
-    return -(wait.wait_seconds or 0.0)
 
 
 def _told(tree: Tree) -> Iterator[str]:
