@@ -1,17 +1,22 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
 from pgdoctor.diagnosis import planner
+from pgdoctor.diagnosis.blocker_wait import describe_own_wait
 from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
 from pgdoctor.diagnosis.cause import Remedy, causes
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.snapshot import RowLocker, Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait, wait_graph
 
 #: Lock types that name what is locked in full: every holder of such a lock is known.
 _TABLE_LOCKS = frozenset({"relation"})
+
+#: Held for as long as pages are added to a file.
+_MOMENTARY = frozenset({"extend"})
 
 #: Of a row that several transactions have share-locked the server names one at a time (measured, 14 to 18).
 _HIDDEN = "at least this one: {} may hold the row too, and show only when this one is gone"
@@ -59,6 +64,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         is_exact=suspect.contested_types == _TABLE_LOCKS and not keeps_some,
         evidence=(
             *verdict.evidence,
+            *_explained(suspect, verdict.evidence),
             *((str(maker),) if maker else ()),
             *_withdrawn(node, snapshot),
             *((_HIDDEN.format(names),) if others else ()),
@@ -92,6 +98,15 @@ def _own_name(suspect: Suspect) -> str:
     return f"prepared transaction '{suspect.prepared.gid or '?'}'" if suspect.prepared else str(suspect.node)
 
 
+def _explained(suspect: Suspect, told: tuple[str, ...]) -> tuple[str, ...]:
+    """What its locks are for, where no statement asks for them; and what it waits for, unless the cause tells it."""
+    locks = (explain_lock(suspect.snapshot, lock) for lock in suspect.contested or suspect.queued)
+    found = list(dict.fromkeys(each for each in locks if each is not None))
+    if not any("has waited" in each for each in told):
+        found += describe_own_wait(suspect)
+    return tuple(found)
+
+
 def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
     """That it is no unindexed scan though the catalogs alone say so."""
     plan = snapshot.plans.get(node)
@@ -112,4 +127,8 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if suspect.is_running and suspect.statement.ends_transaction:
         return Remedy("none", "its transaction is just ending")
+    if suspect.contested and all(map(is_notify_queue, suspect.contested)):
+        return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
+    if suspect.contested_types == _MOMENTARY:
+        return Remedy("none", "it is in the middle of extending a file: look at the disk, and have fewer load at once")
     return remedy

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis.known_hold import KnownHold
+from pgdoctor.diagnosis.lock_names import waits_for_key
 from pgdoctor.diagnosis.locks import AMBIGUOUS
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
@@ -56,6 +57,7 @@ def since(suspect: Suspect) -> str:
 def _transaction(suspect: Suspect) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
     if "transactionid" in suspect.contested_types and suspect.table is not None:
-        yield f"rows of {suspect.table.name}"
+        are_keys = bool(suspect.witnesses) and all(map(waits_for_key, suspect.witnesses))
+        yield f"{'keys that others insert too' if are_keys else 'rows'} of {suspect.table.name}"
     if "virtualxid" in suspect.contested_types:
         yield "a transaction whose end a CONCURRENTLY command waits for"

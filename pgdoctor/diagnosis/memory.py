@@ -6,6 +6,7 @@ The judging stays pure: what is remembered becomes part of the snapshot.
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis import changes, usual
+from pgdoctor.diagnosis.blocker_wait import Waits, known_events, with_known_events
 from pgdoctor.diagnosis.changes import Seen
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
@@ -23,6 +24,7 @@ class Memory:
     def __init__(self) -> None:
         self._sightings: tuple[Sighting, ...] = ()
         self._holds: Holds = {}
+        self._events: Waits = {}
         self._counters: Counters | None = None
         self._past = Past()
         self._seen = Seen()
@@ -35,6 +37,8 @@ class Memory:
         around = self._around(snapshot.surroundings)
         snapshot = with_known_holds(replace(snapshot, surroundings=around), self._holds)
         self._holds = known_holds(snapshot)
+        snapshot = with_known_events(snapshot, self._events)
+        self._events = known_events(snapshot, self._events)
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)

@@ -240,6 +240,15 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     scans: Scans | None = None
 
 
+class LockedObject(msgspec.Struct, frozen=True, gc=False):
+    """An object other than a relation that somebody waits for: `role`, `app`. The catalog's OID and its own."""
+
+    classid: int
+    objid: int
+    type: str
+    name: str
+
+
 #: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.
 AdvisoryKey = tuple[int, int, int]
 
@@ -320,12 +329,16 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     sessions: Mapping[int, Session] = {}
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: Mapping[int, Relation] = {}
+    #: Of the connected database, or shared by all.
+    objects: tuple[LockedObject, ...] = ()
     #: Who may have locked rows of the tables on which somebody waits for a row.
     row_lockers: tuple[RowLocker, ...] = ()
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
     #: By PID: locks that earlier snapshots have shown this transaction with, in the way of others.
     known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
+    #: By PID, of blockers: the first of the snapshots in a row that show its statement in the wait that it is in.
+    known_events: Mapping[int, datetime] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
     earlier_scans: Mapping[int, Scans] = {}
     #: By PID, of running blockers, where the planner was to be asked.

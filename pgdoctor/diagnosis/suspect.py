@@ -6,6 +6,7 @@ from itertools import islice
 
 from pgdoctor.diagnosis import makers, statement
 from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.lock_names import describe_object
 from pgdoctor.diagnosis.locks import STRONG, conflict, strength
 from pgdoctor.diagnosis.makers import Maker
 from pgdoctor.diagnosis.row_locks import CoHolders
@@ -31,9 +32,6 @@ _BRIEFLY = 1.0
 
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
-
-#: What a lock is on where no relation says it.
-_NAMELESS = {"object": "an object that is no table"}
 
 #: Types of locks that say which transaction is waited for, and not which table it is about.
 _ABOUT_A_TRANSACTION = frozenset({"transactionid", "virtualxid", "spectoken"})
@@ -215,9 +213,8 @@ class Suspect:
 
     def name(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
-        table = self.snapshot.table_of(lock)
-        where = table.name if table else self._nameless(lock)
-        return f"{lock.mode} on {'an index of ' if self.is_on_index(lock) else ''}{where}"
+        database = self.session.datname if self.session else None
+        return f"{lock.mode} on {describe_object(self.snapshot, lock, database)}"
 
     def is_on_index(self, lock: Lock) -> bool:
         """It locks an index, and not the table."""
@@ -237,13 +234,6 @@ class Suspect:
             for request in waiter.requests:
                 wanted.setdefault(request.target, set()).add(request.mode)
         return wanted
-
-    def _nameless(self, lock: Lock) -> str:
-        """What a lock is on that no relation we can read says."""
-        if lock.locktype == "relation" and lock.database not in (0, self.snapshot.server.database_oid):
-            database = self.session.datname if self.session else None
-            return f"relation {lock.relation} of database {database or lock.database}"
-        return _NAMELESS.get(lock.locktype, f"a {lock.locktype}")
 
     def _is_user_table(self, lock: Lock) -> bool:
         table = self.snapshot.table_of(lock)

@@ -21,6 +21,7 @@ from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
+from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.names import Names
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import Tracker, progress, redefines
@@ -127,6 +128,7 @@ class Collector:
             sessions=sessions,
             prepared=prepared,
             relations=await relations(server, sessions, prepared, evidence),
+            objects=await fetch_locked_objects(server, sessions, evidence),
             progress=await progress(sessions, evidence),
             traces=await self._tracker.traces(sessions, server.database_oid, evidence),
             redefines=await redefines(sessions, server.database_oid, evidence),

@@ -78,6 +78,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "wrapper": {},
     "relations": {"oids": []},
     "relations_alone": {"oids": []},
+    "locked_objects": {"classids": [], "objids": [], "most_characters": 0},
     "foreign_keys": {"oids": []},
     "descendants": {"oids": []},
     "indexes": {"oids": []},

@@ -13,9 +13,10 @@ from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.graph import Node
+from pgdoctor.diagnosis.lock_names import describe_wait
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Advice, options
-from pgdoctor.diagnosis.snapshot import Connections, Server, Session
+from pgdoctor.diagnosis.snapshot import Connections, Relation, Server, Session
 from pgdoctor.diagnosis.waits import Pair, Waits
 
 _CACHED_LENGTH = 4_096
@@ -53,6 +54,8 @@ class Wait(msgspec.Struct, frozen=True):
     queued: bool
     #: The prepared transaction that holds the lock, where there is no blocking PID.
     prepared_gid: str | None = None
+    #: The lock in words: `AccessShareLock on public.orders`, `a row of public.orders`. None: the locks do not say.
+    waits_for: str | None = None
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -94,6 +97,9 @@ class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class
     maker: str | None = None
     #: Our role may signal it; None: not known.
     may_signal: bool | None = None
+    #: As `pg_stat_activity` has them; None: it computes, or they are hidden.
+    wait_event_type: str | None = None
+    wait_event: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -185,7 +191,16 @@ def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
         wait_seconds=waits.snapshot.seconds_since(pair.request.waitstart) if pair.request else None,
         queued=pair.queued,
         prepared_gid=prepared.gid if prepared else None,
+        waits_for=_awaited(waits, pair, table),
     )
+
+
+def _awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
+    if pair.request is None:
+        return None
+    blocker = waits.snapshot.sessions.get(pair.node)
+    text = (blocker.statement if blocker else None) or ""
+    return describe_wait(waits.snapshot, pair.waiter, pair.request, table, text)
 
 
 def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
@@ -212,6 +227,8 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         advice=blocker.advice or None,
         maker=blocker.maker,
         may_signal=session.may_signal,
+        wait_event_type=session.wait_event_type,
+        wait_event=session.wait_event,
     )
 
 

@@ -147,10 +147,8 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
 
 
 def awaited(wait: Wait) -> str:
-    """What it waits for. A wait for a row shows as one for a transaction, or for the row's place in the queue."""
-    if wait.lock_type in ("transactionid", "tuple"):
-        return f"a row of {wait.relation}" if wait.relation else "a row"
-    return f"{wait.lock_mode} on {wait.relation or wait.lock_type}" if wait.lock_mode else "a lock"
+    """What it waits for, in words."""
+    return wait.waits_for or "a lock"
 
 
 def _advice(report: Report, width: int) -> Iterator[str]:

@@ -97,6 +97,7 @@ def wait(blocked: int, blocking: int) -> Wait:
         relation=HOSTILE,
         wait_seconds=None,
         queued=False,
+        waits_for=HOSTILE,
     )
 
 

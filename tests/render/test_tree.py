@@ -45,7 +45,7 @@ def test_the_tree_hangs_a_waiter_below_whom_it_waits_for() -> None:
     assert drawn.splitlines()[0] == (
         "2 sessions blocked by 1 root blocker, the longest for 12 s (PostgreSQL 15, 42/100 connections)."
     )
-    assert "\n└─ 2 waits 12 s for ExclusiveLock on advisory" in drawn
+    assert "\n└─ 2 waits 12 s for ExclusiveLock on advisory key 1" in drawn
     assert "\n   └─ 3 waits 12 s" in drawn
 
 
@@ -116,6 +116,7 @@ def test_json_has_the_fields_of_the_interface() -> None:
             "wait_seconds": 12.0,
             "queued": False,
             "prepared_gid": None,
+            "waits_for": "ExclusiveLock on advisory key 1",
         }
     ]
     [blocker] = facts["blockers"]

@@ -7,9 +7,10 @@ Do not: end the holder by default, for the work it guards may still go on elsewh
 Source: PostgreSQL documentation, "Advisory Locks".
 """
 
+from pgdoctor.diagnosis.advisory_level import describe_level
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.lock_names import advisory_key, parse_advisory_key
 from pgdoctor.diagnosis.makers import owner
-from pgdoctor.diagnosis.snapshot import AdvisoryKey, Lock
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
@@ -25,29 +26,14 @@ class AdvisoryLock(Cause):
         if not contested or suspect.session is None:
             return None
         state = suspect.session.state or "in an unknown state"
-        tool = owner(_parts(contested[0]), suspect.session.datname or "")
+        tool = owner(parse_advisory_key(contested[0]), suspect.session.datname or "")
         named = f", the key of {tool}" if tool else ""
         return Verdict(
             evidence=(
-                f"holds the advisory lock {key(contested[0])}{named}",
+                f"holds the advisory lock {advisory_key(contested[0])}{named}",
+                *describe_level(suspect),
                 f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}",
                 f"has been {state} for {duration(suspect.state_seconds)}",
             ),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
         )
-
-
-def _parts(lock: Lock) -> AdvisoryKey:
-    return lock.classid or 0, lock.objid or 0, lock.objsubid or 0
-
-
-def key(lock: Lock) -> str:
-    """The key as the application gave it: one bigint, or two integers."""
-    high, low, form = _parts(lock)
-    if form == 2:
-        return f"({_signed(high, 32)}, {_signed(low, 32)})"
-    return str(_signed(high << 32 | low, 64))
-
-
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.lock_names import describe_object
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.forest import Name, name
@@ -86,7 +87,7 @@ def _locks(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
         return
     yield ""
     for lock in locks[:_MOST_LOCKS]:
-        table = diagnosis.snapshot.table_of(lock)
-        yield f"{'holds' if lock.granted else 'wants'} {lock.mode} on {table.name if table else lock.locktype}"
+        what = describe_object(diagnosis.snapshot, lock, session.datname)
+        yield f"{'holds' if lock.granted else 'wants'} {lock.mode} on {what}"
     if len(locks) > _MOST_LOCKS:
         yield f"and {count(len(locks) - _MOST_LOCKS, 'lock')} more"

@@ -1,0 +1,29 @@
+"""Names of locked objects other than relations, of those that somebody waits for."""
+
+from collections.abc import Mapping
+
+from pgdoctor.diagnosis.lock_names import OBJECT_TYPES
+from pgdoctor.diagnosis.snapshot import LockedObject, Server, Session
+from pgdoctor.postgres.evidence import Evidence
+
+#: Objects that are looked up in one poll, and characters of a name: a function's has the types of its arguments.
+MOST_OBJECTS = 100
+MOST_CHARACTERS = 200
+
+
+async def fetch_locked_objects(
+    server: Server, sessions: Mapping[int, Session], evidence: Evidence
+) -> tuple[LockedObject, ...]:
+    """Type and name of each object that a session waits for, in the connected database or shared by all."""
+    asked = {
+        (lock.classid, lock.objid)
+        for session in sessions.values()
+        for lock in session.requests
+        if lock.locktype == "object" and lock.database in (0, server.database_oid) and lock.classid in OBJECT_TYPES
+    }
+    chosen = sorted(each for each in asked if each[1])[:MOST_OBJECTS]
+    if not chosen:
+        return ()
+    classids, objids = (list(each) for each in zip(*chosen, strict=True))
+    rows = await evidence.rows("locked_objects", classids=classids, objids=objids, most_characters=MOST_CHARACTERS)
+    return tuple(LockedObject(row.classid, row.objid, row.type, row.name) for row in rows)
