@@ -13,6 +13,7 @@ from pgdoctor.mitigation.guards import guards
 from pgdoctor.render.manual import first_sentence
 
 DOCS = Path(pgdoctor.__file__).parent / "docs"
+CHECKOUT = DOCS.parents[1]
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
