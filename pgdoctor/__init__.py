@@ -1,3 +1,3 @@
 """pgdoctor: finds the session that blocks your Postgres, says why, and can release it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

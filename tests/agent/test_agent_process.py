@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pgdoctor import config
+from pgdoctor import __version__, config
 from pgdoctor.cli.agent import command
 from tests.agent.conftest import NOBODY
 from tests.agent.running import SOON, series
@@ -154,7 +154,7 @@ def test_every_series_is_there_without_a_server(scene, agent, lone_agent):
         "log_messages_dropped_total",
     ):
         assert first[f"pgdoctor_{name}"] == 0
-    assert first['pgdoctor_build_info{version="0.1.0"}'] == 1
+    assert first[f'pgdoctor_build_info{{version="{__version__}"}}'] == 1
 
 
 def test_openmetrics_by_content_negotiation(lone_agent):

@@ -2,19 +2,24 @@
 
 import re
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
 import pgdoctor as package
 from pgdoctor.cli.explain import manual
+from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.postgres.door import STATES
 from pgdoctor.render.markdown import lay_out
+from pgdoctor.render.report import Report
+from pgdoctor.render.triage import TriageFacts
 from tests.cli.test_help import ALL
-from tests.docs.generating import DOCS, GENERATORS, generated, parts_of
+from tests.docs.generating import CHECKOUT, DOCS, GENERATORS, generated, parts_of
 from tests.docs.sentences import sentences, words
 
-CHECKOUT = DOCS.parents[1]
 README = CHECKOUT / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
@@ -87,6 +92,23 @@ def test_every_room_is_in_the_architecture() -> None:
     package_folder = Path(package.__file__).parent
     rooms = [folder.name for folder in package_folder.iterdir() if folder.is_dir() and folder.name != "__pycache__"]
     assert [room for room in rooms if f"`pgdoctor/{room}`" not in text("architecture")] == []
+
+
+def fields(kind: object) -> Iterator[str]:
+    """The names of all fields of a JSON object, and of those within it."""
+    for inner in get_args(kind):
+        yield from fields(inner)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        for field in msgspec.structs.fields(kind):
+            yield field.encode_name
+            yield from fields(field.type)
+
+
+@pytest.mark.parametrize("kind", [Report, TriageFacts], ids=lambda kind: kind.__name__)
+def test_every_json_field_is_in_the_manual(kind: type) -> None:
+    named = set(re.findall(r"`(\w+)`", text("json")))
+    states = set(msgspec.structs.asdict(Connections()))
+    assert set(fields(kind)) - named - states == set()
 
 
 def test_layout_wraps_prose_and_keeps_code() -> None:
