@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.document import Document, allowed, decode, one_line, say
+from pgdoctor.document import convert, one_line, read_document, say
 from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.journal.place import MAX_SIZE, default_path
 from pgdoctor.mitigation.lint import Mistake, mistakes
@@ -170,12 +170,10 @@ def parse(text: str, source: str) -> Config:
         raise ConfigError(f"{source}: nested too deeply") from None
     except ValueError:
         raise ConfigError(f"{source}: a number has too many digits") from None
-    document = Document(raw, Config)
-    config, found = document.read(), document.mistakes
-    if config is not None:
-        taken_out = {each.key for each in found}
-        found += [each for each in _mistaken(config) if _holds_without(taken_out, each)]
-    if config is None or found:
+    config, found = read_document(raw, Config)
+    taken_out = {each.key for each in found}
+    found += [each for each in _mistaken(config) if _holds_without(taken_out, each)]
+    if found:
         raise _error(found, f"{source}: ")
     return config
 
@@ -190,9 +188,9 @@ def _with(agent: Agent, given: Mapping[str, Given]) -> Agent:
     kinds = get_type_hints(Agent, include_extras=True)
     for key, (source, text) in given.items():
         try:
-            values[key] = msgspec.convert(text, kinds[key], strict=False, dec_hook=decode)
-        except (msgspec.ValidationError, ValueError):
-            found.append(Mistake(source, text, allowed(kinds[key])))
+            values[key] = convert(text, kinds[key], strict=False)
+        except ValueError as error:
+            found.append(Mistake(source, text, str(error)))
     for mistake in _mistaken_agent(replace(Agent(), **values)):
         found.append(mistake._replace(key=given[mistake.key.removeprefix("agent.")].source))
     if found:

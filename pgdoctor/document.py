@@ -1,13 +1,8 @@
-"""A document as typed values, with all that is wrong with its shape.
-
-The decoder stops at the first mistake. To name all, each one is taken out of the document and the rest decoded again,
-until the document is sound or nothing more can be taken out.
-"""
+"""A document as typed values, with all that is wrong with its shape: a walk over the types and the values together."""
 
 import json
-import re
 import types
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -15,113 +10,75 @@ from pgdoctor.mitigation.lint import Mistake
 from pgdoctor.mitigation.written import PARSE
 from pgdoctor.notify.settings import HIDDEN
 
-T = TypeVar("T")
-
-_Keys = list[str | int]
+T = TypeVar("T", bound=msgspec.Struct)
 
 #: Keys whose values are never shown, however wrong they are.
 _SECRET_KEYS = ("dsn", "url")
 
-_WHERE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
-_UNKNOWN_KEY = "Object contains unknown field"
-_MISSING_KEY = re.compile(r"Object missing required field `(.*)`")
-_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-
-#: Stand-ins for missing keys, so that the rest can be looked at.
+#: Stand-ins for required keys that are missing or mistaken, so that the rest can be looked at.
 _STAND_INS = {"name": "missing", "class": "unknown", "action": "terminate"}
 
 
-class Document(Generic[T]):
-    """What TOML or JSON says, to be read as values of one type. It is used up by that."""
-
-    def __init__(self, raw: dict[str, Any], kind: type[T]) -> None:
-        self._raw = raw
-        self._kind = kind
-        self._taken_out: set[tuple[str | int, ...]] = set()
-        #: What `read` has found.
-        self.mistakes: list[Mistake] = []
-
-    def read(self) -> T | None:
-        """The values, without what is mistaken; None where nothing is left."""
-        while True:
-            try:
-                return msgspec.convert(self._raw, self._kind, dec_hook=decode)
-            except msgspec.ValidationError as error:
-                if not self._take_out(str(error)):
-                    self.mistakes.append(Mistake("this file", msgspec.UNSET, one_line(str(error))))
-                    return None
-
-    def _take_out(self, said: str) -> bool:
-        """Note one mistake and take it out; False where there is none at the place that is named."""
-        match = _WHERE.fullmatch(said)
-        keys = _keys(match["path"]) if match else []
-        if said.startswith(_UNKNOWN_KEY):
-            return self._take_out_unknown(keys)
-        if match and (missing := _MISSING_KEY.fullmatch(match["what"])):
-            self._fill_in([*keys, missing[1]])
-            return True
-        if not keys:
-            return False
-        value = HIDDEN if keys[-1] in _SECRET_KEYS else _at(self._raw, keys)
-        wanted = allowed(self._type_at(keys))
-        # A type of ours may say more than what is allowed: why this value is not.
-        if match and match["what"].startswith(f"{wanted}: "):
-            wanted = one_line(match["what"])
-        self.mistakes.append(Mistake(_dotted(keys), value, wanted))
-        while not isinstance(keys[-1], str):
-            keys.pop()
-        del _at(self._raw, keys[:-1])[keys[-1]]
-        self._taken_out.add(tuple(keys))
-        return True
-
-    def _take_out_unknown(self, keys: _Keys) -> bool:
-        table = _at(self._raw, keys)
-        known = [field.encode_name for field in msgspec.structs.fields(self._type_at(keys))]
-        unknown = [key for key in table if key not in known]
-        for key in unknown:
-            why = f"the keys here are {', '.join(known)}"
-            self.mistakes.append(Mistake(_dotted([*keys, key]), msgspec.UNSET, why))
-            del table[key]
-        return bool(unknown)
-
-    def _fill_in(self, keys: _Keys) -> None:
-        """Note that a key is missing, unless it was there and was taken out."""
-        if tuple(keys) not in self._taken_out:
-            self.mistakes.append(Mistake(_dotted(keys), None, allowed(self._type_at(keys))))
-        _at(self._raw, keys[:-1])[keys[-1]] = _STAND_INS[str(keys[-1])]
-
-    def _type_at(self, keys: _Keys) -> Any:
-        """The declared type of a value."""
-        kind: Any = self._kind
-        for key in keys:
-            if isinstance(key, int):
-                arrays = [each for each in _alternatives(kind) if get_origin(each) is tuple]
-                kind = get_args(arrays[0])[0]
-            else:
-                field = next(field for field in msgspec.structs.fields(kind) if field.encode_name == key)
-                kind = get_type_hints(kind, include_extras=True)[field.name]
-        return kind
+def read_document(raw: dict[str, Any], kind: type[T]) -> tuple[T, list[Mistake]]:
+    """What TOML or JSON says as a value of a type, without what is mistaken; and every mistake."""
+    mistakes: list[Mistake] = []
+    return _read_table(raw, kind, "", mistakes), mistakes
 
 
-def decode(wanted: type, value: object) -> object:
-    """For the decoder: a value of one of our own types."""
-    return PARSE[wanted](value)
+def convert(value: object, kind: Any, *, strict: bool = True) -> Any:
+    """A value of a type; not `strict`: from the text of a flag. Raises ValueError that says what is allowed."""
+    chosen = _choose_alternative(value, kind)
+    if chosen in PARSE:
+        return PARSE[chosen](value)
+    try:
+        return msgspec.convert(value, chosen, strict=strict)
+    except msgspec.ValidationError:
+        raise ValueError(allowed(kind)) from None
 
 
-def _keys(path: str | None) -> _Keys:
-    return [name or int(place) for name, place in _STEP.findall(path or "")]
+def _read(value: object, kind: Any, key: str, mistakes: list[Mistake]) -> Any:
+    """A value of a type; UNSET where it is mistaken."""
+    chosen = _choose_alternative(value, kind)
+    if isinstance(value, dict) and _is_table(chosen):
+        return _read_table(value, chosen, key, mistakes)
+    if isinstance(value, list) and get_origin(chosen) is tuple:
+        return _read_list(value, get_args(chosen)[0], key, mistakes)
+    try:
+        return convert(value, kind)
+    except ValueError as error:
+        is_secret = key.rpartition(".")[2] in _SECRET_KEYS
+        mistakes.append(Mistake(key, HIDDEN if is_secret else value, one_line(str(error))))
+        return msgspec.UNSET
 
 
-def _at(raw: Any, keys: _Keys) -> Any:
-    for key in keys:
-        raw = raw[key]
-    return raw
+def _read_table(raw: dict[str, Any], kind: type[T], key: str, mistakes: list[Mistake]) -> T:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        where = f"{key}.{one_line(name)}".removeprefix(".")
+        if name in fields:
+            values[fields[name].name] = _read(value, fields[name].type, where, mistakes)
+        else:
+            mistakes.append(Mistake(where, msgspec.UNSET, f"the keys here are {', '.join(fields)}"))
+    for name, field in fields.items():
+        if field.required and name not in raw:
+            mistakes.append(Mistake(f"{key}.{name}", None, allowed(field.type)))
+        if field.required and values.get(field.name, msgspec.UNSET) is msgspec.UNSET:
+            values[field.name] = _STAND_INS[name]
+    return kind(**{name: value for name, value in values.items() if value is not msgspec.UNSET})
 
 
-def _dotted(keys: _Keys) -> str:
-    """The way to a key as people write it: `mitigation.rules[0].min_wait`."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{one_line(key)}" for key in keys)
-    return text.removeprefix(".")
+def _read_list(raw: list[Any], kind: Any, key: str, mistakes: list[Mistake]) -> Any:
+    """A tuple; UNSET where one of its values is, for the places of the others would not be those of the file."""
+    values = tuple(_read(value, kind, f"{key}[{place}]", mistakes) for place, value in enumerate(raw))
+    return msgspec.UNSET if msgspec.UNSET in values else values
+
+
+def _choose_alternative(value: object, kind: Any) -> Any:
+    """Of the types that a key may have, the one that a value is meant to be of."""
+    alternatives = _alternatives(kind)
+    fitting = [each for each in alternatives if (get_origin(each) is tuple) == isinstance(value, list)]
+    return (fitting or alternatives)[0]
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

@@ -136,6 +136,14 @@ def test_all_mistakes_are_named_at_once() -> None:
         assert str(caught.value).count(f"{key}") == 1
 
 
+def test_each_mistake_in_a_list_is_named() -> None:
+    text = RULE + 'usename = [1, "app", true]\nclient_addr = ["10.0.0.0/8", "10.0.0.1/8", "x"]'
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x")
+    keys = re.findall(r"mitigation\.rules\[0\]\.(\S+) = ", str(caught.value))
+    assert keys == ["usename[0]", "usename[2]", "client_addr[1]", "client_addr[2]"]
+
+
 def test_what_makes_no_sense_is_named_beside_what_is_malformed() -> None:
     text = f"""
         [agent]

@@ -71,7 +71,10 @@ class Network(str):
         if not isinstance(text, str):
             raise ValueError(cls.allowed)
         if text != "local":
-            network = ip_network(text)
+            try:
+                network = ip_network(text)
+            except ValueError:
+                raise ValueError(cls.allowed) from None
             # The server shows IPv4 clients as such, and no address with its zone.
             if "%" in text or (isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None):
                 raise ValueError(cls.allowed)
