@@ -9,7 +9,7 @@ from threading import Event
 import psycopg
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.former_holders import worth_a_second_look
+from pgdoctor.diagnosis.suspect import LONG_QUEUE
 from tests.looking import snapshot
 from tests.scenes.client import wait_until
 
@@ -29,7 +29,7 @@ def hammering(dsn: str, clients: int, pause: Callable[[psycopg.Connection], None
     with ThreadPoolExecutor(clients) as pool:
         hammers = [pool.submit(hammer) for _ in range(clients)]
         try:
-            wait_until(lambda: worth_a_second_look(diagnose(snapshot(dsn))))
+            wait_until(lambda: diagnose(snapshot(dsn)).blocked_sessions >= LONG_QUEUE)
             yield
         finally:
             over.set()

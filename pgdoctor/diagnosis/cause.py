@@ -32,6 +32,8 @@ class Verdict(msgspec.Struct, frozen=True):
     relation: str | None = None
     #: What would have held up fewer people; empty where there is nothing to say.
     advice: str = ""
+    #: What the waiters ask for passes from one session to the next: none of them keeps it.
+    changes_hands: bool = False
 
 
 class Cause(ABC):

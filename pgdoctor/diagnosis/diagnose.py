@@ -82,6 +82,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
             if others
             else None
         ),
+        changes_hands=verdict.changes_hands,
     )
 
 

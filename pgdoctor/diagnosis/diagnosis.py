@@ -46,6 +46,8 @@ class Blocker(msgspec.Struct, frozen=True):
     may_hold_too: tuple[int, ...] = ()
     #: The same in a sentence; None: nobody may hold its rows too.
     release_uncertain: str | None = None
+    #: What its waiters ask for passes from one session to the next.
+    changes_hands: bool = False
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.row_queue import RowQueue
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.suspect import LONG_QUEUE, Suspect
 
@@ -39,7 +40,7 @@ def sighting(diagnosis: Diagnosis) -> Sighting:
         suspect = Suspect(node, diagnosis.snapshot, diagnosis.graph)
         if (
             suspect.session
-            and suspect.is_in_motion
+            and (suspect.is_in_motion or RowQueue(suspect).changes_hands)
             and "transactionid" in suspect.contested_types
             and suspect.table is not None
         ):
@@ -72,7 +73,11 @@ def worth_a_second_look(diagnosis: Diagnosis) -> bool:
     suspects = (Suspect(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])
     known = diagnosis.snapshot.former_holders
     return any(
-        each.is_in_motion and each.row_queue >= LONG_QUEUE and each.table is not None and each.table.oid not in known
+        each.is_in_motion
+        and each.row_queue >= LONG_QUEUE
+        and each.table is not None
+        and each.table.oid not in known
+        and not RowQueue(each).has_moved
         for each in suspects
     )
 

@@ -28,7 +28,7 @@ LONG_QUEUE = 2
 
 #: Seconds: a transaction older than this keeps what it holds, and one that idles longer than that waits for its client.
 _YOUNG = 5.0
-_BRIEFLY = 1.0
+BRIEFLY = 1.0
 
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
@@ -72,11 +72,17 @@ class Suspect:
 
     @property
     def is_in_motion(self) -> bool:
-        """Its transaction is young and goes on, at most with a short pause between two statements."""
-        age, pause = self.transaction_seconds, self.state_seconds
-        if self.session is None or age is None or age >= _YOUNG or pause is None:
+        """Its transaction is young and goes on."""
+        age = self.transaction_seconds
+        return self.is_going_on and age is not None and age < _YOUNG
+
+    @property
+    def is_going_on(self) -> bool:
+        """Its transaction runs a statement, or pauses shortly between two."""
+        pause = self.state_seconds
+        if self.session is None or pause is None:
             return False
-        return self.is_running or (self.session.state == "idle in transaction" and pause < _BRIEFLY)
+        return self.is_running or (self.session.state == "idle in transaction" and pause < BRIEFLY)
 
     @property
     def is_waiting(self) -> bool:

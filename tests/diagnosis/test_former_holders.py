@@ -159,7 +159,8 @@ def test_a_holder_that_has_come_to_stay_is_the_offender_though_the_row_was_hot(s
 def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause):
     with hammering(scene.dsn, 8, pause):
         first, *others = classes(scene, looks=8)
-    assert first in ("long_query", "idle_in_transaction")
+    # Whether one snapshot tells depends on how long the statements have waited already.
+    assert first in ("long_query", "idle_in_transaction", "hot_row")
     # A look may fall between two holders.
     assert others.count("hot_row") >= 5
 

@@ -1,21 +1,25 @@
 """One row that everybody wants: the holder changes all the time, so there is no offender.
 
-Recognised by: two or more sessions queue for the same row, its holder's transaction is young and in motion (it may
-idle for a moment between two statements), and an earlier look saw another transaction hold it that is over. Who is
-next in that queue, and so holds up those behind, belongs to it.
+Recognised by: two or more sessions queue for the same row, its holder goes on with its transaction (it may idle for a
+moment between two statements), and the row changes hands. That shows in one snapshot: most statements in the queue
+are older than their waits by 100 ms or more, and these waits are younger than a second, for all queue anew when the
+row changes hands. Or an earlier snapshot saw another transaction hold the row that is over, and the present one is
+younger than five seconds. The session that is next in the queue, and so holds up those behind it, belongs to it.
 The same holder throughout is no hot row but that holder's own class.
 Do: shorten the transactions that touch the row, or spread the row (a counter in many rows, an insert-only log).
 Do not: signal the holder. The next in line takes its place, and retries make the queue longer.
 Source: PostgreSQL source, README.tuplock; measured on 14 to 18.
 """
 
+from collections.abc import Iterator
+
 from pgdoctor.diagnosis import underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.snapshot import Relation
-from pgdoctor.diagnosis.suspect import LONG_QUEUE, Suspect
+from pgdoctor.diagnosis.row_queue import RowQueue
+from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count, duration
 
-_REMEDY = Remedy("none", "whoever is next takes its place: make these transactions shorter")
+_REMEDY = Remedy("none", "the next in line takes its place: make these transactions shorter")
 
 
 class HotRow(Cause):
@@ -24,30 +28,42 @@ class HotRow(Cause):
     why_untouchable = "the next in line takes its place"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        table = suspect.table
-        former = suspect.snapshot.former_holders.get(table.oid) if table is not None else None
-        if table is None or not former:
-            return None
         if suspect.is_waiting:
-            return _in_its_queue(suspect, table)
-        if not suspect.is_in_motion or suspect.row_queue < LONG_QUEUE:
-            return None
-        return Verdict(
-            evidence=(
-                f"{count(suspect.row_queue, 'session')} queue for a row of {table.name}",
-                f"{count(len(former), 'session')} held it just before, in transactions that are over; "
-                f"this transaction has been open for {duration(suspect.transaction_seconds)}",
-            ),
-            remedy=_REMEDY,
+            return _judge_next_in_line(suspect)
+        queue = RowQueue(suspect)
+        return _verdict(*_describe(queue)) if queue.changes_hands else None
+
+
+def _verdict(*evidence: str) -> Verdict:
+    return Verdict(evidence, _REMEDY, changes_hands=True)
+
+
+def _describe(queue: RowQueue) -> Iterator[str]:
+    """The evidence for a holder, in sentences."""
+    suspect, former = queue.suspect, queue.former_holders
+    yield f"{count(queue.sessions, 'session')} queue for {_name_row(suspect)}"
+    if former:
+        yield (
+            f"{count(len(former), 'session')} held it just before, in transactions that are over; "
+            f"this transaction has been open for {duration(suspect.transaction_seconds)}"
+        )
+    if queue.has_moved:
+        yield (
+            f"it changes hands: they queue anew each time, and the oldest of their statements has run for "
+            f"{duration(queue.oldest_statement)}"
         )
 
 
-def _in_its_queue(suspect: Suspect, table: Relation) -> Verdict | None:
+def _judge_next_in_line(suspect: Suspect) -> Verdict | None:
     """It waits for the row as those behind it do, and nothing else holds them up."""
     if suspect.contested_types != {"tuple"}:
         return None
-    ahead = (Suspect(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots_of(suspect.node))
-    if not all(root.is_in_motion for root in ahead) or suspect.node in suspect.graph.in_cycle:
+    ahead = [Suspect(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots_of(suspect.node)]
+    if suspect.node in suspect.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
-    said = f"waits in line itself for a row of {table.name}, which changes hands all the time"
-    return Verdict((said, *underway.waiting(suspect)), _REMEDY)
+    said = f"waits in line itself for {_name_row(suspect)}, which changes hands all the time"
+    return _verdict(said, *underway.waiting(suspect))
+
+
+def _name_row(suspect: Suspect) -> str:
+    return f"a row of {suspect.table.name}" if suspect.table else "a row"
