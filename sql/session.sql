@@ -1,8 +1,9 @@
--- One row: whether this session is ours alone, and pinned. Not so where a pooler answers by another session than the one
--- that was connected to, or has dropped the start-up options.
+-- One row: the server's cluster_name, and whether this session is ours alone, and pinned. Not so where a pooler answers
+-- by another session than the one that was connected to, or has dropped the start-up options.
 -- The first statement on a connection: an operator or a cast by name may still be somebody else's, so here is none.
 SELECT
     s.is_ours,
+    pg_catalog.current_setting('cluster_name') AS cluster_name,
     -- No start-up option: libpq would take the server for a standby where the DSN asks for read-write.
     CASE
         WHEN s.is_ours THEN pg_catalog.set_config('default_transaction_read_only', 'on', false)

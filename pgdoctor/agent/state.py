@@ -8,6 +8,7 @@ from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.snapshot import Server
 from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
+from pgdoctor.diagnosis.words import address, name
 
 #: Polls that may be missed before what was found counts as too old.
 MISSED_POLLS = 3
@@ -74,6 +75,13 @@ class State(msgspec.Struct, frozen=True):
         """Our role may not see what other sessions do."""
         return self.server is not None and self.server.hidden_sessions > 0
 
+    @property
+    def _place(self) -> str:
+        server = self.server
+        if server is None or server.host is None:
+            return ""
+        return f"connection to {address(server.host, server.port)} as {name(server.user)}: "
+
     def as_of(self, now: float, interval: float) -> "State":
         """This state as it is to be shown at a moment: what was found goes when it is too old.
 
@@ -84,7 +92,7 @@ class State(msgspec.Struct, frozen=True):
             return self
         return State(
             connection="timeout",
-            error=f"no answer for {age:.0f} s",
+            error=f"{self._place}no answer for {age:.0f} s",
             slots=self.slots,
             last_success=self.last_success,
             last_attempt=self.last_attempt,

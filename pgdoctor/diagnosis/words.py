@@ -26,6 +26,9 @@ def count(number: float, thing: str) -> str:
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
 
 
+#: Where a server listens unless it was told otherwise.
+DEFAULT_PORT = 5432
+
 #: Bytes that a name has at most (NAMEDATALEN); what is longer comes from elsewhere.
 _LONGEST_NAME = 63
 
@@ -36,6 +39,14 @@ def name(text: str | None) -> str:
         return "?"
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:64])
     return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
+
+
+def address(host: str, port: object) -> str:
+    """Where a server listens: `10.0.0.5:5432`, `[::1]:5432`, `/run/postgresql/.s.PGSQL.5432`."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in host)
+    if shown.startswith(("/", "@")):
+        return f"{shown}/.s.PGSQL.{port or DEFAULT_PORT}"
+    return f"{f'[{shown}]' if ':' in shown else shown}:{port or DEFAULT_PORT}"
 
 
 def client(application: str | None, user: str | None = None, address: str | None = None) -> str:

@@ -18,12 +18,14 @@ import psycopg
 from psycopg import BaseConnection, pq
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 from psycopg.rows import namedtuple_row
 
+from pgdoctor.diagnosis.words import DEFAULT_PORT, address
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
+from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
 from pgdoctor.postgres.queries import load
 from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
 
@@ -83,8 +85,11 @@ _REFUSES_OPTIONS = ("unsupported startup parameter", "command-line options")
 #: Characters of what a server says that are read: fifty hosts, each with its reason.
 _MOST_SAID = 10_000
 
-_WHERE = re.compile(r".*connection to server (?P<place>at|on socket) .*? failed: ", re.DOTALL)
+_BEFORE_REASON = re.compile(r"connection to server (?:at|on socket) .*? failed: ")
 
+
+#: What libpq takes for a database: an unescaped '@' in it is the end of a password with a '/' in it.
+_URI_WITH_LATE_AT = re.compile(r"postgres(?:ql)?://[^/?]*/[^?]*@")
 
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
 
@@ -127,6 +132,11 @@ class Door:
         #: Seconds that a statement may take, on our clock.
         self.deadline = deadline
         self.cost = Cost()
+        # Not by `connection.info`, which raises where the connection is lost already.
+        found = connection.pgconn
+        self.host, self.port, self.user = found.host.decode(), int(found.port or DEFAULT_PORT), found.user.decode()
+        #: The server's `cluster_name`; None: it has none.
+        self.cluster_name: str | None = None
         #: The session that answers is not the one that was connected to: a pooler stands in between, and what is done
         #: to the session (settings, prepared statements) is left to whomever it serves next. So until it is known.
         self.is_pooled = True
@@ -145,15 +155,16 @@ class Door:
             share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
             parameters["connect_timeout"] = share
             patience = max(deadline, share * hosts)
+        target, given = resolve(parameters)
         try:
             async with asyncio.timeout(patience):
-                connection = await _connect(parameters, deadline)
+                connection = await _connect(parameters, given, deadline)
         except TimeoutError:
-            raise silent(patience) from None
+            raise silent(patience, target) from None
         except psycopg.Error as error:
-            raise unreachable(error) from None
+            raise unreachable(error, target) from None
         except (OSError, UnicodeError):
-            raise Unreachable("cannot connect: the host name cannot be resolved", "refused") from None
+            raise Unreachable(f"{target} failed: the host name cannot be resolved", "refused") from None
         door = cls(connection, deadline)
         try:
             await door.prepare_session()
@@ -166,7 +177,7 @@ class Door:
         """Refuse a server that is too old, and make the session's settings ours, if it is ours alone."""
         if self.version_num < OLDEST_VERSION:
             raise Unsupported(
-                f"the server is PostgreSQL {self.version_num // 10_000}; "
+                f"{self.target} failed: the server is PostgreSQL {self.version_num // 10_000}; "
                 f"pgdoctor needs {OLDEST_VERSION // 10_000} or later",
                 "unsupported",
             )
@@ -176,6 +187,12 @@ class Door:
         about = {"own_pid": self.connection.info.backend_pid, "search_path": SEARCH_PATH}
         [session] = await self.within_deadline(self._execute("session", about))
         self.is_pooled = not session.is_ours
+        self.cluster_name = session.cluster_name or None
+
+    @property
+    def target(self) -> ConnectionTarget:
+        """The server that the connection goes to; of several that the DSN names, this one."""
+        return ConnectionTarget((address(self.host, self.port),), self.user)
 
     @property
     def transaction_settings(self) -> str:
@@ -226,7 +243,7 @@ class Door:
                 self.abandon()
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        raise silent(self.deadline)
+        raise silent(self.deadline, self.target)
 
     def abandon(self) -> None:
         """Close the socket without a word to the server: takes no time even if the server is silent."""
@@ -291,7 +308,7 @@ class Door:
     def _explain(self, error: psycopg.Error) -> Exception:
         if self.connection.closed or self.connection.broken:
             self.abandon()
-            return unreachable(error)
+            return unreachable(error, self.target, "lost")
         if isinstance(error, psycopg.errors.LockNotAvailable):
             return StatementFailed(_LOCKED, error.sqlstate)
         return StatementFailed(first_line(error), error.sqlstate)
@@ -346,9 +363,10 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         parameters = conninfo_to_dict(dsn)
     except psycopg.Error:
         raise UsageError(_UNPARSABLE) from None
-    # An unescaped '@', '/' or ':' in a password makes libpq take part of it for a host or a port, which it
-    # then would print.
-    if "@" in str(parameters.get("host", "")) or not _PORTS.fullmatch(str(parameters.get("port", ""))):
+    # An unescaped '@', '/' or ':' in a password makes libpq take part of it for a host, a port or a database, which
+    # would then be shown.
+    misread = "@" in str(parameters.get("host", "")) or _URI_WITH_LATE_AT.match(dsn)
+    if misread or not _PORTS.fullmatch(str(parameters.get("port", ""))):
         raise UsageError(f"{_UNPARSABLE}; in a URI write '@' in a password as %40, ':' as %3A and '/' as %2F")
     return parameters | {
         "application_name": APPLICATION_NAME,
@@ -361,9 +379,9 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     }
 
 
-async def _connect(parameters: dict[str, Any], deadline: float) -> psycopg.AsyncConnection[Any]:
-    """Connect with our start-up options; without them where a pooler refuses any, or some."""
-    pinned = parameters | {"options": start_up_options(given_options(parameters), deadline)}
+async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
+    """Connect with our start-up options after those that are given; without ours where a pooler refuses some."""
+    pinned = parameters | {"options": start_up_options(given, deadline)}
     try:
         return await psycopg.AsyncConnection.connect(**pinned, autocommit=True)
     except psycopg.OperationalError as error:
@@ -372,47 +390,37 @@ async def _connect(parameters: dict[str, Any], deadline: float) -> psycopg.Async
     return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
 
 
-def given_options(parameters: Mapping[str, Any]) -> str:
-    """The start-up options of the connection string, of its service, or of the environment, as libpq finds them.
-
-    libpq is asked by connecting to a socket that cannot be there.
-    """
-    nowhere = {"host": "/dev/null", "hostaddr": "", "port": ""}
-    connection = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **nowhere}).encode())
-    try:
-        [found] = (option.val for option in connection.info if option.keyword == b"options")
-    finally:
-        connection.finish()
-    return (found or b"").decode(errors="surrogateescape")
-
-
 def host_count(parameters: Mapping[str, object]) -> int:
     """How many hosts are named to be tried in turn, by parameters or libpq's environment."""
     named = (parameters.get(key) or os.environ.get(f"PG{key.upper()}", "") for key in ("host", "hostaddr"))
     return max(str(hosts).count(",") + 1 for hosts in named)
 
 
-def silent(deadline: float) -> Unreachable:
+def silent(deadline: float, target: ConnectionTarget) -> Unreachable:
     """The error of a server that accepts but does not answer."""
-    return Unreachable(f"the server did not answer within {deadline:g} s", "timeout")
+    return Unreachable(f"{target} failed: the server did not answer within {deadline:g} s", "timeout")
 
 
-def unreachable(error: psycopg.Error) -> Unreachable:
-    """A failed connection in one line, with its state."""
+def unreachable(error: psycopg.Error, target: ConnectionTarget, outcome: str = "failed") -> Unreachable:
+    """A connection that failed, or was lost, in one line, with its state and each server that was tried."""
     text = first_line(error)
     said = text.lower()
     words, state = next((each for each in _SAID if each[0] in said), ("", "error"))
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         state = "timeout"
-    return Unreachable("; ".join(filter(None, (text, _HINTS.get(words)))), state)
+    tried = {place: shorten(reason) for place, reason in failures(str(error)[:_MOST_SAID]).items()}
+    if len(tried) > 1:
+        text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
+    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, _HINTS.get(words))))}", state)
 
 
 def first_line(error: psycopg.Error) -> str:
     """What the server says, without its severity and without the hints that follow."""
-    text = _WHERE.sub(_place, str(error).strip()[:_MOST_SAID]) or type(error).__name__
-    return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", text.splitlines()[0].strip())
+    return shorten(str(error)[:_MOST_SAID]) or type(error).__name__
 
 
-def _place(found: re.Match[str]) -> str:
-    """Of where it failed, as libpq says it at length: "No such file or directory" alone would speak of any file."""
-    return "the server's socket: " if found["place"] == "on socket" else ""
+def shorten(said: str) -> str:
+    """The reason in what libpq or the server says at length: the first line, less what stands before the reason."""
+    line = said.strip().partition("\n")[0]
+    before = _BEFORE_REASON.search(line)
+    return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", line[before.end() if before else 0 :].strip())

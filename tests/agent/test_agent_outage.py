@@ -95,7 +95,7 @@ def test_a_server_that_crashes_and_comes_back(own_server, agent):
     assert "refused" in deep.json()["components"]["database"]["error"]
     assert watching.get("/health").status_code == 200
     assert watching.get("/diagnosis").status_code == 503
-    assert "DOWN: Connection refused" in watching.get("/").text
+    assert "failed: Connection refused" in watching.get("/").text
     server.start()
     watching.wait_for("up", 1)
     watching.wait_for('connection_state{state="connected"}', 1)

@@ -13,8 +13,11 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError, StatementFailed, Unreachable, UsageError
+from pgdoctor.postgres.conninfo import ConnectionTarget
 from pgdoctor.postgres.door import STATES, Door, parse_dsn, unreachable
 from tests.scenes import Scene
+
+TARGET = ConnectionTarget(("10.0.0.5:5432",), "x")
 
 
 def failure(dsn: str, deadline: float = 2.0) -> PgdoctorError:
@@ -53,7 +56,7 @@ def failure(dsn: str, deadline: float = 2.0) -> PgdoctorError:
     ],
 )
 def test_how_a_connection_failed_is_told_by_what_the_server_says(said: str, state: str) -> None:
-    error = unreachable(psycopg.OperationalError(f"connection failed: {said}"))
+    error = unreachable(psycopg.OperationalError(f"connection failed: {said}"), TARGET)
     assert error.state == state
     assert state in STATES
     assert "\n" not in str(error)
@@ -62,12 +65,14 @@ def test_how_a_connection_failed_is_told_by_what_the_server_says(said: str, stat
 def test_a_socket_that_is_not_there_is_not_taken_for_any_file() -> None:
     missing = failure("host=/nonexistent user=x")
     assert isinstance(missing, Unreachable)
-    assert (missing.state, str(missing)) == ("refused", "the server's socket: No such file or directory")
+    said = "connection to /nonexistent/.s.PGSQL.5432 as x failed: No such file or directory"
+    assert (missing.state, str(missing)) == ("refused", said)
 
 
 def test_what_to_do_is_said_only_where_it_helps() -> None:
     rejected = 'no pg_hba.conf entry for host "h", user "u", database "d", no encryption'
-    assert str(unreachable(psycopg.OperationalError(rejected))) == rejected
+    said = str(unreachable(psycopg.OperationalError(rejected), TARGET))
+    assert said == f"connection to 10.0.0.5:5432 as x failed: {rejected}"
 
 
 @pytest.mark.parametrize("dsn", ["host", "postgresql://u:p@ss@h/d", "postgresql://u:p:x/y@h/d", "nonsense=1"])

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.postgres.door import Door, given_options
+from pgdoctor.postgres.conninfo import resolve
+from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.settings import LEFT, PINNED, PINNED_OTHERWISE, SEARCH_PATH, timeouts, transaction_settings
 from tests.evil import HOSTILE, Decoys
 from tests.scenes import Scene
@@ -82,7 +83,7 @@ def test_options_of_the_dsn_the_service_and_the_environment_stay(
         assert asyncio.run(found(dsn)) == ("0.5", SEARCH_PATH)
     monkeypatch.setenv("PGOPTIONS", "-c geqo_seed=0.25 -c search_path=evil")
     assert asyncio.run(found(scene.dsn)) == ("0.25", SEARCH_PATH)
-    assert given_options({"service": "shop", "options": ""}) == ""
+    assert resolve({"service": "shop", "options": ""})[1] == ""
 
 
 def test_a_transaction_has_the_same_settings(scene: Scene) -> None:
