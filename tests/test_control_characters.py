@@ -37,7 +37,8 @@ def test_h78_no_output_has_a_control_character() -> None:
         replace(each, usename=NAME, application_name=NAME, datname=NAME, statement=f"alter table {NAME} -- {NAME}")
         for each in usual()
     ]
-    found = diagnose(snapshot(sessions))
+    server = {"database": NAME, "host": NAME, "port": 5432, "user": NAME, "cluster_name": NAME}
+    found = diagnose(snapshot(sessions, **server))
     for output, text in outputs(found):
         if output not in _NOT_PRINTED:
             assert bad(text) == set(), output

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from pgdoctor.agent.album import MOST_WITH_SNAPSHOTS, MOST_WRITTEN, Album, Quota
 from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.diagnosis.past import KIND, Entry, abandoned, entry, latest, read
+from pgdoctor.diagnosis.past import KIND, Entry, abandoned, describe_server, entry, latest, read
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.notify.notifier import Notifier
@@ -64,7 +64,7 @@ class Chronicle:
         self._waiting: deque[Seen] = deque(maxlen=_MOST_WAITING)
         self._filled = asyncio.Event()
         self._read: str | None = None
-        self._advice: dict[str, str | None] = {}
+        self._advice: dict[str, Any] = {}
         self._album = Album()
         self._written = Quota(MOST_WRITTEN)
         self._pasted = Quota(MOST_WITH_SNAPSHOTS)
@@ -132,7 +132,7 @@ class Chronicle:
             self._advice = {
                 "relation": roots[0].relation if roots else None,
                 "recommendation": said.mitigation_action,
-                "database": seen.diagnosis.snapshot.server.database,
+                **describe_server(seen.diagnosis.snapshot.server),
             }
         self._notifier.tell(event, said, self._name)
 

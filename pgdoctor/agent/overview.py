@@ -11,6 +11,7 @@ from pgdoctor.mitigation.circumstances import Circumstances, lapsed
 from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.records import Brakes
 from pgdoctor.render.index import Row
+from pgdoctor.render.server_name import describe_place
 from pgdoctor.render.web.watch import Arming, Watch
 
 
@@ -74,4 +75,5 @@ def row(watcher: Watcher) -> Row:
         blocked_sessions=found.blocked_sessions,
         oldest_wait=found.oldest_wait,
         leading=found.leading,
+        place=describe_place(state.server.database, state.server.host, state.server.port) if state.server else "",
     )

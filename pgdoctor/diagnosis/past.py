@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.incident import Event, Incident, Severity
+from pgdoctor.diagnosis.snapshot import Server
 
 #: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
 KIND = "incident"
@@ -34,6 +35,13 @@ class Entry(msgspec.Struct, frozen=True):
     #: The server's name in the configuration, and the database that is connected to.
     server: str | None = None
     database: str | None = None
+    #: Where that was connected to, as whom, and what ran there; None: not written down.
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    cluster_name: str | None = None
+    version_num: int | None = None
+    in_recovery: bool | None = None
     #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
     unseen: bool = False
 
@@ -60,8 +68,17 @@ class Entry(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-def entry(event: Event, blocked: int, **known: str | None) -> Entry:
-    """What to write down of an event; `known` are relation, recommendation, server and database."""
+#: What an entry says of the server, beside its name in the configuration.
+_OF_SERVER = ("database", "host", "port", "user", "cluster_name", "version_num", "in_recovery")
+
+
+def describe_server(server: Server) -> dict[str, Any]:
+    """What an entry says of a server, by field."""
+    return {field: getattr(server, field) for field in _OF_SERVER}
+
+
+def entry(event: Event, blocked: int, **known: Any) -> Entry:
+    """What to write down of an event; `known` are relation, recommendation, server, and what describes that."""
     incident = event.incident
     return Entry(
         event=event.kind,
@@ -73,7 +90,7 @@ def entry(event: Event, blocked: int, **known: str | None) -> Entry:
         blocked=blocked,
         longest_wait=incident.longest_wait,
         seconds=incident.seconds_until(event.at),
-        **known,  # type: ignore[arg-type]
+        **known,
     )
 
 

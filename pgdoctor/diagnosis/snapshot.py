@@ -311,6 +311,12 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     deadlock_timeout: float = 1.0
     #: Seconds for which the oldest open transaction of a client has been open; 0 where there is none.
     oldest_transaction: float = 0.0
+    #: Where it was connected to: a host or its address, or the folder of a socket; and as whom. None: not known.
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    #: None: it has none.
+    cluster_name: str | None = None
 
 
 class JournalUse(msgspec.Struct, frozen=True, gc=False):

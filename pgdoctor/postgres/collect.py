@@ -153,6 +153,10 @@ class Collector:
             pin_waiters=pulse.pin_waiters,
             deadlock_timeout=pulse.deadlock_timeout,
             oldest_transaction=max(pulse.oldest_transaction or 0.0, 0.0),
+            host=self._door.host,
+            port=self._door.port,
+            user=self._door.user,
+            cluster_name=self._door.cluster_name,
         )
 
 

@@ -23,6 +23,8 @@ class Row(msgspec.Struct, frozen=True):
     oldest_wait: float
     #: The class of the root with the widest reach; None where nobody waits.
     leading: str | None
+    #: `shop on 10.0.0.5:5432`; empty: it was not reached yet.
+    place: str = ""
 
     @property
     def kind(self) -> str:
@@ -55,10 +57,11 @@ def _calm(row: Row) -> tuple[bool, int, float, str]:
 def _lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         said = "; ".join(_said(row))
+        place = f' <span class="dim">{sentence(row.place)}</span>' if row.place else ""
         yield (
             # By its id the script finds the link again that the keyboard stands on.
             f'<li class="note {row.kind}"><a id="s-{text(row.name)}" href="/?server={text(row.name)}">'
-            f"<b>{text(row.name)}</b></a> {sentence(said)}</li>"
+            f"<b>{text(row.name)}</b></a>{place} {sentence(said)}</li>"
         )
 
 

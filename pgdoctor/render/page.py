@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from pgdoctor.diagnosis.words import duration
 from pgdoctor.render.report import Report
+from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.web import panels
-from pgdoctor.render.web.markup import document, foreign, note, text
+from pgdoctor.render.web.markup import document, foreign, note, sentence, text
 from pgdoctor.render.web.trees import trees
 from pgdoctor.render.web.verdict import Verdict, shown, verdict
 from pgdoctor.render.web.watch import Watch
@@ -52,8 +53,7 @@ def _facts(watch: Watch, report: Report | None) -> Iterator[str]:
     yield '<p class="facts">'
     if report is not None:
         server = report.server
-        standby = ", a standby" if server.in_recovery else ""
-        yield f"<span>PostgreSQL {server.version_num // 10_000}{standby}</span>"
+        yield f"<span>{sentence(describe_server(server))}</span>"
         yield f"<span>{server.connections:,} of {server.max_connections:,} connections</span>"
     elif watch.slots is not None:
         yield f"<span>{watch.slots[0]:,} of {watch.slots[1]:,} connections when it was last seen</span>"

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait, report
+from pgdoctor.render.server_name import describe_server_then
 from pgdoctor.render.story import Story, happened, lasted, moment
 from pgdoctor.render.table import escaped
 
@@ -46,7 +47,7 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
 
 def _summary(story: Story) -> str:
     last = story.last
-    server = ", ".join(_plain(name) for name in (last.server, last.database and f"database {last.database}") if name)
+    server = ", ".join(_plain(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
         ("Server", server or "not known"),
         ("Began", f"{moment(last.started)} UTC"),

@@ -34,6 +34,11 @@ class ServerFacts(msgspec.Struct, frozen=True):
     connections: int
     connections_by_state: Connections
     database: str | None
+    #: As connected to: a host or its address, or the folder of a socket. Null where a file says nothing of it.
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    cluster_name: str | None = None
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -152,6 +157,10 @@ def server_facts(server: Server) -> ServerFacts:
         connections=server.connections,
         connections_by_state=server.connections_by_state,
         database=server.database,
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        cluster_name=server.cluster_name,
     )
 
 

@@ -14,6 +14,7 @@ from pgdoctor.mitigation.history import Action
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.plan import action_text
 from pgdoctor.render.report import report
+from pgdoctor.render.server_name import describe_place, describe_server_then
 from pgdoctor.render.tree import tree
 
 #: Characters of a name in a table.
@@ -60,7 +61,7 @@ def incidents_table(entries: Sequence[Entry]) -> str:
     rows = [
         (
             each.id,
-            _name(each.server or each.database),
+            _name(each.server) or (each.database and describe_place(each.database, each.host, each.port)),
             moment(each.started),
             lasted(each),
             " → ".join(each.classes),
@@ -109,9 +110,10 @@ def _lines(story: Story, width: int) -> Iterator[str]:
     last = story.last
     where = f" on {last.relation}" if last.relation else ""
     yield f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}"
-    server = _name(last.server or last.database) or "the server"
+    server = " · ".join(filter(None, (_name(last.server), describe_server_then(last)))) or "the server"
+    yield server
     yield (
-        f"{server}, from {moment(last.started)} UTC, {lasted(last)}; at most "
+        f"From {moment(last.started)} UTC, {lasted(last)}; at most "
         f"{count(last.peak, 'session')} blocked at once, the longest for {duration(last.longest_wait)}"
     )
     yield ""

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import headline, named, signals, to_do
+from pgdoctor.render.tree import about, headline, named, signals, to_do
 
 #: Characters of a statement in a cell.
 STATEMENT_WIDTH = 60
@@ -19,7 +19,7 @@ Row = Sequence[object]
 
 def table(report: Report, style: str = "simple") -> str:
     """Blockers, waits, cuts and findings; `style` is one of tabulate's, `pipe` for Markdown."""
-    parts = [headline(report)]
+    parts = [headline(report), escaped(about(report)) if style == "pipe" else about(report)]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
         parts.append(escaped(advice.not_permitted) if style == "pipe" else advice.not_permitted)

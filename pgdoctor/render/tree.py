@@ -18,6 +18,7 @@ from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.forest import Branch, Rest, forest, who
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.server_name import describe_server
 
 #: Sessions drawn below one blocker, of which the rest is counted, and steps down.
 MOST_CHILDREN = 20
@@ -34,10 +35,14 @@ def tree(report: Report, width: int = 100) -> str:
 
 
 def headline(report: Report) -> str:
-    """The answer in one line, with the server that it is about."""
+    """The answer in one line."""
+    return f"{hurt(report)}."
+
+
+def about(report: Report) -> str:
+    """The server that it is about, in one line."""
     server = report.server
-    where = f"PostgreSQL {server.version_num // 10_000}, {server.connections}/{server.max_connections} connections"
-    return f"{hurt(report)} ({where})."
+    return f"{describe_server(server)}, {server.connections}/{server.max_connections} connections"
 
 
 def hurt(report: Report) -> str:
@@ -83,6 +88,7 @@ def named(choice: Cut | CutSet | Spared) -> str:
 
 def _lines(report: Report, width: int) -> Iterator[str]:
     yield headline(report)
+    yield about(report)
     yield from _advice(report, width)
     for grown in forest(report, MOST_CHILDREN, _MOST_STEPS):
         yield ""

@@ -13,6 +13,7 @@ from pgdoctor.diagnosis.triage import Triage
 from pgdoctor.diagnosis.words import client, count, duration, name, size
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import ServerFacts, server_facts, shown
+from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import released, to_do
 
 #: The narrowest screen that is laid out for.
@@ -33,6 +34,9 @@ _MOST_UNSEEN = 3
 _COLUMNS, _ROWS, _ROOMY = 80, 24, 6
 
 _STATEMENT_WIDTH = 200
+
+#: Characters of the first lines: a host, and three names.
+_MOST_TITLE = 600
 
 
 class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -123,7 +127,7 @@ def triage_text(facts: TriageFacts, width: int) -> str:
 
 def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[str]:
     """The lines; each thing may take `at_least` so many, or as many as it must have."""
-    lines = [one_line(_title(facts), width)]
+    lines = textwrap.wrap(one_line(_title(facts), _MOST_TITLE), width, break_on_hyphens=False)
     for heading, parts in _sections(facts):
         for place, (part, most) in enumerate(parts):
             lines += _wrapped(heading if place == 0 else "", part, width, max(most, at_least))
@@ -153,10 +157,7 @@ def _lines(parts: Iterable[str], most: int = 1) -> list[Part]:
 
 
 def _title(facts: TriageFacts) -> str:
-    server = facts.server
-    role = "standby" if server.in_recovery else "primary"
-    when = facts.captured_at[:19].replace("T", " ")
-    return f"PostgreSQL {server.version_num // 10_000} {role}, {name(server.database)}, {when} UTC"
+    return f"{describe_server(facts.server)}, {facts.captured_at[:19].replace('T', ' ')} UTC"
 
 
 def _roots(facts: TriageFacts) -> Iterator[str]:

@@ -163,13 +163,13 @@ def test_showing_it(one, path):
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert lines[0] == f"Incident {ID}: idle_in_transaction on public.orders, critical"
-    assert "at most 2 sessions blocked at once, the longest for 1 min 1 s" in lines[1]
-    assert [line[10:] for line in lines[3:6]] == [
+    assert "at most 2 sessions blocked at once, the longest for 1 min 1 s" in lines[2]
+    assert [line[10:] for line in lines[4:7]] == [
         "began with 1 session blocked: idle_in_transaction",
         "became critical: 2 sessions blocked, one for 1 min 1 s",
         "ended: nobody is blocked any more",
     ]
-    assert lines[6] == "pgdoctor did nothing about it; it recommended: terminate 10"
+    assert lines[7] == "pgdoctor did nothing about it; it recommended: terminate 10"
     assert sum(line.startswith("10 idle_in_transaction  public.orders  2 blocked") for line in lines) == 2
     assert incidents(path, "show").stdout == result.stdout
 
@@ -269,8 +269,8 @@ def test_two_servers_may_have_one_of_the_same_id(one, path):
     write(one, *course(server="ledger"), server="8")
     shown = incidents(path, "show", ID).stdout
     assert shown.count(f"Incident {ID}") == 2
-    assert "shop, from" in shown
-    assert "ledger, from" in shown
+    assert "shop · shop" in shown
+    assert "ledger · shop" in shown
     assert incidents(path, "list").stdout.count(ID) == 2
 
 

@@ -58,7 +58,7 @@ def test_it_shows_who_blocks_whom_and_what_to_do(incident: Incident, watch: Watc
     terminal.until("3 sessions blocked by 1 root blocker", f"→ cancel {incident.alter.pid} frees 2 sessions at once")
     assert pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid]
     assert set(pids(terminal)[2:]) == {each.pid for each in incident.readers}
-    assert terminal.shown[3].split()[:5] == HEADINGS
+    assert terminal.shown[4].split()[:5] == HEADINGS
     assert terminal.style("3 sessions").fg == "red"
     incident.idle.run("commit")
     incident.alter.finish()

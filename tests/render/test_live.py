@@ -90,7 +90,7 @@ def test_who_is_gone_is_chosen_no_more() -> None:
     assert kept(View(chosen=31), (Row(30),)).chosen is None
     # Its own page says that it is gone.
     assert kept(View(chosen=31, page="one"), (Row(30),)).chosen == 31
-    assert "31 neither waits nor blocks any more." in drawn(seen(idle(), ddl()), View(chosen=31, page="one"))[3]
+    assert "31 neither waits nor blocks any more." in drawn(seen(idle(), ddl()), View(chosen=31, page="one"))[4]
 
 
 @pytest.mark.parametrize("key", ["c", "k"])
@@ -132,8 +132,8 @@ def test_a_refusal_is_read_on_any_screen(columns: int, lines: int) -> None:
 
 def test_a_narrow_screen_has_why_and_not_a_beginning_of_what() -> None:
     shown = drawn(seen(), columns=40, lines=10)
-    assert shown[3].split() == ["PID", "BLOCKS", "WAIT", "CLASS"]
-    assert "idle" in shown[4]
+    assert shown[4].split() == ["PID", "BLOCKS", "WAIT", "CLASS"]
+    assert "idle" in shown[5]
     assert all(key in shown[-1] for key in ("q quit", "c cancel", "k terminate"))
 
 

@@ -32,7 +32,7 @@ def test_where_nobody_is_blocked_nothing_is_recommended() -> None:
 
 def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
     drawn, *others = shown()
-    assert drawn.splitlines()[1] == "→ cancel 20 frees 3 sessions at once; costs nothing but a retry"
+    assert drawn.splitlines()[2] == "→ cancel 20 frees 3 sessions at once; costs nothing but a retry"
     assert "  cancel 20: 3 sessions at once  ← best\n      frees 31, 32, 33; costs nothing but a retry" in drawn
     assert "terminate 10: 1 session at once, 3 more in turn\n      frees 20; costs a transaction" in drawn
     for text in others:
@@ -42,7 +42,7 @@ def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
 
 def test_a_set_is_shown_as_one() -> None:
     drawn, *others = shown(*map(idle, (1, 2, 3)), ddl(blockers=(1, 2, 3)))
-    assert drawn.splitlines()[1].startswith("→ terminate 1 and 2 and 3 frees 1 session at once; costs each at most a")
+    assert drawn.splitlines()[2].startswith("→ terminate 1 and 2 and 3 frees 1 session at once; costs each at most a")
     assert "terminate 1 and 2 and 3 together: 1 session at once  ← best\n      frees 20; costs each" in drawn
     for text in others:
         assert "terminate 1 and 2 and 3" in text
@@ -50,14 +50,14 @@ def test_a_set_is_shown_as_one() -> None:
 
 def test_a_set_of_both_signals_is_not_best_where_only_a_request_waits() -> None:
     drawn, *others = shown(idle(1), idle(2), idle(3, state="active"), ddl(blockers=(1, 2, 3)))
-    assert drawn.splitlines()[1] == "→ do not signal"
+    assert drawn.splitlines()[2] == "→ do not signal"
     for text in (drawn, *others):
         assert "terminate 1 and 2, cancel 3" in text
 
 
 def test_who_is_to_be_left_alone_is_shown_with_what_it_holds_up() -> None:
     drawn, plain, markdown, web = shown(idle(application_name="pg_dump"), ddl())
-    assert drawn.splitlines()[1] == "→ do not signal 10"
+    assert drawn.splitlines()[2] == "→ do not signal 10"
     assert "leave 10 alone: its end would free 1 session at once: 20" in drawn
     assert "do not signal 10" in plain
     assert "do not signal 10" in markdown

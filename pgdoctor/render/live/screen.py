@@ -12,6 +12,7 @@ from pgdoctor.render.live.one import one
 from pgdoctor.render.live.rows import Row
 from pgdoctor.render.live.view import View
 from pgdoctor.render.report import Report
+from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import hurt, released, to_do
 
 
@@ -66,7 +67,7 @@ _ANY_KEY = "any key goes on"
 _TOO_SMALL = "… enlarge the window to read all of it"
 
 #: Lines above the list, with the heading of the columns; and below it.
-_ABOVE, _BELOW = 4, 1
+_ABOVE, _BELOW = 5, 1
 
 
 class Column(NamedTuple):
@@ -145,6 +146,7 @@ def _head(seen: Seen, view: View) -> Iterator[Line]:
     else:
         yield (Span(hurt(report), "bad" if report.blocked_sessions else "good"),)
         yield (Span(_to_do(report), "bold"),)
+    yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
     yield _status(seen, view)
 
 
@@ -168,7 +170,7 @@ def _status(seen: Seen, view: View) -> Line:
         at = report.captured_at[11:19]
         text = (
             f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  "
-            f"PostgreSQL {server.version_num // 10_000} {server.database or ''}  every {seen.interval:g} s"
+            f"every {seen.interval:g} s"
         )
         parts.append(Span(text, "dim"))
         if seen.diagnosis is not None and seen.diagnosis.snapshot.server.hidden_sessions:

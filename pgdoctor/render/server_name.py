@@ -1,0 +1,45 @@
+"""Which server: where it was connected to and as whom, and what runs there."""
+
+from pgdoctor.diagnosis.past import Entry
+from pgdoctor.diagnosis.words import address, name
+from pgdoctor.render.report import ServerFacts
+
+
+def describe_server(server: ServerFacts) -> str:
+    """`shop on 10.0.0.5:5432 as pgdoctor, cluster shop-1, PostgreSQL 16.4, primary`."""
+    place = describe_place(server.database, server.host, server.port)
+    return (
+        f"{place}{_user(server.user)}{_cluster(server.cluster_name)}, {_version(server.version_num)}, {_role(server)}"
+    )
+
+
+def describe_server_then(entry: Entry) -> str | None:
+    """The same of an incident that was written down; None where that says nothing of it."""
+    if entry.database is None:
+        return None
+    place = describe_place(entry.database, entry.host, entry.port)
+    version = f", {_version(entry.version_num)}, {_role(entry)}" if entry.version_num else ""
+    return f"{place}{_user(entry.user)}{_cluster(entry.cluster_name)}{version}"
+
+
+def describe_place(database: str | None, host: str | None, port: int | None) -> str:
+    """`shop on 10.0.0.5:5432`; without the place where that is not known."""
+    place = f" on {address(host, port)}" if host else ""
+    return f"{name(database)}{place}"
+
+
+def _user(user: str | None) -> str:
+    return f" as {name(user)}" if user else ""
+
+
+def _cluster(cluster_name: str | None) -> str:
+    return f", cluster {name(cluster_name)}" if cluster_name else ""
+
+
+def _version(version_num: int) -> str:
+    major, minor = divmod(version_num, 10_000)
+    return f"PostgreSQL {major}.{minor}"
+
+
+def _role(server: ServerFacts | Entry) -> str:
+    return "standby" if server.in_recovery else "primary"
