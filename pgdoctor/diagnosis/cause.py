@@ -41,7 +41,7 @@ class Cause(ABC):
 
     name: ClassVar[str]
     #: Which of the causes that recognise a blocker gives its class: the one with the lowest. No two are the same.
-    #: By the evidence: from 100 on identity, 200 a lock that others wait for, 300 the queue, 400 the session's state,
+    #: By the evidence: from 100 on identity, 190 the queue, 200 a lock that others wait for, 400 the session's state,
     #: 500 a lock that it holds, 600 the catalogs, 700 the statement's text; 900 nothing.
     precedence: ClassVar[int]
     #: A rule may signal sessions of this class. Only where the cause says so: a new one is untouchable.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.diagnosis.lock_turns import may_change_hands
 from pgdoctor.diagnosis.row_queue import RowQueue
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.suspect import LONG_QUEUE, Suspect
@@ -67,7 +68,8 @@ def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot
 def worth_a_second_look(diagnosis: Diagnosis) -> bool:
     """Several sessions queue for a row whose holder is in motion: the next look tells whether it changes.
 
-    Not where an earlier look knows a holder of that table, for then this one has told.
+    So does it for a lock that only one can hold, where its holder may just have got it. Not where an earlier
+    look knows a holder of that table, for then this one has told.
     """
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     suspects = (Suspect(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])
@@ -79,7 +81,7 @@ def worth_a_second_look(diagnosis: Diagnosis) -> bool:
         and each.table.oid not in known
         and not RowQueue(each).has_moved
         for each in suspects
-    )
+    ) or may_change_hands(diagnosis)
 
 
 def _holder(snapshot: Snapshot, pid: int) -> Holder | None:

@@ -13,6 +13,7 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.earlier_scans import Counters, counters, with_scans
 from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
 from pgdoctor.diagnosis.known_hold import Holds, known_holds, with_known_holds
+from pgdoctor.diagnosis.lock_turns import Contests, follow_turns, with_turns
 from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.diagnosis.usual import Past
@@ -25,6 +26,7 @@ class Memory:
         self._sightings: tuple[Sighting, ...] = ()
         self._holds: Holds = {}
         self._events: Waits = {}
+        self._contests: Contests = {}
         self._counters: Counters | None = None
         self._past = Past()
         self._seen = Seen()
@@ -39,6 +41,8 @@ class Memory:
         self._holds = known_holds(snapshot)
         snapshot = with_known_events(snapshot, self._events)
         self._events = known_events(snapshot, self._events)
+        contests = follow_turns(self._contests, snapshot)
+        snapshot, self._contests = with_turns(snapshot, contests, self._contests), contests
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)

@@ -268,6 +268,22 @@ class KnownLock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     since: datetime
 
 
+class LockTurns(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who held, before its present holder and one after the other, a lock that only one can hold. In seconds."""
+
+    #: Turns that waiters of now have waited through, and the longest of them, as far as it may have been.
+    earlier: int = 0
+    longest: float = 0.0
+    #: Turns that ended lately, whoever waited.
+    recent: int = 0
+    #: The present holder may have had it for so long, and for no longer.
+    held_at_most: float = 0.0
+    #: A waiter has waited since before the holder's transaction began: another one held the lock then.
+    was_held_before: bool = False
+    #: No earlier snapshot has shown the lock contested.
+    is_first: bool = False
+
+
 class Progress(msgspec.Struct, frozen=True, gc=False):
     """How far a command has come in its present phase. `total` 0: that is not known.
 
@@ -345,6 +361,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
     #: By PID, of blockers: the first of the snapshots in a row that show its statement in the wait that it is in.
     known_events: Mapping[int, datetime] = {}
+    #: By PID of the holder of a lock that others want: who held it before.
+    lock_turns: Mapping[int, LockTurns] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
     earlier_scans: Mapping[int, Scans] = {}
     #: By PID, of running blockers, where the planner was to be asked.

@@ -27,7 +27,7 @@ from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
 LONG_QUEUE = 2
 
 #: Seconds: a transaction older than this keeps what it holds, and one that idles longer than that waits for its client.
-_YOUNG = 5.0
+YOUNG = 5.0
 BRIEFLY = 1.0
 
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
@@ -74,7 +74,7 @@ class Suspect:
     def is_in_motion(self) -> bool:
         """Its transaction is young and goes on."""
         age = self.transaction_seconds
-        return self.is_going_on and age is not None and age < _YOUNG
+        return self.is_going_on and age is not None and age < YOUNG
 
     @property
     def is_going_on(self) -> bool:

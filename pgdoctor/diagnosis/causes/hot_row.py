@@ -1,21 +1,30 @@
-"""One row that everybody wants: the holder changes all the time, so there is no offender.
+"""One row, or one lock, that everybody wants: the holder changes all the time, so there is no offender.
 
 Recognised by: two or more sessions queue for the same row, its holder goes on with its transaction (it may idle for a
 moment between two statements), and the row changes hands. That shows in one snapshot: most statements in the queue
 are older than their waits by 100 ms or more, and these waits are younger than a second, for all queue anew when the
 row changes hands. Or an earlier snapshot saw another transaction hold the row that is over, and the present one is
 younger than five seconds. The session that is next in the queue, and so holds up those behind it, belongs to it.
-The same holder throughout is no hot row but that holder's own class.
-Do: shorten the transactions that touch the row, or spread the row (a counter in many rows, an insert-only log).
+A table lock or an advisory lock that changes hands is the same. So is any lock, of a row too, that two or more others
+have held in turn since the oldest of its waiters began to wait, or that another one held before its holder's
+transaction began.
+The same holder throughout is no hot row but that holder's own class. So is one that has held the lock for over twice
+as long as the longest before it.
+Do: shorten the transactions that touch the row, or spread the row (a counter in many rows, an insert-only log). Take a
+table lock or an advisory lock late, and give it back before anything slow.
 Do not: signal the holder. The next in line takes its place, and retries make the queue longer.
 Source: PostgreSQL source, README.tuplock; measured on 14 to 18.
 """
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis import underway
+from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.lock_names import advisory_key
+from pgdoctor.diagnosis.lock_turns import find_turns
+from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.row_queue import RowQueue
+from pgdoctor.diagnosis.snapshot import LockTurns
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count, duration
 
@@ -24,10 +33,15 @@ _REMEDY = Remedy("none", "the next in line takes its place: make these transacti
 
 class HotRow(Cause):
     name = "hot_row"
-    precedence = 300
+    #: Before the classes by the lock itself: a rule may name those.
+    precedence = 190
     why_untouchable = "the next in line takes its place"
 
     def judge(self, suspect: Suspect) -> Verdict | None:
+        if (turns := find_turns(suspect)) is not None:
+            return _verdict(*_describe_turns(suspect, turns))
+        if suspect.is_root and suspect.contested_types == {"tuple"}:
+            return _verdict("it gets the row that they queue for at this moment")
         if suspect.is_waiting:
             return _judge_next_in_line(suspect)
         queue = RowQueue(suspect)
@@ -52,6 +66,29 @@ def _describe(queue: RowQueue) -> Iterator[str]:
             f"it changes hands: they queue anew each time, and the oldest of their statements has run for "
             f"{duration(queue.oldest_statement)}"
         )
+
+
+def _describe_turns(suspect: Suspect, turns: LockTurns) -> Iterator[str]:
+    queue = count(suspect.graph.blocked(suspect.node), "session")
+    yield f"{queue} queue for {_name_lock(suspect)}, which changes hands"
+    if turns.earlier > turns.was_held_before:
+        longest = duration(turns.longest)
+        yield f"{count(turns.earlier, 'turn')} of others before, of {longest} at most, while they waited"
+    elif turns.was_held_before:
+        yield f"others held it for {duration(turns.longest)} before this transaction began"
+    else:
+        yield f"{count(turns.recent, 'turn')} of others just before"
+    yield f"this session holds it for {holding.since(suspect)}"
+
+
+def _name_lock(suspect: Suspect) -> str:
+    """What its waiters want: the advisory lock, the lock on a table, or a row."""
+    for lock in suspect.contested:
+        if lock.locktype == "advisory":
+            return f"the advisory lock {advisory_key(lock)}"
+        if lock.locktype == "relation" and conflict(lock.mode, lock.mode):
+            return suspect.name(lock)
+    return _name_row(suspect)
 
 
 def _judge_next_in_line(suspect: Suspect) -> Verdict | None:

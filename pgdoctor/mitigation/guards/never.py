@@ -1,6 +1,8 @@
 """Hard limits: sessions that are never signalled, in any configuration, because a signal would do harm."""
 
 from pgdoctor.diagnosis.cause import may_be_signalled, untouchable
+from pgdoctor.diagnosis.lock_turns import find_turns
+from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard, Heals
@@ -217,15 +219,21 @@ class Futile(Guard):
 class Recommendation(Guard):
     """The diagnosis recommends no signal: the session is nearly done, or blocks no reader or writer.
 
-    An advisory lock is the exception, if the rule names its class: only its owner knows its purpose.
+    An advisory lock is the exception, if the rule names its class: only its owner knows its purpose. Not while the lock
+    changes hands.
     """
 
     name = "recommendation"
 
     def objection(self, case: Case) -> str | None:
         blocker = case.candidate.blocker
-        if blocker.recommendation.action == "none" and blocker.classification != "advisory_lock":
+        if blocker.recommendation.action != "none":
+            return None
+        if blocker.classification != "advisory_lock":
             return f"the diagnosis recommends no signal: {blocker.recommendation.reason}"
+        diagnosis = case.candidate.diagnosis
+        if find_turns(Suspect(blocker.node, diagnosis.snapshot, diagnosis.graph)) is not None:
+            return "the advisory lock changes hands: the next in line takes its place"
         return None
 
     def value(self, case: Case) -> str:

@@ -89,7 +89,7 @@ def test_each_cause_has_a_precedence_of_its_own(tmp_path: Path, cause) -> None:
 def test_the_order_of_precedence_is_written_down() -> None:
     """A change of it changes which rule acts."""
     assert [cause.name for cause in causes()] == [
-        *("autovacuum", "backup", "prepared_transaction", "replication", "advisory_lock", "hot_row"),
+        *("autovacuum", "backup", "prepared_transaction", "replication", "hot_row", "advisory_lock"),
         *("idle_in_transaction", "explicit_lock", "maintenance", "migration", "unindexed_scan", "long_query"),
         "unknown",
     ]
