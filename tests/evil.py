@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _WORDS = sorted(
     {
         word
-        for pattern in ("sql/*.sql", "pgdoctor/postgres/*.py", "pgdoctor/cli/*.sql", "pgdoctor/cli/setup.py")
+        for pattern in ("sql/**/*.sql", "pgdoctor/postgres/*.py", "pgdoctor/cli/*.sql", "pgdoctor/cli/setup.py")
         for file in ROOT.glob(pattern)
         for word in re.findall(r"[a-z_][a-z0-9_]+", file.read_text(encoding="utf-8"))
     }

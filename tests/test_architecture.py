@@ -218,7 +218,7 @@ def test_only_the_door_and_the_demo_know_the_driver():
 def test_only_the_signal_statements_signal():
     signalling = {
         file.name.partition(".")[0]
-        for file in SQL.glob("*.sql")
+        for file in SQL.rglob("*.sql")
         if SIGNAL_FUNCTIONS.search(re.sub("--.*", "", file.read_text(encoding="utf-8")))
     }
     assert signalling <= SIGNAL_STATEMENTS

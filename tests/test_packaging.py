@@ -46,7 +46,7 @@ def environment(wheel, tmp_path_factory):
 def test_the_wheel_has_every_statement(wheel):
     with ZipFile(wheel) as packed:
         shipped = {name for name in packed.namelist() if name.endswith(".sql")}
-    statements = {f"pgdoctor/sql/{file.name}" for file in (CHECKOUT / "sql").glob("*.sql")}
+    statements = {f"pgdoctor/{file.relative_to(CHECKOUT)}" for file in (CHECKOUT / "sql").rglob("*.sql")}
     printed = {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "pgdoctor").rglob("*.sql")}
     assert printed
     assert shipped == statements | printed

@@ -1,9 +1,10 @@
-"""The one reader of `sql/`.
+"""The one reader of `sql/` and its folders.
 
 `name.sql` is the statement; `name.pg14.sql` takes its place from server version 14 on, and so forth.
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -30,17 +31,24 @@ def load(name: str, version_num: int = 0) -> LiteralString:
     majors = [major for major in _variants().get(name, ()) if major * 10_000 <= version_num]
     if not majors:
         raise QueryNotFound(f"statement {name!r} is not in sql/ for server version {version_num}")
-    newest = max(majors)
-    file = sql_root().joinpath(f"{name}.pg{newest}.sql" if newest else f"{name}.sql")
     # A LiteralString in good conscience: the text ships with the package, it never comes from outside.
-    return file.read_text(encoding="utf-8")
+    return _variants()[name][max(majors)].read_text(encoding="utf-8")
+
+
+def sql_files(folder: Traversable | None = None) -> Iterator[Traversable]:
+    """Every file of `sql/` and its folders."""
+    for each in (folder or sql_root()).iterdir():
+        if each.is_dir():
+            yield from sql_files(each)
+        else:
+            yield each
 
 
 @cache
-def _variants() -> dict[str, list[int]]:
-    """Statement names, each with the major versions from which a form of it holds (0: any)."""
-    found: dict[str, list[int]] = {}
-    for file in sql_root().iterdir():
+def _variants() -> dict[str, dict[int, Traversable]]:
+    """Files by statement name, each by the major version from which its form holds (0: any)."""
+    found: dict[str, dict[int, Traversable]] = {}
+    for file in sql_files():
         if match := _VARIANT.fullmatch(file.name):
-            found.setdefault(match["name"], []).append(int(match["major"] or 0))
+            found.setdefault(match["name"], {})[int(match["major"] or 0)] = file
     return found

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from typing import NamedTuple
 
 import psycopg
@@ -94,7 +94,7 @@ def _next(control: psycopg.Connection, pid: int) -> tuple[int, Identity]:
                 return int(number), Identity(*columns)
 
 
-def _victim(dsn: str, pipe: Connection) -> None:
+def _victim(dsn: str, pipe: Pipe) -> None:
     """Holds a lock, and runs one statement after the other as fast as it can; at the end, those that were cancelled."""
     connection = pq.PGconn.connect(dsn.encode())
     connection.exec_(_LOCK.encode())

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from typing import NamedTuple
 
 import psycopg
@@ -90,7 +90,7 @@ def _judge(control: psycopg.Connection, pid: int) -> tuple[int, Identity]:
                 return int(number), Identity(*columns)
 
 
-def _run_victim(dsn: str, pipe: Connection) -> None:
+def _run_victim(dsn: str, pipe: Pipe) -> None:
     """Hold a lock and run one transaction after the other; where the connection is lost, say where, and start anew."""
     number, dice = 0, random.Random(11)
     while not pipe.poll():

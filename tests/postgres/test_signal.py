@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.queries import sql_root
+from pgdoctor.postgres.queries import load
 from pgdoctor.postgres.signal import Reply, Signal, send
 from tests.leading import take_the_lead
 from tests.postgres.racing import race
@@ -201,7 +201,7 @@ def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
 
 
 def test_the_two_statements_differ_in_the_signal_and_in_what_it_is_bound_to() -> None:
-    cancel, terminate = (sql_root().joinpath(f"{name}.sql").read_text() for name in SIGNALS)
+    cancel, terminate = (load(name) for name in SIGNALS)
     before, bound, after = (part for part in terminate.partition(_bound(terminate)))
     same = f"{before}{_BOUND_TO_A_STATEMENT}{after}"
     assert bound.startswith("        AND s.state =")
