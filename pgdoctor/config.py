@@ -49,6 +49,8 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline: Duration = Duration(5)
     #: Who has waited for less is no incident: under write load somebody always waits for a few milliseconds.
     wait_threshold: Duration = Duration(0.1)
+    #: From one login of the agent's own to the next, which shows whether clients can log in; 0: none.
+    login_probe_interval: Duration = Duration(15)
     #: Of one core of the server: what all statements of the agent together may take of it.
     max_server_share: Share = 0.02
     #: Where the HTTP endpoints listen.

@@ -122,6 +122,8 @@ locks AS MATERIALIZED (
 
 SELECT
     i.pid,
+    -- It waits, and is a login that is not over: before 18 such a process does not show in the activity.
+    waiter.pid IS NOT NULL AND (s.pid IS NULL OR s.state IS NOT DISTINCT FROM 'starting') AS is_starting,
     waiter.blocker_pids,
     locks.locks,
     s.datid AS database_oid,

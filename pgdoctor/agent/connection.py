@@ -75,7 +75,7 @@ class Connection:
         if self._failure is not None and time.monotonic() < self._next_attempt:
             raise self._failure.with_traceback(None)
         try:
-            self._door = await Door.open(await self._read(), self._deadline)
+            self._door = await Door.open(await self.read_dsn(), self._deadline)
         except ServerError as error:
             self._next_attempt = time.monotonic() + pause(self._failures, min(LONGEST_PAUSE, self._deadline))
             self._failures += 1
@@ -86,14 +86,19 @@ class Connection:
             log.warning("a pooler stands in between, and nobody is signalled: connect to the server itself")
         return self._door
 
-    def use_dsn(self, dsn: str | DsnFile) -> None:
-        """Where to connect to; the next poll goes there, at once."""
-        if dsn != self._dsn:
-            self._dsn, self._failure = dsn, None
-            self._outdated = True
+    def use_dsn(self, dsn: str | DsnFile) -> bool:
+        """Where to connect to; the next poll goes there, at once. False where it does already."""
+        if dsn == self._dsn:
+            return False
+        self._dsn, self._failure = dsn, None
+        self._outdated = True
+        return True
 
-    async def _read(self) -> str:
-        """The connection string. In a thread: whoever mounts secrets may have mounted them over a network."""
+    async def read_dsn(self) -> str:
+        """The connection string; raises ServerError.
+
+        In a thread: whoever mounts secrets may have mounted them over a network.
+        """
         if isinstance(self._dsn, str):
             return self._dsn
         try:

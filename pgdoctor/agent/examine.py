@@ -14,10 +14,10 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.signals import Anomaly
-from pgdoctor.diagnosis.snapshot import JournalUse, Server, Snapshot
+from pgdoctor.diagnosis.snapshot import JournalUse, Login, Server, Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.errors import ServerError
-from pgdoctor.postgres.collect import Collector, Gate
+from pgdoctor.postgres.collect import SHOWS_LOGINS, Collector, Gate
 from pgdoctor.postgres.door import Door
 
 #: Sessions in a snapshot from which on it is judged in a thread, so that HTTP is answered meanwhile.
@@ -52,9 +52,13 @@ class Examiner:
         self.anomalies: tuple[Anomaly, ...] = ()
         #: How full the journal is, for the looks from now on.
         self.journal: JournalUse | None = None
+        #: What the login probe says, for the looks from now on.
+        self.login: Login | None = None
         #: When the last look had been read, and was yet to be judged, on the monotonic clock.
         self.read_at = 0.0
         self._surroundings: Surroundings | None = None
+        #: Logins that the gate does not see, as of the last look for them.
+        self._startup_waiters = 0
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
@@ -72,6 +76,7 @@ class Examiner:
         began = time.monotonic()
         gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
+        gate = await self._with_logins(door, collector, gate, began)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
         if gate.is_quiet:
             self.spacing = self.spacing.rested(began)
@@ -99,7 +104,7 @@ class Examiner:
         if self._collector is None or self._door is not door:
             # Behind another door there may be another server.
             self._collector, self._memory = Collector(door), Memory()
-            self._door, self._found, self._surroundings = door, None, None
+            self._door, self._found, self._surroundings, self._startup_waiters = door, None, None, 0
         self._collector.explains = self._settings.explain
         return self._collector
 
@@ -109,11 +114,24 @@ class Examiner:
         self.spacing = self.spacing.after_gate(door.cost.seconds - before)
         return gate
 
+    async def _with_logins(self, door: Door, collector: Collector, gate: Gate, now: float) -> Gate:
+        """The gate with the logins that wait. Found once, they count until a full look finds none."""
+        if gate.is_quiet and not self._startup_waiters and self.spacing.may_check_logins(now):
+            before = door.cost.seconds
+            try:
+                self._startup_waiters = await collector.startup_waiters(self._settings.wait_threshold)
+            finally:
+                self.spacing = self.spacing.after_login_check(now, door.cost.seconds - before)
+        return replace(gate, lock_waiters=gate.lock_waiters + self._startup_waiters)
+
     async def _look(self, door: Door, collector: Collector, gate: Gate, began: float) -> Snapshot:
         before, size = door.cost, None
         try:
             snapshot = await collector.look(gate)
             size = door.cost.received_bytes - before.received_bytes
+            # Those that show in the activity are the gate's to count.
+            starting = sum(session.is_starting for session in snapshot.sessions.values())
+            self._startup_waiters = 0 if gate.server.version_num >= SHOWS_LOGINS else starting
         except ServerError as error:
             self._found = error
             raise
@@ -124,7 +142,13 @@ class Examiner:
     async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         self.read_at = time.monotonic()
         many = len(snapshot.sessions) >= _MANY_SESSIONS
-        snapshot = replace(snapshot, surroundings=self._surroundings, anomalies=self.anomalies, journal=self.journal)
+        snapshot = replace(
+            snapshot,
+            surroundings=self._surroundings,
+            anomalies=self.anomalies,
+            journal=self.journal,
+            login=self.login,
+        )
         judging = self._memory, snapshot, self._settings.wait_threshold
         return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
 

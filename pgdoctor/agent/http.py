@@ -230,7 +230,7 @@ _STATUSES = ("UP", "DEGRADED", "DOWN")
 
 
 def health(states: Mapping[str | None, State], at: datetime, now: float) -> dict[str, object]:
-    """The deep contract: UP, DEGRADED (connected, but blind or late) or DOWN.
+    """The deep contract: UP, DEGRADED (connected, but blind or late, or others cannot log in) or DOWN.
 
     Of several servers each is a component, and `database` is the worst of them.
     """
@@ -253,7 +253,8 @@ def _component(state: State, now: float) -> dict[str, object]:
     cannot be asked have null there.
     """
     late = state.up and now - state.found_at > _HEALTH_AGE + state.duration
-    status = "DOWN" if not state.up else "DEGRADED" if late or state.is_blind else "UP"
+    is_degraded = late or state.is_blind or (state.login is not None and state.login.error is not None)
+    status = "DOWN" if not state.up else "DEGRADED" if is_degraded else "UP"
     full = state.connection == "too_many_connections"
     database: dict[str, object] = {"status": status}
     if status != "UP":
@@ -267,6 +268,8 @@ def _component(state: State, now: float) -> dict[str, object]:
 def _degraded(state: State, now: float) -> str:
     if state.is_blind:
         return "the role may not see other sessions' activity: grant pg_monitor"
+    if state.login is not None and state.login.error is not None:
+        return f"no new connection is possible: {state.login.error}"
     return f"the last answer is {now - state.found_at:.1f} s old"
 
 

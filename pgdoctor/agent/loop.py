@@ -13,6 +13,7 @@ from pgdoctor.agent.chronicle import Chronicle, Seen
 from pgdoctor.agent.connection import Connection
 from pgdoctor.agent.examine import Examiner, Finding
 from pgdoctor.agent.learning import Learning
+from pgdoctor.agent.login_probe import LoginProbe
 from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.state import State
 from pgdoctor.agent.tally import Tally
@@ -52,7 +53,9 @@ class Poller:
         mitigator: Mitigator | None = None,
         chronicle: Chronicle | None = None,
         learning: Learning | None = None,
+        login_probe: LoginProbe | None = None,
     ) -> None:
+        self._login_probe = login_probe
         self._connection = connection
         self._examiner = Examiner(settings)
         self._mitigator = mitigator
@@ -165,6 +168,8 @@ class Poller:
 
     async def _ask(self, door: Door, began: float, last_attempt: float) -> State:
         is_urgent = self._mitigator is not None and self._mitigator.needs_a_look
+        login = self._login_probe.result if self._login_probe is not None else None
+        self._examiner.login = login
         finding = await self._examiner.examine(door, is_urgent=is_urgent)
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
@@ -181,6 +186,7 @@ class Poller:
             figures=finding.figures,
             slots=(finding.server.connections, finding.server.max_connections),
             scores=self._learning.thresholds.scores if self._learning is not None else {},
+            login=login,
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,

@@ -20,7 +20,7 @@ from pgdoctor.agent.state import MISSED_POLLS, State, figures
 from pgdoctor.agent.tally import Bucket, Tally
 from pgdoctor.diagnosis.finding import kinds
 from pgdoctor.diagnosis.signals import SIGNALS
-from pgdoctor.diagnosis.snapshot import Connections
+from pgdoctor.diagnosis.snapshot import Connections, Login
 from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.execute import Mitigator, Standing
 from pgdoctor.mitigation.rules import Mode
@@ -131,6 +131,18 @@ def _own(state: State) -> Iterator[Metric]:
         "1 for the current state of the agent's own connection, else 0.",
         ["state"],
         one_hot,
+    )
+    login = state.login or Login()
+    yield gauge(
+        "pgdoctor_login_probe_up",
+        "0 if the last login of the agent's own (every login_probe_interval) failed, or has not ended within the "
+        f"deadline, else 1. {_AGE}",
+        state.up and login.error is None,
+    )
+    yield gauge(
+        "pgdoctor_login_seconds",
+        f"Duration of the last login of the agent's own that succeeded. {_AGE}",
+        login.seconds or 0.0,
     )
     visible = state.up and not state.is_blind
     yield gauge(

@@ -3,8 +3,9 @@
 The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. The full
 look waits until it is paid for: what is left of the share after the gate pays for the last look's seconds. The gate
 may have half of the share; where even that is not enough, polls are rarer. What stands around the waits is read every
-quarter of a minute, or as seldom as a tenth of the share pays for. A little of the share is laid by, so that one dear
-look puts off no other: it is kept over a minute, not over each second.
+quarter of a minute, or as seldom as a tenth of the share pays for; logins that wait are looked for every three
+seconds, on the same terms. A little of the share is laid by, so that one dear look puts off no other: it is kept over
+a minute, not over each second.
 """
 
 import msgspec
@@ -16,6 +17,10 @@ _GATES_PART = 0.5
 #: Of the share, what reading the surroundings may have, and seconds between two times at least.
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
+
+#: The same for looking for logins that wait.
+_LOGINS_PART = 0.1
+_LOGINS_INTERVAL = 3.0
 
 #: Of the share, what is laid by for looks before the last one is paid for, and seconds over which the share is kept.
 _RESERVE = 0.05
@@ -56,6 +61,8 @@ class Spacing(msgspec.Struct, frozen=True):
     looked_at: float = float("-inf")
     surveys: tuple[float, ...] = ()
     surveyed_at: float = float("-inf")
+    login_checks: tuple[float, ...] = ()
+    logins_checked_at: float = float("-inf")
 
     def after_gate(self, seconds: float) -> "Spacing":
         """With one more gate."""
@@ -74,6 +81,14 @@ class Spacing(msgspec.Struct, frozen=True):
     def after_survey(self, began: float, seconds: float) -> "Spacing":
         """With the surroundings read once more."""
         return replace(self, surveyed_at=began, surveys=(*self.surveys, seconds)[-_SURVEYS:])
+
+    def after_login_check(self, began: float, seconds: float) -> "Spacing":
+        """With one more look for logins that wait."""
+        return replace(self, logins_checked_at=began, login_checks=(*self.login_checks, seconds)[-_SURVEYS:])
+
+    def may_check_logins(self, now: float) -> bool:
+        """It is time to look for logins that wait, and the last time is paid for."""
+        return now - self.logins_checked_at >= self._logins_interval
 
     def may_survey(self, now: float) -> bool:
         """It is time to read the surroundings, and the last time is paid for."""
@@ -111,6 +126,14 @@ class Spacing(msgspec.Struct, frozen=True):
         """Seconds from one reading of the surroundings to the next."""
         return max(_SURVEY_INTERVAL, self._survey / (self.share * _SURVEYS_PART))
 
+    @property
+    def _login_check(self) -> float:
+        return min(self.login_checks, default=0.0)
+
+    @property
+    def _logins_interval(self) -> float:
+        return max(_LOGINS_INTERVAL, self._login_check / (self.share * _LOGINS_PART))
+
     def _owes(self, now: float) -> float:
         return max(self.owed - self._looks_rate * (now - self.looked_at), 0.0) if self.owed else 0.0
 
@@ -118,4 +141,5 @@ class Spacing(msgspec.Struct, frozen=True):
     def _looks_rate(self) -> float:
         """Seconds of the server that full looks may take in a second."""
         others = self._gate / self.gate_interval + self._survey / self.survey_interval
+        others += self._login_check / self._logins_interval
         return self.share * (1 - _RESERVE) - others

@@ -6,7 +6,7 @@ import msgspec
 
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.snapshot import Server
+from pgdoctor.diagnosis.snapshot import Login, Server
 from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
 from pgdoctor.diagnosis.words import address, name
 
@@ -53,6 +53,8 @@ class State(msgspec.Struct, frozen=True):
     figures: Figures | None = None
     #: Connections and max_connections, of the last poll that succeeded.
     slots: tuple[int, int] | None = None
+    #: None: the login probe is switched off, or the server cannot be asked.
+    login: Login | None = None
     last_success: float | None = None
     last_attempt: float | None = None
     tried_at: float = 0.0

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pgdoctor.agent.chronicle import Chronicle
 from pgdoctor.agent.connection import Connection, DsnFile
 from pgdoctor.agent.learning import Learning
+from pgdoctor.agent.login_probe import FREE_SLOTS, LoginProbe
 from pgdoctor.agent.loop import Poller
 from pgdoctor.agent.metrics import Watched
 from pgdoctor.agent.tally import Tally
@@ -78,8 +79,12 @@ class Watcher:
         self._connection = Connection(target.dsn, target.settings.deadline)
         self._chronicle = Chronicle(target.name, keeper, notifier, self._remember)
         self._learning = Learning(keeper)
+        settings = target.settings
+        self._login_probe = LoginProbe(
+            self._connection.read_dsn, self._may_log_in, settings.login_probe_interval, settings.deadline
+        )
         self.poller = Poller(
-            self._connection, target.settings, self.tally, self.mitigator, self._chronicle, self._learning
+            self._connection, settings, self.tally, self.mitigator, self._chronicle, self._learning, self._login_probe
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -100,19 +105,31 @@ class Watcher:
 
     def reconfigure(self, target: Target, mitigation: Mitigation) -> None:
         """Go on with other settings, or over another way to the server."""
-        self._connection.use_dsn(target.dsn)
-        self.poller.reconfigure(target.settings)
+        settings, moved = target.settings, self._connection.use_dsn(target.dsn)
+        self._login_probe.reconfigure(settings.login_probe_interval, settings.deadline, forget=moved)
+        self.poller.reconfigure(settings)
         self.mitigator.reconfigure(mitigation)
 
     async def _run(self) -> None:
         _SERVER.set(self.name)
-        writing = asyncio.create_task(self._chronicle.run())
+        beside = [asyncio.create_task(self._chronicle.run()), asyncio.create_task(self._login_probe.run())]
         try:
             await self.poller.run()
         finally:
-            writing.cancel()
+            for task in beside:
+                task.cancel()
             await self.mitigator.end()
             await self._learning.end()
+
+    def _may_log_in(self) -> bool:
+        """The agent is connected, and slots are free."""
+        state = self.poller.state
+        if state.server is None or state.diagnosis is None:
+            return False
+        around = state.diagnosis.snapshot.surroundings
+        standing = around.standing if around else None
+        reserved = standing.reserved_connections if standing else 0
+        return state.server.max_connections - reserved - state.server.connections >= FREE_SLOTS
 
     def _remember(self, ended: Sequence[Event]) -> None:
         self.poller.remember(ended)

@@ -21,6 +21,7 @@ _HELP = {
     "interval": "Time between the starts of two polls, with a unit: 500ms, 15s.",
     "deadline": "Time limit for connecting and for each statement.",
     "wait_threshold": "Shorter waits do not count as blocked.",
+    "login_probe_interval": "Time between two logins that show whether clients can log in; 0s: none.",
     "max_server_share": "Share of one core of the server that polls may use: 0.02.",
     "listen": "Listen address for HTTP.",
     "explain": "Confirm unindexed scans by EXPLAIN: true or false.",

@@ -109,7 +109,8 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
             return describe_object(snapshot, request)
         case "extend":
             return f"its turn to extend {_relation(snapshot, request, waiter.datname)}"
-    return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}"
+    why = ", to log in" if waiter.is_starting else ""
+    return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
 
 
 def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:

@@ -78,6 +78,8 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     query_start: datetime | None = None
     state_change: datetime | None = None
     has_xid: bool = False
+    #: A login that waits for a lock; nothing else is known of it.
+    is_starting: bool = False
     #: It may be behind a savepoint, or has been.
     has_subtransactions: bool = False
     is_superuser: bool = False
@@ -343,6 +345,17 @@ class JournalUse(msgspec.Struct, frozen=True, gc=False):
     limit: int
 
 
+class Login(msgspec.Struct, frozen=True, gc=False):
+    """The agent's login probe."""
+
+    #: Seconds that the last login took which ended well; None: there was none yet.
+    seconds: float | None = None
+    #: Why the last one failed, or for how long it has hung; None: it ended well.
+    error: str | None = None
+    #: Seconds since the first of the attempts in a row that failed.
+    failing_for: float = 0.0
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """All that a diagnosis is made of; `captured_at` is the server's clock."""
 
@@ -380,6 +393,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     surroundings: Surroundings | None = None
     #: None: nobody keeps one, or not yet.
     journal: JournalUse | None = None
+    #: None: nobody probes.
+    login: Login | None = None
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()
 

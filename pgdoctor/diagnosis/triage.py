@@ -23,6 +23,7 @@ Event = tuple[str, str | None]
 _HURTING = {
     ("sync_standby_lost", "critical"),
     ("connection_saturation", "critical"),
+    ("blocked_logins", "critical"),
     ("retry_storm", "warning"),
     ("connection_storm", "warning"),
 }

@@ -34,6 +34,9 @@ STATEMENT_BYTES = 16_384
 #: Bytes. The server cuts in front of a character that does not fit, so a cut text may be that much shorter.
 _LONGEST_CHARACTER = 4
 
+#: From this version on `pg_stat_activity` shows sessions that are still logging in.
+SHOWS_LOGINS = 180_000
+
 #: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
 
@@ -88,11 +91,19 @@ class Collector:
         pulse = (await self._door.fetch("pulse", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes)
 
+    async def startup_waiters(self, wait_threshold: float) -> int:
+        """How many logins wait for a lock, as far as the gate cannot see them."""
+        if self._door.version_num >= SHOWS_LOGINS:
+            return 0
+        rows = await self._door.fetch("startup_waiters", wait_threshold=timedelta(seconds=wait_threshold))
+        return int(rows[0].startup_waiters)
+
     async def quiet(self, gate: Gate) -> Snapshot:
         """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
         if not self._is_warm:
             self._is_warm = True
             await warm(self._door, statement_bytes=0)
+            await self._names.fetch_all(Evidence(self._door))
         return Snapshot(captured_at=gate.captured_at, server=gate.server)
 
     async def look(self, gate: Gate) -> Snapshot:
@@ -230,6 +241,7 @@ def _session(
         query_start=row.query_start,
         state_change=row.state_change,
         has_xid=bool(row.has_xid),
+        is_starting=row.is_starting,
         has_subtransactions=row.has_subtransactions,
         is_superuser=right.is_superuser if right else row.role_oid in names.superusers,
         may_signal=right.may_signal if right else None,

@@ -28,6 +28,7 @@ from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageErro
 from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
 from pgdoctor.postgres.queries import load
 from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
+from pgdoctor.postgres.tls_request import answers_tls_request
 
 APPLICATION_NAME = "pgdoctor"
 
@@ -37,7 +38,7 @@ OLDEST_VERSION = 140_000
 #: How a connection can be. The text is what the server or libpq says; there is no SQLSTATE before a connection.
 STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections",
           "too_many_connections_for_role", "too_many_connections_for_database", "starting_up", "not_permitted",
-          "unsupported", "timeout", "error")  # fmt: skip
+          "unsupported", "login_hangs", "timeout", "error")  # fmt: skip
 
 # The first that fits: what speaks of a database or a role in general comes last.
 _SAID = (
@@ -78,6 +79,12 @@ _HINTS = {
 
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
+
+#: Seconds for a process of the server to answer a request for TLS.
+_ANSWER_SECONDS = 0.5
+
+#: Seconds that no login takes.
+_NEVER = 86_400
 
 #: What poolers say to start-up options: PgBouncer, and RDS Proxy.
 _REFUSES_OPTIONS = ("unsupported startup parameter", "command-line options")
@@ -160,11 +167,13 @@ class Door:
             async with asyncio.timeout(patience):
                 connection = await _connect(parameters, given, deadline)
         except TimeoutError:
-            raise silent(patience, target) from None
+            raise await unanswered(target, patience) from None
+        except psycopg.errors.ConnectionTimeout:
+            raise await unanswered(target, float(parameters.get("connect_timeout") or patience)) from None
         except psycopg.Error as error:
             raise unreachable(error, target) from None
         except (OSError, UnicodeError):
-            raise Unreachable(f"{target} failed: the host name cannot be resolved", "refused") from None
+            raise unresolved(target) from None
         door = cls(connection, deadline)
         try:
             await door.prepare_session()
@@ -390,10 +399,43 @@ async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> p
     return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
 
 
+async def log_in(dsn: str) -> None:
+    """Log in, however long that takes, and close at once. Raises Unreachable where the server refuses."""
+    parameters = parse_dsn(dsn) | {"connect_timeout": _NEVER}
+    target, given = resolve(parameters)
+    try:
+        connection = await _connect(parameters, given, _NEVER)
+    except psycopg.Error as error:
+        raise unreachable(error, target) from None
+    except (OSError, UnicodeError):
+        raise unresolved(target) from None
+    await connection.close()
+
+
 def host_count(parameters: Mapping[str, object]) -> int:
     """How many hosts are named to be tried in turn, by parameters or libpq's environment."""
     named = (parameters.get(key) or os.environ.get(f"PG{key.upper()}", "") for key in ("host", "hostaddr"))
     return max(str(hosts).count(",") + 1 for hosts in named)
+
+
+async def unanswered(target: ConnectionTarget, patience: float) -> Unreachable:
+    """The error of a server that has not let us in within so many seconds: does a process of it answer?"""
+    answers = bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
+    return hanging(patience, target) if answers else silent(patience, target)
+
+
+def unresolved(target: ConnectionTarget) -> Unreachable:
+    """The error of a host name that means nothing."""
+    return Unreachable(f"{target} failed: the host name cannot be resolved", "refused")
+
+
+def hanging(deadline: float, target: ConnectionTarget) -> Unreachable:
+    """The error of a server that accepts connections and lets nobody in."""
+    return Unreachable(
+        f"{target} failed: the server accepts the connection, but the login does not end within {deadline:g} s: a "
+        "session may hold a lock on a catalog that each login reads (pg_authid, pg_database)",
+        "login_hangs",
+    )
 
 
 def silent(deadline: float, target: ConnectionTarget) -> Unreachable:

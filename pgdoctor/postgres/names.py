@@ -18,15 +18,17 @@ class Names:
         """Look up the names of all roles and databases if one of `rows` has an unknown one."""
         roles = {row.role_oid for row in rows} - {None} - self.roles.keys()
         databases = {row.database_oid for row in rows} - {None} - self.databases.keys()
-        if not (roles or databases):
-            return
+        if (roles or databases) and await self.fetch_all(evidence):
+            # Dropped meanwhile: not asked for at every poll.
+            self.roles = dict.fromkeys(roles) | self.roles
+            self.databases = dict.fromkeys(databases) | self.databases
+
+    async def fetch_all(self, evidence: Evidence) -> bool:
+        """Look up the names of all roles and databases; False where that fails."""
         found = await evidence.rows("names")
         for row in found:
             known = self.roles if row.kind == "role" else self.databases
             known[row.oid] = row.name
             if row.is_superuser:
                 self.superusers.add(row.oid)
-        if found:
-            # Dropped meanwhile: not asked for at every poll.
-            self.roles = dict.fromkeys(roles) | self.roles
-            self.databases = dict.fromkeys(databases) | self.databases
+        return bool(found)

@@ -15,6 +15,8 @@ _WHAT_TO_DO = {
     "starting_up": "It starts, stops or recovers: look into its log, and wait.",
     "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
     "unsupported": "Watch a newer server, or leave this one out.",
+    "login_hangs": "An open session, or an agent that was connected before (/diagnosis), shows who holds a lock on a "
+    "system catalog. If nobody does, look at the authentication service (LDAP, PAM, Kerberos).",
     "timeout": "It accepts, but does not answer: look at the machine first (disk, memory, CPU, network).",
     "error": "Look into the server's log.",
 }

@@ -1,0 +1,77 @@
+"""Clients cannot log in though the server accepts their connections.
+
+Recognised by: processes that wait for a lock before their login is over, or a login of the agent's own (every
+`login_probe_interval`) that has not ended within `deadline`. Sessions that are connected already notice nothing, so
+the server looks healthy.
+Do: end the transaction that holds the lock. As a rule it is one that has locked a system catalog which each login reads
+(`pg_authid`, `pg_database`): VACUUM FULL, REINDEX, CLUSTER or LOCK TABLE in an open transaction.
+Do: where no lock is held, look at the authentication service (LDAP, RADIUS, PAM, Kerberos) and at the machine.
+Do not: restart the server before that: an open session, or an agent that was connected before, can end the holder.
+Prevent: no VACUUM FULL on system catalogs; `idle_in_transaction_session_timeout` for administrators, too.
+Source: PostgreSQL documentation, "Frontend/Backend Protocol" and `pg_stat_activity` (state `starting`, since 18).
+"""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.diagnosis import Note
+from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.lock_names import describe_wait
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.words import count, duration
+
+#: Sessions that are named as holders.
+_MOST_NAMED = 3
+
+_ELSEWHERE = "no lock holds them up: look at the authentication service (LDAP, PAM, Kerberos) and at the machine"
+
+
+class BlockedLogins(Finding):
+    name = "blocked_logins"
+
+    def notes(self, seen: Seen) -> Iterator[Note]:
+        logins = [session for session in seen.snapshot.sessions.values() if session.is_starting]
+        probe = seen.snapshot.login
+        is_refused = probe is not None and probe.error is not None
+        if not (logins or is_refused):
+            return
+        waited = oldest_wait(seen.snapshot, logins)
+        yield Note(
+            self.name,
+            "critical",
+            _summary(seen, logins, waited),
+            _advice(seen, logins),
+            {"logins": len(logins), "seconds": max(waited or 0.0, probe.failing_for if probe else 0.0)},
+            tuple(_evidence(seen, logins)),
+        )
+
+
+def _summary(seen: Seen, logins: list[Session], waited: float | None) -> str:
+    probe = seen.snapshot.login
+    if not logins:
+        assert probe is not None
+        return f"no new connection is possible: {probe.error}"
+    waiting = f"{count(len(logins), 'login')} {'waits' if len(logins) == 1 else 'wait'} for a lock"
+    longest = f", the longest for {duration(waited)}" if waited is not None else ""
+    refused = "nobody can log in: " if probe is not None and probe.error is not None else ""
+    return f"{refused}{waiting}{longest}"
+
+
+def _advice(seen: Seen, logins: list[Session]) -> str:
+    roots = sorted({root for login in logins for root in seen.graph.roots_of(login.pid)})
+    if not roots:
+        return _ELSEWHERE
+    named = ", ".join(_name(root) for root in roots[:_MOST_NAMED])
+    return f"end the transaction of {named}, which holds the lock; sessions that are connected go on"
+
+
+def _name(node: int) -> str:
+    return str(node) if node > 0 else "the prepared transaction"
+
+
+def _evidence(seen: Seen, logins: list[Session]) -> Iterator[str]:
+    wanted = {describe_wait(seen.snapshot, login, request, None) for login in logins for request in login.requests}
+    yield from (f"waited for: {each}" for each in sorted(wanted)[:_MOST_NAMED])
+    probe = seen.snapshot.login
+    if probe is not None and probe.error is not None:
+        yield f"a login of pgdoctor's own: {probe.error}"
