@@ -67,3 +67,9 @@ class Identity(msgspec.Struct, frozen=True):
     def same_statement(self, other: "Identity | None") -> bool:
         """Whether the other is this session in this transaction and with this statement as its last."""
         return other is not None and self.same_transaction(other) and self.query_start == other.query_start
+
+
+def transaction_of(session: Session) -> Transaction | None:
+    """Its transaction: outside of one a lock may be given back and taken again from one statement to the next."""
+    identity = Identity.of(session)
+    return identity.transaction if identity else None

@@ -19,7 +19,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.graph import Node
-from pgdoctor.diagnosis.identity import Identity, Transaction
+from pgdoctor.diagnosis.identity import Transaction, transaction_of
 from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.snapshot import KnownLock, Lock, PreparedTransaction, Session, Snapshot, Target
 
@@ -117,7 +117,7 @@ def known_holds(snapshot: Snapshot) -> Holds:
                 wanted.setdefault(request.target, set()).add(request.mode)
     found: dict[Transaction, tuple[KnownLock, ...]] = {}
     for pid, session in snapshot.sessions.items() if wanted else ():
-        transaction = _transaction(session)
+        transaction = transaction_of(session)
         contested = {
             (lock.target, lock.mode): lock
             for lock in session.held
@@ -136,12 +136,6 @@ def with_known_holds(snapshot: Snapshot, holds: Holds) -> Snapshot:
     found = {
         pid: holds[transaction]
         for pid, session in snapshot.sessions.items()
-        if (transaction := _transaction(session)) in holds and transaction is not None
+        if (transaction := transaction_of(session)) in holds and transaction is not None
     }
     return replace(snapshot, known_locks=found) if found else snapshot
-
-
-def _transaction(session: Session) -> Transaction | None:
-    """Its transaction: outside of one a lock may be given back and taken again from one statement to the next."""
-    identity = Identity.of(session)
-    return identity.transaction if identity else None

@@ -12,6 +12,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.earlier_scans import Counters, counters, with_scans
 from pgdoctor.diagnosis.former_holders import Sighting, remembered, sighting, with_memory
+from pgdoctor.diagnosis.idle_share import PollsByTransaction, count_polls, with_idle_shares
 from pgdoctor.diagnosis.known_hold import Holds, known_holds, with_known_holds
 from pgdoctor.diagnosis.lock_turns import Contests, follow_turns, with_turns
 from pgdoctor.diagnosis.snapshot import Snapshot
@@ -26,6 +27,7 @@ class Memory:
         self._sightings: tuple[Sighting, ...] = ()
         self._holds: Holds = {}
         self._events: Waits = {}
+        self._polls: PollsByTransaction = {}
         self._contests: Contests = {}
         self._counters: Counters | None = None
         self._past = Past()
@@ -41,6 +43,8 @@ class Memory:
         self._holds = known_holds(snapshot)
         snapshot = with_known_events(snapshot, self._events)
         self._events = known_events(snapshot, self._events)
+        self._polls = count_polls(self._polls, snapshot)
+        snapshot = with_idle_shares(snapshot, self._polls)
         contests = follow_turns(self._contests, snapshot)
         snapshot, self._contests = with_turns(snapshot, contests, self._contests), contests
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))

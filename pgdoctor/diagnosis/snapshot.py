@@ -270,6 +270,15 @@ class KnownLock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     since: datetime
 
 
+class IdleShare(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """In how many of the last polls a transaction was idle."""
+
+    idle: int
+    polls: int
+    #: In most of them; it stays so until the share is clearly smaller.
+    is_mostly_idle: bool
+
+
 class LockTurns(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who held, before its present holder and one after the other, a lock that only one can hold. In seconds."""
 
@@ -374,6 +383,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
     #: By PID, of blockers: the first of the snapshots in a row that show its statement in the wait that it is in.
     known_events: Mapping[int, datetime] = {}
+    #: By PID, of transactions that earlier polls have shown too.
+    idle_shares: Mapping[int, IdleShare] = {}
     #: By PID of the holder of a lock that others want: who held it before.
     lock_turns: Mapping[int, LockTurns] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.

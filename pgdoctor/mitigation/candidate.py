@@ -122,9 +122,14 @@ class Candidate:
         )
 
     @property
+    def is_mostly_idle(self) -> bool:
+        """Its transaction idles, now or in most of the last polls: a statement of it is over before a cancel comes."""
+        return self.blocker.classification == "idle_in_transaction"
+
+    @property
     def is_deaf_to_cancel(self) -> bool:
         """In its present state a cancel would have no effect."""
-        return self.session.state != "active" or self.session.wait_event in _CLIENT_WAITS
+        return self.is_mostly_idle or self.session.state != "active" or self.session.wait_event in _CLIENT_WAITS
 
 
 class Case(msgspec.Struct, frozen=True, dict=True):

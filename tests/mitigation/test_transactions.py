@@ -1,5 +1,6 @@
 """H66: a terminate is about a transaction, whatever it runs meanwhile; a cancel is about a statement."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,13 @@ from contextlib import contextmanager
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action, Approval, History, decision_id, looked
+from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.mitigation.written import Duration
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.watch import Watch
 from tests.building import NOW, ago, lock
 from tests.mitigation.build import BOTH, DDL, END_IDLE, IDLE, about, ddl, decide, idle, reader, reasons, settings
 from tests.mitigation.conftest import IDLE as FORGOTTEN
@@ -135,3 +142,32 @@ def test_h66_a_cancel_stays_bound_to_its_statement(incident: Incident) -> None:
         actions, _ = incident.mitigate(cancel, min_samples=3, patience=1.5)
     assert actions == []
     assert incident.alive(holder)
+
+
+def test_h66_a_blocker_that_is_active_in_every_second_poll_is_ended(incident: Incident) -> None:
+    holder = incident.app("update orders set v = 1 where id = 1")
+    waiter = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
+    rules = (FORGOTTEN, rule("slow", "long_query", "cancel", min_wait=Duration(3600)))
+    mitigator = Mitigator(
+        Mitigation(mode="enforce", cooldown=Duration(0), min_samples=3, allow_short_waits=True, rules=rules)
+    )
+
+    async def poll() -> list[str]:
+        classes = []
+        async with await Door.open(incident.agent) as door:
+            watch = Watch(Collector(door))
+            while len(classes) < 8 and not mitigator.history.actions:
+                if is_busy := len(classes) % 2 == 1:
+                    holder.start("select pg_sleep(0.4)")
+                diagnosis = await watch.look()
+                classes.append(diagnosis.blockers[0].classification)
+                await mitigator.consider(diagnosis, door, watch.read_at)
+                if is_busy and not mitigator.history.actions:
+                    holder.finish()
+        return classes
+
+    classes = asyncio.run(poll())
+    assert classes == [*("idle_in_transaction", "long_query") * 2, *("idle_in_transaction",) * 3]
+    [action] = mitigator.history.actions
+    assert (action.victim.pid, action.signal) == (holder.pid, "terminate")
+    waiter.finish()

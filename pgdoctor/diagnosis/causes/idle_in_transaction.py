@@ -1,7 +1,8 @@
 """A transaction that was opened, took locks, and now does nothing.
 
 Recognised by: `state` is `idle in transaction` (or its aborted form), whatever its last statement was; the table
-is the one it holds, not the one it last read.
+is the one it holds, not the one it last read. One whose client runs a short statement now and then belongs to it: it
+was idle in most of the last polls.
 Do: terminate it, and mend the code path that leaves it open. `idle_in_transaction_session_timeout` prevents it.
 Where its client is a pool, the path is one that gives a connection back without COMMIT or ROLLBACK.
 Do not: cancel it. An idle session does not react to a cancel, which answers "true" all the same.
@@ -13,6 +14,7 @@ from itertools import islice
 
 from pgdoctor.diagnosis import holding
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.idle_share import is_between_pauses
 from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.snapshot import Lock, Session
 from pgdoctor.diagnosis.suspect import Suspect
@@ -42,7 +44,7 @@ class IdleInTransaction(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session
-        if session is None or not session.in_transaction_idle:
+        if session is None or not (session.in_transaction_idle or is_between_pauses(suspect)):
             return None
         return Verdict(tuple(_story(suspect, session)), _remedy(session))
 
@@ -50,14 +52,13 @@ class IdleInTransaction(Cause):
 def _remedy(session: Session) -> Remedy:
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
+    if not session.in_transaction_idle:
+        return Remedy("terminate", "its statements are too short for a cancel; its transaction rolls back")
     return Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back")
 
 
 def _story(suspect: Suspect, session: Session) -> Iterator[str]:
-    yield (
-        f"{session.state} for {duration(suspect.state_seconds)}, "
-        f"its transaction open for {duration(suspect.transaction_seconds)}"
-    )
+    yield f"{_pauses(suspect, session)}, its transaction open for {duration(suspect.transaction_seconds)}"
     yield from holding.evidence(suspect, _held(suspect))
     yield from holding.origin(suspect)
     if _is_aborted(session):
@@ -67,6 +68,16 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     else:
         yield "it has changed nothing"
     yield _client(suspect, session)
+
+
+def _pauses(suspect: Suspect, session: Session) -> str:
+    share = suspect.snapshot.idle_shares.get(suspect.node)
+    if session.in_transaction_idle or share is None:
+        return f"{session.state} for {duration(suspect.state_seconds)}"
+    return (
+        f"idle in transaction in {share.idle} of the last {share.polls} polls, at this moment a statement of it "
+        f"has run for {duration(suspect.statement_seconds)}"
+    )
 
 
 def _is_aborted(session: Session) -> bool:

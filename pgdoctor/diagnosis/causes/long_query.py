@@ -2,14 +2,16 @@
 
 Recognised by: its state is `active`, it waits for nobody, and nothing stronger explains it.
 Do: cancel it if it can be repeated; look at its plan. Let a COPY finish that is nearly done.
-Do not: terminate it first: a cancel keeps the client's connection.
+Do not: terminate it first: a cancel keeps the client's connection. But where one short statement follows the other in
+a transaction that has been in the way for longer, a cancel comes too late.
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
 from pgdoctor.diagnosis import holding, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.known_hold import KnownHold
 from pgdoctor.diagnosis.scans import open_ranges
-from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.suspect import BRIEFLY, YOUNG, Suspect
 from pgdoctor.diagnosis.words import duration
 
 #: Waits in which the server does not look at a cancel: it is in the middle of a message to or from the client.
@@ -35,10 +37,20 @@ class LongQuery(Cause):
         return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
 
 
+def _is_one_of_many(suspect: Suspect) -> bool:
+    """Its statement has just begun, and others have waited for its transaction for much longer."""
+    ran, age = suspect.statement_seconds, suspect.transaction_seconds
+    if ran is None or ran >= BRIEFLY or age is None or age < YOUNG:
+        return False
+    return (KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or 0.0) >= YOUNG
+
+
 def _remedy(suspect: Suspect) -> Remedy:
     assert suspect.session is not None
     if suspect.session.wait_event in _CLIENT_WAITS:
         return Remedy("terminate", "it waits for its client, and in that state does not react to a cancel")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+    if _is_one_of_many(suspect):
+        return Remedy("terminate", "they have waited since before this short statement: a cancel would come too late")
     return Remedy("cancel", "the statement is rolled back; its connection stays")

@@ -201,15 +201,18 @@ class SnapshotWait(Guard):
 
 
 class Futile(Guard):
-    """A cancel would have no effect: the session is idle, or in the middle of a message."""
+    """A cancel would have no effect: the session is idle, mostly idle, or in the middle of a message."""
 
     name = "futile"
 
     def objection(self, case: Case) -> str | None:
-        if case.signal == "cancel" and case.candidate.is_deaf_to_cancel:
-            where = f"waiting in {case.session.wait_event}" if case.session.state == "active" else case.session.state
-            return f"it is {where}: a cancel has no effect"
-        return None
+        if case.signal != "cancel" or not case.candidate.is_deaf_to_cancel:
+            return None
+        if case.session.state != "active":
+            return f"it is {case.session.state}: a cancel has no effect"
+        if case.candidate.is_mostly_idle:
+            return "its statements are short, and its transaction mostly idle: a cancel would come too late"
+        return f"it is waiting in {case.session.wait_event}: a cancel has no effect"
 
     def value(self, case: Case) -> str:
         where = case.session.wait_event or "nothing"
