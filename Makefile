@@ -8,7 +8,7 @@ VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-page test-matrix lint format docs hooks bench clean
+.PHONY: help demo quick test test-long test-page test-matrix lint format docs hooks bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it
 
 test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
 	@.venv/bin/python -m pytest -n auto -m "not long and not browser" $(ARGS)
+
+quick: .venv/.ready ## Run the tests that need no server and no other process, in less than a minute
+	@.venv/bin/python -m pytest -n auto -m "not long and not browser" --quick -r fE $(ARGS)
 
 test-long: .venv/.ready ## Run the rest, which takes longer: outages, floods, EXPLAIN, a scene of every class
 	@.venv/bin/python -m pytest -n auto -m "long and not browser" $(ARGS)

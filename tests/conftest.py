@@ -9,11 +9,13 @@
 `@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
 `@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`,
 plain `pytest` runs both.
+`--quick` runs the tests that need no server and no other process; so does `make quick`.
 `@pytest.mark.browser` is for what needs Chromium; `make test-page` runs it.
 """
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,6 +44,9 @@ settings.load_profile("steady")
 _SOURCE = pytest.StashKey[Source]()
 _DEADLINE_SECONDS = 60.0
 
+#: The fixtures that start a server, or say where its programs are.
+_SERVERS = {"server", "bindir"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("postgres")
@@ -57,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=VERSIONS,
         help="major version of the embedded server or the container (default: 18)",
     )
+    group.addoption("--quick", action="store_true", help="only tests that need no server and no other process")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -86,6 +92,27 @@ def _forget_settings(keep_libpq: bool) -> None:
         libpq = name.startswith("PG") and not name.startswith("PGDOCTOR_")
         if ours or (libpq and not keep_libpq):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--quick`, leave out each test with a fixture that asks for a server."""
+    if not config.getoption("--quick"):
+        return
+    needing = [item for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in set(needing)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_processes(pytestconfig: pytest.Config) -> None:
+    """With `--quick`, skip a test where it starts a process: hundreds do, and each start costs half a second."""
+
+    def refuse(event: str, _: object) -> None:
+        if event in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+            pytest.skip("starts a process")
+
+    if pytestconfig.getoption("--quick"):
+        sys.addaudithook(refuse)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
