@@ -1,8 +1,8 @@
--- One row for each asked process: whether its transaction has changed the definition of a relation that it has locked.
--- LOCK TABLE leaves the locks of DDL, but no trace in the catalogs. DDL that is not committed yet does: the row that it
--- replaces or deletes is still there for others, and its xmax is the transaction, or a later one below it (measured for
--- 45 statements, 14 and 18). What is only added shows nowhere: a rule, a policy or a trigger besides others of its kind;
--- and a relation that we cannot see may be an index of it or a temporary table. Then the answer is NULL.
+-- One row for each asked process: whether its transaction has changed the definition of an asked relation that it has
+-- locked. LOCK TABLE leaves the locks of DDL, but no trace in the catalogs. DDL that is not committed yet does: the row
+-- that it replaces or deletes is still there for others, and its xmax is the transaction, or a later one below it
+-- (measured for 45 statements, 14 and 18). What is only added shows nowhere: a rule, a policy or a trigger besides others
+-- of its kind, a partition, an index besides others. Where it may be that, the answer is NULL.
 WITH held AS MATERIALIZED (
     SELECT DISTINCT l.pid, l.relation, l.mode, s.backend_xid
     FROM pg_catalog.pg_lock_status() AS l
@@ -12,8 +12,16 @@ WITH held AS MATERIALIZED (
         AND l.locktype = 'relation'
         AND l.granted
         AND l.database = %(database_oid)s
-        AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
+        AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
         AND s.backend_xid IS NOT NULL
+),
+
+-- Relations that are not committed yet: an index that is being built, a table or temporary table that is new.
+creating AS MATERIALIZED (
+    SELECT DISTINCT h.pid
+    FROM held AS h
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = h.relation
+    WHERE c.oid IS NULL
 ),
 
 -- The xmax of each row that defines a relation, as an age: of two transactions the younger one is the later one.
@@ -23,19 +31,23 @@ replaced AS (
         least(
             pg_catalog.age(c.xmax),
             (SELECT pg_catalog.min(pg_catalog.age(a.xmax)) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid),
+            (SELECT pg_catalog.min(pg_catalog.age(i.xmax)) FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(k.xmax)) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(t.xmax)) FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(r.xmax)) FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(p.xmax)) FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid)
         ) <= pg_catalog.age(h.backend_xid) AS has_changed,
         CASE
-            WHEN c.oid IS NULL THEN true
-            WHEN h.mode = 'AccessExclusiveLock' THEN c.relhasrules OR c.relrowsecurity
+            WHEN h.mode = 'AccessExclusiveLock'
+                THEN
+                    c.relhasrules OR c.relrowsecurity OR c.relispartition OR c.relkind = 'p'
+                    OR h.pid IN (SELECT n.pid FROM creating AS n)
             WHEN h.mode = 'ShareRowExclusiveLock' THEN c.relhastriggers
-            ELSE false
+            ELSE h.pid IN (SELECT n.pid FROM creating AS n)
         END AS may_hide
     FROM held AS h
-    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = h.relation
+    JOIN pg_catalog.pg_class AS c ON c.oid = h.relation
+    WHERE h.relation = ANY (%(relations)s::pg_catalog.oid[])
 )
 
 SELECT

@@ -8,6 +8,7 @@ SELECT
     c.relname::pg_catalog.text AS bare_name,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS is_system,
+    c.relpersistence = 't' AS is_temporary,
     i.indrelid AS table_oid,
     c.relkind IN ('r', 'p') AND c.relhassubclass AS has_descendants,
     c.relpages AS pages,

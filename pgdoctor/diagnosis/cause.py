@@ -34,6 +34,8 @@ class Verdict(msgspec.Struct, frozen=True):
     advice: str = ""
     #: What the waiters ask for passes from one session to the next: none of them keeps it.
     changes_hands: bool = False
+    #: It may give the class. If not, it is only said as well.
+    decides: bool = True
 
 
 class Cause(ABC):

@@ -10,7 +10,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis import kinds, statement, tables
 from pgdoctor.diagnosis.locks import conflict, strength
 from pgdoctor.diagnosis.sentence import Sentence
 from pgdoctor.diagnosis.statement import Reading
@@ -136,13 +136,39 @@ class Effect(Struct, frozen=True):
     leaves: str = ""
 
 
+class Part(Struct, frozen=True):
+    """One statement of a text: its kind, the relations that it names, and what it does to them."""
+
+    kind: str
+    targets: tuple[str, ...]
+    effect: Effect
+
+    @property
+    def family(self) -> str:
+        """One of `kinds.FAMILIES`."""
+        return kinds.FAMILY_OF[self.kind]
+
+
 @lru_cache(maxsize=_CACHED)
 def effect(text: str, truncated: bool = False) -> Effect:
     """The lock and the safer form of the most telling statement of a text. Never raises."""
     reading = statement.telling(text, truncated)
-    if reading is None:
-        return Effect()
+    return _effect(reading) if reading else Effect()
+
+
+@lru_cache(maxsize=_CACHED)
+def parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
+    """The statements of a text that do any work, in order. Never raises."""
+    found = ((reading, reading[1].form.kind) for reading in statement.readings(text, truncated))
+    return tuple(
+        Part(kind, tables.targets(*reading), _effect(reading)) for reading, kind in found if kind not in kinds.SESSION
+    )
+
+
+def _effect(reading: Reading) -> Effect:
     kind = reading[1].form.kind
+    if kind == "lock":
+        return Effect(_named_mode(reading[0]))
     if kind == "alter_table":
         return _altering(reading)
     is_concurrent = kind.endswith("_concurrently")
@@ -154,6 +180,16 @@ def effect(text: str, truncated: bool = False) -> Effect:
 def keeps_out(mode: str) -> str:
     """Whom a table lock of that mode keeps out, in words; empty for one that keeps out nobody of note."""
     return next((whom for weakest, whom in _KEPT_OUT if conflict(mode, weakest)), "")
+
+
+def _named_mode(sentence: Sentence) -> str | None:
+    """The mode that LOCK TABLE names; None where that is cut off."""
+    end = sentence.find(0, words("mode"))
+    if end is None:
+        return None if sentence.is_cut else AE
+    begin = sentence.find(0, words("in"))
+    named = [token.value.capitalize() for token in sentence.tokens[(begin or 0) + 1 : end]]
+    return f"{''.join(named)}Lock"
 
 
 def _altering(reading: Reading) -> Effect:

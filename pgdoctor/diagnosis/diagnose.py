@@ -4,6 +4,7 @@ from pgdoctor.diagnosis import planner
 from pgdoctor.diagnosis.blocker_wait import describe_own_wait
 from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
 from pgdoctor.diagnosis.cause import Remedy, causes
+from pgdoctor.diagnosis.deafness import explain_deafness
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
@@ -39,6 +40,7 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     suspect = Suspect(node, snapshot, graph)
     verdicts = [(cause, verdict) for cause in causes() if (verdict := cause.judge(suspect)) is not None]
+    verdicts.sort(key=lambda found: not found[1].decides)
     cause, verdict = verdicts[0]
     maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
     remedy = _recommendation(suspect, verdict.remedy)
@@ -132,4 +134,6 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
     if suspect.contested_types == _MOMENTARY:
         return Remedy("none", "it is in the middle of extending a file: look at the disk, and have fewer load at once")
+    if remedy.action == "cancel" and (deaf := explain_deafness(suspect.session)):
+        return Remedy("terminate", f"{deaf}; {remedy.reason}")
     return remedy

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis.known_hold import KnownHold
 from pgdoctor.diagnosis.lock_names import waits_for_key
-from pgdoctor.diagnosis.locks import AMBIGUOUS
 from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -20,24 +19,6 @@ def evidence(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
         yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {since(suspect)}"
-
-
-def origin(suspect: Suspect) -> Iterator[str]:
-    """Whether its strong lock is DDL's or LOCK TABLE's, where its text is that of another statement."""
-    text = suspect.statement
-    if text.is_ddl or text.is_lock_table or text.is_maintenance:
-        return
-    contested = [lock for lock in suspect.strong if lock in suspect.contested]
-    strong = [lock for lock in contested or suspect.strong if lock.mode in AMBIGUOUS]
-    if not strong or suspect.session is None or not suspect.session.has_xid:
-        return
-    match suspect.redefines:
-        case True:
-            yield "its transaction has changed a definition, as the catalogs show: the lock is DDL's"
-        case False:
-            yield "its transaction has changed no definition, as the catalogs show: most likely it was LOCK TABLE"
-        case None:
-            yield f"{strong[0].mode} is taken by DDL and by LOCK TABLE: which of them it was, its text no longer tells"
 
 
 def since(suspect: Suspect) -> str:

@@ -30,8 +30,8 @@ _CONFLICTS = {
 #: Modes that no plain SELECT, INSERT, UPDATE or DELETE takes on a table: DDL, maintenance or LOCK TABLE did.
 STRONG = frozenset(MODES[3:])
 
-#: Modes that both DDL and LOCK TABLE leave behind. ExclusiveLock on a table is LOCK TABLE's alone.
-AMBIGUOUS = frozenset({"ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"})
+#: Modes in which DDL locks tables. ExclusiveLock on a table is taken by LOCK TABLE alone.
+MAY_BE_DDL = STRONG - {"ExclusiveLock"}
 
 
 def conflict(one: str, other: str) -> bool:

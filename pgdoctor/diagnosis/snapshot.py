@@ -240,6 +240,8 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     referenced_by: tuple[ForeignKey, ...] | None = None
     #: None: not read.
     scans: Scans | None = None
+    #: It belongs to one session alone.
+    is_temporary: bool = False
 
 
 class LockedObject(msgspec.Struct, frozen=True, gc=False):
@@ -397,8 +399,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     traces: Mapping[int, Traces] = {}
     #: As of the poll before: what has been unusual for some time.
     anomalies: tuple[Anomaly, ...] = ()
-    #: By PID, of blockers whose lock and text leave it open: its transaction has changed a definition of what it has
-    #: locked. Left out where that is not known.
+    #: By PID, of blockers whose lock and text leave it open: its transaction has changed the definition of a relation
+    #: that others wait for. Left out where that is not known.
     redefines: Mapping[int, bool] = {}
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: Surroundings | None = None

@@ -65,6 +65,16 @@ class Statement(Struct, frozen=True):
         return not kinds.DDL.isdisjoint(self.kinds)
 
     @property
+    def work(self) -> tuple[str, ...]:
+        """The kinds of its statements, without those that only open, end or set up something."""
+        return tuple(kind for kind in self.kinds if kind not in kinds.SESSION)
+
+    @property
+    def is_one(self) -> bool:
+        """Which of its statements runs is known: at most one of them does any work."""
+        return len(self.work) <= 1
+
+    @property
     def is_maintenance(self) -> bool:
         """VACUUM, ANALYZE, REINDEX, CLUSTER, REPACK or REFRESH."""
         return self.kind in kinds.MAINTENANCE
@@ -115,8 +125,13 @@ def read(text: str, truncated: bool = False) -> Statement:
 
 def telling(text: str, truncated: bool = False) -> Reading | None:
     """The most telling statement of a text, token by token; None where there is none."""
-    readings = _readings(text, truncated)
-    return _most_telling(readings) if readings else None
+    found = readings(text, truncated)
+    return _most_telling(found) if found else None
+
+
+def readings(text: str, truncated: bool = False) -> list[Reading]:
+    """The statements of a text, token by token. Never raises."""
+    return [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)[0]]
 
 
 def searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
@@ -129,12 +144,12 @@ def searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
 
 
 def _searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
-    readings = _readings(text, truncated)
-    if not readings:
+    found = readings(text, truncated)
+    if not found:
         return ()
-    sentence, head = _most_telling(readings)
-    found = tables.scan(sentence, head)
-    first = _conditions(found) if found else Conditions()
+    sentence, head = _most_telling(found)
+    scan_of_first = tables.scan(sentence, head)
+    first = _conditions(scan_of_first) if scan_of_first else Conditions()
     # The rows of a list may be looked up one by one where what surrounds it asks for few.
     asks_for_nothing_else = first.filters_known and not first.filters
     others = map(_conditions, beside(sentence, head, with_lists=asks_for_nothing_else))
@@ -150,23 +165,19 @@ def _read(text: str, truncated: bool) -> Statement:
     sentences, is_cut = _sentences(text, truncated)
     if not sentences:
         return Statement(is_whole=not is_cut)
-    readings = [(sentence, heads.head(sentence)) for sentence in sentences]
-    sentence, head = _most_telling(readings)
+    found = [(sentence, heads.head(sentence)) for sentence in sentences]
+    sentence, head = _most_telling(found)
     return Statement(
         kind=head.form.kind,
-        kinds=tuple(each.form.kind for _, each in readings),
+        kinds=tuple(each.form.kind for _, each in found),
         targets=tables.targets(sentence, head),
         assigned=tables.assigned(sentence, head),
         is_whole=not is_cut,
     )
 
 
-def _readings(text: str, truncated: bool) -> list[Reading]:
-    return [(sentence, heads.head(sentence)) for sentence in _sentences(text, truncated)[0]]
-
-
-def _most_telling(readings: list[Reading]) -> Reading:
-    return min(readings, key=lambda reading: kinds.rank(reading[1].form.kind))
+def _most_telling(found: list[Reading]) -> Reading:
+    return min(found, key=lambda reading: kinds.rank(reading[1].form.kind))
 
 
 def _conditions(scan: Scan) -> Conditions:

@@ -1,6 +1,6 @@
 """A blocker with all that the causes may look at: its session, its locks, and those who wait for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
 
@@ -33,8 +33,6 @@ BRIEFLY = 1.0
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
 MOST_WITNESSES = 100
 
-#: Types of locks that say which transaction is waited for, and not which table it is about.
-_ABOUT_A_TRANSACTION = frozenset({"transactionid", "virtualxid", "spectoken"})
 
 
 class Suspect:
@@ -113,30 +111,34 @@ class Suspect:
 
     @cached_property
     def contested(self) -> tuple[Lock, ...]:
-        """The locks it holds that stand in somebody's way."""
-        return tuple(
-            held for held in self.held if any(conflict(held.mode, mode) for mode in self._wanted.get(held.target, ()))
-        )
+        """The locks it holds that stand in somebody's way, the strongest first."""
+        return self._in_the_way(self.held)
 
     @cached_property
     def queued(self) -> tuple[Lock, ...]:
-        """The locks it waits for itself, ahead of others who therefore wait too."""
-        return tuple(lock for lock in self.locks if not lock.granted and lock.target in self._wanted)
+        """The locks it asks for itself, ahead of others who therefore wait too."""
+        return self._in_the_way(lock for lock in self.locks if not lock.granted)
+
+    @property
+    def obstacles(self) -> tuple[Lock, ...]:
+        """All that its waiters wait for: its locks and its requests. By these, and by no other lock, it blocks."""
+        return (*self.contested, *self.queued)
 
     @cached_property
     def strong(self) -> tuple[Lock, ...]:
-        """Held table locks that no plain DML takes, the strongest first."""
-        found = (
-            lock
-            for lock in self.held
-            if lock.locktype == "relation" and lock.mode in STRONG and self._is_user_table(lock)
-        )
-        return tuple(sorted(found, key=lambda lock: -strength(lock.mode)))
+        """Locks that no plain DML takes, held or asked for, on relations that others can see; the strongest first."""
+        found = (lock for lock in self.locks if lock.locktype == "relation" and lock.mode in STRONG)
+        return tuple(sorted(filter(self.is_lasting, found), key=lambda lock: -strength(lock.mode)))
 
     @cached_property
     def contested_types(self) -> frozenset[str]:
         """The types of the locks by which it blocks."""
         return frozenset(lock.locktype for lock in self.contested or self.queued)
+
+    def waiters_for(self, locktype: str) -> int:
+        """How many of the witnesses wait for a lock of this type that it holds or asks for."""
+        targets = {lock.target for lock in self.obstacles if lock.locktype == locktype}
+        return sum(any(request.target in targets for request in waiter.requests) for waiter in self.witnesses)
 
     @cached_property
     def row_queue(self) -> int:
@@ -177,9 +179,7 @@ class Suspect:
             for request in waiter.requests:
                 if (table := awaited_table(self.snapshot, waiter, request, self.held)) is not None:
                     return table
-        # A wait for a transaction is one for something that it has changed; an advisory lock is about no table.
-        guess = self.strong and not self.contested_types.isdisjoint(_ABOUT_A_TRANSACTION)
-        return self.snapshot.table_of(self.strong[0]) if guess else None
+        return None
 
     @property
     def transaction_seconds(self) -> float | None:
@@ -227,10 +227,14 @@ class Suspect:
         table = self.snapshot.table_of(lock)
         return table is not None and table.oid != lock.relation
 
-    def is_lock_tables(self, lock: Lock) -> bool:
-        """No DDL takes it. ExclusiveLock on a table is that of LOCK TABLE; REFRESH takes it on a view."""
-        table = self.snapshot.table_of(lock)
-        return lock.mode == "ExclusiveLock" and table is not None and table.kind in ("r", "p")
+    def is_on_lasting_table(self, lock: Lock) -> bool:
+        """It locks a table, not an index, that is neither temporary nor new."""
+        return self.is_lasting(lock) and not self.is_on_index(lock)
+
+    def _in_the_way(self, locks: Iterable[Lock]) -> tuple[Lock, ...]:
+        """Those of the locks that conflict with what a direct waiter asks for, the strongest first."""
+        found = (lock for lock in locks if any(conflict(lock.mode, mode) for mode in self._wanted.get(lock.target, ())))
+        return tuple(sorted(found, key=lambda lock: -strength(lock.mode)))
 
     @cached_property
     def _wanted(self) -> dict[Target, set[str]]:
@@ -241,6 +245,9 @@ class Suspect:
                 wanted.setdefault(request.target, set()).add(request.mode)
         return wanted
 
-    def _is_user_table(self, lock: Lock) -> bool:
-        table = self.snapshot.table_of(lock)
-        return table is None or not table.is_system
+    def is_lasting(self, lock: Lock) -> bool:
+        """Temporary relations nobody else uses, and those that its own transaction has created nobody else sees."""
+        if lock.database not in (self.snapshot.server.database_oid, 0):
+            return True
+        relation = self.snapshot.table_of(lock)
+        return relation is not None and not relation.is_temporary and not relation.is_system

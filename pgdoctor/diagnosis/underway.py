@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis import ddl, holding, pace
 from pgdoctor.diagnosis.ddl import Effect
-from pgdoctor.diagnosis.locks import strength
+from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -14,14 +14,15 @@ _MOST_NAMED = 3
 
 
 def effect(suspect: Suspect) -> Effect:
-    """The lock of its running statement and the safer form of it; nothing where it runs none."""
+    """The lock and the safer form of its running statement; nothing where it runs none, or which one is not known."""
     session = suspect.session
     if session is None or not suspect.is_running:
         return Effect()
-    return ddl.effect(session.statement or "", truncated=session.truncated)
+    found = ddl.parts(session.statement or "", truncated=session.truncated)
+    return found[0].effect if len(found) == 1 else Effect()
 
 
-def locking(suspect: Suspect, locks: Iterable[Lock]) -> Iterator[str]:
+def locking(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
     """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
     yield from holding.evidence(suspect, locks)
     yield from evidence(suspect)
@@ -32,19 +33,15 @@ def evidence(suspect: Suspect) -> Iterator[str]:
     """What it does now, in sentences."""
     if not suspect.is_running:
         return
-    what = called(suspect)
-    if suspect.queued:
-        lock = suspect.queued[0]
-        yield f"is queued: has waited {duration(suspect.waiting_seconds)} for {suspect.name(lock)}"
-        if lock.locktype == "relation" and (whom := ddl.keeps_out(lock.mode)):
-            yield f"{what} asks for {lock.mode}, which excludes {whom}"
+    asked = next((lock for lock in suspect.queued if lock.locktype == "relation"), None)
+    if asked is not None:
+        yield f"is queued: has waited {duration(suspect.waiting_seconds)} for {suspect.name(asked)}"
+        if whom := ddl.keeps_out(asked.mode):
+            yield f"{called(suspect)} asks for {asked.mode}, which excludes {whom}"
     elif suspect.is_waiting:
         yield from waiting(suspect)
     else:
-        mode = effect(suspect).mode or _contested_mode(suspect)
-        whom = ddl.keeps_out(mode) if mode else ""
-        excluding = f" under {mode}, which excludes {whom}" if whom else ""
-        yield f"is working: {what} has run for {duration(suspect.statement_seconds)}{excluding}"
+        yield f"is working: {_work(suspect)}{_excluding(suspect)}"
     yield from progress_evidence(suspect)
 
 
@@ -69,7 +66,7 @@ def progress_of(suspect: Suspect) -> Progress | None:
 def is_nearly_done(suspect: Suspect) -> bool:
     """Its one statement will be over in no time. Behind the first of several others may follow."""
     progress = progress_of(suspect)
-    if progress is None or suspect.is_waiting or len(suspect.statement.kinds) != 1:
+    if progress is None or suspect.is_waiting or not suspect.statement.is_one:
         return False
     return pace.is_nearly_done(progress, suspect.statement_seconds)
 
@@ -84,15 +81,37 @@ def advice(suspect: Suspect) -> str:
 
 def called(suspect: Suspect) -> str:
     """Its statement's kind as people write it: `ALTER TABLE`."""
+    if not suspect.statement.is_one:
+        return f"one of its {len(suspect.statement.work)} statements"
     if suspect.statement.kind == "unknown":
         return "its statement"
-    return suspect.statement.kind.replace("_other", "").replace("_", " ").upper()
+    return _written(suspect.statement.kind)
 
 
-def _contested_mode(suspect: Suspect) -> str | None:
-    """The strong table lock in somebody's way: what tells where the statement does not."""
-    modes = [lock.mode for lock in suspect.contested if lock in suspect.strong]
-    return max(modes, key=strength, default=None)
+def _work(suspect: Suspect) -> str:
+    """What it runs and for how long. Of several statements in one text the server does not show which one runs."""
+    ran = duration(suspect.statement_seconds)
+    if suspect.statement.is_one:
+        return f"{called(suspect)} has run for {ran}"
+    work = suspect.statement.work
+    return f"a text of {len(work)} statements has run for {ran}; which of them runs now is not known ({_listed(work)})"
+
+
+def _listed(kinds: tuple[str, ...]) -> str:
+    """Kinds as people write them, the first of them: `ALTER TABLE, UPDATE, ...`."""
+    more = ["..."] if len(kinds) > _MOST_NAMED else []
+    return ", ".join([*map(_written, kinds[:_MOST_NAMED]), *more])
+
+
+def _written(kind: str) -> str:
+    return kind.replace("_other", "").replace("_", " ").upper()
+
+
+def _excluding(suspect: Suspect) -> str:
+    """Whom its strongest table lock in somebody's way excludes. The statement that took it may be another one."""
+    modes = [lock.mode for lock in suspect.contested if lock.locktype == "relation" and lock.mode in STRONG]
+    whom = ddl.keeps_out(modes[0]) if modes else ""
+    return f" under {modes[0]}, which excludes {whom}" if whom else ""
 
 
 def _awaited(suspect: Suspect) -> str:

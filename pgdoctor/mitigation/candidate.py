@@ -8,6 +8,7 @@ import msgspec
 
 from pgdoctor.diagnosis import statement
 from pgdoctor.diagnosis.cuts import Cut
+from pgdoctor.diagnosis.deafness import explain_deafness
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.graph import Node
 from pgdoctor.diagnosis.identity import Identity
@@ -22,9 +23,6 @@ from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.history import History, Opening, Signal
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.rules import Mitigation, Rule
-
-#: Waits in the middle of a message from or to the client: a cancel is not looked at before it ends.
-_CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 
 
 class Candidate:
@@ -129,7 +127,7 @@ class Candidate:
     @property
     def is_deaf_to_cancel(self) -> bool:
         """In its present state a cancel would have no effect."""
-        return self.is_mostly_idle or self.session.state != "active" or self.session.wait_event in _CLIENT_WAITS
+        return self.is_mostly_idle or explain_deafness(self.session) is not None
 
 
 class Case(msgspec.Struct, frozen=True, dict=True):

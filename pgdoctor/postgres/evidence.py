@@ -88,7 +88,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "ancestors": {"oids": []},
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
     "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
-    "definitions": {"pids": [], "database_oid": 0},
+    "definitions": {"pids": [], "relations": [], "database_oid": 0},
 }
 
 
@@ -146,6 +146,7 @@ async def relations(
             parts=details.parts.get(oid, ()),
             referenced_by=details.references.get(oid),
             scans=Scans(row.scan_count, row.scan_rows) if row.kind in _TABLE_KINDS else None,
+            is_temporary=row.is_temporary,
         )
         for oid, row in rows.items()
     }

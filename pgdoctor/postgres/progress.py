@@ -3,12 +3,12 @@
 Asked only of those that may have an answer. Nothing here decides who blocks whom.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from pgdoctor.diagnosis import statement
-from pgdoctor.diagnosis.locks import AMBIGUOUS, STRONG
+from pgdoctor.diagnosis import kinds, statement
+from pgdoctor.diagnosis.locks import MAY_BE_DDL, STRONG
 from pgdoctor.diagnosis.makers import SCHEMAS, TABLES
 from pgdoctor.diagnosis.snapshot import Progress, Session, Traces
 
@@ -69,9 +69,21 @@ def _point(session: Session) -> object:
 
 
 async def redefines(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, bool]:
-    """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows."""
-    asked = [session.pid for session in _blockers(sessions) if _may_have_redefined(session)][:MOST_ASKED]
-    rows = await reader.rows("definitions", pids=asked, database_oid=database_oid) if asked else ()
+    """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows.
+
+    Only relations that somebody waits for are asked about: what else a transaction has changed says nothing of them.
+    """
+    wanted = {
+        lock.relation
+        for session in sessions.values()
+        for lock in session.requests
+        if lock.locktype == "relation" and lock.database == database_oid
+    }
+    asked = [session.pid for session in _blockers(sessions) if _may_have_redefined(session, wanted)][:MOST_ASKED]
+    if not asked:
+        return {}
+    relations = sorted(filter(None, wanted))
+    rows = await reader.rows("definitions", pids=asked, relations=relations, database_oid=database_oid)
     return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
 
 
@@ -96,12 +108,14 @@ def _may_report(session: Session) -> bool:
     return text.is_ddl or text.is_maintenance or not _REPORTING.isdisjoint(text.kinds)
 
 
-def _may_have_redefined(session: Session) -> bool:
-    """It holds a lock that DDL and LOCK TABLE take, has an id, and its text is that of another statement."""
-    if not session.has_xid or not any(lock.locktype == "relation" and lock.mode in AMBIGUOUS for lock in session.held):
+def _may_have_redefined(session: Session, wanted: Collection[int | None]) -> bool:
+    """Others wait for a lock of it that DDL and LOCK TABLE take, it has an id, and its text is not that of DDL."""
+    if not session.has_xid or not any(
+        lock.locktype == "relation" and lock.mode in MAY_BE_DDL and lock.relation in wanted for lock in session.held
+    ):
         return False
     text = statement.read(session.statement or "", truncated=session.truncated)
-    return not (text.is_ddl or text.is_lock_table or text.is_maintenance)
+    return not text.is_ddl or not kinds.CREATING.isdisjoint(text.kinds)
 
 
 def _may_migrate(session: Session) -> bool:

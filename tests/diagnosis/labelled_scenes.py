@@ -645,7 +645,7 @@ def an_advisory_lock_of_an_idle_session(shop: Scene) -> int:
     return holder
 
 
-@labelled("advisory_lock", "none", "idle_in_transaction", relation=None)
+@labelled("idle_in_transaction", "terminate", "advisory_lock", relation=None)
 def an_advisory_lock_of_a_forgotten_transaction(shop: Scene) -> int:
     holder = idles(shop, "update orders set v = 1 where id = 7", "select pg_advisory_xact_lock(4711)")
     shop.client().block("select pg_advisory_xact_lock(4711)")

@@ -122,6 +122,16 @@ def hot(former: set[int], crowd: int = 3, seconds: float = 0.4, **facts: Any) ->
     return snapshot([row_holder(**facts), first, *others], former_holders={ORDERS.oid: frozenset(former)})
 
 
+#: What the scenes of a class have in common.
+READS = ("long_query", "cancel")
+DDL_RUNS = ("migration", "cancel")
+
+#: A table of one session alone.
+SCRATCH = Relation(5003, "pg_temp_3.scratch", "r", is_system=False, pages=1, live_rows=9.0, is_temporary=True)
+
+#: A strong lock that nobody is waiting for.
+OTHER_TABLE = lock(HOLDER, AE, granted=True, relation=OTHER.oid)
+
 BIG = replace(ORDERS, pages=20_000, live_rows=2_000_000.0)
 
 
@@ -379,6 +389,56 @@ MIGRATION = [
         "migration",
         "cancel",
     ),
+    Case(
+        "a temporary table that it has created",
+        on_row(lock(HOLDER, AE, granted=True, relation=777), statement="update orders set v = 1 where id = 7"),
+        "long_query",
+        "cancel",
+    ),
+    Case(
+        "a temporary table that it has truncated",
+        on_row(lock(HOLDER, AE, granted=True, relation=SCRATCH.oid), relations=(ORDERS, SCRATCH)),
+        "long_query",
+        "cancel",
+    ),
+    Case(
+        "an index on a temporary table",
+        on_row(
+            lock(HOLDER, S, granted=True, relation=SCRATCH.oid),
+            relations=(ORDERS, SCRATCH),
+            statement="create index on scratch (id)",
+        ),
+        "long_query",
+        "cancel",
+    ),
+    Case("TRUNCATE of another table before", on_row(OTHER_TABLE), "long_query", "cancel"),
+    Case(
+        "TRUNCATE of another table before, then idle",
+        on_row(OTHER_TABLE, **IDLE),
+        "idle_in_transaction",
+        "terminate",
+    ),
+    Case("CREATE TABLE AS reads it", on_table(AS, statement="create table c as select * from orders"), *READS),
+    Case("SELECT INTO reads it", on_table(AS, statement="select * into c from orders"), *READS),
+    Case("a view over it", on_table(AS, statement="create materialized view c as select * from orders"), *READS),
+    Case("DDL of another table with rows of this one", on_row(OTHER_TABLE, statement="drop table other"), *DDL_RUNS),
+    Case("DO asks for the strongest lock", queued(AE, statement="do 'begin execute x; end'"), *DDL_RUNS),
+    Case("CALL asks for a lock that excludes writers", queued(SRE, statement="call mig()"), *DDL_RUNS),
+    Case("EXECUTE asks for the strongest lock", queued(AE, statement="execute p"), *DDL_RUNS),
+    Case("a function asks for the strongest lock", queued(AE, statement="select mig()"), *DDL_RUNS),
+    Case("a trigger asks for the strongest lock", queued(AE, statement="insert into other values (1)"), *DDL_RUNS),
+    Case("an empty text asks for the strongest lock", queued(AE, statement=""), *DDL_RUNS),
+    Case("a weaker lock of what others read", queued(AE, statement="lock table other"), "explicit_lock", "cancel"),
+    Case(
+        "a function asks for what only LOCK TABLE takes", queued(E, statement="select f()"), "explicit_lock", "cancel"
+    ),
+    Case("a writer only stands in the queue", queued(RE, statement="call work()"), "unknown", "none"),
+    Case(
+        "VALIDATE after ADD COLUMN",
+        on_table(AE, AS, has_xid=True, statement="alter table orders validate constraint c"),
+        *DDL_RUNS,
+    ),
+    Case("ANALYZE after ADD COLUMN", on_table(AE, AS, has_xid=True, statement="analyze orders"), *DDL_RUNS),
     Case("TRUNCATE locks like DDL", queued(AE, statement="truncate orders"), "migration", "cancel"),
     Case("DROP INDEX", queued(AE, statement="drop index orders_v_idx"), "migration", "cancel"),
     Case(
@@ -764,7 +824,29 @@ ADVISORY_LOCK = [
         "none",
         relation=None,
     ),
-    Case("a transaction's lock", on_advisory(**IDLE), "advisory_lock", "none", ("idle_in_transaction",), relation=None),
+    Case(
+        "a lock of a transaction that idles",
+        on_advisory(**IDLE),
+        "idle_in_transaction",
+        "terminate",
+        ("advisory_lock",),
+        relation=None,
+    ),
+    Case(
+        "a migration tool's lock, and a table that as many want",
+        replace(
+            on_advisory(lock(HOLDER, AE, granted=True), has_xid=True, statement="alter table orders add c int"),
+            sessions={
+                **on_advisory(
+                    lock(HOLDER, AE, granted=True), has_xid=True, statement="alter table orders add c int"
+                ).sessions,
+                THIRD: wants_table(AS, THIRD),
+            },
+        ),
+        "migration",
+        "cancel",
+        ("advisory_lock",),
+    ),
     Case("while it works", on_advisory(statement="select pg_sleep(60)"), "advisory_lock", "none", relation=None),
     Case(
         "a migration tool's mutex",

@@ -23,12 +23,15 @@ class AdvisoryLock(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         contested = [lock for lock in suspect.contested if lock.locktype == "advisory"]
-        if not contested or suspect.session is None:
+        session = suspect.session
+        if not contested or session is None:
             return None
-        state = suspect.session.state or "in an unknown state"
-        tool = owner(parse_advisory_key(contested[0]), suspect.session.datname or "")
+        state = session.state or "in an unknown state"
+        tool = owner(parse_advisory_key(contested[0]), session.datname or "")
         named = f", the key of {tool}" if tool else ""
+        others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
         return Verdict(
+            decides=not session.in_transaction_idle and others < suspect.waiters_for("advisory"),
             evidence=(
                 f"holds the advisory lock {advisory_key(contested[0])}{named}",
                 *describe_level(suspect),

@@ -10,13 +10,9 @@ Do not: expect a cancel to help where it merely idles (see idle_in_transaction).
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 
-from pgdoctor.diagnosis import holding, underway
+from pgdoctor.diagnosis import lock_origin, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.locks import strength
 from pgdoctor.diagnosis.suspect import Suspect
-
-#: VACUUM and ANALYZE, which may have no transaction id either, take a weaker one.
-_AT_LEAST = strength("ShareLock")
 
 
 class ExplicitLock(Cause):
@@ -29,21 +25,8 @@ class ExplicitLock(Cause):
         # What is hidden from us would look like a transaction that has changed nothing.
         if suspect.session is None or suspect.session.backend_type != "client backend":
             return None
-        asks = suspect.is_running and suspect.statement.is_lock_table
-        is_its_own = suspect.statement.is_lock_table
-        holds = [lock for lock in suspect.strong if is_its_own or strength(lock.mode) >= _AT_LEAST]
-        if not asks and not (holds and _only_locked(suspect)):
+        if not lock_origin.blocks_by(suspect, "lock_table"):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        evidence = (*underway.locking(suspect, holds[:1]), *holding.origin(suspect))
+        evidence = (*underway.locking(suspect), *lock_origin.explain_doubt(suspect))
         return Verdict(evidence, remedy, advice=underway.advice(suspect))
-
-
-def _only_locked(suspect: Suspect) -> bool:
-    """It holds a strong lock that no DDL took."""
-    text = suspect.statement
-    if text.is_ddl or text.is_maintenance:
-        return False
-    has_xid = suspect.session is not None and suspect.session.has_xid
-    wrote_none = not has_xid or suspect.redefines is False
-    return text.is_lock_table or wrote_none or any(map(suspect.is_lock_tables, suspect.strong))

@@ -12,7 +12,7 @@ Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 t
 from collections.abc import Iterator
 from itertools import islice
 
-from pgdoctor.diagnosis import holding
+from pgdoctor.diagnosis import holding, lock_origin
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.idle_share import is_between_pauses
 from pgdoctor.diagnosis.locks import strength
@@ -60,7 +60,7 @@ def _remedy(session: Session) -> Remedy:
 def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     yield f"{_pauses(suspect, session)}, its transaction open for {duration(suspect.transaction_seconds)}"
     yield from holding.evidence(suspect, _held(suspect))
-    yield from holding.origin(suspect)
+    yield from lock_origin.explain_doubt(suspect)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     elif session.has_changes:
@@ -93,7 +93,7 @@ def _held(suspect: Suspect) -> list[Lock]:
     locks = [
         lock
         for lock in suspect.held
-        if lock.locktype == "relation" and lock.mode != "AccessShareLock" and not suspect.is_on_index(lock)
+        if lock.locktype == "relation" and lock.mode != "AccessShareLock" and suspect.is_on_lasting_table(lock)
     ]
     return sorted(locks, key=lambda lock: (-strength(lock.mode), lock.relation != table, lock.relation or 0))
 

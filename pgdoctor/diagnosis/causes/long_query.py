@@ -14,9 +14,6 @@ from pgdoctor.diagnosis.scans import open_ranges
 from pgdoctor.diagnosis.suspect import BRIEFLY, YOUNG, Suspect
 from pgdoctor.diagnosis.words import duration
 
-#: Waits in which the server does not look at a cancel: it is in the middle of a message to or from the client.
-_CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
-
 
 class LongQuery(Cause):
     name = "long_query"
@@ -28,7 +25,7 @@ class LongQuery(Cause):
         session = suspect.session
         if session is None or not suspect.is_running or suspect.is_waiting or not session.statement:
             return None
-        if suspect.statement.kind == "unknown" or suspect.statement.is_ddl or suspect.statement.is_maintenance:
+        if suspect.statement.kind == "unknown":
             return None
         evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
         evidence += underway.progress_evidence(suspect)
@@ -46,9 +43,6 @@ def _is_one_of_many(suspect: Suspect) -> bool:
 
 
 def _remedy(suspect: Suspect) -> Remedy:
-    assert suspect.session is not None
-    if suspect.session.wait_event in _CLIENT_WAITS:
-        return Remedy("terminate", "it waits for its client, and in that state does not react to a cancel")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
     if _is_one_of_many(suspect):

@@ -8,11 +8,10 @@ Do not: cancel a CONCURRENTLY form: it lets readers go on, and REINDEX leaves an
 Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Progress Reporting".
 """
 
-from pgdoctor.diagnosis import holding, underway
+from pgdoctor.diagnosis import holding, lock_origin, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.ddl import SUE
 from pgdoctor.diagnosis.suspect import Suspect
-
-_BLOCKS_ONLY_DDL = frozenset({"vacuum", "analyze"})
 
 
 class Maintenance(Cause):
@@ -23,9 +22,9 @@ class Maintenance(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session
-        if session is None or session.backend_type != "client backend" or not suspect.statement.is_maintenance:
+        if session is None or session.backend_type != "client backend":
             return None
-        if not suspect.is_running and not (session.in_transaction_idle and suspect.strong):
+        if not lock_origin.blocks_by(suspect, "maintenance"):
             return None
         evidence = (*holding.evidence(suspect), *underway.evidence(suspect))
         return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
@@ -39,7 +38,7 @@ def _remedy(suspect: Suspect) -> Remedy:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
     if underway.is_nearly_done(suspect):
         return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
-    if suspect.statement.kind in _BLOCKS_ONLY_DDL and not suspect.is_waiting:
+    if all(lock.mode == SUE for lock in suspect.contested) and not suspect.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
     if suspect.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")

@@ -12,14 +12,9 @@ Source: PostgreSQL documentation, "Explicit Locking", "Building Indexes Concurre
 statements and their locks measured on 12 to 18.
 """
 
-from pgdoctor.diagnosis import holding, underway
+from pgdoctor.diagnosis import lock_origin, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.locks import strength
-from pgdoctor.diagnosis.snapshot import Lock
 from pgdoctor.diagnosis.suspect import Suspect
-
-#: From here up a table lock stops writers; the weaker ShareUpdateExclusiveLock is as often VACUUM's.
-_AT_LEAST = strength("ShareLock")
 
 
 class Migration(Cause):
@@ -32,28 +27,10 @@ class Migration(Cause):
         # Whether it works or idles is not known of a session that is hidden from us.
         if suspect.session is None or not suspect.session.is_visible:
             return None
-        runs = suspect.is_running and suspect.statement.has_ddl
-        held = _held_by_ddl(suspect)
-        if not runs and not held:
+        if not lock_origin.blocks_by(suspect, "ddl"):
             return None
-        evidence = (*underway.locking(suspect, held[:1]), *holding.origin(suspect))
+        evidence = (*underway.locking(suspect), *lock_origin.explain_doubt(suspect))
         return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
-
-
-def _held_by_ddl(suspect: Suspect) -> list[Lock]:
-    text = suspect.statement
-    wrote = suspect.session is not None and suspect.session.has_xid and suspect.redefines is not False
-    if not text.has_ddl and (text.is_maintenance or text.is_lock_table or not wrote):
-        return []
-    held = [
-        lock
-        for lock in suspect.strong
-        if (text.has_ddl or strength(lock.mode) >= _AT_LEAST) and not suspect.is_lock_tables(lock)
-    ]
-    if text.has_ddl:  # A type, a schema, a function.
-        held += [lock for lock in suspect.contested if lock.locktype == "object"]
-    # Those in somebody's way first: an index that is just being built is locked more strongly, and nobody knows it.
-    return sorted(held, key=lambda lock: lock not in suspect.contested)
 
 
 def _remedy(suspect: Suspect) -> Remedy:

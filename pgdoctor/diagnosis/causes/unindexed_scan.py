@@ -67,7 +67,8 @@ def claim(suspect: Suspect) -> Claim | None:
 
 
 def _may_scan(suspect: Suspect) -> bool:
-    return suspect.is_running and not suspect.is_waiting and suspect.statement.kind in _KINDS
+    text = suspect.statement
+    return suspect.is_running and not suspect.is_waiting and text.is_one and text.kind in _KINDS
 
 
 def _by_condition(suspect: Suspect) -> Verdict | None:

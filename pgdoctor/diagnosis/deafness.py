@@ -1,0 +1,25 @@
+"""Whether a session reacts to a cancel. Diagnosis and mitigation both ask here, so that they cannot disagree.
+
+Source: PostgreSQL source, `ProcessInterrupts` and `ProcessClientReadInterrupt` in postgres.c; measured on 14 and 18.
+"""
+
+import re
+
+from pgdoctor.diagnosis.snapshot import Session
+
+#: Waits in the middle of a message from or to the client: a cancel is not looked at before it ends.
+_CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
+
+#: The names by which an exception handler catches a cancel. `WHEN OTHERS` does not.
+_HANDLER = re.compile(r"\bquery_canceled\b|\b57014\b", re.IGNORECASE)
+
+
+def explain_deafness(session: Session) -> str | None:
+    """Why a cancel would have no effect on the session in its present state; None where it would have one."""
+    if session.state != "active":
+        return f"it is {session.state or 'in an unknown state'}, and does not react to a cancel"
+    if session.wait_event in _CLIENT_WAITS:
+        return f"it waits for its client ({session.wait_event}), and in that state does not react to a cancel"
+    if _HANDLER.search(session.statement or ""):
+        return "its statement names query_canceled: a handler may catch a cancel"
+    return None
