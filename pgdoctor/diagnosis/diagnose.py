@@ -1,6 +1,6 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
-from pgdoctor.diagnosis import planner
+from pgdoctor.diagnosis import middle, planner
 from pgdoctor.diagnosis.blocker_wait import describe_own_wait
 from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
 from pgdoctor.diagnosis.cause import Remedy, causes
@@ -34,6 +34,7 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     graph = wait_graph(snapshot)
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
+    blockers = middle.recommend_cuts(blockers, graph)
     return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=found(snapshot, graph))
 
 
@@ -129,7 +130,7 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
     if suspect.session.wait_event == "SyncRep":
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if suspect.is_running and suspect.statement.ends_transaction:
-        return Remedy("none", "its transaction is just ending")
+        return Remedy("none", "its transaction is just ending", is_over_soon=True)
     if suspect.contested and all(map(is_notify_queue, suspect.contested)):
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
     if suspect.contested_types == _MOMENTARY:

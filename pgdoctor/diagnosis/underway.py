@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis import ddl, holding, pace
+from pgdoctor.diagnosis.cause import Remedy
 from pgdoctor.diagnosis.ddl import Effect
 from pgdoctor.diagnosis.locks import STRONG
 from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
@@ -11,6 +12,9 @@ from pgdoctor.diagnosis.words import duration
 
 #: Sessions named in a sentence; the others are counted.
 _MOST_NAMED = 3
+
+#: What to do about a command that is nearly done.
+LET_FINISH = Remedy("none", "let it finish: it is nearly done, and would have to do all of it again", is_over_soon=True)
 
 
 def effect(suspect: Suspect) -> Effect:

@@ -36,5 +36,5 @@ class Autovacuum(Cause):
             )
         return Verdict(
             evidence=running,
-            remedy=Remedy("none", "the server cancels it by itself after deadlock_timeout"),
+            remedy=Remedy("none", "the server cancels it by itself after deadlock_timeout", is_over_soon=True),
         )

@@ -44,7 +44,7 @@ def _is_one_of_many(suspect: Suspect) -> bool:
 
 def _remedy(suspect: Suspect) -> Remedy:
     if underway.is_nearly_done(suspect):
-        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+        return underway.LET_FINISH
     if _is_one_of_many(suspect):
         return Remedy("terminate", "they have waited since before this short statement: a cancel would come too late")
     return Remedy("cancel", "the statement is rolled back; its connection stays")

@@ -37,7 +37,7 @@ def _remedy(suspect: Suspect) -> Remedy:
     if effect.is_concurrent and not suspect.is_waiting:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
     if underway.is_nearly_done(suspect):
-        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+        return underway.LET_FINISH
     if all(lock.mode == SUE for lock in suspect.contested) and not suspect.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
     if suspect.is_waiting:

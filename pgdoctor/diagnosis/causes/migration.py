@@ -38,7 +38,7 @@ def _remedy(suspect: Suspect) -> Remedy:
     if effect.is_concurrent:
         return Remedy("none", f"it blocks no reader or writer, and broken off it leaves {effect.leaves} behind")
     if underway.is_nearly_done(suspect):
-        return Remedy("none", "let it finish: it is nearly done, and would have to do all of it again")
+        return underway.LET_FINISH
     if suspect.is_waiting and suspect.session is not None and suspect.session.has_changes:
         return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
     if suspect.is_waiting:

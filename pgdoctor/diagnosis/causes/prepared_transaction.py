@@ -22,7 +22,7 @@ class PreparedTransactionCause(Cause):
             return None
         if suspect.prepared.gid is None:
             evidence = "a prepared transaction, finished before it could be looked up"
-            return Verdict((evidence,), Remedy("none", "it is already finished"))
+            return Verdict((evidence,), Remedy("none", "it is already finished", is_over_soon=True))
         gid = suspect.prepared.gid.replace("'", "''")
         owner = suspect.prepared.owner or "an unknown role"
         return Verdict(

@@ -1,0 +1,54 @@
+"""Sessions in the middle of a chain whose end frees others, where nobody may touch the session at its root.
+
+A leader holds an advisory lock; a worker waits for it, and holds rows that ten others want. The leader has to stay, but
+a cancel of the worker's request frees the ten at once.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.cause import Remedy
+from pgdoctor.diagnosis.deafness import explain_deafness
+from pgdoctor.diagnosis.diagnosis import Blocker
+from pgdoctor.diagnosis.graph import WaitGraph
+
+#: Blockers that are looked at, the widest reach first: a convoy has a thousand.
+_MOST = 20
+
+_RETRY = Remedy(
+    "cancel", "nobody may end what it waits for; a cancel takes its request back, and frees those behind it"
+)
+_REPEAT = Remedy("cancel", f"{_RETRY.reason}; what its transaction did before rolls back")
+
+
+def recommend_cuts(blockers: Sequence[Blocker], graph: WaitGraph) -> list[Blocker]:
+    """The blockers, with a cancel for each that only waits in line behind sessions that are to be left alone."""
+    lasting = {each.node for each in blockers if each.root and _stays(each)}
+    found = [each for each in blockers if lasting and _only_waits(each)][:_MOST]
+    cut = {each.node for each in found if lasting.issuperset(graph.roots_of(each.node)) and _frees(each, graph)}
+    return [_with_cut(each) if each.node in cut else each for each in blockers]
+
+
+def _stays(root: Blocker) -> bool:
+    return root.recommendation.action == "none" and not root.recommendation.is_over_soon
+
+
+def _only_waits(blocker: Blocker) -> bool:
+    session = blocker.session
+    return (
+        session is not None
+        and session.backend_type == "client backend"
+        and not (blocker.root or blocker.in_cycle)
+        and blocker.classification == "unknown"
+        and explain_deafness(session) is None
+    )
+
+
+def _frees(blocker: Blocker, graph: WaitGraph) -> bool:
+    return bool(graph.released_at_once(frozenset({blocker.node})))
+
+
+def _with_cut(blocker: Blocker) -> Blocker:
+    changed = blocker.session is not None and blocker.session.has_changes
+    return replace(blocker, recommendation=_REPEAT if changed else _RETRY)
