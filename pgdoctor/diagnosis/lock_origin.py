@@ -65,15 +65,15 @@ def explain_doubt(suspect: Suspect) -> Iterator[str]:
     if lock is None or suspect.session is None:
         return
     if not lock.granted:
-        yield f"DDL and LOCK TABLE ask for {lock.mode}: its text does not say which of them this is"
+        yield f"{lock.mode} is asked for by DDL and by LOCK TABLE: its text does not say which of them this is"
     elif suspect.redefines:
-        yield "its transaction has changed a definition, as the catalogs show: DDL took the lock"
+        yield "its transaction has changed a definition, as the catalogs show: the lock is that of DDL"
     elif not suspect.session.has_xid or lock.mode == SUE:
         return
     elif suspect.redefines is False:
         yield "its transaction has changed no definition, as the catalogs show: most likely LOCK TABLE took the lock"
     else:
-        yield f"DDL and LOCK TABLE take {lock.mode}: its text no longer says which of them it was"
+        yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text no longer says which of them it was"
 
 
 def _runs(suspect: Suspect, origin: Origin) -> bool:

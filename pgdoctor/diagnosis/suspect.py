@@ -34,7 +34,6 @@ BRIEFLY = 1.0
 MOST_WITNESSES = 100
 
 
-
 class Suspect:
     """One blocker of a snapshot. `session` is None for a prepared transaction, and `prepared` for a session."""
 

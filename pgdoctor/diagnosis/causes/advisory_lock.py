@@ -7,13 +7,20 @@ Do not: end the holder by default, for the work it guards may still go on elsewh
 Source: PostgreSQL documentation, "Advisory Locks".
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 from pgdoctor.diagnosis.advisory_level import describe_level
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.lock_names import advisory_key, parse_advisory_key
 from pgdoctor.diagnosis.makers import owner
+from pgdoctor.diagnosis.snapshot import Lock, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
+
+#: Sessions behind it that are looked at. A crowd may have a thousand; some tell as much.
+_MOST_BEHIND = 100
 
 
 class AdvisoryLock(Cause):
@@ -23,20 +30,38 @@ class AdvisoryLock(Cause):
 
     def judge(self, suspect: Suspect) -> Verdict | None:
         contested = [lock for lock in suspect.contested if lock.locktype == "advisory"]
-        session = suspect.session
-        if not contested or session is None:
+        if not contested or suspect.session is None:
             return None
-        state = session.state or "in an unknown state"
-        tool = owner(parse_advisory_key(contested[0]), session.datname or "")
-        named = f", the key of {tool}" if tool else ""
         others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
         return Verdict(
-            decides=not session.in_transaction_idle and others < suspect.waiters_for("advisory"),
-            evidence=(
-                f"holds the advisory lock {advisory_key(contested[0])}{named}",
-                *describe_level(suspect),
-                f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}",
-                f"has been {state} for {duration(suspect.state_seconds)}",
-            ),
+            evidence=tuple(_story(suspect, suspect.session, contested[0])),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
+            decides=not suspect.session.in_transaction_idle and others < suspect.waiters_for("advisory"),
         )
+
+
+def _story(suspect: Suspect, session: Session, lock: Lock) -> Iterator[str]:
+    tool = owner(parse_advisory_key(lock), session.datname or "")
+    yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
+    yield from describe_level(suspect)
+    yield f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
+    yield f"has been {session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"
+    alike = _find_same_client(suspect, session)
+    if alike is not None:
+        yield f"{alike} behind it comes from the same client: if that client waits for {alike} first, this never ends"
+
+
+def _find_same_client(suspect: Suspect, session: Session) -> int | None:
+    """A session of the same client that waits behind the lock for something else, while the client is the one to act.
+
+    A migration tool holds its lock on one connection and builds an index on another one.
+    """
+    if suspect.is_running or not session.application_name:
+        return None
+    direct = {each.pid for each in suspect.witnesses}
+    behind = (suspect.snapshot.sessions[pid] for pid in islice(suspect.graph.behind(suspect.node), _MOST_BEHIND))
+    return next((each.pid for each in behind if each.pid not in direct and _client(each) == _client(session)), None)
+
+
+def _client(session: Session) -> tuple[str | None, ...]:
+    return session.application_name, session.client_addr, session.usename

@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, "pg_dump" and "Base Backup Progress Reporting"
 
 import re
 
-from pgdoctor.diagnosis import holding, underway
+from pgdoctor.diagnosis import holding, lock_origin, underway
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -28,6 +28,8 @@ class Backup(Cause):
     def judge(self, suspect: Suspect) -> Verdict | None:
         session = suspect.session
         if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(suspect)):
+            return None
+        if session.application_name == "pg_restore" and lock_origin.blocks_by(suspect, "ddl"):
             return None
         name = session.application_name or "a base backup"
         return Verdict(

@@ -28,9 +28,7 @@ from pgdoctor.diagnosis.snapshot import LockTurns
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count, duration
 
-_REMEDY = Remedy(
-    "none", "the next in line takes its place: make these transactions shorter", is_over_soon=True
-)
+_REMEDY = Remedy("none", "the next in line takes its place: make these transactions shorter", is_over_soon=True)
 
 
 class HotRow(Cause):
