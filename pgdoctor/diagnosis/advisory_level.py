@@ -6,6 +6,8 @@ say which function took it.
 
 from collections.abc import Iterator
 
+from pgdoctor.diagnosis.lock_names import advisory_key, parse_advisory_key
+from pgdoctor.diagnosis.makers import owner
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.tokens import scan
 
@@ -13,6 +15,25 @@ _SESSION_FUNCTIONS = frozenset(f"pg_{mode}advisory_lock{shared}" for mode in (""
 _TRANSACTION_FUNCTIONS = frozenset(
     f"pg_{mode}advisory_xact_lock{shared}" for mode in ("", "try_") for shared in ("", "_shared")
 )
+
+
+def describe_advisory_lock(suspect: Suspect) -> Iterator[str]:
+    """The first advisory lock that others want, in sentences: its key, whose it is, and what gives it back."""
+    lock = next((lock for lock in suspect.contested if lock.locktype == "advisory"), None)
+    if lock is None:
+        return
+    tool = find_tool(suspect)
+    yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
+    yield from describe_level(suspect)
+
+
+def find_tool(suspect: Suspect) -> str | None:
+    """The migration tool whose advisory lock others want; None where the key is no tool's."""
+    database = suspect.session.datname if suspect.session else None
+    found = (
+        owner(parse_advisory_key(lock), database or "") for lock in suspect.contested if lock.locktype == "advisory"
+    )
+    return next(filter(None, found), None)
 
 
 def describe_level(suspect: Suspect) -> Iterator[str]:

@@ -10,11 +10,9 @@ Source: PostgreSQL documentation, "Advisory Locks".
 from collections.abc import Iterator
 from itertools import islice
 
-from pgdoctor.diagnosis.advisory_level import describe_level
+from pgdoctor.diagnosis.advisory_level import describe_advisory_lock
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.lock_names import advisory_key, parse_advisory_key
-from pgdoctor.diagnosis.makers import owner
-from pgdoctor.diagnosis.snapshot import Lock, Session
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
@@ -29,21 +27,18 @@ class AdvisoryLock(Cause):
     is_signallable = True
 
     def judge(self, suspect: Suspect) -> Verdict | None:
-        contested = [lock for lock in suspect.contested if lock.locktype == "advisory"]
-        if not contested or suspect.session is None:
+        if "advisory" not in suspect.contested_types or not suspect.contested or suspect.session is None:
             return None
         others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
         return Verdict(
-            evidence=tuple(_story(suspect, suspect.session, contested[0])),
+            evidence=tuple(_story(suspect, suspect.session)),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
             decides=not suspect.session.in_transaction_idle and others < suspect.waiters_for("advisory"),
         )
 
 
-def _story(suspect: Suspect, session: Session, lock: Lock) -> Iterator[str]:
-    tool = owner(parse_advisory_key(lock), session.datname or "")
-    yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
-    yield from describe_level(suspect)
+def _story(suspect: Suspect, session: Session) -> Iterator[str]:
+    yield from describe_advisory_lock(suspect)
     yield f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
     yield f"has been {session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"
     alike = _find_same_client(suspect, session)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pgdoctor.diagnosis import holding, lock_origin
+from pgdoctor.diagnosis.advisory_level import describe_advisory_lock, find_tool
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.idle_share import is_between_pauses
 from pgdoctor.diagnosis.locks import strength
@@ -46,10 +47,12 @@ class IdleInTransaction(Cause):
         session = suspect.session
         if session is None or not (session.in_transaction_idle or is_between_pauses(suspect)):
             return None
-        return Verdict(tuple(_story(suspect, session)), _remedy(session))
+        return Verdict(tuple(_story(suspect, session)), _remedy(suspect, session))
 
 
-def _remedy(session: Session) -> Remedy:
+def _remedy(suspect: Suspect, session: Session) -> Remedy:
+    if suspect.contested_types == {"advisory"} and (tool := find_tool(suspect)):
+        return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
     if not session.in_transaction_idle:
@@ -59,6 +62,7 @@ def _remedy(session: Session) -> Remedy:
 
 def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     yield f"{_pauses(suspect, session)}, its transaction open for {duration(suspect.transaction_seconds)}"
+    yield from describe_advisory_lock(suspect)
     yield from holding.evidence(suspect, _held(suspect))
     yield from lock_origin.explain_doubt(suspect)
     if _is_aborted(session):
