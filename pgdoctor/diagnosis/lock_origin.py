@@ -176,7 +176,9 @@ def _is_on_a_catalog(table: Relation | None) -> bool:
 
 
 def _has_locked_a_target(suspect: Suspect, part: Part) -> bool:
-    """It has a strong lock on a relation that the statement names."""
+    """It has a strong lock on a relation that the statement names, or none at all: GRANT, or DDL that just begins."""
+    if not any(lock.locktype == "relation" and lock.mode in STRONG for lock in suspect.locks):
+        return True
     relations = [suspect.snapshot.relations.get(lock.relation or 0) for lock in suspect.strong]
     known = list({each.oid: each for each in relations if each is not None}.values())
     return any(named(target, known) is not None for target in part.targets)

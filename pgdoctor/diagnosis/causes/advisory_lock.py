@@ -12,6 +12,7 @@ from itertools import islice
 
 from pgdoctor.diagnosis.advisory_level import describe_advisory_lock
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.idle_share import is_between_pauses
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
@@ -29,11 +30,12 @@ class AdvisoryLock(Cause):
     def judge(self, suspect: Suspect) -> Verdict | None:
         if "advisory" not in suspect.contested_types or not suspect.contested or suspect.session is None:
             return None
+        is_idle = suspect.session.in_transaction_idle or is_between_pauses(suspect)
         others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
         return Verdict(
             evidence=tuple(_story(suspect, suspect.session)),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
-            decides=not suspect.session.in_transaction_idle and others < suspect.waiters_for("advisory"),
+            decides=not is_idle and others < suspect.waiters_for("advisory"),
         )
 
 
