@@ -98,7 +98,7 @@ def _alerts() -> Mapping[str, str]:
 
 def _metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
-    return {scraped_name(family): family.documentation for family in metric_families()}
+    return {scraped_name(family): family.documentation for family in declared_metrics()}
 
 
 def scraped_name(family: "Metric") -> str:
@@ -106,7 +106,7 @@ def scraped_name(family: "Metric") -> str:
     return family.name + _SUFFIXES.get(family.type, "")
 
 
-def metric_families() -> list["Metric"]:
+def declared_metrics() -> list["Metric"]:
     """Every family of an agent's own metrics, as declared: of one server, then of the process."""
     # Here, not above: these packages take a third of a second to import.
     from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pgdoctor
-from pgdoctor.cli.explain import metric_families, scraped_name
+from pgdoctor.cli.explain import declared_metrics, scraped_name
 from pgdoctor.config import EXAMPLE
 from pgdoctor.diagnosis.cause import causes
 from pgdoctor.diagnosis.finding import findings
@@ -27,7 +27,7 @@ def _items(pages: Iterable[tuple[str, str]]) -> str:
 
 def _metrics() -> str:
     lines = []
-    for family in metric_families():
+    for family in declared_metrics():
         labels = ",".join(family._labelnames)
         name = scraped_name(family) + (f"{{{labels}}}" if labels else "")
         lines.append(f"- `{name}` ({family.type}): {_AGE.sub(' (last poll).', family.documentation)}\n")
