@@ -59,6 +59,9 @@ class Examiner:
         self._surroundings: Surroundings | None = None
         #: Logins that the gate does not see, as of the last look for them.
         self._startup_waiters = 0
+        #: That the server has counted since this process began; and the server with its counter, when last read.
+        self.deadlocks = 0
+        self._deadlocks_before: tuple[str, int] | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
@@ -97,8 +100,19 @@ class Examiner:
             return
         try:
             self._surroundings = await self._collector.surroundings()
+            await self._count_deadlocks(door)
         finally:
             self.spacing = self.spacing.after_survey(began, door.cost.seconds - before)
+
+    async def _count_deadlocks(self, door: Door) -> None:
+        """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
+        around = self._surroundings
+        if around is None or not around.work:
+            return
+        server, before = await door.system_identifier(), self._deadlocks_before
+        if before is not None and before[0] == server:
+            self.deadlocks += max(around.deadlocks - before[1], 0)
+        self._deadlocks_before = server, around.deadlocks
 
     def _through(self, door: Door) -> Collector:
         if self._collector is None or self._door is not door:

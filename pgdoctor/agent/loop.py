@@ -267,6 +267,7 @@ class Poller:
         try:
             with suppress(ServerError):
                 await self._examiner.survey(door)
+            self._tally.deadlocks = self._examiner.deadlocks
         except Exception:
             log.exception("surroundings not read")
         finally:

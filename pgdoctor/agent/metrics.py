@@ -69,6 +69,12 @@ def _history(tally: Tally) -> Iterator[Metric]:
         "Waits between two polls are not counted.",
         tally.blocked_seconds,
     )
+    yield CounterMetricFamily(
+        "pgdoctor_deadlocks",
+        "Deadlocks that the server has counted in all its databases since the agent's start, as of the last reading "
+        "(every 15 s).",
+        tally.deadlocks,
+    )
     incidents = CounterMetricFamily(
         "pgdoctor_incidents",
         "Incidents by the class of the root that blocks most sessions. If that class changes, the incident counts "

@@ -69,6 +69,7 @@ class Tally:
         self.statements = 0
         self.received_bytes = 0
         self.blocked_seconds = 0.0
+        self.deadlocks = 0
         self.incidents = dict.fromkeys(classes(), 0)
         self.incident_durations = Durations(INCIDENT_BOUNDS)
         self.releases = Durations()

@@ -5,9 +5,10 @@ The judging stays pure: what is remembered becomes part of the snapshot.
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis import changes, usual
+from pgdoctor.diagnosis import changes, deadlocks, usual
 from pgdoctor.diagnosis.blocker_wait import Waits, known_events, with_known_events
 from pgdoctor.diagnosis.changes import Seen
+from pgdoctor.diagnosis.deadlocks import DeadlockHistory
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.earlier_scans import Counters, counters, with_scans
@@ -29,6 +30,7 @@ class Memory:
         self._events: Waits = {}
         self._polls: PollsByTransaction = {}
         self._contests: Contests = {}
+        self._deadlocks = DeadlockHistory()
         self._counters: Counters | None = None
         self._past = Past()
         self._seen = Seen()
@@ -47,7 +49,11 @@ class Memory:
         snapshot = with_idle_shares(snapshot, self._polls)
         contests = follow_turns(self._contests, snapshot)
         snapshot, self._contests = with_turns(snapshot, contests, self._contests), contests
+        if around is not None:
+            self._deadlocks = deadlocks.record_counters(self._deadlocks, around)
+        snapshot = deadlocks.with_deadlocks(snapshot, self._deadlocks)
         diagnosis = diagnose(with_scans(with_memory(snapshot, self._sightings), self._counters))
+        self._deadlocks = deadlocks.record_cycles(self._deadlocks, diagnosis.snapshot, diagnosis.graph)
         self._sightings += (sighting(diagnosis),)
         self._counters = counters(snapshot)
         if around is not None and around.read_at != self._past.read_at:

@@ -356,6 +356,27 @@ class JournalUse(msgspec.Struct, frozen=True, gc=False):
     limit: int
 
 
+class DeadlockMember(msgspec.Struct, frozen=True, gc=False):
+    """A session of a deadlock, and what it waited for; its statement without values."""
+
+    pid: int
+    application: str | None
+    user: str | None
+    statement: str | None
+    waits_for: str
+    relation: str | None = None
+
+
+class PastDeadlock(msgspec.Struct, frozen=True):
+    """A deadlock that a snapshot has shown; or, without members, `number` of them that the server has counted."""
+
+    #: Of the first snapshot that shows it; of the counters, when they were read.
+    at: datetime
+    members: tuple[DeadlockMember, ...] = ()
+    number: int = 1
+    database: str | None = None
+
+
 class Login(msgspec.Struct, frozen=True, gc=False):
     """The agent's login probe."""
 
@@ -406,6 +427,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     surroundings: Surroundings | None = None
     #: None: nobody keeps one, or not yet.
     journal: JournalUse | None = None
+    #: Of earlier snapshots and counters, the latest last; one that still lasts may be among them.
+    past_deadlocks: tuple[PastDeadlock, ...] = ()
     #: None: nobody probes.
     login: Login | None = None
     #: What could not be read this time, in plain words.

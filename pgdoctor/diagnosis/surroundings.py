@@ -209,6 +209,9 @@ class Surroundings(msgspec.Struct, frozen=True, gc=False):
     latest: tuple[Latest, ...] = ()
     #: By database, the busiest ones.
     work: Mapping[str, Work] = {}
+    #: That all databases have counted; since when at the latest, None: since the server's statistics began.
+    deadlocks: int = 0
+    deadlocks_since: datetime | None = None
     #: The oldest first.
     ages: tuple[Age, ...] = ()
     holders: tuple[Holder, ...] = ()

@@ -104,6 +104,9 @@ class Triage(msgspec.Struct, frozen=True):
     #: Share of the blocks that were found in the server's own cache; None: none was asked for.
     cache_hits: float | None
     standbys: tuple[Standby, ...]
+    #: That the server has counted; since when at the latest, None: since its statistics began.
+    deadlocks: int = 0
+    deadlocks_since: datetime | None = None
 
 
 def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
@@ -133,6 +136,8 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
         failing=pace.failing if pace else None,
         cache_hits=pace.blocks_hit / blocks if pace and blocks else None,
         standbys=around.standbys if around else (),
+        deadlocks=around.deadlocks if around else 0,
+        deadlocks_since=around.deadlocks_since if around else None,
     )
 
 

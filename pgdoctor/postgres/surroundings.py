@@ -55,6 +55,7 @@ async def surroundings(door: Door, names: Names, since: int | None = None) -> Su
     is_written = since is not None and standing[0].next_xid > since
     altered = await evidence.rows("altered", since=since, most=_MOST) if is_written else ()
     strangers = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
+    work = await evidence.rows("work", most=_MOST)
     await names.learn((*clients, *latest, *holders, *strangers), evidence)
     return Surroundings(
         read_at=standing[0].read_at,
@@ -63,7 +64,9 @@ async def surroundings(door: Door, names: Names, since: int | None = None) -> Su
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
         latest=tuple(_latest(row, names) for row in latest),
-        work={row.database: _work(row) for row in await evidence.rows("work", most=_MOST)},
+        work={row.database: _work(row) for row in work},
+        deadlocks=work[0].all_deadlocks if work else 0,
+        deadlocks_since=work[0].all_since if work else None,
         ages=tuple(Age(row.database, row.xids, row.multixacts) for row in await evidence.rows("ages", most=_MOST)),
         holders=tuple(_holder(row, names) for row in holders),
         slots=tuple(_slot(row, names) for row in slots),

@@ -2,10 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import starmap
 
 from msgspec.structs import replace
 from tabulate import tabulate
 
+from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
+from pgdoctor.diagnosis.snapshot import DeadlockMember
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait, report
@@ -39,7 +43,9 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
     else:
         roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
         at = f"As of the worst look, at {moment(story.peak.at)} UTC." if story.peak else ""
-        yield "## Root cause\n\n" + "\n\n".join([at, *map(_root, roots), *_between(facts)])
+        yield "## Root cause\n\n" + "\n\n".join(
+            [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
+        )
         yield f"## What was blocked\n\n{_blocked(facts)}"
     yield f"## What was done\n\n{_done(story)}"
     yield "## What would have prevented it\n\n" + "\n".join(_prevention(story, facts, prevention))
@@ -58,6 +64,19 @@ def _summary(story: Story) -> str:
         ("Severity", last.severity),
     ]
     return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
+
+
+def _deadlocks(story: Story) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
+    """The cycles of the first snapshot that shows any, with its time; such a thing is over within a second."""
+    look = next((each for each in story.looks if each.now.graph.cycles), None)
+    if look is not None:
+        for cycle in look.now.graph.cycles:
+            yield look.at, tuple(describe_members(look.now.snapshot, cycle))
+
+
+def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
+    lines = [f"**deadlock**: sessions waited for each other, at {moment(at)} UTC.", ""]
+    return "\n".join([*lines, *(f"- {_plain(describe_member(each))}" for each in members)])
 
 
 def _root(root: BlockerFacts) -> str:
@@ -127,8 +146,12 @@ def _prevention(story: Story, facts: Report | None, prevention: Mapping[str, str
             first.setdefault(each.advice, each)
     for advice, each in first.items():
         yield f"- {_plain(each.classification)}, {_who(each)}: {_plain(advice)}"
+    deadlocks = list(_deadlocks(story))
+    for order in dict.fromkeys(advise_order(members) for _, members in deadlocks):
+        yield f"- deadlock: {_plain(order)}"
     for name in story.last.classes:
-        if name in prevention:
+        # The members of a cycle are of this class.
+        if name in prevention and not (deadlocks and name == "unknown"):
             yield f"- {_plain(name)}: {prevention[name]}"
 
 

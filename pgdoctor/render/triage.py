@@ -86,6 +86,9 @@ class TriageFacts(msgspec.Struct, frozen=True):
     cache_hits: float | None
     standbys: tuple[Standby, ...]
     unseen: tuple[str, ...]
+    #: That the server has counted; null: since its statistics began.
+    deadlocks: int = 0
+    deadlocks_since: str | None = None
 
 
 def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
@@ -113,6 +116,8 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
         cache_hits=found.cache_hits,
         standbys=found.standbys,
         unseen=found.unseen,
+        deadlocks=found.deadlocks,
+        deadlocks_since=_iso(found.deadlocks_since) if found.deadlocks_since else None,
     )
 
 
@@ -201,11 +206,18 @@ def _load(facts: TriageFacts) -> Iterator[str]:
         hits = "" if facts.cache_hits is None else f", {facts.cache_hits:.1%} of blocks from the cache"
         yield (
             f"{count(facts.transactions_per_second, 'transaction')} a second, {facts.rolled_back or 0.0:.1%} rolled "
-            f"back{hits}"
+            f"back{hits}{_deadlocks(facts)}"
         )
     if facts.standbys:
         furthest = max((each.behind or 0 for each in facts.standbys), default=0)
         yield f"{count(len(facts.standbys), 'receiver')} of WAL, the furthest {size(furthest)} behind"
+
+
+def _deadlocks(facts: TriageFacts) -> str:
+    if not facts.deadlocks:
+        return ""
+    since = f"since {facts.deadlocks_since[:10]}" if facts.deadlocks_since else "since its statistics began"
+    return f"; {count(facts.deadlocks, 'deadlock')} {since}"
 
 
 def _advice(advice: Advice | None) -> Iterator[str]:
