@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from pgdoctor import __version__
+from pgdoctor.cli._groups import Group
 from pgdoctor.errors import PgdoctorError, without_connection_string
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Commands are the modules of this package; only the one that is asked for is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -32,7 +33,7 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands)
 @click.version_option(__version__, prog_name="pgdoctor")
 def cli() -> None:
     """Find the session that blocks your Postgres, explain why, and end it under guard rules."""

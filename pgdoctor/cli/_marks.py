@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pgdoctor.cli._options import config_option, dsn_option, run
+from pgdoctor.cli._connection import dsn_option
+from pgdoctor.cli._options import config_option, run
 from pgdoctor.config import Config, Server, load
 from pgdoctor.errors import PgdoctorError, ServerError, UsageError
 from pgdoctor.mitigation.history import Approval, Reset

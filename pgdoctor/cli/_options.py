@@ -15,18 +15,6 @@ T = TypeVar("T")
 DEADLINE = 10.0
 
 
-def dsn_option(function: F) -> F:
-    """`--dsn`: anything libpq takes; without it its environment applies."""
-    return click.option(
-        "--dsn",
-        envvar="PGDOCTOR_DSN",
-        default="",
-        metavar="DSN",
-        help="Connection URI or key=value pairs, as for libpq. Default: PGDOCTOR_DSN, then the libpq environment "
-        "(PGHOST, PGSERVICE, PGPASSFILE, ...).",
-    )(function)
-
-
 def config_option(function: F) -> F:
     """`--config`: the file with the rules, and with where the journal lies."""
     return click.option(

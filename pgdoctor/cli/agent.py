@@ -9,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from pgdoctor.cli._options import dsn_option
+from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.config import Agent, Given, LogFormat
 from pgdoctor.errors import UsageError
 
@@ -52,6 +52,7 @@ def agent_options(function: F) -> F:
 @click.command()
 @click.option("--config", envvar="PGDOCTOR_CONFIG", metavar="FILE", help="Configuration file (pgdoctor.toml).")
 @dsn_option
+@database_argument
 @click.option(
     "--dsn-file",
     envvar="PGDOCTOR_DSN_FILE",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from pgdoctor.cli import complain
+from pgdoctor.cli._groups import Group
 from pgdoctor.cli._options import DEADLINE, run
 from pgdoctor.config import EXAMPLE, load
 from pgdoctor.config_dangers import find_exposed_secrets
@@ -16,7 +17,7 @@ from pgdoctor.mitigation.rule_sentences import describe_protection, describe_rul
 from pgdoctor.mitigation.rules import Mitigation
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Print an example configuration, or check a file."""
 

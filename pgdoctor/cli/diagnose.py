@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import click
 
-from pgdoctor.cli._options import ask, dsn_option, run, show_literals_option
+from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._options import ask, run, show_literals_option
 from pgdoctor.render.report import MOST_WAITS, Report, report, to_json
 from pgdoctor.render.table import table
 from pgdoctor.render.tree import tree
@@ -21,6 +22,7 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
 
 @click.command()
 @dsn_option
+@database_argument
 @click.option(
     "--format",
     "form",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from msgspec.structs import replace
 
+from pgdoctor.cli._groups import Group
 from pgdoctor.config import load
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.past import KIND, Entry, latest, read
@@ -34,7 +35,7 @@ _WIDE = 10_000
 _DEEDS = ("intent", "outcome", "opening", "trace")
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List, show, report and replay recorded incidents."""
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from pgdoctor.cli._options import DEADLINE, dsn_option, run, show_literals_option
+from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._options import DEADLINE, run, show_literals_option
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import shown
 
@@ -18,6 +19,7 @@ _STATEMENT_WIDTH = 50
 
 @click.command()
 @dsn_option
+@database_argument
 @show_literals_option
 def command(dsn: str, show_literals: bool) -> None:
     """Run the documented blocking-lock query.

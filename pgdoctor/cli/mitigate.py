@@ -5,7 +5,9 @@ import msgspec
 
 from pgdoctor.cli import _marks
 from pgdoctor.cli._audit import audit
-from pgdoctor.cli._options import config_option, dsn_option, run
+from pgdoctor.cli._connection import dsn_option
+from pgdoctor.cli._groups import Group
+from pgdoctor.cli._options import config_option, run
 from pgdoctor.config import Config, load
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.errors import UsageError
@@ -13,7 +15,7 @@ from pgdoctor.render.plan import PlanFacts, action_text, plan_facts, plan_text
 from pgdoctor.render.session import session_text
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @config_option
 @dsn_option
 @click.option(
@@ -38,8 +40,8 @@ def command(
     action.
     """
     if context.invoked_subcommand is not None:
-        # `mitigate --dsn … reset` is `mitigate reset --dsn …`.
-        context.default_map = {name: {"config": config, "dsn": dsn} for name in command.commands}
+        # `mitigate --config … reset` is `mitigate reset --config …`.
+        context.default_map = {name: {"config": config} for name in command.commands}
         return None
     whole = load(config)
     if execute:

@@ -4,7 +4,8 @@ import shutil
 
 import click
 
-from pgdoctor.cli._options import DEADLINE, dsn_option, run
+from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._options import DEADLINE, run
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.triage import Triage, triage
@@ -15,6 +16,7 @@ from pgdoctor.render.unreachable import what_to_do
 
 @click.command()
 @dsn_option
+@database_argument
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @click.option("--exit-code", is_flag=True, help="Exit with status 1 if clients are affected.")
 def command(dsn: str, form: str, exit_code: bool) -> int:

@@ -8,7 +8,8 @@ from tempfile import TemporaryFile
 
 import click
 
-from pgdoctor.cli._options import ask, config_option, dsn_option, run
+from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._options import ask, config_option, run
 from pgdoctor.config import Config, load
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.report import report
@@ -31,6 +32,7 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
 
 @click.command()
 @dsn_option
+@database_argument
 @config_option
 @click.option(
     "--interval",

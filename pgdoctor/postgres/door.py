@@ -366,8 +366,8 @@ def codec(connection: BaseConnection[Any]) -> str:
         return "utf-8"
 
 
-def parse_dsn(dsn: str) -> dict[str, Any]:
-    """The connection parameters of a DSN, with ours over them. Raises UsageError without showing the DSN."""
+def read_dsn(dsn: str) -> dict[str, Any]:
+    """The connection parameters of a DSN. Raises UsageError without showing the DSN."""
     try:
         parameters = conninfo_to_dict(dsn)
     except psycopg.Error:
@@ -377,7 +377,12 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     misread = "@" in str(parameters.get("host", "")) or _URI_WITH_LATE_AT.match(dsn)
     if misread or not _PORTS.fullmatch(str(parameters.get("port", ""))):
         raise UsageError(f"{_UNPARSABLE}; in a URI write '@' in a password as %40, ':' as %3A and '/' as %2F")
-    return parameters | {
+    return parameters
+
+
+def parse_dsn(dsn: str) -> dict[str, Any]:
+    """The connection parameters of a DSN, with ours over them. Raises UsageError without showing the DSN."""
+    return read_dsn(dsn) | {
         "application_name": APPLICATION_NAME,
         # The server sends bytes as they are stored. With any other value it would check them, and refuse a whole
         # result for one session's statement in another encoding. `Text` decodes them.
