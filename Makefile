@@ -45,6 +45,9 @@ format: .venv/.ready ## Put the code into the house format
 docs: .venv/.ready ## Write the generated parts of the manual in pgdoctor/docs: metrics, configuration, guards, classes, findings
 	@.venv/bin/python -m tests.docs
 
+man: .venv/.ready ## Write manual pages for man(1) to build/man, one a command
+	@.venv/bin/python -m pgdoctor.cli._man_pages build/man
+
 hooks: ## Check the message of each commit in this clone (a short imperative subject)
 	@install -D -m 755 .ci/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"
 

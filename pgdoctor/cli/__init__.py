@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
         status = 2
     except click.ClickException as error:
         # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
-        complain(without_connection_string(error.format_message()))
+        hint = " Help is --help; -h names a host." if getattr(error, "option_name", None) == "-h" else ""
+        complain(without_connection_string(error.format_message()) + hint)
         status = 2
     except PgdoctorError as error:
         complain(str(error))

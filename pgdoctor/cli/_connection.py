@@ -150,6 +150,6 @@ def _read(dsn: str) -> dict[str, Any]:
 
 
 def _write(parameters: dict[str, Any]) -> str:
-    from psycopg.conninfo import make_conninfo
+    from pgdoctor.postgres.conninfo import write_dsn
 
-    return make_conninfo("", **parameters)
+    return write_dsn(parameters)

@@ -53,6 +53,11 @@ def resolve(parameters: Mapping[str, Any]) -> tuple[ConnectionTarget, str]:
     return (ConnectionTarget(tuple(_places(found, default_host)), user) if user else ConnectionTarget()), options
 
 
+def write_dsn(parameters: Mapping[str, Any]) -> str:
+    """The connection string of parameters."""
+    return make_conninfo("", **parameters)
+
+
 def failures(said: str) -> dict[str, str]:
     """By server that was tried, why it failed; empty where what is `said` tells of no server."""
     for pattern in _LISTED:

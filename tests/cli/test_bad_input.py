@@ -79,12 +79,10 @@ def test_a_dsn_that_does_not_parse_is_not_shown(dsn: str) -> None:
     "arguments",
     [
         ["{}"],
-        ["diagnose", "{}"],
         ["diagnose", "--format", "{}"],
         ["diagnose", "--exit-code={}"],
         ["diagnose", "--dns", "{}"],
         ["diagnose", "--dns={}"],
-        ["locks", "{}"],
         ["agent", "--listen", "{}"],
         ["agent", "--config", "{}"],
         ["mitigate", "--config", "{}"],

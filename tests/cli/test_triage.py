@@ -31,7 +31,11 @@ def orders(scene):
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(("--format", "tree"), "'text', 'json'"), (("--dsn", "host"), "does not parse"), (("now",), "unexpected")],
+    [
+        (("--format", "tree"), "'text', 'json'"),
+        (("--dsn", "host"), "does not parse"),
+        (("shop", "ada", "now"), "unexpected"),
+    ],
 )
 def test_wrong_usage_is_one_line_and_two(arguments, word):
     complains(pgdoctor("triage", *arguments), 2, word)
