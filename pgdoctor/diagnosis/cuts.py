@@ -102,6 +102,8 @@ class Spared(msgspec.Struct, frozen=True):
     loses: str | None
     reason: str
     released: tuple[int, ...]
+    #: Why its end may free nobody: others may hold the row too. None: it frees.
+    release_uncertain: str | None = None
 
 
 def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
@@ -163,9 +165,7 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
     if blocker.pid is None or not at_once:
         return None
     harm = _harm(blocker)
-    # Where the release of some is certain those are promised, and nobody else.
-    is_certain = bool(certain := at_once - blocker.uncertain_waiters)
-    at_once = certain or at_once
+    at_once = _promised(blocker, at_once)
     return Cut(
         action=blocker.recommendation.action,
         pid=blocker.pid,
@@ -177,7 +177,7 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
         harm=harm,
         released=_listed(at_once),
         not_permitted=blocker.not_permitted,
-        release_uncertain=None if is_certain else blocker.release_uncertain,
+        release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
         may_hold_too=blocker.may_hold_too,
     )
 
@@ -198,7 +198,7 @@ def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
 
 
 def _spared(blocker: Blocker, graph: WaitGraph) -> Spared:
-    at_once = graph.released_at_once(_only(blocker))
+    at_once = _promised(blocker, graph.released_at_once(_only(blocker)))
     return Spared(
         pid=blocker.pid,
         prepared_gid=blocker.gid,
@@ -208,7 +208,13 @@ def _spared(blocker: Blocker, graph: WaitGraph) -> Spared:
         loses=_loses(blocker, _harm(blocker)) if blocker.pid is not None else None,
         reason=blocker.recommendation.reason,
         released=_listed(at_once),
+        release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
     )
+
+
+def _promised(blocker: Blocker, at_once: frozenset[Node]) -> frozenset[Node]:
+    """Of those whom its end releases, the ones that are promised: where some are certain, nobody else."""
+    return (at_once - blocker.uncertain_waiters) or at_once
 
 
 def _listed(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -49,6 +49,9 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     refusal = explain_refusal(suspect.session) if suspect.session and remedy.action != "none" else None
     others = tuple(dict.fromkeys(each for found in suspect.co_holders.values() for each in found))
     names = _names(others)
+    may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= suspect.co_holders.keys()
+    if may_free_nobody and remedy.action != "none":
+        remedy = Remedy(remedy.action, f"not by itself, for it may free nobody: {names} may hold the row too")
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -85,6 +88,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
             if others
             else None
         ),
+        may_free_nobody=may_free_nobody,
         changes_hands=verdict.changes_hands,
     )
 

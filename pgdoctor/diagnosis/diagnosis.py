@@ -46,6 +46,8 @@ class Blocker(msgspec.Struct, frozen=True):
     may_hold_too: tuple[int, ...] = ()
     #: The same in a sentence; None: nobody may hold its rows too.
     release_uncertain: str | None = None
+    #: Its end by itself may release nobody: all whom it would release are uncertain.
+    may_free_nobody: bool = False
     #: What its waiters ask for passes from one session to the next.
     changes_hands: bool = False
 

@@ -85,8 +85,6 @@ class CoHolders:
         self._snapshot = snapshot
         #: Who stands behind the holder cannot move before it, and follows in turn.
         self._left_out = behind | {snapshot.server.own_pid}
-        if isinstance(holder, Session):
-            self._left_out |= {holder.pid}
         self._found: dict[tuple[str, Table], tuple[RowLocker, ...]] = {}
 
     def find(self, waiter: Session) -> tuple[RowLocker, ...]:
@@ -98,7 +96,9 @@ class CoHolders:
     def _on(self, mode: str, table: Table) -> tuple[RowLocker, ...]:
         if (mode, table) not in self._found:
             candidates = _Contest(self._holder, mode, table, self._snapshot).candidates()
-            self._found[mode, table] = tuple(each for each in candidates if each.pid not in self._left_out)
+            self._found[mode, table] = tuple(
+                each for each in candidates if each.pid not in self._left_out and not _is_same(each, self._holder)
+            )
         return self._found[mode, table]
 
 
@@ -122,6 +122,16 @@ class _Contest:
         self._writes_only_here = all(lock.relation in self._own for lock in locks if lock.mode == "RowExclusiveLock")
         text = holder.statement or "" if isinstance(holder, Session) else ""
         self._says = read_row_words(text)
+        if isinstance(holder, PreparedTransaction):
+            self._take_from_lockers(holder)
+
+    def _take_from_lockers(self, holder: PreparedTransaction) -> None:
+        """The table locks of a prepared transaction are read with those of all who may have locked rows."""
+        own = [each for each in self._snapshot.row_lockers if _is_same(each, holder)]
+        here = [each for each in own if (each.database, each.relation) == self.table]
+        self._locks_rows = any(each.locks_rows for each in here)
+        self._changes_rows = any(each.changes_rows for each in here)
+        self._is_only_here = self._writes_only_here = all(each.others <= self._own for each in here)
 
     def candidates(self) -> Iterator[RowLocker]:
         """Who may hold the row beside the holder, in a mode that is in the way."""
@@ -181,6 +191,12 @@ def _guess_mode(text: str) -> str | None:
     if kind == "select" and words and "update" not in words:
         return _NO_KEY_UPDATE if "no key update" in words else None
     return _UPDATE
+
+
+def _is_same(locker: RowLocker, holder: Session | PreparedTransaction) -> bool:
+    if isinstance(holder, Session):
+        return locker.pid == holder.pid
+    return locker.pid is None and locker.gid is not None and locker.gid == holder.gid
 
 
 def _says(tokens: Sequence[Token], words: tuple[str, ...]) -> bool:

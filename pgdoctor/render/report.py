@@ -243,5 +243,7 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
 
 def _recommendation(blocker: Blocker) -> Recommendation:
     remedy = blocker.recommendation
-    text = write_signal_sql(remedy.action, blocker.session) if blocker.session else None
+    # To be copied and run: not where it may free nobody.
+    is_offered = blocker.session is not None and not blocker.may_free_nobody
+    text = write_signal_sql(remedy.action, blocker.session) if blocker.session and is_offered else None
     return Recommendation(remedy.action, blocker.pid, remedy.reason, text, blocker.not_permitted)

@@ -75,7 +75,7 @@ def released(choice: Cut | CutSet | Spared | Advice) -> str:
     """Whom it frees: `3 sessions at once, 1 more in turn (forecast)`."""
     follow = choice.frees_in_turn - choice.frees_at_once
     then = f", {follow:,} more in turn" if follow else ""
-    if isinstance(choice, Cut) and choice.release_uncertain is not None:
+    if isinstance(choice, Cut | Spared) and choice.release_uncertain is not None:
         return f"perhaps nobody, {count(choice.frees_at_once, 'session')} at most: {choice.release_uncertain}"
     return f"{count(choice.frees_at_once, 'session')} at once{then}{'' if choice.exact else ' (forecast)'}"
 

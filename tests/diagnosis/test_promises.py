@@ -121,12 +121,27 @@ def test_h69_three_children_hold_the_parent_and_only_the_end_of_all_frees_the_de
     assert {advice.pid, *advice.may_hold_too} == holders
     assert "ending one may free nobody" in advice.reason
     assert "may hold the row too" in said(named)
+    offered = named.recommendation
+    assert (offered.action, offered.sql) == ("terminate", None)
+    assert offered.reason.startswith("not by itself, for it may free nobody")
 
     carry_out(shop, cut)
     shop.wait_until(lambda: {each.pid for each in look(shop.dsn).blockers} <= holders - {cut.pid})
     assert delete.busy
     end(shop, *cut.may_hold_too)
     delete.finish()
+
+
+def test_h69_a_prepared_transaction_that_shares_the_row_promises_nothing(shop: Scene) -> None:
+    first, second = children(shop, 1, 1)
+    first.run("prepare transaction 'left'")
+    delete = shop.client().block(DELETE)
+    [left] = look(shop.dsn).left_alone
+    assert (left.prepared_gid, left.frees_at_once) == ("left", 1)
+    assert str(second.pid) in str(left.release_uncertain)
+    shop.admin.execute("rollback prepared 'left'")
+    shop.wait_until(lambda: [each.pid for each in look(shop.dsn).blockers] == [second.pid])
+    assert delete.busy
 
 
 def test_h69_the_last_of_the_children_is_a_promise_that_is_kept(shop: Scene) -> None:

@@ -234,7 +234,7 @@ def test_h36_who_was_stopped_between_decision_and_signal_does_not_signal(inciden
     actions, _ = incident.mitigate(quick, brake=stop, min_samples=1, most=1, max_sample_age=Duration(5))
     [(outcome, message)] = [(each.outcome, str(each.message)) for each in actions]
     assert outcome == "withheld"
-    assert message.startswith("sample_age: the look is 5")
+    assert message.startswith("sample_age: the snapshot is 5")
     assert incident.alive(holder)
 
 
