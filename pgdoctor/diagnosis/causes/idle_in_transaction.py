@@ -120,6 +120,7 @@ def _presence(suspect: Suspect, session: Session) -> str:
     )
     if any(pooler in name for pooler in _POOLERS):
         return ", a pooler: the application behind it left the transaction open"
+    alike = max(alike, _connected_alike(suspect, session))
     if session.application_name and alike >= _POOL:
         return f", likely a pool: {count(alike, 'other session')} here come from it"
     if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
@@ -129,6 +130,16 @@ def _presence(suspect: Suspect, session: Session) -> str:
     if silence >= _SILENT and silence >= _TIMES * longest:
         return "; it may be gone: without keepalives the server would not notice"
     return ""
+
+
+def _connected_alike(suspect: Suspect, session: Session) -> int:
+    """Other sessions of the same application, user and address, those that idle too; 0 where that was not read."""
+    around = suspect.snapshot.surroundings
+    for client in around.clients if around else ():
+        is_alike = (client.application, client.user) == (session.application_name, session.usename)
+        if is_alike and client.addresses == 1 and client.address == session.client_addr:
+            return client.connections - 1
+    return 0
 
 
 def _silence(suspect: Suspect, session: Session) -> float:
