@@ -14,9 +14,11 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import psycopg
+from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 from tabulate import tabulate
 
+from pgdoctor.cli import setup
 from pgdoctor.cli._options import ask, run
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import classes
@@ -1124,6 +1126,13 @@ def a_result_that_its_client_does_not_take(shop: Scene) -> int:
     return pid
 
 
+@labelled("migration", "terminate")
+def a_procedure_that_may_catch_its_cancel(shop: Scene) -> int:
+    tries = "loop begin {}; exit; exception when query_canceled then null; end; end loop"
+    shop.admin.execute(MIGRATION.replace("alter table orders add column c int", tries.format("drop table orders")))
+    return queues(shop, "call mig()", autocommit=True)
+
+
 # Advisory locks and tools
 
 
@@ -1200,16 +1209,27 @@ def a_session_that_our_role_may_not_see(shop: Scene) -> int:
 # The verdicts
 
 
-def verdict(each: Staged, server: ThrowawayServer) -> BlockerFacts:
-    """What is said of a scene, as `pgdoctor diagnose` says it."""
+def verdict(each: Staged, server: ThrowawayServer, *, by_role: bool = False) -> BlockerFacts:
+    """What is said of a scene, as `pgdoctor diagnose` says it; `by_role`: to the role of `pgdoctor setup`."""
     with Scene(server.dsn) as shop:
         shop.admin.execute(TABLES)
         pid = each.stage(shop, server) if each.needs_own else each.stage(shop)
         dsn = shop.role(f"stranger_{shop.admin.info.backend_pid}") if each.is_hidden else shop.dsn
+        if by_role and not each.is_hidden:
+            dsn = role_of_setup(shop)
         if pid == WIDEST:
             return _usual(dsn)
         [found] = [facts for facts in report(run(ask(dsn))).blockers if facts.pid == pid]
         return found
+
+
+def role_of_setup(shop: Scene) -> str:
+    """The connection string of the role that `pgdoctor setup` makes, which is made once on a server."""
+    name = "pgdoctor"
+    if not shop.admin.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone():
+        shop.admin.execute(CliRunner().invoke(setup.command, []).output)
+        shop.admin.execute(f"alter role {name} password '{name}'")
+    return make_conninfo(shop.dsn, user=name, password=name)
 
 
 def _usual(dsn: str) -> BlockerFacts:
@@ -1235,7 +1255,7 @@ def figures(pairs: Counter[tuple[str, str]]) -> Iterator[tuple[str, int, int, fl
         yield name, labelled, said, right / said if said else None, right / labelled if labelled else None
 
 
-def tell(major: int, words: list[str], is_wordy: bool) -> None:
+def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool) -> None:
     """Stage the scenes with these words in their names, all without any, on one version; print the figures."""
     begin = time.monotonic()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -1249,7 +1269,7 @@ def tell(major: int, words: list[str], is_wordy: bool) -> None:
         }
         for each in chosen:
             try:
-                said = verdict(each, servers[each.needs_own])
+                said = verdict(each, servers[each.needs_own], by_role=by_role)
             except (AssertionError, psycopg.Error, ValueError) as error:
                 wrong.append(f"  not staged: {each.name}: {error!r}")
                 continue
@@ -1265,11 +1285,11 @@ def tell(major: int, words: list[str], is_wordy: bool) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`[-v] [VERSION …] [WORD …]`"""
+    """`[-v] [--role] [VERSION …] [WORD …]`; `--role`: as the role of `pgdoctor setup`, not as a superuser."""
     versions = [int(each) for each in arguments if each.isdecimal()] or [18]
-    words = [each for each in arguments if not each.isdecimal() and each != "-v"]
+    words = [each for each in arguments if not each.isdecimal() and not each.startswith("-")]
     for major in versions:
-        tell(major, words, "-v" in arguments)
+        tell(major, words, is_wordy="-v" in arguments, by_role="--role" in arguments)
 
 
 if __name__ == "__main__":
