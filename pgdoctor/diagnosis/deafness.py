@@ -19,7 +19,7 @@ def explain_deafness(session: Session) -> str | None:
     if session.state != "active":
         return f"it is {session.state or 'in an unknown state'}, and does not react to a cancel"
     if session.wait_event in _CLIENT_WAITS:
-        return f"it waits for its client ({session.wait_event}), and in that state does not react to a cancel"
-    if _HANDLER.search(session.statement or ""):
-        return "its statement names query_canceled: a handler may catch a cancel"
+        return f"it waits for its client ({session.wait_event}), and does not react to a cancel before that is over"
+    if session.may_catch_cancel or _HANDLER.search(session.statement or ""):
+        return "its code may catch a cancel (it names query_canceled)"
     return None

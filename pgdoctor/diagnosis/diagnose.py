@@ -140,5 +140,5 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
     if suspect.contested_types == _MOMENTARY:
         return Remedy("none", "it is in the middle of extending a file: look at the disk, and have fewer load at once")
     if remedy.action == "cancel" and (deaf := explain_deafness(suspect.session)):
-        return Remedy("terminate", f"{deaf}; {remedy.reason}")
+        return Remedy("terminate", f"{deaf}; its transaction rolls back")
     return remedy

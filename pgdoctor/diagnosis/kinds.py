@@ -227,6 +227,7 @@ CREATING = frozenset({"create_table", "create_table_as", "create_materialized_vi
 MAINTENANCE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "maintenance")
 WRITES = frozenset(kind for kind, family in FAMILY_OF.items() if family == "write")
 SESSION = frozenset(kind for kind, family in FAMILY_OF.items() if family == "session")
+WRAPPERS = frozenset({"do", "call", "execute"})
 LOCK_TABLE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "lock")
 ENDS_TRANSACTION = frozenset({"commit", "rollback", "prepare_transaction"})
 

@@ -83,6 +83,8 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     #: It may be behind a savepoint, or has been.
     has_subtransactions: bool = False
     is_superuser: bool = False
+    #: A function that its statement calls may catch a cancel.
+    may_catch_cancel: bool = False
     #: Our role may signal it; None: not read. Of sessions that block others.
     may_signal: bool | None = None
     #: Its user's name, and the roles that it is a member of, directly or not; None: not read.

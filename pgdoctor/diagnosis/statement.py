@@ -84,6 +84,11 @@ class Statement(Struct, frozen=True):
         return self.kind in kinds.LOCK_TABLE
 
     @property
+    def is_wrapper(self) -> bool:
+        """It calls code that the text does not show."""
+        return self.kind in kinds.WRAPPERS
+
+    @property
     def is_write(self) -> bool:
         """It changes rows."""
         return self.kind in kinds.WRITES

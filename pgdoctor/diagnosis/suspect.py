@@ -164,7 +164,10 @@ class Suspect:
     @property
     def may_be_nested(self) -> bool:
         """A savepoint may keep some of the locks by which it holds others up, if its statement fails."""
-        return self.session is not None and self.session.has_subtransactions and bool(self.contested)
+        if self.session is None or not self.session.has_subtransactions:
+            return False
+        # A handler in the code that it calls may go on, and ask again.
+        return bool(self.contested) or self.statement.is_wrapper
 
     @cached_property
     def table(self) -> Relation | None:

@@ -18,6 +18,7 @@ from pgdoctor.diagnosis.snapshot import (
     Snapshot,
 )
 from pgdoctor.diagnosis.surroundings import Surroundings
+from pgdoctor.postgres.cancel_handlers import with_cancel_handlers
 from pgdoctor.postgres.door import Door
 from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
@@ -132,7 +133,8 @@ class Collector:
         rights = await fetch_signal_rights(rows, evidence)
         reading = rows, prepared, self._names, roles, rights, statement_bytes
         many = len(rows) >= _MANY_SESSIONS
-        sessions = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
+        read = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
+        sessions = await with_cancel_handlers(read, evidence)
         snapshot = Snapshot(
             captured_at=gate.captured_at,
             server=server,

@@ -88,6 +88,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "ancestors": {"oids": []},
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
     "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
+    "catching_functions": {"names": []},
     "definitions": {"pids": [], "relations": [], "database_oid": 0},
 }
 

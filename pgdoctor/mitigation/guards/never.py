@@ -1,6 +1,7 @@
 """Hard limits: sessions that are never signalled, in any configuration, because a signal would do harm."""
 
 from pgdoctor.diagnosis.cause import may_be_signalled, untouchable
+from pgdoctor.diagnosis.deafness import explain_deafness
 from pgdoctor.diagnosis.lock_turns import find_turns
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import count
@@ -201,18 +202,16 @@ class SnapshotWait(Guard):
 
 
 class Futile(Guard):
-    """A cancel would have no effect: the session is idle, mostly idle, or in the middle of a message."""
+    """A cancel would have no effect: the session is idle or mostly idle, waits for its client, or may catch it."""
 
     name = "futile"
 
     def objection(self, case: Case) -> str | None:
         if case.signal != "cancel" or not case.candidate.is_deaf_to_cancel:
             return None
-        if case.session.state != "active":
-            return f"it is {case.session.state}: a cancel has no effect"
-        if case.candidate.is_mostly_idle:
-            return "its statements are short, and its transaction mostly idle: a cancel would come too late"
-        return f"it is waiting in {case.session.wait_event}: a cancel has no effect"
+        if deaf := explain_deafness(case.session):
+            return deaf
+        return "its statements are short, and its transaction mostly idle: a cancel would come too late"
 
     def value(self, case: Case) -> str:
         where = case.session.wait_event or "nothing"

@@ -1,0 +1,38 @@
+"""Which blockers run a function of users that may catch a cancel: its source says so, their text does not."""
+
+import re
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.postgres.evidence import Evidence
+
+#: Names that are asked about in one poll, and of one statement.
+MOST_NAMES = 100
+_MOST_OF_ONE = 20
+
+#: Statements by which a client calls what does the work. Others call functions for single values.
+_CALLING = frozenset({"call", "do", "select"})
+
+#: What may be called, in the body of a DO as well. Quoted names with other characters are not found.
+_CALLED = re.compile(r"([A-Za-z_][A-Za-z0-9_$]*)\"?\s*\(")
+
+
+async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: Evidence) -> dict[int, Session]:
+    """The sessions; of those that block others and call such a function, with `may_catch_cancel`."""
+    blocking = {pid for session in sessions.values() for pid in session.blockers}
+    called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called(session))}
+    asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
+    found = {row.name for row in await evidence.rows("catching_functions", names=asked)} if asked else set()
+    catching = {pid for pid, names in called.items() if not found.isdisjoint(names)}
+    return {**sessions, **{pid: replace(sessions[pid], may_catch_cancel=True) for pid in catching}}
+
+
+def _called(session: Session) -> tuple[str, ...]:
+    """Names that its running statement may call."""
+    text = session.statement or ""
+    if session.state != "active" or _CALLING.isdisjoint(statement.read(text, truncated=session.truncated).kinds):
+        return ()
+    return tuple(dict.fromkeys(name.lower() for name in _CALLED.findall(text)))[:_MOST_OF_ONE]
