@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from pgdoctor.errors import ServerError, Unreachable, UsageError
-from pgdoctor.postgres.door import Door, parse_dsn
+from pgdoctor.postgres.door import Door, LoginAttempt, parse_dsn
 from pgdoctor.secret_file import find_writers
 
 log = logging.getLogger(__name__)
@@ -66,16 +66,19 @@ class Connection:
         self._failure: ServerError | None = None
         self._next_attempt = 0.0
         self._outdated = False
+        self._attempt: LoginAttempt | None = None
 
     async def door(self) -> Door:
         """The open door. Raises the ServerError of the last attempt, at once while the next one is not due."""
         if self._door is not None and self._door.is_open and not self._outdated:
             return self._door
-        self.drop()
-        if self._failure is not None and time.monotonic() < self._next_attempt:
+        if self._outdated:
+            self.drop()
+        self._leave()
+        if self._failure is not None and (self._hangs or time.monotonic() < self._next_attempt):
             raise self._failure.with_traceback(None)
         try:
-            self._door = await Door.open(await self.read_dsn(), self._deadline)
+            self._door = await self._enter()
         except ServerError as error:
             self._next_attempt = time.monotonic() + pause(self._failures, min(LONGEST_PAUSE, self._deadline))
             self._failures += 1
@@ -85,6 +88,23 @@ class Connection:
         if self._door.is_pooled:
             log.warning("a pooler stands in between, and nobody is signalled: connect to the server itself")
         return self._door
+
+    @property
+    def _hangs(self) -> bool:
+        """A login is under way that has not ended within the deadline. Another one would take one more slot."""
+        return self._attempt is not None and not self._attempt.is_over
+
+    async def _enter(self) -> Door:
+        if self._attempt is None:
+            self._attempt = LoginAttempt(await self.read_dsn(), self._deadline)
+        try:
+            connection = await self._attempt.connection()
+        except ServerError as error:
+            if error.state != "login_hangs" or self._attempt.is_over:
+                self._give_up()
+            raise
+        self._attempt = None
+        return await Door.enter(connection, self._deadline)
 
     def use_dsn(self, dsn: str | DsnFile) -> bool:
         """Where to connect to; the next poll goes there, at once. False where it does already."""
@@ -118,6 +138,15 @@ class Connection:
     def drop(self) -> None:
         """Let go of the connection, at once and whatever the server does. Not while it is in use."""
         self._outdated = False
+        self._give_up()
+        self._leave()
+
+    def _give_up(self) -> None:
+        if self._attempt is not None:
+            self._attempt.abandon()
+            self._attempt = None
+
+    def _leave(self) -> None:
         if self._door is not None:
             self._door.abandon()
             self._door = None

@@ -8,11 +8,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from pgdoctor.diagnosis.snapshot import Login
 from pgdoctor.errors import ServerError
-from pgdoctor.postgres.door import log_in
+from pgdoctor.postgres.door import LoginAttempt
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +20,9 @@ FREE_SLOTS = 3
 
 #: States of a login that say nothing of other clients': the limit is that of our role.
 _OWN_LIMIT = frozenset({"too_many_connections_for_role"})
+
+#: The state of one that may still end well.
+_HANGS = "login_hangs"
 
 #: Seconds between two looks at whether a probe is due.
 _PAUSE = 0.2
@@ -39,7 +41,7 @@ class LoginProbe:
         self._may_run = may_run
         self._interval = interval
         self._deadline = deadline
-        self._attempt: asyncio.Task[float] | None = None
+        self._attempt: LoginAttempt | None = None
         self._began = 0.0
         #: Seconds of the last login that ended well; why the last one failed, and when that began.
         self._seconds: float | None = None
@@ -58,9 +60,9 @@ class LoginProbe:
         """What is known now; None where it is switched off."""
         if not self._interval:
             return None
-        now = time.monotonic()
         if self._error is None:
             return Login(self._seconds)
+        now = time.monotonic()
         hangs = self._attempt is not None and now - self._began > self._deadline
         error = f"the login has not ended for {now - self._began:.0f} s" if hangs else self._error
         return Login(self._seconds, error, max(now - self._failing_since, 0.0))
@@ -70,38 +72,39 @@ class LoginProbe:
         self._began = time.monotonic()
         try:
             while True:
-                if self._interval and time.monotonic() - self._began >= self._interval and self._may_run():
-                    await self._probe()
                 await asyncio.sleep(_PAUSE)
+                if self._attempt is not None:
+                    await self._follow(self._attempt)
+                elif self._interval and time.monotonic() - self._began >= self._interval and self._may_run():
+                    await self._begin()
         finally:
             self._drop()
 
-    async def _probe(self) -> None:
+    async def _begin(self) -> None:
         self._began = time.monotonic()
-        attempt = self._attempt = asyncio.create_task(self._log_in())
-        await asyncio.wait({attempt}, timeout=self._deadline)
-        if not attempt.done():
-            self._fail("the login does not end")
-            await asyncio.wait({attempt})
-        if self._attempt is not attempt:
-            return
-        self._attempt = None
         try:
-            self._seconds = attempt.result()
+            self._attempt = LoginAttempt(await self._read_dsn(), self._deadline)
+        except ServerError as error:
+            self._fail(str(error))
+
+    async def _follow(self, attempt: LoginAttempt) -> None:
+        """Wait for the end of an attempt, for as long as the deadline each time."""
+        try:
+            connection = await attempt.connection()
         except ServerError as error:
             if error.state not in _OWN_LIMIT:
                 self._fail(str(error))
+            if attempt.is_over or error.state != _HANGS:
+                self._drop()
         except Exception as error:
             log.exception("login probe failed")
             self._fail(f"internal error: {type(error).__name__}")
+            self._drop()
         else:
-            self._recover()
-
-    async def _log_in(self) -> float:
-        dsn = await self._read_dsn()
-        began = time.monotonic()
-        await log_in(dsn)
-        return time.monotonic() - began
+            connection.pgconn.finish()
+            if self._attempt is attempt:
+                self._attempt = None
+                self._recover(time.monotonic() - self._began)
 
     def _fail(self, error: str) -> None:
         if self._error is None:
@@ -109,13 +112,13 @@ class LoginProbe:
             log.warning("login failed", extra={"error": error})
         self._error = error
 
-    def _recover(self) -> None:
+    def _recover(self, seconds: float) -> None:
+        self._seconds = seconds
         if self._error is not None:
             log.info("login works again")
         self._error = None
 
     def _drop(self) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            with suppress(RuntimeError):
-                attempt.cancel()
+        if self._attempt is not None:
+            self._attempt.abandon()
+            self._attempt = None

@@ -152,28 +152,18 @@ class Door:
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
-        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest.
-
-        Of several hosts each has its share of them, and two seconds at least: one that hangs is not the end of it.
-        """
-        parameters = parse_dsn(dsn)
-        patience = deadline
-        if (hosts := host_count(parameters)) > 1:
-            share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
-            parameters["connect_timeout"] = share
-            patience = max(deadline, share * hosts)
-        target, given = resolve(parameters)
+        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest."""
+        attempt = LoginAttempt(dsn, deadline)
         try:
-            async with asyncio.timeout(patience):
-                connection = await _connect(parameters, given, deadline)
-        except TimeoutError:
-            raise await unanswered(target, patience) from None
-        except psycopg.errors.ConnectionTimeout:
-            raise await unanswered(target, float(parameters.get("connect_timeout") or patience)) from None
-        except psycopg.Error as error:
-            raise unreachable(error, target) from None
-        except (OSError, UnicodeError):
-            raise unresolved(target) from None
+            connection = await attempt.connection()
+        except BaseException:
+            attempt.abandon()
+            raise
+        return await cls.enter(connection, deadline)
+
+    @classmethod
+    async def enter(cls, connection: psycopg.AsyncConnection[Any], deadline: float) -> Self:
+        """Make an open connection a door."""
         door = cls(connection, deadline)
         try:
             await door.prepare_session()
@@ -393,6 +383,55 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     }
 
 
+class LoginAttempt:
+    """One attempt to connect. It goes on beyond its deadline until it is abandoned.
+
+    A process of the server that waits for a lock does not notice that its client has gone: where a login hangs, a new
+    attempt would take one more slot.
+
+    Of several hosts each has its share of the deadline, and two seconds at least: one that hangs is not the end of it.
+    """
+
+    def __init__(self, dsn: str, deadline: float) -> None:
+        parameters = parse_dsn(dsn)
+        self._patience = deadline
+        if (hosts := host_count(parameters)) > 1:
+            share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
+            parameters["connect_timeout"] = share
+            self._patience = max(deadline, share * hosts)
+        else:
+            if given := parameters.get("connect_timeout"):
+                self._patience = min(deadline, max(float(given), SHORTEST_CONNECT_TIMEOUT))
+            parameters["connect_timeout"] = _NEVER
+        self._target, options = resolve(parameters)
+        self._connecting = asyncio.ensure_future(_connect(parameters, options, deadline))
+
+    @property
+    def is_over(self) -> bool:
+        """It has succeeded or failed."""
+        return self._connecting.done()
+
+    async def connection(self) -> psycopg.AsyncConnection[Any]:
+        """The connection, within the deadline. Raises Unreachable; with the state `login_hangs` it may come later."""
+        await asyncio.wait({self._connecting}, timeout=self._patience)
+        if not self._connecting.done():
+            raise await unanswered(self._target, self._patience)
+        try:
+            return self._connecting.result()
+        except psycopg.errors.ConnectionTimeout:
+            raise await unanswered(self._target, self._patience) from None
+        except psycopg.Error as error:
+            raise unreachable(error, self._target) from None
+        except (OSError, UnicodeError):
+            raise unresolved(self._target) from None
+
+    def abandon(self) -> None:
+        """Break it off; a connection that has come and was not asked for is closed."""
+        self._connecting.cancel()
+        if self._connecting.done() and not self._connecting.cancelled() and self._connecting.exception() is None:
+            self._connecting.result().pgconn.finish()
+
+
 async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
     """Connect with our start-up options after those that are given; without ours where a pooler refuses some."""
     pinned = parameters | {"options": start_up_options(given, deadline)}
@@ -402,19 +441,6 @@ async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> p
         if not any(words in str(error).lower() for words in _REFUSES_OPTIONS):
             raise
     return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
-
-
-async def log_in(dsn: str) -> None:
-    """Log in, however long that takes, and close at once. Raises Unreachable where the server refuses."""
-    parameters = parse_dsn(dsn) | {"connect_timeout": _NEVER}
-    target, given = resolve(parameters)
-    try:
-        connection = await _connect(parameters, given, _NEVER)
-    except psycopg.Error as error:
-        raise unreachable(error, target) from None
-    except (OSError, UnicodeError):
-        raise unresolved(target) from None
-    await connection.close()
 
 
 def host_count(parameters: Mapping[str, object]) -> int:

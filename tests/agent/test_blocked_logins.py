@@ -1,6 +1,7 @@
 """Nobody can log in: the agent sees the logins that wait, tries one of its own, and says who is in the way."""
 
 import asyncio
+import time
 from contextlib import ExitStack
 
 import psycopg
@@ -60,6 +61,23 @@ def test_login_that_waits_is_found_with_the_holder(own_server, agent) -> None:
 def _finding(watching) -> dict[str, str]:
     found = watching.get("/diagnosis").json()["findings"]
     return next(each for each in found if each["kind"] == "blocked_logins")
+
+
+@pytest.mark.long
+def test_agent_that_cannot_log_in_takes_one_slot(own_server, agent) -> None:
+    server = own_server()
+    watching = agent(server.dsn, deadline="500ms", more='login_probe_interval = "0s"\n')
+    watching.wait_for("up", 1)
+    with psycopg.connect(server.dsn, autocommit=True) as admin, locked_logins(server) as locker:
+        # The view would wait for the catalog of roles.
+        ours = "select pg_terminate_backend(pid) from pg_stat_get_activity(null) where application_name = 'pgdoctor'"
+        assert admin.execute(ours).fetchall() == [(True,)]
+        watching.wait_for('connection_state{state="login_hangs"}', 1)
+        time.sleep(3)
+        assert starting(admin) == 1
+        assert watching.metric('connection_state{state="login_hangs"}') == 1
+        locker.rollback()
+        watching.wait_for("up", 1)
 
 
 @pytest.mark.long
