@@ -11,6 +11,7 @@ import pytest
 
 import pgdoctor as package
 from pgdoctor.cli.explain import manual
+from pgdoctor.diagnosis.signals import SIGNALS
 from pgdoctor.diagnosis.snapshot import Connections
 from pgdoctor.postgres.door import STATES
 from pgdoctor.render.markdown import lay_out
@@ -92,6 +93,11 @@ def test_every_room_is_in_the_architecture() -> None:
     package_folder = Path(package.__file__).parent
     rooms = [folder.name for folder in package_folder.iterdir() if folder.is_dir() and folder.name != "__pycache__"]
     assert [room for room in rooms if f"`pgdoctor/{room}`" not in text("architecture")] == []
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_every_signal_is_in_the_manual(signal: str) -> None:
+    assert f"`{signal}`" in text("metrics")
 
 
 def fields(kind: object) -> Iterator[str]:
