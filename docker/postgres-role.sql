@@ -1,7 +1,7 @@
--- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
+-- The role of pgdoctor. Run this as a superuser, once for the whole server; repeating it does no harm.
 
--- First, and before any other statement: the owner of the database may have put functions and operators of his before
--- the server's, and they would run with your rights.
+-- First of all: the owner of the database may have created functions and operators that hide the server's. They would
+-- run with your rights.
 SET search_path = pg_catalog, pg_temp;
 SET standard_conforming_strings = on;
 
@@ -12,17 +12,18 @@ BEGIN
     END IF;
 END
 $$;
--- It has no password yet. Give it one with \password in psql: one in a statement ends up in logs and histories.
+-- The role has no password yet. Set one with \password in psql: passwords in statements end up in logs and histories.
 
--- To see states, statements and times of other users' sessions. Without it blocked sessions are still found, but
--- most causes stay unknown.
+-- Permits reading states, statements and times of other sessions. Without it pgdoctor still finds blocked sessions,
+-- but most causes stay unknown.
 GRANT pg_monitor TO pgdoctor;
 
--- The server's own setting must not end its connections. Agents, commands and exporters need no more than ten.
+-- idle_session_timeout of the server must not close its connections. Ten connections are enough for all agents and
+-- commands.
 ALTER ROLE pgdoctor SET idle_session_timeout = 0;
 ALTER ROLE pgdoctor CONNECTION LIMIT 10;
 
--- To get in when all other connections are taken (PostgreSQL 16 or later, with reserved_connections set).
+-- Permits connecting when all other connections are in use (PostgreSQL 16 or later, with reserved_connections set).
 DO $$
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000 THEN
@@ -31,8 +32,8 @@ BEGIN
 END
 $$;
 
--- It may look, and no more. To let it cancel and terminate: pgdoctor setup --act, or, through functions that check
--- again on the server, pgdoctor setup --wrapper
+-- The role may only read. To permit signals: pgdoctor setup --act; or pgdoctor setup --wrapper, with functions that
+-- check each signal again on the server
 
 RESET search_path;
 RESET standard_conforming_strings;

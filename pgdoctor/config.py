@@ -36,7 +36,7 @@ Host = Annotated[
 Share = Annotated[float, msgspec.Meta(gt=0, le=1, description="a number above 0, at most 1")]
 
 Service = Annotated[
-    str, msgspec.Meta(pattern=r"^[^\s'\\]+\Z", description="the name of a section of libpq's service file")
+    str, msgspec.Meta(pattern=r"^[^\s'\\]+\Z", description="the name of a section in libpq's service file")
 ]
 
 
@@ -274,10 +274,10 @@ def _mistaken_servers(servers: tuple[Server, ...]) -> Iterator[Mistake]:
     for place, server in enumerate(servers):
         where = f"servers[{place}]"
         if server.name == _TAKEN_NAME or server.name in (other.name for other in servers[:place]):
-            yield Mistake(f"{where}.name", server.name, f'a name that no other server has, and not "{_TAKEN_NAME}"')
+            yield Mistake(f"{where}.name", server.name, f'a unique name other than "{_TAKEN_NAME}"')
         ways = [way for way in _WAYS if getattr(server, way)]
         if len(ways) != 1:
-            yield Mistake(where, server.name, f"exactly one of {', '.join(_WAYS)} says how to reach it")
+            yield Mistake(where, server.name, f"exactly one of {', '.join(_WAYS)}")
         if server.dsn:
             yield from _mistaken_dsn(f"{where}.dsn", server.dsn)
         given = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
@@ -295,6 +295,4 @@ def _mistaken_dsn(where: str, dsn: str) -> Iterator[Mistake]:
         yield Mistake(where, HIDDEN, str(error))
         return
     if any(secret in parameters for secret in _SECRETS):
-        yield Mistake(
-            where, HIDDEN, "no password in here: give dsn_file, service or passfile, or use PGPASSFILE (~/.pgpass)"
-        )
+        yield Mistake(where, HIDDEN, "no password here: use dsn_file, service, passfile or PGPASSFILE (~/.pgpass)")

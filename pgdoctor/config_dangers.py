@@ -36,7 +36,7 @@ def _shared_tokens(config: Config) -> Iterator[str]:
             continue
         values: set[str | bytes] = {path, *_token(key, path)}
         if other := next((first[value] for value in values if value in first), None):
-            yield f"{other} and {key} are the same token: who learns it for one purpose has it for the other"
+            yield f"{other} and {key} are the same token: one leak exposes both"
         first |= dict.fromkeys(values - first.keys(), key)
 
 

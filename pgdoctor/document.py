@@ -59,7 +59,7 @@ def _read_table(raw: dict[str, Any], kind: type[T], key: str, mistakes: list[Mis
         if name in fields:
             values[fields[name].name] = _read(value, fields[name].type, where, mistakes)
         else:
-            mistakes.append(Mistake(where, msgspec.UNSET, f"the keys here are {', '.join(fields)}"))
+            mistakes.append(Mistake(where, msgspec.UNSET, f"known keys are {', '.join(fields)}"))
     for name, field in fields.items():
         if field.required and name not in raw:
             mistakes.append(Mistake(f"{key}.{name}", None, allowed(field.type)))

@@ -109,10 +109,10 @@ SELECT
             WHEN r.role_oid IS NULL OR u.rolsuper THEN NULL
             -- The server has looked at the privilege before it came to a row; of an advisory lock it asks for none.
             WHEN r.locktype IN ('transactionid', 'tuple', 'virtualxid', 'spectoken', 'advisory') THEN NULL
-            WHEN r.locktype <> 'relation' THEN 'whether it may have what it waits for cannot be told'
+            WHEN r.locktype <> 'relation' THEN 'its privilege on the object of its wait is unknown'
             -- The system's own tables everybody needs.
             WHEN r.relation::pg_catalog.int8 < 16384 THEN NULL
-            WHEN NOT r.is_here THEN 'it waits in another database, whose privileges cannot be read from here'
+            WHEN NOT r.is_here THEN 'it waits in another database; privileges there cannot be read'
             WHEN EXISTS (
                 SELECT FROM gateway AS g
                 JOIN pg_catalog.pg_class AS t ON t.oid = g.relation
@@ -146,7 +146,7 @@ SELECT
                         )
                     )
             ) THEN NULL
-            ELSE 'it has no privilege for what it waits for'
+            ELSE 'it has no privilege on the object of its wait'
         END
     ) AS objection
 FROM request AS r

@@ -51,19 +51,22 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a server without a way to it": (SHOP, ('servers[0] = "shop"', "exactly one of dsn, dsn_file, service")),
     "two ways to a server": (SHOP + 'dsn = "host=a"\nservice = "b"', ("servers[0]", "exactly one of")),
     "a server without a name": ('[[servers]]\ndsn = "host=a"', ("servers[0].name is missing", "a-z")),
-    "two servers of a name": ((SHOP + 'dsn = "host=a"\n') * 2, ('servers[1].name = "shop"', "no other server")),
+    "two servers of a name": ((SHOP + 'dsn = "host=a"\n') * 2, ('servers[1].name = "shop"', "a unique name")),
     "a name that is taken": (SHOP.replace("shop", "database") + 'dsn = "host=a"', ("servers[0].name", '"database"')),
     "a server that is polled too often": (SHOP + 'dsn = "x=1"\ninterval = "1ms"', ("servers[0].interval", "100ms")),
-    "a service that is none": (SHOP + 'service = "a\' b"', ("servers[0].service", "a section of libpq")),
+    "a service that is none": (SHOP + 'service = "a\' b"', ("servers[0].service", "a section in libpq")),
     "an unknown key of a server": (SHOP + 'password = "hunter2"', ("servers[0].password: unknown key", "dsn_file")),
-    "a DSN that does not parse": (SHOP + 'dsn = "hunter2 of"', ("servers[0].dsn: the DSN does not parse",)),
+    "a DSN that does not parse": (SHOP + 'dsn = "hunter2 of"', ("servers[0].dsn: the DSN is not valid",)),
     "a password in a DSN": (SHOP + 'dsn = "host=a password=hunter2"', ("servers[0].dsn: no password", "dsn_file")),
     "a password in a URI": (SHOP + 'dsn = "postgresql://u:hunter2@a/b"', ("servers[0].dsn: no password", "service")),
     "a password in a URI's end": (SHOP + 'dsn = "postgresql://a/?password=hunter2"', ("servers[0].dsn: no pass",)),
-    "a receiver without an address": (TOLD, ('notify[0] = "a"', "exactly one of url, url_file")),
-    "a receiver with two": (TOLD + 'url = "http://a/"\nurl_file = "b"', ("notify[0]", "exactly one of url, url_file")),
+    "a receiver without an address": (TOLD, ('notify[0] = "a"', "exactly one of url and url_file")),
+    "a receiver with two": (
+        TOLD + 'url = "http://a/"\nurl_file = "b"',
+        ("notify[0]", "exactly one of url and url_file"),
+    ),
     "a receiver without a name": ('[[notify]]\nurl = "http://a/"', ("notify[0].name is missing", "a-z")),
-    "two receivers of a name": ((TOLD + 'url = "http://a/"\n') * 2, ('notify[1].name = "a"', "no other receiver")),
+    "two receivers of a name": ((TOLD + 'url = "http://a/"\n') * 2, ('notify[1].name = "a"', "a unique name")),
     "an address that is none": (TOLD + 'url = "hunter2"', ("notify[0].url: http:// or https://",)),
     "an address of another kind": (TOLD + 'url = "ftp://a/hunter2"', ("notify[0].url: http:// or https://",)),
     "an address with a password": (TOLD + 'url = "https://u:hunter2@a/"', ("notify[0].url:", "url_file")),
@@ -88,7 +91,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "no class": (RULE.replace('"migration"', "[]"), (AT + "class = []", "idle_in_transaction")),
     "a class that is a number": (RULE.replace('"migration"', "7"), (AT + "class = 7",)),
     "one class of a list that is none": (RULE.replace('"migration"', '["migration", "x"]'), (AT + 'class = "x"',)),
-    "nobody allowed": (RULE + "usename = []", (AT + "usename = []", "leave the key out")),
+    "nobody allowed": (RULE + "usename = []", (AT + "usename = []", "omit the key")),
     "no database allowed": (RULE + "datname = []", (AT + "datname = []",)),
     "no application allowed": (RULE + "application_name = []", (AT + "application_name = []",)),
     "an empty protection of a rule": (RULE + "protected_usename = []", (AT + "protected_usename = []",)),
@@ -105,13 +108,16 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a ladder without grace": (RULE.replace("cancel", "cancel_then_terminate"), (AT + "grace is missing",)),
     "hardly any grace": (RULE.replace("cancel", "cancel_then_terminate") + 'grace = "10ms"', (AT + "grace", "1s")),
     "grace without a ladder": (RULE + 'grace = "5s"', (AT + 'grace = "5s"', "only with")),
-    "the same name twice": (RULE + RULE, ('mitigation.rules[1].name = "a"', "no other rule")),
+    "the same name twice": (RULE + RULE, ('mitigation.rules[1].name = "a"', "a unique name")),
     "a rule that nothing reaches": (
         RULE + RULE.replace('"a"', '"b"') + 'usename = ["app"]\nmin_wait = "1m"',
         ('mitigation.rules[1] = "b"', "the earlier rule 'a'"),
     ),
 } | {
-    f"any action on {name}": (RULE.replace("migration", name), (f'{AT}class = "{name}"', "no action is ever taken"))
+    f"any action on {name}": (
+        RULE.replace("migration", name),
+        (f'{AT}class = "{name}"', "such sessions are never signalled"),
+    )
     for name in ("prepared_transaction", "hot_row", "replication", "autovacuum", "backup", "unknown")
 }
 
@@ -365,14 +371,14 @@ def test_config_check_says_what_a_file_allows(tmp_path: Path) -> None:
     file = tmp_path / "pgdoctor.toml"
     file.write_text(RULE)
     result = CliRunner().invoke(cli, ["config", "check", str(file)])
-    assert "is sound: mitigation is off, with 1 rule and 0 protections" in result.output
+    assert "is valid: mitigation is off, with 1 rule and 0 protections" in result.output
 
 
 def test_config_check_counts_the_servers(tmp_path: Path) -> None:
     file = tmp_path / "pgdoctor.toml"
     file.write_text(SHOP + 'dsn_file = "/of/another/machine"')
     result = CliRunner().invoke(cli, ["config", "check", str(file)])
-    assert "is sound: mitigation is off, with 0 rules and 0 protections; 1 server" in result.output
+    assert "is valid: mitigation is off, with 0 rules and 0 protections; 1 server" in result.output
 
 
 def test_config_check_says_each_mistake_on_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -392,7 +398,7 @@ def test_config_check_says_what_keeps_an_agent_from_starting_here(tmp_path: Path
     file.write_text(f'[http]\ntoken_file = "{tmp_path}/no"\n[[notify]]\nname = "a"\nurl_file = "{tmp_path}/no"')
     result = CliRunner().invoke(cli, ["config", "check", str(file)], standalone_mode=False)
     assert (result.exit_code, result.return_value) == (0, 0)
-    assert "is sound" in result.output
+    assert "is valid" in result.output
     for key in ("http.token_file", "notify[0].url_file"):
         assert f"could not start with it: {key}: {tmp_path}/no: cannot be read: No such file" in result.output
 

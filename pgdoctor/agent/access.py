@@ -31,8 +31,8 @@ _OPEN_PATH = "/health"
 #: said where no token is configured.
 WEBHOOK, DISARM = "/webhook", "/mitigation/disarm"
 _CLOSED = {
-    WEBHOOK: (404, b'{"error":"there is no webhook: set token_file under [webhook]"}'),
-    DISARM: (403, b'{"error":"only with a bearer token, and there is none: set token_file under [http]"}'),
+    WEBHOOK: (404, b'{"error":"the webhook is off: set token_file under [webhook]"}'),
+    DISARM: (403, b'{"error":"this needs a bearer token: set token_file under [http]"}'),
 }
 
 #: Bytes of a request's head. The HTTP parser by itself takes more where all of it comes at once.
@@ -41,15 +41,13 @@ MOST_HEAD_BYTES = 16_384
 #: Bytes of a request's body. What is read here has none; it is said so before a byte of it is taken.
 _MOST_BODY_BYTES = 65_536
 _WITHOUT_BODY = {"GET", "HEAD"}
-_NO_SUCH_BODY = (
-    b'{"error":"a body is taken by POST only, with a Content-Length of at most %d bytes"}' % _MOST_BODY_BYTES
-)
+_NO_SUCH_BODY = b'{"error":"only POST may have a body, with a Content-Length of at most %d bytes"}' % _MOST_BODY_BYTES
 
 
 #: What no name in `Host` keeps from being asked for without credentials: Prometheus and health checks use names of
 #: services, and neither a statement nor a user stands in the answer.
 _ANY_HOST = frozenset({_OPEN_PATH, "/health/deep", "/metrics"})
-_WRONG_HOST = b'{"error":"this host name is not allowed here: use an address, or add it to allowed_hosts under [http]"}'
+_WRONG_HOST = b'{"error":"this host name is not allowed: use an address, or add it to allowed_hosts under [http]"}'
 
 
 class Credentials:
@@ -145,7 +143,7 @@ def _tokens(key: str, path: str | None) -> list[bytes]:
     token = read_secret(key, path).strip()
     if len(token) < _SHORTEST_SECRET or not all(33 <= char <= 126 for char in token):
         raise ConfigError(
-            f"{key}: {path}: wanted is one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
+            f"{key}: {path}: expected one line of at least {_SHORTEST_SECRET} printable ASCII characters, "
             "without spaces"
         )
     return [token]
@@ -155,12 +153,12 @@ def _users(path: str) -> Iterator[bytes]:
     lines = read_secret("http.basic_auth_file", path).splitlines()
     entries = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")]
     if not entries:
-        raise ConfigError(f"http.basic_auth_file: {path}: empty; wanted are lines of user:password")
+        raise ConfigError(f"http.basic_auth_file: {path}: empty; expected lines of user:password")
     for number, line in entries:
         user, _, password = line.partition(b":")
         if not user or len(password) < _SHORTEST_SECRET:
             raise ConfigError(
-                f"http.basic_auth_file: {path} line {number}: wanted is user:password, the password of at least "
+                f"http.basic_auth_file: {path} line {number}: expected user:password with a password of at least "
                 f"{_SHORTEST_SECRET} characters"
             )
         yield line
@@ -179,7 +177,7 @@ def _tls(http: Http) -> ssl.SSLContext | None:
     except ssl.SSLError as error:
         reason = (error.reason or "not readable").lower().replace("_", " ")
         raise ConfigError(
-            f"http.tls_certificate: {http.tls_certificate} and http.tls_key: {http.tls_key} are no certificate and "
+            f"http.tls_certificate: {http.tls_certificate} and http.tls_key: {http.tls_key} are not a certificate and "
             f"its unencrypted key in PEM: {reason}"
         ) from None
     except (OSError, ValueError) as error:

@@ -67,14 +67,14 @@ def read_alert(body: bytes) -> Alert:
     """The alert in a request's body. Raises NoAlert for everything else, whatever it is."""
     found = _json(body)
     if not isinstance(found, dict):
-        raise NoAlert(f"an object is wanted: {_WANTED}")
+        raise NoAlert(f"expected an object: {_WANTED}")
     if "alertId" in found:
         return Alert("contract", _convert(found, Contract).status.lower() == _RESOLVED)
     if "alerts" not in found and "version" not in found:
         raise NoAlert(f"a key is missing: {_WANTED}")
     alert = _convert(found, Alertmanager)
     if alert.version != _VERSION:
-        raise NoAlert(f'version "{_VERSION}" of Alertmanager\'s webhook is wanted - at `$.version`')
+        raise NoAlert(f'version "{_VERSION}" of Alertmanager\'s webhook is expected - at `$.version`')
     return Alert("alertmanager", alert.status.lower() == _RESOLVED)
 
 
@@ -84,7 +84,7 @@ def _convert(found: dict[str, Any], wanted: type[Any]) -> Any:
     except msgspec.ValidationError as error:
         raise NoAlert(str(error)) from None
     except UnicodeEncodeError:  # Raised for keys only.
-        raise NoAlert("a key has half a character in it") from None
+        raise NoAlert("a key contains half of a surrogate pair") from None
 
 
 def _json(body: bytes) -> Any:
@@ -104,7 +104,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object. Of a key that is there twice nobody knows which one is meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise NoAlert("a key is there twice in one object")
+        raise NoAlert("an object contains a key twice")
     return found
 
 

@@ -96,7 +96,7 @@ class Chronicle:
                 # The keeper has said so; the next one may be kept again.
                 pass
             except Exception:
-                log.exception("an incident could not be written down")
+                log.exception("an incident could not be recorded")
 
     async def _take(self, seen: Seen) -> None:
         if seen.server != self._read:
@@ -116,7 +116,7 @@ class Chronicle:
         records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
         entries, unread = read(record.body for record in records)
         if unread:
-            log.warning("past incidents left out: damaged, or of another version", extra={"records": unread})
+            log.warning("past incidents skipped: damaged, or of another version", extra={"records": unread})
         past = [each for each in latest(entries) if each.server == self._name]
         for each in past:
             if not each.is_over:

@@ -47,7 +47,7 @@ class DsnFile(msgspec.Struct, frozen=True):
             parse_dsn(text)
         except UsageError:
             raise UsageError(
-                f"what the DSN file {self.path} holds does not parse as a connection string (it is not shown)"
+                f"the content of the DSN file {self.path} is not a valid connection string (not shown)"
             ) from None
         return text
 
@@ -86,7 +86,7 @@ class Connection:
             raise
         self._failures, self._failure = 0, None
         if self._door.is_pooled:
-            log.warning("a pooler stands in between, and nobody is signalled: connect to the server itself")
+            log.warning("connected through a pooler, so no session is signalled: connect to the server itself")
         return self._door
 
     @property

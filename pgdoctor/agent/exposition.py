@@ -37,8 +37,8 @@ COUNTS_OF_PROCESS = {
     "webhook_received": ("kind", "Alerts received at /webhook. invalid: the body was not an alert."),
     "journal_left_out": (
         "reason",
-        "Records and snapshots of incidents that were left out: too many of the same size within an hour (frequent), "
-        "or no room below [journal] max_size (full).",
+        "Records and snapshots of incidents that were not stored: too many of the same size within an hour (frequent), "
+        "or [journal] max_size reached (full).",
     ),
     "notifications": (
         "outcome",
@@ -122,15 +122,15 @@ def _told(waiting: Waiting) -> Iterator[Metric]:
 
 
 def _filled(journal: Usage) -> Iterator[Metric]:
-    yield gauge("pgdoctor_journal_size_bytes", "The journal on the disk, with its write-ahead log.", journal.size)
+    yield gauge("pgdoctor_journal_size_bytes", "Size of the journal on disk, with its write-ahead log.", journal.size)
     yield gauge(
         "pgdoctor_journal_lasting_bytes",
-        "The part of the journal that makes no room for anything: decisions, outcomes, what people said.",
+        "Part of the journal that is never deleted early: decisions, outcomes, operators' commands.",
         journal.lasting,
     )
     yield gauge(
         "pgdoctor_journal_max_size_bytes",
-        "What the journal's file may take ([journal] max_size); its log may take 16 MB beside it.",
+        "Maximum size of the journal's file ([journal] max_size); its log may add 16 MB.",
         journal.limit,
     )
 

@@ -153,7 +153,7 @@ class Endpoints:
         return _json(await self._webhook.receive(request), 202)
 
     async def _disarm(self, request: Request) -> Response:
-        reason = request.query_params.get("reason", "no reason was given")
+        reason = request.query_params.get("reason", "no reason given")
         if len(reason) > MOST_REASON or not reason.isprintable():
             raise HTTPException(400, f"a reason has at most {MOST_REASON} characters, on one line")
         is_recorded = await self._disarm_all(reason, "POST /mitigation/disarm")
@@ -166,10 +166,10 @@ class Endpoints:
             return next(iter(self._watchers))
         names = ", ".join(watcher.name for watcher in self._watchers if watcher.name)
         if name is None:
-            raise HTTPException(400, f"several servers are watched: say ?server= and one of {names}")
+            raise HTTPException(400, f"several servers are watched: add ?server= with one of {names}")
         watcher = self._watchers.named(name)
         if watcher is None:
-            raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: leave it out'}")
+            raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: omit ?server='}")
         return watcher
 
 
@@ -267,7 +267,7 @@ def _component(state: State, now: float) -> dict[str, object]:
 
 def _degraded(state: State, now: float) -> str:
     if state.is_blind:
-        return "the role may not see other sessions' activity: grant pg_monitor"
+        return "the role may not read other sessions' activity: grant pg_monitor"
     if state.login is not None and state.login.error is not None:
         return f"no new connection is possible: {state.login.error}"
     return f"the last answer is {now - state.found_at:.1f} s old"
@@ -278,7 +278,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status, headers, said = error.status_code, error.headers, error.detail
     allowed = "POST" if headers and headers.get("Allow") == "POST" else "GET"
-    words = {"Not Found": "no such path", "Method Not Allowed": f"only {allowed} is answered here"}
+    words = {"Not Found": "no such path", "Method Not Allowed": f"allowed methods: {allowed}"}
     return _json({"error": words.get(said, said)}, status, headers)
 
 

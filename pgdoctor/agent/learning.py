@@ -42,7 +42,7 @@ class Learning:
         """Learn from one poll, in Unix time. `server` is its system identifier, empty where that cannot be known."""
         if self._learnt is None or self._learnt.server != server:
             if self._learnt is not None:
-                log.info("another server is behind the connection: what is usual there is another matter")
+                log.info("connected to another server: its baselines have to be learnt")
                 self._learnt.save()
             self._learnt = _Learnt(self._keeper, server)
         self._learnt.observe(values, at, incident=incident)
@@ -106,7 +106,7 @@ class _Learnt:
             try:
                 self.thresholds = unpacked(body)
             except ValueError as error:
-                log.warning("what was learnt before is not used, learning anew", extra={"reason": str(error)})
+                log.warning("stored baselines are not used; learning starts again", extra={"reason": str(error)})
 
     async def _save(self) -> None:
         if self._is_recalled:

@@ -203,8 +203,8 @@ def install(log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.raiseExceptions = False
     logging.captureWarnings(True)
-    threading.excepthook = lambda failed: _tell_lost("a thread ended by an exception", failed.exc_value)
-    sys.unraisablehook = lambda failed: _tell_lost("an exception that nobody could catch", failed.exc_value)
+    threading.excepthook = lambda failed: _tell_lost("a thread ended with an exception", failed.exc_value)
+    sys.unraisablehook = lambda failed: _tell_lost("an exception in a destructor or callback", failed.exc_value)
     return handler
 
 

@@ -269,7 +269,7 @@ class Poller:
                 await self._examiner.survey(door)
             self._tally.deadlocks = self._examiner.deadlocks
         except Exception:
-            log.exception("surroundings not read")
+            log.exception("state of the whole server not read")
         finally:
             self._count_cost(door)
 
@@ -287,9 +287,9 @@ class Poller:
         if is_rare and not self._told_spaced:
             every = round(spacing.look_interval, 1)
             extra = {"seconds_between_looks": every, "seconds_of_the_last": round(spacing.look, 3)}
-            log.warning("looks are spaced out: they are too dear for max_server_share", extra=extra)
+            log.warning("polls exceed max_server_share: full polls are less frequent", extra=extra)
         elif self._told_spaced and not is_rare:
-            log.info("looks are no longer spaced out")
+            log.info("full polls are back to the configured interval")
         self._told_spaced = is_rare
 
     def _tell_strangers(self, diagnosis: Diagnosis) -> None:
@@ -314,7 +314,7 @@ class Poller:
         self._counted_at = None
         now = time.monotonic()
         if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
-            log.warning("server cannot be asked", extra={"state": connection, "error": error})
+            log.warning("server cannot be polled", extra={"state": connection, "error": error})
             self._told = connection, now
         return State(
             connection=connection,

@@ -221,7 +221,7 @@ def _lock_strangers(state: State) -> Metric:
     strangers = [each for each in around.lock_strangers if not each.may_signal] if around else []
     return gauge(
         "pgdoctor_leader_lock_strangers",
-        f"Sessions that are no pgdoctor and hold an advisory lock of its leader election, at most 20. {_AGE}",
+        f"Sessions other than pgdoctor that hold an advisory lock of its leader election, at most 20. {_AGE}",
         len(strangers),
     )
 
@@ -246,7 +246,7 @@ def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     traces = CounterMetricFamily(
         "pgdoctor_action_traces",
         "Side effects of actions: an invalid index, a session idle in an aborted transaction with its locks, or a "
-        "blocker that came back.",
+        "blocker that returned.",
         labels=["kind"],
     )
     if mitigator is not None:
@@ -282,23 +282,23 @@ def _standing(standing: Standing) -> Iterator[Metric]:
     )
     yield gauge(
         "pgdoctor_protections_unresolved",
-        "Protections of the configuration that name a role, database or relation that the server does not have; while "
-        "there is one nobody is signalled, unless allow_unresolved_protections. 0 while mode is off.",
+        "Protections that name a role, database or relation that does not exist. While above 0, no session is "
+        "signalled, unless allow_unresolved_protections is true. 0 while mode is off.",
         standing.unresolved,
     )
     yield gauge(
         "pgdoctor_recurrence_stops",
-        "Fingerprints that came back too often: nobody of them is signalled until a person resets it.",
+        "Fingerprints that returned too often: their sessions are not signalled until pgdoctor mitigate reset.",
         standing.stopped,
     )
     yield gauge(
         "pgdoctor_mitigation_disarmed",
-        "1 if somebody has disarmed this agent, or all at the server: nobody is signalled until somebody arms again.",
+        "1 if this agent, or all agents at the server, are disarmed: no session is signalled until they are armed.",
         standing.disarmed,
     )
     yield gauge(
         "pgdoctor_shared_record_up",
-        "1 if what all pgdoctors at the server share can be read and written; while it is 0 nobody is signalled.",
+        "1 if the record that all pgdoctors at the server share can be read and written. 0: no session is signalled.",
         standing.shares,
     )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}

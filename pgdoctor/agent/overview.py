@@ -46,20 +46,20 @@ async def arming(mitigator: Mitigator, mode: str, now: datetime) -> Arming:
 
 def _held_back(mitigator: Mitigator, brakes: Brakes, why: str | None, now: datetime) -> Iterator[str]:
     if why is not None:
-        yield f"No more than a dry run: {why}."
+        yield f"Dry run only: {why}."
     if not mitigator.standing.leads:
-        yield f"It does not lead: {mitigator.standing.rival or 'leadership is lost, or not gained yet'}."
+        yield f"This agent is not the leader: {mitigator.standing.rival or 'leadership is lost, or not gained yet'}."
     if brakes.kill_switch is not None:
-        yield f"Stopped, nobody is signalled: {brakes.kill_switch}."
+        yield f"Stopped, no session is signalled: {brakes.kill_switch}."
     if brakes.maintenance_until is not None and now < brakes.maintenance_until:
-        yield f"Maintenance, nobody is signalled until {brakes.maintenance_until.isoformat(timespec='seconds')}."
+        yield f"Maintenance, no session is signalled until {brakes.maintenance_until.isoformat(timespec='seconds')}."
     if mitigator.sharing_error is not None:
-        yield f"Nobody is signalled: {mitigator.sharing_error}."
+        yield f"No session is signalled: {mitigator.sharing_error}."
     for decision in mitigator.plan.decisions:
         if decision.state == "pending_approval":
-            yield f"Waits for a person's word: pgdoctor mitigate approve {decision.id}."
+            yield f"An action waits for approval: pgdoctor mitigate approve {decision.id}."
     if mitigator.plan.opening is not None:
-        yield f"The breaker is open, nobody is signalled: {mitigator.plan.opening.reason}."
+        yield f"The breaker is open, no session is signalled: {mitigator.plan.opening.reason}."
     for stop in mitigator.plan.stops:
         yield f"Stopped until pgdoctor mitigate reset: {stop.reason}."
 

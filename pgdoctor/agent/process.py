@@ -167,9 +167,9 @@ class Agent:
         await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
         self._keeper.close()
         if untold := self._notifier.stop():
-            log.warning("incidents not told, for this is the end", extra={"events": untold})
+            log.warning("shutdown: undelivered notifications dropped", extra={"events": untold})
         if not self._stopping:
-            log.error("ended by itself, which is a fault")
+            log.error("ended unexpectedly")
             return 1
         log.info("stopped")
         return 0
@@ -229,18 +229,20 @@ class Agent:
         if mitigation.mode != "enforce":
             return
         if not self._armed:
-            log.warning("mitigation is only a dry run: enforce needs a second key", extra={"missing": "--enforce"})
+            log.warning(
+                "mitigation is only a dry run: enforce needs the flag --enforce", extra={"missing": "--enforce"}
+            )
         elif why := lapsed(mitigation, Circumstances(), datetime.now(UTC)):
             log.warning("mitigation is only a dry run", extra={"why": why})
         elif not mitigation.rules:
-            log.warning("mitigation is armed, but there are no [[mitigation.rules]]: nobody is signalled")
+            log.warning("mitigation is armed, but there are no [[mitigation.rules]]: no session is signalled")
         else:
             until = {"until": mitigation.armed_until} if mitigation.armed_until else {}
             log.warning("mitigation is armed: sessions are cancelled and terminated by the rules", extra=until)
 
     def _warn_exposed(self) -> None:
         for missing in exposed(self._host, self._access):
-            log.warning("answers beyond this machine without protection", extra={"missing": missing})
+            log.warning("HTTP is reachable from other machines without protection", extra={"missing": missing})
 
     def _watched(self) -> list[Watched]:
         return [watcher.watched for watcher in self._watchers]

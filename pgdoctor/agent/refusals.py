@@ -31,5 +31,5 @@ class Refusals:
         if now - told_at < _REMINDER:
             return
         count = self.counts[reason]
-        log.warning("requests refused", extra={"reason": reason, "count": count - told, "last_client": client})
+        log.warning("requests rejected", extra={"reason": reason, "count": count - told, "last_client": client})
         self._told[reason] = now, count

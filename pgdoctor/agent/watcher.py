@@ -48,8 +48,8 @@ def targets(config: Config, dsn: str | DsnFile) -> tuple[Target, ...]:
         return (Target(None, dsn, config.agent),)
     if dsn:
         raise UsageError(
-            "there are [[servers]] in the configuration, and a DSN beside it (--dsn, --dsn-file, PGDOCTOR_DSN or "
-            "PGDOCTOR_DSN_FILE): give one or the other"
+            "[[servers]] in the configuration and a DSN (--dsn, --dsn-file, PGDOCTOR_DSN or PGDOCTOR_DSN_FILE) "
+            "exclude each other"
         )
     return tuple(_target(each, config.agent) for each in config.servers)
 

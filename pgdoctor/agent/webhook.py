@@ -31,11 +31,11 @@ class Webhook:
         """What an alert has set off. Raises HTTPException for what is none."""
         alert = await self._read(request)
         if alert.is_resolved:
-            return {"evaluated": False, "reason": "resolved: there is nothing to look for"}
+            return {"evaluated": False, "reason": "the alert is resolved: no poll needed"}
         asked = [ask() for ask in self._askers()]
         if not any(asked):
-            return {"evaluated": False, "reason": "a look was asked for less than an interval ago"}
-        log.info("alert received, looking", extra={"kind": alert.kind})
+            return {"evaluated": False, "reason": "the previous request was less than an interval ago"}
+        log.info("alert received, polling", extra={"kind": alert.kind})
         return {"evaluated": True}
 
     async def _read(self, request: Request) -> Alert:
@@ -45,10 +45,10 @@ class Webhook:
             alert = read_alert(body)
         except TimeoutError:
             self.received["invalid"] += 1
-            raise HTTPException(408, f"the alert was not all there within {_PATIENCE:g} s") from None
+            raise HTTPException(408, f"the alert was incomplete after {_PATIENCE:g} s") from None
         except ClientDisconnect:
             self.received["invalid"] += 1
-            raise HTTPException(400, "broken off") from None
+            raise HTTPException(400, "the client disconnected") from None
         except NoAlert as error:
             self.received["invalid"] += 1
             raise HTTPException(400, str(error)) from None

@@ -34,7 +34,7 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
     try:
         began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
     except ValueError as error:
-        raise UsageError(f"--since {since}: wanted is {error}") from None
+        raise UsageError(f"--since {since}: expected {error}") from None
     settings = load(config).journal
     journal = Journal.open(settings.file, settings.max_size)
     try:

@@ -43,11 +43,11 @@ class Cutting:
         """Why nobody can be signalled from here; empty where that depends on the session."""
         settings = self._config.mitigation
         if self._path is None:
-            return "Nothing allows it: there are no rules (--config FILE; see: pgdoctor config init)."
+            return "No rule allows it: there is no configuration (--config FILE; see: pgdoctor config init)."
         if not settings.rules:
-            return f"Nothing allows it: {self._path} has no [[mitigation.rules]]."
+            return f"No rule allows it: {self._path} has no [[mitigation.rules]]."
         if settings.mode != "enforce":
-            return f'{self._path} says mode = "{settings.mode}" under [mitigation]; it takes "enforce".'
+            return f'{self._path} has mode = "{settings.mode}" under [mitigation]; signals need "enforce".'
         return ""
 
 
@@ -61,9 +61,9 @@ def _who(decision: DecisionFacts) -> str:
 
 def _against(decision: DecisionFacts, signal: Signal) -> list[str]:
     if decision.rule is None:
-        return [f"No rule allows to signal it for being {decision.classification}."]
+        return [f"No rule allows a signal to class {decision.classification}."]
     if decision.action != signal:
-        return [f"Rule {decision.rule} would {decision.action} it, and nothing else."]
+        return [f"Rule {decision.rule} allows only a {decision.action}."]
     return [f"{each.guard}: {each.objection}." for each in decision.verdicts if each.objection is not None]
 
 
@@ -71,6 +71,6 @@ def _nothing(pid: int, signal: Signal, plan: Plan) -> Said:
     """Why nothing was done after all."""
     decision = next((each for each in plan.decisions if each.pid == pid), None)
     if decision is None:
-        return (f"{signal} {pid}: nothing was done, for nobody waits for it any more.",)
+        return (f"{signal} {pid}: no signal was sent, because no session waits for it any more.",)
     objections = [f"{verdict.guard}: {verdict.objection}." for verdict in decision.objections]
-    return (f"{signal} {pid}: nothing was done.", *objections)
+    return (f"{signal} {pid}: no signal was sent.", *objections)

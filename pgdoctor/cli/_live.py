@@ -148,7 +148,7 @@ class Live:
                 self._over.set()
             case "cancel" | "terminate" as wanted:
                 assert isinstance(self._view.chosen, int)
-                self._send(self._ask(self._view.chosen, wanted), f"looking into {self._view.chosen} …")
+                self._send(self._ask(self._view.chosen, wanted), f"reading session {self._view.chosen} …")
             case "yes":
                 asked = self._view.question
                 assert asked is not None
@@ -158,7 +158,7 @@ class Live:
     def _send(self, errand: Coroutine[None, None, None], message: str) -> None:
         if self._errand is not None and not self._errand.done():
             errand.close()
-            message = "one thing at a time: the last one is not over yet"
+            message = "the previous action is still in progress"
         else:
             self._errand = asyncio.create_task(errand)
         self._view = replace(self._view, message=message)
@@ -190,7 +190,7 @@ class Live:
         except PgdoctorError as error:
             return (str(error),)
         except Exception as error:
-            log.exception("looking into a session failed")
+            log.exception("reading a session failed")
             return (f"internal error: {type(error).__name__}",)
 
     def _resized(self) -> None:

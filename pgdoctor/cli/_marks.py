@@ -40,7 +40,7 @@ def _by() -> str:
 
 def _one_line(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     if text is not None and not (0 < len(text.strip()) <= _MOST_REASON and text.isprintable()):
-        raise click.BadParameter(f"wanted is one line of at most {_MOST_REASON} characters", param=parameter)
+        raise click.BadParameter(f"expected one line of at most {_MOST_REASON} characters", param=parameter)
     return text and text.strip()
 
 
@@ -74,7 +74,7 @@ def disarm(config: str | None, dsn: str, reason: str, by: str) -> int:
 
     Takes effect before the next signal and survives restarts.
     """
-    disarmed = 'Disarmed: nobody is signalled until pgdoctor mitigate arm --reason "…".'
+    disarmed = 'Disarmed: no session is signalled until pgdoctor mitigate arm --reason "…".'
     return _say(config, dsn, lambda now: Disarm(now, reason, by), lambda told: f"{disarmed} {_where(told)}")
 
 
@@ -88,7 +88,7 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
     """
 
     def answer(told: "Told") -> str:
-        was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "It was not disarmed."
+        was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "Mitigation was not disarmed."
         return f"{was} {_where(told)}{_still(load(config), told)}"
 
     return _say(config, dsn, lambda now: Arm(now, reason, by), answer)
@@ -105,19 +105,23 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
     Start with --for 30m --reason "…"; end early with --end.
     """
     if (length is None) != end:
-        raise UsageError('say either how long, --for 30m --reason "…", or --end')
+        raise UsageError('give either --for 30m --reason "…", or --end')
     if reason is None and not end:
-        raise UsageError('a maintenance needs a reason: --reason "…"')
+        raise UsageError('a maintenance window needs a reason: --reason "…"')
     seconds = timedelta(seconds=0 if length is None else _duration(length))
 
     def answer(told: "Told") -> str:
         if end:
-            over = "Maintenance is over." if told.was.maintenance_until else "There was no maintenance."
+            over = (
+                "The maintenance window is closed."
+                if told.was.maintenance_until
+                else "There was no maintenance window."
+            )
             return f"{over} {_where(told)}{_still(load(config), told)}"
         until = told.brakes.maintenance_until or told.event.at + seconds
-        return f"Maintenance until {until.isoformat(timespec='seconds')}: nobody is signalled. {_where(told)}"
+        return f"Maintenance until {until.isoformat(timespec='seconds')}: no session is signalled. {_where(told)}"
 
-    return _say(config, dsn, lambda now: Maintenance(now, now + seconds, reason or "it is over", by), answer)
+    return _say(config, dsn, lambda now: Maintenance(now, now + seconds, reason or "closed by --end", by), answer)
 
 
 @click.command()
@@ -151,8 +155,8 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
     found = run(waiting(dsn, load(config)))
     ids = [each.id for each in found if each.id is not None]
     if decision not in ids:
-        known = f"these do: {', '.join(ids)}" if ids else "none does"
-        raise UsageError(f"no decision {decision} waits for a person's word at this server now; {known}")
+        known = f"waiting decisions: {', '.join(ids)}" if ids else "no decision does"
+        raise UsageError(f"no decision {decision} waits for approval at this server now; {known}")
     meant = next(each for each in found if each.id == decision)
     told = _tell(load(config), dsn, lambda now: Approval(decision, now, by))
     rule = meant.rule
@@ -196,18 +200,20 @@ def _tell(config: Config, dsn: str, event: Callable[[datetime], Event], name: st
     from pgdoctor.cli._telling import tell_server
 
     told = run(tell_server(config, dsn, event))
-    careful = f"{name}Careful: "
+    careful = f"{name}warning: "
     roles = f" or connected as {' or '.join(told.roles)}" if told.roles else ""
     if not told.is_heard:
         click.echo(
             f"{careful}no agent that may act has used this journal for this server{roles}. "
-            f"If one runs, its journal is not {told.journal}, and its role another one: type this with its --dsn.",
+            f"If one runs, it uses a journal other than {told.journal} and another role: repeat this with its --dsn.",
             err=True,
         )
     if told.others:
-        click.echo(f"{careful}not told, for only a superuser may: pgdoctors of {', '.join(told.others)}.", err=True)
+        click.echo(
+            f"{careful}pgdoctors of {', '.join(told.others)} do not receive this: it needs a superuser.", err=True
+        )
     if told.unrecorded:
-        click.echo(f"{careful}it holds at the server, and is not in the journal: {told.unrecorded}", err=True)
+        click.echo(f"{careful}this takes effect at the server, but is not in the journal: {told.unrecorded}", err=True)
     return told
 
 
@@ -227,14 +233,14 @@ def _still(config: Config, told: "Told") -> str:
         run(KillSwitch(lambda: config.mitigation.kill_switch_file).pulled()),
     ]
     said = [each for each in holds if each]
-    return f" Still nobody is signalled: {'; '.join(said)}." if said else ""
+    return f" Still no session is signalled: {'; '.join(said)}." if said else ""
 
 
 def _duration(text: str) -> Duration:
     try:
         found = Duration.parse(text)
     except ValueError as error:
-        raise UsageError(f"--for {text}: wanted is {error}") from None
+        raise UsageError(f"--for {text}: expected {error}") from None
     if not found:
-        raise UsageError("--for: longer than nothing; a maintenance is ended by --end")
+        raise UsageError("--for: expected more than 0s; --end closes a maintenance window")
     return found

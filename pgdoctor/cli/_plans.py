@@ -166,12 +166,12 @@ async def _without_a_decision(door: Door, diagnosis: Diagnosis, pid: int) -> str
         return "there is no such session at this server"
     [found] = rows
     if found.leader_pid is not None and found.leader_pid != pid:
-        return f"it is a parallel worker of {found.leader_pid}: ask about {found.leader_pid}"
+        return f"it is a parallel worker of {found.leader_pid}; use --pid {found.leader_pid}"
     if found.application_name == APPLICATION_NAME:
-        return "it is another pgdoctor's session, and never signalled"
+        return "it is another pgdoctor's session; such sessions are never signalled"
     if found.backend_type != "client backend":
-        return f"it is {found.backend_type or 'hidden from our role'}: only sessions of clients are signalled"
+        return f"it is {found.backend_type or 'hidden from our role'}: pgdoctor signals only client sessions"
     blockers = diagnosis.graph.blockers_of.get(pid)
     if blockers:
-        return f"nobody waits for it; it waits itself, for {', '.join(map(str, sorted(blockers)))}"
-    return "nobody waits for it, so a signal would free nobody"
+        return f"no session waits for it; it waits itself, for {', '.join(map(str, sorted(blockers)))}"
+    return "no session waits for it, so a signal would free no session"

@@ -87,7 +87,7 @@ async def _tell_roles(door: Door, said: Event) -> tuple[list[Record], list[Recor
             after.append(await rewrite_record(door, change, role))
         except UnreadableRecord as error:
             why = unreadable(role or "our role", error)
-            raise UsageError(f"nobody is signalled at this server, for {why}") from None
+            raise UsageError(f"no session is signalled at this server: {why}") from None
         except StatementFailed:
             if role is None:
                 raise

@@ -97,7 +97,7 @@ def command(
     if dsn and dsn_file:
         by_flag = [key for key in _WAYS if source(context, key).startswith("--")]
         if len(by_flag) != 1:
-            raise UsageError("a DSN and a file with one are given: leave one of --dsn and --dsn-file out")
+            raise UsageError("--dsn and --dsn-file exclude each other")
         dsn_file = dsn_file if by_flag == ["dsn_file"] else None
     given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
     return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format, armed=enforce)

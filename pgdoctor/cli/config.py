@@ -30,11 +30,11 @@ def init() -> None:
 
 @command.command()
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
-@click.option("--dsn", metavar="DSN", help="Look up at this server, and its database, what the names in FILE mean.")
+@click.option("--dsn", metavar="DSN", help="Look up the names in FILE at this server and in its database.")
 def check(file: str, dsn: str | None) -> int:
     """Check a configuration file and name every mistake.
 
-    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml. What is allowed and dangerous is a warning on stderr.
+    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml. Dangerous settings are warnings on stderr.
 
     Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
@@ -50,11 +50,11 @@ def check(file: str, dsn: str | None) -> int:
     mitigation = config.mitigation
     rules, protections = count(len(mitigation.rules), "rule"), count(len(mitigation.protect), "protection")
     servers = f"; {count(len(config.servers), 'server')}" if config.servers else ""
-    click.echo(f"{file} is sound: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
+    click.echo(f"{file} is valid: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
     for sentence in (*map(describe_rule, mitigation.rules), *map(describe_protection, mitigation.protect)):
         click.echo(one_line(sentence))
     for problem in unusable_files(config):
-        complain(f"on this machine an agent could not start with it: {problem}")
+        complain(f"an agent on this machine could not start with it: {problem}")
     for danger in (*find_dangers(mitigation, datetime.now(UTC)), *find_exposed_secrets(config)):
         complain(one_line(f"warning: {danger}"))
     for unresolved in run(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():

@@ -48,21 +48,21 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         click.echo(f"[{time.monotonic() - began:5.1f} s] {text}")
 
     with ExitStack() as stack:
-        say("starting a throw-away Postgres")
+        say("starting a temporary PostgreSQL server")
         server = stack.enter_context(ThrowawayServer(bindir=bindir, keep=keep))
         say(f"PostgreSQL {server.version_num // 10_000} is up on 127.0.0.1:{server.port}; staging the incident")
         stack.enter_context(incident(server.dsn, lambda step: say(f"  {step}"), stay=keep))
         time.sleep(_RIPEN)
-        say("this is what `pgdoctor diagnose` says:")
+        say("`pgdoctor diagnose` reports:")
         show(look(server.dsn))
         if mitigate:
             release(server.dsn, say)
         else:
-            click.echo("Nothing was touched: `pgdoctor demo --mitigate` carries out the best cut.")
+            click.echo("No signal was sent: `pgdoctor demo --mitigate` sends the best one.")
         if keep:
             click.echo(f"\nStill running; to end it: kill -INT {server.pid} && rm -rf {server.folder}\n{server.dsn}")
     if not keep:
-        say("the server is gone; nothing was left behind")
+        say("the server and its files are removed")
 
 
 def look(dsn: str) -> Report:
@@ -94,9 +94,9 @@ def release(dsn: str, say: Callable[[str], None]) -> None:
             rule("scans", "unindexed_scan", "cancel"),
         ),
     )
-    say("releasing it, one guarded action at a time, the best cut first:")
+    say("sending guarded signals one at a time, the best first:")
     run(_carry_out(dsn, rules, say))
-    say("and this is what `pgdoctor diagnose` says now:")
+    say("`pgdoctor diagnose` now reports:")
     show(look(dsn))
 
 

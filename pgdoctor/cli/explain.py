@@ -54,7 +54,7 @@ def command(name: str | None) -> None:
         click.echo("\n\n".join(found))
         return
     known = ", ".join(dict.fromkeys(each for shelf in (topics, *shelves.values()) for each in shelf))
-    raise UsageError(f"there is no page for {name[:100]!r}; there is one for {known}")
+    raise UsageError(f"there is no page for {name[:100]!r}; known pages: {known}")
 
 
 def manual() -> Mapping[str, str]:

@@ -121,7 +121,7 @@ def replay_(
     if form == "json":
         click.echo(encode_json(found).decode())
     else:
-        click.echo("\n".join(map(replay_text, found)) or "No snapshot was kept.\n", nl=False)
+        click.echo("\n".join(map(replay_text, found)) or "No snapshot was stored.\n", nl=False)
     return int(exit_code and any(each.changes for each in found))
 
 
@@ -131,7 +131,7 @@ def _opened(config: str | None, journal: str | None) -> Any:
 
     path = Path(journal) if journal is not None else load(config).journal.file
     if not path.exists():
-        raise JournalError(f"there is no journal at {path}: the agent makes it; --journal or --config say where it is")
+        raise JournalError(f"there is no journal at {path}: the agent creates it; --journal or --config give its path")
     return closing(Journal.open(path))
 
 
@@ -153,7 +153,7 @@ def _read(records: Sequence[Record]) -> list[Entry]:
         raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version")
     if unread:
         left_out = f"{count(unread, 'record')} of incidents left out"
-        click.echo(f"pgdoctor: {left_out}: damaged, or of another version", err=True)
+        click.echo(f"pgdoctor: {left_out}: they are damaged, or of another version", err=True)
     return entries
 
 
@@ -173,7 +173,7 @@ def _stories(journal: Journal, incident: str | None) -> list[Story]:
 
 def _unknown(journal: Journal, incident: str) -> str:
     known = [each.id for each in latest(_entries(journal))][-_MOST_NAMED:]
-    there = f"the last ones are {', '.join(known)}" if known else "there is none yet"
+    there = f"the latest are {', '.join(known)}" if known else "it has no incidents yet"
     return f"no incident {incident[:50]!r} in {journal.path}: {there}"
 
 

@@ -67,16 +67,16 @@ def _print(facts: PlanFacts, form: str, config: str | None, whole: Config) -> No
         click.echo(encode_json(facts).decode())
         return
     if not whole.mitigation.rules:
-        click.echo(f"No rule allows anything to be done: {_no_rules(config)}.\n")
+        click.echo(f"No rule allows an action: {_no_rules(config)}.\n")
     click.echo(plan_text(facts), nl=False)
 
 
 def _refuse_unless_armed(config: str | None, whole: Config) -> None:
     if not whole.mitigation.rules:
-        raise UsageError(f"--execute has nothing to go by: {_no_rules(config)}")
+        raise UsageError(f"--execute needs rules: {_no_rules(config)}")
     if whole.mitigation.mode != "enforce":
         mode = whole.mitigation.mode
-        raise UsageError(f'--execute needs mode = "enforce" under [mitigation] in {config}; it is "{mode}"')
+        raise UsageError(f'--execute needs mode = "enforce" under [mitigation] in {config}; the mode is "{mode}"')
 
 
 def _no_rules(config: str | None) -> str:

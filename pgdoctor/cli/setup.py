@@ -9,10 +9,10 @@ import click
 from pgdoctor.errors import UsageError
 
 _SEE = """\
--- The role that pgdoctor connects as. Run this as a superuser, once for the whole server; again does no harm.
+-- The role of pgdoctor. Run this as a superuser, once for the whole server; repeating it does no harm.
 
--- First, and before any other statement: the owner of the database may have put functions and operators of his before
--- the server's, and they would run with your rights.
+-- First of all: the owner of the database may have created functions and operators that hide the server's. They would
+-- run with your rights.
 SET search_path = pg_catalog, pg_temp;
 SET standard_conforming_strings = on;
 
@@ -23,17 +23,18 @@ BEGIN
     END IF;
 END
 {body};
--- It has no password yet. Give it one with \\password in psql: one in a statement ends up in logs and histories.
+-- The role has no password yet. Set one with \\password in psql: passwords in statements end up in logs and histories.
 
--- To see states, statements and times of other users' sessions. Without it blocked sessions are still found, but
--- most causes stay unknown.
+-- Permits reading states, statements and times of other sessions. Without it pgdoctor still finds blocked sessions,
+-- but most causes stay unknown.
 GRANT pg_monitor TO {role};
 
--- The server's own setting must not end its connections. Agents, commands and exporters need no more than ten.
+-- idle_session_timeout of the server must not close its connections. Ten connections are enough for all agents and
+-- commands.
 ALTER ROLE {role} SET idle_session_timeout = 0;
 ALTER ROLE {role} CONNECTION LIMIT 10;
 
--- To get in when all other connections are taken (PostgreSQL 16 or later, with reserved_connections set).
+-- Permits connecting when all other connections are in use (PostgreSQL 16 or later, with reserved_connections set).
 DO {body}
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000 THEN
@@ -44,14 +45,14 @@ END
 """
 
 _ACT = """
--- To act: cancel and terminate other users' sessions; superusers' sessions stay out of reach.
--- REVOKE pg_signal_backend FROM {role}; is the emergency brake: it holds at once, for open connections too.
+-- Permits signals to sessions of other users, except superusers.
+-- REVOKE pg_signal_backend FROM {role}; is the emergency brake: it takes effect at once, for open connections too.
 GRANT pg_signal_backend TO {role};
 """
 
 _NO_ACT = """
--- It may look, and no more. To let it cancel and terminate: pgdoctor setup --act, or, through functions that check
--- again on the server, pgdoctor setup --wrapper
+-- The role may only read. To permit signals: pgdoctor setup --act; or pgdoctor setup --wrapper, with functions that
+-- check each signal again on the server
 """
 
 
@@ -68,7 +69,7 @@ _SLOT = re.compile(r"\{(role|literal|body)\}")
 def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
     """A name that the server takes as it is."""
     if not (role.isprintable() and 0 < len(role.encode()) <= _MOST_BYTES):
-        said = f"a role's name is on one line and has 1 to {_MOST_BYTES} bytes; the server cuts a longer one"
+        said = f"the name of a role has one line and 1 to {_MOST_BYTES} bytes; the server truncates longer names"
         raise click.BadParameter(said, param=parameter)
     return role
 
@@ -87,7 +88,7 @@ def command(role: str, act: bool, wrapper: bool) -> None:
     The command connects to no server. Run the SQL as a superuser: pgdoctor setup | psql
     """
     if act and wrapper:
-        raise UsageError("--act grants what --wrapper makes needless: give one of them")
+        raise UsageError("--act and --wrapper exclude each other")
     text = _wrapper() if wrapper else _ACT if act else _NO_ACT
     click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text + _END), nl=False)
 

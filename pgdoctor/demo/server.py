@@ -120,21 +120,21 @@ class ThrowawayServer:
     def pid(self) -> int:
         """The postmaster's process ID. Raises `ServerFailed` where there is none."""
         if self._process is None:
-            raise ServerFailed("the throw-away server is not running")
+            raise ServerFailed("the temporary server is not running")
         return self._process.pid
 
     @property
     def bindir(self) -> Path:
         """Where `psql`, `pg_dump`, … of this server lie, within reach of the user it runs as."""
         if self._binaries is None:
-            raise ServerFailed("the throw-away server has not been started")
+            raise ServerFailed("the temporary server has not been started")
         return self._binaries.bindir
 
     @property
     def folder(self) -> Path:
         """The folder that holds all of the server, and that `stop` removes."""
         if self._folder is None:
-            raise ServerFailed("the throw-away server has not been started")
+            raise ServerFailed("the temporary server has not been started")
         return self._folder
 
     @property
@@ -234,7 +234,7 @@ class ThrowawayServer:
         said = self.run(binaries.bindir / "postgres", "--version", seconds=_PROBE_SECONDS)
         version = re.search(r"(\d+)(?:\.(\d+))?", said)
         if version is None:
-            raise ServerFailed(f"{binaries.bindir / 'postgres'} does not tell its version: {said.strip()}")
+            raise ServerFailed(f"{binaries.bindir / 'postgres'} does not report its version: {said.strip()}")
         return int(version[1]) * 10000 + int(version[2] or 0)
 
     def _initdb(self) -> None:
@@ -282,7 +282,7 @@ class ThrowawayServer:
         for attempt in reversed(range(_PORT_ATTEMPTS)):
             port = self.port or _free_port()
             try:
-                with _reported("the throw-away Postgres did not start"):
+                with _reported("the temporary server did not start"):
                     self._start_on(port)
             except _PortTaken:
                 if not attempt:

@@ -98,12 +98,12 @@ def archived(diagnosis: Diagnosis) -> bytes:
 def unpacked(body: bytes) -> Archived:
     """What was kept. Raises JournalError where it is of another format, or damaged."""
     if body[:1] != _FORMAT:
-        raise JournalError(f"a kept snapshot is of format {body[:1]!r}; this pgdoctor knows {_FORMAT!r}")
+        raise JournalError(f"a stored snapshot has format {body[:1]!r}; this pgdoctor knows {_FORMAT!r}")
     try:
         unzip = zlib.decompressobj()
         return _decode(unzip.decompress(body[1:], _MOST_UNPACKED))
     except (zlib.error, msgspec.MsgspecError):
-        raise JournalError("a kept snapshot cannot be read: it is damaged, or of another version") from None
+        raise JournalError("a stored snapshot cannot be read: it is damaged, or of another version") from None
 
 
 def diagnosed(kept: Archived) -> Diagnosis:
@@ -140,7 +140,7 @@ def _fewer(snapshot: Snapshot, diagnosis: Diagnosis, most: int) -> Snapshot:
     kept = set(list(order)[:most])
     there = kept | {each.node for each in snapshot.prepared}
     sessions = {pid: _among(snapshot.sessions[pid], there) for pid in snapshot.sessions if pid in kept}
-    unread = f"{len(snapshot.sessions) - len(kept):,} sessions were left out, for the snapshot would be too big to keep"
+    unread = f"{len(snapshot.sessions) - len(kept):,} sessions were left out: the snapshot would be too large to store"
     return replace(snapshot, sessions=sessions, unread=(*snapshot.unread, unread))
 
 

@@ -29,8 +29,8 @@ def explain_refusal(session: Session) -> str | None:
     if session.may_signal is not False:
         return None
     if session.is_superuser:
-        return "our role may not signal it: it is a superuser's session; run as a superuser"
-    why = "it has neither pg_signal_backend nor the privileges of that user"
+        return "our role may not signal this superuser's session; run as a superuser"
+    why = "our role has neither pg_signal_backend nor the privileges of that user"
     return f"our role may not signal it: {why}; run as that user or a superuser"
 
 

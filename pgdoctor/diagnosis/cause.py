@@ -51,7 +51,7 @@ class Cause(ABC):
     #: A rule may signal sessions of this class. Only where the cause says so: a new one is untouchable.
     is_signallable: ClassVar[bool] = False
     #: Why none may, where none may.
-    why_untouchable: ClassVar[str] = "nothing says that a signal helps"
+    why_untouchable: ClassVar[str] = "there is no evidence that a signal helps"
     #: Worth saying of a blocker whose class is another one.
     tells_more: ClassVar[bool] = True
     #: Tools run it, and say so here and there (see `makers`).

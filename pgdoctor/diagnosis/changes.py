@@ -70,7 +70,7 @@ def after(seen: Seen, now: Surroundings) -> Seen:
         found = list(_all_new(now))
     else:
         fresh = sorted(here - known.keys())
-        found = [Change(now.read_at, "application", f"{client(each)} was never seen before") for each in fresh]
+        found = [Change(now.read_at, "application", f"{client(each)} connected for the first time") for each in fresh]
     found += _ddl(now)
     found += _altered(now, seen, found)
     names = {**(known or {}), **dict.fromkeys(here, now.read_at)}
@@ -116,7 +116,7 @@ def _all_new(now: Surroundings) -> Iterator[Change]:
             number[each.application] = number.get(each.application, 0) + each.connections
     for application, oldest in first.items():
         if (many := number[application]) >= _A_POOL:
-            yield Change(oldest, "application", f"{client(application)} came: all of its {many} connections are new")
+            yield Change(oldest, "application", f"{client(application)} is new: all of its {many} connections are new")
 
 
 def _ddl(now: Surroundings) -> Iterator[Change]:

@@ -234,22 +234,22 @@ def _loses(blocker: Blocker, harm: Harm) -> str:
     """What the signal destroys, in words."""
     session, age = blocker.session, duration(blocker.transaction_seconds)
     if session is not None and session.wait_event == "SyncRep":
-        return "nothing that could roll back: its commit would only be reported wrongly"
+        return "nothing that could roll back; but its commit would be reported wrongly"
     if session is not None and session.state == "active":
         left = ddl.effect(session.statement or "", truncated=session.truncated).leaves
         if left:
-            return f"its work, and {left} is left behind"
+            return f"its work, and leaves {left} behind"
     if session is not None and session.state == "idle in transaction (aborted)":
-        return "the session; its transaction is aborted already"
+        return "the session; its transaction is already aborted"
     match harm:
         case Harm.RETRY:
             return "nothing but a retry"
         case Harm.IDLE:
             return f"a transaction open for {age} that changed nothing"
         case Harm.REPEAT:
-            return f"a retry of its transaction, open for {age}, whose changes so far roll back"
+            return f"a retry of its transaction, open for {age}; its changes roll back"
         case Harm.TIME:
-            return f"the work of a running statement, its transaction open for {age}; it changed nothing"
+            return f"the work of a running statement; its transaction, open for {age}, changed nothing"
         case Harm.CHANGES:
             return f"the changes of a transaction open for {age}: they roll back"
         case Harm.WORK:

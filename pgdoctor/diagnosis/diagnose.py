@@ -20,13 +20,13 @@ _TABLE_LOCKS = frozenset({"relation"})
 _MOMENTARY = frozenset({"extend"})
 
 #: Of a row that several transactions have share-locked the server names one at a time (measured, 14 to 18).
-_HIDDEN = "at least this one: {} may hold the row too, and show only when this one is gone"
+_HIDDEN = "at least this one: {} may hold the row too, visible only after its end"
 
 #: Others that may hold a row too and are named; all of them are in `may_hold_too`.
 _MOST_NAMED = 10
 
 #: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
-_NESTED = "it may be behind a savepoint: a cancel takes it back there only, and what it locked before stays locked"
+_NESTED = "it may be inside a savepoint: a cancel rolls back only to it, and earlier locks stay"
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
@@ -84,7 +84,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         uncertain_waiters=frozenset(suspect.co_holders),
         may_hold_too=tuple(sorted({each.pid for each in others if each.pid is not None})),
         release_uncertain=(
-            f"the row may be locked by several ({_own_name(suspect)}, {names}): ending one may free nobody"
+            f"several may hold the row lock ({_own_name(suspect)}, {names}): ending one may free no session"
             if others
             else None
         ),
@@ -126,11 +126,11 @@ def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
 def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
     """The remedy of the cause, unless something forbids every signal whatever the cause."""
     if suspect.node in suspect.graph.in_cycle:
-        return Remedy("none", "the server's deadlock detector ends this circle by itself")
+        return Remedy("none", "the server's deadlock detector resolves this cycle by itself")
     if remedy.action == "none" or suspect.session is None:
         return remedy
     if suspect.session.backend_type != "client backend":
-        return Remedy("none", "it is no client's session: the server's own processes are never signalled")
+        return Remedy("none", "it is not a client's session: the server's own processes are never signalled")
     if suspect.session.wait_event == "SyncRep":
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if suspect.is_running and suspect.statement.ends_transaction:

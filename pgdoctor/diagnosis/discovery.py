@@ -24,7 +24,7 @@ def find_classes(folder: ModuleType, base: type) -> list[type[Any]]:
     names = [getattr(each, "name", None) for each in found]
     for each, name in zip(found, names, strict=True):
         if name is None or names.count(name) > 1:
-            raise TypeError(f"{each.__module__}.{each.__name__} needs a name that no other {base.__name__.lower()} has")
+            raise TypeError(f"{each.__module__}.{each.__name__} has the name of another {base.__name__.lower()}")
     return found
 
 

@@ -63,5 +63,5 @@ def evidence(plan: Plan, name: str) -> str:
         found = "" if plan.rows is None else f" to find about {plan.rows:,.0f} rows"
         return f"EXPLAIN confirms: sequential scan over {name}{found} (generic plan)"
     if plan.finds_by_index:
-        return f"no unindexed scan, says EXPLAIN: an index finds its rows in {name} (generic plan)"
+        return f"no unindexed scan according to EXPLAIN: an index finds its rows in {name} (generic plan)"
     return ""

@@ -45,11 +45,11 @@ def _objection(suspect: Suspect, claimed: Claim, asked: int) -> str:
     """What speaks against asking; empty where nothing does."""
     assert suspect.session is not None
     if suspect.session.truncated or suspect.statement.kinds not in [(kind,) for kind in _KINDS]:
-        return "its text is not that of one whole SELECT, INSERT, UPDATE or DELETE"
+        return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"
     if _is_locked(suspect.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
-        return "somebody holds or awaits AccessExclusiveLock on the table, behind which EXPLAIN would wait"
+        return "a session holds or awaits AccessExclusiveLock on the table, so EXPLAIN would wait"
     if asked >= MOST_QUESTIONS:
-        return f"at most {MOST_QUESTIONS} statements are asked about at a time"
+        return f"at most {MOST_QUESTIONS} statements are explained at a time"
     return ""
 
 

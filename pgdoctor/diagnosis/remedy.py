@@ -76,12 +76,12 @@ def _advice(
     )
     if _is_for_a_request(diagnosis, best):
         [waiter] = best.released
-        reason = f"only {waiter} waits, with a request that can be tried again: let the statement in front finish"
+        reason = f"only {waiter} waits, and can retry its request: let the statement in front finish"
         return _none(reason, best.pid if isinstance(best, Cut) else None)
-    reason = best.reason if isinstance(best, Cut) else "they hold the lock together: only the end of all frees anybody"
+    reason = best.reason if isinstance(best, Cut) else "they hold the lock together: only the end of all frees sessions"
     wider = next((each for each in left if each.frees_in_turn > relief), None)
     if wider is not None:
-        reason += f"; {count(wider.frees_in_turn, 'session')} behind {_name(wider)} need something else: {wider.reason}"
+        reason += f"; {count(wider.frees_in_turn, 'session')} behind {_name(wider)} need another action: {wider.reason}"
     first, *_ = signals = _signals(best)
     refused = {blocker.pid: blocker.not_permitted for blocker in diagnosis.blockers if blocker.not_permitted}
     return Advice(
@@ -118,7 +118,7 @@ def _is_for_a_request(diagnosis: Diagnosis, choice: Cut | CutSet) -> bool:
 def _uncertain(cut: Cut) -> Advice:
     """Nobody is to be signalled by itself: others may hold the row too."""
     return msgspec.structs.replace(
-        _none(f"{cut.release_uncertain}; look at all of them before you end any", cut.pid),
+        _none(f"{cut.release_uncertain}; check all of them before you end any", cut.pid),
         frees_at_once=cut.frees_at_once,
         frees_in_turn=cut.frees_in_turn,
         may_hold_too=cut.may_hold_too,
@@ -141,7 +141,7 @@ def _nobody(diagnosis: Diagnosis, left: tuple[Spared, ...]) -> Advice:
     )
     for each in silent:
         return _none(each.recommendation.reason, each.pid)
-    return _none("too many hold the lock together: take back the request that waits for it", None)
+    return _none("too many sessions hold the lock together: cancel the request that waits for it", None)
 
 
 def _none(reason: str, pid: int | None) -> Advice:

@@ -36,7 +36,7 @@ def open_ranges(suspect: Suspect) -> Iterator[str]:
     for table, filters in scanned(suspect):
         if table.unserved_rows(filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
             continue
-        name, doubt = table.relation.name, "whether one would help depends on what its range finds, which is not known"
+        name, doubt = table.relation.name, "an index helps only if the range is selective, which is unknown"
         yield from (f"no index on {name} ({key}): {doubt}" for key in proposal.open_ranges(table, filters))
 
 

@@ -28,8 +28,8 @@ _HURTING = {
     ("connection_storm", "warning"),
 }
 _ABOUT_CONNECTIONS = {
-    "connection_saturation": "nearly all of them are in use",
-    "connection_storm": "many clients connect anew at the same time",
+    "connection_saturation": "nearly all connections are in use",
+    "connection_storm": "many clients connect at the same time",
 }
 
 #: A wait for a lock that hurts: as deadlock_timeout by default, after which the server itself looks what is wrong.
@@ -194,10 +194,10 @@ def _summary(diagnosis: Diagnosis) -> str:
     if hurting := _hurting(diagnosis):
         return hurting[0].summary
     if diagnosis.snapshot.server.hidden_sessions:
-        return "nobody is seen to be hurt, but what other sessions do is hidden from this role"
+        return "no blocked session is visible, but other sessions are hidden from this role"
     if worst := [note for note in diagnosis.findings if note.severity != "info"]:
-        return f"nobody is blocked; but {worst[0].summary}"
-    return "nobody is blocked, and nothing else that shows is wrong"
+        return f"no session is blocked; but {worst[0].summary}"
+    return "no session is blocked, and there are no other findings"
 
 
 def _since(diagnosis: Diagnosis) -> datetime | None:
@@ -217,46 +217,46 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     if blocked := _blocked(diagnosis):
         return (
             "locks",
-            f"{count(len(blocked), 'session')} {'waits' if len(blocked) == 1 else 'wait'} for another one's lock",
+            f"{count(len(blocked), 'session')} {'waits' if len(blocked) == 1 else 'wait'} for locks of other sessions",
         )
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
     if any(map(_refuses_writes, diagnosis.findings)):
-        return "elsewhere", "nobody waits: writes are refused, for ids have run out (see below)"
+        return "elsewhere", "no session waits: the server refuses writes, because it is out of ids (see below)"
     by_layer = _by_layer(waits)
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
     if leading == "locks" and diagnosis.graph.waiters and share >= _MOST:
-        return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each for a moment only"
+        return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each only briefly"
     if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
         return "connections", why[0]
     if late := _late(around):
         return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
     if standing := around and around.standing:
         if standing.replay_paused:
-            return "replication", "this standby has stopped replaying: somebody has paused it"
+            return "replication", "replay on this standby is paused"
         if (standing.unreplayed or 0) >= _LAG_BYTES:
-            return "replication", f"this standby has {size(standing.unreplayed or 0)} yet to replay"
+            return "replication", f"this standby still has to replay {size(standing.unreplayed or 0)}"
     if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
-        return "elsewhere", "clients send again what fails: look at the application that sends it"
+        return "elsewhere", "clients retry failing statements: check the application that sends them"
     if busy < _BUSY:
-        return "elsewhere", f"{_rests(around)}: look at the network, the pooler, the application"
+        return "elsewhere", f"{_rests(around)}: check the network, the pooler, the application"
     if leading == "elsewhere":
-        return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: look there"
+        return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: check the client"
     mixed = "" if share >= _MOST else " (mixed)"
-    return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; busy is not stuck: compare with usual"
+    return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; compare with the usual load"
 
 
 def _rests(around: Surroundings | None) -> str:
     pace = _total(around.lately.values()) if around and around.lately else Pace()
     is_used = pace.commits + pace.rollbacks >= _MANY_TRANSACTIONS
-    return "what is asked is answered at once" if is_used else "the server has next to nothing to do"
+    return "the server answers requests at once" if is_used else "the server is nearly idle"
 
 
 _DOES = {
-    "CPU": "compute, or wait for one another inside of the server",
+    "CPU": "compute, or wait for each other inside the server",
     "I/O": "read or write files",
-    "locks": "wait for locks, each for a moment only",
+    "locks": "wait for locks, each only briefly",
     "replication": "wait for a standby",
 }
 
@@ -290,7 +290,7 @@ def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
     around = diagnosis.snapshot.surroundings
     changes = sorted(around.changes if around else (), key=lambda change: _BY_HAND.index(change.kind))
     if changes and changes[0].kind != "start" and _is_hurt(diagnosis):
-        yield f"ask whether this can be taken back: {changes[0].what}"
+        yield f"ask whether this can be reverted: {changes[0].what}"
     yield _NEXT[layer]
 
 
@@ -299,21 +299,21 @@ _BY_HAND = ("ddl", "reload", "application", "start")
 
 
 _NEXT = {
-    "locks": "pgdoctor diagnose: who blocks whom, why, and what each cut would free",
-    "connections": "pgdoctor diagnose: who holds the connections; then look at the pools of the applications",
-    "I/O": "look at the disks (iostat), and at what reads and writes most (pg_stat_statements, pg_stat_io)",
-    "CPU": "look at the machine (top), and at what takes the most time (pg_stat_statements)",
-    "replication": "look at the standby: is it up, does it replay, how is the network in between",
-    "elsewhere": "look at the application, its pooler, the network in between and the machine",
+    "locks": "pgdoctor diagnose: blockers, causes, and the sessions that each signal would free",
+    "connections": "pgdoctor diagnose: connections by application; then check the pools of the applications",
+    "I/O": "check the disks (iostat) and the most frequent reads and writes (pg_stat_statements, pg_stat_io)",
+    "CPU": "check the machine (top) and the slowest statements (pg_stat_statements)",
+    "replication": "check the standby: is it up, does it replay, is the network between them slow",
+    "elsewhere": "check the application, its pooler, the network and the machine",
 }
 
 
 def _unseen(diagnosis: Diagnosis) -> Iterator[str]:
     server, around = diagnosis.snapshot.server, diagnosis.snapshot.surroundings
     if server.hidden_sessions:
-        yield f"what {count(server.hidden_sessions, 'session')} do: grant pg_monitor (pgdoctor setup)"
+        yield f"{count(server.hidden_sessions, 'hidden session')}: grant pg_monitor (pgdoctor setup)"
     yield from diagnosis.snapshot.unread
-    yield from around.unread if around else ("the surroundings of the waits: the server did not say",)
+    yield from around.unread if around else ("the state of the whole server: it could not be read",)
     if server.in_recovery:
         yield "the primary: this is a standby"
-    yield "the machine itself (CPU, memory, disks, network), poolers and their queues, DDL that is long over"
+    yield "the machine itself (CPU, memory, disks, network), poolers and their queues, earlier DDL"

@@ -231,7 +231,7 @@ class _Reader:
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
         if any(map(changes, values)):
-            return self.blocked(node, "compared with a function that changes from row to row")
+            return self.blocked(node, "compared with a volatile function")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
         types = {value_type(value) for value in values} - {""}

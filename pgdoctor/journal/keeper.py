@@ -24,7 +24,7 @@ _DEADLINE = 2.0
 _SAID_AGAIN = 3600.0
 _WHY = {
     "frequent": "too many incidents of the same size within an hour",
-    "full": "[journal] max_size is reached, and nothing is left to delete",
+    "full": "[journal] max_size is reached, and no more records can be deleted",
 }
 
 
@@ -69,7 +69,7 @@ class Keeper:
         now = time.monotonic()
         if now - self._said_at.get(why, -math.inf) > _SAID_AGAIN:
             self._said_at[why] = now
-            log.warning("the journal leaves something of incidents out", extra={"why": _WHY[why]})
+            log.warning("some records of incidents are not stored", extra={"why": _WHY[why]})
 
     def close(self) -> None:
         """Let go of the file, without waiting."""

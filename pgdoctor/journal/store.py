@@ -160,7 +160,7 @@ class Journal:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if path.is_symlink():
-                raise JournalError(f"the journal {path} is a symbolic link, and not followed: name the file itself")
+                raise JournalError(f"the journal {path} is a symbolic link: name the file itself")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 why = find_writers(os.fstat(descriptor).st_mode)
@@ -388,7 +388,7 @@ def _place(path: Path) -> tuple[int, int, int] | None:
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Settings of this connection; tables where there are none."""
     if _is_foreign(db):
-        raise JournalError(f"{path} is another program's database, and left alone: name another file")
+        raise JournalError(f"{path} is another program's database: name another file")
     for setting in (
         "auto_vacuum = INCREMENTAL",  # Before the first table; without effect afterwards.
         "journal_mode = WAL",
@@ -409,8 +409,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             cursor.execute("COMMIT")
     if (version := _version(db)) != VERSION:
         raise JournalError(
-            f"the journal {path} is of format {version}, this pgdoctor knows {VERSION}: "
-            "move it away, or go on with the version that wrote it"
+            f"the journal {path} is of format {version}, this pgdoctor reads {VERSION}: "
+            "move it away, or use the version that wrote it"
         )
 
 
@@ -459,11 +459,11 @@ def _in_words(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            why = "its disk is full, or it has reached [journal] max_size: make room, raise max_size, or lower keep"
+            why = "the disk is full, or [journal] max_size is reached: free space, raise max_size, or lower keep"
             raise JournalError(f"the journal {path} cannot be written: {why}") from None
         raise JournalError(f"the journal {path} cannot be used: {error}") from None
     except sqlite3.DatabaseError as error:
-        raise JournalError(f"{path} is no journal, or a broken one: {error}; move it away") from None
+        raise JournalError(f"{path} is not a journal, or it is damaged: {error}; move it away") from None
 
 
 def _moment(at: float) -> datetime:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
 from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.diagnosis.words import count
 from pgdoctor.mitigation.candidate import Candidate
 from pgdoctor.mitigation.history import Action
 
@@ -30,8 +31,8 @@ def _invalid(action: Action, indexes: Sequence[str]) -> Iterator[Note]:
         yield Note(
             "invalid_index",
             "warning",
-            f"index {index} of {action.relation} is not valid after the {action.signal} of {action.victim.pid}",
-            "drop it, or rebuild it with REINDEX INDEX CONCURRENTLY: IF NOT EXISTS would take it for a good one",
+            f"index {index} of {action.relation} is invalid after the {action.signal} of {action.victim.pid}",
+            "drop it, or rebuild it with REINDEX INDEX CONCURRENTLY: IF NOT EXISTS would accept the invalid index",
         )
 
 
@@ -44,9 +45,9 @@ def _aborted(action: Action, after: Diagnosis) -> Iterator[Note]:
             yield Note(
                 "aborted_holder",
                 "warning",
-                f"{session.pid} was cancelled, idles in its aborted transaction, and still holds up "
-                f"{blocker.blocked_sessions}",
-                "it was inside a savepoint: only its client's ROLLBACK, or a terminate, frees the locks of before",
+                f"{session.pid} was cancelled, is idle in its aborted transaction, and still blocks "
+                f"{count(blocker.blocked_sessions, 'session')}",
+                "it was inside a savepoint: only a ROLLBACK of its client, or a terminate, releases its earlier locks",
             )
 
 
@@ -61,6 +62,6 @@ def _again(action: Action, after: Diagnosis) -> Iterator[Note]:
             yield Note(
                 "recurrence",
                 "warning",
-                f"what {action.victim.pid} did is back as {blocker.pid}: {action.fingerprint}",
-                "the application tries it again: find out why before it is signalled once more",
+                f"{blocker.pid} blocks in the same way as {action.victim.pid} did: {action.fingerprint}",
+                "the application retries it: find out why before the next signal",
             )

@@ -44,7 +44,7 @@ def stops(history: History, settings: Breaker, now: datetime, comers: Iterable[C
     for fingerprint, victim in comers:
         times = 1 + _times(fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window))
         if times >= settings.recurrence and fingerprint not in found:
-            reason = f"it came back for the {times}. time within {settings.recurrence_window}: {fingerprint}"
+            reason = f"occurrence {times} within {settings.recurrence_window}: {fingerprint}"
             found[fingerprint] = Opening(now, reason, fingerprint=fingerprint)
     return tuple(found.values())
 
@@ -52,7 +52,7 @@ def stops(history: History, settings: Breaker, now: datetime, comers: Iterable[C
 def _reasons(actions: list[Action], settings: Breaker, stopped: tuple[str, ...]) -> Iterator[str]:
     in_vain = _in_vain(actions)
     if in_vain >= settings.open_after_ineffective:
-        yield f"{in_vain} in a row were signalled, and released nobody"
+        yield f"{in_vain} blockers in a row were signalled without effect"
     refused = _longest_run(action.outcome in _REFUSED for action in actions if action.outcome and action.counts)
     if refused >= settings.open_after_errors:
         yield f"{refused} signals in a row were refused, or not answered"
@@ -61,7 +61,7 @@ def _reasons(actions: list[Action], settings: Breaker, stopped: tuple[str, ...])
             f"after the {each.signal} of {each.victim.pid} {each.worsening}" for each in actions if each.worsening
         )
     if len(stopped) >= _MANY_STOPPED:
-        yield f"{len(stopped)} different ones came back again and again: {'; '.join(stopped)}"
+        yield f"{len(stopped)} different blockers returned too often: {'; '.join(stopped)}"
 
 
 def _in_vain(actions: list[Action]) -> int:

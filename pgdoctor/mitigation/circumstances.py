@@ -53,7 +53,7 @@ class Circumstances(msgspec.Struct, frozen=True):
 def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) -> str | None:
     """Why `enforce` is no more than a dry run at `now`, the server's clock; None where it is in force."""
     if not circumstances.armed:
-        return "the agent was started without the flag that enforce needs"
+        return "the agent was started without --enforce"
     if settings.armed_until is not None and now >= settings.armed_until:
         return f"armed_until was {settings.armed_until.isoformat()}"
     return None

@@ -217,7 +217,7 @@ class Mitigator:
         """Put on record what nobody watches any more: that it was sent, or may have been, and no more is known."""
         action, look = self.history.under_way, self._look
         if action is not None:
-            left = replace(action, outcome="unverified", message="pgdoctor ended before its effect was known")
+            left = replace(action, outcome="unverified", message="pgdoctor ended before the effect was known")
             self._audit.history = concluded(self._audit.history, action, left)
             self._tell(left)
             self._broken_off = left

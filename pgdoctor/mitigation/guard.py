@@ -14,10 +14,10 @@ class Heals(Enum):
 
     NEVER = "nothing"
     TIME = "time"
-    BRAKE = "whoever, or whatever, stops all of it; it says nothing against the session"
-    PACE = "time, and it says nothing against the session: it only is not its turn yet"
-    RATION = "time, and until then nobody goes in its stead: a smaller budget never makes another one due"
-    PERSON = "somebody's word; others may go before it"
+    BRAKE = "the end of a general stop; it is no objection to the session"
+    PACE = "time; it is no objection to the session, whose turn comes later"
+    RATION = "time; until then no other session is signalled in its place"
+    PERSON = "an approval or reset by a person; other sessions may be signalled first"
 
 
 #: What says nothing against the session itself: it goes on being counted as fit, look after look.

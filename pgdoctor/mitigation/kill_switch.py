@@ -25,7 +25,7 @@ class KillSwitch:
         path = self._path()
         if path is None:
             return None
-        unanswered = f"whether the kill-switch file {path} is there cannot be told: its file system does not answer"
+        unanswered = f"the kill-switch file {path} cannot be checked: its file system does not answer"
         if self._hanging is not None and self._hanging.is_alive():
             return unanswered
         loop, answered, said = asyncio.get_running_loop(), asyncio.Event(), list[str | None]()
@@ -57,18 +57,18 @@ def pulled(path: str) -> str | None:
     except FileNotFoundError:
         return _without_a_folder(Path(path).parent)
     except (OSError, ValueError) as error:
-        return f"whether the kill-switch file {path} is there cannot be told: {_said(error)}"
-    return f"the kill-switch file {path} is there"
+        return f"the kill-switch file {path} cannot be checked: {_said(error)}"
+    return f"the kill-switch file {path} exists"
 
 
 def _without_a_folder(folder: Path) -> str | None:
     try:
         if S_ISDIR(folder.stat().st_mode) and os.access(folder, os.X_OK):
             return None
-        why = "it is not one, or not readable"
+        why = "not a directory, or not accessible"
     except OSError as error:
         why = _said(error)
-    return f"the folder of the kill-switch file, {folder}, cannot be used, so nobody could put it there: {why}"
+    return f"the directory of the kill-switch file, {folder}, cannot be used: {why}"
 
 
 def _said(error: Exception) -> str:

@@ -153,4 +153,4 @@ def _described(holder: Any) -> str:
     """A pgdoctor that leads, or is about to, in words."""
     where = f" from {holder.client_addr}" if holder.client_addr else ""
     role = "" if holder.has_own_role else ", of another role,"
-    return f"PID {holder.pid}{where}{role} {'leads' if holder.stage == _LEADS else 'contends for leadership'}"
+    return f"PID {holder.pid}{where}{role} {'is the leader' if holder.stage == _LEADS else 'contends for leadership'}"

@@ -43,12 +43,12 @@ def mistakes(settings: Mitigation, interval: Duration) -> Iterator[Mistake]:
     if settings.approval_ttl < _SHORTEST_TTL:
         yield Mistake("approval_ttl", str(settings.approval_ttl), "at least 1s")
     elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):
-        why = "a word that is forgotten before the next look is never heard"
+        why = "otherwise an approval expires before the next poll"
         yield Mistake(
             "approval_ttl", str(settings.approval_ttl), f"at least agent.interval, which is {interval}: {why}"
         )
     if settings.kill_switch_file is not None and not settings.kill_switch_file.startswith("/"):
-        yield Mistake("kill_switch_file", settings.kill_switch_file, 'a whole path, such as "/run/pgdoctor/stop"')
+        yield Mistake("kill_switch_file", settings.kill_switch_file, 'an absolute path, such as "/run/pgdoctor/stop"')
     for place, entry in enumerate(settings.protect):
         yield from _mistaken_protection(f"protect[{place}]", entry)
     for place, rule in enumerate(settings.rules):
@@ -89,7 +89,7 @@ def _covers(key: str, more: Names, less: Names) -> bool:
 
 def _mistaken_protection(where: str, entry: Protect) -> Iterator[Mistake]:
     if not any(True for _ in conditions(entry)):
-        yield Mistake(where, {}, f"at least one of {', '.join(KEYS)}: an entry without any would protect nobody")
+        yield Mistake(where, {}, f"at least one of {', '.join(KEYS)}: an entry without any would protect no session")
     yield from _empty(where, entry, KEYS)
     yield from _unstorable(where, entry, KEYS)
 
@@ -103,7 +103,7 @@ def _mistaken_rule(where: str, rule: Rule) -> Iterator[Mistake]:
         yield Mistake(
             f"{where}.statement",
             list(rule.statement),
-            f"only beside another of {', '.join(KEYS[:-1])}: what a client writes does not by itself authorise",
+            f"only together with {', '.join(KEYS[:-1])}: the text of a statement alone does not authorise a signal",
         )
     if rule.max_age <= rule.min_age:
         yield Mistake(f"{where}.max_age", str(rule.max_age), f"more than min_age, which is {rule.min_age}")
@@ -119,7 +119,7 @@ def _mistaken_class(where: str, rule: Rule) -> Iterator[Mistake]:
         if name not in known:
             yield Mistake(f"{where}.class", name, f"one of {', '.join(known)}")
         elif name in untouchable():
-            yield Mistake(f"{where}.class", name, f"no action is ever taken on it: {untouchable()[name]}")
+            yield Mistake(f"{where}.class", name, f"such sessions are never signalled: {untouchable()[name]}")
 
 
 def _mistaken_action(where: str, rule: Rule) -> Iterator[Mistake]:
@@ -128,9 +128,9 @@ def _mistaken_action(where: str, rule: Rule) -> Iterator[Mistake]:
     elif rule.action != "terminate" and rule.state and _IDLE.issuperset(rule.state):
         yield Mistake(f"{where}.action", rule.action, f'for these states only "terminate": {_NO_EFFECT}')
     if rule.action == "cancel_then_terminate" and rule.grace is None:
-        yield Mistake(f"{where}.grace", None, 'action "cancel_then_terminate" needs it, such as grace = "10s"')
+        yield Mistake(f"{where}.grace", None, 'required by action "cancel_then_terminate", such as grace = "10s"')
     elif rule.grace is not None and rule.grace < _SHORTEST_GRACE:
-        yield Mistake(f"{where}.grace", str(rule.grace), "at least 1s: a rollback takes its time")
+        yield Mistake(f"{where}.grace", str(rule.grace), "at least 1s: a rollback needs time")
     if rule.action != "cancel_then_terminate" and rule.grace is not None:
         yield Mistake(f"{where}.grace", str(rule.grace), 'only with action "cancel_then_terminate"')
 
@@ -139,7 +139,7 @@ def _short_wait(where: str, rule: Rule, settings: Mitigation, interval: Duration
     if settings.allow_short_waits:
         return
     if rule.min_wait < SHORTEST_WAIT:
-        why = "the server looks for deadlocks first; a rehearsal may say allow_short_waits = true under [mitigation]"
+        why = "the server looks for deadlocks first; for tests, set allow_short_waits = true under [mitigation]"
         yield Mistake(f"{where}.min_wait", str(rule.min_wait), f"at least {SHORTEST_WAIT}: {why}")
     elif rule.min_wait < interval:
         yield Mistake(f"{where}.min_wait", str(rule.min_wait), f"at least agent.interval, which is {interval}")
@@ -149,10 +149,10 @@ def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[M
     for key in keys:
         listed = getattr(entry, key)
         if listed == ():
-            yield Mistake(f"{where}.{key}", [], "at least one name; leave the key out to say nothing about it")
+            yield Mistake(f"{where}.{key}", [], "at least one name; omit the key for no condition")
         for place, value in enumerate(listed or ()):
             if not value:
-                yield Mistake(f"{where}.{key}[{place}]", "", "a name; an empty one fits whoever has none")
+                yield Mistake(f"{where}.{key}[{place}]", "", "a name; an empty one matches sessions without one")
 
 
 def _unstorable(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[Mistake]:
@@ -168,22 +168,22 @@ def _find_reason(kind: str, name: str) -> str | None:
     if kind != "relation":
         return find_reason_against(kind, name)
     is_long = any(len(part.encode(errors="replace")) > MOST_BYTES for part in Qualified(name).parts)
-    return f"names of at most {MOST_BYTES} bytes: the server cuts longer ones" if is_long else None
+    return f"names of at most {MOST_BYTES} bytes: the server truncates longer ones" if is_long else None
 
 
 def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]) -> Iterator[Mistake]:
     if rule.name in (other.name for other in earlier):
-        yield Mistake(f"{where}.name", rule.name, "a name that no other rule has")
+        yield Mistake(f"{where}.name", rule.name, "a unique name")
     elif hiding := _hiding(rule, earlier):
         names = " and ".join(map(repr, hiding))
         decide = f"rule {names} decides" if len(hiding) == 1 else f"rules {names} decide"
-        yield Mistake(where, rule.name, f"nothing is left for it: the earlier {decide} whatever it matches")
+        yield Mistake(where, rule.name, f"it can never apply: the earlier {decide} all of its sessions")
     for states, having in ((_IDLE, _ONLY_IDLE), (_RUNNING, _ONLY_RUNNING)):
         if having.issuperset(rule.classes) and rule.state and states.isdisjoint(rule.state):
-            why = f"one that sessions of class {', '.join(rule.classes)} are in"
+            why = f"a state of sessions of class {', '.join(rule.classes)}"
             yield Mistake(f"{where}.state", list(rule.state), why)
     if rule.min_state_age > rule.max_age and "advisory_lock" not in rule.classes:
-        why = f"at most max_age, which is {rule.max_age}: no transaction is younger than the state that it is in"
+        why = f"at most max_age, which is {rule.max_age}: no transaction is younger than its state"
         yield Mistake(f"{where}.min_state_age", str(rule.min_state_age), why)
     if settings.protect_defaults:
         yield from _shipped(where, rule)
@@ -191,7 +191,7 @@ def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence
         own = getattr(rule, f"protected_{key}", None) or ()
         listed = [entry for each in settings.protect for entry in getattr(each, key) or ()]
         if _covers(key, (*listed, *own), allowed):
-            yield Mistake(f"{where}.{key}", list(allowed), "at least one that is not protected: nothing is left for it")
+            yield Mistake(f"{where}.{key}", list(allowed), "at least one that is not protected")
 
 
 def _hiding(rule: Rule, earlier: Sequence[Rule]) -> list[str]:

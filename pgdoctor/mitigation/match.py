@@ -86,9 +86,9 @@ def named(key: str, wanted: tuple[str, ...], subject: Subject) -> str | None:
 def marked(session: Session) -> str | None:
     """Where the session says by the marker that it wants to be left alone; None where it does not."""
     if MARKER in (session.application_name or ""):
-        return f"its application_name says {MARKER}"
+        return f"its application_name contains {MARKER}"
     if MARKER in leading_comments(session.statement or ""):
-        return f"the comment at the beginning of its statement says {MARKER}"
+        return f"the comment before its statement contains {MARKER}"
     return None
 
 
@@ -100,7 +100,7 @@ def is_shipped(application: str) -> bool:
 def shipped(session: Session) -> str | None:
     """Why the protections that come with pgdoctor speak against it, or None."""
     if is_shipped(session.application_name or ""):
-        return f"application_name {session.application_name} is a backup, or a tool that somebody sits in front of"
+        return f"application_name {session.application_name} is a backup or an interactive tool"
     if session.roles is None:
         return f"its roles are unknown, so it may be a member of {SHIPPED_ROLE}"
     if SHIPPED_ROLE in session.roles:

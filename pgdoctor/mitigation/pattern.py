@@ -91,7 +91,7 @@ def _find_reason_against(text: str) -> str | None:
     except re2.error as error:
         return _name_reason(error.args[0].decode("utf-8", errors="replace") if error.args else "it does not parse")
     if size > _MOST_INSTRUCTIONS:
-        return f"it makes {size} instructions, allowed are {_MOST_INSTRUCTIONS}: write fewer or smaller {{n,m}}"
+        return f"it compiles to {size} instructions, the limit is {_MOST_INSTRUCTIONS}: use fewer or smaller {{n,m}}"
     return None
 
 

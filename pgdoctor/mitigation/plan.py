@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True):
         """What this plan has against a decision of an earlier one; None: it approves of the same signal."""
         now = next((each for each in self.decisions if each.id == decision.id), None)
         if now is None:
-            return "it is not judged in the same way any more"
+            return "the decision has changed"
         if now.approved:
             return None
         return "; ".join(f"{each.guard}: {each.objection}" for each in now.objections)
@@ -92,9 +92,9 @@ class Only(msgspec.Struct, frozen=True):
     def objection(self, decision: Decision) -> str | None:
         """Why a decision is not about it."""
         if decision.pid != self.pid or self.signal not in (None, decision.signal):
-            return f"only {self.signal or 'a signal'} to {self.pid} was asked for"
+            return f"only {self.signal or 'a signal'} to {self.pid} was requested"
         if self.decision not in (None, decision.id):
-            return f"{self.pid} is not in the same statement or transaction any more as when it was asked about"
+            return f"{self.pid} is in another statement or transaction than at the time of the question"
         return None
 
 
@@ -177,7 +177,7 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         evidence=blocker.evidence,
         transaction_seconds=blocker.transaction_seconds,
         oldest_wait_seconds=blocker.oldest_wait_seconds,
-        verdicts=(Verdict(NO_RULE, "none allows to signal this session for this class"),),
+        verdicts=(Verdict(NO_RULE, "no rule allows a signal to this session for this class"),),
         notes=("a superuser's session, which only a superuser may signal",) if session.is_superuser else (),
         victim=candidate.victim,
     )
@@ -280,7 +280,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: Only | None)
             continue
         cheaper = _cheaper(decision, requests, diagnosis)
         may_go = decision.keeps_its_turn and cheaper is None
-        turn = f"the cut of {first.pid} goes first" if may_go and first else None
+        turn = f"{first.pid} is signalled first" if may_go and first else None
         if only is not None and not only.means(decision):
             turn = only.objection(decision)
         elif may_go and first is None:
@@ -296,4 +296,4 @@ def _cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagnosis)
         return None
     behind = set(diagnosis.graph.behind(decision.node))
     found = next((request for request in requests if request.node in behind), None)
-    return f"cutting {found.pid}, which queues behind it, is cheaper, and a rule will allow it" if found else None
+    return f"a signal to {found.pid}, which queues behind it, loses less, and a rule will allow it" if found else None

@@ -47,7 +47,9 @@ def unresolved_notes(unresolved: Sequence[str], settings: Mitigation) -> tuple[N
     """The finding that these names mean nothing at the server; none where there are none."""
     if not unresolved:
         return ()
-    consequence = "they protect nobody" if settings.allow_unresolved_protections else "nobody is signalled until then"
+    consequence = (
+        "they have no effect" if settings.allow_unresolved_protections else "until then no session is signalled"
+    )
     summary = f"{count(len(unresolved), 'protection')} of the configuration could not be resolved at this server"
     advice = f"correct the names and reload; {consequence}"
     return (Note("unresolved_protection", "warning", summary, advice, evidence=tuple(unresolved[:_MOST_NOTED])),)
@@ -88,11 +90,11 @@ def _find_reason(
         case "usename" | "member_of" if name.name not in roles:
             return "there is no such role"
         case "usename" if not roles[name.name]:
-            return "this role cannot log in, so no session is its own; member_of is about its members"
+            return "this role cannot log in, so it has no sessions; use member_of for its members"
         case "datname" if name.name not in databases:
             return "there is no such database"
         case "relation" if name.name not in relations:
-            return f"there is none in {database}, the database that pgdoctor is connected to; it sees no other's"
+            return f"there is no such relation in {database}, the database that pgdoctor is connected to"
         case "relation" if relations[name.name] in _INDEXES:
             return "this is an index; name its table"
     return None

@@ -30,14 +30,14 @@ from pgdoctor.mitigation.history import (
 from pgdoctor.mitigation.rules import Mode
 
 #: What is said of an action whose record ends with its intent.
-UNKNOWN = "broken off between intent and outcome: it is not known whether it was sent"
+UNKNOWN = "interrupted between intent and outcome: the signal may have been sent"
 
 #: What is written to see whether anything can be; by an agent, and by a command.
 BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
 
 #: Why nothing can be relied on where the role may not ask for the system identifier.
 NAMELESS = (
-    "which server this is cannot be told: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
+    "the server cannot be identified: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO pgdoctor's role"
 )
 
 #: Waiters that a record names; all of them are counted.
@@ -218,12 +218,12 @@ def carried(held: Brakes, there: Brakes, at: datetime) -> Iterator[Disarm | Main
 
     An upgraded server has another identifier: nobody who has disarmed it for the upgrade means the old one.
     """
-    by = "pgdoctor, which was stopped before at another server or in another journal"
+    by = "pgdoctor (copied from another server or journal)"
     if held.kill_switch is not None and there.kill_switch is None:
         yield Disarm(at, held.kill_switch, by)
     until = held.maintenance_until
     if until is not None and until > max(at, there.maintenance_until or at):
-        yield Maintenance(at, until, "it goes on", by)
+        yield Maintenance(at, until, "continued", by)
 
 
 def intent(action: Action, decision: Decision, mode: Mode, at: datetime, budgets: Mapping[str, int]) -> Intent:

@@ -30,7 +30,7 @@ def describe_rule(rule: Rule) -> str:
     given = dict(conditions(rule))
     limits = [_limit(key, given.get(key)) for key in KEYS if key in given or key in _ALWAYS]
     classes = rule.classes[0] if len(rule.classes) == 1 else f"{_number(len(rule.classes))} classes"
-    after = f"{rule.action}, once {count(rule.min_blocked, 'session')} waited for {rule.min_wait}"
+    after = f"{rule.action} after {rule.min_wait} if it blocks {count(rule.min_blocked, 'session')}"
     return f"rule {rule.name}: {', '.join([*limits, f'class {classes}' if len(rule.classes) == 1 else classes, after])}"
 
 
@@ -42,7 +42,7 @@ def describe_protection(entry: Protect) -> str:
 def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
     """What is allowed and dangerous, a line each; `now` says whether `armed_until` is over."""
     if settings.armed_until is not None and settings.armed_until <= now:
-        yield f"mitigation.armed_until is over ({settings.armed_until.isoformat()}): enforce is only a dry run"
+        yield f"mitigation.armed_until has passed ({settings.armed_until.isoformat()}): enforce is only a dry run"
     for rule in settings.rules:
         if not any(True for _ in conditions(rule)):
             yield f"rule {rule.name} matches every session of its classes: any user, database and application"
@@ -56,7 +56,7 @@ def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
         if getattr(settings, key):
             yield f"mitigation.{key} = true"
     for key, name in _suspicious_names(settings):
-        yield f"mitigation.{key} = {name!r} has to fit a whole name, and looks like a pattern or has blanks at its ends"
+        yield f"mitigation.{key} = {name!r} must match a whole name, but looks like a pattern or has surrounding blanks"
 
 
 def _brakes_off(settings: Mitigation) -> Iterator[str]:

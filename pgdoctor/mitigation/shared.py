@@ -130,7 +130,7 @@ def decode(text: str | None) -> Shared:
     if text is None:
         return Shared()
     if not text.startswith(MARK):
-        raise UnreadableRecord("it is not pgdoctor's, or of another version")
+        raise UnreadableRecord("it is not a record of pgdoctor, or of another version")
     if len(text) > MOST_CHARACTERS:
         raise UnreadableRecord(f"it has more than {MOST_CHARACTERS} characters")
     try:
@@ -197,12 +197,12 @@ def missing(shared: Shared, known: Brakes, at: datetime) -> list[SharedEvent]:
 def lifted(shared: Shared, known: Brakes) -> list[Arm | Maintenance]:
     """What has to be written in our journal, for what was lifted by the record to be lifted there too."""
     joined, there = joined_brakes(shared, known), shared.brakes
-    by = "somebody, at the server"
+    by = "another pgdoctor"
     found: list[Arm | Maintenance] = []
     if known.kill_switch is not None and joined.kill_switch is None and there.said is not None:
-        found.append(Arm(there.said.at, "what pgdoctors share says so", by))
+        found.append(Arm(there.said.at, "read from the shared record", by))
     if known.maintenance_until is not None and joined.maintenance_until is None and there.marked is not None:
-        found.append(Maintenance(there.marked.at, there.marked.at, "what pgdoctors share says so", by))
+        found.append(Maintenance(there.marked.at, there.marked.at, "read from the shared record", by))
     return found
 
 
@@ -246,8 +246,8 @@ def joined_brakes(shared: Shared, known: Brakes, *, is_untold: bool = False) -> 
 def unreadable(role: str, error: UnreadableRecord) -> str:
     """Why the record cannot be used, and how a person begins it anew."""
     return (
-        f"what pgdoctors share, the setting application_name of {role}, cannot be read: {error}; "
-        "look at it, then: ALTER ROLE … RESET application_name, and disarm again where that was meant"
+        f"the shared record, the setting application_name of {role}, cannot be read: {error}; "
+        "check it, run ALTER ROLE … RESET application_name, and disarm again if needed"
     )
 
 

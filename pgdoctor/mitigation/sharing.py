@@ -47,7 +47,7 @@ class Sharing:
             role, text, _ = await read_record(door)
             self.shared = decode(text)
         except StatementFailed as error:
-            self._fail(f"what pgdoctors share cannot be read: {error}")
+            self._fail(f"the shared record cannot be read: {error}")
         except UnreadableRecord as error:
             self._fail(unreadable(role, error))
         else:
@@ -69,9 +69,9 @@ class Sharing:
             self.text = (await rewrite_record(door, changed)).text
             self.shared = decode(self.text)
         except Changed:
-            return "another pgdoctor, or a person, has written to what they share meanwhile"
+            return "another pgdoctor or an operator has changed the shared record meanwhile"
         except StatementFailed as error:
-            return self._fail(f"what pgdoctors share cannot be written: {error}")
+            return self._fail(f"the shared record cannot be written: {error}")
         except UnreadableRecord as error:
             return self._fail(unreadable("pgdoctor's role", error))
         self._recover()
@@ -79,11 +79,11 @@ class Sharing:
 
     def _fail(self, why: str) -> str:
         if self.error is None:
-            log.error("what pgdoctors share cannot be used: nobody is signalled", extra={"error": why})
+            log.error("the shared record cannot be used: no session is signalled", extra={"error": why})
         self.error = why
         return why
 
     def _recover(self) -> None:
         if self.error is not None:
-            log.info("what pgdoctors share can be used again")
+            log.info("the shared record can be used again")
         self.error = None

@@ -7,8 +7,8 @@ _PRINTABLE = range(32, 127)
 
 #: Roles of which nobody is a member as pg_auth_members has it, and why.
 _NO_MEMBERS = {
-    "public": "everybody is in PUBLIC, which is no role",
-    "pg_database_owner": "its member is the owner of a database, whom no catalog lists; name the owner",
+    "public": "PUBLIC is not a role",
+    "pg_database_owner": "no catalog lists its member, the owner of the database; name the owner",
 }
 
 
@@ -18,13 +18,13 @@ def find_reason_against(key: str, name: str) -> str | None:
     None: the server may store it as it is.
     """
     if "*" in name:
-        return "a whole name: there are no wildcards here"
+        return "a whole name without wildcards"
     if "\0" in name:
         return "a name without the character NUL"
     if key == "application_name":
         return _find_reason_against_application(name)
     if len(name.encode(errors="replace")) > MOST_BYTES:
-        return f"a name of at most {MOST_BYTES} bytes: the server cuts longer ones"
+        return f"a name of at most {MOST_BYTES} bytes: the server truncates longer ones"
     if key == "member_of" and name in _NO_MEMBERS:
         return f"another role: {_NO_MEMBERS[name]}"
     return None

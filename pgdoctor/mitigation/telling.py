@@ -81,11 +81,11 @@ class Telling:
     def unresolved(self, unresolved: tuple[str, ...], *, is_allowed: bool) -> None:
         """Say which protections name what the server does not have, when that changes."""
         if unresolved and unresolved != self._unresolved:
-            consequence = "these protect nobody" if is_allowed else "nobody is signalled"
+            consequence = "these protections have no effect" if is_allowed else "no session is signalled"
             told = {"unresolved": list(unresolved[:_MOST_TOLD]), "number": len(unresolved), "consequence": consequence}
-            log.warning("protections name what the server does not have", extra=told)
+            log.warning("protections name objects that do not exist", extra=told)
         elif self._unresolved and not unresolved:
-            log.info("the server has all that protections name")
+            log.info("all protected names exist")
         self._unresolved = unresolved
 
 

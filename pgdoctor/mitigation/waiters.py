@@ -33,7 +33,7 @@ async def find_uncounted(door: Door, pids: Set[int]) -> dict[int, str]:
     try:
         rows = await door.fetch("waiter_rights", pids=asked)
     except StatementFailed as error:
-        return dict.fromkeys(pids, f"whether it may have what it waits for could not be read: {error}")
+        return dict.fromkeys(pids, f"its privilege on the object of its wait could not be read: {error}")
     found: dict[int, str | None] = {row.pid: row.objection for row in rows}
-    missing = f"it does not wait any more, or is not one of the first {_MOST_ASKED:,} that were asked about"
+    missing = f"it does not wait any more, or is not among the first {_MOST_ASKED:,} waiters"
     return {pid: said for pid in pids if (said := found.get(pid, missing)) is not None}

@@ -34,11 +34,11 @@ def address(recipient: Recipient, place: int) -> Address:
     where = f"notify[{place}]"
     url = recipient.url if recipient.url_file is None else _line(f"{where}.url_file", recipient.url_file)
     if url is None or not is_address(url):
-        raise ConfigError(f"{where}.url_file: {recipient.url_file}: wanted is one line: {URL}")
+        raise ConfigError(f"{where}.url_file: {recipient.url_file}: expected one line: {URL}")
     token = _line(f"{where}.token_file", recipient.token_file) if recipient.token_file is not None else None
     if token is not None and not (token and all("!" <= char <= "~" for char in token)):
         raise ConfigError(
-            f"{where}.token_file: {recipient.token_file}: wanted is one line of printable ASCII characters, "
+            f"{where}.token_file: {recipient.token_file}: expected one line of printable ASCII characters, "
             "without spaces"
         )
     return Address(url, token)

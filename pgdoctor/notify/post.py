@@ -47,7 +47,7 @@ async def post(address: Address, body: bytes, seconds: float, tls: ssl.SSLContex
     except (httpcore.ConnectError, OSError) as error:
         raise Unanswered(_unreachable(error)) from None
     except (httpcore.NetworkError, httpcore.ProtocolError):
-        raise Unanswered("it closed the connection, or answered what is no HTTP") from None
+        raise Unanswered("the receiver closed the connection, or its answer is not HTTP") from None
 
 
 def _url(address: Address) -> httpcore.URL:
@@ -72,7 +72,7 @@ def _unreachable(error: BaseException) -> str:
         if isinstance(chain, ssl.SSLError):
             return "its certificate is not trusted" if isinstance(chain, ssl.SSLCertVerificationError) else "TLS failed"
         chain = chain.__cause__ or chain.__context__
-    return "it cannot be reached"
+    return "the receiver cannot be reached"
 
 
 def _retry_after(headers: list[tuple[bytes, bytes]], now: float) -> float:

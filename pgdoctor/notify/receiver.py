@@ -99,7 +99,7 @@ class Receiver:
                 outcome, why = await self._deliver(notice)
             except Exception as error:
                 # A fault of ours must not end the telling of the others.
-                log.exception("an incident could not be told")
+                log.exception("a notification failed with an exception")
                 outcome, why = "failed", f"internal error: {type(error).__name__}"
             self._sending = None
             self._settle(notice, outcome, why)
@@ -117,12 +117,12 @@ class Receiver:
 
         give_up = notice.since + self.settings.max_age
         if time.monotonic() >= give_up:
-            return "expired", "others were in front of it"
+            return "expired", "it waited too long in the queue"
         try:
             status = await retried(partial(self._attempt, notice.body), self.settings, give_up)
         except GaveUp as last:
             return "expired" if last.is_late else "failed", str(last)
-        return ("delivered", "") if 200 <= status < 300 else ("refused", f"it answered {status}")
+        return ("delivered", "") if 200 <= status < 300 else ("refused", f"the receiver answered {status}")
 
     async def _attempt(self, body: bytes) -> int:
         """The status of the answer, once the circuit lets a call through. Raises Postponed."""
@@ -137,7 +137,7 @@ class Receiver:
             raise self._complain(Postponed(str(error))) from None
         self._note(200 <= answer.status < 300)
         if answer.status in _LATER:
-            raise self._complain(Postponed(f"it answered {answer.status}", answer.retry_after))
+            raise self._complain(Postponed(f"the receiver answered {answer.status}", answer.retry_after))
         return answer.status
 
     def _note(self, succeeded: bool) -> None:
@@ -145,12 +145,15 @@ class Receiver:
         self.circuit = self.circuit.after(succeeded, now)
         if self.circuit.opened_at is not None and not was_open:
             pause = float(self.settings.breaker_pause)
-            log.warning("receiver left in peace: half of the latest calls failed", extra=self._facts | {"pause": pause})
+            log.warning(
+                "circuit breaker of a receiver opened: half of the latest calls failed",
+                extra=self._facts | {"pause": pause},
+            )
 
     def _complain(self, error: Exception) -> Exception:
         now = time.monotonic()
         if self._complained_at is None or now - self._complained_at >= _REMINDER:
-            log.warning("receiver cannot be told", extra=self._facts | {"reason": str(error)})
+            log.warning("notification not delivered yet", extra=self._facts | {"reason": str(error)})
             self._complained_at = now
         return error
 
@@ -158,9 +161,9 @@ class Receiver:
         self._outcomes[outcome] += 1
         if outcome != "delivered":
             facts = {"incident": notice.alert, "outcome": outcome, "reason": why}
-            log.warning("incident not told", extra=self._facts | facts)
+            log.warning("notification not delivered", extra=self._facts | facts)
         elif self._complained_at is not None:
-            log.info("receiver can be told again", extra=self._facts)
+            log.info("notifications are delivered again", extra=self._facts)
             self._complained_at = None
 
     @property

@@ -13,7 +13,7 @@ from pgdoctor.mitigation.written import Duration
 EventName = Literal["started", "class_changed", "worsened", "ended"]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 
-URL = "http:// or https://, a host, and a path; no name or password in it, which belong into url_file or token_file"
+URL = "http:// or https://, a host, and a path; without user name and password (use url_file or token_file)"
 
 
 class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,9 +52,9 @@ def mistakes(recipients: Sequence[Recipient]) -> Iterator[Mistake]:
     for place, each in enumerate(recipients):
         where = f"[{place}]"
         if each.name in (other.name for other in recipients[:place]):
-            yield Mistake(f"{where}.name", each.name, "a name that no other receiver has")
+            yield Mistake(f"{where}.name", each.name, "a unique name")
         if (each.url is None) == (each.url_file is None):
-            yield Mistake(where, each.name, "exactly one of url, url_file says where to")
+            yield Mistake(where, each.name, "exactly one of url and url_file")
         if each.url is not None and not is_address(each.url):
             yield Mistake(f"{where}.url", HIDDEN, URL)
         if not each.events:

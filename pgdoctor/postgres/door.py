@@ -69,12 +69,12 @@ _SAID = (
 
 #: What to do, where the text does not say so.
 _HINTS = {
-    "no password supplied": "give one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
-    "too many connections for role": "the server has room, the role has used up its own limit: end what else connects "
-    "as it, or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
-    "too many connections for database": "the server has room, the database has used up its own limit: name another "
-    "database, or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
-    'database "': "name another one, as dbname=postgres; where none is named it is the user's name",
+    "no password supplied": "set one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
+    "too many connections for role": "the role has reached its own connection limit: close its other sessions, "
+    "or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
+    "too many connections for database": "the database has reached its own connection limit: use another database, "
+    "or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
+    'database "': "set another one, such as dbname=postgres; the default is the user's name",
 }
 
 #: What libpq, and the driver, make of any shorter one.
@@ -101,12 +101,12 @@ _URI_WITH_LATE_AT = re.compile(r"postgres(?:ql)?://[^/?]*/[^?]*@")
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
 
 _UNPARSABLE = (
-    "the DSN does not parse (it is not shown, for it may hold a password): give a URI such as "
+    "the DSN is not valid (not shown, because it may contain a password): use a URI such as "
     "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
 )
 
 #: Our statements ask for no other locks.
-_LOCKED = "somebody holds a lock on a system catalog that is needed for it"
+_LOCKED = "another session holds a lock on a system catalog that this needs"
 
 #: A statement that was cancelled, by its timeout too, or that had to wait for a lock: the next one may do.
 _PASSING = ("57014", "55P03")

@@ -59,7 +59,7 @@ class Evidence:
         """The rows of a statement, None where the server refuses it."""
         what = name.replace("_", " ")
         if self._timeouts >= self._most_timeouts:
-            self.unread.append(f"{what} were not asked for: catalogs are locked")
+            self.unread.append(f"{what} were skipped: catalogs are locked")
             return None
         try:
             return await self._door.fetch(name, **parameters)

@@ -39,7 +39,7 @@ _SETTINGS = """
 _REFUSALS = {
     "42501": "our role is not permitted to read the table",
     "55P03": "the table or a catalog is locked",
-    "57014": "it took too long",
+    "57014": "EXPLAIN took too long",
 }
 
 #: After these no more is asked at this poll.
@@ -85,17 +85,17 @@ async def plans(snapshot: Snapshot, door: Door) -> dict[int, Plan]:
             except ServerError as error:
                 found[node] = Plan(question.oid, silence=_refusal(error))
                 if not isinstance(error, StatementFailed) or error.sqlstate in _TIMEOUTS:
-                    given_up = "another statement that was asked about had to be given up"
+                    given_up = "EXPLAIN of another statement was aborted"
     return found
 
 
 def _plan(question: Question, answer: str | None) -> Plan:
     if answer is None:
-        return Plan(question.oid, silence="planning it might run functions that are not the server's own")
+        return Plan(question.oid, silence="planning could run functions that are not built-in")
     try:
         [explained] = _decode(answer)
     except msgspec.MsgspecError:
-        return Plan(question.oid, silence="the answer is not understood")
+        return Plan(question.oid, silence="the plan could not be read")
     plan = Plan(
         question.oid,
         scans=tuple(explained.plan.scans()),
@@ -104,7 +104,7 @@ def _plan(question: Question, answer: str | None) -> Plan:
         rows=explained.plan.rows if question.is_for_values else None,
     )
     if plan.reads_all and not question.is_whole:
-        return Plan(question.oid, silence="it could be asked about some of the conditions only")
+        return Plan(question.oid, silence="EXPLAIN covers only some of the conditions")
     return plan
 
 

@@ -152,7 +152,7 @@ LEFT: Mapping[str, frozenset[str]] = MappingProxyType(
         "It forbids, and never permits: at the worst a statement fails.": frozenset(
             {"restrict_nonsystem_relation_kind"}
         ),
-        "It only sets how often a running statement looks for its client.": frozenset(
+        "It only sets how often a running statement checks its client.": frozenset(
             {"client_connection_check_interval"}
         ),
         "The activity of sessions does not go by it, and the signalling statement clears its snapshot.": frozenset(

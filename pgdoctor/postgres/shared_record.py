@@ -21,7 +21,7 @@ from pgdoctor.postgres.queries import load
 _MEANWHILE = ("XX000", "23505")
 _ATTEMPTS = 5
 
-_STANDBY = "this server is a standby, where nothing can be written and nobody is signalled: say it to the primary"
+_STANDBY = "this server is a standby, which cannot be written to: run the command at the primary"
 
 
 class Record(NamedTuple):

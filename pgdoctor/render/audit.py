@@ -48,7 +48,7 @@ def entries_json(entries: Iterable[Entry]) -> Iterator[bytes]:
 def entries_table(entries: Sequence[Entry]) -> str:
     """One line an event."""
     if not entries:
-        return "Nothing was written down in that time.\n"
+        return "No records in this period.\n"
     several = len({entry.server for entry in entries}) > 1
     intents: dict[tuple[str, str], Intent] = {}
     rows = []

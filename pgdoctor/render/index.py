@@ -73,6 +73,6 @@ def _said(row: Row) -> Iterator[str]:
         cause = f", because of {row.leading}" if row.leading else ""
         yield f"{row.blocked_sessions:,} blocked, the longest for {duration(row.oldest_wait)}{cause}"
     else:
-        yield "nobody is blocked"
+        yield "no session is blocked"
     if row.hidden_sessions:
         yield f"BLIND: {count(row.hidden_sessions, 'session')} cannot be seen"

@@ -56,16 +56,16 @@ def _facts(watch: Watch, report: Report | None) -> Iterator[str]:
         yield f"<span>{sentence(describe_server(server))}</span>"
         yield f"<span>{server.connections:,} of {server.max_connections:,} connections</span>"
     elif watch.slots is not None:
-        yield f"<span>{watch.slots[0]:,} of {watch.slots[1]:,} connections when it was last seen</span>"
+        yield f"<span>{watch.slots[0]:,} of {watch.slots[1]:,} connections at the last successful poll</span>"
     yield f"<span>{_age(watch)}</span></p>"
 
 
 def _age(watch: Watch) -> str:
     if watch.age is None:
-        return "never polled with success"
+        return "no successful poll yet"
     age = "polled just now" if watch.age < _MOMENT else f"polled {duration(watch.age)} ago"
     if watch.looked > watch.age + _NOTABLE_LAG:
-        age += f"; last full look at the locks {duration(watch.looked)} ago, for looks are spaced out by their cost"
+        age += f"; last full poll {duration(watch.looked)} ago, because polls exceed the CPU budget"
     return age
 
 

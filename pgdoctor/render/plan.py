@@ -104,10 +104,10 @@ def plan_facts(
 def plan_text(facts: PlanFacts) -> str:
     """The plan as tables."""
     parts = [one_line(f"{each.severity}: {each.summary}; {each.advice}", _MOST_TEXT) for each in facts.findings]
-    parts.append(_table(facts) if facts.decisions else "Nobody is blocked.")
+    parts.append(_table(facts) if facts.decisions else "No session is blocked.")
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
         parts.append("\n".join(map(_recommended, facts.cuts[:3])))
-    parts += [one_line(f"Nobody is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
+    parts += [one_line(f"No session is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,14 +121,14 @@ def action_text(action: Action) -> str:
 
 
 _OUTCOMES = {
-    "ineffective": "sent, but those who waited still wait",
-    "stuck": "sent, but it is still there: look at it on the server, and never kill it with SIGKILL",
-    "gone": "not sent: it was not any more the session that was judged",
+    "ineffective": "sent, but the waiting sessions still wait",
+    "stuck": "sent, but the session has not ended: check it on the server, and never use SIGKILL",
+    "gone": "not sent: the session had changed since it was judged",
     "not_permitted": "the server does not permit it",
-    "error": "the server did not answer as it should",
-    "unverified": "sent, and not watched until its effect was known",
-    "would_act": "would be sent, but for the dry run",
-    "withheld": "not sent: a brake was pulled",
+    "error": "the server answered with an error, or not at all",
+    "unverified": "sent; its effect was not observed",
+    "would_act": "would be sent outside of a dry run",
+    "withheld": "not sent: mitigation was stopped in the meantime",
 }
 
 
@@ -149,7 +149,7 @@ def _table(facts: PlanFacts) -> str:
     headers = ("pid", "class", "relation", "rule", "action", "frees", "verdict")
     table = tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None] * 6 + [_WIDTH])
     rest = len(facts.decisions) - len(shown)
-    return f"{table}\n\n{count(rest, 'more blocker')} that wait themselves, without a rule." if rest else table
+    return f"{table}\n\n{count(rest, 'more blocker')} that wait themselves, and match no rule." if rest else table
 
 
 def _verdict(decision: DecisionFacts) -> str:

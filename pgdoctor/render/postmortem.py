@@ -39,10 +39,10 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
         f"- `{moment(at)}` {_plain(what)}" for at, what in happened(story)
     )
     if facts is None:
-        yield "## Root cause\n\nNo snapshot of it was kept."
+        yield "## Root cause\n\nNo snapshot of it was stored."
     else:
         roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
-        at = f"As of the worst look, at {moment(story.peak.at)} UTC." if story.peak else ""
+        at = f"As of the worst poll, at {moment(story.peak.at)} UTC." if story.peak else ""
         yield "## Root cause\n\n" + "\n\n".join(
             [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
         )
@@ -55,12 +55,12 @@ def _summary(story: Story) -> str:
     last = story.last
     server = ", ".join(_plain(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
-        ("Server", server or "not known"),
+        ("Server", server or "unknown"),
         ("Began", f"{moment(last.started)} UTC"),
         ("Lasted", lasted(last)),
         ("Blocked at once", f"at most {count(last.peak, 'session')}"),
         ("Longest wait", duration(last.longest_wait)),
-        ("Led by", " → ".join(map(_plain, last.classes))),
+        ("Class", " → ".join(map(_plain, last.classes))),
         ("Severity", last.severity),
     ]
     return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
@@ -83,7 +83,7 @@ def _root(root: BlockerFacts) -> str:
     where = f" on {_plain(root.relation)}" if root.relation else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
-             f"{count(root.blocked_sessions, 'session')} behind it.", ""]  # fmt: skip
+             f"blocks {count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
     lines += [f"- {_plain(sentence)}" for sentence in root.evidence]
     if root.statement:
         # It begins with a word, never with the mark that would end the block.
@@ -97,7 +97,7 @@ def _between(facts: Report) -> Iterator[str]:
     for each in waiting[:_MOST_ROOTS]:
         yield (
             f"In between: {_who(each)} ({_plain(each.classification)}, {_client(each)}) waits itself, "
-            f"with {count(each.blocked_sessions, 'session')} behind it."
+            f"and blocks {count(each.blocked_sessions, 'session')}."
         )
 
 
@@ -133,7 +133,7 @@ def _blocked(facts: Report) -> str:
 
 def _done(story: Story) -> str:
     if not story.actions:
-        return f"Nothing by pgdoctor. Its recommendation: {_plain(story.last.recommendation)}."
+        return f"pgdoctor took no action. Its recommendation: {_plain(story.last.recommendation)}."
     done = happened(replace(story, entries=()))
     lines = [f"- `{moment(at)}` {_plain(what)}" for at, what in done]
     return "\n".join(lines)

@@ -51,11 +51,11 @@ def _lines(found: Replay) -> Iterator[str]:
     yield f"{found.incident}  {moment(found.at)} UTC, {count(found.blocked, 'session')} blocked"
     for each in found.verdicts:
         if each.root:
-            yield f"  {each.node} {_said(each)}, {count(each.blocked_sessions, 'session')} behind it"
+            yield f"  {each.node} {_said(each)}, blocks {count(each.blocked_sessions, 'session')}"
     for change in found.changes:
         yield f"  ! {change.pid}: then {change.then or 'no blocker'}; now {change.now or 'no blocker'}"
     if not found.changes:
-        yield "  the verdicts are those of then"
+        yield "  the verdicts have not changed"
     if found.plan is not None:
         yield ""
         yield from (f"  {line}" for line in plan_text(found.plan).splitlines())

@@ -49,34 +49,38 @@ def _headline(decision: DecisionFacts) -> str:
     where = f" on {decision.relation}" if decision.relation else ""
     what = f"{decision.pid} is {decision.classification}{where}"
     if decision.rule is None:
-        return one_line(f"{what}; no rule allows to signal it.", _MOST_TEXT)
+        return one_line(f"{what}; no rule allows a signal.", _MOST_TEXT)
     said = f"{what}. Rule {decision.rule} would {decision.action} it"
     objections = [verdict.guard for verdict in decision.verdicts if verdict.objection is not None]
     if not objections:
-        but = f"; but it is {', '.join(decision.notes)}" if decision.notes else ", and nothing speaks against it"
+        but = f"; but it is {', '.join(decision.notes)}" if decision.notes else "; no guard objects"
         return one_line(f"{said}{but}.", _MOST_TEXT)
     if decision.state == "pending_approval":
-        return one_line(f"{said}; it waits for a person's word: pgdoctor mitigate approve {decision.id}", _MOST_TEXT)
-    return one_line(f"{said}; against it: {', '.join(objections)}.", _MOST_TEXT)
+        return one_line(f"{said}; it waits for approval: pgdoctor mitigate approve {decision.id}", _MOST_TEXT)
+    return one_line(f"{said}; objections: {', '.join(objections)}.", _MOST_TEXT)
 
 
 def effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
     """Whom it would free, how sure that is, and what is lost."""
     cut = facts.cut
     if cut is None:
-        freed = f"It would free {count(decision.frees, 'session')}." if decision.rule else "It is no cut to recommend."
+        freed = (
+            f"It would free {count(decision.frees, 'session')}."
+            if decision.rule
+            else "A signal to it is not recommended."
+        )
         return [freed, *(one_line(each, _MOST_TEXT) for each in decision.evidence)]
     if cut.release_uncertain is not None:
-        sure = f"perhaps nobody, for {cut.release_uncertain}"
+        sure = f"uncertain: {cut.release_uncertain}"
     elif cut.exact:
-        sure = "exactly, for these are table locks"
+        sure = "exact, because these are table locks"
     else:
-        sure = "by forecast: nobody else is seen who may hold the row"
+        sure = "a forecast: no other holder of the row is visible"
     follow = cut.frees_in_turn - cut.frees_at_once
     then = f", {follow:,} more in turn" if follow else ""
     whom = f" ({named(cut)})" if cut.released else ""
     return [
-        f"Cutting it frees {cut.frees_at_once:,} at once{whom}{then}; {sure}.",
+        f"A {cut.action} frees {cut.frees_at_once:,} at once{whom}{then}; {sure}.",
         one_line(f"It costs {cut.loses} ({cut.reason}).", _MOST_TEXT),
         *(one_line(each, _MOST_TEXT) for each in decision.evidence),
     ]

@@ -91,7 +91,7 @@ def lasted(entry: Entry) -> str:
     """How long an incident lasted, as far as that is known."""
     if entry.unseen:
         return f"{duration(entry.seconds)} at least"
-    return duration(entry.seconds) if entry.is_over else f"goes on since {moment(entry.started)} UTC"
+    return duration(entry.seconds) if entry.is_over else f"ongoing, started {moment(entry.started)} UTC"
 
 
 def moment(at: datetime, *, day: bool = True) -> str:
@@ -120,7 +120,7 @@ def _lines(story: Story, width: int) -> Iterator[str]:
     for at, what in happened(story):
         yield f"{moment(at, day=False)}  {what}"
     if not story.actions:
-        yield f"pgdoctor did nothing about it; it recommended: {last.recommendation}"
+        yield f"pgdoctor took no action; it recommended: {last.recommendation}"
     for look in story.looks:
         yield ""
         yield f"── {moment(look.at)} UTC: {count(look.blocked, 'session')} blocked"
@@ -131,14 +131,15 @@ def _event(entry: Entry) -> str:
     match entry.event:
         case "started":
             waited = entry.longest_wait
-            already = f", one for {duration(waited)} already" if waited >= _LONG_BEFORE else ""
+            already = f", the longest wait {duration(waited)}" if waited >= _LONG_BEFORE else ""
             return f"began with {count(entry.blocked, 'session')} blocked{already}: {entry.classes[-1]}"
         case "class_changed":
-            return f"{entry.classes[-1]} leads it from here on, with {count(entry.blocked, 'session')} blocked"
+            return f"the class changed to {entry.classes[-1]}, with {count(entry.blocked, 'session')} blocked"
         case "worsened":
-            return f"became critical: {count(entry.blocked, 'session')} blocked, one for {duration(entry.longest_wait)}"
+            longest = duration(entry.longest_wait)
+            return f"became critical: {count(entry.blocked, 'session')} blocked, the longest wait {longest}"
         case "ended":
-            return "was found to be over: nobody saw its end" if entry.unseen else "ended: nobody is blocked any more"
+            return "had ended without being observed" if entry.unseen else "ended: no session is blocked any more"
 
 
 def _name(text: str | None) -> str | None:

@@ -82,7 +82,7 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
         ],
     )  # fmt: skip
     yield (
-        "What each cut would free",
+        "What each signal would free",
         ("action", "pid", "at once", "in turn", "exact", "costs", "frees"),
         [
             (cut.action, cut.pid, cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.loses, named(cut))

@@ -48,7 +48,7 @@ def about(report: Report) -> str:
 def hurt(report: Report) -> str:
     """Who is hurt, by how much, and for how long."""
     if not report.blocked_sessions:
-        return "Nobody is blocked"
+        return "No session is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)
     longest = max((wait.wait_seconds for wait in report.waits if wait.wait_seconds is not None), default=None)
     since = f", the longest for {duration(longest)}" if longest is not None else ""
@@ -76,7 +76,7 @@ def released(choice: Cut | CutSet | Spared | Advice) -> str:
     follow = choice.frees_in_turn - choice.frees_at_once
     then = f", {follow:,} more in turn" if follow else ""
     if isinstance(choice, Cut | Spared) and choice.release_uncertain is not None:
-        return f"perhaps nobody, {count(choice.frees_at_once, 'session')} at most: {choice.release_uncertain}"
+        return f"at most {count(choice.frees_at_once, 'session')}, perhaps none: {choice.release_uncertain}"
     return f"{count(choice.frees_at_once, 'session')} at once{then}{'' if choice.exact else ' (forecast)'}"
 
 
@@ -147,9 +147,8 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
     who = _client(wait.blocked_user, None, wait.blocked_application)
-    return (
-        f"{wait.blocked_pid} waits {since} for {awaited(wait)}{queued}{blocks}  {who}: {wait.blocked_statement or ''}"
-    )
+    statement = wait.blocked_statement or ""
+    return f"{wait.blocked_pid} has waited {since} for {awaited(wait)}{queued}{blocks}  {who}: {statement}"
 
 
 def awaited(wait: Wait) -> str:
@@ -173,7 +172,7 @@ def _cuts(report: Report) -> Iterator[str]:
     if not (report.cuts or report.cut_sets or report.left_alone):
         return
     yield ""
-    yield "What each cut would free:"
+    yield "What each signal would free:"
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
@@ -182,10 +181,10 @@ def _cuts(report: Report) -> Iterator[str]:
     for each in report.cut_sets:
         mark = "  ← best" if best == each.signals else ""
         yield f"  {signals(each.signals)} together: {released(each)}{mark}"
-        yield f"      frees {named(each)}; costs {each.loses}; one alone frees nobody"
+        yield f"      frees {named(each)}; costs {each.loses}; one alone frees no session"
     for left in report.left_alone:
         who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
-        yield f"  leave {who} alone: its end would free {released(left)}: {named(left)}"
+        yield f"  do not signal {who}; its end would free {released(left)}: {named(left)}"
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -145,10 +145,10 @@ Part = tuple[str, int]
 
 def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
-    yield "hurt?", [(hurt + facts.summary, 2), *_lines((*_roots(facts), *_evidence(facts)))]
+    yield "impact", [(hurt + facts.summary, 2), *_lines((*_roots(facts), *_evidence(facts)))]
     yield "since", [(_since(facts), 1)]
     changes = _first(_changes(facts), _MOST_CHANGES, "pgdoctor triage --format json")
-    yield "changed", _lines(changes or ["nothing that shows, within 15 min"])
+    yield "changed", _lines(changes or ["no visible changes within 15 min"])
     yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
     yield "load", _lines(_load(facts))
     told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
@@ -182,7 +182,7 @@ def _evidence(facts: TriageFacts) -> Iterator[str]:
 
 def _since(facts: TriageFacts) -> str:
     if facts.since is None:
-        return "that does not show" if facts.hurt else "-"
+        return "unknown" if facts.hurt else "-"
     return f"{facts.since[11:19]} UTC, {duration(facts.seconds)} ago"
 
 
@@ -210,7 +210,7 @@ def _load(facts: TriageFacts) -> Iterator[str]:
         )
     if facts.standbys:
         furthest = max((each.behind or 0 for each in facts.standbys), default=0)
-        yield f"{count(len(facts.standbys), 'receiver')} of WAL, the furthest {size(furthest)} behind"
+        yield f"{count(len(facts.standbys), 'receiver')} of WAL, up to {size(furthest)} behind"
 
 
 def _deadlocks(facts: TriageFacts) -> str:

@@ -3,22 +3,22 @@
 #: By the state of the connection.
 _WHAT_TO_DO = {
     "": "The agent has just started: wait for the first poll.",
-    "refused": "Nobody listens there: is PostgreSQL running, and are host and port right?",
-    "auth_failed": "The role is turned away: look at its password file and at pg_hba.conf.",
-    "unknown_database": "There is no such database: look at the DSN.",
-    "too_many_connections": "No connection is left: free some, the idle ones first, and keep one for pgdoctor "
-    "(pgdoctor setup prints how).",
-    "too_many_connections_for_role": "pgdoctor's role has used up its own limit: end what else connects as it, or "
+    "refused": "No server listens there: is PostgreSQL running, and are host and port right?",
+    "auth_failed": "The server rejects the role: check its password file and pg_hba.conf.",
+    "unknown_database": "There is no such database: check the DSN.",
+    "too_many_connections": "No connection is free: close idle ones, and reserve one for pgdoctor "
+    "(see: pgdoctor setup).",
+    "too_many_connections_for_role": "pgdoctor's role has reached its connection limit: close its other sessions, or "
     "raise the limit (ALTER ROLE ... CONNECTION LIMIT 10).",
-    "too_many_connections_for_database": "The database has used up its own limit: name another one in the DSN, or "
+    "too_many_connections_for_database": "The database has reached its connection limit: use another one, or "
     "raise the limit (ALTER DATABASE ... CONNECTION LIMIT).",
-    "starting_up": "It starts, stops or recovers: look into its log, and wait.",
+    "starting_up": "The server starts, stops or recovers: check its log, and wait.",
     "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
-    "unsupported": "Watch a newer server, or leave this one out.",
-    "login_hangs": "An open session, or an agent that was connected before (/diagnosis), shows who holds a lock on a "
-    "system catalog. If nobody does, look at the authentication service (LDAP, PAM, Kerberos).",
-    "timeout": "It accepts, but does not answer: look at the machine first (disk, memory, CPU, network).",
-    "error": "Look into the server's log.",
+    "unsupported": "Upgrade the server, or remove it from the configuration.",
+    "login_hangs": "An open session, or an agent that was connected before (/diagnosis), shows the holder of a lock on "
+    "a system catalog. If there is none, check the authentication service (LDAP, PAM, Kerberos).",
+    "timeout": "The server accepts connections, but does not answer: check the machine (disk, memory, CPU, network).",
+    "error": "Check the server's log.",
 }
 
 

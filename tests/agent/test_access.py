@@ -187,7 +187,10 @@ def test_the_log_says_what_is_missing(tmp_path):
         said = [json.loads(process.stderr.readline()) for _ in range(3)]
         process.terminate()
         process.stderr.read()
-    assert [line["event"] for line in said] == ["listening", *["answers beyond this machine without protection"] * 2]
+    assert [line["event"] for line in said] == [
+        "listening",
+        *["HTTP is reachable from other machines without protection"] * 2,
+    ]
     assert [line["missing"].split()[0] for line in said[1:]] == ["authentication", "TLS"]
 
 

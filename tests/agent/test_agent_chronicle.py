@@ -113,7 +113,7 @@ def test_a_new_agent_knows_the_last_incidents(scene, agent):
 
     second = agent(scene.dsn)
     wait_until(lambda: "up to 1 session blocked" in second.get("/").text, 10)
-    second.wait_for_lines("past incidents left out: damaged, or of another version")
+    second.wait_for_lines("past incidents skipped: damaged, or of another version")
     assert second.metric('incidents_total{class="idle_in_transaction"}') == 0
     assert len(listed()) == 1
 

@@ -98,8 +98,8 @@ def test_a_memory_that_cannot_be_read_costs_one_line(scene, journal, learning, b
     server = identifier(scene)
     journal.remember(server, NAME, body)
     watching = learning(scene)
-    wait_until(lambda: any("learning anew" in line["event"] for line in watching.lines))
-    [line] = [line for line in watching.lines if "learning anew" in line["event"]]
+    wait_until(lambda: any("learning starts again" in line["event"] for line in watching.lines))
+    [line] = [line for line in watching.lines if "learning starts again" in line["event"]]
     assert "damaged" in line["reason"]
     watching.polls_until("up", 1)
     assert watching.metric(CONNECTIONS) == 0.0

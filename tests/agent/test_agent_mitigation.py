@@ -327,7 +327,7 @@ def test_h2_a_session_that_idles_aborted_with_its_locks_is_a_finding(scene, agen
 
     [note] = wait_until(told)
     assert str(holder.pid) in note["summary"]
-    assert "still holds up" in watching.get("/").text
+    assert "still blocks" in watching.get("/").text
     assert watching.metric(acted("ineffective", "slow", "cancel")) == 1
     holder.run("rollback")
     waiter.finish()

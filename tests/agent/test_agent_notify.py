@@ -149,7 +149,7 @@ def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent
         seconds, status = watching.end()
         assert status == 0
         assert seconds < _LAST_RESORT
-        assert any(line["event"] == "incidents not told, for this is the end" for line in watching.lines)
+        assert any(line["event"] == "shutdown: undelivered notifications dropped" for line in watching.lines)
         for each in bad:
             each.__exit__()
 
@@ -170,8 +170,8 @@ def test_a_receiver_of_500_is_told_when_it_is_well_again(scene, agent):
         assert watching.metric('notify_breaker_open{receiver="oncall"}') == 0
         assert [body["status"] for body in there.bodies] == ["firing"] * 6 + ["resolved"]
         events = [line["event"] for line in watching.lines]
-        assert "receiver left in peace: half of the latest calls failed" in events
-        assert "receiver can be told again" in events
+        assert "circuit breaker of a receiver opened: half of the latest calls failed" in events
+        assert "notifications are delivered again" in events
 
 
 @pytest.mark.long

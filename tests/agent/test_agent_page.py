@@ -161,7 +161,7 @@ def test_whatever_is_shown_is_text(shown):
 def test_the_tree_has_every_session_once():
     chain = [wait(pid + 1, pid) for pid in range(1, 20)]
     shown = page(WATCH, facts([blocker(1), *(blocker(pid, root=False) for pid in range(2, 20))], chain))
-    drawn = re.findall(r'<span class="pid">(\d+)</span> waits', shown)
+    drawn = re.findall(r'<span class="pid">(\d+)</span> has waited', shown)
     assert len(drawn) == len(set(drawn)) >= 5
 
 
@@ -176,7 +176,7 @@ def test_how_mitigation_is_switched(mode, word):
     watch = Watch(error=None, connection="connected", age=1.0, hidden_sessions=3, arming=Arming(mode), version="1")
     shown = page(watch, facts([], []))
     assert word in shown
-    assert "Nobody seems to be blocked, but 3 sessions cannot be seen" in shown
+    assert "No blocked session is visible, but 3 sessions cannot be seen" in shown
     blocked = page(watch, facts([blocker(1)], [wait(2, 1)]))
     assert "<b>BLIND:</b> 3 sessions cannot be seen" in blocked
 
@@ -195,7 +195,7 @@ def test_the_worst_server_comes_first():
 
 def test_a_look_that_is_older_than_the_poll_is_said():
     spaced = msgspec.structs.replace(WATCH, looked=30.0)
-    assert "last full look at the locks 30 s ago" in page(spaced, facts([], []))
+    assert "last full poll 30 s ago" in page(spaced, facts([], []))
     assert "full look" not in page(WATCH, facts([], []))
 
 
@@ -206,11 +206,11 @@ def test_a_broken_configuration_is_said_on_the_page_of_all_servers_too():
 
 
 def test_what_holds_mitigation_back_stands_beside_what_it_may_do():
-    arming = Arming("enforce", ("The breaker is open, nobody is signalled: <b>.",), leads=True)
+    arming = Arming("enforce", ("The breaker is open, no session is signalled: <b>.",), leads=True)
     shown = page(msgspec.structs.replace(WATCH, arming=arming), facts([], []))
-    assert "It leads: no other agent acts at this server." in shown
-    assert "The breaker is open, nobody is signalled: &lt;b&gt;." in shown
-    assert "It leads" not in page(WATCH, facts([], []))
+    assert "This agent is the leader: no other agent acts at this server." in shown
+    assert "The breaker is open, no session is signalled: &lt;b&gt;." in shown
+    assert "is the leader" not in page(WATCH, facts([], []))
 
 
 def test_the_last_incidents_the_latest_first():
@@ -226,7 +226,7 @@ def test_the_last_incidents_the_latest_first():
         WATCH, incident=incident(2, ("unknown", "long_query"), 7), ended=past, now=AT + timedelta(seconds=30)
     )
     shown = page(watch, facts([], []))
-    assert "<b>unknown → long_query</b>: up to 7 sessions blocked <b>goes on</b>, since" in shown
+    assert "<b>unknown → long_query</b>: up to 7 sessions blocked <b>ongoing</b>, started" in shown
     peaks = re.findall(r"<b>migration</b>: up to (\d+) sessions blocked for 1 min 0 s, until", shown)
     assert peaks == [str(peak) for peak in range(11, 31)]
     assert "(10 min 30 s ago)" in shown
@@ -237,7 +237,8 @@ def test_a_finding_shows_who_it_is_about():
     note = Note("connection_saturation", "critical", "95 of 100 connections are in use", "free some", {}, evidence)
     shown = page(WATCH, msgspec.structs.replace(facts([], []), findings=(note,)))
     assert (
-        '<div class="verdict bad"><h1><bdi>Nobody is blocked, but 95 of 100 connections are in use</bdi></h1>' in shown
+        '<div class="verdict bad"><h1><bdi>No session is blocked, but 95 of 100 connections are in use</bdi></h1>'
+        in shown
     )
     assert "app5 has" in shown
     assert "app6 has" not in shown

@@ -51,7 +51,7 @@ def test_an_address_that_is_none(address):
 
 
 def test_a_dsn_that_does_not_parse():
-    refuses(start("--dsn", "postgresql://app:hunter2 of the test", "--listen", "127.0.0.1:0"), "DSN does not parse")
+    refuses(start("--dsn", "postgresql://app:hunter2 of the test", "--listen", "127.0.0.1:0"), "DSN is not valid")
 
 
 def test_a_broken_configuration(tmp_path: Path):

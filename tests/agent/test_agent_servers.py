@@ -173,7 +173,7 @@ def test_a_dsn_file_without_a_dsn_is_one_line(tmp_path, text, word):
 
 
 def test_a_dsn_and_a_file_do_not_go_together(tmp_path, monkeypatch):
-    refuses(start("--dsn", "host=a", "--dsn-file", "x"), "--dsn-file out")
+    refuses(start("--dsn", "host=a", "--dsn-file", "x"), "exclude each other")
     # A flag beats the environment.
     monkeypatch.setenv("PGDOCTOR_DSN", "host=a")
     refuses(start("--dsn-file", str(tmp_path / "x")), "No such file")

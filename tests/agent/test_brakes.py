@@ -230,7 +230,7 @@ def test_a_maintenance_mark(roll: Rolling) -> None:
     assert "Maintenance until" in roll.command("maintenance", "--for", "1h", "--reason", "index build")
     roll.stands_still()
     assert roll.refused("maintenance_mark") > 0
-    assert "Maintenance is over" in roll.command("maintenance", "--end")
+    assert "The maintenance window is closed" in roll.command("maintenance", "--end")
     roll.rolls()
 
 
@@ -367,14 +367,14 @@ def test_without_the_second_key_it_is_a_dry_run_and_says_so(
     roll.command("arm", "--reason", "by the next one")
     dsn = make_conninfo(roll.scene.dsn, user="agent", password="secret of a scene")
     roll.agent = started(agent(dsn, more=tables(roll.folder)))
-    lapsed = "mitigation is only a dry run: enforce needs a second key"
+    lapsed = "mitigation is only a dry run: enforce needs the flag --enforce"
     roll.agent.wait_for_lines(lapsed)
     [said] = [line for line in roll.agent.lines if line["event"] == lapsed]
     assert (said["level"], said["missing"]) == ("warning", "--enforce")
     before = roll.alive()
     roll.agent.wait_for('actions_total{action="terminate",outcome="would_act",rule="idle"}', len(before))
     assert roll.alive() == before
-    assert "ONLY A DRY RUN" in roll.agent.get("/").text
+    assert "DRY RUN ONLY" in roll.agent.get("/").text
     roll.agent.end()
     monkeypatch.setenv("PGDOCTOR_ENFORCE", "true")
     roll.agent = started(agent(dsn, more=tables(roll.folder)))
@@ -410,7 +410,7 @@ def test_where_the_journal_cannot_be_written_the_process_remembers(
     running = started(agent(scene.dsn, more=journal + tables(tmp_path / "run"), arguments=("--enforce",)))
     rolling = Rolling(scene, running, tmp_path / "run")
     assert rolling.post("/mitigation/disarm").json()["recorded"] is False
-    assert "Stopped, nobody is signalled" in running.get("/").text
+    assert "Stopped, no session is signalled" in running.get("/").text
 
 
 SHOP = '[[servers]]\nname = "shop"\ndsn_file = "{folder}/dsn"\n'
@@ -431,13 +431,13 @@ def test_a_server_that_is_added_after_the_order_stands_still_too_until_somebody_
     assert roll.post("/mitigation/disarm?reason=audit").json()["recorded"]
 
     roll.configure("", servers=shop + LEDGER)
-    assert "Stopped, nobody is signalled" in watching.get("/?server=ledger").text
+    assert "Stopped, no session is signalled" in watching.get("/?server=ledger").text
     roll.configure("", servers=shop)
 
     roll.command("arm", "--reason", "the audit is over")
-    wait_until(lambda: "Stopped, nobody is signalled" not in watching.get("/").text)
+    wait_until(lambda: "Stopped, no session is signalled" not in watching.get("/").text)
     roll.configure("", servers=shop + LEDGER)
-    assert "Stopped, nobody is signalled" not in watching.get("/?server=ledger").text
+    assert "Stopped, no session is signalled" not in watching.get("/?server=ledger").text
 
 
 def test_a_server_that_is_added_after_sigusr1_stands_still_too(
@@ -451,7 +451,7 @@ def test_a_server_that_is_added_after_sigusr1_stands_still_too(
     watching.send(signal.SIGUSR1)
     watching.wait_for_lines("mitigation disarmed")
     configure(watching, shop + LEDGER + tables(tmp_path / "run"))
-    assert "Stopped, nobody is signalled" in watching.get("/?server=ledger").text
+    assert "Stopped, no session is signalled" in watching.get("/?server=ledger").text
 
 
 def test_h61_one_command_stops_agents_with_separate_journals(

@@ -140,7 +140,7 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
     for name, value in {"up": 1, "blocked_sessions": 1}.items():
         assert now[f"pgdoctor_{name}"] == value
     assert now["pgdoctor_oldest_wait_seconds"] == rare["pgdoctor_oldest_wait_seconds"]
-    spaced = "looks are spaced out: they are too dear for max_server_share"
+    spaced = "polls exceed max_server_share: full polls are less frequent"
     # More than once, where the machine's load lets looks be cheap in between.
     told = [line["seconds_between_looks"] for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
     # Twice the interval: the line may come while the gate alone is what is dear.

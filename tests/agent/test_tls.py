@@ -127,7 +127,7 @@ def test_a_crowd_takes_little_memory_and_leaves_it_when_it_goes(agent, authority
 def test_a_key_that_does_not_fit(authority):
     other = trustme.CA().issue_cert("127.0.0.1")
     authority.key.write_bytes(other.private_key_pem.bytes())
-    refused(authority, "no certificate and its unencrypted key")
+    refused(authority, "not a certificate and its unencrypted key")
 
 
 def test_a_key_for_all_to_read(authority):
@@ -143,7 +143,7 @@ def test_no_certificate(authority):
 def test_an_empty_key(authority):
     authority.key.write_text("")
     authority.key.chmod(0o600)
-    refused(authority, "no certificate and its unencrypted key")
+    refused(authority, "not a certificate and its unencrypted key")
 
 
 def refused(authority: Authority, *words: str) -> None:

@@ -76,7 +76,7 @@ def test_both_formats_are_understood(alert: dict[str, Any], kind: Any) -> None:
 WRONG: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "not JSON"),
     "not UTF-8": (b'{"alertId": "\xff"}', "not UTF-8"),
-    "a list": (b"[]", "an object is wanted"),
+    "a list": (b"[]", "expected an object"),
     "an empty object": (b"{}", "a key is missing"),
     "half an object": (b'{"alertId": "a", "status"', "not JSON"),
     "two objects": (b'{"alertId": "a", "status": "firing"} {}', "not JSON"),
@@ -92,8 +92,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a bool for a number": (b'{"alertId": "a", "status": "firing", "threshold": true}', "$.threshold"),
     "a list for a name": (b'{"alertId": "a", "status": "firing", "k8s_namespace": []}', "$.k8s_namespace"),
     "no time": (b'{"alertId": "a", "status": "firing", "timestamp": "yesterday"}', "$.timestamp"),
-    "half a character": (b'{"alertId": "a", "status": ["\\ud800"]}', "$.status"),
-    "half a character in a key": (b'{"alertId": "a", "status": "firing", "\\ud800": 1}', "half a character"),
+    "half of a surrogate pair": (b'{"alertId": "a", "status": ["\\ud800"]}', "$.status"),
+    "half a surrogate pair in a key": (
+        b'{"alertId": "a", "status": "firing", "\\ud800": 1}',
+        "half of a surrogate pair",
+    ),
     "another version": (json.dumps(GROUP | {"version": "\ud800"}).encode(), "$.version"),
     "a number for a version": (json.dumps(GROUP | {"version": 4}).encode(), "$.version"),
     "no alerts": (json.dumps(GROUP | {"alerts": None}).encode(), "$.alerts"),
@@ -176,7 +179,7 @@ def test_the_token_of_the_webhook_opens_nothing_else(receiving: RunningAgent) ->
 
 def test_only_post_is_answered(receiving: RunningAgent) -> None:
     answer = receiving.get("/webhook", authorization=f"Bearer {SENDER}")
-    assert (answer.status_code, answer.json()) == (405, {"error": "only POST is answered here"})
+    assert (answer.status_code, answer.json()) == (405, {"error": "allowed methods: POST"})
 
 
 def test_without_a_token_there_is_no_webhook(lone_agent: RunningAgent) -> None:
@@ -200,7 +203,7 @@ def test_a_new_token_is_taken_at_sighup(agent: Callable[..., RunningAgent], tmp_
 def test_an_alert_is_answered_with_what_it_has_set_off(receiving: RunningAgent) -> None:
     assert post(receiving, GROUP | {"status": "resolved"}).json() == {
         "evaluated": False,
-        "reason": "resolved: there is nothing to look for",
+        "reason": "the alert is resolved: no poll needed",
     }
     wait_until(lambda: post(receiving, GROUP).json() == {"evaluated": True})
 

@@ -109,7 +109,7 @@ def test_calm_is_calm(scene: Scene, agent: Agent, browser: Browser, width: str) 
     watching = agent(scene.dsn)
     watching.wait_for("up", 1, PATIENCE)
     browser.show(url(watching), width=WIDTHS[width])
-    assert browser.text("h1") == "Nobody is blocked"
+    assert browser.text("h1") == "No session is blocked"
     assert "None so far." in browser.text("main")
     is_structured(browser)
     browser.picture(f"calm-{width}")
@@ -295,7 +295,7 @@ def test_it_keeps_itself_up_to_date_and_everything_in_its_place(scene: Scene, ag
     holder.run("commit")
     for waiter in waiters:
         waiter.finish()
-    wait_until(lambda: "Nobody is blocked" in browser.text("h1"), PATIENCE)
+    wait_until(lambda: "No session is blocked" in browser.text("h1"), PATIENCE)
     wait_until(lambda: "up to 9 sessions blocked for" in browser.text("#incidents + .card"), PATIENCE)
     is_sound(browser, watching)
 
@@ -357,7 +357,7 @@ def test_a_silent_agent_makes_the_page_say_that_it_is_old(scene: Scene, agent: A
     watching.send(signal.SIGSTOP)
     try:
         wait_until(lambda: browser.ask("return !document.getElementById('stale').hidden"), PATIENCE)
-        assert re.match("The agent does not answer .*: what you see is of", browser.text("#stale"))
+        assert re.match("The agent does not answer .*: this page shows the state of", browser.text("#stale"))
         # In the tab too: nobody looks at a page that says that nobody is blocked.
         assert browser.ask("return document.title") == "NO ANSWER · pgdoctor"
         assert "d3302f" in browser.ask("return document.querySelector('link[rel=icon]').href")

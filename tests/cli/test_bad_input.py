@@ -70,7 +70,7 @@ def test_a_dsn_that_does_not_parse_is_not_shown(dsn: str) -> None:
     result = pgdoctor("diagnose", "--dsn", dsn)
     assert SECRET not in result.stderr
     if result.returncode == 2:
-        complains(result, 2, "DSN does not parse")
+        complains(result, 2, "DSN is not valid")
     else:
         complains(result, 3)
 

@@ -54,7 +54,7 @@ def secret(tmp_path: Path, name: str, text: str) -> Path:
 def test_h57_each_rule_is_said_in_a_sentence(tmp_path: Path) -> None:
     status, said, _ = check(tmp_path, f'{EVERYTHING}[[mitigation.protect]]\nusename = ["billing"]\nmember_of = ["dba"]')
     assert status == 0
-    assert "rule all: any user, any application, seven classes, terminate, once 1 session waited for 15s" in said
+    assert "rule all: any user, any application, seven classes, terminate after 15s if it blocks 1 session" in said
     assert "protected: user billing; or member of dba" in said
 
 
@@ -68,7 +68,7 @@ def test_h57_a_careful_file_is_warned_of_nothing(tmp_path: Path) -> None:
         (EVERYTHING, "rule all matches every session of its classes"),
         (NO_BRAKES, "all brakes are off: cooldown"),
         ("[mitigation]\nmin_samples = 1", "1 brake off: min_samples"),
-        ('[mitigation]\narmed_until = "2020-01-01T00:00:00Z"', "armed_until is over"),
+        ('[mitigation]\narmed_until = "2020-01-01T00:00:00Z"', "armed_until has passed"),
         ("[mitigation]\nallow_unresolved_protections = true", "allow_unresolved_protections = true"),
         ('[[mitigation.protect]]\napplication_name = ["app%"]', "looks like a pattern"),
     ],
@@ -110,5 +110,5 @@ def test_h55_names_that_mean_nothing_at_a_server_are_warnings(tmp_path: Path, sc
     assert status == 0
     assert said.count("warning: ") == 3
     assert 'warning: mitigation.protect[0].usename "biling": there is no such role' in said
-    assert "warning: mitigation.protect[0].relation public.leger: there is none in" in said
+    assert "warning: mitigation.protect[0].relation public.leger: there is no such relation in" in said
     assert 'warning: mitigation.rules[0].usename "ap": there is no such role' in said

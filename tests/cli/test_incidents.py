@@ -136,7 +136,7 @@ def test_an_empty_one_is_one_line(journal, path):
 
 def test_what_is_no_journal_is_one_line(path):
     path.write_text("hello" * 1_000)
-    complains(incidents(path, "list"), 2, "is no journal")
+    complains(incidents(path, "list"), 2, "is not a journal")
 
 
 @pytest.mark.parametrize("since", ["3", "", "yesterday", "99999h"])
@@ -166,10 +166,10 @@ def test_showing_it(one, path):
     assert "at most 2 sessions blocked at once, the longest for 1 min 1 s" in lines[2]
     assert [line[10:] for line in lines[4:7]] == [
         "began with 1 session blocked: idle_in_transaction",
-        "became critical: 2 sessions blocked, one for 1 min 1 s",
-        "ended: nobody is blocked any more",
+        "became critical: 2 sessions blocked, the longest wait 1 min 1 s",
+        "ended: no session is blocked any more",
     ]
-    assert lines[7] == "pgdoctor did nothing about it; it recommended: terminate 10"
+    assert lines[7] == "pgdoctor took no action; it recommended: terminate 10"
     assert sum(line.startswith("10 idle_in_transaction  public.orders  2 blocked") for line in lines) == 2
     assert incidents(path, "show").stdout == result.stdout
 
@@ -204,7 +204,7 @@ def test_what_was_done_is_told(one, path):
 
 def test_a_dry_run_has_done_nothing(one, path):
     act(one, "dry_run")
-    assert "would be sent, but for the dry run" in incidents(path, "show").stdout
+    assert "would be sent outside of a dry run" in incidents(path, "show").stdout
 
 
 def test_the_report(one, path):
@@ -220,7 +220,7 @@ def test_the_report(one, path):
         "PID 10 on public.orders",
         "```sql\nupdate orders set v = ?\n```",
         "| 2          | 1 min 1 s",
-        "Nothing by pgdoctor. Its recommendation: terminate 10.",
+        "pgdoctor took no action. Its recommendation: terminate 10.",
         "`idle_in_transaction_session_timeout`",
     ):
         assert words in told
@@ -231,7 +231,7 @@ def test_who_stands_in_between_is_part_of_the_cause(journal, path):
     journal.keep(SERVER, ID, archived(diagnosis()), at(61))
     told = incidents(path, "report").stdout
     assert f"In between: PID {DDL} (migration, " in told
-    assert "waits itself, with 3 sessions behind it." in told
+    assert "waits itself, and blocks 3 sessions." in told
     assert f"- migration, PID {DDL}: " in told
 
 
@@ -239,7 +239,7 @@ def test_that_it_was_there_before_anybody_looked_is_said(journal, path):
     [first, *_] = course()
     write(journal, replace(first, longest_wait=600.0))
     for arguments in (["show"], ["report"]):
-        assert "began with 1 session blocked, one for 10 min 0 s already" in incidents(path, *arguments).stdout
+        assert "began with 1 session blocked, the longest wait 10 min 0 s" in incidents(path, *arguments).stdout
     assert " UTC" in next(line for line in incidents(path, "list").stdout.splitlines() if ID in line)
 
 
@@ -259,10 +259,10 @@ def test_hostile_names_stay_in_their_place(journal, path):
 
 def test_an_incident_without_snapshots(journal, path):
     write(journal, *course()[:1])
-    assert "goes on since" in incidents(path, "list").stdout
+    assert "ongoing, started" in incidents(path, "list").stdout
     assert "began with 1 session blocked" in incidents(path, "show").stdout
-    assert "No snapshot of it was kept." in incidents(path, "report").stdout
-    assert incidents(path, "replay").stdout == "No snapshot was kept.\n"
+    assert "No snapshot of it was stored." in incidents(path, "report").stdout
+    assert incidents(path, "replay").stdout == "No snapshot was stored.\n"
 
 
 def test_two_servers_may_have_one_of_the_same_id(one, path):
@@ -315,7 +315,7 @@ def test_replaying_everything(one, path):
 def test_what_is_damaged_is_one_line(one, path):
     one.keep(SERVER, ID, b"1nonsense", at(80))
     for name in ("show", "report", "replay"):
-        complains(incidents(path, name), 2, "a kept snapshot cannot be read")
+        complains(incidents(path, name), 2, "a stored snapshot cannot be read")
 
 
 def test_what_is_of_another_version_is_left_out_and_said(one, path):
@@ -324,7 +324,7 @@ def test_what_is_of_another_version_is_left_out_and_said(one, path):
     for arguments in (("list",), ("report",), ("replay",)):
         result = incidents(path, *arguments)
         assert result.returncode == 0
-        assert result.stderr == "pgdoctor: 1 record of incidents left out: damaged, or of another version\n"
+        assert result.stderr == "pgdoctor: 1 record of incidents left out: they are damaged, or of another version\n"
     assert incidents(path, "list").stdout == whole
     complains(incidents(path, "show", "x"), 2, "an incident in the journal cannot be read")
 

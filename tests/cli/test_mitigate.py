@@ -15,7 +15,7 @@ def test_without_a_configuration_it_only_says_what_could_be_done_by_hand(
 ) -> None:
     result = pgdoctor("mitigate", "--dsn", scene.dsn)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "No rule allows anything to be done: there is no configuration" in result.stdout
+    assert "No rule allows an action: there is no configuration" in result.stdout
     assert f"By hand: terminate {holder.pid} frees 1 session at once" in result.stdout
     assert waiter.busy
 
@@ -36,7 +36,7 @@ def test_execute_needs_the_configuration_to_say_enforce(
 ) -> None:
     rules.write_text(RULES.replace("enforce", mode))
     result = pgdoctor("mitigate", "--execute", "--dsn", scene.dsn, "--config", str(rules))
-    complains(result, 2, 'mode = "enforce"', f'it is "{mode}"')
+    complains(result, 2, 'mode = "enforce"', f'the mode is "{mode}"')
     assert waiter.busy
 
 
@@ -89,7 +89,7 @@ def test_execute_releases_and_says_so_before_and_after(
     assert result.returncode == 0
     said = f"terminate {holder.pid} (idle_in_transaction, rule idle): released 1 session in"
     assert result.stdout.startswith(said)
-    assert result.stdout.endswith("Nobody is blocked.\n")
+    assert result.stdout.endswith("No session is blocked.\n")
     events = [json.loads(line) for line in result.stderr.splitlines()]
     assert [event["event"] for event in events] == ["mitigation intent", "mitigation outcome"]
     assert {event["pid"] for event in events} == {holder.pid}

@@ -42,7 +42,7 @@ def test_one_session_is_answered_with_every_guard_and_what_it_frees(
         "Rule idle would terminate it; but it is a superuser's session, which only a superuser may signal."
     )
     assert f"frees 1 at once ({waiter.pid})" in said
-    assert "by forecast" in said
+    assert "a forecast" in said
     assert re.search(r"budget +yes +actions_per_interval 0 of 1", said)
     assert "4711" not in said
     assert waiter.busy
@@ -75,10 +75,10 @@ def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: 
     ).fetchall()
     ours = scene.client(application_name="pgdoctor")
     expected = {
-        alone.pid: "nobody waits for it, so a signal would free nobody",
+        alone.pid: "no session waits for it, so a signal would free no session",
         waiter.pid: f"nobody waits for it; it waits itself, for {holder.pid}",
-        checkpointer: "it is checkpointer: only sessions of clients are signalled",
-        ours.pid: "it is another pgdoctor's session, and never signalled",
+        checkpointer: "it is checkpointer: pgdoctor signals only client sessions",
+        ours.pid: "it is another pgdoctor's session; such sessions are never signalled",
         2_000_000_000: "there is no such session at this server",
     }
     for pid, said in expected.items():
@@ -213,12 +213,12 @@ def test_a_mark_on_a_server_without_a_name_holds_there_and_is_in_no_journal(scen
 def test_what_still_holds_is_said(scene: Scene, rules: Path, tmp_path: Path) -> None:
     (tmp_path / "stop").touch()
     rules.write_text(RULES.replace("cooldown", f'kill_switch_file = "{tmp_path}/stop"\ncooldown'))
-    assert "It was not disarmed." in (said := mitigate(scene, rules, "arm", "--reason", "just so"))
-    assert "Still nobody is signalled: the kill-switch file" in said
+    assert "Mitigation was not disarmed." in (said := mitigate(scene, rules, "arm", "--reason", "just so"))
+    assert "Still no session is signalled: the kill-switch file" in said
     assert "Maintenance until" in mitigate(scene, rules, "maintenance", "--for", "30m", "--reason", "index build")
     assert "maintenance until" in mitigate(scene, rules, "arm", "--reason", "again")
-    assert "Maintenance is over." in mitigate(scene, rules, "maintenance", "--end")
-    assert "There was no maintenance." in mitigate(scene, rules, "maintenance", "--end")
+    assert "The maintenance window is closed." in mitigate(scene, rules, "maintenance", "--end")
+    assert "There was no maintenance window." in mitigate(scene, rules, "maintenance", "--end")
 
 
 @pytest.mark.long
@@ -231,9 +231,9 @@ def test_a_reset_closes_the_breaker_and_is_written_down(
     rules.write_text(RULES.replace("cooldown", "breaker.recurrence = 1\ncooldown"))
     for _ in range(2):
         done = pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
-        assert "recurrence: it came back for the 1. time" in " ".join(done.stdout.split())
+        assert "recurrence: occurrence 1" in " ".join(done.stdout.split())
     rules.write_text(RULES)
-    assert "The breaker is closed; it was open: it came back" in mitigate(scene, rules, "reset", "--reason", "I looked")
+    assert "The breaker is closed; it was open: occurrence" in mitigate(scene, rules, "reset", "--reason", "I looked")
     assert "The breaker was closed." in mitigate(scene, rules, "reset", "--reason", "once more")
     pgdoctor("mitigate", "--execute", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
     waiter.finish()
@@ -271,7 +271,7 @@ def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
 @pytest.mark.long
 def test_an_empty_audit_and_wrong_words(rules: Path) -> None:
     assert audit(rules) == []
-    assert "Nothing was written down" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
+    assert "No records in this period" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
     complains(pgdoctor("mitigate", "audit", "--since", "24"), 2, "--since 24", "unit")
 
 
@@ -282,7 +282,7 @@ WRONG = {
     "no length": (("maintenance", "--reason", "a"), "--for 30m"),
     "a length and its end": (("maintenance", "--for", "1h", "--end"), "or --end"),
     "a length without a unit": (("maintenance", "--for", "30", "--reason", "a"), "with a unit"),
-    "no length at all": (("maintenance", "--for", "0s", "--reason", "a"), "longer than nothing"),
+    "no length at all": (("maintenance", "--for", "0s", "--reason", "a"), "expected more than 0s"),
     "no reason for maintenance": (("maintenance", "--for", "30m"), "needs a reason"),
     "no decision": (("approve",), "ID"),
 }
@@ -301,7 +301,7 @@ def test_no_server_and_no_journal_are_one_line(scene: Scene, rules: Path, tmp_pa
     rules.write_text(f'[journal]\npath = "{tmp_path}/file/journal.db"\n')
     done = pgdoctor(*disarm, "--dsn", scene.dsn, "--config", str(rules))
     assert done.returncode == 0, "the panic button needs no journal"
-    assert "it holds at the server, and is not in the journal: " in done.stderr
+    assert "this takes effect at the server, but is not in the journal: " in done.stderr
 
 
 def test_h61_disarm_by_a_superuser_reaches_the_role_of_the_agent_and_needs_no_journal(
@@ -314,13 +314,13 @@ def test_h61_disarm_by_a_superuser_reaches_the_role_of_the_agent_and_needs_no_jo
     assert "Every pgdoctor that connects as agent sees it." in said.stdout
     assert "nor connected" not in said.stderr
     assert "Careful: no agent that may act has used this journal for this server or connected as agent." in said.stderr
-    assert "Nobody is signalled: disarmed by ada: hands off." in pgdoctor("mitigate", "--dsn", dsn).stdout
+    assert "No session is signalled: disarmed by ada: hands off." in pgdoctor("mitigate", "--dsn", dsn).stdout
     there = pgdoctor("mitigate", "--dsn", scene.dsn).stdout
     assert "disarmed by ada: hands off (pgdoctors that connect as agent)" in there
     armed = pgdoctor("mitigate", "arm", "--reason", "go on", "--dsn", scene.dsn)
     assert "Armed again; it was disarmed by ada: hands off." in armed.stdout
     assert "connects as agent sees it" in armed.stdout
-    assert "Nobody is signalled" not in pgdoctor("mitigate", "--dsn", dsn).stdout
+    assert "No session is signalled" not in pgdoctor("mitigate", "--dsn", dsn).stdout
 
 
 def test_h61_disarm_of_several_servers_tells_each_and_says_which_failed(
@@ -332,7 +332,7 @@ def test_h61_disarm_of_several_servers_tells_each_and_says_which_failed(
     rules.write_text(f'{servers}dsn = "host=127.0.0.1 port=1"\n{RULES}')
     done = pgdoctor("mitigate", "disarm", "--reason", "hands off", "--config", str(rules))
     assert done.returncode == 3
-    assert done.stdout.startswith("shop: Disarmed: nobody is signalled until")
+    assert done.stdout.startswith("shop: Disarmed: no session is signalled until")
     assert "ledger: error: " in done.stderr
     assert "hands off" in pgdoctor("mitigate", "--dsn", scene.dsn).stdout
 
@@ -340,7 +340,7 @@ def test_h61_disarm_of_several_servers_tells_each_and_says_which_failed(
 def test_h64_disarm_over_a_record_that_cannot_be_read_says_how_to_begin_anew(scene: Scene, rules: Path) -> None:
     scene.admin.execute("alter role current_user set application_name = 'stop'")
     done = pgdoctor("mitigate", "disarm", "--reason", "x", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
-    complains(done, 2, "nobody is signalled at this server", "RESET application_name")
+    complains(done, 2, "no session is signalled at this server", "RESET application_name")
     shown = mitigate(scene, rules)
-    assert "Nobody is signalled: what pgdoctors share" in shown
+    assert "No session is signalled: the shared record" in shown
     assert scene.admin.execute("show application_name").fetchone() == ("scene admin",)

@@ -57,7 +57,7 @@ def test_the_functions_are_for_a_role_of_any_name(scene: Scene, role: str) -> No
 def test_a_name_that_the_server_would_not_take_as_it_is_is_refused(role: str) -> None:
     done = CliRunner().invoke(cli, ["setup", "--role", role])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "a role's name is on one line" in done.stderr
+    assert "the name of a role has one line" in done.stderr
 
 
 def test_it_may_be_run_twice(scene: Scene) -> None:
@@ -109,6 +109,6 @@ def test_the_limit_of_the_role_is_told_from_a_full_server(scene: Scene) -> None:
     dsn = setup(scene, "setup_watcher")
     for _ in range(10):
         scene.client(user="setup_watcher")
-    with pytest.raises(Unreachable, match="used up its own limit") as refused:
+    with pytest.raises(Unreachable, match="reached its own connection limit") as refused:
         look(dsn)
     assert refused.value.state == "too_many_connections_for_role"

@@ -33,7 +33,7 @@ def orders(scene):
     ("arguments", "word"),
     [
         (("--format", "tree"), "'text', 'json'"),
-        (("--dsn", "host"), "does not parse"),
+        (("--dsn", "host"), "is not valid"),
         (("shop", "ada", "now"), "unexpected"),
     ],
 )
@@ -43,22 +43,22 @@ def test_wrong_usage_is_one_line_and_two(arguments, word):
 
 def test_no_server_is_one_line_and_three():
     result = pgdoctor("triage", "--dsn", f"postgresql://app:{SECRET}@127.0.0.1:1/shop")
-    complains(result, 3, "refused. Nobody listens there: is PostgreSQL running")
+    complains(result, 3, "refused. No server listens there: is PostgreSQL running")
 
 
 def test_a_server_without_a_connection_left_is_told_as_such(own_server):
     with Scene(own_server(max_connections=5).dsn) as scene:
         for _ in range(4):
             scene.client()
-        complains(pgdoctor("triage", "--dsn", scene.dsn), 3, "too many clients already. No connection is left")
+        complains(pgdoctor("triage", "--dsn", scene.dsn), 3, "too many clients already. No connection is free")
 
 
 @pytest.mark.long
 def test_on_a_quiet_server_it_sends_people_elsewhere(orders):
     result = triage(orders.dsn, "--exit-code")
     assert result.returncode == 0
-    assert "hurt?    no: nobody is blocked" in result.stdout
-    assert "layer    elsewhere: the server has next to nothing to do" in result.stdout
+    assert "impact   no: no session is blocked" in result.stdout
+    assert "layer    elsewhere: the server is nearly idle" in result.stdout
     assert "unseen   the machine itself" in result.stdout
 
 
@@ -82,7 +82,7 @@ def test_who_is_blocked_since_when_and_what_changed(orders):
     assert found["waits"] == {"Lock:relation": 5.0}
     result = triage(orders.dsn, "--exit-code")
     assert result.returncode == 1
-    assert "hurt?    YES: 5 sessions blocked by 1 root blocker, the longest for" in result.stdout
+    assert "impact   YES: 5 sessions blocked by 1 root blocker, the longest for" in result.stdout
     assert f"→ cancel {alter.pid} frees 4 sessions" in result.stdout
     assert "secret" not in result.stdout + json.dumps(found)
 
@@ -154,7 +154,7 @@ def test_a_role_that_sees_nothing_says_so_and_is_not_sure(orders):
     found = facts(blind)
     assert found["hurt"] is None
     assert "grant pg_monitor" in found["unseen"][0]
-    assert "hurt?    unknown: nobody is seen to be hurt" in triage(blind).stdout
+    assert "impact   unknown: no blocked session is visible" in triage(blind).stdout
     assert triage(blind, "--exit-code").returncode == 0
 
 

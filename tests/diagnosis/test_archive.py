@@ -111,7 +111,7 @@ def test_what_would_be_too_big_is_kept_in_part(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("body", [b"", b"2", b"1", b"1xyz", archived(diagnose(convoy(3)))[:-9]])
 def test_what_is_damaged_or_of_another_format_is_one_line(body: bytes) -> None:
-    with pytest.raises(JournalError, match="kept snapshot") as caught:
+    with pytest.raises(JournalError, match="stored snapshot") as caught:
         unpacked(body)
     assert "\n" not in str(caught.value)
 

@@ -6,7 +6,7 @@ from pgdoctor.diagnosis.cuts import Cut
 from tests.looking import blocker, look, said
 from tests.scenes import Client, Scene
 
-NESTED = "it may be behind a savepoint"
+NESTED = "it may be inside a savepoint"
 
 
 def cut_of(shop: Scene, pid: int) -> Cut:
@@ -119,7 +119,7 @@ def test_h69_three_children_hold_the_parent_and_only_the_end_of_all_frees_the_de
     assert advice
     assert (advice.action, advice.signals, advice.exact) == ("none", (), False)
     assert {advice.pid, *advice.may_hold_too} == holders
-    assert "ending one may free nobody" in advice.reason
+    assert "ending one may free no session" in advice.reason
     assert "may hold the row too" in said(named)
     offered = named.recommendation
     assert (offered.action, offered.sql) == ("terminate", None)

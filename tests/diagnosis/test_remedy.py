@@ -151,7 +151,7 @@ def test_the_wider_root_that_is_left_alone_is_mentioned() -> None:
     crowd = [reader(pid, blockers=(1,)) for pid in range(100, 110)]
     advice = advised(dump, *crowd, idle(2), reader(31, blockers=(2,)))
     assert (advice.action, advice.pid) == ("terminate", 2)
-    assert "10 sessions behind 1 need something else" in advice.reason
+    assert "10 sessions behind 1 need another action" in advice.reason
 
 
 def test_an_id_for_a_mere_request_or_a_row_lock_is_no_change() -> None:
@@ -227,7 +227,7 @@ def test_the_advice_is_one_of_the_choices_and_never_cancels_the_idle(waits: dict
     if found.advice is None:
         return
     offered = [(Signal(cut.action, cut.pid),) for cut in found.cuts] + [each.signals for each in found.sets]
-    assert found.advice.signals in offered or not offered or "can be tried again" in found.advice.reason
+    assert found.advice.signals in offered or not offered or "can retry its request" in found.advice.reason
     for signal in (signal for signals in offered for signal in signals):
         idles = made.snapshot.sessions[signal.pid].in_transaction_idle
         assert signal.action == ("terminate" if idles else "cancel")
@@ -311,4 +311,4 @@ def test_a_queued_alter_after_other_changes_loses_them(shop: Scene) -> None:
     alter = shop.client("update other set v = 1").block("alter table orders add column c int")
     shop.client().block("select from orders")
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == alter.pid]
-    assert "whose changes so far roll back" in cut.loses
+    assert "its changes roll back" in cut.loses

@@ -29,7 +29,7 @@ def test_a_wait_of_a_moment_hurts_nobody_and_nobody_is_to_be_signalled_for_it():
     found = triage(seen(0.5, 0.9), glimpses(Lock=2))
     assert (found.hurt, found.advice, found.roots, found.since) == (False, None, (), None)
     assert found.layer == "locks"
-    assert found.because == "2.0 of 2.0 active sessions wait for locks, each for a moment only"
+    assert found.because == "2.0 of 2.0 active sessions wait for locks, each only briefly"
 
 
 def test_a_long_wait_hurts_and_its_beginning_is_told():
@@ -76,8 +76,8 @@ def test_a_standby_that_is_far_behind_is_the_layer(behind, lag, layer):
 @pytest.mark.parametrize(
     ("known", "why"),
     [
-        ({"replay_paused": True}, "somebody has paused it"),
-        ({"unreplayed": 1 << 30}, "1.0 GB yet to replay"),
+        ({"replay_paused": True}, "replay on this standby is paused"),
+        ({"unreplayed": 1 << 30}, "still has to replay 1.0 GB"),
         ({"unreplayed": 1 << 20}, None),
         ({}, None),
     ],
@@ -107,13 +107,13 @@ def test_clients_that_try_again_are_a_matter_of_the_application_unless_they_keep
     around = Surroundings(read_at=NOW, lately=lately, usual=usual, latest=latest)
     found = triage(seen(around=around), glimpses(**waits))
     assert (found.hurt, found.layer) == (True, layer)
-    assert ("look at the application that sends it" in found.because) == (layer == "elsewhere")
+    assert ("check the application that sends them" in found.because) == (layer == "elsewhere")
 
 
 def test_nobody_can_take_back_a_start():
     around = Surroundings(read_at=NOW, changes=(Change(ago(9), "start", "the server started"),))
     found = triage(seen(30.0, around=around), glimpses(Lock=1))
-    assert not any("taken back" in each for each in found.next)
+    assert not any("reverted" in each for each in found.next)
 
 
 def test_who_sees_nothing_does_not_say_that_all_is_well():
@@ -126,12 +126,12 @@ def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
     made = Change(ago(20), "ddl", "alter table")
     changes = (Change(ago(9), "start", "x"), Change(ago(10), "application", "new"), made)
     found = triage(seen(30.0, around=Surroundings(read_at=NOW, changes=changes)), glimpses(Lock=1))
-    assert found.next[0] == "ask whether this can be taken back: alter table"
+    assert found.next[0] == "ask whether this can be reverted: alter table"
     assert found.changes == changes
 
 
 @pytest.mark.parametrize(
-    ("commits", "why"), [(49, "the server has next to nothing to do"), (50, "what is asked is answered at once")]
+    ("commits", "why"), [(49, "the server is nearly idle"), (50, "the server answers requests at once")]
 )
 def test_who_answers_at_once_is_not_idle(commits, why):
     around = Surroundings(read_at=NOW, lately={"a": Pace(commits)}, usual={"a": Pace()})

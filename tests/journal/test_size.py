@@ -81,7 +81,7 @@ def test_a_journal_full_of_decisions_says_so_and_takes_no_incident(journal):
         for _ in range(1000):
             written = journal.append("a", "intent", "decision", b"x" * 100_000, NOON)
 
-    with pytest.raises(JournalError, match=r"has reached \[journal\] max_size") as raised:
+    with pytest.raises(JournalError, match=r"\[journal\] max_size is reached") as raised:
         fill()
     assert "\n" not in str(raised.value)
     assert on_disk(journal) <= LIMIT + MAX_LOG

@@ -116,7 +116,7 @@ def test_what_was_appended_survives_a_kill(tmp_path):
 
 def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_text("this is not a database, " * 100)
-    with pytest.raises(JournalError, match=r"text is no journal, or a broken one: .*; move it away"):
+    with pytest.raises(JournalError, match=r"text is not a journal, or it is damaged: .*; move it away"):
         Journal.open(tmp_path / "text")
     with pytest.raises(JournalError, match="cannot be opened: Is a directory"):
         Journal.open(tmp_path)
@@ -141,7 +141,7 @@ def test_a_newer_format_is_left_alone(tmp_path):
     with sqlite3.connect(path) as database:
         database.execute(f"PRAGMA user_version = {VERSION + 1}")
     database.close()
-    with pytest.raises(JournalError, match=f"is of format {VERSION + 1}, this pgdoctor knows {VERSION}"):
+    with pytest.raises(JournalError, match=f"is of format {VERSION + 1}, this pgdoctor reads {VERSION}"):
         Journal.open(path)
 
 
@@ -149,7 +149,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(journal):
     journal.append("a", "intent", "", b"{}", NOON)
     pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
     journal._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(JournalError, match="its disk is full"):
+    with pytest.raises(JournalError, match="the disk is full"):
         journal.append("a", "intent", "", b"x" * 100_000, NOON)
     assert len(journal.records()) == 1
 

@@ -65,7 +65,7 @@ def test_it_shows_who_blocks_whom_and_what_to_do(incident: Incident, watch: Watc
     incident.alter.run("commit")
     for each in incident.readers:
         each.finish()
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     assert pids(terminal) == []
     terminal.press("q")
     assert terminal.end() == 0
@@ -153,11 +153,11 @@ def test_a_server_that_is_lost_is_said_to_be_and_comes_back(
         terminal = watch(dsn=server.dsn)
         terminal.until("3 sessions blocked")
     server.halt("immediate")
-    terminal.until("DOWN: ", "below is what was seen")
+    terminal.until("DOWN: ", "the list below is")
     assert terminal.style("DOWN").fg == "red"
     assert str(incident.idle.pid) in terminal.text or "Nobody" in terminal.text
     server.start()
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     assert "DOWN" not in terminal.text
     terminal.press("q")
     assert terminal.end() == 0
@@ -185,7 +185,7 @@ def test_a_server_that_hangs_is_said_to_and_keys_are_obeyed(incident: Incident, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_however_it_ends_the_terminal_is_given_back(scene: Scene, watch: Watch, number: signal.Signals) -> None:
     terminal = watch()
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     terminal.send(number)
     assert terminal.end() == 0
     assert terminal.said == ""
@@ -195,7 +195,7 @@ def test_however_it_ends_the_terminal_is_given_back(scene: Scene, watch: Watch, 
 def test_it_ends_when_nobody_is_at_the_other_end_of_the_terminal(scene: Scene, watch: Watch) -> None:
     """Without a word from the system: who was started by `setsid` or `nohup` gets no SIGHUP."""
     terminal = watch(controls=False)
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     assert terminal.vanish() == 0
     assert terminal.said == ""
 
@@ -216,7 +216,7 @@ def test_arrows_of_either_kind_choose_and_a_mouse_says_nothing(incident: Inciden
 
 def test_control_c_ends_it(scene: Scene, watch: Watch) -> None:
     terminal = watch()
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     terminal.press("\x03")
     assert terminal.end() == 0
 

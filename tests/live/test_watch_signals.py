@@ -53,8 +53,8 @@ def test_a_yes_is_of_the_transaction_that_was_asked_about(
     holder.run("update orders set v = 1 where id = 2")
     scene.client().block("update orders set v = 2 where id = 2")
     said = " ".join(asyncio.run(cutting.act(question)))
-    assert "nothing was done" in said
-    assert "not in the same statement or transaction any more" in said
+    assert "no signal was sent" in said
+    assert "is in another statement or transaction" in said
     assert holder.run("select 1") == [(1,)]
 
 
@@ -64,9 +64,9 @@ def test_it_says_what_it_would_free_and_does_it_after_a_yes(
     terminal = watch("--config", str(rules))
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")
-    terminal.until(f"terminate {holder.pid}?", "Cutting it frees 1 at once", "It costs the changes of a transaction")
+    terminal.until(f"terminate {holder.pid}?", "A terminate frees 1 at once", "It costs the changes of a transaction")
     terminal.press("n")
-    terminal.until("nothing was done")
+    terminal.until("no action")
     assert holder.run("select 1") == [(1,)]
     terminal.press("k")
     terminal.until(f"terminate {holder.pid}?", "Rule idle allows it")
@@ -75,7 +75,7 @@ def test_it_says_what_it_would_free_and_does_it_after_a_yes(
     said = f"terminate {holder.pid} (idle_in_transaction, rule idle): released 1 session in"
     terminal.until(said)
     terminal.press(" ")
-    terminal.until("Nobody is blocked")
+    terminal.until("No session is blocked")
     terminal.press("q")
     assert terminal.end() == 0
     # It stays to be read after the screen is gone, and what was written down of it with it.
@@ -91,7 +91,7 @@ def test_a_key_that_the_rule_does_not_say_is_refused(rules: Path, holder: Client
     terminal = watch("--config", str(rules))
     terminal.until("1 session blocked")
     terminal.press(DOWN, "c")
-    terminal.until(f"cancel {holder.pid}: no.", "Rule idle would terminate it, and nothing else.")
+    terminal.until(f"cancel {holder.pid}: no.", "Rule idle allows only a terminate.")
     terminal.press("y")
     terminal.until("BLOCKS")
     assert holder.run("select 1") == [(1,)]
@@ -102,10 +102,10 @@ def test_a_key_that_the_rule_does_not_say_is_refused(rules: Path, holder: Client
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda text: None, "there are no rules (--config FILE"),
+        (lambda text: None, "there is no configuration (--config FILE"),
         (lambda text: text[: text.index("[[")], "has no [[mitigation.rules]]"),
-        (lambda text: text.replace('"enforce"', '"dry_run"'), 'says mode = "dry_run"'),
-        (lambda text: text.replace("idle_in_transaction", "migration"), "No rule allows to signal it"),
+        (lambda text: text.replace('"enforce"', '"dry_run"'), 'has mode = "dry_run"'),
+        (lambda text: text.replace("idle_in_transaction", "migration"), "No rule allows a signal"),
         (lambda text: text + 'min_age = "1h"\n', "min_age: "),
         (lambda text: text + '[[mitigation.protect]]\nstate = ["idle in transaction"]\n', "protected"),
     ],
@@ -146,7 +146,7 @@ def test_who_ends_between_question_and_yes_is_not_signalled(
     holder.run("commit")
     waiter.finish()
     terminal.press("y")
-    terminal.until(f"terminate {holder.pid}: nothing was done, for nobody waits for it any more.")
+    terminal.until(f"terminate {holder.pid}: no signal was sent, because no session waits for it any more.")
     assert holder.run("select 1") == [(1,)]
 
 

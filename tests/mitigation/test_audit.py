@@ -268,7 +268,7 @@ def test_h37_an_intent_that_nobody_concluded_is_spent_and_not_repeated(
 def test_a_breaker_stays_open_after_a_restart_until_somebody_resets_it(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
-    opened = Opening(datetime.now(UTC) - timedelta(days=9), "2 in a row were signalled, and released nobody")
+    opened = Opening(datetime.now(UTC) - timedelta(days=9), "2 blockers in a row were signalled without effect")
     write(path, incident, opened)
     actions, mitigator = incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1)
     assert actions == []

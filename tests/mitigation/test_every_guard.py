@@ -63,8 +63,8 @@ def test_h74_a_guard_in_a_new_file_is_in_force(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("full_moon", "cycle"), "needs a name that no other guard has"),
-        (('    name = "full_moon"\n', ""), "needs a name that no other guard has"),
+        (("full_moon", "cycle"), "has the name of another guard"),
+        (('    name = "full_moon"\n', ""), "has the name of another guard"),
         (("def value", "def worth"), "abstract"),
     ],
     ids=["another's name", "no name", "incomplete"],
@@ -195,7 +195,7 @@ OBJECTING: dict[str, Callable[[], Case]] = {
     "sample_age": lambda: amid(sample_age=3600.0),
     "systemic": many_incidents,
     "breaker": lambda: case(opening=Opening(NOW, "nothing helped")),
-    "recurrence": lambda: case(stop=Opening(NOW, "it came back", fingerprint="x")),
+    "recurrence": lambda: case(stop=Opening(NOW, "occurrence", fingerprint="x")),
     "shared_record": lambda: amid(shared="it is damaged"),
     "budget": lambda: case(settings=replace(BOTH, max_actions_per_hour=0)),
     "approval": lambda: case(settings=replace(BOTH, require_approval=True)),

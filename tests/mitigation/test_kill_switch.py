@@ -19,7 +19,7 @@ def test_without_one_nothing_is_stopped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")])
 def test_whatever_it_is_it_stops(tmp_path: Path, make: object) -> None:
     make(tmp_path / "stop")  # type: ignore[operator]
-    assert pulled(str(tmp_path / "stop")) == f"the kill-switch file {tmp_path / 'stop'} is there"
+    assert pulled(str(tmp_path / "stop")) == f"the kill-switch file {tmp_path / 'stop'} exists"
 
 
 @pytest.mark.parametrize("path", ["missing/stop", "file/stop", "x" * 5000, "null\0byte"])
@@ -64,7 +64,7 @@ def test_a_file_system_that_hangs_stops_and_holds_up_nobody(tmp_path: Path, monk
         await asyncio.to_thread(switch._hanging.join)
         assert await switch.pulled() is None
         (tmp_path / "stop").touch()
-        assert "is there" in str(await switch.pulled())
+        assert "exists" in str(await switch.pulled())
 
     monkeypatch.setattr(os, "lstat", lstat)
     try:

@@ -260,11 +260,11 @@ def test_the_breaker_stays_closed(actions: tuple[Action, ...]) -> None:
 
 
 OPEN = {
-    "two in vain": ((done("ineffective", pid=1), done("ineffective", pid=2)), "2 in a row"),
-    "h46 two that would not go": ((done("stuck", pid=1), done("ineffective", pid=2)), "released nobody"),
+    "two in vain": ((done("ineffective", pid=1), done("ineffective", pid=2)), "2 blockers in a row"),
+    "h46 two that would not go": ((done("stuck", pid=1), done("ineffective", pid=2)), "without effect"),
     "in vain, gone, in vain": (
         (done("ineffective", pid=1), done("gone", pid=2), done("ineffective", pid=3)),
-        "released nobody",
+        "without effect",
     ),
     "three refused": (tuple(done("not_permitted", pid=pid) for pid in (1, 2, 3)), "3 signals in a row"),
     "no answers": (tuple(done("error", pid=pid) for pid in (1, 2, 3)), "not answered"),
@@ -284,7 +284,7 @@ def test_the_breaker_opens_and_only_a_reset_closes_it(actions: tuple[Action, ...
 
 
 def test_once_open_it_stays_open_though_what_opened_it_is_forgotten() -> None:
-    opening = Opening(ago(9 * 86400), "2 in a row were signalled, and released nobody")
+    opening = Opening(ago(9 * 86400), "2 blockers in a row were signalled without effect")
     assert opened(opening=opening) == opening.reason
     assert after(opening=opening) == {"breaker"}
     assert after(opening=opening, reset=Reset(ago(1), "seen to", "ann")) == set()
@@ -339,7 +339,7 @@ def test_recurrence_of_one_fingerprint_stops_that_fingerprint_alone() -> None:
 def test_recurrence_of_three_fingerprints_stops_everything() -> None:
     made = decide(history=History(stops=stopped("one", "a second", "a third")))
     assert made.opening is not None
-    assert "3 different ones came back again and again: one; a second; a third" in made.opening.reason
+    assert "3 different blockers returned too often: one; a second; a third" in made.opening.reason
     assert all("breaker" in reasons(decision) for decision in made.decisions if decision.rule)
     rehearsed = tuple(replace(each, rehearsed=True) for each in stopped("one", "a second", "a third"))
     assert decide(history=in_mode(History(stops=rehearsed), "enforce")).opening is None
@@ -369,7 +369,7 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
             history = acted(history, replace(intended(made.approved, seen), outcome="released"))
     assert actions == 2
     [stop] = history.stops
-    assert "for the 3. time within 30m" in stop.reason
+    assert "occurrence 3 within 30m" in stop.reason
 
 
 def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values() -> None:

@@ -76,8 +76,8 @@ REFUSED = {
     "(?x) a": "RE2 has no flag (?x)",
     "(": "missing )",
     "a\n(": "missing )",
-    "a{1000}": "instructions, allowed are 500",
-    "(a{30}){30}": "instructions, allowed are 500",
+    "a{1000}": "instructions, the limit is 500",
+    "(a{30}){30}": "instructions, the limit is 500",
 }
 
 

@@ -193,13 +193,13 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
         "leader: this pgdoctor is not the leader"
     )
     for moved_on in (decide(idle()), decide(idle(), ddl(state_change=ago(1)), reader(31))):
-        assert "not judged in the same way" in str(moved_on.objections_to(meant))
+        assert "the decision has changed" in str(moved_on.objections_to(meant))
 
 
 def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
     decision = about(decide(), DDL)
     assert Only(DDL, "cancel", decision.id).means(decision)
-    assert "not in the same state" in str(Only(DDL, "cancel", "another").objection(decision))
+    assert "in another statement" in str(Only(DDL, "cancel", "another").objection(decision))
     assert "only terminate to 20" in str(Only(DDL, "terminate").objection(decision))
     assert "only a signal to 10" in str(Only(IDLE).objection(decision))
 

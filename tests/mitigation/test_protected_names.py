@@ -36,7 +36,7 @@ REFUSED = {
     f'datname = ["{"a" * 64}"]': "datname[0]",
     f'relation = ["public.{"a" * 64}"]': "relation[0]",
     f'relation = ["{"a" * 64}.orders"]': "relation[0]",
-    'member_of = ["public"]': "PUBLIC, which is no role",
+    'member_of = ["public"]': "PUBLIC is not a role",
     'member_of = ["pg_database_owner"]': "name the owner",
     'client_addr = ["::ffff:10.0.0.0/104"]': "client_addr[0]",
     'client_addr = ["fe80::1%eth0"]': "client_addr[0]",
@@ -75,7 +75,7 @@ def test_h55_a_refusal_says_how_the_server_stores_a_name(scene: Scene, name: str
         (Protect(usename=("pg_monitor",)), "this role cannot log in"),
         (Protect(member_of=("nobody here",)), "there is no such role"),
         (Protect(datname=("biling",)), "there is no such database"),
-        (Protect(relation=(Qualified("public.nowhere"),)), "public.nowhere: there is none in "),
+        (Protect(relation=(Qualified("public.nowhere"),)), "public.nowhere: there is no such relation in "),
         (Protect(relation=(Qualified("public.elsewhere_pkey"),)), "this is an index; name its table"),
     ],
 )

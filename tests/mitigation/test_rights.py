@@ -38,7 +38,7 @@ def test_h70_superuser_session_is_not_tried(incident: Incident, mode: str) -> No
     assert actions == []
     [decision] = [each for each in mitigator.plan.decisions if each.pid == blocking.pid]
     [objection] = [each for each in decision.objections if each.guard == "not_permitted"]
-    assert "it is a superuser's session; run as a superuser: SELECT" in str(objection.objection)
+    assert "superuser's session; run as a superuser: SELECT" in str(objection.objection)
     assert mitigator.refused["not_permitted"] == 1
     assert mitigator.history.actions == ()
     assert mitigator.history.opening is None
@@ -85,7 +85,7 @@ def test_people_read_beforehand_who_may(incident: Incident) -> None:
     blocking, _ = block(incident, None)
     report = look(incident.agent)
     drawn = tree(report)
-    said = "our role may not signal it: it is a superuser's session"
+    said = "our role may not signal this superuser's session"
     [found] = report.blockers
     assert f"{blocking.pid}: {said}; run as a superuser: {found.recommendation.sql}" in " ".join(drawn.split())
     assert f"│    {said}" in drawn

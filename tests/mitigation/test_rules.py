@@ -203,9 +203,9 @@ REFUSED = {
     "a state that its class never has": (
         RULE.replace("long_query", "idle_in_transaction").replace("cancel", "terminate") + 'state = ["active"]',
         ".state",
-        "idle_in_transaction are in",
+        "a state of sessions of class idle_in_transaction",
     ),
-    "nothing but a statement": (RULE + 'statement = [".*"]', ".statement", "does not by itself authorise"),
+    "nothing but a statement": (RULE + 'statement = [".*"]', ".statement", "does not authorise"),
     "a pattern that is none": (RULE + 'usename = ["a"]\nstatement = ["("]', ".statement[0]", "a regular expression"),
     "a network that is none": (RULE + 'client_addr = ["10.0.0.1/8"]', ".client_addr[0]", "10.0.0.0/8"),
     "a relation without its schema": (RULE + 'relation = ["orders"]', ".relation[0]", "public.orders"),
@@ -220,10 +220,14 @@ REFUSED = {
     "whom a protection leaves nothing": (
         PROTECT + 'usename = ["app"]\n' + RULE + 'usename = ["app"]',
         ".usename",
-        "nothing is left for it",
+        "at least one that is not protected",
     ),
     "who is protected by default": (RULE + 'application_name = ["psql"]', ".application_name", "protect_defaults"),
-    "whom it protects itself": (RULE + 'usename = ["app"]\nprotected_usename = ["app", "b"]', ".usename", "is left"),
+    "whom it protects itself": (
+        RULE + 'usename = ["app"]\nprotected_usename = ["app", "b"]',
+        ".usename",
+        "not protected",
+    ),
     "hidden behind a wider network": (
         two('client_addr = ["10.0.0.0/8", "local"]', 'client_addr = ["10.2.0.0/16"]'),
         'rules[1] = "b"',
@@ -239,14 +243,14 @@ REFUSED = {
     "a network within a protected one": (
         PROTECT + 'client_addr = ["10.0.0.0/8"]\n' + RULE + 'client_addr = ["10.1.0.0/16"]',
         ".client_addr",
-        "nothing is left for it",
+        "at least one that is not protected",
     ),
     "members of the protected role": (RULE + 'member_of = ["pgdoctor_protected"]', ".member_of", "protect_defaults"),
     "a state older than its transaction": (RULE + 'min_state_age = "7h"', ".min_state_age", "max_age, which is 6h"),
     "a running statement that idles": (
         RULE.replace('"cancel"', '"terminate"') + 'state = ["idle"]',
         ".state",
-        "long_query are in",
+        "long_query",
     ),
     "hidden behind an older age": (two('max_age = "9h"', 'min_state_age = "1m"'), 'rules[1] = "b"', "earlier rule"),
 }

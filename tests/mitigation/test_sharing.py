@@ -164,7 +164,7 @@ def test_h63_budgets_are_counted_over_both(incident: Incident, journals: list[Ke
     holder = hold(incident, 2)
     actions, mitigator = incident.mitigate(AT_ONCE, journal=journals[1], **usual)
     assert actions == []
-    assert "actions_per_hour: 1, allowed are 1" in objections(mitigator)["budget"]
+    assert "actions_per_hour: 1, the limit is 1" in objections(mitigator)["budget"]
     assert mitigator.standing.budgets["actions_per_hour"] == 0
     assert incident.alive(holder)
 
@@ -176,7 +176,7 @@ def test_h63_open_breaker_of_another_agent_is_open_here(incident: Incident, jour
     actions, mitigator = incident.mitigate(AT_ONCE, journal=journals[1], **ONCE)
     assert actions == []
     assert "recurrence" in objections(mitigator)
-    say(incident, lambda now: Opening(now, "2 in a row were signalled, and released nobody"))
+    say(incident, lambda now: Opening(now, "2 blockers in a row were signalled without effect"))
     actions, mitigator = incident.mitigate(AT_ONCE, journal=journals[1], **ONCE)
     assert actions == []
     assert mitigator.standing.breaker_open

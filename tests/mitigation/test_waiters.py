@@ -23,7 +23,7 @@ from tests.mitigation.conftest import IDLE, Incident, rule
 from tests.scenes import Client
 
 ALTER = "alter table orders add column note text"
-PRIVILEGE = "it has no privilege for what it waits for"
+PRIVILEGE = "it has no privilege on the object of its wait"
 
 
 def ask(dsn: str, *waiters: Client) -> list[str | None]:
@@ -177,7 +177,7 @@ def test_every_way_to_a_privilege_counts(incident: Incident, name: str) -> None:
 def test_what_is_no_privilege_does_not_count(incident: Incident, name: str) -> None:
     waiter = _stage(incident, *STRANGER[name])
     [said] = ask(incident.agent, waiter)
-    assert said == ("whether it may have what it waits for cannot be told" if name == "object" else PRIVILEGE)
+    assert said == ("its privilege on the object of its wait is unknown" if name == "object" else PRIVILEGE)
 
 
 def test_privilege_on_the_parent_counts_on_its_partition(incident: Incident) -> None:
@@ -254,7 +254,7 @@ def test_look_up_waits_for_no_lock_on_the_table_and_half_a_second_for_a_catalog(
     if catalog in ("orders", "pg_auth_members"):
         assert found == {}
     else:
-        assert found.get(waiter.pid, "").startswith("whether it may have what it waits for could not be read")
+        assert found.get(waiter.pid, "").startswith("its privilege on the object of its wait could not be read")
     assert seconds < 4
 
 

@@ -89,14 +89,14 @@ def test_an_address_and_a_token_of_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "zq7", "https://u:zq7@a/", "https://a/\nhttps://zq7/", "https://a/zq7\x00", "é"])
 def test_a_file_that_holds_no_address(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .*wanted is one line") as caught:
+    with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .*expected one line") as caught:
         addressed([Recipient("a", url_file=secret(tmp_path / "url", text))])
     assert "zq7" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "zq7 zq8", "zq7\nzq8", "é"])
 def test_a_file_that_holds_no_token(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"notify\[0\]\.token_file: .*wanted is one line") as caught:
+    with pytest.raises(ConfigError, match=r"notify\[0\]\.token_file: .*expected one line") as caught:
         addressed([Recipient("a", "http://a/", token_file=secret(tmp_path / "token", text))])
     assert "zq7" not in str(caught.value)
 

@@ -376,7 +376,7 @@ def test_it_may_be_run_twice_and_takes_the_grant_back(wrapped: Wrapped) -> None:
 
 def test_it_goes_with_the_grant_or_without_not_both() -> None:
     said = CliRunner().invoke(cli, ["setup", "--act", "--wrapper"])
-    assert "give one of them" in str(said.exception)
+    assert "exclude each other" in str(said.exception)
 
 
 def test_h72_wait_of_a_stranger_counts_for_nothing(wrapped: Wrapped) -> None:

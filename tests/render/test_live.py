@@ -108,17 +108,17 @@ def test_only_a_yes_is_a_yes() -> None:
         assert (pressed.wish == "yes") is (key in "yY")
         if key not in "yY":
             assert pressed.view.question is None
-            assert pressed.view.message == "nothing was done"
+            assert pressed.view.message == "no action"
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24), (250, 60)])
 def test_a_question_is_read_on_any_screen(columns: int, lines: int) -> None:
-    said = ("app@shop: idle_in_transaction.", "Cutting it frees 1 at once (20), 3 more in turn; exactly.", "why " * 50)
+    said = ("app@shop: idle_in_transaction.", "A terminate frees 1 at once (20), 3 more in turn; exact.", "why " * 50)
     shown = drawn(seen(), View(chosen=IDLE, question=Question("terminate", IDLE, said)), columns, lines)
     text = " ".join(" ".join(shown).split())
     assert f"terminate {IDLE}?" in text
     assert said[1] in text
-    assert shown[-1].strip() == "y: do it    any other key: leave it"
+    assert shown[-1].strip() == "y: confirm    any other key: go back"
     assert ("enlarge the window" in text) is (lines == 10)
 
 
@@ -127,7 +127,7 @@ def test_a_refusal_is_read_on_any_screen(columns: int, lines: int) -> None:
     said = ("terminate 10: no.", "protected: it is the backup's.")
     shown = drawn(seen(), View(notice=said), columns, lines)
     assert all(any(line.strip() == each for line in shown) for each in said)
-    assert shown[-1].strip() == "any key goes on"
+    assert shown[-1].strip() == "press any key to continue"
 
 
 def test_a_narrow_screen_has_why_and_not_a_beginning_of_what() -> None:
@@ -140,7 +140,7 @@ def test_a_narrow_screen_has_why_and_not_a_beginning_of_what() -> None:
 def test_the_page_of_one_session_says_what_a_signal_would_do() -> None:
     shown = "\n".join(drawn(seen(), View(chosen=DDL, page="one"), 200, 40))
     assert f"{DDL}  migration" in shown
-    assert f"waits 1 min 0 s for AccessExclusiveLock on public.orders, for {IDLE}" in shown
+    assert f"has waited 1 min 0 s for AccessExclusiveLock on public.orders, for {IDLE}" in shown
     assert "a cancel frees 3 sessions at once: 31, 32, 33; costs nothing but a retry" in shown
     assert "wants AccessExclusiveLock on public.orders" in shown
 

@@ -58,7 +58,7 @@ def test_a_set_of_both_signals_is_not_best_where_only_a_request_waits() -> None:
 def test_who_is_to_be_left_alone_is_shown_with_what_it_holds_up() -> None:
     drawn, plain, markdown, web = shown(idle(application_name="pg_dump"), ddl())
     assert drawn.splitlines()[2] == "→ do not signal 10"
-    assert "leave 10 alone: its end would free 1 session at once: 20" in drawn
+    assert "do not signal 10; its end would free 1 session at once: 20" in drawn
     assert "do not signal 10" in plain
     assert "do not signal 10" in markdown
     assert "leave 10 alone" in web

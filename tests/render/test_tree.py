@@ -36,21 +36,21 @@ def seen(*sessions: Session) -> Report:
 
 
 def test_nobody_blocked_is_one_line_and_the_server() -> None:
-    assert tree(seen()).splitlines()[0] == "Nobody is blocked."
+    assert tree(seen()).splitlines()[0] == "No session is blocked."
     assert tree(seen()).endswith("PostgreSQL 15.18, primary, 42/100 connections\n")
-    assert table(seen()).startswith("Nobody is blocked")
+    assert table(seen()).startswith("No session is blocked")
 
 
 def test_the_tree_hangs_a_waiter_below_whom_it_waits_for() -> None:
     drawn = tree(seen(session(1), session(2, 1), session(3, 2)), 200)
     assert drawn.splitlines()[0] == "2 sessions blocked by 1 root blocker, the longest for 12 s."
-    assert "\n└─ 2 waits 12 s for ExclusiveLock on advisory key 1" in drawn
-    assert "\n   └─ 3 waits 12 s" in drawn
+    assert "\n└─ 2 has waited 12 s for ExclusiveLock on advisory key 1" in drawn
+    assert "\n   └─ 3 has waited 12 s" in drawn
 
 
 def test_a_circle_is_drawn_once_though_it_has_no_root() -> None:
     drawn = tree(seen(session(1, 2), session(2, 1)), 200)
-    assert drawn.count("└─ 2 waits") == 1
+    assert drawn.count("└─ 2 has waited") == 1
     assert "wait for each other" in drawn
 
 

@@ -6,7 +6,7 @@ five minutes; from one minute on it appears as information. It is critical above
 vacuum cannot freeze rows either. On a standby only hot_standby_feedback counts.
 Do: end the named holder: terminate an idle transaction, finish a prepared one, restart a slot's consumer or drop the
 slot. For a standby, look there for its longest query.
-Do not: run vacuum again and again: it cannot remove anything. Do not drop a slot whose consumer will return.
+Do not: run vacuum repeatedly: it cannot remove anything. Do not drop a slot whose consumer will return.
 Prevent: `idle_in_transaction_session_timeout`, `transaction_timeout` (17), `idle_replication_slot_timeout` (18).
 Source: PostgreSQL documentation, "Routine Vacuuming"; `pg_replication_slots`, `pg_prepared_xacts`.
 """

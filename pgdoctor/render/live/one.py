@@ -63,7 +63,7 @@ def _waits(report: Report, key: Name) -> Iterator[str]:
     for wait in waits[:_MOST_OTHERS]:
         blocking = wait.blocking_pid if wait.blocking_pid is not None else f"'{wait.prepared_gid}'"
         queued = ", which queues ahead of it" if wait.queued else ""
-        yield f"waits {duration(wait.wait_seconds)} for {awaited(wait)}, for {blocking}{queued}"
+        yield f"has waited {duration(wait.wait_seconds)} for {awaited(wait)}, for {blocking}{queued}"
     if len(waits) > _MOST_OTHERS:
         yield f"and for {count(len(waits) - _MOST_OTHERS, 'session')} more"
 

@@ -42,17 +42,17 @@ _MISSED, _LATE = 3, 2.0
 
 HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
-pgup pgdn home end   by the screen     space   freeze the picture; polling goes on
+pgup pgdn home end   by the screen     space   freeze the screen; polling goes on
 t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
 c  cancel the chosen session's statement     k  terminate the chosen session
-   Both only if a rule of --config FILE allows it under mode = "enforce", no guard objects, and you say yes;
-   before that it says what would be freed and what would be lost.
+   Both need mode = "enforce" and a matching rule in --config FILE, no objection of a guard, and your confirmation.
+   Before you confirm, the screen shows the sessions that would be freed, and the work that would be lost.
 ?  this help   q  quit
 
-BLOCKS   sessions that stand behind it, directly or through others
-WAIT     since when it waits, by the server's record
-AGE      since when its transaction is open
-CLASS    why it blocks (pgdoctor explain CLASS says more); waits, queued: it blocks nobody by a fault of its own
+BLOCKS   number of sessions that it blocks, directly or through others
+WAIT     how long it has waited, by the server's record
+AGE      how long its transaction has been open
+CLASS    why it blocks (see: pgdoctor explain CLASS); waits, queued: it waits itself
 """
 
 #: The widest that fits is shown.
@@ -62,9 +62,9 @@ _KEYS_BARS = (
     "? help  q quit  c cancel  k terminate",
     "? help  q quit",
 )
-_ANSWERS = "y: do it    any other key: leave it"
-_ANY_KEY = "any key goes on"
-_TOO_SMALL = "… enlarge the window to read all of it"
+_ANSWERS = "y: confirm    any other key: go back"
+_ANY_KEY = "press any key to continue"
+_TOO_SMALL = "… enlarge the window to see the rest"
 
 #: Lines above the list, with the heading of the columns; and below it.
 _ABOVE, _BELOW = 5, 1
@@ -139,7 +139,7 @@ def _head(seen: Seen, view: View) -> Iterator[Line]:
     report = seen.report
     if seen.error is not None:
         yield (Span(f"DOWN: {seen.error}", "bad"),)
-        yield (Span(f"below is what was seen {duration(seen.age)} ago" if report else "", "warn"),)
+        yield (Span(f"the list below is {duration(seen.age)} old" if report else "", "warn"),)
     elif report is None:
         yield (Span("connecting …", "dim"),)
         yield ()

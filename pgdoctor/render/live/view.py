@@ -58,7 +58,7 @@ _WISHES: dict[str, Signal] = {"c": "cancel", "k": "terminate"}
 def press(view: View, key: str, rows: Sequence[Row], page_lines: int) -> Pressed:
     """What a key does. Keys are characters, or up, down, pageup, pagedown, home, end, enter, escape."""
     if view.question is not None:
-        answered = replace(view, question=None, message="" if key in ("y", "Y") else "nothing was done")
+        answered = replace(view, question=None, message="" if key in ("y", "Y") else "no action")
         return Pressed(view if key in ("y", "Y") else answered, "yes" if key in ("y", "Y") else "")
     if view.notice:
         return Pressed(replace(view, notice=()))

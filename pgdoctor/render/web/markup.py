@@ -66,7 +66,7 @@ def document(kind: str, title: str, main: str, foot: str) -> str:
             f"<title>{text(title)}</title><style>{STYLE}</style></head><body>",
             '<p id="stale" class="note bad" role="alert" hidden></p>',
             f'<main id="main">{main}</main>',
-            f'<footer><p>{foot}</p><p id="live"><noscript>loads itself every {REFRESH} s</noscript></p></footer>',
+            f'<footer><p>{foot}</p><p id="live"><noscript>reloads every {REFRESH} s</noscript></p></footer>',
             f"<script>{SCRIPT}</script></body></html>",
         )
     )

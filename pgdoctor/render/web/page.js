@@ -24,7 +24,7 @@
   function showStatus() {
     live.className = paused ? "paused" : "running";
     status.textContent = (paused ? "paused at " : stale.hidden ? "live, " : "as of ") + formatTime(loadedAt);
-    button.textContent = paused ? "Go on" : "Pause";
+    button.textContent = paused ? "Resume" : "Pause";
   }
 
   // The first element with an id below the upper edge of the window; null: the page is not scrolled.
@@ -55,7 +55,7 @@
   }
 
   function showLost(why) {
-    stale.textContent = `The agent does not answer (${why}): what you see is of ${formatTime(loadedAt)}.`;
+    stale.textContent = `The agent does not answer (${why}): this page shows the state of ${formatTime(loadedAt)}.`;
     stale.hidden = false;
     document.body.className = "old";
     document.title = "NO ANSWER · pgdoctor";

@@ -14,12 +14,12 @@ from pgdoctor.render.web.markup import note, sentence, text
 from pgdoctor.render.web.watch import Arming, Watch
 
 _MODES = {
-    "off": ("good", "Off: nothing is signalled."),
-    "observe": ("good", "Observes: rules are judged, nothing is signalled."),
-    "dry_run": ("good", "A dry run: what it would signal is only logged."),
+    "off": ("good", "Off: no signals are sent."),
+    "observe": ("good", "Observe: rules are evaluated, no signals are sent."),
+    "dry_run": ("good", "A dry run: signals are only logged, not sent."),
     "enforce": ("warn", "ARMED: sessions are cancelled and terminated by the rules."),
-    "lapsed": ("warn", "ONLY A DRY RUN, though the configuration says enforce: nothing is signalled."),
-    "disarmed": ("warn", "DISARMED: the configuration is broken; nothing is signalled until it is mended."),
+    "lapsed": ("warn", "DRY RUN ONLY, although the configuration says enforce: no signals are sent."),
+    "disarmed": ("warn", "DISARMED: the configuration is invalid; no signals are sent until it is corrected."),
 }
 
 #: By state of connections: what people call it, and the class of its colour.
@@ -54,7 +54,7 @@ def cuts(report: Report) -> Iterator[str]:
     ]
     if not rows:
         return
-    yield '<section aria-labelledby="cuts"><h2 id="cuts">What each cut would free</h2><ul class="card list cuts">'
+    yield '<section aria-labelledby="cuts"><h2 id="cuts">What each signal would free</h2><ul class="card list cuts">'
     for what, choice, loses in rows:
         costs = f"costs {sentence(loses)}" if loses else ""
         yield (
@@ -121,7 +121,7 @@ def mitigation(watch: Watch) -> Iterator[str]:
     yield '<section aria-labelledby="mitigation"><h2 id="mitigation">Mitigation</h2><div class="card">'
     yield f"<p>{text(_MODES.get(watch.arming.mode, ('', watch.arming.mode))[1])}</p>"
     if watch.arming.leads:
-        yield '<p class="dim">It leads: no other agent acts at this server.</p>'
+        yield '<p class="dim">This agent is the leader: no other agent acts at this server.</p>'
     yield from (note("warn", reason) for reason in watch.arming.held_back)
     if watch.arming.actions:
         yield '<ul class="list">'
@@ -146,7 +146,7 @@ def incidents(watch: Watch) -> Iterator[str]:
     yield '<ul class="list">'
     if watch.incident is not None:
         began = watch.incident.started
-        yield f"<li>{_incident(watch.incident)} <b>goes on</b>, since {_moment(began, watch.now)}</li>"
+        yield f"<li>{_incident(watch.incident)} <b>ongoing</b>, started {_moment(began, watch.now)}</li>"
     for event in reversed(watch.ended[-_MOST_ENDED:]):
         lasted = duration(event.incident.seconds_until(event.at))
         yield f"<li>{_incident(event.incident)} for {lasted}, until {_moment(event.at, watch.now)}</li>"
@@ -158,7 +158,7 @@ def _incident(incident: Incident) -> str:
 
 
 def _action(action: Action, now: datetime | None) -> str:
-    outcome = (action.outcome or "under way").replace("_", " ")
+    outcome = (action.outcome or "in progress").replace("_", " ")
     after = f" after {duration(action.seconds)}" if action.seconds is not None else ""
     where = f" on {action.relation}" if action.relation else ""
     what = f"{action.signal} {action.victim.pid}"

@@ -27,7 +27,7 @@ def trees(report: Report) -> Iterator[str]:
         return
     most = max(_MOST_DRAWN // min(roots, _MOST_TOLD), 1)
     grown = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, most))
-    yield '<section aria-labelledby="trees"><h2 id="trees">Who blocks whom</h2>'
+    yield '<section aria-labelledby="trees"><h2 id="trees">Blockers and waiting sessions</h2>'
     for tree in grown[:_MOST_TOLD]:
         yield from _told(tree)
     named = grown[_MOST_TOLD : _MOST_TOLD + _MOST_NAMED]
@@ -92,11 +92,11 @@ def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:
 
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     """One line, which opens to what it runs."""
-    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "a moment"
+    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "briefly"
     queued = ", queued" if wait.queued else ""
     blocks = _blocks(facts) if facts else ""
     line = (
-        f'<span class="pid">{wait.blocked_pid}</span> waits <span class="wait">{since}</span> '
+        f'<span class="pid">{wait.blocked_pid}</span> has waited <span class="wait">{since}</span> '
         f"for {sentence(awaited(wait))}{queued}{blocks} · "
         f"{client(wait.blocked_user, None, wait.blocked_application)}"
     )

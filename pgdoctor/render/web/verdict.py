@@ -44,11 +44,11 @@ def verdict(watch: Watch, report: Report | None) -> Verdict:
     )
     if worst is not None:
         kind = _SEVERITIES[worst.severity]
-        return Verdict(kind, f"Nobody is blocked, but {worst.summary}", f"→ {sentence(worst.advice)}")
+        return Verdict(kind, f"No session is blocked, but {worst.summary}", f"→ {sentence(worst.advice)}")
     if watch.hidden_sessions:
         hidden = count(watch.hidden_sessions, "session")
-        return Verdict("warn", f"Nobody seems to be blocked, but {hidden} cannot be seen", text(_GRANT))
-    return Verdict("good", "Nobody is blocked", "Nothing to do here.")
+        return Verdict("warn", f"No blocked session is visible, but {hidden} cannot be seen", text(_GRANT))
+    return Verdict("good", "No session is blocked", "No action is needed.")
 
 
 #: The cure of blindness.

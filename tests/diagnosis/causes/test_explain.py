@@ -32,7 +32,7 @@ from tests.scenes import Client, Scene
 #: All of it together takes many seconds.
 pytestmark = pytest.mark.long
 
-UNSAFE = "planning it might run functions that are not the server's own"
+UNSAFE = "planning could run functions that are not built-in"
 
 #: Whoever evaluates `planted(1)` keeps an advisory lock until its session ends, whatever its transaction does.
 _PLANTED = """
@@ -238,7 +238,7 @@ def test_nobody_is_asked_about_a_table_that_somebody_wants_for_himself(shop: Sce
     worker = working(shop, waits=False)
     shop.client().block("alter table orders add column c int")
     seen = look(shop)
-    assert "behind which EXPLAIN would wait" in seen.said(worker)
+    assert "so EXPLAIN would wait" in seen.said(worker)
     assert "LOCK TABLE" not in seen.sent
 
 
@@ -258,7 +258,7 @@ def test_an_index_that_is_locked_is_waited_for_a_moment_only(shop: Scene) -> Non
     shop.client().block("select from orders where id = 7 for update")
     before = snapshot(shop.dsn)
     shop.client().block("reindex index orders_pkey")
-    assert "behind which EXPLAIN would wait" in look(shop).said(worker)
+    assert "so EXPLAIN would wait" in look(shop).said(worker)
     assert "not confirmed by EXPLAIN: the table or a catalog is locked" in look(shop, before=before).said(worker)
 
 
@@ -406,7 +406,10 @@ def test_an_index_that_we_did_not_know_of_withdraws_the_claim(shop: Scene) -> No
     found = look(shop, before=before).blocker(worker)
     assert found.classification == "long_query"
     assert "unindexed_scan" not in found.also
-    assert "no unindexed scan, says EXPLAIN: an index finds its rows in public.orders (generic plan)" in found.evidence
+    assert (
+        "no unindexed scan according to EXPLAIN: an index finds its rows in public.orders (generic plan)"
+        in found.evidence
+    )
 
 
 def test_an_index_that_is_read_as_a_whole_does_not(shop: Scene) -> None:

@@ -230,7 +230,7 @@ def test_an_aborted_transaction_has_nothing_left_to_lose(shop: Scene) -> None:
     assert "a statement of it failed" in said(facts)
     assert "has changed something" not in said(facts)
     assert "nothing left to lose but the session" in facts.recommendation.reason
-    assert seen.cuts[0].loses == "the session; its transaction is aborted already"
+    assert seen.cuts[0].loses == "the session; its transaction is already aborted"
     assert (facts.recommendation.action, facts.recommendation.pid) == ("terminate", holder.pid)
     shop.admin.execute("select pg_terminate_backend(%s)", [holder.pid])
     waiter.finish()

@@ -63,7 +63,7 @@ def test_h38_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catal
     [found] = [each for each in facts.blockers if each.pid == worker.pid]
     assert (found.classification, found.relation) == (classification, relation)
     [note] = [note.summary for note in facts.findings if unread in note.summary]
-    assert note.endswith("somebody holds a lock on a system catalog that is needed for it")
+    assert note.endswith("another session holds a lock on a system catalog that this needs")
     assert seconds < _IN_TIME
 
 

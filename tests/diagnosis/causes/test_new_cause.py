@@ -45,7 +45,7 @@ def test_h75_a_new_cause_is_untouchable(tmp_path: Path) -> None:
         + """
 assert plan.approved is None
 assert reasons(about(plan, IDLE)) == {"no_rule"}
-assert said == ["no action is ever taken on it: nothing says that a signal helps"]
+assert said == ["such sessions are never signalled: there is no evidence that a signal helps"]
 """
     )
     done = run_copy(tmp_path, _FILE, _CAUSE, script)

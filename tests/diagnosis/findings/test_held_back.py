@@ -111,7 +111,7 @@ def test_a_server_that_has_nearly_used_up_its_ids_is_in_danger(own_server, what)
         assert "the server refuses writes" in note.summary
         told = json.loads(pgdoctor("triage", "--format", "json", "--dsn", server.dsn).stdout)
         assert (told["hurt"], told["layer"]) == (True, "elsewhere")
-        assert "ids have run out" in told["because"]
+        assert "it is out of ids" in told["because"]
 
 
 def write_wal(connection, megabytes):

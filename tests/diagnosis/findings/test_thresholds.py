@@ -352,7 +352,7 @@ def test_an_application_is_new_when_nobody_has_seen_it_before():
     assert changes.with_changes(seen_at(0), seen).changes == ()
     seen = changes.after(seen, seen_at(15, "checkout 1.4.1", "checkout 1.4.2"))
     [change] = changes.with_changes(seen_at(15), seen).changes
-    assert (change.kind, change.what) == ("application", '"checkout 1.4.2" was never seen before')
+    assert (change.kind, change.what) == ("application", '"checkout 1.4.2" connected for the first time')
     seen = changes.after(seen, seen_at(30, "checkout 1.4.2"))
     assert changes.with_changes(seen_at(30), seen).changes == (change,)
     assert changes.with_changes(seen_at(15 + 901), seen).changes == ()
@@ -368,7 +368,7 @@ def test_an_application_whose_connections_are_all_new_came_of_late():
     new = Client("checkout", "app", None, 3, 3, 0, 3, ago(7))
     seen = changes.after(changes.Seen(), replace(seen_at(0), clients=(new,)))
     [change] = changes.with_changes(seen_at(0), seen).changes
-    assert (change.at, change.what) == (ago(7), '"checkout" came: all of its 3 connections are new')
+    assert (change.at, change.what) == (ago(7), '"checkout" is new: all of its 3 connections are new')
 
 
 def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
@@ -430,7 +430,7 @@ def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
         assert diagnosis.findings == ()
     later = replace(around, read_at=ago(-15), clients=(*around.clients, Client("new", None, None, 1, 0, 0, 0)))
     seen = memory.judge(replace(snapshot([], at=ago(-15)), surroundings=later)).snapshot.surroundings
-    assert [change.what for change in seen.changes] == ['"new" was never seen before']
+    assert [change.what for change in seen.changes] == ['"new" connected for the first time']
 
 
 # Names that somebody chose
