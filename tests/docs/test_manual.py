@@ -22,7 +22,7 @@ from tests.docs.generating import CHECKOUT, DOCS, GENERATORS, generated, parts_o
 from tests.docs.sentences import sentences, words
 
 README = CHECKOUT / "README.md"
-PAGES = [README, *sorted(DOCS.glob("*.md"))]
+PAGES = [README, CHECKOUT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 
 by_name = pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
 
