@@ -1,9 +1,11 @@
-"""A session that holds an advisory lock others want.
+"""A session that holds an advisory lock that others wait for.
 
-Recognised by: the contested lock's type; some migration tools by the key they are known to use. The holder may well
-be idle and outside of any transaction: a session lock lasts until it is given back or the session ends.
-Do: ask the application; it is a mutex of its own (a migration tool, a job runner, an election).
-Do not: end the holder by default, for the work it guards may still go on elsewhere.
+Recognised by: the type of the lock in somebody's way. The keys of some migration tools are known. The holder may be
+idle and outside a transaction: a session-level lock lasts until it is released or the session ends. A transaction
+that idles with the lock is `idle_in_transaction`. A session whose other locks block as many sessions has the class
+of those locks.
+Do: ask the application what the lock protects. It may be a migration tool, a job runner or a leader election.
+Do not: end the holder by default. The work that the lock protects may continue on another connection.
 Source: PostgreSQL documentation, "Advisory Locks".
 """
 

@@ -1,9 +1,9 @@
-"""An autovacuum worker that works on the table.
+"""An autovacuum worker that processes the table.
 
 Recognised by: its `backend_type`.
-Do: nothing for an ordinary one: the server cancels it by itself after `deadlock_timeout` (1 s by default). One
-that prevents wraparound does not yield: take back the statement that queues behind it, and let it finish.
-Do not: cancel the one that prevents wraparound; it starts again, and every delay brings a forced outage closer.
+Do: nothing for an ordinary worker. The server cancels it after `deadlock_timeout` (1 s by default). A worker that
+prevents wraparound does not yield: let it finish, and cancel the statement that waits for it.
+Do not: cancel a worker that prevents wraparound. It starts again, and each delay brings a forced outage closer.
 Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
 """
 

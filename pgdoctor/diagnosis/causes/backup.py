@@ -1,9 +1,9 @@
-"""A backup: a logical one reads every table in one long transaction.
+"""A backup: pg_dump reads every table in one long transaction.
 
-Recognised by: the `application_name` that the tools set (`pg_dump`, `pg_dumpall`, `pg_restore`, `pg_basebackup`,
-pgBackRest, Barman, WAL-G), or by the progress of a base backup.
-Do: take back the statement that wants the stronger lock, and run it after the backup.
-Do not: end the backup; it starts over, and a night without a backup is worse than a late migration.
+Recognised by: the `application_name` that backup tools set (`pg_dump`, `pg_dumpall`, `pg_restore`, `pg_basebackup`,
+pgBackRest, Barman, WAL-G), or the progress of a base backup. A `pg_restore` that changes the schema is a `migration`.
+Do: cancel the statement that waits for the stronger lock, and run it after the backup.
+Do not: end the backup. It would start over, and a night without a backup is worse than a late migration.
 Source: PostgreSQL documentation, "pg_dump" and "Base Backup Progress Reporting".
 """
 

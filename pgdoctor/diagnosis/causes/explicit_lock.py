@@ -1,12 +1,12 @@
-"""A session that took a table lock by name, with LOCK TABLE.
+"""A session that locked a table with LOCK TABLE, or waits to do so.
 
-Recognised by: the statement; ExclusiveLock on a table, which no DDL takes; or a strong table lock held by a transaction
-without an id: DDL writes to the catalogs and so has one. With an id (of other changes; in the strongest mode LOCK TABLE
-has one itself, for the standbys' sake) it leaves the same locks as ALTER TABLE. Then the catalogs tell, where DDL has
-replaced rows that others still see; a trigger besides others, a rule or a policy leaves no trace, and only the
-statement tells (measured, 14 and 18).
-Do: cancel what it runs, and ask for the lock with `lock_timeout` set, or for a weaker mode, or for rows only.
-Do not: expect a cancel to help where it merely idles (see idle_in_transaction).
+Recognised by: a strong table lock in somebody's way that LOCK TABLE took. Locks on other tables do not count. On a
+table, only LOCK TABLE takes ExclusiveLock. For other modes the statement decides. If the text is that of another
+statement, the transaction decides: DDL changes the catalogs, so a transaction without an id ran no DDL. With an id,
+the catalogs show whether it replaced rows that define the table. An added rule, policy or second trigger leaves no
+such row; then only the text tells (measured, 14 and 18).
+Do: cancel its statement. Next time, set `lock_timeout` before LOCK TABLE, use a weaker mode, or lock rows only.
+Do not: cancel a session that idles in its transaction. It does not react (see `idle_in_transaction`).
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 

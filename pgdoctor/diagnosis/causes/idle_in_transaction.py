@@ -1,11 +1,13 @@
 """A transaction that was opened, took locks, and now does nothing.
 
-Recognised by: `state` is `idle in transaction` (or its aborted form), whatever its last statement was; the table
-is the one it holds, not the one it last read. One whose client runs a short statement now and then belongs to it: it
-was idle in most of the last polls.
-Do: terminate it, and mend the code path that leaves it open. `idle_in_transaction_session_timeout` prevents it.
-Where its client is a pool, the path is one that gives a connection back without COMMIT or ROLLBACK.
-Do not: cancel it. An idle session does not react to a cancel, which answers "true" all the same.
+Recognised by: the state `idle in transaction`, or its aborted form. The last statement does not matter, nor does the
+kind of the lock: DDL, LOCK TABLE and advisory locks are named in `also`. The table is the one that others wait for,
+not the one that was read last. A transaction that was idle in most of the last polls keeps the class while it runs a
+short statement.
+Do: terminate the session, and fix the code that leaves the transaction open. If the client is a pool, look for code
+that returns a connection without COMMIT or ROLLBACK.
+Do not: cancel it. An idle session does not react to a cancel, though `pg_cancel_backend()` returns true.
+Prevent: `idle_in_transaction_session_timeout`.
 Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 to 18.
 """
 

@@ -1,9 +1,10 @@
-"""A statement that is still running and holds what others wait for.
+"""A statement that is still running and holds locks that others wait for.
 
-Recognised by: its state is `active`, it waits for nobody, and nothing stronger explains it.
-Do: cancel it if it can be repeated; look at its plan. Let a COPY finish that is nearly done.
-Do not: terminate it first: a cancel keeps the client's connection. But where one short statement follows the other in
-a transaction that has been in the way for longer, a cancel comes too late.
+Recognised by: the session is active and waits for no other session, and no lock in somebody's way is that of DDL,
+LOCK TABLE or maintenance. CREATE TABLE AS and CREATE MATERIALIZED VIEW belong here: they only read the table.
+Do: cancel the statement if it can be repeated, and look at its plan. Let a COPY finish that is nearly done.
+Do not: terminate the session first: a cancel keeps the connection. There are two exceptions. A session that waits for
+its client does not react to a cancel. A cancel comes too late where a transaction runs many short statements.
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 

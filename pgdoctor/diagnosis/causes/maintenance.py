@@ -1,10 +1,11 @@
-"""Maintenance that somebody started by hand: VACUUM, ANALYZE, REINDEX, CLUSTER, REFRESH.
+"""Manual maintenance: VACUUM, ANALYZE, REINDEX, CLUSTER or REFRESH.
 
-Recognised by: the running statement, or the last one of a transaction that idles and keeps its lock. (Autovacuum is
-told apart by its backend type.)
-Do: let VACUUM and ANALYZE finish, they block only DDL; cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH where
-people wait, unless they are nearly done, and run them in a quiet hour or in their CONCURRENTLY form.
-Do not: cancel a CONCURRENTLY form: it lets readers go on, and REINDEX leaves an invalid index behind.
+Recognised by: a lock in somebody's way that such a command took or asks for, or such a command that runs now. The
+lock tells where the text does not: on a materialized view (REFRESH), or stronger on an index than on its table
+(REINDEX). Autovacuum has its own class.
+Do: let VACUUM and ANALYZE finish, because they block only DDL. Cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH that
+block sessions, unless they are nearly done. Run them at a quiet time, or in their CONCURRENTLY form.
+Do not: cancel a command with CONCURRENTLY. It lets readers continue, and REINDEX would leave an invalid index.
 Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Progress Reporting".
 """
 

@@ -1,13 +1,13 @@
-"""A change of the schema (DDL) that holds, or waits for, a strong lock on a table.
+"""A change of the schema (DDL) that holds a strong lock on a table, or waits for one.
 
-Recognised by: a strong table lock held by a transaction that has changed something, or a running DDL statement. Where
-its text is that of another statement, the catalogs tell DDL from LOCK TABLE: rows of them that it has replaced.
-A waiting one blocks as well: everybody who comes after it queues behind its request.
-Do: cancel a waiting one, which frees everybody behind it at once and loses nothing; run it again with
-`SET lock_timeout = '3s'` and retries, after ending what it waited for. Let one finish that is nearly done.
-Do not: end the session in front of it first (it may be a report or a backup); do not cancel CREATE INDEX
-CONCURRENTLY, which blocks nobody who reads or writes and leaves an invalid index behind; that it waits for old
-transactions to end is a part of its work.
+Recognised by: the lock in somebody's way, held or asked for. Locks on other tables, on temporary tables and on tables
+that the transaction created do not count. A waiting request counts, because later sessions queue behind it. Its mode
+shows DDL inside DO, CALL, EXECUTE, a function or a trigger. If the text is that of another statement, the catalogs
+tell DDL from LOCK TABLE: DDL replaced rows that define the table.
+Do: cancel a request that waits. This frees the sessions behind it at once. Run the change again with
+`SET lock_timeout = '3s'` and retries. Let a command finish that is nearly done.
+Do not: end the session in front of it first: it may be a report or a backup. Do not cancel CREATE INDEX CONCURRENTLY.
+It blocks no reader or writer, it waits for old transactions by design, and it would leave an invalid index.
 Source: PostgreSQL documentation, "Explicit Locking", "Building Indexes Concurrently" and "Progress Reporting";
 statements and their locks measured on 12 to 18.
 """

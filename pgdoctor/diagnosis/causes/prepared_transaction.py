@@ -1,8 +1,8 @@
-"""A transaction that was prepared for two-phase commit and that nobody has finished.
+"""A transaction that was prepared for two-phase commit and never finished.
 
-Recognised by: `pg_blocking_pids()` names it as PID 0; its locks in `pg_locks` have no PID.
-Do: ask its transaction manager for the outcome, then `COMMIT PREPARED` or `ROLLBACK PREPARED`.
-Do not: roll it back on a guess, for its other half may be committed elsewhere. There is no backend to signal.
+Recognised by: `pg_blocking_pids()` reports PID 0, and the locks in `pg_locks` have no PID.
+Do: ask the transaction manager for the outcome, then run `COMMIT PREPARED` or `ROLLBACK PREPARED`.
+Do not: roll it back on a guess. Its other half may be committed on another server. There is no session to signal.
 Source: PostgreSQL documentation, "PREPARE TRANSACTION".
 """
 

@@ -1,9 +1,9 @@
-"""A process of replication or recovery: WAL sender, apply worker, the startup process of a standby.
+"""A process of replication or recovery: a WAL sender, an apply worker, or the startup process of a standby.
 
-Recognised by: its `backend_type`, and on a standby by being the startup process.
-Do: look at the replication itself; on a standby `max_standby_streaming_delay` decides who gives way.
-Do not: signal it. A cancelled apply worker with `disable_on_error` disables its subscription for good; a
-cancelled WAL sender drops its standby.
+Recognised by: its `backend_type`.
+Do: look at the replication. On a standby, `max_standby_streaming_delay` decides which side yields.
+Do not: signal it. A cancel of an apply worker with `disable_on_error` disables its subscription permanently. A cancel
+of a WAL sender disconnects its standby.
 Source: PostgreSQL documentation, "Hot Standby" and "Logical Replication"; measured on 15 to 18.
 """
 

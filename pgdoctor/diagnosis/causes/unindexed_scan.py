@@ -1,21 +1,20 @@
-"""A running statement that reads a whole big table to find its rows, holding the locks it takes on the way.
+"""A running statement that reads a whole large table to find its rows, and keeps its locks meanwhile.
 
-Recognised by: it restricts a table of many rows by columns that no usable index serves (first column, operator class,
-collation, a cast of the column, partial and expression indexes are looked at; in doubt an index serves), and the
-statistics, where our role may read them, do not say that it wants a large share of the rows anyway. Nor does a plain
-index serve one value of what is made of a column (a cast, a calculation, a function of the server's own), or a pattern
-that begins with a wildcard: an index on the expression, or of trigrams, would. Or it deletes, or
-changes the key of, rows that a foreign key of a big table references by columns without an index: then each of them is
-looked for in all of that table, which no plan shows. The check has begun when the session holds the lock on that table
-which only the check takes (RowShareLock, or RowExclusiveLock where it cascades).
-Where it may be asked (`diagnose --explain`) the planner confirms it, or knows an index that does find the rows.
-No verdict for what may rightly read the whole table: a range that is open on one side, of whose value nothing is kept
-here (the server itself expects a third of the rows of it), and a join, unless the table has a condition of its own and
-no index on what joins it. A foreign key whose index has only some of its columns counts as served, unless the
-statistics say that these find a large share.
-Read from the raw catalogs: functions such as `pg_get_indexdef()` would wait behind the very locks being explained.
-Do: cancel it, create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
-Do not: conclude it from `seq_scan` counters: they stand still until the transaction ends (measured).
+Recognised by: it restricts a table of many rows by columns that no usable index serves. The check covers the first
+column of each index, operator classes, collations, casts of the column, partial and expression indexes. In doubt an
+index serves. Nor may the statistics, where the agent's role can read them, show that it wants a large share of the
+rows. A plain index does not serve a value computed from a column (a cast, a calculation, a function of the server), nor
+a pattern that begins with a wildcard. An index on the expression, or on trigrams, would.
+A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
+without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
+session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
+With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
+Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
+column. Of several statements in one text the running one is not known. A foreign key with an index on some of its
+columns counts as served, unless the statistics say that these match a large share of the rows.
+pgdoctor reads the raw catalogs only: functions such as `pg_get_indexdef()` would wait for the very locks in question.
+Do: cancel the statement and create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
+Do not: rely on the `seq_scan` counters: they do not move before the transaction ends (measured).
 Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks measured on 14, 16 and 18.
 """
 
