@@ -203,7 +203,7 @@ def _with(agent: Agent, given: Mapping[str, Given]) -> Agent:
 def _read(path: str) -> str:
     try:
         # Whoever may write it decides who is signalled. A symbolic link will do: that is how Kubernetes mounts it.
-        if why := find_writers(Path(path).stat().st_mode):
+        if why := find_writers(Path(path).stat()):
             raise ConfigError(f"{path}: {why} {path}")
         # Some editors begin a file with a byte order mark.
         return Path(path).read_text(encoding="utf-8-sig")

@@ -1,5 +1,8 @@
 """Files that not everybody may touch: those with a secret, and those that say what pgdoctor does."""
 
+import grp
+import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -17,8 +20,33 @@ def read_secret(key: str, path: str) -> bytes:
         raise ConfigError(f"{key}: {path}: cannot be read: {reason}") from None
 
 
-def find_writers(mode: int) -> str | None:
-    """Why a file of this mode cannot be relied on, and what to do; None: all may not write it, or it is a device."""
-    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+def find_writers(found: os.stat_result) -> str | None:
+    """Why a file cannot be relied on, and what to do; None: no other user may write it, or it is a device.
+
+    A group may write it that has no members but its owner, root and us: the group of a user, or that of a volume which
+    a container is given. Only members by name are known; those whose main group it is are not listed with it.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    if found.st_mode & stat.S_IWOTH:
         return "every user of this machine may write it: chmod o-w"
+    if found.st_mode & stat.S_IWGRP and (members := _other_members(found)):
+        return f"{members} may write it, as a member of its group: chmod g-w"
     return None
+
+
+def _other_members(found: os.stat_result) -> str:
+    """A member of a file's group that is somebody else; empty where there is none."""
+    try:
+        members = grp.getgrgid(found.st_gid).gr_mem
+    except KeyError:
+        return ""
+    own = {"root", *filter(None, map(_user_name, (found.st_uid, os.geteuid())))}
+    return next((name for name in members if name not in own), "")
+
+
+def _user_name(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

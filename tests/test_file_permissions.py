@@ -1,5 +1,8 @@
 """Files that say what pgdoctor does, and that others may write: whoever can decides who is signalled."""
 
+import grp
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,37 @@ def test_a_journal_that_all_may_write_is_refused(tmp_path: Path) -> None:
         Journal.open(path)
     path.chmod(0o660)
     Journal.open(path).close()
+
+
+@pytest.fixture
+def shared_group() -> int:
+    """A group that has members besides root and us."""
+    own = {"root", pwd.getpwuid(os.geteuid()).pw_name}
+    groups = [each.gr_gid for each in grp.getgrall() if set(each.gr_mem) - own]
+    if os.geteuid() != 0 or not groups:
+        pytest.skip("it takes root, and a group with members")
+    return groups[0]
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o664])
+def test_files_that_another_member_of_the_group_may_write_are_refused(
+    tmp_path: Path, shared_group: int, mode: int
+) -> None:
+    journal = tmp_path / "journal.db"
+    Journal.open(journal).close()
+    journal.chmod(mode)
+    paths = [written(tmp_path / name, "", mode) for name in ("pgdoctor.toml", "dsn")]
+    for path in (*paths, journal):
+        os.chown(path, -1, shared_group)
+    said = "may write it, as a member of its group: chmod g-w"
+    with pytest.raises(ConfigError, match=said):
+        load(paths[0])
+    with pytest.raises(UsageError, match=said):
+        DsnFile(paths[1]).read()
+    with pytest.raises(JournalError, match=said):
+        Journal.open(journal)
+    Path(paths[0]).chmod(0o644)
+    assert load(paths[0]) == Config()
 
 
 @pytest.mark.parametrize("exists", [True, False])

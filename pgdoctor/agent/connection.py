@@ -34,7 +34,7 @@ class DsnFile(msgspec.Struct, frozen=True):
     def read(self) -> str:
         """The connection string as it is now. Raises UsageError, which says nothing of it."""
         try:
-            if why := find_writers(Path(self.path).stat().st_mode):
+            if why := find_writers(Path(self.path).stat()):
                 raise UsageError(f"the DSN file {self.path} is not used: {why} {self.path}")
             text = Path(self.path).read_text(encoding="utf-8").strip()
         except OSError as error:

@@ -163,7 +163,7 @@ class Journal:
                 raise JournalError(f"the journal {path} is a symbolic link: name the file itself")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                why = find_writers(os.fstat(descriptor).st_mode)
+                why = find_writers(os.fstat(descriptor))
             finally:
                 os.close(descriptor)
             if why:
