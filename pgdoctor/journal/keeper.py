@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.place import MAX_SIZE
-from pgdoctor.journal.store import Journal, Usage
+from pgdoctor.journal.store import ROOM, Journal, Usage
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Keeper:
                 log.error("the journal cannot be used", extra={"error": str(error)})
             self.error = str(error)
             raise
-        if self.error is not None:
+        if self.error is not None and not self._is_full:
             log.info("the journal can be used again")
             self.error = None
         return result
@@ -75,6 +75,11 @@ class Keeper:
         """Let go of the file, without waiting."""
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
+
+    @property
+    def _is_full(self) -> bool:
+        """No action can be recorded though reading works, and leaving out what makes room for others."""
+        return self.usage is not None and self.usage.used + ROOM > self.usage.limit
 
     async def _within_deadline(self, work: Callable[[Journal], T]) -> T:
         if self._hanging is not None and not self._hanging.done():

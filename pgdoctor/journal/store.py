@@ -43,6 +43,9 @@ _USUAL_LOG = 4 * 1024 * 1024
 #: for decisions.
 _SOFT = 0.9
 
+#: Bytes that an action takes at most: its intent and its outcome.
+ROOM = 64 * 1024
+
 #: Kinds of records that make room for others.
 EXPENDABLE = ("incident",)
 
@@ -265,6 +268,11 @@ class Journal:
         """Keep one value by name, in place of the one before."""
         upsert = "INSERT OR REPLACE INTO memories (server, name, body) VALUES (?, ?, ?)"
         self._run(lambda db: db.execute(upsert, (server, name, body)).fetchall())
+
+    def prove_room(self, server: str, name: str) -> None:
+        """Write as much as an action takes, and keep an empty value of that name. Raises JournalError."""
+        self.remember(server, name, bytes(ROOM))
+        self.remember(server, name, b"{}")
 
     def recall(self, server: str, name: str) -> bytes | None:
         """The value of that name; None where there is none."""
