@@ -106,14 +106,20 @@ def dsn(scene: Scene, incident: Incident, way: str, tmp_path: Path) -> Iterator[
 
 
 def test_h51_no_command_calls_a_decoy(incident: Incident, decoys: Decoys, dsn: str, way: str, tmp_path: Path) -> None:
-    (tmp_path / "pgdoctor.toml").write_text(RULES)
+    journal = f'[journal]\npath = "{tmp_path}/journal.db"\n'
+    protect = '[[mitigation.protect]]\nusename = ["mallory"]\nrelation = ["public.items"]\n'
+    (tmp_path / "pgdoctor.toml").write_text(journal + RULES + protect)
     config = ("--config", str(tmp_path / "pgdoctor.toml"))
     found = pgdoctor("diagnose", "--explain", "--format", "json", "--dsn", dsn)
     assert (found.returncode, found.stderr) == (0, "")
     assert len(json.loads(found.stdout)["waits"]) == 3
-    for command in (("triage",), ("locks",), ("mitigate", *config), ("diagnose",)):
+    check = ("config", "check", config[1])
+    for command in (("triage",), ("locks",), ("mitigate", *config), ("diagnose",), check):
         done = pgdoctor(*command, "--dsn", dsn)
         assert (done.returncode, decoys.called()) == (0, []), (command, done)
+    for brake in ("disarm", "arm"):
+        done = pgdoctor("mitigate", brake, "--reason", "x", *config, "--dsn", dsn)
+        assert (done.returncode, decoys.called()) == (0, []), done
     terminal = Terminal("--interval", "200ms", PGDOCTOR_DSN=dsn)
     try:
         terminal.until("3 sessions blocked")
@@ -142,4 +148,10 @@ def test_h51_the_agent_calls_no_decoy(incident: Incident, decoys: Decoys, dsn: s
         assert watching.get("/health/deep").status_code == 200
         assert "decoy" not in str(watching.lines)
         assert str(conninfo_to_dict(dsn)["password"]) not in str(watching.lines)
+    listed = pgdoctor("incidents", "list", "--format", "json")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    [name] = [each["id"] for each in json.loads(listed.stdout)]
+    for command in (("show", name), ("report", name), ("replay", name)):
+        done = pgdoctor("incidents", *command)
+        assert (done.returncode, done.stderr) == (0, ""), (command, done)
     assert decoys.called() == []

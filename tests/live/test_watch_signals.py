@@ -9,9 +9,14 @@ import psycopg
 import pytest
 
 from pgdoctor.cli._cutting import Cutting
+from pgdoctor.cli._plans import act
 from pgdoctor.config import load
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.plan import Only
+from pgdoctor.postgres.door import Door
 from pgdoctor.render.live.view import Question
 from tests.cli.conftest import RULES
+from tests.leading import take_the_lead
 from tests.live.terminal import DOWN, Terminal
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
@@ -148,6 +153,29 @@ def test_who_ends_between_question_and_yes_is_not_signalled(
     terminal.press("y")
     terminal.until(f"terminate {holder.pid}: no signal was sent, because no session waits for it any more.")
     assert holder.run("select 1") == [(1,)]
+
+
+def test_act_lets_others_lead_over_a_connection_that_lives_on(
+    scene: Scene, rules: Path, holder: Client, waiter: Client
+) -> None:
+    config = load(str(rules))
+    keeper = Keeper(config.journal.file, config.journal.max_size)
+
+    async def act_and_count_locks() -> int:
+        async with await Door.open(scene.dsn) as door:
+            actions, _ = await act(door, config, keeper, only=Only(holder.pid, "terminate"))
+            assert [(each.victim.pid, each.outcome) for each in actions] == [(holder.pid, "released")]
+            held = "select count(*) from pg_locks where locktype = 'advisory' and pid = %s"
+            [(found,)] = scene.admin.execute(held, [door.connection.info.backend_pid]).fetchall()
+            async with await Door.open(scene.dsn) as other:
+                await take_the_lead(other)
+            return int(found)
+
+    try:
+        assert asyncio.run(act_and_count_locks()) == 0
+    finally:
+        keeper.close()
+    waiter.finish()
 
 
 @pytest.mark.long
