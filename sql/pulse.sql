@@ -25,6 +25,13 @@ SELECT
                 AND s.query_start <= pg_catalog.clock_timestamp()
             ) IS NOT TRUE
     )::pg_catalog.int4 AS lock_waiters,
+    -- All of them, whatever their age: PID and beginning of the statement, by which one is known again. In a queue in
+    -- which a lock changes hands all the time, pg_locks has nothing that lasts.
+    (
+        pg_catalog.json_agg(
+            pg_catalog.json_build_array(coalesce(s.leader_pid, s.pid), coalesce(s.query_start, s.backend_start))
+        ) FILTER (WHERE s.wait_event_type = 'Lock')
+    )::pg_catalog.text AS waiting,
     pg_catalog.count(*) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters,
     pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters,
     -- Without pg_read_all_stats the columns of other users' sessions are NULL, backend_type among them.

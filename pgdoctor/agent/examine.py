@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.agent.spacing import Spacing
-from pgdoctor.agent.state import Figures, figures
+from pgdoctor.agent.state import Figures, add_gate, figures
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.memory import Memory
@@ -80,6 +80,7 @@ class Examiner:
         gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         gate = await self._with_logins(door, collector, gate, began)
+        blocked = self._memory.add_gate(gate.waiting, gate.captured_at)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
         if gate.is_quiet:
             self.spacing = self.spacing.rested(began)
@@ -91,6 +92,8 @@ class Examiner:
             raise self._found.with_traceback(None)
         assert self._found is not None
         diagnosis, counted = self._found
+        if not is_new:
+            counted = add_gate(counted, blocked, gate.lock_waiters, self._settings.wait_threshold)
         return Finding(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
 
     async def survey(self, door: Door) -> None:

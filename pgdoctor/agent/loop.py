@@ -213,11 +213,10 @@ class Poller:
 
     def _count_waiting(self, finding: Finding, began: float) -> None:
         """Integrate; but not over a time in which we were blind, since a poll failed, hung, or this process did."""
-        waiting = finding.figures.blocked_sessions if finding.is_new else finding.lock_waiters
         if self._counted_at is None or not self.state.up:
             self._counted_at = time.monotonic()
             return
-        self._tally.blocked_seconds += waiting * max(began - self._counted_at, 0.0)
+        self._tally.blocked_seconds += finding.figures.blocked_sessions * max(began - self._counted_at, 0.0)
         self._counted_at = began
 
     def remember(self, earlier: Sequence[Event]) -> None:

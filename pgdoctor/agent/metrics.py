@@ -171,7 +171,7 @@ def _incident(state: State) -> Iterator[Metric]:
     label = ["class"]
     yield gauge(
         "pgdoctor_blocked_sessions",
-        f"Sessions that have waited for a lock of another session for at least wait_threshold. {_AGE}",
+        f"Sessions that have been blocked by another session for at least wait_threshold. {_AGE}",
         found.blocked_sessions,
     )
     yield gauges(
@@ -186,7 +186,11 @@ def _incident(state: State) -> Iterator[Metric]:
         label,
         found.blocked_by_class,
     )
-    yield gauge("pgdoctor_oldest_wait_seconds", f"Longest current wait for a lock. {_AGE}", found.oldest_wait)
+    yield gauge(
+        "pgdoctor_oldest_wait_seconds",
+        f"Seconds for which the longest blocked statement has waited for locks. {_AGE}",
+        found.oldest_wait,
+    )
     yield gauge(
         "pgdoctor_wait_depth",
         f"Length of the longest chain from a waiter to its root blocker, in sessions. {_AGE}",

@@ -1,13 +1,14 @@
 """What the agent knows: one immutable value a poll, which metrics, health, page and /diagnosis read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.cause import classes
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.snapshot import Login, Server
-from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
+from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import address, name
 
 #: Polls that may be missed before what was found counts as too old.
@@ -18,7 +19,7 @@ _PATIENCE = 1.0
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """A diagnosis in numbers: of those who have waited for the threshold, and of whom they wait for.
+    """A diagnosis in numbers: of the sessions that have been blocked for the threshold, and of their blockers.
 
     Every class is there, with 0 where there is none of it.
     """
@@ -103,14 +104,14 @@ class State(msgspec.Struct, frozen=True):
 
 
 def figures(diagnosis: Diagnosis | None, threshold: float = 0.0) -> Figures:
-    """The numbers of a diagnosis, of waits from `threshold` seconds on; zeros where there is none."""
+    """The numbers of a diagnosis, of sessions blocked for `threshold` seconds or more; zeros where there is none."""
     names = classes()
     blockers = dict.fromkeys(names, 0)
     oldest = dict.fromkeys(names, 0.0)
     if diagnosis is None:
         return Figures(blockers, blockers, oldest)
     snapshot, graph = diagnosis.snapshot, diagnosis.graph
-    waiters = long_waiters(snapshot, graph, threshold)
+    waiters = diagnosis.find_blocked(threshold)
     counted = graph.ahead_of(waiters)
     nodes: dict[str, list[int]] = {name: [] for name in names}
     for blocker in diagnosis.blockers:
@@ -129,3 +130,18 @@ def figures(diagnosis: Diagnosis | None, threshold: float = 0.0) -> Figures:
         # Blockers come roots first, the widest reach first.
         leading=next((each.classification for each in diagnosis.blockers if each.node in counted), None),
     )
+
+
+def add_gate(found: Figures, blocked: Sequence[float], waiting: int, threshold: float) -> Figures:
+    """The numbers of an earlier diagnosis as of a gate poll, so that the two never contradict each other.
+
+    `blocked`: for how many seconds each waiting statement has been blocked at least. `waiting`: how many sessions the
+    gate counts. The classes are those of the diagnosis; where it found no session blocked, they are not known yet.
+    """
+    longest = max(blocked, default=0.0)
+    if not waiting or (not found.blocked_sessions and longest < threshold):
+        return figures(None)
+    if found.blocked_sessions:
+        return replace(found, blocked_sessions=waiting, oldest_wait=longest)
+    by_class = {**found.blocked_by_class, "unknown": waiting}
+    return replace(found, blocked_by_class=by_class, blocked_sessions=waiting, oldest_wait=longest, leading="unknown")

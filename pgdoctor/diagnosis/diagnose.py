@@ -11,7 +11,7 @@ from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.snapshot import RowLocker, Snapshot
 from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import oldest_wait, wait_graph
+from pgdoctor.diagnosis.waits import find_blocked_since, oldest_wait, wait_graph
 
 #: Lock types that name what is locked in full: every holder of such a lock is known.
 _TABLE_LOCKS = frozenset({"relation"})
@@ -52,6 +52,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= suspect.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
         remedy = Remedy(remedy.action, f"not by itself, for it may free nobody: {names} may hold the row too")
+    blocked_since, blocked_since_earliest = find_blocked_since(snapshot, suspect.witnesses)
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
         node=node,
@@ -90,6 +91,8 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         ),
         may_free_nobody=may_free_nobody,
         changes_hands=verdict.changes_hands,
+        blocked_since=blocked_since,
+        blocked_since_earliest=blocked_since_earliest,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from pgdoctor.diagnosis.cause import Remedy
 from pgdoctor.diagnosis.graph import Node, WaitGraph
 from pgdoctor.diagnosis.snapshot import Session, Snapshot
+from pgdoctor.diagnosis.waits import blocked_for, long_waiters
 
 
 class Blocker(msgspec.Struct, frozen=True):
@@ -50,6 +51,9 @@ class Blocker(msgspec.Struct, frozen=True):
     may_free_nobody: bool = False
     #: What its waiters ask for passes from one session to the next.
     changes_hands: bool = False
+    #: Since when one of its direct waiters has been blocked: with certainty, and at the earliest.
+    blocked_since: datetime | None = None
+    blocked_since_earliest: datetime | None = None
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -82,3 +86,18 @@ class Diagnosis(msgspec.Struct, frozen=True):
     def blocked_sessions(self) -> int:
         """How many sessions wait for another one."""
         return len(self.graph.waiters)
+
+    def find_blocked(self, least_seconds: float) -> frozenset[Node]:
+        """The sessions that have been blocked for so long; where a lock changes hands, the whole queue for it.
+
+        There no wait lasts, and all move together: one statement in the queue that is old enough counts for all.
+        """
+        moving = (each.node for each in self.blockers if each.changes_hands and self._is_slow(each, least_seconds))
+        return long_waiters(self.snapshot, self.graph, least_seconds).union(self.graph.behind(*moving))
+
+    def _is_slow(self, blocker: Blocker, least_seconds: float) -> bool:
+        """One of the statements behind it may have been blocked for so long."""
+        sessions = (self.snapshot.sessions[node] for node in self.graph.behind(blocker.node))
+        return blocker.root and any(
+            (most := blocked_for(self.snapshot, each).most) is not None and most >= least_seconds for each in sessions
+        )

@@ -3,9 +3,13 @@
 The judging stays pure: what is remembered becomes part of the snapshot.
 """
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis import changes, deadlocks, usual
+from pgdoctor.diagnosis import blocked_since, changes, deadlocks, usual
+from pgdoctor.diagnosis.blocked_since import BlockedSince, Statement, with_blocked_since
 from pgdoctor.diagnosis.blocker_wait import Waits, known_events, with_known_events
 from pgdoctor.diagnosis.changes import Seen
 from pgdoctor.diagnosis.deadlocks import DeadlockHistory
@@ -25,6 +29,7 @@ class Memory:
     """The last looks at one server; a new server needs a new one, for OIDs mean other tables there."""
 
     def __init__(self) -> None:
+        self._blocked_since: BlockedSince = {}
         self._sightings: tuple[Sighting, ...] = ()
         self._holds: Holds = {}
         self._events: Waits = {}
@@ -36,8 +41,15 @@ class Memory:
         self._seen = Seen()
         self._surroundings: Surroundings | None = None
 
+    def add_gate(self, waiting: Iterable[Statement], at: datetime) -> tuple[float, ...]:
+        """Remember which statements wait at a gate poll; for how many seconds each has been blocked at least."""
+        self._blocked_since = blocked_since.add_gate(self._blocked_since, waiting, at)
+        return tuple((at - since) / timedelta(seconds=1) for since in self._blocked_since.values())
+
     def judge(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next look."""
+        self._blocked_since = blocked_since.add_snapshot(self._blocked_since, snapshot)
+        snapshot = with_blocked_since(snapshot, self._blocked_since)
         self._sightings = remembered(self._sightings, snapshot.captured_at)
         self._seen = changes.with_migrations(self._seen, snapshot)
         around = self._around(snapshot.surroundings)

@@ -412,6 +412,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     idle_shares: Mapping[int, IdleShare] = {}
     #: By PID of the holder of a lock that others want: who held it before.
     lock_turns: Mapping[int, LockTurns] = {}
+    #: By PID: since when each snapshot and gate poll has shown its statement waiting.
+    blocked_since: Mapping[int, datetime] = {}
     #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
     earlier_scans: Mapping[int, Scans] = {}
     #: By PID, of running blockers, where the planner was to be asked.
@@ -441,6 +443,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         if moment is None:
             return None
         return max((self.captured_at - moment) / timedelta(seconds=1), 0.0)
+
+    def moment_before(self, seconds: float | None) -> datetime | None:
+        """The moment so many seconds before this snapshot; None where they are unknown."""
+        return None if seconds is None else self.captured_at - timedelta(seconds=seconds)
 
     def table_of(self, lock: Lock) -> Relation | None:
         """The table that a lock is about (an index leads to its table), if it is of the connected database.

@@ -21,7 +21,7 @@ from pgdoctor.diagnosis.snapshot import (
     Traces,
 )
 from pgdoctor.diagnosis.statement import Conditions, Statement
-from pgdoctor.diagnosis.waits import awaited_table, oldest_wait
+from pgdoctor.diagnosis.waits import awaited_table, oldest_lock_wait
 
 #: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
 LONG_QUEUE = 2
@@ -217,7 +217,7 @@ class Suspect:
     @property
     def waiting_seconds(self) -> float | None:
         """Seconds it has waited itself; None where it does not wait, or where that is not known yet."""
-        return oldest_wait(self.snapshot, [self.session]) if self.session else None
+        return oldest_lock_wait(self.snapshot, [self.session]) if self.session else None
 
     def name(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""

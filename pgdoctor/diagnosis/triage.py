@@ -13,7 +13,7 @@ import msgspec
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
 from pgdoctor.diagnosis.remedy import Advice, options
 from pgdoctor.diagnosis.surroundings import Change, Pace, Standby, Surroundings
-from pgdoctor.diagnosis.waits import long_waiters, oldest_wait
+from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import count, duration, size
 
 #: What an active session may wait for: event type and event; CPU and None where it does not wait.
@@ -161,8 +161,8 @@ def _total(paces: Iterable[Pace]) -> Pace:
 
 
 def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
-    """Those who have waited for a lock for longer than a healthy server lets anybody wait."""
-    return long_waiters(diagnosis.snapshot, diagnosis.graph, _LONG_SECONDS)
+    """The sessions that have been blocked for longer than a healthy server lets a session wait."""
+    return diagnosis.find_blocked(_LONG_SECONDS)
 
 
 def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:

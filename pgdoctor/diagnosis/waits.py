@@ -1,7 +1,9 @@
 """Single waits: by which lock a session waits for another, whether that one holds it, and which table it is about."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 
@@ -142,23 +144,67 @@ def awaited_table(
 
 
 def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
-    """Seconds of the longest wait among the waiters; None where none is known."""
-    ages = (snapshot.seconds_since(lock.waitstart) for waiter in waiters for lock in waiter.requests)
+    """Seconds for which the longest blocked of the waiters has been blocked at least; None where none is known."""
+    ages = (blocked_for(snapshot, waiter).least for waiter in waiters)
+    return max((age for age in ages if age is not None), default=None)
+
+
+def find_blocked_since(snapshot: Snapshot, waiters: Iterable[Session]) -> tuple[datetime | None, datetime | None]:
+    """Since when one of the waiters has been blocked: with certainty, and at the earliest; None where not known."""
+    bounds = [blocked_for(snapshot, waiter) for waiter in waiters]
+    longest = (max((age for age in ages if age is not None), default=None) for ages in zip(*bounds, strict=True))
+    certain, earliest = (snapshot.moment_before(age) for age in longest) if bounds else (None, None)
+    return certain, earliest
+
+
+def oldest_lock_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
+    """Seconds of the longest wait among the present ones, by the server's own record; None where none is known.
+
+    A statement has been blocked for longer where its lock has changed hands. Rules count this one, for the server
+    checks it again when it signals, and looks for deadlocks in each wait anew.
+    """
+    ages = (_present_wait(snapshot, waiter) for waiter in waiters)
+    return max((age for age in ages if age is not None), default=None)
+
+
+class Bounds(NamedTuple):
+    """For how many seconds a statement has been blocked: for `least` with certainty, for `most` at most."""
+
+    #: None: it waits, and the server has not written yet since when.
+    least: float | None
+    #: None: hidden from our role.
+    most: float | None
+
+
+def blocked_for(snapshot: Snapshot, waiter: Session) -> Bounds:
+    """For how long the session's statement has been blocked.
+
+    For certain since the first snapshot from which on each has shown it waiting, or since its present wait began. No
+    longer than the statement runs.
+    """
+    since = snapshot.seconds_since(snapshot.blocked_since.get(waiter.pid))
+    known = [age for age in (since, _present_wait(snapshot, waiter)) if age is not None]
+    return Bounds(max(known, default=None), snapshot.seconds_since(waiter.query_start))
+
+
+def _present_wait(snapshot: Snapshot, waiter: Session) -> float | None:
+    ages = (snapshot.seconds_since(lock.waitstart) for lock in waiter.requests)
     return max((age for age in ages if age is not None), default=None)
 
 
 def long_waiters(snapshot: Snapshot, graph: WaitGraph, threshold: float) -> frozenset[Node]:
-    """Those who wait, but for who is known to have waited for less than so many seconds.
+    """The sessions that wait, except those known to have been blocked for less than so many seconds.
 
-    The server writes down when a wait began a moment after it has; until then it is as old as its statement at most.
+    The server writes when a wait began a moment after it has; until then it is as old as its statement at most.
     """
     return frozenset(pid for pid in graph.waiters if not _is_young(snapshot, snapshot.sessions[pid], threshold))
 
 
 def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
-    known = [snapshot.seconds_since(lock.waitstart or waiter.query_start) for lock in waiter.requests]
-    ages = known or [snapshot.seconds_since(waiter.query_start)]
-    return all(age is not None and age < threshold for age in ages)
+    least, most = blocked_for(snapshot, waiter)
+    is_recorded = bool(waiter.requests) and all(lock.waitstart is not None for lock in waiter.requests)
+    age = least if is_recorded else most
+    return age is not None and age < threshold
 
 
 def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:

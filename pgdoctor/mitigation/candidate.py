@@ -18,7 +18,7 @@ from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.statement import Statement
 from pgdoctor.diagnosis.tokens import scan
-from pgdoctor.diagnosis.waits import oldest_wait
+from pgdoctor.diagnosis.waits import oldest_lock_wait
 from pgdoctor.mitigation.circumstances import Circumstances
 from pgdoctor.mitigation.history import History, Opening, Signal
 from pgdoctor.mitigation.match import Subject
@@ -100,7 +100,7 @@ class Candidate:
     @cached_property
     def oldest_wait(self) -> float | None:
         """Seconds that the longest waiter among those freed at once has waited; None where that is unknown."""
-        return oldest_wait(self.diagnosis.snapshot, self.frees_at_once)
+        return oldest_lock_wait(self.diagnosis.snapshot, self.frees_at_once)
 
     @cached_property
     def stands_before_a_queue(self) -> bool:
@@ -180,7 +180,7 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def oldest_wait(self) -> float | None:
         """Seconds that the longest waiter that counts has waited; None where that is unknown."""
-        return oldest_wait(self.candidate.diagnosis.snapshot, self.waiters)
+        return oldest_lock_wait(self.candidate.diagnosis.snapshot, self.waiters)
 
     @cached_property
     def known_hold(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.blocked_since import Statement
 from pgdoctor.diagnosis.locks import conflict
 from pgdoctor.diagnosis.snapshot import (
     Connections,
@@ -46,6 +47,7 @@ _MANY_SESSIONS = 100
 
 # Lax: the server writes OIDs and transaction ids as JSON strings.
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
+_decode_waiting = msgspec.json.Decoder(frozenset[Statement]).decode
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -57,6 +59,8 @@ class Gate(msgspec.Struct, frozen=True):
     lock_waiters: int
     #: `track_activity_query_size`.
     statement_bytes: int
+    #: The statements that wait for a lock now, however short; those of parallel workers are their leader's.
+    waiting: frozenset[Statement] = frozenset()
 
     @property
     def is_quiet(self) -> bool:
@@ -90,7 +94,8 @@ class Collector:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
         does not count."""
         pulse = (await self._door.fetch("pulse", wait_threshold=timedelta(seconds=wait_threshold)))[0]
-        return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes)
+        waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
+        return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
 
     async def startup_waiters(self, wait_threshold: float) -> int:
         """How many logins wait for a lock, as far as the gate cannot see them."""

@@ -3,6 +3,7 @@
 Statements are redacted here, and only `show_literals` keeps them as they are.
 """
 
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 
@@ -17,7 +18,7 @@ from pgdoctor.diagnosis.lock_names import describe_wait
 from pgdoctor.diagnosis.redact import redact
 from pgdoctor.diagnosis.remedy import Advice, options
 from pgdoctor.diagnosis.snapshot import Connections, Relation, Server, Session
-from pgdoctor.diagnosis.waits import Pair, Waits
+from pgdoctor.diagnosis.waits import Pair, Waits, blocked_for
 
 _CACHED_LENGTH = 4_096
 
@@ -105,6 +106,10 @@ class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class
     #: As `pg_stat_activity` has them; None: it computes, or they are hidden.
     wait_event_type: str | None = None
     wait_event: str | None = None
+    #: Since when one of those that wait for it has been blocked, ISO 8601: with certainty, and at the earliest. None:
+    #: not known.
+    blocked_since: str | None = None
+    blocked_since_earliest: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -197,7 +202,7 @@ def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
         lock_type=pair.request.locktype if pair.request else None,
         lock_mode=pair.request.mode if pair.request else None,
         relation=table.name if table else None,
-        wait_seconds=waits.snapshot.seconds_since(pair.request.waitstart) if pair.request else None,
+        wait_seconds=blocked_for(waits.snapshot, pair.waiter).least,
         queued=pair.queued,
         prepared_gid=prepared.gid if prepared else None,
         waits_for=_awaited(waits, pair, table),
@@ -210,6 +215,10 @@ def _awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
     blocker = waits.snapshot.sessions.get(pair.node)
     text = (blocker.statement if blocker else None) or ""
     return describe_wait(waits.snapshot, pair.waiter, pair.request, table, text)
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
 def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
@@ -238,6 +247,8 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         may_signal=session.may_signal,
         wait_event_type=session.wait_event_type,
         wait_event=session.wait_event,
+        blocked_since=_moment(blocker.blocked_since),
+        blocked_since_earliest=_moment(blocker.blocked_since_earliest),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from pgdoctor.diagnosis.blocked_since import Statement
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from tests.postgres.parallel import block_in_a_worker
@@ -71,6 +72,28 @@ def test_a_session_without_a_statement_counts_as_old(scene: Scene) -> None:
     assert counted(scene, LONG, after=lock_out) == [1]
     locker.run("rollback")
     logins[0].join(5)
+
+
+def waiting(scene: Scene) -> frozenset[Statement]:
+    """The statements that the gate shows waiting."""
+
+    async def ask() -> frozenset[Statement]:
+        async with await Door.open(scene.dsn, 5.0) as door:
+            return (await Collector(door).gate(LONG)).waiting
+
+    return asyncio.run(ask())
+
+
+def test_waiting_statements_are_named_however_young(scene: Scene, waiter: Client) -> None:
+    [(began,)] = scene.admin.execute("select query_start from pg_stat_activity where pid = %s", [waiter.pid]).fetchall()
+    assert waiting(scene) == {(waiter.pid, began)}
+
+
+def test_waiting_parallel_worker_is_its_leaders_statement(scene: Scene) -> None:
+    scene.admin.execute("create table orders (id int); insert into orders values (1)")
+    block_in_a_worker(scene)
+    [(pid, _)] = waiting(scene)
+    assert scene.admin.execute("select from pg_stat_activity where leader_pid = %s", [pid]).fetchall()
 
 
 def test_a_parallel_worker_is_as_old_as_its_leaders_statement(scene: Scene) -> None:
