@@ -42,6 +42,9 @@ SHOWS_LOGINS = 180_000
 #: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
 
+#: Sessions that the gate counts, from which on a snapshot in which none waits is doubted.
+_QUEUE = 3
+
 #: Rows from which on they are read in a thread, so that others in the loop are answered meanwhile.
 _MANY_SESSIONS = 100
 
@@ -115,6 +118,9 @@ class Collector:
     async def look(self, gate: Gate) -> Snapshot:
         """The full look, right after the gate: who waits for whom, and what explains it."""
         rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
+        if gate.lock_waiters >= _QUEUE and not any(row.blocker_pids for row in rows):
+            # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
+            rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):
             return Snapshot(captured_at=gate.captured_at, server=gate.server)
         return await self._incident(gate, rows)
