@@ -76,6 +76,20 @@ def test_it_shows_the_tree_and_what_each_cut_would_free_and_touches_nobody(bindi
     assert "No signal was sent" in result.stdout
 
 
+@pytest.mark.long
+def test_sample_in_the_readme_is_what_the_demo_says(bindir: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (sample,) = re.findall(r"^```\n([0-9]+ sessions blocked.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    said = [without_numbers(line) for line in demo(bindir=bindir).stdout.splitlines()]
+    lines = [without_numbers(line) for line in sample.splitlines() if line.strip("⋮ ")]
+    assert [line for line in lines if not any(each.startswith(line.partition("…")[0]) for each in said)] == []
+
+
+def without_numbers(line: str) -> str:
+    """A line without its PIDs, times and ports."""
+    return re.sub(r"[0-9][0-9.,]*", "0", line)
+
+
 def test_mitigated_it_shows_the_recovery_and_takes_less_than_twenty_seconds(bindir: Path) -> None:
     began = time.monotonic()
     result = demo("--mitigate", bindir=bindir)
