@@ -24,9 +24,9 @@ def logging_in(server: ThrowawayServer, number: int) -> Iterator[None]:
 
 
 @contextmanager
-def locked_logins(server: ThrowawayServer) -> Iterator[psycopg.Connection]:
-    """A session that has locked the catalog of roles; and nobody can log in."""
+def locked_logins(server: ThrowawayServer, catalog: str = "pg_authid") -> Iterator[psycopg.Connection]:
+    """A session that has locked a catalog that each login reads; and nobody can log in."""
     with psycopg.connect(server.dsn, application_name="locker") as locker:
-        locker.execute("lock table pg_authid in access exclusive mode")
+        locker.execute(f"lock table {catalog} in access exclusive mode")
         yield locker
         locker.rollback()

@@ -61,6 +61,9 @@ _SAID = (
     ("authentication failed", "auth_failed"),
     ("no password supplied", "auth_failed"),
     ("no pg_hba.conf entry", "auth_failed"),
+    # Of our own session, which has these from its start on.
+    ("due to lock timeout", "login_hangs"),
+    ("due to statement timeout", "login_hangs"),
     ("timeout", "timeout"),
     ("timed out", "timeout"),
     ('role "', "auth_failed"),
@@ -74,6 +77,7 @@ _HINTS = {
     "or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
     "too many connections for database": "the database has reached its own connection limit: use another database, "
     "or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
+    "due to lock timeout": "the login waits for a catalog that each login reads: a session holds a lock on it",
     'database "': "set another one, such as dbname=postgres; the default is the user's name",
 }
 
