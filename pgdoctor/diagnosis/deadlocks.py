@@ -73,7 +73,7 @@ def advise_order(members: tuple[DeadlockMember, ...]) -> str:
     if len(relations) == 1:
         return f"have each transaction take its rows of {relations[0]} in one order: sort them by key before the change"
     if relations:
-        return f"have each transaction take its locks in one order: {', then '.join(relations)}, say"
+        return f"have each transaction take its locks in one order, for example {', then '.join(relations)}"
     return "have each transaction take its locks in one order"
 
 

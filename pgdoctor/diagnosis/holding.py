@@ -39,6 +39,7 @@ def _transaction(suspect: Suspect) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
     if "transactionid" in suspect.contested_types and suspect.table is not None:
         are_keys = bool(suspect.witnesses) and all(map(waits_for_key, suspect.witnesses))
-        yield f"{'keys that others insert too' if are_keys else 'rows'} of {suspect.table.name}"
+        name = suspect.table.name
+        yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
     if "virtualxid" in suspect.contested_types:
         yield "a transaction whose end a CONCURRENTLY command waits for"

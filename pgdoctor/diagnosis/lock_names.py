@@ -58,7 +58,10 @@ _BY_TYPE = {
 }
 
 #: Statements that insert a key: it may be there already, in a transaction that has not ended.
-_INSERTS = frozenset({"insert", "merge", "copy_from"}) | DDL
+_INSERTS = frozenset({"insert", "copy_from"}) | DDL
+
+#: Statements that look for rows to change or lock: one whose key is another one's new key waits for that, too.
+_FINDS_ROWS = frozenset({"update", "delete", "select_for_update"})
 
 
 def is_notify_queue(lock: Lock) -> bool:
@@ -100,6 +103,8 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
         case "transactionid" if waits_for_key(waiter):
             verb = "has inserted" if statement.read(blocker).kind in _INSERTS else "has written"
             return f"a key{f' of {name}' if name else ''} that transaction {request.transactionid} {verb}"
+        case "transactionid" if _may_wait_for_key(waiter, blocker):
+            return f"a row or a key{f' of {name}' if name else ''}"
         case "transactionid" | "tuple":
             return f"a row of {name}" if name else "a row"
         case "virtualxid":
@@ -134,6 +139,14 @@ def waits_for_key(waiter: Session) -> bool:
     if not any(lock.locktype == "transactionid" for lock in waiter.requests):
         return False
     return statement.read(waiter.statement or "", truncated=waiter.truncated).kind in _INSERTS
+
+
+def _may_wait_for_key(waiter: Session, blocker: str) -> bool:
+    """It stands in no row's queue, as the next for a row does; but a row that changes hands has waiters without one."""
+    if any(lock.locktype == "tuple" for lock in waiter.held):
+        return False
+    kind = statement.read(waiter.statement or "", truncated=waiter.truncated).kind
+    return kind not in _FINDS_ROWS or (kind == "update" and statement.read(blocker).kind in _INSERTS)
 
 
 def parse_advisory_key(lock: Lock) -> AdvisoryKey:

@@ -89,7 +89,24 @@ def test_unique_key_is_a_key_that_the_other_transaction_has_inserted(scene: Scen
     scene.client().block("insert into users values ('a')")
     [wait] = look(scene.dsn).waits
     assert wait.waits_for == f"a key of public.users that transaction {xid} has inserted"
-    assert "holds keys that others insert too of public.users" in said(blocker(scene.dsn, holder.pid))
+    assert "holds keys of public.users that others insert, too" in said(blocker(scene.dsn, holder.pid))
+
+
+def test_update_to_a_key_of_another_insert_waits_for_a_row_or_a_key(scene: Scene) -> None:
+    scene.admin.execute("create table users (mail text unique); insert into users values ('b')")
+    scene.client("insert into users values ('a')")
+    scene.client().block("update users set mail = 'a'")
+    [wait] = look(scene.dsn).waits
+    assert wait.waits_for == "a row or a key of public.users"
+
+
+def test_statement_that_hides_what_it_does_waits_for_a_row_or_a_key(scene: Scene) -> None:
+    scene.admin.execute("create table users (mail text unique)")
+    scene.admin.execute("create function sign_up() returns void language sql as $$insert into users values ('a')$$")
+    scene.client("select sign_up()")
+    scene.client().block("select sign_up()")
+    [wait] = look(scene.dsn).waits
+    assert wait.waits_for == "a row or a key of public.users"
 
 
 def test_row_of_a_parent_is_no_key_for_an_insert(scene: Scene) -> None:
