@@ -164,7 +164,7 @@ def test_children_stand_in_the_order_of_the_queue(scene: Scene) -> None:
         each.block("select pg_advisory_lock(1)")
         _let_waitstart_differ(scene, each.pid)
     drawn = tree(look(scene.dsn), 200)
-    places = [drawn.index(f"─ {each.pid} waits") for each in reversed(queue)]
+    places = [drawn.index(f"─ {each.pid} has waited") for each in reversed(queue)]
     assert places == sorted(places)
 
 
