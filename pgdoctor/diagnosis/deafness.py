@@ -14,12 +14,17 @@ _CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 _HANDLER = re.compile(r"\bquery_canceled\b|\b57014\b", re.IGNORECASE)
 
 
+def names_cancel(text: str) -> bool:
+    """Whether code of this text, that of a DO for one, may catch a cancel."""
+    return _HANDLER.search(text) is not None
+
+
 def explain_deafness(session: Session) -> str | None:
     """Why a cancel would have no effect on the session in its present state; None where it would have one."""
     if session.state != "active":
         return f"it is {session.state or 'in an unknown state'}, and does not react to a cancel"
     if session.wait_event in _CLIENT_WAITS:
         return f"it waits for its client ({session.wait_event}), and does not react to a cancel before that is over"
-    if session.may_catch_cancel or _HANDLER.search(session.statement or ""):
+    if session.may_catch_cancel or names_cancel(session.statement or ""):
         return "its code may catch a cancel (it names query_canceled)"
     return None

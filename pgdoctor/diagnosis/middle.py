@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.cause import Remedy
 from pgdoctor.diagnosis.deafness import explain_deafness
 from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.graph import WaitGraph
+from pgdoctor.diagnosis.graph import Node, WaitGraph
 
 #: Blockers that are looked at, the widest reach first: a convoy has a thousand.
 _MOST = 20
@@ -23,11 +23,23 @@ _REPEAT = Remedy("cancel", f"{_RETRY.reason}; what its transaction did before ro
 
 
 def recommend_cuts(blockers: Sequence[Blocker], graph: WaitGraph) -> list[Blocker]:
-    """The blockers, with a cancel for each that only waits in line behind sessions that are to be left alone."""
+    """The blockers, with a cancel for each that only waits in line, and that no other signal would set free."""
     lasting = {each.node for each in blockers if each.root and _stays(each)}
-    found = [each for each in blockers if lasting and _only_waits(each)][:_MOST]
-    cut = {each.node for each in found if lasting.issuperset(graph.roots_of(each.node)) and _frees(each, graph)}
+    if not lasting:
+        return list(blockers)
+    freed = _freed_by_others(blockers, graph)
+    cut: set[Node] = set()
+    for each in [each for each in blockers if _only_waits(each)][:_MOST]:
+        if each.node not in freed and not lasting.isdisjoint(graph.roots_of(each.node)) and _frees(each, graph):
+            cut.add(each.node)
+            freed |= graph.released_in_turn(frozenset({each.node}))
     return [_with_cut(each) if each.node in cut else each for each in blockers]
+
+
+def _freed_by_others(blockers: Sequence[Blocker], graph: WaitGraph) -> set[Node]:
+    """The sessions that move, at once or in turn, after a signal that is recommended already."""
+    signalled = [each.node for each in blockers if each.recommendation.action != "none"][:_MOST]
+    return {node for each in signalled for node in graph.released_in_turn(frozenset({each}))}
 
 
 def _stays(root: Blocker) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pgdoctor.diagnosis import ddl, holding, pace
 from pgdoctor.diagnosis.cause import Remedy
 from pgdoctor.diagnosis.ddl import Effect
-from pgdoctor.diagnosis.locks import STRONG
+from pgdoctor.diagnosis.locks import STRONG, strength
 from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
@@ -75,12 +75,25 @@ def is_nearly_done(suspect: Suspect) -> bool:
     return pace.is_nearly_done(progress, suspect.statement_seconds)
 
 
+def keeps_out_readers_or_writers(suspect: Suspect) -> bool:
+    """One of its table locks in somebody's way, or its request, is stronger than that of a CONCURRENTLY command."""
+    least = strength("ShareLock")
+    return any(lock.locktype == "relation" and strength(lock.mode) >= least for lock in suspect.obstacles)
+
+
 def advice(suspect: Suspect) -> str:
     """What would have held up fewer people; empty where there is nothing to say."""
-    safer = effect(suspect).safer
+    safer = "" if _is_for_another_lock(suspect) else effect(suspect).safer
     if not suspect.queued or ddl.RETRY in safer:
         return safer
     return f"{safer}; {ddl.RETRY}" if safer else ddl.RETRY
+
+
+def _is_for_another_lock(suspect: Suspect) -> bool:
+    """Its running DDL takes another mode than the table lock in somebody's way: a statement before took that one."""
+    mode = effect(suspect).mode
+    modes = {lock.mode for lock in suspect.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
+    return suspect.statement.is_ddl and mode is not None and bool(modes) and mode not in modes
 
 
 def called(suspect: Suspect) -> str:

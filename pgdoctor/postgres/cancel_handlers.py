@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.deafness import names_cancel
 from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.postgres.evidence import Evidence
 
@@ -27,6 +28,8 @@ async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: Eviden
     asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
     found = {row.name for row in await evidence.rows("catching_functions", names=asked)} if asked else set()
     catching = {pid for pid, names in called.items() if not found.isdisjoint(names)}
+    # Of an archived snapshot the text of a DO is left out, and the verdict has to stay the same.
+    catching |= {pid for pid in blocking if pid in sessions and names_cancel(sessions[pid].statement or "")}
     return {**sessions, **{pid: replace(sessions[pid], may_catch_cancel=True) for pid in catching}}
 
 

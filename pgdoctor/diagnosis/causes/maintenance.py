@@ -34,7 +34,8 @@ class Maintenance(Cause):
 def _remedy(suspect: Suspect) -> Remedy:
     effect = underway.effect(suspect)
     if effect.leaves:
-        return Remedy("none", f"it blocks no reader or writer, and a cancel leaves {effect.leaves} behind")
+        harmless = "" if underway.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
     if effect.is_concurrent and not suspect.is_waiting:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
     if underway.is_nearly_done(suspect):

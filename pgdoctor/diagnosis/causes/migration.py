@@ -36,7 +36,8 @@ class Migration(Cause):
 def _remedy(suspect: Suspect) -> Remedy:
     effect = underway.effect(suspect)
     if effect.is_concurrent:
-        return Remedy("none", f"it blocks no reader or writer, and broken off it leaves {effect.leaves} behind")
+        harmless = "" if underway.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        return Remedy("none", f"{harmless}broken off it leaves {effect.leaves} behind")
     if underway.is_nearly_done(suspect):
         return underway.LET_FINISH
     if suspect.is_waiting and suspect.session is not None and suspect.session.has_changes:
