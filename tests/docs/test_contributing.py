@@ -30,15 +30,15 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pgdoctor/cli/moonrise.py": ("pgdoctor/cli/locks.py", {}),
 }
 
-#: A file that there is, the place in it, and what comes in front of that.
+#: A file that there is, in front of which of its lines, and what is added there.
 _LINES = {
     "pgdoctor/agent/metrics.py": (
-        "    yield _findings(",
+        r"^    yield (from )?_\w+\(",
         '    yield gauge("pgdoctor_moon_phase", "Phase of the moon, 0 to 1.", 1)\n',
     ),
     "docker/alerts.yml": (
-        "      # A receiver of [[notify]] is not told",
-        """\
+        r"\Z",
+        """
       # The moon is full.
       #
       # Recognised by: its phase.
@@ -51,7 +51,6 @@ _LINES = {
         annotations:
           summary: "{{ $labels.instance }}: the moon is full"
           description: Wait. `pgdoctor triage` says more.
-
 """,
     ),
 }
@@ -104,8 +103,9 @@ def copy(tmp_path: Path) -> Path:
         (tmp_path / added).write_text(text, encoding="utf-8")
     for changed, (place, line) in _LINES.items():
         text = (CHECKOUT / changed).read_text(encoding="utf-8")
-        assert place in text
-        (tmp_path / changed).write_text(text.replace(place, line + place, 1), encoding="utf-8")
+        found = re.search(place, text, re.MULTILINE)
+        assert found
+        (tmp_path / changed).write_text(text[: found.start()] + line + text[found.start() :], encoding="utf-8")
     return tmp_path
 
 
