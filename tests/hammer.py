@@ -1,14 +1,10 @@
-"""A row that everybody wants: `orders` with id 1, updated all the time by sessions that keep it for a moment.
-
-Or another lock, by another statement.
-"""
+"""A row that everybody wants: `orders` with id 1, updated all the time by sessions that keep it for a moment."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import LiteralString
 
 import psycopg
 
@@ -17,20 +13,16 @@ from pgdoctor.diagnosis.suspect import LONG_QUEUE
 from tests.looking import snapshot
 from tests.scenes.client import wait_until
 
-_UPDATE: LiteralString = "update orders set v = v + 1 where id = 1"
-
 
 @contextmanager
-def hammering(
-    dsn: str, clients: int, pause: Callable[[psycopg.Connection], None], statement: LiteralString = _UPDATE
-) -> Iterator[None]:
+def hammering(dsn: str, clients: int, pause: Callable[[psycopg.Connection], None]) -> Iterator[None]:
     """Returns once several of them queue; at the end none of them may have been disturbed."""
     over = Event()
 
     def hammer() -> None:
         with psycopg.connect(dsn, application_name="hammer") as connection:
             while not over.is_set():
-                connection.execute(statement)
+                connection.execute("update orders set v = v + 1 where id = 1")
                 pause(connection)
                 connection.commit()
 
