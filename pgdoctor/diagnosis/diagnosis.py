@@ -1,6 +1,6 @@
 """The diagnosis: who blocks, why, how many stand behind, and what to do. Plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -92,12 +92,17 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
         There no wait lasts, and all move together: one statement in the queue that is old enough counts for all.
         """
-        moving = (each.node for each in self.blockers if each.changes_hands and self._is_slow(each, least_seconds))
-        return long_waiters(self.snapshot, self.graph, least_seconds).union(self.graph.behind(*moving))
+        slow = (node for node in self._moving_roots() if self._is_slow(node, least_seconds))
+        return long_waiters(self.snapshot, self.graph, least_seconds).union(self.graph.behind(*slow))
 
-    def _is_slow(self, blocker: Blocker, least_seconds: float) -> bool:
+    def find_moving(self) -> frozenset[Node]:
+        """The sessions in the queues for locks that change hands: they have been blocked for longer than they wait."""
+        return frozenset(self.graph.behind(*self._moving_roots()))
+
+    def _moving_roots(self) -> Iterator[Node]:
+        return (blocker.node for blocker in self.blockers if blocker.root and blocker.changes_hands)
+
+    def _is_slow(self, root: Node, least_seconds: float) -> bool:
         """One of the statements behind it may have been blocked for so long."""
-        sessions = (self.snapshot.sessions[node] for node in self.graph.behind(blocker.node))
-        return blocker.root and any(
-            (most := blocked_for(self.snapshot, each).most) is not None and most >= least_seconds for each in sessions
-        )
+        sessions = (self.snapshot.sessions[node] for node in self.graph.behind(root))
+        return any((blocked_for(self.snapshot, each).most or 0.0) >= least_seconds for each in sessions)

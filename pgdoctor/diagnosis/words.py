@@ -21,6 +21,12 @@ def duration(seconds: float | None) -> str:
     raise AssertionError(whole)
 
 
+def duration_between(least: float | None, most: float | None) -> str:
+    """`0.1 s to 6.2 s`; where `most` is None or looks the same, the other one alone."""
+    shown = duration(least)
+    return shown if most is None or duration(most) == shown else f"{shown} to {duration(most)}"
+
+
 def count(number: float, thing: str) -> str:
     """`1 session`, `2,000 sessions`."""
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"

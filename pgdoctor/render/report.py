@@ -58,6 +58,8 @@ class Wait(msgspec.Struct, frozen=True):
     wait_seconds: float | None
     #: The blocker does not hold the lock; it waits for it ahead in the queue.
     queued: bool
+    #: Where the lock changes hands: its statement has been blocked for `wait_seconds` at least. None: it is exact.
+    wait_seconds_at_most: float | None = None
     #: The prepared transaction that holds the lock, where there is no blocking PID.
     prepared_gid: str | None = None
     #: The lock in words: `AccessShareLock on public.orders`, `a row of public.orders`. None: the locks do not say.
@@ -135,12 +137,12 @@ class Report(msgspec.Struct, frozen=True):
 def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
     """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
-    found = options(diagnosis)
+    moving, found = diagnosis.find_moving(), options(diagnosis)
     return Report(
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(diagnosis.snapshot.server),
-        waits=tuple(_wait(waits, pair, show_literals) for pair in islice(waits, most_waits)),
+        waits=tuple(_wait(waits, pair, moving, show_literals) for pair in islice(waits, most_waits)),
         blockers=tuple(_blocker(blocker, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
         blocked_sessions=diagnosis.blocked_sessions,
@@ -187,10 +189,11 @@ def shown(statement: str | None, show_literals: bool) -> str | None:
 _redacted = lru_cache(maxsize=512)(redact)
 
 
-def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
+def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:
     blocker = waits.snapshot.sessions.get(pair.node)
     prepared = waits.prepared.get(pair.node)
     table = waits.table(pair)
+    blocked = blocked_for(waits.snapshot, pair.waiter)
     return Wait(
         blocked_pid=pair.waiter.pid,
         blocked_user=pair.waiter.usename,
@@ -202,7 +205,8 @@ def _wait(waits: Waits, pair: Pair, show_literals: bool) -> Wait:
         lock_type=pair.request.locktype if pair.request else None,
         lock_mode=pair.request.mode if pair.request else None,
         relation=table.name if table else None,
-        wait_seconds=blocked_for(waits.snapshot, pair.waiter).least,
+        wait_seconds=blocked.least,
+        wait_seconds_at_most=blocked.most if pair.waiter.pid in moving else None,
         queued=pair.queued,
         prepared_gid=prepared.gid if prepared else None,
         waits_for=_awaited(waits, pair, table),

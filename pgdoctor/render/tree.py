@@ -10,11 +10,11 @@ A session that waits for several others hangs below the first that holds its loc
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Signal, Spared
 from pgdoctor.diagnosis.remedy import Advice
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.words import count, duration_between
 from pgdoctor.render.forest import Branch, Rest, forest, who
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait
@@ -50,9 +50,8 @@ def hurt(report: Report) -> str:
     if not report.blocked_sessions:
         return "No session is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)
-    longest = max((wait.wait_seconds for wait in report.waits if wait.wait_seconds is not None), default=None)
-    since = f", the longest for {duration(longest)}" if longest is not None else ""
-    return f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}{since}"
+    by_whom = f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}"
+    return by_whom + describe_longest(report.waits)
 
 
 def to_do(advice: Advice) -> str:
@@ -136,13 +135,28 @@ def left_out(rest: Rest) -> str:
     """`and 943 sessions more, waiting for a row of public.orders, the longest for 12 s`."""
     wanted = {awaited(wait) for wait in rest.waits}
     what = f", waiting for {wanted.pop()}" if len(wanted) == 1 and len(rest.waits) == rest.sessions else ""
-    longest = max((wait.wait_seconds for wait in rest.waits if wait.wait_seconds is not None), default=None)
-    since = f", the longest for {duration(longest)}" if longest is not None else ""
-    return f"and {count(rest.sessions, 'session')} more{what}{since}"
+    return f"and {count(rest.sessions, 'session')} more{what}{describe_longest(rest.waits)}"
+
+
+def describe_longest(waits: Iterable[Wait]) -> str:
+    """`, the longest for 12 s`; where locks change hands, `, the longest for 0.1 s to 12 s`; empty if not known."""
+    known = [wait for wait in waits if wait.wait_seconds is not None]
+    if not known:
+        return ""
+    most = max((wait.wait_seconds_at_most for wait in known if wait.wait_seconds_at_most is not None), default=0.0)
+    least = max(wait.wait_seconds or 0.0 for wait in known)
+    return f", the longest for {duration_between(least, most if most > least else None)}"
+
+
+def format_wait(wait: Wait, unknown: str) -> str:
+    """How long it has waited: `12 s`; where the lock changes hands, `0.1 s to 12 s`."""
+    if wait.wait_seconds is None:
+        return unknown
+    return duration_between(wait.wait_seconds, wait.wait_seconds_at_most)
 
 
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
-    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "?"
+    since = format_wait(wait, "?")
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""

@@ -10,7 +10,7 @@ from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.render.forest import Name, name
 from pgdoctor.render.live.cells import wrapped
 from pgdoctor.render.report import BlockerFacts, Report, shown
-from pgdoctor.render.tree import awaited, named, released
+from pgdoctor.render.tree import awaited, format_wait, named, released
 
 #: Locks, and other sessions, that are listed; the rest is counted.
 _MOST_LOCKS = 30
@@ -63,7 +63,7 @@ def _waits(report: Report, key: Name) -> Iterator[str]:
     for wait in waits[:_MOST_OTHERS]:
         blocking = wait.blocking_pid if wait.blocking_pid is not None else f"'{wait.prepared_gid}'"
         queued = ", which queues ahead of it" if wait.queued else ""
-        yield f"has waited {duration(wait.wait_seconds)} for {awaited(wait)}, for {blocking}{queued}"
+        yield f"has waited {format_wait(wait, 'an unknown time')} for {awaited(wait)}, for {blocking}{queued}"
     if len(waits) > _MOST_OTHERS:
         yield f"and for {count(len(waits) - _MOST_OTHERS, 'session')} more"
 

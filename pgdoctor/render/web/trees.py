@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.words import count
 from pgdoctor.render.forest import Branch, Rest, Tree, forest, who
 from pgdoctor.render.report import BlockerFacts, Report, Wait
-from pgdoctor.render.tree import awaited, left_out
+from pgdoctor.render.tree import awaited, format_wait, left_out
 from pgdoctor.render.web.markup import client, code, foreign, sentence, text
 
 #: Root blockers that are told in full, and those that get a line; the rest is counted.
@@ -92,7 +92,7 @@ def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:
 
 def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     """One line, which opens to what it runs."""
-    since = duration(wait.wait_seconds) if wait.wait_seconds is not None else "briefly"
+    since = format_wait(wait, "briefly")
     queued = ", queued" if wait.queued else ""
     blocks = _blocks(facts) if facts else ""
     line = (

@@ -7,8 +7,9 @@ import pytest
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.remedy import options
+from pgdoctor.render.tree import hurt
 from tests.hammer import hammering, idling, running
-from tests.looking import snapshot
+from tests.looking import look, snapshot
 
 #: A statement that works for a while before it asks for the row.
 WORKS_FIRST = "do 'begin perform pg_sleep(0.3); update orders set v = 2 where id = 1; end'"
@@ -69,3 +70,18 @@ def test_hot_row_shows_in_one_snapshot_and_no_signal_is_advised(scene, pause):
 def find_class(scene):
     found = diagnose(snapshot(scene.dsn)).blockers
     return found[0].classification if found else None
+
+
+@pytest.mark.long
+def test_tree_says_bounds_where_the_row_changes_hands(scene):
+    with hammering(scene.dsn, 12, running):
+        scene.wait_until(lambda: find_class(scene) == "hot_row")
+        scene.wait_until(lambda: " s to " in hurt(look(scene.dsn)))
+    assert " s to " not in hurt(look(scene.dsn))
+
+
+def test_tree_says_one_wait_where_the_row_is_kept(scene):
+    scene.client("update orders set v = 1").start("select pg_sleep(60)")
+    scene.client().block(WORKS_FIRST)
+    [wait] = look(scene.dsn).waits
+    assert wait.wait_seconds_at_most is None
