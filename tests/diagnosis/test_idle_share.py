@@ -2,6 +2,7 @@
 
 import pytest
 
+from pgdoctor.diagnosis.archive import archived, diagnosed, unpacked
 from pgdoctor.diagnosis.diagnosis import Blocker
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Snapshot
@@ -118,3 +119,10 @@ def test_statement_that_began_long_after_the_wait_is_not_advised_to_be_cancelled
     waited = seen("a", 0)
     assert Memory().judge(waited).blockers[0].recommendation.action == "terminate"
     assert judged("a", ran=2.0).recommendation.action == "cancel"
+
+
+def test_recorded_snapshot_gives_the_same_class():
+    memory = Memory()
+    for place, state in enumerate("iiiia"):
+        found = memory.judge(seen(state, 4 - place))
+    assert diagnosed(unpacked(archived(found))).blockers[0].classification == "idle_in_transaction"

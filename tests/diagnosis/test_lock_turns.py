@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.archive import archived, diagnosed, unpacked
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.snapshot import Lock, Session, Snapshot
@@ -189,3 +190,8 @@ def test_the_next_in_line_is_no_offender_at_the_moment_at_which_it_gets_the_row(
     asks = lock(32, "ExclusiveLock", granted=False, locktype="tuple", page=0, tuple=1)
     seen = snapshot([session(31, locks=(place,)), session(32, blockers=(31,), locks=(asks,))])
     assert root(judged(seen)).classification == "hot_row"
+
+
+def test_recorded_snapshot_gives_the_same_class():
+    kept = unpacked(archived(judged(held(1, 50), held(2, 45), held(3, 40))))
+    assert root(diagnosed(kept)).classification == "hot_row"
