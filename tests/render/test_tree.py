@@ -114,6 +114,7 @@ def test_json_has_the_fields_of_the_interface() -> None:
             "relation": None,
             "wait_seconds": 12.0,
             "queued": False,
+            "wait_seconds_at_most": None,
             "prepared_gid": None,
             "waits_for": "ExclusiveLock on advisory key 1",
         }
