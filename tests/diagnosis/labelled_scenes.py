@@ -1206,6 +1206,175 @@ def a_session_that_our_role_may_not_see(shop: Scene) -> int:
     return holder
 
 
+# Scenes of one shape: statements of a transaction, which then sleeps or idles, and one session that waits for it
+
+
+class Row(NamedTuple):
+    """`setup` is run before; `before` in the transaction; then it sleeps, or idles where the class says so."""
+
+    name: str
+    classification: str
+    before: tuple[str, ...]
+    waits: str
+    also: tuple[str, ...] = ()
+    relation: str | None = ORDERS
+    setup: str = ""
+    wrong: str = ""
+
+
+#: What the waiter runs.
+READ, WRITE, ROW, CHANGE = (
+    "select from orders",
+    "insert into orders values (99999, 1)",
+    "update orders set v = 2 where id = 7",
+    "alter table orders add column wanted int",
+)
+_ROW = "update orders set v = 1 where id = 7"
+_LINES = "create table lines (id int primary key, order_id int)"
+_NOTHING = "create function nothing() returns trigger language plpgsql as 'begin return new; end'"
+_TRIGGER = "create trigger zz before insert on orders for each row execute function nothing()"
+_VIEW = "create view seen as select id, v from orders"
+
+ROWS = (
+    # Only the rows, or a weak lock, are in the way.
+    Row("idle with a temporary table", "idle_in_transaction", ("create temp table t (id int)", _ROW), ROW),
+    Row("idle with a table made of a query", "idle_in_transaction", ("create table t as select 1", _ROW), ROW),
+    Row("idle with a lock on another table", "idle_in_transaction", ("lock table other", _ROW), ROW),
+    Row("idle with a change of another table", "idle_in_transaction", (_ROW, "alter table other add c int"), ROW),
+    Row("idle with an index on another table", "idle_in_transaction", (_ROW, "create index on other (v)"), ROW),
+    Row("idle with a view that reads it", "idle_in_transaction", ("create view w as select v from orders",), CHANGE),
+    Row("idle with a new key", "idle_in_transaction", (WRITE,), WRITE),
+    Row(
+        "idle with a dropped temporary table",
+        "idle_in_transaction",
+        ("create temp table t (i int)", "drop table t", _ROW),
+        ROW,
+    ),
+    Row("at work with a change of another table", "long_query", (_ROW, "alter table other add c int"), ROW),
+    Row("at work with an index on another table", "long_query", (_ROW, "create index on other (v)"), ROW),
+    Row("at work with a table made of a query", "long_query", ("select * into t from orders",), CHANGE),
+    Row(
+        "at work with a vacated temporary table", "long_query", ("create temp table t (i int)", "truncate t", _ROW), ROW
+    ),
+    Row("at work with rows of a share lock", "long_query", ("select from orders where id = 7 for share",), ROW),
+    Row("at work with an analyzed table", "long_query", ("analyze orders", _ROW), ROW),
+    Row(
+        "at work with a view of another table",
+        "long_query",
+        ("create or replace view seen as select v from other", _ROW),
+        ROW,
+    ),
+    # DDL's lock.
+    Row("truncated", "migration", ("truncate orders",), READ),
+    Row("idle and truncated", "idle_in_transaction", ("truncate orders",), READ, ("migration",)),
+    Row("without an index", "migration", ("drop index by_v",), READ, setup="create index by_v on orders (v)"),
+    Row("with one trigger more", "migration", (_TRIGGER,), WRITE, setup=_NOTHING),
+    Row(
+        "referenced",
+        "migration",
+        ("alter table lines add foreign key (order_id) references orders",),
+        WRITE,
+        setup=_LINES,
+    ),
+    Row("referenced by a new table", "migration", ("create table l (order_id int references orders)",), WRITE),
+    Row("with a column of another name", "migration", ("alter table orders rename column v to w",), READ),
+    Row("with statistics", "migration", ("alter table orders alter v set statistics 10",), CHANGE),
+    Row(
+        "with a comment",
+        "migration",
+        ("comment on table orders is 'x'",),
+        CHANGE,
+        wrong="as long_query: ANALYZE leaves the same lock, and no other trace on the table either",
+    ),
+    Row("idle and with a comment", "idle_in_transaction", ("comment on table orders is 'x'",), CHANGE, ("migration",)),
+    Row("with row security", "migration", ("alter table orders enable row level security",), READ),
+    Row("with another default", "migration", ("alter table orders alter v set default 5",), READ),
+    Row("of another owner", "migration", ("alter table orders owner to pg_monitor",), READ),
+    Row(
+        "parent of a dropped table",
+        "migration",
+        ("drop table lines",),
+        READ,
+        setup=_LINES.replace("order_id int", "order_id int references orders"),
+    ),
+    Row("changed inside of DO", "migration", ("do 'begin alter table orders add c int; end'",), READ),
+    Row("changed behind a savepoint", "migration", ("savepoint s", "alter table orders add c int", "release s"), READ),
+    Row(
+        "a view made anew",
+        "migration",
+        ("create or replace view seen as select id, v from orders",),
+        "select from seen",
+        relation="public.seen",
+        setup=_VIEW,
+    ),
+    Row(
+        "with one partition more",
+        "migration",
+        ("create table p2 partition of parted for values from (9) to (19)",),
+        "select from parted",
+        relation="public.parted",
+        setup="create table parted (id int) partition by range (id); "
+        "create table p1 partition of parted for values from (1) to (9)",
+    ),
+    Row("with an index more", "migration", ("create index on orders (v)",), WRITE),
+    Row("idle and with an index more", "idle_in_transaction", ("create index on orders (v)",), WRITE, ("migration",)),
+    # The lock of LOCK TABLE.
+    Row("locked in share mode", "explicit_lock", ("lock table orders in share mode",), WRITE),
+    Row("locked together with another", "explicit_lock", ("lock table orders, other in exclusive mode",), WRITE),
+    Row(
+        "locked by a function",
+        "explicit_lock",
+        ("select locks()",),
+        READ,
+        setup="create function locks() returns int language plpgsql as 'begin lock table orders; return 1; end'",
+    ),
+    Row("locked through a view", "explicit_lock", ("lock table seen",), READ, setup=_VIEW),
+    Row(
+        "locked after a change of another", "explicit_lock", ("alter table other add c int", "lock table orders"), READ
+    ),
+    Row(
+        "idle and locked in share mode",
+        "idle_in_transaction",
+        ("lock table orders in share mode",),
+        WRITE,
+        ("explicit_lock",),
+    ),
+    # Maintenance's lock.
+    Row(
+        "refreshed",
+        "maintenance",
+        ("refresh materialized view totals",),
+        "select from totals",
+        relation="public.totals",
+        setup="create materialized view totals as select count(*) from orders",
+    ),
+    Row("with a rebuilt index", "maintenance", ("reindex index orders_pkey",), READ),
+    Row("idle and with a rebuilt index", "idle_in_transaction", ("reindex index orders_pkey",), READ, ("maintenance",)),
+    Row("idle and analyzed", "idle_in_transaction", ("analyze orders",), CHANGE, ("maintenance",)),
+)
+
+
+def enter_row(row: Row) -> None:
+    """Put a scene of this shape into the table."""
+    is_idle = row.classification == "idle_in_transaction"
+
+    def stage(shop: Scene) -> int:
+        if row.setup:
+            shop.admin.execute(row.setup)
+        holder = idles(shop, *row.before) if is_idle else works(shop, "select pg_sleep(9)", *row.before)
+        shop.client().block(row.waits)
+        return holder
+
+    stage.__name__ = row.name.replace(" ", "_")
+    labelled(
+        row.classification, "terminate" if is_idle else "cancel", *row.also, relation=row.relation, wrong=row.wrong
+    )(stage)
+
+
+for _row in ROWS:
+    enter_row(_row)
+
+
 # The verdicts
 
 

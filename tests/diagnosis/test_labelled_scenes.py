@@ -31,6 +31,6 @@ def test_the_verdict_is_the_label(staged: Staged, request: pytest.FixtureRequest
 
 
 def test_the_table_is_of_use() -> None:
-    assert len(SCENES) >= 50
+    assert len(SCENES) >= 150
     assert len({each.name for each in SCENES}) == len(SCENES)
     assert {each.classification for each in SCENES} == set(classes())
