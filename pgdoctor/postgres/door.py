@@ -84,8 +84,9 @@ _HINTS = {
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
 
-#: Seconds for a process of the server to answer a request for TLS.
+#: Seconds for a process of the server to answer a request for TLS; the share of the deadline after which that is sent.
 _ANSWER_SECONDS = 0.5
+_ASKED_AFTER = 0.8
 
 #: Seconds that no login takes.
 _NEVER = 86_400
@@ -403,9 +404,9 @@ class LoginAttempt:
             share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
             parameters["connect_timeout"] = share
             self._patience = max(deadline, share * hosts)
-        else:
-            if given := parameters.get("connect_timeout"):
-                self._patience = min(deadline, max(float(given), SHORTEST_CONNECT_TIMEOUT))
+        elif (given := str(parameters.get("connect_timeout", "0"))).isdigit():
+            # Ours from here on: the driver would break it off.
+            self._patience = min(deadline, max(int(given), SHORTEST_CONNECT_TIMEOUT)) if int(given) else deadline
             parameters["connect_timeout"] = _NEVER
         self._target, options = resolve(parameters)
         self._connecting = asyncio.ensure_future(_connect(parameters, options, deadline))
@@ -417,13 +418,18 @@ class LoginAttempt:
 
     async def connection(self) -> psycopg.AsyncConnection[Any]:
         """The connection, within the deadline. Raises Unreachable; with the state `login_hangs` it may come later."""
-        await asyncio.wait({self._connecting}, timeout=self._patience)
+        end = time.monotonic() + self._patience
+        await asyncio.wait({self._connecting}, timeout=self._patience * _ASKED_AFTER)
+        if not self._connecting.done() and await _answers(self._target):
+            raise hanging(self._patience * _ASKED_AFTER, self._target)
+        await asyncio.wait({self._connecting}, timeout=max(end - time.monotonic(), 0.0))
         if not self._connecting.done():
-            raise await unanswered(self._target, self._patience)
+            raise silent(self._patience, self._target)
         try:
             return self._connecting.result()
         except psycopg.errors.ConnectionTimeout:
-            raise await unanswered(self._target, self._patience) from None
+            error = hanging if await _answers(self._target) else silent
+            raise error(self._patience, self._target) from None
         except psycopg.Error as error:
             raise unreachable(error, self._target) from None
         except (OSError, UnicodeError):
@@ -453,10 +459,9 @@ def host_count(parameters: Mapping[str, object]) -> int:
     return max(str(hosts).count(",") + 1 for hosts in named)
 
 
-async def unanswered(target: ConnectionTarget, patience: float) -> Unreachable:
-    """The error of a server that has not let us in within so many seconds: does a process of it answer?"""
-    answers = bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
-    return hanging(patience, target) if answers else silent(patience, target)
+async def _answers(target: ConnectionTarget) -> bool:
+    """A process of the server answers: the login hangs, and not the machine."""
+    return bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
 
 
 def unresolved(target: ConnectionTarget) -> Unreachable:

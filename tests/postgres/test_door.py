@@ -173,3 +173,10 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_within_the_deadline(
         os.kill(server.pid, signal.SIGCONT)
     assert isinstance(error, Unreachable)
     assert error.state == "timeout"
+
+
+@pytest.mark.parametrize("timeout", ["abc", "-1", "1e9", "0"])
+def test_connect_timeout_of_any_kind_ends_in_one_line(timeout: str) -> None:
+    error = failure(f"host=127.0.0.1 port=1 connect_timeout={timeout}", 1.0)
+    assert isinstance(error, (Unreachable, UsageError))
+    assert "\n" not in str(error)
