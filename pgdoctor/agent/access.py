@@ -224,8 +224,6 @@ class Gate:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
-            # Whatever else the client is about to send is not read.
-            (b"connection", b"close"),
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,15 +1,12 @@
-"""Accepting connections, so that those that do nothing are never in the way of those that ask.
+"""Accepts connections within a limit, so that connections that do nothing never delay a client that asks.
 
-There are so many places. When all are taken, one that waits for its client makes room: its client has sent half a
-request, has not said anything yet, does not take its answer, or is idle between two requests. It is one of the address
-that has the most of them, and of those the one that waits the longest. Who asks at once is the newest, and is served,
-from whatever address: a proxy or a NAT in front is no trouble. Where all are being answered, the next one waits for
-a place, and those behind it in the system's queue: a burst of health checks is answered, not turned away.
+When all slots are taken, the server closes the connection that has waited for its client the longest: the client has
+sent half a request, nothing, does not finish its TLS handshake, or does not read its answer. A client that sends its
+request at once is served, from any address. When all connections are being answered, the next one waits for a slot,
+and those behind it in the system's queue: a burst of health checks is answered, not rejected.
 
-A client may have had its time in the system's queue already. In a full house such a half request is closed at once.
-
-Not asyncio's own server: it has no end of places, waits a minute for a TLS handshake, and tells of a connection only
-after that.
+asyncio's own server has no limit, and reports a connection only after its TLS handshake; uvicorn's `limit_concurrency`
+answers 503 to everybody once the limit is reached, and has no time limit for a request's head.
 """
 
 import asyncio
@@ -18,22 +15,24 @@ import resource
 import socket
 import ssl
 import time
-from asyncio.sslproto import SSLProtocol
+from collections import OrderedDict
 from collections.abc import Callable
 
-from pgdoctor.agent.incomplete_requests import IncompleteRequest, has_complete_request, reset, seconds_of_silence
+from pgdoctor.agent.incomplete_requests import IncompleteRequest
 from pgdoctor.agent.refusals import Refusals
-from pgdoctor.agent.waiting_places import WaitingPlaces
 
-#: Connections at the same time; fewer where the process may not have so many file descriptors.
+#: Connections at the same time; fewer if the process may not have so many file descriptors.
 MOST_PLACES = 1024
+
+#: The same with TLS: asyncio takes 290 KB for each.
+MOST_TLS_PLACES = 256
 
 #: Seconds that a client has until its first request, or its first message of a TLS handshake, is complete.
 _FIRST_SECONDS = 5.0
 
-#: Seconds that a TLS handshake may take, and that the client has for its goodbye.
+#: Seconds that a TLS handshake may take, and that the client has to take its answer and close.
 _HANDSHAKE_SECONDS = 5.0
-_GOODBYE_SECONDS = 1.0
+_GOODBYE_SECONDS = 30.0
 
 #: Connections accepted before the others get their turn.
 _AT_ONCE = 8
@@ -41,15 +40,11 @@ _AT_ONCE = 8
 #: Seconds until accepting is tried again after the system had no means to.
 _PAUSE = 0.05
 
-#: Seconds until it is looked again whether a place has become free.
+#: Seconds between two looks for a free slot.
 _TURN = 0.01
 
-#: Seconds that a client may be silent before it has to make room.
+#: Seconds that a connection may wait for its client before it is closed for another.
 _BENEFIT = 0.2
-
-#: Bytes that are read from a TLS connection at once: one record. asyncio keeps a buffer of that size for each of them,
-#: by itself of 256 KB: a crowd of a thousand would be the end of a small container.
-SSLProtocol.max_size = 16_384
 
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -59,27 +54,30 @@ def _do_nothing() -> None:
 
 
 class Place:
-    """A connection's place. `close` gives it up at once."""
+    """A connection. `close` closes it at once."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        #: Since when nothing is done but to wait for the client (monotonic); of use only while that is so.
+        #: Since when the connection waits for its client (monotonic); of use only while that is so.
         self.waiting_since = 0.0
+        #: Whether its request has come.
+        self.has_request = False
         self.close: Callable[[], object] = _do_nothing
 
 
 class Places:
-    """All connections that there are."""
+    """All connections that there are. `most` may be changed at any time."""
 
     def __init__(self, most: int, refusals: Refusals) -> None:
-        self._most = most
+        self.most = most
         self._refusals = refusals
         self._taken: set[Place] = set()
-        self._waiting: WaitingPlaces[Place] = WaitingPlaces()
+        #: The longest wait first. An ordered dictionary finds its first key at once, also after many were removed.
+        self._waiting: OrderedDict[Place, None] = OrderedDict()
 
     def take(self, place: Place) -> bool:
-        """Whether there is room, or could be made. From now on the place waits for its client."""
-        if len(self._taken) >= self._most and not self.make_room():
+        """Whether there is room, or could be made. From now on the connection waits for its client."""
+        if len(self._taken) >= self.most and not self.make_room():
             return False
         self._taken.add(place)
         self.await_client(place)
@@ -87,35 +85,41 @@ class Places:
 
     def await_client(self, place: Place) -> None:
         """From now on the client has to do something."""
-        self.serve(place)
-        if place in self._taken:
+        if place in self._taken and place not in self._waiting:
             place.waiting_since = time.monotonic()
-            self._waiting.add(place.address, place)
+            self._waiting[place] = None
 
     def serve(self, place: Place) -> None:
-        """The client has asked, and waits for its answer."""
-        self._waiting.remove(place.address, place)
-
-    def is_crowded_by(self, address: str) -> bool:
-        """Whether all places are taken, and with one more no address would have more that wait than this one."""
-        return len(self._taken) >= self._most and self._waiting.has_most(address)
+        """The client has done its part, and waits for the server."""
+        self._waiting.pop(place, None)
 
     def make_room(self) -> bool:
-        """Close a connection that waits for its client; False where none has for more than a moment."""
-        chosen = self._waiting.find_oldest()
-        if chosen is None or time.monotonic() - chosen.waiting_since < _BENEFIT:
+        """Close the connection that has waited for its client the longest; False if none has for more than 200 ms."""
+        oldest = next(iter(self._waiting), None)
+        if oldest is None or time.monotonic() - oldest.waiting_since < _BENEFIT:
             return False
-        chosen.close()
-        self.leave(chosen)
-        self._refusals.note("crowded", chosen.address)
+        self._close(oldest)
+        self._refusals.note("crowded", oldest.address)
         return True
 
     def leave(self, place: Place) -> None:
         """The connection is closed."""
         self._taken.discard(place)
-        self._waiting.remove(place.address, place)
+        self._waiting.pop(place, None)
         # It leads back to the place: without a circle the memory is free at once.
         place.close = _do_nothing
+
+    async def close(self, seconds: float) -> None:
+        """Close all connections; those with a request after their answer, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while any(place.has_request for place in self._taken) and time.monotonic() < end:  # noqa: ASYNC110 (time ends it too)
+            await asyncio.sleep(_TURN)
+        for place in tuple(self._taken):
+            self._close(place)
+
+    def _close(self, place: Place) -> None:
+        place.close()
+        self.leave(place)
 
 
 def most_places() -> int:
@@ -146,21 +150,13 @@ class Entrance:
         self._places = places
         self._refusals = refusals
         self.tls = tls
-        self._incomplete: set[IncompleteRequest] = set()
-        self._meetings: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def run(self, listener: socket.socket) -> None:
         """Accept, for ever, from a listening socket that does not block."""
-        try:
-            await self._accept(listener)
-        finally:
-            for request in tuple(self._incomplete):
-                request.close()
-
-    async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            # Accepting does not yield by itself while others queue, and those who are in want to be served.
+            # Accepting does not yield by itself while others queue, and connections that are in want to be served.
             await asyncio.sleep(0)
             try:
                 for _ in range(_AT_ONCE):
@@ -178,11 +174,7 @@ class Entrance:
         return self._places.make_room()
 
     async def _admit(self, client: socket.socket, address: str) -> None:
-        if self._places.is_crowded_by(address) and self._is_silent(client):
-            # It would be accepted only to be closed, and all those behind it in the queue would wait for that.
-            reset(client)
-            self._refusals.note("crowded", address)
-            return
+        """Wait for a slot, then for the first request, or for the first message of a TLS handshake."""
         place = Place(address)
         try:
             while not self._places.take(place):  # noqa: ASYNC110 (time makes room too)
@@ -192,48 +184,44 @@ class Entrance:
             raise
         tls = self.tls
 
-        def meet() -> None:
+        def open_connection() -> None:
             if tls is None:
                 # Its request is there, and read in the next turns. A handshake takes as many turns as a client pleases.
                 self._places.serve(place)
-            self._start_meeting(client, place, tls)
+            self._open(client, place, tls)
 
         def end(is_late: bool) -> None:
             self._places.leave(place)
             if is_late:
                 self._refusals.note("slow" if tls is None else "tls", address)
 
-        request = IncompleteRequest(client, tls is not None, self._incomplete, meet, end)
+        request = IncompleteRequest(client, tls is not None, open_connection, end)
         place.close = request.close
         request.begin(_FIRST_SECONDS)
 
-    def _is_silent(self, client: socket.socket) -> bool:
-        """Whether a client had its time in the system's queue, and has not asked."""
-        return seconds_of_silence(client) >= _BENEFIT and not has_complete_request(client, self.tls is not None)
+    def _open(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
+        opening = asyncio.create_task(self._connect(client, place, tls))
+        self._opening.add(opening)
+        place.close = opening.cancel
 
-    def _start_meeting(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
-        meeting = asyncio.create_task(self._meet(client, place, tls))
-        self._meetings.add(meeting)
-        place.close = meeting.cancel
-
-        def met(task: asyncio.Task[None]) -> None:
-            self._meetings.discard(task)
+        def finish(task: asyncio.Task[None]) -> None:
+            self._opening.discard(task)
             if task.cancelled():
                 self._places.leave(place)
                 client.close()
 
-        meeting.add_done_callback(met)
+        opening.add_done_callback(finish)
 
-    async def _meet(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        patience = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if tls else (None, None)
+    async def _connect(self, client: socket.socket, place: Place, tls: ssl.SSLContext | None) -> None:
+        """Give the socket to HTTP, after the TLS handshake."""
+        limits = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if tls else (None, None)
         try:
-            await loop.connect_accepted_socket(
+            await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._make_protocol(place),
                 client,
                 ssl=tls,
-                ssl_handshake_timeout=patience[0],
-                ssl_shutdown_timeout=patience[1],
+                ssl_handshake_timeout=limits[0],
+                ssl_shutdown_timeout=limits[1],
             )
         except OSError:
             # Only a handshake fails; asyncio has closed the socket.

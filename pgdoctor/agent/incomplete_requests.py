@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-import sys
 from collections.abc import Callable
 
 from pgdoctor.agent.access import MOST_HEAD_BYTES
@@ -26,9 +25,6 @@ _FIRST_PRINTABLE = 0x21
 #: Close without a goodbye: otherwise the system keeps a closed connection until the client closes it too.
 _RESET = struct.pack("ii", 1, 0)
 
-#: Of struct tcp_info: tcpi_last_data_recv, in milliseconds.
-_LAST_DATA_RECEIVED = struct.Struct("52xI")
-
 
 def is_complete(sent: bytes, is_tls: bool) -> bool:
     """Whether a protocol has something to do with the first bytes of a client: an answer, a handshake or a refusal."""
@@ -38,23 +34,6 @@ def is_complete(sent: bytes, is_tls: bool) -> bool:
         size = _TLS_RECORD_HEAD_BYTES + int.from_bytes(sent[3:_TLS_RECORD_HEAD_BYTES], "big")
         return sent[0] != _TLS_HANDSHAKE or len(sent) >= max(size, _TLS_RECORD_HEAD_BYTES)
     return sent[0] < _FIRST_PRINTABLE or b"\n\r\n" in sent or b"\n\n" in sent
-
-
-def seconds_of_silence(client: socket.socket) -> float:
-    """How long ago the last byte came, or else the connection: in the system's queue too. Where only Linux knows, 0."""
-    if sys.platform != "linux":
-        return 0.0
-    milliseconds: int = _LAST_DATA_RECEIVED.unpack(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56))[0]
-    return milliseconds / 1000
-
-
-def has_complete_request(client: socket.socket, is_tls: bool) -> bool:
-    """Whether `is_complete` holds for what has come."""
-    try:
-        sent = client.recv(MOST_HEAD_BYTES, socket.MSG_PEEK)
-    except OSError:
-        return False
-    return bool(sent) and is_complete(sent, is_tls)
 
 
 def reset(client: socket.socket) -> None:
@@ -71,7 +50,6 @@ class IncompleteRequest:
         self,
         client: socket.socket,
         is_tls: bool,
-        pending: set["IncompleteRequest"],
         on_complete: Callable[[], None],
         on_end: Callable[[bool], None],
     ) -> None:
@@ -79,8 +57,6 @@ class IncompleteRequest:
         # The loop describes what it does not know yet in an error: a number costs it nothing, a socket 20 µs.
         self._descriptor = client.fileno()
         self._is_tls = is_tls
-        #: All incomplete requests of the server.
-        self._pending = pending
         #: Takes the socket over.
         self._on_complete = on_complete
         #: Learns that the client has closed the connection or, with True, that its time is over. The socket is closed.
@@ -90,7 +66,6 @@ class IncompleteRequest:
 
     def begin(self, seconds: float) -> None:
         """Look at the bytes that have come with the connection; if they are not enough, wait for more."""
-        self._pending.add(self)
         self._deadline = self._loop.call_later(seconds, self._end, True)
         try:
             self._loop.add_reader(self._descriptor, self._look)
@@ -128,7 +103,6 @@ class IncompleteRequest:
         self._on_end(is_late)
 
     def _stop(self) -> None:
-        self._pending.discard(self)
         self._deadline.cancel()
         if self._client.fileno() >= 0:
             self._loop.remove_reader(self._descriptor)

@@ -1,190 +1,185 @@
-"""The HTTP server: uvicorn's HTTP/1.1, on our own entrance, with an end to its patience."""
+"""The HTTP server: uvicorn's HTTP/1.1 on connections that we accept, each for one request and with time limits."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable
+from email.utils import formatdate
+from typing import TypeVar
 
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from pgdoctor.agent.access import MOST_HEAD_BYTES, Access, Gate
-from pgdoctor.agent.entrance import Entrance, Place, Places, most_places
+from pgdoctor.agent.entrance import MOST_TLS_PLACES, Entrance, Place, Places, most_places
 from pgdoctor.agent.refusals import Refusals
 
-#: Seconds that a client has for the head of a request, for taking its answer, and between two requests.
+T = TypeVar("T")
+
+#: Seconds that a client has for the head of its request after a TLS handshake, and from then on for everything else:
+#: sending its body, taking its answer, closing.
 _HEAD_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
-_KEEP_ALIVE_SECONDS = 75
+
+#: Seconds that answers under way have when the server stops.
+_SHUTDOWN_SECONDS = 0.8
+
+#: The key of the connection in a request's state.
+_CONNECTION = "connection"
 
 
-class Server(uvicorn.Server):
-    """uvicorn on a socket that is there already; the signals of the process are not its business."""
+class Server:
+    """Answers HTTP on a socket that is there already."""
 
     def __init__(self, application: ASGIApp, access: Access, refusals: Refusals) -> None:
         self._gate = Gate(application, access, refusals)
-        super().__init__(
-            uvicorn.Config(
-                self._gate,
-                http=PatientProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=1,
-                h11_max_incomplete_event_size=MOST_HEAD_BYTES,
-            )
-        )
         self._refusals = refusals
-        self._places = Places(most_places(), refusals)
-        self._entrance = Entrance(self._protocol, self._places, refusals, access.tls)
-        self._ending = asyncio.Event()
+        self._places = Places(0, refusals)
+        self._most_places = most_places()
+        self._entrance = Entrance(self._make_protocol, self._places, refusals, None)
+        self._stopped = asyncio.Event()
+        # Of uvicorn only what is between bytes and ASGI: its server knows no limit that is of use here.
+        self._uvicorn = uvicorn.Config(
+            SingleRequests(self._gate),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        )
+        self._uvicorn.load()
+        self._state = ServerState()
+        self.use(access)
 
     async def serve_on(self, listener: socket.socket) -> None:
-        """Answer requests until `stop`."""
-        await self.serve(sockets=[listener])
+        """Answer requests until `stop`, or until no connection is accepted any more, which is a fault."""
+        listener.setblocking(False)
+        accepting = asyncio.create_task(self._entrance.run(listener))
+        stopping = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (accepting, stopping):
+            task.cancel()
+        await asyncio.wait({accepting, stopping})
+        listener.close()
+        await self._places.close(_SHUTDOWN_SECONDS)
 
     def stop(self) -> None:
         """Take no more requests, and end when the last answer is given."""
-        self.should_exit = True
-        self._ending.set()
+        self._stopped.set()
 
     def use(self, access: Access) -> None:
         """From now on, for new connections and new requests."""
         self._gate.access = access
         self._entrance.tls = access.tls
+        self._places.most = min(self._most_places, MOST_TLS_PLACES) if access.tls else self._most_places
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the entrance."""
-        self.servers = []
-        for listener in sockets or []:
-            listener.setblocking(False)
-            self._accepting = asyncio.create_task(self._entrance.run(listener))
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the entrance, then the connections."""
-        self._accepting.cancel()
-        await asyncio.wait([self._accepting])
-        await super().shutdown(sockets)
-
-    async def main_loop(self) -> None:
-        """Look after the date header once a second; uvicorn's own loop wakes up ten times as often.
-
-        Ends also where nobody is let in any more: a fault that must not look like a quiet day.
-        """
-        while not await self.on_tick(0) and not self._accepting.done():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._ending.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing: uvicorn would take the process's handlers away."""
-        yield
-
-    def _protocol(self, place: Place) -> asyncio.Protocol:
-        protocol = PatientProtocol(self.config, self.server_state, {})
-        protocol.sit_down(place, self._places, self._refusals)
-        return protocol
+    def _make_protocol(self, place: Place) -> asyncio.Protocol:
+        connection = Connection(place, self._places, self._refusals)
+        # As uvicorn's own server does it. The state comes with each request.
+        connection.http = self._uvicorn.http_protocol_class(  # type: ignore[call-arg]
+            config=self._uvicorn, server_state=self._state, app_state={_CONNECTION: connection}
+        )
+        return connection
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 on one place, with a deadline for whatever the client has to do."""
+class Connection(asyncio.Protocol):
+    """Between the socket and uvicorn's HTTP: keeps the connection's slot and its time limit."""
 
-    def sit_down(self, place: Place, places: Places, refusals: Refusals) -> None:
-        """Before anything else: where it counts."""
+    http: asyncio.Protocol
+
+    def __init__(self, place: Place, places: Places, refusals: Refusals) -> None:
         self._place = place
         self._places = places
         self._refusals = refusals
-        self._deadline: asyncio.TimerHandle | None = None
-        self._idle = False
 
-    @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The client has to say what it wants; without TLS it has, and that is read next."""
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The request comes next."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         self._place.close = transport.abort
-        if self.scheme == "https":
-            self._await_client(_HEAD_SECONDS)
-        else:
-            self._within(_HEAD_SECONDS)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the place."""
-        self._places.leave(self._place)
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-        # After a reset uvicorn lets this timer run on, which keeps all that the connection took for another minute.
-        self._unset_keepalive_if_required()
+        self._set_limit(_HEAD_SECONDS)
+        self.http.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """A request begins, or goes on; a byte now and then gives it no more time."""
-        answering = self._answering
-        if self._idle:
-            self._idle = False
-            self._await_client(_HEAD_SECONDS)
-        super().data_received(data)
-        if not self._answering:
-            return
-        if not answering:
-            self._answer()
-        if self.conn.trailing_data[0]:
-            # Who has the next request on its way already could keep us busy with one connection for ever.
-            self.cycle.keep_alive = False
+        """Uvicorn closes the connection here, with status 400, only if the data is no HTTP."""
+        was_closing = self._transport.is_closing()
+        self.http.data_received(data)
+        if self._transport.is_closing() and not was_closing:
+            self._refusals.note("malformed", self._place.address)
 
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
-        self._idle = True
-        # uvicorn closes it before, politely; this is for a client that has not even taken its answer.
-        self._await_client(_ANSWER_SECONDS if self.transport.is_closing() else _KEEP_ALIVE_SECONDS + 1)
+    def eof_received(self) -> bool | None:
+        """The client sends no more."""
+        return self.http.eof_received()
 
     def pause_writing(self) -> None:
-        """The client does not take what it has asked for."""
-        super().pause_writing()
-        self._places.await_client(self._place)
+        """The client does not take its answer."""
+        self.http.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does."""
-        super().resume_writing()
-        if self._answering:
-            self._places.serve(self._place)
+        """The client takes its answer."""
+        self.http.resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """What came was no HTTP."""
-        self._refusals.note("malformed", self.client[0] if self.client else None)
-        super().send_400_response(msg)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the slot."""
+        self._deadline.cancel()
+        self._places.leave(self._place)
+        self.http.connection_lost(exc)
+        # It leads back here: without a circle the memory is free at once.
+        del self.http
 
-    def shutdown(self) -> None:
-        """At the end of the server."""
-        if self._answering:
-            self.cycle.keep_alive = False
-        else:
-            self.transport.close()
+    def begin_request(self) -> None:
+        """The request has come."""
+        self._deadline.cancel()
+        self._set_limit(_ANSWER_SECONDS)
+        self._place.has_request = True
+        self._places.serve(self._place)
 
-    def _await_client(self, seconds: float) -> None:
+    def end_request(self) -> None:
+        """The answer is written; the client has to take it."""
         self._places.await_client(self._place)
-        self._within(seconds)
 
-    def _answer(self) -> None:
-        if not self.flow.write_paused:
+    async def await_client(self, step: Awaitable[T]) -> T:
+        """Do something that lasts only as long as the client lets it."""
+        self._places.await_client(self._place)
+        try:
+            return await step
+        finally:
             self._places.serve(self._place)
-        self._within(_ANSWER_SECONDS)
 
-    def _within(self, seconds: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self._give_up)
+    def _set_limit(self, seconds: float) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        self._refusals.note("slow", self.client[0] if self.client else None)
-        self.transport.abort()
+        self._refusals.note("slow", self._place.address)
+        self._transport.abort()
+
+
+class SingleRequests:
+    """ASGI middleware: closes each connection after its answer, and says when the server waits for the client.
+
+    So no connection is idle, and no request waits behind another one on the same connection: neither needs limits.
+    """
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer."""
+        connection: Connection = scope["state"][_CONNECTION]
+
+        async def receive_body() -> Message:
+            return await connection.await_client(receive())
+
+        async def send_answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = formatdate(usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date), (b"connection", b"close")]}
+            await connection.await_client(send(message))
+
+        connection.begin_request()
+        try:
+            await self._application(scope, receive_body, send_answer)
+        finally:
+            connection.end_request()

@@ -11,7 +11,6 @@ import trustme
 
 from pgdoctor.agent.access import MOST_HEAD_BYTES
 from pgdoctor.agent.incomplete_requests import is_complete
-from pgdoctor.agent.waiting_places import WaitingPlaces
 from tests.agent.conftest import NOBODY
 from tests.scenes.client import wait_until
 
@@ -37,21 +36,6 @@ def test_complete_or_hopeless_bytes_go_to_tls(sent):
 @pytest.mark.parametrize("size", range(1, len(HELLO)))
 def test_part_of_a_hello_does_not_go_to_tls(size):
     assert not is_complete(HELLO[:size], is_tls=True)
-
-
-def test_oldest_place_of_the_largest_group_is_found():
-    places: WaitingPlaces[int] = WaitingPlaces()
-    assert places.find_oldest() is None
-    for address, place in [("a", 1), ("b", 2), ("b", 3), ("a", 4), ("b", 5)]:
-        places.add(address, place)
-    assert (places.find_oldest(), places.has_most("b"), places.has_most("a"), places.has_most("c")) == (2, 1, 1, 0)
-    places.remove("b", 2)
-    places.remove("b", 2)
-    places.remove("b", 3)
-    assert places.find_oldest() == 1
-    for address, place in [("a", 1), ("a", 4), ("b", 5)]:
-        places.remove(address, place)
-    assert places.find_oldest() is None
 
 
 def test_request_in_single_bytes_is_answered(lone_agent):

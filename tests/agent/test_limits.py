@@ -8,7 +8,6 @@ import random
 import resource
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -111,22 +110,6 @@ def status(port: int, path: str) -> int:
         return answer.status
 
 
-def test_an_idle_connection_from_elsewhere_is_left_alone(agent):
-    if sys.platform != "linux":
-        pytest.skip("only Linux has all of 127.0.0.0/8")
-    watching = agent(NOBODY)
-    scraper = http.client.HTTPConnection("127.0.0.1", watching.port, timeout=5, source_address=("127.0.0.2", 0))
-    scraper.request("GET", "/health")
-    scraper.getresponse().read()
-    kept = scraper.sock
-    with slow_clients(watching.port, MANY):
-        wait_until(lambda: refused(watching, "crowded") > 10)
-        scraper.request("GET", "/health")
-        assert scraper.getresponse().status == 200
-    assert scraper.sock is kept
-    scraper.close()
-
-
 @pytest.mark.parametrize(
     ("head", "code"),
     [
@@ -225,16 +208,25 @@ async def answer_who_does_not_read() -> None:
     await serving
 
 
-def test_idle_connections_are_kept_while_there_is_room(lone_agent):
-    client = http.client.HTTPConnection("127.0.0.1", lone_agent.port, timeout=5)
-    client.connect()
-    kept = client.sock
-    for _ in range(3):
-        client.request("GET", "/health")
-        assert client.getresponse().read()
-        assert client.sock is kept
-        time.sleep(0.2)
-    client.close()
+def test_a_connection_takes_one_request(lone_agent):
+    with connect(lone_agent.port) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(4096):
+                answer += part
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+def test_answer_under_way_is_finished_at_the_end(agent):
+    watching = agent(NOBODY)
+    with connect(watching.port) as late:
+        late.sendall(b"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
+        with slow_clients(watching.port, 100):
+            seconds, status = watching.end()
+        assert first_line(late) == "HTTP/1.1 404 Not Found"
+    assert (seconds < SOON, status) == (True, 0)
 
 
 def test_without_file_descriptors_it_neither_dies_nor_spins(agent):

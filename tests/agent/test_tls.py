@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from pgdoctor.agent.access import load_access
-from pgdoctor.agent.entrance import MOST_PLACES
+from pgdoctor.agent.entrance import MOST_PLACES, MOST_TLS_PLACES
 from pgdoctor.config import Http
 from pgdoctor.errors import ConfigError
 from tests.agent.conftest import NOBODY
@@ -109,17 +109,18 @@ def test_handshakes_that_do_not_end_are_not_in_the_way(agent, authority):
     assert watching.end()[0] < SOON
 
 
-def test_a_crowd_takes_little_memory_and_leaves_it_when_it_goes(agent, authority):
+def test_crowd_with_tls_takes_at_most_100_mb_until_it_goes(agent, authority):
     watching = agent(NOBODY, more=authority.table)
     process = psutil.Process(watching.pid)
     before = process.memory_info().rss
     with ExitStack() as stack:
-        for _ in range(250):
+        for _ in range(MOST_TLS_PLACES + 50):
             plain = socket.create_connection(("127.0.0.1", watching.port), timeout=5)
             client = stack.enter_context(authority.trust.wrap_socket(plain, server_hostname="127.0.0.1"))
             client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1)
-        assert process.memory_info().rss - before < 30e6
+        assert process.memory_info().rss - before < 100e6
+        assert process.num_fds() < MOST_TLS_PLACES + 40
     # Each goes with a reset, for it has not read all of its answer.
     wait_until(lambda: process.memory_info().rss - before < 15e6, 10)
 
