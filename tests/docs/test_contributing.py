@@ -143,9 +143,3 @@ def test_each_file_to_complete_is_named(file: str) -> None:
 @pytest.mark.parametrize("folder", sorted({str(Path(file).parent) for file in _FILES}))
 def test_each_folder_of_a_new_file_is_named(folder: str) -> None:
     assert re.search(rf"^- `{folder}/(NAME|FILE)\.py`", _TEXT, re.MULTILINE)
-
-
-def test_every_path_exists() -> None:
-    paths = re.findall(r"`((?:pgdoctor|tests|docker|sql)/[\w./]*)`", _TEXT)
-    assert len(paths) > 15
-    assert [path for path in paths if not re.search(r"NAME|FILE", path) and not (CHECKOUT / path).exists()] == []

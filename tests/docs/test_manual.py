@@ -47,6 +47,13 @@ def test_every_link_leads_to_a_file(file: Path) -> None:
     assert missing == []
 
 
+@by_name
+def test_every_path_exists(file: Path) -> None:
+    paths = re.findall(r"`((?:pgdoctor|tests|docker|sql)/[\w./-]*)`", file.read_text(encoding="utf-8"))
+    missing = [path for path in paths if not re.search(r"NAME|FILE", path) and not (CHECKOUT / path).exists()]
+    assert missing == []
+
+
 @pytest.mark.parametrize("topic", manual())
 def test_page_is_what_the_code_generates(topic: str) -> None:
     assert generated(text(topic)) == text(topic), "run make docs"
