@@ -41,7 +41,7 @@ def describe_level(suspect: Suspect) -> Iterator[str]:
     session = suspect.session
     if session is None or not session.is_visible:
         return
-    level = _level(suspect)
+    level = find_level(suspect)
     if level == "session" and session.state == "idle":
         yield (
             "it is a session-level lock, held outside of a transaction: only pg_advisory_unlock() in that session "
@@ -55,7 +55,8 @@ def describe_level(suspect: Suspect) -> Iterator[str]:
         yield "whether it is a session-level or a transaction-level lock does not show"
 
 
-def _level(suspect: Suspect) -> str | None:
+def find_level(suspect: Suspect) -> str | None:
+    """`session` or `transaction`; None where that does not show."""
     session = suspect.session
     if session is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether a session reacts to a cancel. Diagnosis and mitigation both ask here, so that they cannot disagree.
+"""Whether a session reacts to a cancel, or may catch it: diagnosis and mitigation both ask here and cannot disagree.
 
 Source: PostgreSQL source, `ProcessInterrupts` and `ProcessClientReadInterrupt` in postgres.c; measured on 14 and 18.
 """
@@ -14,8 +14,13 @@ _CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 _HANDLER = re.compile(r"\bquery_canceled\b|\b57014\b", re.IGNORECASE)
 
 
+def may_catch_cancel(session: Session) -> bool:
+    """Whether a handler in its text, or in a function that it calls, may catch a cancel and go on."""
+    return session.may_catch_cancel or names_cancel(session.statement or "")
+
+
 def names_cancel(text: str) -> bool:
-    """Whether code of this text, that of a DO for one, may catch a cancel."""
+    """Whether a handler in this text, that of a DO for one, may catch a cancel."""
     return _HANDLER.search(text) is not None
 
 
@@ -25,6 +30,4 @@ def explain_deafness(session: Session) -> str | None:
         return f"it is {session.state or 'in an unknown state'}, and does not react to a cancel"
     if session.wait_event in _CLIENT_WAITS:
         return f"it waits for its client ({session.wait_event}), and does not react to a cancel before that is over"
-    if session.may_catch_cancel or names_cancel(session.statement or ""):
-        return "its code may catch a cancel (it names query_canceled)"
     return None

@@ -4,7 +4,7 @@ from pgdoctor.diagnosis import middle, planner
 from pgdoctor.diagnosis.blocker_wait import describe_own_wait
 from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
 from pgdoctor.diagnosis.cause import Remedy, causes
-from pgdoctor.diagnosis.deafness import explain_deafness
+from pgdoctor.diagnosis.deafness import explain_deafness, may_catch_cancel
 from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
 from pgdoctor.diagnosis.finding import found
 from pgdoctor.diagnosis.graph import Node, WaitGraph
@@ -28,6 +28,9 @@ _MOST_NAMED = 10
 #: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
 _NESTED = "it may be inside a savepoint: a cancel rolls back only to it, and earlier locks stay"
 
+#: WHEN OTHERS does not catch a cancel, a handler that names it does (measured, 14 and 18).
+_CAUGHT = "its code names query_canceled and may catch it: if it goes on, terminate the session"
+
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """Who blocks whom in this snapshot, and why."""
@@ -46,6 +49,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
     remedy = _recommendation(suspect, verdict.remedy)
     keeps_some = remedy.action == "cancel" and suspect.may_be_nested
+    may_go_on = remedy.action == "cancel" and suspect.session is not None and may_catch_cancel(suspect.session)
     refusal = explain_refusal(suspect.session) if suspect.session and remedy.action != "none" else None
     others = tuple(dict.fromkeys(each for found in suspect.co_holders.values() for each in found))
     names = _names(others)
@@ -68,7 +72,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         blocked_sessions=graph.blocked(node),
         transaction_seconds=suspect.transaction_seconds,
         oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
-        is_exact=suspect.contested_types == _TABLE_LOCKS and not keeps_some,
+        is_exact=suspect.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
         evidence=(
             *verdict.evidence,
             *_explained(suspect, verdict.evidence),
@@ -144,4 +148,6 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
         return Remedy("none", "it is in the middle of extending a file: look at the disk, and have fewer load at once")
     if remedy.action == "cancel" and (deaf := explain_deafness(suspect.session)):
         return Remedy("terminate", f"{deaf}; its transaction rolls back")
+    if remedy.action == "cancel" and may_catch_cancel(suspect.session):
+        return Remedy("cancel", f"{remedy.reason}; {_CAUGHT}")
     return remedy

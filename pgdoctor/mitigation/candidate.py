@@ -42,6 +42,13 @@ class Candidate:
         """What rules and protections are asked about."""
         return Subject(self.session, self.diagnosis.snapshot)
 
+    @property
+    def classification(self) -> str:
+        """The class that rules name. An advisory lock is its owner's, also while a transaction of the holder idles."""
+        blocker = self.blocker
+        is_mutex = "advisory_lock" in blocker.also and blocker.recommendation.action == "none"
+        return "advisory_lock" if is_mutex and self.is_mostly_idle else blocker.classification
+
     @cached_property
     def fingerprint(self) -> str:
         """What stays the same when an application does the same thing again.

@@ -228,7 +228,7 @@ def _case(
     escalated = _escalated(candidate, settings, history)
     if escalated is not None:
         return case(escalated, "terminate")
-    classification = candidate.blocker.classification
+    classification = candidate.classification
     about = [
         case(rule, _first_signal(rule, candidate))
         for rule in settings.rules

@@ -654,6 +654,13 @@ def an_advisory_lock_of_a_forgotten_transaction(shop: Scene) -> int:
     return holder
 
 
+@labelled("idle_in_transaction", "none", "advisory_lock", relation=None)
+def an_advisory_lock_of_a_session_in_a_forgotten_transaction(shop: Scene) -> int:
+    holder = idles(shop, "select pg_advisory_lock(4711)", "update orders set v = 1 where id = 7")
+    shop.client().block("select pg_advisory_lock(4711)")
+    return holder
+
+
 @labelled("advisory_lock", "none", relation=None)
 def an_advisory_lock_around_a_long_statement(shop: Scene) -> int:
     holder = works(shop, "select count(*), pg_sleep(9) from orders", "select pg_advisory_xact_lock(1, 2)")
@@ -994,7 +1001,7 @@ def a_procedure_that_only_writes_and_stands_in_the_queue(shop: Scene) -> int:
     return writer.pid
 
 
-@labelled("migration", "terminate")
+@labelled("migration", "cancel")
 def a_request_whose_cancel_is_caught(shop: Scene) -> int:
     tries = (
         "loop begin alter table orders add column c int; exit; exception when query_canceled then null; end; end loop"
@@ -1126,7 +1133,7 @@ def a_result_that_its_client_does_not_take(shop: Scene) -> int:
     return pid
 
 
-@labelled("migration", "terminate")
+@labelled("migration", "cancel")
 def a_procedure_that_may_catch_its_cancel(shop: Scene) -> int:
     tries = "loop begin {}; exit; exception when query_canceled then null; end; end loop"
     shop.admin.execute(MIGRATION.replace("alter table orders add column c int", tries.format("drop table orders")))

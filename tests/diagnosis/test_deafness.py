@@ -1,4 +1,4 @@
-"""Who does not react to a cancel: the signal that is proposed, carried out on a real server."""
+"""Who does not react to a cancel, or catches it: the signal that is proposed, carried out on a real server."""
 
 import pytest
 
@@ -24,6 +24,7 @@ def queued(shop: Scene, statement: str, **options: bool) -> tuple[Client, Client
         {"wait_event_type": "Lock", "wait_event": "relation"},
         {"statement": "do $$ begin perform 1; exception when others then null; end $$"},
         {"statement": "select 57014000"},
+        {"may_catch_cancel": True},
     ],
 )
 def test_running_session_reacts_to_a_cancel(facts: dict[str, str]) -> None:
@@ -36,9 +37,6 @@ def test_running_session_reacts_to_a_cancel(facts: dict[str, str]) -> None:
         ({"state": "idle in transaction"}, "it is idle in transaction"),
         ({"wait_event": "ClientRead"}, "it waits for its client (ClientRead)"),
         ({"wait_event": "ClientWrite"}, "it waits for its client (ClientWrite)"),
-        ({"statement": "do $$ begin perform 1; exception when query_canceled then null; end $$"}, "may catch"),
-        ({"statement": "do $$ begin perform 1; exception when sqlstate '57014' then null; end $$"}, "may catch"),
-        ({"may_catch_cancel": True}, "may catch"),
     ],
 )
 def test_deaf_session_is_told_with_the_reason(facts: dict[str, str], reason: str) -> None:
@@ -48,8 +46,10 @@ def test_deaf_session_is_told_with_the_reason(facts: dict[str, str], reason: str
 def test_handler_of_a_do_block_asks_again_after_a_cancel(shop: Scene) -> None:
     asking, reader = queued(shop, f"do 'begin {RETRIES.format(ADD, 'query_canceled')}; end'")
     facts = blocker(shop.dsn, asking.pid)
-    assert (facts.classification, facts.recommendation.action) == ("migration", "terminate")
-    assert "may catch a cancel" in facts.recommendation.reason
+    assert (facts.classification, facts.recommendation.action) == ("migration", "cancel")
+    assert "may catch it: if it goes on, terminate" in facts.recommendation.reason
+    [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == asking.pid]
+    assert not cut.exact
     shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])
     reader.finish()
     following = shop.client().block("select from orders")
@@ -63,8 +63,9 @@ def test_handler_of_a_procedure_is_found_in_its_source(shop: Scene) -> None:
     )
     asking, reader = queued(shop, "call mig()", autocommit=True)
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == asking.pid]
-    assert cut.action == "terminate"
-    shop.admin.execute("select pg_terminate_backend(%s)", [asking.pid])
+    assert (cut.action, cut.exact) == ("cancel", False)
+    assert "may catch it" in cut.reason
+    shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])
     reader.finish()
 
 
@@ -72,6 +73,7 @@ def test_handler_of_others_does_not_catch_a_cancel(shop: Scene) -> None:
     shop.admin.execute(f"create procedure mig() language plpgsql as 'begin {RETRIES.format(ADD, 'others')}; end'")
     asking, reader = queued(shop, "call mig()", autocommit=True)
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == asking.pid]
+    assert "may catch it" not in cut.reason
     assert (cut.action, cut.released) == ("cancel", (reader.pid,))
     shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])
     reader.finish()

@@ -231,7 +231,7 @@ class Recommendation(Guard):
         blocker = case.candidate.blocker
         if blocker.recommendation.action != "none":
             return None
-        if blocker.classification != "advisory_lock":
+        if case.candidate.classification != "advisory_lock":
             return f"the diagnosis recommends no signal: {blocker.recommendation.reason}"
         diagnosis = case.candidate.diagnosis
         if find_turns(Suspect(blocker.node, diagnosis.snapshot, diagnosis.graph)) is not None:

@@ -29,7 +29,7 @@ class Protected(Guard):
         for entry in case.settings.protect:
             if said := entry.objection(subject):
                 yield said
-        classification = case.candidate.blocker.classification
+        classification = case.candidate.classification
         for rule in case.settings.rules:
             if (rule == case.rule or classification in rule.classes) and (said := rule.protects(subject)):
                 yield f"{said} by rule {rule.name}"
