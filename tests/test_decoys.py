@@ -144,7 +144,7 @@ def test_h51_the_agent_calls_no_decoy(incident: Incident, decoys: Decoys, dsn: s
         if way == "direct":
             incident.waiters[0].finish(20)
         else:
-            assert "a pooler stands in between" in str(watching.lines)
+            assert "connected through a pooler" in str(watching.lines)
         assert watching.get("/health/deep").status_code == 200
         assert "decoy" not in str(watching.lines)
         assert str(conninfo_to_dict(dsn)["password"]) not in str(watching.lines)

@@ -40,7 +40,7 @@ def test_what_it_does_to_its_session_is_left_to_nobody(scene, agent, pgbouncer):
     watching = agent(pgbouncer)
     watching.wait_for("up", 1)
     watching.wait_for_polls(5)
-    assert "a pooler stands in between" in str(watching.lines)
+    assert "connected through a pooler" in str(watching.lines)
     names = ("default_transaction_read_only", "search_path", "statement_timeout", "lock_timeout", "TimeZone")
     asked = ", ".join(f"current_setting('{name}')" for name in names)
     prepared = "(select count(*) from pg_prepared_statements)"
