@@ -1,4 +1,4 @@
-"""The agent's one connection: kept from poll to poll, opened again after it is lost, never a second one beside it.
+"""The connection of the polls: kept from poll to poll, opened again after it is lost, never a second one beside it.
 
 Not `psycopg_pool`, which was tried: with a maximum of two it opens the second as soon as a reconnect makes a poll
 wait (so exactly when slots are gone), keeps it for ten minutes, and hands it out, dead, after the next outage,
