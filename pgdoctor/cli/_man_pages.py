@@ -12,9 +12,9 @@ from pgdoctor.cli import cli
 
 _EXIT_STATUS = (
     ("0", "The command ran."),
-    ("1", "A session is blocked, or what else the command's own option for it says."),
+    ("1", "A session is blocked, or another condition of the option that requests this status."),
     ("2", "Wrong usage or configuration."),
-    ("3", "The server could not be asked, or pgdoctor itself failed."),
+    ("3", "The server could not be queried, or pgdoctor itself failed."),
 )
 
 

@@ -25,7 +25,7 @@ def command(dsn: str, show_literals: bool) -> None:
     """Run the documented blocking-lock query.
 
     The query is sent exactly as documented. It also lists sessions that hold the same lock without blocking
-    anybody: use `pgdoctor diagnose` before you act.
+    each other: use `pgdoctor diagnose` before you act.
     """
     rows = run(_rows(dsn))
     if not rows:

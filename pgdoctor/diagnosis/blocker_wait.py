@@ -25,7 +25,7 @@ _BY_EVENT = {
     "ClientWrite": "for its client to read what it sends",
     "SyncRep": "for a synchronous standby",
     "PgSleep": "in pg_sleep()",
-    "VacuumDelay": "as the cost-based vacuum delay tells it to",
+    "VacuumDelay": "because of the cost-based vacuum delay",
     "ParallelFinish": "for its parallel workers",
     "ExecuteGather": "for its parallel workers",
     "ArchiveCleanupCommand": "for a command of the server",
@@ -38,7 +38,7 @@ _BY_BEGINNING = {
 _BY_TYPE = {
     "IO": "for I/O",
     "LWLock": "for an internal lock of the server",
-    "BufferPin": "for another session to let go of a page",
+    "BufferPin": "for another session to release a page",
     "Client": "for its client",
     "IPC": "for another process of the server",
     "Timeout": "for a time to pass",

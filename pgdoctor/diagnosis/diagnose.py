@@ -55,7 +55,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     names = _names(others)
     may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= suspect.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
-        remedy = Remedy(remedy.action, f"not by itself, for it may free nobody: {names} may hold the row too")
+        remedy = Remedy(remedy.action, f"not alone, because {names} may hold the row too")
     blocked_since, blocked_since_earliest = find_blocked_since(snapshot, suspect.witnesses)
     relation = verdict.relation or (suspect.table.name if suspect.table else None)
     return Blocker(
@@ -145,7 +145,7 @@ def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
     if suspect.contested and all(map(is_notify_queue, suspect.contested)):
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
     if suspect.contested_types == _MOMENTARY:
-        return Remedy("none", "it is in the middle of extending a file: look at the disk, and have fewer load at once")
+        return Remedy("none", "it is extending a file: check the disk, and load data with fewer sessions at once")
     if remedy.action == "cancel" and (deaf := explain_deafness(suspect.session)):
         return Remedy("terminate", f"{deaf}; its transaction rolls back")
     if remedy.action == "cancel" and may_catch_cancel(suspect.session):

@@ -65,7 +65,7 @@ def explain_doubt(suspect: Suspect) -> Iterator[str]:
     if lock is None or suspect.session is None:
         return
     if not lock.granted:
-        yield f"{lock.mode} is asked for by DDL and by LOCK TABLE: its text does not say which of them this is"
+        yield f"{lock.mode} is requested by DDL and by LOCK TABLE: its text does not show which"
     elif suspect.redefines:
         yield "its transaction has changed a definition, as the catalogs show: the lock is that of DDL"
     elif not suspect.session.has_xid or lock.mode == SUE:
@@ -73,7 +73,7 @@ def explain_doubt(suspect: Suspect) -> Iterator[str]:
     elif suspect.redefines is False:
         yield "its transaction has changed no definition, as the catalogs show: most likely LOCK TABLE took the lock"
     else:
-        yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text no longer says which of them it was"
+        yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text does not show which"
 
 
 def _runs(suspect: Suspect, origin: Origin) -> bool:

@@ -17,9 +17,9 @@ from pgdoctor.diagnosis.graph import Node, WaitGraph
 _MOST = 20
 
 _RETRY = Remedy(
-    "cancel", "nobody may end what it waits for; a cancel takes its request back, and frees those behind it"
+    "cancel", "its blocker must not be ended; a cancel removes its request and frees the sessions behind it"
 )
-_REPEAT = Remedy("cancel", f"{_RETRY.reason}; what its transaction did before rolls back")
+_REPEAT = Remedy("cancel", f"{_RETRY.reason}; earlier changes of its transaction roll back")
 
 
 def recommend_cuts(blockers: Sequence[Blocker], graph: WaitGraph) -> list[Blocker]:

@@ -46,9 +46,9 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
         yield "## Root cause\n\n" + "\n\n".join(
             [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
         )
-        yield f"## What was blocked\n\n{_blocked(facts)}"
-    yield f"## What was done\n\n{_done(story)}"
-    yield "## What would have prevented it\n\n" + "\n".join(_prevention(story, facts, prevention))
+        yield f"## Impact\n\n{_blocked(facts)}"
+    yield f"## Actions\n\n{_done(story)}"
+    yield "## Prevention\n\n" + "\n".join(_prevention(story, facts, prevention))
 
 
 def _summary(story: Story) -> str:

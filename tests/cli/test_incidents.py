@@ -196,7 +196,7 @@ def test_what_was_done_is_told(one, path):
     said = "terminate 10 (idle_in_transaction, rule idle): released 1 session in 0.4 s"
     assert incidents(path, "show").stdout.count(said) == 1
     told = incidents(path, "report").stdout
-    done = told.partition("## What was done")[2].partition("##")[0]
+    done = told.partition("## Actions")[2].partition("##")[0]
     assert done.count("released 1 session in 0.4 s") == 1
     assert done.count("mitigation stopped itself: too much of it") == 1
     assert done.count("terminate 10 was decided by the waits of app") == 1
@@ -212,8 +212,8 @@ def test_the_report(one, path):
     headings = [line for line in told.splitlines() if line.startswith("#")]
     assert headings == [
         f"# Incident {ID}: idle\\_in\\_transaction on public.orders",
-        *("## Timeline", "## Root cause", "## What was blocked", "## What was done"),
-        "## What would have prevented it",
+        *("## Timeline", "## Root cause", "## Impact", "## Actions"),
+        "## Prevention",
     ]
     for words in (
         "| Lasted          | 1 min 30 s",
@@ -253,7 +253,7 @@ def test_hostile_names_stay_in_their_place(journal, path):
         assert "\x1b" not in said
         assert "\u202e" not in said
         assert not [line for line in said.splitlines() if line.startswith("# x")]
-    rows = incidents(path, "report").stdout.partition("## What was blocked")[2].partition("##")[0].strip().splitlines()
+    rows = incidents(path, "report").stdout.partition("## Impact")[2].partition("##")[0].strip().splitlines()
     assert {row.replace("\\|", "").count("|") for row in rows} == {7}
 
 

@@ -60,7 +60,7 @@ def test_one_session_as_json(scene: Scene, rules: Path, holder: Client, waiter: 
 def test_one_session_that_a_guard_protects(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     rules.write_text(RULES + 'min_age = "1h"\n')
     said = mitigate(scene, rules, "--pid", str(holder.pid))
-    assert "Rule idle would terminate it; against it: min_age, " in said.splitlines()[0]
+    assert "Rule idle would terminate it; objections: min_age, " in said.splitlines()[0]
     done = pgdoctor("mitigate", "--execute", "--pid", str(holder.pid), "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
     assert done.returncode == 1
     assert "min_age" in done.stdout
@@ -76,7 +76,7 @@ def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: 
     ours = scene.client(application_name="pgdoctor")
     expected = {
         alone.pid: "no session waits for it, so a signal would free no session",
-        waiter.pid: f"nobody waits for it; it waits itself, for {holder.pid}",
+        waiter.pid: f"no session waits for it; it waits itself, for {holder.pid}",
         checkpointer: "it is checkpointer: pgdoctor signals only client sessions",
         ours.pid: "it is another pgdoctor's session; such sessions are never signalled",
         2_000_000_000: "there is no such session at this server",

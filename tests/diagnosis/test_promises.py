@@ -123,7 +123,7 @@ def test_h69_three_children_hold_the_parent_and_only_the_end_of_all_frees_the_de
     assert "may hold the row too" in said(named)
     offered = named.recommendation
     assert (offered.action, offered.sql) == ("terminate", None)
-    assert offered.reason.startswith("not by itself, for it may free nobody")
+    assert offered.reason.startswith("not alone, because")
 
     carry_out(shop, cut)
     shop.wait_until(lambda: {each.pid for each in look(shop.dsn).blockers} <= holders - {cut.pid})

@@ -1,9 +1,8 @@
 """A session that holds an advisory lock that others wait for.
 
-Recognised by: the type of the lock in somebody's way. The keys of some migration tools are known. The holder may be
-idle and outside a transaction: a session-level lock lasts until it is released or the session ends. A transaction
-that idles with the lock is `idle_in_transaction`. A session whose other locks block as many sessions has the class
-of those locks.
+Recognised by: the type of the blocking lock. The keys of some migration tools are known. The holder may be idle and
+outside a transaction: a session-level lock lasts until it is released or the session ends. An idle transaction with the
+lock is `idle_in_transaction`. A session whose other locks block as many sessions has the class of those locks.
 Do: ask the application what the lock protects. It may be a migration tool, a job runner or a leader election.
 Do not: end the holder by default. The work that the lock protects may continue on another connection.
 Source: PostgreSQL documentation, "Advisory Locks".

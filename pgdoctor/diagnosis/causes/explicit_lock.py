@@ -1,12 +1,12 @@
 """A session that locked a table with LOCK TABLE, or waits to do so.
 
-Recognised by: a strong table lock in somebody's way that LOCK TABLE took. Locks on other tables do not count. On a
-table, only LOCK TABLE takes ExclusiveLock. For other modes the statement decides. If the text is that of another
-statement, the transaction decides: DDL changes the catalogs, so a transaction without an id ran no DDL. With an id,
-the catalogs show whether it replaced rows that define the table. An added rule, policy or second trigger leaves no
-such row; then only the text tells (measured, 14 and 18).
+Recognised by: a strong blocking table lock that LOCK TABLE took. Locks on other tables do not count. On a table, only
+LOCK TABLE takes ExclusiveLock. For other modes the statement decides. If the text is that of another statement, the
+transaction decides: DDL changes the catalogs, so a transaction without an id ran no DDL. With an id, the catalogs show
+whether it replaced rows that define the table. An added rule, policy or second trigger leaves no such row; then only
+the text tells (measured, 14 and 18).
 Do: cancel its statement. Next time, set `lock_timeout` before LOCK TABLE, use a weaker mode, or lock rows only.
-Do not: cancel a session that idles in its transaction. It does not react (see `idle_in_transaction`).
+Do not: cancel a session that is idle in transaction. It does not react (see `idle_in_transaction`).
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 

@@ -1,7 +1,7 @@
 """A statement that is still running and holds locks that others wait for.
 
-Recognised by: the session is active and waits for no other session, and no lock in somebody's way is that of DDL,
-LOCK TABLE or maintenance. CREATE TABLE AS and CREATE MATERIALIZED VIEW belong here: they only read the table.
+Recognised by: the session is active and waits for no other session, and no blocking lock is that of DDL, LOCK TABLE or
+maintenance. CREATE TABLE AS and CREATE MATERIALIZED VIEW belong here: they only read the table.
 Do: cancel the statement if it can be repeated, and look at its plan. Let a COPY finish that is nearly done.
 Do not: terminate the session first: a cancel keeps the connection. There are two exceptions. A session that waits for
 its client does not react to a cancel. A cancel comes too late where a transaction runs many short statements.

@@ -2,7 +2,7 @@
 
 Recognised by: no other class fits. Its columns are hidden from the agent's role, its statement cannot be read, or it
 waits itself and only stands in the queue.
-Do: if it waits, look at the session that it waits for. If nobody should end that one, a cancel of the waiting session
+Do: if it waits, look at the session that it waits for. If that one must not be ended, a cancel of the waiting session
 frees those behind it. If it is hidden, grant `pg_monitor` (`pgdoctor setup`).
 Do not: let a rule act on it. Without a known cause pgdoctor sends no signal.
 Source: PostgreSQL documentation, "Predefined Roles".

@@ -1,11 +1,11 @@
-"""Clients cannot log in though the server accepts their connections.
+"""Clients cannot log in although the server accepts their connections.
 
-Recognised by: processes that wait for a lock before their login is over, or a login of the agent's own (every
-`login_probe_interval`) that has not ended within `deadline`. Sessions that are connected already notice nothing, so
-the server looks healthy.
-Do: end the transaction that holds the lock. As a rule it is one that has locked a system catalog which each login reads
-(`pg_authid`, `pg_database`): VACUUM FULL, REINDEX, CLUSTER or LOCK TABLE in an open transaction.
-Do: where no lock is held, look at the authentication service (LDAP, RADIUS, PAM, Kerberos) and at the machine.
+Recognised by: processes wait for a lock before their login is complete. Or a test login of the agent (every
+`login_probe_interval`) has not ended within `deadline`. Connected sessions are not affected, so the server looks
+healthy.
+Do: end the transaction that holds the lock. Usually it has locked a system catalog that each login reads (`pg_authid`,
+`pg_database`): VACUUM FULL, REINDEX, CLUSTER or LOCK TABLE in an open transaction.
+Do: if no lock is held, check the authentication service (LDAP, RADIUS, PAM, Kerberos) and the machine.
 Do not: restart the server before that: an open session, or an agent that was connected before, can end the holder.
 Prevent: no VACUUM FULL on system catalogs; `idle_in_transaction_session_timeout` for administrators, too.
 Source: PostgreSQL documentation, "Frontend/Backend Protocol" and `pg_stat_activity` (state `starting`, since 18).
@@ -23,7 +23,7 @@ from pgdoctor.diagnosis.words import count, duration
 #: Sessions that are named as holders.
 _MOST_NAMED = 3
 
-_ELSEWHERE = "no lock holds them up: look at the authentication service (LDAP, PAM, Kerberos) and at the machine"
+_ELSEWHERE = "no lock blocks them: check the authentication service (LDAP, PAM, Kerberos) and the machine"
 
 
 class BlockedLogins(Finding):
@@ -53,7 +53,7 @@ def _summary(seen: Seen, logins: list[Session], waited: float | None) -> str:
         return f"no new connection is possible: {probe.error}"
     waiting = f"{count(len(logins), 'login')} {'waits' if len(logins) == 1 else 'wait'} for a lock"
     longest = f", the longest for {duration(waited)}" if waited is not None else ""
-    refused = "nobody can log in: " if probe is not None and probe.error is not None else ""
+    refused = "no client can log in: " if probe is not None and probe.error is not None else ""
     return f"{refused}{waiting}{longest}"
 
 
@@ -62,7 +62,7 @@ def _advice(seen: Seen, logins: list[Session]) -> str:
     if not roots:
         return _ELSEWHERE
     named = ", ".join(_name(root) for root in roots[:_MOST_NAMED])
-    return f"end the transaction of {named}, which holds the lock; sessions that are connected go on"
+    return f"end the transaction of {named}, which holds the lock; connected sessions continue to work"
 
 
 def _name(node: int) -> str:
@@ -74,4 +74,4 @@ def _evidence(seen: Seen, logins: list[Session]) -> Iterator[str]:
     yield from (f"waited for: {each}" for each in sorted(wanted)[:_MOST_NAMED])
     probe = seen.snapshot.login
     if probe is not None and probe.error is not None:
-        yield f"a login of pgdoctor's own: {probe.error}"
+        yield f"test login of pgdoctor: {probe.error}"

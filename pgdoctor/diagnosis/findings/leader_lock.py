@@ -36,7 +36,7 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Note]:
             LeaderLock.name,
             "critical",
             f"{_summary(unknown)} an advisory lock of pgdoctor's leader election. This may be an attempt to switch "
-            "mitigation off; mitigation goes on",
+            "mitigation off; mitigation continues",
             "identify the holder, and terminate it by hand",
             {"strangers": len(unknown), "locks": sum(each.locks for each in unknown)},
             tuple(map(describe_stranger, unknown)),
@@ -46,8 +46,8 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Note]:
         yield Note(
             LeaderLock.name,
             "warning",
-            f"{_summary(others)} a lock of pgdoctor's leader election under another role: while it leads, agents of "
-            "our role send no signals",
+            f"{_summary(others)} a lock of pgdoctor's leader election under another role: as leader, it "
+            "keeps agents of our role from sending signals",
             "run every pgdoctor at this server as the same role; terminate sessions that are not pgdoctor",
             {"others": len(others)},
             tuple(map(describe_stranger, others)),

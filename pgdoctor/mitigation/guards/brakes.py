@@ -124,7 +124,7 @@ class Pooled(Guard):
 
 
 class Audited(Guard):
-    """The audit record cannot be written. Each signal is recorded before it is sent. A dry run goes on without.
+    """The audit record cannot be written. Each signal is recorded before it is sent. A dry run continues without.
 
     Do: check the journal's file (`[journal]`): its directory, its permissions, the free space of the disk.
     """

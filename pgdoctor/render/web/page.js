@@ -1,5 +1,5 @@
-// Brings the page up to date in place: loads the same page and puts its main part into this one. What is open stays
-// open, what is looked at stays where it is. Nothing changes while somebody marks text; a hidden tab loads nothing.
+// Brings the page up to date in place: loads the same page and puts its main part into this one. Open parts
+// stay open, and the scroll position stays. Nothing changes while text is selected; a hidden tab loads nothing.
 "use strict";
 (() => {
   const INTERVAL_MS = 2000;
