@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -39,11 +39,9 @@ from pgdoctor.postgres.door import parse_dsn
 
 log = logging.getLogger(__name__)
 
-#: Seconds after SIGTERM at which the process ends whatever still hangs: a thread that resolves a host name, say.
-_LAST_RESORT = 1.7
-
-#: Seconds after SIGTERM for answers that are under way.
+#: Seconds after SIGTERM for answers that are under way, and from then on for closing the journal.
 _GRACE = 1.0
+_JOURNAL_GRACE = 0.3
 
 #: Threads at most. Each name lookup takes one, and goes on in it for as long as its resolver hangs, though nobody waits
 #: for it any more: with Python's few threads one server's name would hold up the lookups and the judging of all others.
@@ -66,8 +64,8 @@ def run(
     log_format: LogFormat | None,
     *,
     armed: bool = False,
-) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises PgdoctorError where it cannot start.
+) -> NoReturn:
+    """Run until SIGTERM or SIGINT, then end the process. Raises PgdoctorError where it cannot start.
 
     `given` are the options of `[agent]` by flag and environment, which stay above the file at every reload, as does
     `log_format`. `armed`: it was started with the second key that `mode = "enforce"` needs.
@@ -87,7 +85,11 @@ def run(
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
-    return asyncio.run(Agent(dsn, read, config, access, told, lines, armed=armed).serve(listener))
+    agent = Agent(dsn, read, config, access, told, lines, armed=armed)
+    status = asyncio.new_event_loop().run_until_complete(agent.serve(listener))
+    # The interpreter waits for all threads, and one that resolves a host name or reads a file may hang.
+    logging.shutdown()
+    os._exit(status)
 
 
 def spread_out(loop: asyncio.AbstractEventLoop) -> None:
@@ -165,7 +167,7 @@ class Agent:
         self._server.stop()
         housekeeping.cancel()
         await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
-        self._keeper.close()
+        await asyncio.wait({asyncio.wrap_future(self._keeper.close())}, timeout=_JOURNAL_GRACE)
         if untold := self._notifier.stop():
             log.warning("shutdown: undelivered notifications dropped", extra={"events": untold})
         if not self._stopping:
@@ -176,9 +178,6 @@ class Agent:
 
     def _stop(self, number: int) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
-        last_resort = threading.Timer(_LAST_RESORT, os._exit, (0,))
-        last_resort.daemon = True
-        last_resort.start()
         self._stopping = True
         self._end.set()
 

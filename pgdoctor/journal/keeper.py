@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,10 +71,11 @@ class Keeper:
             self._said_at[why] = now
             log.warning("some records of incidents are not stored", extra={"why": _WHY[why]})
 
-    def close(self) -> None:
-        """Let go of the file, without waiting."""
-        self._thread.submit(self._close)
+    def close(self) -> "Future[None]":
+        """Let go of the file, without waiting; what is returned says when that is done."""
+        closed = self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
+        return closed
 
     @property
     def _is_full(self) -> bool:

@@ -244,6 +244,33 @@ def test_sighup_reloads_and_a_broken_file_disarms(scene, agent):
     assert "agent.interval" in told[0]["error"]
 
 
+#: Read by Python when it starts: a resolver that does not answer.
+HANGING_RESOLVER = """
+import pathlib, socket, time
+resolve = socket.getaddrinfo
+def hang(host, *arguments, **options):
+    if host == "hangs":
+        pathlib.Path({begun!r}).touch()
+        time.sleep(60)
+    return resolve(host, *arguments, **options)
+socket.getaddrinfo = hang
+"""
+
+
+def test_name_lookup_that_hangs_does_not_delay_the_end(tmp_path):
+    begun = tmp_path / "begun"
+    (tmp_path / "sitecustomize.py").write_text(HANGING_RESOLVER.format(begun=str(begun)))
+    command = [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--dsn", "host=hangs dbname=shop"]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE) as hanging:
+        try:
+            wait_until(begun.exists, 30)
+            hanging.terminate()
+            assert b'"stopped"' in hanging.communicate(timeout=SOON)[1]
+            assert hanging.returncode == 0
+        finally:
+            hanging.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_whoever_stops_it_while_it_starts_gets_the_same_end(tmp_path, number):
     config = tmp_path / "pgdoctor.toml"
