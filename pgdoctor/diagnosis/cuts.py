@@ -15,6 +15,7 @@ from pgdoctor.diagnosis import ddl
 from pgdoctor.diagnosis.cause import Action
 from pgdoctor.diagnosis.diagnosis import Blocker
 from pgdoctor.diagnosis.graph import Node, WaitGraph
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.words import duration
 
 #: Blockers whose cut is worked out, the widest reach first.
@@ -245,12 +246,20 @@ def _loses(blocker: Blocker, harm: Harm) -> str:
         case Harm.RETRY:
             return "nothing but a retry"
         case Harm.IDLE:
-            return f"a transaction open for {age} that changed nothing"
+            return f"a transaction open for {age} that {_unchanged(session)}"
         case Harm.REPEAT:
-            return f"a retry of its transaction, open for {age}; its changes roll back"
+            return f"a retry of its transaction, open for {age}, which may have changed rows: they roll back"
         case Harm.TIME:
-            return f"the work of a running statement; its transaction, open for {age}, changed nothing"
+            return f"the work of a running statement; its transaction, open for {age}, {_unchanged(session)}"
         case Harm.CHANGES:
-            return f"the changes of a transaction open for {age}: they roll back"
+            return f"a transaction open for {age} that may have changed rows: they roll back"
         case Harm.WORK:
-            return f"the work of a running statement and the changes of its transaction, open for {age}: they roll back"
+            return (
+                f"the work of a running statement, and its transaction open for {age} that may have changed rows: "
+                "they roll back"
+            )
+
+
+def _unchanged(session: Session | None) -> str:
+    """How sure it is that a transaction has changed nothing: it is, where it has no id."""
+    return "shows no change" if session is not None and session.has_xid else "changed nothing"

@@ -32,6 +32,13 @@ def count(number: float, thing: str) -> str:
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
 
 
+def agree(number: float, verb: str) -> str:
+    """The verb as its subject's number has it: `1 session waits`, `2 sessions wait`; `do` becomes `does`."""
+    if number != 1:
+        return verb
+    return f"{verb}es" if verb.endswith(("o", "s", "sh", "ch", "x")) else f"{verb}s"
+
+
 #: Where a server listens unless it was told otherwise.
 DEFAULT_PORT = 5432
 

@@ -168,7 +168,7 @@ def test_an_id_for_a_mere_request_or_a_row_lock_is_no_change() -> None:
 def test_what_a_transaction_has_changed_is_lost() -> None:
     wrote = (lock(IDLE, "RowExclusiveLock", granted=True),)
     [cut] = options(diagnosis(idle(has_xid=True, locks=wrote), reader(31, blockers=(IDLE,)))).cuts
-    assert cut.loses == "the changes of a transaction open for 1 min 0 s: they roll back"
+    assert cut.loses == "a transaction open for 1 min 0 s that may have changed rows: they roll back"
     [cut] = options(
         diagnosis(report_in_front(has_xid=True, locks=wrote), reader(31, blockers=(IDLE,)), reader(32, blockers=(31,)))
     ).cuts
@@ -294,8 +294,8 @@ def test_a_prepared_transaction_is_advised_about_with_its_gid(shop: Scene) -> No
 @pytest.mark.parametrize(
     ("statement", "lost"),
     [
-        ("select id from orders where id = 1 for update", "that changed nothing"),
-        ("update orders set v = 1 where id = 1", "the changes of a transaction"),
+        ("select id from orders where id = 1 for update", "that shows no change"),
+        ("update orders set v = 1 where id = 1", "that may have changed rows"),
         ("lock table orders in share mode", "that changed nothing"),
     ],
 )
@@ -311,4 +311,4 @@ def test_a_queued_alter_after_other_changes_loses_them(shop: Scene) -> None:
     alter = shop.client("update other set v = 1").block("alter table orders add column c int")
     shop.client().block("select from orders")
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == alter.pid]
-    assert "its changes roll back" in cut.loses
+    assert "may have changed rows: they roll back" in cut.loses

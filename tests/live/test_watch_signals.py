@@ -69,7 +69,7 @@ def test_it_says_what_it_would_free_and_does_it_after_a_yes(
     terminal = watch("--config", str(rules))
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")
-    terminal.until(f"terminate {holder.pid}?", "A terminate frees 1 at once", "It costs the changes of a transaction")
+    terminal.until(f"terminate {holder.pid}?", "A terminate frees 1 at once", "It costs a transaction open")
     terminal.press("n")
     terminal.until("no action")
     assert holder.run("select 1") == [(1,)]

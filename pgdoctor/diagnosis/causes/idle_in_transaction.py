@@ -71,11 +71,18 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     yield from lock_origin.explain_doubt(suspect)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
-    elif session.has_changes:
-        yield "it has changed something, which rolls back with it"
     else:
-        yield "it has changed nothing"
+        yield _changes(session)
     yield _client(suspect, session)
+
+
+def _changes(session: Session) -> str:
+    """What is known of its changes. Rows that it only locked, and rows that did not match, give an id too."""
+    if session.has_changes:
+        return "it has a transaction id: it may have changed rows, which would roll back with it"
+    if session.has_xid:
+        return "it has a transaction id, but its locks show no change"
+    return "it has changed nothing"
 
 
 def _pauses(suspect: Suspect, session: Session) -> str:

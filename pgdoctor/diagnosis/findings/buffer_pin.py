@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import count
+from pgdoctor.diagnosis.words import agree, count
 
 
 class BufferPin(Finding):
@@ -22,7 +22,7 @@ class BufferPin(Finding):
             yield Note(
                 self.name,
                 "info",
-                f"{count(waiters, 'session')} wait for a buffer that another session has pinned",
+                f"{count(waiters, 'session')} {agree(waiters, 'wait')} for a buffer that another session has pinned",
                 "often VACUUM behind an open cursor; no lock is involved",
                 {"sessions": waiters},
             )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import count
+from pgdoctor.diagnosis.words import agree, count
 
 
 class SafeSnapshot(Finding):
@@ -22,7 +22,8 @@ class SafeSnapshot(Finding):
             yield Note(
                 self.name,
                 "info",
-                f"{count(waiters, 'session')} wait for a safe snapshot (SERIALIZABLE READ ONLY DEFERRABLE)",
+                f"{count(waiters, 'session')} {agree(waiters, 'wait')} for a safe snapshot "
+                "(SERIALIZABLE READ ONLY DEFERRABLE)",
                 "they wait for concurrent serializable transactions to end; no lock is involved",
                 {"sessions": waiters},
             )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import count, duration, name
+from pgdoctor.diagnosis.words import agree, count, duration, name
 
 #: Seconds. A standby acknowledges within milliseconds; a long statement with its commit at the end is rare.
 _LONG_SECONDS = 10.0
@@ -38,8 +38,8 @@ class SyncStandbyLost(Finding):
         yield Note(
             self.name,
             "critical",
-            f"{count(waiters, 'commit')} wait for a synchronous standby, the longest for {duration(oldest)}; "
-            f"{connected}",
+            f"{count(waiters, 'commit')} {agree(waiters, 'wait')} for a synchronous standby, "
+            f"the longest for {duration(oldest)}; {connected}",
             f"restart it, or remove it from synchronous_standby_names ({name(names)}) and reload; signal no session",
             {"sessions": waiters, "seconds": oldest, "synchronous_standbys": here},
         )

@@ -196,7 +196,7 @@ def test_since_when_it_is_held_is_said_with_its_bounds(waited: float | None) -> 
 def test_what_was_only_read_or_locked_is_no_change(shop: Scene) -> None:
     holder = shop.client("select from orders where id = 1 for update")
     shop.client().block("update orders set v = 2 where id = 1")
-    assert "it has changed nothing" in said(blocker(shop.dsn, holder.pid))
+    assert "its locks show no change" in said(blocker(shop.dsn, holder.pid))
 
 
 def test_a_change_that_keeps_no_lock_is_one(shop: Scene) -> None:
@@ -205,7 +205,7 @@ def test_a_change_that_keeps_no_lock_is_one(shop: Scene) -> None:
     shop.client().block("grant insert on orders to public")
     facts = blocker(shop.dsn, holder.pid)
     assert (facts.classification, facts.relation) == ("idle_in_transaction", "pg_catalog.pg_class")
-    assert "it has changed something" in said(facts)
+    assert "it has a transaction id: it may have changed rows" in said(facts)
 
 
 def test_its_changes_its_locks_and_its_client_are_told(shop: Scene) -> None:
@@ -216,7 +216,7 @@ def test_its_changes_its_locks_and_its_client_are_told(shop: Scene) -> None:
     story = said(blocker(shop.dsn, holder.pid))
     assert "holds rows of public.orders, RowExclusiveLock on public.orders" in story
     assert "RowExclusiveLock on public.other" in story
-    assert "it has changed something" in story
+    assert "it has a transaction id: it may have changed rows" in story
     assert 'its client is "checkout"' in story
 
 
@@ -228,7 +228,7 @@ def test_an_aborted_transaction_has_nothing_left_to_lose(shop: Scene) -> None:
     seen = look(shop.dsn)
     [facts] = seen.blockers
     assert "a statement of it failed" in said(facts)
-    assert "has changed something" not in said(facts)
+    assert "changed rows" not in said(facts)
     assert "nothing left to lose but the session" in facts.recommendation.reason
     assert seen.cuts[0].loses == "the session; its transaction is already aborted"
     assert (facts.recommendation.action, facts.recommendation.pid) == ("terminate", holder.pid)
