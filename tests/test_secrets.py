@@ -44,6 +44,7 @@ from pgdoctor.render.alert import alert
 from pgdoctor.render.live.rows import rows
 from pgdoctor.render.live.screen import Seen, screen
 from pgdoctor.render.live.view import View
+from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.report import report, to_json
@@ -217,7 +218,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     for width in (40, 100, 10_000):
         yield "tree", tree(facts, width)
     yield "table", table(facts)
-    yield "markdown", table(facts, "pipe")
+    yield "markdown", markdown(facts)
     yield "page", page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
     picture = Seen(seen, facts, rows(seen, facts, "tree"))
     for view in (View(), *(View(page="one", chosen=pid) for pid in seen.snapshot.sessions)):

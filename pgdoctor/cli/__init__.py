@@ -10,6 +10,7 @@ import click
 
 from pgdoctor import __version__
 from pgdoctor.cli._groups import Group
+from pgdoctor.cli._output import accept_any_encoding
 from pgdoctor.errors import PgdoctorError, without_connection_string
 
 
@@ -41,6 +42,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 well, 1 blocked (with --exit-code), 2 wrong usage, 3 no server or our fault."""
+    accept_any_encoding()
     try:
         status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
         # Now, and not when the interpreter ends: then nobody could say what went wrong.

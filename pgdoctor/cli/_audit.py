@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from pgdoctor.cli._options import config_option
+from pgdoctor.cli._output import write_json
 from pgdoctor.config import load
 from pgdoctor.errors import UsageError
 from pgdoctor.mitigation import records
@@ -49,4 +50,4 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
         click.echo(entries_table(entries), nl=False)
         return
     for line in entries_json(entries):
-        click.echo(line.decode())
+        write_json(line)

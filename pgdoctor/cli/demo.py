@@ -1,6 +1,5 @@
 """`pgdoctor demo`: a throw-away Postgres with a real incident, seen, explained and released."""
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pgdoctor.cli._options import DEADLINE, ask, run
+from pgdoctor.cli._output import screen_width, write_lines
 from pgdoctor.render.report import Report, report
-from pgdoctor.render.tree import tree
+from pgdoctor.render.tree import tree_lines
 
 if TYPE_CHECKING:
     from pgdoctor.mitigation.rules import Mitigation
@@ -72,7 +72,9 @@ def look(dsn: str) -> Report:
 
 def show(facts: Report) -> None:
     """The tree, between empty lines."""
-    click.echo("\n" + tree(facts, shutil.get_terminal_size((110, 24)).columns))
+    click.echo()
+    write_lines(tree_lines(facts, screen_width()))
+    click.echo()
 
 
 def release(dsn: str, say: Callable[[str], None]) -> None:

@@ -1,23 +1,18 @@
 """`pgdoctor diagnose`: who blocks whom right now, why, and what to do."""
 
-import shutil
 import sys
-from collections.abc import Callable
 
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import ask, run, show_literals_option
+from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
+from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.report import MOST_WAITS, Report, report, to_json
-from pgdoctor.render.table import table
-from pgdoctor.render.tree import tree
+from pgdoctor.render.table import STATEMENT_WIDTH, table
+from pgdoctor.render.tree import tree_lines
 
-_FORMATS: dict[str, Callable[[Report], str]] = {
-    "tree": lambda facts: tree(facts, shutil.get_terminal_size((100, 24)).columns),
-    "table": table,
-    "json": lambda facts: to_json(facts).decode() + "\n",
-    "markdown": lambda facts: table(facts, "pipe"),
-}
+_FORMATS = ("tree", "table", "json", "markdown")
 
 
 @click.command()
@@ -26,7 +21,7 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(tuple(_FORMATS)),
+    type=click.Choice(_FORMATS),
     envvar="PGDOCTOR_FORMAT",
     help="Output format. Default: tree on a terminal, table in a pipe.",
 )
@@ -38,10 +33,24 @@ _FORMATS: dict[str, Callable[[Report], str]] = {
     help="Confirm unindexed scans by EXPLAIN (never ANALYZE). Needs SELECT on the tables.",
 )
 @show_literals_option
-def command(dsn: str, form: str | None, exit_code: bool, all_waits: bool, explain: bool, show_literals: bool) -> int:
+@wide_option
+def command(
+    dsn: str, form: str | None, exit_code: bool, all_waits: bool, explain: bool, show_literals: bool, wide: bool
+) -> int:
     """Show who blocks whom, why, and what each signal would free."""
     diagnosis = run(ask(dsn, explains=explain))
     facts = report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
-    form = form or ("tree" if sys.stdout.isatty() else "table")
-    click.echo(_FORMATS[form](facts), nl=False)
+    _print(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
     return 1 if exit_code and diagnosis.blocked_sessions else 0
+
+
+def _print(facts: Report, form: str, width: int | None) -> None:
+    match form:
+        case "tree":
+            write_lines(tree_lines(facts, width))
+        case "table":
+            click.echo(table(facts, None if width is None else STATEMENT_WIDTH), nl=False)
+        case "markdown":
+            click.echo(markdown(facts), nl=False)
+        case "json":
+            write_json(to_json(facts))

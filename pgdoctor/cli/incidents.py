@@ -1,8 +1,6 @@
 """`pgdoctor incidents`: what was written down: list it, show one, report on one, judge them again."""
 
 import inspect
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +10,7 @@ import click
 from msgspec.structs import replace
 
 from pgdoctor.cli._groups import Group
+from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.config import load
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.past import KIND, Entry, latest, read
@@ -27,9 +26,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: Incidents that are named where somebody asks for one that there is not.
 _MOST_NAMED = 5
-
-#: Characters of a line where no terminal sets an end to it.
-_WIDE = 10_000
 
 #: What mitigation writes down of what it does.
 _DEEDS = ("intent", "outcome", "opening", "trace")
@@ -61,7 +57,7 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
     with _opened(config, journal) as opened:
         found = latest(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
     if form == "json":
-        click.echo(encode_json(found).decode())
+        write_json(encode_json(found))
     elif found:
         click.echo(incidents_table(found), nl=False)
     else:
@@ -71,15 +67,15 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
 @command.command()
 @click.argument("incident", required=False, metavar="[ID]")
 @journal_options
-def show(incident: str | None, config: str | None, journal: str | None) -> None:
+@wide_option
+def show(incident: str | None, config: str | None, journal: str | None, wide: bool) -> None:
     """Show events, actions and trees of an incident.
 
     ID defaults to the last incident. One tree is shown for each recorded snapshot.
     """
     with _opened(config, journal) as opened:
         stories = _stories(opened, incident)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-    click.echo("\n".join(story_text(story, width) for story in stories), nl=False)
+    click.echo("\n".join(story_text(story, screen_width(wide=wide)) for story in stories), nl=False)
 
 
 @command.command("report")
@@ -119,7 +115,7 @@ def replay_(
         stories = [story for name in named for story in _stories(opened, name)]
     found = [_replayed(story, look, settings) for story in stories for look in story.looks]
     if form == "json":
-        click.echo(encode_json(found).decode())
+        write_json(encode_json(found))
     else:
         click.echo("\n".join(map(replay_text, found)) or "No snapshot was stored.\n", nl=False)
     return int(exit_code and any(each.changes for each in found))

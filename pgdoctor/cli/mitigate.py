@@ -8,6 +8,7 @@ from pgdoctor.cli._audit import audit
 from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._groups import Group
 from pgdoctor.cli._options import config_option, run
+from pgdoctor.cli._output import write_json
 from pgdoctor.config import Config, load
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.errors import UsageError
@@ -64,7 +65,7 @@ for each in (*_marks.COMMANDS, audit):
 
 def _print(facts: PlanFacts, form: str, config: str | None, whole: Config) -> None:
     if form == "json":
-        click.echo(encode_json(facts).decode())
+        write_json(encode_json(facts))
         return
     if not whole.mitigation.rules:
         click.echo(f"No rule allows an action: {_no_rules(config)}.\n")
@@ -98,7 +99,10 @@ def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
     from pgdoctor.cli._plans import about
 
     facts = run(about(dsn, config, pid))
-    click.echo(encode_json(facts).decode() if form == "json" else session_text(facts), nl=form == "json")
+    if form == "json":
+        write_json(encode_json(facts))
+    else:
+        click.echo(session_text(facts), nl=False)
     return 0
 
 

@@ -1,16 +1,15 @@
 """`pgdoctor triage`: the answer of the first five minutes, on one screen."""
 
-import shutil
-
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, run
+from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.triage import Triage, triage
 from pgdoctor.errors import Unreachable
-from pgdoctor.render.triage import triage_facts, triage_text
+from pgdoctor.render.triage import triage_facts, triage_lines
 from pgdoctor.render.unreachable import what_to_do
 
 
@@ -19,7 +18,8 @@ from pgdoctor.render.unreachable import what_to_do
 @database_argument
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @click.option("--exit-code", is_flag=True, help="Exit with status 1 if clients are affected.")
-def command(dsn: str, form: str, exit_code: bool) -> int:
+@wide_option
+def command(dsn: str, form: str, exit_code: bool, wide: bool) -> int:
     """Summarise the first five minutes of an incident.
 
     The summary says whether clients are affected, since when, what has changed, which layer is at fault and what to do
@@ -31,9 +31,9 @@ def command(dsn: str, form: str, exit_code: bool) -> int:
         raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)
     if form == "json":
-        click.echo(encode_json(facts).decode())
+        write_json(encode_json(facts))
     else:
-        click.echo(triage_text(facts, shutil.get_terminal_size((80, 24)).columns), nl=False)
+        write_lines(triage_lines(facts, screen_width(wide=wide)))
     return int(exit_code and bool(found.hurt))
 
 

@@ -1,6 +1,5 @@
 """`pgdoctor watch`: who blocks whom, live in a terminal."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -10,10 +9,11 @@ import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import ask, config_option, run
+from pgdoctor.cli._output import screen_width, write_lines
 from pgdoctor.config import Config, load
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.report import report
-from pgdoctor.render.tree import tree
+from pgdoctor.render.tree import tree_lines
 
 #: Seconds; a person does not see more, and the server would.
 _SHORTEST_INTERVAL = 0.2
@@ -53,7 +53,7 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
     from pgdoctor.cli._terminal import can_draw
 
     if not can_draw():
-        click.echo(tree(report(run(ask(dsn))), shutil.get_terminal_size((100, 24)).columns), nl=False)
+        write_lines(tree_lines(report(run(ask(dsn))), screen_width()))
         return
     with _log_kept():
         done = run(_watch(dsn, interval, settings, config))

@@ -11,17 +11,18 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
 from pgdoctor.diagnosis.snapshot import DeadlockMember
 from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerFacts, Report, Wait, report
 from pgdoctor.render.server_name import describe_server_then
 from pgdoctor.render.story import Story, happened, lasted, moment
-from pgdoctor.render.table import escaped
+from pgdoctor.render.tree import client
 
 #: Root blockers that are told of, and groups of those who waited, the widest first.
 _MOST_ROOTS = 5
 _MOST_GROUPS = 20
 
-_MOST_TEXT = 500
+_MOST_TEXT = 20_000
 
 
 def postmortem(story: Story, prevention: Mapping[str, str]) -> str:
@@ -32,7 +33,7 @@ def postmortem(story: Story, prevention: Mapping[str, str]) -> str:
 
 def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     last = story.last
-    where = f" on {_plain(last.relation)}" if last.relation else ""
+    where = f" on {code(last.relation)}" if last.relation else ""
     yield f"# Incident {last.id}: {_plain(last.classes[0])}{where}"
     yield _summary(story)
     yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
@@ -53,7 +54,7 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
 
 def _summary(story: Story) -> str:
     last = story.last
-    server = ", ".join(_plain(name) for name in (last.server, describe_server_then(last)) if name)
+    server = ", ".join(code(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
         ("Server", server or "unknown"),
         ("Began", f"{moment(last.started)} UTC"),
@@ -80,7 +81,7 @@ def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
 
 
 def _root(root: BlockerFacts) -> str:
-    where = f" on {_plain(root.relation)}" if root.relation else ""
+    where = f" on {code(root.relation)}" if root.relation else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
              f"blocks {count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
@@ -102,15 +103,12 @@ def _between(facts: Report) -> Iterator[str]:
 
 
 def _who(blocker: BlockerFacts) -> str:
-    prepared = f"the prepared transaction {_plain(blocker.prepared_gid)}"
+    prepared = f"the prepared transaction {code(blocker.prepared_gid)}"
     return prepared if blocker.pid is None else f"PID {blocker.pid}"
 
 
 def _client(blocker: BlockerFacts) -> str:
-    user, database, application = (
-        _plain(name or "?") for name in (blocker.user, blocker.database, blocker.application)
-    )
-    return f"{user}@{database}, application {application}"
+    return code(client(blocker.user, blocker.database, blocker.application))
 
 
 def _blocked(facts: Report) -> str:
@@ -123,7 +121,7 @@ def _blocked(facts: Report) -> str:
         about = (wait.blocked_application, wait.blocked_user, wait.relation, wait.blocked_statement)
         groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
     widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
-    rows = [(len(seconds), duration(max(seconds)), *map(escaped, about)) for about, seconds in widest]
+    rows = [(len(seconds), duration(max(seconds)), *map(code, about)) for about, seconds in widest]
     headers = ("sessions", "longest", "application", "user", "relation", "statement")
     listed = sum(len(seconds) for _, seconds in widest)
     rest = facts.blocked_sessions - listed

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import msgspec
 from tabulate import tabulate
@@ -11,11 +12,13 @@ from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.past import Entry
 from pgdoctor.diagnosis.words import count, duration
 from pgdoctor.mitigation.history import Action
+from pgdoctor.render.live.cells import Span
+from pgdoctor.render.paragraph import Paragraph, lay_out, plain
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.plan import action_text
 from pgdoctor.render.report import report
 from pgdoctor.render.server_name import describe_place, describe_server_then
-from pgdoctor.render.tree import tree
+from pgdoctor.render.tree import tree_lines
 
 #: Characters of a name in a table.
 _WIDTH = 40
@@ -75,9 +78,13 @@ def incidents_table(entries: Sequence[Entry]) -> str:
     return tabulate(rows, headers) + "\n"
 
 
-def story_text(story: Story, width: int) -> str:
-    """An incident for a terminal: its line, what happened, and the tree of each look that was kept."""
-    return "\n".join(one_line(line, max(width, 40)) for line in _lines(story, width)) + "\n"
+def story_text(story: Story, width: int | None) -> str:
+    """An incident for a terminal: its line, what happened, and the tree of each look that was kept.
+
+    No line is wider than `width` cells (at least 40); None: no line is wrapped or cut.
+    """
+    looks = (span for look in story.looks for span in _look(look, width))
+    return plain(chain(lay_out(_paragraphs(story), width), looks))
 
 
 def happened(story: Story) -> list[tuple[datetime, str]]:
@@ -106,25 +113,26 @@ def within(story_entries: Sequence[Entry], at: datetime) -> bool:
     return first.started - slack <= at and (not last.is_over or at <= last.at + slack)
 
 
-def _lines(story: Story, width: int) -> Iterator[str]:
+def _paragraphs(story: Story) -> Iterator[Paragraph]:
     last = story.last
     where = f" on {last.relation}" if last.relation else ""
-    yield f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}"
-    server = " · ".join(filter(None, (_name(last.server), describe_server_then(last)))) or "the server"
-    yield server
-    yield (
+    yield Paragraph(f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}", others="  ")
+    yield Paragraph(" · ".join(filter(None, (_name(last.server), describe_server_then(last)))) or "the server")
+    yield Paragraph(
         f"From {moment(last.started)} UTC, {lasted(last)}; at most "
         f"{count(last.peak, 'session')} blocked at once, the longest for {duration(last.longest_wait)}"
     )
-    yield ""
+    yield Paragraph("")
     for at, what in happened(story):
-        yield f"{moment(at, day=False)}  {what}"
+        yield Paragraph(what, first=f"{moment(at, day=False)}  ", others=" " * 10)
     if not story.actions:
-        yield f"pgdoctor took no action; it recommended: {last.recommendation}"
-    for look in story.looks:
-        yield ""
-        yield f"── {moment(look.at)} UTC: {count(look.blocked, 'session')} blocked"
-        yield from tree(report(look.now), width).splitlines()
+        yield Paragraph(f"pgdoctor took no action; it recommended: {last.recommendation}")
+
+
+def _look(look: Kept, width: int | None) -> Iterator[Span]:
+    title = f"── {moment(look.at)} UTC: {count(look.blocked, 'session')} blocked"
+    yield from lay_out((Paragraph(""), Paragraph(title)), width)
+    yield from tree_lines(report(look.now), width)
 
 
 def _event(entry: Entry) -> str:

@@ -1,15 +1,18 @@
-"""A report as tables: for a pipe, for a terminal without line drawing, and as Markdown for a ticket."""
+"""A report as tables: for a pipe, and for a terminal without line drawing."""
 
 from collections.abc import Iterator, Sequence
 
-from tabulate import tabulate
-
+from pgdoctor.render.live.cells import width
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import about, headline, named, signals, to_do
 
-#: Characters of a statement in a cell.
+#: Characters of the statement of a session that waits, where there is a screen.
 STATEMENT_WIDTH = 60
+
+#: Cells of a column; what is wider moves the rest of its line. And characters of a cell.
+_WIDEST = 60
+_MOST = 20_000
 
 #: Rows of waits; all of them are in the JSON.
 MOST_ROWS = 200
@@ -17,16 +20,21 @@ MOST_ROWS = 200
 Row = Sequence[object]
 
 
-def table(report: Report, style: str = "simple") -> str:
-    """Blockers, waits, cuts and findings; `style` is one of tabulate's, `pipe` for Markdown."""
-    parts = [headline(report), escaped(about(report)) if style == "pipe" else about(report)]
+class Statement(str):
+    """The statement of a session that waits: all that may be cut."""
+
+    __slots__ = ()
+
+
+def table(report: Report, statement_width: int | None = None) -> str:
+    """Blockers, waits, cuts and findings. Nothing is cut but, to a width, the statements of sessions that wait."""
+    parts = [headline(report), about(report)]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
-        parts.append(escaped(advice.not_permitted) if style == "pipe" else advice.not_permitted)
+        parts.append(one_line(advice.not_permitted, _MOST))
     for title, headers, rows in _tables(report):
         if rows:
-            heading = f"## {title}" if style == "pipe" else title
-            parts.append(f"{heading}\n\n{tabulate([_cells(row, style) for row in rows], headers, tablefmt=style)}")
+            parts.append(f"{title}\n\n{_aligned(headers, [_cells(row, statement_width) for row in rows])}")
     if len(report.waits) > MOST_ROWS or report.waits_total > len(report.waits):
         parts.append(f"The first {min(len(report.waits), MOST_ROWS):,} of {report.waits_total:,} waits.")
     return "\n\n".join(parts) + "\n"
@@ -43,7 +51,7 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     )
     yield (
         "Blockers",
-        ("pid", "class", "root", "relation", "blocked", "user", "application", "state", "do", "evidence"),
+        ("pid", "class", "root", "relation", "blocked", "user", "application", "state", "do", "evidence", "statement"),
         [
             (
                 blocker.pid if blocker.pid is not None else blocker.prepared_gid,
@@ -56,6 +64,7 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
                 blocker.state,
                 blocker.recommendation.action,
                 "; ".join(blocker.evidence),
+                blocker.statement,
             )
             for blocker in report.blockers[:MOST_ROWS]
         ],
@@ -75,8 +84,8 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
                 wait.relation,
                 None if wait.wait_seconds is None else round(wait.wait_seconds, 1),
                 wait.queued,
-                wait.blocked_statement,
-                wait.blocking_statement,
+                Statement(wait.blocked_statement or ""),
+                Statement(wait.blocking_statement or ""),
             )
             for wait in report.waits[:MOST_ROWS]
         ],
@@ -115,27 +124,31 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     )
     yield (
         "Findings",
-        ("severity", "kind", "summary", "advice"),
-        [(note.severity, note.kind, note.summary, note.advice) for note in report.findings],
+        ("severity", "kind", "summary", "advice", "evidence"),
+        [(note.severity, note.kind, note.summary, note.advice, "; ".join(note.evidence)) for note in report.findings],
     )
 
 
-def _cells(row: Row, style: str) -> list[object]:
-    return [_cell(value, style) for value in row]
+def _cells(row: Row, statement_width: int | None) -> list[str]:
+    return [_cell(value, statement_width) for value in row]
 
 
-def _cell(value: object, style: str) -> object:
+def _cell(value: object, statement_width: int | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not isinstance(value, str):
-        return value
-    text = one_line(value, max(STATEMENT_WIDTH, 120 if " " in value else 0))
-    # A bar would end the cell, and markup would be rendered by whoever shows the ticket.
-    return escaped(text) if style == "pipe" else text
+    if isinstance(value, Statement):
+        return one_line(value, statement_width or _MOST)
+    return "" if value is None else one_line(str(value), _MOST)
 
 
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for mark in "\\`*_[]<>|#~":
-        text = text.replace(mark, "\\" + mark)
-    return text
+def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns below their headings. A text that is wider than a column may be moves the rest of its line."""
+    widths = [
+        min(max(map(width, column)), max(_WIDEST, width(column[0]))) for column in zip(headers, *rows, strict=True)
+    ]
+    lines = [headers, ["-" * each for each in widths], *rows]
+    return "\n".join(_line(cells, widths) for cells in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell + " " * (most - width(cell)) for cell, most in zip(cells, widths, strict=True)).rstrip()

@@ -9,29 +9,38 @@
 A session that waits for several others hangs below the first that holds its lock, so that nobody is drawn twice.
 """
 
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, Signal, Spared
 from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.diagnosis.words import count, duration_between
-from pgdoctor.render.forest import Branch, Rest, forest, who
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.forest import Branch, Rest, Tree, forest, who
+from pgdoctor.render.groups import FEWEST, Crowd, crowds, grouped, list_pids, rest_of, roots_alike, sessions_in
+from pgdoctor.render.live.cells import Span
+from pgdoctor.render.paragraph import Paragraph, lay_out, plain
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 from pgdoctor.render.server_name import describe_server
 
-#: Sessions drawn below one blocker, of which the rest is counted, and steps down.
+#: Lines drawn below one blocker, of which the rest is counted, and steps down.
 MOST_CHILDREN = 20
 _MOST_STEPS = 20
+
+#: Lines drawn below roots that are told of together.
+_MOST_BEHIND_OTHERS = 5
 
 #: Released sessions named by a cut; the rest is counted.
 _MOST_NAMED = 5
 
 
-def tree(report: Report, width: int = 100) -> str:
-    """The report as text, no line longer than `width` characters (at least 40)."""
-    width = max(width, 40)
-    return "\n".join(one_line(line, width) for line in _lines(report, width)) + "\n"
+def tree(report: Report, width: int | None = 100) -> str:
+    """The report as text, no line wider than `width` cells (at least 40); None: no line is wrapped or cut."""
+    return plain(tree_lines(report, width))
+
+
+def tree_lines(report: Report, width: int | None) -> Iterator[Span]:
+    """The same in lines with their styles. Only statements of sessions that wait are cut."""
+    return lay_out(_paragraphs(report), width)
 
 
 def headline(report: Report) -> str:
@@ -85,50 +94,80 @@ def named(choice: Cut | CutSet | Spared) -> str:
     return ", ".join(map(str, choice.released[:_MOST_NAMED])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _lines(report: Report, width: int) -> Iterator[str]:
-    yield headline(report)
-    yield about(report)
-    yield from _advice(report, width)
-    for grown in forest(report, MOST_CHILDREN, _MOST_STEPS):
-        yield ""
-        yield from _root(grown.blocker)
-        yield from _branches(grown.below, grown.rest, "")
+def _paragraphs(report: Report) -> Iterator[Paragraph]:
+    yield Paragraph(headline(report), "bad" if report.blocked_sessions else "good")
+    yield Paragraph(about(report), "dim")
+    yield from _advice(report)
+    for trees in roots_alike(forest(report, len(report.waits), _MOST_STEPS)):
+        yield Paragraph("")
+        yield from _root(trees[0].blocker)
+        yield from _branches(trees[0].below, trees[0].rest, "")
+        yield from _others(trees[1:])
     if report.waits_total > len(report.waits):
-        yield f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)"
+        yield Paragraph(f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)", "dim")
     yield from _cuts(report)
     yield from _findings(report)
 
 
-def _root(blocker: BlockerFacts) -> Iterator[str]:
-    also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
-    yield "  ".join(
-        part
-        for part in (
-            f"{who(blocker)} {blocker.classification}{also}",
-            blocker.relation,
-            f"{blocker.blocked_sessions:,} blocked",
-            _client(blocker.user, blocker.database, blocker.application),
-        )
-        if part
-    )
+def _root(blocker: BlockerFacts) -> Iterator[Paragraph]:
+    yield Paragraph(title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
-        yield f"│    {sentence}"
+        yield Paragraph(sentence, first="│    ", others="│      ")
     if blocker.statement:
-        yield f"│    {'runs' if blocker.state == 'active' else 'last ran'}: {blocker.statement}"
+        yield Paragraph(f"{runs(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
     advice = blocker.recommendation
-    yield f"│    → {_signal(advice.action, advice.pid)}: {advice.reason}"
+    yield Paragraph(f"{_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
     if blocker.advice:
-        yield f"│    next time: {blocker.advice}"
+        yield Paragraph(f"next time: {blocker.advice}", first="│    ", others="│      ")
 
 
-def _branches(below: Sequence[Branch], rest: Rest, indent: str) -> Iterator[str]:
+def title(blocker: BlockerFacts) -> str:
+    """`4242 idle_in_transaction  public.orders  12 blocked  app@shop "checkout"`."""
+    also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
+    parts = (
+        f"{who(blocker)} {blocker.classification}{also}",
+        blocker.relation,
+        f"{blocker.blocked_sessions:,} blocked",
+        client(blocker.user, blocker.database, blocker.application),
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def runs(blocker: BlockerFacts) -> str:
+    """What its statement is: the one that runs, or the last one."""
+    return "runs" if blocker.state == "active" else "last ran"
+
+
+def _others(trees: Sequence[Tree]) -> Iterator[Paragraph]:
+    """The roots that are like the one above, and who stands behind them."""
+    if not trees:
+        return
+    roots = [tree.blocker for tree in trees]
+    pids = [root.pid for root in roots if root.pid is not None]
+    behind = sum(map(sessions_in, trees))
+    words = f"and {len(trees):,} more like {_like(roots[0])}, {count(behind, 'session')} behind them: "
+    yield Paragraph(words + ", ".join(map(str, pids)), "bold", others="│  ")
+    yield from _branches([branch for tree in trees for branch in tree.below], Rest(), "", _MOST_BEHIND_OTHERS)
+
+
+def _like(root: BlockerFacts) -> str:
+    return f"this {root.classification}" + (f" on {root.relation}" if root.relation else "")
+
+
+def _branches(below: Sequence[Branch], rest: Rest, indent: str, most: int = MOST_CHILDREN) -> Iterator[Paragraph]:
     """The sessions behind one blocker."""
-    for branch in below:
-        last = branch is below[-1] and not rest.sessions
-        yield f"{indent}{'└─' if last else '├─'} {_waiter(branch.wait, branch.facts)}"
-        yield from _branches(branch.below, branch.rest, indent + ("   " if last else "│  "))
+    parts = crowds(below)
+    drawn, rest = parts[:most], rest_of(parts[most:], rest)
+    for place, part in enumerate(drawn, start=1):
+        is_last = place == len(drawn) and not rest.sessions
+        first, others = indent + ("└─ " if is_last else "├─ "), indent + ("   " if is_last else "│  ")
+        if isinstance(part, Crowd):
+            yield _crowd(part, first, others)
+        else:
+            yield _waiter(part.wait, part.facts, first, others)
+            yield from _branches(part.below, part.rest, others)
     if rest.sessions:
-        yield f"{indent}└─ {left_out(rest)}"
+        yield Paragraph(left_out(rest), "dim", f"{indent}└─ ", f"{indent}   ")
 
 
 def left_out(rest: Rest) -> str:
@@ -155,14 +194,24 @@ def format_wait(wait: Wait, unknown: str) -> str:
     return duration_between(wait.wait_seconds, wait.wait_seconds_at_most)
 
 
-def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
+def _waiter(wait: Wait, facts: BlockerFacts | None, first: str, others: str) -> Paragraph:
     since = format_wait(wait, "?")
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
-    who = _client(wait.blocked_user, None, wait.blocked_application)
-    statement = wait.blocked_statement or ""
-    return f"{wait.blocked_pid} has waited {since} for {awaited(wait)}{queued}{blocks}  {who}: {statement}"
+    who = client(wait.blocked_user, None, wait.blocked_application)
+    words = f"{wait.blocked_pid} has waited {since} for {awaited(wait)}{queued}{blocks}  {who}:"
+    return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
+
+
+def _crowd(crowd: Crowd, first: str, others: str) -> Paragraph:
+    wait = crowd.waits[0]
+    queued = ", queued behind" if wait.queued else ""
+    longest = describe_longest(crowd.waits)
+    who = client(wait.blocked_user, None, wait.blocked_application)
+    pids = list_pids([each.blocked_pid for each in crowd.waits])
+    words = f"{len(crowd.waits):,} × {who} wait for {awaited(wait)}{queued}{longest} ({pids}):"
+    return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
 
 
 def awaited(wait: Wait) -> str:
@@ -170,50 +219,97 @@ def awaited(wait: Wait) -> str:
     return wait.waits_for or "a lock"
 
 
-def _advice(report: Report, width: int) -> Iterator[str]:
+def _advice(report: Report) -> Iterator[Paragraph]:
     advice = report.recommendation
     if advice is None:
         return
     frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else ""
-    yield f"→ {to_do(advice)}{frees}"
-    yield f"  {advice.reason}"
+    yield Paragraph(f"{to_do(advice)}{frees}", "warn", "→ ", "  ")
+    yield Paragraph(advice.reason, first="  ", others="  ")
     if advice.not_permitted:
-        # To be copied: wrapped where a statement may be, and never cut.
-        yield from (f"  {line}" for line in textwrap.wrap(advice.not_permitted, width - 2, break_on_hyphens=False))
+        yield Paragraph(advice.not_permitted, first="  ", others="  ")
 
 
-def _cuts(report: Report) -> Iterator[str]:
+def _cuts(report: Report) -> Iterator[Paragraph]:
     if not (report.cuts or report.cut_sets or report.left_alone):
         return
-    yield ""
-    yield "What each signal would free:"
+    yield Paragraph("")
+    yield Paragraph("What each signal would free:", "bold")
     best = report.recommendation.signals if report.recommendation else ()
-    for cut in report.cuts:
-        mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
-        yield f"  {cut.action} {cut.pid}: {released(cut)}{mark}"
-        yield f"      frees {named(cut)}; costs {cut.loses}; {cut.reason}"
+    for alike in grouped(report.cuts, lambda cut: _kind_of_cut(cut, best)):
+        for group in [alike] if len(alike) >= FEWEST else [[cut] for cut in alike]:
+            yield from _cut(group, best)
     for each in report.cut_sets:
         mark = "  ← best" if best == each.signals else ""
-        yield f"  {signals(each.signals)} together: {released(each)}{mark}"
-        yield f"      frees {named(each)}; costs {each.loses}; one alone frees no session"
-    for left in report.left_alone:
+        yield Paragraph(f"{signals(each.signals)} together: {released(each)}{mark}", "plain", "  ", "    ")
+        yield _detail(f"frees {named(each)}; costs {each.loses}; one alone frees no session")
+    for spared in grouped(report.left_alone, _kind_of_spared):
+        for left in [spared] if len(spared) >= FEWEST else [[each] for each in spared]:
+            yield _left_alone(left)
+
+
+def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
+    """One cut, or several that free as many and cost as much: of these every PID is named."""
+    cut = alike[0]
+    if len(alike) == 1:
+        mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
+        yield Paragraph(f"{cut.action} {cut.pid}: {released(cut)}{mark}", "warn" if mark else "plain", "  ", "    ")
+        yield _detail(f"frees {named(cut)}; costs {cut.loses}; {cut.reason}")
+    else:
+        pids = ", ".join(str(each.pid) for each in alike)
+        yield Paragraph(f"{cut.action} any of {pids}: each frees {released(cut)}", "plain", "  ", "    ")
+        yield _detail(f"each costs as much as {cut.pid}: {cut.loses}; {cut.reason}")
+
+
+def _detail(words: str) -> Paragraph:
+    return Paragraph(words, "plain", "      ", "      ")
+
+
+#: How long something has lasted, which keeps no two cuts apart.
+_DURATION = re.compile(r"\d[\d.]* (?:s|min|h|d)\b(?: \d+ (?:s|min|h)\b)?")
+
+
+def _kind_of_cut(cut: Cut, best: Sequence[Signal]) -> Hashable:
+    if best == (Signal(cut.action, cut.pid),):
+        return None
+    numbers = (cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.may_hold_too)
+    return (cut.action, _DURATION.sub("", cut.loses), cut.reason, *numbers)
+
+
+def _kind_of_spared(left: Spared) -> Hashable:
+    return None if left.pid is None else (left.frees_at_once, left.frees_in_turn, left.exact, left.release_uncertain)
+
+
+def _left_alone(alike: Sequence[Spared]) -> Paragraph:
+    left = alike[0]
+    if len(alike) == 1:
         who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
-        yield f"  do not signal {who}; its end would free {released(left)}: {named(left)}"
+        words = f"do not signal {who}; its end would free {released(left)}: {named(left)}"
+    else:
+        pids = ", ".join(str(each.pid) for each in alike)
+        words = f"do not signal {pids}; the end of each would free {released(left)}"
+    return Paragraph(words, "plain", "  ", "    ")
 
 
-def _findings(report: Report) -> Iterator[str]:
+#: By severity of a finding: how it looks.
+SEVERITIES = {"critical": "bad", "warning": "warn"}
+
+
+def _findings(report: Report) -> Iterator[Paragraph]:
     for finding in report.findings:
-        yield ""
-        yield f"{finding.severity}: {finding.summary}"
-        yield from (f"      {line}" for line in finding.evidence)
-        yield f"    → {finding.advice}"
+        yield Paragraph("")
+        style = SEVERITIES.get(finding.severity, "bold")
+        yield Paragraph(f"{finding.severity}: {finding.summary}", style, others="  ")
+        yield from (Paragraph(line, "plain", "      ", "        ") for line in finding.evidence)
+        yield Paragraph(finding.advice, "plain", "    → ", "      ")
 
 
 def _signal(action: str, pid: int | None) -> str:
     return "do not signal" if action == "none" else f"{action} {pid}"
 
 
-def _client(user: str | None, database: str | None, application: str | None) -> str:
+def client(user: str | None, database: str | None, application: str | None) -> str:
+    """Whose session it is: `app@shop "checkout"`."""
     at = f"@{database}" if database else ""
     name = f' "{application}"' if application else ""
     return f"{user or '?'}{at}{name}"

@@ -1,6 +1,5 @@
 """The first five minutes on one screen, for people; and as one JSON object, for programs."""
 
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
@@ -11,13 +10,13 @@ from pgdoctor.diagnosis.remedy import Advice
 from pgdoctor.diagnosis.surroundings import Standby
 from pgdoctor.diagnosis.triage import Triage
 from pgdoctor.diagnosis.words import client, count, duration, name, size
+from pgdoctor.render.live.cells import Span, cut, wrapped
+from pgdoctor.render.paragraph import NARROWEST, plain
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import ServerFacts, server_facts, shown
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import released, to_do
 
-#: The narrowest screen that is laid out for.
-_NARROWEST = 40
 #: Characters of the headings in front of the lines.
 _INDENT = 9
 
@@ -35,8 +34,10 @@ _COLUMNS, _ROWS, _ROOMY = 80, 24, 6
 
 _STATEMENT_WIDTH = 200
 
-#: Characters of the first lines: a host, and three names.
-_MOST_TITLE = 600
+#: Characters of one thing, columns where there is no screen, and lines of what is never cut.
+_MOST = 20_000
+_UNLIMITED = 1_000_000
+_ALL = 1_000
 
 
 class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
@@ -121,22 +122,39 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
     )
 
 
-def triage_text(facts: TriageFacts, width: int) -> str:
-    """One screen of 80 columns and 24 lines; no line longer than `width` (at least 40)."""
-    width = max(width, _NARROWEST)
-    lines = _laid_out(facts, width, _ROOMY)
+def triage_text(facts: TriageFacts, width: int | None) -> str:
+    """One screen of 80 columns and 24 lines where that suffices; no line wider than `width` cells (at least 40).
+
+    None: no line is wrapped or cut.
+    """
+    return plain(triage_lines(facts, width))
+
+
+def triage_lines(facts: TriageFacts, width: int | None) -> list[Span]:
+    """The same in lines with their styles. What is to be done, and what it is about, is never cut."""
+    if width is None:
+        return _laid_out(facts, _UNLIMITED, 1)
+    lines = _laid_out(facts, max(width, NARROWEST), _ROOMY)
     if len(lines) > _ROWS and width >= _COLUMNS:
         lines = _laid_out(facts, width, 1)
-    return "\n".join(lines) + "\n"
-
-
-def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[str]:
-    """The lines; each thing may take `at_least` so many, or as many as it must have."""
-    lines = textwrap.wrap(one_line(_title(facts), _MOST_TITLE), width, break_on_hyphens=False)
-    for heading, parts in _sections(facts):
-        for place, (part, most) in enumerate(parts):
-            lines += _wrapped(heading if place == 0 else "", part, width, max(most, at_least))
     return lines
+
+
+def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[Span]:
+    """The lines; each thing may take `at_least` so many, or as many as it must have."""
+    lines = [Span(line, "bold") for line in wrapped(_title(facts), width, _MOST)]
+    for heading, parts in _sections(facts):
+        style = _style(facts, heading)
+        for place, (part, most) in enumerate(parts):
+            shown = _wrapped(heading if place == 0 else "", part, width, max(most, at_least))
+            lines += [Span(line, style if place == 0 or heading == "do" else "plain") for line in shown]
+    return lines
+
+
+def _style(facts: TriageFacts, heading: str) -> str:
+    if heading == "impact":
+        return {True: "bad", False: "good", None: "warn"}[facts.hurt]
+    return "warn" if heading == "do" else "plain"
 
 
 #: What is said, and how many lines it must have.
@@ -145,15 +163,15 @@ Part = tuple[str, int]
 
 def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
-    yield "impact", [(hurt + facts.summary, 2), *_lines((*_roots(facts), *_evidence(facts)))]
+    yield "impact", [(hurt + facts.summary, _ALL), *_lines(_roots(facts)), *_lines(_evidence(facts), _ALL)]
     yield "since", [(_since(facts), 1)]
     changes = _first(_changes(facts), _MOST_CHANGES, "pgdoctor triage --format json")
     yield "changed", _lines(changes or ["no visible changes within 15 min"])
     yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
     yield "load", _lines(_load(facts))
     told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
-    yield "found", _lines(_first(told, _MOST_FINDINGS, "pgdoctor diagnose"))
-    yield "do", _lines((*_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), most=2)
+    yield "found", _lines(_first(told, _MOST_FINDINGS, "pgdoctor diagnose"), _ALL)
+    yield "do", _lines((*_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), _ALL)
     yield "unseen", [("; ".join(facts.unseen[:_MOST_UNSEEN]), 1)]
 
 
@@ -235,16 +253,12 @@ def _first(parts: list[str], most: int, rest: str) -> list[str]:
 
 def _wrapped(heading: str, text: str, width: int, most: int) -> list[str]:
     """A heading and its text beside it, in at most so many lines."""
-    return textwrap.wrap(
-        # Cut before it is laid out: a name may be long, and hold anything.
-        one_line(text, most * width),
-        width,
-        initial_indent=f"{heading:<{_INDENT}}",
-        subsequent_indent=" " * _INDENT,
-        max_lines=most,
-        placeholder=" …",
-        break_on_hyphens=False,
-    )
+    room = width - _INDENT
+    lines = wrapped(text, room, _MOST) if text else []
+    if len(lines) > most:
+        lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), room)]
+    marks = [f"{heading:<{_INDENT}}", *[" " * _INDENT] * len(lines)]
+    return [mark + line for mark, line in zip(marks, lines, strict=False)]
 
 
 def _root(blocker: Blocker) -> Root:

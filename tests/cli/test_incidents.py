@@ -211,13 +211,13 @@ def test_the_report(one, path):
     told = incidents(path, "report", ID).stdout
     headings = [line for line in told.splitlines() if line.startswith("#")]
     assert headings == [
-        f"# Incident {ID}: idle\\_in\\_transaction on public.orders",
+        f"# Incident {ID}: idle_in_transaction on `public.orders`",
         *("## Timeline", "## Root cause", "## Impact", "## Actions"),
         "## Prevention",
     ]
     for words in (
         "| Lasted          | 1 min 30 s",
-        "PID 10 on public.orders",
+        "PID 10 on `public.orders`",
         "```sql\nupdate orders set v = ?\n```",
         "| 2          | 1 min 1 s",
         "pgdoctor took no action. Its recommendation: terminate 10.",

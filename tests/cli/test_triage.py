@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import sql
 
+from tests.cli.on_terminal import on_terminal
 from tests.cli.test_bad_input import SECRET, complains, pgdoctor
 from tests.diagnosis.findings.observing import clients
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 
 
-def triage(dsn, *arguments, columns=80):
-    result = pgdoctor("triage", "--dsn", dsn, *arguments, COLUMNS=str(columns))
+def triage(dsn, *arguments):
+    result = pgdoctor("triage", "--dsn", dsn, *arguments)
     assert (result.returncode in (0, 1), result.stderr) == (True, ""), result
     return result
 
@@ -103,7 +104,7 @@ def test_it_fits_on_the_screen_whatever_is_wrong(own_server, columns):
         scene.client(sql.SQL("lock table {}").format(sql.Identifier(name)).as_string(None))
         for _ in range(20):
             scene.client(user=name).block(statement)
-        shown = triage(scene.dsn, "--exit-code", columns=columns).stdout
+        shown = on_terminal("triage", scene.dsn, columns=columns, NO_COLOR="1")
     lines = shown.splitlines()
     assert max(map(len, lines)) <= columns
     assert len(lines) <= (24 if columns >= 80 else 80)

@@ -159,7 +159,7 @@ def test_level_of_an_advisory_lock(scene: Scene, state: str, statement: str, exp
 
 def test_children_stand_in_the_order_of_the_queue(scene: Scene) -> None:
     scene.client("select pg_advisory_lock(1)", autocommit=True)
-    queue = [scene.client(autocommit=True) for _ in range(4)]
+    queue = [scene.client(autocommit=True, application_name=f"job {each}") for each in range(4)]
     for each in reversed(queue):
         each.block("select pg_advisory_lock(1)")
         _let_waitstart_differ(scene, each.pid)

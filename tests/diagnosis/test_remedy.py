@@ -159,7 +159,7 @@ def test_an_id_for_a_mere_request_or_a_row_lock_is_no_change() -> None:
     assert cut.loses == "nothing but a retry"
     rows = (lock(IDLE, "RowShareLock", granted=True),)
     [cut] = options(diagnosis(idle(has_xid=True, locks=rows), reader(31, blockers=(IDLE,)))).cuts
-    assert "changed nothing" in cut.loses
+    assert "shows no change" in cut.loses
 
 
 # What must be said
@@ -172,7 +172,7 @@ def test_what_a_transaction_has_changed_is_lost() -> None:
     [cut] = options(
         diagnosis(report_in_front(has_xid=True, locks=wrote), reader(31, blockers=(IDLE,)), reader(32, blockers=(31,)))
     ).cuts
-    assert "the work of a running statement and the changes" in cut.loses
+    assert "the work of a running statement, and its transaction" in cut.loses
 
 
 def test_the_released_are_listed_up_to_a_bound_and_all_counted() -> None:

@@ -24,6 +24,7 @@ from pgdoctor.render.alert import alert
 from pgdoctor.render.live.rows import rows
 from pgdoctor.render.live.screen import Seen, screen
 from pgdoctor.render.live.view import View
+from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.page import page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.postmortem import postmortem
@@ -96,7 +97,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "tree": lambda seen: tree(report(seen), 100),
     "wide tree": lambda seen: tree(report(seen), 10_000),
     "table": lambda seen: table(report(seen)),
-    "markdown": lambda seen: table(report(seen), "pipe"),
+    "markdown": lambda seen: markdown(report(seen)),
     "json": lambda seen: to_json(report(seen)).decode(),
     "page": lambda seen: page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), report(seen)),
     "live list": lambda seen: _live(seen, View()),

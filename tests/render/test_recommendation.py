@@ -3,6 +3,7 @@
 import msgspec
 
 from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
 from pgdoctor.render.table import table
@@ -16,7 +17,7 @@ WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, ar
 def shown(*sessions: Session) -> tuple[str, str, str, str]:
     """Tree, table, Markdown and page."""
     facts = seen(*sessions)
-    return tree(facts, 200), table(facts), table(facts, "pipe"), page(WATCH, facts)
+    return tree(facts, 200), table(facts), markdown(facts), page(WATCH, facts)
 
 
 def seen(*sessions: Session) -> Report:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.snapshot import Connections, Session
+from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report, report, to_json
 from pgdoctor.render.table import table
@@ -54,8 +55,17 @@ def test_a_circle_is_drawn_once_though_it_has_no_root() -> None:
     assert "wait for each other" in drawn
 
 
-def test_a_crowd_is_counted_not_drawn() -> None:
+def test_equal_waiters_are_one_line() -> None:
     drawn = tree(seen(session(1), *(session(pid, 1) for pid in range(2, 500))), 200)
+    assert (
+        '└─ 498 × app "checkout" wait for ExclusiveLock on advisory key 1, the longest for 12 s '
+        "(2, 3, 4, 5, 6 and 493 more): select pg_advisory_lock(?)\n"
+    ) in drawn
+
+
+def test_a_crowd_of_different_sessions_is_counted_not_drawn() -> None:
+    crowd = (session(pid, 1, application_name=f"job {pid}") for pid in range(2, 500))
+    drawn = tree(seen(session(1), *crowd), 200)
     assert "and 478 sessions more" in drawn
     assert len(drawn.splitlines()) < 60
 
@@ -79,8 +89,8 @@ def test_hostile_text_stays_on_its_line(text: str) -> None:
     drawn = tree(facts, 500)
     assert all(character == "\n" or character.isprintable() for character in drawn)
     assert abs(len(drawn.splitlines()) - len(tree(plain, 500).splitlines())) <= 1
-    for style in ("simple", "pipe"):
-        assert "\x1b" not in table(facts, style)
+    for draw in (table, markdown):
+        assert "\x1b" not in draw(facts)
 
 
 @given(st.text())
@@ -90,9 +100,8 @@ def test_one_line_is_one_harmless_line(text: str) -> None:
 
 
 def test_markup_is_escaped_in_markdown() -> None:
-    drawn = table(seen(session(1, usename="<script>|x|"), session(2, 1)), "pipe")
-    assert "<script>" not in drawn
-    assert "\\<script\\>\\|x\\|" in drawn
+    drawn = markdown(seen(session(1, usename="<script>|x|"), session(2, 1)))
+    assert drawn.count("<script>") == drawn.count('`<script>\\|x\\|@shop "checkout"`') == 1
 
 
 def test_json_has_the_fields_of_the_interface() -> None:

@@ -1,13 +1,18 @@
 """Text in the cells of a terminal: East Asian letters take two, accents none."""
 
+import re
 import unicodedata
-from textwrap import wrap as wrap_words
 from typing import NamedTuple
 
 from pgdoctor.render.plain import one_line
 
 #: Characters of a text that are looked at; no screen is wider.
 _MOST = 2_000
+
+#: Cells in which a text may always be laid out.
+_NARROWEST = 10
+
+_WORD = re.compile(r" *[^ ]+| +$")
 
 
 class Span(NamedTuple):
@@ -56,12 +61,31 @@ def padded(text: str, columns: int, *, right: bool = False) -> str:
     return room + short if right else short + room
 
 
-def wrapped(text: str, columns: int) -> list[str]:
-    """A text in lines of at most so many cells."""
-    clean = one_line(text, _MOST)
-    # Broken by characters, of which some may take two cells.
-    characters = columns if width(clean) <= len(clean) else columns // 2
-    return wrap_words(clean, max(characters, 10)) or [""]
+def wrapped(text: str, columns: int, most: int = _MOST) -> list[str]:
+    """A text of at most so many characters, in lines of at most so many cells (10 at least), broken at spaces."""
+    columns, lines, line = max(columns, _NARROWEST), list[str](), ""
+    for word in _WORD.findall(one_line(text, most)):
+        if width(line) + width(word) <= columns:
+            line += word
+            continue
+        if line:
+            lines.append(line.rstrip())
+        line = word.lstrip()
+        while width(line) > columns:
+            head = _head(line, columns)
+            lines.append(head)
+            line = line[len(head) :]
+    return [*lines, line.rstrip()] if line.strip() or not lines else lines
+
+
+def _head(text: str, columns: int) -> str:
+    """As much of a text as fits into so many cells."""
+    room = columns
+    for place, character in enumerate(text):
+        room -= cells(character)
+        if room < 0:
+            return text[:place]
+    return text
 
 
 def fitted(spans: Line, columns: int) -> Line:

@@ -1,0 +1,131 @@
+"""A report as Markdown, for a ticket or a chat: what to do, who blocks, who waits, what each cut would free."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from pgdoctor.diagnosis.cuts import Signal
+from pgdoctor.diagnosis.words import count
+from pgdoctor.render.forest import who
+from pgdoctor.render.groups import list_pids
+from pgdoctor.render.markdown_text import code, escaped
+from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.tree import (
+    about,
+    awaited,
+    client,
+    describe_longest,
+    headline,
+    named,
+    released,
+    runs,
+    signals,
+    to_do,
+)
+
+#: Blockers, and kinds of sessions that wait, that are told of; all of them are in the JSON.
+_MOST_BLOCKERS = 50
+_MOST_KINDS = 50
+
+
+def markdown(report: Report) -> str:
+    """The report."""
+    return "\n\n".join(_parts(report)) + "\n"
+
+
+def _parts(report: Report) -> Iterator[str]:
+    yield f"# {escaped(headline(report))}"
+    yield code(about(report))
+    yield from _advice(report)
+    told = [each for each in report.blockers if each.root or each.classification != "unknown"]
+    if told:
+        yield "## Blockers"
+        yield from map(_blocker, told[:_MOST_BLOCKERS])
+    if len(told) > _MOST_BLOCKERS:
+        yield f"And {count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
+    if report.waits:
+        yield f"## Waits\n\n{waits_table(report)}"
+    cuts = list(_cuts(report))
+    if cuts:
+        yield "## What each signal would free\n\n" + "\n".join(cuts)
+    if report.findings:
+        yield "## Findings"
+        yield from _findings(report)
+
+
+def _advice(report: Report) -> Iterator[str]:
+    advice = report.recommendation
+    if advice is None:
+        return
+    frees = f" frees {escaped(released(advice))}; costs {escaped(advice.loses or '')}" if advice.signals else ""
+    yield f"**Recommendation:** {code(to_do(advice))}{frees}\\\n{escaped(advice.reason)}"
+    if advice.not_permitted:
+        yield escaped(advice.not_permitted)
+
+
+def _blocker(blocker: BlockerFacts) -> str:
+    where = f" on {code(blocker.relation)}" if blocker.relation else ""
+    also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
+    waits = "" if blocker.root else ", waits itself"
+    do = blocker.recommendation
+    lines = [
+        f"### {code(who(blocker))} {blocker.classification}{also}{where}: {blocker.blocked_sessions:,} blocked{waits}",
+        "",
+        f"- {code(client(blocker.user, blocker.database, blocker.application))}",
+        *(f"- {escaped(sentence)}" for sentence in blocker.evidence),
+        *([f"- {runs(blocker)}: {code(blocker.statement)}"] if blocker.statement else []),
+        f"- → {code('do not signal' if do.action == 'none' else f'{do.action} {do.pid}')}: {escaped(do.reason)}",
+        *([f"- next time: {escaped(blocker.advice)}"] if blocker.advice else []),
+    ]
+    return "\n".join(lines)
+
+
+def waits_table(report: Report) -> str:
+    """Those who wait by what they ran and what for; a session that waits for several counts once."""
+    first: dict[int, Wait] = {}
+    for wait in report.waits:
+        first.setdefault(wait.blocked_pid, wait)
+    kinds: dict[tuple[str, ...], list[Wait]] = defaultdict(list)
+    for wait in first.values():
+        user = client(wait.blocked_user, None, wait.blocked_application)
+        kinds[(user, awaited(wait), wait.blocked_statement or "?")].append(wait)
+    widest = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))[:_MOST_KINDS]
+    rows = [
+        (
+            len(waits),
+            describe_longest(waits).removeprefix(", the longest for ") or "?",
+            *map(code, kind),
+            list_pids([wait.blocked_pid for wait in waits]),
+        )
+        for kind, waits in widest
+    ]
+    headers = ("sessions", "longest", "who", "waits for", "statement", "PIDs")
+    left = report.blocked_sessions - sum(len(waits) for _, waits in widest)
+    more = f"\n\nAnd {count(left, 'session')} more." if left > 0 else ""
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
+
+
+def _cuts(report: Report) -> Iterator[str]:
+    best = report.recommendation.signals if report.recommendation else ()
+    for cut in report.cuts:
+        mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""
+        frees = f"{escaped(released(cut))} ({named(cut)})"
+        yield f"- {code(f'{cut.action} {cut.pid}')}: {frees}; costs {escaped(cut.loses)}; {escaped(cut.reason)}{mark}"
+    for each in report.cut_sets:
+        mark = " ← best" if best == each.signals else ""
+        frees = f"{escaped(released(each))} ({named(each)})"
+        yield (
+            f"- {code(signals(each.signals))} together: {frees}; costs {escaped(each.loses)}; "
+            f"one alone frees no session{mark}"
+        )
+    for left in report.left_alone:
+        name = str(left.pid) if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
+        yield f"- do not signal {code(name)}; its end would free {escaped(released(left))} ({named(left)})"
+
+
+def _findings(report: Report) -> Iterator[str]:
+    for finding in report.findings:
+        lines = [f"**{finding.severity}** ({finding.kind}): {escaped(finding.summary)}", ""]
+        lines += [f"- {escaped(line)}" for line in finding.evidence]
+        yield "\n".join([*lines, f"- → {escaped(finding.advice)}"])

@@ -1,0 +1,62 @@
+"""Paragraphs laid out for a screen: wrapped, and cut only where they say so; one line each where there is none."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from pgdoctor.render.live.cells import Span, cut, width, wrapped
+from pgdoctor.render.plain import one_line
+
+#: The narrowest screen that is laid out for.
+NARROWEST = 40
+
+#: Columns that are left to the words, whatever stands in front of them.
+_LEAST_ROOM = 24
+
+#: A statement on what is left of a line takes no fewer columns.
+_LEAST_TAIL = 10
+
+#: Characters of a paragraph: a statement of 16 kB, and what is said of it.
+_MOST = 20_000
+
+
+class Paragraph(NamedTuple):
+    """Words of ours and of others; `style` is one of `cells.STYLES`."""
+
+    words: str
+    style: str = "plain"
+    #: What stands in front of its first line, and of the others.
+    first: str = ""
+    others: str = ""
+    #: What may be cut at the end of the last line: the statement of a session that waits.
+    tail: str = ""
+
+
+def lay_out(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Span]:
+    """The lines, none wider than `columns` cells (at least NARROWEST); None: each paragraph is one line, uncut."""
+    for paragraph in paragraphs:
+        if columns is None:
+            words = f"{paragraph.words} {paragraph.tail}" if paragraph.tail else paragraph.words
+            yield Span(one_line(paragraph.first + words, _MOST), paragraph.style)
+        else:
+            yield from _wrap(paragraph, max(columns, NARROWEST))
+
+
+def _wrap(paragraph: Paragraph, columns: int) -> Iterator[Span]:
+    most = columns - _LEAST_ROOM
+    # Of what stands in front the right end says most: the last branch of a tree.
+    first, others = (mark[max(len(mark) - most, 0) :] for mark in (paragraph.first, paragraph.others))
+    room = columns - max(width(first), width(others))
+    lines = wrapped(paragraph.words, room, _MOST)
+    if paragraph.tail:
+        left = room - width(lines[-1]) - 1
+        if left >= min(_LEAST_TAIL, width(paragraph.tail)):
+            lines[-1] += f" {cut(paragraph.tail, left)}"
+        else:
+            lines.append(cut(paragraph.tail, room))
+    for place, line in enumerate(lines):
+        yield Span((first if place == 0 else others) + line, paragraph.style)
+
+
+def plain(lines: Iterable[Span]) -> str:
+    """The lines as text, without styles."""
+    return "".join(f"{line.text}\n" for line in lines)
