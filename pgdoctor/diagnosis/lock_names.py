@@ -75,7 +75,7 @@ def describe_object(snapshot: Snapshot, lock: Lock, datname: str | None = None) 
         case "relation":
             return _relation(snapshot, lock, datname)
         case "extend":
-            return f"the extension of {_relation(snapshot, lock, datname)}"
+            return f"the extension of {_file(snapshot, lock, datname)}"
         case "tuple":
             return f"a row of {_relation(snapshot, lock, datname)}"
         case "page":
@@ -113,7 +113,7 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
         case "spectoken":
             return describe_object(snapshot, request)
         case "extend":
-            return f"its turn to extend {_relation(snapshot, request, waiter.datname)}"
+            return f"its turn to extend {_file(snapshot, request, waiter.datname)}"
     why = ", to log in" if waiter.is_starting else ""
     return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
 
@@ -124,9 +124,7 @@ def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:
         return "transactions with NOTIFY commit one at a time: each holds the queue of NOTIFY until its commit is over"
     match lock.locktype:
         case "extend":
-            return (
-                f"it adds pages to {_relation(snapshot, lock, None)}: one session at a time may extend a table's file"
-            )
+            return f"it adds pages to {_file(snapshot, lock, None)}: one session at a time may extend a table's file"
         case "page":
             return f"it cleans {_page(snapshot, lock, None)}: one session at a time may"
     return None
@@ -175,9 +173,18 @@ def _relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     return f"relation {lock.relation} of database {datname or lock.database}"
 
 
+def _file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    """The relation itself, an index too: the lock is about its file, and not about the table."""
+    is_here = lock.database in (0, snapshot.server.database_oid)
+    own = snapshot.relations.get(lock.relation) if is_here and lock.relation is not None else None
+    if own is None:
+        return _relation(snapshot, lock, datname)
+    return f"index {own.name}" if own.kind in ("i", "I") else own.name
+
+
 def _page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     """The first page of a GIN index is locked while its pending list is cleaned; nothing else locks pages."""
-    relation = _relation(snapshot, lock, datname)
+    relation = _file(snapshot, lock, datname)
     return f"the pending list of {relation}" if lock.page == 0 else f"page {lock.page} of {relation}"
 
 

@@ -254,8 +254,9 @@ INDEX = Relation(oid=6000, name="public.gin", kind="i", is_system=False, pages=1
     ("about", "expected"),
     [
         ({"locktype": "extend"}, "the extension of public.orders"),
-        ({"locktype": "page", "relation": 6000, "page": 0}, "the pending list of public.gin"),
+        ({"locktype": "page", "relation": 6000, "page": 0}, "the pending list of index public.gin"),
         ({"locktype": "page", "page": 3}, "page 3 of public.orders"),
+        ({"locktype": "extend", "relation": 6000}, "the extension of index public.gin"),
         ({"locktype": "relation", "database": 7}, "relation 5000 of database other"),
         ({"locktype": "relation", "relation": 77}, "relation 77"),
         ({"locktype": "object", "relation": None, "classid": 1260, "objid": 5, "database": 0}, "role app"),
