@@ -134,7 +134,7 @@ def test_a_kept_server_outlives_its_process(alone):
 
 
 def test_no_binaries_are_one_clear_line(tmp_path):
-    with pytest.raises(BinariesMissing, match=f"^no Postgres to start: {tmp_path} has no program `initdb`$"):
+    with pytest.raises(BinariesMissing, match=f"^no PostgreSQL server to start: {tmp_path} has no program `initdb`$"):
         ThrowawayServer(bindir=tmp_path).start()
 
 
