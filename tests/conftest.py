@@ -40,6 +40,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+settings.register_profile("quick", settings.get_profile("steady"), max_examples=25)
 
 _SOURCE = pytest.StashKey[Source]()
 _DEADLINE_SECONDS = 60.0
@@ -78,6 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes many seconds; run by make test-long, not by make test")
     config.addinivalue_line("markers", "browser: needs Chromium; run by make test-page, not by make test or test-long")
     config.addinivalue_line("markers", "deadline(seconds): may take this long instead of a minute")
+    if config.getoption("--quick"):
+        settings.load_profile("quick")
     try:
         config.stash[_SOURCE] = source(config.getoption("--postgres"), config.getoption("--pg-version"))
     except (NoServer, NotFetched, PgdoctorError) as problem:
