@@ -5,9 +5,11 @@ say which function took it.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from pgdoctor.diagnosis.lock_names import advisory_key, parse_advisory_key
 from pgdoctor.diagnosis.makers import owner
+from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.tokens import scan
 
@@ -15,6 +17,9 @@ _SESSION_FUNCTIONS = frozenset(f"pg_{mode}advisory_lock{shared}" for mode in (""
 _TRANSACTION_FUNCTIONS = frozenset(
     f"pg_{mode}advisory_xact_lock{shared}" for mode in ("", "try_") for shared in ("", "_shared")
 )
+
+#: Sessions behind it that are looked at. A crowd may have a thousand; some tell as much.
+_MOST_BEHIND = 100
 
 
 def describe_advisory_lock(suspect: Suspect) -> Iterator[str]:
@@ -25,6 +30,7 @@ def describe_advisory_lock(suspect: Suspect) -> Iterator[str]:
     tool = find_tool(suspect)
     yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
     yield from describe_level(suspect)
+    yield from describe_same_client(suspect)
 
 
 def find_tool(suspect: Suspect) -> str | None:
@@ -51,6 +57,8 @@ def describe_level(suspect: Suspect) -> Iterator[str]:
         yield "it is a session-level lock: the end of the transaction does not give it back"
     elif level == "transaction":
         yield "it is a transaction-level lock: the end of the transaction gives it back"
+    elif is_of_a_transaction(suspect):
+        yield "its waiters ask for a transaction-level lock: most likely the end of the transaction gives it back"
     else:
         yield "whether it is a session-level or a transaction-level lock does not show"
 
@@ -60,9 +68,46 @@ def find_level(suspect: Suspect) -> str | None:
     session = suspect.session
     if session is None:
         return None
-    if session.state == "idle":
-        return "session"
-    words = {token.value for token in scan(session.statement or "") if token.is_name}
+    return "session" if session.state == "idle" else _named_level(session.statement)
+
+
+def is_of_a_transaction(suspect: Suspect) -> bool:
+    """The end of its transaction gives the lock back, as far as its text tells, or else those of all who wait for it.
+
+    An application takes a lock by one key in one way.
+    """
+    level = find_level(suspect)
+    waiters = [each for each in suspect.witnesses if any(lock.locktype == "advisory" for lock in each.requests)]
+    return level == "transaction" or (
+        level is None and bool(waiters) and all(_named_level(each.statement) == "transaction" for each in waiters)
+    )
+
+
+def describe_same_client(suspect: Suspect) -> Iterator[str]:
+    """Says that a session of the same client stands behind the lock, while that client is the one to act.
+
+    A migration tool holds its lock on one connection, and builds an index on another. A request holds it on one
+    connection, and asks for it on another.
+    """
+    session = suspect.session
+    if session is None or suspect.is_running or not session.application_name:
+        return
+    direct = {each.pid for each in suspect.witnesses}
+    behind = (suspect.snapshot.sessions[pid] for pid in islice(suspect.graph.behind(suspect.node), _MOST_BEHIND))
+    alike = [each.pid for each in behind if _client(each) == _client(session)]
+    for pid in [pid for pid in alike if pid not in direct][:1]:
+        yield f"{pid} behind it comes from the same client: if that client waits for {pid} first, this never ends"
+    for pid in [pid for pid in alike if pid in direct and session.in_transaction_idle][:1]:
+        yield f"{pid} comes from the same client: it may wait for itself, on another connection"
+
+
+def _client(session: Session) -> tuple[str | None, ...]:
+    return session.application_name, session.client_addr, session.usename
+
+
+def _named_level(statement: str | None) -> str | None:
+    """By the one function that a text calls; None where it calls none, or both kinds."""
+    words = {token.value for token in scan(statement or "") if token.is_name}
     called = [
         level
         for level, functions in (("session", _SESSION_FUNCTIONS), ("transaction", _TRANSACTION_FUNCTIONS))

@@ -229,6 +229,13 @@ class Suspect:
         table = self.snapshot.table_of(lock)
         return table is not None and table.oid != lock.relation
 
+    def is_lasting(self, lock: Lock) -> bool:
+        """Temporary relations nobody else uses, and those that its own transaction has created nobody else sees."""
+        if lock.database not in (self.snapshot.server.database_oid, 0):
+            return True
+        relation = self.snapshot.table_of(lock)
+        return relation is not None and not relation.is_temporary and not relation.is_system
+
     def is_on_lasting_table(self, lock: Lock) -> bool:
         """It locks a table, not an index, that is neither temporary nor new."""
         return self.is_lasting(lock) and not self.is_on_index(lock)
@@ -246,10 +253,3 @@ class Suspect:
             for request in waiter.requests:
                 wanted.setdefault(request.target, set()).add(request.mode)
         return wanted
-
-    def is_lasting(self, lock: Lock) -> bool:
-        """Temporary relations nobody else uses, and those that its own transaction has created nobody else sees."""
-        if lock.database not in (self.snapshot.server.database_oid, 0):
-            return True
-        relation = self.snapshot.table_of(lock)
-        return relation is not None and not relation.is_temporary and not relation.is_system

@@ -1,12 +1,12 @@
 """What a change of the schema, or maintenance, is doing: working or queued, on what, how far, and for whom it waits."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pgdoctor.diagnosis import ddl, holding, pace
 from pgdoctor.diagnosis.cause import Remedy
 from pgdoctor.diagnosis.ddl import Effect
 from pgdoctor.diagnosis.locks import STRONG, strength
-from pgdoctor.diagnosis.snapshot import Lock, Progress, Session
+from pgdoctor.diagnosis.snapshot import Progress, Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.words import duration
 
@@ -26,9 +26,9 @@ def effect(suspect: Suspect) -> Effect:
     return found[0].effect if len(found) == 1 else Effect()
 
 
-def locking(suspect: Suspect, locks: Iterable[Lock] = ()) -> Iterator[str]:
+def locking(suspect: Suspect) -> Iterator[str]:
     """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
-    yield from holding.evidence(suspect, locks)
+    yield from holding.evidence(suspect)
     yield from evidence(suspect)
     yield f"its transaction has been open for {duration(suspect.transaction_seconds)}"
 

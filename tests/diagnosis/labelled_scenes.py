@@ -661,6 +661,13 @@ def an_advisory_lock_of_a_session_in_a_forgotten_transaction(shop: Scene) -> int
     return holder
 
 
+@labelled("idle_in_transaction", "terminate", "advisory_lock", relation=None)
+def an_advisory_lock_that_its_waiter_asks_for_in_a_transaction(shop: Scene) -> int:
+    holder = idles(shop, "select pg_advisory_xact_lock(4711)", "select 1")
+    shop.client().block("select pg_advisory_xact_lock(4711)")
+    return holder
+
+
 @labelled("advisory_lock", "none", relation=None)
 def an_advisory_lock_around_a_long_statement(shop: Scene) -> int:
     holder = works(shop, "select count(*), pg_sleep(9) from orders", "select pg_advisory_xact_lock(1, 2)")

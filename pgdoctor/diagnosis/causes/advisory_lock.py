@@ -9,7 +9,6 @@ Source: PostgreSQL documentation, "Advisory Locks".
 """
 
 from collections.abc import Iterator
-from itertools import islice
 
 from pgdoctor.diagnosis.advisory_level import describe_advisory_lock
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
@@ -18,9 +17,6 @@ from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.diagnosis.suspect import Suspect
 from pgdoctor.diagnosis.waits import oldest_wait
 from pgdoctor.diagnosis.words import duration
-
-#: Sessions behind it that are looked at. A crowd may have a thousand; some tell as much.
-_MOST_BEHIND = 100
 
 
 class AdvisoryLock(Cause):
@@ -44,22 +40,3 @@ def _story(suspect: Suspect, session: Session) -> Iterator[str]:
     yield from describe_advisory_lock(suspect)
     yield f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
     yield f"has been {session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"
-    alike = _find_same_client(suspect, session)
-    if alike is not None:
-        yield f"{alike} behind it comes from the same client: if that client waits for {alike} first, this never ends"
-
-
-def _find_same_client(suspect: Suspect, session: Session) -> int | None:
-    """A session of the same client that waits behind the lock for something else, while the client is the one to act.
-
-    A migration tool holds its lock on one connection and builds an index on another one.
-    """
-    if suspect.is_running or not session.application_name:
-        return None
-    direct = {each.pid for each in suspect.witnesses}
-    behind = (suspect.snapshot.sessions[pid] for pid in islice(suspect.graph.behind(suspect.node), _MOST_BEHIND))
-    return next((each.pid for each in behind if each.pid not in direct and _client(each) == _client(session)), None)
-
-
-def _client(session: Session) -> tuple[str | None, ...]:
-    return session.application_name, session.client_addr, session.usename

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pgdoctor.diagnosis import holding, lock_origin
-from pgdoctor.diagnosis.advisory_level import describe_advisory_lock, find_level, find_tool
+from pgdoctor.diagnosis.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
 from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
 from pgdoctor.diagnosis.idle_share import is_between_pauses
 from pgdoctor.diagnosis.locks import strength
@@ -55,7 +55,7 @@ class IdleInTransaction(Cause):
 def _remedy(suspect: Suspect, session: Session) -> Remedy:
     if suspect.contested_types == {"advisory"} and (tool := find_tool(suspect)):
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
-    if suspect.contested_types == {"advisory"} and find_level(suspect) != "transaction":
+    if suspect.contested_types == {"advisory"} and not is_of_a_transaction(suspect):
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
