@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,17 +22,13 @@ from pgdoctor.diagnosis.past import KIND, Entry, abandoned, describe_server, ent
 from pgdoctor.errors import JournalError
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.notify.notifier import Notifier
+from pgdoctor.postgres.offload import offload
 from pgdoctor.render.alert import alert
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 #: Events and peaks that wait to be written; beyond that the oldest are lost.
 _MOST_WAITING = 100
-
-#: Sessions from which on something is made of a diagnosis in a thread.
-_MANY_SESSIONS = 25
 
 #: Incidents that are read back after a start, and how old they may be.
 MOST_PAST = 20
@@ -49,6 +45,11 @@ class Seen(NamedTuple):
     events: tuple[Event, ...]
     diagnosis: Diagnosis
     blocked: int
+
+    @property
+    def sessions(self) -> int:
+        """Sessions in the diagnosis."""
+        return len(self.diagnosis.snapshot.sessions)
 
 
 class Chronicle:
@@ -126,7 +127,7 @@ class Chronicle:
         self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
 
     async def _tell(self, event: Event, seen: Seen) -> None:
-        said = await _off_the_loop(seen.diagnosis, lambda: alert(event, seen.diagnosis, seen.blocked))
+        said = await offload(seen.sessions, alert, event, seen.diagnosis, seen.blocked)
         if event.kind != "ended":
             roots = seen.diagnosis.blockers
             self._advice = {
@@ -140,7 +141,7 @@ class Chronicle:
         age = incident.seconds_until(seen.at)
         if self._is_awaited(seen, incident, age):
             as_it_is = Event("started", incident, seen.at)
-            said = await _off_the_loop(seen.diagnosis, lambda: alert(as_it_is, seen.diagnosis, seen.blocked))
+            said = await offload(seen.sessions, alert, as_it_is, seen.diagnosis, seen.blocked)
             self._notifier.tell_withheld(incident, age, said, self._name)
 
     async def _write(self, event: Event, seen: Seen) -> None:
@@ -163,7 +164,7 @@ class Chronicle:
         """Keep what this look shows, if it shows anything new."""
         age = incident.seconds_until(seen.at)
         if seen.blocked and (seen.events or self._album.wants(seen.blocked, age)):
-            body = await _off_the_loop(seen.diagnosis, lambda: archived(seen.diagnosis))
+            body = await offload(seen.sessions, archived, seen.diagnosis)
             snap = self._album.add(Snap(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
             if snap is not None:
                 await self._paste(seen.server, incident.id, snap)
@@ -173,8 +174,3 @@ class Chronicle:
             self._keeper.leave_out("frequent")
         elif not await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at)):
             self._keeper.leave_out("full")
-
-
-async def _off_the_loop(diagnosis: Diagnosis, work: Callable[[], T]) -> T:
-    """What work on a diagnosis returns; a big one is worked on in a thread, so that HTTP is answered meanwhile."""
-    return await asyncio.to_thread(work) if len(diagnosis.snapshot.sessions) >= _MANY_SESSIONS else work()

@@ -1,6 +1,5 @@
 """One poll of a server, from the gate to the diagnosis: what is asked, and when what was found before still stands."""
 
-import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import datetime
@@ -12,16 +11,14 @@ from pgdoctor.agent.spacing import Spacing
 from pgdoctor.agent.state import Figures, add_gate, figures
 from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.memory import Memory
 from pgdoctor.diagnosis.signals import Anomaly
 from pgdoctor.diagnosis.snapshot import JournalUse, Login, Server, Snapshot
 from pgdoctor.diagnosis.surroundings import Surroundings
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.collect import SHOWS_LOGINS, Collector, Gate
 from pgdoctor.postgres.door import Door
-
-#: Sessions in a snapshot from which on it is judged in a thread, so that HTTP is answered meanwhile.
-_MANY_SESSIONS = 25
+from pgdoctor.postgres.offload import offload
+from pgdoctor.postgres.watch import Watch
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -45,18 +42,15 @@ class Examiner:
     def __init__(self, settings: Agent) -> None:
         self.spacing = Spacing(settings.interval, settings.max_server_share)
         self._settings = settings
-        self._collector: Collector | None = None
+        #: Of the present door.
+        self._watch: Watch | None = None
         self._door: Door | None = None
-        self._memory = Memory()
         #: What is unusual, for the looks from now on.
         self.anomalies: tuple[Anomaly, ...] = ()
         #: How full the journal is, for the looks from now on.
         self.journal: JournalUse | None = None
         #: What the login probe says, for the looks from now on.
         self.login: Login | None = None
-        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
-        self.read_at = 0.0
-        self._surroundings: Surroundings | None = None
         #: Logins that the gate does not see, as of the last look for them.
         self._startup_waiters = 0
         #: That the server has counted since this process began; and the server with its counter, when last read.
@@ -64,6 +58,11 @@ class Examiner:
         self._deadlocks_before: tuple[str, int] | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
+
+    @property
+    def read_at(self) -> float:
+        """When the last look had been read, and was yet to be judged, on the monotonic clock."""
+        return self._watch.read_at if self._watch is not None else 0.0
 
     def reconfigure(self, settings: Agent) -> None:
         """Go on with other settings; what asking has cost lately still counts."""
@@ -75,41 +74,39 @@ class Examiner:
 
         Raises ServerError.
         """
-        collector = self._through(door)
+        watch = self._through(door)
         began = time.monotonic()
-        gate = await self._ask(door, collector.gate(self._settings.wait_threshold))
+        gate = await self._ask(door, watch.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
-        gate = await self._with_logins(door, collector, gate, began)
-        blocked = self._memory.add_gate(gate.waiting, gate.captured_at)
+        gate = await self._with_logins(door, watch.collector, gate, began)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
         if gate.is_quiet:
             self.spacing = self.spacing.rested(began)
-            self._found = await self._judge(await collector.quiet(gate))
+            self._found = await self._judge(watch, await watch.collector.quiet(gate))
         elif is_new:
             self._found = None
-            self._found = await self._judge(await self._look(door, collector, gate, began))
+            self._found = await self._judge(watch, await self._look(door, watch.collector, gate, began))
         if isinstance(self._found, ServerError):
             raise self._found.with_traceback(None)
         assert self._found is not None
         diagnosis, counted = self._found
         if not is_new:
-            counted = add_gate(counted, blocked, gate.lock_waiters, self._settings.wait_threshold)
+            counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
         return Finding(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
 
     async def survey(self, door: Door) -> None:
         """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
         began, before = time.monotonic(), door.cost.seconds
-        if self._door is not door or self._collector is None or not self.spacing.may_survey(began):
+        if self._door is not door or self._watch is None or not self.spacing.may_survey(began):
             return
         try:
-            self._surroundings = await self._collector.surroundings()
-            await self._count_deadlocks(door)
+            await self._watch.survey()
+            await self._count_deadlocks(door, self._watch.surroundings)
         finally:
             self.spacing = self.spacing.after_survey(began, door.cost.seconds - before)
 
-    async def _count_deadlocks(self, door: Door) -> None:
+    async def _count_deadlocks(self, door: Door, around: Surroundings | None) -> None:
         """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
-        around = self._surroundings
         if around is None or not around.work:
             return
         server, before = await door.system_identifier(), self._deadlocks_before
@@ -117,13 +114,13 @@ class Examiner:
             self.deadlocks += max(around.deadlocks - before[1], 0)
         self._deadlocks_before = server, around.deadlocks
 
-    def _through(self, door: Door) -> Collector:
-        if self._collector is None or self._door is not door:
+    def _through(self, door: Door) -> Watch:
+        if self._watch is None or self._door is not door:
             # Behind another door there may be another server.
-            self._collector, self._memory = Collector(door), Memory()
-            self._door, self._found, self._surroundings, self._startup_waiters = door, None, None, 0
-        self._collector.explains = self._settings.explain
-        return self._collector
+            self._watch = Watch(Collector(door))
+            self._door, self._found, self._startup_waiters = door, None, 0
+        self._watch.collector.explains = self._settings.explain
+        return self._watch
 
     async def _ask(self, door: Door, asking: Awaitable[Gate]) -> Gate:
         before = door.cost.seconds
@@ -156,20 +153,8 @@ class Examiner:
             self.spacing = self.spacing.after_look(began, door.cost.seconds - before.seconds, size)
         return snapshot
 
-    async def _judge(self, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
-        self.read_at = time.monotonic()
-        many = len(snapshot.sessions) >= _MANY_SESSIONS
-        snapshot = replace(
-            snapshot,
-            surroundings=self._surroundings,
-            anomalies=self.anomalies,
-            journal=self.journal,
-            login=self.login,
+    async def _judge(self, watch: Watch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        diagnosis = await watch.judge(
+            replace(snapshot, anomalies=self.anomalies, journal=self.journal, login=self.login)
         )
-        judging = self._memory, snapshot, self._settings.wait_threshold
-        return await asyncio.to_thread(_judged, *judging) if many else _judged(*judging)
-
-
-def _judged(memory: Memory, snapshot: Snapshot, threshold: float) -> tuple[Diagnosis, Figures]:
-    diagnosis = memory.judge(snapshot)
-    return diagnosis, figures(diagnosis, threshold)
+        return diagnosis, await offload(len(snapshot.sessions), figures, diagnosis, self._settings.wait_threshold)

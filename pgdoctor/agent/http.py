@@ -25,6 +25,7 @@ from pgdoctor.agent.watcher import Watcher, Watchers
 from pgdoctor.agent.webhook import Webhook
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.diagnosis.escape import encode_json
+from pgdoctor.postgres.offload import offload
 from pgdoctor.render.index import index
 from pgdoctor.render.page import page
 from pgdoctor.render.report import Report, report, to_json
@@ -34,9 +35,6 @@ from pgdoctor.render.web.watch import Arming
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
 _HEALTH_PATIENCE = 0.8
-
-#: Sessions from which on a report is written in a thread.
-_MANY_SESSIONS = 25
 
 #: What is written to a client at once.
 _PIECE_BYTES = 65_536
@@ -216,8 +214,7 @@ class Reports:
 
 
 async def _write(diagnosis: Diagnosis) -> Written:
-    many = len(diagnosis.snapshot.sessions) >= _MANY_SESSIONS
-    return await asyncio.to_thread(_written, diagnosis) if many else _written(diagnosis)
+    return await offload(len(diagnosis.snapshot.sessions), _written, diagnosis)
 
 
 def _written(diagnosis: Diagnosis) -> Written:

@@ -16,6 +16,7 @@ from pgdoctor.config import Agent
 from pgdoctor.diagnosis.diagnosis import Diagnosis
 from pgdoctor.errors import PgdoctorError, ServerError
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.postgres.offload import offload
 from pgdoctor.render.live.rows import rows
 from pgdoctor.render.live.screen import Seen, list_lines, screen
 from pgdoctor.render.live.view import Question, Signal, View, kept, press
@@ -25,9 +26,6 @@ log = logging.getLogger(__name__)
 
 #: Of one core of the server: what the view may take of it. More than an agent, which nobody sits in front of.
 SHARE = 0.1
-
-#: Sessions from which on a report is made in a thread, so that keys are answered meanwhile.
-_MANY_SESSIONS = 25
 
 #: What is to be read about a session.
 Said = tuple[str, ...]
@@ -116,8 +114,7 @@ class Live:
 
     @staticmethod
     async def _report(diagnosis: Diagnosis) -> Report:
-        many = len(diagnosis.snapshot.sessions) >= _MANY_SESSIONS
-        return await asyncio.to_thread(report, diagnosis) if many else report(diagnosis)
+        return await offload(len(diagnosis.snapshot.sessions), report, diagnosis)
 
     def _arrange(self) -> None:
         """Bring the rows into the order that is wanted."""

@@ -5,7 +5,6 @@ told twice: as an intent, which is on the disk before anything is sent, and by i
 neither.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -47,10 +46,8 @@ from pgdoctor.mitigation.telling import ActionKey, Telling
 from pgdoctor.mitigation.traces import Traces
 from pgdoctor.mitigation.waiters import find_uncounted, list_unchecked_waiters
 from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.signal import Reply, send
-
-#: Sessions from which on a plan is made in a thread.
-_MANY_SESSIONS = 100
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -281,11 +278,8 @@ class Mitigator:
 
     async def _make_plan(self, look: Look, circumstances: Circumstances) -> Plan:
         known = in_mode(self.history, self._position.mode(look, self.settings))
-        making = look.diagnosis, self.settings, known, circumstances, self.only
-        if len(look.diagnosis.snapshot.sessions) < _MANY_SESSIONS:
-            return plan(*making)
-        # A convoy of a thousand takes a fifth of a second; whoever else lives in this loop is not held up by it.
-        return await asyncio.to_thread(plan, *making)
+        sessions = len(look.diagnosis.snapshot.sessions)
+        return await offload(sessions, plan, look.diagnosis, self.settings, known, circumstances, self.only)
 
     async def _remember(self, look: Look, mode: Mode) -> None:
         """What this look adds to the history."""

@@ -1,6 +1,5 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +24,7 @@ from pgdoctor.postgres.evidence import Evidence, relations, warm
 from pgdoctor.postgres.explain import plans
 from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.names import Names
+from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import Tracker, progress, redefines
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
@@ -44,9 +44,6 @@ _ORPHANS = 0
 
 #: Sessions that the gate counts, from which on a snapshot in which none waits is doubted.
 _QUEUE = 3
-
-#: Rows from which on they are read in a thread, so that others in the loop are answered meanwhile.
-_MANY_SESSIONS = 100
 
 # Lax: the server writes OIDs and transaction ids as JSON strings.
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
@@ -143,8 +140,7 @@ class Collector:
         roles = await _memberships(rows, self._names, evidence)
         rights = await fetch_signal_rights(rows, evidence)
         reading = rows, prepared, self._names, roles, rights, statement_bytes
-        many = len(rows) >= _MANY_SESSIONS
-        read = await asyncio.to_thread(_sessions, *reading) if many else _sessions(*reading)
+        read = await offload(len(rows), _sessions, *reading)
         sessions = await with_cancel_handlers(read, evidence)
         snapshot = Snapshot(
             captured_at=gate.captured_at,

@@ -24,6 +24,7 @@ from pgdoctor.mitigation.plan import Plan, plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Mode
 from pgdoctor.mitigation.telling import Telling
 from pgdoctor.mitigation.written import Duration
+from pgdoctor.postgres import offload
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.door import Door
 from tests.building import ago, session
@@ -204,7 +205,7 @@ def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
             return found
 
         monkeypatch.setattr(execute, "plan", slowly)
-        monkeypatch.setattr(execute, "_MANY_SESSIONS", 0)
+        monkeypatch.setattr(offload, "_MANY_SESSIONS", 0)
         async with await Door.open(incident.agent) as door:
             await mitigator.consider(diagnose(await Collector(door).snapshot()), door)
 
