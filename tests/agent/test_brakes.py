@@ -218,7 +218,7 @@ def test_a_fault_of_ours_in_a_reload_disarms_too(lone_agent: RunningAgent) -> No
 
 @pytest.mark.long
 def test_a_command_beside_it(roll: Rolling) -> None:
-    assert "nobody is signalled until" in roll.command("disarm", "--reason", "wait for me", "--by", "ada")
+    assert "no session is signalled until" in roll.command("disarm", "--reason", "wait for me", "--by", "ada")
     roll.stands_still()
     assert "disarmed by ada: wait for me" in roll.agent.get("/").text
     roll.command("arm", "--reason", "I am here")
