@@ -265,7 +265,7 @@ def test_a_pipe_gets_one_look(incident: Incident) -> None:
 @pytest.mark.parametrize("term", ["dumb", "", "no-such-terminal"])
 def test_a_terminal_that_cannot_be_drawn_on_gets_one_look(incident: Incident, watch: Watch, term: str) -> None:
     terminal = watch(TERM=term)
-    terminal.until("3 sessions blocked", "└─")
+    terminal.until("3 blocked", "└─")
     assert terminal._process.wait(20) == 0
     assert b"\x1b" not in terminal.raw
 

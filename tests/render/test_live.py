@@ -90,7 +90,10 @@ def test_who_is_gone_is_chosen_no_more() -> None:
     assert kept(View(chosen=31), (Row(30),)).chosen is None
     # Its own page says that it is gone.
     assert kept(View(chosen=31, page="one"), (Row(30),)).chosen == 31
-    assert "31 neither waits nor blocks any more." in drawn(seen(idle(), ddl()), View(chosen=31, page="one"))[4]
+    assert (
+        "31 neither waits nor blocks any more."
+        in drawn(seen(idle(), ddl()), View(chosen=31, page="one"), columns=200)[4]
+    )
 
 
 @pytest.mark.parametrize("key", ["c", "k"])
@@ -156,3 +159,10 @@ def test_no_statement_shows_a_value() -> None:
 )
 def test_durations_are_short(seconds: float | None, text: str) -> None:
     assert short(seconds) == text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_what_to_do_is_wrapped_and_not_cut(columns: int) -> None:
+    shown = drawn(seen(idle(), ddl(), *map(reader, READERS)), columns=columns, lines=30)
+    assert "costs nothing but a retry" in " ".join(" ".join(shown).split())
+    assert not any("…" in line for line in shown[:3])

@@ -69,6 +69,9 @@ _TOO_SMALL = "… enlarge the window to see the rest"
 #: Lines above the list, with the heading of the columns; and below it.
 _ABOVE, _BELOW = 5, 1
 
+#: Of so many lines of the screen one is for what to do: three of 24, as many as it needs of 40.
+_LINES_PER_ADVICE = 8
+
 
 class Column(NamedTuple):
     """A column; it is shown from so many columns of the terminal on."""
@@ -101,9 +104,9 @@ def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]
     """Exactly `lines` lines, none wider than `columns` cells."""
     bar = _bar(view, columns)
     if view.question is not None or view.notice:
-        body = _dialogue(list(_head(seen, view)), list(_asked(view, columns)), lines - _BELOW)
+        body = _dialogue(list(_head(seen, view, columns, lines)), list(_asked(view, columns)), lines - _BELOW)
     else:
-        above = [*_head(seen, view)]
+        above = [*_head(seen, view, columns, lines)]
         body = [*above, *_page(seen, view, columns, max(lines - len(above) - _BELOW, 0))]
     body += [()] * (lines - _BELOW - len(body))
     return tuple(fitted(line, columns) for line in [*body, (bar,)][-lines:])
@@ -135,19 +138,27 @@ def _page(seen: Seen, view: View, columns: int, room: int) -> list[Line]:
     return list(_list(seen.rows, view, columns, room))[:room]
 
 
-def _head(seen: Seen, view: View) -> Iterator[Line]:
-    report = seen.report
+def _head(seen: Seen, view: View, columns: int, lines: int) -> Iterator[Line]:
+    report, most = seen.report, max(lines // _LINES_PER_ADVICE, 1)
     if seen.error is not None:
-        yield (Span(f"DOWN: {seen.error}", "bad"),)
+        yield from _broken_up(f"DOWN: {seen.error}", "bad", columns, most)
         yield (Span(f"the list below is {duration(seen.age)} old" if report else "", "warn"),)
     elif report is None:
         yield (Span("connecting …", "dim"),)
         yield ()
     else:
-        yield (Span(hurt(report), "bad" if report.blocked_sessions else "good"),)
-        yield (Span(_to_do(report), "bold"),)
+        yield from _broken_up(hurt(report), "bad" if report.blocked_sessions else "good", columns, most)
+        yield from _broken_up(_to_do(report), "bold", columns, most)
     yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
     yield _status(seen, view)
+
+
+def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]:
+    """A text in at most so many lines; what does not fit any more is cut with the last of them."""
+    parts = wrapped(text, columns)
+    if len(parts) > most:
+        parts = [*parts[: most - 1], " ".join(parts[most - 1 :])]
+    yield from ((Span(part, style),) for part in parts)
 
 
 def _to_do(report: Report) -> str:
