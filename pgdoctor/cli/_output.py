@@ -40,7 +40,9 @@ def screen_width(*, wide: bool = False) -> int | None:
 
 def write_lines(lines: Iterable[Span]) -> None:
     """Write lines to stdout, in colours on a terminal; NO_COLOR and TERM=dumb are respected."""
-    is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_coloured = (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
+    )
     for line in lines:
         style = _COLOURS.get(line.style) if is_coloured else None
         click.echo(click.style(line.text, **style) if style and line.text else line.text)

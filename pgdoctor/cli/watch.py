@@ -9,11 +9,11 @@ import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import ask, config_option, run
-from pgdoctor.cli._output import screen_width, write_lines
+from pgdoctor.cli._output import screen_width
 from pgdoctor.config import Config, load
 from pgdoctor.mitigation.written import Duration
 from pgdoctor.render.report import report
-from pgdoctor.render.tree import tree_lines
+from pgdoctor.render.tree import tree
 
 #: Seconds; a person does not see more, and the server would.
 _SHORTEST_INTERVAL = 0.2
@@ -53,7 +53,7 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
     from pgdoctor.cli._terminal import can_draw
 
     if not can_draw():
-        write_lines(tree_lines(report(run(ask(dsn))), screen_width()))
+        click.echo(tree(report(run(ask(dsn))), screen_width()), nl=False)
         return
     with _log_kept():
         done = run(_watch(dsn, interval, settings, config))

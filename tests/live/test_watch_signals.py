@@ -136,7 +136,7 @@ def test_nobody_is_signalled_whom_nobody_waits_for(rules: Path, holder: Client, 
     terminal = watch("--config", str(rules))
     terminal.until("1 session blocked")
     terminal.press(DOWN, DOWN, "k")
-    terminal.until(f"terminate {waiter.pid}: no, nobody waits for it; it waits itself, for {holder.pid}")
+    terminal.until(f"terminate {waiter.pid}: no, no session waits for it; it waits itself, for {holder.pid}")
     assert waiter.busy
 
 
