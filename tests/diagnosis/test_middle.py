@@ -74,7 +74,7 @@ def test_worker_behind_a_leader_is_the_best_cut() -> None:
     assert advised(leader(), worker(), *map(waiter, WAITERS)) == ("cancel", WORKER)
     found = of_worker(leader(), worker(), *map(waiter, WAITERS))
     assert found.classification == "unknown"
-    assert "what its transaction did before rolls back" in found.recommendation.reason
+    assert "earlier changes of its transaction roll back" in found.recommendation.reason
 
 
 def test_worker_that_another_cut_frees_is_not_cut_itself() -> None:

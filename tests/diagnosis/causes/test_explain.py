@@ -117,7 +117,7 @@ def test_no_text_and_no_value_of_the_other_session_is_sent_or_shown(shop: Scene)
     assert "80119022" not in seen.sent.split("BEGIN READ ONLY")[1]
     assert "zq7" not in seen.sent.split("BEGIN READ ONLY")[1]
     facts = report(diagnose(seen.snapshot))
-    shown = [to_json(facts).decode(), tree(facts, 200), table(facts), table(facts, "pipe"), seen.said(worker)]
+    shown = [to_json(facts).decode(), tree(facts, 200), table(facts), table(facts, 80), seen.said(worker)]
     shown.append(pgdoctor("diagnose", "--explain", "--format", "json", "--dsn", shop.dsn).stdout)
     assert "EXPLAIN" in shown[-1]
     assert not [text for text in shown if "80119022" in text or "zq7" in text]
