@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.snapshot import Connections, Lock, PreparedTransaction, Relation, Server, Session, Snapshot
+from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 
 NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)
 ORDERS = Relation(oid=5000, name="public.orders", kind="r", is_system=False, pages=10, live_rows=1000.0)
-SERVER = Server(
+SERVER = ServerInfo(
     version_num=180000,
     in_recovery=False,
     max_connections=100,

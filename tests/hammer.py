@@ -8,8 +8,8 @@ from threading import Event
 
 import psycopg
 
+from pgdoctor.diagnosis.blocker.blocker_facts import LONG_QUEUE
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.suspect import LONG_QUEUE
 from tests.looking import snapshot
 from tests.scenes.client import wait_until
 

@@ -3,13 +3,13 @@
 import asyncio
 from datetime import UTC, datetime
 
-from pgdoctor.mitigation.leader import Leader
-from pgdoctor.postgres.door import Door
+from pgdoctor.enforcement.leader import LeaderElection
+from pgdoctor.postgres.connection import Connection
 
 
-async def take_the_lead(door: Door) -> Leader:
+async def take_the_lead(door: Connection) -> LeaderElection:
     """Hold the leader lock on this connection; waits for whoever has it."""
-    leader = Leader()
+    leader = LeaderElection()
     for _ in range(600):
         if await leader.lead(door, "enforce", datetime.now(UTC)):
             return leader

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 import msgspec
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.render.report import BlockerFacts, Report, report
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.render.report import BlockerFacts, Report, make_report
 
 
 def snapshot(dsn: str, *, explains: bool = False) -> Snapshot:
     """What is read from the server now, through a connection of its own."""
 
     async def ask() -> Snapshot:
-        async with await Door.open(dsn, 5.0) as door:
+        async with await Connection.open(dsn, 5.0) as door:
             return await Collector(door, explains=explains).snapshot(even_if_quiet=True)
 
     return asyncio.run(ask())
@@ -25,7 +25,7 @@ def snapshot(dsn: str, *, explains: bool = False) -> Snapshot:
 def look(dsn: str, former_holders: Mapping[int, frozenset[int]] | None = None) -> Report:
     """The report of the server as it is now, with what earlier polls remember."""
     seen = snapshot(dsn)
-    return report(diagnose(msgspec.structs.replace(seen, former_holders=former_holders or {})))
+    return make_report(diagnose(msgspec.structs.replace(seen, former_holders=former_holders or {})))
 
 
 def blocker(dsn: str, pid: int | None) -> BlockerFacts:

@@ -20,57 +20,44 @@ SQL = PACKAGE.parent / "sql"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
-        *("agent", "demo", "config", "config_dangers", "document", "render"),
-        *("mitigation.position", "mitigation.rounds", "mitigation.execute", "mitigation.kill_switch", "mitigation"),
-        *("postgres", "journal", "diagnosis", "errors"),
+        *("agent", "demo", "config", "render", "enforcement", "mitigation", "observer", "postgres", "journal"),
+        *("incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
     },
     "agent": {
-        "config",
-        "render",
-        "mitigation.execute",
-        "mitigation.kill_switch",
-        "mitigation",
-        "notify",
-        "postgres",
-        "journal",
-        "diagnosis",
-        "secret_file",
-        "errors",
+        *("config", "render", "enforcement", "mitigation", "notify", "observer", "postgres", "journal", "incidents"),
+        *("baseline", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "secret_file", "errors"),
     },
-    "notify": {"render", "mitigation", "diagnosis", "secret_file", "errors"},
-    "demo": {"render", "mitigation.execute", "mitigation", "postgres", "diagnosis", "errors"},
-    "config_dangers": {"config", "notify", "secret_file", "errors"},
-    "config": {"document", "notify", "mitigation", "postgres", "journal", "diagnosis", "secret_file", "errors"},
-    "document": {"notify", "mitigation", "errors"},
-    "render": {"mitigation", "diagnosis", "errors"},
-    "mitigation.rounds": {"mitigation.execute", "mitigation", "postgres"},
-    "mitigation.execute": {
-        *("mitigation.audit", "mitigation.look", "mitigation.position", "mitigation.sharing"),
-        *("mitigation.telling", "mitigation.traces", "mitigation.waiters"),
-        *("mitigation", "postgres", "journal", "diagnosis", "errors"),
+    "demo": {"render", "enforcement", "mitigation", "postgres", "diagnosis", "model", "errors"},
+    "config": {"notify", "mitigation", "postgres", "journal", "model", "fields", "secret_file", "errors"},
+    "enforcement": {
+        *("mitigation", "postgres", "journal", "observer", "diagnosis", "model", "fields", "formatting", "errors"),
     },
-    "mitigation.position": {
-        *("mitigation.audit", "mitigation.leader", "mitigation.look", "mitigation.sharing"),
-        *("mitigation", "postgres", "errors"),
+    "notify": {"render", "incidents", "mitigation", "model", "fields", "escape", "formatting", "secret_file", "errors"},
+    "render": {
+        *("mitigation", "incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
     },
-    "mitigation.look": {"postgres", "diagnosis"},
-    "mitigation.audit": {"mitigation", "postgres", "journal", "errors"},
-    "mitigation.leader": {"mitigation", "postgres"},
-    "mitigation.sharing": {"mitigation", "postgres", "errors"},
-    "mitigation.telling": {"mitigation"},
-    "mitigation.traces": {"mitigation", "postgres", "diagnosis"},
-    "mitigation.waiters": {"mitigation", "postgres", "errors"},
-    "mitigation.kill_switch": set(),
-    "mitigation": {"diagnosis", "errors"},
-    "postgres": {"diagnosis", "errors"},
+    "mitigation": {"diagnosis", "model", "sqltext", "fields", "pattern", "formatting", "errors"},
+    "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
+    "observer": {"diagnosis", "model", "sqltext", "formatting"},
+    "incidents": {"diagnosis", "model", "sqltext", "errors"},
+    "diagnosis": {"model", "sqltext", "formatting", "errors"},
+    "baseline": {"model"},
     "journal": {"secret_file", "errors"},
-    "diagnosis": {"errors"},
+    "sqltext": {"model", "formatting"},
+    "model": {"formatting"},
+    "fields": {"pattern"},
     "secret_file": {"errors"},
+    "escape": set(),
+    "pattern": set(),
+    "formatting": set(),
     "errors": set(),
 }
 
 #: Rooms without driver, clock, file, socket, environment or logger: values in, values out.
-PURE = {"render", "mitigation", "diagnosis", "errors"}
+PURE = {
+    *("render", "mitigation", "observer", "incidents", "diagnosis", "baseline", "sqltext", "model"),
+    *("fields", "pattern", "escape", "formatting", "errors"),
+}
 
 #: What pure rooms may use of the standard library.
 PURE_LIBRARY = {
@@ -100,8 +87,8 @@ PURE_EXTRAS = {
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
-    "mitigation.pattern": {"re2"},
-    "mitigation.written": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
+    "pattern": {"re2"},
+    "fields": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 
 #: The only rooms that know the driver.
@@ -110,10 +97,10 @@ DRIVER = {"postgres", "demo"}
 #: The only module that may send a signal, the statements that do, the functions that take a statement's name.
 SIGNALLER = "postgres.signal"
 SIGNAL_STATEMENTS = {"cancel", "terminate", "cancel_wrapped", "terminate_wrapped"}
-TAKES_A_STATEMENT = {"load", "fetch", "fetch_some"}
+TAKES_A_STATEMENT = {"load_sql", "fetch", "fetch_some"}
 SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.
-MAY_MENTION_SIGNALS = {"cli.setup", "diagnosis.by_hand"}
+MAY_MENTION_SIGNALS = {"cli.setup", "diagnosis.manual_signal"}
 
 
 @cache
@@ -244,9 +231,9 @@ def test_only_the_executor_sends():
         for name, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == f"pgdoctor.{SIGNALLER}"
-        if "send" in {alias.name for alias in node.names}
+        if "send_signal" in {alias.name for alias in node.names}
     }
-    assert sending == {"mitigation.execute"}
+    assert sending == {"enforcement.mitigator"}
     assert not [name for name in modules() if f"pgdoctor.{SIGNALLER}" in set(plain_imports(name))]
 
 

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.escape import encode_json, escape_text
+from pgdoctor.escape import encode_json, escape_text
 from tests.building import snapshot
 from tests.mitigation.build import usual
 from tests.test_secrets import outputs

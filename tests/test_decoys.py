@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.agent.running import RunningAgent
-from tests.agent.test_agent_mitigation import rules
+from tests.agent.test_mitigation import rules
 from tests.cli.conftest import RULES
 from tests.cli.test_bad_input import pgdoctor
 from tests.evil import HOSTILE, Decoys

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pgdoctor.agent.connection import DsnFile
-from pgdoctor.config import Config, load
+from pgdoctor.agent.polling.reconnector import DsnFile
+from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import ConfigError, JournalError, UsageError
 from pgdoctor.journal.store import Journal
 
@@ -23,7 +23,7 @@ def written(path: Path, text: str, mode: int) -> str:
 def test_a_configuration_that_all_may_write_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path / "pgdoctor.toml", "", mode)
     with pytest.raises(ConfigError, match=f"every user of this machine may write it: chmod o-w {path}$"):
-        load(path)
+        load_config(path)
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o602])
@@ -66,13 +66,13 @@ def test_files_that_another_member_of_the_group_may_write_are_refused(
         os.chown(path, -1, shared_group)
     said = "may write it, as a member of its group: chmod g-w"
     with pytest.raises(ConfigError, match=said):
-        load(paths[0])
+        load_config(paths[0])
     with pytest.raises(UsageError, match=said):
         DsnFile(paths[1]).read()
     with pytest.raises(JournalError, match=said):
         Journal.open(journal)
     Path(paths[0]).chmod(0o644)
-    assert load(paths[0]) == Config()
+    assert load_config(paths[0]) == Config()
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -94,11 +94,11 @@ def test_files_as_they_are_usually_mounted_are_read(tmp_path: Path, mode: int) -
     """Kubernetes mounts a configuration as a symbolic link to a file that all may read."""
     written(tmp_path / "data", "", mode)
     (tmp_path / "pgdoctor.toml").symlink_to(tmp_path / "data")
-    assert load(str(tmp_path / "pgdoctor.toml")) == Config()
+    assert load_config(str(tmp_path / "pgdoctor.toml")) == Config()
     written(tmp_path / "secret", "host=db", mode)
     (tmp_path / "dsn").symlink_to(tmp_path / "secret")
     assert DsnFile(str(tmp_path / "dsn")).read() == "host=db"
 
 
 def test_a_device_is_no_file_that_others_may_write() -> None:
-    assert load("/dev/null") == Config()
+    assert load_config("/dev/null") == Config()

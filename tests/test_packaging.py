@@ -83,7 +83,7 @@ def test_the_installed_command_tells_its_version(environment):
 
 
 def test_the_installed_package_finds_its_statements(environment):
-    code = "import pgdoctor.postgres.queries as q; print(q.__file__); print(q.load('documented_blocking_locks'))"
+    code = "import pgdoctor.postgres.queries as q; print(q.__file__); print(q.load_sql('documented_blocking_locks'))"
     place, _, statement = run(environment / "bin" / "python", "-c", code, cwd=environment).partition("\n")
     assert Path(place).is_relative_to(environment)
     assert statement == (CHECKOUT / "sql" / "documented_blocking_locks.sql").read_text().strip()

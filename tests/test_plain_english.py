@@ -11,7 +11,7 @@ import pytest
 
 import pgdoctor
 from pgdoctor.cli.explain import declared_metrics
-from pgdoctor.render.manual import alerts, first_sentence
+from pgdoctor.render.manual import first_sentence, read_alerts
 from tests.docker.shipped import DOCKER, rules
 from tests.docs.sentences import sentences, words
 
@@ -109,7 +109,7 @@ def _in_python() -> Iterator[Text]:
 
 def _in_files() -> Iterator[Text]:
     for folder, pattern in (
-        (PACKAGE, "example.toml"),
+        (PACKAGE, "config/example.toml"),
         (PACKAGE, "docs/*.md"),
         (PACKAGE, "render/web/*.js"),
         (PACKAGE, "cli/*.sql"),
@@ -178,7 +178,7 @@ def headlines() -> Iterator[Text]:
         yield from (Text(metric.name, each) for each in sentences(metric.documentation))
     for rule in rules():
         yield Text(rule["alert"], re.sub(r"\{\{.*?\}\}", "x", rule["annotations"]["summary"]))
-    for name, page in alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8")).items():
+    for name, page in read_alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8")).items():
         yield Text(name, first_sentence(page))
     for path in sorted((PACKAGE / "diagnosis").glob("*/[a-z]*.py")):
         yield Text(path.name, first_sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""))

@@ -21,36 +21,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgdoctor.agent.exposition import Exposition
-from pgdoctor.agent.http import health
+from pgdoctor.agent.http.app import describe_health
 from pgdoctor.agent.log import Lines
-from pgdoctor.agent.metrics import Watched
-from pgdoctor.agent.state import State, figures
-from pgdoctor.agent.tally import Tally
-from pgdoctor.diagnosis.archive import Archived, archived, unpacked
-from pgdoctor.diagnosis.cause import classes, may_be_signalled
-from pgdoctor.diagnosis.cuts import cuts
+from pgdoctor.agent.metrics import MetricsSource
+from pgdoctor.agent.metrics_page import MetricsPage
+from pgdoctor.agent.polling.counters import Counters
+from pgdoctor.agent.polling.state import ServerState, compute_figures
+from pgdoctor.diagnosis.cause import class_names, may_be_signalled
+from pgdoctor.diagnosis.cuts import find_cuts
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.diagnosis.past import KIND
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.errors import StatementFailed, Unreachable
+from pgdoctor.fields import Duration
+from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.incidents.incident_log import KIND
+from pgdoctor.incidents.snapshot_archive import StoredSnapshot, pack_diagnosis, unpack_snapshot
 from pgdoctor.journal.store import Journal
-from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.rules import Mitigation, Rule
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.render.alert import alert
-from pgdoctor.render.live.rows import rows
-from pgdoctor.render.live.screen import Seen, screen
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.render.live.screen import ScreenInput, draw_screen
+from pgdoctor.render.live.session_rows import list_rows
 from pgdoctor.render.live.view import View
 from pgdoctor.render.markdown_report import markdown
-from pgdoctor.render.page import page
+from pgdoctor.render.outbound_alert import describe_event
+from pgdoctor.render.page import render_page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
-from pgdoctor.render.report import report, to_json
-from pgdoctor.render.table import table
-from pgdoctor.render.tree import tree
-from pgdoctor.render.web.watch import Arming, Watch
+from pgdoctor.render.report import make_report, to_json
+from pgdoctor.render.table import render_table
+from pgdoctor.render.tree import render_tree
+from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from tests.agent.running import RunningAgent
 from tests.building import advisory, session, snapshot
 from tests.cli.test_bad_input import pgdoctor
@@ -204,7 +204,7 @@ def unread(said: str) -> tuple[str, ...]:
 
 RULES = tuple(
     Rule(name=f"{name}-{action}", classification=name, action=action, min_wait=Duration(0), grace=grace)
-    for name in classes()
+    for name in class_names()
     if may_be_signalled(name)
     for action, grace in (("cancel", None), ("cancel_then_terminate", Duration(1)))
 )
@@ -213,35 +213,37 @@ DRY_RUN = Mitigation(mode="dry_run", min_samples=1, cooldown=Duration(0), allow_
 
 def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     """Every output by its name."""
-    facts = report(seen)
+    facts = make_report(seen)
     yield "json", to_json(facts).decode()
     for width in (40, 100, 10_000):
-        yield "tree", tree(facts, width)
-    yield "table", table(facts)
+        yield "tree", render_tree(facts, width)
+    yield "table", render_table(facts)
     yield "markdown", markdown(facts)
-    yield "page", page(Watch(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
-    picture = Seen(seen, facts, rows(seen, facts, "tree"))
+    yield "page", render_page(MonitoringStatus(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
+    picture = ScreenInput(seen, facts, list_rows(seen, facts, "tree"))
     for view in (View(), *(View(page="one", chosen=pid) for pid in seen.snapshot.sessions)):
-        yield "live", "".join(span.text for line in screen(picture, view, 400, 60) for span in line)
+        yield "live", "".join(span.text for line in draw_screen(picture, view, 400, 60) for span in line)
     with logged() as lines:
         mitigator = Mitigator(DRY_RUN)
         asyncio.run(mitigator.consider(seen, None))  # type: ignore[arg-type]
     yield "log", "\n".join(lines)
-    plan = plan_facts(mitigator.plan, "dry_run", mitigator.settled, cuts(seen.blockers, seen.graph))
+    plan = plan_facts(mitigator.plan, "dry_run", mitigator.settled, find_cuts(seen.blockers, seen.graph))
     yield "plan", plan_text(plan)
     yield "plan in JSON", msgspec.json.encode(plan).decode()
     yield from (("action", action_text(action)) for action in mitigator.settled)
-    event = Event("started", Incident("1", seen.captured_at, ("unknown",), 1), seen.captured_at)
-    yield "alert", msgspec.json.encode(alert(event, seen, 1)).decode()
-    yield "kept", repr(unpacked(archived(seen)))
-    state = State(
-        connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=figures(seen)
+    event = IncidentEvent("started", Incident("1", seen.captured_at, ("unknown",), 1), seen.captured_at)
+    yield "alert", msgspec.json.encode(describe_event(event, seen, 1)).decode()
+    yield "kept", repr(unpack_snapshot(pack_diagnosis(seen)))
+    state = ServerState(
+        connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=compute_figures(seen)
     )
     yield (
         "metrics",
-        Exposition(lambda: [Watched(None, state, Tally(), mitigator)], {}, lambda: 0, dict).page("")[0].decode(),
+        MetricsPage(lambda: [MetricsSource(None, state, Counters(), mitigator)], {}, lambda: 0, dict)
+        .page("")[0]
+        .decode(),
     )
-    yield "health", json.dumps(health({None: state}, datetime.now(UTC), 0.0))
+    yield "health", json.dumps(describe_health({None: state}, datetime.now(UTC), 0.0))
 
 
 @contextmanager
@@ -288,29 +290,29 @@ def test_no_output_shows_it_wherever_the_text_is_cut(statement: str) -> None:
 def test_no_output_shows_what_a_server_quotes(said: str) -> None:
     holds_no_secret(replace(on_row(**IDLE), unread=unread(said)))
     error = str(Unreachable(said.replace("{}", SECRET)))
-    state = State(connection="error", error=error)
-    down = page(Watch(error, "error", None, 0, Arming("off"), "1"), None)
+    state = ServerState(connection="error", error=error)
+    down = render_page(MonitoringStatus(error, "error", None, 0, Arming("off"), "1"), None)
     with logged() as lines:
         logging.getLogger("pgdoctor.agent").warning("server cannot be asked", extra={"error": error})
         logging.getLogger("pgdoctor.agent").warning(
             "x", extra={"error": ValueError(SECRET)}, exc_info=ValueError(SECRET)
         )
-    for text in (down, json.dumps(health({None: state}, datetime.now(UTC), 0.0)), "\n".join(lines)):
+    for text in (down, json.dumps(describe_health({None: state}, datetime.now(UTC), 0.0)), "\n".join(lines)):
         assert "zq7" not in text
 
 
 def test_the_literals_are_there_where_they_are_asked_for() -> None:
     """Else the tests above would prove nothing."""
     seen = diagnose(on_row(statement=f"update orders set v = '{SECRET}' where id = 7", **IDLE))
-    assert SECRET in to_json(report(seen, show_literals=True)).decode()
+    assert SECRET in to_json(make_report(seen, show_literals=True)).decode()
 
 
 def test_names_are_shown_for_somebody_has_to_act_on_them() -> None:
-    gid = to_json(report(diagnose(prepared(gid="order 7 of bob")))).decode()
+    gid = to_json(make_report(diagnose(prepared(gid="order 7 of bob")))).decode()
     assert "order 7 of bob" in gid
     holder = session(10, application_name="checkout-7", usename="bob", locks=(advisory(10, granted=True, key=4711),))
     waiter = session(20, blockers=(10,), locks=(advisory(20, granted=False, key=4711),))
-    named = to_json(report(diagnose(snapshot([holder, waiter])))).decode()
+    named = to_json(make_report(diagnose(snapshot([holder, waiter])))).decode()
     for name in ("checkout-7", "bob", "advisory lock 4711"):
         assert name in named
 
@@ -382,11 +384,11 @@ def crime(scene: Scene) -> Scene:
     return scene
 
 
-def _kept(journal: Path) -> list[Archived]:
+def _kept(journal: Path) -> list[StoredSnapshot]:
     """The snapshots of all incidents, unpacked."""
     with closing(Journal.open(journal)) as opened:
         incidents = {record.subject for record in opened.records(kinds=(KIND,))}
-        return [unpacked(kept.body) for incident in incidents for kept in opened.kept(incident)]
+        return [unpack_snapshot(kept.body) for incident in incidents for kept in opened.kept(incident)]
 
 
 @pytest.mark.long

@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from pgdoctor.config import LogFormat
-from pgdoctor.diagnosis.escape import encode_json, escape_text
+from pgdoctor.config.config import LogFormat
+from pgdoctor.escape import encode_json, escape_text
 
 #: Lines of one kind that may be written in a second.
 MOST_PER_SECOND = 100.0
@@ -44,7 +44,7 @@ _CONSTANT_TEXTS = ("uvicorn",)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class Bucket:
+class TokenBucket:
     """Tokens that come back with time: as many at once as in one second."""
 
     def __init__(self, per_second: float) -> None:
@@ -71,7 +71,7 @@ class Lines(logging.Handler):
     def __init__(self, descriptor: int, log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._torn = False
         #: Lines that nobody got to read, from the start on.
         self.dropped = 0
@@ -79,19 +79,19 @@ class Lines(logging.Handler):
 
     def write_as(self, log_format: LogFormat, per_second: float) -> None:
         """From the next line on: how, and at most so many of one kind."""
-        self._encode: Callable[[dict[str, Any]], bytes] = text if log_format == "text" else encode_json
+        self._encode: Callable[[dict[str, Any]], bytes] = format_text_line if log_format == "text" else encode_json
         self._per_second = per_second
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, if its kind has not used up its share."""
         try:
-            bucket = self._buckets.setdefault(kind(record), Bucket(self._per_second))
+            bucket = self._buckets.setdefault(rate_key(record), TokenBucket(self._per_second))
             bucket.per_second = self._per_second
             if not bucket.take(time.monotonic()):
                 self.dropped += 1
                 return
             self._tell_dropped(bucket)
-            self._write(self._encode(fields(record)))
+            self._write(self._encode(record_fields(record)))
         except Exception:  # noqa: BLE001
             # Nothing that goes wrong in logging may stop what is logged, and there is nobody to tell.
             self.dropped += 1
@@ -105,7 +105,7 @@ class Lines(logging.Handler):
         finally:
             self.release()
 
-    def _tell_dropped(self, bucket: Bucket) -> None:
+    def _tell_dropped(self, bucket: TokenBucket) -> None:
         if bucket.dropped:
             told = {"dropped_logs": bucket.dropped, "reason": "Rate-limit threshold breached"}
             bucket.dropped = 0
@@ -130,12 +130,12 @@ class Lines(logging.Handler):
         self._torn = False
 
 
-def kind(record: logging.LogRecord) -> str:
+def rate_key(record: logging.LogRecord) -> str:
     """What shares one rate: the place in the program that a record comes from."""
     return f"{record.name}:{record.lineno}"
 
 
-def fields(record: logging.LogRecord) -> dict[str, Any]:
+def record_fields(record: logging.LogRecord) -> dict[str, Any]:
     """A record as names and values, in the order of the line."""
     found: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -151,7 +151,7 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     return found
 
 
-def text(values: dict[str, Any]) -> bytes:
+def format_text_line(values: dict[str, Any]) -> bytes:
     """A line for people: time, level, logger and event, then the rest as name=value. It holds no control character."""
     rest = dict(values)
     begin = [str(rest.pop(name)) for name in ("time", "level", "logger", "event") if name in rest]
@@ -192,7 +192,7 @@ def kinds_and_places(error: BaseException) -> Iterator[str]:
         yield f"{type(each).__name__} at {' > '.join(places)}"
 
 
-def install(log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> Lines:
+def install_logging(log_format: LogFormat = "json", per_second: float = MOST_PER_SECOND) -> Lines:
     """Send the logging of the whole process to stderr, ours from `info` on, other libraries' from `warning` on."""
     # Without a stderr its number may by now belong to a socket.
     descriptor = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)

@@ -16,15 +16,15 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.samples import Exemplar
 
-from pgdoctor.agent.state import MISSED_POLLS, State, figures
-from pgdoctor.agent.tally import Bucket, Tally
-from pgdoctor.diagnosis.finding import kinds
-from pgdoctor.diagnosis.signals import SIGNALS
-from pgdoctor.diagnosis.snapshot import Connections, Login
+from pgdoctor.agent.polling.counters import Counters, HistogramBucket
+from pgdoctor.agent.polling.state import MISSED_POLLS, ServerState, compute_figures
+from pgdoctor.diagnosis.finding import finding_kinds
+from pgdoctor.enforcement.mitigator import MitigationStatus, Mitigator
 from pgdoctor.mitigation.budgets import BUDGETS
-from pgdoctor.mitigation.execute import Mitigator, Standing
 from pgdoctor.mitigation.rules import Mode
-from pgdoctor.postgres.door import STATES
+from pgdoctor.model.anomaly_signals import SIGNALS
+from pgdoctor.model.snapshot import Connections, Login
+from pgdoctor.postgres.connection import STATES
 
 #: States of connections as Postgres spells them.
 CONNECTION_STATES = {
@@ -39,16 +39,16 @@ CONNECTION_STATES = {
 _AGE = f"Value of the last poll; 0 while pgdoctor_up is 0, that is after {MISSED_POLLS} polls without an answer."
 
 
-class Watched(NamedTuple):
+class MetricsSource(NamedTuple):
     """One server as its metrics see it; `name` None: the only one, whose series have no `server` label."""
 
     name: str | None
-    state: State
-    tally: Tally
+    state: ServerState
+    tally: Counters
     mitigator: Mitigator | None
 
 
-def families(watched: Watched) -> Iterator[Metric]:
+def metric_families(watched: MetricsSource) -> Iterator[Metric]:
     """All metrics of one server, of one moment, without its label."""
     yield from _own(watched.state)
     yield from _incident(watched.state)
@@ -62,7 +62,7 @@ def families(watched: Watched) -> Iterator[Metric]:
     yield _releases(watched.tally)
 
 
-def _history(tally: Tally) -> Iterator[Metric]:
+def _history(tally: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_blocked_session_seconds",
         "Time that sessions spent blocked: at each poll, blocked sessions times seconds since the last poll. "
@@ -92,7 +92,7 @@ def _history(tally: Tally) -> Iterator[Metric]:
     )
 
 
-def _releases(tally: Tally) -> Metric:
+def _releases(tally: Counters) -> Metric:
     return HistogramMetricFamily(
         "pgdoctor_release_seconds",
         "Time from a signal to the poll that found its waiters released. Signals without effect are not counted.",
@@ -101,14 +101,14 @@ def _releases(tally: Tally) -> Metric:
     )
 
 
-def _bucket(bucket: Bucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
+def _bucket(bucket: HistogramBucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
     if bucket.example is None:
         return bucket.bound, bucket.number
     incident, seconds, at = bucket.example
     return bucket.bound, bucket.number, Exemplar({"incident": incident}, seconds, at)
 
 
-def _work(tally: Tally) -> Iterator[Metric]:
+def _work(tally: Counters) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "pgdoctor_poll_duration_seconds",
         "Duration of polls, from the first statement to the diagnosis, including failed polls.",
@@ -129,7 +129,7 @@ def _work(tally: Tally) -> Iterator[Metric]:
     )
 
 
-def _own(state: State) -> Iterator[Metric]:
+def _own(state: ServerState) -> Iterator[Metric]:
     yield gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
     one_hot = {name: name == state.connection for name in STATES}
     yield gauges(
@@ -166,8 +166,8 @@ def _own(state: State) -> Iterator[Metric]:
     )
 
 
-def _incident(state: State) -> Iterator[Metric]:
-    found = state.figures or figures(None)
+def _incident(state: ServerState) -> Iterator[Metric]:
+    found = state.figures or compute_figures(None)
     label = ["class"]
     yield gauge(
         "pgdoctor_blocked_sessions",
@@ -209,9 +209,9 @@ def _incident(state: State) -> Iterator[Metric]:
     )
 
 
-def _findings(state: State) -> Metric:
+def _findings(state: ServerState) -> Metric:
     found = state.diagnosis.findings if state.diagnosis else ()
-    numbers = dict.fromkeys(kinds(), 0) | Counter(note.kind for note in found)
+    numbers = dict.fromkeys(finding_kinds(), 0) | Counter(note.kind for note in found)
     return gauges(
         "pgdoctor_findings",
         f"Current findings by kind: problems other than lock waits (see: pgdoctor explain). {_AGE}",
@@ -220,7 +220,7 @@ def _findings(state: State) -> Metric:
     )
 
 
-def _lock_strangers(state: State) -> Metric:
+def _lock_strangers(state: ServerState) -> Metric:
     around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
     strangers = [each for each in around.lock_strangers if not each.may_signal] if around else []
     return gauge(
@@ -230,7 +230,7 @@ def _lock_strangers(state: State) -> Metric:
     )
 
 
-def _connections(state: State) -> Iterator[Metric]:
+def _connections(state: ServerState) -> Iterator[Metric]:
     server = state.server
     counted = server.connections_by_state if server else Connections()
     by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
@@ -266,7 +266,7 @@ def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     yield traces
 
 
-def _standing(standing: Standing) -> Iterator[Metric]:
+def _standing(standing: MitigationStatus) -> Iterator[Metric]:
     one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
     yield gauges(
         "pgdoctor_mitigation_mode",
@@ -314,7 +314,7 @@ def _standing(standing: Standing) -> Iterator[Metric]:
     )
 
 
-def _unusual(state: State) -> Metric:
+def _unusual(state: ServerState) -> Metric:
     return gauges(
         "pgdoctor_anomaly_score",
         "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 "

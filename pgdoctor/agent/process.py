@@ -16,26 +16,26 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from pgdoctor.agent import memory
-from pgdoctor.agent.access import Access, exposed, load_access
-from pgdoctor.agent.connection import DsnFile
-from pgdoctor.agent.exposition import Exposition
-from pgdoctor.agent.http import Endpoints
-from pgdoctor.agent.listen import listen
-from pgdoctor.agent.log import Lines, install
-from pgdoctor.agent.metrics import Watched
-from pgdoctor.agent.refusals import Refusals
-from pgdoctor.agent.server import Server
-from pgdoctor.agent.watcher import Watchers, say_server, targets
-from pgdoctor.agent.webhook import Webhook
-from pgdoctor.config import Config, Given, LogFormat, load
+from pgdoctor.agent.http.app import Endpoints
+from pgdoctor.agent.http.auth import Access, load_access, missing_protections
+from pgdoctor.agent.http.listen import open_listening_socket
+from pgdoctor.agent.http.rejections import RejectionCounter
+from pgdoctor.agent.http.server import HttpServer
+from pgdoctor.agent.http.webhook import WebhookReceiver
+from pgdoctor.agent.log import Lines, install_logging
+from pgdoctor.agent.metrics import MetricsSource
+from pgdoctor.agent.metrics_page import MetricsPage
+from pgdoctor.agent.polling.reconnector import DsnFile
+from pgdoctor.agent.polling.server_monitor import ServerMonitors, monitored_servers, say_server
+from pgdoctor.config.config import Config, GivenOptions, LogFormat, load_config
 from pgdoctor.errors import JournalError, PgdoctorError
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.journal.store import Usage
-from pgdoctor.mitigation.circumstances import Circumstances, lapsed
+from pgdoctor.journal.store import JournalUsage
+from pgdoctor.mitigation.audit_records import LASTING
+from pgdoctor.mitigation.circumstances import AgentState, find_lapse
 from pgdoctor.mitigation.history import KEPT
-from pgdoctor.mitigation.records import LASTING
-from pgdoctor.notify.notifier import Notifier, Told, addressed
-from pgdoctor.postgres.door import parse_dsn
+from pgdoctor.notify.notifier import Notifier, Told, resolve_recipients
+from pgdoctor.postgres.connection import parse_dsn
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ ARM = "pgdoctor mitigate arm"
 _SWITCH_INTERVAL = 0.001
 
 
-def run(
+def run_agent(
     dsn: str | DsnFile,
     config_path: str | None,
-    given: Mapping[str, Given],
+    given: Mapping[str, GivenOptions],
     log_format: LogFormat | None,
     *,
     armed: bool = False,
@@ -72,16 +72,16 @@ def run(
     """
 
     def read() -> Config:
-        config = load(config_path, given)
+        config = load_config(config_path, given)
         return config if log_format is None else replace(config, log=replace(config.log, format=log_format))
 
     config = read()
-    targets(config, dsn)
+    monitored_servers(config, dsn)
     parse_dsn(dsn.read() if isinstance(dsn, DsnFile) else dsn)
     access = load_access(config.http, config.webhook, config.agent.listen)
-    told = addressed(config.notify)
-    listener = listen(config.agent.listen)
-    lines = install(config.log.format, config.log.lines_per_second)
+    told = resolve_recipients(config.notify)
+    listener = open_listening_socket(config.agent.listen)
+    lines = install_logging(config.log.format, config.log.lines_per_second)
     lines.addFilter(say_server)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     memory.keep_small()
@@ -120,27 +120,29 @@ class Agent:
         self._reloaded = True
         self._keeper = Keeper(config.journal.file, config.journal.max_size)
         self._notifier = Notifier(told)
-        self._watchers = Watchers(targets(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed)
-        refusals = Refusals()
-        webhook = Webhook(lambda: [watcher.poller.ask for watcher in self._watchers])
+        self._watchers = ServerMonitors(
+            monitored_servers(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed
+        )
+        refusals = RejectionCounter()
+        webhook = WebhookReceiver(lambda: [watcher.poller.ask for watcher in self._watchers])
         counts = {
             "http_refused": refusals.counts,
             "webhook_received": webhook.received,
             "notifications": self._notifier.outcomes,
             "journal_left_out": self._keeper.left_out,
         }
-        exposition = Exposition(
+        exposition = MetricsPage(
             self._watched,
             counts,
             lambda: lines.dropped,
             self._states,
             lambda: self._notifier.waiting,
-            lambda: self._keeper.usage or Usage(0, self._keeper.max_size, 0, 0),
+            lambda: self._keeper.usage or JournalUsage(0, self._keeper.max_size, 0, 0),
         )
         # It imports what it needs; when somebody asks there may be no file descriptor left for that.
         exposition.page("")
         endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
-        self._server = Server(endpoints.application(), access, refusals)
+        self._server = HttpServer(endpoints.application(), access, refusals)
         self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
         self._stopping = False
@@ -185,9 +187,9 @@ class Agent:
         """Take the new configuration; keep the old one, but disarmed, where the new one is broken."""
         try:
             config = self._read()
-            wanted = targets(config, self._dsn)
+            wanted = monitored_servers(config, self._dsn)
             access = load_access(config.http, config.webhook, config.agent.listen)
-            told = addressed(config.notify)
+            told = resolve_recipients(config.notify)
         except Exception as error:  # noqa: BLE001 (a fault of ours must not go on with what was allowed before)
             self._reloaded = False
             self._watchers.disarm(self._config.mitigation)
@@ -231,7 +233,7 @@ class Agent:
             log.warning(
                 "mitigation is only a dry run: enforce needs the flag --enforce", extra={"missing": "--enforce"}
             )
-        elif why := lapsed(mitigation, Circumstances(), datetime.now(UTC)):
+        elif why := find_lapse(mitigation, AgentState(), datetime.now(UTC)):
             log.warning("mitigation is only a dry run", extra={"why": why})
         elif not mitigation.rules:
             log.warning("mitigation is armed, but there are no [[mitigation.rules]]: no session is signalled")
@@ -240,10 +242,10 @@ class Agent:
             log.warning("mitigation is armed: sessions are cancelled and terminated by the rules", extra=until)
 
     def _warn_exposed(self) -> None:
-        for missing in exposed(self._host, self._access):
+        for missing in missing_protections(self._host, self._access):
             log.warning("HTTP is reachable from other machines without protection", extra={"missing": missing})
 
-    def _watched(self) -> list[Watched]:
+    def _watched(self) -> list[MetricsSource]:
         return [watcher.watched for watcher in self._watchers]
 
     def _states(self) -> Mapping[str, bool]:

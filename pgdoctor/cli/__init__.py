@@ -83,6 +83,6 @@ def _drop_output() -> None:
 
 def complain(text: str) -> None:
     """One line on stderr."""
-    from pgdoctor.diagnosis.escape import escape_text
+    from pgdoctor.escape import escape_text
 
     click.echo(f"pgdoctor: {escape_text(' '.join(text.split()))}", err=True)

@@ -6,11 +6,11 @@ import click
 
 from pgdoctor.cli._options import config_option
 from pgdoctor.cli._output import write_json
-from pgdoctor.config import load
+from pgdoctor.config.config import load_config
 from pgdoctor.errors import UsageError
-from pgdoctor.mitigation import records
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.render.audit import Entry, entries_json, entries_table
+from pgdoctor.fields import Duration
+from pgdoctor.mitigation import audit_records
+from pgdoctor.render.audit import AuditEntry, entries_json, entries_table
 
 
 @click.command()
@@ -36,15 +36,15 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
         began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
     except ValueError as error:
         raise UsageError(f"--since {since}: expected {error}") from None
-    settings = load(config).journal
+    settings = load_config(config).journal
     journal = Journal.open(settings.file, settings.max_size)
     try:
-        found = journal.records(server, kinds=records.KINDS, since=began)
+        found = journal.records(server, kinds=audit_records.KINDS, since=began)
     finally:
         journal.close()
     entries = [
-        Entry(record.id, record.server, record.at, record.kind, event)
-        for record, event in zip(found, records.events(found), strict=True)
+        AuditEntry(record.id, record.server, record.at, record.kind, event)
+        for record, event in zip(found, audit_records.read_events(found), strict=True)
     ]
     if form == "table":
         click.echo(entries_table(entries), nl=False)

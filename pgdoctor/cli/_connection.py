@@ -144,7 +144,7 @@ def _add_password(dsn: str) -> str:
 
 
 def _read(dsn: str) -> dict[str, Any]:
-    from pgdoctor.postgres.door import read_dsn
+    from pgdoctor.postgres.connection import read_dsn
 
     return read_dsn(dsn)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pgdoctor.diagnosis.diagnosis import Diagnosis
+from pgdoctor.model.diagnosis import Diagnosis
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -40,10 +40,10 @@ async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
     """The diagnosis of a server, now; with `explains` its planner is asked too."""
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.postgres.collect import Collector
-    from pgdoctor.postgres.door import Door
-    from pgdoctor.postgres.watch import Watch
+    from pgdoctor.postgres.connection import Connection
+    from pgdoctor.postgres.server_watch import ServerWatch
 
-    async with await Door.open(dsn, DEADLINE) as door:
-        watch = Watch(Collector(door, explains=explains))
+    async with await Connection.open(dsn, DEADLINE) as door:
+        watch = ServerWatch(Collector(door, explains=explains))
         await watch.survey()
         return await watch.look()

@@ -10,7 +10,7 @@ import msgspec
 from click.core import ParameterSource
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.config import Agent, Given, LogFormat
+from pgdoctor.config.config import AgentSettings, GivenOptions, LogFormat
 from pgdoctor.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +40,7 @@ def variable(key: str) -> str:
 
 def agent_options(function: F) -> F:
     """A flag and an environment variable for each key of `[agent]`."""
-    for field in reversed(msgspec.structs.fields(Agent)):
+    for field in reversed(msgspec.structs.fields(AgentSettings)):
         flag = f"--{field.name.replace('_', '-')}"
         about = (
             f"{_HELP.get(field.name, '')} Default: from the configuration, else {str(field.default).lower()}.".strip()
@@ -90,8 +90,8 @@ def command(
         # Until the agent has a hand of its own for them: whoever stops it while it starts gets the same end.
         signal.signal(number, lambda *_: sys.exit(0))
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
-    from pgdoctor.agent.connection import DsnFile
-    from pgdoctor.agent.process import run
+    from pgdoctor.agent.polling.reconnector import DsnFile
+    from pgdoctor.agent.process import run_agent
 
     dsn, dsn_file = (options.pop(key) for key in _WAYS)
     if dsn and dsn_file:
@@ -99,5 +99,5 @@ def command(
         if len(by_flag) != 1:
             raise UsageError("--dsn and --dsn-file exclude each other")
         dsn_file = dsn_file if by_flag == ["dsn_file"] else None
-    given = {key: Given(source(context, key), text) for key, text in options.items() if text is not None}
-    return run(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format, armed=enforce)
+    given = {key: GivenOptions(source(context, key), text) for key, text in options.items() if text is not None}
+    return run_agent(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format, armed=enforce)

@@ -7,11 +7,11 @@ import click
 from pgdoctor.cli import complain
 from pgdoctor.cli._groups import Group
 from pgdoctor.cli._options import DEADLINE, run
-from pgdoctor.config import EXAMPLE, load
-from pgdoctor.config_dangers import find_exposed_secrets
-from pgdoctor.diagnosis.words import count
-from pgdoctor.document import one_line
+from pgdoctor.config.config import EXAMPLE, load_config
+from pgdoctor.config.exposed_secrets import find_exposed_secrets
+from pgdoctor.config.validation import one_line
 from pgdoctor.errors import ConfigError
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.protected_names import allowed_names, protected_names
 from pgdoctor.mitigation.rule_sentences import describe_protection, describe_rule, find_dangers
 from pgdoctor.mitigation.rules import Mitigation
@@ -39,17 +39,20 @@ def check(file: str, dsn: str | None) -> int:
     Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
     # Here, not above: nobody else needs TLS.
-    from pgdoctor.agent.readiness import unusable_files
+    from pgdoctor.agent.preflight import unusable_files
 
     try:
-        config = load(file)
+        config = load_config(file)
     except ConfigError as error:
         for mistake in error.mistakes or [str(error)]:
             complain(mistake)
         return error.exit_status
     mitigation = config.mitigation
-    rules, protections = count(len(mitigation.rules), "rule"), count(len(mitigation.protect), "protection")
-    servers = f"; {count(len(config.servers), 'server')}" if config.servers else ""
+    rules, protections = (
+        format_count(len(mitigation.rules), "rule"),
+        format_count(len(mitigation.protect), "protection"),
+    )
+    servers = f"; {format_count(len(config.servers), 'server')}" if config.servers else ""
     click.echo(f"{file} is valid: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
     for sentence in (*map(describe_rule, mitigation.rules), *map(describe_protection, mitigation.protect)):
         click.echo(one_line(sentence))
@@ -65,8 +68,8 @@ def check(file: str, dsn: str | None) -> int:
 async def _fetch_unresolved(dsn: str, settings: Mitigation) -> tuple[str, ...]:
     """What rules and protections name and the server does not have."""
     # Here, not above: nobody else needs the driver.
-    from pgdoctor.mitigation.position import fetch_unresolved
-    from pgdoctor.postgres.door import Door
+    from pgdoctor.enforcement.agent_state import fetch_unresolved
+    from pgdoctor.postgres.connection import Connection
 
-    async with await Door.open(dsn, DEADLINE) as door:
+    async with await Connection.open(dsn, DEADLINE) as door:
         return await fetch_unresolved(door, (*protected_names(settings), *allowed_names(settings)))

@@ -10,7 +10,7 @@ import click
 
 from pgdoctor.cli._options import DEADLINE, ask, run
 from pgdoctor.cli._output import screen_width, write_lines
-from pgdoctor.render.report import Report, report
+from pgdoctor.render.report import Report, make_report
 from pgdoctor.render.tree import tree_lines
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
     The incident runs on a temporary PostgreSQL server, which is removed afterwards.
     """
     from pgdoctor.demo.server import ThrowawayServer
-    from pgdoctor.demo.stage import incident
+    from pgdoctor.demo.stage import stage_incident
 
     began = time.monotonic()
 
@@ -51,7 +51,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         say("starting a temporary PostgreSQL server")
         server = stack.enter_context(ThrowawayServer(bindir=bindir, keep=keep))
         say(f"PostgreSQL {server.version_num // 10_000} is up on 127.0.0.1:{server.port}; staging the incident")
-        stack.enter_context(incident(server.dsn, lambda step: say(f"  {step}"), stay=keep))
+        stack.enter_context(stage_incident(server.dsn, lambda step: say(f"  {step}"), stay=keep))
         time.sleep(_RIPEN)
         say("`pgdoctor diagnose` reports:")
         show(look(server.dsn))
@@ -67,7 +67,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
 
 def look(dsn: str) -> Report:
     """The server as it is now."""
-    return report(run(ask(dsn)))
+    return make_report(run(ask(dsn)))
 
 
 def show(facts: Report) -> None:
@@ -79,8 +79,8 @@ def show(facts: Report) -> None:
 
 def release(dsn: str, say: Callable[[str], None]) -> None:
     """One guarded action at a time, each seen to have worked, until nothing is left that may be done."""
+    from pgdoctor.fields import Duration
     from pgdoctor.mitigation.rules import Mitigation, Rule, RuleAction
-    from pgdoctor.mitigation.written import Duration
 
     def rule(name: str, classification: str, action: RuleAction) -> Rule:
         return Rule(name, classification, action, min_wait=Duration(1), min_session_age=Duration(0))
@@ -103,11 +103,11 @@ def release(dsn: str, say: Callable[[str], None]) -> None:
 
 
 async def _carry_out(dsn: str, rules: "Mitigation", say: Callable[[str], None]) -> None:
-    from pgdoctor.mitigation.execute import Mitigator
-    from pgdoctor.mitigation.rounds import carry_out
-    from pgdoctor.postgres.door import Door
+    from pgdoctor.enforcement.mitigator import Mitigator
+    from pgdoctor.enforcement.run_loop import carry_out
+    from pgdoctor.postgres.connection import Connection
 
-    async with await Door.open(dsn, DEADLINE) as door:
+    async with await Connection.open(dsn, DEADLINE) as door:
         async for action in carry_out(Mitigator(rules), door, most=_MOST_ACTIONS, patience=_PATIENCE):
             after = f" after {action.seconds:.1f} s" if action.seconds is not None else ""
             say(

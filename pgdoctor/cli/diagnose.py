@@ -8,8 +8,8 @@ from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import ask, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.render.markdown_report import markdown
-from pgdoctor.render.report import MOST_WAITS, Report, report, to_json
-from pgdoctor.render.table import STATEMENT_WIDTH, table
+from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json
+from pgdoctor.render.table import STATEMENT_WIDTH, render_table
 from pgdoctor.render.tree import tree_lines
 
 _FORMATS = ("tree", "table", "json", "markdown")
@@ -39,7 +39,7 @@ def command(
 ) -> int:
     """Show who blocks whom, why, and what each signal would free."""
     diagnosis = run(ask(dsn, explains=explain))
-    facts = report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
+    facts = make_report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
     _print(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
     return 1 if exit_code and diagnosis.blocked_sessions else 0
 
@@ -49,7 +49,7 @@ def _print(facts: Report, form: str, width: int | None) -> None:
         case "tree":
             write_lines(tree_lines(facts, width))
         case "table":
-            click.echo(table(facts, None if width is None else STATEMENT_WIDTH), nl=False)
+            click.echo(render_table(facts, None if width is None else STATEMENT_WIDTH), nl=False)
         case "markdown":
             click.echo(markdown(facts), nl=False)
         case "json":

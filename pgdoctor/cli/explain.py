@@ -28,7 +28,7 @@ def command(name: str | None) -> None:
     NAME may also be a page of the manual, such as mitigation. Without NAME the
     command lists all topics.
     """
-    from pgdoctor.render.manual import index, page
+    from pgdoctor.render.manual import render_index, render_page
     from pgdoctor.render.markdown import introduction, lay_out
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
@@ -39,17 +39,17 @@ def command(name: str | None) -> None:
     shelves = {"class": _classes(), "finding": _findings(), "guard": _guards(), "alert": _alerts()}
     if name is None:
         pages = [(topic, introduction(text)) for topic, text in topics.items()]
-        click.echo(index("Manual: pages of the documentation", pages, width))
-        click.echo("\n" + index("Classes: kinds of blockers", shelves["class"].items(), width))
-        click.echo("\n" + index("Findings: problems other than lock waits", shelves["finding"].items(), width))
-        click.echo("\n" + index("Guards: reasons not to send a signal", shelves["guard"].items(), width))
-        click.echo("\n" + index("Alerts: rules in docker/alerts.yml", shelves["alert"].items(), width))
+        click.echo(render_index("Manual: pages of the documentation", pages, width))
+        click.echo("\n" + render_index("Classes: kinds of blockers", shelves["class"].items(), width))
+        click.echo("\n" + render_index("Findings: problems other than lock waits", shelves["finding"].items(), width))
+        click.echo("\n" + render_index("Guards: reasons not to send a signal", shelves["guard"].items(), width))
+        click.echo("\n" + render_index("Alerts: rules in docker/alerts.yml", shelves["alert"].items(), width))
         click.echo("\nMetrics: give the full name, as in pgdoctor explain pgdoctor_blocked_sessions.")
         return
     if name.startswith("pgdoctor_"):
         shelves = {"metric": _metrics()}
     # A finding and a guard may be about the same thing, and share its name.
-    found = [page(f"{name} ({kind})", shelf[name], width) for kind, shelf in shelves.items() if name in shelf]
+    found = [render_page(f"{name} ({kind})", shelf[name], width) for kind, shelf in shelves.items() if name in shelf]
     if found:
         click.echo("\n\n".join(found))
         return
@@ -65,15 +65,15 @@ def manual() -> Mapping[str, str]:
 
 
 def _classes() -> Mapping[str, str]:
-    from pgdoctor.diagnosis.cause import causes
+    from pgdoctor.diagnosis.cause import all_causes
 
-    return {cause.name: _docstring(cause) for cause in sorted(causes(), key=lambda cause: cause.name)}
+    return {cause.name: _docstring(cause) for cause in sorted(all_causes(), key=lambda cause: cause.name)}
 
 
 def _findings() -> Mapping[str, str]:
-    from pgdoctor.diagnosis.finding import findings
+    from pgdoctor.diagnosis.finding import all_finding_checks
 
-    return {finding.name: _docstring(finding) for finding in findings()}
+    return {finding.name: _docstring(finding) for finding in all_finding_checks()}
 
 
 def _docstring(each: object) -> str:
@@ -83,17 +83,17 @@ def _docstring(each: object) -> str:
 
 
 def _guards() -> Mapping[str, str]:
-    from pgdoctor.mitigation.guards import guards
+    from pgdoctor.mitigation.guards import all_guards
 
-    return {guard.name: guard.__doc__ or "" for guard in guards()}
+    return {guard.name: guard.__doc__ or "" for guard in all_guards()}
 
 
 def _alerts() -> Mapping[str, str]:
-    from pgdoctor.render.manual import alerts
+    from pgdoctor.render.manual import read_alerts
 
     packaged = files("pgdoctor").joinpath("alerts.yml")
     rules = packaged if packaged.is_file() else Path(__file__).resolve().parents[2] / "docker" / "alerts.yml"
-    return alerts(rules.read_text(encoding="utf-8"))
+    return read_alerts(rules.read_text(encoding="utf-8"))
 
 
 def _metrics() -> Mapping[str, str]:
@@ -109,13 +109,13 @@ def scraped_name(family: "Metric") -> str:
 def declared_metrics() -> list["Metric"]:
     """Every family of an agent's own metrics, as declared: of one server, then of the process."""
     # Here, not above: these packages take a third of a second to import.
-    from pgdoctor.agent.exposition import STATES_OF_PROCESS, Exposition
-    from pgdoctor.agent.metrics import Watched, families
-    from pgdoctor.agent.state import State
-    from pgdoctor.agent.tally import Tally
-    from pgdoctor.mitigation.execute import Mitigator
+    from pgdoctor.agent.metrics import MetricsSource, metric_families
+    from pgdoctor.agent.metrics_page import STATES_OF_PROCESS, MetricsPage
+    from pgdoctor.agent.polling.counters import Counters
+    from pgdoctor.agent.polling.state import ServerState
+    from pgdoctor.enforcement.mitigator import Mitigator
     from pgdoctor.mitigation.rules import Mitigation
 
-    nobody = Watched(None, State(), Tally(), Mitigator(Mitigation()))
+    nobody = MetricsSource(None, ServerState(), Counters(), Mitigator(Mitigation()))
     states = dict.fromkeys(STATES_OF_PROCESS, True)
-    return [*families(nobody), *Exposition(tuple, {}, lambda: 0, lambda: states).collect()]
+    return [*metric_families(nobody), *MetricsPage(tuple, {}, lambda: 0, lambda: states).collect()]

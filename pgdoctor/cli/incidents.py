@@ -11,16 +11,16 @@ from msgspec.structs import replace
 
 from pgdoctor.cli._groups import Group
 from pgdoctor.cli._output import screen_width, wide_option, write_json
-from pgdoctor.config import load
-from pgdoctor.diagnosis.escape import encode_json
-from pgdoctor.diagnosis.past import KIND, Entry, latest, read
-from pgdoctor.diagnosis.words import count
+from pgdoctor.config.config import load_config
 from pgdoctor.errors import JournalError, UsageError
-from pgdoctor.journal.store import Journal, Record
+from pgdoctor.escape import encode_json
+from pgdoctor.fields import Duration
+from pgdoctor.formatting import format_count
+from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
+from pgdoctor.journal.store import Journal, JournalRecord
 from pgdoctor.mitigation.rules import Mitigation
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.render.replayed import Replay, replay, replay_text
-from pgdoctor.render.story import Kept, Story, incidents_table, story_text, within
+from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, incidents_table, is_within, story_text
+from pgdoctor.render.replay_view import Replay, compare_replay, replay_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,7 +55,7 @@ def journal_options(function: F) -> F:
 def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
     """List incidents, oldest first."""
     with _opened(config, journal) as opened:
-        found = latest(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
+        found = latest_entries(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
     if form == "json":
         write_json(encode_json(found))
     elif found:
@@ -86,11 +86,11 @@ def report_(incident: str | None, config: str | None, journal: str | None) -> No
 
     ID defaults to the last incident.
     """
-    from pgdoctor.render.postmortem import postmortem
+    from pgdoctor.render.postmortem import render_postmortem
 
     with _opened(config, journal) as opened:
         stories = _stories(opened, incident)
-    click.echo("\n".join(postmortem(story, _prevention()) for story in stories), nl=False)
+    click.echo("\n".join(render_postmortem(story, _prevention()) for story in stories), nl=False)
 
 
 @command.command("replay")
@@ -109,9 +109,9 @@ def replay_(
     With --config the output includes the decisions of its rules and guards. They assume that each session was seen
     often enough, that there were no earlier actions and that no brake was on. The command connects to no server.
     """
-    settings = load(config).mitigation if config is not None else None
+    settings = load_config(config).mitigation if config is not None else None
     with _opened(config, journal) as opened:
-        named = dict.fromkeys(each.id for each in latest(_entries(opened))) if everything else [incident]
+        named = dict.fromkeys(each.id for each in latest_entries(_entries(opened))) if everything else [incident]
         stories = [story for name in named for story in _stories(opened, name)]
     found = [_replayed(story, look, settings) for story in stories for look in story.looks]
     if form == "json":
@@ -125,7 +125,7 @@ def _opened(config: str | None, journal: str | None) -> Any:
     """The journal, to be closed; it has to be there."""
     from contextlib import closing
 
-    path = Path(journal) if journal is not None else load(config).journal.file
+    path = Path(journal) if journal is not None else load_config(config).journal.file
     if not path.exists():
         raise JournalError(f"there is no journal at {path}: the agent creates it; --journal or --config give its path")
     return closing(Journal.open(path))
@@ -138,25 +138,25 @@ def _duration(text: str) -> Duration:
         raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
 
 
-def _entries(journal: Journal, since: datetime | None = None) -> list[Entry]:
+def _entries(journal: Journal, since: datetime | None = None) -> list[IncidentRecord]:
     return _read(journal.records(kinds=(KIND,), since=since))
 
 
-def _read(records: Sequence[Record]) -> list[Entry]:
+def _read(records: Sequence[JournalRecord]) -> list[IncidentRecord]:
     """What can be read of them; that something cannot be is said on stderr. Raises JournalError where nothing can."""
-    entries, unread = read(record.body for record in records)
+    entries, unread = read_entries(record.body for record in records)
     if unread and not entries:
         raise JournalError("an incident in the journal cannot be read: it is damaged, or of another version")
     if unread:
-        left_out = f"{count(unread, 'record')} of incidents left out"
+        left_out = f"{format_count(unread, 'record')} of incidents left out"
         click.echo(f"pgdoctor: {left_out}: they are damaged, or of another version", err=True)
     return entries
 
 
-def _stories(journal: Journal, incident: str | None) -> list[Story]:
+def _stories(journal: Journal, incident: str | None) -> list[IncidentView]:
     """What is known of an incident, None: of the last one; servers may each have one of that id."""
     if incident is None:
-        known = latest(_entries(journal))
+        known = latest_entries(_entries(journal))
         if not known:
             raise UsageError(f"there is no incident in {journal.path} yet")
         incident = known[-1].id
@@ -168,66 +168,66 @@ def _stories(journal: Journal, incident: str | None) -> list[Story]:
 
 
 def _unknown(journal: Journal, incident: str) -> str:
-    known = [each.id for each in latest(_entries(journal))][-_MOST_NAMED:]
+    known = [each.id for each in latest_entries(_entries(journal))][-_MOST_NAMED:]
     there = f"the latest are {', '.join(known)}" if known else "it has no incidents yet"
     return f"no incident {incident[:50]!r} in {journal.path}: {there}"
 
 
-def _story(journal: Journal, server: str, records: Sequence[Record]) -> Story:
-    from pgdoctor.diagnosis.archive import diagnosed, unpacked
+def _story(journal: Journal, server: str, records: Sequence[JournalRecord]) -> IncidentView:
+    from pgdoctor.incidents.snapshot_archive import rediagnose, unpack_snapshot
 
     entries = tuple(_read(records))
     looks = []
     for kept in journal.kept(entries[0].id, server):
-        archived = unpacked(kept.body)
-        looks.append(Kept(kept.at, archived.blocked, archived.judged, diagnosed(archived)))
+        archived = unpack_snapshot(kept.body)
+        looks.append(KeptSnapshot(kept.at, archived.blocked, archived.judged, rediagnose(archived)))
     looks.sort(key=lambda look: look.at)
-    return _with_deeds(Story(entries, tuple(looks)), journal, server)
+    return _with_deeds(IncidentView(entries, tuple(looks)), journal, server)
 
 
-def _with_deeds(story: Story, journal: Journal, server: str) -> Story:
+def _with_deeds(story: IncidentView, journal: Journal, server: str) -> IncidentView:
     """The story with what mitigation did while it lasted."""
-    from pgdoctor.diagnosis.words import name
+    from pgdoctor.formatting import format_name
+    from pgdoctor.mitigation.audit_records import Intent, Trace, read_events, replay_history
     from pgdoctor.mitigation.history import Opening
-    from pgdoctor.mitigation.records import Intent, Trace, events, history
 
     since = story.entries[0].started - timedelta(minutes=1)
-    told = list(events(journal.records(server, kinds=_DEEDS, since=since)))
+    told = list(read_events(journal.records(server, kinds=_DEEDS, since=since)))
     notes = [(each.at, f"mitigation stopped itself: {each.reason}") for each in told if isinstance(each, Opening)]
     notes += [(each.at, each.summary) for each in told if isinstance(each, Trace)]
     for intent in (each for each in told if isinstance(each, Intent) and each.waiting_users):
-        users = ", ".join(map(name, intent.waiting_users))
+        users = ", ".join(map(format_name, intent.waiting_users))
         victim = intent.action.victim
         notes.append((intent.at, f"{intent.action.signal} {victim.pid} was decided by the waits of {users}"))
     return replace(
         story,
-        actions=tuple(action for action in history(told).actions if within(story.entries, action.at)),
-        notes=tuple(note for note in notes if within(story.entries, note[0])),
+        actions=tuple(action for action in replay_history(told).actions if is_within(story.entries, action.at)),
+        notes=tuple(note for note in notes if is_within(story.entries, note[0])),
     )
 
 
-def _replayed(story: Story, look: Kept, settings: Mitigation | None) -> Replay:
-    found = replay(story.last.id, look.at, look.blocked, look.then, look.now)
+def _replayed(story: IncidentView, look: KeptSnapshot, settings: Mitigation | None) -> Replay:
+    found = compare_replay(story.last.id, look.at, look.blocked, look.then, look.now)
     if settings is None:
         return found
-    from pgdoctor.diagnosis.cuts import cuts
-    from pgdoctor.diagnosis.identity import Identity
+    from pgdoctor.diagnosis.cuts import find_cuts
     from pgdoctor.mitigation.history import seen_in_polls
-    from pgdoctor.mitigation.plan import plan
+    from pgdoctor.mitigation.plan import make_plan
+    from pgdoctor.model.identity import Identity
     from pgdoctor.render.plan import plan_facts
 
     identities = map(Identity.of, look.now.snapshot.sessions.values())
     history = seen_in_polls(filter(None, identities), settings.min_samples)
-    planned = plan(look.now, settings, history)
-    facts = plan_facts(planned, settings.mode, (), cuts(look.now.blockers, look.now.graph))
+    planned = make_plan(look.now, settings, history)
+    facts = plan_facts(planned, settings.mode, (), find_cuts(look.now.blockers, look.now.graph))
     return replace(found, plan=facts)
 
 
 def _prevention() -> Mapping[str, str]:
     """By class, what its page says about preventing it, or else about what to do."""
-    from pgdoctor.diagnosis.cause import causes
-    from pgdoctor.render.manual import parts
+    from pgdoctor.diagnosis.cause import all_causes
+    from pgdoctor.render.manual import read_parts
 
-    pages = {cause.name: inspect.getmodule(cause) for cause in causes()}
-    found = {name: parts((module and module.__doc__) or "") for name, module in pages.items()}
+    pages = {cause.name: inspect.getmodule(cause) for cause in all_causes()}
+    found = {name: read_parts((module and module.__doc__) or "") for name, module in pages.items()}
     return {name: said.get("Prevent") or said["Do"] for name, said in found.items()}

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, run, show_literals_option
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import shown
+from pgdoctor.render.report import show_statement
 
 #: The query pairs everybody with everybody on a lock: 1,000 waiters make 1,000,000 rows (measured).
 MOST_ROWS = 10_000
@@ -38,13 +38,13 @@ def command(dsn: str, show_literals: bool) -> None:
 
 
 async def _rows(dsn: str) -> Sequence[Any]:
-    from pgdoctor.postgres.door import Door
+    from pgdoctor.postgres.connection import Connection
 
-    async with await Door.open(dsn, DEADLINE) as door:
+    async with await Connection.open(dsn, DEADLINE) as door:
         return await door.fetch_some("documented_blocking_locks", MOST_ROWS)
 
 
 def _cell(name: str, value: object, show_literals: bool) -> object:
     if name.endswith("_statement"):
-        value = shown(None if value is None else str(value), show_literals)
+        value = show_statement(None if value is None else str(value), show_literals)
     return one_line(value, _STATEMENT_WIDTH) if isinstance(value, str) else value

@@ -3,17 +3,17 @@
 import click
 import msgspec
 
-from pgdoctor.cli import _marks
+from pgdoctor.cli import _mitigate_brakes
 from pgdoctor.cli._audit import audit
 from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._groups import Group
 from pgdoctor.cli._options import config_option, run
 from pgdoctor.cli._output import write_json
-from pgdoctor.config import Config, load
-from pgdoctor.diagnosis.escape import encode_json
+from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError
+from pgdoctor.escape import encode_json
 from pgdoctor.render.plan import PlanFacts, action_text, plan_facts, plan_text
-from pgdoctor.render.session import session_text
+from pgdoctor.render.session_facts import session_text
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -44,7 +44,7 @@ def command(
         # `mitigate --config … reset` is `mitigate reset --config …`.
         context.default_map = {name: {"config": config} for name in command.commands}
         return None
-    whole = load(config)
+    whole = load_config(config)
     if execute:
         _refuse_unless_armed(config, whole)
         facts = _execute(dsn, whole, most, pid, tell=form == "table")
@@ -59,7 +59,7 @@ def command(
     )
 
 
-for each in (*_marks.COMMANDS, audit):
+for each in (*_mitigate_brakes.COMMANDS, audit):
     command.add_command(each)
 
 
@@ -90,13 +90,13 @@ def _no_rules(config: str | None) -> str:
 
 
 def _show(dsn: str, config: Config) -> PlanFacts:
-    from pgdoctor.cli._plans import shown
+    from pgdoctor.cli._mitigate_operations import shown
 
     return run(shown(dsn, config))
 
 
 def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
-    from pgdoctor.cli._plans import about
+    from pgdoctor.cli._mitigate_operations import about
 
     facts = run(about(dsn, config, pid))
     if form == "json":
@@ -108,12 +108,12 @@ def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
 
 def _execute(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool) -> PlanFacts:
     """Carry out what may be done, and return the plan that is left."""
-    from pgdoctor.agent.log import install
-    from pgdoctor.cli._plans import executed
-    from pgdoctor.mitigation.plan import Only
+    from pgdoctor.agent.log import install_logging
+    from pgdoctor.cli._mitigate_operations import executed
+    from pgdoctor.mitigation.plan import OnlySession
 
-    install()
-    actions, plan, notes = run(executed(dsn, config, most, only=Only(pid) if pid is not None else None))
+    install_logging()
+    actions, plan, notes = run(executed(dsn, config, most, only=OnlySession(pid) if pid is not None else None))
     if tell:
         for action in actions:
             click.echo(action_text(action))

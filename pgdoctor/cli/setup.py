@@ -97,10 +97,10 @@ def _wrapper() -> str:
     """The functions, for what is fixed: the same that the guards and the leader lock go by."""
     from pgdoctor.mitigation.marker import MARKER
     from pgdoctor.mitigation.match import BACKUPS
-    from pgdoctor.postgres.queries import load
+    from pgdoctor.postgres.queries import load_sql
     from pgdoctor.postgres.signal import LEADER_KEY
 
-    rights = load("waiter_rights").strip().removesuffix(";").replace("%(pids)s::pg_catalog.int4[]", "waiter_pids")
+    rights = load_sql("waiter_rights").strip().removesuffix(";").replace("%(pids)s::pg_catalog.int4[]", "waiter_pids")
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY), "waiter_rights": rights}
     text = (Path(__file__).parent / "wrapper.sql").read_text(encoding="utf-8")
     for name, value in fixed.items():

@@ -5,10 +5,10 @@ import click
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, run
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.escape import encode_json
 from pgdoctor.diagnosis.triage import Triage, triage
 from pgdoctor.errors import Unreachable
+from pgdoctor.escape import encode_json
+from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.triage import triage_facts, triage_lines
 from pgdoctor.render.unreachable import what_to_do
 
@@ -38,9 +38,9 @@ def command(dsn: str, form: str, exit_code: bool, wide: bool) -> int:
 
 
 async def _look(dsn: str) -> tuple[Triage, Diagnosis]:
-    from pgdoctor.postgres.door import Door
-    from pgdoctor.postgres.glimpses import observe
+    from pgdoctor.postgres.activity_sampling import observe_briefly
+    from pgdoctor.postgres.connection import Connection
 
-    async with await Door.open(dsn, DEADLINE) as door:
-        diagnosis, glimpses = await observe(door)
+    async with await Connection.open(dsn, DEADLINE) as door:
+        diagnosis, glimpses = await observe_briefly(door)
     return triage(diagnosis, glimpses), diagnosis

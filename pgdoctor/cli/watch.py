@@ -10,10 +10,10 @@ import click
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import ask, config_option, run
 from pgdoctor.cli._output import screen_width
-from pgdoctor.config import Config, load
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.render.report import report
-from pgdoctor.render.tree import tree
+from pgdoctor.config.config import Config, load_config
+from pgdoctor.fields import Duration
+from pgdoctor.render.report import make_report
+from pgdoctor.render.tree import render_tree
 
 #: Seconds; a person does not see more, and the server would.
 _SHORTEST_INTERVAL = 0.2
@@ -48,12 +48,12 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
     Keys: ? lists all keys, q quits. Sort, freeze, open one session, cancel or terminate it under the rules. Without a
     terminal (a pipe, TERM=dumb) the command prints one poll and ends.
     """
-    settings = load(config)
+    settings = load_config(config)
     # Here, not above: help and usage errors need neither the driver nor a terminal.
     from pgdoctor.cli._terminal import can_draw
 
     if not can_draw():
-        click.echo(tree(report(run(ask(dsn))), screen_width()), nl=False)
+        click.echo(render_tree(make_report(run(ask(dsn))), screen_width()), nl=False)
         return
     with _log_kept():
         done = run(_watch(dsn, interval, settings, config))
@@ -64,13 +64,13 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
 
 async def _watch(dsn: str, interval: float, settings: Config, config: str | None) -> list[str]:
     """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
-    from pgdoctor.cli._cutting import Cutting
-    from pgdoctor.cli._live import Live
     from pgdoctor.cli._terminal import Terminal
+    from pgdoctor.cli._watch_actions import WatchActions
+    from pgdoctor.cli._watch_loop import WatchLoop
 
-    cutting = Cutting(dsn, settings, config)
+    cutting = WatchActions(dsn, settings, config)
     with Terminal() as terminal:
-        live = Live(terminal, dsn, interval, cutting.ask, cutting.act)
+        live = WatchLoop(terminal, dsn, interval, cutting.ask, cutting.act)
         await live.run()
     await live.settle()
     return live.done
@@ -79,15 +79,15 @@ async def _watch(dsn: str, interval: float, settings: Config, config: str | None
 @contextmanager
 def _log_kept() -> Iterator[None]:
     """Tell on stderr what is logged, but not in the middle of a screen, which it would tear: when that is gone."""
-    from pgdoctor.agent.log import install
+    from pgdoctor.agent.log import install_logging
 
     if not sys.stderr.isatty():
-        install()
+        install_logging()
         yield
         return
     with TemporaryFile("w+") as file:
         with redirect_stderr(file):
-            install()
+            install_logging()
         try:
             yield
         finally:

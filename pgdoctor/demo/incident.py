@@ -44,7 +44,7 @@ _BACKFILL = "update shipments set status = late(id) where customer_id = 42"
 _WAITING = "select count(*) from pg_stat_activity where application_name = %s and wait_event_type = 'Lock'"
 
 
-class Incident:
+class DemoIncident:
     """The connections of the incident; each statement that hangs has a thread of its own."""
 
     def __init__(self, dsn: str) -> None:
@@ -121,7 +121,7 @@ class Incident:
 
 def main() -> None:
     """Stage the incident, one line for each step, and hold it."""
-    incident = Incident(os.environ["PGDOCTOR_DSN"])
+    incident = DemoIncident(os.environ["PGDOCTOR_DSN"])
     for step in incident.stage():
         print(step, flush=True)
     print(STAGED, flush=True)

@@ -11,7 +11,7 @@ from pgdoctor.errors import PgdoctorError
 
 
 @contextmanager
-def incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) -> Iterator[None]:
+def stage_incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) -> Iterator[None]:
     """A staged incident for the length of the block; with `stay` it outlives the block, and this process.
 
     `say` gets a line for each step. Raises PgdoctorError where the incident could not be staged.

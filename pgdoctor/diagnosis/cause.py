@@ -6,38 +6,11 @@ The strongest cause that recognises a blocker gives its class; the others that d
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import msgspec
-
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.discovery import find_classes
-from pgdoctor.diagnosis.suspect import Suspect
-
-Action = Literal["cancel", "terminate", "none"]
-
-
-class Remedy(msgspec.Struct, frozen=True):
-    """What to do about a blocker: the signal that helps, or none, and why."""
-
-    action: Action
-    reason: str
-    #: Nobody has to do anything: it will be over by itself, in about a minute at most.
-    is_over_soon: bool = False
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A cause that was recognised, with the figures that decided it."""
-
-    evidence: tuple[str, ...]
-    remedy: Remedy
-    #: The table that matters for it; None: nothing better than the table that the waiters are held up on.
-    relation: str | None = None
-    #: What would have held up fewer people; empty where there is nothing to say.
-    advice: str = ""
-    #: What the waiters ask for passes from one session to the next: none of them keeps it.
-    changes_hands: bool = False
-    #: It may give the class. If not, it is only said as well.
-    decides: bool = True
+from pgdoctor.model.remedy import Classification
 
 
 class Cause(ABC):
@@ -58,12 +31,12 @@ class Cause(ABC):
     has_maker: ClassVar[bool] = False
 
     @abstractmethod
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         """The verdict, or None where this is not the cause."""
 
 
 @cache
-def causes() -> tuple[Cause, ...]:
+def all_causes() -> tuple[Cause, ...]:
     """One of each cause in `causes/`, in the order of their precedence.
 
     Raises TypeError for one that is not complete, and for two of the same precedence: rules act by class.
@@ -78,17 +51,17 @@ def causes() -> tuple[Cause, ...]:
     return tuple(found[precedence] for precedence in sorted(found))
 
 
-def classes() -> tuple[str, ...]:
+def class_names() -> tuple[str, ...]:
     """The names of all classes, in alphabetical order: the closed set of the metrics' `class` label."""
-    return tuple(sorted(cause.name for cause in causes()))
+    return tuple(sorted(cause.name for cause in all_causes()))
 
 
 @cache
-def untouchable() -> Mapping[str, str]:
+def untouchable_classes() -> Mapping[str, str]:
     """The classes that no rule may signal, each with the reason."""
-    return {cause.name: cause.why_untouchable for cause in causes() if not cause.is_signallable}
+    return {cause.name: cause.why_untouchable for cause in all_causes() if not cause.is_signallable}
 
 
 def may_be_signalled(classification: str) -> bool:
     """Whether its cause says that sessions of this class may be signalled."""
-    return any(cause.name == classification and cause.is_signallable for cause in causes())
+    return any(cause.name == classification and cause.is_signallable for cause in all_causes())

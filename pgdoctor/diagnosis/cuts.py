@@ -11,12 +11,12 @@ from enum import IntEnum
 
 import msgspec
 
-from pgdoctor.diagnosis import ddl
-from pgdoctor.diagnosis.cause import Action
-from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.graph import Node, WaitGraph
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.diagnosis import Blocker
+from pgdoctor.model.remedy import Action
+from pgdoctor.model.snapshot import Session
+from pgdoctor.model.wait_graph import Node, WaitGraph
+from pgdoctor.sqltext import ddl
 
 #: Blockers whose cut is worked out, the widest reach first.
 MOST_CUTS = 20
@@ -30,7 +30,7 @@ _MOST_TRIED = 20
 MOST_RELEASED = 50
 
 
-class Harm(IntEnum):
+class Damage(IntEnum):
     """How much a signal destroys, the least first."""
 
     #: A request that waits, and can be made again.
@@ -68,7 +68,7 @@ class Cut(msgspec.Struct, frozen=True):
     exact: bool
     loses: str
     reason: str
-    harm: Harm = Harm.WORK
+    harm: Damage = Damage.WORK
     #: The sessions released at once, the first MOST_RELEASED by PID.
     released: tuple[int, ...] = ()
     #: Why the server refuses our role the signal, and what to do instead; None where it would not.
@@ -87,11 +87,11 @@ class CutSet(msgspec.Struct, frozen=True):
     frees_in_turn: int
     exact: bool
     loses: str
-    harm: Harm
+    harm: Damage
     released: tuple[int, ...]
 
 
-class Spared(msgspec.Struct, frozen=True):
+class LeaveAlone(msgspec.Struct, frozen=True):
     """A root blocker that should not be signalled, what its end would free all the same, and what to do instead."""
 
     pid: int | None
@@ -107,7 +107,7 @@ class Spared(msgspec.Struct, frozen=True):
     release_uncertain: str | None = None
 
 
-def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
+def find_cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
     """The cuts that free somebody, the best first: certain ones, most sessions at once, then the least harm."""
     worth = [blocker for blocker in blockers if _may_be_cut(blocker, graph)]
     worth.sort(key=lambda blocker: -blocker.blocked_sessions)
@@ -123,7 +123,7 @@ def cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
     )
 
 
-def sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet, ...]:
+def find_cut_sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet, ...]:
     """The smallest sets that free somebody where no member does alone, the best first."""
     by_node = {blocker.node: blocker for blocker in blockers if _may_be_cut(blocker, graph)}
     groups = [
@@ -145,7 +145,7 @@ def _needs_all(group: frozenset[Node], graph: WaitGraph) -> bool:
     return all(len(graph.released_at_once(group - {node})) < freed for node in group)
 
 
-def spared(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Spared, ...]:
+def find_left_alone(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[LeaveAlone, ...]:
     """The root blockers that nobody should signal though their end would free somebody, the widest reach first."""
     roots = [blocker for blocker in blockers if blocker.root and blocker.recommendation.action == "none"]
     roots.sort(key=lambda blocker: -blocker.blocked_sessions)
@@ -192,15 +192,15 @@ def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
         frees_at_once=len(at_once),
         frees_in_turn=len(graph.released_in_turn(nodes)),
         exact=all(each.is_exact for each in members),
-        loses=f"each at most {_loses(worst, _harm(worst))}" if _harm(worst) > Harm.RETRY else "a retry each",
+        loses=f"each at most {_loses(worst, _harm(worst))}" if _harm(worst) > Damage.RETRY else "a retry each",
         harm=_harm(worst),
         released=_listed(at_once),
     )
 
 
-def _spared(blocker: Blocker, graph: WaitGraph) -> Spared:
+def _spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
     at_once = _promised(blocker, graph.released_at_once(_only(blocker)))
-    return Spared(
+    return LeaveAlone(
         pid=blocker.pid,
         prepared_gid=blocker.gid,
         frees_at_once=len(at_once),
@@ -222,38 +222,38 @@ def _listed(nodes: Iterable[Node]) -> tuple[Node, ...]:
     return tuple(sorted(nodes)[:MOST_RELEASED])
 
 
-def _harm(blocker: Blocker) -> Harm:
+def _harm(blocker: Blocker) -> Damage:
     changed = blocker.session is not None and blocker.session.has_changes
     if not blocker.root:
-        return Harm.REPEAT if changed else Harm.RETRY
+        return Damage.REPEAT if changed else Damage.RETRY
     if blocker.session is not None and not blocker.session.in_transaction_idle:
-        return Harm.WORK if changed else Harm.TIME
-    return Harm.CHANGES if changed else Harm.IDLE
+        return Damage.WORK if changed else Damage.TIME
+    return Damage.CHANGES if changed else Damage.IDLE
 
 
-def _loses(blocker: Blocker, harm: Harm) -> str:
+def _loses(blocker: Blocker, harm: Damage) -> str:
     """What the signal destroys, in words."""
-    session, age = blocker.session, duration(blocker.transaction_seconds)
+    session, age = blocker.session, format_duration(blocker.transaction_seconds)
     if session is not None and session.wait_event == "SyncRep":
         return "nothing that could roll back; but its commit would be reported wrongly"
     if session is not None and session.state == "active":
-        left = ddl.effect(session.statement or "", truncated=session.truncated).leaves
+        left = ddl.ddl_effect(session.statement or "", truncated=session.truncated).leaves
         if left:
             return f"its work, and leaves {left} behind"
     if session is not None and session.state == "idle in transaction (aborted)":
         return "the session; its transaction is already aborted"
     match harm:
-        case Harm.RETRY:
+        case Damage.RETRY:
             return "nothing but a retry"
-        case Harm.IDLE:
+        case Damage.IDLE:
             return f"a transaction open for {age} that {_unchanged(session)}"
-        case Harm.REPEAT:
+        case Damage.REPEAT:
             return f"a retry of its transaction, open for {age}, which may have changed rows: they roll back"
-        case Harm.TIME:
+        case Damage.TIME:
             return f"the work of a running statement; its transaction, open for {age}, {_unchanged(session)}"
-        case Harm.CHANGES:
+        case Damage.CHANGES:
             return f"a transaction open for {age} that may have changed rows: they roll back"
-        case Harm.WORK:
+        case Damage.WORK:
             return (
                 f"the work of a running statement, and its transaction open for {age} that may have changed rows: "
                 "they roll back"

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.graph import Node, WaitGraph
-from pgdoctor.diagnosis.lock_names import describe_wait
-from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.snapshot import DeadlockMember, PastDeadlock, Session, Snapshot
-from pgdoctor.diagnosis.surroundings import Surroundings
-from pgdoctor.diagnosis.waits import awaited_table
-from pgdoctor.diagnosis.words import client
+from pgdoctor.diagnosis.blocker.lock_names import describe_wait
+from pgdoctor.formatting import format_client
+from pgdoctor.model.server_context import ServerContext
+from pgdoctor.model.snapshot import DeadlockMember, PastDeadlock, Session, Snapshot
+from pgdoctor.model.wait_graph import Node, WaitGraph
+from pgdoctor.model.waits import awaited_table
+from pgdoctor.sqltext.redact import redact
 
 #: What is older is no longer news; how many are remembered, and how many sessions of each.
 RECENT = timedelta(minutes=15)
@@ -64,7 +64,7 @@ def describe_members(snapshot: Snapshot, cycle: tuple[Node, ...]) -> Iterator[De
 def describe_member(member: DeadlockMember) -> str:
     """`4711, "checkout" (app), waits for a row of public.orders: update orders set v = ? where id = ?`."""
     statement = f": {member.statement}" if member.statement else ""
-    return f"{member.pid}, {client(member.application, member.user)}, waits for {member.waits_for}{statement}"
+    return f"{member.pid}, {format_client(member.application, member.user)}, waits for {member.waits_for}{statement}"
 
 
 def advise_order(members: tuple[DeadlockMember, ...]) -> str:
@@ -92,7 +92,7 @@ def record_cycles(history: DeadlockHistory, snapshot: Snapshot, graph: WaitGraph
     return history._replace(seen=dict(recent[-_MOST_DEADLOCKS:]), uncounted=tuple(uncounted[-_MOST_DEADLOCKS:]))
 
 
-def record_counters(history: DeadlockHistory, now: Surroundings) -> DeadlockHistory:
+def record_counters(history: DeadlockHistory, now: ServerContext) -> DeadlockHistory:
     """With the server's counters, where they were read anew."""
     if not now.work or now.read_at == history.read_at:
         return history

@@ -1,17 +1,19 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
-from pgdoctor.diagnosis import middle, planner
-from pgdoctor.diagnosis.blocker_wait import describe_own_wait
-from pgdoctor.diagnosis.by_hand import explain_refusal, write_remedy
-from pgdoctor.diagnosis.cause import Remedy, causes
-from pgdoctor.diagnosis.deafness import explain_deafness, may_catch_cancel
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
-from pgdoctor.diagnosis.finding import found
-from pgdoctor.diagnosis.graph import Node, WaitGraph
-from pgdoctor.diagnosis.lock_names import explain_lock, is_notify_queue
-from pgdoctor.diagnosis.snapshot import RowLocker, Snapshot
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import find_blocked_since, oldest_wait, wait_graph
+from pgdoctor.diagnosis import cut_in_the_middle
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.deafness import explain_deafness, may_catch_cancel
+from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
+from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
+from pgdoctor.diagnosis.cause import all_causes
+from pgdoctor.diagnosis.finding import run_finding_checks
+from pgdoctor.diagnosis.manual_signal import explain_refusal, write_remedy
+from pgdoctor.model import query_plan
+from pgdoctor.model.diagnosis import Blocker, Diagnosis
+from pgdoctor.model.remedy import Remedy
+from pgdoctor.model.snapshot import RowLocker, Snapshot
+from pgdoctor.model.wait_graph import Node, WaitGraph
+from pgdoctor.model.waits import find_blocked_since, oldest_wait, wait_graph
 
 #: Lock types that name what is locked in full: every holder of such a lock is known.
 _TABLE_LOCKS = frozenset({"relation"})
@@ -37,13 +39,15 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     graph = wait_graph(snapshot)
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
-    blockers = middle.recommend_cuts(blockers, graph)
-    return Diagnosis(snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=found(snapshot, graph))
+    blockers = cut_in_the_middle.recommend_cuts(blockers, graph)
+    return Diagnosis(
+        snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=run_finding_checks(snapshot, graph)
+    )
 
 
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
-    suspect = Suspect(node, snapshot, graph)
-    verdicts = [(cause, verdict) for cause in causes() if (verdict := cause.judge(suspect)) is not None]
+    suspect = BlockerFacts(node, snapshot, graph)
+    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.judge(suspect)) is not None]
     verdicts.sort(key=lambda found: not found[1].decides)
     cause, verdict = verdicts[0]
     maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
@@ -109,11 +113,11 @@ def _names(others: tuple[RowLocker, ...]) -> str:
     return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _own_name(suspect: Suspect) -> str:
+def _own_name(suspect: BlockerFacts) -> str:
     return f"prepared transaction '{suspect.prepared.gid or '?'}'" if suspect.prepared else str(suspect.node)
 
 
-def _explained(suspect: Suspect, told: tuple[str, ...]) -> tuple[str, ...]:
+def _explained(suspect: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     """What its locks are for, where no statement asks for them; and what it waits for, unless the cause tells it."""
     locks = (explain_lock(suspect.snapshot, lock) for lock in suspect.contested or suspect.queued)
     found = list(dict.fromkeys(each for each in locks if each is not None))
@@ -127,10 +131,10 @@ def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
     plan = snapshot.plans.get(node)
     if plan is None or not plan.finds_by_index or plan.table not in snapshot.relations:
         return ()
-    return (planner.evidence(plan, snapshot.relations[plan.table].name),)
+    return (query_plan.describe_plan(plan, snapshot.relations[plan.table].name),)
 
 
-def _recommendation(suspect: Suspect, remedy: Remedy) -> Remedy:
+def _recommendation(suspect: BlockerFacts, remedy: Remedy) -> Remedy:
     """The remedy of the cause, unless something forbids every signal whatever the cause."""
     if suspect.node in suspect.graph.in_cycle:
         return Remedy("none", "the server's deadlock detector resolves this cycle by itself")

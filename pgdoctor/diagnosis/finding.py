@@ -8,47 +8,47 @@ from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, NamedTuple
 
-from pgdoctor.diagnosis.diagnosis import Note
 from pgdoctor.diagnosis.discovery import find_classes
-from pgdoctor.diagnosis.graph import WaitGraph
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.model.wait_graph import WaitGraph
 
 #: The worst first.
 SEVERITIES = ("critical", "warning", "info")
 
 
-class Seen(NamedTuple):
+class CheckInput(NamedTuple):
     """What a finding is made of."""
 
     snapshot: Snapshot
     graph: WaitGraph
 
 
-class Finding(ABC):
+class FindingCheck(ABC):
     """Something that can be wrong beside locks. Stateless; its module's docstring is the page that people read."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         """What is to be said about it, each note of this kind; none where it is not there."""
 
 
 @cache
-def findings() -> tuple[Finding, ...]:
+def all_finding_checks() -> tuple[FindingCheck, ...]:
     """One of each finding in `findings/`, in alphabetical order."""
     from pgdoctor.diagnosis import findings as folder
 
-    return tuple(sorted((each() for each in find_classes(folder, Finding)), key=lambda finding: finding.name))
+    return tuple(sorted((each() for each in find_classes(folder, FindingCheck)), key=lambda finding: finding.name))
 
 
-def kinds() -> tuple[str, ...]:
+def finding_kinds() -> tuple[str, ...]:
     """The names of all findings, in alphabetical order: the closed set of the metrics' `kind` label."""
-    return tuple(finding.name for finding in findings())
+    return tuple(finding.name for finding in all_finding_checks())
 
 
-def found(snapshot: Snapshot, graph: WaitGraph) -> tuple[Note, ...]:
+def run_finding_checks(snapshot: Snapshot, graph: WaitGraph) -> tuple[Finding, ...]:
     """Everything worth saying that is not a wait, the worst first."""
-    seen = Seen(snapshot, graph)
-    notes = [note for finding in findings() for note in finding.notes(seen)]
+    seen = CheckInput(snapshot, graph)
+    notes = [note for finding in all_finding_checks() for note in finding.notes(seen)]
     return tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity)))

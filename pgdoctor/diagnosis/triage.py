@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
-from pgdoctor.diagnosis.remedy import Advice, options
-from pgdoctor.diagnosis.surroundings import Change, Pace, Standby, Surroundings
-from pgdoctor.diagnosis.waits import oldest_wait
-from pgdoctor.diagnosis.words import count, duration, size
+from pgdoctor.diagnosis.recommendation import Advice, recommend
+from pgdoctor.formatting import format_count, format_duration, format_size
+from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
+from pgdoctor.model.server_context import Rates, RecentChange, ServerContext, Standby
+from pgdoctor.model.waits import oldest_wait
 
 #: What an active session may wait for: event type and event; CPU and None where it does not wait.
 Event = tuple[str, str | None]
@@ -70,7 +70,7 @@ _BY_TYPE = {
 LAYERS = ("locks", "connections", "I/O", "CPU", "replication", "elsewhere")
 
 
-class Glimpse(msgspec.Struct, frozen=True):
+class ActivitySample(msgspec.Struct, frozen=True):
     """How many active sessions wait for what, at one moment."""
 
     waits: Mapping[Event, int]
@@ -88,13 +88,13 @@ class Triage(msgspec.Struct, frozen=True):
     layer: str
     because: str
     #: Of the last quarter of an hour, the latest first.
-    changes: tuple[Change, ...]
+    changes: tuple[RecentChange, ...]
     #: What to do, first things first.
     next: tuple[str, ...]
     unseen: tuple[str, ...]
     advice: Advice | None
     roots: tuple[Blocker, ...]
-    findings: tuple[Note, ...]
+    findings: tuple[Finding, ...]
     #: Active sessions on average, by what they wait for, the most first.
     waits: Mapping[str, float]
     started: datetime | None
@@ -109,7 +109,7 @@ class Triage(msgspec.Struct, frozen=True):
     deadlocks_since: datetime | None = None
 
 
-def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
+def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
     """The answer, from the last look and what was seen within the moments before."""
     around = diagnosis.snapshot.surroundings
     waits = _waits(glimpses)
@@ -127,7 +127,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
         next=tuple(_next(diagnosis, layer)),
         unseen=tuple(_unseen(diagnosis)),
         # Whoever holds somebody up for a moment only is not to be signalled.
-        advice=options(diagnosis).advice if _blocked(diagnosis) else None,
+        advice=recommend(diagnosis).advice if _blocked(diagnosis) else None,
         roots=tuple(_roots(diagnosis)),
         findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
         waits={_named(event): number for event, number in waits.items()},
@@ -141,7 +141,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[Glimpse]) -> Triage:
     )
 
 
-def _waits(glimpses: Sequence[Glimpse]) -> dict[Event, float]:
+def _waits(glimpses: Sequence[ActivitySample]) -> dict[Event, float]:
     """Active sessions on average, by what they wait for, the most first."""
     total: dict[Event, int] = {}
     for each in glimpses:
@@ -155,9 +155,9 @@ def _named(event: Event) -> str:
     return kind if name is None else f"{kind}:{name}"
 
 
-def _total(paces: Iterable[Pace]) -> Pace:
+def _total(paces: Iterable[Rates]) -> Rates:
     total = [sum(each) for each in zip(*map(msgspec.structs.astuple, paces), strict=True)]
-    return Pace(*total)
+    return Rates(*total)
 
 
 def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
@@ -170,11 +170,11 @@ def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:
     return (blocker for blocker in diagnosis.blockers if blocker.root and blocker.node in ahead)
 
 
-def _hurting(diagnosis: Diagnosis) -> list[Note]:
+def _hurting(diagnosis: Diagnosis) -> list[Finding]:
     return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING or _refuses_writes(note)]
 
 
-def _refuses_writes(note: Note) -> bool:
+def _refuses_writes(note: Finding) -> bool:
     return note.kind == "wraparound" and not note.numbers["left"]
 
 
@@ -188,9 +188,12 @@ def _summary(diagnosis: Diagnosis) -> str:
     blocked = _blocked(diagnosis)
     if blocked:
         sessions = diagnosis.snapshot.sessions
-        longest = duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
+        longest = format_duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
         roots = len(list(_roots(diagnosis)))
-        return f"{count(len(blocked), 'session')} blocked by {count(roots, 'root blocker')}, the longest for {longest}"
+        return (
+            f"{format_count(len(blocked), 'session')} blocked by "
+            f"{format_count(roots, 'root blocker')}, the longest for {longest}"
+        )
     if hurting := _hurting(diagnosis):
         return hurting[0].summary
     if diagnosis.snapshot.server.hidden_sessions:
@@ -217,7 +220,8 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     if blocked := _blocked(diagnosis):
         return (
             "locks",
-            f"{count(len(blocked), 'session')} {'waits' if len(blocked) == 1 else 'wait'} for locks of other sessions",
+            f"{format_count(len(blocked), 'session')} "
+            f"{'waits' if len(blocked) == 1 else 'wait'} for locks of other sessions",
         )
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
@@ -231,12 +235,12 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
         return "connections", why[0]
     if late := _late(around):
-        return "replication", f"{count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+        return "replication", f"{format_count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
     if standing := around and around.standing:
         if standing.replay_paused:
             return "replication", "replay on this standby is paused"
         if (standing.unreplayed or 0) >= _LAG_BYTES:
-            return "replication", f"this standby still has to replay {size(standing.unreplayed or 0)}"
+            return "replication", f"this standby still has to replay {format_size(standing.unreplayed or 0)}"
     if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
         return "elsewhere", "clients retry failing statements: check the application that sends them"
     if busy < _BUSY:
@@ -247,8 +251,8 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; compare with the usual load"
 
 
-def _rests(around: Surroundings | None) -> str:
-    pace = _total(around.lately.values()) if around and around.lately else Pace()
+def _rests(around: ServerContext | None) -> str:
+    pace = _total(around.lately.values()) if around and around.lately else Rates()
     is_used = pace.commits + pace.rollbacks >= _MANY_TRANSACTIONS
     return "the server answers requests at once" if is_used else "the server is nearly idle"
 
@@ -273,13 +277,16 @@ def _by_layer(waits: Mapping[Event, float]) -> dict[str, float]:
     return found
 
 
-def _late(around: Surroundings | None) -> list[Standby]:
+def _late(around: ServerContext | None) -> list[Standby]:
     standbys = around.standbys if around else ()
     return [each for each in standbys if (each.lag or 0.0) >= _LAG_SECONDS or (each.behind or 0) >= _LAG_BYTES]
 
 
 def _furthest(late: Sequence[Standby]) -> str:
-    return f"{size(max(each.behind or 0 for each in late))}, {duration(max(each.lag or 0.0 for each in late))}"
+    return (
+        f"{format_size(max(each.behind or 0 for each in late))}, "
+        f"{format_duration(max(each.lag or 0.0 for each in late))}"
+    )
 
 
 def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
@@ -311,7 +318,7 @@ _NEXT = {
 def _unseen(diagnosis: Diagnosis) -> Iterator[str]:
     server, around = diagnosis.snapshot.server, diagnosis.snapshot.surroundings
     if server.hidden_sessions:
-        yield f"{count(server.hidden_sessions, 'hidden session')}: grant pg_monitor (pgdoctor setup)"
+        yield f"{format_count(server.hidden_sessions, 'hidden session')}: grant pg_monitor (pgdoctor setup)"
     yield from diagnosis.snapshot.unread
     yield from around.unread if around else ("the state of the whole server: it could not be read",)
     if server.in_recovery:

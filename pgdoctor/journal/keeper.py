@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pgdoctor.errors import JournalError
-from pgdoctor.journal.place import MAX_SIZE
-from pgdoctor.journal.store import ROOM, Journal, Usage
+from pgdoctor.journal.location import MAX_SIZE
+from pgdoctor.journal.store import ROOM, Journal, JournalUsage
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Keeper:
         #: Bytes; may change at any time.
         self.max_size = max_size
         #: As of the last piece of work; None: there was none yet.
-        self.usage: Usage | None = None
+        self.usage: JournalUsage | None = None
         #: What of incidents was not written, by why: too many in an hour, or no room.
         self.left_out = {"frequent": 0, "full": 0}
         #: Why the last piece of work failed; None: it did not, or there was none yet.

@@ -24,7 +24,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from pgdoctor.errors import JournalError
-from pgdoctor.journal.place import MAX_SIZE
+from pgdoctor.journal.location import MAX_SIZE
 from pgdoctor.secret_file import find_writers
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ CREATE TABLE memories (
 """
 
 
-class Record(msgspec.Struct, frozen=True):
+class JournalRecord(msgspec.Struct, frozen=True):
     """Something that happened. `body` is a JSON object; `id` grows in the order of writing."""
 
     id: int
@@ -119,7 +119,7 @@ class Record(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptValue(msgspec.Struct, frozen=True):
     """A snapshot of an incident, as whoever kept it has encoded it."""
 
     id: int
@@ -129,7 +129,7 @@ class Kept(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Usage(msgspec.Struct, frozen=True):
+class JournalUsage(msgspec.Struct, frozen=True):
     """How full a journal is, in bytes."""
 
     #: On the disk, with its write-ahead log.
@@ -227,7 +227,7 @@ class Journal:
         subject: str | None = None,
         since: datetime | None = None,
         after: int = 0,
-    ) -> list[Record]:
+    ) -> list[JournalRecord]:
         """Records in the order of writing: of a server, of some kinds, on a subject, from a time on, after an id."""
         wanted, values = ["id > ?"], list[object]([after])
         for column, value in (("server", server), ("subject", subject)):
@@ -242,7 +242,9 @@ class Journal:
             values += kinds
         select = f"SELECT id, server, at, kind, subject, body FROM records WHERE {' AND '.join(wanted)} ORDER BY id"  # noqa: S608
         rows = self._run(lambda db: db.execute(select, values).fetchall())
-        return [Record(id, server, _moment(at), kind, subject, body) for id, server, at, kind, subject, body in rows]
+        return [
+            JournalRecord(id, server, _moment(at), kind, subject, body) for id, server, at, kind, subject, body in rows
+        ]
 
     def keep(self, server: str, incident: str, body: bytes, at: datetime) -> bool:
         """Keep a snapshot of an incident; False where there is no room for it."""
@@ -256,13 +258,13 @@ class Journal:
 
         return self._change(work)
 
-    def kept(self, incident: str, server: str | None = None) -> list[Kept]:
+    def kept(self, incident: str, server: str | None = None) -> list[KeptValue]:
         """The snapshots of an incident, in the order of writing."""
         select = (
             "SELECT id, server, incident, at, body FROM snapshots WHERE incident = ? AND server = ifnull(?, server)"
         )
         rows = self._run(lambda db: db.execute(f"{select} ORDER BY id", (incident, server)).fetchall())
-        return [Kept(id, server, incident, _moment(at), body) for id, server, incident, at, body in rows]
+        return [KeptValue(id, server, incident, _moment(at), body) for id, server, incident, at, body in rows]
 
     def remember(self, server: str, name: str, body: bytes) -> None:
         """Keep one value by name, in place of the one before."""
@@ -294,7 +296,7 @@ class Journal:
         )
         return self._run(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
-    def usage(self) -> Usage:
+    def usage(self) -> JournalUsage:
         """How full it is."""
         counted, lasting = self._lasting
         if time.monotonic() - counted > _COUNTED:
@@ -303,7 +305,7 @@ class Journal:
             lasting = int(self._run(lambda db: db.execute(count, EXPENDABLE).fetchall())[0][0])
             self._lasting = time.monotonic(), lasting
         used, pages = self._run(lambda db: (self._used(db), _pragma(db, "page_count")))
-        return Usage(pages * self._page_size + self._log_size(), self._max_size, used, lasting)
+        return JournalUsage(pages * self._page_size + self._log_size(), self._max_size, used, lasting)
 
     def shrink(self) -> bool:
         """Give some of what is above the limit back to the file system; whether there is more to do.

@@ -8,9 +8,9 @@ It knows open and closed, and no half-open: a probe would itself be a signal to 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.mitigation.history import Action, History, Opening
 from pgdoctor.mitigation.rules import Breaker
+from pgdoctor.model.identity import Identity
 
 #: Who comes back: what it is known by, and its transaction.
 Comer = tuple[str, Identity]
@@ -22,7 +22,7 @@ _IN_VAIN = ("ineffective", "stuck")
 _MANY_STOPPED = 3
 
 
-def opening(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> Opening | None:
+def find_opening(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> Opening | None:
     """Why the breaker is open at `now`, the server's clock; None: it is closed.
 
     `comers` are those whom a rule would act upon now: three different ones that came back once too often open it.
@@ -31,12 +31,12 @@ def opening(history: History, settings: Breaker, now: datetime, comers: Iterable
     if history.opening is not None and (reset is None or reset.at < history.opening.at):
         return history.opening
     actions = [action for action in history.actions if reset is None or action.at > reset.at]
-    stopped = tuple(dict.fromkeys(each.fingerprint for each in stops(history, settings, now, comers)))
+    stopped = tuple(dict.fromkeys(each.fingerprint for each in find_stops(history, settings, now, comers)))
     reason = next(_reasons(actions, settings, stopped), None)
     return Opening(now, reason) if reason else None
 
 
-def stops(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> tuple[Opening, ...]:
+def find_stops(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> tuple[Opening, ...]:
     """What came back too often, as of before and of `now`: nobody of that fingerprint is signalled until a reset."""
     reset = history.reset
     found = {each.fingerprint: each for each in history.stops if reset is None or reset.at < each.at}

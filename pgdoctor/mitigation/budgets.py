@@ -29,7 +29,7 @@ class Budget(msgspec.Struct, frozen=True):
         return max(self.limit - self.spent, 0)
 
 
-def budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str = "") -> tuple[Budget, ...]:
+def compute_budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str = "") -> tuple[Budget, ...]:
     """Every budget at `now`, the server's clock; that of a kind of incident where its fingerprint is given."""
     return tuple(_budgets(history, settings, now, fingerprint))
 
@@ -41,7 +41,7 @@ def budgets_left(
     kinds = {action.fingerprint for action in history.spent} if fingerprint is None else {fingerprint}
     left = {"per_fingerprint": settings.max_per_fingerprint_per_hour}
     for kind in sorted(kinds) or [""]:
-        for each in budgets(history, settings, now, kind):
+        for each in compute_budgets(history, settings, now, kind):
             left[each.name] = min(each.left, left.get(each.name, each.left))
     return {name: left[name] for name in BUDGETS}
 

@@ -6,23 +6,23 @@ from functools import cached_property
 
 import msgspec
 
-from pgdoctor.diagnosis import statement
+from pgdoctor.diagnosis.blocker.deafness import explain_deafness
+from pgdoctor.diagnosis.blocker.known_hold import KnownHold
 from pgdoctor.diagnosis.cuts import Cut
-from pgdoctor.diagnosis.deafness import explain_deafness
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis
-from pgdoctor.diagnosis.graph import Node
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.known_hold import KnownHold
-from pgdoctor.diagnosis.locks import STRONG
-from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.statement import Statement
-from pgdoctor.diagnosis.tokens import scan
-from pgdoctor.diagnosis.waits import oldest_lock_wait
-from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.history import History, Opening, Signal
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.rules import Mitigation, Rule
+from pgdoctor.model.diagnosis import Blocker, Diagnosis
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.lock_modes import STRONG
+from pgdoctor.model.snapshot import Session
+from pgdoctor.model.wait_graph import Node
+from pgdoctor.model.waits import oldest_lock_wait
+from pgdoctor.sqltext import statement
+from pgdoctor.sqltext.lexer import scan_tokens
+from pgdoctor.sqltext.redact import redact
+from pgdoctor.sqltext.statement import Statement
 
 
 class Candidate:
@@ -64,7 +64,7 @@ class Candidate:
     @cached_property
     def statement(self) -> Statement:
         """Its current statement, or its last one where it is idle."""
-        return statement.read(self.session.statement or "", truncated=self.session.truncated)
+        return statement.read_statement(self.session.statement or "", truncated=self.session.truncated)
 
     @cached_property
     def is_queued_request(self) -> bool:
@@ -123,7 +123,7 @@ class Candidate:
         if self.statement.kind.endswith("_concurrently"):
             return True
         return self.statement.is_ddl and any(
-            token.is_word("concurrently") for token in scan(self.session.statement or "")
+            token.is_word("concurrently") for token in scan_tokens(self.session.statement or "")
         )
 
     @property
@@ -145,7 +145,7 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     signal: Signal
     settings: Mitigation
     history: History
-    circumstances: Circumstances = Circumstances()
+    circumstances: AgentState = AgentState()
     #: Why the breaker is open; None: it is closed.
     opening: Opening | None = None
     #: Why nobody of this fingerprint is signalled; None: nothing of the kind.

@@ -13,7 +13,7 @@ from pgdoctor.mitigation.match import Ancestors
 from pgdoctor.mitigation.rules import Mitigation, Mode
 
 
-class Circumstances(msgspec.Struct, frozen=True):
+class AgentState(msgspec.Struct, frozen=True):
     """The agent's own state at the moment of a plan. Moments are on the server's clock."""
 
     #: It holds the leader lock, on the connection that would signal.
@@ -50,7 +50,7 @@ class Circumstances(msgspec.Struct, frozen=True):
     ancestors: Ancestors | None = {}
 
 
-def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) -> str | None:
+def find_lapse(settings: Mitigation, circumstances: AgentState, now: datetime) -> str | None:
     """Why `enforce` is no more than a dry run at `now`, the server's clock; None where it is in force."""
     if not circumstances.armed:
         return "the agent was started without --enforce"
@@ -59,8 +59,8 @@ def lapsed(settings: Mitigation, circumstances: Circumstances, now: datetime) ->
     return None
 
 
-def mode_in_force(settings: Mitigation, circumstances: Circumstances, now: datetime) -> Mode:
+def mode_in_force(settings: Mitigation, circumstances: AgentState, now: datetime) -> Mode:
     """The configured mode, or dry_run where enforce has lapsed."""
-    if settings.mode == "enforce" and lapsed(settings, circumstances, now):
+    if settings.mode == "enforce" and find_lapse(settings, circumstances, now):
         return "dry_run"
     return settings.mode

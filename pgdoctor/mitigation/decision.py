@@ -5,13 +5,13 @@ from typing import Literal
 
 import msgspec
 
-from pgdoctor.diagnosis.graph import Node
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.mitigation.guard import SOUND, Heals, Verdict
-from pgdoctor.mitigation.guards import guards
-from pgdoctor.mitigation.guards.pace import Approval
-from pgdoctor.mitigation.history import Signal, Waiter, decision_id
+from pgdoctor.mitigation.guard import SOUND, ClearedBy, GuardVerdict
+from pgdoctor.mitigation.guards import all_guards
+from pgdoctor.mitigation.guards.rate_limits import ApprovalGuard
+from pgdoctor.mitigation.history import Signal, WaiterKey, decision_id
 from pgdoctor.mitigation.rules import Rule
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.wait_graph import Node
 
 #: Reasons that are not a guard's: no rule speaks of it; a request behind it is the cheaper cut; another goes first.
 NO_RULE = "no_rule"
@@ -19,10 +19,10 @@ CHEAPER = "cheaper_cut"
 TURN = "turn"
 
 _HEALS = {
-    NO_RULE: Heals.NEVER,
-    **{guard.name: guard.heals for guard in guards()},
-    CHEAPER: Heals.TIME,
-    TURN: Heals.PACE,
+    NO_RULE: ClearedBy.NEVER,
+    **{guard.name: guard.heals for guard in all_guards()},
+    CHEAPER: ClearedBy.TIME,
+    TURN: ClearedBy.PACE,
 }
 
 #: Everything that may speak against an action: the closed set of the metrics' `reason` label.
@@ -47,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...]
     transaction_seconds: float | None
     oldest_wait_seconds: float | None
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GuardVerdict, ...]
     notes: tuple[str, ...] = ()
     #: None where no rule speaks of it.
     rule: Rule | None = None
@@ -58,7 +58,7 @@ class Decision(msgspec.Struct, frozen=True):
     #: How many sessions it would release; for a root those who follow in turn as well.
     frees: int = 0
     #: Those it would release at once: on them success is judged.
-    waiters: tuple[Waiter, ...] = ()
+    waiters: tuple[WaiterKey, ...] = ()
 
     #: The users whose waits decided, by name; and by what PIDs the server knows those waits, the longest first.
     waiting_users: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Decision(msgspec.Struct, frozen=True):
     lacks_known_hold: bool = False
 
     @property
-    def objections(self) -> tuple[Verdict, ...]:
+    def objections(self) -> tuple[GuardVerdict, ...]:
         """Everything that speaks against it."""
         return tuple(verdict for verdict in self.verdicts if verdict.objection is not None)
 
@@ -81,7 +81,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def fit(self) -> bool:
         """Nothing speaks against acting, but that it may not be its turn yet."""
-        return self._only({Heals.PACE})
+        return self._only({ClearedBy.PACE})
 
     @property
     def sound(self) -> bool:
@@ -91,30 +91,30 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def keeps_its_turn(self) -> bool:
         """Nobody goes before it who stands behind it."""
-        return self._only({Heals.PACE, Heals.RATION})
+        return self._only({ClearedBy.PACE, ClearedBy.RATION})
 
     @property
     def pending(self) -> bool:
         """Time will bring it about, and the end of what stops all of it."""
-        return self._only({Heals.PACE, Heals.RATION, Heals.TIME, Heals.BRAKE})
+        return self._only({ClearedBy.PACE, ClearedBy.RATION, ClearedBy.TIME, ClearedBy.BRAKE})
 
     @property
     def awaits_known_hold(self) -> bool:
         """Nothing is missing but snapshots that show how long it holds the lock, and its turn."""
-        return self.lacks_known_hold and self._only({Heals.PACE, Heals.TIME})
+        return self.lacks_known_hold and self._only({ClearedBy.PACE, ClearedBy.TIME})
 
     @property
     def may_come(self) -> bool:
         """The same, or somebody's word."""
-        return self._only({*SOUND, Heals.TIME, Heals.BRAKE})
+        return self._only({*SOUND, ClearedBy.TIME, ClearedBy.BRAKE})
 
     @property
     def lasting(self) -> frozenset[str]:
         """The objections that do not pass by themselves; none while one has to be waited for that only time lifts."""
         healing = {each.guard: _HEALS[each.guard] for each in self.objections}
-        if self.pending and Heals.TIME in healing.values():
+        if self.pending and ClearedBy.TIME in healing.values():
             return frozenset()
-        return frozenset(guard for guard, heals in healing.items() if heals not in (Heals.PACE, Heals.TIME))
+        return frozenset(guard for guard, heals in healing.items() if heals not in (ClearedBy.PACE, ClearedBy.TIME))
 
     @property
     def id(self) -> str | None:
@@ -128,9 +128,9 @@ class Decision(msgspec.Struct, frozen=True):
             return "observed"
         if self.approved:
             return "eligible"
-        if [verdict.guard for verdict in self.objections] == [Approval.name]:
+        if [verdict.guard for verdict in self.objections] == [ApprovalGuard.name]:
             return "pending_approval"
         return "candidate" if self.may_come else "suppressed"
 
-    def _only(self, heals: Set[Heals]) -> bool:
+    def _only(self, heals: Set[ClearedBy]) -> bool:
         return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)

@@ -9,7 +9,7 @@ import msgspec
 from pgdoctor.mitigation.candidate import Case
 
 
-class Heals(Enum):
+class ClearedBy(Enum):
     """What may lift an objection while the session stays as it is."""
 
     NEVER = "nothing"
@@ -21,14 +21,14 @@ class Heals(Enum):
 
 
 #: What says nothing against the session itself: it goes on being counted as fit, look after look.
-SOUND = frozenset({Heals.PACE, Heals.RATION, Heals.PERSON})
+SOUND = frozenset({ClearedBy.PACE, ClearedBy.RATION, ClearedBy.PERSON})
 
 
 class Guard(ABC):
     """One reason for not signalling. Stateless; its name is the value of a metric's label."""
 
     name: ClassVar[str]
-    heals: ClassVar[Heals] = Heals.NEVER
+    heals: ClassVar[ClearedBy] = ClearedBy.NEVER
 
     @abstractmethod
     def objection(self, case: Case) -> str | None:
@@ -39,7 +39,7 @@ class Guard(ABC):
         """What it looked at, for the record of a decision, whatever it said."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class GuardVerdict(msgspec.Struct, frozen=True):
     """What one guard said. `objection` None: nothing. `value`: what it looked at."""
 
     guard: str
@@ -47,9 +47,9 @@ class Verdict(msgspec.Struct, frozen=True):
     value: str = ""
 
 
-def judged(guard: Guard, case: Case) -> Verdict:
+def ask_guard(guard: Guard, case: Case) -> GuardVerdict:
     """What one guard says; that it failed, where it fails: a guard that cannot judge must not let pass."""
     try:
-        return Verdict(guard.name, guard.objection(case), guard.value(case))
+        return GuardVerdict(guard.name, guard.objection(case), guard.value(case))
     except Exception as error:  # noqa: BLE001
-        return Verdict(guard.name, f"the guard failed with {type(error).__name__}")
+        return GuardVerdict(guard.name, f"the guard failed with {type(error).__name__}")

@@ -22,10 +22,10 @@ from typing import Literal, Self
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.identity import Identity, Transaction
-from pgdoctor.diagnosis.snapshot import Session
 from pgdoctor.mitigation.rules import Mode
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.identity import Identity, Transaction
+from pgdoctor.model.snapshot import Session
 
 Outcome = Literal[
     "released",
@@ -56,14 +56,14 @@ _GROWTH = 1.5
 _MORE = 5
 
 
-class Waiter(msgspec.Struct, frozen=True):
+class WaiterKey(msgspec.Struct, frozen=True):
     """A session that an action is to release: it, in the statement that waits."""
 
     pid: int
     query_start: datetime | None
 
 
-class Load(msgspec.Struct, frozen=True):
+class ServerLoad(msgspec.Struct, frozen=True):
     """How much the server had to bear at one look."""
 
     blocked: int
@@ -83,7 +83,7 @@ class Action(msgspec.Struct, frozen=True):
     rule: str
     classification: str
     relation: str | None
-    waiters: tuple[Waiter, ...]
+    waiters: tuple[WaiterKey, ...]
     #: The server's clock when it was sent, or decided upon.
     at: datetime
     #: Seconds after which it counts as ineffective.
@@ -98,7 +98,7 @@ class Action(msgspec.Struct, frozen=True):
     #: What is the same when an application does the same thing again; empty: not known.
     fingerprint: str = ""
     #: At the look that it was decided on; None: not known.
-    load: Load | None = None
+    load: ServerLoad | None = None
     #: What grew within a minute after it; empty: nothing.
     worsening: str = ""
 
@@ -194,12 +194,12 @@ def seen_in_polls(victims: Iterable[Identity], polls: int) -> History:
     return History(samples=dict.fromkeys(seen, polls), transaction_samples=transactions)
 
 
-def looked(
+def with_look(
     history: History,
     fit: Iterable[Identity],
     now: datetime,
     *,
-    load: Load | None = None,
+    load: ServerLoad | None = None,
     openings: Iterable[Opening] = (),
 ) -> History:
     """The history after a look that found these sessions fit; forgets what no guard asks about any more.
@@ -217,11 +217,11 @@ def looked(
         approvals=tuple(each for each in history.approvals if now - each.at < KEPT),
     )
     for opening in openings:
-        found = opened(found, opening)
+        found = with_opening(found, opening)
     return found
 
 
-def opened(history: History, opening: Opening) -> History:
+def with_opening(history: History, opening: Opening) -> History:
     """The history in which the breaker has opened, or has stopped one fingerprint."""
     if opening.fingerprint:
         same = opening.fingerprint, opening.rehearsed
@@ -240,7 +240,7 @@ def in_mode(history: History, mode: Mode) -> History:
     return replace(history, opening=latest)
 
 
-def _compared(action: Action, load: Load | None, now: datetime) -> Action:
+def _compared(action: Action, load: ServerLoad | None, now: datetime) -> Action:
     """The action, with what has grown since it: said once, and kept."""
     before = action.load
     if load is None or before is None or action.worsening or not action.may_have_been_sent:
@@ -272,7 +272,7 @@ def same_victim(one: Identity, other: Identity, signal: Signal) -> bool:
     return one.same_lasting_transaction(other) if signal == "terminate" else one.same_statement(other)
 
 
-def approved(history: History, decision: str, now: datetime, ttl: float) -> Approval | None:
+def find_approval(history: History, decision: str, now: datetime, ttl: float) -> Approval | None:
     """The approval of a decision that still holds at `now`; None where there is none."""
     return next(
         (
@@ -284,7 +284,7 @@ def approved(history: History, decision: str, now: datetime, ttl: float) -> Appr
     )
 
 
-def refused(history: History, now: datetime) -> frozenset[str]:
+def refused_users(history: History, now: datetime) -> frozenset[str]:
     """The users whose sessions the server did not permit us to signal: all since the last signal that was sent."""
     users: set[str] = set()
     for action in history.spent:
@@ -295,17 +295,17 @@ def refused(history: History, now: datetime) -> frozenset[str]:
     return frozenset(users)
 
 
-def acted(history: History, action: Action) -> History:
+def with_action(history: History, action: Action) -> History:
     """The history with one more action."""
     return replace(history, actions=(*history.actions, action))
 
 
-def concluded(history: History, action: Action, settled: Action) -> History:
+def with_outcome(history: History, action: Action, settled: Action) -> History:
     """The history with an action replaced by the same one with its outcome."""
     return replace(history, actions=tuple(settled if each is action else each for each in history.actions))
 
 
-def verified(action: Action, diagnosis: Diagnosis) -> Action:
+def verify_outcome(action: Action, diagnosis: Diagnosis) -> Action:
     """The action with its outcome, if this look settles it.
 
     Released: none of its waiters waits any more for the victim in that transaction, and at least one has got past
@@ -327,7 +327,7 @@ def _is_there(victim: Identity, diagnosis: Diagnosis) -> bool:
     return session is not None and victim.same_session(Identity.of(session))
 
 
-def _waits_for(waiter: Waiter, victim: Identity, diagnosis: Diagnosis) -> bool:
+def _waits_for(waiter: WaiterKey, victim: Identity, diagnosis: Diagnosis) -> bool:
     if victim.pid not in diagnosis.graph.blockers_of.get(waiter.pid, ()):
         return False
     session = diagnosis.snapshot.sessions.get(victim.pid)
@@ -335,7 +335,7 @@ def _waits_for(waiter: Waiter, victim: Identity, diagnosis: Diagnosis) -> bool:
     return session is None or Identity.of(session) is None or victim.same_transaction(Identity.of(session))
 
 
-def _still_waits(waiter: Waiter, diagnosis: Diagnosis) -> bool:
+def _still_waits(waiter: WaiterKey, diagnosis: Diagnosis) -> bool:
     session: Session | None = diagnosis.snapshot.sessions.get(waiter.pid)
     return (
         session is not None and waiter.pid in diagnosis.graph.blockers_of and session.query_start == waiter.query_start

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.words import count, name
+from pgdoctor.formatting import format_count, format_name
 from pgdoctor.mitigation.candidate import Case
+from pgdoctor.model.snapshot import Session
 
 
 class IncidentCount(NamedTuple):
@@ -36,7 +36,9 @@ def count_incidents(case: Case) -> IncidentCount:
         if user is not None:
             alone[user] += 1
     [(largest, number)] = alone.most_common(1) or [("", 0)]
-    return IncidentCount(total, f"; {count(number, 'incident')} of user {name(largest)}" if number > 1 else "")
+    return IncidentCount(
+        total, f"; {format_count(number, 'incident')} of user {format_name(largest)}" if number > 1 else ""
+    )
 
 
 def _users(sessions: Iterable[Session | None]) -> frozenset[str | None]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pgdoctor.diagnosis.snapshot import Session, Snapshot
+from pgdoctor.fields import Network, Qualified
 from pgdoctor.mitigation.marker import MARKER, leading_comments
-from pgdoctor.mitigation.pattern import Pattern
-from pgdoctor.mitigation.written import Network, Qualified
+from pgdoctor.model.snapshot import Session, Snapshot
+from pgdoctor.pattern import Pattern
 
 #: What a session is known by, and the keys that name it.
 KEYS = ("usename", "datname", "application_name", "state", "member_of", "client_addr", "relation", "statement")
@@ -46,7 +46,7 @@ class Subject(NamedTuple):
     ancestors: Ancestors | None = MappingProxyType({})
 
 
-def matches(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
+def matches_key(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
     """Whether one of the values that a rule allows fits; None where that cannot be told."""
     session = subject.session
     match key:
@@ -72,10 +72,10 @@ def is_protected(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | 
             return _mentions(wanted, subject.session)
         case "relation":
             return _has_any(wanted, _relations_and_ancestors(subject))
-    return matches(key, wanted, subject)
+    return matches_key(key, wanted, subject)
 
 
-def named(key: str, wanted: tuple[str, ...], subject: Subject) -> str | None:
+def find_protected_name(key: str, wanted: tuple[str, ...], subject: Subject) -> str | None:
     """Why the session may not be touched where the wanted values are protected; None where none of them fits."""
     found = is_protected(key, wanted, subject)
     if found is None:
@@ -83,7 +83,7 @@ def named(key: str, wanted: tuple[str, ...], subject: Subject) -> str | None:
     return f"{_said(key, wanted, subject)} is protected" if found else None
 
 
-def marked(session: Session) -> str | None:
+def find_marker(session: Session) -> str | None:
     """Where the session says by the marker that it wants to be left alone; None where it does not."""
     if MARKER in (session.application_name or ""):
         return f"its application_name contains {MARKER}"
@@ -97,7 +97,7 @@ def is_shipped(application: str) -> bool:
     return _SHIPPED.match(application) is not None
 
 
-def shipped(session: Session) -> str | None:
+def find_default_protection(session: Session) -> str | None:
     """Why the protections that come with pgdoctor speak against it, or None."""
     if is_shipped(session.application_name or ""):
         return f"application_name {session.application_name} is a backup or an interactive tool"
@@ -114,7 +114,7 @@ def refused_by_wrapper(session: Session) -> str | None:
         return "the functions of setup --wrapper refuse it: it is a backup"
     if session.roles is None or SHIPPED_ROLE in session.roles:
         return f"the functions of setup --wrapper refuse it: its user is, or may be, a member of {SHIPPED_ROLE}"
-    return f"the functions of setup --wrapper refuse it: {said}" if (said := marked(session)) else None
+    return f"the functions of setup --wrapper refuse it: {said}" if (said := find_marker(session)) else None
 
 
 def _said(key: str, wanted: tuple[str, ...], subject: Subject) -> str:

@@ -11,17 +11,14 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cuts import cuts
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.diagnosis.cuts import find_cuts
 from pgdoctor.mitigation import breaker
 from pgdoctor.mitigation.candidate import Candidate, Case
-from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.decision import CHEAPER, NO_RULE, TURN, Decision
-from pgdoctor.mitigation.guard import Guard, Verdict, judged
-from pgdoctor.mitigation.guards import judge
-from pgdoctor.mitigation.guards.terms import (
+from pgdoctor.mitigation.guard import Guard, GuardVerdict, ask_guard
+from pgdoctor.mitigation.guards import ask_guards
+from pgdoctor.mitigation.guards.rule_conditions import (
     ActiveWindow,
     MaxAge,
     MinAge,
@@ -31,8 +28,11 @@ from pgdoctor.mitigation.guards.terms import (
     MinStateAge,
     MinWait,
 )
-from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Load, Opening, Signal, Waiter
+from pgdoctor.mitigation.history import VERIFY_SECONDS, Action, History, Opening, ServerLoad, Signal, WaiterKey
 from pgdoctor.mitigation.rules import Mitigation, Rule
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import Session
 
 #: Blockers that are judged: those of a class that a rule is about, and the widest reach, first. A convoy has a
 #: thousand, of which one is worth a thought.
@@ -77,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
         return tuple(each.victim for each in self.decisions if each.sound and each.victim is not None)
 
 
-class Only(msgspec.Struct, frozen=True):
+class OnlySession(msgspec.Struct, frozen=True):
     """The one session that somebody has asked for, and the one signal; None: whichever the rule says."""
 
     pid: int
@@ -98,18 +98,18 @@ class Only(msgspec.Struct, frozen=True):
         return None
 
 
-def plan(
+def make_plan(
     diagnosis: Diagnosis,
     settings: Mitigation,
     history: History,
-    circumstances: Circumstances | None = None,
-    only: Only | None = None,
+    circumstances: AgentState | None = None,
+    only: OnlySession | None = None,
 ) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it.
 
     `only`: nobody else has a turn; it still waits for a cheaper cut behind it.
     """
-    recommended = {cut.pid: cut for cut in cuts(diagnosis.blockers, diagnosis.graph)}
+    recommended = {cut.pid: cut for cut in find_cuts(diagnosis.blockers, diagnosis.graph)}
     rank = {pid: place for place, pid in enumerate(recommended)}
     spoken_of = {name for rule in settings.rules for name in rule.classes}
     asked = only.pid if only else None
@@ -119,14 +119,14 @@ def plan(
         for each in blockers[:MOST_DECISIONS]
     ]
     comers = tuple(_comers(cases))
-    opening = breaker.opening(history, settings.breaker, diagnosis.captured_at, comers)
-    stops = breaker.stops(history, settings.breaker, diagnosis.captured_at, () if opening else comers)
+    opening = breaker.find_opening(history, settings.breaker, diagnosis.captured_at, comers)
+    stops = breaker.find_stops(history, settings.breaker, diagnosis.captured_at, () if opening else comers)
     decisions = [_decide(case, opening, stops) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
     return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening, stops)
 
 
-def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
+def intend_action(decision: Decision, diagnosis: Diagnosis) -> Action:
     """The action that an approved decision asks for, as it is before anything is sent."""
     assert decision.rule is not None
     assert decision.signal is not None
@@ -143,7 +143,7 @@ def intended(decision: Decision, diagnosis: Diagnosis) -> Action:
         patience=VERIFY_SECONDS if grace is None else float(grace),
         usename=decision.usename,
         fingerprint=decision.fingerprint,
-        load=Load.of(diagnosis),
+        load=ServerLoad.of(diagnosis),
     )
 
 
@@ -177,7 +177,7 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         evidence=blocker.evidence,
         transaction_seconds=blocker.transaction_seconds,
         oldest_wait_seconds=blocker.oldest_wait_seconds,
-        verdicts=(Verdict(NO_RULE, "no rule allows a signal to this session for this class"),),
+        verdicts=(GuardVerdict(NO_RULE, "no rule allows a signal to this session for this class"),),
         notes=("a superuser's session, which only a superuser may signal",) if session.is_superuser else (),
         victim=candidate.victim,
     )
@@ -189,13 +189,13 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         signal=case.signal,
         frees=candidate.frees,
         fingerprint=candidate.fingerprint,
-        waiters=tuple(Waiter(each.pid, each.query_start) for each in candidate.frees_at_once),
+        waiters=tuple(WaiterKey(each.pid, each.query_start) for each in candidate.frees_at_once),
         waiting_users=tuple(sorted({each.usename or "?" for each in case.waiters})),
         waiting_pids=_waiting_pids(case.waiters),
         lacks_known_hold=case.lacks_known_hold,
         verdicts=(
-            Verdict(NO_RULE, None, f"rule {case.rule.name}"),
-            *judge(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
+            GuardVerdict(NO_RULE, None, f"rule {case.rule.name}"),
+            *ask_guards(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
         ),
     )
 
@@ -215,14 +215,14 @@ def _case(
     candidate: Candidate,
     settings: Mitigation,
     history: History,
-    circumstances: Circumstances | None,
+    circumstances: AgentState | None,
     named: int | None,
 ) -> Case | _Undecided:
     """The rule that decides, and the signal it asks for. `named`: the PID that a person has asked for, if so."""
     is_named = named is not None and candidate.blocker.pid == named
 
     def case(rule: Rule, signal: Signal) -> Case:
-        amid = circumstances or Circumstances()
+        amid = circumstances or AgentState()
         return Case(candidate, rule, signal, settings, history, amid, is_named=is_named)
 
     escalated = _escalated(candidate, settings, history)
@@ -239,7 +239,7 @@ def _case(
 
 def _is_met(case: Case) -> bool:
     """Whether the conditions of the rule hold at this moment."""
-    return all(judged(condition, case).objection is None for condition in _CONDITIONS)
+    return all(ask_guard(condition, case).objection is None for condition in _CONDITIONS)
 
 
 def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
@@ -270,7 +270,7 @@ def _first_signal(rule: Rule, candidate: Candidate) -> Signal:
     return rule.action
 
 
-def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: Only | None) -> Iterator[Decision]:
+def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: OnlySession | None) -> Iterator[Decision]:
     """The decisions, each with the verdicts of its turn: at most one is then without an objection."""
     requests: list[Decision] = []
     first: Decision | None = None
@@ -287,7 +287,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: Only | None)
             first = decision
         if decision.may_come and not decision.root:
             requests.append(decision)
-        yield replace(decision, verdicts=(*decision.verdicts, Verdict(CHEAPER, cheaper), Verdict(TURN, turn)))
+        yield replace(decision, verdicts=(*decision.verdicts, GuardVerdict(CHEAPER, cheaper), GuardVerdict(TURN, turn)))
 
 
 def _cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagnosis) -> str | None:

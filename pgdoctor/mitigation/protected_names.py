@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Literal, NamedTuple
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.words import count
+from pgdoctor.fields import Qualified
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
-from pgdoctor.mitigation.written import Qualified
+from pgdoctor.model.diagnosis import Finding
 
 Kind = Literal["usename", "member_of", "datname", "relation"]
 
@@ -43,16 +43,16 @@ def allowed_names(settings: Mitigation) -> tuple[NameInUse, ...]:
     return tuple(name for place, rule in enumerate(settings.rules) for name in _names_in(f"rules[{place}]", rule))
 
 
-def unresolved_notes(unresolved: Sequence[str], settings: Mitigation) -> tuple[Note, ...]:
+def unresolved_notes(unresolved: Sequence[str], settings: Mitigation) -> tuple[Finding, ...]:
     """The finding that these names mean nothing at the server; none where there are none."""
     if not unresolved:
         return ()
     consequence = (
         "they have no effect" if settings.allow_unresolved_protections else "until then no session is signalled"
     )
-    summary = f"{count(len(unresolved), 'protection')} of the configuration could not be resolved at this server"
+    summary = f"{format_count(len(unresolved), 'protection')} of the configuration could not be resolved at this server"
     advice = f"correct the names and reload; {consequence}"
-    return (Note("unresolved_protection", "warning", summary, advice, evidence=tuple(unresolved[:_MOST_NOTED])),)
+    return (Finding("unresolved_protection", "warning", summary, advice, evidence=tuple(unresolved[:_MOST_NOTED])),)
 
 
 _WHO: tuple[Literal["usename", "datname"], ...] = ("usename", "datname")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from pgdoctor.diagnosis.words import count
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.match import KEYS
-from pgdoctor.mitigation.rules import Mitigation, Names, Protect, Rule, conditions
+from pgdoctor.mitigation.rules import Mitigation, Names, Protect, Rule, rule_conditions
 
 #: From so many on a budget is none.
 _NO_BUDGET = 1_000
@@ -27,16 +27,16 @@ _ALWAYS = ("usename", "application_name")
 
 def describe_rule(rule: Rule) -> str:
     """One rule: `rule all: any user, any application, seven classes, terminate`."""
-    given = dict(conditions(rule))
+    given = dict(rule_conditions(rule))
     limits = [_limit(key, given.get(key)) for key in KEYS if key in given or key in _ALWAYS]
     classes = rule.classes[0] if len(rule.classes) == 1 else f"{_number(len(rule.classes))} classes"
-    after = f"{rule.action} after {rule.min_wait} if it blocks {count(rule.min_blocked, 'session')}"
+    after = f"{rule.action} after {rule.min_wait} if it blocks {format_count(rule.min_blocked, 'session')}"
     return f"rule {rule.name}: {', '.join([*limits, f'class {classes}' if len(rule.classes) == 1 else classes, after])}"
 
 
 def describe_protection(entry: Protect) -> str:
     """One protection: `protected: user billing; or member of dba`."""
-    return f"protected: {'; or '.join(_limit(key, wanted) for key, wanted in conditions(entry))}"
+    return f"protected: {'; or '.join(_limit(key, wanted) for key, wanted in rule_conditions(entry))}"
 
 
 def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
@@ -44,14 +44,14 @@ def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
     if settings.armed_until is not None and settings.armed_until <= now:
         yield f"mitigation.armed_until has passed ({settings.armed_until.isoformat()}): enforce is only a dry run"
     for rule in settings.rules:
-        if not any(True for _ in conditions(rule)):
+        if not any(True for _ in rule_conditions(rule)):
             yield f"rule {rule.name} matches every session of its classes: any user, database and application"
     off = list(_brakes_off(settings))
     brakes = len(list(_brakes(settings)))
     if len(off) == brakes:
         yield f"all brakes are off: {', '.join(off)}"
     elif off:
-        yield f"{count(len(off), 'brake')} off: {', '.join(off)}"
+        yield f"{format_count(len(off), 'brake')} off: {', '.join(off)}"
     for key in ("allow_superuser", "allow_short_waits", "allow_unresolved_protections"):
         if getattr(settings, key):
             yield f"mitigation.{key} = true"

@@ -11,10 +11,10 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from pgdoctor.diagnosis.cause import may_be_signalled
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.mitigation.match import KEYS, Subject, matches, named
-from pgdoctor.mitigation.pattern import Pattern
-from pgdoctor.mitigation.written import Duration, Network, Qualified, Window
+from pgdoctor.fields import Duration, Name, Network, Qualified, Window
+from pgdoctor.mitigation.match import KEYS, Subject, find_protected_name, matches_key
+from pgdoctor.model.snapshot import Session
+from pgdoctor.pattern import Pattern
 
 Mode = Literal["off", "observe", "dry_run", "enforce"]
 RuleAction = Literal["cancel", "terminate", "cancel_then_terminate"]
@@ -30,11 +30,6 @@ WHO = ("usename", "datname", "application_name")
 #: A moment with its offset from UTC, on the server's clock.
 Moment = Annotated[
     datetime, msgspec.Meta(tz=True, description='a moment with its offset: "2026-05-22T23:10:00+02:00", or ending in Z')
-]
-
-#: It becomes the value of a metric's label.
-Name = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-z0-9_-]{1,64}\Z", description="up to 64 characters of a-z, 0-9, _ and -")
 ]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Limit = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -59,7 +54,7 @@ class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def objection(self, subject: Subject) -> str | None:
         """Why this session is protected, or cannot be shown not to be; None where it is not."""
-        said = (named(key, wanted, subject) for key, wanted in conditions(self))
+        said = (find_protected_name(key, wanted, subject) for key, wanted in rule_conditions(self))
         return next((each for each in said if each), None)
 
 
@@ -127,14 +122,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         return (
             classification in self.classes
             and may_be_signalled(classification)
-            and all(matches(key, allowed, subject) is True for key, allowed in conditions(self))
+            and all(matches_key(key, allowed, subject) is True for key, allowed in rule_conditions(self))
         )
 
     def protects(self, subject: Subject) -> str | None:
         """Why its protected names forbid it, or None."""
         for column in WHO:
             names: Names | None = getattr(self, f"protected_{column}")
-            if names and (said := named(column, names, subject)):
+            if names and (said := find_protected_name(column, names, subject)):
                 return said
         return None
 
@@ -197,7 +192,7 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[Rule, ...] = ()
 
 
-def conditions(entry: Protect | Rule) -> Iterator[tuple[str, Names]]:
+def rule_conditions(entry: Protect | Rule) -> Iterator[tuple[str, Names]]:
     """What an entry says of sessions: the keys that it has, with their values."""
     for key in KEYS:
         wanted: Names | None = getattr(entry, key)

@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.escape import encode_json
-from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.notify.address import Address, address
+from pgdoctor.escape import encode_json
+from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.notify.endpoint import Endpoint, read_endpoint
+from pgdoctor.notify.min_duration_filter import MinDurationFilter
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
 from pgdoctor.notify.settings import Recipient
-from pgdoctor.notify.withheld import Withheld
-from pgdoctor.render.alert import Alert
+from pgdoctor.render.outbound_alert import OutboundAlert
 
 #: Where Kubernetes writes down the namespace of a pod.
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -21,10 +21,10 @@ _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 #: What a server without a name is called.
 _SERVICE = "postgres"
 
-Told = tuple[Recipient, Address]
+Told = tuple[Recipient, Endpoint]
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class QueuedNotice(msgspec.Struct, frozen=True):
     """What is still to be told, and by which receivers nothing is told for a while."""
 
     events: int = 0
@@ -32,9 +32,9 @@ class Waiting(msgspec.Struct, frozen=True):
     left_in_peace: Mapping[str, bool] = {}
 
 
-def addressed(recipients: Sequence[Recipient]) -> tuple[Told, ...]:
+def resolve_recipients(recipients: Sequence[Recipient]) -> tuple[Told, ...]:
     """The recipients with their addresses. Raises ConfigError where a file of theirs cannot be used."""
-    return tuple((each, address(each, place)) for place, each in enumerate(recipients))
+    return tuple((each, read_endpoint(each, place)) for place, each in enumerate(recipients))
 
 
 class Notifier:
@@ -43,15 +43,15 @@ class Notifier:
     def __init__(self, recipients: Sequence[Told]) -> None:
         #: Events by what became of them, at each receiver; every outcome is there.
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        self._namespace = namespace()
+        self._namespace = read_pod_namespace()
         self._wanted = recipients
         self._receivers: dict[str, Receiver] = {}
-        self._withheld = Withheld()
+        self._withheld = MinDurationFilter()
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> QueuedNotice:
         """As of now."""
-        return Waiting(
+        return QueuedNotice(
             events=sum(each.waiting for each in self._receivers.values()),
             left_in_peace={name: each.circuit.opened_at is not None for name, each in self._receivers.items()},
         )
@@ -80,7 +80,7 @@ class Notifier:
         for gone in before.values():
             gone.drop_all()
 
-    def tell(self, event: Event, said: Alert, server: str | None) -> None:
+    def tell(self, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
         """Put an event into the queues of those who want it. Never waits."""
         for receiver in self._receivers.values():
             is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
@@ -91,7 +91,7 @@ class Notifier:
         """Whether somebody was not told of an incident, for it was too young, and is to be told now."""
         return any(self._withheld.is_due(each.settings, incident, age, server) for each in self._receivers.values())
 
-    def tell_withheld(self, incident: Incident, age: float, said: Alert, server: str | None) -> None:
+    def tell_withheld(self, incident: Incident, age: float, said: OutboundAlert, server: str | None) -> None:
         """Tell those how it is by now, as its beginning."""
         for receiver in self._receivers.values():
             if self._withheld.is_due(receiver.settings, incident, age, server):
@@ -99,7 +99,7 @@ class Notifier:
                 if "started" in receiver.settings.events:
                     self._offer(receiver, said, server)
 
-    def _offer(self, receiver: Receiver, said: Alert, server: str | None) -> None:
+    def _offer(self, receiver: Receiver, said: OutboundAlert, server: str | None) -> None:
         wanted = receiver.settings
         own = replace(
             said,
@@ -109,7 +109,7 @@ class Notifier:
         receiver.offer(said.alert_id, encode_json(own))
 
 
-def namespace() -> str | None:
+def read_pod_namespace() -> str | None:
     """The namespace of the pod that this process runs in; None outside of Kubernetes."""
     given = os.environ.get("POD_NAMESPACE", "").strip()
     if given:

@@ -8,8 +8,8 @@ from collections import deque
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
-from pgdoctor.notify.address import Address
 from pgdoctor.notify.circuit import Circuit
+from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.settings import Recipient
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Notice(NamedTuple):
 class Receiver:
     """Sends from `start` to `stop`; `outcomes` is counted up."""
 
-    def __init__(self, settings: Recipient, address: Address, outcomes: dict[str, int]) -> None:
+    def __init__(self, settings: Recipient, address: Endpoint, outcomes: dict[str, int]) -> None:
         self.settings = settings
         self.address = address
         self.circuit = Circuit(settings.breaker_pause)
@@ -72,7 +72,7 @@ class Receiver:
         self._outcomes["dropped"] += self.waiting
         self._queue.clear()
 
-    def reconfigure(self, settings: Recipient, address: Address) -> None:
+    def reconfigure(self, settings: Recipient, address: Endpoint) -> None:
         """Go on with other settings, or to another address: what waits is sent there, at once."""
         if (settings, address) == (self.settings, self.address):
             return
@@ -106,32 +106,32 @@ class Receiver:
 
     def _prepare(self) -> None:
         """Load what sends, not before there is something to send: 5 MB. Off the loop: it takes a fifth of a second."""
-        from pgdoctor.notify import post, retry  # noqa: F401
+        from pgdoctor.notify import http_post, retry  # noqa: F401
 
         if self._tls is None and self.address.is_tls:
             self._tls = ssl.create_default_context()
 
     async def _deliver(self, notice: Notice) -> tuple[Outcome, str]:
         """What became of it, and why."""
-        from pgdoctor.notify.retry import GaveUp, retried
+        from pgdoctor.notify.retry import GaveUp, call_with_retries
 
         give_up = notice.since + self.settings.max_age
         if time.monotonic() >= give_up:
             return "expired", "it waited too long in the queue"
         try:
-            status = await retried(partial(self._attempt, notice.body), self.settings, give_up)
+            status = await call_with_retries(partial(self._attempt, notice.body), self.settings, give_up)
         except GaveUp as last:
             return "expired" if last.is_late else "failed", str(last)
         return ("delivered", "") if 200 <= status < 300 else ("refused", f"the receiver answered {status}")
 
     async def _attempt(self, body: bytes) -> int:
         """The status of the answer, once the circuit lets a call through. Raises Postponed."""
-        from pgdoctor.notify.post import Unanswered, post
+        from pgdoctor.notify.http_post import Unanswered, post_json
         from pgdoctor.notify.retry import Postponed
 
         await asyncio.sleep(self.circuit.wait(time.monotonic()))
         try:
-            answer = await post(self.address, body, self.settings.timeout, self._tls)
+            answer = await post_json(self.address, body, self.settings.timeout, self._tls)
         except Unanswered as error:
             self._note(False)
             raise self._complain(Postponed(str(error))) from None

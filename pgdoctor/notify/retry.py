@@ -27,7 +27,7 @@ class GaveUp(Exception):
         self.is_late = is_late
 
 
-def pause(settings: Recipient) -> Callable[[RetryCallState], float]:
+def wait_strategy(settings: Recipient) -> Callable[[RetryCallState], float]:
     """Seconds until the next attempt: the jitter's, or what the receiver asked for if that is more."""
     jitter = wait_random_exponential(multiplier=settings.first_pause, max=settings.max_pause)
 
@@ -38,13 +38,13 @@ def pause(settings: Recipient) -> Callable[[RetryCallState], float]:
     return wait
 
 
-async def retried(attempt: Callable[[], Awaitable[T]], settings: Recipient, give_up: float) -> T:
+async def call_with_retries(attempt: Callable[[], Awaitable[T]], settings: Recipient, give_up: float) -> T:
     """What the attempt returns that is not Postponed; `give_up` is a moment on the monotonic clock. Raises GaveUp."""
 
     def is_over(state: RetryCallState) -> bool:
         return state.attempt_number >= settings.attempts or time.monotonic() + state.upcoming_sleep >= give_up
 
-    retrying = AsyncRetrying(wait=pause(settings), stop=is_over, retry=retry_if_exception_type(Postponed))
+    retrying = AsyncRetrying(wait=wait_strategy(settings), stop=is_over, retry=retry_if_exception_type(Postponed))
     try:
         return await retrying(attempt)
     except RetryError as error:

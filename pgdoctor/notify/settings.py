@@ -6,9 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pgdoctor.mitigation.lint import Mistake
-from pgdoctor.mitigation.rules import Name
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.fields import HIDDEN, Duration, Name, ValidationError
 
 EventName = Literal["started", "class_changed", "worsened", "ended"]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
@@ -47,25 +45,21 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
 
 
-def mistakes(recipients: Sequence[Recipient]) -> Iterator[Mistake]:
+def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[ValidationError]:
     """What is well formed and makes no sense. Keys are those below `notify`."""
     for place, each in enumerate(recipients):
         where = f"[{place}]"
         if each.name in (other.name for other in recipients[:place]):
-            yield Mistake(f"{where}.name", each.name, "a unique name")
+            yield ValidationError(f"{where}.name", each.name, "a unique name")
         if (each.url is None) == (each.url_file is None):
-            yield Mistake(where, each.name, "exactly one of url and url_file")
+            yield ValidationError(where, each.name, "exactly one of url and url_file")
         if each.url is not None and not is_address(each.url):
-            yield Mistake(f"{where}.url", HIDDEN, URL)
+            yield ValidationError(f"{where}.url", HIDDEN, URL)
         if not each.events:
-            yield Mistake(f"{where}.events", [], f"at least one of {', '.join(EVENTS)}")
+            yield ValidationError(f"{where}.events", [], f"at least one of {', '.join(EVENTS)}")
         for key in ("timeout", "max_age", "first_pause", "max_pause", "breaker_pause"):
             if getattr(each, key) < 0.1:
-                yield Mistake(f"{where}.{key}", str(getattr(each, key)), "at least 100ms")
-
-
-#: In place of a value that must not be shown.
-HIDDEN = object()
+                yield ValidationError(f"{where}.{key}", str(getattr(each, key)), "at least 100ms")
 
 
 def is_address(url: str) -> bool:

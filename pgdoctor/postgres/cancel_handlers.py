@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis import statement
-from pgdoctor.diagnosis.deafness import names_cancel
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.postgres.evidence import Evidence
+from pgdoctor.diagnosis.blocker.deafness import names_cancel
+from pgdoctor.model.snapshot import Session
+from pgdoctor.postgres.catalog import CatalogReader
+from pgdoctor.sqltext import statement
 
 #: Names that are asked about in one poll, and of one statement.
 MOST_NAMES = 100
@@ -21,7 +21,7 @@ _CALLING = frozenset({"call", "do", "select"})
 _CALLED = re.compile(r"([A-Za-z_][A-Za-z0-9_$]*)\"?\s*\(")
 
 
-async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: Evidence) -> dict[int, Session]:
+async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: CatalogReader) -> dict[int, Session]:
     """The sessions; of those that block others and call such a function, with `may_catch_cancel`."""
     blocking = {pid for session in sessions.values() for pid in session.blockers}
     called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called(session))}
@@ -36,6 +36,8 @@ async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: Eviden
 def _called(session: Session) -> tuple[str, ...]:
     """Names that its running statement may call."""
     text = session.statement or ""
-    if session.state != "active" or _CALLING.isdisjoint(statement.read(text, truncated=session.truncated).kinds):
+    if session.state != "active" or _CALLING.isdisjoint(
+        statement.read_statement(text, truncated=session.truncated).kinds
+    ):
         return ()
     return tuple(dict.fromkeys(name.lower() for name in _CALLED.findall(text)))[:_MOST_OF_ONE]

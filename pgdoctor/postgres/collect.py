@@ -7,28 +7,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.blocked_since import Statement
-from pgdoctor.diagnosis.locks import conflict
-from pgdoctor.diagnosis.snapshot import (
-    Connections,
-    Lock,
-    PreparedTransaction,
-    Server,
-    Session,
-    Snapshot,
-)
-from pgdoctor.diagnosis.surroundings import Surroundings
+from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.server_context import ServerContext
+from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, ServerInfo, Session, Snapshot
+from pgdoctor.observer.blocked_since import Statement
 from pgdoctor.postgres.cancel_handlers import with_cancel_handlers
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.evidence import Evidence, relations, warm
-from pgdoctor.postgres.explain import plans
+from pgdoctor.postgres.catalog import CatalogReader, fetch_relations, warm_up_catalog
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.explain import explain_searches
 from pgdoctor.postgres.locked_objects import fetch_locked_objects
-from pgdoctor.postgres.names import Names
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
-from pgdoctor.postgres.progress import Tracker, progress, redefines
+from pgdoctor.postgres.progress import TraceTracker, fetch_progress, fetch_redefinitions
+from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
-from pgdoctor.postgres.surroundings import surroundings
+from pgdoctor.postgres.server_context import fetch_server_context
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
@@ -39,7 +32,7 @@ _LONGEST_CHARACTER = 4
 #: From this version on `pg_stat_activity` shows sessions that are still logging in.
 SHOWS_LOGINS = 180_000
 
-#: The PID under which `waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
+#: The PID under which `lock_waits.sql` gives the locks of prepared transactions, as `pg_blocking_pids()` does.
 _ORPHANS = 0
 
 #: Sessions that the gate counts, from which on a snapshot in which none waits is doubted.
@@ -54,7 +47,7 @@ class Gate(msgspec.Struct, frozen=True):
     """What the gate of a poll says: enough to know whether to look at the locks."""
 
     captured_at: datetime
-    server: Server
+    server: ServerInfo
     #: Backends, parallel workers too, that may have waited for a lock for as long as was asked.
     lock_waiters: int
     #: `track_activity_query_size`.
@@ -71,12 +64,12 @@ class Gate(msgspec.Struct, frozen=True):
 class Collector:
     """Reads snapshots through one door, and remembers the names of roles and databases between them."""
 
-    def __init__(self, door: Door, *, explains: bool = False) -> None:
+    def __init__(self, door: Connection, *, explains: bool = False) -> None:
         #: The planner is asked too.
         self.explains = explains
         self._door = door
-        self._names = Names()
-        self._tracker = Tracker()
+        self._names = RoleNames()
+        self._tracker = TraceTracker()
         self._is_warm = False
         #: That was under way when the surroundings were read last.
         self._oldest_xid: int | None = None
@@ -93,7 +86,7 @@ class Collector:
     async def gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
         does not count."""
-        pulse = (await self._door.fetch("pulse", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        pulse = (await self._door.fetch("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
         return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
 
@@ -108,29 +101,29 @@ class Collector:
         """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
         if not self._is_warm:
             self._is_warm = True
-            await warm(self._door, statement_bytes=0)
-            await self._names.fetch_all(Evidence(self._door))
+            await warm_up_catalog(self._door, statement_bytes=0)
+            await self._names.fetch_all(CatalogReader(self._door))
         return Snapshot(captured_at=gate.captured_at, server=gate.server)
 
     async def look(self, gate: Gate) -> Snapshot:
         """The full look, right after the gate: who waits for whom, and what explains it."""
-        rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
+        rows = await self._door.fetch("lock_waits", statement_bytes=STATEMENT_BYTES)
         if gate.lock_waiters >= _QUEUE and not any(row.blocker_pids for row in rows):
             # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
-            rows = await self._door.fetch("waits", statement_bytes=STATEMENT_BYTES)
+            rows = await self._door.fetch("lock_waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):
             return Snapshot(captured_at=gate.captured_at, server=gate.server)
         return await self._incident(gate, rows)
 
-    async def surroundings(self) -> Surroundings | None:
+    async def surroundings(self) -> ServerContext | None:
         """What stands around the waits; not for every poll. None where the server does not say."""
-        around = await surroundings(self._door, self._names, self._oldest_xid)
+        around = await fetch_server_context(self._door, self._names, self._oldest_xid)
         self._oldest_xid = around.oldest_xid if around else self._oldest_xid
         return around
 
     async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server
-        evidence = Evidence(self._door)
+        evidence = CatalogReader(self._door)
         await self._names.learn(rows, evidence)
         orphans = next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
         prepared: tuple[PreparedTransaction, ...] = ()
@@ -147,19 +140,19 @@ class Collector:
             server=server,
             sessions=sessions,
             prepared=prepared,
-            relations=await relations(server, sessions, prepared, evidence),
+            relations=await fetch_relations(server, sessions, prepared, evidence),
             objects=await fetch_locked_objects(server, sessions, evidence),
-            progress=await progress(sessions, evidence),
+            progress=await fetch_progress(sessions, evidence),
             traces=await self._tracker.traces(sessions, server.database_oid, evidence),
-            redefines=await redefines(sessions, server.database_oid, evidence),
+            redefines=await fetch_redefinitions(sessions, server.database_oid, evidence),
             row_lockers=await fetch_row_lockers(sessions, evidence),
             unread=tuple(evidence.unread),
         )
-        return replace(snapshot, plans=await plans(snapshot, self._door)) if self.explains else snapshot
+        return replace(snapshot, plans=await explain_searches(snapshot, self._door)) if self.explains else snapshot
 
-    def _server(self, pulse: Any) -> Server:
+    def _server(self, pulse: Any) -> ServerInfo:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}
-        return Server(
+        return ServerInfo(
             version_num=pulse.version_num,
             in_recovery=pulse.in_recovery,
             max_connections=pulse.max_connections,
@@ -188,7 +181,7 @@ def _text(raw: bytes | None) -> str | None:
 def _sessions(
     rows: Sequence[Any],
     prepared: Sequence[PreparedTransaction],
-    names: Names,
+    names: RoleNames,
     roles: Mapping[int, frozenset[str]],
     rights: Mapping[int, SignalRight],
     statement_bytes: int,
@@ -199,7 +192,7 @@ def _sessions(
     return {row.pid: _session(row, *reading) for row in rows if row.pid != _ORPHANS}
 
 
-async def _memberships(rows: Iterable[Any], names: Names, evidence: Evidence) -> dict[int, frozenset[str]]:
+async def _memberships(rows: Iterable[Any], names: RoleNames, evidence: CatalogReader) -> dict[int, frozenset[str]]:
     """The names of each user and the roles that it is a member of, by the user's OID; none where not readable.
 
     Read anew each time: a GRANT of the role that protects holds at once.
@@ -222,7 +215,7 @@ async def _memberships(rows: Iterable[Any], names: Names, evidence: Evidence) ->
 def _session(
     row: Any,
     prepared: Sequence[PreparedTransaction],
-    names: Names,
+    names: RoleNames,
     roles: Mapping[int, frozenset[str]],
     rights: Mapping[int, SignalRight],
     statement_bytes: int,
@@ -273,14 +266,14 @@ def _blockers(
 
 
 def _stands_in_the_way(transaction: PreparedTransaction, request: Lock) -> bool:
-    return any(held.target == request.target and conflict(held.mode, request.mode) for held in transaction.locks)
+    return any(held.target == request.target and modes_conflict(held.mode, request.mode) for held in transaction.locks)
 
 
 #: Stands for a prepared transaction that was finished before it could be looked up.
 UNRESOLVED = PreparedTransaction(node=-1_000_000_000)
 
 
-def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: Names) -> tuple[PreparedTransaction, ...]:
+def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: RoleNames) -> tuple[PreparedTransaction, ...]:
     """Prepared transactions with their locks.
 
     Their rows in `pg_locks` keep the virtual transaction of the session that prepared them; the manual's join by

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.diagnosis.words import address, name
+from pgdoctor.formatting import address, format_name
 
 #: No such value: libpq finds all parameters, refuses this one, and connects to nothing.
 _NOT_TO_CONNECT = {"target_session_attrs": "none-of-them"}
@@ -37,7 +37,7 @@ class ConnectionTarget(NamedTuple):
     def __str__(self) -> str:
         """`connection to 10.0.0.5:5432 as pgdoctor`."""
         to = f" to {' or '.join(self.places)}" if self.places else ""
-        return f"connection{to}{f' as {name(self.user)}' if self.user else ''}"
+        return f"connection{to}{f' as {format_name(self.user)}' if self.user else ''}"
 
 
 def resolve(parameters: Mapping[str, Any]) -> tuple[ConnectionTarget, str]:

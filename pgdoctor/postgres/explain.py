@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from pgdoctor.diagnosis.planner import Plan, Question
-from pgdoctor.diagnosis.questions import questions
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.diagnosis.index_advice.explain_requests import explain_requests
 from pgdoctor.errors import ServerError, StatementFailed
-from pgdoctor.postgres.door import Door, codec
-from pgdoctor.postgres.queries import load
+from pgdoctor.model.query_plan import ExplainRequest, QueryPlan
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.postgres.connection import Connection, python_codec
+from pgdoctor.postgres.queries import load_sql
 
 #: Milliseconds that each statement may take, however long the door's deadline is; a plan needs a few.
 _MOST_MILLISECONDS = 1000
@@ -70,33 +70,33 @@ class _Explained(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(tuple[_Explained]).decode
 
 
-async def plans(snapshot: Snapshot, door: Door) -> dict[int, Plan]:
+async def explain_searches(snapshot: Snapshot, door: Connection) -> dict[int, QueryPlan]:
     """By PID of a blocker: what the planner says of its search, or why it says nothing."""
-    found: dict[int, Plan] = {}
+    found: dict[int, QueryPlan] = {}
     given_up = ""
-    for node, question in (await asyncio.to_thread(questions, snapshot)).items():
-        if isinstance(question, Plan):
+    for node, question in (await asyncio.to_thread(explain_requests, snapshot)).items():
+        if isinstance(question, QueryPlan):
             found[node] = question
         elif given_up:
-            found[node] = Plan(question.oid, silence=given_up)
+            found[node] = QueryPlan(question.oid, silence=given_up)
         else:
             try:
                 found[node] = _plan(question, await door.within_deadline(_generic_plan(door, question)))
             except ServerError as error:
-                found[node] = Plan(question.oid, silence=_refusal(error))
+                found[node] = QueryPlan(question.oid, silence=_refusal(error))
                 if not isinstance(error, StatementFailed) or error.sqlstate in _TIMEOUTS:
                     given_up = "EXPLAIN of another statement was aborted"
     return found
 
 
-def _plan(question: Question, answer: str | None) -> Plan:
+def _plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
     if answer is None:
-        return Plan(question.oid, silence="planning could run functions that are not built-in")
+        return QueryPlan(question.oid, silence="planning could run functions that are not built-in")
     try:
         [explained] = _decode(answer)
     except msgspec.MsgspecError:
-        return Plan(question.oid, silence="the plan could not be read")
-    plan = Plan(
+        return QueryPlan(question.oid, silence="the plan could not be read")
+    plan = QueryPlan(
         question.oid,
         scans=tuple(explained.plan.scans()),
         cost=explained.plan.cost,
@@ -104,11 +104,11 @@ def _plan(question: Question, answer: str | None) -> Plan:
         rows=explained.plan.rows if question.is_for_values else None,
     )
     if plan.reads_all and not question.is_whole:
-        return Plan(question.oid, silence="EXPLAIN covers only some of the conditions")
+        return QueryPlan(question.oid, silence="EXPLAIN covers only some of the conditions")
     return plan
 
 
-async def _generic_plan(door: Door, question: Question) -> str | None:
+async def _generic_plan(door: Connection, question: ExplainRequest) -> str | None:
     """The plan in JSON; None where planning might run code that is not the server's own."""
     milliseconds = min(max(round(door.deadline * 1000 / _STATEMENTS), 100), _MOST_MILLISECONDS)
     is_prepared = False
@@ -120,7 +120,7 @@ async def _generic_plan(door: Door, question: Question) -> str | None:
         )
         async with door.connection.cursor() as cursor:
             about = {"oid": question.oid, "table_name": question.table, "columns": list(question.columns)}
-            await cursor.execute(load("plannable", door.version_num), about, prepare=False)
+            await cursor.execute(load_sql("plannable", door.version_num), about, prepare=False)
             if await cursor.fetchone() != (True,):
                 return None
         search = f"SELECT 1 FROM {question.table} WHERE {question.condition}"  # noqa: S608 - names are the server's.
@@ -135,10 +135,10 @@ async def _generic_plan(door: Door, question: Question) -> str | None:
             await _say(door, "ROLLBACK; DEALLOCATE pgdoctor_search" if is_prepared else "ROLLBACK")
 
 
-async def _say(door: Door, text: str) -> Sequence[Any]:
+async def _say(door: Connection, text: str) -> Sequence[Any]:
     """Statements that are made here, not read from `sql/`, because they name relations."""
     async with door.connection.cursor() as cursor:
-        await cursor.execute(text.encode(codec(door.connection), errors="replace"), prepare=False)
+        await cursor.execute(text.encode(python_codec(door.connection), errors="replace"), prepare=False)
         return await cursor.fetchall() if cursor.description else ()
 
 

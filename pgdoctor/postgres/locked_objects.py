@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from pgdoctor.diagnosis.lock_names import OBJECT_TYPES
-from pgdoctor.diagnosis.snapshot import LockedObject, Server, Session
-from pgdoctor.postgres.evidence import Evidence
+from pgdoctor.diagnosis.blocker.lock_names import OBJECT_TYPES
+from pgdoctor.model.snapshot import LockedObject, ServerInfo, Session
+from pgdoctor.postgres.catalog import CatalogReader
 
 #: Objects that are looked up in one poll, and characters of a name: a function's has the types of its arguments.
 MOST_OBJECTS = 100
@@ -12,7 +12,7 @@ MOST_CHARACTERS = 200
 
 
 async def fetch_locked_objects(
-    server: Server, sessions: Mapping[int, Session], evidence: Evidence
+    server: ServerInfo, sessions: Mapping[int, Session], evidence: CatalogReader
 ) -> tuple[LockedObject, ...]:
     """Type and name of each object that a session waits for, in the connected database or shared by all."""
     asked = {

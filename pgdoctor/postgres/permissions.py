@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from pgdoctor.postgres.evidence import Evidence
+from pgdoctor.postgres.catalog import CatalogReader
 
 
 class SignalRight(NamedTuple):
@@ -14,7 +14,7 @@ class SignalRight(NamedTuple):
     may_signal: bool
 
 
-async def fetch_signal_rights(rows: Iterable[Any], evidence: Evidence) -> dict[int, SignalRight]:
+async def fetch_signal_rights(rows: Iterable[Any], evidence: CatalogReader) -> dict[int, SignalRight]:
     """What holds for the users of the sessions that block others, by role OID; empty where that cannot be read.
 
     Read anew each time: a GRANT, a REVOKE and an ALTER ROLE hold at once.

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from pgdoctor.diagnosis import kinds, statement
-from pgdoctor.diagnosis.locks import MAY_BE_DDL, STRONG
-from pgdoctor.diagnosis.makers import SCHEMAS, TABLES
-from pgdoctor.diagnosis.snapshot import Progress, Session, Traces
+from pgdoctor.diagnosis.blocker.migration_tools import SCHEMAS, TABLES
+from pgdoctor.model.lock_modes import MAY_BE_DDL, STRONG
+from pgdoctor.model.snapshot import CommandProgress, Session, ToolTraces
+from pgdoctor.sqltext import statement, statement_kinds
 
 #: Blockers that are asked for, to bound what a convoy costs.
 MOST_ASKED = 100
@@ -19,7 +19,7 @@ MOST_ASKED = 100
 _REPORTING = frozenset({"do", "call", "copy", "copy_from", "copy_to", "replication"})
 
 
-class Reader(Protocol):
+class ProgressReader(Protocol):
     """Reads the rows of a statement; none where that fails."""
 
     async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
@@ -29,22 +29,22 @@ class Reader(Protocol):
         """The same, but None where that fails."""
 
 
-async def progress(sessions: Mapping[int, Session], reader: Reader) -> dict[int, Progress]:
+async def fetch_progress(sessions: Mapping[int, Session], reader: ProgressReader) -> dict[int, CommandProgress]:
     """How far the blockers among the sessions have come, by PID."""
     asked = [session.pid for session in _blockers(sessions) if _may_report(session)][:MOST_ASKED]
     rows = await reader.rows("progress", pids=asked) if asked else ()
-    return {row.pid: Progress(row.command, row.phase, row.done, row.total) for row in rows}
+    return {row.pid: CommandProgress(row.command, row.phase, row.done, row.total) for row in rows}
 
 
-class Tracker:
+class TraceTracker:
     """Finds what gives away the tool behind a blocker, once for each statement of its: that reads all locks again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, Traces | None]] = {}
+        self._known: dict[int, tuple[object, ToolTraces | None]] = {}
 
     async def traces(
-        self, sessions: Mapping[int, Session], database_oid: int | None, reader: Reader
-    ) -> dict[int, Traces]:
+        self, sessions: Mapping[int, Session], database_oid: int | None, reader: ProgressReader
+    ) -> dict[int, ToolTraces]:
         """What gives away the tool behind the blockers among the sessions, by PID."""
         blockers = islice((session for session in _blockers(sessions) if _may_migrate(session)), MOST_ASKED)
         points = {session.pid: _point(session) for session in blockers}
@@ -52,7 +52,7 @@ class Tracker:
         asked = [pid for pid in points if pid not in self._known]
         if asked:
             wanted = {"tables": list(TABLES), "schemas": list(SCHEMAS)}
-            rows = await reader.answer("traces", pids=asked, database_oid=database_oid, **wanted)
+            rows = await reader.answer("migration_tool_hints", pids=asked, database_oid=database_oid, **wanted)
             if rows is not None:
                 self._known |= {pid: (points[pid], _traces([row for row in rows if row.pid == pid])) for pid in asked}
         return {pid: found for pid, (_, found) in self._known.items() if found is not None}
@@ -68,7 +68,9 @@ def _point(session: Session) -> object:
     return session.backend_start, session.query_start, session.state_change, len(session.locks)
 
 
-async def redefines(sessions: Mapping[int, Session], database_oid: int | None, reader: Reader) -> dict[int, bool]:
+async def fetch_redefinitions(
+    sessions: Mapping[int, Session], database_oid: int | None, reader: ProgressReader
+) -> dict[int, bool]:
     """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows.
 
     Only relations that somebody waits for are asked about: what else a transaction has changed says nothing of them.
@@ -83,14 +85,14 @@ async def redefines(sessions: Mapping[int, Session], database_oid: int | None, r
     if not asked:
         return {}
     relations = sorted(filter(None, wanted))
-    rows = await reader.rows("definitions", pids=asked, relations=relations, database_oid=database_oid)
+    rows = await reader.rows("changed_definitions", pids=asked, relations=relations, database_oid=database_oid)
     return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
 
 
-def _traces(rows: Sequence[Any]) -> Traces | None:
+def _traces(rows: Sequence[Any]) -> ToolTraces | None:
     if not rows:
         return None
-    return Traces(
+    return ToolTraces(
         keys=tuple((row.classid, row.objid, row.objsubid) for row in rows if row.table_name is None),
         tables=tuple(sorted({(row.schema_name, row.table_name) for row in rows if row.table_name is not None})),
     )
@@ -104,7 +106,7 @@ def _blockers(sessions: Mapping[int, Session]) -> Iterable[Session]:
 def _may_report(session: Session) -> bool:
     if session.state != "active" and session.backend_type == "client backend":
         return False
-    text = statement.read(session.statement or "", truncated=session.truncated)
+    text = statement.read_statement(session.statement or "", truncated=session.truncated)
     return text.is_ddl or text.is_maintenance or not _REPORTING.isdisjoint(text.kinds)
 
 
@@ -114,8 +116,8 @@ def _may_have_redefined(session: Session, wanted: Collection[int | None]) -> boo
         lock.locktype == "relation" and lock.mode in MAY_BE_DDL and lock.relation in wanted for lock in session.held
     ):
         return False
-    text = statement.read(session.statement or "", truncated=session.truncated)
-    return not text.is_ddl or not kinds.CREATING.isdisjoint(text.kinds)
+    text = statement.read_statement(session.statement or "", truncated=session.truncated)
+    return not text.is_ddl or not statement_kinds.CREATING.isdisjoint(text.kinds)
 
 
 def _may_migrate(session: Session) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 
 
 class KnownNames(msgspec.Struct, frozen=True):
@@ -18,7 +18,7 @@ class KnownNames(msgspec.Struct, frozen=True):
 
 
 async def fetch_known_names(
-    door: Door, roles: Sequence[str], databases: Sequence[str], relations: Sequence[tuple[str, str]]
+    door: Connection, roles: Sequence[str], databases: Sequence[str], relations: Sequence[tuple[str, str]]
 ) -> KnownNames:
     """Ask for roles, databases, and relations by schema and name. Raises ServerError."""
     rows = await door.fetch(
@@ -35,7 +35,7 @@ async def fetch_known_names(
     )
 
 
-async def fetch_ancestors(door: Door, oids: Iterable[int]) -> Mapping[int, frozenset[str]]:
+async def fetch_ancestors(door: Connection, oids: Iterable[int]) -> Mapping[int, frozenset[str]]:
     """The names of all tables above each relation, by partition or inheritance. Raises ServerError."""
     found: dict[int, set[str]] = {}
     asked = sorted(set(oids))

@@ -23,7 +23,7 @@ def sql_root() -> Traversable:
 
 
 @cache
-def load(name: str, version_num: int = 0) -> LiteralString:
+def load_sql(name: str, version_num: int = 0) -> LiteralString:
     """The statement `name` in the newest form that a server of `version_num` (as 150018) understands.
 
     Raises QueryNotFound where there is none.

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from pgdoctor.diagnosis.row_locks import find_wanted_tables, read_row_words
-from pgdoctor.diagnosis.snapshot import RowLocker, Session
-from pgdoctor.postgres.evidence import Evidence
+from pgdoctor.diagnosis.blocker.row_locks import find_wanted_tables, read_row_words
+from pgdoctor.model.snapshot import RowLocker, Session
+from pgdoctor.postgres.catalog import CatalogReader
 
 #: Sessions that are read, those that wait for no lock first.
 MOST_LOCKERS = 200
@@ -13,7 +13,7 @@ MOST_LOCKERS = 200
 _STATEMENT_BYTES = 4_096
 
 
-async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: Evidence) -> tuple[RowLocker, ...]:
+async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: CatalogReader) -> tuple[RowLocker, ...]:
     """Who may have locked rows of these tables; nothing is asked where nobody waits for a row that several may hold."""
     tables = find_wanted_tables(sessions.values())
     if not tables:

@@ -169,7 +169,7 @@ LEFT: Mapping[str, frozenset[str]] = MappingProxyType(
 def start_up_options(given: str, deadline: float) -> str:
     """libpq's `options`: those that are given, and ours after them, for the last one of a setting counts."""
     # `target_session_attrs=read-write` takes a session that is read-only for a standby's: `session.sql` makes it so.
-    settings = {**PINNED, **timeouts(deadline), "default_transaction_read_only": "off"}
+    settings = {**PINNED, **timeout_settings(deadline), "default_transaction_read_only": "off"}
     ours = (f"-c {name}={_escape(value)}" for name, value in settings.items())
     return " ".join([*([given] if given.strip() else []), *ours])
 
@@ -179,7 +179,7 @@ def transaction_settings(version_num: int, deadline: float) -> str:
     return "".join(f"SET LOCAL {name} = {value}; " for name, value in _of_a_transaction(version_num, deadline))
 
 
-def timeouts(deadline: float) -> dict[str, str]:
+def timeout_settings(deadline: float) -> dict[str, str]:
     """Well before our own deadline: a statement that the server gives up itself leaves the connection good."""
     milliseconds = round(deadline * 1000)
     return {
@@ -192,7 +192,7 @@ def _of_a_transaction(version_num: int, deadline: float) -> Iterator[tuple[str, 
     # Time-outs first: what is in force until then may be very short.
     if version_num >= 170_000:
         yield "transaction_timeout", "0"
-    for name, value in {**timeouts(deadline), **PINNED}.items():
+    for name, value in {**timeout_settings(deadline), **PINNED}.items():
         if name == "search_path":
             yield name, value
         elif name not in _OF_THE_CONNECTION:

@@ -13,8 +13,8 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.queries import load
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.queries import load_sql
 
 #: What a transaction fails with where somebody else has changed the same row meanwhile ("tuple concurrently updated",
 #: or two first rows at once): the next attempt sees it.
@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 _STANDBY = "this server is a standby, which cannot be written to: run the command at the primary"
 
 
-class Record(NamedTuple):
+class StoredRecord(NamedTuple):
     """The text of one role; None: there is none."""
 
     role: str
@@ -32,18 +32,20 @@ class Record(NamedTuple):
     is_own: bool = True
 
 
-async def read_record(door: Door) -> Record:
+async def read_record(door: Connection) -> StoredRecord:
     """The record of our own role. Raises ServerError."""
     [found] = await door.fetch("shared_record")
-    return Record(found.role, found.record)
+    return StoredRecord(found.role, found.record)
 
 
-async def read_records(door: Door) -> list[Record]:
+async def read_records(door: Connection) -> list[StoredRecord]:
     """The texts of all roles that have one, whoever wrote them. Raises ServerError."""
-    return [Record(each.role, each.record, each.is_own) for each in await door.fetch("shared_records")]
+    return [StoredRecord(each.role, each.record, each.is_own) for each in await door.fetch("shared_records")]
 
 
-async def rewrite_record(door: Door, change: Callable[[str | None], str | None], role: str | None = None) -> Record:
+async def rewrite_record(
+    door: Connection, change: Callable[[str | None], str | None], role: str | None = None
+) -> StoredRecord:
     """Read the record and write what `change` makes of it, and let nobody else write in between; what is there now.
 
     Nothing is written where `change` returns None, or what was there. `role`: another one than ours, whose settings we
@@ -60,21 +62,21 @@ async def rewrite_record(door: Door, change: Callable[[str | None], str | None],
     raise AssertionError
 
 
-async def _rewritten(door: Door, change: Callable[[str | None], str | None], role: str | None) -> Record:
+async def _rewritten(door: Connection, change: Callable[[str | None], str | None], role: str | None) -> StoredRecord:
     named = sql.SQL("SESSION_USER") if role is None else sql.Identifier(role)
 
     async with door.connection.transaction(), door.connection.cursor(row_factory=namedtuple_row) as cursor:
-        await cursor.execute(load("allow_writing"), prepare=False)
+        await cursor.execute(load_sql("allow_writing"), prepare=False)
         if settings := door.transaction_settings:
             # Behind a pooler, where the session is not ours to pin.
             await cursor.execute(settings.encode(), prepare=False)
-        await cursor.execute(sql.SQL(load("hold_record")).format(role=named), prepare=False)
-        await cursor.execute(load("shared_record" if role is None else "shared_records"), prepare=False)
+        await cursor.execute(sql.SQL(load_sql("hold_record")).format(role=named), prepare=False)
+        await cursor.execute(load_sql("shared_record" if role is None else "shared_records"), prepare=False)
         rows: list[Any] = await cursor.fetchall()
         found = next((each for each in rows if role in (None, each.role)), None)
         before = found.record if found else None
         after = change(before)
         if after is not None and after != before:
-            written = sql.SQL(load("write_record")).format(role=named, record=sql.Literal(after))
+            written = sql.SQL(load_sql("write_record")).format(role=named, record=sql.Literal(after))
             await cursor.execute(written, prepare=False)
-        return Record(role or (found.role if found else ""), before if after is None else after, role is None)
+        return StoredRecord(role or (found.role if found else ""), before if after is None else after, role is None)

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from pgdoctor.diagnosis.identity import Identity
 from pgdoctor.errors import ServerError, StatementFailed
-from pgdoctor.postgres.door import APPLICATION_NAME, Door
+from pgdoctor.model.identity import Identity
+from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
 
 Signal = Literal["cancel", "terminate"]
 Answer = Literal["sent", "gone", "not_permitted", "error"]
@@ -21,7 +21,7 @@ _TERMINATE_WAIT = 1.0
 _NOT_PERMITTED = "42501"
 
 
-class Reply(msgspec.Struct, frozen=True):
+class SignalReply(msgspec.Struct, frozen=True):
     """What became of a signal. `gone`: it was not any more the session that was judged; nobody was signalled."""
 
     answer: Answer
@@ -31,7 +31,7 @@ class Reply(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Rights(msgspec.Struct, frozen=True):
+class OwnSignalRight(msgspec.Struct, frozen=True):
     """What the server lets our role do, now."""
 
     #: Signal others, by itself or by the functions.
@@ -41,14 +41,14 @@ class Rights(msgspec.Struct, frozen=True):
     is_superuser: bool
 
 
-async def rights(door: Door) -> Rights:
+async def fetch_signal_right(door: Connection) -> OwnSignalRight:
     """Ask the server. Raises ServerError."""
     [found], [wrapper] = await door.fetch("may_signal"), await door.fetch("wrapper")
-    return Rights(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
+    return OwnSignalRight(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
 
 
-async def send(
-    door: Door,
+async def send_signal(
+    door: Connection,
     signal: Signal,
     victim: Identity,
     *,
@@ -57,7 +57,7 @@ async def send(
     waiting_pids: Sequence[int] | None = None,
     record: str | None = None,
     unchanged: bool = False,
-) -> Reply:
+) -> SignalReply:
     """Signal the session if it is still `victim`, and if somebody waits `min_wait` seconds for it.
 
     For a cancel it has to be that in every part. For a terminate it has to be in the same transaction and state, and,
@@ -89,11 +89,11 @@ async def send(
         rows = await door.fetch(f"{signal}_wrapped" if wrapped else signal, **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
-        return Reply(answer, sqlstate=error.sqlstate, message=str(error))
+        return SignalReply(answer, sqlstate=error.sqlstate, message=str(error))
     except ServerError as error:
-        return Reply("error", message=str(error))
+        return SignalReply("error", message=str(error))
     # NULL: it moved on between the two looks. A refused cancel means that the process has just gone. A terminate
     # answers false also for one that takes longer than the timeout, so its answer says nothing: look at who waits.
     if not rows or rows[0].accepted is None or (signal == "cancel" and not rows[0].accepted):
-        return Reply("gone")
-    return Reply("sent", at=rows[0].signalled_at)
+        return SignalReply("gone")
+    return SignalReply("sent", at=rows[0].signalled_at)

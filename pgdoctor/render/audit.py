@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from tabulate import tabulate
 
-from pgdoctor.diagnosis.escape import encode_json
-from pgdoctor.mitigation.records import Event, Intent, Settled
+from pgdoctor.escape import encode_json
+from pgdoctor.mitigation.audit_records import Event, Intent, Settled
 from pgdoctor.render.plain import one_line
 
 _WIDTH = 60
@@ -18,7 +18,7 @@ _MOST_TEXT = 500
 _REPEATED = ("signal", "rule", "class", "relation", "identity", "mode")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """A record, with whose it is."""
 
     id: int
@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True):
     event: Event
 
 
-def entries_json(entries: Iterable[Entry]) -> Iterator[bytes]:
+def entries_json(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
     """One JSON object a record, in the order of writing."""
     intents: dict[tuple[str, str], Mapping[str, Any]] = {}
     for entry in entries:
@@ -45,7 +45,7 @@ def entries_json(entries: Iterable[Entry]) -> Iterator[bytes]:
         yield encode_json(facts | {key: value for key, value in said.items() if key not in facts})
 
 
-def entries_table(entries: Sequence[Entry]) -> str:
+def entries_table(entries: Sequence[AuditEntry]) -> str:
     """One line an event."""
     if not entries:
         return "No records in this period.\n"

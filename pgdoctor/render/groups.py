@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import msgspec
 
-from pgdoctor.render.forest import Branch, Rest, Tree
 from pgdoctor.render.report import Wait
+from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree
 
 T = TypeVar("T")
 
@@ -52,28 +52,28 @@ def _kind(branch: Branch) -> Hashable:
     return (*about, classification)
 
 
-def sessions_in(part: Branch | Crowd | Tree) -> int:
+def sessions_in(part: Branch | Crowd | WaitTree) -> int:
     """How many sessions wait in it."""
     if isinstance(part, Crowd):
         return len(part.waits)
     return sum(map(sessions_in, part.below)) + part.rest.sessions + isinstance(part, Branch)
 
 
-def rest_of(parts: Sequence[Branch | Crowd], rest: Rest) -> Rest:
+def rest_of(parts: Sequence[Branch | Crowd], rest: OmittedRows) -> OmittedRows:
     """What is left out where these are not drawn either."""
     waits = [wait for part in parts for wait in (part.waits if isinstance(part, Crowd) else (part.wait,))]
-    return Rest((*waits, *rest.waits), sum(map(sessions_in, parts)) + rest.sessions)
+    return OmittedRows((*waits, *rest.waits), sum(map(sessions_in, parts)) + rest.sessions)
 
 
-def roots_alike(trees: Iterable[Tree]) -> list[list[Tree]]:
+def roots_alike(trees: Iterable[WaitTree]) -> list[list[WaitTree]]:
     """Trees whose roots are of one kind together; fewer than FEWEST stay alone."""
-    found: list[list[Tree]] = []
+    found: list[list[WaitTree]] = []
     for group in grouped(trees, _kind_of_root):
         found += [group] if len(group) >= FEWEST else [[tree] for tree in group]
     return found
 
 
-def _kind_of_root(tree: Tree) -> Hashable:
+def _kind_of_root(tree: WaitTree) -> Hashable:
     root = tree.blocker
     if root.pid is None or root.in_cycle:
         return None

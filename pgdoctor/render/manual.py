@@ -15,7 +15,7 @@ _COMMENT = re.compile(r"^ *# ?", re.MULTILINE)
 _INDENT = "    "
 
 
-def parts(doc: str) -> dict[str, str]:
+def read_parts(doc: str) -> dict[str, str]:
     """What it is, under the empty name, and the parts of a cause's docstring by their names, each one paragraph."""
     first, _, below = doc.partition("\n")
     about, *rest = _PART.split(f"{first}\n{textwrap.dedent(below)}")
@@ -25,17 +25,17 @@ def parts(doc: str) -> dict[str, str]:
     return found
 
 
-def alerts(rules: str) -> dict[str, str]:
+def read_alerts(rules: str) -> dict[str, str]:
     """The comment above each alert of a file of Prometheus rules, by the alert's name."""
     return {name: _COMMENT.sub("", comment) for comment, name in _ALERT.findall(rules)}
 
 
-def page(title: str, doc: str, width: int) -> str:
+def render_page(title: str, doc: str, width: int) -> str:
     """A page: the title, what it is, and each part under its name; no line longer than `width` characters."""
-    return "\n".join(_lines(title, parts(doc), max(width, 40)))
+    return "\n".join(_lines(title, read_parts(doc), max(width, 40)))
 
 
-def index(heading: str, entries: Iterable[tuple[str, str]], width: int) -> str:
+def render_index(heading: str, entries: Iterable[tuple[str, str]], width: int) -> str:
     """Names, each with the first sentence of its docstring."""
     rows = [(name, first_sentence(doc)) for name, doc in entries]
     column = max((len(name) for name, _ in rows), default=0) + 2
@@ -54,7 +54,7 @@ def index(heading: str, entries: Iterable[tuple[str, str]], width: int) -> str:
 
 def first_sentence(doc: str) -> str:
     """What a docstring begins with, up to the first full stop."""
-    about = " ".join(parts(doc)[""].split())
+    about = " ".join(read_parts(doc)[""].split())
     return re.split(r"(?<=[a-z)`])\. ", about, maxsplit=1)[0].removesuffix(".")
 
 

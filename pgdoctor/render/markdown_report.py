@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.cuts import Signal
-from pgdoctor.diagnosis.words import count
-from pgdoctor.render.forest import who
+from pgdoctor.formatting import format_count
 from pgdoctor.render.groups import list_pids
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 from pgdoctor.render.tree import (
     about,
-    awaited,
     client,
     describe_longest,
-    headline,
-    named,
-    released,
+    format_awaited,
+    format_freed,
+    format_headline,
+    format_released,
+    format_signals,
     runs,
-    signals,
     to_do,
 )
+from pgdoctor.render.wait_trees import describe_blocker
 
 #: Blockers, and kinds of sessions that wait, that are told of; all of them are in the JSON.
 _MOST_BLOCKERS = 50
@@ -35,7 +35,7 @@ def markdown(report: Report) -> str:
 
 
 def _parts(report: Report) -> Iterator[str]:
-    yield f"# {escaped(headline(report))}"
+    yield f"# {escaped(format_headline(report))}"
     yield code(about(report))
     yield from _advice(report)
     told = [each for each in report.blockers if each.root or each.classification != "unknown"]
@@ -43,7 +43,7 @@ def _parts(report: Report) -> Iterator[str]:
         yield "## Blockers"
         yield from map(_blocker, told[:_MOST_BLOCKERS])
     if len(told) > _MOST_BLOCKERS:
-        yield f"And {count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
+        yield f"And {format_count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
     if report.waits:
         yield f"## Waits\n\n{waits_table(report)}"
     cuts = list(_cuts(report))
@@ -58,7 +58,7 @@ def _advice(report: Report) -> Iterator[str]:
     advice = report.recommendation
     if advice is None:
         return
-    frees = f" frees {escaped(released(advice))}; costs {escaped(advice.loses or '')}" if advice.signals else ""
+    frees = f" frees {escaped(format_released(advice))}; costs {escaped(advice.loses or '')}" if advice.signals else ""
     yield f"**Recommendation:** {code(to_do(advice))}{frees}\\\n{escaped(advice.reason)}"
     if advice.not_permitted:
         yield escaped(advice.not_permitted)
@@ -70,7 +70,8 @@ def _blocker(blocker: BlockerFacts) -> str:
     waits = "" if blocker.root else ", waits itself"
     do = blocker.recommendation
     lines = [
-        f"### {code(who(blocker))} {blocker.classification}{also}{where}: {blocker.blocked_sessions:,} blocked{waits}",
+        f"### {code(describe_blocker(blocker))} {blocker.classification}{also}{where}: "
+        f"{blocker.blocked_sessions:,} blocked{waits}",
         "",
         f"- {code(client(blocker.user, blocker.database, blocker.application))}",
         *(f"- {escaped(sentence)}" for sentence in blocker.evidence),
@@ -89,7 +90,7 @@ def waits_table(report: Report) -> str:
     kinds: dict[tuple[str, ...], list[Wait]] = defaultdict(list)
     for wait in first.values():
         user = client(wait.blocked_user, None, wait.blocked_application)
-        kinds[(user, awaited(wait), wait.blocked_statement or "?")].append(wait)
+        kinds[(user, format_awaited(wait), wait.blocked_statement or "?")].append(wait)
     widest = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))[:_MOST_KINDS]
     rows = [
         (
@@ -102,7 +103,7 @@ def waits_table(report: Report) -> str:
     ]
     headers = ("sessions", "longest", "who", "waits for", "statement", "PIDs")
     left = report.blocked_sessions - sum(len(waits) for _, waits in widest)
-    more = f"\n\nAnd {count(left, 'session')} more." if left > 0 else ""
+    more = f"\n\nAnd {format_count(left, 'session')} more." if left > 0 else ""
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
 
 
@@ -110,18 +111,20 @@ def _cuts(report: Report) -> Iterator[str]:
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""
-        frees = f"{escaped(released(cut))} ({named(cut)})"
+        frees = f"{escaped(format_released(cut))} ({format_freed(cut)})"
         yield f"- {code(f'{cut.action} {cut.pid}')}: {frees}; costs {escaped(cut.loses)}; {escaped(cut.reason)}{mark}"
     for each in report.cut_sets:
         mark = " ← best" if best == each.signals else ""
-        frees = f"{escaped(released(each))} ({named(each)})"
+        frees = f"{escaped(format_released(each))} ({format_freed(each)})"
         yield (
-            f"- {code(signals(each.signals))} together: {frees}; costs {escaped(each.loses)}; "
+            f"- {code(format_signals(each.signals))} together: {frees}; costs {escaped(each.loses)}; "
             f"one alone frees no session{mark}"
         )
     for left in report.left_alone:
         name = str(left.pid) if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
-        yield f"- do not signal {code(name)}; its end would free {escaped(released(left))} ({named(left)})"
+        yield (
+            f"- do not signal {code(name)}; its end would free {escaped(format_released(left))} ({format_freed(left)})"
+        )
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -5,14 +5,14 @@ The first line says what hurts, the second what to do; then who blocks whom and 
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.formatting import format_duration
 from pgdoctor.render.report import Report
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.web import panels
-from pgdoctor.render.web.markup import document, foreign, note, sentence, text
-from pgdoctor.render.web.trees import trees
-from pgdoctor.render.web.verdict import Verdict, shown, verdict
-from pgdoctor.render.web.watch import Watch
+from pgdoctor.render.web.markup import name_markup, note_markup, page_markup, sentence_markup, text_markup
+from pgdoctor.render.web.monitoring_status import MonitoringStatus
+from pgdoctor.render.web.trees import trees_markup
+from pgdoctor.render.web.verdict import PageVerdict, judge_page, verdict_markup
 
 #: Seconds that nobody has to be told of.
 _MOMENT = 1.0
@@ -20,58 +20,58 @@ _MOMENT = 1.0
 _NOTABLE_LAG = 2.0
 
 
-def page(watch: Watch, report: Report | None) -> str:
+def render_page(watch: MonitoringStatus, report: Report | None) -> str:
     """The whole page; `report` is None while the server cannot be asked."""
-    found = verdict(watch, report)
-    return document(found.kind, _title(watch, report), "\n".join(_main(watch, report, found)), _foot(watch))
+    found = judge_page(watch, report)
+    return page_markup(found.kind, _title(watch, report), "\n".join(_main(watch, report, found)), _foot(watch))
 
 
-def _title(watch: Watch, report: Report | None) -> str:
+def _title(watch: MonitoringStatus, report: Report | None) -> str:
     name = f"pgdoctor {watch.server}" if watch.server else "pgdoctor"
     return f"DOWN · {name}" if report is None else f"{report.blocked_sessions:,} blocked · {name}"
 
 
-def _main(watch: Watch, report: Report | None, found: Verdict) -> Iterator[str]:
-    yield from shown(watch, found)
-    loud = panels.loudly(watch.arming)
+def _main(watch: MonitoringStatus, report: Report | None, found: PageVerdict) -> Iterator[str]:
+    yield from verdict_markup(watch, found)
+    loud = panels.mitigation_warning(watch.arming)
     if loud is not None:
-        yield note("warn", f"Mitigation: {loud}")
+        yield note_markup("warn", f"Mitigation: {loud}")
     yield from _facts(watch, report)
     if report is not None:
-        yield from trees(report)
-        yield from panels.cuts(report)
-        yield from panels.findings(report)
+        yield from trees_markup(report)
+        yield from panels.cuts_panel(report)
+        yield from panels.findings_panel(report)
     yield '<div class="panels">'
     if report is not None:
-        yield from panels.connections(report, watch.clients)
-    yield from panels.mitigation(watch)
-    yield from panels.incidents(watch)
+        yield from panels.connections_panel(report, watch.clients)
+    yield from panels.mitigation_panel(watch)
+    yield from panels.incidents_panel(watch)
     yield "</div>"
 
 
-def _facts(watch: Watch, report: Report | None) -> Iterator[str]:
+def _facts(watch: MonitoringStatus, report: Report | None) -> Iterator[str]:
     yield '<p class="facts">'
     if report is not None:
         server = report.server
-        yield f"<span>{sentence(describe_server(server))}</span>"
+        yield f"<span>{sentence_markup(describe_server(server))}</span>"
         yield f"<span>{server.connections:,} of {server.max_connections:,} connections</span>"
     elif watch.slots is not None:
         yield f"<span>{watch.slots[0]:,} of {watch.slots[1]:,} connections at the last successful poll</span>"
     yield f"<span>{_age(watch)}</span></p>"
 
 
-def _age(watch: Watch) -> str:
+def _age(watch: MonitoringStatus) -> str:
     if watch.age is None:
         return "no successful poll yet"
-    age = "polled just now" if watch.age < _MOMENT else f"polled {duration(watch.age)} ago"
+    age = "polled just now" if watch.age < _MOMENT else f"polled {format_duration(watch.age)} ago"
     if watch.looked > watch.age + _NOTABLE_LAG:
-        age += f"; last full poll {duration(watch.looked)} ago, because polls exceed the CPU budget"
+        age += f"; last full poll {format_duration(watch.looked)} ago, because polls exceed the CPU budget"
     return age
 
 
-def _foot(watch: Watch) -> str:
-    name = f" · {foreign(watch.server)}" if watch.server else ""
+def _foot(watch: MonitoringStatus) -> str:
+    name = f" · {name_markup(watch.server)}" if watch.server else ""
     of = f"?server={watch.server}" if watch.server else ""
     every = ' · <a href="/">all servers</a>' if watch.server else ""
-    links = f'<a href="/diagnosis{text(of)}">JSON</a> · <a href="/metrics">metrics</a>'
-    return f"pgdoctor {text(watch.version)}{name}{every} · {links}"
+    links = f'<a href="/diagnosis{text_markup(of)}">JSON</a> · <a href="/metrics">metrics</a>'
+    return f"pgdoctor {text_markup(watch.version)}{name}{every} · {links}"

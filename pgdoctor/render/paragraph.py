@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pgdoctor.render.live.cells import Span, cut, width, wrapped
+from pgdoctor.render.live.cells import Span, cut_text, text_width, wrap_text
 from pgdoctor.render.plain import one_line
 
 #: The narrowest screen that is laid out for.
@@ -45,14 +45,14 @@ def _wrap(paragraph: Paragraph, columns: int) -> Iterator[Span]:
     most = columns - _LEAST_ROOM
     # Of what stands in front the right end says most: the last branch of a tree.
     first, others = (mark[max(len(mark) - most, 0) :] for mark in (paragraph.first, paragraph.others))
-    room = columns - max(width(first), width(others))
-    lines = wrapped(paragraph.words, room, _MOST)
+    room = columns - max(text_width(first), text_width(others))
+    lines = wrap_text(paragraph.words, room, _MOST)
     if paragraph.tail:
-        left = room - width(lines[-1]) - 1
-        if left >= min(_LEAST_TAIL, width(paragraph.tail)):
-            lines[-1] += f" {cut(paragraph.tail, left)}"
+        left = room - text_width(lines[-1]) - 1
+        if left >= min(_LEAST_TAIL, text_width(paragraph.tail)):
+            lines[-1] += f" {cut_text(paragraph.tail, left)}"
         else:
-            lines.append(cut(paragraph.tail, room))
+            lines.append(cut_text(paragraph.tail, room))
     for place, line in enumerate(lines):
         yield Span((first if place == 0 else others) + line, paragraph.style)
 

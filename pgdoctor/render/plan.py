@@ -7,15 +7,15 @@ import msgspec
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.cuts import Cut
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.words import count
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.decision import Decision
-from pgdoctor.mitigation.guard import Verdict
+from pgdoctor.mitigation.guard import GuardVerdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Plan
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.identity import Identity
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.tree import released
+from pgdoctor.render.tree import format_released
 
 #: Characters of a line in the column of reasons.
 _WIDTH = 60
@@ -42,7 +42,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, rename={"classification": "clas
     approved: bool
     identity: Identity | None
     evidence: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GuardVerdict, ...]
     notes: tuple[str, ...]
     #: What a person agrees to.
     id: str | None
@@ -80,13 +80,13 @@ class PlanFacts(msgspec.Struct, frozen=True):
     #: Why the breaker is open; None: it is closed.
     breaker: str | None
     #: What is wrong at the server that mitigation depends on.
-    findings: tuple[Note, ...] = ()
+    findings: tuple[Finding, ...] = ()
     #: Why nobody is signalled, whoever it is: disarmed, maintenance, a record that cannot be read.
     stops: tuple[str, ...] = ()
 
 
 def plan_facts(
-    plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut], findings: Sequence[Note] = ()
+    plan: Plan, mode: str, actions: Sequence[Action], cuts: Sequence[Cut], findings: Sequence[Finding] = ()
 ) -> PlanFacts:
     """A plan, what was carried out before it was made, the cuts that pgdoctor recommends, and what is wrong."""
     opening = plan.opening.reason if plan.opening else None
@@ -116,7 +116,7 @@ def action_text(action: Action) -> str:
     what = f"{action.signal} {action.victim.pid} ({action.classification}, rule {action.rule})"
     said = f": {one_line(action.message, _MOST_TEXT)}" if action.message else ""
     if action.outcome == "released":
-        return f"{what}: released {count(len(action.waiters), 'session')} in {action.seconds:.1f} s"
+        return f"{what}: released {format_count(len(action.waiters), 'session')} in {action.seconds:.1f} s"
     return f"{what}: {_OUTCOMES[action.outcome or 'error']}{said}"
 
 
@@ -149,7 +149,9 @@ def _table(facts: PlanFacts) -> str:
     headers = ("pid", "class", "relation", "rule", "action", "frees", "verdict")
     table = tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None] * 6 + [_WIDTH])
     rest = len(facts.decisions) - len(shown)
-    return f"{table}\n\n{count(rest, 'more blocker')} that wait themselves, and match no rule." if rest else table
+    return (
+        f"{table}\n\n{format_count(rest, 'more blocker')} that wait themselves, and match no rule." if rest else table
+    )
 
 
 def _verdict(decision: DecisionFacts) -> str:
@@ -164,7 +166,9 @@ def _name(text: str | None) -> str | None:
 
 def _recommended(cut: Cut) -> str:
     refused = f" But {cut.not_permitted}" if cut.not_permitted else ""
-    said = f"By hand: {cut.action} {cut.pid} frees {released(cut)}; it costs {cut.loses} ({cut.reason}).{refused}"
+    said = (
+        f"By hand: {cut.action} {cut.pid} frees {format_released(cut)}; it costs {cut.loses} ({cut.reason}).{refused}"
+    )
     return one_line(said, _MOST_TEXT)
 
 

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
-from pgdoctor.diagnosis.snapshot import DeadlockMember
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.snapshot import DeadlockMember
+from pgdoctor.render.incident_view import IncidentView, format_lasted, format_moment, list_happenings
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import BlockerFacts, Report, Wait, report
+from pgdoctor.render.report import BlockerFacts, Report, Wait, make_report
 from pgdoctor.render.server_name import describe_server_then
-from pgdoctor.render.story import Story, happened, lasted, moment
 from pgdoctor.render.tree import client
 
 #: Root blockers that are told of, and groups of those who waited, the widest first.
@@ -25,25 +25,25 @@ _MOST_GROUPS = 20
 _MOST_TEXT = 20_000
 
 
-def postmortem(story: Story, prevention: Mapping[str, str]) -> str:
+def render_postmortem(story: IncidentView, prevention: Mapping[str, str]) -> str:
     """The report. `prevention`: by class, what prevents it."""
-    facts = report(story.peak.now) if story.peak is not None else None
+    facts = make_report(story.peak.now) if story.peak is not None else None
     return "\n\n".join(part for part in _parts(story, facts, prevention) if part) + "\n"
 
 
-def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+def _parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     last = story.last
     where = f" on {code(last.relation)}" if last.relation else ""
     yield f"# Incident {last.id}: {_plain(last.classes[0])}{where}"
     yield _summary(story)
     yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
-        f"- `{moment(at)}` {_plain(what)}" for at, what in happened(story)
+        f"- `{format_moment(at)}` {_plain(what)}" for at, what in list_happenings(story)
     )
     if facts is None:
         yield "## Root cause\n\nNo snapshot of it was stored."
     else:
         roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
-        at = f"As of the worst poll, at {moment(story.peak.at)} UTC." if story.peak else ""
+        at = f"As of the worst poll, at {format_moment(story.peak.at)} UTC." if story.peak else ""
         yield "## Root cause\n\n" + "\n\n".join(
             [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
         )
@@ -52,22 +52,22 @@ def _parts(story: Story, facts: Report | None, prevention: Mapping[str, str]) ->
     yield "## Prevention\n\n" + "\n".join(_prevention(story, facts, prevention))
 
 
-def _summary(story: Story) -> str:
+def _summary(story: IncidentView) -> str:
     last = story.last
     server = ", ".join(code(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
         ("Server", server or "unknown"),
-        ("Began", f"{moment(last.started)} UTC"),
-        ("Lasted", lasted(last)),
-        ("Blocked at once", f"at most {count(last.peak, 'session')}"),
-        ("Longest wait", duration(last.longest_wait)),
+        ("Began", f"{format_moment(last.started)} UTC"),
+        ("Lasted", format_lasted(last)),
+        ("Blocked at once", f"at most {format_count(last.peak, 'session')}"),
+        ("Longest wait", format_duration(last.longest_wait)),
         ("Class", " → ".join(map(_plain, last.classes))),
         ("Severity", last.severity),
     ]
     return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
 
 
-def _deadlocks(story: Story) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
+def _deadlocks(story: IncidentView) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
     """The cycles of the first snapshot that shows any, with its time; such a thing is over within a second."""
     look = next((each for each in story.looks if each.now.graph.cycles), None)
     if look is not None:
@@ -76,7 +76,7 @@ def _deadlocks(story: Story) -> Iterator[tuple[datetime, tuple[DeadlockMember, .
 
 
 def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
-    lines = [f"**deadlock**: sessions waited for each other, at {moment(at)} UTC.", ""]
+    lines = [f"**deadlock**: sessions waited for each other, at {format_moment(at)} UTC.", ""]
     return "\n".join([*lines, *(f"- {_plain(describe_member(each))}" for each in members)])
 
 
@@ -84,7 +84,7 @@ def _root(root: BlockerFacts) -> str:
     where = f" on {code(root.relation)}" if root.relation else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
-             f"blocks {count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
+             f"blocks {format_count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
     lines += [f"- {_plain(sentence)}" for sentence in root.evidence]
     if root.statement:
         # It begins with a word, never with the mark that would end the block.
@@ -98,7 +98,7 @@ def _between(facts: Report) -> Iterator[str]:
     for each in waiting[:_MOST_ROOTS]:
         yield (
             f"In between: {_who(each)} ({_plain(each.classification)}, {_client(each)}) waits itself, "
-            f"and blocks {count(each.blocked_sessions, 'session')}."
+            f"and blocks {format_count(each.blocked_sessions, 'session')}."
         )
 
 
@@ -121,23 +121,23 @@ def _blocked(facts: Report) -> str:
         about = (wait.blocked_application, wait.blocked_user, wait.relation, wait.blocked_statement)
         groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
     widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
-    rows = [(len(seconds), duration(max(seconds)), *map(code, about)) for about, seconds in widest]
+    rows = [(len(seconds), format_duration(max(seconds)), *map(code, about)) for about, seconds in widest]
     headers = ("sessions", "longest", "application", "user", "relation", "statement")
     listed = sum(len(seconds) for _, seconds in widest)
     rest = facts.blocked_sessions - listed
-    more = f"\n\nAnd {count(rest, 'session')} more." if rest > 0 else ""
+    more = f"\n\nAnd {format_count(rest, 'session')} more." if rest > 0 else ""
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
 
 
-def _done(story: Story) -> str:
+def _done(story: IncidentView) -> str:
     if not story.actions:
         return f"pgdoctor took no action. Its recommendation: {_plain(story.last.recommendation)}."
-    done = happened(replace(story, entries=()))
-    lines = [f"- `{moment(at)}` {_plain(what)}" for at, what in done]
+    done = list_happenings(replace(story, entries=()))
+    lines = [f"- `{format_moment(at)}` {_plain(what)}" for at, what in done]
     return "\n".join(lines)
 
 
-def _prevention(story: Story, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+def _prevention(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     first: dict[str, BlockerFacts] = {}
     for each in facts.blockers if facts is not None else ():
         if each.advice:

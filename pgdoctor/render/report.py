@@ -9,16 +9,16 @@ from itertools import islice
 
 import msgspec
 
-from pgdoctor.diagnosis.by_hand import write_signal_sql
-from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
-from pgdoctor.diagnosis.escape import encode_json
-from pgdoctor.diagnosis.graph import Node
-from pgdoctor.diagnosis.lock_names import describe_wait
-from pgdoctor.diagnosis.redact import redact
-from pgdoctor.diagnosis.remedy import Advice, options
-from pgdoctor.diagnosis.snapshot import Connections, Relation, Server, Session
-from pgdoctor.diagnosis.waits import Pair, Waits, blocked_for
+from pgdoctor.diagnosis.blocker.lock_names import describe_wait
+from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone
+from pgdoctor.diagnosis.manual_signal import write_signal_sql
+from pgdoctor.diagnosis.recommendation import Advice, recommend
+from pgdoctor.escape import encode_json
+from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
+from pgdoctor.model.snapshot import Connections, Relation, ServerInfo, Session
+from pgdoctor.model.wait_graph import Node
+from pgdoctor.model.waits import Pair, Waits, blocked_for
+from pgdoctor.sqltext.redact import redact
 
 _CACHED_LENGTH = 4_096
 
@@ -66,7 +66,7 @@ class Wait(msgspec.Struct, frozen=True):
     waits_for: str | None = None
 
 
-class Recommendation(msgspec.Struct, frozen=True):
+class RecommendationFacts(msgspec.Struct, frozen=True):
     """What to do about a blocker; `action` is cancel, terminate or none."""
 
     action: str
@@ -96,7 +96,7 @@ class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class
     state: str | None
     transaction_seconds: float | None
     evidence: tuple[str, ...]
-    recommendation: Recommendation
+    recommendation: RecommendationFacts
     in_cycle: bool = False
     prepared_gid: str | None = None
     #: What would have held up fewer people, for the next time.
@@ -127,17 +127,17 @@ class Report(msgspec.Struct, frozen=True):
     blocked_sessions: int
     cuts: tuple[Cut, ...]
     cycles: tuple[tuple[Node, ...], ...]
-    findings: tuple[Note, ...]
+    findings: tuple[Finding, ...]
     #: The one thing to do; None where nobody is blocked.
     recommendation: Advice | None = None
     cut_sets: tuple[CutSet, ...] = ()
-    left_alone: tuple[Spared, ...] = ()
+    left_alone: tuple[LeaveAlone, ...] = ()
 
 
-def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
+def make_report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int | None = MOST_WAITS) -> Report:
     """The report of a diagnosis, with at most `most_waits` waits (None: all)."""
     waits = Waits(diagnosis.snapshot, diagnosis.graph)
-    moving, found = diagnosis.find_moving(), options(diagnosis)
+    moving, found = diagnosis.find_moving(), recommend(diagnosis)
     return Report(
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
@@ -155,7 +155,7 @@ def report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits: int
     )
 
 
-def server_facts(server: Server) -> ServerFacts:
+def server_facts(server: ServerInfo) -> ServerFacts:
     """The server as a report has it."""
     return ServerFacts(
         version_num=server.version_num,
@@ -176,7 +176,7 @@ def to_json(report: Report) -> bytes:
     return encode_json(report)
 
 
-def shown(statement: str | None, show_literals: bool) -> str | None:
+def show_statement(statement: str | None, show_literals: bool) -> str | None:
     """A statement as it may be shown; None where it is hidden from us, or there is none."""
     if not statement:
         return None
@@ -197,11 +197,11 @@ def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool
     return Wait(
         blocked_pid=pair.waiter.pid,
         blocked_user=pair.waiter.usename,
-        blocked_statement=shown(pair.waiter.statement, show_literals),
+        blocked_statement=show_statement(pair.waiter.statement, show_literals),
         blocked_application=pair.waiter.application_name,
         blocking_pid=pair.node if prepared is None else None,
         blocking_user=prepared.owner if prepared else getattr(blocker, "usename", None),
-        blocking_statement=shown(blocker.statement, show_literals) if blocker else None,
+        blocking_statement=show_statement(blocker.statement, show_literals) if blocker else None,
         lock_type=pair.request.locktype if pair.request else None,
         lock_mode=pair.request.mode if pair.request else None,
         relation=table.name if table else None,
@@ -235,7 +235,7 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
         relation=blocker.relation,
         directly_blocked=blocker.directly_blocked,
         blocked_sessions=blocker.blocked_sessions,
-        statement=shown(session.statement, show_literals),
+        statement=show_statement(session.statement, show_literals),
         user=session.usename,
         database=session.datname,
         application=session.application_name,
@@ -256,9 +256,9 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
     )
 
 
-def _recommendation(blocker: Blocker) -> Recommendation:
+def _recommendation(blocker: Blocker) -> RecommendationFacts:
     remedy = blocker.recommendation
     # To be copied and run: not where it may free nobody.
     is_offered = blocker.session is not None and not blocker.may_free_nobody
     text = write_signal_sql(remedy.action, blocker.session) if blocker.session and is_offered else None
-    return Recommendation(remedy.action, blocker.pid, remedy.reason, text, blocker.not_permitted)
+    return RecommendationFacts(remedy.action, blocker.pid, remedy.reason, text, blocker.not_permitted)

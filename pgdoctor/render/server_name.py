@@ -1,7 +1,7 @@
 """Which server: where it was connected to and as whom, and what runs there."""
 
-from pgdoctor.diagnosis.past import Entry
-from pgdoctor.diagnosis.words import address, name
+from pgdoctor.formatting import address, format_name
+from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.render.report import ServerFacts
 
 
@@ -13,7 +13,7 @@ def describe_server(server: ServerFacts) -> str:
     )
 
 
-def describe_server_then(entry: Entry) -> str | None:
+def describe_server_then(entry: IncidentRecord) -> str | None:
     """The same of an incident that was written down; None where that says nothing of it."""
     if entry.database is None:
         return None
@@ -25,15 +25,15 @@ def describe_server_then(entry: Entry) -> str | None:
 def describe_place(database: str | None, host: str | None, port: int | None) -> str:
     """`shop on 10.0.0.5:5432`; without the place where that is not known."""
     place = f" on {address(host, port)}" if host else ""
-    return f"{name(database)}{place}"
+    return f"{format_name(database)}{place}"
 
 
 def _user(user: str | None) -> str:
-    return f" as {name(user)}" if user else ""
+    return f" as {format_name(user)}" if user else ""
 
 
 def _cluster(cluster_name: str | None) -> str:
-    return f", cluster {name(cluster_name)}" if cluster_name else ""
+    return f", cluster {format_name(cluster_name)}" if cluster_name else ""
 
 
 def _version(version_num: int) -> str:
@@ -41,5 +41,5 @@ def _version(version_num: int) -> str:
     return f"PostgreSQL {major}.{minor}"
 
 
-def _role(server: ServerFacts | Entry) -> str:
+def _role(server: ServerFacts | IncidentRecord) -> str:
     return "standby" if server.in_recovery else "primary"

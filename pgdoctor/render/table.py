@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.render.live.cells import width
+from pgdoctor.render.live.cells import text_width
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import about, headline, named, signals, to_do
+from pgdoctor.render.tree import about, format_freed, format_headline, format_signals, to_do
 
 #: Characters of the statement of a session that waits, where there is a screen.
 STATEMENT_WIDTH = 60
@@ -26,9 +26,9 @@ class Statement(str):
     __slots__ = ()
 
 
-def table(report: Report, statement_width: int | None = None) -> str:
+def render_table(report: Report, statement_width: int | None = None) -> str:
     """Blockers, waits, cuts and findings. Nothing is cut but, to a width, the statements of sessions that wait."""
-    parts = [headline(report), about(report)]
+    parts = [format_headline(report), about(report)]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
         parts.append(one_line(advice.not_permitted, _MOST))
@@ -94,18 +94,18 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
         "What each signal would free",
         ("action", "pid", "at once", "in turn", "exact", "costs", "frees"),
         [
-            (cut.action, cut.pid, cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.loses, named(cut))
+            (cut.action, cut.pid, cut.frees_at_once, cut.frees_in_turn, cut.exact, cut.loses, format_freed(cut))
             for cut in report.cuts
         ]
         + [
             (
                 "together",
-                signals(each.signals),
+                format_signals(each.signals),
                 each.frees_at_once,
                 each.frees_in_turn,
                 each.exact,
                 each.loses,
-                named(each),
+                format_freed(each),
             )
             for each in report.cut_sets
         ]
@@ -117,7 +117,7 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
                 left.frees_in_turn,
                 left.exact,
                 left.loses,
-                named(left),
+                format_freed(left),
             )
             for left in report.left_alone
         ],
@@ -144,11 +144,12 @@ def _cell(value: object, statement_width: int | None) -> str:
 def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns below their headings. A text that is wider than a column may be moves the rest of its line."""
     widths = [
-        min(max(map(width, column)), max(_WIDEST, width(column[0]))) for column in zip(headers, *rows, strict=True)
+        min(max(map(text_width, column)), max(_WIDEST, text_width(column[0])))
+        for column in zip(headers, *rows, strict=True)
     ]
     lines = [headers, ["-" * each for each in widths], *rows]
     return "\n".join(_line(cells, widths) for cells in lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell + " " * (most - width(cell)) for cell, most in zip(cells, widths, strict=True)).rstrip()
+    return "  ".join(cell + " " * (most - text_width(cell)) for cell, most in zip(cells, widths, strict=True)).rstrip()

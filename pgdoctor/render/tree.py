@@ -12,15 +12,15 @@ A session that waits for several others hangs below the first that holds its loc
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-from pgdoctor.diagnosis.cuts import Cut, CutSet, Signal, Spared
-from pgdoctor.diagnosis.remedy import Advice
-from pgdoctor.diagnosis.words import count, duration_between
-from pgdoctor.render.forest import Branch, Rest, Tree, forest, who
+from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone, Signal
+from pgdoctor.diagnosis.recommendation import Advice
+from pgdoctor.formatting import duration_between, format_count
 from pgdoctor.render.groups import FEWEST, Crowd, crowds, grouped, list_pids, rest_of, roots_alike, sessions_in
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.paragraph import Paragraph, lay_out, plain
 from pgdoctor.render.report import BlockerFacts, Report, Wait
 from pgdoctor.render.server_name import describe_server
+from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
 
 #: Lines drawn below one blocker, of which the rest is counted, and steps down.
 MOST_CHILDREN = 20
@@ -33,7 +33,7 @@ _MOST_BEHIND_OTHERS = 5
 _MOST_NAMED = 5
 
 
-def tree(report: Report, width: int | None = 100) -> str:
+def render_tree(report: Report, width: int | None = 100) -> str:
     """The report as text, no line wider than `width` cells (at least 40); None: no line is wrapped or cut."""
     return plain(tree_lines(report, width))
 
@@ -43,9 +43,9 @@ def tree_lines(report: Report, width: int | None) -> Iterator[Span]:
     return lay_out(_paragraphs(report), width)
 
 
-def headline(report: Report) -> str:
+def format_headline(report: Report) -> str:
     """The answer in one line."""
-    return f"{hurt(report)}."
+    return f"{describe_blocked(report)}."
 
 
 def about(report: Report) -> str:
@@ -54,24 +54,24 @@ def about(report: Report) -> str:
     return f"{describe_server(server)}, {server.connections}/{server.max_connections} connections"
 
 
-def hurt(report: Report) -> str:
+def describe_blocked(report: Report) -> str:
     """Who is hurt, by how much, and for how long."""
     if not report.blocked_sessions:
         return "No session is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)
-    by_whom = f"{count(report.blocked_sessions, 'session')} blocked by {count(roots, 'root blocker')}"
+    by_whom = f"{format_count(report.blocked_sessions, 'session')} blocked by {format_count(roots, 'root blocker')}"
     return by_whom + describe_longest(report.waits)
 
 
 def to_do(advice: Advice) -> str:
     """The one recommendation: `cancel 20`, `terminate 1 and 2`, `do not signal 4`."""
     if advice.signals:
-        return signals(advice.signals)
+        return format_signals(advice.signals)
     name = advice.prepared_gid if advice.pid is None else advice.pid
     return "do not signal" + ("" if name is None else f" {name}")
 
 
-def signals(members: Sequence[Signal]) -> str:
+def format_signals(members: Sequence[Signal]) -> str:
     """What to send to whom: `terminate 1 and 2, cancel 3`."""
     by_action: dict[str, list[str]] = {}
     for each in members:
@@ -79,26 +79,26 @@ def signals(members: Sequence[Signal]) -> str:
     return ", ".join(f"{action} {' and '.join(pids)}" for action, pids in by_action.items())
 
 
-def released(choice: Cut | CutSet | Spared | Advice) -> str:
+def format_released(choice: Cut | CutSet | LeaveAlone | Advice) -> str:
     """Whom it frees: `3 sessions at once, 1 more in turn (forecast)`."""
     follow = choice.frees_in_turn - choice.frees_at_once
     then = f", {follow:,} more in turn" if follow else ""
-    if isinstance(choice, Cut | Spared) and choice.release_uncertain is not None:
-        return f"at most {count(choice.frees_at_once, 'session')}, perhaps none: {choice.release_uncertain}"
-    return f"{count(choice.frees_at_once, 'session')} at once{then}{'' if choice.exact else ' (forecast)'}"
+    if isinstance(choice, Cut | LeaveAlone) and choice.release_uncertain is not None:
+        return f"at most {format_count(choice.frees_at_once, 'session')}, perhaps none: {choice.release_uncertain}"
+    return f"{format_count(choice.frees_at_once, 'session')} at once{then}{'' if choice.exact else ' (forecast)'}"
 
 
-def named(choice: Cut | CutSet | Spared) -> str:
+def format_freed(choice: Cut | CutSet | LeaveAlone) -> str:
     """The first of those that it frees at once: `31, 32, 33`."""
     rest = choice.frees_at_once - _MOST_NAMED
     return ", ".join(map(str, choice.released[:_MOST_NAMED])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _paragraphs(report: Report) -> Iterator[Paragraph]:
-    yield Paragraph(headline(report), "bad" if report.blocked_sessions else "good")
+    yield Paragraph(format_headline(report), "bad" if report.blocked_sessions else "good")
     yield Paragraph(about(report), "dim")
     yield from _advice(report)
-    for trees in roots_alike(forest(report, len(report.waits), _MOST_STEPS)):
+    for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
         yield Paragraph("")
         yield from _root(trees[0].blocker)
         yield from _branches(trees[0].below, trees[0].rest, "")
@@ -125,7 +125,7 @@ def title(blocker: BlockerFacts) -> str:
     """`4242 idle_in_transaction  public.orders  12 blocked  app@shop "checkout"`."""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     parts = (
-        f"{who(blocker)} {blocker.classification}{also}",
+        f"{describe_blocker(blocker)} {blocker.classification}{also}",
         blocker.relation,
         f"{blocker.blocked_sessions:,} blocked",
         client(blocker.user, blocker.database, blocker.application),
@@ -138,23 +138,25 @@ def runs(blocker: BlockerFacts) -> str:
     return "runs" if blocker.state == "active" else "last ran"
 
 
-def _others(trees: Sequence[Tree]) -> Iterator[Paragraph]:
+def _others(trees: Sequence[WaitTree]) -> Iterator[Paragraph]:
     """The roots that are like the one above, and who stands behind them."""
     if not trees:
         return
     roots = [tree.blocker for tree in trees]
     pids = [root.pid for root in roots if root.pid is not None]
     behind = sum(map(sessions_in, trees))
-    words = f"and {len(trees):,} more like {_like(roots[0])}, {count(behind, 'session')} behind them: "
+    words = f"and {len(trees):,} more like {_like(roots[0])}, {format_count(behind, 'session')} behind them: "
     yield Paragraph(words + ", ".join(map(str, pids)), "bold", others="│  ")
-    yield from _branches([branch for tree in trees for branch in tree.below], Rest(), "", _MOST_BEHIND_OTHERS)
+    yield from _branches([branch for tree in trees for branch in tree.below], OmittedRows(), "", _MOST_BEHIND_OTHERS)
 
 
 def _like(root: BlockerFacts) -> str:
     return f"this {root.classification}" + (f" on {root.relation}" if root.relation else "")
 
 
-def _branches(below: Sequence[Branch], rest: Rest, indent: str, most: int = MOST_CHILDREN) -> Iterator[Paragraph]:
+def _branches(
+    below: Sequence[Branch], rest: OmittedRows, indent: str, most: int = MOST_CHILDREN
+) -> Iterator[Paragraph]:
     """The sessions behind one blocker."""
     parts = crowds(below)
     drawn, rest = parts[:most], rest_of(parts[most:], rest)
@@ -170,11 +172,11 @@ def _branches(below: Sequence[Branch], rest: Rest, indent: str, most: int = MOST
         yield Paragraph(left_out(rest), "dim", f"{indent}└─ ", f"{indent}   ")
 
 
-def left_out(rest: Rest) -> str:
+def left_out(rest: OmittedRows) -> str:
     """`and 943 sessions more, waiting for a row of public.orders, the longest for 12 s`."""
-    wanted = {awaited(wait) for wait in rest.waits}
+    wanted = {format_awaited(wait) for wait in rest.waits}
     what = f", waiting for {wanted.pop()}" if len(wanted) == 1 and len(rest.waits) == rest.sessions else ""
-    return f"and {count(rest.sessions, 'session')} more{what}{describe_longest(rest.waits)}"
+    return f"and {format_count(rest.sessions, 'session')} more{what}{describe_longest(rest.waits)}"
 
 
 def describe_longest(waits: Iterable[Wait]) -> str:
@@ -200,7 +202,7 @@ def _waiter(wait: Wait, facts: BlockerFacts | None, first: str, others: str) -> 
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
     who = client(wait.blocked_user, None, wait.blocked_application)
-    words = f"{wait.blocked_pid} has waited {since} for {awaited(wait)}{queued}{blocks}  {who}:"
+    words = f"{wait.blocked_pid} has waited {since} for {format_awaited(wait)}{queued}{blocks}  {who}:"
     return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
 
 
@@ -210,11 +212,11 @@ def _crowd(crowd: Crowd, first: str, others: str) -> Paragraph:
     longest = describe_longest(crowd.waits)
     who = client(wait.blocked_user, None, wait.blocked_application)
     pids = list_pids([each.blocked_pid for each in crowd.waits])
-    words = f"{len(crowd.waits):,} × {who} wait for {awaited(wait)}{queued}{longest} ({pids}):"
+    words = f"{len(crowd.waits):,} × {who} wait for {format_awaited(wait)}{queued}{longest} ({pids}):"
     return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
 
 
-def awaited(wait: Wait) -> str:
+def format_awaited(wait: Wait) -> str:
     """What it waits for, in words."""
     return wait.waits_for or "a lock"
 
@@ -223,7 +225,7 @@ def _advice(report: Report) -> Iterator[Paragraph]:
     advice = report.recommendation
     if advice is None:
         return
-    frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else ""
+    frees = f" frees {format_released(advice)}; costs {advice.loses}" if advice.signals else ""
     yield Paragraph(f"{to_do(advice)}{frees}", "warn", "→ ", "  ")
     yield Paragraph(advice.reason, first="  ", others="  ")
     if advice.not_permitted:
@@ -241,8 +243,10 @@ def _cuts(report: Report) -> Iterator[Paragraph]:
             yield from _cut(group, best)
     for each in report.cut_sets:
         mark = "  ← best" if best == each.signals else ""
-        yield Paragraph(f"{signals(each.signals)} together: {released(each)}{mark}", "plain", "  ", "    ")
-        yield _detail(f"frees {named(each)}; costs {each.loses}; one alone frees no session")
+        yield Paragraph(
+            f"{format_signals(each.signals)} together: {format_released(each)}{mark}", "plain", "  ", "    "
+        )
+        yield _detail(f"frees {format_freed(each)}; costs {each.loses}; one alone frees no session")
     for spared in grouped(report.left_alone, _kind_of_spared):
         for left in [spared] if len(spared) >= FEWEST else [[each] for each in spared]:
             yield _left_alone(left)
@@ -253,11 +257,13 @@ def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
     cut = alike[0]
     if len(alike) == 1:
         mark = "  ← best" if best == (Signal(cut.action, cut.pid),) else ""
-        yield Paragraph(f"{cut.action} {cut.pid}: {released(cut)}{mark}", "warn" if mark else "plain", "  ", "    ")
-        yield _detail(f"frees {named(cut)}; costs {cut.loses}; {cut.reason}")
+        yield Paragraph(
+            f"{cut.action} {cut.pid}: {format_released(cut)}{mark}", "warn" if mark else "plain", "  ", "    "
+        )
+        yield _detail(f"frees {format_freed(cut)}; costs {cut.loses}; {cut.reason}")
     else:
         pids = ", ".join(str(each.pid) for each in alike)
-        yield Paragraph(f"{cut.action} any of {pids}: each frees {released(cut)}", "plain", "  ", "    ")
+        yield Paragraph(f"{cut.action} any of {pids}: each frees {format_released(cut)}", "plain", "  ", "    ")
         yield _detail(f"each costs as much as {cut.pid}: {cut.loses}; {cut.reason}")
 
 
@@ -276,18 +282,18 @@ def _kind_of_cut(cut: Cut, best: Sequence[Signal]) -> Hashable:
     return (cut.action, _DURATION.sub("", cut.loses), cut.reason, *numbers)
 
 
-def _kind_of_spared(left: Spared) -> Hashable:
+def _kind_of_spared(left: LeaveAlone) -> Hashable:
     return None if left.pid is None else (left.frees_at_once, left.frees_in_turn, left.exact, left.release_uncertain)
 
 
-def _left_alone(alike: Sequence[Spared]) -> Paragraph:
+def _left_alone(alike: Sequence[LeaveAlone]) -> Paragraph:
     left = alike[0]
     if len(alike) == 1:
         who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
-        words = f"do not signal {who}; its end would free {released(left)}: {named(left)}"
+        words = f"do not signal {who}; its end would free {format_released(left)}: {format_freed(left)}"
     else:
         pids = ", ".join(str(each.pid) for each in alike)
-        words = f"do not signal {pids}; the end of each would free {released(left)}"
+        words = f"do not signal {pids}; the end of each would free {format_released(left)}"
     return Paragraph(words, "plain", "  ", "    ")
 
 

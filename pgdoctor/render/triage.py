@@ -5,17 +5,17 @@ from datetime import datetime
 
 import msgspec
 
-from pgdoctor.diagnosis.diagnosis import Blocker, Diagnosis, Note
-from pgdoctor.diagnosis.remedy import Advice
-from pgdoctor.diagnosis.surroundings import Standby
+from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.diagnosis.triage import Triage
-from pgdoctor.diagnosis.words import client, count, duration, name, size
-from pgdoctor.render.live.cells import Span, cut, wrapped
+from pgdoctor.formatting import format_client, format_count, format_duration, format_name, format_size
+from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
+from pgdoctor.model.server_context import Standby
+from pgdoctor.render.live.cells import Span, cut_text, wrap_text
 from pgdoctor.render.paragraph import NARROWEST, plain
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import ServerFacts, server_facts, shown
+from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
-from pgdoctor.render.tree import released, to_do
+from pgdoctor.render.tree import format_released, to_do
 
 #: Characters of the headings in front of the lines.
 _INDENT = 9
@@ -80,7 +80,7 @@ class TriageFacts(msgspec.Struct, frozen=True):
     blocked_sessions: int
     roots: tuple[Root, ...]
     changes: tuple[ChangeFacts, ...]
-    findings: tuple[Note, ...]
+    findings: tuple[Finding, ...]
     waits: Mapping[str, float]
     transactions_per_second: float | None
     rolled_back: float | None
@@ -142,7 +142,7 @@ def triage_lines(facts: TriageFacts, width: int | None) -> list[Span]:
 
 def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[Span]:
     """The lines; each thing may take `at_least` so many, or as many as it must have."""
-    lines = [Span(line, "bold") for line in wrapped(_title(facts), width, _MOST)]
+    lines = [Span(line, "bold") for line in wrap_text(_title(facts), width, _MOST)]
     for heading, parts in _sections(facts):
         style = _style(facts, heading)
         for place, (part, most) in enumerate(parts):
@@ -185,9 +185,9 @@ def _title(facts: TriageFacts) -> str:
 
 def _roots(facts: TriageFacts) -> Iterator[str]:
     for root in facts.roots[:_MOST_ROOTS]:
-        who = str(root.pid) if root.pid is not None else f"prepared transaction {name(root.prepared_gid)}"
+        who = str(root.pid) if root.pid is not None else f"prepared transaction {format_name(root.prepared_gid)}"
         where = f" on {root.relation}" if root.relation else ""
-        origin = client(root.application, root.user)
+        origin = format_client(root.application, root.user)
         yield f"{who} {root.classification}{where}, {root.blocked_sessions} blocked, {origin}: {root.statement or ''}"
 
 
@@ -201,13 +201,13 @@ def _evidence(facts: TriageFacts) -> Iterator[str]:
 def _since(facts: TriageFacts) -> str:
     if facts.since is None:
         return "unknown" if facts.hurt else "-"
-    return f"{facts.since[11:19]} UTC, {duration(facts.seconds)} ago"
+    return f"{facts.since[11:19]} UTC, {format_duration(facts.seconds)} ago"
 
 
 def _changes(facts: TriageFacts) -> list[str]:
     now = datetime.fromisoformat(facts.captured_at)
     ages = [(now - datetime.fromisoformat(change.at)).total_seconds() for change in facts.changes]
-    return [f"{duration(age)} ago: {change.what}" for age, change in zip(ages, facts.changes, strict=True)]
+    return [f"{format_duration(age)} ago: {change.what}" for age, change in zip(ages, facts.changes, strict=True)]
 
 
 def _load(facts: TriageFacts) -> Iterator[str]:
@@ -223,25 +223,26 @@ def _load(facts: TriageFacts) -> Iterator[str]:
     if facts.transactions_per_second is not None:
         hits = "" if facts.cache_hits is None else f", {facts.cache_hits:.1%} of blocks from the cache"
         yield (
-            f"{count(facts.transactions_per_second, 'transaction')} a second, {facts.rolled_back or 0.0:.1%} rolled "
+            f"{format_count(facts.transactions_per_second, 'transaction')}"
+            f" a second, {facts.rolled_back or 0.0:.1%} rolled "
             f"back{hits}{_deadlocks(facts)}"
         )
     if facts.standbys:
         furthest = max((each.behind or 0 for each in facts.standbys), default=0)
-        yield f"{count(len(facts.standbys), 'receiver')} of WAL, up to {size(furthest)} behind"
+        yield f"{format_count(len(facts.standbys), 'receiver')} of WAL, up to {format_size(furthest)} behind"
 
 
 def _deadlocks(facts: TriageFacts) -> str:
     if not facts.deadlocks:
         return ""
     since = f"since {facts.deadlocks_since[:10]}" if facts.deadlocks_since else "since its statistics began"
-    return f"; {count(facts.deadlocks, 'deadlock')} {since}"
+    return f"; {format_count(facts.deadlocks, 'deadlock')} {since}"
 
 
 def _advice(advice: Advice | None) -> Iterator[str]:
     if advice is None:
         return
-    frees = f" frees {released(advice)}; costs {advice.loses};" if advice.signals else ":"
+    frees = f" frees {format_released(advice)}; costs {advice.loses};" if advice.signals else ":"
     refused = f" ({advice.not_permitted.partition('; ')[0]});" if advice.not_permitted else ""
     yield f"→ {to_do(advice)}{refused}{frees} {advice.reason}"
 
@@ -254,16 +255,16 @@ def _first(parts: list[str], most: int, rest: str) -> list[str]:
 def _wrapped(heading: str, text: str, width: int, most: int) -> list[str]:
     """A heading and its text beside it, in at most so many lines."""
     room = width - _INDENT
-    lines = wrapped(text, room, _MOST) if text else []
+    lines = wrap_text(text, room, _MOST) if text else []
     if len(lines) > most:
-        lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), room)]
+        lines = [*lines[: most - 1], cut_text(" ".join(lines[most - 1 :]), room)]
     marks = [f"{heading:<{_INDENT}}", *[" " * _INDENT] * len(lines)]
     return [mark + line for mark, line in zip(marks, lines, strict=False)]
 
 
 def _root(blocker: Blocker) -> Root:
     session = blocker.session
-    statement = shown(session.statement, show_literals=False) if session else None
+    statement = show_statement(session.statement, show_literals=False) if session else None
     return Root(
         pid=blocker.pid,
         prepared_gid=blocker.gid,

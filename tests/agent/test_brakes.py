@@ -17,8 +17,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
+from tests.agent.http.test_auth import TOKEN, secret_file
 from tests.agent.running import RunningAgent
-from tests.agent.test_access import TOKEN, secret_file
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.agent.conftest import NOBODY
 from tests.agent.running import series
-from tests.agent.test_agent_stderr import listening
+from tests.agent.test_stderr import listening
 from tests.scenes.client import wait_until
 
 #: A mount namespace of its own, in which everything is read-only; then nobody, who may read what this test may (the

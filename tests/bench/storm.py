@@ -12,9 +12,9 @@ import psycopg
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.postgres.collect import STATEMENT_BYTES, Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.queries import load
-from pgdoctor.render.report import report, to_json
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.queries import load_sql
+from pgdoctor.render.report import make_report, to_json
 from tests.bench.measuring import MeasuredAgent, Scraping, Usage, backend_ms, memory_mb, percentile, show
 
 WAITERS = 1_000
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 async def _measure(dsn: str, name: str, storm: tuple[str, str | None, str], agent: MeasuredAgent) -> None:
-    async with _staged(dsn, *storm), await Door.open(dsn, 60.0) as door:
+    async with _staged(dsn, *storm), await Connection.open(dsn, 60.0) as door:
         # The agent's CPU and the scrapers' answers first: the statements measured below would burden both.
         await asyncio.sleep(5)
         await asyncio.to_thread(_agent, name, agent)
@@ -87,7 +87,7 @@ def _afterwards(agent: MeasuredAgent) -> None:
     show("The agent 15 s after it", [["RSS, MB", memory_mb(agent.pid), "< 90"]], ("", "value", "bound"))
 
 
-async def _server(name: str, door: Door, *, documented: bool) -> None:
+async def _server(name: str, door: Connection, *, documented: bool) -> None:
     floor = sum([await _backend_ms(door, statement) for statement in FLOOR])
     gate, waits = [await _backend_ms(door, _statement(name)) for name in ("pulse", "waits")]
     rows: list[list[Any]] = [
@@ -102,7 +102,7 @@ async def _server(name: str, door: Door, *, documented: bool) -> None:
     show(f"On the server: {name}", rows, ("CPU of the backend", "ms", "ratio", "bound"))
 
 
-async def _backend_ms(door: Door, statement: str, repeats: int = REPEATS) -> float:
+async def _backend_ms(door: Connection, statement: str, repeats: int = REPEATS) -> float:
     """Median of what a statement costs the backend, its result written out included, as the kernel counts it."""
     pgconn, times = door.connection.pgconn, []
     pgconn.prepare(b"measured", statement.encode())
@@ -114,7 +114,7 @@ async def _backend_ms(door: Door, statement: str, repeats: int = REPEATS) -> flo
     return median(times[1:]) if repeats > 1 else times[-1]
 
 
-async def _client(name: str, door: Door) -> None:
+async def _client(name: str, door: Connection) -> None:
     collector = Collector(door)
     snapshot = await collector.snapshot()
     backend = door.connection.info.backend_pid
@@ -132,7 +132,7 @@ async def _client(name: str, door: Door) -> None:
         ["  CPU of the client", median(own), ""],
         ["  CPU of the backend", median(theirs), ""],
         ["diagnose, CPU", _cpu_ms(lambda: diagnose(snapshot)), ""],
-        ["report as JSON, CPU", _cpu_ms(lambda: to_json(report(facts))), ""],
+        ["report as JSON, CPU", _cpu_ms(lambda: to_json(make_report(facts))), ""],
     ]
     show(f"In the client: {name} ({facts.graph.wait_count:,} waits)", rows, ("", "ms", "bound"))
 
@@ -147,7 +147,7 @@ def _cpu_ms(work: Callable[[], Any]) -> float:
 
 
 def _statement(name: str) -> str:
-    statement = load(name, 180_000).rstrip().rstrip(";").replace("%(statement_bytes)s", str(STATEMENT_BYTES))
+    statement = load_sql(name, 180_000).rstrip().rstrip(";").replace("%(statement_bytes)s", str(STATEMENT_BYTES))
     return statement.replace("%(wait_threshold)s", "interval '0'")
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pgdoctor.diagnosis.signals import SIGNALS, Floor
-from pgdoctor.diagnosis.thresholds import ALARMING
+from pgdoctor.baseline.thresholds import ALARMING
+from pgdoctor.model.anomaly_signals import SIGNALS, Floor
 from tests.bench.measuring import show
 from tests.thresholds.evaluation import (
     MOVES,

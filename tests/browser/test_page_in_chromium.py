@@ -12,7 +12,7 @@ from psycopg import sql
 from selenium.webdriver.common.keys import Keys
 
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.demo.stage import incident
+from pgdoctor.demo.stage import stage_incident
 from tests.agent.running import RunningAgent
 from tests.browser.chromium import Browser
 from tests.scenes import Scene
@@ -75,7 +75,7 @@ def is_structured(browser: Browser) -> None:
 @pytest.fixture
 def staged(scene: Scene) -> Iterator[Scene]:
     """The incident of `pgdoctor demo`."""
-    with incident(scene.dsn, lambda _: None):
+    with stage_incident(scene.dsn, lambda _: None):
         yield scene
 
 

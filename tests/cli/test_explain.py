@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pgdoctor.cli.explain import manual
-from pgdoctor.diagnosis.cause import causes, classes
-from pgdoctor.diagnosis.finding import findings, kinds
-from pgdoctor.mitigation.guards import guards
-from pgdoctor.render.manual import PARTS, first_sentence, page, parts
+from pgdoctor.diagnosis.cause import all_causes, class_names
+from pgdoctor.diagnosis.finding import all_finding_checks, finding_kinds
+from pgdoctor.mitigation.guards import all_guards
+from pgdoctor.render.manual import PARTS, first_sentence, read_parts, render_page
 from tests.cli.test_bad_input import complains, pgdoctor
 
 _TESTS = Path(__file__).resolve().parent.parent / "diagnosis"
@@ -25,11 +25,11 @@ def test_odd_names_get_one_line(name):
 
 
 def test_a_class_shares_its_name_with_no_guard_and_no_finding():
-    assert not {*kinds(), *(guard.name for guard in guards())} & set(classes())
+    assert not {*finding_kinds(), *(guard.name for guard in all_guards())} & set(class_names())
 
 
 def test_page_of_the_manual_shares_its_name_with_no_other_topic():
-    assert not {*classes(), *kinds(), *(guard.name for guard in guards())} & set(manual())
+    assert not {*class_names(), *finding_kinds(), *(guard.name for guard in all_guards())} & set(manual())
 
 
 @pytest.mark.parametrize("topic", manual())
@@ -50,12 +50,14 @@ def test_where_a_finding_and_a_guard_share_a_name_both_are_explained():
 
 def test_without_a_name_all_are_listed():
     listed = pgdoctor("explain").stdout
-    for name in (*manual(), *classes(), *kinds(), *(guard.name for guard in guards())):
+    for name in (*manual(), *class_names(), *finding_kinds(), *(guard.name for guard in all_guards())):
         assert f"  {name} " in listed
     assert max(map(len, listed.splitlines())) <= 100
 
 
-@pytest.mark.parametrize(("name", "kind"), [*((name, "class") for name in classes()), ("connection_storm", "finding")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "class") for name in class_names()), ("connection_storm", "finding")]
+)
 def test_the_page_of_a_class_and_of_a_finding(name, kind):
     shown = pgdoctor("explain", name).stdout
     assert shown.startswith(f"{name} ({kind})\n")
@@ -78,33 +80,33 @@ def test_the_page_of_a_metric(name):
     assert pgdoctor("explain", name).stdout.startswith(f"{name} (metric)\n")
 
 
-@pytest.mark.parametrize("each", [*causes(), *findings()], ids=lambda each: each.name)
+@pytest.mark.parametrize("each", [*all_causes(), *all_finding_checks()], ids=lambda each: each.name)
 def test_every_cause_and_finding_is_a_page_in_the_same_form(each):
     module = inspect.getmodule(each)
-    found = parts(module.__doc__)
+    found = read_parts(module.__doc__)
     assert each.name == Path(module.__file__).stem
     assert first_sentence(module.__doc__), "it says what it is"
     assert all(found[part] for part in ("Recognised by", "Do", "Do not", "Source"))
     assert list(found)[1:] == [part for part in PARTS if part in found], "in this order"
 
 
-@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
+@pytest.mark.parametrize("cause", all_causes(), ids=lambda cause: cause.name)
 def test_every_cause_says_what_it_is_recognised_by(cause):
     assert isinstance(cause.precedence, int)
 
 
-@pytest.mark.parametrize("each", [*causes(), *findings()], ids=lambda each: each.name)
+@pytest.mark.parametrize("each", [*all_causes(), *all_finding_checks()], ids=lambda each: each.name)
 def test_every_cause_and_finding_has_its_tests(each):
     assert any(f'"{each.name}"' in file.read_text() for file in _TESTS.rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("guard", guards(), ids=lambda guard: guard.name)
+@pytest.mark.parametrize("guard", all_guards(), ids=lambda guard: guard.name)
 def test_every_guard_says_what_it_is(guard):
     assert type(guard).__doc__
 
 
 def test_words_within_a_sentence_do_not_begin_a_part():
-    assert list(parts("A lock.\n\nRecognised by: it.\nDo: end it. Do not: wait.\nSource: Do")) == [
+    assert list(read_parts("A lock.\n\nRecognised by: it.\nDo: end it. Do not: wait.\nSource: Do")) == [
         "",
         "Recognised by",
         "Do",
@@ -113,5 +115,5 @@ def test_words_within_a_sentence_do_not_begin_a_part():
 
 
 def test_a_page_is_wrapped():
-    shown = page("x", "A. \n\nDo: " + "word " * 100, 50)
+    shown = render_page("x", "A. \n\nDo: " + "word " * 100, 50)
     assert max(map(len, shown.splitlines())) <= 50

@@ -14,18 +14,18 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.cli import main
-from pgdoctor.config import parse
-from pgdoctor.diagnosis.archive import archived
+from pgdoctor.config.config import parse_config
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.diagnosis.past import KIND, Entry, entry
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.incidents.incident_log import KIND, IncidentRecord, encode_entry
+from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
+from pgdoctor.mitigation.audit_records import encode_event, record_intent, record_settled
 from pgdoctor.mitigation.history import Opening, seen_in_polls
-from pgdoctor.mitigation.plan import intended, plan
-from pgdoctor.mitigation.records import intent, settled, written
+from pgdoctor.mitigation.plan import intend_action, make_plan
 from pgdoctor.mitigation.rules import Mode
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import Snapshot
 from tests.building import lock, row, session, snapshot, transaction
 from tests.cli.test_bad_input import complains, pgdoctor
 from tests.mitigation.build import DDL, diagnosis
@@ -72,20 +72,20 @@ def blocked(seconds: float, application: str = "checkout", relation: str = "publ
     return replace(seen, relations={oid: replace(each, name=relation) for oid, each in seen.relations.items()})
 
 
-def write(journal: Journal, *entries: Entry, server: str = SERVER) -> None:
+def write(journal: Journal, *entries: IncidentRecord, server: str = SERVER) -> None:
     for each in entries:
         journal.append(server, KIND, each.id, msgspec.json.encode(each), each.at)
 
 
-def course(identifier: str = ID, server: str = "shop", relation: str = "public.orders") -> list[Entry]:
+def course(identifier: str = ID, server: str = "shop", relation: str = "public.orders") -> list[IncidentRecord]:
     """An incident from its start to its end."""
     incident = Incident(identifier, BEGAN, ("idle_in_transaction",), 1, 0.5)
     known = {"relation": relation, "recommendation": "terminate 10", "server": server, "database": "shop"}
     worse = replace(incident, peak_blocked=2, longest_wait=61.0)
     return [
-        entry(Event("started", incident, BEGAN), 1, **known),
-        entry(Event("worsened", worse, at(61)), 2, **known),
-        entry(Event("ended", worse, at(90)), 0, **known),
+        encode_entry(IncidentEvent("started", incident, BEGAN), 1, **known),
+        encode_entry(IncidentEvent("worsened", worse, at(61)), 2, **known),
+        encode_entry(IncidentEvent("ended", worse, at(90)), 0, **known),
     ]
 
 
@@ -106,7 +106,7 @@ def one(journal: Journal) -> Journal:
     """A journal with one incident and two looks at it."""
     write(journal, *course())
     for seconds in (1, 61):
-        journal.keep(SERVER, ID, archived(diagnose(blocked(seconds))), at(seconds))
+        journal.keep(SERVER, ID, pack_diagnosis(diagnose(blocked(seconds))), at(seconds))
     return journal
 
 
@@ -176,18 +176,20 @@ def test_showing_it(one, path):
 
 def act(journal: Journal, mode: Mode) -> None:
     """An action while it lasted, and one of the day before."""
-    settings = parse(RULES.format("15s"), "rules").mitigation
+    settings = parse_config(RULES.format("15s"), "rules").mitigation
     seen = diagnose(blocked(30))
     victim = Identity.of(seen.snapshot.sessions[10])
     assert victim is not None
-    decision = plan(seen, settings, seen_in_polls([victim], settings.min_samples)).approved
+    decision = make_plan(seen, settings, seen_in_polls([victim], settings.min_samples)).approved
     assert decision is not None
     for seconds in (30, -86_400):
-        action = replace(intended(decision, seen), at=at(seconds), victim=replace(victim, state_change=at(seconds)))
+        action = replace(
+            intend_action(decision, seen), at=at(seconds), victim=replace(victim, state_change=at(seconds))
+        )
         came = replace(action, outcome="would_act" if mode == "dry_run" else "released", seconds=0.4)
-        events = intent(action, decision, mode, at(seconds), {}), settled(came, at(seconds + 0.4), {})
+        events = record_intent(action, decision, mode, at(seconds), {}), record_settled(came, at(seconds + 0.4), {})
         for event in (*events, Opening(at(seconds + 1), "too much of it")):
-            kind, subject, body, moment = written(event)
+            kind, subject, body, moment = encode_event(event)
             journal.append(SERVER, kind, subject, body, moment)
 
 
@@ -228,7 +230,7 @@ def test_the_report(one, path):
 
 def test_who_stands_in_between_is_part_of_the_cause(journal, path):
     write(journal, *course())
-    journal.keep(SERVER, ID, archived(diagnosis()), at(61))
+    journal.keep(SERVER, ID, pack_diagnosis(diagnosis()), at(61))
     told = incidents(path, "report").stdout
     assert f"In between: PID {DDL} (migration, " in told
     assert "waits itself, and blocks 3 sessions." in told
@@ -246,7 +248,7 @@ def test_that_it_was_there_before_anybody_looked_is_said(journal, path):
 def test_hostile_names_stay_in_their_place(journal, path):
     hostile = "a|b\x1b[31m\n# x\u202e`c`"
     write(journal, *course(server="shop", relation=f"public.{hostile}"))
-    journal.keep(SERVER, ID, archived(diagnose(blocked(61, hostile, f"public.{hostile}"))), at(61))
+    journal.keep(SERVER, ID, pack_diagnosis(diagnose(blocked(61, hostile, f"public.{hostile}"))), at(61))
     for arguments in (["list"], ["show"], ["report"], ["replay"]):
         said = incidents(path, *arguments).stdout
         assert "public.a" in said
@@ -294,7 +296,7 @@ def test_a_verdict_that_is_not_that_of_then_is_shown(one, path):
     assert incidents(path, "replay", "--exit-code").returncode == 0
     seen = diagnose(blocked(70))
     former = replace(seen, blockers=(replace(seen.blockers[0], classification="long_query"), *seen.blockers[1:]))
-    one.keep(SERVER, ID, archived(former), at(70))
+    one.keep(SERVER, ID, pack_diagnosis(former), at(70))
     result = incidents(path, "replay", "--exit-code")
     assert result.returncode == 1
     assert "! 10: then long_query on public.orders, terminate; now idle_in_transaction" in result.stdout
@@ -306,7 +308,7 @@ def test_a_verdict_that_is_not_that_of_then_is_shown(one, path):
 
 def test_replaying_everything(one, path):
     write(one, *course("20200101T000000000"))
-    one.keep(SERVER, "20200101T000000000", archived(diagnose(blocked(5))), at(5))
+    one.keep(SERVER, "20200101T000000000", pack_diagnosis(diagnose(blocked(5))), at(5))
     found = json.loads(incidents(path, "replay", "--all", "--format", "json").stdout)
     assert {each["incident"] for each in found} == {ID, "20200101T000000000"}
     assert len(found) == 3

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import ServerError
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 from tests.cli.test_bad_input import SECRET, complains, pgdoctor
 from tests.scenes import Scene
 
@@ -25,7 +25,7 @@ def server_of(*arguments: str, **environment: str) -> dict[str, object]:
 
 def failure(dsn: str) -> str:
     async def attempt() -> None:
-        async with await Door.open(dsn, 2.0):
+        async with await Connection.open(dsn, 2.0):
             pass
 
     with pytest.raises(ServerError) as caught:
@@ -98,7 +98,7 @@ def test_of_several_hosts_the_one_connected_to_is_named_or_each_failure(scene: S
 
 def test_a_lost_connection_is_named(scene: Scene) -> None:
     async def lose() -> str:
-        async with await Door.open(scene.dsn, 5.0) as door:
+        async with await Connection.open(scene.dsn, 5.0) as door:
             scene.admin.execute("select pg_terminate_backend(%s, 5000)", (door.connection.info.backend_pid,))
             with pytest.raises(ServerError) as caught:
                 await door.fetch("system_identifier")
@@ -110,7 +110,7 @@ def test_a_lost_connection_is_named(scene: Scene) -> None:
 
 def test_the_server_is_known_without_another_statement(scene: Scene) -> None:
     async def statements() -> int:
-        async with await Door.open(scene.dsn, 5.0) as door:
+        async with await Connection.open(scene.dsn, 5.0) as door:
             assert door.cluster_name is None
             return door.cost.statements
 

@@ -15,7 +15,7 @@ import pytest
 
 from pgdoctor.demo.incident import READERS, WRITERS
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.demo.stage import incident
+from pgdoctor.demo.stage import stage_incident
 from tests.agent.running import RunningAgent
 from tests.looking import look
 from tests.scenes.client import wait_until
@@ -135,7 +135,7 @@ def test_without_a_server_to_start_it_says_so_in_one_line(tmp_path: Path) -> Non
 @pytest.fixture
 def staged(own_server: Callable[..., ThrowawayServer]) -> Iterator[ThrowawayServer]:
     server = own_server()
-    with incident(server.dsn, lambda step: None):
+    with stage_incident(server.dsn, lambda step: None):
         yield server
 
 

@@ -21,8 +21,8 @@ from tabulate import tabulate
 from pgdoctor.cli import setup
 from pgdoctor.cli._options import ask, run
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.diagnosis.cause import classes
-from pgdoctor.render.report import BlockerFacts, report
+from pgdoctor.diagnosis.cause import class_names
+from pgdoctor.render.report import BlockerFacts, make_report
 from tests.diagnosis.causes.conftest import TABLES
 from tests.hammer import hammering, running
 from tests.scenes import Client, Scene
@@ -1402,7 +1402,7 @@ def verdict(each: Staged, server: ThrowawayServer, *, by_role: bool = False) -> 
             dsn = role_of_setup(shop)
         if pid == WIDEST:
             return _usual(dsn)
-        [found] = [facts for facts in report(run(ask(dsn))).blockers if facts.pid == pid]
+        [found] = [facts for facts in make_report(run(ask(dsn))).blockers if facts.pid == pid]
         return found
 
 
@@ -1417,7 +1417,7 @@ def role_of_setup(shop: Scene) -> str:
 
 def _usual(dsn: str) -> BlockerFacts:
     """What is said of the widest blocker most of the time: a look may fall between two holders."""
-    seen = [found[0] for _ in range(7) if (found := report(run(ask(dsn))).blockers)]
+    seen = [found[0] for _ in range(7) if (found := make_report(run(ask(dsn))).blockers)]
     [(usual, _)] = Counter(each.classification for each in seen).most_common(1)
     return next(each for each in seen if each.classification == usual)
 
@@ -1431,7 +1431,7 @@ def differs(each: Staged, said: BlockerFacts) -> str:
 
 def figures(pairs: Counter[tuple[str, str]]) -> Iterator[tuple[str, int, int, float | None, float | None]]:
     """Class, scenes that are of it, scenes that are said to be, precision, recall."""
-    for name in classes():
+    for name in class_names():
         right = pairs[name, name]
         labelled = sum(number for (label, _), number in pairs.items() if label == name)
         said = sum(number for (_, given), number in pairs.items() if given == name)

@@ -6,19 +6,19 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from pgdoctor.agent.examine import Examiner
-from pgdoctor.config import Agent
-from pgdoctor.diagnosis.archive import Judged, archived, diagnosed, unpacked
+from pgdoctor.agent.polling.poll import PollRunner
+from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.deadlocks import RECENT, DeadlockHistory, record_counters
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
-from pgdoctor.diagnosis.memory import Memory
-from pgdoctor.diagnosis.past import Entry
-from pgdoctor.diagnosis.snapshot import PastDeadlock, Snapshot
-from pgdoctor.diagnosis.surroundings import Surroundings, Work
-from pgdoctor.postgres.door import Door
-from pgdoctor.render.postmortem import postmortem
-from pgdoctor.render.story import Kept, Story
+from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.incidents.snapshot_archive import StoredVerdict, pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.model.diagnosis import Diagnosis, Finding
+from pgdoctor.model.server_context import DatabaseStats, ServerContext
+from pgdoctor.model.snapshot import PastDeadlock, Snapshot
+from pgdoctor.observer.observer import Observer
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.render.incident_view import IncidentView, KeptSnapshot
+from pgdoctor.render.postmortem import render_postmortem
 from tests.building import NOW, ago, row, session, snapshot, transaction
 from tests.looking import snapshot as read
 from tests.scenes import Client, Scene
@@ -38,7 +38,7 @@ def _cycle(seconds: float = 0.0) -> Snapshot:
     return snapshot((member(1, 2, "transfer-1"), member(2, 1, "transfer-2")), ago(seconds))
 
 
-def _deadlocks(found: Diagnosis) -> list[Note]:
+def _deadlocks(found: Diagnosis) -> list[Finding]:
     return [note for note in found.findings if note.kind == "deadlock"]
 
 
@@ -53,7 +53,7 @@ def _staged(scene: Scene) -> tuple[Client, Client]:
 
 def test_deadlock_is_named_while_it_lasts_and_when_it_is_over(scene: Scene) -> None:
     one, two = _staged(scene)
-    memory = Memory()
+    memory = Observer()
     [note] = _deadlocks(memory.judge(read(scene.dsn)))
     assert "wait for each other" in note.summary
     assert "signal none" in note.advice
@@ -77,11 +77,11 @@ def test_wait_without_a_cycle_is_no_deadlock(scene: Scene) -> None:
     scene.admin.execute("create table acc (id int primary key); insert into acc values (1)")
     scene.client("delete from acc")
     scene.client().block("delete from acc")
-    assert not _deadlocks(Memory().judge(read(scene.dsn)))
+    assert not _deadlocks(Observer().judge(read(scene.dsn)))
 
 
 def test_deadlock_in_several_snapshots_is_one_and_is_forgotten() -> None:
-    memory = Memory()
+    memory = Observer()
     for seconds in (1000, 999, 998):
         assert len(_deadlocks(memory.judge(_cycle(seconds)))) == 1
     [past] = _deadlocks(memory.judge(snapshot((), ago(900))))
@@ -90,12 +90,14 @@ def test_deadlock_in_several_snapshots_is_one_and_is_forgotten() -> None:
     assert not _deadlocks(memory.judge(snapshot((), late)))
 
 
-def _counted(seconds: float, **databases: int) -> Surroundings:
-    return Surroundings(read_at=ago(seconds), work={name: Work(deadlocks=number) for name, number in databases.items()})
+def _counted(seconds: float, **databases: int) -> ServerContext:
+    return ServerContext(
+        read_at=ago(seconds), work={name: DatabaseStats(deadlocks=number) for name, number in databases.items()}
+    )
 
 
 def test_deadlock_that_no_snapshot_has_shown_is_counted() -> None:
-    memory = Memory()
+    memory = Observer()
     memory.judge(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5, other=1)))
     seen = replace(snapshot((), ago(30)), surroundings=_counted(30, shop=7, other=1, late=9))
     [note] = _deadlocks(memory.judge(seen))
@@ -111,12 +113,12 @@ def test_deadlock_that_no_snapshot_has_shown_is_counted() -> None:
 def test_counter_that_begins_anew_counts_no_deadlock() -> None:
     history = record_counters(DeadlockHistory(), _counted(60, shop=5))
     history = record_counters(history, _counted(45, shop=0))
-    history = record_counters(history, Surroundings(read_at=ago(30)))
+    history = record_counters(history, ServerContext(read_at=ago(30)))
     assert record_counters(history, _counted(15, shop=0)).counted == ()
 
 
 def test_deadlock_that_was_seen_and_counted_is_one() -> None:
-    memory = Memory()
+    memory = Observer()
     memory.judge(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5)))
     memory.judge(_cycle(50))
     [note] = _deadlocks(memory.judge(replace(snapshot((), ago(45)), surroundings=_counted(45, shop=6))))
@@ -127,8 +129,8 @@ def test_deadlock_that_was_seen_and_counted_is_one() -> None:
 
 def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
     async def count() -> tuple[int, int]:
-        examiner = Examiner(Agent())
-        async with await Door.open(scene.dsn, 5.0) as door:
+        examiner = PollRunner(AgentSettings())
+        async with await Connection.open(scene.dsn, 5.0) as door:
             await _survey(examiner, door)
             before = examiner.deadlocks
             one, two = _staged(scene)
@@ -149,7 +151,7 @@ def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
     assert asyncio.run(count()) == (0, 1)
 
 
-async def _survey(examiner: Examiner, door: Door) -> None:
+async def _survey(examiner: PollRunner, door: Connection) -> None:
     await examiner.examine(door)
     examiner.spacing = replace(examiner.spacing, surveyed_at=-math.inf)
     await examiner.survey(door)
@@ -168,14 +170,14 @@ def _deadlock(scene: Scene) -> None:
 
 
 def test_past_deadlocks_stay_in_the_archive() -> None:
-    memory = Memory()
+    memory = Observer()
     memory.judge(_cycle(10))
-    kept = diagnosed(unpacked(archived(memory.judge(snapshot((), ago(5))))))
+    kept = rediagnose(unpack_snapshot(pack_diagnosis(memory.judge(snapshot((), ago(5))))))
     assert _deadlocks(kept)[0].summary.startswith("1 deadlock within the last 15 min")
 
 
 def test_post_mortem_says_that_it_was_a_deadlock() -> None:
-    entry = Entry(
+    entry = IncidentRecord(
         id="1",
         event="ended",
         at=NOW,
@@ -189,7 +191,10 @@ def test_post_mortem_says_that_it_was_a_deadlock() -> None:
         recommendation="none",
     )
     found = diagnose(_cycle())
-    text = postmortem(Story((entry,), (Kept(NOW, 2, tuple(map(Judged.of, found.blockers)), found),)), {"unknown": "?"})
+    text = render_postmortem(
+        IncidentView((entry,), (KeptSnapshot(NOW, 2, tuple(map(StoredVerdict.of, found.blockers)), found),)),
+        {"unknown": "?"},
+    )
     assert "**deadlock**: sessions waited for each other" in text
     assert "transfer-1" in text
     assert "- deadlock: have each transaction take its rows of public.orders in one order" in text

@@ -12,10 +12,19 @@ import pytest
 from msgspec.structs import replace
 from tabulate import tabulate
 
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import class_names
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.snapshot import Index, Key, Lock, PreparedTransaction, Progress, Relation, Session, Snapshot
+from pgdoctor.model.diagnosis import Blocker
+from pgdoctor.model.snapshot import (
+    CommandProgress,
+    IndexInfo,
+    Lock,
+    PreparedTransaction,
+    Relation,
+    Session,
+    Snapshot,
+    UniqueKey,
+)
 from tests.building import ORDERS, advisory, ago, lock, row, session, snapshot, transaction
 
 #: The session in question, who waits for it, who waits behind that one, and who stands in front of it.
@@ -135,11 +144,11 @@ OTHER_TABLE = lock(HOLDER, AE, granted=True, relation=OTHER.oid)
 BIG = replace(ORDERS, pages=20_000, live_rows=2_000_000.0)
 
 
-def index(*columns: str | None, method: str = "btree", is_usable: bool = True, **more: Any) -> Index:
-    return Index(method=method, is_usable=is_usable, keys=tuple(Key(column) for column in columns), **more)
+def index(*columns: str | None, method: str = "btree", is_usable: bool = True, **more: Any) -> IndexInfo:
+    return IndexInfo(method=method, is_usable=is_usable, keys=tuple(UniqueKey(column) for column in columns), **more)
 
 
-def scan(statement: str, *indexes: Index, table: Relation = BIG, known: bool = True, **facts: Any) -> Snapshot:
+def scan(statement: str, *indexes: IndexInfo, table: Relation = BIG, known: bool = True, **facts: Any) -> Snapshot:
     """It runs a statement on orders, big unless something else is said, that has these indexes."""
     table = replace(table, indexes=(index("id"), *indexes) if known else None)
     return on_row(relations=(table, OTHER), statement=statement, **facts)
@@ -920,7 +929,7 @@ BACKUP = [
         "a base backup by another name",
         replace(
             on_table(AS, backend_type="walsender", application_name="nightly", statement="BASE_BACKUP"),
-            progress={HOLDER: Progress("base backup", "streaming database files", 1, 2)},
+            progress={HOLDER: CommandProgress("base backup", "streaming database files", 1, 2)},
         ),
         "backup",
         "none",
@@ -1033,7 +1042,7 @@ def test_the_verdict_is_the_label(case: Case) -> None:
 def test_the_table_is_of_use() -> None:
     assert len(ALL) >= 80
     assert len({case.name for case in ALL}) == len(ALL)
-    assert set(CASES) == set(classes())
+    assert set(CASES) == set(class_names())
     for name, cases in CASES.items():
         labels = [case.classification for case in cases]
         assert labels.count(name) >= 3, name
@@ -1043,7 +1052,7 @@ def test_the_table_is_of_use() -> None:
 def figures() -> Iterator[tuple[str, int, int, float | None, float | None]]:
     """Class, cases that are of it, cases that are said to be, precision, recall; the cases known to be wrong count."""
     pairs = Counter((case.classification, verdict(case).classification) for case in ALL)
-    for name in classes():
+    for name in class_names():
         right = pairs[name, name]
         labelled = sum(number for (label, _), number in pairs.items() if label == name)
         said = sum(number for (_, given), number in pairs.items() if given == name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.diagnosis.cause import classes
+from pgdoctor.diagnosis.cause import class_names
 from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
 
 #: All of it together takes many seconds, and autovacuum has its own time.
@@ -33,4 +33,4 @@ def test_the_verdict_is_the_label(staged: Staged, request: pytest.FixtureRequest
 def test_the_table_is_of_use() -> None:
     assert len(SCENES) >= 150
     assert len({each.name for each in SCENES}) == len(SCENES)
-    assert {each.classification for each in SCENES} == set(classes())
+    assert {each.classification for each in SCENES} == set(class_names())

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.surroundings import Change, Latest, Pace, Standby, Surroundings
-from pgdoctor.diagnosis.triage import LAYERS, Glimpse, triage
+from pgdoctor.diagnosis.triage import LAYERS, ActivitySample, triage
+from pgdoctor.model.server_context import LatestStatement, Rates, RecentChange, ServerContext, Standby
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.diagnosis.findings.test_thresholds import AROUND, STANDING
 
@@ -22,7 +22,7 @@ def seen(*waits, around=None, **server):
 
 def glimpses(**waits):
     """Ten glimpses at sessions that wait for events of these types."""
-    return [Glimpse({(kind, None if kind == "CPU" else "x"): number for kind, number in waits.items()})] * 10
+    return [ActivitySample({(kind, None if kind == "CPU" else "x"): number for kind, number in waits.items()})] * 10
 
 
 def test_a_wait_of_a_moment_hurts_nobody_and_nobody_is_to_be_signalled_for_it():
@@ -61,15 +61,15 @@ def test_the_layer_is_what_most_active_sessions_wait_for(waits, layer):
 
 def test_the_event_says_more_than_its_type():
     for event, layer in (("SyncRep", "replication"), ("ParallelFinish", "CPU")):
-        assert triage(seen(), [Glimpse({("IPC", event): 4})]).layer == layer
-    assert triage(seen(), [Glimpse({("LWLock", "WALWrite"): 4})]).layer == "I/O"
+        assert triage(seen(), [ActivitySample({("IPC", event): 4})]).layer == layer
+    assert triage(seen(), [ActivitySample({("LWLock", "WALWrite"): 4})]).layer == "I/O"
 
 
 @pytest.mark.parametrize(
     ("behind", "lag", "layer"), [(0, 29.0, "elsewhere"), (0, 30.0, "replication"), (1 << 28, None, "replication")]
 )
 def test_a_standby_that_is_far_behind_is_the_layer(behind, lag, layer):
-    around = Surroundings(read_at=NOW, standbys=(Standby("b", None, "streaming", "async", behind, lag),))
+    around = ServerContext(read_at=NOW, standbys=(Standby("b", None, "streaming", "async", behind, lag),))
     assert triage(seen(around=around), glimpses()).layer == layer
 
 
@@ -95,8 +95,8 @@ def test_full_connections_hurt_but_a_lock_comes_first():
     assert triage(seen(30.0, connections=100), glimpses(Lock=1)).layer == "locks"
 
 
-SENT = Latest("insert into orders values (?)", ago(1), database="shop")
-RETRIES = {"shop": Pace(8, 4)}, {"shop": Pace(10, 0)}, (SENT,)
+SENT = LatestStatement("insert into orders values (?)", ago(1), database="shop")
+RETRIES = {"shop": Rates(8, 4)}, {"shop": Rates(10, 0)}, (SENT,)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ RETRIES = {"shop": Pace(8, 4)}, {"shop": Pace(10, 0)}, (SENT,)
 )
 def test_clients_that_try_again_are_a_matter_of_the_application_unless_they_keep_the_server_busy(waits, layer):
     lately, usual, latest = RETRIES
-    around = Surroundings(read_at=NOW, lately=lately, usual=usual, latest=latest)
+    around = ServerContext(read_at=NOW, lately=lately, usual=usual, latest=latest)
     found = triage(seen(around=around), glimpses(**waits))
     assert (found.hurt, found.layer) == (True, layer)
     assert ("check the application that sends them" in found.because) == (layer == "elsewhere")
 
 
 def test_nobody_can_take_back_a_start():
-    around = Surroundings(read_at=NOW, changes=(Change(ago(9), "start", "the server started"),))
+    around = ServerContext(read_at=NOW, changes=(RecentChange(ago(9), "start", "the server started"),))
     found = triage(seen(30.0, around=around), glimpses(Lock=1))
     assert not any("reverted" in each for each in found.next)
 
@@ -123,9 +123,9 @@ def test_who_sees_nothing_does_not_say_that_all_is_well():
 
 
 def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
-    made = Change(ago(20), "ddl", "alter table")
-    changes = (Change(ago(9), "start", "x"), Change(ago(10), "application", "new"), made)
-    found = triage(seen(30.0, around=Surroundings(read_at=NOW, changes=changes)), glimpses(Lock=1))
+    made = RecentChange(ago(20), "ddl", "alter table")
+    changes = (RecentChange(ago(9), "start", "x"), RecentChange(ago(10), "application", "new"), made)
+    found = triage(seen(30.0, around=ServerContext(read_at=NOW, changes=changes)), glimpses(Lock=1))
     assert found.next[0] == "ask whether this can be reverted: alter table"
     assert found.changes == changes
 
@@ -134,12 +134,12 @@ def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
     ("commits", "why"), [(49, "the server is nearly idle"), (50, "the server answers requests at once")]
 )
 def test_who_answers_at_once_is_not_idle(commits, why):
-    around = Surroundings(read_at=NOW, lately={"a": Pace(commits)}, usual={"a": Pace()})
+    around = ServerContext(read_at=NOW, lately={"a": Rates(commits)}, usual={"a": Rates()})
     assert triage(seen(around=around), glimpses(CPU=0)).because.startswith(why)
 
 
 def test_the_pace_is_that_of_all_databases():
-    lately = {"a": Pace(3, 1, 0, 9, 1), "b": Pace(6, 0)}
-    around = Surroundings(read_at=NOW, lately=lately, usual=dict.fromkeys(lately, Pace()))
+    lately = {"a": Rates(3, 1, 0, 9, 1), "b": Rates(6, 0)}
+    around = ServerContext(read_at=NOW, lately=lately, usual=dict.fromkeys(lately, Rates()))
     found = triage(seen(around=around), glimpses())
     assert (found.transactions_per_second, found.failing, found.cache_hits) == (10, 0.1, 0.9)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import pgdoctor.cli as pgdoctor_cli
-from pgdoctor.diagnosis.cause import classes
-from pgdoctor.diagnosis.finding import kinds
-from pgdoctor.mitigation.guards import guards
-from pgdoctor.render.manual import alerts, parts
+from pgdoctor.diagnosis.cause import class_names
+from pgdoctor.diagnosis.finding import finding_kinds
+from pgdoctor.mitigation.guards import all_guards
+from pgdoctor.render.manual import read_alerts, read_parts
 from tests.cli.test_bad_input import pgdoctor
 from tests.docker.shipped import DOCKER, documents, panels, rules
 
@@ -97,7 +97,7 @@ def test_each_says_how_bad_it_is_who_it_is_and_what_to_do(rule):
     assert [command for command in commands if not (CLI / f"{command}.py").exists()] == []
 
 
-PAGES = alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8"))
+PAGES = read_alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8"))
 
 
 def test_all_have_a_page_and_are_in_the_list():
@@ -108,9 +108,9 @@ def test_all_have_a_page_and_are_in_the_list():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_each_page_says_how_it_is_recognised_and_what_to_do(name):
-    found = parts(PAGES[name])
+    found = read_parts(PAGES[name])
     assert all(found[part] for part in ("", "Recognised by", "Do", "Source"))
-    explained = {*classes(), *kinds(), *(guard.name for guard in guards())}
+    explained = {*class_names(), *finding_kinds(), *(guard.name for guard in all_guards())}
     asked = re.findall(r"`pgdoctor explain (\w+)`", PAGES[name])
     assert [other for other in asked if other not in explained and not other.startswith("pgdoctor_")] == []
 

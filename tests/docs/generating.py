@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pgdoctor
 from pgdoctor.cli.explain import declared_metrics, scraped_name
-from pgdoctor.config import EXAMPLE
-from pgdoctor.diagnosis.cause import causes
-from pgdoctor.diagnosis.finding import findings
-from pgdoctor.mitigation.guards import guards
+from pgdoctor.config.config import EXAMPLE
+from pgdoctor.diagnosis.cause import all_causes
+from pgdoctor.diagnosis.finding import all_finding_checks
+from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import first_sentence
 
 DOCS = Path(pgdoctor.__file__).parent / "docs"
@@ -41,9 +41,9 @@ def _docstring(each: object) -> str:
 
 
 GENERATORS: dict[str, Callable[[], str]] = {
-    "classes": lambda: _items(sorted((cause.name, first_sentence(_docstring(cause))) for cause in causes())),
-    "findings": lambda: _items((each.name, first_sentence(_docstring(each))) for each in findings()),
-    "guards": lambda: _items((guard.name, first_sentence(guard.__doc__ or "")) for guard in guards()),
+    "classes": lambda: _items(sorted((cause.name, first_sentence(_docstring(cause))) for cause in all_causes())),
+    "findings": lambda: _items((each.name, first_sentence(_docstring(each))) for each in all_finding_checks()),
+    "guards": lambda: _items((guard.name, first_sentence(guard.__doc__ or "")) for guard in all_guards()),
     "metrics": _metrics,
     "configuration": lambda: f"```toml\n{EXAMPLE.strip()}\n```\n",
 }

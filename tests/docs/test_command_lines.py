@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.config import parse
+from pgdoctor.config.config import parse_config
 from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.cli.test_bad_input import pgdoctor
@@ -148,7 +148,7 @@ def test_most_blocks_are_run() -> None:
 
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page, "toml")], ids=lambda block: block.place)
 def test_every_configuration_is_right(block: Block) -> None:
-    parse(block.text, block.place)
+    parse_config(block.text, block.place)
 
 
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page, "sql")], ids=lambda block: block.place)

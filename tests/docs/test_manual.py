@@ -11,9 +11,9 @@ import pytest
 
 import pgdoctor as package
 from pgdoctor.cli.explain import manual
-from pgdoctor.diagnosis.signals import SIGNALS
-from pgdoctor.diagnosis.snapshot import Connections
-from pgdoctor.postgres.door import STATES
+from pgdoctor.model.anomaly_signals import SIGNALS
+from pgdoctor.model.snapshot import Connections
+from pgdoctor.postgres.connection import STATES
 from pgdoctor.render.markdown import lay_out
 from pgdoctor.render.report import Report
 from pgdoctor.render.triage import TriageFacts

@@ -11,10 +11,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from pgdoctor.cli import cli
-from pgdoctor.config import EXAMPLE
+from pgdoctor.config.config import EXAMPLE
+from tests.config.test_config import BAD
 from tests.fuzz.mutating import HOSTILE, mutated
 from tests.fuzz.trial import SECRET, Trial
-from tests.test_config import BAD
 
 NAME = "configurations"
 

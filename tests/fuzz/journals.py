@@ -12,11 +12,11 @@ import msgspec
 from click.testing import CliRunner
 
 from pgdoctor.cli import cli
-from pgdoctor.diagnosis.archive import archived
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.incident import Event, Incident
-from pgdoctor.diagnosis.past import KIND, entry
 from pgdoctor.errors import PgdoctorError
+from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.incidents.incident_log import KIND, encode_entry
+from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
 from tests.diagnosis.test_labelled import IDLE, on_row
 from tests.fuzz.mutating import HOSTILE, mutated
@@ -51,12 +51,13 @@ def opened() -> Iterator[Callable[[Trial, random.Random, int], None]]:
         Path(folder).chmod(0o700)
         path = Path(folder, "journal.db")
         seen = diagnose(on_row(**IDLE))
-        told = Event("started", Incident("i1", seen.captured_at, ("unknown",), 1), seen.captured_at)
-        ended = Event("ended", told.incident, seen.captured_at + timedelta(seconds=9))
+        told = IncidentEvent("started", Incident("i1", seen.captured_at, ("unknown",), 1), seen.captured_at)
+        ended = IncidentEvent("ended", told.incident, seen.captured_at + timedelta(seconds=9))
         bodies = [
-            msgspec.json.encode(entry(each, 1, relation="public.orders", database="shop")) for each in (told, ended)
+            msgspec.json.encode(encode_entry(each, 1, relation="public.orders", database="shop"))
+            for each in (told, ended)
         ]
-        whole = archived(seen)
+        whole = pack_diagnosis(seen)
         with closing(Journal.open(path)) as journal:
             for body in bodies:
                 journal.append("1", KIND, "i1", body, seen.captured_at)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.ddl import effect
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.redact import outlined, redact
-from pgdoctor.diagnosis.snapshot import Snapshot
-from pgdoctor.diagnosis.statement import read, searches
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.sqltext.ddl import ddl_effect
+from pgdoctor.sqltext.redact import outline_statement, redact
+from pgdoctor.sqltext.statement import read_searches, read_statement
 from tests.diagnosis.test_labelled import AE, ALL, AS, IDLE, on_row, on_table, queued
 from tests.fuzz.mutating import cut, mutated, random_text
 from tests.fuzz.outputs import KEPT, OUTPUTS, forget, fresh, kept
@@ -78,16 +78,16 @@ def made(rng: random.Random) -> tuple[str, bool]:
 @contextmanager
 def opened() -> Iterator[Callable[[Trial, random.Random, int], None]]:
     """Tries one text."""
-    searches("select from orders where a = 1")  # Loads the parser, once.
+    read_searches("select from orders where a = 1")  # Loads the parser, once.
     diagnose(on_row(**IDLE))
 
     def attempt(trial: Trial, rng: random.Random, number: int) -> None:
         text, is_planted = made(rng)
         trial.begin(number, text)
         is_cut = rng.random() < 0.3
-        for name, reader in (("read", read), ("where", searches), ("ddl", effect)):
+        for name, reader in (("read", read_statement), ("where", read_searches), ("ddl", ddl_effect)):
             trial.timed(name, fresh(lambda reader=reader: str(reader(text, is_cut))))  # type: ignore[misc]
-        for name, work in (("redact", redact), ("outline", outlined)):
+        for name, work in (("redact", redact), ("outline", outline_statement)):
             shown = trial.timed(name, lambda work=work: work(text))  # type: ignore[misc]
             trial.check_output(name, shown or "", allowed="\t\r" if name == "outline" else "", is_planted=is_planted)
         situation = rng.choice(_SITUATIONS)()

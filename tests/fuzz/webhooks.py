@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.agent.test_webhook import CONTRACT, GROUP, WRONG
+from tests.agent.http.test_webhook import CONTRACT, GROUP, WRONG
 from tests.fuzz.mutating import HOSTILE, mutated
 from tests.fuzz.sockets import TOKEN, agent, check_alive, cpu_seconds, exchanged
 from tests.fuzz.trial import SECRET, Trial

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pgdoctor.agent.album import Quota
-from pgdoctor.diagnosis.past import KIND
 from pgdoctor.errors import JournalError
+from pgdoctor.incidents.incident_log import KIND
+from pgdoctor.incidents.snapshot_sampling import SnapshotQuota
 from pgdoctor.journal.store import EXPENDABLE, MAX_LOG, Journal
-from pgdoctor.mitigation import records
+from pgdoctor.mitigation import audit_records
 
 NOON = datetime(2026, 5, 22, 12, 0, 0, 0, UTC)
 MB = 1024 * 1024
@@ -172,11 +172,11 @@ def test_a_kill_in_the_middle_of_making_room_loses_no_decision(tmp_path):
 
 def test_incidents_make_room_and_nothing_else_does():
     assert EXPENDABLE == (KIND,)
-    assert not set(EXPENDABLE) & {*records.KINDS, *records.LASTING}
+    assert not set(EXPENDABLE) & {*audit_records.KINDS, *audit_records.LASTING}
 
 
 def test_small_incidents_on_end_keep_no_big_one_out():
-    quota = Quota(20)
+    quota = SnapshotQuota(20)
     admitted = [quota.admits(f"small-{number}", 2, float(number)) for number in range(1000)]
     assert sum(admitted) == 20
     assert quota.admits("small-3", 3, 1000.0), "one that is kept is kept to its end"

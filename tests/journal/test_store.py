@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgdoctor.errors import JournalError
-from pgdoctor.journal.place import default_path
+from pgdoctor.journal.location import default_path
 from pgdoctor.journal.store import VERSION, Journal
 
 NOON = datetime(2026, 5, 22, 12, 0, 0, 123456, UTC)

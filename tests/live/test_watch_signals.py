@@ -8,13 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.cli._cutting import Cutting
-from pgdoctor.cli._plans import act
-from pgdoctor.config import load
+from pgdoctor.cli._mitigate_operations import act
+from pgdoctor.cli._watch_actions import WatchActions
+from pgdoctor.config.config import load_config
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.mitigation.plan import Only
-from pgdoctor.postgres.door import Door
-from pgdoctor.render.live.view import Question
+from pgdoctor.mitigation.plan import OnlySession
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.render.live.view import ViewQuestion
 from tests.cli.conftest import RULES
 from tests.leading import take_the_lead
 from tests.live.terminal import DOWN, Terminal
@@ -49,9 +49,9 @@ def test_a_yes_is_of_the_transaction_that_was_asked_about(
     scene: Scene, rules: Path, holder: Client, waiter: Client
 ) -> None:
     """Until somebody has read it and said yes, the session may do something else, and hold up others with that."""
-    cutting = Cutting(scene.dsn, load(str(rules)), str(rules))
+    cutting = WatchActions(scene.dsn, load_config(str(rules)), str(rules))
     question = asyncio.run(cutting.ask(holder.pid, "terminate"))
-    assert isinstance(question, Question)
+    assert isinstance(question, ViewQuestion)
     holder.run("commit")
     waiter.finish()
     scene.admin.execute("insert into orders values (2, 0)")
@@ -158,16 +158,16 @@ def test_who_ends_between_question_and_yes_is_not_signalled(
 def test_act_lets_others_lead_over_a_connection_that_lives_on(
     scene: Scene, rules: Path, holder: Client, waiter: Client
 ) -> None:
-    config = load(str(rules))
+    config = load_config(str(rules))
     keeper = Keeper(config.journal.file, config.journal.max_size)
 
     async def act_and_count_locks() -> int:
-        async with await Door.open(scene.dsn) as door:
-            actions, _ = await act(door, config, keeper, only=Only(holder.pid, "terminate"))
+        async with await Connection.open(scene.dsn) as door:
+            actions, _ = await act(door, config, keeper, only=OnlySession(holder.pid, "terminate"))
             assert [(each.victim.pid, each.outcome) for each in actions] == [(holder.pid, "released")]
             held = "select count(*) from pg_locks where locktype = 'advisory' and pid = %s"
             [(found,)] = scene.admin.execute(held, [door.connection.info.backend_pid]).fetchall()
-            async with await Door.open(scene.dsn) as other:
+            async with await Connection.open(scene.dsn) as other:
                 await take_the_lead(other)
             return int(found)
 

@@ -10,14 +10,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.snapshot import KnownLock, Session, Snapshot
-from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.fields import Duration
+from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import History
-from pgdoctor.mitigation.plan import Plan, plan
+from pgdoctor.mitigation.plan import Plan, make_plan
 from pgdoctor.mitigation.rules import Mitigation, Protect, Rule
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.snapshot import KnownLock, Session, Snapshot
 from tests.building import NOW, ago, lock, session, snapshot
 
 IDLE, DDL, READERS = 10, 20, (31, 32, 33)
@@ -77,10 +77,10 @@ def decide(
     *sessions: Session,
     by: Mitigation = BOTH,
     history: History | None = None,
-    amid: Circumstances | None = None,
+    amid: AgentState | None = None,
     **server: Any,
 ) -> Plan:
-    return plan(diagnosis(*sessions, **server), by, history or History(), amid)
+    return make_plan(diagnosis(*sessions, **server), by, history or History(), amid)
 
 
 def about(made: Plan, pid: int) -> Decision:

@@ -10,18 +10,18 @@ from pathlib import Path
 from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.errors import ServerError
+from pgdoctor.fields import Duration
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal
-from pgdoctor.mitigation import records
-from pgdoctor.mitigation.execute import Mitigator
-from pgdoctor.mitigation.records import Intent
+from pgdoctor.mitigation import audit_records
+from pgdoctor.mitigation.audit_records import Intent
 from pgdoctor.mitigation.rules import Breaker, Mitigation
-from pgdoctor.mitigation.written import Duration
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.server_watch import ServerWatch
 from pgdoctor.postgres.signal import LEADER_KEY
-from pgdoctor.postgres.watch import Watch
 from tests.mitigation.conftest import SLOW, Incident
 from tests.scenes import Client
 
@@ -95,8 +95,8 @@ async def _agent(dsn: str, journal: Path) -> None:
         keeper = Keeper(journal)
         mitigator = Mitigator(RULES, keeper)
         try:
-            async with await Door.open(dsn) as door:
-                watch = Watch(Collector(door))
+            async with await Connection.open(dsn) as door:
+                watch = ServerWatch(Collector(door))
                 while True:
                     await mitigator.consider(await watch.look(), door)
                     await asyncio.sleep(0.002)
@@ -151,4 +151,6 @@ def _is_intended(journal: Path, victim: Client) -> bool:
         return False
     with closing(Journal.open(journal)) as opened:
         latest = opened.records(kinds=("intent",))[-2:]
-    return any(isinstance(each, Intent) and each.action.victim.pid == victim.pid for each in records.events(latest))
+    return any(
+        isinstance(each, Intent) and each.action.victim.pid == victim.pid for each in audit_records.read_events(latest)
+    )

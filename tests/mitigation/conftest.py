@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.enforcement.run_loop import carry_out
+from pgdoctor.fields import Duration
 from pgdoctor.journal.keeper import Keeper
-from pgdoctor.mitigation.execute import Mitigator
 from pgdoctor.mitigation.history import Action
-from pgdoctor.mitigation.rounds import carry_out
 from pgdoctor.mitigation.rules import Mitigation, Rule
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import Reply, Signal, send
+from pgdoctor.model.identity import Identity
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.signal import Signal, SignalReply, send_signal
 from tests.leading import take_the_lead
 from tests.scenes import Client, Scene
 
@@ -74,19 +74,19 @@ class Incident:
         mitigator = Mitigator(Mitigation(**{**usual, **settings}), journal, brake=braked)
 
         async def work() -> list[Action]:
-            async with await Door.open(dsn or self.agent) as door:
+            async with await Connection.open(dsn or self.agent) as door:
                 looks = carry_out(mitigator, door, most=most, patience=patience, pause=0.05)
                 return [action async for action in looks]
 
         return asyncio.run(work()), mitigator
 
-    def send(self, signal: Signal, victim: Identity) -> Reply:
+    def send(self, signal: Signal, victim: Identity) -> SignalReply:
         """Signal past all guards but those of the statement itself."""
 
-        async def work() -> Reply:
-            async with await Door.open(self.agent) as door:
+        async def work() -> SignalReply:
+            async with await Connection.open(self.agent) as door:
                 await take_the_lead(door)
-                return await send(door, signal, victim, min_wait=0)
+                return await send_signal(door, signal, victim, min_wait=0)
 
         return asyncio.run(work())
 

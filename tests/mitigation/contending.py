@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pgdoctor.mitigation.leader import Leader
+from pgdoctor.enforcement.leader import LeaderElection
 from pgdoctor.mitigation.rules import Mode
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 
 NOW = datetime(2026, 5, 22, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 5, 22, tzinfo=UTC)
 _SLOWEST = 0.005
 
 
-class SlowDoor(Door):
+class SlowDoor(Connection):
     """Lets time pass before each statement: between a lock and the look after it others get their turn."""
 
     dice = random.Random(11)
@@ -36,13 +36,13 @@ async def elect(dsns: Sequence[str], rounds: int, mode: Mode = "enforce", seed: 
     """
     dice = random.Random(seed)
     counted: Counter[str] = Counter()
-    doors = [await Door.open(dsn) for dsn in dsns]
+    doors = [await Connection.open(dsn) for dsn in dsns]
     try:
         for _ in range(rounds):
-            contenders = [(Leader(), door) for door in dice.sample(doors, dice.randint(2, len(doors)))]
+            contenders = [(LeaderElection(), door) for door in dice.sample(doors, dice.randint(2, len(doors)))]
             for _, door in contenders:
                 # Its own class, not another connection: a contender is slow in one round and quick in the next.
-                door.__class__ = SlowDoor if dice.random() < 0.5 else Door
+                door.__class__ = SlowDoor if dice.random() < 0.5 else Connection
             counted.update(await _polled(contenders, mode, "elected"))
             leading = next((each for each in contenders if each[0].leads), None)
             if leading is None:
@@ -64,15 +64,15 @@ async def elect(dsns: Sequence[str], rounds: int, mode: Mode = "enforce", seed: 
     return counted
 
 
-async def _replaced(door: Door, dsn: str) -> Door:
+async def _replaced(door: Connection, dsn: str) -> Connection:
     """A new connection for one that the server has ended: it dies as a killed process does, without a word."""
-    other = await Door.open(dsn)
+    other = await Connection.open(dsn)
     await other.connection.execute("select pg_terminate_backend(%s, 60000)", [door.connection.info.backend_pid])
     door.abandon()
     return other
 
 
-async def _polled(contenders: Sequence[tuple[Leader, Door]], mode: Mode, what: str) -> list[str]:
+async def _polled(contenders: Sequence[tuple[LeaderElection, Connection]], mode: Mode, what: str) -> list[str]:
     """What two polls of all of them have come to."""
     found = []
     for poll in (1, 2):

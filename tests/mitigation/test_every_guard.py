@@ -11,15 +11,15 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.snapshot import RowLocker
+from pgdoctor.fields import Duration, Window
 from pgdoctor.mitigation.candidate import Candidate, Case
-from pgdoctor.mitigation.circumstances import Circumstances
-from pgdoctor.mitigation.guard import judged
-from pgdoctor.mitigation.guards import guards
+from pgdoctor.mitigation.circumstances import AgentState
+from pgdoctor.mitigation.guard import ask_guard
+from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.mitigation.history import Action, History, Opening
 from pgdoctor.mitigation.rules import Protect
-from pgdoctor.mitigation.written import Duration, Window
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import RowLocker
 from tests.building import NOW, ago, lock, snapshot
 from tests.copied import run_copy
 from tests.mitigation.build import BOTH, CANCEL_DDL, DDL, END_IDLE, IDLE, READERS, ddl, diagnosis, idle, reader
@@ -77,10 +77,14 @@ def test_h74_a_guard_that_cannot_be_asked_stops_mitigation(tmp_path: Path, chang
 
 def test_guards_are_asked_in_a_fixed_order() -> None:
     """Outputs list objections in this order: the never-list first, then protection, terms, brakes, pace."""
-    files = [type(guard).__module__.rpartition(".")[2] for guard in guards()]
-    shipped = [file for file in dict.fromkeys(files) if file in ("never", "protection", "terms", "brakes", "pace")]
-    assert shipped == ["never", "protection", "terms", "brakes", "pace"]
-    names = [guard.name for guard in guards()]
+    files = [type(guard).__module__.rpartition(".")[2] for guard in all_guards()]
+    shipped = [
+        file
+        for file in dict.fromkeys(files)
+        if file in ("hard_limits", "protection", "rule_conditions", "brakes", "rate_limits")
+    ]
+    assert shipped == ["hard_limits", "protection", "rule_conditions", "brakes", "rate_limits"]
+    names = [guard.name for guard in all_guards()]
     assert (names[0], names[-1]) == ("not_a_client", "persistence")
     assert names.index("kill_switch") < names.index("leader") < names.index("breaker")
 
@@ -105,7 +109,7 @@ def after(outcome: str | None, seconds: float = 20.0) -> History:
 
 
 def amid(**facts: object) -> Case:
-    return case(circumstances=Circumstances(**facts))  # type: ignore[arg-type]
+    return case(circumstances=AgentState(**facts))  # type: ignore[arg-type]
 
 
 def by(**terms: object) -> Case:
@@ -205,15 +209,15 @@ OBJECTING: dict[str, Callable[[], Case]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [guard.name for guard in guards()])
+@pytest.mark.parametrize("name", [guard.name for guard in all_guards()])
 def test_each_guard_objects_where_it_should_and_only_there(name: str) -> None:
     """A guard that is missing here has no test in which it objects: give it a line in OBJECTING."""
     assert name in OBJECTING, f"no test makes {name} object"
-    [guard] = [each for each in guards() if each.name == name]
-    assert judged(guard, case()).objection is None
-    assert judged(guard, OBJECTING[name]()).objection
-    assert "failed" not in str(judged(guard, OBJECTING[name]()).objection)
+    [guard] = [each for each in all_guards() if each.name == name]
+    assert ask_guard(guard, case()).objection is None
+    assert ask_guard(guard, OBJECTING[name]()).objection
+    assert "failed" not in str(ask_guard(guard, OBJECTING[name]()).objection)
 
 
 def test_no_case_is_left_of_a_guard_that_is_gone() -> None:
-    assert set(OBJECTING) == {guard.name for guard in guards()}
+    assert set(OBJECTING) == {guard.name for guard in all_guards()}

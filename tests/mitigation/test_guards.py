@@ -5,20 +5,20 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cause import classes, may_be_signalled
+from pgdoctor.diagnosis.cause import class_names, may_be_signalled
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.snapshot import PreparedTransaction, Session
+from pgdoctor.fields import Duration, Window
 from pgdoctor.mitigation.candidate import Candidate, Case
 from pgdoctor.mitigation.decision import REASONS
-from pgdoctor.mitigation.guard import Guard, Heals, judged
-from pgdoctor.mitigation.guards import guards
-from pgdoctor.mitigation.guards.never import OWN_APPLICATION
+from pgdoctor.mitigation.guard import ClearedBy, Guard, ask_guard
+from pgdoctor.mitigation.guards import all_guards
+from pgdoctor.mitigation.guards.hard_limits import OWN_APPLICATION
 from pgdoctor.mitigation.history import Action, History
-from pgdoctor.mitigation.plan import plan
+from pgdoctor.mitigation.plan import make_plan
 from pgdoctor.mitigation.rules import Mitigation, Rule
-from pgdoctor.mitigation.written import Duration, Window
-from pgdoctor.postgres.door import APPLICATION_NAME
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import PreparedTransaction, Session
+from pgdoctor.postgres.connection import APPLICATION_NAME
 from tests.building import ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -92,7 +92,7 @@ CHANGES: dict[str, tuple[str, dict[str, object]]] = {
 
 #: One rule for each class that may have one, so that nothing but the guard stands in the way.
 ANY_CLASS = settings(
-    *(rule(name, name, "terminate", min_wait=Duration(0)) for name in classes() if may_be_signalled(name))
+    *(rule(name, name, "terminate", min_wait=Duration(0)) for name in class_names() if may_be_signalled(name))
 )
 
 
@@ -107,18 +107,18 @@ def test_never_signalled_is_a_session(guard: str, facts: dict[str, object]) -> N
 @pytest.mark.parametrize(("guard", "facts"), CHANGES.values(), ids=CHANGES)
 def test_the_guard_itself_objects(guard: str, facts: dict[str, object]) -> None:
     """Whatever the classes make of it: asked directly, without a rule's class in between."""
-    assert judged(named(guard), case(holder(**facts), writer())).objection is not None
+    assert ask_guard(named(guard), case(holder(**facts), writer())).objection is not None
 
 
 @pytest.mark.parametrize("statement", ["commit and chain", "create index concurrently i on orders (v)"])
 def test_what_an_idle_session_ran_last_does_not_protect_it(statement: str) -> None:
     """COMMIT AND CHAIN leaves a transaction open behind it."""
     for guard in ("ending_transaction", "concurrently"):
-        assert judged(named(guard), case(holder(statement=statement), writer())).objection is None
+        assert ask_guard(named(guard), case(holder(statement=statement), writer())).objection is None
 
 
 def named(name: str) -> Guard:
-    [found] = [guard for guard in guards() if guard.name == name]
+    [found] = [guard for guard in all_guards() if guard.name == name]
     return found
 
 
@@ -144,7 +144,7 @@ def test_a_term_holds_to_its_bound(guard: str, parts: tuple[Rule, dict[str, Dura
 
     def said(seconds: float | None, by: Rule = asking) -> str | None:
         facts = {fact: None if seconds is None else ago(seconds)}
-        return judged(named(guard), replace(case(holder(**facts), writer()), rule=by)).objection
+        return ask_guard(named(guard), replace(case(holder(**facts), writer()), rule=by)).objection
 
     assert said(right) is None
     assert "failed" not in str(said(wrong) or "failed")
@@ -159,7 +159,7 @@ def test_a_term_holds_to_its_bound(guard: str, parts: tuple[Rule, dict[str, Dura
 def test_a_share_a_wait_and_a_deadlock_timeout_hold_to_their_bounds() -> None:
     def said(guard: str, *, by: Mitigation = BOTH, **term: object) -> str | None:
         asked = case(holder(), writer(), by=by)
-        return judged(named(guard), replace(asked, rule=replace(END_IDLE, **term))).objection
+        return ask_guard(named(guard), replace(asked, rule=replace(END_IDLE, **term))).objection
 
     assert said("min_blocked_share", min_blocked_share=0.1) is None
     assert "10%" in str(said("min_blocked_share", min_blocked_share=0.11))
@@ -173,16 +173,16 @@ def test_a_share_a_wait_and_a_deadlock_timeout_hold_to_their_bounds() -> None:
 def test_five_times_the_deadlock_timeout_is_the_least(waited: float | None, timeout: float, stops: bool) -> None:
     seen = diagnosis(holder(), writer(seconds=waited), deadlock_timeout=timeout)
     asked = Case(Candidate(seen.blockers[0], seen), END_IDLE, "terminate", BOTH, History())
-    assert bool(judged(named("deadlock_timeout"), asked).objection) is stops
+    assert bool(ask_guard(named("deadlock_timeout"), asked).objection) is stops
     rehearsing = replace(asked, settings=replace(BOTH, allow_short_waits=True))
-    assert judged(named("deadlock_timeout"), rehearsing).objection is None
+    assert ask_guard(named("deadlock_timeout"), rehearsing).objection is None
 
 
 def test_h17_a_prepared_transaction_is_never_signalled() -> None:
     held = (replace(lock(0, "ExclusiveLock", granted=True, **ROW), pid=None),)
     prepared = PreparedTransaction(node=-1, gid="order-7", transactionid=77, prepared=ago(600), locks=held)
     seen = replace(snapshot([writer(blockers=(-1,))]), prepared=(prepared,))
-    made = plan(diagnose(seen), ANY_CLASS, History())
+    made = make_plan(diagnose(seen), ANY_CLASS, History())
     [decision] = made.decisions
     assert (decision.pid, decision.prepared_gid, decision.victim) == (None, "order-7", None)
     assert decision.approved is False
@@ -198,7 +198,7 @@ def test_h9_nobody_is_signalled_while_sessions_are_hidden() -> None:
 
 def test_nobody_is_signalled_while_evidence_is_missing() -> None:
     seen = replace(snapshot([holder(), writer()]), unread=("names could not be read",))
-    assert reasons(about(plan(diagnose(seen), BOTH, History()), IDLE)) == {"visibility"}
+    assert reasons(about(make_plan(diagnose(seen), BOTH, History()), IDLE)) == {"visibility"}
 
 
 def test_pgdoctors_own_connection_is_not_signalled() -> None:
@@ -418,12 +418,12 @@ def test_it_has_to_be_the_same_transaction_look_after_look() -> None:
 def test_a_guard_that_fails_objects() -> None:
     class Broken:
         name = "broken"
-        heals = Heals.NEVER
+        heals = ClearedBy.NEVER
 
         def objection(self, case: Case) -> str | None:
             raise ZeroDivisionError("with a secret")
 
-    said = judged(Broken(), case(holder(), writer())).objection  # type: ignore[arg-type]
+    said = ask_guard(Broken(), case(holder(), writer())).objection  # type: ignore[arg-type]
     assert said == "the guard failed with ZeroDivisionError"
 
 
@@ -434,10 +434,10 @@ def test_a_superusers_session_is_left_to_the_server_but_said() -> None:
 
 
 def test_every_guard_has_a_name_of_its_own_and_says_what_it_is_for() -> None:
-    names = [guard.name for guard in guards()]
+    names = [guard.name for guard in all_guards()]
     assert len(set(names)) == len(names)
     assert set(names) < set(REASONS)
-    for guard in guards():
+    for guard in all_guards():
         assert type(guard).__doc__, guard
 
 

@@ -4,8 +4,17 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.mitigation.history import Action, History, Outcome, Waiter, acted, concluded, looked, verified
+from pgdoctor.mitigation.history import (
+    Action,
+    History,
+    Outcome,
+    WaiterKey,
+    verify_outcome,
+    with_action,
+    with_look,
+    with_outcome,
+)
+from pgdoctor.model.identity import Identity
 from tests.building import NOW, ago, session
 from tests.mitigation.build import DDL, IDLE, READERS, ddl, diagnosis, idle, reader, usual
 
@@ -17,7 +26,7 @@ ACTION = Action(
     rule="ddl",
     classification="migration",
     relation="public.orders",
-    waiters=tuple(Waiter(pid, ago(60)) for pid in READERS),
+    waiters=tuple(WaiterKey(pid, ago(60)) for pid in READERS),
     at=ago(1),
     patience=5.0,
 )
@@ -25,7 +34,7 @@ LATE = NOW + timedelta(seconds=5)
 
 
 def outcome(*sessions: object, late: bool = False) -> Outcome | None:
-    return verified(ACTION, diagnosis(*sessions, at=LATE if late else NOW)).outcome  # type: ignore[arg-type]
+    return verify_outcome(ACTION, diagnosis(*sessions, at=LATE if late else NOW)).outcome  # type: ignore[arg-type]
 
 
 def test_nothing_is_known_while_they_still_wait() -> None:
@@ -38,10 +47,10 @@ def test_it_was_ineffective_when_they_still_wait_after_the_grace() -> None:
 
 def test_h46_a_session_that_was_told_to_end_and_is_still_there_is_stuck() -> None:
     ended = replace(ACTION, signal="terminate")
-    assert verified(ended, diagnosis()).outcome is None
-    assert verified(ended, diagnosis(at=LATE)).outcome == "stuck"
+    assert verify_outcome(ended, diagnosis()).outcome is None
+    assert verify_outcome(ended, diagnosis(at=LATE)).outcome == "stuck"
     another = diagnosis(idle(), ddl(backend_start=ago(1)), *(reader(pid) for pid in READERS), at=LATE)
-    assert verified(ended, another).outcome != "stuck"
+    assert verify_outcome(ended, another).outcome != "stuck"
 
 
 def test_one_who_still_waits_for_the_victim_is_enough_to_go_on_looking() -> None:
@@ -49,7 +58,7 @@ def test_one_who_still_waits_for_the_victim_is_enough_to_go_on_looking() -> None
 
 
 def test_it_helped_when_nobody_waits_any_more() -> None:
-    settled = verified(ACTION, diagnosis(session(1)))
+    settled = verify_outcome(ACTION, diagnosis(session(1)))
     assert (settled.outcome, settled.seconds) == ("released", 1.0)
 
 
@@ -86,33 +95,33 @@ def test_a_hidden_session_with_the_victims_pid_may_be_the_victim() -> None:
 
 
 def test_a_clock_that_was_set_back_does_not_make_it_ineffective() -> None:
-    settled = verified(replace(ACTION, at=NOW + timedelta(hours=1)), diagnosis(*usual()))
+    settled = verify_outcome(replace(ACTION, at=NOW + timedelta(hours=1)), diagnosis(*usual()))
     assert settled.outcome is None
 
 
 def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
     other = Identity.of(idle())
     assert other is not None
-    history = looked(History(), [VICTIM, other], NOW)
-    history = looked(history, [VICTIM], NOW)
+    history = with_look(History(), [VICTIM, other], NOW)
+    history = with_look(history, [VICTIM], NOW)
     assert history.samples == {VICTIM: 2}
-    assert looked(history, [other], NOW).samples == {other: 1}
+    assert with_look(history, [other], NOW).samples == {other: 1}
 
 
 def test_what_is_older_than_a_day_is_forgotten_unless_it_is_under_way() -> None:
     day = 24 * 3600
     old, recent = replace(ACTION, outcome="released", at=ago(day)), replace(ACTION, outcome="released", at=ago(day - 1))
     history = History(actions=(old, recent, replace(ACTION, at=ago(9 * day))))
-    assert looked(history, [], NOW).actions == history.actions[1:]
+    assert with_look(history, [], NOW).actions == history.actions[1:]
 
 
 def test_one_action_is_under_way_until_it_is_concluded() -> None:
-    history = acted(History(), ACTION)
+    history = with_action(History(), ACTION)
     assert history.under_way is ACTION
-    history = concluded(history, ACTION, replace(ACTION, outcome="released"))
+    history = with_outcome(history, ACTION, replace(ACTION, outcome="released"))
     assert history.under_way is None
     assert [action.outcome for action in history.spent] == ["released"]
 
 
 def test_a_signal_that_was_not_sent_is_not_spent() -> None:
-    assert list(acted(History(), replace(ACTION, outcome="gone")).spent) == []
+    assert list(with_action(History(), replace(ACTION, outcome="gone")).spent) == []

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.fields import Duration
 from pgdoctor.mitigation.rules import Protect
-from pgdoctor.mitigation.written import Duration
 from tests.mitigation.conftest import DDL, IDLE, SLOW, Incident, people, rule
 from tests.scenes import Scene
 

@@ -6,27 +6,27 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.snapshot import Progress, Session
+from pgdoctor.fields import Duration, Window
 from pgdoctor.mitigation import breaker
-from pgdoctor.mitigation.budgets import BUDGETS, budgets, budgets_left
-from pgdoctor.mitigation.circumstances import Circumstances, lapsed, mode_in_force
+from pgdoctor.mitigation.budgets import BUDGETS, budgets_left, compute_budgets
+from pgdoctor.mitigation.circumstances import AgentState, find_lapse, mode_in_force
 from pgdoctor.mitigation.decision import REASONS
 from pgdoctor.mitigation.history import (
     Action,
     Approval,
     History,
-    Load,
     Opening,
     Outcome,
     Reset,
-    acted,
+    ServerLoad,
     in_mode,
-    looked,
+    with_action,
+    with_look,
 )
-from pgdoctor.mitigation.plan import intended, plan
+from pgdoctor.mitigation.plan import intend_action, make_plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
-from pgdoctor.mitigation.written import Duration, Window
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import CommandProgress, Session
 from tests.building import NOW, advisory, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -47,24 +47,24 @@ from tests.mitigation.build import (
 )
 
 BRAKES = {
-    "a follower": ("leader", Circumstances(leader=False)),
-    "a kill switch": ("kill_switch", Circumstances(kill_switch="/run/pgdoctor.stop is there")),
-    "maintenance": ("maintenance_mark", Circumstances(maintenance_until=NOW + timedelta(seconds=1))),
-    "a revoked privilege": ("may_signal", Circumstances(may_signal=False)),
-    "a fresh start": ("startup_grace", Circumstances(watching_since=ago(29.9))),
+    "a follower": ("leader", AgentState(leader=False)),
+    "a kill switch": ("kill_switch", AgentState(kill_switch="/run/pgdoctor.stop is there")),
+    "maintenance": ("maintenance_mark", AgentState(maintenance_until=NOW + timedelta(seconds=1))),
+    "a revoked privilege": ("may_signal", AgentState(may_signal=False)),
+    "a fresh start": ("startup_grace", AgentState(watching_since=ago(29.9))),
     "a start in the future, by a clock that was set back": (
         "startup_grace",
-        Circumstances(watching_since=NOW + timedelta(hours=1)),
+        AgentState(watching_since=NOW + timedelta(hours=1)),
     ),
-    "h36 an agent that was stopped since its look": ("sample_age", Circumstances(sample_age=2.1)),
-    "an agent that is a superuser": ("superuser", Circumstances(superuser=True)),
-    "a pooler in between": ("pooled", Circumstances(pooled=True)),
-    "a journal that cannot be written": ("audit", Circumstances(audit="the disk is full")),
+    "h36 an agent that was stopped since its look": ("sample_age", AgentState(sample_age=2.1)),
+    "an agent that is a superuser": ("superuser", AgentState(superuser=True)),
+    "a pooler in between": ("pooled", AgentState(pooled=True)),
+    "a journal that cannot be written": ("audit", AgentState(audit="the disk is full")),
 }
 
 
 @pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
-def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: Circumstances) -> None:
+def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: AgentState) -> None:
     made = decide(amid=amid)
     assert made.approved is None
     assert reasons(about(made, DDL)) == {guard}
@@ -73,7 +73,7 @@ def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: Circ
 
 
 @pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
-def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: Circumstances) -> None:
+def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: AgentState) -> None:
     """Once it is released this one has its turn: until then nobody takes it for settled, or goes in its stead."""
     decision = about(decide(amid=amid), DDL)
     assert decision.state == "candidate"
@@ -84,7 +84,7 @@ def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: Circu
 
 
 def test_brakes_that_are_off_stop_nobody() -> None:
-    amid = Circumstances(
+    amid = AgentState(
         maintenance_until=NOW,
         may_signal=True,
         watching_since=ago(30),
@@ -98,17 +98,17 @@ def test_brakes_that_are_off_stop_nobody() -> None:
 
 
 def test_a_superuser_may_be_allowed() -> None:
-    assert decide(by=replace(BOTH, allow_superuser=True), amid=Circumstances(superuser=True)).approved is not None
+    assert decide(by=replace(BOTH, allow_superuser=True), amid=AgentState(superuser=True)).approved is not None
 
 
 def test_enforce_lapses_by_the_servers_clock_and_without_the_second_key() -> None:
     by = replace(BOTH, armed_until=NOW)
-    assert mode_in_force(by, Circumstances(), ago(0.001)) == "enforce"
-    assert mode_in_force(by, Circumstances(), NOW) == "dry_run"
-    assert "armed_until" in str(lapsed(by, Circumstances(), NOW))
-    assert mode_in_force(BOTH, Circumstances(armed=False), NOW) == "dry_run"
+    assert mode_in_force(by, AgentState(), ago(0.001)) == "enforce"
+    assert mode_in_force(by, AgentState(), NOW) == "dry_run"
+    assert "armed_until" in str(find_lapse(by, AgentState(), NOW))
+    assert mode_in_force(BOTH, AgentState(armed=False), NOW) == "dry_run"
     for mode in ("off", "observe", "dry_run"):
-        assert mode_in_force(replace(by, mode=mode), Circumstances(armed=False), NOW) == mode
+        assert mode_in_force(replace(by, mode=mode), AgentState(armed=False), NOW) == mode
 
 
 def test_with_default_rules_a_forgotten_transaction_is_released_in_time_also_by_a_fresh_agent() -> None:
@@ -117,10 +117,10 @@ def test_with_default_rules_a_forgotten_transaction_is_released_in_time_also_by_
     for second in range(60):
         at = NOW + timedelta(seconds=second)
         waiter = reader(31, blockers=(IDLE,), seconds=0)
-        made = plan(diagnosis(idle(), waiter, at=at), by, history, Circumstances(watching_since=NOW))
+        made = make_plan(diagnosis(idle(), waiter, at=at), by, history, AgentState(watching_since=NOW))
         if made.approved:
             break
-        history = looked(history, made.fit, at)
+        history = with_look(history, made.fit, at)
     assert 15 <= second <= 45
 
 
@@ -175,7 +175,7 @@ def test_what_is_spent_is_spent(by: Mitigation, actions: tuple[Action, ...]) -> 
 def test_h37_an_intent_without_an_outcome_is_under_way_and_is_spent() -> None:
     """What a crash left: whether it was sent nobody knows."""
     assert after(done(None)) == {"under_way"}
-    spent = {each.name: each.spent for each in budgets(History(actions=(done(None),)), BOTH, NOW)}
+    spent = {each.name: each.spent for each in compute_budgets(History(actions=(done(None),)), BOTH, NOW)}
     assert spent["actions_per_5m"] == spent["actions_per_hour"] == spent["terminates_per_hour"] == 1
 
 
@@ -218,7 +218,7 @@ def test_what_was_not_sent_breaks_no_run_of_refusals() -> None:
 
 
 def test_every_budget_can_be_asked_for() -> None:
-    found = budgets(History(actions=(done(), done(signal="cancel"))), BOTH, NOW, "x")
+    found = compute_budgets(History(actions=(done(), done(signal="cancel"))), BOTH, NOW, "x")
     assert tuple(each.name for each in found) == BUDGETS
     assert {each.name: each.left for each in found} == {
         "actions_per_interval": 1,
@@ -233,7 +233,7 @@ def test_every_budget_can_be_asked_for() -> None:
 
 
 def opened(*actions: Action, by: Breaker | None = None, **history: object) -> str | None:
-    found = breaker.opening(History(actions=actions, **history), by or Breaker(), NOW)  # type: ignore[arg-type]
+    found = breaker.find_opening(History(actions=actions, **history), by or Breaker(), NOW)  # type: ignore[arg-type]
     return found.reason if found else None
 
 
@@ -296,7 +296,7 @@ def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> No
     made = decide(history=History(opening=opening))
     assert made.approved is None
     assert made.opening == opening
-    assert looked(History(), [], NOW, openings=[made.opening]).opening == opening
+    assert with_look(History(), [], NOW, openings=[made.opening]).opening == opening
 
 
 def test_worsening_may_be_left_out() -> None:
@@ -362,11 +362,11 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
         waiter = reader(31, blockers=(100 + round_,), seconds=None)
         waits = tuple(replace(each, waitstart=start) for each in waiter.locks)
         seen = diagnosis(holder, replace(waiter, locks=waits), at=at)
-        made = plan(seen, by, history)
-        history = looked(history, made.fit, at, load=Load.of(seen), openings=made.stops)
+        made = make_plan(seen, by, history)
+        history = with_look(history, made.fit, at, load=ServerLoad.of(seen), openings=made.stops)
         if made.approved:
             actions += 1
-            history = acted(history, replace(intended(made.approved, seen), outcome="released"))
+            history = with_action(history, replace(intend_action(made.approved, seen), outcome="released"))
     assert actions == 2
     [stop] = history.stops
     assert "occurrence 3 within 30m" in stop.reason
@@ -375,7 +375,7 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
 def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values() -> None:
     def fingerprint(statement: str) -> str:
         return about(
-            plan(diagnose(snapshot([idle(statement=statement), ddl()], relations=())), BOTH, History()), IDLE
+            make_plan(diagnose(snapshot([idle(statement=statement), ddl()], relations=())), BOTH, History()), IDLE
         ).fingerprint
 
     secret = fingerprint("update orders set card = '4111' where id = 1")
@@ -385,19 +385,19 @@ def test_a_fingerprint_without_a_relation_is_of_the_statement_without_its_values
 
 
 GROWTH = {
-    "less": (Load(10, 50), Load(2, 40), False),
-    "half more": (Load(10, 50), Load(15, 75), False),
-    "more than half more waiters": (Load(10, 50), Load(16, 50), True),
-    "more than half more connections": (Load(10, 50), Load(0, 76), True),
-    "a few of a few": (Load(1, 4), Load(5, 8), False),
+    "less": (ServerLoad(10, 50), ServerLoad(2, 40), False),
+    "half more": (ServerLoad(10, 50), ServerLoad(15, 75), False),
+    "more than half more waiters": (ServerLoad(10, 50), ServerLoad(16, 50), True),
+    "more than half more connections": (ServerLoad(10, 50), ServerLoad(0, 76), True),
+    "a few of a few": (ServerLoad(1, 4), ServerLoad(5, 8), False),
 }
 
 
 @pytest.mark.parametrize(("before", "now", "worse"), GROWTH.values(), ids=GROWTH)
-def test_h26_growth_within_a_minute_is_worsening(before: Load, now: Load, worse: bool) -> None:
+def test_h26_growth_within_a_minute_is_worsening(before: ServerLoad, now: ServerLoad, worse: bool) -> None:
     def seen(*, outcome: Outcome | None = "released", seconds: float = 60.0) -> bool:
         history = History(actions=(done(outcome, seconds=seconds, load=before),))
-        return bool(looked(history, [], NOW, load=now).actions[0].worsening)
+        return bool(with_look(history, [], NOW, load=now).actions[0].worsening)
 
     assert seen() == worse
     assert seen(outcome=None) == worse
@@ -408,9 +408,12 @@ def test_h26_growth_within_a_minute_is_worsening(before: Load, now: Load, worse:
 
 
 def test_h26_what_has_worsened_is_remembered_when_it_has_calmed_down() -> None:
-    history = History(actions=(done(load=Load(10, 50), seconds=10),))
-    history = looked(history, [], NOW, load=Load(100, 50))
-    assert looked(history, [], NOW, load=Load(0, 50)).actions[0].worsening == "blocked sessions rose from 10 to 100"
+    history = History(actions=(done(load=ServerLoad(10, 50), seconds=10),))
+    history = with_look(history, [], NOW, load=ServerLoad(100, 50))
+    assert (
+        with_look(history, [], NOW, load=ServerLoad(0, 50)).actions[0].worsening
+        == "blocked sessions rose from 10 to 100"
+    )
 
 
 # Systemic
@@ -510,7 +513,7 @@ def test_two_users_refused_one_after_the_other_is_an_operators_revoke() -> None:
 
 def test_each_state_of_an_incident_has_its_name() -> None:
     assert about(decide(by=settings()), IDLE).state == "observed"
-    assert about(decide(amid=Circumstances(leader=False)), DDL).state == "candidate"
+    assert about(decide(amid=AgentState(leader=False)), DDL).state == "candidate"
     assert about(decide(by=replace(BOTH, min_samples=2)), DDL).state == "candidate"
     assert about(decide(ddl(application_name="psql"), idle(), reader(31)), DDL).state == "suppressed"
     assert about(decide(), DDL).state == "eligible"
@@ -544,7 +547,7 @@ def test_an_approval_holds_for_a_while_for_this_very_decision() -> None:
     # A terminate is about the transaction, so its approval is too.
     assert decide(idle(state_change=ago(59)), ddl(), by=ASKING, history=given).approved is not None
     assert decide(idle(xact_start=ago(59)), ddl(), by=ASKING, history=given).approved is None
-    assert decide(by=ASKING, history=given, amid=Circumstances(leader=False)).approved is None
+    assert decide(by=ASKING, history=given, amid=AgentState(leader=False)).approved is None
 
 
 def test_a_rule_may_ask_for_it_or_do_without() -> None:
@@ -683,9 +686,9 @@ def test_a_migration_that_is_nearly_done_is_left_to_finish() -> None:
     building = ddl(blockers=(), locks=held, statement="create index on orders (v)")
     writer = reader(31, locks=(lock(31, "RowExclusiveLock", granted=False),))
     for done_, expected in ((99, {"recommendation"}), (1, set())):
-        progress = {DDL: Progress("CREATE INDEX", "loading tuples in tree", done_, 100)}
+        progress = {DDL: CommandProgress("CREATE INDEX", "loading tuples in tree", done_, 100)}
         seen = diagnose(replace(known_before(snapshot([building, writer])), progress=progress))
-        assert reasons(about(plan(seen, settings(CANCEL_DDL), History()), DDL)) == expected
+        assert reasons(about(make_plan(seen, settings(CANCEL_DDL), History()), DDL)) == expected
 
 
 def test_h27_an_advisory_lock_is_its_owners_unless_a_rule_names_the_class() -> None:

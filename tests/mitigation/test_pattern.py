@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from pgdoctor.config import parse
+from pgdoctor.config.config import parse_config
 from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.rules import Protect
+from pgdoctor.pattern import Pattern
 from tests.mitigation.conftest import IDLE, Incident
 
 REFRESH = r"(?is)\s*(/\*.*\*/\s*)*refresh\s.*"
@@ -87,7 +87,7 @@ def test_h54_a_pattern_that_the_engine_cannot_take_is_refused_by_name(
 ) -> None:
     written = pattern.replace("\\", "\\\\").replace("\n", "\\n")
     with pytest.raises(ConfigError) as caught:
-        parse(f'[[mitigation.protect]]\nstatement = ["fine", "{written}"]', "x")
+        parse_config(f'[[mitigation.protect]]\nstatement = ["fine", "{written}"]', "x")
     said = str(caught.value)
     assert said.startswith("x: mitigation.protect[0].statement[1] = ")
     assert reason in said
@@ -97,8 +97,8 @@ def test_h54_a_pattern_that_the_engine_cannot_take_is_refused_by_name(
 
 _LOAD = """
 import sys
-from pgdoctor.config import parse
-import pgdoctor.mitigation.execute
+from pgdoctor.config.config import parse_config as parse
+import pgdoctor.enforcement.mitigator
 parse({text!r}, "x")
 print("re2" in sys.modules)
 """

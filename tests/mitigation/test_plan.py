@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.cause import classes, may_be_signalled
+from pgdoctor.diagnosis.cause import class_names, may_be_signalled
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.diagnosis.locks import MODES, STRONG
-from pgdoctor.diagnosis.snapshot import Session, Snapshot
-from pgdoctor.mitigation.circumstances import Circumstances
+from pgdoctor.fields import Duration, Network, Qualified, Window
+from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.decision import Decision
-from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, looked
-from pgdoctor.mitigation.lint import hides
+from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, with_look
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.pattern import Pattern
-from pgdoctor.mitigation.plan import MOST_DECISIONS, Only, Plan, plan
+from pgdoctor.mitigation.plan import MOST_DECISIONS, OnlySession, Plan, make_plan
+from pgdoctor.mitigation.rule_validation import is_hidden_by
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
-from pgdoctor.mitigation.written import Duration, Network, Qualified, Window
+from pgdoctor.model.identity import Identity
+from pgdoctor.model.lock_modes import MODES, STRONG
+from pgdoctor.model.snapshot import Session, Snapshot
+from pgdoctor.pattern import Pattern
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -189,7 +189,7 @@ def test_no_decision_is_approved_that_not_every_guard_was_asked_about_or_that_ha
 def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
     meant = about(decide(), DDL)
     assert decide().objections_to(meant) is None
-    assert str(decide(amid=Circumstances(leader=False)).objections_to(meant)).startswith(
+    assert str(decide(amid=AgentState(leader=False)).objections_to(meant)).startswith(
         "leader: this pgdoctor is not the leader"
     )
     for moved_on in (decide(idle()), decide(idle(), ddl(state_change=ago(1)), reader(31))):
@@ -198,16 +198,16 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
 
 def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
     decision = about(decide(), DDL)
-    assert Only(DDL, "cancel", decision.id).means(decision)
-    assert "in another statement" in str(Only(DDL, "cancel", "another").objection(decision))
-    assert "only terminate to 20" in str(Only(DDL, "terminate").objection(decision))
-    assert "only a signal to 10" in str(Only(IDLE).objection(decision))
+    assert OnlySession(DDL, "cancel", decision.id).means(decision)
+    assert "in another statement" in str(OnlySession(DDL, "cancel", "another").objection(decision))
+    assert "only terminate to 20" in str(OnlySession(DDL, "terminate").objection(decision))
+    assert "only a signal to 10" in str(OnlySession(IDLE).objection(decision))
 
 
 def test_what_no_rule_speaks_of_is_only_observed_and_what_a_cheaper_cut_spares_may_come() -> None:
     assert about(decide(by=settings(END_IDLE)), DDL).state == "observed"
     assert not about(decide(by=settings(END_IDLE)), DDL).may_come
-    spared = about(decide(amid=Circumstances(leader=False)), IDLE)
+    spared = about(decide(amid=AgentState(leader=False)), IDLE)
     assert reasons(spared) == {"leader", "cheaper_cut"}
     assert (spared.state, spared.pending) == ("candidate", True)
 
@@ -229,11 +229,11 @@ def test_samples_are_counted_look_after_look_and_lost_by_a_look_without() -> Non
     by = replace(BOTH, min_samples=3)
     history = History()
     for expected in (None, None, DDL):
-        made = plan(diagnosis(), by, history)
+        made = make_plan(diagnosis(), by, history)
         assert (made.approved.pid if made.approved else None) == expected
-        history = looked(history, made.fit, NOW)
-    history = looked(history, plan(diagnosis(session(1)), by, history).fit, NOW)
-    assert plan(diagnosis(), by, history).approved is None
+        history = with_look(history, made.fit, NOW)
+    history = with_look(history, make_plan(diagnosis(session(1)), by, history).fit, NOW)
+    assert make_plan(diagnosis(), by, history).approved is None
 
 
 def test_a_convoy_of_a_thousand_is_judged_in_time() -> None:
@@ -246,8 +246,8 @@ def test_a_convoy_of_a_thousand_is_judged_in_time() -> None:
         session(pid, blockers=tuple(range(2, pid)), locks=(lock(pid, "ExclusiveLock", granted=False, **place),))
         for pid in range(3, 1001)
     ]
-    every = tuple(rule(name, name, "terminate") for name in classes() if may_be_signalled(name))
-    made = plan(diagnosis(first, second, *rest), settings(*every), History())
+    every = tuple(rule(name, name, "terminate") for name in class_names() if may_be_signalled(name))
+    made = make_plan(diagnosis(first, second, *rest), settings(*every), History())
     assert made.approved is about(made, 1)
     assert made.approved.frees == 999
     assert len(made.decisions) == MOST_DECISIONS
@@ -322,7 +322,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 
 LISTS = mostly(None, ("app",), ("app", "boss"), ("nobody",))
-CLASSES = [each for each in classes() if may_be_signalled(each)]
+CLASSES = [each for each in class_names() if may_be_signalled(each)]
 
 
 @st.composite
@@ -425,7 +425,7 @@ def histories(draw: st.DrawFn, seen: Snapshot) -> History:
 
 
 CIRCUMSTANCES = st.builds(
-    Circumstances,
+    AgentState,
     leader=mostly(True, False),
     kill_switch=mostly(None, None, "a file"),
     maintenance_until=mostly(None, None, NOW, NOW + timedelta(hours=1)),
@@ -482,7 +482,7 @@ EVERYTHING = [
 @hypothesis.settings(max_examples=200)
 def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
-    made = plan(diagnose(seen), by, history)
+    made = make_plan(diagnose(seen), by, history)
     approved = [decision for decision in made.decisions if decision.approved]
     assert len(approved) <= 1
     for decision in approved:
@@ -497,8 +497,8 @@ def test_more_protection_never_makes_a_session_fit(
 ) -> None:
     """It may become the turn of another one that was fit, or the only one left; never of one that was not."""
     seen, by, history = given
-    less = plan(diagnose(seen), by, history)
-    more = plan(diagnose(seen), replace(by, protect=(*by.protect, protection)), history)
+    less = make_plan(diagnose(seen), by, history)
+    more = make_plan(diagnose(seen), replace(by, protect=(*by.protect, protection)), history)
     for decision in more.decisions:
         [before] = [each for each in less.decisions if each.node == decision.node]
         assert reasons(before) - {"cheaper_cut", "turn"} <= reasons(decision)
@@ -523,15 +523,15 @@ def test_a_smaller_budget_never_adds_an_action(
 ) -> None:
     seen, by, history = given
     smaller = replace(by, **{limit: min(budget, getattr(by, limit))})
-    approved, with_less = (plan(diagnose(seen), each, history).approved for each in (by, smaller))
+    approved, with_less = (make_plan(diagnose(seen), each, history).approved for each in (by, smaller))
     assert with_less is None or with_less.victim == (approved.victim if approved else None)
 
 
 @given(judged(), CIRCUMSTANCES)
 @hypothesis.settings(max_examples=60)
-def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], amid: Circumstances) -> None:
+def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
     seen, by, history = given
-    free, braked = (plan(diagnose(seen), by, history, each).approved for each in (Circumstances(), amid))
+    free, braked = (make_plan(diagnose(seen), by, history, each).approved for each in (AgentState(), amid))
     assert braked is None or braked.victim == (free.victim if free else None)
     if not amid.leader or amid.kill_switch or amid.may_signal is False or amid.sample_age > by.max_sample_age:
         assert braked is None
@@ -547,10 +547,10 @@ def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, His
     seen, by, history = given
     is_open = replace(history, opening=Opening(ago(5), "why"))
     for each in (by, everything):
-        made = plan(diagnose(seen), each, is_open)
+        made = make_plan(diagnose(seen), each, is_open)
         assert made.approved is None
         assert made.opening == is_open.opening
-        by_itself = plan(diagnose(seen), each, history)
+        by_itself = make_plan(diagnose(seen), each, history)
         assert by_itself.approved is None or by_itself.opening is None
 
 
@@ -558,8 +558,8 @@ def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, His
 @hypothesis.settings(max_examples=60)
 def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
-    patient = plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
-    hasty = plan(diagnose(seen), by, history)
+    patient = make_plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
+    hasty = make_plan(diagnose(seen), by, history)
     assert patient is None or patient.victim in hasty.fit
 
 
@@ -570,18 +570,20 @@ def test_who_asks_for_one_session_gets_that_one_or_nobody(
 ) -> None:
     seen, by, history = given
     for pid in seen.sessions:
-        made = plan(diagnose(seen), by, history, None, Only(pid, signal)).approved
+        made = make_plan(diagnose(seen), by, history, None, OnlySession(pid, signal)).approved
         assert made is None or (made.pid == pid and signal in (None, made.signal))
 
 
 @given(judged(), CIRCUMSTANCES)
 @hypothesis.settings(max_examples=60)
-def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History], amid: Circumstances) -> None:
+def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
     """Also where enforce has lapsed: what it does then is what the dry run says."""
     seen, by, history = given
     modes = ("off", "observe", "dry_run", "enforce")
-    plans = [plan(diagnose(seen), replace(by, mode=mode), history, amid) for mode in modes]
-    plans.append(plan(diagnose(seen), replace(by, armed_until=ago(1)), history, replace(amid, armed=not amid.armed)))
+    plans = [make_plan(diagnose(seen), replace(by, mode=mode), history, amid) for mode in modes]
+    plans.append(
+        make_plan(diagnose(seen), replace(by, armed_until=ago(1)), history, replace(amid, armed=not amid.armed))
+    )
     assert all(made == plans[0] for made in plans)
 
 
@@ -590,7 +592,7 @@ def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History
 def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
     """What the loader refuses as unreachable is so."""
     earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))
-    if not hides(earlier, later):
+    if not is_hidden_by(earlier, later):
         later = replace(
             earlier,
             name="later",
@@ -598,6 +600,6 @@ def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
             min_wait=Duration(earlier.min_wait + data.draw(st.sampled_from([0, 9]))),
             usename=earlier.usename or data.draw(LISTS),
         )
-    assert hides(earlier, later)
-    made = plan(diagnose(data.draw(snapshots())), settings(earlier, later), History())
+    assert is_hidden_by(earlier, later)
+    made = make_plan(diagnose(data.draw(snapshots())), settings(earlier, later), History())
     assert all(decision.rule is not later for decision in made.decisions)

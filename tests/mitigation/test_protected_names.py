@@ -6,17 +6,17 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.config import parse
+from pgdoctor.config.config import parse_config
+from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.errors import ConfigError
-from pgdoctor.mitigation.execute import Mitigator
+from pgdoctor.fields import Qualified
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.rules import Mitigation, Protect
 from pgdoctor.mitigation.stored_names import find_reason_against
-from pgdoctor.mitigation.written import Qualified
+from pgdoctor.pattern import Pattern
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.watch import Watch
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.server_watch import ServerWatch
 from tests.building import snapshot
 from tests.mitigation.build import IDLE as IDLE_PID
 from tests.mitigation.build import idle
@@ -48,13 +48,13 @@ RULE = '[[mitigation.rules]]\nname = "a"\nclass = "long_query"\naction = "cancel
 @pytest.mark.parametrize(("line", "said"), REFUSED.items())
 def test_h55_a_name_that_can_never_fit_is_refused(table: str, line: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said if "\\" in said else said.replace("[", r"\[")):
-        parse(table + line, "x")
+        parse_config(table + line, "x")
 
 
 @pytest.mark.parametrize("key", ["usename", "application_name", "datname"])
 def test_h55_a_rules_own_protected_names_are_refused_too(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"rules\[0\]\.protected_{key}\[0\]"):
-        parse(f'{RULE}protected_{key} = ["app*"]', "x")
+        parse_config(f'{RULE}protected_{key} = ["app*"]', "x")
 
 
 @pytest.mark.parametrize("name", ["Zürich-batch", "a" * 70, "ü" * 40, "a\tb", "a" * 62 + "ü"])
@@ -125,8 +125,8 @@ def test_h55_names_that_cannot_be_looked_up_may_mean_nothing(incident: Incident)
     mitigator = Mitigator(settings)
 
     async def consider_twice() -> None:
-        async with await Door.open(incident.agent) as door:
-            watch = Watch(Collector(door))
+        async with await Connection.open(incident.agent) as door:
+            watch = ServerWatch(Collector(door))
             await mitigator.consider(await watch.look(), door)
             assert mitigator.findings == ()
             locker.run("lock table pg_authid in access exclusive mode")

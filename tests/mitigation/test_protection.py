@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.fields import Network, Qualified
 from pgdoctor.mitigation.rules import Protect
-from pgdoctor.mitigation.written import Network, Qualified
 from tests.mitigation.conftest import DDL, IDLE, SLOW, Incident
 
 ALL_RULES = (IDLE, DDL, SLOW)

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.config import parse
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.config.config import parse_config
 from pgdoctor.errors import ConfigError
+from pgdoctor.fields import Network, Qualified, Window
 from pgdoctor.mitigation.match import Subject
-from pgdoctor.mitigation.pattern import Pattern
 from pgdoctor.mitigation.rules import Mitigation, Protect
-from pgdoctor.mitigation.written import Network, Qualified, Window
+from pgdoctor.model.snapshot import Session
+from pgdoctor.pattern import Pattern
 from tests.building import snapshot
 from tests.mitigation.build import END_IDLE, IDLE, about, ddl, decide, idle, protecting, reasons, settings
 
@@ -171,7 +171,7 @@ EMPTY = {
 @pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
 def test_h31_what_is_empty_is_refused_and_never_means_everybody(text: str) -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.(rules|protect)\[0\]"):
-        parse(text, "x")
+        parse_config(text, "x")
 
 
 DURATIONS = [
@@ -183,7 +183,7 @@ DURATIONS = [
 @pytest.mark.parametrize("value", ["15", '"15"', "15.0", '"15 s"', '"15min"', '""'])
 def test_h32_a_duration_without_its_unit_is_refused(key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"mitigation\.rules\[0\]\.{key} = .*: a duration with a unit"):
-        parse(f"{RULE}{key} = {value}", "x")
+        parse_config(f"{RULE}{key} = {value}", "x")
 
 
 def two(first: str, second: str) -> str:
@@ -260,7 +260,7 @@ REFUSED = {
 def test_what_cannot_work_is_refused_by_its_key(parts: tuple[str, ...]) -> None:
     text, *words = parts
     with pytest.raises(ConfigError) as caught:
-        parse(text, "x")
+        parse_config(text, "x")
     for word in words:
         assert word in str(caught.value)
 
@@ -282,7 +282,7 @@ SETTINGS_REFUSED = {
 @pytest.mark.parametrize("line", SETTINGS_REFUSED.values(), ids=SETTINGS_REFUSED)
 def test_settings_that_make_no_sense_are_refused(line: str) -> None:
     with pytest.raises(ConfigError, match=rf"mitigation\.{line.split()[0]}"):
-        parse(f"[mitigation]\n{line}", "x")
+        parse_config(f"[mitigation]\n{line}", "x")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_relation_is_the_same_however_it_is_quoted(written: str, meant: str) -
 
 def test_short_waits_are_for_who_asks_for_them() -> None:
     text = f'[mitigation]\nallow_short_waits = true\n{RULE}min_wait = "0s"'
-    assert parse(text, "x").mitigation.rules[0].min_wait == 0
+    assert parse_config(text, "x").mitigation.rules[0].min_wait == 0
 
 
 def test_later_rules_that_have_something_left_are_sound() -> None:
@@ -313,7 +313,7 @@ def test_later_rules_that_have_something_left_are_sound() -> None:
         ('min_session_age = "1m"', ""),
         ('member_of = ["a"]', 'member_of = ["a", "b"]'),
     ):
-        assert len(parse(two(first, second), "x").mitigation.rules) == 2
+        assert len(parse_config(two(first, second), "x").mitigation.rules) == 2
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_later_rules_that_have_something_left_are_sound() -> None:
 )  # fmt: skip
 def test_hours_that_are_none_are_refused(hours: str) -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.rules\[0\]\.active_window\[0\] = .*hours such as"):
-        parse(f'{RULE}active_window = ["{hours}"]', "x")
+        parse_config(f'{RULE}active_window = ["{hours}"]', "x")
 
 
 def test_hours_are_those_of_the_place_and_belong_to_the_day_they_begin_on() -> None:
@@ -345,14 +345,14 @@ def test_hours_are_those_of_the_place_and_belong_to_the_day_they_begin_on() -> N
 
 def test_a_word_that_would_be_forgotten_before_it_is_heard_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.approval_ttl = \"1m\": at least agent\.interval, which is 2m"):
-        parse('[agent]\ninterval = "2m"\n[mitigation]\nrequire_approval = true', "x")
-    parse('[agent]\ninterval = "2m"', "x")
+        parse_config('[agent]\ninterval = "2m"\n[mitigation]\nrequire_approval = true', "x")
+    parse_config('[agent]\ninterval = "2m"', "x")
 
 
 @pytest.mark.parametrize("path", ["stop", "run/stop", ""])
 def test_the_kill_switch_file_is_a_whole_path(path: str) -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.kill_switch_file = .*/run/pgdoctor/stop"):
-        parse(f'[mitigation]\nkill_switch_file = "{path}"', "x")
+        parse_config(f'[mitigation]\nkill_switch_file = "{path}"', "x")
 
 
 def test_the_defaults_are_those_of_a_careful_operator() -> None:

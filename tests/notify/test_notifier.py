@@ -7,26 +7,26 @@ from typing import Any
 import pytest
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.incident import Event, Incident
 from pgdoctor.errors import ConfigError
+from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.notify import notifier as module
-from pgdoctor.notify.address import Address
-from pgdoctor.notify.notifier import Notifier, addressed
+from pgdoctor.notify.endpoint import Endpoint
+from pgdoctor.notify.notifier import Notifier, resolve_recipients
 from pgdoctor.notify.settings import Recipient
-from pgdoctor.render.alert import alert
+from pgdoctor.render.outbound_alert import describe_event
 from tests.building import NOW, snapshot
 from tests.notify.receiving import Receiving, answer
 
-STARTED = Event("started", Incident("1", NOW, ("migration",), 1), NOW)
+STARTED = IncidentEvent("started", Incident("1", NOW, ("migration",), 1), NOW)
 
 
 def told(server: str | None, **settings: Any) -> dict[str, Any]:
     """What a receiver gets to know of an incident."""
 
     async def whole(url: str, bodies: list[dict[str, Any]]) -> None:
-        notifier = Notifier([(Recipient("a", url, **settings), Address(url))])
+        notifier = Notifier([(Recipient("a", url, **settings), Endpoint(url))])
         notifier.start()
-        notifier.tell(STARTED, alert(STARTED, diagnose(snapshot([])), 1), server)
+        notifier.tell(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), server)
         async with asyncio.timeout(20):
             while not bodies:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -64,10 +64,10 @@ def test_the_service_is_the_servers_name() -> None:
 def test_who_does_not_want_to_know_is_not_told() -> None:
     async def whole() -> None:
         notifier = Notifier(
-            [(Recipient("a", "http://localhost:1/", events=("ended",)), Address("http://localhost:1/"))]
+            [(Recipient("a", "http://localhost:1/", events=("ended",)), Endpoint("http://localhost:1/"))]
         )
         notifier.start()
-        notifier.tell(STARTED, alert(STARTED, diagnose(snapshot([])), 1), None)
+        notifier.tell(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), None)
         assert notifier.waiting.events == 0
         notifier.stop()
 
@@ -82,27 +82,27 @@ def secret(path: Path, text: str, mode: int = 0o600) -> str:
 
 def test_an_address_and_a_token_of_files(tmp_path: Path) -> None:
     url, token = secret(tmp_path / "url", "https://a.example/x?y\n"), secret(tmp_path / "token", " zq7 \n")
-    [(_, found)] = addressed([Recipient("a", url_file=url, token_file=token)])
-    assert found == Address("https://a.example/x?y", "zq7")
+    [(_, found)] = resolve_recipients([Recipient("a", url_file=url, token_file=token)])
+    assert found == Endpoint("https://a.example/x?y", "zq7")
     assert repr(found) == "Address(a.example)"
 
 
 @pytest.mark.parametrize("text", ["", "zq7", "https://u:zq7@a/", "https://a/\nhttps://zq7/", "https://a/zq7\x00", "é"])
 def test_a_file_that_holds_no_address(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .*expected one line") as caught:
-        addressed([Recipient("a", url_file=secret(tmp_path / "url", text))])
+        resolve_recipients([Recipient("a", url_file=secret(tmp_path / "url", text))])
     assert "zq7" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "zq7 zq8", "zq7\nzq8", "é"])
 def test_a_file_that_holds_no_token(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"notify\[0\]\.token_file: .*expected one line") as caught:
-        addressed([Recipient("a", "http://a/", token_file=secret(tmp_path / "token", text))])
+        resolve_recipients([Recipient("a", "http://a/", token_file=secret(tmp_path / "token", text))])
     assert "zq7" not in str(caught.value)
 
 
 def test_a_file_that_everybody_may_read_or_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .* chmod o="):
-        addressed([Recipient("a", url_file=secret(tmp_path / "url", "http://a/", 0o644))])
+        resolve_recipients([Recipient("a", url_file=secret(tmp_path / "url", "http://a/", 0o644))])
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .*cannot be read"):
-        addressed([Recipient("a", url_file=str(tmp_path / "none"))])
+        resolve_recipients([Recipient("a", url_file=str(tmp_path / "none"))])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.notify.address import Address
+from pgdoctor.fields import Duration
+from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
 from pgdoctor.notify.settings import Recipient
 from tests.notify.receiving import BAD, Manner, Receiving, answer, hang, nobody, redirect, slam
@@ -58,7 +58,7 @@ class Told:
 @asynccontextmanager
 async def telling(url: str, token: str | None = None, **given: Any) -> AsyncIterator[Told]:
     outcomes = dict.fromkeys(OUTCOMES, 0)
-    receiver = Receiver(settings(**given), Address(url, token), outcomes)
+    receiver = Receiver(settings(**given), Endpoint(url, token), outcomes)
     receiver.start()
     try:
         yield Told(receiver, outcomes)
@@ -224,7 +224,7 @@ def test_a_new_address_is_taken_at_once() -> None:
         async def _(told: Told, there: Receiving) -> None:
             told.offer(1, 2)
             await told.until(lambda: told.receiver.circuit.opened_at is not None)
-            told.receiver.reconfigure(told.receiver.settings, Address(better.url))
+            told.receiver.reconfigure(told.receiver.settings, Endpoint(better.url))
             await told.settled(delivered=2)
             assert [body["number"] for body in better.bodies] == [1, 2]
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import RetryCallState
 
-from pgdoctor.mitigation.written import Duration
-from pgdoctor.notify.post import MOST_RETRY_AFTER, _retry_after
-from pgdoctor.notify.retry import GaveUp, Postponed, pause, retried
+from pgdoctor.fields import Duration
+from pgdoctor.notify.http_post import MOST_RETRY_AFTER, _retry_after
+from pgdoctor.notify.retry import GaveUp, Postponed, call_with_retries, wait_strategy
 from pgdoctor.notify.settings import Recipient
 
 SECONDS = st.floats(0.1, 3600).map(Duration)
@@ -32,14 +32,14 @@ def failed(attempt: int, seconds: float = 0.0) -> RetryCallState:
 
 @given(SECONDS, SECONDS, st.integers(1, 2_000))
 def test_a_pause_is_anything_up_to_the_bound(first: Duration, most: Duration, attempt: int) -> None:
-    wait = pause(settings(first_pause=first, max_pause=most))
+    wait = wait_strategy(settings(first_pause=first, max_pause=most))
     bound = min(most, first * 2.0 ** min(attempt - 1, 1_000))
     assert all(0.0 <= wait(failed(attempt)) <= bound for _ in range(20))
 
 
 def test_pauses_fill_all_of_the_range() -> None:
     """Full jitter, not a pause with a little noise: who failed together does not come back together."""
-    wait = pause(settings(first_pause=Duration(1), max_pause=Duration(60)))
+    wait = wait_strategy(settings(first_pause=Duration(1), max_pause=Duration(60)))
     pauses = [wait(failed(4)) for _ in range(2_000)]
     assert min(pauses) < 0.4
     assert max(pauses) > 7.6
@@ -49,7 +49,7 @@ def test_pauses_fill_all_of_the_range() -> None:
 
 @given(st.integers(1, 10), st.floats(1, 100))
 def test_a_receiver_may_ask_for_more(attempt: int, seconds: float) -> None:
-    assert pause(settings())(failed(attempt, seconds)) == seconds
+    assert wait_strategy(settings())(failed(attempt, seconds)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_attempts_are_counted() -> None:
         raise Postponed(f"call {len(calls)}")
 
     with pytest.raises(GaveUp, match="call 3") as caught:
-        asyncio.run(retried(attempt, settings(attempts=3), time.monotonic() + 3600))
+        asyncio.run(call_with_retries(attempt, settings(attempts=3), time.monotonic() + 3600))
     assert len(calls) == 3
     assert not caught.value.is_late
 
@@ -92,7 +92,7 @@ def test_what_is_too_old_is_given_up() -> None:
         raise Postponed("later", 50.0)
 
     with pytest.raises(GaveUp) as caught:
-        asyncio.run(retried(attempt, settings(), time.monotonic() + 40.0))
+        asyncio.run(call_with_retries(attempt, settings(), time.monotonic() + 40.0))
     assert caught.value.is_late
 
 
@@ -101,4 +101,4 @@ def test_what_is_no_matter_of_time_is_not_tried_again() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):
-        asyncio.run(retried(attempt, settings(), time.monotonic() + 40.0))
+        asyncio.run(call_with_retries(attempt, settings(), time.monotonic() + 40.0))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import pq
 
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import send
+from pgdoctor.model.identity import Identity
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.signal import send_signal
 from tests.leading import take_the_lead
 from tests.scenes.client import wait_until
 
@@ -50,7 +50,7 @@ async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) ->
     sent: dict[str, set[int]] = {"identity": set(), "pid alone": set()}
     judged: dict[int, str] = {}
     dice = random.Random(7)
-    async with await Door.open(dsn) as door:
+    async with await Connection.open(dsn) as door:
         await take_the_lead(door)
         with psycopg.connect(dsn, autocommit=True) as control:
             wait_until(lambda: control.execute(_WAITS, [waiter.info.backend_pid]).fetchall())
@@ -60,7 +60,7 @@ async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) ->
                     judged[number] = way
                     await asyncio.sleep(dice.uniform(0.0, longest_delay))
                     if way == "identity":
-                        was_sent = (await send(door, "cancel", victim, min_wait=0)).answer == "sent"
+                        was_sent = (await send_signal(door, "cancel", victim, min_wait=0)).answer == "sent"
                     else:
                         [(was_sent,)] = control.execute("select pg_cancel_backend(%s)", [pid]).fetchall()
                     if was_sent:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import pq
 
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.signal import send
+from pgdoctor.model.identity import Identity
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.signal import send_signal
 from tests.leading import take_the_lead
 from tests.scenes.client import wait_until
 
@@ -57,7 +57,7 @@ async def race_terminates(dsn: str, races: int, *, longest_delay: float = LONGES
     waiter.start()
     sent = right = 0
     dice = random.Random(7)
-    async with await Door.open(dsn) as door:
+    async with await Connection.open(dsn) as door:
         await take_the_lead(door)
         with psycopg.connect(dsn, autocommit=True) as control:
             pid = await asyncio.to_thread(ours.recv)
@@ -65,7 +65,7 @@ async def race_terminates(dsn: str, races: int, *, longest_delay: float = LONGES
                 wait_until(lambda: control.execute(_WAITS).fetchall())
                 number, victim = _judge(control, pid)
                 await asyncio.sleep(dice.uniform(0.0, longest_delay))
-                if (await send(door, "terminate", victim, min_wait=0)).answer != "sent":
+                if (await send_signal(door, "terminate", victim, min_wait=0)).answer != "sent":
                     continue
                 sent += 1
                 death = await asyncio.to_thread(ours.recv)

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from pgdoctor.postgres.queries import load
+from pgdoctor.postgres.queries import load_sql
 from tests.postgres.test_waits import STAGES, truth
 from tests.scenes import Scene
 
@@ -31,17 +31,17 @@ _LEADERS = "select pid, leader_pid from pg_stat_activity where leader_pid is not
 def rows(scene: Scene) -> set[tuple[int, int]]:
     """Its (blocked, blocking) pairs, parallel workers folded into their leader."""
     leader = dict(scene.admin.execute(_LEADERS).fetchall())
-    found = scene.admin.execute(load("documented_blocking_locks")).fetchall()
+    found = scene.admin.execute(load_sql("documented_blocking_locks")).fetchall()
     folded = {(leader.get(row[0], row[0]), leader.get(row[3], row[3])) for row in found}
     return {(blocked, blocking) for blocked, blocking in folded if blocked != blocking}
 
 
 def test_it_is_the_documented_one_word_for_word() -> None:
-    assert sha256(load("documented_blocking_locks").encode()).hexdigest() == DOCUMENTED
+    assert sha256(load_sql("documented_blocking_locks").encode()).hexdigest() == DOCUMENTED
 
 
 def test_its_columns_have_the_documented_names(scene: Scene) -> None:
-    columns = scene.admin.execute(load("documented_blocking_locks")).description or ()
+    columns = scene.admin.execute(load_sql("documented_blocking_locks")).description or ()
     assert [column.name for column in columns] == [
         "blocked_pid",
         "blocked_user",

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from pgdoctor.diagnosis.blocked_since import Statement
+from pgdoctor.observer.blocked_since import Statement
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 from tests.postgres.parallel import block_in_a_worker
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
@@ -22,7 +22,7 @@ def counted(scene: Scene, *thresholds: float, after: Callable[[], object] = lamb
     """The waiters that the gate sees from each threshold on, through a door that was open before `after` happened."""
 
     async def ask() -> list[int]:
-        async with await Door.open(scene.dsn, 5.0) as door:
+        async with await Connection.open(scene.dsn, 5.0) as door:
             await Collector(door).gate(0.0)
             after()
             return [(await Collector(door).gate(threshold)).lock_waiters for threshold in thresholds]
@@ -78,7 +78,7 @@ def waiting(scene: Scene) -> frozenset[Statement]:
     """The statements that the gate shows waiting."""
 
     async def ask() -> frozenset[Statement]:
-        async with await Door.open(scene.dsn, 5.0) as door:
+        async with await Connection.open(scene.dsn, 5.0) as door:
             return (await Collector(door).gate(LONG)).waiting
 
     return asyncio.run(ask())
@@ -107,7 +107,7 @@ def test_a_door_knows_what_it_has_cost(scene: Scene) -> None:
     locker = scene.client("select")
 
     async def ask() -> None:
-        async with await Door.open(scene.dsn, 2.0) as door:
+        async with await Connection.open(scene.dsn, 2.0) as door:
             opened = door.cost
             assert (opened.statements, opened.seconds) == (1, 0.0)
             await Collector(door).gate(0.0)
@@ -116,7 +116,7 @@ def test_a_door_knows_what_it_has_cost(scene: Scene) -> None:
             assert 50 < gated.received_bytes - opened.received_bytes < 500
             locker.run("lock table pg_catalog.pg_authid in access exclusive mode")
             with pytest.raises(Exception, match="holds a lock on a system catalog"):
-                await door.fetch("names")
+                await door.fetch("role_names")
             locker.run("rollback")
             # It took 0.2 s, of which the server did nothing.
             assert door.cost.statements == 3
@@ -128,7 +128,7 @@ def test_a_door_knows_what_it_has_cost(scene: Scene) -> None:
 def test_the_oldest_transaction_is_a_clients_and_not_our_own(scene: Scene) -> None:
     def oldest() -> float:
         async def ask() -> float:
-            async with await Door.open(scene.dsn, 5.0) as door:
+            async with await Connection.open(scene.dsn, 5.0) as door:
                 await door.connection.execute("begin")
                 return (await Collector(door).gate(0.0)).server.oldest_transaction
 

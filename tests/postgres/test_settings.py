@@ -7,9 +7,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.conninfo import resolve
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.settings import LEFT, PINNED, PINNED_OTHERWISE, SEARCH_PATH, timeouts, transaction_settings
+from pgdoctor.postgres.settings import (
+    LEFT,
+    PINNED,
+    PINNED_OTHERWISE,
+    SEARCH_PATH,
+    timeout_settings,
+    transaction_settings,
+)
 from tests.evil import HOSTILE, Decoys
 from tests.scenes import Scene
 
@@ -32,7 +39,7 @@ def test_no_setting_is_pinned_and_left() -> None:
 def test_start_up_options_name_only_settings_of_every_version(scene: Scene) -> None:
     """One that a server does not know, or keeps for superusers, would end the connection."""
     listed = "select name from pg_settings where context = 'user'"
-    assert {*PINNED, *timeouts(1.0)} - {name for (name,) in scene.admin.execute(listed)} == _NOT_LISTED
+    assert {*PINNED, *timeout_settings(1.0)} - {name for (name,) in scene.admin.execute(listed)} == _NOT_LISTED
 
 
 @pytest.mark.parametrize("form", ["database {database}", "role watcher", "role watcher in database {database}"])
@@ -47,7 +54,7 @@ def test_h51_whatever_is_set_for_a_database_or_a_role_our_settings_hold(scene: S
         scene.admin.execute(f"alter {whom} set transaction_timeout = '1s'".encode())
 
     async def settings() -> tuple[dict[str, str], str]:
-        async with await Door.open(dsn, 5.0) as door:
+        async with await Connection.open(dsn, 5.0) as door:
             assert not door.is_pooled
             asked = "select name, setting from pg_settings"
             rows = await (await door.connection.execute(asked)).fetchall()
@@ -55,7 +62,7 @@ def test_h51_whatever_is_set_for_a_database_or_a_role_our_settings_hold(scene: S
             return dict(rows), user
 
     found, user = asyncio.run(settings())
-    wanted = {**PINNED, **timeouts(5.0), "work_mem": "32768"}
+    wanted = {**PINNED, **timeout_settings(5.0), "work_mem": "32768"}
     assert {name: found[name] for name in wanted.keys() - _NOT_LISTED} == {
         name: value for name, value in wanted.items() if name not in _NOT_LISTED | {"tcp_user_timeout"}
     } | {"tcp_user_timeout": found["tcp_user_timeout"]}
@@ -71,7 +78,7 @@ def test_options_of_the_dsn_the_service_and_the_environment_stay(
     (tmp_path / "services").write_text("[shop]\noptions=-c geqo_seed=0.5 -c search_path=evil\n")
 
     async def found(dsn: str) -> tuple[str, ...]:
-        async with await Door.open(dsn, 5.0) as door:
+        async with await Connection.open(dsn, 5.0) as door:
             shown = "select current_setting('geqo_seed'), current_setting('search_path')"
             [row] = await (await door.connection.execute(shown)).fetchall()
             return tuple(row)
@@ -128,7 +135,7 @@ def test_a_dsn_that_asks_for_read_write_finds_its_server(scene: Scene) -> None:
     """libpq takes a session that is read-only from the start for one on a standby."""
 
     async def shown() -> str:
-        async with await Door.open(make_conninfo(scene.dsn, target_session_attrs="read-write"), 5.0) as door:
+        async with await Connection.open(make_conninfo(scene.dsn, target_session_attrs="read-write"), 5.0) as door:
             [row] = await (await door.connection.execute("show default_transaction_read_only")).fetchall()
             return str(row[0])
 

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.identity import Identity
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.queries import load
-from pgdoctor.postgres.signal import Reply, Signal, send
+from pgdoctor.model.identity import Identity
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.queries import load_sql
+from pgdoctor.postgres.signal import Signal, SignalReply, send_signal
 from tests.leading import take_the_lead
 from tests.postgres.racing import race
 from tests.postgres.terminate_racing import race_terminates
@@ -27,11 +27,13 @@ def identity(scene: Scene, pid: int) -> Identity:
     return Identity(*row)
 
 
-def signal(scene: Scene, which: Signal, victim: Identity, min_wait: float = 0.0, *, unchanged: bool = False) -> Reply:
-    async def work() -> Reply:
-        async with await Door.open(scene.dsn) as door:
+def signal(
+    scene: Scene, which: Signal, victim: Identity, min_wait: float = 0.0, *, unchanged: bool = False
+) -> SignalReply:
+    async def work() -> SignalReply:
+        async with await Connection.open(scene.dsn) as door:
             await take_the_lead(door)
-            return await send(door, which, victim, min_wait=min_wait, unchanged=unchanged)
+            return await send_signal(door, which, victim, min_wait=min_wait, unchanged=unchanged)
 
     return asyncio.run(work())
 
@@ -165,12 +167,12 @@ def test_nobody_is_signalled_before_somebody_has_waited_long_enough(
 def test_a_session_without_the_leader_lock_signals_nobody(scene: Scene, holder: Client, which: Signal) -> None:
     """Whoever it is, and whatever it calls itself: the server looks."""
 
-    async def work() -> tuple[Reply, Reply]:
-        async with await Door.open(scene.dsn) as door:
-            without = await send(door, which, identity(scene, holder.pid), min_wait=0)
+    async def work() -> tuple[SignalReply, SignalReply]:
+        async with await Connection.open(scene.dsn) as door:
+            without = await send_signal(door, which, identity(scene, holder.pid), min_wait=0)
             leader = await take_the_lead(door)
             await leader.resign()
-            return without, await send(door, which, identity(scene, holder.pid), min_wait=0)
+            return without, await send_signal(door, which, identity(scene, holder.pid), min_wait=0)
 
     assert [reply.answer for reply in asyncio.run(work())] == ["gone", "gone"]
     holder.run("select 1")
@@ -187,21 +189,21 @@ def test_another_pgdoctor_is_not_signalled(scene: Scene, which: Signal) -> None:
 def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
     """Not even where it holds others up and calls itself something else."""
 
-    async def work() -> Reply:
-        async with await Door.open(scene.dsn) as door:
+    async def work() -> SignalReply:
+        async with await Connection.open(scene.dsn) as door:
             pid = door.connection.info.backend_pid
             await door.connection.execute("set application_name = 'somebody'")
             await take_the_lead(door)
             await door.connection.execute("select pg_advisory_lock(7)")
             scene.client().block("select pg_advisory_lock(7)")
             now = identity(scene, pid)
-            return await send(door, "terminate", replace(now, state="active"), min_wait=0)
+            return await send_signal(door, "terminate", replace(now, state="active"), min_wait=0)
 
     assert asyncio.run(work()).answer == "gone"
 
 
 def test_the_two_statements_differ_in_the_signal_and_in_what_it_is_bound_to() -> None:
-    cancel, terminate = (load(name) for name in SIGNALS)
+    cancel, terminate = (load_sql(name) for name in SIGNALS)
     before, bound, after = (part for part in terminate.partition(_bound(terminate)))
     same = f"{before}{_BOUND_TO_A_STATEMENT}{after}"
     assert bound.startswith("        AND s.state =")
@@ -238,10 +240,10 @@ def test_a_function_of_the_same_name_is_not_called(scene: Scene, holder: Client)
 def test_what_the_server_refuses_is_said(scene: Scene, holder: Client) -> None:
     agent = scene.role("agent", "pg_monitor", "pg_signal_backend")
 
-    async def work() -> Reply:
-        async with await Door.open(agent) as door:
+    async def work() -> SignalReply:
+        async with await Connection.open(agent) as door:
             await take_the_lead(door)
-            return await send(door, "terminate", identity(scene, holder.pid), min_wait=0)
+            return await send_signal(door, "terminate", identity(scene, holder.pid), min_wait=0)
 
     reply = asyncio.run(work())
     assert (reply.answer, reply.sqlstate) == ("not_permitted", "42501")

@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.long, pytest.mark.deadline(150)]
 _CLIENT = """
 import asyncio, sys
 import psycopg
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 
 async def hold() -> None:
-    door = await Door.open(sys.argv[1], 5.0)
-    await door.fetch("lead", key=1)
+    door = await Connection.open(sys.argv[1], 5.0)
+    await door.fetch("acquire_leader_lock", key=1)
     usual = psycopg.connect(sys.argv[1], autocommit=True)
     usual.execute("select pg_advisory_lock(2)")
     print("held", flush=True)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from pgdoctor.diagnosis.snapshot import Snapshot, Traces
+from pgdoctor.model.snapshot import Snapshot, ToolTraces
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 from tests.scenes import Scene
 
 
@@ -15,25 +15,25 @@ def test_it_is_asked_again_only_after_another_statement(scene: Scene) -> None:
     scene.client().block("select from t")
 
     async def look() -> None:
-        async with await Door.open(scene.dsn) as door:
+        async with await Connection.open(scene.dsn) as door:
             collector = Collector(door)
             first, _ = await counted(door, collector.snapshot)
             second, statements = await counted(door, collector.snapshot)
-            assert traces(first) == traces(second) == Traces(tables=(("public", "alembic_version"),))
+            assert traces(first) == traces(second) == ToolTraces(tables=(("public", "alembic_version"),))
             await asyncio.to_thread(blocker.run, "select pg_advisory_xact_lock(7)")
             third, more = await counted(door, collector.snapshot)
-            assert traces(third) == Traces(keys=((0, 7, 1),), tables=(("public", "alembic_version"),))
+            assert traces(third) == ToolTraces(keys=((0, 7, 1),), tables=(("public", "alembic_version"),))
             assert more == statements + 1
             await asyncio.to_thread(blocker.run, "commit")
             assert (await collector.snapshot()).traces == {}
 
-    def traces(snapshot: Snapshot) -> Traces:
+    def traces(snapshot: Snapshot) -> ToolTraces:
         return snapshot.traces[blocker.pid]
 
     asyncio.run(look())
 
 
-async def counted(door: Door, look: Callable[[], Awaitable[Snapshot]]) -> tuple[Snapshot, int]:
+async def counted(door: Connection, look: Callable[[], Awaitable[Snapshot]]) -> tuple[Snapshot, int]:
     """A snapshot, and how many statements it took."""
     before = door.cost.statements
     snapshot = await look()

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.cli import cli
 from pgdoctor.mitigation.marker import leading_comments
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.signal import LEADER_KEY
 from tests.scenes import Client, Scene
 
@@ -67,7 +67,7 @@ class Wrapped:
 
     def is_usable(self) -> bool:
         async def work() -> bool:
-            async with await Door.open(self.dsn) as door:
+            async with await Connection.open(self.dsn) as door:
                 return bool((await door.fetch("wrapper"))[0].is_usable)
 
         return asyncio.run(work())

@@ -2,33 +2,35 @@
 
 import msgspec
 
-from pgdoctor.diagnosis.snapshot import Session
+from pgdoctor.model.snapshot import Session
 from pgdoctor.render.markdown_report import markdown
-from pgdoctor.render.page import page
-from pgdoctor.render.report import Report, report, to_json
-from pgdoctor.render.table import table
-from pgdoctor.render.tree import tree
-from pgdoctor.render.web.watch import Arming, Watch
+from pgdoctor.render.page import render_page
+from pgdoctor.render.report import Report, make_report, to_json
+from pgdoctor.render.table import render_table
+from pgdoctor.render.tree import render_tree
+from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from tests.mitigation.build import DDL, ddl, diagnosis, idle, reader
 
-WATCH = Watch(error=None, connection="connected", age=1.0, hidden_sessions=0, arming=Arming("off"), version="1")
+WATCH = MonitoringStatus(
+    error=None, connection="connected", age=1.0, hidden_sessions=0, arming=Arming("off"), version="1"
+)
 
 
 def shown(*sessions: Session) -> tuple[str, str, str, str]:
     """Tree, table, Markdown and page."""
     facts = seen(*sessions)
-    return tree(facts, 200), table(facts), markdown(facts), page(WATCH, facts)
+    return render_tree(facts, 200), render_table(facts), markdown(facts), render_page(WATCH, facts)
 
 
 def seen(*sessions: Session) -> Report:
-    return report(diagnosis(*sessions))
+    return make_report(diagnosis(*sessions))
 
 
 def test_where_nobody_is_blocked_nothing_is_recommended() -> None:
     facts = seen(idle())
     assert facts.recommendation is None
-    assert "→" not in tree(facts)
-    assert "Recommendation" not in table(facts)
+    assert "→" not in render_tree(facts)
+    assert "Recommendation" not in render_table(facts)
 
 
 def test_the_cut_to_make_stands_above_all_else_and_is_marked() -> None:
@@ -68,7 +70,7 @@ def test_who_is_to_be_left_alone_is_shown_with_what_it_holds_up() -> None:
 
 def test_a_crowd_is_named_up_to_a_bound_and_counted() -> None:
     crowd = [reader(pid, blockers=(10,)) for pid in range(100, 200)]
-    assert "100, 101, 102, 103, 104 and 95 more" in tree(seen(idle(), *crowd), 200)
+    assert "100, 101, 102, 103, 104 and 95 more" in render_tree(seen(idle(), *crowd), 200)
 
 
 def test_the_object_has_the_new_fields_beside_the_old_ones() -> None:

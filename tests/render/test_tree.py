@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Connections, Session
+from pgdoctor.model.snapshot import Connections, Session
 from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import Report, report, to_json
-from pgdoctor.render.table import table
-from pgdoctor.render.tree import tree
+from pgdoctor.render.report import Report, make_report, to_json
+from pgdoctor.render.table import render_table
+from pgdoctor.render.tree import render_tree
 from tests import building
 from tests.building import advisory, ago, snapshot
 
@@ -33,30 +33,30 @@ def session(pid: int, *blockers: int, **facts: Any) -> Session:
 
 
 def seen(*sessions: Session) -> Report:
-    return report(diagnose(snapshot(sessions, **LOCAL)))
+    return make_report(diagnose(snapshot(sessions, **LOCAL)))
 
 
 def test_nobody_blocked_is_one_line_and_the_server() -> None:
-    assert tree(seen()).splitlines()[0] == "No session is blocked."
-    assert tree(seen()).endswith("PostgreSQL 15.18, primary, 42/100 connections\n")
-    assert table(seen()).startswith("No session is blocked")
+    assert render_tree(seen()).splitlines()[0] == "No session is blocked."
+    assert render_tree(seen()).endswith("PostgreSQL 15.18, primary, 42/100 connections\n")
+    assert render_table(seen()).startswith("No session is blocked")
 
 
 def test_the_tree_hangs_a_waiter_below_whom_it_waits_for() -> None:
-    drawn = tree(seen(session(1), session(2, 1), session(3, 2)), 200)
+    drawn = render_tree(seen(session(1), session(2, 1), session(3, 2)), 200)
     assert drawn.splitlines()[0] == "2 sessions blocked by 1 root blocker, the longest for 12 s."
     assert "\n└─ 2 has waited 12 s for ExclusiveLock on advisory key 1" in drawn
     assert "\n   └─ 3 has waited 12 s" in drawn
 
 
 def test_a_circle_is_drawn_once_though_it_has_no_root() -> None:
-    drawn = tree(seen(session(1, 2), session(2, 1)), 200)
+    drawn = render_tree(seen(session(1, 2), session(2, 1)), 200)
     assert drawn.count("└─ 2 has waited") == 1
     assert "wait for each other" in drawn
 
 
 def test_equal_waiters_are_one_line() -> None:
-    drawn = tree(seen(session(1), *(session(pid, 1) for pid in range(2, 500))), 200)
+    drawn = render_tree(seen(session(1), *(session(pid, 1) for pid in range(2, 500))), 200)
     assert (
         '└─ 498 × app "checkout" wait for ExclusiveLock on advisory key 1, the longest for 12 s '
         "(2, 3, 4, 5, 6 and 493 more): select pg_advisory_lock(?)\n"
@@ -65,18 +65,18 @@ def test_equal_waiters_are_one_line() -> None:
 
 def test_a_crowd_of_different_sessions_is_counted_not_drawn() -> None:
     crowd = (session(pid, 1, application_name=f"job {pid}") for pid in range(2, 500))
-    drawn = tree(seen(session(1), *crowd), 200)
+    drawn = render_tree(seen(session(1), *crowd), 200)
     assert "and 478 sessions more" in drawn
     assert len(drawn.splitlines()) < 60
 
 
 def test_a_chain_longer_than_a_screen_is_deep_does_not_exhaust_the_stack() -> None:
-    assert tree(seen(session(1), *(session(pid, pid - 1) for pid in range(2, 2000))))
+    assert render_tree(seen(session(1), *(session(pid, pid - 1) for pid in range(2, 2000))))
 
 
 @pytest.mark.parametrize("width", [1, 40, 80, 300])
 def test_no_line_is_longer_than_the_terminal(width: int) -> None:
-    drawn = tree(seen(session(1, statement="select " + "x" * 5000), session(2, 1)), width)
+    drawn = render_tree(seen(session(1, statement="select " + "x" * 5000), session(2, 1)), width)
     assert max(map(len, drawn.splitlines())) <= max(width, 40)
 
 
@@ -86,10 +86,10 @@ def test_hostile_text_stays_on_its_line(text: str) -> None:
         session(1, usename=text, application_name=text, statement=text, datname=text), session(2, 1, usename=text)
     )
     plain = seen(session(1), session(2, 1))
-    drawn = tree(facts, 500)
+    drawn = render_tree(facts, 500)
     assert all(character == "\n" or character.isprintable() for character in drawn)
-    assert abs(len(drawn.splitlines()) - len(tree(plain, 500).splitlines())) <= 1
-    for draw in (table, markdown):
+    assert abs(len(drawn.splitlines()) - len(render_tree(plain, 500).splitlines())) <= 1
+    for draw in (render_table, markdown):
         assert "\x1b" not in draw(facts)
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pgdoctor.diagnosis.baseline import Baseline
-from pgdoctor.diagnosis.incident import Look, after
-from pgdoctor.diagnosis.signals import SIGNALS, Floor
-from pgdoctor.diagnosis.thresholds import Thresholds
+from pgdoctor.baseline.baseline import Baseline
+from pgdoctor.baseline.thresholds import Thresholds
+from pgdoctor.incidents.incident import IncidentPoll, advance_incident
+from pgdoctor.model.anomaly_signals import SIGNALS, Floor
 
 #: The recording of `tests.thresholds.recorder`.
 STAGED = Path(__file__).with_name("staged.csv")
@@ -150,7 +150,7 @@ def learnt(series: Series) -> dict[str, list[float]]:
     scores: dict[str, list[float]] = {name: [] for name in SIGNALS}
     for place, at in enumerate(series.times):
         values = {name: series.values[name][place] for name in SIGNALS}
-        incident, _ = after(incident, Look(_moment(at), int(values["blocked_sessions"])))
+        incident, _ = advance_incident(incident, IncidentPoll(_moment(at), int(values["blocked_sessions"])))
         thresholds = thresholds.observe(values, at, incident=incident is not None)
         for name, score in thresholds.scores.items():
             scores[name].append(score)

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from pgdoctor.agent.examine import Examiner
-from pgdoctor.config import Agent
+from pgdoctor.agent.polling.poll import PollRunner
+from pgdoctor.baseline.thresholds import signal_readings
+from pgdoctor.config.config import AgentSettings
 from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.diagnosis.signals import SIGNALS
-from pgdoctor.diagnosis.thresholds import readings
-from pgdoctor.postgres.door import Door
+from pgdoctor.model.anomaly_signals import SIGNALS
+from pgdoctor.postgres.connection import Connection
 
 DAY = 288
 DAYS = 7
@@ -219,15 +219,17 @@ async def record(dsn: str, file: Path) -> None:
     labels = {second: f"{each.kind}-{each.size}" for each in schedule() for second in range(each.begin, each.end)}
     load = Load(dsn)
     load.start()
-    examiner = Examiner(Agent())
-    async with await Door.open(dsn) as door:
+    examiner = PollRunner(AgentSettings())
+    async with await Connection.open(dsn) as door:
         with file.open("w", encoding="utf-8") as out:
             out.write(",".join(("second", *SIGNALS, "incident")) + "\n")
             for second in range(DAYS * DAY):
                 await asyncio.sleep(max(second + 0.5 - load.second, 0.0))
                 found = await examiner.examine(door)
                 counted = found.figures
-                values = readings(found.server, found.lock_waiters, counted.blocked_sessions, counted.oldest_wait)
+                values = signal_readings(
+                    found.server, found.lock_waiters, counted.blocked_sessions, counted.oldest_wait
+                )
                 row = ",".join(f"{round(values[name], 2):g}" for name in SIGNALS)
                 out.write(f"{second},{row},{labels.get(second, '')}\n")
                 out.flush()

@@ -5,8 +5,8 @@
 
 import pytest
 
-from pgdoctor.diagnosis.signals import SIGNALS
-from pgdoctor.diagnosis.thresholds import ALARMING
+from pgdoctor.baseline.thresholds import ALARMING
+from pgdoctor.model.anomaly_signals import SIGNALS
 from tests.bench.thresholds import RULES
 from tests.thresholds.evaluation import Series, Window, above, any_of, judge, learnt, staged
 from tests.thresholds.recorder import DAYS, schedule

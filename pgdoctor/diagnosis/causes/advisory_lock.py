@@ -10,13 +10,14 @@ Source: PostgreSQL documentation, "Advisory Locks".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.advisory_level import describe_advisory_lock
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.idle_share import is_between_pauses
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.waits import oldest_wait
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker.advisory_level import describe_advisory_lock
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.idle_share import is_between_pauses
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
+from pgdoctor.model.snapshot import Session
+from pgdoctor.model.waits import oldest_wait
 
 
 class AdvisoryLock(Cause):
@@ -24,19 +25,19 @@ class AdvisoryLock(Cause):
     precedence = 200
     is_signallable = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if "advisory" not in suspect.contested_types or not suspect.contested or suspect.session is None:
             return None
         is_idle = suspect.session.in_transaction_idle or is_between_pauses(suspect)
         others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
-        return Verdict(
+        return Classification(
             evidence=tuple(_story(suspect, suspect.session)),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
             decides=not is_idle and others < suspect.waiters_for("advisory"),
         )
 
 
-def _story(suspect: Suspect, session: Session) -> Iterator[str]:
+def _story(suspect: BlockerFacts, session: Session) -> Iterator[str]:
     yield from describe_advisory_lock(suspect)
-    yield f"others have waited for it for {duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
-    yield f"has been {session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"
+    yield f"others have waited for it for {format_duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
+    yield f"has been {session.state or 'in an unknown state'} for {format_duration(suspect.state_seconds)}"

@@ -7,10 +7,11 @@ Do not: cancel a worker that prevents wraparound. It starts again, and each dela
 Source: PostgreSQL documentation, "Routine Vacuuming"; measured on 15 to 18.
 """
 
-from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 _WRAPAROUND = "(to prevent wraparound)"
 
@@ -20,21 +21,21 @@ class Autovacuum(Cause):
     precedence = 100
     why_untouchable = "the server cancels an ordinary one by itself, and the other kind prevents wraparound"
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         session = suspect.session
         if session is None or session.backend_type != "autovacuum worker":
             return None
         running = (
-            f"autovacuum has worked for {duration(suspect.transaction_seconds)}",
-            *holding.evidence(suspect),
-            *underway.progress_evidence(suspect),
+            f"autovacuum has worked for {format_duration(suspect.transaction_seconds)}",
+            *held_locks.describe_contested_locks(suspect),
+            *command_status.progress_evidence(suspect),
         )
         if _WRAPAROUND in (session.statement or ""):
-            return Verdict(
+            return Classification(
                 evidence=(*running, "it prevents transaction-id wraparound, so it does not yield"),
                 remedy=Remedy("none", "let it finish; take back what queues behind it"),
             )
-        return Verdict(
+        return Classification(
             evidence=running,
             remedy=Remedy("none", "the server cancels it by itself after deadlock_timeout", is_over_soon=True),
         )

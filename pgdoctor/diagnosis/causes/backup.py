@@ -9,10 +9,11 @@ Source: PostgreSQL documentation, "pg_dump" and "Base Backup Progress Reporting"
 
 import re
 
-from pgdoctor.diagnosis import holding, lock_origin, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks, lock_origin
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 #: Those of others go on with what they do: `pgBackRest [backup]`, `barman_streaming_backup`.
 _TOOLS = re.compile(
@@ -25,25 +26,25 @@ class Backup(Cause):
     precedence = 110
     why_untouchable = "a night without a backup is worse than a late migration"
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         session = suspect.session
         if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(suspect)):
             return None
         if session.application_name == "pg_restore" and lock_origin.blocks_by(suspect, "ddl"):
             return None
         name = session.application_name or "a base backup"
-        return Verdict(
+        return Classification(
             evidence=(
-                f"{name} has had its transaction open for {duration(suspect.transaction_seconds)}",
-                *holding.evidence(suspect),
-                *underway.waiting(suspect),
-                *underway.progress_evidence(suspect),
+                f"{name} has had its transaction open for {format_duration(suspect.transaction_seconds)}",
+                *held_locks.describe_contested_locks(suspect),
+                *command_status.describe_own_wait(suspect),
+                *command_status.progress_evidence(suspect),
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
         )
 
 
-def _streams(suspect: Suspect) -> bool:
+def _streams(suspect: BlockerFacts) -> bool:
     """It sends a base backup, whatever it calls itself."""
-    progress = underway.progress_of(suspect)
+    progress = command_status.progress_of(suspect)
     return progress is not None and progress.command == "base backup"

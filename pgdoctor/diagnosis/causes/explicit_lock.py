@@ -10,9 +10,10 @@ Do not: cancel a session that is idle in transaction. It does not react (see `id
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".
 """
 
-from pgdoctor.diagnosis import lock_origin, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.blocker import command_status, lock_origin
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.model.remedy import Classification, Remedy
 
 
 class ExplicitLock(Cause):
@@ -21,12 +22,12 @@ class ExplicitLock(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         # What is hidden from us would look like a transaction that has changed nothing.
         if suspect.session is None or suspect.session.backend_type != "client backend":
             return None
         if not lock_origin.blocks_by(suspect, "lock_table"):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        evidence = (*underway.locking(suspect), *lock_origin.explain_doubt(suspect))
-        return Verdict(evidence, remedy, advice=underway.advice(suspect))
+        evidence = (*command_status.describe_locking(suspect), *lock_origin.explain_doubt(suspect))
+        return Classification(evidence, remedy, advice=command_status.advise(suspect))

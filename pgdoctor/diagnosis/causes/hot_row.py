@@ -17,15 +17,16 @@ Source: PostgreSQL source, README.tuplock; measured on 14 to 18.
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.lock_names import advisory_key
-from pgdoctor.diagnosis.lock_turns import find_turns
-from pgdoctor.diagnosis.locks import conflict
-from pgdoctor.diagnosis.row_queue import RowQueue
-from pgdoctor.diagnosis.snapshot import LockTurns
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.lock_names import advisory_key
+from pgdoctor.diagnosis.blocker.lock_turns import find_turns
+from pgdoctor.diagnosis.blocker.row_queue import RowQueue
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.remedy import Classification, Remedy
+from pgdoctor.model.snapshot import LockTurns
 
 _REMEDY = Remedy("none", "the next in line takes its place: make these transactions shorter", is_over_soon=True)
 
@@ -36,7 +37,7 @@ class HotRow(Cause):
     precedence = 190
     why_untouchable = "the next in line takes its place"
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if (turns := find_turns(suspect)) is not None:
             return _verdict(*_describe_turns(suspect, turns))
         if suspect.is_root and suspect.contested_types == {"tuple"}:
@@ -47,59 +48,59 @@ class HotRow(Cause):
         return _verdict(*_describe(queue)) if queue.changes_hands else None
 
 
-def _verdict(*evidence: str) -> Verdict:
-    return Verdict(evidence, _REMEDY, changes_hands=True)
+def _verdict(*evidence: str) -> Classification:
+    return Classification(evidence, _REMEDY, changes_hands=True)
 
 
 def _describe(queue: RowQueue) -> Iterator[str]:
     """The evidence for a holder, in sentences."""
     suspect, former = queue.suspect, queue.former_holders
-    yield f"{count(queue.sessions, 'session')} queue for {_name_row(suspect)}"
+    yield f"{format_count(queue.sessions, 'session')} queue for {_name_row(suspect)}"
     if former:
         yield (
-            f"{count(len(former), 'session')} held it just before, in transactions that are over; "
-            f"this transaction has been open for {duration(suspect.transaction_seconds)}"
+            f"{format_count(len(former), 'session')} held it just before, in transactions that are over; "
+            f"this transaction has been open for {format_duration(suspect.transaction_seconds)}"
         )
     if queue.has_moved:
         yield (
             f"it changes hands: they queue anew each time, and the oldest of their statements has run for "
-            f"{duration(queue.oldest_statement)}"
+            f"{format_duration(queue.oldest_statement)}"
         )
 
 
-def _describe_turns(suspect: Suspect, turns: LockTurns) -> Iterator[str]:
-    queue = count(suspect.graph.blocked(suspect.node), "session")
+def _describe_turns(suspect: BlockerFacts, turns: LockTurns) -> Iterator[str]:
+    queue = format_count(suspect.graph.blocked(suspect.node), "session")
     yield f"{queue} queue for {_name_lock(suspect)}, which changes hands"
     if turns.earlier > turns.was_held_before:
-        longest = duration(turns.longest)
-        yield f"{count(turns.earlier, 'turn')} of others before, of {longest} at most, while they waited"
+        longest = format_duration(turns.longest)
+        yield f"{format_count(turns.earlier, 'turn')} of others before, of {longest} at most, while they waited"
     elif turns.was_held_before:
-        yield f"others held it for {duration(turns.longest)} before this transaction began"
+        yield f"others held it for {format_duration(turns.longest)} before this transaction began"
     else:
-        yield f"{count(turns.recent, 'turn')} of others just before"
-    yield f"this session holds it for {holding.since(suspect)}"
+        yield f"{format_count(turns.recent, 'turn')} of others just before"
+    yield f"this session holds it for {held_locks.describe_hold_time(suspect)}"
 
 
-def _name_lock(suspect: Suspect) -> str:
+def _name_lock(suspect: BlockerFacts) -> str:
     """What its waiters want: the advisory lock, the lock on a table, or a row."""
     for lock in suspect.contested:
         if lock.locktype == "advisory":
             return f"the advisory lock {advisory_key(lock)}"
-        if lock.locktype == "relation" and conflict(lock.mode, lock.mode):
+        if lock.locktype == "relation" and modes_conflict(lock.mode, lock.mode):
             return suspect.name(lock)
     return _name_row(suspect)
 
 
-def _judge_next_in_line(suspect: Suspect) -> Verdict | None:
+def _judge_next_in_line(suspect: BlockerFacts) -> Classification | None:
     """It waits for the row as those behind it do, and nothing else holds them up."""
     if suspect.contested_types != {"tuple"}:
         return None
-    ahead = [Suspect(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots_of(suspect.node)]
+    ahead = [BlockerFacts(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots_of(suspect.node)]
     if suspect.node in suspect.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
     said = f"waits in line itself for {_name_row(suspect)}, which changes hands all the time"
-    return _verdict(said, *underway.waiting(suspect))
+    return _verdict(said, *command_status.describe_own_wait(suspect))
 
 
-def _name_row(suspect: Suspect) -> str:
+def _name_row(suspect: BlockerFacts) -> str:
     return f"a row of {suspect.table.name}" if suspect.table else "a row"

@@ -14,14 +14,15 @@ Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 t
 from collections.abc import Iterator
 from itertools import islice
 
-from pgdoctor.diagnosis import holding, lock_origin
-from pgdoctor.diagnosis.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.idle_share import is_between_pauses
-from pgdoctor.diagnosis.locks import strength
-from pgdoctor.diagnosis.snapshot import Lock, Session
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.blocker import held_locks, lock_origin
+from pgdoctor.diagnosis.blocker.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.idle_share import is_between_pauses
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.lock_modes import mode_strength
+from pgdoctor.model.remedy import Classification, Remedy
+from pgdoctor.model.snapshot import Lock, Session
 
 #: Other sessions that are looked at for company. A crowd may have a thousand; some tell as much.
 _MOST_OTHERS = 100
@@ -45,14 +46,14 @@ class IdleInTransaction(Cause):
     precedence = 400
     is_signallable = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         session = suspect.session
         if session is None or not (session.in_transaction_idle or is_between_pauses(suspect)):
             return None
-        return Verdict(tuple(_story(suspect, session)), _remedy(suspect, session))
+        return Classification(tuple(_story(suspect, session)), _remedy(suspect, session))
 
 
-def _remedy(suspect: Suspect, session: Session) -> Remedy:
+def _remedy(suspect: BlockerFacts, session: Session) -> Remedy:
     if suspect.contested_types == {"advisory"} and (tool := find_tool(suspect)):
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
     if suspect.contested_types == {"advisory"} and not is_of_a_transaction(suspect):
@@ -64,10 +65,10 @@ def _remedy(suspect: Suspect, session: Session) -> Remedy:
     return Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back")
 
 
-def _story(suspect: Suspect, session: Session) -> Iterator[str]:
-    yield f"{_pauses(suspect, session)}, its transaction open for {duration(suspect.transaction_seconds)}"
+def _story(suspect: BlockerFacts, session: Session) -> Iterator[str]:
+    yield f"{_pauses(suspect, session)}, its transaction open for {format_duration(suspect.transaction_seconds)}"
     yield from describe_advisory_lock(suspect)
-    yield from holding.evidence(suspect, _held(suspect))
+    yield from held_locks.describe_contested_locks(suspect, _held(suspect))
     yield from lock_origin.explain_doubt(suspect)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
@@ -85,13 +86,13 @@ def _changes(session: Session) -> str:
     return "it has changed nothing"
 
 
-def _pauses(suspect: Suspect, session: Session) -> str:
+def _pauses(suspect: BlockerFacts, session: Session) -> str:
     share = suspect.snapshot.idle_shares.get(suspect.node)
     if session.in_transaction_idle or share is None:
-        return f"{session.state} for {duration(suspect.state_seconds)}"
+        return f"{session.state} for {format_duration(suspect.state_seconds)}"
     return (
         f"idle in transaction in {share.idle} of the last {share.polls} polls, at this moment a statement of it "
-        f"has run for {duration(suspect.statement_seconds)}"
+        f"has run for {format_duration(suspect.statement_seconds)}"
     )
 
 
@@ -99,7 +100,7 @@ def _is_aborted(session: Session) -> bool:
     return session.state == "idle in transaction (aborted)"
 
 
-def _held(suspect: Suspect) -> list[Lock]:
+def _held(suspect: BlockerFacts) -> list[Lock]:
     """Its locks on tables, the strongest first, of those the one of the table that matters; then by age of the table.
 
     A mere read lock is only worth a word in somebody's way.
@@ -110,17 +111,17 @@ def _held(suspect: Suspect) -> list[Lock]:
         for lock in suspect.held
         if lock.locktype == "relation" and lock.mode != "AccessShareLock" and suspect.is_on_lasting_table(lock)
     ]
-    return sorted(locks, key=lambda lock: (-strength(lock.mode), lock.relation != table, lock.relation or 0))
+    return sorted(locks, key=lambda lock: (-mode_strength(lock.mode), lock.relation != table, lock.relation or 0))
 
 
-def _client(suspect: Suspect, session: Session) -> str:
+def _client(suspect: BlockerFacts, session: Session) -> str:
     """Who its client is and whether it is still there, as far as that can be guessed."""
     who = f'its client is "{session.application_name}"' if session.application_name else "its client gives no name"
     where = f"at {session.client_addr}" if session.client_addr else "on a local socket"
     return f"{who} {where}{_presence(suspect, session)}"
 
 
-def _presence(suspect: Suspect, session: Session) -> str:
+def _presence(suspect: BlockerFacts, session: Session) -> str:
     others = list(islice((each for each in suspect.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
     name = (session.application_name or "").casefold().replace(" ", "").replace("-", "")
     alike = sum(
@@ -133,7 +134,7 @@ def _presence(suspect: Suspect, session: Session) -> str:
         return ", a pooler: the application behind it left the transaction open"
     alike = max(alike, _connected_alike(suspect, session))
     if session.application_name and alike >= _POOL:
-        return f", likely a pool: {count(alike, 'other session')} here come from it"
+        return f", likely a pool: {format_count(alike, 'other session')} here come from it"
     if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
         return "; it is most likely alive: the socket of a local process closes with it"
     silence = suspect.state_seconds or 0.0
@@ -143,7 +144,7 @@ def _presence(suspect: Suspect, session: Session) -> str:
     return ""
 
 
-def _connected_alike(suspect: Suspect, session: Session) -> int:
+def _connected_alike(suspect: BlockerFacts, session: Session) -> int:
     """Other sessions of the same application, user and address, those that idle too; 0 where that was not read."""
     around = suspect.snapshot.surroundings
     for client in around.clients if around else ():
@@ -153,5 +154,5 @@ def _connected_alike(suspect: Suspect, session: Session) -> int:
     return 0
 
 
-def _silence(suspect: Suspect, session: Session) -> float:
+def _silence(suspect: BlockerFacts, session: Session) -> float:
     return suspect.snapshot.seconds_since(session.state_change) or 0.0

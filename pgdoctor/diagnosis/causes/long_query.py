@@ -8,12 +8,13 @@ its client does not react to a cancel. A cancel comes too late where a transacti
 Source: PostgreSQL documentation, "Server Signaling Functions".
 """
 
-from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.known_hold import KnownHold
-from pgdoctor.diagnosis.scans import open_ranges
-from pgdoctor.diagnosis.suspect import BRIEFLY, YOUNG, Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BRIEFLY, YOUNG, BlockerFacts
+from pgdoctor.diagnosis.blocker.known_hold import KnownHold
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.diagnosis.index_advice.scanned_tables import open_ranges
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 
 class LongQuery(Cause):
@@ -22,20 +23,20 @@ class LongQuery(Cause):
     is_signallable = True
     tells_more = False
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         session = suspect.session
         if session is None or not suspect.is_running or suspect.is_waiting or not session.statement:
             return None
         if suspect.statement.kind == "unknown":
             return None
-        evidence = [f"its statement has run for {duration(suspect.state_seconds)}"]
-        evidence += underway.progress_evidence(suspect)
-        evidence += holding.evidence(suspect)
+        evidence = [f"its statement has run for {format_duration(suspect.state_seconds)}"]
+        evidence += command_status.progress_evidence(suspect)
+        evidence += held_locks.describe_contested_locks(suspect)
         evidence += open_ranges(suspect)
-        return Verdict(tuple(evidence), _remedy(suspect), advice=underway.advice(suspect))
+        return Classification(tuple(evidence), _remedy(suspect), advice=command_status.advise(suspect))
 
 
-def _is_one_of_many(suspect: Suspect) -> bool:
+def _is_one_of_many(suspect: BlockerFacts) -> bool:
     """Its statement has just begun, and others have waited for its transaction for much longer."""
     ran, age = suspect.statement_seconds, suspect.transaction_seconds
     if ran is None or ran >= BRIEFLY or age is None or age < YOUNG:
@@ -43,9 +44,9 @@ def _is_one_of_many(suspect: Suspect) -> bool:
     return (KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or 0.0) >= YOUNG
 
 
-def _remedy(suspect: Suspect) -> Remedy:
-    if underway.is_nearly_done(suspect):
-        return underway.LET_FINISH
+def _remedy(suspect: BlockerFacts) -> Remedy:
+    if command_status.is_nearly_done(suspect):
+        return command_status.LET_FINISH
     if _is_one_of_many(suspect):
         return Remedy("terminate", "they have waited since before this short statement: a cancel would come too late")
     return Remedy("cancel", "the statement is rolled back; its connection stays")

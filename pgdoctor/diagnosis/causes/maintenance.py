@@ -9,37 +9,38 @@ Do not: cancel a command with CONCURRENTLY. It lets readers continue, and REINDE
 Source: PostgreSQL documentation, "Routine Database Maintenance Tasks" and "Progress Reporting".
 """
 
-from pgdoctor.diagnosis import holding, lock_origin, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.ddl import SUE
-from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.blocker import command_status, held_locks, lock_origin
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.model.remedy import Classification, Remedy
+from pgdoctor.sqltext.ddl import SUE
 
 
-class Maintenance(Cause):
+class MaintenanceCommand(Cause):
     name = "maintenance"
     precedence = 510
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         session = suspect.session
         if session is None or session.backend_type != "client backend":
             return None
         if not lock_origin.blocks_by(suspect, "maintenance"):
             return None
-        evidence = (*holding.evidence(suspect), *underway.evidence(suspect))
-        return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
+        evidence = (*held_locks.describe_contested_locks(suspect), *command_status.describe_activity(suspect))
+        return Classification(evidence, _remedy(suspect), advice=command_status.advise(suspect))
 
 
-def _remedy(suspect: Suspect) -> Remedy:
-    effect = underway.effect(suspect)
+def _remedy(suspect: BlockerFacts) -> Remedy:
+    effect = command_status.statement_effect(suspect)
     if effect.leaves:
-        harmless = "" if underway.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        harmless = "" if command_status.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
     if effect.is_concurrent and not suspect.is_waiting:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
-    if underway.is_nearly_done(suspect):
-        return underway.LET_FINISH
+    if command_status.is_nearly_done(suspect):
+        return command_status.LET_FINISH
     if all(lock.mode == SUE for lock in suspect.contested) and not suspect.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
     if suspect.is_waiting:

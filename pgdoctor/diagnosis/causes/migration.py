@@ -12,9 +12,10 @@ Source: PostgreSQL documentation, "Explicit Locking", "Building Indexes Concurre
 statements and their locks measured on 12 to 18.
 """
 
-from pgdoctor.diagnosis import lock_origin, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
+from pgdoctor.diagnosis.blocker import command_status, lock_origin
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.model.remedy import Classification, Remedy
 
 
 class Migration(Cause):
@@ -23,23 +24,23 @@ class Migration(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         # Whether it works or idles is not known of a session that is hidden from us.
         if suspect.session is None or not suspect.session.is_visible:
             return None
         if not lock_origin.blocks_by(suspect, "ddl"):
             return None
-        evidence = (*underway.locking(suspect), *lock_origin.explain_doubt(suspect))
-        return Verdict(evidence, _remedy(suspect), advice=underway.advice(suspect))
+        evidence = (*command_status.describe_locking(suspect), *lock_origin.explain_doubt(suspect))
+        return Classification(evidence, _remedy(suspect), advice=command_status.advise(suspect))
 
 
-def _remedy(suspect: Suspect) -> Remedy:
-    effect = underway.effect(suspect)
+def _remedy(suspect: BlockerFacts) -> Remedy:
+    effect = command_status.statement_effect(suspect)
     if effect.is_concurrent:
-        harmless = "" if underway.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        harmless = "" if command_status.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}broken off it leaves {effect.leaves} behind")
-    if underway.is_nearly_done(suspect):
-        return underway.LET_FINISH
+    if command_status.is_nearly_done(suspect):
+        return command_status.LET_FINISH
     if suspect.is_waiting and suspect.session is not None and suspect.session.has_changes:
         return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
     if suspect.is_waiting:

@@ -6,10 +6,11 @@ Do not: roll it back on a guess. Its other half may be committed on another serv
 Source: PostgreSQL documentation, "PREPARE TRANSACTION".
 """
 
-from pgdoctor.diagnosis import holding
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 
 class PreparedTransactionCause(Cause):
@@ -17,18 +18,18 @@ class PreparedTransactionCause(Cause):
     precedence = 120
     why_untouchable = "it has no session to signal"
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if suspect.prepared is None:
             return None
         if suspect.prepared.gid is None:
             evidence = "a prepared transaction, finished before it could be looked up"
-            return Verdict((evidence,), Remedy("none", "it is already finished", is_over_soon=True))
+            return Classification((evidence,), Remedy("none", "it is already finished", is_over_soon=True))
         gid = suspect.prepared.gid.replace("'", "''")
         owner = suspect.prepared.owner or "an unknown role"
-        return Verdict(
+        return Classification(
             evidence=(
-                f"prepared {duration(suspect.transaction_seconds)} ago by {owner} and never finished",
-                *holding.evidence(suspect),
+                f"prepared {format_duration(suspect.transaction_seconds)} ago by {owner} and never finished",
+                *held_locks.describe_contested_locks(suspect),
             ),
             remedy=Remedy(
                 "none",

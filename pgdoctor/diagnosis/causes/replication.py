@@ -7,10 +7,11 @@ of a WAL sender disconnects its standby.
 Source: PostgreSQL documentation, "Hot Standby" and "Logical Replication"; measured on 15 to 18.
 """
 
-from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 _BACKEND_TYPES = frozenset(
     {
@@ -32,15 +33,15 @@ class Replication(Cause):
     precedence = 130
     why_untouchable = "signalling replication does more harm than the wait"
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if suspect.session is None or suspect.session.backend_type not in _BACKEND_TYPES:
             return None
-        return Verdict(
+        return Classification(
             evidence=(
                 f"it is a {suspect.session.backend_type} process, "
-                f"its transaction open for {duration(suspect.transaction_seconds)}",
-                *holding.evidence(suspect),
-                *underway.waiting(suspect),
+                f"its transaction open for {format_duration(suspect.transaction_seconds)}",
+                *held_locks.describe_contested_locks(suspect),
+                *command_status.describe_own_wait(suspect),
             ),
             remedy=Remedy("none", "signalling replication does more harm than the wait"),
         )

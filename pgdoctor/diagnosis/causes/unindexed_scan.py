@@ -21,16 +21,24 @@ Source: PostgreSQL documentation, "Indexes" and "Foreign Keys"; plans and checks
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pgdoctor.diagnosis import holding
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.indexing import TEXTS, Table
-from pgdoctor.diagnosis.planner import evidence
-from pgdoctor.diagnosis.predicate import Arm, Filter, Search
-from pgdoctor.diagnosis.proposal import defeated, missing_keys
-from pgdoctor.diagnosis.scans import BIG_TABLE_ROWS, CHANGE_LOCK, locked, named, parts_locked, scanned
-from pgdoctor.diagnosis.snapshot import ForeignKey, Relation
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.blocker import held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.diagnosis.index_advice.index_match import TEXTS, IndexedTable
+from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, missing_keys
+from pgdoctor.diagnosis.index_advice.scanned_tables import (
+    BIG_TABLE_ROWS,
+    CHANGE_LOCK,
+    find_locked_tables,
+    find_named_table,
+    find_scanned_tables,
+    parts_locked,
+)
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.query_plan import describe_plan
+from pgdoctor.model.remedy import Classification, Remedy
+from pgdoctor.model.snapshot import ForeignKey, Relation
+from pgdoctor.sqltext.conditions import Arm, Filter, Search
 
 _KINDS = ("select", "select_for_update", "insert", "update", "delete", "merge")
 _WRITES = ("insert", "update", "delete", "merge")
@@ -44,7 +52,7 @@ class UnindexedScan(Cause):
     precedence = 600
     is_signallable = True
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if not _may_scan(suspect):
             return None
         return _by_foreign_key(suspect) or _by_condition(suspect)
@@ -54,36 +62,36 @@ class Claim(NamedTuple):
     """A search for rows that no index serves, as far as the catalogs tell."""
 
     relation: Relation
-    table: Table
+    table: IndexedTable
     filters: tuple[Filter, ...]
     evidence: tuple[str, ...]
     advice: str
 
 
-def claim(suspect: Suspect) -> Claim | None:
+def find_claim(suspect: BlockerFacts) -> Claim | None:
     """The search for its own rows that no index serves; None where another scan, or none, is what holds it up."""
     return _claim(suspect) if _may_scan(suspect) and _by_foreign_key(suspect) is None else None
 
 
-def _may_scan(suspect: Suspect) -> bool:
+def _may_scan(suspect: BlockerFacts) -> bool:
     text = suspect.statement
     return suspect.is_running and not suspect.is_waiting and text.is_one and text.kind in _KINDS
 
 
-def _by_condition(suspect: Suspect) -> Verdict | None:
+def _by_condition(suspect: BlockerFacts) -> Classification | None:
     """It looks for its own rows without an index."""
     found = _claim(suspect)
     if found is None:
         return None
     plan = suspect.snapshot.plans.get(suspect.node)
-    said = evidence(plan, found.relation.name) if plan is not None else ""
+    said = describe_plan(plan, found.relation.name) if plan is not None else ""
     if plan is not None and plan.finds_by_index:
         return None
     return _verdict(suspect, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
 
 
-def _claim(suspect: Suspect) -> Claim | None:
-    for table, filters in scanned(suspect):
+def _claim(suspect: BlockerFacts) -> Claim | None:
+    for table, filters in find_scanned_tables(suspect):
         rows, relation = table.unserved_rows(filters, parts_locked(suspect)), table.relation
         reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
@@ -96,15 +104,15 @@ def _claim(suspect: Suspect) -> Claim | None:
 _Reason = tuple[list[str], str]
 
 
-def _reasons(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _reasons(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     yield from _defeated(table, filters)
     yield from _missing(table, filters)
     yield from _hidden(table, filters)
 
 
-def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is an index, which the type of the value keeps from being used."""
-    column = defeated(table, filters)
+    column = find_defeated_column(table, filters)
     if column is not None:
         yield (
             [
@@ -115,7 +123,7 @@ def _defeated(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
         )
 
 
-def _missing(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _missing(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is no index on its columns."""
     keys = missing_keys(table, filters)
     if keys:
@@ -123,7 +131,7 @@ def _missing(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
         yield [f"no index on {missing}", *_selectivity(table, filters)], _index_to_create(table.relation, keys)
 
 
-def _hidden(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _hidden(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """What is made of a column is asked for, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
     for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
@@ -132,7 +140,7 @@ def _hidden(table: Table, filters: Sequence[Filter]) -> Iterator[_Reason]:
         yield [lack], _help(table.relation, arm, column)
 
 
-def _would_help(arm: Arm, table: Table) -> bool:
+def _would_help(arm: Arm, table: IndexedTable) -> bool:
     """An index of the kind that the condition calls for can be made, and finds few rows for all that is known."""
     if len(arm.mentions) != 1 or not table.is_selective(Search(arm.mentions[0])):
         return False
@@ -159,14 +167,14 @@ def _help(relation: Relation, arm: Arm, column: str) -> str:
             return f"compare {column} itself, or create an index on that very expression"
 
 
-def _by_foreign_key(suspect: Suspect) -> Verdict | None:
+def _by_foreign_key(suspect: BlockerFacts) -> Classification | None:
     """Rows that reference those it deletes or changes are looked for without an index."""
     found = []
     for parent, key in _checks(suspect):
         child = suspect.snapshot.relations.get(key.table)
         if child is None:
             continue
-        table = Table(child, suspect.snapshot)
+        table = IndexedTable(child, suspect.snapshot)
         rows = table.unserved_rows_of_check(key.columns)
         if rows >= BIG_TABLE_ROWS:
             found.append((rows, parent, key, child, table))
@@ -182,10 +190,10 @@ def _by_foreign_key(suspect: Suspect) -> Verdict | None:
     return _verdict(suspect, child, said, _index_to_create(child, [columns]))
 
 
-def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
+def _checks(suspect: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
     """The foreign keys whose checks have begun, each with the table that it references."""
     text = suspect.statement
-    target = named(text.targets[0], locked(suspect, CHANGE_LOCK)) if text.targets else None
+    target = find_named_table(text.targets[0], find_locked_tables(suspect, CHANGE_LOCK)) if text.targets else None
     if target is None or text.kind not in _WRITES:
         return
     # A cascade deletes rows that others reference in turn.
@@ -203,12 +211,12 @@ def _checks(suspect: Suspect) -> Iterator[tuple[Relation, ForeignKey]]:
                 reached.append(child)
 
 
-def _check_lock(key: ForeignKey, suspect: Suspect) -> str:
+def _check_lock(key: ForeignKey, suspect: BlockerFacts) -> str:
     action = key.on_delete if suspect.statement.kind == "delete" else key.on_update
     return _CHECK_LOCKS.get(action, CHANGE_LOCK)
 
 
-def _holds(suspect: Suspect, oid: int, mode: str) -> bool:
+def _holds(suspect: BlockerFacts, oid: int, mode: str) -> bool:
     return any(
         lock.locktype == "relation" and lock.mode == mode and lock.relation == oid
         for lock in suspect.held
@@ -216,7 +224,7 @@ def _holds(suspect: Suspect, oid: int, mode: str) -> bool:
     )
 
 
-def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
+def _selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[str]:
     """What the statistics say of the columns that are asked for, values themselves left out."""
     searches = [search for each in filters for arm in each.arms for search in arm.searches]
     if searches and all(search.operator == "<" for search in searches):
@@ -228,15 +236,15 @@ def _selectivity(table: Table, filters: Sequence[Filter]) -> Iterator[str]:
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
-def _earlier_scans(suspect: Suspect, relation: Relation) -> Iterator[str]:
+def _earlier_scans(suspect: BlockerFacts, relation: Relation) -> Iterator[str]:
     """What the counters say of all sessions; of this one they say nothing before its transaction ends."""
     gained = suspect.snapshot.earlier_scans
     found = [gained[oid] for oid in (relation.oid, *(relation.parts or ())) if oid in gained]
     if found:
         scans, rows = sum(each.count for each in found), sum(each.rows for each in found)
         yield (
-            f"reported in the last {duration(found[0].seconds)} by all sessions together: "
-            f"{count(scans, 'sequential scan')} of {relation.name}, {rows:,} rows read"
+            f"reported in the last {format_duration(found[0].seconds)} by all sessions together: "
+            f"{format_count(scans, 'sequential scan')} of {relation.name}, {rows:,} rows read"
         )
 
 
@@ -247,12 +255,16 @@ def _index_to_create(relation: Relation, keys: Sequence[str], method: str = "") 
     return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{method} ({key})" for key in keys)
 
 
-def _verdict(suspect: Suspect, relation: Relation, said: list[str], advice: str) -> Verdict:
+def _verdict(suspect: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:
     if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
     said += _earlier_scans(suspect, relation)
-    return Verdict(
-        evidence=(*said, *holding.evidence(suspect), f"has run for {duration(suspect.state_seconds)}"),
+    return Classification(
+        evidence=(
+            *said,
+            *held_locks.describe_contested_locks(suspect),
+            f"has run for {format_duration(suspect.state_seconds)}",
+        ),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
         relation=relation.name,
     )

@@ -10,10 +10,11 @@ Source: PostgreSQL documentation, "Predefined Roles".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis import holding, underway
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
-from pgdoctor.diagnosis.suspect import Suspect
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.blocker import command_status, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.remedy import Classification, Remedy
 
 
 class Unknown(Cause):
@@ -22,20 +23,20 @@ class Unknown(Cause):
     why_untouchable = "doubt means no action"
     tells_more = False
 
-    def judge(self, suspect: Suspect) -> Verdict | None:
+    def judge(self, suspect: BlockerFacts) -> Classification | None:
         if suspect.is_waiting:
-            return Verdict(tuple(_in_line(suspect)), Remedy("none", "it only waits: look at what it waits for"))
-        evidence = (_why(suspect), *holding.evidence(suspect))
-        return Verdict(evidence, Remedy("none", "not enough is known about it to act"))
+            return Classification(tuple(_in_line(suspect)), Remedy("none", "it only waits: look at what it waits for"))
+        evidence = (_why(suspect), *held_locks.describe_contested_locks(suspect))
+        return Classification(evidence, Remedy("none", "not enough is known about it to act"))
 
 
-def _in_line(suspect: Suspect) -> Iterator[str]:
+def _in_line(suspect: BlockerFacts) -> Iterator[str]:
     line = "in a circle" if suspect.node in suspect.graph.in_cycle else "in line itself: not the cause"
     yield f"waits {line}"
-    yield from underway.waiting(suspect)
+    yield from command_status.describe_own_wait(suspect)
 
 
-def _why(suspect: Suspect) -> str:
+def _why(suspect: BlockerFacts) -> str:
     if suspect.session is None or not suspect.session.is_visible:
         return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
-    return f"has been {suspect.session.state or 'in an unknown state'} for {duration(suspect.state_seconds)}"
+    return f"has been {suspect.session.state or 'in an unknown state'} for {format_duration(suspect.state_seconds)}"

@@ -14,10 +14,10 @@ Source: Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993).
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.signals import Anomaly
-from pgdoctor.diagnosis.words import duration
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.anomaly_signals import Anomaly
+from pgdoctor.model.diagnosis import Finding
 
 #: Signals about lock waits, which the diagnosis explains in detail.
 _ABOUT_LOCKS = ("blocked_sessions", "oldest_wait", "lock_wait_share")
@@ -27,21 +27,21 @@ _IN_SECONDS = ("oldest_transaction",)
 _ADVICE = "find out what has changed since then; a level that lasts six hours becomes the baseline"
 
 
-class Unusual(Finding):
+class Unusual(FindingCheck):
     name = "anomaly"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         for anomaly in seen.snapshot.anomalies:
             if anomaly.signal in _ABOUT_LOCKS:
                 continue
             usual = anomaly.usual
             when = "at this hour " if usual.at_this_hour else ""
             value, median, spread = (_said(anomaly, each) for each in (anomaly.value, usual.median, usual.spread))
-            yield Note(
+            yield Finding(
                 self.name,
                 "info",
                 f"{anomaly.signal.replace('_', ' ')}: {value}, usual {when}{median} ± {spread}: "
-                f"score {anomaly.score:.1f}, for {duration(anomaly.seconds)}",
+                f"score {anomaly.score:.1f}, for {format_duration(anomaly.seconds)}",
                 _ADVICE,
                 {
                     anomaly.signal: anomaly.value,
@@ -54,4 +54,4 @@ class Unusual(Finding):
 
 
 def _said(anomaly: Anomaly, value: float) -> str:
-    return duration(value) if anomaly.signal in _IN_SECONDS else f"{value:,.0f}"
+    return format_duration(value) if anomaly.signal in _IN_SECONDS else f"{value:,.0f}"

@@ -13,12 +13,12 @@ Source: PostgreSQL documentation, "Frontend/Backend Protocol" and `pg_stat_activ
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.lock_names import describe_wait
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.waits import oldest_wait
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.blocker.lock_names import describe_wait
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.snapshot import Session
+from pgdoctor.model.waits import oldest_wait
 
 #: Sessions that are named as holders.
 _MOST_NAMED = 3
@@ -26,17 +26,17 @@ _MOST_NAMED = 3
 _ELSEWHERE = "no lock blocks them: check the authentication service (LDAP, PAM, Kerberos) and the machine"
 
 
-class BlockedLogins(Finding):
+class BlockedLogins(FindingCheck):
     name = "blocked_logins"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         logins = [session for session in seen.snapshot.sessions.values() if session.is_starting]
         probe = seen.snapshot.login
         is_refused = probe is not None and probe.error is not None
         if not (logins or is_refused):
             return
         waited = oldest_wait(seen.snapshot, logins)
-        yield Note(
+        yield Finding(
             self.name,
             "critical",
             _summary(seen, logins, waited),
@@ -46,18 +46,18 @@ class BlockedLogins(Finding):
         )
 
 
-def _summary(seen: Seen, logins: list[Session], waited: float | None) -> str:
+def _summary(seen: CheckInput, logins: list[Session], waited: float | None) -> str:
     probe = seen.snapshot.login
     if not logins:
         assert probe is not None
         return f"no new connection is possible: {probe.error}"
-    waiting = f"{count(len(logins), 'login')} {'waits' if len(logins) == 1 else 'wait'} for a lock"
-    longest = f", the longest for {duration(waited)}" if waited is not None else ""
+    waiting = f"{format_count(len(logins), 'login')} {'waits' if len(logins) == 1 else 'wait'} for a lock"
+    longest = f", the longest for {format_duration(waited)}" if waited is not None else ""
     refused = "no client can log in: " if probe is not None and probe.error is not None else ""
     return f"{refused}{waiting}{longest}"
 
 
-def _advice(seen: Seen, logins: list[Session]) -> str:
+def _advice(seen: CheckInput, logins: list[Session]) -> str:
     roots = sorted({root for login in logins for root in seen.graph.roots_of(login.pid)})
     if not roots:
         return _ELSEWHERE
@@ -69,7 +69,7 @@ def _name(node: int) -> str:
     return str(node) if node > 0 else "the prepared transaction"
 
 
-def _evidence(seen: Seen, logins: list[Session]) -> Iterator[str]:
+def _evidence(seen: CheckInput, logins: list[Session]) -> Iterator[str]:
     wanted = {describe_wait(seen.snapshot, login, request, None) for login in logins for request in login.requests}
     yield from (f"waited for: {each}" for each in sorted(wanted)[:_MOST_NAMED])
     probe = seen.snapshot.login

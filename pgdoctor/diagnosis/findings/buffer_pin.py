@@ -8,21 +8,22 @@ Source: PostgreSQL documentation, "The Cumulative Statistics System".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import agree, count
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import agree, format_count
+from pgdoctor.model.diagnosis import Finding
 
 
-class BufferPin(Finding):
+class BufferPin(FindingCheck):
     name = "buffer_pin"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         waiters = seen.snapshot.server.pin_waiters
         if waiters:
-            yield Note(
+            yield Finding(
                 self.name,
                 "info",
-                f"{count(waiters, 'session')} {agree(waiters, 'wait')} for a buffer that another session has pinned",
+                f"{format_count(waiters, 'session')} {agree(waiters, 'wait')} "
+                "for a buffer that another session has pinned",
                 "often VACUUM behind an open cursor; no lock is involved",
                 {"sessions": waiters},
             )

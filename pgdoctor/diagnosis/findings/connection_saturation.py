@@ -12,10 +12,10 @@ Source: PostgreSQL documentation, "Connections and Authentication".
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.surroundings import Client, origin
-from pgdoctor.diagnosis.words import count
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_count
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import ClientApplication, describe_origin
 
 #: Share from which on the server will soon refuse clients: one restart of an application takes the rest.
 SATURATION = 0.9
@@ -26,10 +26,10 @@ _MOSTLY = 0.5
 _MOST_NAMED = 5
 
 
-class ConnectionSaturation(Finding):
+class ConnectionSaturation(FindingCheck):
     name = "connection_saturation"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         server, around = seen.snapshot.server, seen.snapshot.surroundings
         reserved = around.standing.reserved_connections if around and around.standing else 0
         ordinary = max(server.max_connections - reserved, 1)
@@ -39,7 +39,7 @@ class ConnectionSaturation(Finding):
         idle = states.idle
         in_transaction = states.idle_in_transaction + states.idle_in_transaction_aborted
         are_refused = server.connections >= ordinary
-        yield Note(
+        yield Finding(
             self.name,
             "critical" if are_refused else "warning",
             f"{server.connections} of {server.max_connections} connections are in use ({reserved} are reserved), "
@@ -67,8 +67,8 @@ def _advice(idle: int, in_transaction: int, connections: int) -> str:
     return "release idle connections, put a pooler in transaction mode in front"
 
 
-def _held(clients: Sequence[Client]) -> Iterator[str]:
+def _held(clients: Sequence[ClientApplication]) -> Iterator[str]:
     for each in clients[:_MOST_NAMED]:
         idle = f", {each.idle} idle" if each.idle else ""
         waiting = f", {each.idle_in_transaction} idle in transaction" if each.idle_in_transaction else ""
-        yield f"{origin(each)}: {count(each.connections, 'connection')}{idle}{waiting}"
+        yield f"{describe_origin(each)}: {format_count(each.connections, 'connection')}{idle}{waiting}"

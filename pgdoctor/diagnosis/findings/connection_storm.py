@@ -13,10 +13,9 @@ Source: PostgreSQL documentation, "The Cumulative Statistics System" (`pg_stat_d
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.surroundings import FRESH_SECONDS, Surroundings, origin
-from pgdoctor.diagnosis.usual import sessions_per_second
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import FRESH_SECONDS, ServerContext, describe_origin, sessions_per_second
 
 #: Sessions per second. To start ten backends takes a tenth of a core (some milliseconds each, measured).
 _FAST = 10.0
@@ -30,10 +29,10 @@ _SHARE_OF_ALL = 0.5
 _MOST_NAMED = 5
 
 
-class ConnectionStorm(Finding):
+class ConnectionStorm(FindingCheck):
     name = "connection_storm"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None:
             return
@@ -49,7 +48,7 @@ class ConnectionStorm(Finding):
             if fresh < _SHARE_OF_ALL * seen.snapshot.server.max_connections:
                 return
             how = ""
-        yield Note(
+        yield Finding(
             self.name,
             "warning",
             f"{fresh} of {connected} clients connected within the last {FRESH_SECONDS} s{how}",
@@ -59,7 +58,7 @@ class ConnectionStorm(Finding):
         )
 
 
-def _newcomers(around: Surroundings) -> Iterator[str]:
+def _newcomers(around: ServerContext) -> Iterator[str]:
     groups = sorted((each for each in around.clients if each.fresh), key=lambda each: -each.fresh)
     for each in groups[:_MOST_NAMED]:
-        yield f"{origin(each)}: {each.fresh} new of {each.connections}"
+        yield f"{describe_origin(each)}: {each.fresh} new of {each.connections}"

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.graph import Node
-from pgdoctor.diagnosis.snapshot import PastDeadlock
-from pgdoctor.diagnosis.words import client, count, duration, name
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_client, format_count, format_duration, format_name
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.snapshot import PastDeadlock
+from pgdoctor.model.wait_graph import Node
 
 #: Deadlocks of which the members are listed.
 _MOST_TOLD = 3
@@ -27,10 +27,10 @@ _IN_THE_LOG = (
 )
 
 
-class Deadlock(Finding):
+class Deadlock(FindingCheck):
     name = "deadlock"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         for cycle in seen.graph.cycles:
             yield _lasting(seen, cycle)
         lasting = {frozenset(cycle) for cycle in seen.graph.cycles}
@@ -39,10 +39,10 @@ class Deadlock(Finding):
             yield _past(seen, over)
 
 
-def _lasting(seen: Seen, cycle: tuple[Node, ...]) -> Note:
+def _lasting(seen: CheckInput, cycle: tuple[Node, ...]) -> Finding:
     members = tuple(describe_members(seen.snapshot, cycle))
-    timeout = duration(seen.snapshot.server.deadlock_timeout)
-    return Note(
+    timeout = format_duration(seen.snapshot.server.deadlock_timeout)
+    return Finding(
         Deadlock.name,
         "warning",
         f"a deadlock: sessions {', '.join(map(str, cycle))} wait for each other",
@@ -52,14 +52,14 @@ def _lasting(seen: Seen, cycle: tuple[Node, ...]) -> Note:
     )
 
 
-def _past(seen: Seen, over: list[PastDeadlock]) -> Note:
+def _past(seen: CheckInput, over: list[PastDeadlock]) -> Finding:
     latest = next((each for each in reversed(over) if each.members), over[-1])
     number = sum(each.number for each in over)
-    ago = duration(seen.snapshot.seconds_since(over[-1].at))
-    return Note(
+    ago = format_duration(seen.snapshot.seconds_since(over[-1].at))
+    return Finding(
         Deadlock.name,
         "warning",
-        f"{count(number, 'deadlock')} within the last 15 min, the latest {ago} ago{_between(latest)}",
+        f"{format_count(number, 'deadlock')} within the last 15 min, the latest {ago} ago{_between(latest)}",
         advise_order(latest.members) if latest.members else _IN_THE_LOG,
         {"deadlocks": number},
         tuple(islice(_evidence(seen, over), _MOST_TOLD * 3)),
@@ -68,20 +68,23 @@ def _past(seen: Seen, over: list[PastDeadlock]) -> Note:
 
 def _between(each: PastDeadlock) -> str:
     if not each.members:
-        return f", in database {name(each.database)}" if each.database else ""
-    who = " and ".join(dict.fromkeys(client(member.application, member.user) for member in each.members))
+        return f", in database {format_name(each.database)}" if each.database else ""
+    who = " and ".join(dict.fromkeys(format_client(member.application, member.user) for member in each.members))
     where = sorted({member.relation for member in each.members if member.relation})
     return f", between sessions of {who}" + (f" on {', '.join(where)}" if where else "")
 
 
-def _evidence(seen: Seen, over: list[PastDeadlock]) -> Iterator[str]:
+def _evidence(seen: CheckInput, over: list[PastDeadlock]) -> Iterator[str]:
     for each in reversed(over[-_MOST_TOLD:]):
-        ago = duration(seen.snapshot.seconds_since(each.at))
+        ago = format_duration(seen.snapshot.seconds_since(each.at))
         if each.members:
             yield f"{ago} ago a snapshot showed it:"
             yield from map(describe_member, each.members)
         else:
-            yield f"up to {ago} ago the server counted {count(each.number, 'deadlock')} in {name(each.database)}"
+            yield (
+                f"up to {ago} ago the server counted "
+                f"{format_count(each.number, 'deadlock')} in {format_name(each.database)}"
+            )
 
 
 def _pids(each: PastDeadlock) -> frozenset[Node]:

@@ -9,14 +9,14 @@ Source: measured on 14 to 18: a lock on `pg_class`, `pg_index` or `pg_authid` bl
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.model.diagnosis import Finding
 
 
-class Evidence(Finding):
+class MissingEvidence(FindingCheck):
     name = "evidence"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         for what in (*seen.snapshot.unread, *(around.unread if around else ())):
-            yield Note(self.name, "warning", what, "the diagnosis rests on the remaining evidence")
+            yield Finding(self.name, "warning", what, "the diagnosis rests on the remaining evidence")

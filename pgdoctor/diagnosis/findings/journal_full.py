@@ -11,17 +11,17 @@ Source: SQLite documentation, "PRAGMA max_page_count" and "PRAGMA journal_size_l
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.model.diagnosis import Finding
 
 _NEARLY = 0.8
 _LASTING_MUCH, _LASTING_MOST = 0.5, 0.9
 
 
-class JournalFull(Finding):
+class JournalFull(FindingCheck):
     name = "journal_full"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         journal = seen.snapshot.journal
         if journal is None or not journal.limit:
             return
@@ -31,7 +31,7 @@ class JournalFull(Finding):
         if lasting >= _LASTING_MUCH:
             severity = "critical" if lasting >= _LASTING_MOST else "warning"
             said = f"decisions fill {lasting:.0%} of the journal: when it is full, no session is signalled"
-            yield Note(self.name, severity, said, advice, facts)
+            yield Finding(self.name, severity, said, advice, facts)
         elif used >= _NEARLY:
             said = f"the journal is {used:.0%} full: near its limit the oldest snapshots are deleted early"
-            yield Note(self.name, "info", said, advice, facts)
+            yield Finding(self.name, "info", said, advice, facts)

@@ -13,26 +13,26 @@ Source: PostgreSQL documentation, "Advisory Locks"; `pgdoctor explain leader`.
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.surroundings import LockStranger
-from pgdoctor.diagnosis.words import client, count, name
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_client, format_count, format_name
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import LockStranger
 
 
-class LeaderLock(Finding):
+class LeaderLock(FindingCheck):
     name = "leader_lock"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is not None:
             yield from leader_lock_notes(around.lock_strangers)
 
 
-def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Note]:
+def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Finding]:
     """The findings about strangers that hold locks of the leader election."""
     unknown = [each for each in strangers if not each.may_signal]
     if unknown:
-        yield Note(
+        yield Finding(
             LeaderLock.name,
             "critical",
             f"{_summary(unknown)} an advisory lock of pgdoctor's leader election. This may be an attempt to switch "
@@ -43,7 +43,7 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Note]:
         )
     others = [each for each in strangers if each.may_signal]
     if others:
-        yield Note(
+        yield Finding(
             LeaderLock.name,
             "warning",
             f"{_summary(others)} a lock of pgdoctor's leader election under another role: as leader, it "
@@ -56,13 +56,17 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Note]:
 
 def describe_stranger(stranger: LockStranger) -> str:
     """One stranger in words: `PID 4711, "psql" (mallory from 10.0.0.9), database shop`."""
-    who = f"PID {stranger.pid}" if stranger.pid is not None else f"prepared transaction {name(stranger.gid or '?')}"
-    said = client(stranger.application, stranger.user, stranger.address or "a local or hidden address")
-    where = f", database {name(stranger.database)}" if stranger.database else ""
+    who = (
+        f"PID {stranger.pid}"
+        if stranger.pid is not None
+        else f"prepared transaction {format_name(stranger.gid or '?')}"
+    )
+    said = format_client(stranger.application, stranger.user, stranger.address or "a local or hidden address")
+    where = f", database {format_name(stranger.database)}" if stranger.database else ""
     return f"{who}, {said}{where}"
 
 
 def _summary(strangers: Sequence[LockStranger]) -> str:
     more = len(strangers) - 1
     first = describe_stranger(strangers[0])
-    return f"{first} and {count(more, 'more session')} hold" if more else f"{first} holds"
+    return f"{first} and {format_count(more, 'more session')} hold" if more else f"{first} holds"

@@ -11,10 +11,10 @@ Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.waits import oldest_wait
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.waits import oldest_wait
 
 #: Seconds of the longest wait. Under write load there are always short waits.
 _HURT_SECONDS = 5.0
@@ -22,29 +22,29 @@ _HURT_SECONDS = 5.0
 _MOST_NAMED = 10
 
 
-class RecentChanges(Finding):
+class RecentChanges(FindingCheck):
     name = "recent_changes"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         snapshot, around = seen.snapshot, seen.snapshot.surroundings
         if around is None or not around.changes or not _is_hurt(seen):
             return
         latest = around.changes[0]
-        yield Note(
+        yield Finding(
             self.name,
             "info",
-            f"{count(len(around.changes), 'change')} within the last 15 min, the latest "
-            f"{duration(snapshot.seconds_since(latest.at))} ago: {latest.what}",
+            f"{format_count(len(around.changes), 'change')} within the last 15 min, the latest "
+            f"{format_duration(snapshot.seconds_since(latest.at))} ago: {latest.what}",
             "ask its owner whether it can be reverted",
             {"changes": len(around.changes)},
             tuple(
-                f"{duration(snapshot.seconds_since(change.at))} ago: {change.what}"
+                f"{format_duration(snapshot.seconds_since(change.at))} ago: {change.what}"
                 for change in around.changes[:_MOST_NAMED]
             ),
         )
 
 
-def _is_hurt(seen: Seen) -> bool:
+def _is_hurt(seen: CheckInput) -> bool:
     snapshot = seen.snapshot
     waited = oldest_wait(snapshot, (snapshot.sessions[pid] for pid in seen.graph.waiters))
     return (waited or 0.0) >= _HURT_SECONDS or snapshot.server.connections >= snapshot.server.max_connections

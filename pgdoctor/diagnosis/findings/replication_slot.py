@@ -13,11 +13,11 @@ Source: PostgreSQL documentation, "pg_replication_slots".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.snapshot import Snapshot
-from pgdoctor.diagnosis.surroundings import Slot, Standing
-from pgdoctor.diagnosis.words import duration, name, size
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_duration, format_name, format_size
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import ReplicationSlotState, ServerLimits
+from pgdoctor.model.snapshot import Snapshot
 
 #: Times max_wal_size, retained without a limit: probably more than the disk was sized for.
 _TIMES_TOO_MUCH = 10
@@ -29,16 +29,16 @@ _NEARLY_LOST = 0.1
 _MOST_NOTES = 5
 
 
-class ReplicationSlot(Finding):
+class ReplicationSlot(FindingCheck):
     name = "replication_slot"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None:
             return
         troubled = [(slot, severity) for slot in around.slots if (severity := _severity(slot, around.standing))]
         for slot, severity in troubled[:_MOST_NOTES]:
-            yield Note(
+            yield Finding(
                 self.name,
                 severity,
                 _said(slot, seen.snapshot),
@@ -52,7 +52,7 @@ class ReplicationSlot(Finding):
             )
 
 
-def _severity(slot: Slot, standing: Standing) -> str | None:
+def _severity(slot: ReplicationSlotState, standing: ServerLimits) -> str | None:
     if slot.wal_status == "lost":
         return "warning"
     if slot.wal_status == "unreserved":
@@ -65,26 +65,30 @@ def _severity(slot: Slot, standing: Standing) -> str | None:
     return "critical" if slot.left is not None and slot.left < _NEARLY_LOST * limit else "warning"
 
 
-def _said(slot: Slot, snapshot: Snapshot) -> str:
+def _said(slot: ReplicationSlotState, snapshot: Snapshot) -> str:
     kind = "logical" if slot.is_logical else "physical"
-    where = f" of {name(slot.database)}" if slot.database else ""
-    who = f"{'active' if slot.is_active else 'inactive'} {kind} replication slot {name(slot.name)}{where}"
-    since = f" (inactive for {duration(snapshot.seconds_since(slot.inactive_since))})" if slot.inactive_since else ""
+    where = f" of {format_name(slot.database)}" if slot.database else ""
+    who = f"{'active' if slot.is_active else 'inactive'} {kind} replication slot {format_name(slot.name)}{where}"
+    since = (
+        f" (inactive for {format_duration(snapshot.seconds_since(slot.inactive_since))})" if slot.inactive_since else ""
+    )
     if slot.wal_status == "lost":
         return f"{who}{since} is lost: the server has removed WAL that its consumer needs"
-    left = f"; it will be lost after another {size(slot.left)}" if slot.left is not None and slot.left > 0 else ""
+    left = (
+        f"; it will be lost after another {format_size(slot.left)}" if slot.left is not None and slot.left > 0 else ""
+    )
     if slot.wal_status == "unreserved":
         left = "; it will be lost at the next checkpoint"
-    return f"{who}{since} retains {size(slot.retained or 0)} of WAL{left}"
+    return f"{who}{since} retains {format_size(slot.retained or 0)} of WAL{left}"
 
 
-def _advice(slot: Slot, standing: Standing) -> str:
+def _advice(slot: ReplicationSlotState, standing: ServerLimits) -> str:
     if slot.wal_status == "lost":
-        return f"drop {name(slot.name)}, and rebuild its consumer"
+        return f"drop {format_name(slot.name)}, and rebuild its consumer"
     first = (
-        f"find out why the consumer of {name(slot.name)} does not keep up"
+        f"find out why the consumer of {format_name(slot.name)} does not keep up"
         if slot.is_active
-        else f"restart the consumer of {name(slot.name)}, or drop the slot if the consumer will not return"
+        else f"restart the consumer of {format_name(slot.name)}, or drop the slot if the consumer will not return"
     )
     unlimited = standing.max_slot_wal_keep_size is None
     return first + ("; the slot has no limit: set max_slot_wal_keep_size" if unlimited else "")

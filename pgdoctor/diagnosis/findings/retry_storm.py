@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pgdoctor.diagnosis import kinds
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.redact import HIDDEN
-from pgdoctor.diagnosis.statement import read
-from pgdoctor.diagnosis.surroundings import Latest, Pace, Surroundings
-from pgdoctor.diagnosis.words import client, count
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_client, format_count
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import LatestStatement, Rates, ServerContext
+from pgdoctor.sqltext import statement_kinds
+from pgdoctor.sqltext.redact import HIDDEN_STATEMENT
+from pgdoctor.sqltext.statement import read_statement
 
 #: Transactions rolled back per second, and their share of all, from which on that is much.
 _MANY = 2.0
@@ -35,7 +35,7 @@ _LATELY = timedelta(seconds=10)
 _MOST_NAMED = 3
 
 
-class _Suspect(NamedTuple):
+class _FailingClient(NamedTuple):
     """A statement, and how many clients have sent it of late and before; of the former, how many are in trouble.
 
     `began`: when the last of them has sent it.
@@ -48,10 +48,10 @@ class _Suspect(NamedTuple):
     began: datetime
 
 
-class RetryStorm(Finding):
+class RetryStorm(FindingCheck):
     name = "retry_storm"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None:
             return
@@ -64,7 +64,7 @@ class RetryStorm(Finding):
             return
         pace, usual, likely = failing[name], around.usual[name], suspects[0]
         is_known = bool(around.latest_before) or likely.troubled > 0
-        yield Note(
+        yield Finding(
             self.name,
             "warning",
             f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all "
@@ -83,19 +83,21 @@ class RetryStorm(Finding):
         )
 
 
-def _fails(pace: Pace, usual: Pace) -> bool:
+def _fails(pace: Rates, usual: Rates) -> bool:
     """Far more than usual. On a database where a third of all transactions fail, no rate is."""
     is_more = pace.rollbacks >= _MANY and pace.rollbacks > usual.rollbacks
     return is_more and pace.failing > max(_MUCH, _TIMES_USUAL * usual.failing)
 
 
-def _suspects(around: Surroundings, database: str) -> list[_Suspect]:
+def _suspects(around: ServerContext, database: str) -> list[_FailingClient]:
     """The statements that may cause the storm, the most probable first."""
     latest = [each for each in around.latest if each.database == database]
     now, before = _senders(latest, around.read_at), _senders(around.latest_before)
     troubled = _senders([each for each in latest if each.is_troubled], around.read_at)
     began = {each.statement: each.began for each in sorted(latest, key=lambda each: each.began)}
-    all_of_them = (_Suspect(each, clients, before[each], troubled[each], began[each]) for each, clients in now.items())
+    all_of_them = (
+        _FailingClient(each, clients, before[each], troubled[each], began[each]) for each, clients in now.items()
+    )
     return sorted(
         (each for each in all_of_them if each.clients > each.before or each.troubled),
         key=lambda each: (each.troubled, each.clients - each.before, each.began),
@@ -103,31 +105,31 @@ def _suspects(around: Surroundings, database: str) -> list[_Suspect]:
     )
 
 
-def _senders(latest: Sequence[Latest], now: datetime | None = None) -> Counter[str]:
+def _senders(latest: Sequence[LatestStatement], now: datetime | None = None) -> Counter[str]:
     """How many clients have sent each statement; those of late where it is said what `now` is."""
     found = Counter(
         each.statement
         for each in latest
         if (now is None or now - each.began <= _LATELY) and not _is_about_the_session(each)
     )
-    del found[HIDDEN]
+    del found[HIDDEN_STATEMENT]
     return found
 
 
-def _is_about_the_session(each: Latest) -> bool:
-    return kinds.SESSION.issuperset(read(each.statement, truncated=True).kinds)
+def _is_about_the_session(each: LatestStatement) -> bool:
+    return statement_kinds.SESSION.issuperset(read_statement(each.statement, truncated=True).kinds)
 
 
-def _accused(likely: _Suspect) -> str:
+def _accused(likely: _FailingClient) -> str:
     send = "sends" if likely.clients == 1 else "send"
-    return f"probably the statement that {count(likely.clients, 'client')} {send} ({likely.before} before)"
+    return f"probably the statement that {format_count(likely.clients, 'client')} {send} ({likely.before} before)"
 
 
-def _listed(suspects: Sequence[_Suspect]) -> Iterator[str]:
+def _listed(suspects: Sequence[_FailingClient]) -> Iterator[str]:
     for each in suspects[:_MOST_NAMED]:
-        yield f"sent by {count(each.clients, 'client')}: {each.statement}"
+        yield f"sent by {format_count(each.clients, 'client')}: {each.statement}"
 
 
-def _senders_named(around: Surroundings, statement: str) -> Iterator[str]:
-    senders = {client(each.application, each.user) for each in around.latest if each.statement == statement}
+def _senders_named(around: ServerContext, statement: str) -> Iterator[str]:
+    senders = {format_client(each.application, each.user) for each in around.latest if each.statement == statement}
     yield from (f"sent by {who}" for who in sorted(senders)[:_MOST_NAMED])

@@ -8,21 +8,21 @@ Source: PostgreSQL documentation, "SET TRANSACTION".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import agree, count
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import agree, format_count
+from pgdoctor.model.diagnosis import Finding
 
 
-class SafeSnapshot(Finding):
+class SafeSnapshot(FindingCheck):
     name = "safe_snapshot"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         waiters = seen.snapshot.server.snapshot_waiters
         if waiters:
-            yield Note(
+            yield Finding(
                 self.name,
                 "info",
-                f"{count(waiters, 'session')} {agree(waiters, 'wait')} for a safe snapshot "
+                f"{format_count(waiters, 'session')} {agree(waiters, 'wait')} for a safe snapshot "
                 "(SERIALIZABLE READ ONLY DEFERRABLE)",
                 "they wait for concurrent serializable transactions to end; no lock is involved",
                 {"sessions": waiters},

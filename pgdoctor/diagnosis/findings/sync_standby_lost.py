@@ -12,9 +12,9 @@ Source: PostgreSQL documentation, "Synchronous Replication".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import agree, count, duration, name
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import agree, format_count, format_duration, format_name
+from pgdoctor.model.diagnosis import Finding
 
 #: Seconds. A standby acknowledges within milliseconds; a long statement with its commit at the end is rare.
 _LONG_SECONDS = 10.0
@@ -22,10 +22,10 @@ _LONG_SECONDS = 10.0
 _SYNCHRONOUS = ("sync", "quorum")
 
 
-class SyncStandbyLost(Finding):
+class SyncStandbyLost(FindingCheck):
     name = "sync_standby_lost"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None or not around.standing.sync_waiters:
             return
@@ -35,11 +35,12 @@ class SyncStandbyLost(Finding):
         if here and oldest < _LONG_SECONDS:
             return
         connected = "a synchronous standby is connected" if here else "no synchronous standby is connected"
-        yield Note(
+        yield Finding(
             self.name,
             "critical",
-            f"{count(waiters, 'commit')} {agree(waiters, 'wait')} for a synchronous standby, "
-            f"the longest for {duration(oldest)}; {connected}",
-            f"restart it, or remove it from synchronous_standby_names ({name(names)}) and reload; signal no session",
+            f"{format_count(waiters, 'commit')} {agree(waiters, 'wait')} for a synchronous standby, "
+            f"the longest for {format_duration(oldest)}; {connected}",
+            "restart it, or remove it from synchronous_standby_names "
+            f"({format_name(names)}) and reload; signal no session",
             {"sessions": waiters, "seconds": oldest, "synchronous_standbys": here},
         )

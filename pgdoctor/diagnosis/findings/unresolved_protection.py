@@ -12,14 +12,14 @@ pgdoctor is connected to.
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.model.diagnosis import Finding
 
 
-class UnresolvedProtection(Finding):
+class UnresolvedProtection(FindingCheck):
     """Found by mitigation, which alone knows the configuration."""
 
     name = "unresolved_protection"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:  # noqa: ARG002
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:  # noqa: ARG002
         return iter(())

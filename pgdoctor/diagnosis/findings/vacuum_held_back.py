@@ -13,11 +13,11 @@ Source: PostgreSQL documentation, "Routine Vacuuming"; `pg_replication_slots`, `
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import SEVERITIES, Finding, Seen
-from pgdoctor.diagnosis.snapshot import Snapshot
-from pgdoctor.diagnosis.surroundings import Holder, Surroundings
-from pgdoctor.diagnosis.words import client, duration, name
+from pgdoctor.diagnosis.finding import SEVERITIES, CheckInput, FindingCheck
+from pgdoctor.formatting import format_client, format_duration, format_name
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import HorizonHolder, ServerContext
+from pgdoctor.model.snapshot import Snapshot
 
 #: Transactions since, each of which may have left a dead row. A table of a queue has that many in minutes.
 _MANY = 1_000_000
@@ -34,10 +34,10 @@ _COPIES = ("pg_dump", "pg_dumpall")
 _MOST_NAMED = 5
 
 
-class VacuumHeldBack(Finding):
+class VacuumHeldBack(FindingCheck):
     name = "vacuum_held_back"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or (seen.snapshot.server.in_recovery and not _tells_its_primary(around)):
             return
@@ -48,7 +48,7 @@ class VacuumHeldBack(Finding):
         forced = around.standing.freeze_max_age if around.standing else None
         is_critical = forced is not None and oldest.xids >= forced
         severities = [severity for each in holders if (severity := _severity(each, seen.snapshot))]
-        yield Note(
+        yield Finding(
             self.name,
             "critical" if is_critical else min(severities, key=SEVERITIES.index),
             f"{_described(oldest, seen.snapshot)} keeps vacuum from removing the dead rows of the last "
@@ -59,11 +59,11 @@ class VacuumHeldBack(Finding):
         )
 
 
-def _tells_its_primary(standby: Surroundings) -> bool:
+def _tells_its_primary(standby: ServerContext) -> bool:
     return standby.standing is not None and standby.standing.hot_standby_feedback
 
 
-def _severity(holder: Holder, snapshot: Snapshot) -> str | None:
+def _severity(holder: HorizonHolder, snapshot: Snapshot) -> str | None:
     seconds = snapshot.seconds_since(holder.since) or 0.0
     is_long = seconds >= (_LONG_IDLE_SECONDS if _does_nothing(holder) else _LONG_SECONDS)
     if holder.xids >= (_SOME if is_long else _MANY):
@@ -72,43 +72,43 @@ def _severity(holder: Holder, snapshot: Snapshot) -> str | None:
     return "info" if is_notable else None
 
 
-def _does_nothing(holder: Holder) -> bool:
+def _does_nothing(holder: HorizonHolder) -> bool:
     if holder.kind == "prepared_transaction":
         return True
     return (holder.state or "").startswith("idle in transaction") and holder.application not in _COPIES
 
 
-def _seconds(holder: Holder, snapshot: Snapshot) -> dict[str, float]:
+def _seconds(holder: HorizonHolder, snapshot: Snapshot) -> dict[str, float]:
     seconds = snapshot.seconds_since(holder.since)
     return {} if seconds is None else {"seconds": seconds}
 
 
-def _described(holder: Holder, snapshot: Snapshot) -> str:
-    open_for = f", open for {duration(snapshot.seconds_since(holder.since))}" if holder.since else ""
-    where = f" in {name(holder.database)}" if holder.database else ""
+def _described(holder: HorizonHolder, snapshot: Snapshot) -> str:
+    open_for = f", open for {format_duration(snapshot.seconds_since(holder.since))}" if holder.since else ""
+    where = f" in {format_name(holder.database)}" if holder.database else ""
     match holder.kind:
         case "slot":
-            return f"{holder.state} replication slot {name(holder.name)}{where}"
+            return f"{holder.state} replication slot {format_name(holder.name)}{where}"
         case "prepared_transaction":
-            return f"prepared transaction {name(holder.name)}{where}{open_for}"
+            return f"prepared transaction {format_name(holder.name)}{where}{open_for}"
         case "standby":
-            return f"a standby with hot_standby_feedback, {client(holder.application, holder.user)}"
-    return f"session {holder.name}{where}, {client(holder.application, holder.user)}, {holder.state}{open_for}"
+            return f"a standby with hot_standby_feedback, {format_client(holder.application, holder.user)}"
+    return f"session {holder.name}{where}, {format_client(holder.application, holder.user)}, {holder.state}{open_for}"
 
 
-def _session(holder: Holder) -> str:
+def _session(holder: HorizonHolder) -> str:
     if _does_nothing(holder):
         return f"terminate {holder.name} (idle in transaction); set idle_in_transaction_session_timeout"
     return f"check whether the statement of {holder.name} is still needed; run long reports on a standby"
 
 
-_ADVICE: Mapping[str, Callable[[Holder], str]] = {
+_ADVICE: Mapping[str, Callable[[HorizonHolder], str]] = {
     "session": _session,
     "standby": lambda _: "find the longest query on that standby, and end it there",
     "prepared_transaction": lambda holder: (
-        f"COMMIT PREPARED or ROLLBACK PREPARED {name(holder.name)}, as its transaction manager decides"
+        f"COMMIT PREPARED or ROLLBACK PREPARED {format_name(holder.name)}, as its transaction manager decides"
     ),
     "slot": lambda holder: (
-        f"restart the consumer of {name(holder.name)}; drop the slot if the consumer will not return"
+        f"restart the consumer of {format_name(holder.name)}; drop the slot if the consumer will not return"
     ),
 }

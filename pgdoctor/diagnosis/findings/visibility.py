@@ -8,21 +8,21 @@ Source: PostgreSQL documentation, "Predefined Roles".
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import count
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_count
+from pgdoctor.model.diagnosis import Finding
 
 
-class Visibility(Finding):
+class Visibility(FindingCheck):
     name = "visibility"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         hidden = seen.snapshot.server.hidden_sessions
         if hidden:
-            yield Note(
+            yield Finding(
                 self.name,
                 "warning",
-                f"{count(hidden, 'session')} of other users or of the server cannot be seen; "
+                f"{format_count(hidden, 'session')} of other users or of the server cannot be seen; "
                 "causes of blocking may stay unknown",
                 "grant pg_monitor to pgdoctor's role (see: pgdoctor setup)",
                 {"hidden_sessions": hidden},

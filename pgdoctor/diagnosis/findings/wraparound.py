@@ -13,9 +13,9 @@ Source: PostgreSQL documentation, "Preventing Transaction ID Wraparound Failures
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import Finding, Seen
-from pgdoctor.diagnosis.words import name
+from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
+from pgdoctor.formatting import format_name
+from pgdoctor.model.diagnosis import Finding
 
 #: Ids are compared modulo 2^32, so half of them are in the past.
 LIMIT = 2**31
@@ -28,10 +28,10 @@ _CRITICAL = 0.75 * LIMIT
 _TIMES_FORCED = 2
 
 
-class Wraparound(Finding):
+class Wraparound(FindingCheck):
     name = "wraparound"
 
-    def notes(self, seen: Seen) -> Iterator[Note]:
+    def notes(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None or not around.ages:
             return
@@ -45,10 +45,11 @@ class Wraparound(Finding):
                 continue
             left = max(LIMIT - _KEPT - used, 0)
             end = f"the server refuses writes after another {left:,}" if left else "the server refuses writes"
-            yield Note(
+            yield Finding(
                 self.name,
                 "critical" if used >= _CRITICAL else "warning",
-                f"database {name(oldest.database)} is {used:,} {what} ids behind, {used / LIMIT:.1%} of the limit: "
+                f"database {format_name(oldest.database)} is {used:,} "
+                f"{what} ids behind, {used / LIMIT:.1%} of the limit: "
                 f"{end}; autovacuum is forced from {forced:,} on and does not keep up",
                 "end the session or slot that holds vacuum back, then VACUUM (FREEZE) the oldest tables of that "
                 "database; let autovacuum finish",

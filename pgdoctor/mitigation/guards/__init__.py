@@ -8,11 +8,11 @@ from functools import cache
 
 from pgdoctor.diagnosis.discovery import find_classes
 from pgdoctor.mitigation.candidate import Case
-from pgdoctor.mitigation.guard import Guard, Verdict, judged
+from pgdoctor.mitigation.guard import Guard, GuardVerdict, ask_guard
 
 
 @cache
-def guards() -> tuple[Guard, ...]:
+def all_guards() -> tuple[Guard, ...]:
     """One of each guard: files by their `ORDER`, then by name; within a file as its classes are written.
 
     Raises TypeError for an incomplete guard or a duplicate name; then no session is signalled.
@@ -20,6 +20,6 @@ def guards() -> tuple[Guard, ...]:
     return tuple(guard() for guard in find_classes(sys.modules[__name__], Guard))
 
 
-def judge(case: Case) -> tuple[Verdict, ...]:
+def ask_guards(case: Case) -> tuple[GuardVerdict, ...]:
     """The verdicts of all guards."""
-    return tuple(judged(guard, case) for guard in guards())
+    return tuple(ask_guard(guard, case) for guard in all_guards())

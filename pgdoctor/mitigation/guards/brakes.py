@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.mitigation.candidate import Case
-from pgdoctor.mitigation.guard import Guard, Heals
-from pgdoctor.mitigation.history import REFUSAL_SECONDS, refused
+from pgdoctor.mitigation.guard import ClearedBy, Guard
+from pgdoctor.mitigation.history import REFUSAL_SECONDS, refused_users
 from pgdoctor.mitigation.incident_count import count_incidents
 
 #: When this file's guards are asked, before those of a higher one.
@@ -18,11 +18,11 @@ _FEW_BLOCKED = 10
 _REFUSED_USERS = 2
 
 
-class KillSwitch(Guard):
+class KillSwitchGuard(Guard):
     """The kill-switch file exists, or mitigation was disarmed by a command, over HTTP or by a signal to the process."""
 
     name = "kill_switch"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         return case.circumstances.kill_switch
@@ -31,11 +31,11 @@ class KillSwitch(Guard):
         return case.circumstances.kill_switch or "off"
 
 
-class Maintenance(Guard):
+class MaintenanceGuard(Guard):
     """A maintenance window is set and has not expired."""
 
     name = "maintenance_mark"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         until = case.circumstances.maintenance_until
@@ -46,7 +46,7 @@ class Maintenance(Guard):
         return f"until {until.isoformat()}" if until else "none"
 
 
-class Leader(Guard):
+class LeaderGuard(Guard):
     """Another agent is the leader. At each server only the agent acts whose connection holds the leader lock.
 
     The leader lock is an advisory lock. A command that acts needs it too: while an agent enforces, `mitigate --execute`
@@ -55,7 +55,7 @@ class Leader(Guard):
     """
 
     name = "leader"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.leader:
@@ -70,16 +70,18 @@ class Privilege(Guard):
     """Our role may not signal other sessions. `REVOKE pg_signal_backend` is a brake at the server itself."""
 
     name = "may_signal"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.may_signal is False:
             return "our role may not signal other sessions: pg_signal_backend was revoked, or never granted"
-        users = refused(case.history, case.now)
+        users = refused_users(case.history, case.now)
         if case.session.usename in users:
-            return f"the server refused to signal {case.session.usename} less than {duration(REFUSAL_SECONDS)} ago"
+            return (
+                f"the server refused to signal {case.session.usename} less than {format_duration(REFUSAL_SECONDS)} ago"
+            )
         if len(users) >= _REFUSED_USERS:
-            return f"the server refused signals to {count(len(users), 'user')} in a row: probably revoked"
+            return f"the server refused signals to {format_count(len(users), 'user')} in a row: probably revoked"
         return None
 
     def value(self, case: Case) -> str:
@@ -94,7 +96,7 @@ class Superuser(Guard):
     """
 
     name = "superuser"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.superuser and not case.settings.allow_superuser:
@@ -112,7 +114,7 @@ class Pooled(Guard):
     """
 
     name = "pooled"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         if case.circumstances.pooled:
@@ -130,7 +132,7 @@ class Audited(Guard):
     """
 
     name = "audit"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         why = case.circumstances.audit
@@ -144,33 +146,42 @@ class StartupGrace(Guard):
     """The agent has not watched this server long enough, on this connection and as leader, for its first action."""
 
     name = "startup_grace"
-    heals = Heals.PACE
+    heals = ClearedBy.PACE
 
     def objection(self, case: Case) -> str | None:
         watched, least = case.seconds_since(case.circumstances.watching_since), case.settings.startup_grace
         if watched is not None and watched < least:
-            return f"the agent has watched for {duration(watched)}; the first action needs {duration(least)}"
+            return (
+                f"the agent has watched for {format_duration(watched)}; the first action needs {format_duration(least)}"
+            )
         return None
 
     def value(self, case: Case) -> str:
         watched = case.seconds_since(case.circumstances.watching_since)
         if watched is None:
             return "a command with an operator"
-        return f"has watched for {duration(watched)}, at least {duration(case.settings.startup_grace)}"
+        return f"has watched for {format_duration(watched)}, at least {format_duration(case.settings.startup_grace)}"
 
 
 class SampleAge(Guard):
     """The snapshot is too old to act on: the agent may have been stopped in the meantime."""
 
     name = "sample_age"
-    heals = Heals.TIME
+    heals = ClearedBy.TIME
 
     def objection(self, case: Case) -> str | None:
         age, most = case.circumstances.sample_age, case.settings.max_sample_age
-        return f"the snapshot is {duration(age)} old, the maximum is {duration(most)}" if age > most else None
+        return (
+            f"the snapshot is {format_duration(age)} old, the maximum is {format_duration(most)}"
+            if age > most
+            else None
+        )
 
     def value(self, case: Case) -> str:
-        return f"{duration(case.circumstances.sample_age)} of at most {duration(case.settings.max_sample_age)}"
+        return (
+            f"{format_duration(case.circumstances.sample_age)} of at "
+            f"most {format_duration(case.settings.max_sample_age)}"
+        )
 
 
 class Systemic(Guard):
@@ -182,7 +193,7 @@ class Systemic(Guard):
     """
 
     name = "systemic"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         diagnosis, settings = case.candidate.diagnosis, case.settings
@@ -226,7 +237,7 @@ class Recurring(Guard):
 
     name = "recurrence"
     #: Other blockers may be signalled; but not a session in its place that queues with it.
-    heals = Heals.PERSON
+    heals = ClearedBy.PERSON
 
     def objection(self, case: Case) -> str | None:
         return case.stop.reason if case.stop else None
@@ -235,7 +246,7 @@ class Recurring(Guard):
         return "returned too often" if case.stop else "did not return too often"
 
 
-class SharedRecord(Guard):
+class SharedRecordGuard(Guard):
     """The record that all pgdoctors at this server share cannot be read or written. It holds brakes and past actions.
 
     The record is a setting of pgdoctor's own role at the server. Do: follow the objection. To start a new record, use
@@ -243,7 +254,7 @@ class SharedRecord(Guard):
     """
 
     name = "shared_record"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         return case.circumstances.shared

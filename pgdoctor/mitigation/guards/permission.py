@@ -1,6 +1,6 @@
 """Whether the server permits our role to signal this session."""
 
-from pgdoctor.diagnosis.by_hand import write_remedy
+from pgdoctor.diagnosis.manual_signal import write_remedy
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard
 from pgdoctor.mitigation.match import refused_by_wrapper

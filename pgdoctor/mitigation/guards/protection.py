@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.words import count
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.candidate import Case
 from pgdoctor.mitigation.guard import Guard
 from pgdoctor.mitigation.marker import MARKER
-from pgdoctor.mitigation.match import marked, shipped
+from pgdoctor.mitigation.match import find_default_protection, find_marker
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 20
@@ -21,7 +21,7 @@ class Protected(Guard):
         return next(self._objections(case), None)
 
     def value(self, case: Case) -> str:
-        return count(len(case.settings.protect), "protection")
+        return format_count(len(case.settings.protect), "protection")
 
     @staticmethod
     def _objections(case: Case) -> Iterator[str]:
@@ -45,7 +45,7 @@ class ProtectedByDefault(Guard):
     name = "protected_by_default"
 
     def objection(self, case: Case) -> str | None:
-        return shipped(case.session) if case.settings.protect_defaults else None
+        return find_default_protection(case.session) if case.settings.protect_defaults else None
 
     def value(self, case: Case) -> str:
         return "on" if case.settings.protect_defaults else "off"
@@ -62,7 +62,7 @@ class Marker(Guard):
     name = "marker"
 
     def objection(self, case: Case) -> str | None:
-        return marked(case.session)
+        return find_marker(case.session)
 
     def value(self, case: Case) -> str:
-        return f"{MARKER} present" if marked(case.session) else f"no {MARKER}"
+        return f"{MARKER} present" if find_marker(case.session) else f"no {MARKER}"

@@ -1,7 +1,7 @@
 """Whether the end of a session certainly releases other sessions."""
 
 from pgdoctor.mitigation.candidate import Case
-from pgdoctor.mitigation.guard import Guard, Heals
+from pgdoctor.mitigation.guard import ClearedBy, Guard
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 17
@@ -16,7 +16,7 @@ class ReleaseUncertain(Guard):
     """
 
     name = "release_uncertain"
-    heals = Heals.TIME
+    heals = ClearedBy.TIME
 
     def objection(self, case: Case) -> str | None:
         blocker, uncertain = case.candidate.blocker, self._uncertain(case)

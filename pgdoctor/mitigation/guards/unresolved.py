@@ -1,14 +1,14 @@
 """Protections that name objects which do not exist at the server."""
 
-from pgdoctor.diagnosis.words import count
+from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.candidate import Case
-from pgdoctor.mitigation.guard import Guard, Heals
+from pgdoctor.mitigation.guard import ClearedBy, Guard
 
 #: When this file's guards are asked, before those of a higher one.
 ORDER = 40
 
 
-class UnresolvedProtection(Guard):
+class UnresolvedProtectionGuard(Guard):
     """A protection names a role, database or relation that does not exist, so it would protect no session.
 
     Do: correct or remove the name, and reload (SIGHUP); `pgdoctor config check --dsn DSN` lists all of them. pgdoctor
@@ -17,13 +17,13 @@ class UnresolvedProtection(Guard):
     """
 
     name = "unresolved_protection"
-    heals = Heals.BRAKE
+    heals = ClearedBy.BRAKE
 
     def objection(self, case: Case) -> str | None:
         unresolved = case.circumstances.unresolved
         if not unresolved or case.settings.allow_unresolved_protections:
             return None
-        more = f", and {count(len(unresolved) - 1, 'more protection')}" if len(unresolved) > 1 else ""
+        more = f", and {format_count(len(unresolved) - 1, 'more protection')}" if len(unresolved) > 1 else ""
         return f"a protection names something that does not exist: {unresolved[0]}{more}"
 
     def value(self, case: Case) -> str:

@@ -28,50 +28,50 @@ STYLES = ("plain", "dim", "bold", "bad", "warn", "good", "chosen", "bar")
 Line = tuple[Span, ...]
 
 
-def cells(character: str) -> int:
+def character_cells(character: str) -> int:
     """How many a printable character takes."""
     if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
-def width(text: str) -> int:
+def text_width(text: str) -> int:
     """How many cells a text takes."""
-    return len(text) if text.isascii() else sum(map(cells, text))
+    return len(text) if text.isascii() else sum(map(character_cells, text))
 
 
-def cut(text: str, most: int) -> str:
+def cut_text(text: str, most: int) -> str:
     """One harmless line of at most so many cells."""
     clean = one_line(text, _MOST)
-    if width(clean) <= most:
+    if text_width(clean) <= most:
         return clean
     taken, room = list[str](), most - 1
     for character in clean:
-        room -= cells(character)
+        room -= character_cells(character)
         if room < 0:
             break
         taken.append(character)
     return "".join(taken) + "…" if most > 0 else ""
 
 
-def padded(text: str, columns: int, *, right: bool = False) -> str:
+def pad_text(text: str, columns: int, *, right: bool = False) -> str:
     """One harmless line of exactly so many cells."""
-    short = cut(text, columns)
-    room = " " * (columns - width(short))
+    short = cut_text(text, columns)
+    room = " " * (columns - text_width(short))
     return room + short if right else short + room
 
 
-def wrapped(text: str, columns: int, most: int = _MOST) -> list[str]:
+def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
     """A text of at most so many characters, in lines of at most so many cells (10 at least), broken at spaces."""
     columns, lines, line = max(columns, _NARROWEST), list[str](), ""
     for word in _WORD.findall(one_line(text, most)):
-        if width(line) + width(word) <= columns:
+        if text_width(line) + text_width(word) <= columns:
             line += word
             continue
         if line:
             lines.append(line.rstrip())
         line = word.lstrip()
-        while width(line) > columns:
+        while text_width(line) > columns:
             head = _head(line, columns)
             lines.append(head)
             line = line[len(head) :]
@@ -82,18 +82,18 @@ def _head(text: str, columns: int) -> str:
     """As much of a text as fits into so many cells."""
     room = columns
     for place, character in enumerate(text):
-        room -= cells(character)
+        room -= character_cells(character)
         if room < 0:
             return text[:place]
     return text
 
 
-def fitted(spans: Line, columns: int) -> Line:
+def fit_line(spans: Line, columns: int) -> Line:
     """A line cut to so many cells."""
     found, room = list[Span](), columns
     for span in spans:
-        short = cut(span.text, room)
-        room -= width(short)
+        short = cut_text(span.text, room)
+        room -= text_width(short)
         found.append(Span(short, span.style))
         if room <= 0:
             break

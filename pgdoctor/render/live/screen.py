@@ -5,25 +5,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from pgdoctor.diagnosis.diagnosis import Diagnosis
-from pgdoctor.diagnosis.words import duration
-from pgdoctor.render.live.cells import Line, Span, fitted, padded, width, wrapped
-from pgdoctor.render.live.one import one
-from pgdoctor.render.live.rows import Row
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.render.live.cells import Line, Span, fit_line, pad_text, text_width, wrap_text
+from pgdoctor.render.live.session_details import render_session_details
+from pgdoctor.render.live.session_rows import SessionRow
 from pgdoctor.render.live.view import View
 from pgdoctor.render.report import Report
 from pgdoctor.render.server_name import describe_server
-from pgdoctor.render.tree import hurt, released, to_do
+from pgdoctor.render.tree import describe_blocked, format_released, to_do
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ScreenInput(msgspec.Struct, frozen=True):
     """What is known of the server."""
 
     #: None: not seen yet.
     diagnosis: Diagnosis | None = None
     report: Report | None = None
     #: In the order that is wanted.
-    rows: tuple[Row, ...] = ()
+    rows: tuple[SessionRow, ...] = ()
     #: Why it cannot be asked now; None: it can.
     error: str | None = None
     #: Seconds since the server last answered.
@@ -73,7 +73,7 @@ _ABOVE, _BELOW = 5, 1
 _LINES_PER_ADVICE = 8
 
 
-class Column(NamedTuple):
+class ScreenColumn(NamedTuple):
     """A column; it is shown from so many columns of the terminal on."""
 
     heading: str
@@ -84,14 +84,14 @@ class Column(NamedTuple):
 
 
 _COLUMNS = (
-    Column("PID", "pid", 14, 0),
-    Column("BLOCKS", "blocked", 6, 30, right=True),
-    Column("WAIT", "wait", 8, 0, right=True),
-    Column("AGE", "age", 8, 60, right=True),
-    Column("CLASS", "classification", 20, 0),
-    Column("WHAT", "what", 40, 90),
-    Column("WHO", "who", 24, 130),
-    Column("STATEMENT", "statement", 0, 72),
+    ScreenColumn("PID", "pid", 14, 0),
+    ScreenColumn("BLOCKS", "blocked", 6, 30, right=True),
+    ScreenColumn("WAIT", "wait", 8, 0, right=True),
+    ScreenColumn("AGE", "age", 8, 60, right=True),
+    ScreenColumn("CLASS", "classification", 20, 0),
+    ScreenColumn("WHAT", "what", 40, 90),
+    ScreenColumn("WHO", "who", 24, 130),
+    ScreenColumn("STATEMENT", "statement", 0, 72),
 )
 
 
@@ -100,7 +100,7 @@ def list_lines(lines: int) -> int:
     return max(lines - _ABOVE - _BELOW, 1)
 
 
-def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]:
+def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tuple[Line, ...]:
     """Exactly `lines` lines, none wider than `columns` cells."""
     bar = _bar(view, columns)
     if view.question is not None or view.notice:
@@ -109,16 +109,16 @@ def screen(seen: Seen, view: View, columns: int, lines: int) -> tuple[Line, ...]
         above = [*_head(seen, view, columns, lines)]
         body = [*above, *_page(seen, view, columns, max(lines - len(above) - _BELOW, 0))]
     body += [()] * (lines - _BELOW - len(body))
-    return tuple(fitted(line, columns) for line in [*body, (bar,)][-lines:])
+    return tuple(fit_line(line, columns) for line in [*body, (bar,)][-lines:])
 
 
 def _bar(view: View, columns: int) -> Span:
     if view.question is not None:
-        return Span(padded(_ANSWERS, columns), "warn")
+        return Span(pad_text(_ANSWERS, columns), "warn")
     if view.message:
-        return Span(padded(view.message, columns), "warn")
-    said = _ANY_KEY if view.notice else next((bar for bar in _KEYS_BARS if width(bar) <= columns), _KEYS_BARS[-1])
-    return Span(padded(said, columns), "bar")
+        return Span(pad_text(view.message, columns), "warn")
+    said = _ANY_KEY if view.notice else next((bar for bar in _KEYS_BARS if text_width(bar) <= columns), _KEYS_BARS[-1])
+    return Span(pad_text(said, columns), "bar")
 
 
 def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
@@ -130,24 +130,24 @@ def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
     return body if len(body) <= room else [*body[: max(room - 1, 0)], (Span(_TOO_SMALL, "warn"),)][:room]
 
 
-def _page(seen: Seen, view: View, columns: int, room: int) -> list[Line]:
+def _page(seen: ScreenInput, view: View, columns: int, room: int) -> list[Line]:
     if view.page == "help":
         return _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
-        return _text(one(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
+        return _text(render_session_details(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
     return list(_list(seen.rows, view, columns, room))[:room]
 
 
-def _head(seen: Seen, view: View, columns: int, lines: int) -> Iterator[Line]:
+def _head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[Line]:
     report, most = seen.report, max(lines // _LINES_PER_ADVICE, 1)
     if seen.error is not None:
         yield from _broken_up(f"DOWN: {seen.error}", "bad", columns, most)
-        yield (Span(f"the list below is {duration(seen.age)} old" if report else "", "warn"),)
+        yield (Span(f"the list below is {format_duration(seen.age)} old" if report else "", "warn"),)
     elif report is None:
         yield (Span("connecting …", "dim"),)
         yield ()
     else:
-        yield from _broken_up(hurt(report), "bad" if report.blocked_sessions else "good", columns, most)
+        yield from _broken_up(describe_blocked(report), "bad" if report.blocked_sessions else "good", columns, most)
         yield from _broken_up(_to_do(report), "bold", columns, most)
     yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
     yield _status(seen, view)
@@ -155,7 +155,7 @@ def _head(seen: Seen, view: View, columns: int, lines: int) -> Iterator[Line]:
 
 def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]:
     """A text in at most so many lines; what does not fit any more is cut with the last of them."""
-    parts = wrapped(text, columns)
+    parts = wrap_text(text, columns)
     if len(parts) > most:
         parts = [*parts[: most - 1], " ".join(parts[most - 1 :])]
     yield from ((Span(part, style),) for part in parts)
@@ -164,17 +164,17 @@ def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]
 def _to_do(report: Report) -> str:
     advice = report.recommendation
     if advice is not None:
-        frees = f" frees {released(advice)}; costs {advice.loses}" if advice.signals else f": {advice.reason}"
+        frees = f" frees {format_released(advice)}; costs {advice.loses}" if advice.signals else f": {advice.reason}"
         refused = f" ({advice.not_permitted.partition('; ')[0]})" if advice.not_permitted else ""
         return f"→ {to_do(advice)}{refused}{frees}"
     worst = next((note for note in report.findings if note.severity in ("critical", "warning")), None)
     return f"{worst.severity}: {worst.summary}" if worst else ""
 
 
-def _status(seen: Seen, view: View) -> Line:
+def _status(seen: ScreenInput, view: View) -> Line:
     parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
     if seen.error is None and seen.is_late:
-        parts.append(Span(f"NO ANSWER for {duration(seen.age)}  ", "bad"))
+        parts.append(Span(f"NO ANSWER for {format_duration(seen.age)}  ", "bad"))
     report = seen.report
     if report is not None:
         server = report.server
@@ -191,7 +191,7 @@ def _status(seen: Seen, view: View) -> Line:
     return tuple(parts)
 
 
-def _list(rows: Sequence[Row], view: View, columns: int, room: int) -> Iterator[Line]:
+def _list(rows: Sequence[SessionRow], view: View, columns: int, room: int) -> Iterator[Line]:
     shown = [column for column in _COLUMNS if columns >= column.from_width]
     yield (Span(_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
     place = next((place for place, row in enumerate(rows) if row.key == view.chosen and row.key is not None), 0)
@@ -205,18 +205,18 @@ def _list(rows: Sequence[Row], view: View, columns: int, room: int) -> Iterator[
         yield (Span(text, "chosen" if row.key == view.chosen else _style(row)),)
 
 
-def _style(row: Row) -> str:
+def _style(row: SessionRow) -> str:
     if not row.waits:
         return "bad"
     return "warn" if row.classification not in ("waits", "queued") else "plain"
 
 
-def _fields(row: Row) -> dict[str, str]:
+def _fields(row: SessionRow) -> dict[str, str]:
     return {
         "pid": "  " * min(row.depth, 4) + str(row.key),
         "blocked": f"{row.blocked:,}" if row.blocked else "",
-        "wait": short(row.wait),
-        "age": short(row.age),
+        "wait": format_short(row.wait),
+        "age": format_short(row.age),
         "classification": row.classification,
         "what": row.what,
         "who": row.who,
@@ -224,15 +224,15 @@ def _fields(row: Row) -> dict[str, str]:
     }
 
 
-def _cells(shown: Sequence[Column], fields: dict[str, str], columns: int) -> str:
+def _cells(shown: Sequence[ScreenColumn], fields: dict[str, str], columns: int) -> str:
     text = ""
     for column in shown:
-        room = column.columns or max(columns - width(text), 0)
-        text += padded(fields[column.field], room, right=column.right) + " "
-    return padded(text.rstrip(), columns)
+        room = column.columns or max(columns - text_width(text), 0)
+        text += pad_text(fields[column.field], room, right=column.right) + " "
+    return pad_text(text.rstrip(), columns)
 
 
-def short(seconds: float | None) -> str:
+def format_short(seconds: float | None) -> str:
     """A duration in at most eight characters: `3.6s`, `4m05s`, `2h05m`, `3d04h`; empty for None."""
     if seconds is None:
         return ""
@@ -251,7 +251,7 @@ def _asked(view: View, columns: int) -> Iterator[Line]:
     if question is not None:
         yield (Span(f"{question.signal} {question.pid}?", "bad"),)
     for paragraph in question.said if question is not None else view.notice:
-        yield from ((Span(f"  {line}"),) for line in wrapped(paragraph, columns - 2))
+        yield from ((Span(f"  {line}"),) for line in wrap_text(paragraph, columns - 2))
 
 
 def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
@@ -261,4 +261,4 @@ def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
 
 def _broken(line: str, columns: int) -> list[str]:
     """A line of the help, as it is where it fits."""
-    return [line] if width(line) <= columns else wrapped(line, columns)
+    return [line] if text_width(line) <= columns else wrap_text(line, columns)

@@ -6,13 +6,13 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.render.forest import Name
-from pgdoctor.render.live.rows import Order, Row
+from pgdoctor.render.live.session_rows import Order, SessionRow
+from pgdoctor.render.wait_trees import Name
 
 Signal = Literal["cancel", "terminate"]
 
 
-class Question(msgspec.Struct, frozen=True):
+class ViewQuestion(msgspec.Struct, frozen=True):
     """Whether a session is to be signalled, with what that would free and cost; asked before anything is done."""
 
     signal: Signal
@@ -34,7 +34,7 @@ class View(msgspec.Struct, frozen=True):
     scrolled: int = 0
     is_frozen: bool = False
     #: What waits for a yes or a no.
-    question: Question | None = None
+    question: ViewQuestion | None = None
     #: What has to be read in full, until the next key.
     notice: tuple[str, ...] = ()
     #: What is being done, or has just been said, until the next key.
@@ -55,7 +55,7 @@ _FAR = {"pageup": -1, "pagedown": 1}
 _WISHES: dict[str, Signal] = {"c": "cancel", "k": "terminate"}
 
 
-def press(view: View, key: str, rows: Sequence[Row], page_lines: int) -> Pressed:
+def press_key(view: View, key: str, rows: Sequence[SessionRow], page_lines: int) -> Pressed:
     """What a key does. Keys are characters, or up, down, pageup, pagedown, home, end, enter, escape."""
     if view.question is not None:
         answered = replace(view, question=None, message="" if key in ("y", "Y") else "no action")
@@ -83,14 +83,14 @@ def press(view: View, key: str, rows: Sequence[Row], page_lines: int) -> Pressed
     return Pressed(_moved(view, key, rows, page_lines))
 
 
-def kept(view: View, rows: Sequence[Row]) -> View:
+def keep_view(view: View, rows: Sequence[SessionRow]) -> View:
     """The view of a new picture. A chosen session that is gone is chosen no more, nor is another in its place."""
     if view.page == "list" and view.chosen is not None and view.chosen not in _keys(rows):
         return replace(view, chosen=None)
     return view
 
 
-def _wished(view: View, signal: Signal, rows: Sequence[Row]) -> Pressed:
+def _wished(view: View, signal: Signal, rows: Sequence[SessionRow]) -> Pressed:
     row = next((row for row in rows if row.key == view.chosen and row.key is not None), None)
     if row is None:
         return Pressed(replace(view, message=f"choose a session to {signal} first"))
@@ -107,7 +107,7 @@ def _scrolled(view: View, key: str, page_lines: int) -> View:
     return replace(view, scrolled=max(to, 0))
 
 
-def _moved(view: View, key: str, rows: Sequence[Row], page_lines: int) -> View:
+def _moved(view: View, key: str, rows: Sequence[SessionRow], page_lines: int) -> View:
     keys = _keys(rows)
     if not keys:
         return view
@@ -122,5 +122,5 @@ def _moved(view: View, key: str, rows: Sequence[Row], page_lines: int) -> View:
     return view if place is None else replace(view, chosen=keys[place])
 
 
-def _keys(rows: Sequence[Row]) -> list[Name]:
+def _keys(rows: Sequence[SessionRow]) -> list[Name]:
     return [row.key for row in rows if row.key is not None]

@@ -22,39 +22,39 @@ _ICON = (
 _ICON_END = "'/%3E%3C/svg%3E"
 
 
-def text(words: str, width: int = _TEXT_WIDTH) -> str:
+def text_markup(words: str, width: int = _TEXT_WIDTH) -> str:
     """Words of ours, in which a name may stand. Control, format and line-breaking characters show as �."""
     return escape(one_line(words, width), quote=False)
 
 
-def foreign(name: str | None, width: int = _NAME_WIDTH) -> str:
+def name_markup(name: str | None, width: int = _NAME_WIDTH) -> str:
     """A name that somebody chose. Its writing direction does not reach beyond it."""
-    return f"<bdi>{text(name or '?', width)}</bdi>"
+    return f"<bdi>{text_markup(name or '?', width)}</bdi>"
 
 
-def sentence(words: str) -> str:
+def sentence_markup(words: str) -> str:
     """A sentence of ours around a name, kept apart from what stands beside it."""
-    return f"<bdi>{text(words)}</bdi>"
+    return f"<bdi>{text_markup(words)}</bdi>"
 
 
-def code(statement: str, width: int = STATEMENT_WIDTH) -> str:
+def code_markup(statement: str, width: int = STATEMENT_WIDTH) -> str:
     """A statement."""
-    return f"<code>{text(statement, width)}</code>"
+    return f"<code>{text_markup(statement, width)}</code>"
 
 
-def client(user: str | None, database: str | None, application: str | None) -> str:
+def client_markup(user: str | None, database: str | None, application: str | None) -> str:
     """Whose session it is."""
-    at = f"@{foreign(database)}" if database else ""
-    program = f" “{foreign(application)}”" if application else ""
-    return f'<span class="dim">{foreign(user)}{at}{program}</span>'
+    at = f"@{name_markup(database)}" if database else ""
+    program = f" “{name_markup(application)}”" if application else ""
+    return f'<span class="dim">{name_markup(user)}{at}{program}</span>'
 
 
-def note(kind: str, words: str) -> str:
+def note_markup(kind: str, words: str) -> str:
     """Something that is to be seen; `kind` is good, warn or bad."""
-    return f'<p class="note {kind}">{sentence(words)}</p>'
+    return f'<p class="note {kind}">{sentence_markup(words)}</p>'
 
 
-def document(kind: str, title: str, main: str, foot: str) -> str:
+def page_markup(kind: str, title: str, main: str, foot: str) -> str:
     """A whole page, that keeps itself up to date: by its script, or else by loading itself again."""
     return "\n".join(
         (
@@ -63,7 +63,7 @@ def document(kind: str, title: str, main: str, foot: str) -> str:
             '<meta name="color-scheme" content="light dark">',
             f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>',
             f'<link rel="icon" href="{_ICON}{_COLOURS[kind]}{_ICON_END}">',
-            f"<title>{text(title)}</title><style>{STYLE}</style></head><body>",
+            f"<title>{text_markup(title)}</title><style>{STYLE}</style></head><body>",
             '<p id="stale" class="note bad" role="alert" hidden></p>',
             f'<main id="main">{main}</main>',
             f'<footer><p>{foot}</p><p id="live"><noscript>reloads every {REFRESH} s</noscript></p></footer>',

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from pgdoctor.diagnosis.cuts import Cut, CutSet, Spared
-from pgdoctor.diagnosis.incident import Incident
-from pgdoctor.diagnosis.surroundings import Client, origin
-from pgdoctor.diagnosis.words import count, duration
+from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.incidents.incident import Incident
 from pgdoctor.mitigation.history import Action
+from pgdoctor.model.server_context import ClientApplication, describe_origin
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import named, released, signals
-from pgdoctor.render.web.markup import note, sentence, text
-from pgdoctor.render.web.watch import Arming, Watch
+from pgdoctor.render.tree import format_freed, format_released, format_signals
+from pgdoctor.render.web.markup import note_markup, sentence_markup, text_markup
+from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 
 _MODES = {
     "off": ("good", "Off: no signals are sent."),
@@ -42,12 +42,12 @@ _MOST_ENDED = 20
 _HALF_A_DAY = 43_200.0
 
 
-def cuts(report: Report) -> Iterator[str]:
+def cuts_panel(report: Report) -> Iterator[str]:
     """What each possible cut would free."""
-    rows: list[tuple[str, Cut | CutSet | Spared, str]] = [
+    rows: list[tuple[str, Cut | CutSet | LeaveAlone, str]] = [
         (f"{cut.action} {cut.pid}", cut, cut.loses) for cut in report.cuts
     ]
-    rows += [(signals(each.signals), each, each.loses) for each in report.cut_sets]
+    rows += [(format_signals(each.signals), each, each.loses) for each in report.cut_sets]
     rows += [
         (f"leave {left.prepared_gid if left.pid is None else left.pid} alone", left, left.loses or "")
         for left in report.left_alone
@@ -56,15 +56,15 @@ def cuts(report: Report) -> Iterator[str]:
         return
     yield '<section aria-labelledby="cuts"><h2 id="cuts">What each signal would free</h2><ul class="card list cuts">'
     for what, choice, loses in rows:
-        costs = f"costs {sentence(loses)}" if loses else ""
+        costs = f"costs {sentence_markup(loses)}" if loses else ""
         yield (
-            f"<li><b>{sentence(what)}</b> <span>frees {text(released(choice))}"
-            f' <span class="dim">{text(named(choice))}</span></span> <span>{costs}</span></li>'
+            f"<li><b>{sentence_markup(what)}</b> <span>frees {text_markup(format_released(choice))}"
+            f' <span class="dim">{text_markup(format_freed(choice))}</span></span> <span>{costs}</span></li>'
         )
     yield "</ul></section>"
 
 
-def connections(report: Report, clients: Sequence[Client]) -> Iterator[str]:
+def connections_panel(report: Report, clients: Sequence[ClientApplication]) -> Iterator[str]:
     """How full the server is, with what, and whose they are."""
     server = report.server
     states = [
@@ -85,12 +85,15 @@ def connections(report: Report, clients: Sequence[Client]) -> Iterator[str]:
     yield "</ul>"
     if clients:
         yield '<ul class="holders dim">'
-        yield from (f"<li>{each.connections:,} of {sentence(origin(each))}</li>" for each in clients[:_MOST_CLIENTS])
+        yield from (
+            f"<li>{each.connections:,} of {sentence_markup(describe_origin(each))}</li>"
+            for each in clients[:_MOST_CLIENTS]
+        )
         yield "</ul>"
     yield "</div></section>"
 
 
-def findings(report: Report) -> Iterator[str]:
+def findings_panel(report: Report) -> Iterator[str]:
     """What is wrong beside locks; that sessions are hidden is said at the top already."""
     notes = [each for each in report.findings if each.kind != "visibility"]
     if not notes:
@@ -98,8 +101,8 @@ def findings(report: Report) -> Iterator[str]:
     yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
     for each in notes:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
-        yield f'<div class="note {kind}"><p><b>{text(each.severity)}:</b> {sentence(each.summary)}</p>'
-        yield f"<p>→ {sentence(each.advice)}</p>"
+        yield f'<div class="note {kind}"><p><b>{text_markup(each.severity)}:</b> {sentence_markup(each.summary)}</p>'
+        yield f"<p>→ {sentence_markup(each.advice)}</p>"
         yield from _evidence(each.evidence)
         yield "</div>"
     yield "</section>"
@@ -110,19 +113,19 @@ def _evidence(lines: Sequence[str]) -> Iterator[str]:
     if not lines:
         return
     yield '<ul class="evidence">'
-    yield from (f"<li>{sentence(line)}</li>" for line in lines[:_MOST_EVIDENCE])
+    yield from (f"<li>{sentence_markup(line)}</li>" for line in lines[:_MOST_EVIDENCE])
     if len(lines) > _MOST_EVIDENCE:
         yield f'<li class="dim">and {len(lines) - _MOST_EVIDENCE:,} more</li>'
     yield "</ul>"
 
 
-def mitigation(watch: Watch) -> Iterator[str]:
+def mitigation_panel(watch: MonitoringStatus) -> Iterator[str]:
     """Armed or not, what holds it back, and what it has done."""
     yield '<section aria-labelledby="mitigation"><h2 id="mitigation">Mitigation</h2><div class="card">'
-    yield f"<p>{text(_MODES.get(watch.arming.mode, ('', watch.arming.mode))[1])}</p>"
+    yield f"<p>{text_markup(_MODES.get(watch.arming.mode, ('', watch.arming.mode))[1])}</p>"
     if watch.arming.leads:
         yield '<p class="dim">This agent is the leader: no other agent acts at this server.</p>'
-    yield from (note("warn", reason) for reason in watch.arming.held_back)
+    yield from (note_markup("warn", reason) for reason in watch.arming.held_back)
     if watch.arming.actions:
         yield '<ul class="list">'
         for action in reversed(watch.arming.actions[-_MOST_ACTIONS:]):
@@ -131,13 +134,13 @@ def mitigation(watch: Watch) -> Iterator[str]:
     yield "</div></section>"
 
 
-def loudly(arming: Arming) -> str | None:
+def mitigation_warning(arming: Arming) -> str | None:
     """What has to be said at the top of the page about mitigation; None: nothing."""
     kind, said = _MODES.get(arming.mode, ("warn", arming.mode))
     return said if kind == "warn" else None
 
 
-def incidents(watch: Watch) -> Iterator[str]:
+def incidents_panel(watch: MonitoringStatus) -> Iterator[str]:
     """The one that goes on, and the last ones."""
     yield '<section aria-labelledby="incidents"><h2 id="incidents">Last incidents</h2><div class="card">'
     if watch.incident is None and not watch.ended:
@@ -148,30 +151,33 @@ def incidents(watch: Watch) -> Iterator[str]:
         began = watch.incident.started
         yield f"<li>{_incident(watch.incident)} <b>ongoing</b>, started {_moment(began, watch.now)}</li>"
     for event in reversed(watch.ended[-_MOST_ENDED:]):
-        lasted = duration(event.incident.seconds_until(event.at))
+        lasted = format_duration(event.incident.seconds_until(event.at))
         yield f"<li>{_incident(event.incident)} for {lasted}, until {_moment(event.at, watch.now)}</li>"
     yield "</ul></div></section>"
 
 
 def _incident(incident: Incident) -> str:
-    return f"<b>{text(' → '.join(incident.classes))}</b>: up to {count(incident.peak_blocked, 'session')} blocked"
+    return (
+        f"<b>{text_markup(' → '.join(incident.classes))}</b>: up to "
+        f"{format_count(incident.peak_blocked, 'session')} blocked"
+    )
 
 
 def _action(action: Action, now: datetime | None) -> str:
     outcome = (action.outcome or "in progress").replace("_", " ")
-    after = f" after {duration(action.seconds)}" if action.seconds is not None else ""
+    after = f" after {format_duration(action.seconds)}" if action.seconds is not None else ""
     where = f" on {action.relation}" if action.relation else ""
     what = f"{action.signal} {action.victim.pid}"
     return (
-        f"<b>{text(what)}</b> {sentence(f'{action.classification}{where}, rule {action.rule}')}: "
-        f"{text(outcome)}{after}, {_moment(action.at, now)}"
+        f"<b>{text_markup(what)}</b> {sentence_markup(f'{action.classification}{where}, rule {action.rule}')}: "
+        f"{text_markup(outcome)}{after}, {_moment(action.at, now)}"
     )
 
 
 def _moment(moment: datetime, now: datetime | None) -> str:
     at = moment.astimezone(UTC)
     seconds = max((now - at).total_seconds(), 0.0) if now is not None else None
-    ago = f" ({duration(seconds)} ago)" if seconds is not None else ""
+    ago = f" ({format_duration(seconds)} ago)" if seconds is not None else ""
     day = f"{at:%Y-%m-%d} " if seconds is None or seconds > _HALF_A_DAY else ""
     said = f"{day}{at:%H:%M:%S} UTC"
     return f'<time datetime="{at.isoformat(timespec="seconds")}">{said}</time><span class="dim">{ago}</span>'

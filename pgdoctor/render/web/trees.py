@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from pgdoctor.diagnosis.words import count
-from pgdoctor.render.forest import Branch, Rest, Tree, forest, who
+from pgdoctor.formatting import format_count
 from pgdoctor.render.report import BlockerFacts, Report, Wait
-from pgdoctor.render.tree import awaited, format_wait, left_out
-from pgdoctor.render.web.markup import client, code, foreign, sentence, text
+from pgdoctor.render.tree import format_awaited, format_wait, left_out
+from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
+from pgdoctor.render.web.markup import client_markup, code_markup, name_markup, sentence_markup, text_markup
 
 #: Root blockers that are told in full, and those that get a line; the rest is counted.
 _MOST_TOLD = 8
@@ -20,13 +20,13 @@ _MOST_DRAWN = 160
 _WAITER_STATEMENT = 240
 
 
-def trees(report: Report) -> Iterator[str]:
+def trees_markup(report: Report) -> Iterator[str]:
     """Everything about who blocks whom."""
     roots = sum(blocker.root or blocker.in_cycle for blocker in report.blockers)
     if not roots:
         return
     most = max(_MOST_DRAWN // min(roots, _MOST_TOLD), 1)
-    grown = list(forest(report, _MOST_CHILDREN, _MOST_STEPS, most))
+    grown = list(build_trees(report, _MOST_CHILDREN, _MOST_STEPS, most))
     yield '<section aria-labelledby="trees"><h2 id="trees">Blockers and waiting sessions</h2>'
     for tree in grown[:_MOST_TOLD]:
         yield from _told(tree)
@@ -36,47 +36,57 @@ def trees(report: Report) -> Iterator[str]:
         yield from (f"<li>{_named(tree.blocker)}</li>" for tree in named)
         rest = len(grown) - _MOST_TOLD - len(named)
         if rest:
-            yield f'<li class="dim">and {count(rest, "root blocker")} more</li>'
+            yield f'<li class="dim">and {format_count(rest, "root blocker")} more</li>'
         yield "</ul>"
     yield "</section>"
 
 
-def _told(tree: Tree) -> Iterator[str]:
+def _told(tree: WaitTree) -> Iterator[str]:
     blocker = tree.blocker
     # By it the script finds its way back to what somebody was reading; a prepared transaction has no number.
     place = f' id="b{blocker.pid}"' if blocker.pid is not None else ""
     yield f'<article class="card"{place}>'
-    yield f"<h3>{headed(blocker)}</h3>"
+    yield f"<h3>{blocker_heading(blocker)}</h3>"
     direct = "" if blocker.directly_blocked == blocker.blocked_sessions else f", {blocker.directly_blocked:,} directly"
-    yield f'<p class="reach"><b>blocks {count(blocker.blocked_sessions, "session")}</b>{direct} '
-    yield f"{client(blocker.user, blocker.database, blocker.application)}</p>"
+    yield f'<p class="reach"><b>blocks {format_count(blocker.blocked_sessions, "session")}</b>{direct} '
+    yield f"{client_markup(blocker.user, blocker.database, blocker.application)}</p>"
     if blocker.evidence:
-        yield '<ul class="evidence">' + "".join(f"<li>{sentence(each)}</li>" for each in blocker.evidence) + "</ul>"
+        yield (
+            '<ul class="evidence">'
+            + "".join(f"<li>{sentence_markup(each)}</li>" for each in blocker.evidence)
+            + "</ul>"
+        )
     if blocker.statement:
         runs = "runs" if blocker.state == "active" else "last ran"
-        yield f'<p class="runs"><span class="dim">{runs}</span> {code(blocker.statement)}</p>'
+        yield f'<p class="runs"><span class="dim">{runs}</span> {code_markup(blocker.statement)}</p>'
     advice = blocker.recommendation
     signal = "do not signal" if advice.action == "none" else f"{advice.action} {advice.pid}"
-    yield f'<p class="advice">→ <b>{text(signal)}</b>: {sentence(advice.reason)}</p>'
+    yield f'<p class="advice">→ <b>{text_markup(signal)}</b>: {sentence_markup(advice.reason)}</p>'
     if blocker.advice:
-        yield f'<p class="advice"><span class="dim">next time:</span> {sentence(blocker.advice)}</p>'
+        yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
     yield '<div class="tree">'
     yield from _branches(tree.below, tree.rest)
     yield "</div></article>"
 
 
-def headed(blocker: BlockerFacts) -> str:
+def blocker_heading(blocker: BlockerFacts) -> str:
     """`4242 idle_in_transaction on public.orders`."""
     also = f", also {', '.join(blocker.also)}" if blocker.also else ""
-    where = f" on {foreign(blocker.relation)}" if blocker.relation else ""
-    return f'<span class="pid">{foreign(who(blocker))}</span> {text(blocker.classification)}{sentence(also)}{where}'
+    where = f" on {name_markup(blocker.relation)}" if blocker.relation else ""
+    return (
+        f'<span class="pid">{name_markup(describe_blocker(blocker))}</span> '
+        f"{text_markup(blocker.classification)}{sentence_markup(also)}{where}"
+    )
 
 
 def _named(blocker: BlockerFacts) -> str:
-    return f'{headed(blocker)} <span class="dim">blocks {count(blocker.blocked_sessions, "session")}</span>'
+    return (
+        f'{blocker_heading(blocker)} <span class="dim">blocks '
+        f"{format_count(blocker.blocked_sessions, 'session')}</span>"
+    )
 
 
-def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:
+def _branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
     """The sessions behind one blocker."""
     if not (below or rest.sessions):
         return
@@ -86,7 +96,7 @@ def _branches(below: Sequence[Branch], rest: Rest) -> Iterator[str]:
         yield from _branches(branch.below, branch.rest)
         yield "</li>"
     if rest.sessions:
-        yield f'<li class="rest">{sentence(left_out(rest))}</li>'
+        yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
     yield "</ul>"
 
 
@@ -97,14 +107,14 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     blocks = _blocks(facts) if facts else ""
     line = (
         f'<span class="pid">{wait.blocked_pid}</span> has waited <span class="wait">{since}</span> '
-        f"for {sentence(awaited(wait))}{queued}{blocks} · "
-        f"{client(wait.blocked_user, None, wait.blocked_application)}"
+        f"for {sentence_markup(format_awaited(wait))}{queued}{blocks} · "
+        f"{client_markup(wait.blocked_user, None, wait.blocked_application)}"
     )
     if not wait.blocked_statement:
         return f"<p>{line}</p>"
     return (
         f'<details id="w{wait.blocked_pid}"><summary>{line}</summary>'
-        f"<div>{code(wait.blocked_statement, _WAITER_STATEMENT)}</div></details>"
+        f"<div>{code_markup(wait.blocked_statement, _WAITER_STATEMENT)}</div></details>"
     )
 
 
@@ -112,4 +122,4 @@ def _blocks(facts: BlockerFacts) -> str:
     """Loud only where it is a cause of its own: in a convoy everybody blocks whoever came later."""
     if facts.classification == "unknown":
         return f' <span class="chip">blocks {facts.blocked_sessions:,}</span>'
-    return f' <span class="chip bad">blocks {facts.blocked_sessions:,}, {text(facts.classification)}</span>'
+    return f' <span class="chip bad">blocks {facts.blocked_sessions:,}, {text_markup(facts.classification)}</span>'

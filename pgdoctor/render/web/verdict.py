@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pgdoctor.diagnosis.remedy import Advice
-from pgdoctor.diagnosis.words import count
+from pgdoctor.diagnosis.recommendation import Advice
+from pgdoctor.formatting import format_count
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import hurt, released, to_do
+from pgdoctor.render.tree import describe_blocked, format_released, to_do
 from pgdoctor.render.unreachable import what_to_do
-from pgdoctor.render.web.markup import client, sentence, text
-from pgdoctor.render.web.trees import headed
-from pgdoctor.render.web.watch import Watch
+from pgdoctor.render.web.markup import client_markup, sentence_markup, text_markup
+from pgdoctor.render.web.monitoring_status import MonitoringStatus
+from pgdoctor.render.web.trees import blocker_heading
 
 #: Root blockers that are named at the top.
 _MOST_ROOTS = 2
@@ -19,7 +19,7 @@ _MOST_ROOTS = 2
 _SEVERITIES = {"critical": "bad", "warning": "warn"}
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class PageVerdict(msgspec.Struct, frozen=True):
     """What is the matter, of a `kind`: good, warn or bad. `do`, `why` and `who` are markup."""
 
     kind: str
@@ -29,12 +29,12 @@ class Verdict(msgspec.Struct, frozen=True):
     who: str = ""
 
 
-def verdict(watch: Watch, report: Report | None) -> Verdict:
+def judge_page(watch: MonitoringStatus, report: Report | None) -> PageVerdict:
     """The first thing to know, and the second. Nothing is good while something cannot be seen."""
     if report is None:
         kind = "bad" if watch.connection else "warn"
         error = watch.error or "no diagnosis"
-        return Verdict(kind, f"DOWN: {error}", text(what_to_do(watch.connection)))
+        return PageVerdict(kind, f"DOWN: {error}", text_markup(what_to_do(watch.connection)))
     if report.blocked_sessions:
         return _blocked(report)
     worst = min(
@@ -44,56 +44,57 @@ def verdict(watch: Watch, report: Report | None) -> Verdict:
     )
     if worst is not None:
         kind = _SEVERITIES[worst.severity]
-        return Verdict(kind, f"No session is blocked, but {worst.summary}", f"→ {sentence(worst.advice)}")
+        return PageVerdict(kind, f"No session is blocked, but {worst.summary}", f"→ {sentence_markup(worst.advice)}")
     if watch.hidden_sessions:
-        hidden = count(watch.hidden_sessions, "session")
-        return Verdict("warn", f"No blocked session is visible, but {hidden} cannot be seen", text(_GRANT))
-    return Verdict("good", "No session is blocked", "No action is needed.")
+        hidden = format_count(watch.hidden_sessions, "session")
+        return PageVerdict("warn", f"No blocked session is visible, but {hidden} cannot be seen", text_markup(_GRANT))
+    return PageVerdict("good", "No session is blocked", "No action is needed.")
 
 
 #: The cure of blindness.
 _GRANT = "→ Grant pg_monitor to pgdoctor's role (pgdoctor setup prints how)."
 
 
-def shown(watch: Watch, found: Verdict) -> Iterator[str]:
+def verdict_markup(watch: MonitoringStatus, found: PageVerdict) -> Iterator[str]:
     """As markup, with what makes it doubtful right below."""
     name = f"{watch.server}: " if watch.server else ""
-    yield f'<div class="verdict {found.kind}"><h1>{sentence(name + found.hurts)}</h1>'
+    yield f'<div class="verdict {found.kind}"><h1>{sentence_markup(name + found.hurts)}</h1>'
     yield f'{found.who}<p class="do">{found.do}</p>{found.why}</div>'
     if watch.hidden_sessions and "cannot be seen" not in found.hurts:
-        hidden = count(watch.hidden_sessions, "session")
+        hidden = format_count(watch.hidden_sessions, "session")
         yield (
             f'<p class="note warn"><b>BLIND:</b> {hidden} cannot be seen by this role; causes may stay unknown. '
-            f"{text(_GRANT)}</p>"
+            f"{text_markup(_GRANT)}</p>"
         )
 
 
-def _blocked(report: Report) -> Verdict:
+def _blocked(report: Report) -> PageVerdict:
     advice, who = report.recommendation, "".join(_roots(report))
     if advice is None:
-        return Verdict("bad", hurt(report), "", who=who)
-    why = f'<p class="why">{sentence(_capital(advice.reason))}.</p>'
+        return PageVerdict("bad", describe_blocked(report), "", who=who)
+    why = f'<p class="why">{sentence_markup(_capital(advice.reason))}.</p>'
     if advice.not_permitted:
-        why += f'<p class="note warn">{sentence(advice.not_permitted)}</p>'
-    return Verdict("bad", hurt(report), _advised(advice, report), why, who)
+        why += f'<p class="note warn">{sentence_markup(advice.not_permitted)}</p>'
+    return PageVerdict("bad", describe_blocked(report), _advised(advice, report), why, who)
 
 
 def _roots(report: Report) -> Iterator[str]:
     """The root blockers with the widest reach."""
     roots = [blocker for blocker in report.blockers if blocker.root]
     for blocker in roots[:_MOST_ROOTS]:
-        blocks = f"blocks {blocker.blocked_sessions:,} · {client(blocker.user, None, blocker.application)}"
-        yield f'<p class="who"><b>{headed(blocker)}</b> {blocks}</p>'
+        blocks = f"blocks {blocker.blocked_sessions:,} · {client_markup(blocker.user, None, blocker.application)}"
+        yield f'<p class="who"><b>{blocker_heading(blocker)}</b> {blocks}</p>'
     if len(roots) > _MOST_ROOTS:
-        yield f'<p class="who dim">and {count(len(roots) - _MOST_ROOTS, "root blocker")} more</p>'
+        yield f'<p class="who dim">and {format_count(len(roots) - _MOST_ROOTS, "root blocker")} more</p>'
 
 
 def _advised(advice: Advice, report: Report) -> str:
     if not advice.signals:
-        return f"→ <b>{sentence(to_do(advice))}</b>"
+        return f"→ <b>{sentence_markup(to_do(advice))}</b>"
     return (
-        f"→ <b>{sentence(to_do(advice))}</b>{_introduced(advice, report)} frees {text(released(advice))}; "
-        f"costs {sentence(advice.loses or '')}"
+        f"→ <b>{sentence_markup(to_do(advice))}</b>{_introduced(advice, report)} "
+        f"frees {text_markup(format_released(advice))}; "
+        f"costs {sentence_markup(advice.loses or '')}"
     )
 
 
@@ -105,7 +106,7 @@ def _introduced(advice: Advice, report: Report) -> str:
     found = next((each for each in report.blockers if each.pid == pids[0] and not each.root), None)
     if found is None:
         return ""
-    return f" ({text(found.classification)} by {client(found.user, None, found.application)})"
+    return f" ({text_markup(found.classification)} by {client_markup(found.user, None, found.application)})"
 
 
 def _capital(words: str) -> str:

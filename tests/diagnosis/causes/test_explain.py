@@ -11,20 +11,20 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.agent.connection import Connection
-from pgdoctor.agent.loop import Poller
-from pgdoctor.agent.tally import Tally
-from pgdoctor.config import Agent
+from pgdoctor.agent.polling.counters import Counters
+from pgdoctor.agent.polling.poller import Poller
+from pgdoctor.agent.polling.reconnector import Reconnector
+from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Blocker
-from pgdoctor.diagnosis.snapshot import Snapshot
 from pgdoctor.mitigation.rules import Duration
+from pgdoctor.model.diagnosis import Blocker
+from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.explain import plans
-from pgdoctor.render.report import report, to_json
-from pgdoctor.render.table import table
-from pgdoctor.render.tree import tree
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.explain import explain_searches
+from pgdoctor.render.report import make_report, to_json
+from pgdoctor.render.table import render_table
+from pgdoctor.render.tree import render_tree
 from tests.cli.test_bad_input import pgdoctor
 from tests.looking import snapshot
 from tests.scenes import Client, Scene
@@ -62,18 +62,18 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
     """Through a connection that is traced; `before`: about a snapshot of earlier."""
 
     async def ask() -> Look:
-        async with await Door.open(dsn or shop.dsn, 5.0) as door:
+        async with await Connection.open(dsn or shop.dsn, 5.0) as door:
             with tempfile.TemporaryFile() as trace:
                 door.connection.pgconn.trace(trace.fileno())
                 if before is None:
                     seen = await Collector(door, explains=explains).snapshot(even_if_quiet=True)
                 else:
-                    seen = replace(before, plans=await plans(before, door))
+                    seen = replace(before, plans=await explain_searches(before, door))
                 door.connection.pgconn.untrace()
                 trace.seek(0)
                 sent = trace.read().decode(errors="replace")
             trapped = shop.admin.execute(_TRAPPED, [door.connection.info.backend_pid]).fetchone()
-            await door.fetch("pulse", wait_threshold=timedelta())
+            await door.fetch("gate", wait_threshold=timedelta())
             return Look(seen, sent, trapped != (0,))
 
     return asyncio.run(ask())
@@ -116,8 +116,14 @@ def test_no_text_and_no_value_of_the_other_session_is_sent_or_shown(shop: Scene)
     assert "WHERE (customer_id = $1)" in seen.sent
     assert "80119022" not in seen.sent.split("BEGIN READ ONLY")[1]
     assert "zq7" not in seen.sent.split("BEGIN READ ONLY")[1]
-    facts = report(diagnose(seen.snapshot))
-    shown = [to_json(facts).decode(), tree(facts, 200), table(facts), table(facts, 80), seen.said(worker)]
+    facts = make_report(diagnose(seen.snapshot))
+    shown = [
+        to_json(facts).decode(),
+        render_tree(facts, 200),
+        render_table(facts),
+        render_table(facts, 80),
+        seen.said(worker),
+    ]
     shown.append(pgdoctor("diagnose", "--explain", "--format", "json", "--dsn", shop.dsn).stdout)
     assert "EXPLAIN" in shown[-1]
     assert not [text for text in shown if "80119022" in text or "zq7" in text]
@@ -293,11 +299,11 @@ def test_a_server_that_falls_silent_costs_the_confirmation_only(shop: Scene) -> 
     before = snapshot(shop.dsn)
 
     async def ask() -> Snapshot:
-        async with await Door.open(shop.dsn, 1.0) as door:
+        async with await Connection.open(shop.dsn, 1.0) as door:
             backend = door.connection.info.backend_pid
             os.kill(backend, signal.SIGSTOP)
             try:
-                return replace(before, plans=await plans(before, door))
+                return replace(before, plans=await explain_searches(before, door))
             finally:
                 os.kill(backend, signal.SIGCONT)
 
@@ -320,11 +326,11 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
     seen = snapshot(shop.dsn)
 
     async def polls() -> list[bool]:
-        async with await Door.open(shop.dsn, 5.0) as door:
+        async with await Connection.open(shop.dsn, 5.0) as door:
             found = []
             for _ in range(8):
-                found += [plan.reads_all for plan in (await plans(seen, door)).values()]
-                await door.fetch("pulse", wait_threshold=timedelta())
+                found += [plan.reads_all for plan in (await explain_searches(seen, door)).values()]
+                await door.fetch("gate", wait_threshold=timedelta())
             return found
 
     assert asyncio.run(polls()) == [True] * 8
@@ -334,9 +340,9 @@ def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
     worker = working(shop)
 
     async def poll() -> list[str]:
-        connection = Connection(shop.dsn, 5.0)
-        settings = Agent(interval=Duration(3600), wait_threshold=Duration(0))
-        poller = Poller(connection, settings, Tally())
+        connection = Reconnector(shop.dsn, 5.0)
+        settings = AgentSettings(interval=Duration(3600), wait_threshold=Duration(0))
+        poller = Poller(connection, settings, Counters())
         polling = asyncio.create_task(poller.run())
         found = []
         for explain in (False, True):

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.remedy import options
-from pgdoctor.render.tree import hurt
+from pgdoctor.diagnosis.recommendation import recommend
+from pgdoctor.render.tree import describe_blocked
 from tests.hammer import hammering, idling, running
 from tests.looking import look, snapshot
 
@@ -62,7 +62,7 @@ def test_hot_row_shows_in_one_snapshot_and_no_signal_is_advised(scene, pause):
             seen.append(diagnose(snapshot(scene.dsn)))
             time.sleep(0.03)
     classes = Counter(each.blockers[0].classification for each in seen if each.blockers)
-    signals = [each for each in seen if (advice := options(each).advice) is not None and advice.action != "none"]
+    signals = [each for each in seen if (advice := recommend(each).advice) is not None and advice.action != "none"]
     assert classes["hot_row"] >= 22, classes
     assert len(signals) <= 1
 
@@ -76,8 +76,8 @@ def find_class(scene):
 def test_tree_says_bounds_where_the_row_changes_hands(scene):
     with hammering(scene.dsn, 12, running):
         scene.wait_until(lambda: find_class(scene) == "hot_row")
-        scene.wait_until(lambda: " s to " in hurt(look(scene.dsn)))
-    assert " s to " not in hurt(look(scene.dsn))
+        scene.wait_until(lambda: " s to " in describe_blocked(look(scene.dsn)))
+    assert " s to " not in describe_blocked(look(scene.dsn))
 
 
 def test_tree_says_one_wait_where_the_row_is_kept(scene):

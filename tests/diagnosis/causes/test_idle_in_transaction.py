@@ -5,8 +5,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Session
-from pgdoctor.diagnosis.surroundings import Client, Surroundings
+from pgdoctor.model.server_context import ClientApplication, ServerContext
+from pgdoctor.model.snapshot import Session
 from tests.building import NOW, ORDERS, ago, lock, session, snapshot
 from tests.looking import blocker, look, said
 from tests.mitigation.build import IDLE, ddl, diagnosis, idle, reader
@@ -109,10 +109,10 @@ def test_an_unanswered_unique_key_names_the_table(shop: Scene) -> None:
 # Its story, from snapshots made by hand: what must not be said first
 
 
-def told(*others: Session, clients: tuple[Client, ...] = (), **facts: Any) -> str:
+def told(*others: Session, clients: tuple[ClientApplication, ...] = (), **facts: Any) -> str:
     """What is said of 10, which idles in its transaction and holds a reader up, with these clients connected."""
     seen = snapshot([idle(**facts), reader(31, blockers=(IDLE,)), *others])
-    found = diagnose(replace(seen, surroundings=Surroundings(read_at=NOW, clients=clients)))
+    found = diagnose(replace(seen, surroundings=ServerContext(read_at=NOW, clients=clients)))
     [verdict] = [each for each in found.blockers if each.node == IDLE]
     assert verdict.classification == "idle_in_transaction"
     return "; ".join(verdict.evidence)
@@ -156,7 +156,7 @@ def test_several_sessions_of_one_application_and_address_are_likely_a_pool() -> 
 
 def test_idle_sessions_of_one_application_count_for_a_pool() -> None:
     """A snapshot of the waits has only those that wait, or are waited for."""
-    pool = Client("reporting", "app", "10.0.0.7", connections=4, idle=3, idle_in_transaction=1, fresh=0)
+    pool = ClientApplication("reporting", "app", "10.0.0.7", connections=4, idle=3, idle_in_transaction=1, fresh=0)
     assert "likely a pool: 3 other sessions" in told(client_addr="10.0.0.7", clients=(pool,))
     assert "likely a pool" not in told(client_addr="10.0.0.8", clients=(pool,))
     assert "likely a pool" not in told(client_addr="10.0.0.7", clients=(replace(pool, addresses=2),))

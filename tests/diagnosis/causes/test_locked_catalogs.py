@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Snapshot
+from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.render.report import report
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.render.report import make_report
 from tests.scenes import Scene
 
 #: All of it together takes many seconds.
@@ -37,7 +37,7 @@ def poll_behind(scene: Scene, lock: Callable[[], object]) -> tuple[Snapshot, flo
     """
 
     async def ask() -> tuple[Snapshot, float]:
-        async with await Door.open(scene.dsn, 5.0) as door:
+        async with await Connection.open(scene.dsn, 5.0) as door:
             collector = Collector(door)
             await collector.snapshot()
             lock()
@@ -59,7 +59,7 @@ def test_h38_a_locked_catalog_costs_evidence_but_no_diagnosis(shop: Scene, catal
         locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
 
     seen, seconds = poll_behind(shop, lock)
-    facts = report(diagnose(seen))
+    facts = make_report(diagnose(seen))
     [found] = [each for each in facts.blockers if each.pid == worker.pid]
     assert (found.classification, found.relation) == (classification, relation)
     [note] = [note.summary for note in facts.findings if unread in note.summary]
@@ -73,6 +73,6 @@ def test_nothing_that_is_read_waits_for_a_lock_on_the_table_itself(shop: Scene) 
     worker.start("update orders set v = slow(id) where customer_id = 7")
     shop.wait_until(lambda: "PgSleep" in worker.shown())
     seen, seconds = poll_behind(shop, lambda: shop.client().block("select 1 from orders"))
-    [found] = [each for each in report(diagnose(seen)).blockers if each.pid == worker.pid]
+    [found] = [each for each in make_report(diagnose(seen)).blockers if each.pid == worker.pid]
     assert (found.classification, found.also) == ("migration", ("unindexed_scan",))
     assert (seen.unread, seconds < _IN_TIME / 6) == ((), True)

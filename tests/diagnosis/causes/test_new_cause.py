@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdoctor.diagnosis.cause import causes, classes, may_be_signalled, untouchable
+from pgdoctor.diagnosis.cause import all_causes, class_names, may_be_signalled, untouchable_classes
 from tests.copied import run_copy
 
 _FILE = "diagnosis/causes/full_moon.py"
@@ -16,7 +16,8 @@ _FILE = "diagnosis/causes/full_moon.py"
 _CAUSE = '''
 """The moon is full."""
 
-from pgdoctor.diagnosis.cause import Cause, Remedy, Verdict
+from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.model.remedy import Remedy, Classification
 
 
 class FullMoon(Cause):
@@ -24,18 +25,18 @@ class FullMoon(Cause):
     precedence = 90
 
     def judge(self, suspect):
-        return Verdict(("the moon is full",), Remedy("terminate", "it helps"))
+        return Classification(("the moon is full",), Remedy("terminate", "it helps"))
 '''
 
 _SETTINGS = """
-from pgdoctor.mitigation.lint import mistakes
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.mitigation.rule_validation import find_mistakes
+from pgdoctor.fields import Duration
 from tests.mitigation.build import IDLE, about, decide, reasons, rule, settings
 from tests.mitigation.test_guards import holder, writer
 by = settings(rule("moon", "full_moon", "terminate"))
 plan = decide(holder(), writer(), by=by)
 assert about(plan, IDLE).classification == "full_moon"
-said = [each.allowed for each in mistakes(by, Duration(1))]
+said = [each.allowed for each in find_mistakes(by, Duration(1))]
 """
 
 
@@ -55,9 +56,9 @@ assert said == ["such sessions are never signalled: there is no evidence that a 
 def test_h75_a_session_whose_class_became_untouchable_is_not_terminated_after_its_cancel(tmp_path: Path) -> None:
     """The rule of the cancel goes on to terminate whatever the class has become by then."""
     script = """
-from pgdoctor.diagnosis.identity import Identity
+from pgdoctor.model.identity import Identity
 from pgdoctor.mitigation.history import Action, History
-from pgdoctor.mitigation.written import Duration
+from pgdoctor.fields import Duration
 from tests.building import ago
 from tests.mitigation.build import IDLE, about, decide, reasons, rule, settings
 from tests.mitigation.test_guards import holder, writer
@@ -77,25 +78,32 @@ def test_a_cause_that_says_so_may_be_signalled(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
+@pytest.mark.parametrize("cause", all_causes(), ids=lambda cause: cause.name)
 def test_each_cause_has_a_precedence_of_its_own(tmp_path: Path, cause) -> None:
     text = _CAUSE.replace("precedence = 90", f"precedence = {cause.precedence}")
-    if cause is causes()[0]:  # One of them through the door; for all of them the figures.
-        done = run_copy(tmp_path, _FILE, text, "import pgdoctor.diagnosis.cause as c; c.causes()")
+    if cause is all_causes()[0]:  # One of them through the door; for all of them the figures.
+        done = run_copy(tmp_path, _FILE, text, "import pgdoctor.diagnosis.cause as c; c.all_causes()")
         assert done.stderr.endswith(f"causes {cause.name} and full_moon have the same precedence, {cause.precedence}\n")
-    assert [each.precedence for each in causes()].count(cause.precedence) == 1
+    assert [each.precedence for each in all_causes()].count(cause.precedence) == 1
 
 
 def test_the_order_of_precedence_is_written_down() -> None:
     """A change of it changes which rule acts."""
-    assert [cause.name for cause in causes()] == [
+    assert [cause.name for cause in all_causes()] == [
         *("autovacuum", "backup", "prepared_transaction", "replication", "hot_row", "advisory_lock"),
         *("idle_in_transaction", "explicit_lock", "maintenance", "migration", "unindexed_scan", "long_query"),
         "unknown",
     ]
-    assert all(one.precedence < other.precedence for one, other in pairwise(causes()))
+    assert all(one.precedence < other.precedence for one, other in pairwise(all_causes()))
 
 
 def test_the_untouchable_classes_are_written_down() -> None:
-    assert set(untouchable()) == {"autovacuum", "backup", "hot_row", "prepared_transaction", "replication", "unknown"}
-    assert {name for name in classes() if may_be_signalled(name)} == set(classes()) - set(untouchable())
+    assert set(untouchable_classes()) == {
+        "autovacuum",
+        "backup",
+        "hot_row",
+        "prepared_transaction",
+        "replication",
+        "unknown",
+    }
+    assert {name for name in class_names() if may_be_signalled(name)} == set(class_names()) - set(untouchable_classes())

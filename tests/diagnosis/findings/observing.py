@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import psycopg
 
-from pgdoctor.diagnosis.diagnosis import Diagnosis, Note
+from pgdoctor.model.diagnosis import Diagnosis, Finding
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
-from pgdoctor.postgres.watch import Watch
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.server_watch import ServerWatch
 from tests.scenes.client import wait_until
 
 #: Seconds between two looks, from which on they tell a pace.
@@ -22,23 +22,23 @@ APART = 1.1
 class Observer:
     """One connection and one memory."""
 
-    def __init__(self, runner: asyncio.Runner, door: Door) -> None:
+    def __init__(self, runner: asyncio.Runner, door: Connection) -> None:
         self._runner = runner
-        self._watch = Watch(Collector(door))
+        self._watch = ServerWatch(Collector(door))
 
     def look(self) -> Diagnosis:
         """The diagnosis of now, the surroundings read anew."""
         return self._runner.run(self._look())
 
-    def note(self, kind: str) -> Note:
+    def note(self, kind: str) -> Finding:
         """The only finding of a kind, now."""
         [found] = [note for note in self.look().findings if note.kind == kind]
         return found
 
-    def wait_for(self, kind: str, timeout: float = 30.0) -> Note:
+    def wait_for(self, kind: str, timeout: float = 30.0) -> Finding:
         """Look until a finding is there."""
 
-        def found() -> list[Note]:
+        def found() -> list[Finding]:
             time.sleep(APART)
             return [note for note in self.look().findings if note.kind == kind]
 
@@ -53,7 +53,7 @@ class Observer:
 def observer(dsn: str) -> Iterator[Observer]:
     """An observer of a server, connected from now on."""
     with asyncio.Runner() as runner:
-        door = runner.run(Door.open(dsn, 10.0))
+        door = runner.run(Connection.open(dsn, 10.0))
         try:
             yield Observer(runner, door)
         finally:

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.signals import SIGNALS, Anomaly, Usual
-from pgdoctor.diagnosis.snapshot import Connections, Server, Snapshot
+from pgdoctor.model.anomaly_signals import SIGNALS, Anomaly, Usual
+from pgdoctor.model.snapshot import Connections, ServerInfo, Snapshot
 
-SERVER = Server(180000, False, 200, 85, Connections(active=5, idle=80))
+SERVER = ServerInfo(180000, False, 200, 85, Connections(active=5, idle=80))
 
 
 def said(*anomalies: Anomaly) -> list[str]:

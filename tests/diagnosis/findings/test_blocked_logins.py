@@ -5,9 +5,9 @@ import asyncio
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import Login
+from pgdoctor.model.snapshot import Login
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.door import Door
+from pgdoctor.postgres.connection import Connection
 from tests.building import ago, lock, session, snapshot
 from tests.logins import locked_logins, logging_in
 from tests.looking import look
@@ -17,7 +17,7 @@ def test_one_look_sees_the_logins_that_wait(own_server) -> None:
     server = own_server()
 
     async def ask():
-        async with await Door.open(server.dsn, 5.0) as door:
+        async with await Connection.open(server.dsn, 5.0) as door:
             collector = Collector(door)
             with locked_logins(server) as locker, logging_in(server, 1):
                 for _ in range(100):

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.snapshot import JournalUse
+from pgdoctor.model.snapshot import JournalUse
 from tests.building import snapshot
 
 NAME = "journal_full"

@@ -1,15 +1,15 @@
-"""What is said of strangers in the leader election. On a real server: tests/mitigation/test_leader_lock.py."""
+"""What is said of strangers in the leader election. On a real server: tests/enforcement/test_leader_lock.py."""
 
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.surroundings import LockStranger, Surroundings
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import LockStranger, ServerContext
 from tests.building import NOW, snapshot
 
 
-def found(*strangers: LockStranger) -> list[Note]:
-    around = Surroundings(read_at=NOW, lock_strangers=strangers)
+def found(*strangers: LockStranger) -> list[Finding]:
+    around = ServerContext(read_at=NOW, lock_strangers=strangers)
     return [
         note for note in diagnose(replace(snapshot([]), surroundings=around)).findings if note.kind == "leader_lock"
     ]

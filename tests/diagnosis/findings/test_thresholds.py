@@ -7,32 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis import changes, usual
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.diagnosis.diagnosis import Note
-from pgdoctor.diagnosis.finding import SEVERITIES, kinds
-from pgdoctor.diagnosis.memory import Memory
-from pgdoctor.diagnosis.snapshot import Connections
-from pgdoctor.diagnosis.surroundings import (
-    Age,
-    Altered,
-    Change,
-    Client,
-    Holder,
-    Latest,
-    Pace,
-    Slot,
+from pgdoctor.diagnosis.finding import SEVERITIES, finding_kinds
+from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.server_context import (
+    AlteredRelation,
+    ClientApplication,
+    DatabaseStats,
+    FreezeAge,
+    HorizonHolder,
+    LatestStatement,
+    Rates,
+    RecentChange,
+    ReplicationSlotState,
+    ServerContext,
+    ServerLimits,
     Standby,
-    Standing,
-    Surroundings,
-    Work,
 )
-from pgdoctor.diagnosis.usual import Past
+from pgdoctor.model.snapshot import Connections
+from pgdoctor.observer import recent_changes, workload_baseline
+from pgdoctor.observer.observer import Observer
+from pgdoctor.observer.workload_baseline import WorkloadHistory
 from tests.building import NOW, ago, lock, session, snapshot
 
 GIGABYTE = 1 << 30
 
-STANDING = Standing(
+STANDING = ServerLimits(
     started=ago(86_400),
     configured=ago(86_400),
     reserved_connections=3,
@@ -42,24 +42,24 @@ STANDING = Standing(
     max_slot_wal_keep_size=None,
     synchronous_standby_names="",
 )
-AROUND = Surroundings(read_at=NOW, standing=STANDING)
+AROUND = ServerContext(read_at=NOW, standing=STANDING)
 
 #: Names as only somebody malicious chooses them.
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202egnp\n" + "x" * 1_000_000
 
 
-def found(around: Surroundings, *sessions, **server) -> list[Note]:
+def found(around: ServerContext, *sessions, **server) -> list[Finding]:
     return list(diagnose(replace(snapshot(sessions, **server), surroundings=around)).findings)
 
 
-def severity(kind: str, around: Surroundings, **server) -> str | None:
+def severity(kind: str, around: ServerContext, **server) -> str | None:
     notes = [note for note in found(around, **server) if note.kind == kind]
     return notes[0].severity if notes else None
 
 
 def test_an_ordinary_server_has_no_findings():
     assert found(AROUND) == []
-    assert found(Surroundings(read_at=NOW)) == []
+    assert found(ServerContext(read_at=NOW)) == []
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_an_ordinary_server_has_no_findings():
     ],
 )
 def test_ids_that_run_out(xids, multixacts, expected):
-    around = replace(AROUND, ages=(Age("template1", 7, 7), Age("shop", xids, multixacts)))
+    around = replace(AROUND, ages=(FreezeAge("template1", 7, 7), FreezeAge("shop", xids, multixacts)))
     assert severity("wraparound", around) == expected
 
 
 def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
     around = replace(
-        AROUND, standing=replace(STANDING, freeze_max_age=2_000_000_000), ages=(Age("shop", 1_700_000_000, 0),)
+        AROUND, standing=replace(STANDING, freeze_max_age=2_000_000_000), ages=(FreezeAge("shop", 1_700_000_000, 0),)
     )
     assert severity("wraparound", around) == "critical"
 
@@ -98,20 +98,20 @@ def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
     ],
 )
 def test_who_holds_vacuum_back(xids, seconds, expected):
-    around = replace(AROUND, holders=(Holder("session", "7", xids, since=ago(seconds), state="active"),))
+    around = replace(AROUND, holders=(HorizonHolder("session", "7", xids, since=ago(seconds), state="active"),))
     assert severity("vacuum_held_back", around) == expected
 
 
 @pytest.mark.parametrize(
     ("holder", "seconds", "expected"),
     [
-        (Holder("session", "7", 10_000, state="idle in transaction"), 59, None),
-        (Holder("session", "7", 10_000, state="idle in transaction (aborted)"), 60, "info"),
-        (Holder("session", "7", 9_999, state="idle in transaction"), 3_600, None),
-        (Holder("session", "7", 10_000, state="idle in transaction"), 300, "warning"),
-        (Holder("prepared_transaction", "transfer", 10_000), 300, "warning"),
-        (Holder("session", "7", 10_000, state="idle in transaction", application="pg_dump"), 3_599, None),
-        (Holder("slot", "warehouse", 10_000), 86_400, None),
+        (HorizonHolder("session", "7", 10_000, state="idle in transaction"), 59, None),
+        (HorizonHolder("session", "7", 10_000, state="idle in transaction (aborted)"), 60, "info"),
+        (HorizonHolder("session", "7", 9_999, state="idle in transaction"), 3_600, None),
+        (HorizonHolder("session", "7", 10_000, state="idle in transaction"), 300, "warning"),
+        (HorizonHolder("prepared_transaction", "transfer", 10_000), 300, "warning"),
+        (HorizonHolder("session", "7", 10_000, state="idle in transaction", application="pg_dump"), 3_599, None),
+        (HorizonHolder("slot", "warehouse", 10_000), 86_400, None),
     ],
 )
 def test_who_does_nothing_may_hold_vacuum_back_for_minutes(holder, seconds, expected):
@@ -122,13 +122,15 @@ def test_who_does_nothing_may_hold_vacuum_back_for_minutes(holder, seconds, expe
 @pytest.mark.parametrize(("feedback", "expected"), [(False, None), (True, "warning")])
 def test_a_standby_holds_back_only_what_it_tells_its_primary(feedback, expected):
     standing = replace(STANDING, hot_standby_feedback=feedback)
-    around = replace(AROUND, standing=standing, holders=(Holder("session", "7", 2_000_000, state="active"),))
+    around = replace(AROUND, standing=standing, holders=(HorizonHolder("session", "7", 2_000_000, state="active"),))
     assert severity("vacuum_held_back", around, in_recovery=True) == expected
 
 
 @pytest.mark.parametrize("kind", ["session", "standby", "prepared_transaction", "slot"])
 def test_each_kind_of_holder_is_told_with_what_to_do(kind):
-    [note] = found(replace(AROUND, holders=(Holder(kind, "seven", 2_000_000, state="inactive", application="x"),)))
+    [note] = found(
+        replace(AROUND, holders=(HorizonHolder(kind, "seven", 2_000_000, state="inactive", application="x"),))
+    )
     assert note.kind == "vacuum_held_back"
     assert ("seven" in note.summary) == (kind != "standby")
     assert note.advice
@@ -137,16 +139,16 @@ def test_each_kind_of_holder_is_told_with_what_to_do(kind):
 @pytest.mark.parametrize(
     ("slot", "limit", "expected"),
     [
-        (Slot("a", False, True, "reserved", GIGABYTE, None), None, None),
-        (Slot("a", False, True, None, None, None), None, None),
-        (Slot("a", False, False, "reserved", (64 << 20) - 1, None), None, None),
-        (Slot("a", True, False, "reserved", 64 << 20, None), None, "info"),
-        (Slot("a", False, False, "extended", 2 * GIGABYTE, None), None, "warning"),
-        (Slot("a", True, True, "extended", 10 * GIGABYTE, None), None, "critical"),
-        (Slot("a", True, True, "extended", 10 * GIGABYTE, 5 * GIGABYTE), 15 * GIGABYTE, "warning"),
-        (Slot("a", True, True, "extended", 14 * GIGABYTE, GIGABYTE), 15 * GIGABYTE, "critical"),
-        (Slot("a", True, False, "unreserved", 16 * GIGABYTE, -GIGABYTE), 15 * GIGABYTE, "critical"),
-        (Slot("a", True, False, "lost", None, None), 15 * GIGABYTE, "warning"),
+        (ReplicationSlotState("a", False, True, "reserved", GIGABYTE, None), None, None),
+        (ReplicationSlotState("a", False, True, None, None, None), None, None),
+        (ReplicationSlotState("a", False, False, "reserved", (64 << 20) - 1, None), None, None),
+        (ReplicationSlotState("a", True, False, "reserved", 64 << 20, None), None, "info"),
+        (ReplicationSlotState("a", False, False, "extended", 2 * GIGABYTE, None), None, "warning"),
+        (ReplicationSlotState("a", True, True, "extended", 10 * GIGABYTE, None), None, "critical"),
+        (ReplicationSlotState("a", True, True, "extended", 10 * GIGABYTE, 5 * GIGABYTE), 15 * GIGABYTE, "warning"),
+        (ReplicationSlotState("a", True, True, "extended", 14 * GIGABYTE, GIGABYTE), 15 * GIGABYTE, "critical"),
+        (ReplicationSlotState("a", True, False, "unreserved", 16 * GIGABYTE, -GIGABYTE), 15 * GIGABYTE, "critical"),
+        (ReplicationSlotState("a", True, False, "lost", None, None), 15 * GIGABYTE, "warning"),
     ],
 )
 def test_what_a_slot_keeps(slot, limit, expected):
@@ -170,7 +172,7 @@ def test_commits_that_wait_for_a_standby(standbys, seconds, expected):
 
 
 def herd(fresh, connected=100):
-    named = Client("herd", "app", "10.0.0.5", connected // 2, 0, 0, fresh // 2, addresses=12)
+    named = ClientApplication("herd", "app", "10.0.0.5", connected // 2, 0, 0, fresh // 2, addresses=12)
     return {"clients": (named,), "connections": connected, "fresh": fresh}
 
 
@@ -185,7 +187,9 @@ def herd(fresh, connected=100):
     ],
 )
 def test_a_storm_of_connections(fresh, pace, before, expected):
-    around = replace(AROUND, **herd(fresh), lately={"shop": Pace(sessions=pace)}, usual={"shop": Pace(sessions=before)})
+    around = replace(
+        AROUND, **herd(fresh), lately={"shop": Rates(sessions=pace)}, usual={"shop": Rates(sessions=before)}
+    )
     assert severity("connection_storm", around) == expected
 
 
@@ -200,24 +204,24 @@ def test_of_a_herd_from_many_addresses_the_busiest_is_named():
 
 
 def senders(number, began=1.0, statement="update orders set v = ?", **known):
-    return tuple(Latest(statement, ago(began), database="shop", **known) for _ in range(number))
+    return tuple(LatestStatement(statement, ago(began), database="shop", **known) for _ in range(number))
 
 
 @pytest.mark.parametrize(
     ("pace", "before", "latest", "latest_before", "expected"),
     [
-        (Pace(8, 2.1), Pace(10, 0), senders(3), (), "warning"),
-        (Pace(8, 1.9), Pace(10, 0), senders(3), (), None),  # Few fail.
-        (Pace(198, 2), Pace(200, 0), senders(3), (), None),  # A hundredth, and no more.
-        (Pace(980, 20), Pace(1_000, 0), senders(3), (), "warning"),  # In the midst of much else.
-        (Pace(5_000, 20), Pace(5_000, 0), senders(3), (), None),
-        (Pace(8, 2.1), Pace(10, 1), senders(3), (), None),  # Not three times the usual share.
-        (Pace(100, 90), Pace(10, 9), senders(3), (), None),  # A pool that rolls everything back, on a busy day.
-        (Pace(8, 2.1), Pace(10, 0), senders(1), (), "warning"),  # One client that does not wait is enough.
-        (Pace(8, 2.1), Pace(10, 0), senders(3, began=11), (), None),  # Nobody sends any more.
-        (Pace(8, 2.1), Pace(10, 0), senders(3), senders(3), None),  # As many as before.
-        (Pace(8, 2.1), Pace(10, 0), senders(3, is_troubled=True), senders(3), "warning"),  # It has worked before.
-        (Pace(8, 2.1), Pace(10, 0), senders(9, statement="rollback"), (), None),
+        (Rates(8, 2.1), Rates(10, 0), senders(3), (), "warning"),
+        (Rates(8, 1.9), Rates(10, 0), senders(3), (), None),  # Few fail.
+        (Rates(198, 2), Rates(200, 0), senders(3), (), None),  # A hundredth, and no more.
+        (Rates(980, 20), Rates(1_000, 0), senders(3), (), "warning"),  # In the midst of much else.
+        (Rates(5_000, 20), Rates(5_000, 0), senders(3), (), None),
+        (Rates(8, 2.1), Rates(10, 1), senders(3), (), None),  # Not three times the usual share.
+        (Rates(100, 90), Rates(10, 9), senders(3), (), None),  # A pool that rolls everything back, on a busy day.
+        (Rates(8, 2.1), Rates(10, 0), senders(1), (), "warning"),  # One client that does not wait is enough.
+        (Rates(8, 2.1), Rates(10, 0), senders(3, began=11), (), None),  # Nobody sends any more.
+        (Rates(8, 2.1), Rates(10, 0), senders(3), senders(3), None),  # As many as before.
+        (Rates(8, 2.1), Rates(10, 0), senders(3, is_troubled=True), senders(3), "warning"),  # It has worked before.
+        (Rates(8, 2.1), Rates(10, 0), senders(9, statement="rollback"), (), None),
     ],
 )
 def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
@@ -226,7 +230,9 @@ def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
 
 
 def test_what_is_sent_in_another_database_is_none_of_it():
-    around = replace(AROUND, lately={"shop": Pace(8, 4), "other": Pace(9, 0)}, usual={"shop": Pace(), "other": Pace()})
+    around = replace(
+        AROUND, lately={"shop": Rates(8, 4), "other": Rates(9, 0)}, usual={"shop": Rates(), "other": Rates()}
+    )
     elsewhere = replace(around, latest=tuple(replace(each, database="other") for each in senders(3)))
     assert severity("retry_storm", elsewhere) is None
 
@@ -235,8 +241,8 @@ def test_of_the_statements_the_one_that_has_become_more_is_named():
     popular = senders(20, statement="select ?")
     around = replace(
         AROUND,
-        lately={"shop": Pace(100, 50)},
-        usual={"shop": Pace(100, 0)},
+        lately={"shop": Rates(100, 50)},
+        usual={"shop": Rates(100, 0)},
         latest=(*popular, *senders(5)),
         latest_before=popular[:19],
     )
@@ -263,7 +269,10 @@ def test_who_fills_the_connections_by_work_is_told_to_look_for_what_it_waits_for
     assert "first find what they wait for" in note.advice
 
 
-CHANGES = (Change(ago(120), "ddl", 'alter table orders by "deploy"'), Change(ago(300), "start", "the server started"))
+CHANGES = (
+    RecentChange(ago(120), "ddl", 'alter table orders by "deploy"'),
+    RecentChange(ago(300), "start", "the server started"),
+)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, []), (4.9, []), (5.0, ["recent_changes"])])
@@ -287,54 +296,63 @@ def test_what_could_not_be_read_of_the_surroundings_is_said():
 # What is usual
 
 
-def after_looks(*paces: Pace, stormy: bool = False, seconds: float = 15.0) -> Past:
+def after_looks(*paces: Rates, stormy: bool = False, seconds: float = 15.0) -> WorkloadHistory:
     """What is remembered after looks in which the database has worked at these paces."""
-    past, work, at = Past(), Work(), NOW
-    for pace in (Pace(), *paces):
-        gained = {name: round(getattr(pace, name) * seconds) for name in Pace.__struct_fields__}
-        work = Work(**{name: getattr(work, name) + number for name, number in gained.items()})
+    past, work, at = WorkloadHistory(), DatabaseStats(), NOW
+    for pace in (Rates(), *paces):
+        gained = {name: round(getattr(pace, name) * seconds) for name in Rates.__struct_fields__}
+        work = DatabaseStats(**{name: getattr(work, name) + number for name, number in gained.items()})
         at += timedelta(seconds=seconds)
-        now = usual.with_pace(Surroundings(read_at=at, standing=STANDING, work={"shop": work}), past)
-        past = usual.after(past, now, stormy)
+        now = workload_baseline.with_pace(ServerContext(read_at=at, standing=STANDING, work={"shop": work}), past)
+        past = workload_baseline.extend_history(past, now, stormy)
     return past
 
 
 def test_what_is_usual_is_the_median_of_the_last_looks():
-    past = after_looks(*[Pace(commits=100)] * 6, Pace(commits=10_000))
-    now = Surroundings(read_at=past.read_at + timedelta(seconds=10), work=past.work)
-    assert usual.with_pace(now, past).usual == {"shop": Pace(commits=100)}
+    past = after_looks(*[Rates(commits=100)] * 6, Rates(commits=10_000))
+    now = ServerContext(read_at=past.read_at + timedelta(seconds=10), work=past.work)
+    assert workload_baseline.with_pace(now, past).usual == {"shop": Rates(commits=100)}
 
 
 def test_before_there_are_enough_looks_it_is_the_average_of_all_time():
-    past = Past(read_at=NOW, started=ago(1_000), work={"shop": Work(commits=5_000)})
-    now = Surroundings(read_at=NOW + timedelta(seconds=2), work={"shop": Work(commits=5_200)})
-    seen = usual.with_pace(now, past)
+    past = WorkloadHistory(read_at=NOW, started=ago(1_000), work={"shop": DatabaseStats(commits=5_000)})
+    now = ServerContext(read_at=NOW + timedelta(seconds=2), work={"shop": DatabaseStats(commits=5_200)})
+    seen = workload_baseline.with_pace(now, past)
     assert (seen.lately["shop"].commits, seen.usual["shop"].commits) == (100, 5)
 
 
 def test_of_a_young_server_nobody_knows_how_many_sessions_are_usual():
-    past = Past(read_at=NOW, started=ago(599), work={"shop": Work(commits=599, rollbacks=599, sessions=1_000_000)})
-    now = Surroundings(read_at=NOW + timedelta(seconds=2), work=past.work)
-    assert usual.with_pace(now, past).usual["shop"] == Pace(commits=1, rollbacks=1)
+    past = WorkloadHistory(
+        read_at=NOW, started=ago(599), work={"shop": DatabaseStats(commits=599, rollbacks=599, sessions=1_000_000)}
+    )
+    now = ServerContext(read_at=NOW + timedelta(seconds=2), work=past.work)
+    assert workload_baseline.with_pace(now, past).usual["shop"] == Rates(commits=1, rollbacks=1)
 
 
 def test_what_is_sent_before_a_pace_is_known_is_no_measure():
-    first = Surroundings(read_at=NOW, work={"shop": Work()}, latest=senders(3))
-    assert usual.after(Past(), usual.with_pace(first, Past()), False).latest == ()
+    first = ServerContext(read_at=NOW, work={"shop": DatabaseStats()}, latest=senders(3))
+    assert (
+        workload_baseline.extend_history(
+            WorkloadHistory(), workload_baseline.with_pace(first, WorkloadHistory()), False
+        ).latest
+        == ()
+    )
 
 
 def test_nothing_is_learnt_from_a_storm_until_it_has_become_the_way_of_working():
-    assert after_looks(*[Pace(rollbacks=50)] * 20, stormy=True).looks == ()
-    assert len(after_looks(*[Pace(rollbacks=50)] * 130, stormy=True).looks) > 4
+    assert after_looks(*[Rates(rollbacks=50)] * 20, stormy=True).looks == ()
+    assert len(after_looks(*[Rates(rollbacks=50)] * 130, stormy=True).looks) > 4
 
 
 def test_counters_that_were_reset_tell_nothing():
-    past = Past(read_at=NOW, work={"shop": Work(commits=5_000)})
-    now = Surroundings(read_at=NOW + timedelta(seconds=2), work={"shop": Work(commits=1), "new": Work(commits=7)})
-    assert usual.with_pace(now, past).lately == {}
+    past = WorkloadHistory(read_at=NOW, work={"shop": DatabaseStats(commits=5_000)})
+    now = ServerContext(
+        read_at=NOW + timedelta(seconds=2), work={"shop": DatabaseStats(commits=1), "new": DatabaseStats(commits=7)}
+    )
+    assert workload_baseline.with_pace(now, past).lately == {}
 
 
-@given(st.lists(st.builds(Pace, *[st.floats(0, 1e6)] * 5), max_size=100))
+@given(st.lists(st.builds(Rates, *[st.floats(0, 1e6)] * 5), max_size=100))
 def test_memory_is_bounded(paces):
     assert len(after_looks(*paces).looks) <= 40
 
@@ -343,92 +361,96 @@ def test_memory_is_bounded(paces):
 
 
 def seen_at(seconds, *applications, latest=()):
-    clients = tuple(Client(name, "app", None, 5, 5, 0, 0, ago(40_000)) for name in applications)
-    return Surroundings(read_at=ago(-seconds), standing=STANDING, clients=clients, latest=latest)
+    clients = tuple(ClientApplication(name, "app", None, 5, 5, 0, 0, ago(40_000)) for name in applications)
+    return ServerContext(read_at=ago(-seconds), standing=STANDING, clients=clients, latest=latest)
 
 
 def test_an_application_is_new_when_nobody_has_seen_it_before():
-    seen = changes.after(changes.Seen(), seen_at(0, "checkout 1.4.1"))
-    assert changes.with_changes(seen_at(0), seen).changes == ()
-    seen = changes.after(seen, seen_at(15, "checkout 1.4.1", "checkout 1.4.2"))
-    [change] = changes.with_changes(seen_at(15), seen).changes
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0, "checkout 1.4.1"))
+    assert recent_changes.with_changes(seen_at(0), seen).changes == ()
+    seen = recent_changes.extend_known(seen, seen_at(15, "checkout 1.4.1", "checkout 1.4.2"))
+    [change] = recent_changes.with_changes(seen_at(15), seen).changes
     assert (change.kind, change.what) == ("application", '"checkout 1.4.2" connected for the first time')
-    seen = changes.after(seen, seen_at(30, "checkout 1.4.2"))
-    assert changes.with_changes(seen_at(30), seen).changes == (change,)
-    assert changes.with_changes(seen_at(15 + 901), seen).changes == ()
+    seen = recent_changes.extend_known(seen, seen_at(30, "checkout 1.4.2"))
+    assert recent_changes.with_changes(seen_at(30), seen).changes == (change,)
+    assert recent_changes.with_changes(seen_at(15 + 901), seen).changes == ()
 
 
 def test_who_looks_at_the_server_is_no_news():
-    seen = changes.after(changes.Seen(), seen_at(0, "checkout"))
-    seen = changes.after(seen, seen_at(15, "checkout", "pgdoctor"))
-    assert changes.with_changes(seen_at(15), seen).changes == ()
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0, "checkout"))
+    seen = recent_changes.extend_known(seen, seen_at(15, "checkout", "pgdoctor"))
+    assert recent_changes.with_changes(seen_at(15), seen).changes == ()
 
 
 def test_an_application_whose_connections_are_all_new_came_of_late():
-    new = Client("checkout", "app", None, 3, 3, 0, 3, ago(7))
-    seen = changes.after(changes.Seen(), replace(seen_at(0), clients=(new,)))
-    [change] = changes.with_changes(seen_at(0), seen).changes
+    new = ClientApplication("checkout", "app", None, 3, 3, 0, 3, ago(7))
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), replace(seen_at(0), clients=(new,)))
+    [change] = recent_changes.with_changes(seen_at(0), seen).changes
     assert (change.at, change.what) == (ago(7), '"checkout" is new: all of its 3 connections are new')
 
 
 def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
     latest = (
-        Latest("create temp table t (i int)", ago(5)),
-        Latest("alter table orders add column c text", ago(4), "deploy", "app"),
-        Latest("select ?", ago(3)),
+        LatestStatement("create temp table t (i int)", ago(5)),
+        LatestStatement("alter table orders add column c text", ago(4), "deploy", "app"),
+        LatestStatement("select ?", ago(3)),
     )
-    seen = changes.after(changes.Seen(), seen_at(0, latest=latest))
-    seen = changes.after(seen, seen_at(15))
-    [change] = changes.with_changes(seen_at(15), seen).changes
-    assert change == Change(ago(4), "ddl", 'alter table orders add column c text by "deploy" (app)')
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0, latest=latest))
+    seen = recent_changes.extend_known(seen, seen_at(15))
+    [change] = recent_changes.with_changes(seen_at(15), seen).changes
+    assert change == RecentChange(ago(4), "ddl", 'alter table orders add column c text by "deploy" (app)')
 
 
-ORDERS = Altered(7, 900, "r", "public.orders", "orders")
-INDEX = Altered(8, 900, "i", "public.orders_pkey", "orders_pkey", table_oid=7)
+ORDERS = AlteredRelation(7, 900, "r", "public.orders", "orders")
+INDEX = AlteredRelation(8, 900, "i", "public.orders_pkey", "orders_pkey", table_oid=7)
 
 
 def test_what_was_altered_between_two_looks_is_told_once():
-    seen = changes.after(changes.Seen(), seen_at(0))
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
     for second in (15, 30):  # Listed again, for somebody has a transaction open.
-        seen = changes.after(seen, replace(seen_at(second), altered=(ORDERS, INDEX)))
-    [change] = changes.with_changes(seen_at(30), seen).changes
-    assert change == Change(ago(-15), "ddl", "table public.orders was created, altered or rewritten")
+        seen = recent_changes.extend_known(seen, replace(seen_at(second), altered=(ORDERS, INDEX)))
+    [change] = recent_changes.with_changes(seen_at(30), seen).changes
+    assert change == RecentChange(ago(-15), "ddl", "table public.orders was created, altered or rewritten")
     again = replace(ORDERS, written_by=901)
-    seen = changes.after(seen, replace(seen_at(45), altered=(again, ORDERS)))
-    assert len(changes.with_changes(seen_at(45), seen).changes) == 2
+    seen = recent_changes.extend_known(seen, replace(seen_at(45), altered=(again, ORDERS)))
+    assert len(recent_changes.with_changes(seen_at(45), seen).changes) == 2
 
 
 def test_what_a_statement_tells_of_is_not_told_twice():
-    latest = (Latest("ALTER TABLE Orders ADD c text", ago(-4), "deploy", "app"),)
-    seen = changes.after(changes.Seen(), seen_at(0))
-    seen = changes.after(seen, replace(seen_at(15, latest=latest), altered=(ORDERS,)))
-    [change] = changes.with_changes(seen_at(15), seen).changes
+    latest = (LatestStatement("ALTER TABLE Orders ADD c text", ago(-4), "deploy", "app"),)
+    seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
+    seen = recent_changes.extend_known(seen, replace(seen_at(15, latest=latest), altered=(ORDERS,)))
+    [change] = recent_changes.with_changes(seen_at(15), seen).changes
     assert change.what.startswith("ALTER TABLE")
 
 
 def test_a_start_and_a_reload_are_news_for_a_quarter_of_an_hour():
     standing = replace(STANDING, started=ago(800), configured=ago(30))
-    told = changes.with_changes(replace(AROUND, standing=standing), changes.Seen()).changes
+    told = recent_changes.with_changes(replace(AROUND, standing=standing), recent_changes.KnownRelations()).changes
     assert [change.kind for change in told] == ["reload", "start"]
     standing = replace(STANDING, started=ago(901), configured=ago(901))
-    assert changes.with_changes(replace(AROUND, standing=standing), changes.Seen()).changes == ()
+    assert (
+        recent_changes.with_changes(replace(AROUND, standing=standing), recent_changes.KnownRelations()).changes == ()
+    )
 
 
 def test_names_that_change_all_the_time_do_not_fill_the_memory():
-    seen = changes.Seen()
+    seen = recent_changes.KnownRelations()
     for number in range(30):
-        seen = changes.after(seen, seen_at(number, *(f"worker {number} {each}" for each in range(100))))
+        seen = recent_changes.extend_known(seen, seen_at(number, *(f"worker {number} {each}" for each in range(100))))
     assert len(seen.applications) == 1_000
     assert len(seen.changes) <= 50
 
 
 def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
-    memory = Memory()
+    memory = Observer()
     around = replace(AROUND, **herd(0), latest=senders(3))
     for second in range(5):
         diagnosis = memory.judge(replace(snapshot([], at=ago(-second)), surroundings=around))
         assert diagnosis.findings == ()
-    later = replace(around, read_at=ago(-15), clients=(*around.clients, Client("new", None, None, 1, 0, 0, 0)))
+    later = replace(
+        around, read_at=ago(-15), clients=(*around.clients, ClientApplication("new", None, None, 1, 0, 0, 0))
+    )
     seen = memory.judge(replace(snapshot([], at=ago(-15)), surroundings=later)).snapshot.surroundings
     assert [change.what for change in seen.changes] == ['"new" connected for the first time']
 
@@ -440,10 +462,13 @@ def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
 def test_no_name_breaks_out_of_its_line(name):
     around = replace(
         AROUND,
-        clients=(Client(name, name, name[:20], 95, 50, 5, 90),),
-        holders=(Holder("session", "7", 2_000_000, None, "active", name, name, name), Holder("slot", name, 2_000_000)),
-        slots=(Slot(name, True, False, "lost", None, None, name),),
-        ages=(Age(name, 2_000_000_000, 0),),
+        clients=(ClientApplication(name, name, name[:20], 95, 50, 5, 90),),
+        holders=(
+            HorizonHolder("session", "7", 2_000_000, None, "active", name, name, name),
+            HorizonHolder("slot", name, 2_000_000),
+        ),
+        slots=(ReplicationSlotState(name, True, False, "lost", None, None, name),),
+        ages=(FreezeAge(name, 2_000_000_000, 0),),
         standing=replace(STANDING, synchronous_standby_names=name, sync_waiters=1),
     )
     notes = found(around, connections=99)
@@ -453,5 +478,5 @@ def test_no_name_breaks_out_of_its_line(name):
         for text in (note.summary, note.advice, *note.evidence):
             assert len(text) < 1_000
             assert text.isprintable()
-        assert note.kind in kinds()
+        assert note.kind in finding_kinds()
         assert note.severity in SEVERITIES

@@ -1,0 +1,1 @@
+"""What the agent serves, to whom, and how many clients at once."""

@@ -1,0 +1,1 @@
+"""How the agent asks its servers: polls, their cost, reconnecting, what is recorded."""

@@ -1,0 +1,95 @@
+"""What the agent counts about one server, and about its own work there, from its start on."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pgdoctor.diagnosis.cause import class_names
+from pgdoctor.incidents.incident import IncidentEvent
+from pgdoctor.mitigation.history import Action
+from pgdoctor.postgres.connection import StatementCost
+
+#: Upper bounds in seconds; a quiet poll takes a few milliseconds, a convoy of a thousand some seconds.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+#: Of incidents: from a hiccup to a forgotten night.
+INCIDENT_BOUNDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0)
+
+
+class Example(NamedTuple):
+    """The latest that fell into a bucket: the incident, its seconds, and when it was counted, in Unix time."""
+
+    incident: str
+    seconds: float
+    at: float
+
+
+class HistogramBucket(NamedTuple):
+    """How many were not above a bound, and one of them."""
+
+    bound: str
+    number: float
+    example: Example | None
+
+
+class Durations:
+    """A histogram of seconds."""
+
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._examples: list[Example | None] = [None] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float, example: Example | None = None) -> None:
+        """Count one more."""
+        place = bisect_left(self._bounds, seconds)
+        self._counts[place] += 1
+        self._examples[place] = example
+        self.total += seconds
+
+    def buckets(self) -> list[HistogramBucket]:
+        """All of them, by upper bound as text; the last holds all that was counted."""
+        found, running = [], 0
+        bounds = (*map(str, self._bounds), "+Inf")
+        for bound, count, example in zip(bounds, self._counts, self._examples, strict=True):
+            running += count
+            found.append(HistogramBucket(bound, float(running), example))
+        return found
+
+
+class Counters:
+    """Counters, written by the loop, read by the metrics."""
+
+    def __init__(self) -> None:
+        self.durations = Durations()
+        self.skipped = 0
+        #: Seconds from one full look to the next, while there is something to look at.
+        self.poll_interval = 0.0
+        self.statements = 0
+        self.received_bytes = 0
+        self.blocked_seconds = 0.0
+        self.deadlocks = 0
+        self.incidents = dict.fromkeys(class_names(), 0)
+        self.incident_durations = Durations(INCIDENT_BOUNDS)
+        self.releases = Durations()
+
+    def add_cost(self, before: StatementCost, now: StatementCost) -> None:
+        """Count what one connection has cost since."""
+        self.statements += now.statements - before.statements
+        self.received_bytes += now.received_bytes - before.received_bytes
+
+    def add_releases(self, settled: Iterable[Action]) -> None:
+        """Count how long the signals took that released somebody."""
+        for action in settled:
+            if action.outcome == "released" and action.seconds is not None:
+                self.releases.add(action.seconds)
+
+    def add_event(self, event: IncidentEvent, now: float) -> None:
+        """Count an incident under each class that leads it, once; and how long it was. `now`: Unix time."""
+        incident = event.incident
+        if event.kind == "ended":
+            seconds = incident.seconds_until(event.at)
+            self.incident_durations.add(seconds, Example(incident.id, seconds, now))
+        elif event.kind != "worsened":
+            self.incidents[incident.classes[-1]] += 1

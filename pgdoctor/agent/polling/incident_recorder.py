@@ -1,0 +1,190 @@
+"""What becomes of an incident's events: receivers are told, the journal keeps them, and snapshots beside them.
+
+All of it in a task of its own. The poll only says what it has seen, and waits for nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pgdoctor.errors import JournalError
+from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.incidents.incident_log import (
+    KIND,
+    IncidentRecord,
+    closed_unobserved,
+    describe_server,
+    encode_entry,
+    latest_entries,
+    read_entries,
+)
+from pgdoctor.incidents.snapshot_archive import pack_diagnosis
+from pgdoctor.incidents.snapshot_sampling import (
+    MOST_WITH_SNAPSHOTS,
+    MOST_WRITTEN,
+    SampledSnapshot,
+    SnapshotQuota,
+    SnapshotSampler,
+)
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.notify.notifier import Notifier
+from pgdoctor.postgres.offload import offload
+from pgdoctor.render.outbound_alert import describe_event
+
+log = logging.getLogger(__name__)
+
+#: Events and peaks that wait to be written; beyond that the oldest are lost.
+_MOST_WAITING = 100
+
+#: Incidents that are read back after a start, and how old they may be.
+MOST_PAST = 20
+_PAST = timedelta(days=7)
+
+
+class PolledDiagnosis(NamedTuple):
+    """One look with an incident under way, or at its end."""
+
+    #: What tells the server from others; empty where our role may not know.
+    server: str
+    at: datetime
+    incident: Incident | None
+    events: tuple[IncidentEvent, ...]
+    diagnosis: Diagnosis
+    blocked: int
+
+    @property
+    def sessions(self) -> int:
+        """Sessions in the diagnosis."""
+        return len(self.diagnosis.snapshot.sessions)
+
+
+class IncidentRecorder:
+    """Of one server. `name` is that of the configuration; `remember` takes the ends of before this process."""
+
+    def __init__(
+        self, name: str | None, keeper: Keeper, notifier: Notifier, remember: Callable[[list[IncidentEvent]], None]
+    ) -> None:
+        self._name = name
+        self._keeper = keeper
+        self._notifier = notifier
+        self._remember = remember
+        self._waiting: deque[PolledDiagnosis] = deque(maxlen=_MOST_WAITING)
+        self._filled = asyncio.Event()
+        self._read: str | None = None
+        self._advice: dict[str, Any] = {}
+        self._album = SnapshotSampler()
+        self._written = SnapshotQuota(MOST_WRITTEN)
+        self._pasted = SnapshotQuota(MOST_WITH_SNAPSHOTS)
+
+    def see(self, seen: PolledDiagnosis) -> None:
+        """Take note of a look, if it says anything new. Never waits."""
+        is_new = seen.incident is not None and self._is_new(seen, seen.incident)
+        if seen.events or is_new or seen.server != self._read:
+            self._waiting.append(seen)
+            self._filled.set()
+
+    def _is_new(self, seen: PolledDiagnosis, incident: Incident) -> bool:
+        age = incident.seconds_until(seen.at)
+        return self._album.wants(seen.blocked, age) or self._is_awaited(seen, incident, age)
+
+    def _is_awaited(self, seen: PolledDiagnosis, incident: Incident, age: float) -> bool:
+        return seen.blocked > 0 and self._notifier.awaits(incident, age, self._name)
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            while not self._waiting:
+                self._filled.clear()
+                await self._filled.wait()
+            seen = self._waiting.popleft()
+            try:
+                await self._take(seen)
+            except JournalError:
+                # The keeper has said so; the next one may be kept again.
+                pass
+            except Exception:
+                log.exception("an incident could not be recorded")
+
+    async def _take(self, seen: PolledDiagnosis) -> None:
+        if seen.server != self._read:
+            self._read = seen.server
+            with suppress(JournalError):
+                await self._recall(seen)
+        for event in seen.events:
+            await self._tell(event, seen)
+            await self._write(event, seen)
+        if seen.incident is not None:
+            await self._tell_withheld(seen, seen.incident)
+            await self._keep(seen, seen.incident)
+
+    async def _recall(self, seen: PolledDiagnosis) -> None:
+        """Read what was before this process; and end what nobody saw the end of."""
+        server, since = seen.server, datetime.now(UTC) - _PAST
+        records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+        entries, unread = read_entries(record.body for record in records)
+        if unread:
+            log.warning("past incidents skipped: damaged, or of another version", extra={"records": unread})
+        past = [each for each in latest_entries(entries) if each.server == self._name]
+        for each in past:
+            if not each.is_over:
+                lost = closed_unobserved(each, seen.at)
+                self._notifier.tell(lost.as_event, describe_event(lost.as_event, seen.diagnosis, 0), self._name)
+                await self._append(server, lost)
+        self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
+
+    async def _tell(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
+        said = await offload(seen.sessions, describe_event, event, seen.diagnosis, seen.blocked)
+        if event.kind != "ended":
+            roots = seen.diagnosis.blockers
+            self._advice = {
+                "relation": roots[0].relation if roots else None,
+                "recommendation": said.mitigation_action,
+                **describe_server(seen.diagnosis.snapshot.server),
+            }
+        self._notifier.tell(event, said, self._name)
+
+    async def _tell_withheld(self, seen: PolledDiagnosis, incident: Incident) -> None:
+        age = incident.seconds_until(seen.at)
+        if self._is_awaited(seen, incident, age):
+            as_it_is = IncidentEvent("started", incident, seen.at)
+            said = await offload(seen.sessions, describe_event, as_it_is, seen.diagnosis, seen.blocked)
+            self._notifier.tell_withheld(incident, age, said, self._name)
+
+    async def _write(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
+        if event.kind == "started":
+            self._album = SnapshotSampler()
+        if self._written.admits(event.incident.id, event.incident.peak_blocked, time.monotonic()):
+            await self._append(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
+        else:
+            self._keeper.leave_out("frequent")
+        peak = self._album.last()
+        if event.kind == "ended" and peak is not None:
+            await self._paste(seen.server, event.incident.id, peak)
+
+    async def _append(self, server: str, written: IncidentRecord) -> None:
+        body = msgspec.json.encode(written)
+        if not await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at)):
+            self._keeper.leave_out("full")
+
+    async def _keep(self, seen: PolledDiagnosis, incident: Incident) -> None:
+        """Keep what this look shows, if it shows anything new."""
+        age = incident.seconds_until(seen.at)
+        if seen.blocked and (seen.events or self._album.wants(seen.blocked, age)):
+            body = await offload(seen.sessions, pack_diagnosis, seen.diagnosis)
+            snap = self._album.add(SampledSnapshot(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
+            if snap is not None:
+                await self._paste(seen.server, incident.id, snap)
+
+    async def _paste(self, server: str, incident: str, snap: SampledSnapshot) -> None:
+        if not self._pasted.admits(incident, snap.blocked, time.monotonic()):
+            self._keeper.leave_out("frequent")
+        elif not await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at)):
+            self._keeper.leave_out("full")

@@ -1,0 +1,162 @@
+"""One poll of a server, from the gate to the diagnosis: what is asked, and when what was found before still stands."""
+
+import time
+from collections.abc import Awaitable
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.agent.polling.poll_budget import PollBudget
+from pgdoctor.agent.polling.state import Figures, add_gate, compute_figures
+from pgdoctor.config.config import AgentSettings
+from pgdoctor.errors import ServerError
+from pgdoctor.model.anomaly_signals import Anomaly
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.server_context import ServerContext
+from pgdoctor.model.snapshot import JournalUse, Login, ServerInfo, Snapshot
+from pgdoctor.postgres.collect import SHOWS_LOGINS, Collector, Gate
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.offload import offload
+from pgdoctor.postgres.server_watch import ServerWatch
+
+
+class PollResult(msgspec.Struct, frozen=True):
+    """What a poll has found. `latency`: seconds that the gate took to answer."""
+
+    server: ServerInfo
+    #: The server's clock.
+    at: datetime
+    #: Backends that may have waited for longer than the threshold.
+    lock_waiters: int
+    diagnosis: Diagnosis
+    figures: Figures
+    #: It was made now; else the full look was not due, and this is what the last one found.
+    is_new: bool
+    latency: float
+
+
+class PollRunner:
+    """Examines one server, over one door after the other."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.spacing = PollBudget(settings.interval, settings.max_server_share)
+        self._settings = settings
+        #: Of the present door.
+        self._watch: ServerWatch | None = None
+        self._door: Connection | None = None
+        #: What is unusual, for the looks from now on.
+        self.anomalies: tuple[Anomaly, ...] = ()
+        #: How full the journal is, for the looks from now on.
+        self.journal: JournalUse | None = None
+        #: What the login probe says, for the looks from now on.
+        self.login: Login | None = None
+        #: Logins that the gate does not see, as of the last look for them.
+        self._startup_waiters = 0
+        #: That the server has counted since this process began; and the server with its counter, when last read.
+        self.deadlocks = 0
+        self._deadlocks_before: tuple[str, int] | None = None
+        #: What the last look on this door found, or failed with.
+        self._found: tuple[Diagnosis, Figures] | ServerError | None = None
+
+    @property
+    def read_at(self) -> float:
+        """When the last look had been read, and was yet to be judged, on the monotonic clock."""
+        return self._watch.read_at if self._watch is not None else 0.0
+
+    def reconfigure(self, settings: AgentSettings) -> None:
+        """Go on with other settings; what asking has cost lately still counts."""
+        self._settings = settings
+        self.spacing = replace(self.spacing, interval=settings.interval, share=settings.max_server_share)
+
+    async def examine(self, door: Connection, *, is_urgent: bool = False) -> PollResult:
+        """Ask the gate, and look at the locks if somebody waits and the last look is paid for, or this is urgent.
+
+        Raises ServerError.
+        """
+        watch = self._through(door)
+        began = time.monotonic()
+        gate = await self._ask(door, watch.gate(self._settings.wait_threshold))
+        latency = time.monotonic() - began
+        gate = await self._with_logins(door, watch.collector, gate, began)
+        is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
+        if gate.is_quiet:
+            self.spacing = self.spacing.rested(began)
+            self._found = await self._judge(watch, await watch.collector.quiet(gate))
+        elif is_new:
+            self._found = None
+            self._found = await self._judge(watch, await self._look(door, watch.collector, gate, began))
+        if isinstance(self._found, ServerError):
+            raise self._found.with_traceback(None)
+        assert self._found is not None
+        diagnosis, counted = self._found
+        if not is_new:
+            counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
+        return PollResult(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
+
+    async def survey(self, door: Connection) -> None:
+        """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
+        began, before = time.monotonic(), door.cost.seconds
+        if self._door is not door or self._watch is None or not self.spacing.may_survey(began):
+            return
+        try:
+            await self._watch.survey()
+            await self._count_deadlocks(door, self._watch.surroundings)
+        finally:
+            self.spacing = self.spacing.after_survey(began, door.cost.seconds - before)
+
+    async def _count_deadlocks(self, door: Connection, around: ServerContext | None) -> None:
+        """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
+        if around is None or not around.work:
+            return
+        server, before = await door.system_identifier(), self._deadlocks_before
+        if before is not None and before[0] == server:
+            self.deadlocks += max(around.deadlocks - before[1], 0)
+        self._deadlocks_before = server, around.deadlocks
+
+    def _through(self, door: Connection) -> ServerWatch:
+        if self._watch is None or self._door is not door:
+            # Behind another door there may be another server.
+            self._watch = ServerWatch(Collector(door))
+            self._door, self._found, self._startup_waiters = door, None, 0
+        self._watch.collector.explains = self._settings.explain
+        return self._watch
+
+    async def _ask(self, door: Connection, asking: Awaitable[Gate]) -> Gate:
+        before = door.cost.seconds
+        gate = await asking
+        self.spacing = self.spacing.after_gate(door.cost.seconds - before)
+        return gate
+
+    async def _with_logins(self, door: Connection, collector: Collector, gate: Gate, now: float) -> Gate:
+        """The gate with the logins that wait. Found once, they count until a full look finds none."""
+        if gate.is_quiet and not self._startup_waiters and self.spacing.may_check_logins(now):
+            before = door.cost.seconds
+            try:
+                self._startup_waiters = await collector.startup_waiters(self._settings.wait_threshold)
+            finally:
+                self.spacing = self.spacing.after_login_check(now, door.cost.seconds - before)
+        return replace(gate, lock_waiters=gate.lock_waiters + self._startup_waiters)
+
+    async def _look(self, door: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
+        before, size = door.cost, None
+        try:
+            snapshot = await collector.look(gate)
+            size = door.cost.received_bytes - before.received_bytes
+            # Those that show in the activity are the gate's to count.
+            starting = sum(session.is_starting for session in snapshot.sessions.values())
+            self._startup_waiters = 0 if gate.server.version_num >= SHOWS_LOGINS else starting
+        except ServerError as error:
+            self._found = error
+            raise
+        finally:
+            self.spacing = self.spacing.after_look(began, door.cost.seconds - before.seconds, size)
+        return snapshot
+
+    async def _judge(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+        diagnosis = await watch.judge(
+            replace(snapshot, anomalies=self.anomalies, journal=self.journal, login=self.login)
+        )
+        return diagnosis, await offload(
+            len(snapshot.sessions), compute_figures, diagnosis, self._settings.wait_threshold
+        )

@@ -1,0 +1,339 @@
+"""The poll: one at a time, on the monotonic clock, and its result as one value that everybody else reads."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from pgdoctor.agent.polling.counters import Counters
+from pgdoctor.agent.polling.incident_recorder import IncidentRecorder, PolledDiagnosis
+from pgdoctor.agent.polling.learning import Learning
+from pgdoctor.agent.polling.login_probe import LoginProbe
+from pgdoctor.agent.polling.poll import PollResult, PollRunner
+from pgdoctor.agent.polling.poll_budget import PollBudget
+from pgdoctor.agent.polling.reconnector import Reconnector
+from pgdoctor.agent.polling.state import ServerState
+from pgdoctor.baseline.thresholds import signal_readings
+from pgdoctor.config.config import AgentSettings
+from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.errors import ServerError
+from pgdoctor.incidents.incident import Incident, IncidentEvent, IncidentPoll, advance_incident
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.server_context import LockStranger
+from pgdoctor.model.snapshot import ServerInfo
+from pgdoctor.postgres.connection import Connection, StatementCost
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines about the same trouble.
+_REMINDER = 60.0
+
+#: Seconds from a signal to the next poll: how long it took to release somebody is not to be told to the interval.
+_AFTER_A_SIGNAL = 0.1
+
+#: Seconds between two polls while all that is left to do is to see an action to its end.
+_SETTLING = 0.05
+
+#: Incidents that are kept in memory, for the page.
+_MOST_ENDED = 20
+
+
+class Poller:
+    """Polls until it is cancelled."""
+
+    def __init__(
+        self,
+        connection: Reconnector,
+        settings: AgentSettings,
+        tally: Counters,
+        mitigator: Mitigator | None = None,
+        chronicle: IncidentRecorder | None = None,
+        learning: Learning | None = None,
+        login_probe: LoginProbe | None = None,
+    ) -> None:
+        self._login_probe = login_probe
+        self._connection = connection
+        self._examiner = PollRunner(settings)
+        self._mitigator = mitigator
+        self._chronicle = chronicle
+        self._learning = learning
+        self._tally = tally
+        self._state = ServerState()
+        #: The one that goes on now.
+        self.incident: Incident | None = None
+        #: The ends of the latest ones, the newest last.
+        self.ended: deque[IncidentEvent] = deque(maxlen=_MOST_ENDED)
+        self._told_spaced = False
+        self._costs: tuple[Connection, StatementCost] | None = None
+        self._counted_at: float | None = None
+        self._asked_at: float | None = None
+        self._told: tuple[str, float] | None = None
+        self._told_strangers: frozenset[LockStranger] = frozenset()
+        self._wanted = asyncio.Event()
+        self._wanted_since: float | None = None
+        self._published = asyncio.Event()
+
+    @property
+    def state(self) -> ServerState:
+        """What is known now; nothing that is too old."""
+        return self._state.as_of(time.monotonic(), self._spacing.gate_interval)
+
+    def reconfigure(self, settings: AgentSettings) -> None:
+        """Go on with other settings, at once."""
+        self._connection.use_deadline(settings.deadline)
+        self._examiner.reconfigure(settings)
+        self._wanted.set()
+
+    @property
+    def _spacing(self) -> PollBudget:
+        return self._examiner.spacing
+
+    async def recent(self, most_seconds: float, patience: float) -> ServerState:
+        """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds.
+
+        All who ask wait for the same poll: once the first of them has lost its patience, nobody waits for it any more.
+        """
+        now = time.monotonic()
+        if now - self._state.tried_at > most_seconds:
+            self._wanted.set()
+            self._wanted_since = self._wanted_since or now
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wanted_since + patience - now):
+                    await self._published.wait()
+        return self.state
+
+    def ask(self) -> bool:
+        """Have the next poll begin now, or let the one under way do; False where one was asked for an interval ago."""
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at < self._spacing.gate_interval:
+            return False
+        self._asked_at = now
+        self._wanted.set()
+        return True
+
+    async def settle(self, patience: float) -> None:
+        """See to its end what is under way, within `patience` seconds, and have nothing more begin."""
+        if self._mitigator is None:
+            return
+        self._mitigator.wind_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._mitigator.is_busy:
+                    self._wanted.set()
+                    await asyncio.sleep(_SETTLING)
+
+    async def run(self) -> None:
+        """Poll for ever. A poll that is not over when the next is due makes that one be left out."""
+        due = time.monotonic()
+        while True:
+            await self._poll()
+            self._tell_spacing()
+            due, missed = next_tick(due, self._spacing.gate_interval, time.monotonic())
+            self._tally.skipped += missed
+            pause = due - time.monotonic()
+            if self._mitigator is not None and self._mitigator.has_just_signalled:
+                asyncio.get_running_loop().call_later(min(pause, _AFTER_A_SIGNAL), self._wanted.set)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wanted.wait()
+                due = time.monotonic()
+
+    async def _poll(self) -> None:
+        last_attempt = time.time()
+        # For somebody who wants to know now, and not more than that: a health check may cost one statement.
+        is_extra = self._wanted.is_set()
+        try:
+            door = await self._connection.door()
+            began = time.monotonic()
+            try:
+                state = await self._ask(door, began, last_attempt)
+            finally:
+                self._tally.durations.add(time.monotonic() - began)
+                self._count_cost(door)
+        except ServerError as error:
+            self._publish(self._failed(error.state, str(error), last_attempt))
+        except Exception as error:
+            # A fault of ours must neither end the agent nor look like a healthy server.
+            log.exception("poll failed")
+            self._publish(self._failed("error", f"internal error: {type(error).__name__}", last_attempt))
+        else:
+            self._publish(state)
+            await self._mitigate(door)
+            if not is_extra:
+                await self._survey(door)
+
+    async def _ask(self, door: Connection, began: float, last_attempt: float) -> ServerState:
+        is_urgent = self._mitigator is not None and self._mitigator.needs_a_look
+        login = self._login_probe.result if self._login_probe is not None else None
+        self._examiner.login = login
+        finding = await self._examiner.examine(door, is_urgent=is_urgent)
+        self._tell_connected(finding.server)
+        self._count_waiting(finding, began)
+        if finding.is_new:
+            self._tell_strangers(finding.diagnosis)
+            self._note(await door.system_identifier(), finding, self._follow(finding))
+        await self._learn(finding, door)
+        now = time.monotonic()
+        return ServerState(
+            connection="connected",
+            error=None,
+            server=finding.server,
+            diagnosis=self._with_traces(finding.diagnosis),
+            figures=finding.figures,
+            slots=(finding.server.connections, finding.server.max_connections),
+            scores=self._learning.thresholds.scores if self._learning is not None else {},
+            login=login,
+            last_success=time.time(),
+            last_attempt=last_attempt,
+            tried_at=now,
+            found_at=began,
+            looked_at=began if finding.is_new else self._state.looked_at,
+            latency=finding.latency,
+            duration=now - began,
+        )
+
+    async def _learn(self, finding: PollResult, door: Connection) -> None:
+        if self._learning is None:
+            return
+        found = finding.figures
+        values = signal_readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
+        server, incident = await door.system_identifier(), self.incident is not None
+        self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
+        self._examiner.anomalies = self._learning.thresholds.anomalies
+        self._examiner.journal = self._learning.journal
+
+    def _count_cost(self, door: Connection) -> None:
+        before = self._costs[1] if self._costs and self._costs[0] is door else StatementCost()
+        self._tally.add_cost(before, door.cost)
+        self._costs = door, door.cost
+
+    def _count_waiting(self, finding: PollResult, began: float) -> None:
+        """Integrate; but not over a time in which we were blind, since a poll failed, hung, or this process did."""
+        if self._counted_at is None or not self.state.up:
+            self._counted_at = time.monotonic()
+            return
+        self._tally.blocked_seconds += finding.figures.blocked_sessions * max(began - self._counted_at, 0.0)
+        self._counted_at = began
+
+    def remember(self, earlier: Sequence[IncidentEvent]) -> None:
+        """Take in the ends of before this process, the newest last."""
+        self.ended = deque((*earlier, *self.ended), _MOST_ENDED)
+
+    def _follow(self, finding: PollResult) -> tuple[IncidentEvent, ...]:
+        found = finding.figures
+        look = IncidentPoll(finding.at, found.blocked_sessions, found.leading, found.oldest_wait)
+        self.incident, events = advance_incident(self.incident, look)
+        for event in events:
+            self._tally.add_event(event, time.time())
+            facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
+            if event.kind == "ended":
+                self.ended.append(event)
+                facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
+            log.info("incident %s", event.kind.replace("_", " "), extra=facts)
+        return events
+
+    def _note(self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...]) -> None:
+        if self._chronicle is not None:
+            blocked = finding.figures.blocked_sessions
+            self._chronicle.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
+
+    async def _mitigate(self, door: Connection) -> None:
+        state = self.state
+        # Judged once: a session has to be found in as many looks as the rules ask for.
+        is_new = state.looked_at == state.found_at
+        if self._mitigator is None or state.diagnosis is None or not is_new:
+            return
+        try:
+            await self._mitigator.consider(state.diagnosis, door, self._examiner.read_at)
+        except ServerError as error:
+            log.error("mitigation failed", extra={"error": str(error)})
+        except Exception:
+            log.exception("mitigation failed")
+        finally:
+            self._tally.add_releases(self._mitigator.settled)
+
+    def _with_traces(self, diagnosis: Diagnosis) -> Diagnosis:
+        """With what our own actions have left behind, as of the look before."""
+        left = self._mitigator.findings if self._mitigator else ()
+        return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
+
+    async def _survey(self, door: Connection) -> None:
+        """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
+        try:
+            with suppress(ServerError):
+                await self._examiner.survey(door)
+            self._tally.deadlocks = self._examiner.deadlocks
+        except Exception:
+            log.exception("state of the whole server not read")
+        finally:
+            self._count_cost(door)
+
+    def _tell_connected(self, server: ServerInfo) -> None:
+        if self._told is None and self._state.last_success is not None:
+            return
+        log.info("connected", extra={"server_version": server.version_num, "hidden_sessions": server.hidden_sessions})
+        self._told = None
+
+    def _tell_spacing(self) -> None:
+        """Say when looks become rare, and when they are at every interval again; not at each look in between."""
+        spacing = self._spacing
+        self._tally.poll_interval = spacing.look_interval
+        is_rare = spacing.look_interval > (spacing.interval if self._told_spaced else 2 * spacing.interval)
+        if is_rare and not self._told_spaced:
+            every = round(spacing.look_interval, 1)
+            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(spacing.look, 3)}
+            log.warning("polls exceed max_server_share: full polls are less frequent", extra=extra)
+        elif self._told_spaced and not is_rare:
+            log.info("full polls are back to the configured interval")
+        self._told_spaced = is_rare
+
+    def _tell_strangers(self, diagnosis: Diagnosis) -> None:
+        """Name each stranger in the leader election once, for as long as it is there."""
+        around = diagnosis.snapshot.surroundings
+        strangers = frozenset(around.lock_strangers) if around else frozenset()
+        for stranger in strangers - self._told_strangers:
+            extra = {
+                "pid": stranger.pid,
+                "gid": stranger.gid,
+                "usename": stranger.user,
+                "client_addr": stranger.address,
+                "application_name": stranger.application,
+                "datname": stranger.database,
+                "locks": stranger.locks,
+            }
+            level = logging.WARNING if stranger.may_signal else logging.CRITICAL
+            log.log(level, "a stranger holds a lock of the leader election", extra=extra)
+        self._told_strangers = strangers
+
+    def _failed(self, connection: str, error: str, last_attempt: float) -> ServerState:
+        self._counted_at = None
+        now = time.monotonic()
+        if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
+            log.warning("server cannot be polled", extra={"state": connection, "error": error})
+            self._told = connection, now
+        return ServerState(
+            connection=connection,
+            error=error,
+            slots=self._state.slots,
+            last_success=self._state.last_success,
+            last_attempt=last_attempt,
+            tried_at=now,
+        )
+
+    def _publish(self, state: ServerState) -> None:
+        self._state = state
+        # Not later: who wants one while the poll still acts, or surveys, wants the next.
+        self._wanted.clear()
+        self._wanted_since = None
+        published, self._published = self._published, asyncio.Event()
+        published.set()
+
+
+def next_tick(due: float, interval: float, now: float) -> tuple[float, int]:
+    """When the next poll is due, and how many were missed while the one that was due at `due` ran."""
+    missed = max(int((now - due) / interval), 0)
+    return due + (missed + 1) * interval, missed

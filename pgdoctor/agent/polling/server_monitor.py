@@ -1,0 +1,239 @@
+"""All about one server: its connection, its polls, what they count and what acts on them; and the set of all servers.
+
+Each server has its own of everything and fails alone: what hangs holds up nobody else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import partial
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.agent.metrics import MetricsSource
+from pgdoctor.agent.polling.counters import Counters
+from pgdoctor.agent.polling.incident_recorder import IncidentRecorder
+from pgdoctor.agent.polling.learning import Learning
+from pgdoctor.agent.polling.login_probe import FREE_SLOTS, LoginProbe
+from pgdoctor.agent.polling.poller import Poller
+from pgdoctor.agent.polling.reconnector import DsnFile, Reconnector
+from pgdoctor.config.config import AgentSettings, Config, ServerSettings
+from pgdoctor.enforcement.kill_switch import KillSwitchFile
+from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.errors import UsageError
+from pgdoctor.incidents.incident import IncidentEvent
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.notify.notifier import Notifier
+
+log = logging.getLogger(__name__)
+
+#: The server that the present task is about.
+_SERVER: ContextVar[str | None] = ContextVar("server", default=None)
+
+
+class MonitoredServer(msgspec.Struct, frozen=True):
+    """A server that is to be watched. `name` None: there is only the one of --dsn or the environment."""
+
+    name: str | None
+    dsn: str | DsnFile
+    settings: AgentSettings
+
+
+def monitored_servers(config: Config, dsn: str | DsnFile) -> tuple[MonitoredServer, ...]:
+    """Whom to watch. Raises UsageError where both a configuration's servers and a `dsn` are given."""
+    if not config.servers:
+        return (MonitoredServer(None, dsn, config.agent),)
+    if dsn:
+        raise UsageError(
+            "[[servers]] in the configuration and a DSN (--dsn, --dsn-file, PGDOCTOR_DSN or PGDOCTOR_DSN_FILE) "
+            "exclude each other"
+        )
+    return tuple(_target(each, config.agent) for each in config.servers)
+
+
+def _target(server: ServerSettings, settings: AgentSettings) -> MonitoredServer:
+    own = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
+    dsn = DsnFile(server.dsn_file) if server.dsn_file else server.conninfo
+    return MonitoredServer(server.name, dsn, replace(settings, **own))
+
+
+class ServerMonitor:
+    """Watches one server from `start` to `stop`."""
+
+    def __init__(
+        self,
+        target: MonitoredServer,
+        mitigation: Mitigation,
+        keeper: Keeper,
+        notifier: Notifier,
+        *,
+        armed: bool = False,
+    ) -> None:
+        self.name = target.name
+        self.tally = Counters()
+        self.keeper = keeper
+        self.mitigator = Mitigator(
+            mitigation,
+            keeper,
+            unattended=True,
+            armed=armed,
+            brake=KillSwitchFile(lambda: self.mitigator.settings.kill_switch_file).pulled,
+        )
+        self._connection = Reconnector(target.dsn, target.settings.deadline)
+        self._chronicle = IncidentRecorder(target.name, keeper, notifier, self._remember)
+        self._learning = Learning(keeper)
+        settings = target.settings
+        self._login_probe = LoginProbe(
+            self._connection.read_dsn, self._may_log_in, settings.login_probe_interval, settings.deadline
+        )
+        self.poller = Poller(
+            self._connection, settings, self.tally, self.mitigator, self._chronicle, self._learning, self._login_probe
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def watched(self) -> MetricsSource:
+        """What its metrics are made of, now."""
+        return MetricsSource(self.name, self.poller.state, self.tally, self.mitigator)
+
+    def start(self, at_fault: Callable[[], None]) -> None:
+        """Poll until `stop`; `at_fault` is called should it end by itself."""
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(partial(self._ended, at_fault))
+
+    def stop(self) -> None:
+        """Break off, at once and whatever the server does."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def reconfigure(self, target: MonitoredServer, mitigation: Mitigation) -> None:
+        """Go on with other settings, or over another way to the server."""
+        settings, moved = target.settings, self._connection.use_dsn(target.dsn)
+        self._login_probe.reconfigure(settings.login_probe_interval, settings.deadline, forget=moved)
+        self.poller.reconfigure(settings)
+        self.mitigator.reconfigure(mitigation)
+
+    async def _run(self) -> None:
+        _SERVER.set(self.name)
+        beside = [asyncio.create_task(self._chronicle.run()), asyncio.create_task(self._login_probe.run())]
+        try:
+            await self.poller.run()
+        finally:
+            for task in beside:
+                task.cancel()
+            await self.mitigator.end()
+            await self._learning.end()
+
+    def _may_log_in(self) -> bool:
+        """The agent is connected, and slots are free."""
+        state = self.poller.state
+        if state.server is None or state.diagnosis is None:
+            return False
+        around = state.diagnosis.snapshot.surroundings
+        standing = around.standing if around else None
+        reserved = standing.reserved_connections if standing else 0
+        return state.server.max_connections - reserved - state.server.connections >= FREE_SLOTS
+
+    def _remember(self, ended: Sequence[IncidentEvent]) -> None:
+        self.poller.remember(ended)
+
+    def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
+        self._connection.drop()
+        if not task.cancelled():
+            at_fault()
+
+
+class ServerMonitors:
+    """All servers, by name. They start with `start`, and come and go with the configuration from then on."""
+
+    def __init__(
+        self,
+        wanted: Sequence[MonitoredServer],
+        mitigation: Mitigation,
+        keeper: Keeper,
+        notifier: Notifier,
+        *,
+        armed: bool = False,
+    ) -> None:
+        self._keeper = keeper
+        self._notifier = notifier
+        self._armed = armed
+        self._at_fault: Callable[[], None] | None = None
+        self._watchers: dict[str | None, ServerMonitor] = {}
+        #: Why nobody is to be signalled anywhere, and by whose order; None: no such order is in force.
+        self._order: tuple[str, str] | None = None
+        self.reconfigure(wanted, mitigation)
+
+    def __iter__(self) -> Iterator[ServerMonitor]:
+        return iter(tuple(self._watchers.values()))
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def named(self, name: str) -> ServerMonitor | None:
+        """The one of that name."""
+        return self._watchers.get(name)
+
+    def start(self, at_fault: Callable[[], None]) -> None:
+        """Watch them all; `at_fault` is called should one end by itself."""
+        self._at_fault = at_fault
+        for watcher in self:
+            watcher.start(at_fault)
+
+    async def stop(self, patience: float) -> None:
+        """See to their end what actions are under way, within `patience` seconds; then break off everywhere."""
+        tasks = [watcher.task for watcher in self if watcher.task is not None]
+        await asyncio.gather(*(watcher.poller.settle(patience) for watcher in self))
+        for watcher in self:
+            watcher.stop()
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience / 2)
+
+    def reconfigure(self, wanted: Sequence[MonitoredServer], mitigation: Mitigation) -> None:
+        """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""
+        if not any(watcher.mitigator.is_disarmed for watcher in self):
+            # Somebody has armed since.
+            self._order = None
+        before, self._watchers = self._watchers, {}
+        for target in wanted:
+            watcher = before.pop(target.name, None)
+            if watcher is None:
+                watcher = ServerMonitor(target, mitigation, self._keeper, self._notifier, armed=self._armed)
+                if self._order is not None:
+                    watcher.mitigator.disarm(*self._order)
+                if self._at_fault is not None:
+                    watcher.start(self._at_fault)
+                    log.info("server added", extra={"server": target.name})
+            else:
+                watcher.reconfigure(target, mitigation)
+            self._watchers[target.name] = watcher
+        for gone in before.values():
+            gone.stop()
+            log.info("server removed", extra={"server": gone.name})
+
+    def stop_acting(self, reason: str, by: str) -> None:
+        """Signal nobody until somebody arms again, also at servers that are added before."""
+        self._order = reason, by
+        for watcher in self:
+            watcher.mitigator.disarm(reason, by)
+
+    async def write_down(self) -> bool:
+        """Whether that is on the disk now, for each server."""
+        return all(await asyncio.gather(*(watcher.mitigator.write_down() for watcher in self)))
+
+    def disarm(self, mitigation: Mitigation) -> None:
+        """Go on without signals until the next `reconfigure`; not `stop_acting`, which is for good."""
+        if mitigation.mode != "off":
+            for watcher in self:
+                watcher.mitigator.reconfigure(replace(mitigation, mode="observe"))
+
+
+def say_server(record: logging.LogRecord) -> bool:
+    """A logging filter that lets everything pass, and says which server a line is about."""
+    name = _SERVER.get()
+    if name is not None and not hasattr(record, "server"):
+        record.server = name
+    return True

@@ -1,0 +1,1 @@
+"""Baselines that are learnt, and deviations from them."""

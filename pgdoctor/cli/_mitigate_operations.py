@@ -1,0 +1,177 @@
+"""What the commands ask of mitigation: a plan, what of it waits for somebody, one session, the carrying out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.cli._options import DEADLINE
+from pgdoctor.config.config import Config
+from pgdoctor.diagnosis.cuts import find_cuts
+from pgdoctor.diagnosis.findings.leader_lock import leader_lock_notes
+from pgdoctor.enforcement.kill_switch import KillSwitchFile
+from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.enforcement.run_loop import carry_out
+from pgdoctor.errors import ServerError
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation.decision import Decision
+from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.plan import OnlySession, Plan
+from pgdoctor.mitigation.shared_record import MARK, UnreadableRecord, decode_record, explain_unreadable
+from pgdoctor.model.diagnosis import Diagnosis, Finding
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.server_context import lock_strangers
+from pgdoctor.postgres.server_watch import ServerWatch
+from pgdoctor.postgres.shared_record import read_records
+from pgdoctor.render.plan import PlanFacts, plan_facts
+from pgdoctor.render.session_facts import SessionFacts, session_facts
+
+#: Seconds between two looks; a session is judged when it was the same in `min_samples` of them.
+_PAUSE = 0.2
+
+
+class PlannedSnapshot(msgspec.Struct, frozen=True):
+    """A plan that nobody has carried out, and what it was made of."""
+
+    plan: Plan
+    diagnosis: Diagnosis
+    #: Why nobody is signalled whoever it is, a line each.
+    stops: tuple[str, ...] = ()
+
+
+async def shown(dsn: str, config: Config) -> PlanFacts:
+    """The plan, for people."""
+    async with _opened(dsn, config) as (door, keeper):
+        seen = await look(door, config, keeper)
+        notes = await _election_notes(door)
+        stops = (*seen.stops, *await stops_of_others(door))
+    choices = find_cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
+    facts = plan_facts(seen.plan, config.mitigation.mode, (), choices, notes)
+    return replace(facts, stops=stops)
+
+
+async def waiting(dsn: str, config: Config) -> list[Decision]:
+    """The decisions that wait for a person's word."""
+    async with _opened(dsn, config) as (door, keeper):
+        seen = await look(door, config, keeper)
+    return [each for each in seen.plan.decisions if each.state == "pending_approval"]
+
+
+async def about(dsn: str, config: Config, pid: int) -> SessionFacts:
+    """May one session be signalled, and what would it do?"""
+    async with _opened(dsn, config) as (door, keeper):
+        return await ask(door, config, keeper, pid)
+
+
+async def executed(
+    dsn: str, config: Config, most: int, *, only: OnlySession | None = None
+) -> tuple[list[Action], Plan, tuple[Finding, ...]]:
+    """What was carried out, the plan that is left, and what is wrong with the leader election."""
+    async with _opened(dsn, config) as (door, keeper):
+        actions, plan = await act(door, config, keeper, most=most, only=only)
+        return actions, plan, await _election_notes(door)
+
+
+async def look(door: Connection, config: Config, keeper: Keeper, only: OnlySession | None = None) -> PlannedSnapshot:
+    """The plan after so many looks as the settings ask for. Nobody is signalled."""
+    settings = config.mitigation
+    mitigator = _mitigator(config, keeper, only=only, mode="observe")
+    watch = ServerWatch(Collector(door))
+    for place in range(settings.min_samples if settings.rules else 1):
+        await asyncio.sleep(_PAUSE if place else 0)
+        diagnosis = await watch.look()
+        await mitigator.consider(diagnosis, door)
+    brakes = await mitigator.brakes()
+    until = brakes.maintenance_until
+    held = until is not None and until > diagnosis.captured_at
+    said = (
+        brakes.kill_switch,
+        f"maintenance until {until.isoformat(timespec='seconds')}" if until is not None and held else None,
+        mitigator.sharing_error,
+    )
+    return PlannedSnapshot(mitigator.plan, diagnosis, tuple(each for each in said if each))
+
+
+async def stops_of_others(door: Connection) -> list[str]:
+    """What pgdoctors that connect as other roles share at this server, as far as it stops them."""
+    said: list[str] = []
+    for role, text, is_own in await read_records(door):
+        if is_own or not (text or "").startswith(MARK):
+            continue
+        try:
+            brakes = decode_record(text).brakes
+        except UnreadableRecord as error:
+            said.append(explain_unreadable(role, error))
+        else:
+            until = brakes.maintenance_until
+            marked = f"maintenance until {until.isoformat(timespec='seconds')}" if until else None
+            said += [f"{each} (pgdoctors that connect as {role})" for each in (brakes.kill_switch, marked) if each]
+    return said
+
+
+async def ask(door: Connection, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
+    """The same as `about`, over a connection that is there already."""
+    seen = await look(door, config, keeper, OnlySession(pid))
+    diagnosis = seen.diagnosis
+    decision = next((each for each in seen.plan.decisions if each.pid == pid), None)
+    said = None if decision else await _without_a_decision(door, diagnosis, pid)
+    return session_facts(pid, said, decision, find_cuts(diagnosis.blockers, diagnosis.graph))
+
+
+async def act(
+    door: Connection, config: Config, keeper: Keeper, *, most: int = 1, only: OnlySession | None = None
+) -> tuple[list[Action], Plan]:
+    """Carry out what may be done, of one session `only` if one is meant; what was done, and the plan that is left.
+
+    This is the way for whoever has somebody at the keyboard: `only = Only(pid, "cancel")` is one key pressed.
+    """
+    mitigator = _mitigator(config, keeper, only=only)
+    try:
+        return [action async for action in carry_out(mitigator, door, most=most)], mitigator.plan
+    finally:
+        # The connection may live on, as that of `watch` does; what it held would keep everybody else from leading.
+        with suppress(ServerError):
+            await mitigator.resign()
+
+
+def _mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:
+    settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
+    return Mitigator(settings, keeper, brake=KillSwitchFile(lambda: settings.kill_switch_file).pulled, only=only)
+
+
+async def _election_notes(door: Connection) -> tuple[Finding, ...]:
+    """Who takes part in the leader election and should not."""
+    return tuple(leader_lock_notes(await lock_strangers(door)))
+
+
+@asynccontextmanager
+async def _opened(dsn: str, config: Config) -> AsyncIterator[tuple[Connection, Keeper]]:
+    keeper = Keeper(config.journal.file, config.journal.max_size)
+    try:
+        async with await Connection.open(dsn, DEADLINE) as door:
+            yield door, keeper
+    finally:
+        keeper.close()
+
+
+async def _without_a_decision(door: Connection, diagnosis: Diagnosis, pid: int) -> str:
+    """Why there is nothing to decide about a session, in one line."""
+    if pid == diagnosis.snapshot.server.own_pid:
+        return "it is this pgdoctor's own session"
+    rows = await door.fetch("backend_by_pid", pid=pid)
+    if not rows:
+        return "there is no such session at this server"
+    [found] = rows
+    if found.leader_pid is not None and found.leader_pid != pid:
+        return f"it is a parallel worker of {found.leader_pid}; use --pid {found.leader_pid}"
+    if found.application_name == APPLICATION_NAME:
+        return "it is another pgdoctor's session; such sessions are never signalled"
+    if found.backend_type != "client backend":
+        return f"it is {found.backend_type or 'hidden from our role'}: pgdoctor signals only client sessions"
+    blockers = diagnosis.graph.blockers_of.get(pid)
+    if blockers:
+        return f"no session waits for it; it waits itself, for {', '.join(map(str, sorted(blockers)))}"
+    return "no session waits for it, so a signal would free no session"

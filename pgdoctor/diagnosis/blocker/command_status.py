@@ -1,0 +1,151 @@
+"""What a change of the schema, or maintenance, is doing: working or queued, on what, how far, and for whom it waits."""
+
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.blocker import command_progress, held_locks
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.lock_modes import STRONG, mode_strength
+from pgdoctor.model.remedy import Remedy
+from pgdoctor.model.snapshot import CommandProgress, Session
+from pgdoctor.sqltext import ddl
+from pgdoctor.sqltext.ddl import DdlEffect
+
+#: Sessions named in a sentence; the others are counted.
+_MOST_NAMED = 3
+
+#: What to do about a command that is nearly done.
+LET_FINISH = Remedy("none", "let it finish: it is nearly done, and would have to do all of it again", is_over_soon=True)
+
+
+def statement_effect(suspect: BlockerFacts) -> DdlEffect:
+    """The lock and the safer form of its running statement; nothing where it runs none, or which one is not known."""
+    session = suspect.session
+    if session is None or not suspect.is_running:
+        return DdlEffect()
+    found = ddl.parts(session.statement or "", truncated=session.truncated)
+    return found[0].effect if len(found) == 1 else DdlEffect()
+
+
+def describe_locking(suspect: BlockerFacts) -> Iterator[str]:
+    """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
+    yield from held_locks.describe_contested_locks(suspect)
+    yield from describe_activity(suspect)
+    yield f"its transaction has been open for {format_duration(suspect.transaction_seconds)}"
+
+
+def describe_activity(suspect: BlockerFacts) -> Iterator[str]:
+    """What it does now, in sentences."""
+    if not suspect.is_running:
+        return
+    asked = next((lock for lock in suspect.queued if lock.locktype == "relation"), None)
+    if asked is not None:
+        yield f"is queued: has waited {format_duration(suspect.waiting_seconds)} for {suspect.name(asked)}"
+        if whom := ddl.keeps_out(asked.mode):
+            yield f"{statement_name(suspect)} asks for {asked.mode}, which excludes {whom}"
+    elif suspect.is_waiting:
+        yield from describe_own_wait(suspect)
+    else:
+        yield f"is working: {_work(suspect)}{_excluding(suspect)}"
+    yield from progress_evidence(suspect)
+
+
+def describe_own_wait(suspect: BlockerFacts) -> Iterator[str]:
+    """How long the blocker itself has waited, and for which sessions; nothing if it does not wait."""
+    if suspect.is_waiting:
+        yield f"has waited {format_duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
+
+
+def progress_evidence(suspect: BlockerFacts) -> Iterator[str]:
+    """How far its command has come, and roughly how long it will still take, where it says so."""
+    progress = progress_of(suspect)
+    if progress is not None:
+        yield command_progress.describe_progress(progress, suspect.statement_seconds)
+
+
+def progress_of(suspect: BlockerFacts) -> CommandProgress | None:
+    """How far its command has come; None where it does not say."""
+    return suspect.snapshot.progress.get(suspect.node)
+
+
+def is_nearly_done(suspect: BlockerFacts) -> bool:
+    """Its one statement will be over in no time. Behind the first of several others may follow."""
+    progress = progress_of(suspect)
+    if progress is None or suspect.is_waiting or not suspect.statement.is_one:
+        return False
+    return command_progress.is_nearly_done(progress, suspect.statement_seconds)
+
+
+def keeps_out_readers_or_writers(suspect: BlockerFacts) -> bool:
+    """One of its table locks in somebody's way, or its request, is stronger than that of a CONCURRENTLY command."""
+    least = mode_strength("ShareLock")
+    return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in suspect.obstacles)
+
+
+def advise(suspect: BlockerFacts) -> str:
+    """What would have held up fewer people; empty where there is nothing to say."""
+    safer = "" if _is_for_another_lock(suspect) else statement_effect(suspect).safer
+    if not suspect.queued or ddl.RETRY in safer:
+        return safer
+    return f"{safer}; {ddl.RETRY}" if safer else ddl.RETRY
+
+
+def _is_for_another_lock(suspect: BlockerFacts) -> bool:
+    """Its running DDL takes another mode than the table lock in somebody's way: a statement before took that one."""
+    mode = statement_effect(suspect).mode
+    modes = {lock.mode for lock in suspect.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
+    return suspect.statement.is_ddl and mode is not None and bool(modes) and mode not in modes
+
+
+def statement_name(suspect: BlockerFacts) -> str:
+    """Its statement's kind as people write it: `ALTER TABLE`."""
+    if not suspect.statement.is_one:
+        return f"one of its {len(suspect.statement.work)} statements"
+    if suspect.statement.kind == "unknown":
+        return "its statement"
+    return _written(suspect.statement.kind)
+
+
+def _work(suspect: BlockerFacts) -> str:
+    """What it runs and for how long. Of several statements in one text the server does not show which one runs."""
+    ran = format_duration(suspect.statement_seconds)
+    if suspect.statement.is_one:
+        return f"{statement_name(suspect)} has run for {ran}"
+    work = suspect.statement.work
+    return f"a text of {len(work)} statements has run for {ran}; which of them runs now is not known ({_listed(work)})"
+
+
+def _listed(kinds: tuple[str, ...]) -> str:
+    """Kinds as people write them, the first of them: `ALTER TABLE, UPDATE, ...`."""
+    more = ["..."] if len(kinds) > _MOST_NAMED else []
+    return ", ".join([*map(_written, kinds[:_MOST_NAMED]), *more])
+
+
+def _written(kind: str) -> str:
+    return kind.replace("_other", "").replace("_", " ").upper()
+
+
+def _excluding(suspect: BlockerFacts) -> str:
+    """Whom its strongest table lock in somebody's way excludes. The statement that took it may be another one."""
+    modes = [lock.mode for lock in suspect.contested if lock.locktype == "relation" and lock.mode in STRONG]
+    whom = ddl.keeps_out(modes[0]) if modes else ""
+    return f" under {modes[0]}, which excludes {whom}" if whom else ""
+
+
+def _awaited(suspect: BlockerFacts) -> str:
+    nodes = suspect.session.blockers if suspect.session else ()
+    named = [_said(suspect, node) for node in nodes[:_MOST_NAMED]]
+    more = [f"{len(nodes) - _MOST_NAMED:,} more"] if len(nodes) > _MOST_NAMED else []
+    return ", ".join(named + more)
+
+
+def _said(suspect: BlockerFacts, node: int) -> str:
+    session = suspect.snapshot.sessions.get(node, Session(pid=node))
+    if node < 0:
+        return "a prepared transaction"
+    if session.state is None:
+        return str(node)
+    is_idle = session.in_transaction_idle or session.state == "idle"
+    since = session.state_change if is_idle else session.xact_start
+    doing = session.state if is_idle else "its transaction open"
+    return f"{node} ({doing} for {format_duration(suspect.snapshot.seconds_since(since))})"

@@ -1,0 +1,45 @@
+"""What a blocker holds, and since when, as far as that is known: its evidence in sentences."""
+
+from collections.abc import Iterable, Iterator
+
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.known_hold import KnownHold
+from pgdoctor.diagnosis.blocker.lock_names import waits_for_key
+from pgdoctor.formatting import format_duration
+from pgdoctor.model.snapshot import Lock
+
+#: Locks that are named; the rest is counted.
+_MOST_NAMED = 3
+
+
+def describe_contested_locks(suspect: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
+    """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
+    contested = (lock for lock in suspect.contested if lock.locktype in ("relation", "object"))
+    names = list(dict.fromkeys((*_transaction(suspect), *map(suspect.name, (*contested, *locks)))))
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    if names:
+        yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {describe_hold_time(suspect)}"
+
+
+def describe_hold_time(suspect: BlockerFacts) -> str:
+    """For how long: at least as long as it is known to hold it, at most as long as its transaction is open.
+
+    A waiter may have waited for an earlier holder, so a wait alone says nothing.
+    """
+    least = KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or None
+    most = suspect.transaction_seconds
+    if least is not None and most is not None and format_duration(least) == format_duration(most):
+        return format_duration(most)
+    bounds = [f"{format_duration(least)} at least"] if least is not None else []
+    bounds += [f"{format_duration(most)} at most"] if most is not None or not bounds else []
+    return ", ".join(bounds)
+
+
+def _transaction(suspect: BlockerFacts) -> Iterator[str]:
+    """What is waited for by waiting for its transaction."""
+    if "transactionid" in suspect.contested_types and suspect.table is not None:
+        are_keys = bool(suspect.witnesses) and all(map(waits_for_key, suspect.witnesses))
+        name = suspect.table.name
+        yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
+    if "virtualxid" in suspect.contested_types:
+        yield "a transaction whose end a CONCURRENTLY command waits for"

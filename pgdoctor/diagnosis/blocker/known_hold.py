@@ -1,0 +1,141 @@
+"""Since when a blocker is known to be in the way of those who wait for it. No moment is earlier than the truth.
+
+Nothing at the server says when a lock was granted. Certain is:
+
+- a wait for a transaction's end has been for this transaction since it began;
+- a session that idles, or waits itself, got what it holds before;
+- a prepared transaction held its locks when it was prepared;
+- a request that others queue behind is as old as its own wait;
+- an earlier snapshot has shown this transaction with the lock.
+
+Of a running session in a first snapshot nothing is certain: a moment ago another one may have held the lock, and those
+who wait now may have waited for that one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+
+from msgspec.structs import replace
+
+from pgdoctor.model.identity import Transaction, transaction_of
+from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.snapshot import KnownLock, Lock, PreparedTransaction, Session, Snapshot, Target
+from pgdoctor.model.wait_graph import Node
+
+#: Locks on what belongs to one transaction: nobody else ever holds them.
+_ONE_HOLDER = frozenset({"transactionid", "virtualxid", "spectoken"})
+
+#: What each transaction is known to hold, of that what others want.
+Holds = Mapping[Transaction, tuple[KnownLock, ...]]
+
+
+class KnownHold:
+    """One blocker of a snapshot, and since when it is known to be in somebody's way."""
+
+    def __init__(self, node: Node, snapshot: Snapshot) -> None:
+        self._node = node
+        self._snapshot = snapshot
+        self._session = snapshot.sessions.get(node)
+
+    def seconds(self, waiters: Iterable[Session]) -> float | None:
+        """For how long it is known to have held one of them up; None where nobody waits for it as far as is known."""
+        holds = (hold for waiter in waiters for _, hold in self._waits(waiter))
+        return max(holds, default=None)
+
+    def longest_wait(self, waiters: Iterable[Session]) -> float | None:
+        """The longest wait that is known to be a wait for this one; None where none has a known beginning."""
+        waits = (min(wait, hold) for waiter in waiters for wait, hold in self._waits(waiter) if wait is not None)
+        return max(waits, default=None)
+
+    def since(self, lock: Lock) -> datetime:
+        """Since when it is known to hold a lock that it holds in this snapshot."""
+        return min((self._snapshot.captured_at, *self._lasting, *self._earlier(lock.target, lock.mode)))
+
+    def _waits(self, waiter: Session) -> Iterator[tuple[float | None, float]]:
+        """Of each request of a waiter: how long it waits, and how long this blocker is known to be in its way."""
+        for request in waiter.requests:
+            hold = self._snapshot.seconds_since(self._since_request(request)) or 0.0
+            yield self._snapshot.seconds_since(request.waitstart), hold
+
+    def _since_request(self, request: Lock) -> datetime | None:
+        """Since when it is known to be in the way of a request."""
+        if request.locktype in _ONE_HOLDER:
+            return min(filter(None, (request.waitstart, *self._lasting)), default=None)
+        held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))
+        if (found := min(map(self.since, held), default=None)) is not None:
+            return found
+        own = [lock.waitstart for lock in self._requests if lock.target == request.target]
+        # Its locks do not explain the wait: they changed while they were read.
+        return min(filter(None, own or self._lasting), default=None)
+
+    def _earlier(self, target: Target, mode: str) -> Iterator[datetime]:
+        """When earlier snapshots have shown it with this lock."""
+        for known in self._snapshot.known_locks.get(self._node, ()):
+            if (known.target, known.mode) == (target, mode):
+                yield known.since
+
+    @cached_property
+    def _lasting(self) -> tuple[datetime, ...]:
+        """Moments since when it has got no lock: all that it holds it held then."""
+        if isinstance(self._holder, PreparedTransaction):
+            return (self._holder.prepared,) if self._holder.prepared else ()
+        session = self._session
+        if session is None:
+            return ()
+        if session.state_change is not None and (session.state == "idle" or session.in_transaction_idle):
+            return (session.state_change,)
+        # A parallel worker may wait while another one gets a lock.
+        own = [lock.waitstart for lock in session.requests if lock.pid == session.pid and lock.waitstart]
+        return tuple(own) if len(own) == len(session.requests) == 1 else ()
+
+    @cached_property
+    def _holder(self) -> Session | PreparedTransaction | None:
+        if self._session is not None:
+            return self._session
+        return next((each for each in self._snapshot.prepared if each.node == self._node), None)
+
+    @cached_property
+    def _held(self) -> dict[Target, list[Lock]]:
+        found: dict[Target, list[Lock]] = {}
+        for lock in self._holder.locks if self._holder else ():
+            if lock.granted:
+                found.setdefault(lock.target, []).append(lock)
+        return found
+
+    @cached_property
+    def _requests(self) -> tuple[Lock, ...]:
+        return self._session.requests if self._session else ()
+
+
+def known_holds(snapshot: Snapshot) -> Holds:
+    """What the snapshot adds to what is known: each transaction with those of its locks that others want."""
+    wanted: dict[Target, set[str]] = {}
+    for waiter in snapshot.sessions.values():
+        for request in waiter.requests:
+            if request.locktype not in _ONE_HOLDER:
+                wanted.setdefault(request.target, set()).add(request.mode)
+    found: dict[Transaction, tuple[KnownLock, ...]] = {}
+    for pid, session in snapshot.sessions.items() if wanted else ():
+        transaction = transaction_of(session)
+        contested = {
+            (lock.target, lock.mode): lock
+            for lock in session.held
+            if any(modes_conflict(lock.mode, mode) for mode in wanted.get(lock.target, ()))
+        }
+        if transaction is not None and contested:
+            hold = KnownHold(pid, snapshot)
+            found[transaction] = tuple(
+                KnownLock(target, mode, hold.since(lock)) for (target, mode), lock in contested.items()
+            )
+    return found
+
+
+def with_known_holds(snapshot: Snapshot, holds: Holds) -> Snapshot:
+    """The snapshot with what earlier ones have shown of the transactions in it."""
+    found = {
+        pid: holds[transaction]
+        for pid, session in snapshot.sessions.items()
+        if (transaction := transaction_of(session)) in holds and transaction is not None
+    }
+    return replace(snapshot, known_locks=found) if found else snapshot

@@ -1,0 +1,200 @@
+"""Names of locked objects and of waits, in words, for every lock type of `pg_locks`.
+
+Source: PostgreSQL documentation, "pg_locks"; the NOTIFY queue from `PreCommit_Notify` in async.c, page locks from
+`ginInsertCleanup` in ginfast.c. OIDs of system catalogs are the same on every server.
+"""
+
+from pgdoctor.model.snapshot import AdvisoryKey, Lock, Relation, Session, Snapshot
+from pgdoctor.sqltext import statement
+from pgdoctor.sqltext.statement_kinds import DDL
+
+_DATABASE_CATALOG = 1262
+
+#: What an object lock is on, by the OID of the catalog that has the object. Only these are looked up by name.
+OBJECT_TYPES = {
+    1213: "tablespace",
+    1247: "type",
+    1255: "function",
+    1260: "role",
+    1262: "database",
+    1417: "foreign server",
+    1418: "user mapping",
+    2328: "foreign-data wrapper",
+    2600: "aggregate",
+    2601: "access method",
+    2605: "cast",
+    2606: "constraint",
+    2607: "conversion",
+    2612: "language",
+    2613: "large object",
+    2615: "schema",
+    2616: "operator class",
+    2617: "operator",
+    2618: "rule",
+    2620: "trigger",
+    2753: "operator family",
+    3079: "extension",
+    3256: "policy",
+    3381: "statistics object",
+    3456: "collation",
+    3466: "event trigger",
+    3576: "transform",
+    3600: "text search dictionary",
+    3601: "text search parser",
+    3602: "text search configuration",
+    3764: "text search template",
+    6100: "subscription",
+    6104: "publication",
+}
+
+#: The same, for objects that have no name of their own.
+_NAMELESS_TYPES = {6000: "replication origin", 6106: "publication's table", 6237: "publication's schema"}
+
+#: Locks whose whole meaning is their type.
+_BY_TYPE = {
+    "frozenid": "the frozen transaction IDs of a database, which VACUUM updates",
+    "applytransaction": "a remote transaction that a subscription applies",
+    "userlock": "a user lock",
+}
+
+#: Statements that insert a key: it may be there already, in a transaction that has not ended.
+_INSERTS = frozenset({"insert", "copy_from"}) | DDL
+
+#: Statements that look for rows to change or lock: one whose key is another one's new key waits for that, too.
+_FINDS_ROWS = frozenset({"update", "delete", "select_for_update"})
+
+
+def is_notify_queue(lock: Lock) -> bool:
+    """The lock under which transactions with NOTIFY commit, one at a time; it is held until the commit is over."""
+    return (lock.locktype, lock.database, lock.classid, lock.objid) == ("object", 0, _DATABASE_CATALOG, 0)
+
+
+def describe_object(snapshot: Snapshot, lock: Lock, datname: str | None = None) -> str:
+    """What a lock is on: `public.orders`, `role app`, `advisory key 42`. `datname`: the database of its session."""
+    match lock.locktype:
+        case "relation":
+            return _relation(snapshot, lock, datname)
+        case "extend":
+            return f"the extension of {_file(snapshot, lock, datname)}"
+        case "tuple":
+            return f"a row of {_relation(snapshot, lock, datname)}"
+        case "page":
+            return _page(snapshot, lock, datname)
+        case "object":
+            return _object(snapshot, lock, datname)
+        case "advisory":
+            return f"advisory key {advisory_key(lock)}"
+        case "transactionid":
+            return f"transaction {lock.transactionid}"
+        case "virtualxid":
+            return f"virtual transaction {lock.virtualxid}"
+        case "spectoken":
+            return f"a key that transaction {lock.transactionid} is inserting with ON CONFLICT"
+    return _BY_TYPE.get(lock.locktype, f"a {lock.locktype}")
+
+
+def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Relation | None, blocker: str = "") -> str:
+    """What a session waits for: `AccessShareLock on public.orders`, `its turn to extend public.load`.
+
+    `table`: what the wait is about, where that is known. `blocker`: the text of the statement that it waits for.
+    """
+    name = table.name if table else None
+    match request.locktype:
+        case "transactionid" if waits_for_key(waiter):
+            verb = "has inserted" if statement.read_statement(blocker).kind in _INSERTS else "has written"
+            return f"a key{f' of {name}' if name else ''} that transaction {request.transactionid} {verb}"
+        case "transactionid" if _may_wait_for_key(waiter, blocker):
+            return f"a row or a key{f' of {name}' if name else ''}"
+        case "transactionid" | "tuple":
+            return f"a row of {name}" if name else "a row"
+        case "virtualxid":
+            of = f", for {name}" if name else ""
+            return f"the end of {describe_object(snapshot, request)}{of}"
+        case "spectoken":
+            return describe_object(snapshot, request)
+        case "extend":
+            return f"its turn to extend {_file(snapshot, request, waiter.datname)}"
+    why = ", to log in" if waiter.is_starting else ""
+    return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
+
+
+def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:
+    """What a lock is for that no statement asks for by itself; None for the others."""
+    if is_notify_queue(lock):
+        return "transactions with NOTIFY commit one at a time: each holds the queue of NOTIFY until its commit is over"
+    match lock.locktype:
+        case "extend":
+            return f"it adds pages to {_file(snapshot, lock, None)}: one session at a time may extend a table's file"
+        case "page":
+            return f"it cleans {_page(snapshot, lock, None)}: one session at a time may"
+    return None
+
+
+def waits_for_key(waiter: Session) -> bool:
+    """It inserts, and stands in no row's queue: it waits for the end of a transaction that has written its key."""
+    if any(lock.locktype == "tuple" for lock in waiter.held):
+        return False
+    if not any(lock.locktype == "transactionid" for lock in waiter.requests):
+        return False
+    return statement.read_statement(waiter.statement or "", truncated=waiter.truncated).kind in _INSERTS
+
+
+def _may_wait_for_key(waiter: Session, blocker: str) -> bool:
+    """It stands in no row's queue, as the next for a row does; but a row that changes hands has waiters without one."""
+    if any(lock.locktype == "tuple" for lock in waiter.held):
+        return False
+    kind = statement.read_statement(waiter.statement or "", truncated=waiter.truncated).kind
+    return kind not in _FINDS_ROWS or (kind == "update" and statement.read_statement(blocker).kind in _INSERTS)
+
+
+def parse_advisory_key(lock: Lock) -> AdvisoryKey:
+    """The key as `pg_locks` has it."""
+    return lock.classid or 0, lock.objid or 0, lock.objsubid or 0
+
+
+def advisory_key(lock: Lock) -> str:
+    """The key as the application gave it: one bigint, or two integers."""
+    high, low, form = parse_advisory_key(lock)
+    if form == 2:
+        return f"({_signed(high, 32)}, {_signed(low, 32)})"
+    return str(_signed(high << 32 | low, 64))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    table = snapshot.table_of(lock)
+    if table is not None:
+        return f"an index of {table.name}" if table.oid != lock.relation else table.name
+    if lock.database in (0, snapshot.server.database_oid):
+        return f"relation {lock.relation}"
+    return f"relation {lock.relation} of database {datname or lock.database}"
+
+
+def _file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    """The relation itself, an index too: the lock is about its file, and not about the table."""
+    is_here = lock.database in (0, snapshot.server.database_oid)
+    own = snapshot.relations.get(lock.relation) if is_here and lock.relation is not None else None
+    if own is None:
+        return _relation(snapshot, lock, datname)
+    return f"index {own.name}" if own.kind in ("i", "I") else own.name
+
+
+def _page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    """The first page of a GIN index is locked while its pending list is cleaned; nothing else locks pages."""
+    relation = _file(snapshot, lock, datname)
+    return f"the pending list of {relation}" if lock.page == 0 else f"page {lock.page} of {relation}"
+
+
+def _object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    if is_notify_queue(lock):
+        return "the queue of NOTIFY"
+    is_here = lock.database in (0, snapshot.server.database_oid)
+    for each in snapshot.objects if is_here else ():
+        if (each.classid, each.objid) == (lock.classid, lock.objid):
+            return f"{each.type} {each.name}"
+    found = OBJECT_TYPES.get(lock.classid or 0) or _NAMELESS_TYPES.get(lock.classid or 0)
+    what = f"{found} {lock.objid}" if found else f"object {lock.objid} of catalog {lock.classid}"
+    return what if is_here else f"{what} of database {datname or lock.database}"

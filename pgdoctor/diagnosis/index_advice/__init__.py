@@ -1,0 +1,1 @@
+"""Which index a statement lacks."""

@@ -1,0 +1,140 @@
+"""What to ask the planner about the blockers of a snapshot: little, seldom, and nothing that is not ours.
+
+Planning evaluates functions, so another session's text is never planned, not even quoted: the search is written anew
+from the columns and operators that were understood. Its values stay out of it as well, for the server may log and
+remember what it is sent (`pg_stat_statements` keeps the text of an EXPLAIN as it is).
+"""
+
+from itertools import chain
+
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.causes.unindexed_scan import Claim, find_claim
+from pgdoctor.model.query_plan import ExplainRequest, QueryPlan
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.model.wait_graph import Node
+from pgdoctor.model.waits import wait_graph
+from pgdoctor.sqltext.conditions import NO_COLUMN, Arm, Filter, Search
+
+#: Questions of one poll, the widest reach first, and blockers that are looked at for them.
+MOST_QUESTIONS = 3
+_MOST_SUSPECTS = 100
+
+_KINDS = ("select", "select_for_update", "insert", "update", "delete")
+
+_CASTS = {"": "", "numeric": "::pg_catalog.numeric", "float": "::pg_catalog.float8", "text": "::pg_catalog.text"}
+
+#: The planner's default costs of a page and of a row.
+_PAGE, _ROW = 1.0, 0.01
+
+
+def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPlan]:
+    """By blocker: what to ask about its search, or a silent plan that says why it is not asked."""
+    graph = wait_graph(snapshot)
+    running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
+    running.sort(key=lambda node: (-graph.blocked(node), node))
+    found: dict[Node, ExplainRequest | QueryPlan] = {}
+    for suspect in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
+        claimed = find_claim(suspect)
+        if claimed is not None:
+            objection = _objection(suspect, claimed, len(found))
+            found[suspect.node] = (
+                QueryPlan(claimed.relation.oid, silence=objection) if objection else _question(claimed)
+            )
+    return found
+
+
+def _objection(suspect: BlockerFacts, claimed: Claim, asked: int) -> str:
+    """What speaks against asking; empty where nothing does."""
+    assert suspect.session is not None
+    if suspect.session.truncated or suspect.statement.kinds not in [(kind,) for kind in _KINDS]:
+        return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"
+    if _is_locked(suspect.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
+        return "a session holds or awaits AccessExclusiveLock on the table, so EXPLAIN would wait"
+    if asked >= MOST_QUESTIONS:
+        return f"at most {MOST_QUESTIONS} statements are explained at a time"
+    return ""
+
+
+def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:
+    """Somebody has, or waits for, one of the tables or an index of them for himself alone."""
+    locks = chain(
+        chain.from_iterable(session.locks for session in snapshot.sessions.values()),
+        chain.from_iterable(transaction.locks for transaction in snapshot.prepared),
+    )
+    return any(
+        table.oid in oids
+        for lock in locks
+        if lock.locktype == "relation"
+        and lock.mode == "AccessExclusiveLock"
+        and (table := snapshot.table_of(lock)) is not None
+    )
+
+
+def _question(claimed: Claim) -> ExplainRequest:
+    writer = _Writer(claimed)
+    written = [writer.restriction(each) for each in claimed.filters if not _names_no_column(each)]
+    asked = [text for text in written if text]
+    return ExplainRequest(
+        oid=claimed.relation.oid,
+        table=claimed.relation.name,
+        columns=tuple(sorted(writer.columns)),
+        condition=" AND ".join(asked) or "true",
+        parameters=writer.parameters,
+        full_cost=sum(
+            max(part.pages, 0) * _PAGE + max(part.live_rows, 0.0) * _ROW for part in claimed.table.parts() or ()
+        ),
+        is_whole=len(asked) == len(written),
+        is_for_values=writer.is_for_values,
+    )
+
+
+def _names_no_column(restriction: Filter) -> bool:
+    return all(arm.obstacle == NO_COLUMN for arm in restriction.arms)
+
+
+class _Writer:
+    """Writes the conditions on one table, each value as the next parameter."""
+
+    def __init__(self, claimed: Claim) -> None:
+        self.columns: set[str] = set()
+        self.parameters = 0
+        self.is_for_values = True
+        self._known = claimed.table.columns
+
+    def restriction(self, restriction: Filter) -> str:
+        """One of the conditions that must all hold; empty where it has a part that cannot be asked."""
+        if not all(self._is_writable(arm) for arm in restriction.arms):
+            return ""
+        return "(" + " OR ".join(map(self._arm, restriction.arms)) + ")"
+
+    def _is_writable(self, arm: Arm) -> bool:
+        named = arm.mentions if arm.function else arm.columns
+        return bool(named) and not arm.is_doubtful and all(name in self._known for name in named)
+
+    def _arm(self, arm: Arm) -> str:
+        if arm.function in ("lower", "upper"):
+            return f"pg_catalog.{arm.function}({self._column(arm.mentions[0])}) = {self._parameter('text')}"
+        return " AND ".join(self._search(search) for search in arm.searches)
+
+    def _search(self, search: Search) -> str:
+        column = self._column(search.column)
+        self.is_for_values = self.is_for_values and (search.may_be_for_a_value or search.operator == "null")
+        match search.operator:
+            case "=" | "pattern":
+                return f"{column} = {self._parameter(search.value_type)}"
+            case "<":  # An open range is taken for a third of the table, and read as a whole with any index.
+                return " AND ".join(f"{column} {sign} {self._parameter(search.value_type)}" for sign in (">=", "<="))
+            case "prefix":
+                return f"{column} LIKE 'x%'"
+            case "null":
+                return f"{column} IS NULL"
+            case "not null":
+                return f"{column} IS NOT NULL"
+
+    def _column(self, name: str) -> str:
+        self.columns.add(name)
+        return self._known[name].quoted
+
+    def _parameter(self, value_type: str) -> str:
+        self.parameters += 1
+        return f"${self.parameters}{_CASTS[value_type]}"

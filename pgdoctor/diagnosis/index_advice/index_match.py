@@ -1,0 +1,214 @@
+"""Which conditions the indexes of a table serve, and how many of its rows meet them.
+
+In doubt an index serves: a wrong "no index" is worse than none. Rules from the PostgreSQL documentation, "Indexes"
+and "Operator Classes and Operator Families", held against plans of 14, 16 and 18.
+"""
+
+from collections.abc import Collection, Sequence
+
+from pgdoctor.model.snapshot import ColumnStats, IndexInfo, Relation, Snapshot
+from pgdoctor.sqltext.conditions import Arm, Filter, Search
+
+#: Where a value has more than this share of the rows, an index does not help to find them: a table was read as a
+#: whole for a seventh of it (measured). Its most frequent value may have a little more.
+LARGE_SHARE = 0.1
+LARGE_TOP_SHARE = 0.2
+
+#: From version 18 on a btree is searched without its first columns too, if those have few different values.
+_SKIP_SCAN = 180_000
+_SKIPPED_SHARE = 0.01
+
+#: Of a range whose values are not known the server expects a third of the rows, or 0.5 % with an end on both sides
+#: (DEFAULT_INEQ_SEL and DEFAULT_RANGE_INEQ_SEL in selfuncs.h).
+_OPEN_RANGE_SHARE = 1 / 3
+
+_INTEGERS = frozenset({"int2", "int4", "int8"})
+
+#: What a column of a type is cast to for a value of another type, so that its index is of no use (measured).
+_CASTS = {(each, kind) for each in _INTEGERS for kind in ("numeric", "float")} | {
+    ("numeric", "float"),
+    ("bpchar", "text"),
+}
+
+#: Types whose beginning may be searched for.
+TEXTS = frozenset({"text", "varchar", "bpchar"})
+
+
+class IndexedTable:
+    """A table with what is known of its indexes and columns."""
+
+    def __init__(self, relation: Relation, snapshot: Snapshot) -> None:
+        self.relation = relation
+        self.columns = relation.columns or {}
+        self._snapshot = snapshot
+        self._can_skip = snapshot.server.version_num >= _SKIP_SCAN
+
+    def parts(self, locked: Collection[int] = ()) -> tuple[Relation, ...] | None:
+        """The tables with its rows; of several partitions those that are locked, if any is. None: not known."""
+        if self.relation.parts is None:
+            return None
+        below = [self._snapshot.relations.get(oid) for oid in self.relation.parts]
+        if None in below:
+            return None
+        own = (self.relation, *(part for part in below if part is not None))
+        found = tuple(part for part in own if part.kind in ("r", "m"))
+        return tuple(part for part in found if part.oid in locked) or found
+
+    def unserved_rows(self, filters: Sequence[Filter], locked: Collection[int] = ()) -> float:
+        """Rows in tables of it where no index serves any of the conditions; 0 where that is not known."""
+        parts = self.parts(locked)
+        if parts is None or any(part.indexes is None for part in parts):
+            return 0.0
+        named = {name for each in filters for arm in each.arms for name in (*arm.columns, *arm.mentions)}
+        unserved = [
+            max(part.live_rows, 0.0)
+            for part in parts
+            if not any(self.serves(each, part.indexes or (), named) for each in filters)
+        ]
+        is_pruned = any(column.is_partition_key and column.name in named for column in self.columns.values())
+        if is_pruned and not any(part.oid in locked for part in parts):
+            return max(unserved, default=0.0)  # At run time all but one may be left out.
+        return sum(unserved)
+
+    def may_find_by(self, columns: Collection[str]) -> bool:
+        """An index has one of the columns, or something made of it, so that a join may find rows by it."""
+        parts = self.parts()
+        if not columns or parts is None:
+            return bool(columns)
+        indexes = (index for part in parts for index in part.indexes or ())
+        return any(
+            not {*columns, "*"}.isdisjoint((*index.expression_columns, *(key.column for key in index.keys)))
+            for index in indexes
+        )
+
+    def unserved_rows_of_check(self, columns: Sequence[str]) -> float:
+        """The same for the check of a foreign key on the columns, which asks for values that are not NULL.
+
+        An index on some of them serves, unless the statistics say that it finds a large share of the rows.
+        """
+        parts = self.parts()
+        if parts is None or any(part.indexes is None for part in parts):
+            return 0.0
+        arms = [Arm((Search(column),)) for column in columns]
+        return sum(
+            max(part.live_rows, 0.0)
+            for part in parts
+            if not any(
+                self._serves_arm(arm, index) and (_covers(index, columns) or self.is_selective(arm.searches[0]))
+                for index in part.indexes or ()
+                if index.is_usable and (not index.is_partial or (index.is_not_null and _may_apply(index, {*columns})))
+                for arm in arms
+            )
+        )
+
+    def is_defeated(self, search: Search) -> bool:
+        """The column is cast to the type of the value, so that no plain index on it is searched."""
+        column = self.columns.get(search.column)
+        return column is not None and (column.type, search.value_type) in _CASTS
+
+    def share(self, search: Search) -> float | None:
+        """The share of the rows that one search finds for most values; None where that is not known."""
+        column = self.columns.get(search.column)
+        if column is None:
+            return None
+        if column.type == "bool" and search.may_be_for_a_value:
+            return 0.5
+        if search.operator == "<":
+            return None if search.is_bounded else _OPEN_RANGE_SHARE
+        if column.null_share is None or column.distinct_values is None:
+            return None
+        if search.operator == "null":
+            return column.null_share
+        if search.operator == "not null":
+            return 1 - column.null_share
+        if not search.may_be_for_a_value:
+            return None
+        return (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0)
+
+    def distinct_values(self, column: ColumnStats) -> float | None:
+        """How many different values a column has; None where that is not known."""
+        count = column.distinct_values
+        if count is None or count >= 0:
+            return count or None
+        return -count * max(self.relation.live_rows, self.rows)
+
+    def is_selective(self, search: Search) -> bool:
+        """Nothing says that it finds a large share of the rows."""
+        column = self.columns.get(search.column)
+        if column is not None and column.is_partition_key:  # Partitions have been left out by it already.
+            return False
+        if column is not None and search.may_be_for_a_value and (column.top_share or 0.0) > LARGE_TOP_SHARE:
+            return False
+        if column is not None and search.operator == "prefix" and column.type not in TEXTS:
+            return False
+        share = self.share(search)
+        return share is None or share <= LARGE_SHARE
+
+    def written(self, name: str) -> str:
+        """A column as it stands in a statement."""
+        column = self.columns.get(name)
+        return column.quoted if column else name
+
+    @property
+    def rows(self) -> float:
+        """Rows of all its parts; 0 where that is not known."""
+        return sum(max(part.live_rows, 0.0) for part in self.parts() or ())
+
+    def serves(self, restriction: Filter, indexes: Sequence[IndexInfo], named: set[str]) -> bool:
+        """The indexes may find the rows of a condition: every arm has one. `named`: the columns of all conditions."""
+        usable = [each for each in indexes if each.is_usable and each.keys and _may_apply(each, named)]
+        return bool(restriction.arms) and all(
+            any(self._serves_arm(arm, index) for index in usable) for arm in restriction.arms
+        )
+
+    def _serves_arm(self, arm: Arm, index: IndexInfo) -> bool:
+        about = {*arm.columns, *arm.mentions}
+        first = index.keys[0]
+        if first.column is None and about & {*index.expression_columns, "*"}:
+            return True
+        # A partial index is enough where its predicate is the condition itself.
+        is_implied = index.is_not_null and all(search.operator != "not null" for search in arm.searches)
+        if about & {*(index.predicate_columns or ())} and not is_implied:
+            return True
+        if index.method not in ("btree", "hash"):
+            return bool(about & {key.column for key in index.keys})
+        return any(self._finds(search, index) for search in arm.searches)
+
+    def _finds(self, search: Search, index: IndexInfo) -> bool:
+        if self.is_defeated(search):
+            return False
+        for place, key in enumerate(index.keys):
+            if key.column != search.column:
+                continue
+            if place > 0 and not (index.method == "btree" and self._skips(index, place)):
+                continue
+            if search.operator == "prefix":
+                return key.has_prefixes and index.method == "btree"
+            if search.operator in ("null", "not null"):
+                return index.method == "btree"
+            is_ordered = search.may_be_for_a_value or (key.is_ordered and index.method == "btree")
+            return is_ordered and key.has_own_collation
+        return False
+
+    def _skips(self, index: IndexInfo, place: int) -> bool:
+        """The server may search the index without its first columns."""
+        if not self._can_skip:
+            return False
+        values = 1.0
+        for key in index.keys[:place]:
+            column = self.columns.get(key.column or "")
+            count = self.distinct_values(column) if column else None
+            if count is None:
+                return True
+            values *= count
+        return values <= max(self.rows * _SKIPPED_SHARE, 1.0)
+
+
+def _covers(index: IndexInfo, columns: Sequence[str]) -> bool:
+    """It is searched by all of the columns, or there is just one."""
+    return len(columns) == 1 or {key.column for key in index.keys[: len(columns)]} == {*columns}
+
+
+def _may_apply(index: IndexInfo, named: set[str]) -> bool:
+    """A partial index is of use only if the conditions imply its predicate: they are about its columns then."""
+    return index.predicate_columns is None or {*index.predicate_columns} <= named or "*" in index.predicate_columns

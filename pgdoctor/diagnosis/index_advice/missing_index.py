@@ -1,0 +1,130 @@
+"""Which index a table lacks for the conditions of a statement."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
+from pgdoctor.model.snapshot import ColumnStats
+from pgdoctor.sqltext.conditions import Arm, Filter, Search
+
+#: Columns of a proposed index, and the rows for one value from which on another column would be of no use.
+_MOST_COLUMNS = 3
+_FEW_ROWS = 50
+
+#: Types of texts, each with the operator class by which the beginning of one is found in any collation.
+PATTERN_CLASSES = {"text": "text_pattern_ops", "varchar": "varchar_pattern_ops", "bpchar": "bpchar_pattern_ops"}
+
+
+def missing_keys(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
+    """The keys of the indexes to create, one index each, for the condition that promises most.
+
+    Empty where none would help: no index can serve the conditions, or they ask for a large share of the rows.
+    """
+    filters = _bounded(filters)
+    together = _together(table, filters)
+    if together:
+        return (", ".join(_key(table, each) for each in together),)
+    for each in filters:
+        keys = tuple(dict.fromkeys(key for arm in _unserved(table, each) if (key := _key_for(table, arm))))
+        if keys and len(each.arms) > 1 and all(_key_for(table, arm) for arm in _unserved(table, each)):
+            return keys
+    singles = [each.arms[0] for each in filters if len(each.arms) == 1 and _key_for(table, each.arms[0])]
+    # An order among those left: NULLs are often few, a range may find most.
+    singles.sort(key=lambda arm: [each.operator for each in arm.searches] == ["<"])
+    return (_key_for(table, singles[0]),) if singles else ()
+
+
+def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
+    """The keys of indexes that may or may not help: for ranges of which nobody knows how much they find."""
+    singles = [each.arms[0].searches for each in _bounded(filters) if len(each.arms) == 1]
+    ranges = [found[0] for found in singles if len(found) == 1 and found[0].operator == "<"]
+    return tuple(
+        dict.fromkeys(
+            _key(table, each)
+            for each in ranges
+            if not each.is_bounded and table.is_selective(replace(each, is_bounded=True))
+        )
+    )
+
+
+def find_defeated_column(table: IndexedTable, filters: Sequence[Filter]) -> ColumnStats | None:
+    """A column that has an index, which a cast keeps from being used."""
+    for each in _bounded(filters):
+        for search in (search for arm in each.arms for search in arm.searches):
+            plain = Filter((Arm((Search(search.column, search.operator),)),))
+            if table.is_defeated(search) and table.relation.indexes is not None and table.is_selective(search):
+                named = {search.column}
+                if table.serves(plain, table.relation.indexes, named):
+                    return table.columns[search.column]
+    return None
+
+
+def _key(table: IndexedTable, search: Search) -> str:
+    """A key of an index that serves the search, as it stands in a statement."""
+    column = table.columns.get(search.column)
+    is_pattern = search.operator in ("prefix", "pattern")
+    if column is None or not is_pattern or column.is_bytewise or column.type not in PATTERN_CLASSES:
+        return table.written(search.column)
+    return f"{column.quoted} {PATTERN_CLASSES[column.type]}"
+
+
+def _together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
+    """Searches of AND-ed conditions for one index: the values that tell most, then the beginning of an order."""
+    arms = [each.arms[0] for each in filters if len(each.arms) == 1]
+    alone = [arm.searches[0] for arm in arms if len(arm.searches) == 1 and not arm.is_doubtful]
+    usable = [each for each in dict.fromkeys(alone) if not table.is_defeated(each)]
+    equal = [each for each in usable if each.may_be_for_a_value and table.is_selective(each)]
+    equal.sort(key=lambda each: -(_known_values(table, each) or 0.0))
+    chosen: list[Search] = []
+    rows: float | None = table.rows
+    for search in equal[:_MOST_COLUMNS]:
+        if rows is not None and rows < _FEW_ROWS and chosen:
+            break
+        chosen.append(search)
+        values = _known_values(table, search)
+        rows = rows / values if rows is not None and values else None
+    if chosen and len(chosen) < _MOST_COLUMNS and (rows is None or rows >= _FEW_ROWS):
+        columns = {each.column for each in chosen}
+        orders = [each for each in usable if each.operator in ("<", "prefix") and each.column not in columns]
+        # Behind values even an open range narrows what is read.
+        chosen += [each for each in orders if table.is_selective(replace(each, is_bounded=True))][:1]
+    return chosen
+
+
+def _known_values(table: IndexedTable, search: Search) -> float | None:
+    column = table.columns.get(search.column)
+    return table.distinct_values(column) if column else None
+
+
+def _unserved(table: IndexedTable, restriction: Filter) -> list[Arm]:
+    indexes = table.relation.indexes or ()
+    named = {name for arm in restriction.arms for name in (*arm.columns, *arm.mentions)}
+    return [arm for arm in restriction.arms if not table.serves(Filter((arm,)), indexes, named)]
+
+
+def _key_for(table: IndexedTable, arm: Arm) -> str:
+    """The key of an index for one arm; empty where none would help, or may not."""
+    if arm.is_doubtful:
+        return ""
+    if arm.function and table.is_selective(Search(arm.mentions[0])):
+        return f"{arm.function}({table.written(arm.mentions[0])})"
+    searches = [each for each in arm.searches if not table.is_defeated(each) and table.is_selective(each)]
+    return _key(table, searches[0]) if searches else ""
+
+
+def _bounded(filters: Sequence[Filter]) -> tuple[Filter, ...]:
+    """The same conditions; two ranges of one column, which must both hold, have an end on both sides."""
+    alone = (search for each in filters if len(each.arms) == 1 for search in each.arms[0].searches)
+    ranges = Counter(search.column for search in alone if search.operator == "<")
+    return tuple(
+        Filter(
+            tuple(replace(arm, searches=tuple(_bound(search, ranges) for search in arm.searches)) for arm in each.arms)
+        )
+        for each in filters
+    )
+
+
+def _bound(search: Search, ranges: Mapping[str, int]) -> Search:
+    return replace(search, is_bounded=True) if search.operator == "<" and ranges[search.column] > 1 else search

@@ -1,0 +1,75 @@
+"""Which table a running statement reads to find its rows, as its text and its locks tell together."""
+
+from collections.abc import Iterator, Sequence
+
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.index_advice import missing_index
+from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
+from pgdoctor.model.snapshot import Relation
+from pgdoctor.sqltext.conditions import Filter
+
+#: Rows from which on reading the whole table matters.
+BIG_TABLE_ROWS = 10_000
+
+#: The lock of whoever changes rows.
+CHANGE_LOCK = "RowExclusiveLock"
+
+
+def find_scanned_tables(suspect: BlockerFacts) -> Iterator[tuple[IndexedTable, tuple[Filter, ...]]]:
+    """The tables that its conditions are about, with those conditions; none of which nothing can be concluded.
+
+    With a join an index on a joined column may serve, whatever the conditions say.
+    """
+    for asked in suspect.searches:
+        if not asked.filters_known or asked.tied is None or not asked.filters:
+            continue
+        relation = find_named_table(asked.scanned, find_locked_tables(suspect))
+        if relation is None or relation.indexes is None:
+            continue
+        table = IndexedTable(relation, suspect.snapshot)
+        if not table.may_find_by(asked.tied):
+            yield table, asked.filters
+
+
+def open_ranges(suspect: BlockerFacts) -> Iterator[str]:
+    """Says which index a big table lacks for a range of which nobody knows how much it finds."""
+    for table, filters in find_scanned_tables(suspect):
+        if table.unserved_rows(filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
+            continue
+        name, doubt = table.relation.name, "an index helps only if the range is selective, which is unknown"
+        yield from (f"no index on {name} ({key}): {doubt}" for key in missing_index.open_ranges(table, filters))
+
+
+def find_locked_tables(suspect: BlockerFacts, mode: str = "") -> list[Relation]:
+    """The tables that its session has locked, in a mode or in any."""
+    snapshot = suspect.snapshot
+    found = {
+        table.oid: table
+        for lock in suspect.held
+        if lock.locktype == "relation"
+        and mode in ("", lock.mode)
+        and (table := snapshot.table_of(lock)) is not None
+        and not table.is_system
+    }
+    return list(found.values())
+
+
+def parts_locked(suspect: BlockerFacts) -> set[int]:
+    """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
+    return {
+        lock.relation
+        for lock in suspect.held
+        if lock.locktype == "relation" and lock.mode in ("RowShareLock", CHANGE_LOCK) and lock.relation is not None
+    }
+
+
+def find_named_table(name: str, tables: Sequence[Relation]) -> Relation | None:
+    """The one of the tables that a statement calls so; None if that is not just one."""
+    found = [table for table in tables if _bare(table.name) == name.rpartition(".")[2]]
+    if len(found) > 1 and "." in name:
+        found = [table for table in found if table.name.replace('"', "") == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].strip('"')

@@ -1,0 +1,140 @@
+"""Who we are at one server, now: whether we lead and may signal, and which brakes hold."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+from msgspec.structs import replace
+
+from pgdoctor.enforcement.audit import Audit
+from pgdoctor.enforcement.leader import LeaderElection
+from pgdoctor.enforcement.observation import Observation
+from pgdoctor.enforcement.shared_record import SharedRecordAccess
+from pgdoctor.errors import StatementFailed
+from pgdoctor.fields import Qualified
+from pgdoctor.mitigation.audit_records import Brakes
+from pgdoctor.mitigation.circumstances import AgentState, mode_in_force
+from pgdoctor.mitigation.match import Ancestors
+from pgdoctor.mitigation.protected_names import NameInUse, find_unresolved, protected_names
+from pgdoctor.mitigation.rules import Mitigation, Mode
+from pgdoctor.mitigation.shared_record import joined_brakes
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.protected_names import fetch_ancestors, fetch_known_names
+from pgdoctor.postgres.signal import fetch_signal_right
+
+#: Seconds between two look-ups of protected names while nobody blocks anybody.
+_LOOK_UP_AGAIN = 30.0
+
+#: Says why nobody is to be signalled, if so.
+Brake = Callable[[], Awaitable[str | None]]
+
+
+class AgentStateReader:
+    """Asks the server and the brakes. Raises ServerError where the server cannot be asked."""
+
+    def __init__(
+        self, audit: Audit, sharing: SharedRecordAccess, brake: Brake | None, *, unattended: bool, armed: bool
+    ) -> None:
+        self.leader = LeaderElection()
+        #: It was given the second key that enforce needs.
+        self.armed = armed
+        #: There are functions on the server that signal, as of the last time it was asked.
+        self.has_wrapper = False
+        self._audit = audit
+        self._sharing = sharing
+        self._brake = brake
+        self._unattended = unattended
+        #: What protected names were looked up last, where, when, and which of them the server does not have.
+        self._looked_up: tuple[tuple[NameInUse, ...], Connection, float, tuple[str, ...]] | None = None
+
+    async def brakes(self) -> Brakes:
+        """What was pulled, and holds, as far as is known here."""
+        pulled = None if self._brake is None else await self._brake()
+        return replace(self.pulled, kill_switch=pulled) if pulled else self.pulled
+
+    @property
+    def pulled(self) -> Brakes:
+        """The same without the kill-switch file."""
+        is_untold = bool(self._audit.untold)
+        return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
+
+    async def circumstances(self, look: Observation, settings: Mitigation) -> AgentState:
+        """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
+        if look.door is None:
+            return AgentState(armed=False)
+        acting = self.mode(look, settings)
+        leads = True
+        # Through a pooler the lock would stay with one of its connections, and keep everybody else from leading.
+        if settings.mode in ("dry_run", "enforce") and not look.is_pooled:
+            leads = await self.leader.lead(look.door, acting, look.now)
+        else:
+            await self.leader.resign()
+        ours = await fetch_signal_right(look.door) if look.diagnosis.blockers else None
+        self.has_wrapper = ours is not None and ours.has_wrapper
+        unresolved = await self._find_unresolved(look, look.door, settings)
+        ancestors = await _fetch_ancestors(look, look.door, settings)
+        brakes = await self.brakes()
+        return AgentState(
+            leader=leads,
+            rival=self.leader.rival,
+            kill_switch=brakes.kill_switch,
+            maintenance_until=brakes.maintenance_until,
+            armed=self.armed,
+            may_signal=ours.may_signal if ours else None,
+            has_wrapper=self.has_wrapper,
+            superuser=self._unattended and ours is not None and ours.is_superuser,
+            pooled=look.is_pooled,
+            audit=self._audit.error if acting == "enforce" else None,
+            shared=self._sharing.error if acting == "enforce" else None,
+            watching_since=self.leader.since if self._unattended else None,
+            sample_age=time.monotonic() - look.read_at,
+            unresolved=unresolved,
+            ancestors=ancestors,
+        )
+
+    async def _find_unresolved(self, look: Observation, door: Connection, settings: Mitigation) -> tuple[str, ...]:
+        """What protections name and the server does not have, in words; before each signal it is looked up anew."""
+        names = protected_names(settings)
+        if not names:
+            return ()
+        now, last = time.monotonic(), self._looked_up
+        if last and not look.diagnosis.blockers and last[:2] == (names, door) and now - last[2] < _LOOK_UP_AGAIN:
+            return last[3]
+        try:
+            unresolved = await fetch_unresolved(door, names)
+        except StatementFailed as error:
+            unresolved = (f"the names in protections could not be looked up: {error}",)
+        self._looked_up = names, door, now, unresolved
+        return unresolved
+
+    def mode(self, look: Observation, settings: Mitigation) -> Mode:
+        """The mode that is in force; on paper nothing more than a dry run."""
+        return mode_in_force(settings, AgentState(armed=self.armed and look.door is not None), look.now)
+
+
+async def fetch_unresolved(door: Connection, names: tuple[NameInUse, ...]) -> tuple[str, ...]:
+    """Which of these names mean nothing at a server, in words. Raises ServerError."""
+    roles = [each.name for each in names if each.kind in ("usename", "member_of")]
+    databases = [each.name for each in names if each.kind == "datname"]
+    relations = [Qualified.parse(each.name).parts for each in names if each.kind == "relation"]
+    known = await fetch_known_names(door, roles, databases, relations)
+    return find_unresolved(names, known.roles, known.databases, known.relations, door.connection.info.dbname)
+
+
+async def _fetch_ancestors(look: Observation, door: Connection, settings: Mitigation) -> Ancestors | None:
+    """The tables above those that blockers hold or ask for; None where they cannot be read."""
+    if not any(entry.relation for entry in settings.protect):
+        return {}
+    try:
+        found = await fetch_ancestors(door, _held_relations(look))
+    except StatementFailed:
+        return None
+    return {oid: frozenset(map(Qualified.parse, names)) for oid, names in found.items()}
+
+
+def _held_relations(look: Observation) -> Iterator[int]:
+    snapshot = look.diagnosis.snapshot
+    for blocker in look.diagnosis.blockers:
+        for lock in blocker.session.locks if blocker.session else ():
+            table = snapshot.table_of(lock)
+            if table is not None:
+                yield table.oid

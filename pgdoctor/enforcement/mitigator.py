@@ -1,0 +1,501 @@
+"""Carries plans out, one action at a time, and watches whether those who waited were released.
+
+It takes nothing but a plan of its own making: there is no way to a signal past the guards. Each action is recorded and
+told twice: as an intent, which is on the disk before anything is sent, and by its outcome. What a statement says is in
+neither.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.enforcement.action_log import ActionKey, ActionLog
+from pgdoctor.enforcement.agent_state import AgentStateReader, Brake
+from pgdoctor.enforcement.audit import Audit
+from pgdoctor.enforcement.observation import Observation
+from pgdoctor.enforcement.shared_record import SharedRecordAccess
+from pgdoctor.enforcement.side_effects import SideEffectWatch
+from pgdoctor.enforcement.waiter_rights import find_uncounted, list_unchecked_waiters
+from pgdoctor.errors import ServerError
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.mitigation import audit_records
+from pgdoctor.mitigation.audit_records import BY_AGENT, BY_COMMAND, Brakes
+from pgdoctor.mitigation.budgets import budgets_left
+from pgdoctor.mitigation.circumstances import AgentState
+from pgdoctor.mitigation.decision import Decision
+from pgdoctor.mitigation.guards.rate_limits import Persistence
+from pgdoctor.mitigation.history import (
+    Action,
+    History,
+    Outcome,
+    ServerLoad,
+    decision_id,
+    in_mode,
+    verify_outcome,
+    with_action,
+    with_look,
+    with_outcome,
+)
+from pgdoctor.mitigation.plan import OnlySession, Plan, intend_action, make_plan
+from pgdoctor.mitigation.protected_names import unresolved_notes
+from pgdoctor.mitigation.rules import Mitigation, Mode, Rule
+from pgdoctor.mitigation.shared_record import (
+    SharedEvent,
+    SharedRecord,
+    joined_history,
+    lifted_brakes,
+    missing_brakes,
+    with_shared_action,
+    with_shared_event,
+)
+from pgdoctor.model.diagnosis import Diagnosis, Finding
+from pgdoctor.observer.hot_row_history import worth_a_second_look
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.offload import offload
+from pgdoctor.postgres.signal import SignalReply, send_signal
+
+
+class MitigationStatus(msgspec.Struct, frozen=True):
+    """How mitigation stands at one server, as of the last look."""
+
+    mode: Mode
+    leads: bool = False
+    #: The other pgdoctor that leads or contends, in words. None: none was seen.
+    rival: str | None = None
+    breaker_open: bool = False
+    #: Protections that name what the server does not have.
+    unresolved: int = 0
+    #: Fingerprints that nobody is signalled for until a reset, since they came back too often.
+    stopped: int = 0
+    #: Somebody has disarmed it, here or for all pgdoctors at the server.
+    disarmed: bool = False
+    #: What all pgdoctors at the server share can be read and written.
+    shares: bool = True
+    #: What is left of each budget; of those of a kind of incident, the smallest.
+    budgets: Mapping[str, int] = {}
+
+
+class Mitigator:
+    """Considers one diagnosis after the other, and acts as its settings allow.
+
+    `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
+    Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
+    `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
+    asked before each plan, and again before each signal. `only`: nobody but that session is signalled.
+    """
+
+    def __init__(
+        self,
+        settings: Mitigation,
+        journal: Keeper | None = None,
+        *,
+        unattended: bool = False,
+        armed: bool = True,
+        brake: Brake | None = None,
+        only: OnlySession | None = None,
+    ) -> None:
+        self.settings = settings
+        self.only = only
+        #: Of the latest diagnosis.
+        self.plan = Plan()
+        #: The actions whose outcome the latest diagnosis has shown.
+        self.settled: tuple[Action, ...] = ()
+        self._standing = MitigationStatus(settings.mode)
+        self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
+        self._sharing = SharedRecordAccess()
+        self._position = AgentStateReader(self._audit, self._sharing, brake, unattended=unattended, armed=armed)
+        #: Actions that were written to what pgdoctors share, and whose outcome was not: as they were then.
+        self._shared_intents: dict[str, Action] = {}
+        self._joined: tuple[History, SharedRecord, History] | None = None
+        self._told_brake: str | None = None
+        self._is_unattended = unattended
+        self._telling = ActionLog()
+        self._traces = SideEffectWatch()
+        #: What protections name and the server does not have, in words.
+        self._unresolved: tuple[str, ...] = ()
+        #: The latest look.
+        self._look: Observation | None = None
+        #: An action is being carried out; and one that was broken off meanwhile.
+        self._is_carrying_out = False
+        self._broken_off: Action | None = None
+        self._is_winding_down = False
+        self.reconfigure(settings)
+
+    @property
+    def history(self) -> History:
+        """What was seen and done so far, here and, by the journal and what pgdoctors share, elsewhere."""
+        here, there = self._audit.history, self._sharing.shared
+        if self._joined is None or self._joined[0] is not here or self._joined[1] is not there:
+            self._joined = here, there, joined_history(there, here)
+        return self._joined[2]
+
+    @property
+    def actions(self) -> Mapping[ActionKey, int]:
+        """Actions by signal, rule and outcome; all that may come up are there as 0."""
+        return self._telling.actions
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Refusals by reason, one for each transaction that it speaks against; all reasons are there as 0."""
+        return self._telling.refused
+
+    @property
+    def traces(self) -> Mapping[str, int]:
+        """What actions have left behind, by kind; all kinds are there as 0."""
+        return self._traces.counts
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the actions of the last minutes have left behind, and misnamed protections, as of the last look."""
+        return (*self._traces.notes, *unresolved_notes(self._unresolved, self.settings))
+
+    @property
+    def standing(self) -> MitigationStatus:
+        """As of the last look; but whose connection is lost does not lead any more."""
+        return replace(self._standing, leads=self._standing.leads and self._position.leader.leads)
+
+    @property
+    def may_act(self) -> bool:
+        """Whether decisions are carried out, or at least announced."""
+        return self.settings.mode in ("dry_run", "enforce")
+
+    @property
+    def armed(self) -> bool:
+        """Whether it was given the second key that enforce needs."""
+        return self._position.armed
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an action is being carried out, or is watched until its effect is known."""
+        return self._is_carrying_out or self.history.under_way is not None
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether the next look settles something: an action under way, or a decision that lacks only another look."""
+        if self.settings.mode != "enforce":
+            return False
+        lacking = ([each.guard for each in decision.objections] for decision in self.plan.decisions)
+        return self.history.under_way is not None or [Persistence.name] in lacking
+
+    @property
+    def has_just_signalled(self) -> bool:
+        """Whether the latest look has led to a signal whose effect is to be seen."""
+        action, look = self.history.under_way, self._look
+        return action is not None and look is not None and action.at >= look.now
+
+    async def brakes(self) -> Brakes:
+        """What was pulled, and holds, as far as is known here."""
+        return await self._position.brakes()
+
+    @property
+    def is_disarmed(self) -> bool:
+        """Whether a disarm holds, as far as is known here."""
+        return self._position.pulled.kill_switch is not None
+
+    @property
+    def sharing_error(self) -> str | None:
+        """Why what all pgdoctors at the server share cannot be read or written; None: it can be."""
+        return self._sharing.error
+
+    def disarm(self, reason: str, by: str) -> None:
+        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once.
+
+        Other pgdoctors at the server are told at the next look.
+        """
+        look = self._look
+        # The server's clock, by which it is told whether somebody has armed since.
+        now = datetime.now(UTC) if look is None else look.now + timedelta(seconds=time.monotonic() - look.read_at)
+        self._audit.pull(audit_records.Disarm(now, reason, by))
+
+    async def write_down(self) -> bool:
+        """Whether a disarm is on the disk now, so that it holds after a restart too."""
+        return await self._audit.write_down()
+
+    def wind_down(self) -> None:
+        """Begin nothing more. What is under way is still watched."""
+        self._is_winding_down = True
+
+    async def end(self) -> None:
+        """Put on record what nobody watches any more: that it was sent, or may have been, and no more is known."""
+        action, look = self.history.under_way, self._look
+        if action is not None:
+            left = replace(action, outcome="unverified", message="pgdoctor ended before the effect was known")
+            self._audit.history = with_outcome(self._audit.history, action, left)
+            self._tell(left)
+            self._broken_off = left
+        if look is not None:
+            await self._record_broken_off(look)
+
+    async def resign(self) -> None:
+        """Let others lead: nobody acts over this connection any more. Raises ServerError."""
+        await self._position.leader.resign()
+
+    def reconfigure(self, settings: Mitigation) -> None:
+        """Go on with other settings; what was counted and done so far stays."""
+        self.settings = settings
+        self._telling.expect(settings)
+
+    async def consider(self, diagnosis: Diagnosis, door: Connection | None, read_at: float | None = None) -> None:
+        """Settle the action under way, judge every blocker, and carry out at most one decision.
+
+        `read_at`: when what is diagnosed had been read, on the monotonic clock; None: now. Without a door it is done on
+        paper: no server is asked, and nothing is sent. Raises ServerError.
+        """
+        self.settled = ()
+        look = self._look = Observation(diagnosis, door, time.monotonic() if read_at is None else read_at)
+        if look.door is not None and self.settings.mode != "off":
+            await self._audit.catch_up(look.door, look.now)
+            await self._sharing.read(look.door, is_urgent=bool(diagnosis.blockers or self._audit.untold))
+        await self._settle(look)
+        if self.settings.mode == "off":
+            await self._position.leader.resign()
+            self._standing, self._unresolved = MitigationStatus("off"), ()
+            return
+        mode = self._position.mode(look, self.settings)
+        await self._share(look, mode)
+        circumstances = await self._position.circumstances(look, self.settings)
+        self._unresolved = circumstances.unresolved
+        self._telling.unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
+        self.plan = await self._plan(look, circumstances)
+        self._telling.refusals(self.plan, aloud=self.may_act)
+        await self._remember(look, mode)
+        # What was just settled may change the picture, and the next look tells whether a row changes hands.
+        if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
+            self._is_carrying_out = True
+            try:
+                await self._carry_out(look, mode)
+                await self._share_outcomes(look)
+            finally:
+                self._is_carrying_out = False
+        self._standing = self._stands(look, mode)
+
+    async def _plan(self, look: Observation, circumstances: AgentState) -> Plan:
+        """The plan, once it is known of each wait that an action would be for whether it counts."""
+        made = await self._make_plan(look, circumstances)
+        checked: set[int] = set()
+        while look.door is not None and (unchecked := list_unchecked_waiters(made, checked)):
+            checked |= unchecked
+            uncounted = await find_uncounted(look.door, unchecked)
+            if uncounted:
+                circumstances = replace(circumstances, uncounted={**circumstances.uncounted, **uncounted})
+                made = await self._make_plan(look, circumstances)
+        return made
+
+    async def _make_plan(self, look: Observation, circumstances: AgentState) -> Plan:
+        known = in_mode(self.history, self._position.mode(look, self.settings))
+        sessions = len(look.diagnosis.snapshot.sessions)
+        return await offload(sessions, make_plan, look.diagnosis, self.settings, known, circumstances, self.only)
+
+    async def _remember(self, look: Observation, mode: Mode) -> None:
+        """What this look adds to the history."""
+        opening = self.plan.opening
+        if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
+            opening = replace(opening, rehearsed=mode != "enforce")
+        known = in_mode(self.history, mode)
+        stops = [each for each in self.plan.stops if each not in known.stops]
+        new = [replace(each, rehearsed=mode != "enforce") for each in (*filter(None, (opening,)), *stops)]
+        if self._position.leader.leads:
+            for each in new:
+                await self._audit.write(each)
+            if new and mode == "enforce" and look.door is not None:
+                await self._tell_others(look.door, *new)
+        self._audit.history = with_look(
+            self._audit.history, self.plan.fit, look.now, load=ServerLoad.of(look.diagnosis), openings=new
+        )
+
+    async def _record_broken_off(self, look: Observation) -> None:
+        if self._broken_off is not None:
+            action, self._broken_off = self._broken_off, None
+            await self._record(action, look)
+
+    async def _settle(self, look: Observation) -> None:
+        await self._record_broken_off(look)
+        action = self.history.under_way
+        if action is not None:
+            settled = verify_outcome(action, look.diagnosis)
+            if settled.outcome is not None:
+                self._audit.history = with_outcome(self._audit.history, action, settled)
+                await self._conclude(settled, look)
+        if look.door is not None:
+            for done, note in await self._traces.look(look.diagnosis, look.door):
+                await self._audit.write(audit_records.record_trace(done, note, look.now))
+
+    async def _carry_out(self, look: Observation, mode: Mode) -> None:
+        decision = self.plan.approved
+        if decision is None:
+            return
+        action = intend_action(decision, look.diagnosis)
+        intent = audit_records.record_intent(action, decision, mode, look.now, self._budgets(look, mode, action))
+        is_written = await self._audit.write(intent)
+        self._telling.intent(decision, intent)
+        outcome = self._broken_off = replace(action, outcome="error", message=audit_records.UNKNOWN)
+        try:
+            if mode != "enforce":
+                outcome = replace(action, outcome="would_act")
+            elif not is_written:
+                outcome = replace(action, outcome="withheld", message=f"not recorded: {self._audit.error}")
+            else:
+                outcome = await self._signalled(action, decision, look)
+        finally:
+            self._audit.history = with_action(self._audit.history, outcome)
+            if outcome.outcome is not None:
+                self._tell(outcome)
+        self._broken_off = None
+        if outcome.outcome is not None:
+            await self._record(outcome, look)
+
+    async def _signalled(self, action: Action, decision: Decision, look: Observation) -> Action:
+        """The action after its signal; or withheld, where a guard objects now that did not before."""
+        assert look.door is not None
+        try:
+            await self._audit.catch_up(look.door, look.now)
+            await self._sharing.read(look.door, is_urgent=True)
+            circumstances = await self._position.circumstances(look, self.settings)
+            settings = self.settings
+            objections = (await self._plan(look, circumstances)).objections_to(decision)
+        except ServerError as error:
+            return replace(action, outcome="withheld", message=str(error))
+        mode = self._position.mode(look, self.settings)
+        if objections is None and mode != "enforce":
+            objections = f"the mode is {mode} now"
+        # While the plan was made somebody may have pulled the brake.
+        pulled = (await self.brakes()).kill_switch
+        if objections is None and not pulled:
+            objections = await self._share_intent(action, look)
+        # And while that was written. From here to the signal nothing is waited for; what others pull the server sees.
+        pulled = pulled or self._position.pulled.kill_switch
+        if objections is None and pulled:
+            objections = f"kill_switch: {pulled}"
+        if objections is None and self.settings is not settings:
+            objections = "the settings have changed"
+        if objections is None and self._is_winding_down:
+            objections = "pgdoctor is ending"
+        if objections is not None:
+            return replace(action, outcome="withheld", message=objections)
+        assert decision.rule is not None
+        wait, wrapped = decision.rule.min_wait, self._position.has_wrapper
+        reply = await send_signal(
+            look.door,
+            action.signal,
+            action.victim,
+            min_wait=wait,
+            wrapped=wrapped,
+            waiting_pids=decision.waiting_pids,
+            record=self._sharing.text,
+            unchanged=_is_about_a_state(decision.rule, settings),
+        )
+        return _answered(action, reply)
+
+    async def _share_intent(self, action: Action, look: Observation) -> str | None:
+        """Tell all others at the server what is about to be done; why that could not be, or None."""
+        assert look.door is not None
+        try:
+            failed = await self._sharing.write(
+                look.door, lambda known: with_shared_action(known, action, look.now), expected=True
+            )
+        except ServerError as error:
+            return str(error)
+        if failed is None:
+            self._shared_intents[decision_id(action.victim, action.signal)] = action
+        return failed
+
+    async def _share(self, look: Observation, mode: Mode) -> None:
+        """Bring what all pgdoctors at the server share up to what is known here. Raises ServerError."""
+        if look.door is None:
+            return
+        untold: list[SharedEvent] = list(self._audit.untold)
+        if not untold:
+            for event in lifted_brakes(self._sharing.shared, self._audit.brakes):
+                if await self._audit.write(event):
+                    self._audit.take([event])
+        if mode == "enforce":
+            untold += missing_brakes(self._sharing.shared, self._audit.brakes, look.now)
+        if untold and await self._tell_others(look.door, *untold):
+            del self._audit.untold[:]
+        await self._share_outcomes(look)
+        # What holds everybody up is to be known before the first action; and that an agent acts at this server at all.
+        is_unmarked = not self._sharing.shared.is_used or self._sharing.error is not None
+        if mode == "enforce" and is_unmarked and self._is_unattended and self._position.leader.leads:
+            await self._sharing.write(look.door, lambda known: replace(known, is_used=True))
+        self._tell_brake()
+
+    async def _share_outcomes(self, look: Observation) -> None:
+        """What came of the actions that were announced to all. Raises ServerError."""
+        known = {decision_id(each.victim, each.signal): each for each in self._audit.history.actions}
+        settled = [known[name] for name in self._shared_intents if name in known and known[name].outcome is not None]
+        if not settled or look.door is None or not look.door.is_open:
+            # Over the next connection, then.
+            return
+
+        def concluded_all(shared: SharedRecord) -> SharedRecord:
+            for action in settled:
+                shared = with_shared_action(shared, action, look.now)
+            return shared
+
+        if await self._sharing.write(look.door, concluded_all) is None:
+            for action in settled:
+                del self._shared_intents[decision_id(action.victim, action.signal)]
+
+    async def _tell_others(self, door: Connection, *events: SharedEvent) -> bool:
+        """Whether all pgdoctors at the server can see these now. Raises ServerError."""
+
+        def all_told(shared: SharedRecord) -> SharedRecord:
+            for event in events:
+                shared = with_shared_event(shared, event)
+            return shared
+
+        return await self._sharing.write(door, all_told) is None
+
+    def _tell_brake(self) -> None:
+        """Say in the log when somebody elsewhere has disarmed, or armed again."""
+        said = self._sharing.shared.brakes.kill_switch
+        if said != self._told_brake and self._is_unattended:
+            self._telling.brake(said)
+            self._told_brake = said
+
+    async def _conclude(self, action: Action, look: Observation) -> None:
+        self._tell(action)
+        self._traces.follow(action)
+        await self._record(action, look)
+
+    def _tell(self, action: Action) -> None:
+        self.settled += (action,)
+        self._telling.outcome(action)
+
+    async def _record(self, action: Action, look: Observation) -> None:
+        mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
+        await self._audit.write(audit_records.record_settled(action, look.now, self._budgets(look, mode, action)))
+
+    def _budgets(self, look: Observation, mode: Mode, action: Action | None = None) -> Mapping[str, int]:
+        fingerprint = action.fingerprint if action else None
+        return budgets_left(in_mode(self.history, mode), self.settings, look.now, fingerprint)
+
+    def _stands(self, look: Observation, mode: Mode) -> MitigationStatus:
+        leads = self.may_act and self._position.leader.leads
+        rival = self._position.leader.rival if self.may_act and not leads else None
+        return MitigationStatus(
+            mode,
+            leads,
+            rival=rival,
+            breaker_open=self.plan.opening is not None,
+            unresolved=len(self._unresolved),
+            stopped=len(self.plan.stops),
+            disarmed=self.is_disarmed,
+            shares=self._sharing.error is None,
+            budgets=self._budgets(look, mode),
+        )
+
+
+def _is_about_a_state(rule: Rule, settings: Mitigation) -> bool:
+    """What was asked of its statement, or of the age of its state, was asked of those of the look alone."""
+    asks_for_text = rule.statement is not None or any(each.statement is not None for each in settings.protect)
+    return asks_for_text or rule.min_state_age > 0
+
+
+def _answered(action: Action, reply: SignalReply) -> Action:
+    at = reply.at or action.at
+    outcome: Outcome | None = None if reply.answer == "sent" else reply.answer
+    return replace(action, at=at, outcome=outcome, sqlstate=reply.sqlstate, message=reply.message)

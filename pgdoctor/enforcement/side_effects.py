@@ -1,0 +1,63 @@
+"""What the actions of the last minutes have left behind: looked for after each, and told for as long as it is there."""
+
+import time
+
+from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.side_effects import KINDS, find_side_effects
+from pgdoctor.model.diagnosis import Diagnosis, Finding
+from pgdoctor.postgres.catalog import invalid_indexes
+from pgdoctor.postgres.connection import Connection
+
+#: For how long after an action.
+_SECONDS = 600.0
+
+#: Seconds after which an index that was not valid is looked at again: somebody may have dropped it.
+_AGAIN = 30.0
+
+
+class _Followed:
+    """An action, and the indexes of its relation that are not valid."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+        self.indexes: tuple[str, ...] = ()
+        self.until = time.monotonic() + _SECONDS
+        self.look_again = 0.0
+        #: The kinds of traces that were found.
+        self.kinds: set[str] = set()
+
+
+class SideEffectWatch:
+    """Follows actions. Raises ServerError where the server cannot be asked."""
+
+    def __init__(self) -> None:
+        #: What was found, counted once for each action; every kind is there as 0.
+        self.counts = dict.fromkeys(KINDS, 0)
+        #: As of the last look.
+        self.notes: tuple[Finding, ...] = ()
+        self._followed: list[_Followed] = []
+
+    def follow(self, action: Action) -> None:
+        """From now on, for some minutes."""
+        if action.may_have_been_sent:
+            self._followed.append(_Followed(action))
+
+    async def look(self, diagnosis: Diagnosis, door: Connection) -> list[tuple[Action, Finding]]:
+        """What is there now that was not there before; `notes` are all that is there."""
+        now = time.monotonic()
+        self._followed = [each for each in self._followed if each.until > now]
+        for followed in self._followed:
+            if followed.look_again <= now:
+                followed.indexes = await invalid_indexes(door, followed.action.relation)
+                # Where there was none after the action there will be none by it.
+                followed.look_again = now + _AGAIN if followed.indexes else followed.until
+        found = [
+            (each, note) for each in self._followed for note in find_side_effects(each.action, diagnosis, each.indexes)
+        ]
+        self.notes = tuple(note for _, note in found)
+        new = [(each, note) for each, note in found if note.kind not in each.kinds]
+        for each, note in new:
+            if note.kind not in each.kinds:
+                each.kinds.add(note.kind)
+                self.counts[note.kind] += 1
+        return [(each.action, note) for each, note in new]

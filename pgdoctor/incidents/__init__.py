@@ -1,0 +1,1 @@
+"""Incidents: their course, and what is stored of them."""

@@ -1,0 +1,101 @@
+"""An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
+
+    none ─▶ started ─▶ (class_changed | worsened)* ─▶ ended
+
+It is critical once ten sessions were blocked at the same time, or one has waited for a minute; until then it is a
+warning. Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+#: Looks in a row that find nobody, after which it is over: between two waits of one trouble there may be a gap.
+_QUIET_LOOKS = 2
+
+#: What makes it critical: sessions that are blocked at the same time; seconds that one of them has waited.
+CRITICAL_SESSIONS = 10
+CRITICAL_SECONDS = 60.0
+
+Severity = Literal["warning", "critical"]
+
+
+class IncidentPoll(msgspec.Struct, frozen=True):
+    """What one look found: how many are blocked, the class of the root with the widest reach, the longest wait."""
+
+    at: datetime
+    blocked: int
+    leading: str | None = None
+    oldest_wait: float = 0.0
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One incident, as far as it has come."""
+
+    #: When it started, to the millisecond: the same for all who speak of it, and of no other on this server.
+    id: str
+    started: datetime
+    #: The classes that have led it, each once, in the order of their coming.
+    classes: tuple[str, ...]
+    peak_blocked: int
+    #: In seconds.
+    longest_wait: float = 0.0
+    quiet_looks: int = 0
+    #: The first of the latest looks that found nobody.
+    quiet_since: datetime | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it has been so far: it does not get better before it ends."""
+        is_critical = self.peak_blocked >= CRITICAL_SESSIONS or self.longest_wait >= CRITICAL_SECONDS
+        return "critical" if is_critical else "warning"
+
+    def seconds_until(self, moment: datetime) -> float:
+        """How long it had lasted at a moment; never below zero, though a server's clock may be set back."""
+        return max((moment - self.started) / timedelta(seconds=1), 0.0)
+
+
+class IncidentEvent(msgspec.Struct, frozen=True):
+    """What has happened to an incident. It ends at the first look that found nobody."""
+
+    #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
+    kind: Literal["started", "class_changed", "worsened", "ended"]
+    incident: Incident
+    at: datetime
+
+
+def advance_incident(
+    incident: Incident | None, look: IncidentPoll
+) -> tuple[Incident | None, tuple[IncidentEvent, ...]]:
+    """The incident after one more look, None where there is none; and what has happened."""
+    if look.blocked:
+        return _blocked(incident, look)
+    if incident is None:
+        return None, ()
+    quiet_since = incident.quiet_since or look.at
+    incident = replace(incident, quiet_looks=incident.quiet_looks + 1, quiet_since=quiet_since)
+    if incident.quiet_looks < _QUIET_LOOKS:
+        return incident, ()
+    return None, (IncidentEvent("ended", incident, quiet_since),)
+
+
+def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
+    leading = look.leading or "unknown"
+    if incident is None:
+        name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
+        incident = Incident(name, look.at, (leading,), look.blocked, look.oldest_wait)
+        return incident, (IncidentEvent("started", incident, look.at),)
+    is_new, before = leading not in incident.classes, incident.severity
+    incident = replace(
+        incident,
+        classes=(*incident.classes, leading) if is_new else incident.classes,
+        peak_blocked=max(incident.peak_blocked, look.blocked),
+        longest_wait=max(incident.longest_wait, look.oldest_wait),
+        quiet_looks=0,
+        quiet_since=None,
+    )
+    if is_new:
+        return incident, (IncidentEvent("class_changed", incident, look.at),)
+    return incident, () if incident.severity == before else (IncidentEvent("worsened", incident, look.at),)

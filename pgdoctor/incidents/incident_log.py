@@ -1,0 +1,119 @@
+"""Incidents as they are remembered: an entry for each event, the latest of which says all of it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.incidents.incident import Incident, IncidentEvent, Severity
+from pgdoctor.model.snapshot import ServerInfo
+
+#: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
+KIND = "incident"
+
+
+class IncidentRecord(msgspec.Struct, frozen=True):
+    """An event of an incident, as it is written down. Times are the server's."""
+
+    event: Literal["started", "class_changed", "worsened", "ended"]
+    id: str
+    started: datetime
+    at: datetime
+    #: That have led it so far, in the order of their coming.
+    classes: tuple[str, ...]
+    peak: int
+    #: Sessions that are blocked now.
+    blocked: int = 0
+    #: In seconds, as is how long it has lasted so far.
+    longest_wait: float = 0.0
+    seconds: float = 0.0
+    #: What the widest root blocks on, and what to do about it, in words; at the end as it was before.
+    relation: str | None = None
+    recommendation: str = "none"
+    #: The server's name in the configuration, and the database that is connected to.
+    server: str | None = None
+    database: str | None = None
+    #: Where that was connected to, as whom, and what ran there; None: not written down.
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    cluster_name: str | None = None
+    version_num: int | None = None
+    in_recovery: bool | None = None
+    #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
+    unseen: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """It has ended."""
+        return self.event == "ended"
+
+    @property
+    def as_event(self) -> IncidentEvent:
+        """The event that it tells of."""
+        return IncidentEvent(self.event, self._incident, self.at)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it had been until then."""
+        return self._incident.severity
+
+    @property
+    def _incident(self) -> Incident:
+        return Incident(self.id, self.started, self.classes, self.peak, self.longest_wait)
+
+
+_decode = msgspec.json.Decoder(IncidentRecord).decode
+
+
+#: What an entry says of the server, beside its name in the configuration.
+_OF_SERVER = ("database", "host", "port", "user", "cluster_name", "version_num", "in_recovery")
+
+
+def describe_server(server: ServerInfo) -> dict[str, Any]:
+    """What an entry says of a server, by field."""
+    return {field: getattr(server, field) for field in _OF_SERVER}
+
+
+def encode_entry(event: IncidentEvent, blocked: int, **known: Any) -> IncidentRecord:
+    """What to write down of an event; `known` are relation, recommendation, server, and what describes that."""
+    incident = event.incident
+    return IncidentRecord(
+        event=event.kind,
+        id=incident.id,
+        started=incident.started,
+        at=event.at,
+        classes=incident.classes,
+        peak=incident.peak_blocked,
+        blocked=blocked,
+        longest_wait=incident.longest_wait,
+        seconds=incident.seconds_until(event.at),
+        **known,
+    )
+
+
+def read_entries(bodies: Iterable[bytes]) -> tuple[list[IncidentRecord], int]:
+    """Entries as they were written, and how many of the bodies are none: damaged, or of another version."""
+    found = [_entry(body) for body in bodies]
+    entries = [each for each in found if each is not None]
+    return entries, len(found) - len(entries)
+
+
+def _entry(body: bytes) -> IncidentRecord | None:
+    try:
+        return _decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+def latest_entries(entries: Iterable[IncidentRecord]) -> list[IncidentRecord]:
+    """The last entry of each incident, in the order of their beginnings; two servers may each have one of an id."""
+    found = {(each.server, each.id): each for each in entries}
+    return sorted(found.values(), key=lambda each: each.started)
+
+
+def closed_unobserved(last: IncidentRecord, at: datetime) -> IncidentRecord:
+    """The end of an incident that was under way when its agent went away."""
+    return replace(last, event="ended", at=at, blocked=0, unseen=True)

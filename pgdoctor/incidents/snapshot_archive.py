@@ -1,0 +1,148 @@
+"""A snapshot as it is kept: without anybody's values, compressed, with the verdict of its time beside it.
+
+Of a statement is left what `redact.outlined` leaves, from which the same verdict follows; comments are not, so the
+tool behind a migration may not be known again where nothing but a comment gave it away.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec.structs import fields, replace
+
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.errors import JournalError
+from pgdoctor.model.diagnosis import Blocker, Diagnosis
+from pgdoctor.model.snapshot import Lock, Session, Snapshot
+from pgdoctor.model.wait_graph import Node
+from pgdoctor.sqltext.redact import outline_statement
+
+#: The first byte of what is kept.
+_FORMAT = b"1"
+
+#: Bytes that one takes at most. A convoy of a thousand takes a tenth of that (measured).
+MOST_BYTES = 512 * 1024
+
+#: Sessions that are tried to be kept where it would take more.
+_FEWER = (2_000, 500, 100, 20)
+
+#: Bytes that it may become when it is unpacked: nothing of ours is bigger.
+_MOST_UNPACKED = 256 * 1024 * 1024
+
+#: Blockers whose verdict is kept, the widest reach first.
+_MOST_JUDGED = 50
+
+
+class StoredVerdict(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+    """What was said of a blocker."""
+
+    node: Node
+    classification: str
+    also: tuple[str, ...]
+    root: bool
+    relation: str | None
+    blocked_sessions: int
+    action: str
+    evidence: tuple[str, ...]
+    advice: str = ""
+
+    @classmethod
+    def of(cls, blocker: Blocker) -> "StoredVerdict":
+        """The verdict of a blocker, as it is kept."""
+        return cls(
+            node=blocker.node,
+            classification=blocker.classification,
+            also=blocker.also,
+            root=blocker.root,
+            relation=blocker.relation,
+            blocked_sessions=blocker.blocked_sessions,
+            action=blocker.recommendation.action,
+            evidence=blocker.evidence,
+            advice=blocker.advice,
+        )
+
+
+class StoredSnapshot(msgspec.Struct, frozen=True):
+    """What is kept of one look."""
+
+    snapshot: Snapshot
+    #: How many sessions were blocked, and how many waits there were; the snapshot may have fewer.
+    blocked: int
+    waits: int
+    judged: tuple[StoredVerdict, ...]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(StoredSnapshot).decode
+
+
+def pack_diagnosis(diagnosis: Diagnosis) -> bytes:
+    """What to keep of a diagnosis, in at most MOST_BYTES."""
+    kept = StoredSnapshot(
+        # Those who wait for the same row often say the same.
+        snapshot=_without_values(diagnosis.snapshot, cache(outline_statement)),
+        blocked=diagnosis.blocked_sessions,
+        waits=diagnosis.graph.wait_count,
+        judged=tuple(map(StoredVerdict.of, diagnosis.blockers[:_MOST_JUDGED])),
+    )
+    packed = _packed(kept)
+    for most in _FEWER:
+        if len(packed) <= MOST_BYTES:
+            break
+        packed = _packed(replace(kept, snapshot=_fewer(kept.snapshot, diagnosis, most)))
+    return packed
+
+
+def unpack_snapshot(body: bytes) -> StoredSnapshot:
+    """What was kept. Raises JournalError where it is of another format, or damaged."""
+    if body[:1] != _FORMAT:
+        raise JournalError(f"a stored snapshot has format {body[:1]!r}; this pgdoctor knows {_FORMAT!r}")
+    try:
+        unzip = zlib.decompressobj()
+        return _decode(unzip.decompress(body[1:], _MOST_UNPACKED))
+    except (zlib.error, msgspec.MsgspecError):
+        raise JournalError("a stored snapshot cannot be read: it is damaged, or of another version") from None
+
+
+def rediagnose(kept: StoredSnapshot) -> Diagnosis:
+    """The diagnosis that the present code makes of it."""
+    return diagnose(kept.snapshot)
+
+
+def _packed(kept: StoredSnapshot) -> bytes:
+    return _FORMAT + zlib.compress(_encode(kept))
+
+
+def _without_values(value: Any, outline: Callable[[str], str]) -> Any:
+    """The same with every statement outlined, wherever in it one stands."""
+    if isinstance(value, Lock):
+        return value
+    if isinstance(value, msgspec.Struct):
+        own = {field.name: getattr(value, field.name) for field in fields(value)}
+        found = {
+            name: outline(part) if name == "statement" and isinstance(part, str) else _without_values(part, outline)
+            for name, part in own.items()
+        }
+        return replace(value, **{name: part for name, part in found.items() if part is not own[name]})
+    if isinstance(value, Mapping):
+        return {key: _without_values(part, outline) for key, part in value.items()}
+    if isinstance(value, tuple) and any(isinstance(part, msgspec.Struct) for part in value):
+        return tuple(_without_values(part, outline) for part in value)
+    return value
+
+
+def _fewer(snapshot: Snapshot, diagnosis: Diagnosis, most: int) -> Snapshot:
+    """The snapshot with so many sessions: the blockers, the widest reach first, then others who wait."""
+    order = dict.fromkeys([each.node for each in diagnosis.blockers if each.node in snapshot.sessions])
+    order |= dict.fromkeys(snapshot.sessions)
+    kept = set(list(order)[:most])
+    there = kept | {each.node for each in snapshot.prepared}
+    sessions = {pid: _among(snapshot.sessions[pid], there) for pid in snapshot.sessions if pid in kept}
+    unread = f"{len(snapshot.sessions) - len(kept):,} sessions were left out: the snapshot would be too large to store"
+    return replace(snapshot, sessions=sessions, unread=(*snapshot.unread, unread))
+
+
+def _among(session: Session, there: set[Node]) -> Session:
+    return replace(session, blockers=tuple(node for node in session.blockers if node in there))

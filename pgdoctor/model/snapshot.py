@@ -1,0 +1,461 @@
+"""What was read from the server at one moment: frozen values, times on the server's clock.
+
+A *session* is known by its PID; parallel workers are folded into their leader. A prepared transaction holds
+locks without having a session: it gets a *node* number below zero, so that waits are always between integers.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import msgspec
+
+from pgdoctor.model.anomaly_signals import Anomaly
+from pgdoctor.model.query_plan import QueryPlan
+from pgdoctor.model.server_context import ServerContext
+
+#: What a lock is about: its type and the columns of `pg_locks` that name the object.
+Target = tuple[object, ...]
+
+
+class Lock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of `pg_locks`: held, or (not `granted`) asked for. `pid` None: held by a prepared transaction."""
+
+    pid: int | None
+    locktype: str
+    database: int | None
+    relation: int | None
+    page: int | None
+    tuple: int | None
+    virtualxid: str | None
+    transactionid: int | None
+    classid: int | None
+    objid: int | None
+    objsubid: int | None
+    virtualtransaction: str | None
+    mode: str
+    granted: bool
+    #: None while unknown: the server writes it a moment after the wait began.
+    waitstart: datetime | None
+
+    @property
+    def target(self) -> Target:
+        """The locked object; equal for two locks that can conflict."""
+        return (
+            self.locktype,
+            self.database,
+            self.relation,
+            self.page,
+            self.tuple,
+            self.virtualxid,
+            self.transactionid,
+            self.classid,
+            self.objid,
+            self.objsubid,
+        )
+
+
+class Session(msgspec.Struct, frozen=True, dict=True):
+    """A backend that waits or blocks, as `pg_stat_activity` shows it; None: hidden by missing privileges."""
+
+    pid: int
+    #: Nodes this session waits for: PIDs, and prepared transactions below zero. Empty: it waits for nobody.
+    blockers: tuple[int, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    datname: str | None = None
+    usename: str | None = None
+    application_name: str | None = None
+    client_addr: str | None = None
+    backend_type: str | None = None
+    state: str | None = None
+    statement: str | None = None
+    #: The text is longer than the server keeps (`track_activity_query_size`) or than we fetch.
+    truncated: bool = False
+    wait_event_type: str | None = None
+    wait_event: str | None = None
+    backend_start: datetime | None = None
+    xact_start: datetime | None = None
+    query_start: datetime | None = None
+    state_change: datetime | None = None
+    has_xid: bool = False
+    #: A login that waits for a lock; nothing else is known of it.
+    is_starting: bool = False
+    #: It may be behind a savepoint, or has been.
+    has_subtransactions: bool = False
+    is_superuser: bool = False
+    #: A function that its statement calls may catch a cancel.
+    may_catch_cancel: bool = False
+    #: Our role may signal it; None: not read. Of sessions that block others.
+    may_signal: bool | None = None
+    #: Its user's name, and the roles that it is a member of, directly or not; None: not read.
+    roles: frozenset[str] | None = None
+
+    @property
+    def is_visible(self) -> bool:
+        """Its columns may be read by our role."""
+        return self.backend_type is not None
+
+    @property
+    def in_transaction_idle(self) -> bool:
+        """It has a transaction open and runs nothing, in the aborted form too."""
+        return self.state in ("idle in transaction", "idle in transaction (aborted)")
+
+    @property
+    def has_changes(self) -> bool:
+        """A rollback of its transaction would lose something, as far as its locks tell.
+
+        Locking rows brings an id too, and so does the mere request for AccessExclusiveLock. An id that neither
+        explains is that of a change whose lock is given back already: GRANT.
+        """
+        modes = {lock.mode for lock in self.held if lock.locktype == "relation"} - {"AccessShareLock"}
+        asks = any(lock.mode == "AccessExclusiveLock" for lock in self.requests)
+        return self.has_xid and (bool(modes - {"RowShareLock"}) or not (modes or asks))
+
+    @cached_property
+    def requests(self) -> tuple[Lock, ...]:
+        """The locks it waits for: one, or more with parallel workers."""
+        return tuple(lock for lock in self.locks if not lock.granted)
+
+    @cached_property
+    def held(self) -> tuple[Lock, ...]:
+        """The locks it holds, as far as they are evidence."""
+        return tuple(lock for lock in self.locks if lock.granted)
+
+
+class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
+    """A transaction of `PREPARE TRANSACTION` that nobody has finished."""
+
+    node: int
+    #: None where it was finished before it could be looked up.
+    gid: str | None = None
+    transactionid: int | None = None
+    prepared: datetime | None = None
+    owner: str | None = None
+    datname: str | None = None
+    locks: tuple[Lock, ...] = ()
+
+
+class RowLocker(msgspec.Struct, frozen=True, gc=False):
+    """A session or prepared transaction with a table lock under which it may have locked rows of a contested table."""
+
+    pid: int | None
+    #: None for a session, and for a prepared transaction that was finished before it could be looked up.
+    gid: str | None
+    database: int
+    relation: int
+    #: It has RowShareLock: FOR UPDATE, FOR SHARE or the like, or the check of a foreign key.
+    locks_rows: bool
+    #: It has RowExclusiveLock.
+    changes_rows: bool
+    #: Other relations that it has locked in one of these modes; indexes too.
+    others: frozenset[int] = frozenset()
+    #: What its current or last statement says: `update`, `no key update`, `share`, `key share`, `insert`, `delete`.
+    says: frozenset[str] = frozenset()
+
+
+class UniqueKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A key of an index; `column` is None where it is an expression."""
+
+    column: str | None
+    #: It is sorted as `<` compares.
+    is_ordered: bool = True
+    #: The beginning of a text can be searched in it (LIKE 'x%').
+    has_prefixes: bool = False
+    #: Its collation is the column's, so that it serves a plain comparison.
+    has_own_collation: bool = True
+
+
+class IndexInfo(msgspec.Struct, frozen=True, gc=False):
+    """An index of a table. A whole-row reference among its columns is `*`."""
+
+    method: str
+    is_usable: bool
+    keys: tuple[UniqueKey, ...]
+    #: Columns that its expressions are made of.
+    expression_columns: tuple[str, ...] = ()
+    #: Columns of its predicate; None: it is not partial.
+    predicate_columns: tuple[str, ...] | None = None
+    #: Its predicate is one `column IS NOT NULL` and nothing else.
+    is_not_null: bool = False
+
+    @property
+    def is_partial(self) -> bool:
+        return self.predicate_columns is not None
+
+
+class ColumnStats(msgspec.Struct, frozen=True, gc=False):
+    """A column of a table. The shares are of all rows, and None where statistics are missing or hidden."""
+
+    name: str
+    #: As it must be written in a statement.
+    quoted: str
+    type: str
+    #: Texts in it are ordered byte by byte (collation C).
+    is_bytewise: bool = False
+    is_partition_key: bool = False
+    null_share: float | None = None
+    #: How many different values; below zero: as a share of the rows.
+    distinct_values: float | None = None
+    #: Share of the most frequent value.
+    top_share: float | None = None
+
+
+class ForeignKey(msgspec.Struct, frozen=True, gc=False):
+    """A foreign key of the table `table` that references the relation it is noted at."""
+
+    name: str
+    table: int
+    columns: tuple[str, ...]
+    referenced_columns: tuple[str, ...]
+    #: `a` no action, `r` restrict, `c` cascade, `n` set null, `d` set default.
+    on_delete: str = "a"
+    on_update: str = "a"
+
+
+class ScanCounts(msgspec.Struct, frozen=True, gc=False):
+    """Sequential scans of a table by all sessions, and the rows they read, as far as they were reported."""
+
+    count: int
+    rows: int
+    #: Within how many seconds; None: since the server's statistics began.
+    seconds: float | None = None
+
+
+class Relation(msgspec.Struct, frozen=True, gc=False):
+    """A relation of the connected database. `live_rows` and `pages` are estimates; below zero is unknown."""
+
+    oid: int
+    name: str
+    kind: str
+    is_system: bool
+    pages: int
+    live_rows: float
+    #: The table of an index, else None.
+    table: int | None = None
+    #: None: not read.
+    indexes: tuple[IndexInfo, ...] | None = None
+    #: By name; None: not read.
+    columns: Mapping[str, ColumnStats] | None = None
+    #: Tables below it that have rows of it: partitions, or those that inherit from it. None: not read.
+    parts: tuple[int, ...] | None = ()
+    #: Those that reference it. None: not read.
+    referenced_by: tuple[ForeignKey, ...] | None = None
+    #: None: not read.
+    scans: ScanCounts | None = None
+    #: It belongs to one session alone.
+    is_temporary: bool = False
+
+
+class LockedObject(msgspec.Struct, frozen=True, gc=False):
+    """An object other than a relation that somebody waits for: `role`, `app`. The catalog's OID and its own."""
+
+    classid: int
+    objid: int
+    type: str
+    name: str
+
+
+#: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.
+AdvisoryKey = tuple[int, int, int]
+
+
+class ToolTraces(msgspec.Struct, frozen=True, gc=False):
+    """What may give away the tool behind a session: its advisory locks; version tables, by schema and name."""
+
+    keys: tuple[AdvisoryKey, ...] = ()
+    tables: tuple[tuple[str, str], ...] = ()
+
+
+class KnownLock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A lock that a transaction is known to have held since a moment, and maybe for longer."""
+
+    target: Target
+    mode: str
+    since: datetime
+
+
+class IdleShare(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """In how many of the last polls a transaction was idle."""
+
+    idle: int
+    polls: int
+    #: In most of them; it stays so until the share is clearly smaller.
+    is_mostly_idle: bool
+
+
+class LockTurns(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who held, before its present holder and one after the other, a lock that only one can hold. In seconds."""
+
+    #: Turns that waiters of now have waited through, and the longest of them, as far as it may have been.
+    earlier: int = 0
+    longest: float = 0.0
+    #: Turns that ended lately, whoever waited.
+    recent: int = 0
+    #: The present holder may have had it for so long, and for no longer.
+    held_at_most: float = 0.0
+    #: A waiter has waited since before the holder's transaction began: another one held the lock then.
+    was_held_before: bool = False
+    #: No earlier snapshot has shown the lock contested.
+    is_first: bool = False
+
+
+class CommandProgress(msgspec.Struct, frozen=True, gc=False):
+    """How far a command has come in its present phase. `total` 0: that is not known.
+
+    The unit is the phase's own: blocks, tuples, bytes, or transactions waited for.
+    """
+
+    command: str
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+class Connections(msgspec.Struct, frozen=True, gc=False):
+    """Client connections by state. `unknown`: hidden by missing privileges, or a state of a newer server."""
+
+    active: int = 0
+    idle: int = 0
+    idle_in_transaction: int = 0
+    idle_in_transaction_aborted: int = 0
+    fastpath_function_call: int = 0
+    unknown: int = 0
+
+
+class ServerInfo(msgspec.Struct, frozen=True, gc=False):
+    """The server as the gate of a poll sees it."""
+
+    version_num: int
+    in_recovery: bool
+    max_connections: int
+    connections: int
+    connections_by_state: Connections
+    #: Database we are connected to: only its relation names are known.
+    database: str | None = None
+    database_oid: int | None = None
+    own_pid: int = 0
+    #: Sessions whose columns our role may not see.
+    hidden_sessions: int = 0
+    snapshot_waiters: int = 0
+    pin_waiters: int = 0
+    #: Seconds after which the server looks for deadlocks, and cancels an autovacuum that is in the way.
+    deadlock_timeout: float = 1.0
+    #: Seconds for which the oldest open transaction of a client has been open; 0 where there is none.
+    oldest_transaction: float = 0.0
+    #: Where it was connected to: a host or its address, or the folder of a socket; and as whom. None: not known.
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    #: None: it has none.
+    cluster_name: str | None = None
+
+
+class JournalUse(msgspec.Struct, frozen=True, gc=False):
+    """How full the agent's journal is, in bytes: in use, of them for what makes no room, and what it may take."""
+
+    used: int
+    lasting: int
+    limit: int
+
+
+class DeadlockMember(msgspec.Struct, frozen=True, gc=False):
+    """A session of a deadlock, and what it waited for; its statement without values."""
+
+    pid: int
+    application: str | None
+    user: str | None
+    statement: str | None
+    waits_for: str
+    relation: str | None = None
+
+
+class PastDeadlock(msgspec.Struct, frozen=True):
+    """A deadlock that a snapshot has shown; or, without members, `number` of them that the server has counted."""
+
+    #: Of the first snapshot that shows it; of the counters, when they were read.
+    at: datetime
+    members: tuple[DeadlockMember, ...] = ()
+    number: int = 1
+    database: str | None = None
+
+
+class Login(msgspec.Struct, frozen=True, gc=False):
+    """The agent's login probe."""
+
+    #: Seconds that the last login took which ended well; None: there was none yet.
+    seconds: float | None = None
+    #: Why the last one failed, or for how long it has hung; None: it ended well.
+    error: str | None = None
+    #: Seconds since the first of the attempts in a row that failed.
+    failing_for: float = 0.0
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """All that a diagnosis is made of; `captured_at` is the server's clock."""
+
+    captured_at: datetime
+    server: ServerInfo
+    sessions: Mapping[int, Session] = {}
+    prepared: tuple[PreparedTransaction, ...] = ()
+    relations: Mapping[int, Relation] = {}
+    #: Of the connected database, or shared by all.
+    objects: tuple[LockedObject, ...] = ()
+    #: Who may have locked rows of the tables on which somebody waits for a row.
+    row_lockers: tuple[RowLocker, ...] = ()
+    #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
+    former_holders: Mapping[int, frozenset[int]] = {}
+    #: By PID: locks that earlier snapshots have shown this transaction with, in the way of others.
+    known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
+    #: By PID, of blockers: the first of the snapshots in a row that show its statement in the wait that it is in.
+    known_events: Mapping[int, datetime] = {}
+    #: By PID, of transactions that earlier polls have shown too.
+    idle_shares: Mapping[int, IdleShare] = {}
+    #: By PID of the holder of a lock that others want: who held it before.
+    lock_turns: Mapping[int, LockTurns] = {}
+    #: By PID: since when each snapshot and gate poll has shown its statement waiting.
+    blocked_since: Mapping[int, datetime] = {}
+    #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
+    earlier_scans: Mapping[int, ScanCounts] = {}
+    #: By PID, of running blockers, where the planner was to be asked.
+    plans: Mapping[int, QueryPlan] = {}
+    #: By PID, of blockers whose command reports it.
+    progress: Mapping[int, CommandProgress] = {}
+    #: By PID, of blockers with a strong table lock or an advisory one.
+    traces: Mapping[int, ToolTraces] = {}
+    #: As of the poll before: what has been unusual for some time.
+    anomalies: tuple[Anomaly, ...] = ()
+    #: By PID, of blockers whose lock and text leave it open: its transaction has changed the definition of a relation
+    #: that others wait for. Left out where that is not known.
+    redefines: Mapping[int, bool] = {}
+    #: Read seldom, and maybe some seconds older than the rest; None: not read.
+    surroundings: ServerContext | None = None
+    #: None: nobody keeps one, or not yet.
+    journal: JournalUse | None = None
+    #: Of earlier snapshots and counters, the latest last; one that still lasts may be among them.
+    past_deadlocks: tuple[PastDeadlock, ...] = ()
+    #: None: nobody probes.
+    login: Login | None = None
+    #: What could not be read this time, in plain words.
+    unread: tuple[str, ...] = ()
+
+    def seconds_since(self, moment: datetime | None) -> float | None:
+        """Seconds from `moment` to this snapshot, never below zero; None if the moment is unknown."""
+        if moment is None:
+            return None
+        return max((self.captured_at - moment) / timedelta(seconds=1), 0.0)
+
+    def moment_before(self, seconds: float | None) -> datetime | None:
+        """The moment so many seconds before this snapshot; None where they are unknown."""
+        return None if seconds is None else self.captured_at - timedelta(seconds=seconds)
+
+    def table_of(self, lock: Lock) -> Relation | None:
+        """The table that a lock is about (an index leads to its table), if it is of the connected database.
+
+        OIDs of another database mean other tables here, or none: no name is invented for them.
+        """
+        if lock.relation is None or lock.database not in (self.server.database_oid, 0):
+            return None
+        relation = self.relations.get(lock.relation)
+        if relation is not None and relation.table is not None:
+            return self.relations.get(relation.table, relation)
+        return relation

@@ -1,0 +1,218 @@
+"""Single waits: by which lock a session waits for another, whether that one holds it, and which table it is about."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
+
+import msgspec
+
+from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
+from pgdoctor.model.wait_graph import Node, WaitGraph
+
+_WRITES = ("RowShareLock", "RowExclusiveLock")
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False):
+    """One session that waits for one node."""
+
+    waiter: Session
+    node: Node
+    #: None where the locks changed while they were read.
+    request: Lock | None
+    #: The node does not hold the lock; it waits for it itself, ahead in the queue.
+    queued: bool
+
+
+class Waits:
+    """The waits of a snapshot, pair by pair and lazily: a convoy has half a million of them."""
+
+    def __init__(self, snapshot: Snapshot, graph: WaitGraph) -> None:
+        self.snapshot = snapshot
+        self.graph = graph
+        self.prepared: Mapping[Node, PreparedTransaction] = {each.node: each for each in snapshot.prepared}
+        self._queues: dict[tuple[Target, ...], frozenset[Node]] = {}
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Every pair: those whose blocker holds the lock first, the queued ones last."""
+        for queued in (False, True):
+            for pid in self.graph.waiters:
+                waiter = self.snapshot.sessions[pid]
+                requests = [(request, request.target) for request in waiter.requests]
+                waits_ahead = self._only_asking(tuple(target for _, target in requests))
+                for node in self.graph.blockers_of[pid]:
+                    # Of a convoy's half a million pairs nearly all are of this kind: no need to look at each twice.
+                    if not queued and node in waits_ahead:
+                        continue
+                    request, is_queued = self._explain(requests, node)
+                    if is_queued is queued:
+                        yield Pair(waiter, node, request, queued)
+
+    def table(self, pair: Pair) -> Relation | None:
+        """The table that a wait is about; None where the locks do not tell it for sure."""
+        if pair.request is None:
+            return None
+        return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks(pair.node))
+
+    def _explain(self, requests: list[tuple[Lock, Target]], node: Node) -> tuple[Lock | None, bool]:
+        """By which of the requests a session waits for the node: several only with parallel workers."""
+        held, asked = self._held.get(node, {}), self._asked.get(node, frozenset())
+        for request, target in requests:
+            if any(modes_conflict(mode, request.mode) for mode in held.get(target, ())):
+                return request, False
+        for request, target in requests:
+            if target in asked:
+                return request, True
+        return (requests[0][0] if requests else None), False
+
+    def _only_asking(self, targets: tuple[Target, ...]) -> frozenset[Node]:
+        """The blockers that ask for one of these objects, and hold none of them: whoever waits for them queues."""
+        if targets not in self._queues:
+            asking, holding = ({node for target in targets for node in by.get(target, ())} for by in self._by_target)
+            self._queues[targets] = frozenset(asking - holding)
+        return self._queues[targets]
+
+    def _locks(self, node: Node) -> tuple[Lock, ...]:
+        holder = self.snapshot.sessions.get(node) or self.prepared.get(node)
+        return holder.locks if holder else ()
+
+    @cached_property
+    def _held(self) -> dict[Node, dict[Target, list[str]]]:
+        """The modes each blocker holds, by locked object."""
+        found: dict[Node, dict[Target, list[str]]] = {}
+        for node in self.graph.blockers:
+            modes = found.setdefault(node, {})
+            for lock in self._locks(node):
+                if lock.granted:
+                    modes.setdefault(lock.target, []).append(lock.mode)
+        return found
+
+    @cached_property
+    def _asked(self) -> dict[Node, frozenset[Target]]:
+        """The objects each blocker waits for itself."""
+        return {
+            node: frozenset(lock.target for lock in self._locks(node) if not lock.granted)
+            for node in self.graph.blockers
+        }
+
+    @cached_property
+    def _by_target(self) -> tuple[Mapping[Target, list[Node]], Mapping[Target, list[Node]]]:
+        """The blockers that ask for each object, and those that hold it."""
+        asking: dict[Target, list[Node]] = {}
+        holding: dict[Target, list[Node]] = {}
+        for by, targets_of in ((asking, self._asked), (holding, self._held)):
+            for node, targets in targets_of.items():
+                for target in targets:
+                    by.setdefault(target, []).append(node)
+        return asking, holding
+
+
+def wait_graph(snapshot: Snapshot) -> WaitGraph:
+    """Who waits for whom. Who waits for its place in the queue for a row will then wait as the one who has it does."""
+    sessions = snapshot.sessions
+    first = {lock.target: pid for pid, each in sessions.items() for lock in each.held if lock.locktype == "tuple"}
+    afterwards = {
+        pid: sessions[first[lock.target]].blockers
+        for pid, each in sessions.items()
+        for lock in each.requests
+        if lock.locktype == "tuple" and first.get(lock.target) in each.blockers
+    }
+    return WaitGraph({pid: each.blockers for pid, each in sessions.items() if each.blockers}, afterwards)
+
+
+def awaited_table(
+    snapshot: Snapshot, waiter: Session, request: Lock, blocker_locks: Iterable[Lock] = ()
+) -> Relation | None:
+    """The table that a wait is about; None where the locks do not tell it for sure.
+
+    A wait for a row shows as a wait for a transaction. The first waiter of a row holds the row's tuple lock,
+    which names the table; a wait for a unique key does not, but then there may be just one table that both sides
+    write to. A wait for a virtual transaction is that of a CONCURRENTLY command on the table it has locked.
+    """
+    if request.relation is not None:
+        return snapshot.table_of(request)
+    if request.locktype == "virtualxid":
+        return _only_table(snapshot, _tables(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
+    if request.locktype not in ("transactionid", "spectoken"):
+        return None
+    for lock in waiter.held:
+        if lock.locktype == "tuple":
+            return snapshot.table_of(lock)
+    both = _tables(snapshot, waiter.held, _WRITES) & _tables(snapshot, blocker_locks, _WRITES)
+    return _only_table(snapshot, both)
+
+
+def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
+    """Seconds for which the longest blocked of the waiters has been blocked at least; None where none is known."""
+    ages = (blocked_for(snapshot, waiter).least for waiter in waiters)
+    return max((age for age in ages if age is not None), default=None)
+
+
+def find_blocked_since(snapshot: Snapshot, waiters: Iterable[Session]) -> tuple[datetime | None, datetime | None]:
+    """Since when one of the waiters has been blocked: with certainty, and at the earliest; None where not known."""
+    bounds = [blocked_for(snapshot, waiter) for waiter in waiters]
+    longest = (max((age for age in ages if age is not None), default=None) for ages in zip(*bounds, strict=True))
+    certain, earliest = (snapshot.moment_before(age) for age in longest) if bounds else (None, None)
+    return certain, earliest
+
+
+def oldest_lock_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
+    """Seconds of the longest wait among the present ones, by the server's own record; None where none is known.
+
+    A statement has been blocked for longer where its lock has changed hands. Rules count this one, for the server
+    checks it again when it signals, and looks for deadlocks in each wait anew.
+    """
+    ages = (_present_wait(snapshot, waiter) for waiter in waiters)
+    return max((age for age in ages if age is not None), default=None)
+
+
+class Bounds(NamedTuple):
+    """For how many seconds a statement has been blocked: for `least` with certainty, for `most` at most."""
+
+    #: None: it waits, and the server has not written yet since when.
+    least: float | None
+    #: None: hidden from our role.
+    most: float | None
+
+
+def blocked_for(snapshot: Snapshot, waiter: Session) -> Bounds:
+    """For how long the session's statement has been blocked.
+
+    For certain since the first snapshot from which on each has shown it waiting, or since its present wait began. No
+    longer than the statement runs.
+    """
+    since = snapshot.seconds_since(snapshot.blocked_since.get(waiter.pid))
+    known = [age for age in (since, _present_wait(snapshot, waiter)) if age is not None]
+    return Bounds(max(known, default=None), snapshot.seconds_since(waiter.query_start))
+
+
+def _present_wait(snapshot: Snapshot, waiter: Session) -> float | None:
+    ages = (snapshot.seconds_since(lock.waitstart) for lock in waiter.requests)
+    return max((age for age in ages if age is not None), default=None)
+
+
+def long_waiters(snapshot: Snapshot, graph: WaitGraph, threshold: float) -> frozenset[Node]:
+    """The sessions that wait, except those known to have been blocked for less than so many seconds.
+
+    The server writes when a wait began a moment after it has; until then it is as old as its statement at most.
+    """
+    return frozenset(pid for pid in graph.waiters if not _is_young(snapshot, snapshot.sessions[pid], threshold))
+
+
+def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
+    least, most = blocked_for(snapshot, waiter)
+    is_recorded = bool(waiter.requests) and all(lock.waitstart is not None for lock in waiter.requests)
+    age = least if is_recorded else most
+    return age is not None and age < threshold
+
+
+def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:
+    found = (
+        snapshot.table_of(lock) for lock in locks if lock.granted and lock.locktype == "relation" and lock.mode in modes
+    )
+    return {table.oid for table in found if table is not None and table.kind in ("r", "p", "m")}
+
+
+def _only_table(snapshot: Snapshot, oids: set[int]) -> Relation | None:
+    return snapshot.relations[next(iter(oids))] if len(oids) == 1 else None

@@ -1,0 +1,1 @@
+"""What is remembered from one snapshot to the next."""

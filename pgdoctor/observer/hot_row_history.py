@@ -1,0 +1,89 @@
+"""Who held contested rows up in the last looks: by this a row that changes hands is told from one that is kept.
+
+The agent remembers some polls; a single diagnosis looks twice where the shape is that of a hot row.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from pgdoctor.diagnosis.blocker.blocker_facts import LONG_QUEUE, BlockerFacts
+from pgdoctor.diagnosis.blocker.lock_turns import may_change_hands
+from pgdoctor.diagnosis.blocker.row_queue import RowQueue
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.snapshot import Snapshot
+
+#: How long a holder is remembered.
+MEMORY = timedelta(seconds=10)
+
+#: Blockers of one poll that are looked at, the widest reach first.
+_MOST_ROOTS = 100
+
+#: A session and the beginning of its transaction: who updates a row in a loop holds it each time anew.
+Holder = tuple[int, datetime | None]
+
+
+class Sighting(NamedTuple):
+    """The holders of one poll; the time is the server's."""
+
+    seen_at: datetime
+    #: Table OIDs, each with those who held a row of it up.
+    holders: Mapping[int, frozenset[Holder]]
+
+
+def take_sighting(diagnosis: Diagnosis) -> Sighting:
+    """The root blockers in motion that others wait for by their transaction, by the table it is about."""
+    found: dict[int, frozenset[Holder]] = {}
+    roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
+    for node in roots[:_MOST_ROOTS]:
+        suspect = BlockerFacts(node, diagnosis.snapshot, diagnosis.graph)
+        if (
+            suspect.session
+            and (suspect.is_in_motion or RowQueue(suspect).changes_hands)
+            and "transactionid" in suspect.contested_types
+            and suspect.table is not None
+        ):
+            oid = suspect.table.oid
+            found[oid] = found.get(oid, frozenset()) | {(node, suspect.session.xact_start)}
+    return Sighting(diagnosis.captured_at, found)
+
+
+def recent_sightings(sightings: tuple[Sighting, ...], now: datetime) -> tuple[Sighting, ...]:
+    """Those that are not too old, and say something; a clock that was set back makes none of them young for ever."""
+    return tuple(each for each in sightings if each.holders and abs(now - each.seen_at) <= MEMORY)
+
+
+def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot:
+    """The snapshot with those who held rows of its tables before, in transactions that are over."""
+    found: dict[int, frozenset[int]] = {}
+    for each in sightings:
+        for oid, holders in each.holders.items():
+            over = {holder[0] for holder in holders if holder != _holder(snapshot, holder[0])}
+            found[oid] = found.get(oid, frozenset()) | over
+    return replace(snapshot, former_holders=found) if found else snapshot
+
+
+def worth_a_second_look(diagnosis: Diagnosis) -> bool:
+    """Several sessions queue for a row whose holder is in motion: the next look tells whether it changes.
+
+    So does it for a lock that only one can hold, where its holder may just have got it. Not where an earlier
+    look knows a holder of that table, for then this one has told.
+    """
+    roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
+    suspects = (BlockerFacts(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])
+    known = diagnosis.snapshot.former_holders
+    return any(
+        each.is_in_motion
+        and each.row_queue >= LONG_QUEUE
+        and each.table is not None
+        and each.table.oid not in known
+        and not RowQueue(each).has_moved
+        for each in suspects
+    ) or may_change_hands(diagnosis)
+
+
+def _holder(snapshot: Snapshot, pid: int) -> Holder | None:
+    session = snapshot.sessions.get(pid)
+    return (pid, session.xact_start) if session is not None else None

@@ -1,0 +1,285 @@
+"""What is read from the catalogs about the relations that locks are about: names, sizes, indexes.
+
+Raw columns only. Whatever fails is left out and said, never fatal: somebody may hold a lock on a catalog.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from pgdoctor.errors import StatementFailed
+from pgdoctor.model.snapshot import (
+    ColumnStats,
+    ForeignKey,
+    IndexInfo,
+    Lock,
+    PreparedTransaction,
+    Relation,
+    ScanCounts,
+    ServerInfo,
+    Session,
+    UniqueKey,
+)
+from pgdoctor.postgres.connection import Connection
+
+#: Relations whose names are looked up in one poll, contested ones first.
+MOST_RELATIONS = 2_000
+
+#: Tables that running blockers work on of which more is read than name and size.
+MOST_DETAILED = 200
+
+#: Statements of a poll that may run into a locked catalog, half a second each, before no more are tried.
+MOST_TIMEOUTS = 4
+
+#: What a statement fails with behind a lock: lock_not_available, query_canceled.
+_TIMEOUTS = frozenset({"55P03", "57014"})
+
+_TABLE_KINDS = ("r", "p", "m")
+
+_decode_keys = msgspec.json.Decoder(tuple[UniqueKey, ...]).decode
+
+
+class CatalogReader:
+    """Reads of catalogs that may fail without taking the snapshot with them: somebody may hold a lock on one."""
+
+    def __init__(self, door: Connection, most_timeouts: int = MOST_TIMEOUTS) -> None:
+        self._door = door
+        self._most_timeouts = most_timeouts
+        #: What could not be read, in plain words.
+        self.unread: list[str] = []
+        self._timeouts = 0
+
+    async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
+        """The rows of a statement, none where the server refuses it."""
+        return await self.answer(name, **parameters) or ()
+
+    async def answer(self, name: str, **parameters: object) -> Sequence[Any] | None:
+        """The rows of a statement, None where the server refuses it."""
+        what = name.replace("_", " ")
+        if self._timeouts >= self._most_timeouts:
+            self.unread.append(f"{what} were skipped: catalogs are locked")
+            return None
+        try:
+            return await self._door.fetch(name, **parameters)
+        except StatementFailed as error:
+            self._timeouts += error.sqlstate in _TIMEOUTS
+            self.unread.append(f"{what} could not be read: {error}")
+            return None
+
+
+#: What an incident needs besides the waits, with the parameters by which it is asked about nothing.
+_NOTHING: Mapping[str, Mapping[str, object]] = {
+    "names": {},
+    "prepared_transactions": {},
+    "memberships": {"role_oids": []},
+    "signal_rights": {"role_oids": []},
+    "wrapper": {},
+    "relations": {"oids": []},
+    "relations_alone": {"oids": []},
+    "locked_objects": {"classids": [], "objids": [], "most_characters": 0},
+    "foreign_keys": {"oids": []},
+    "descendants": {"oids": []},
+    "indexes": {"oids": []},
+    "columns": {"oids": []},
+    "statistics": {"tables": [], "schemas": []},
+    "traces": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
+    "ancestors": {"oids": []},
+    "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
+    "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
+    "catching_functions": {"names": []},
+    "definitions": {"pids": [], "relations": [], "database_oid": 0},
+}
+
+
+async def warm_up_catalog(door: Connection, *, statement_bytes: int) -> None:
+    """Run, about nothing, what an incident will need.
+
+    Planning reads pg_class, pg_index, pg_statistic and others about the catalogs themselves, once for a connection.
+    While somebody holds a lock on one of them it would be too late for that.
+    """
+    evidence = CatalogReader(door)
+    await evidence.answer("lock_waits", statement_bytes=statement_bytes)
+    for name, nothing in _NOTHING.items():
+        await evidence.answer(name, **nothing)
+
+
+async def fetch_relations(
+    server: ServerInfo,
+    sessions: Mapping[int, Session],
+    prepared: Sequence[PreparedTransaction],
+    evidence: CatalogReader,
+) -> dict[int, Relation]:
+    """The relations that the locks are about, and the indexes of tables that a running blocker works on."""
+
+    def here(locks: Iterable[Lock]) -> list[int]:
+        return [
+            lock.relation for lock in locks if lock.relation is not None and lock.database in (server.database_oid, 0)
+        ]
+
+    asked = {oid for session in sessions.values() for oid in here(session.requests)}
+    evident = [session.locks for session in sessions.values()] + [each.locks for each in prepared]
+    held = {oid for locks in evident for oid in here(locks)} - asked
+    oids = list(islice((*asked, *sorted(held)), MOST_RELATIONS))
+    if not oids:
+        return {}
+    rows = await _rows(oids, evidence)
+    tables = {oid for oid, row in rows.items() if row.kind in _TABLE_KINDS and not row.is_system}
+    worked_on = tables & {
+        oid
+        for session in sessions.values()
+        if session.state == "active" and not session.blockers
+        for oid in here(session.held)
+    }
+    details = await _details(sorted(worked_on)[:MOST_DETAILED], rows, evidence) if worked_on else Details()
+    return {
+        oid: Relation(
+            oid=oid,
+            name=row.name,
+            kind=row.kind,
+            is_system=row.is_system,
+            pages=row.pages,
+            live_rows=row.live_rows,
+            table=row.table_oid,
+            indexes=details.indexes.get(oid),
+            columns=details.columns.get(oid),
+            parts=details.parts.get(oid, ()),
+            referenced_by=details.references.get(oid),
+            scans=ScanCounts(row.scan_count, row.scan_rows) if row.kind in _TABLE_KINDS else None,
+            is_temporary=row.is_temporary,
+        )
+        for oid, row in rows.items()
+    }
+
+
+async def _rows(oids: Sequence[int], evidence: CatalogReader) -> dict[int, Any]:
+    """Name, kind and size of relations by OID; the tables of asked indexes too, unless pg_index is locked."""
+    rows = await evidence.answer("relations", oids=oids)
+    if rows is None:
+        rows = await evidence.rows("relations_alone", oids=oids)
+    return {row.oid: row for row in rows}
+
+
+class Details(msgspec.Struct):
+    """What is known of tables beyond name and size, by OID."""
+
+    indexes: Mapping[int, tuple[IndexInfo, ...]] = {}
+    columns: Mapping[int, Mapping[str, ColumnStats]] = {}
+    parts: Mapping[int, tuple[int, ...] | None] = {}
+    references: Mapping[int, tuple[ForeignKey, ...]] = {}
+
+
+async def _details(tables: Sequence[int], rows: dict[int, Any], evidence: CatalogReader) -> Details:
+    """Indexes and columns of tables, of their partitions, and of the tables that reference them.
+
+    What is not known by name yet is added to `rows`.
+    """
+    references = await _references(tables, evidence)
+    wanted = {*tables, *(key.table for keys in references.values() for key in keys)}
+    await _add(wanted, rows, evidence)
+    parts = await _parts([oid for oid in sorted(wanted) if oid in rows and rows[oid].has_descendants], evidence)
+    leaves = {leaf for each in parts.values() for leaf in each or ()}
+    await _add(leaves, rows, evidence)
+    return Details(
+        indexes=await _indexes(sorted(wanted | leaves), evidence),
+        columns=await _columns({oid: rows[oid] for oid in wanted if oid in rows}, evidence),
+        parts=parts,
+        references=references,
+    )
+
+
+async def _add(oids: Iterable[int], rows: dict[int, Any], evidence: CatalogReader) -> None:
+    missing = sorted(set(oids) - rows.keys())
+    if missing:
+        rows |= await _rows(missing, evidence)
+
+
+async def _references(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[ForeignKey, ...]]:
+    """The foreign keys that reference each table; a table is left out where they could not be read."""
+    rows = await evidence.answer("foreign_keys", oids=tables)
+    if rows is None:
+        return {}
+    found: dict[int, tuple[ForeignKey, ...]] = dict.fromkeys(tables, ())
+    for row in rows:
+        found[row.referenced_oid] += (
+            ForeignKey(
+                name=row.name,
+                table=row.table_oid,
+                columns=tuple(row.columns),
+                referenced_columns=tuple(row.referenced_columns),
+                on_delete=row.on_delete,
+                on_update=row.on_update,
+            ),
+        )
+    return found
+
+
+async def _parts(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[int, ...] | None]:
+    """The tables below each table; None where that could not be read."""
+    if not tables:
+        return {}
+    rows = await evidence.answer("descendants", oids=tables)
+    if rows is None:
+        return dict.fromkeys(tables)
+    return {table: tuple(row.oid for row in rows if row.root_oid == table) for table in tables}
+
+
+async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[tuple[int, str], Any]:
+    """The statistics of columns by table and name; those of a partitioned table are of its partitions together."""
+    oids = {(row.schema_name, row.bare_name): oid for oid, row in tables.items()}
+    schemas, names = {schema for schema, _ in oids}, {name for _, name in oids}
+    found = await evidence.rows("statistics", tables=sorted(names), schemas=sorted(schemas))
+    return {
+        (oid, row.name): row
+        for row in found
+        if (oid := oids.get((row.schema_name, row.table_name))) is not None
+        and row.is_inherited == (tables[oid].kind == "p")
+    }
+
+
+async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[IndexInfo, ...]]:
+    """The indexes of each table; a table is left out, not given none, where they could not be read."""
+    rows = await evidence.answer("indexes", oids=tables)
+    if rows is None:
+        return {}
+    found: dict[int, tuple[IndexInfo, ...]] = dict.fromkeys(tables, ())
+    for row in rows:
+        found[row.table_oid] += (
+            IndexInfo(
+                method=row.method,
+                is_usable=row.is_usable,
+                keys=_decode_keys(row.keys),
+                expression_columns=tuple(row.expression_columns),
+                predicate_columns=None if row.predicate_columns is None else tuple(row.predicate_columns),
+                is_not_null=row.is_not_null,
+            ),
+        )
+    return found
+
+
+async def _columns(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[int, dict[str, ColumnStats]]:
+    """The columns of each table by name, with what statistics our role may read of them."""
+    rows = await evidence.rows("columns", oids=sorted(tables))
+    statistics = await _statistics(tables, evidence) if rows else {}
+    found: dict[int, dict[str, ColumnStats]] = {}
+    for row in rows:
+        analysed = statistics.get((row.table_oid, row.name))
+        found.setdefault(row.table_oid, {})[row.name] = ColumnStats(
+            name=row.name,
+            quoted=row.quoted,
+            type=row.type,
+            is_bytewise=row.is_bytewise,
+            is_partition_key=row.is_partition_key,
+            null_share=analysed.null_share if analysed else None,
+            distinct_values=analysed.distinct_values if analysed else None,
+            top_share=(analysed.top_share or 0.0) if analysed else None,
+        )
+    return found
+
+
+async def invalid_indexes(door: Connection, relation: str | None) -> tuple[str, ...]:
+    """The indexes of a relation, by its name with schema, that are not valid; none where that cannot be read."""
+    if relation is None:
+        return ()
+    return tuple(row.name for row in await CatalogReader(door).rows("invalid_indexes", relation=relation))

@@ -1,0 +1,508 @@
+"""A connection on which nothing can hang, and driver errors in people's words.
+
+Every wait has a deadline on our side: a server that accepts and then says nothing (stopped, half-open socket)
+cannot be helped by `statement_timeout`. Past the deadline the connection is thrown away, not repaired.
+"""
+
+import asyncio
+import codecs
+import math
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+import psycopg
+from psycopg import BaseConnection, pq
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
+from psycopg.rows import namedtuple_row
+
+from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
+from pgdoctor.formatting import DEFAULT_PORT, address
+from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
+from pgdoctor.postgres.queries import load_sql
+from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
+from pgdoctor.postgres.tls_request import answers_tls_request
+
+APPLICATION_NAME = "pgdoctor"
+
+#: The oldest server whose locks can be read exactly: `pg_locks.waitstart` came with it.
+OLDEST_VERSION = 140_000
+
+#: How a connection can be. The text is what the server or libpq says; there is no SQLSTATE before a connection.
+STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections",
+          "too_many_connections_for_role", "too_many_connections_for_database", "starting_up", "not_permitted",
+          "unsupported", "login_hangs", "timeout", "error")  # fmt: skip
+
+# The first that fits: what speaks of a database or a role in general comes last.
+_SAID = (
+    ("connection refused", "refused"),
+    ("no such file or directory", "refused"),
+    ("failed to resolve host", "refused"),
+    ("too many connections for role", "too_many_connections_for_role"),
+    ("too many connections for database", "too_many_connections_for_database"),
+    ("too many clients", "too_many_connections"),
+    ("too many connections", "too_many_connections"),
+    ("remaining connection slots", "too_many_connections"),
+    ("starting up", "starting_up"),
+    ("shutting down", "starting_up"),
+    ("in recovery mode", "starting_up"),
+    ("not accepting connections", "starting_up"),
+    ("not yet accepting connections", "starting_up"),
+    ("not currently accepting connections", "not_permitted"),
+    ("not permitted to log in", "not_permitted"),
+    ("permission denied", "not_permitted"),
+    ("authentication failed", "auth_failed"),
+    ("no password supplied", "auth_failed"),
+    ("no pg_hba.conf entry", "auth_failed"),
+    # Of our own session, which has these from its start on.
+    ("due to lock timeout", "login_hangs"),
+    ("due to statement timeout", "login_hangs"),
+    ("timeout", "timeout"),
+    ("timed out", "timeout"),
+    ('role "', "auth_failed"),
+    ('database "', "unknown_database"),
+)
+
+#: What to do, where the text does not say so.
+_HINTS = {
+    "no password supplied": "set one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
+    "too many connections for role": "the role has reached its own connection limit: close its other sessions, "
+    "or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
+    "too many connections for database": "the database has reached its own connection limit: use another database, "
+    "or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
+    "due to lock timeout": "the login waits for a catalog that each login reads: a session holds a lock on it",
+    'database "': "set another one, such as dbname=postgres; the default is the user's name",
+}
+
+#: What libpq, and the driver, make of any shorter one.
+SHORTEST_CONNECT_TIMEOUT = 2
+
+#: Seconds for a process of the server to answer a request for TLS; the share of the deadline after which that is sent.
+_ANSWER_SECONDS = 0.5
+_ASKED_AFTER = 0.8
+
+#: Seconds that no login takes.
+_NEVER = 86_400
+
+#: What poolers say to start-up options: PgBouncer, and RDS Proxy.
+_REFUSES_OPTIONS = ("unsupported startup parameter", "command-line options")
+
+#: Characters of what a server says that are read: fifty hosts, each with its reason.
+_MOST_SAID = 10_000
+
+_BEFORE_REASON = re.compile(r"connection to server (?:at|on socket) .*? failed: ")
+
+
+#: What libpq takes for a database: an unescaped '@' in it is the end of a password with a '/' in it.
+_URI_WITH_LATE_AT = re.compile(r"postgres(?:ql)?://[^/?]*/[^?]*@")
+
+_PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
+
+_UNPARSABLE = (
+    "the DSN is not valid (not shown, because it may contain a password): use a URI such as "
+    "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
+)
+
+#: Our statements ask for no other locks.
+_LOCKED = "another session holds a lock on a system catalog that this needs"
+
+#: A statement that was cancelled, by its timeout too, or that had to wait for a lock: the next one may do.
+_PASSING = ("57014", "55P03")
+
+T = TypeVar("T")
+
+
+class StatementCost(NamedTuple):
+    """What statements have cost so far."""
+
+    statements: int = 0
+    #: Of the rows that came back, as the protocol frames them.
+    received_bytes: int = 0
+    #: Of the server's time: from sending a statement to its last row, less what the quickest one took, which is the
+    #: way there and back. Waiting for a lock costs the server nothing, and does not count.
+    seconds: float = 0.0
+
+
+class Connection:
+    """One connection to one server, in autocommit, with settings of its own (see `settings`).
+
+    Behind a pooler the session is not ours: each statement is a transaction that has them.
+
+    Raises Unreachable when the connection is gone or silent (it is unusable from then on) and StatementFailed
+    when the server answered with an error.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], deadline: float) -> None:
+        self.connection = connection
+        #: Seconds that a statement may take, on our clock.
+        self.deadline = deadline
+        self.cost = StatementCost()
+        # Not by `connection.info`, which raises where the connection is lost already.
+        found = connection.pgconn
+        self.host, self.port, self.user = found.host.decode(), int(found.port or DEFAULT_PORT), found.user.decode()
+        #: The server's `cluster_name`; None: it has none.
+        self.cluster_name: str | None = None
+        #: The session that answers is not the one that was connected to: a pooler stands in between, and what is done
+        #: to the session (settings, prepared statements) is left to whomever it serves next. So until it is known.
+        self.is_pooled = True
+        self._quickest = math.inf
+        self._system_identifier: str | None = None
+
+    @classmethod
+    async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
+        """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest."""
+        attempt = LoginAttempt(dsn, deadline)
+        try:
+            connection = await attempt.connection()
+        except BaseException:
+            attempt.abandon()
+            raise
+        return await cls.enter(connection, deadline)
+
+    @classmethod
+    async def enter(cls, connection: psycopg.AsyncConnection[Any], deadline: float) -> Self:
+        """Make an open connection a door."""
+        door = cls(connection, deadline)
+        try:
+            await door.prepare_session()
+        except BaseException:
+            door.abandon()
+            raise
+        return door
+
+    async def prepare_session(self) -> None:
+        """Refuse a server that is too old, and make the session's settings ours, if it is ours alone."""
+        if self.version_num < OLDEST_VERSION:
+            raise Unsupported(
+                f"{self.target} failed: the server is PostgreSQL {self.version_num // 10_000}; "
+                f"pgdoctor needs {OLDEST_VERSION // 10_000} or later",
+                "unsupported",
+            )
+        for loader in (Text, BinaryText):
+            for kind in ("text", "name", "varchar", "json"):
+                self.connection.adapters.register_loader(kind, loader)
+        about = {"own_pid": self.connection.info.backend_pid, "search_path": SEARCH_PATH}
+        [session] = await self.within_deadline(self._execute("session", about))
+        self.is_pooled = not session.is_ours
+        self.cluster_name = session.cluster_name or None
+
+    @property
+    def target(self) -> ConnectionTarget:
+        """The server that the connection goes to; of several that the DSN names, this one."""
+        return ConnectionTarget((address(self.host, self.port),), self.user)
+
+    @property
+    def transaction_settings(self) -> str:
+        """Statements that a transaction has to begin with; none where the session is ours."""
+        return transaction_settings(self.version_num, self.deadline) if self.is_pooled else ""
+
+    @property
+    def version_num(self) -> int:
+        """The server's version as 150018."""
+        return self.connection.info.server_version
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can still be used, as far as is known."""
+        return not self.connection.closed
+
+    async def system_identifier(self) -> str:
+        """What tells this server from every other one; empty where the role may not know, or it cannot be told now."""
+        if self._system_identifier is None:
+            try:
+                self._system_identifier = str((await self.fetch("system_identifier"))[0].system_identifier)
+            except StatementFailed as error:
+                if error.sqlstate in _PASSING:
+                    return ""
+                self._system_identifier = ""
+        return self._system_identifier
+
+    async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
+        """The rows of statement `name` of `sql/`, as named tuples."""
+        return await self.within_deadline(self._pinned(self._execute(name, parameters)))
+
+    async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
+        """The first rows of a statement, as named tuples; the rest is never sent."""
+        return await self.within_deadline(self._pinned(self._stream(name, most)))
+
+    async def within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work on the connection, which is thrown away where that takes too long."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task}, timeout=self.deadline)
+            if task.done():
+                return task.result()
+        except psycopg.Error as error:
+            raise self._explain(error) from None
+        finally:
+            if not task.done():
+                # Closed first, the driver gives up at once instead of asking the silent server to cancel.
+                self.abandon()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        raise silent_server_error(self.deadline, self.target)
+
+    def abandon(self) -> None:
+        """Close the socket without a word to the server: takes no time even if the server is silent."""
+        self.connection.pgconn.finish()
+
+    async def close(self) -> None:
+        """Say goodbye and close."""
+        await self.connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _pinned(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a statement that runs with our settings, whosever session it is."""
+        if not self.is_pooled:
+            return await work
+        try:
+            await self.connection.execute(f"BEGIN READ ONLY; {self.transaction_settings}".encode(), prepare=False)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return await work
+        finally:
+            # After an error it is a rollback. Where the connection is gone, or still busy, there is nothing to end.
+            if self.is_open and self.connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+                await self.connection.execute(b"COMMIT", prepare=False)
+
+    async def _execute(self, name: str, parameters: dict[str, object]) -> Sequence[Any]:
+        async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
+            began = time.monotonic()
+            try:
+                await cursor.execute(load_sql(name, self.version_num), parameters or None, prepare=not self.is_pooled)
+            except psycopg.errors.LockNotAvailable:
+                self._count(0.0)
+                raise
+            except psycopg.Error:
+                self._count(time.monotonic() - began)
+                raise
+            self._count(time.monotonic() - began, received_bytes(cursor.pgresult))
+            return await cursor.fetchall()
+
+    def _count(self, seconds: float, received: int = 0) -> None:
+        self._quickest = min(self._quickest, seconds or math.inf)
+        statements, before, spent = self.cost
+        self.cost = StatementCost(statements + 1, before + received, spent + max(seconds - self._quickest, 0.0))
+
+    async def _stream(self, name: str, most: int) -> Sequence[Any]:
+        async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
+            rows: list[Any] = []
+            stream = cast(AsyncGenerator[Any, None], cursor.stream(load_sql(name, self.version_num)))
+            async with aclosing(stream):
+                async for row in stream:
+                    rows.append(row)
+                    if len(rows) == most:
+                        break
+            return rows
+
+    def _explain(self, error: psycopg.Error) -> Exception:
+        if self.connection.closed or self.connection.broken:
+            self.abandon()
+            return connection_error(error, self.target, "lost")
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            return StatementFailed(_LOCKED, error.sqlstate)
+        return StatementFailed(first_line(error), error.sqlstate)
+
+
+def received_bytes(result: PGresult | None) -> int:
+    """Bytes of the rows of a result, as the protocol frames them: 7 for a row, 4 for a value, and the values.
+
+    Takes 1.4 ms for a thousand waiters, where decoding them takes 9 (measured).
+    """
+    if result is None:
+        return 0
+    rows, columns = range(result.ntuples), range(result.nfields)
+    values = sum(len(result.get_value(row, column) or b"") for row in rows for column in columns)
+    return values + len(rows) * (7 + 4 * len(columns))
+
+
+class Text(Loader):
+    """Text of any bytes: read in the encoding of the database, and never an error."""
+
+    format = Format.TEXT
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._encoding = "utf-8"
+        if self.connection is not None:
+            self._encoding = python_codec(self.connection)
+
+    def load(self, data: Buffer) -> str:
+        """The text, with what is no text replaced."""
+        return bytes(data).decode(self._encoding, errors="replace")
+
+
+class BinaryText(Text):
+    """The same for binary results."""
+
+    format = Format.BINARY
+
+
+def python_codec(connection: BaseConnection[Any]) -> str:
+    """Python's name for a server's encoding; UTF-8 for SQL_ASCII, which is none, and for what Python lacks."""
+    name = (connection.pgconn.parameter_status(b"server_encoding") or b"").decode().replace("WIN", "cp")
+    try:
+        return "utf-8" if name == "SQL_ASCII" else codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
+
+
+def read_dsn(dsn: str) -> dict[str, Any]:
+    """The connection parameters of a DSN. Raises UsageError without showing the DSN."""
+    try:
+        parameters = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise UsageError(_UNPARSABLE) from None
+    # An unescaped '@', '/' or ':' in a password makes libpq take part of it for a host, a port or a database, which
+    # would then be shown.
+    misread = "@" in str(parameters.get("host", "")) or _URI_WITH_LATE_AT.match(dsn)
+    if misread or not _PORTS.fullmatch(str(parameters.get("port", ""))):
+        raise UsageError(f"{_UNPARSABLE}; in a URI write '@' in a password as %40, ':' as %3A and '/' as %2F")
+    return parameters
+
+
+def parse_dsn(dsn: str) -> dict[str, Any]:
+    """The connection parameters of a DSN, with ours over them. Raises UsageError without showing the DSN."""
+    return read_dsn(dsn) | {
+        "application_name": APPLICATION_NAME,
+        # The server sends bytes as they are stored. With any other value it would check them, and refuse a whole
+        # result for one session's statement in another encoding. `Text` decodes them.
+        "client_encoding": "SQL_ASCII",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+
+
+class LoginAttempt:
+    """One attempt to connect. It goes on beyond its deadline until it is abandoned.
+
+    A process of the server that waits for a lock does not notice that its client has gone: where a login hangs, a new
+    attempt would take one more slot.
+
+    Of several hosts each has its share of the deadline, and two seconds at least: one that hangs is not the end of it.
+    """
+
+    def __init__(self, dsn: str, deadline: float) -> None:
+        parameters = parse_dsn(dsn)
+        self._patience = deadline
+        if (hosts := host_count(parameters)) > 1:
+            share = max(int(deadline / hosts), SHORTEST_CONNECT_TIMEOUT)
+            parameters["connect_timeout"] = share
+            self._patience = max(deadline, share * hosts)
+        elif (given := str(parameters.get("connect_timeout", "0"))).isdigit():
+            # Ours from here on: the driver would break it off.
+            self._patience = min(deadline, max(int(given), SHORTEST_CONNECT_TIMEOUT)) if int(given) else deadline
+            parameters["connect_timeout"] = _NEVER
+        self._target, options = resolve(parameters)
+        self._connecting = asyncio.ensure_future(_connect(parameters, options, deadline))
+
+    @property
+    def is_over(self) -> bool:
+        """It has succeeded or failed."""
+        return self._connecting.done()
+
+    async def connection(self) -> psycopg.AsyncConnection[Any]:
+        """The connection, within the deadline. Raises Unreachable; with the state `login_hangs` it may come later."""
+        end = time.monotonic() + self._patience
+        await asyncio.wait({self._connecting}, timeout=self._patience * _ASKED_AFTER)
+        if not self._connecting.done() and await _answers(self._target):
+            raise hanging(self._patience * _ASKED_AFTER, self._target)
+        await asyncio.wait({self._connecting}, timeout=max(end - time.monotonic(), 0.0))
+        if not self._connecting.done():
+            raise silent_server_error(self._patience, self._target)
+        try:
+            return self._connecting.result()
+        except psycopg.errors.ConnectionTimeout:
+            error = hanging if await _answers(self._target) else silent_server_error
+            raise error(self._patience, self._target) from None
+        except psycopg.Error as error:
+            raise connection_error(error, self._target) from None
+        except (OSError, UnicodeError):
+            raise unresolved(self._target) from None
+
+    def abandon(self) -> None:
+        """Break it off; a connection that has come and was not asked for is closed."""
+        self._connecting.cancel()
+        if self._connecting.done() and not self._connecting.cancelled() and self._connecting.exception() is None:
+            self._connecting.result().pgconn.finish()
+
+
+async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
+    """Connect with our start-up options after those that are given; without ours where a pooler refuses some."""
+    pinned = parameters | {"options": start_up_options(given, deadline)}
+    try:
+        return await psycopg.AsyncConnection.connect(**pinned, autocommit=True)
+    except psycopg.OperationalError as error:
+        if not any(words in str(error).lower() for words in _REFUSES_OPTIONS):
+            raise
+    return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+
+
+def host_count(parameters: Mapping[str, object]) -> int:
+    """How many hosts are named to be tried in turn, by parameters or libpq's environment."""
+    named = (parameters.get(key) or os.environ.get(f"PG{key.upper()}", "") for key in ("host", "hostaddr"))
+    return max(str(hosts).count(",") + 1 for hosts in named)
+
+
+async def _answers(target: ConnectionTarget) -> bool:
+    """A process of the server answers: the login hangs, and not the machine."""
+    return bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
+
+
+def unresolved(target: ConnectionTarget) -> Unreachable:
+    """The error of a host name that means nothing."""
+    return Unreachable(f"{target} failed: the host name cannot be resolved", "refused")
+
+
+def hanging(deadline: float, target: ConnectionTarget) -> Unreachable:
+    """The error of a server that accepts connections and lets nobody in."""
+    return Unreachable(
+        f"{target} failed: the server accepts the connection, but the login does not end within {deadline:g} s: a "
+        "session may hold a lock on a catalog that each login reads (pg_authid, pg_database)",
+        "login_hangs",
+    )
+
+
+def silent_server_error(deadline: float, target: ConnectionTarget) -> Unreachable:
+    """The error of a server that accepts but does not answer."""
+    return Unreachable(f"{target} failed: the server did not answer within {deadline:g} s", "timeout")
+
+
+def connection_error(error: psycopg.Error, target: ConnectionTarget, outcome: str = "failed") -> Unreachable:
+    """A connection that failed, or was lost, in one line, with its state and each server that was tried."""
+    text = first_line(error)
+    said = text.lower()
+    words, state = next((each for each in _SAID if each[0] in said), ("", "error"))
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        state = "timeout"
+    tried = {place: shorten(reason) for place, reason in failures(str(error)[:_MOST_SAID]).items()}
+    if len(tried) > 1:
+        text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
+    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, _HINTS.get(words))))}", state)
+
+
+def first_line(error: psycopg.Error) -> str:
+    """What the server says, without its severity and without the hints that follow."""
+    return shorten(str(error)[:_MOST_SAID]) or type(error).__name__
+
+
+def shorten(said: str) -> str:
+    """The reason in what libpq or the server says at length: the first line, less what stands before the reason."""
+    line = said.strip().partition("\n")[0]
+    before = _BEFORE_REASON.search(line)
+    return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", line[before.end() if before else 0 :].strip())

@@ -1,0 +1,57 @@
+"""Snapshots of one server, each judged with what the ones before have shown."""
+
+import asyncio
+import time
+
+from msgspec.structs import replace
+
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.server_context import ServerContext
+from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.observer.hot_row_history import worth_a_second_look
+from pgdoctor.observer.observer import Observer
+from pgdoctor.postgres.collect import Collector, Gate
+from pgdoctor.postgres.offload import offload
+
+#: Seconds between the two looks at a row that may be a hot one.
+_SECOND_LOOK = 0.3
+
+
+class ServerWatch:
+    """What is read through a collector, and what is remembered of it. Another server needs another one."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.collector = collector
+        self._memory = Observer()
+        self.surroundings: ServerContext | None = None
+        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        self.read_at = 0.0
+        #: For how many seconds each statement that waited at the last gate poll had been blocked at least.
+        self.blocked_seconds: tuple[float, ...] = ()
+
+    async def survey(self) -> None:
+        """Read what stands around the waits, for the looks from now on. Raises ServerError."""
+        self.surroundings = await self.collector.surroundings()
+
+    async def gate(self, wait_threshold: float) -> Gate:
+        """Poll the gate, and remember who waits. Raises ServerError."""
+        gate = await self.collector.gate(wait_threshold)
+        self.blocked_seconds = self._memory.add_gate(gate.waiting, gate.captured_at)
+        return gate
+
+    async def look(self) -> Diagnosis:
+        """The diagnosis of the server, now. Where a row may change hands it looks twice: one look cannot tell."""
+        diagnosis = await self._once()
+        if not worth_a_second_look(diagnosis):
+            return diagnosis
+        await asyncio.sleep(_SECOND_LOOK)
+        return await self._once()
+
+    async def judge(self, snapshot: Snapshot) -> Diagnosis:
+        """The diagnosis of the next snapshot, which has just been read."""
+        self.read_at = time.monotonic()
+        around = replace(snapshot, surroundings=self.surroundings)
+        return await offload(len(snapshot.sessions), self._memory.judge, around)
+
+    async def _once(self) -> Diagnosis:
+        return await self.judge(await self.collector.look(await self.gate(wait_threshold=0.0)))

@@ -1,0 +1,154 @@
+"""An incident as it was written down: what happened when, what the looks showed, and what was done."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+import msgspec
+from tabulate import tabulate
+
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.incidents.snapshot_archive import StoredVerdict
+from pgdoctor.mitigation.history import Action
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.render.live.cells import Span
+from pgdoctor.render.paragraph import Paragraph, lay_out, plain
+from pgdoctor.render.plain import one_line
+from pgdoctor.render.plan import action_text
+from pgdoctor.render.report import make_report
+from pgdoctor.render.server_name import describe_place, describe_server_then
+from pgdoctor.render.tree import tree_lines
+
+#: Characters of a name in a table.
+_WIDTH = 40
+
+#: Seconds of waiting that were over when an incident was first seen, from which on that is said: nobody watched then.
+_LONG_BEFORE = 5.0
+
+
+class KeptSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot that was kept: what was said of it then, and what the present code says."""
+
+    at: datetime
+    #: How many sessions were blocked; a part of them may have been left out of the snapshot.
+    blocked: int
+    then: tuple[StoredVerdict, ...]
+    now: Diagnosis
+
+
+class IncidentView(msgspec.Struct, frozen=True):
+    """All that is known of one incident."""
+
+    entries: tuple[IncidentRecord, ...]
+    looks: tuple[KeptSnapshot, ...] = ()
+    #: What mitigation did, or announced, meanwhile.
+    actions: tuple[Action, ...] = ()
+    #: What else it wrote down: that it stopped itself, what an action left behind.
+    notes: tuple[tuple[datetime, str], ...] = ()
+
+    @property
+    def last(self) -> IncidentRecord:
+        """What all of it came to."""
+        return self.entries[-1]
+
+    @property
+    def peak(self) -> KeptSnapshot | None:
+        """The latest of the looks that show the most; None where none was kept."""
+        return max(self.looks, key=lambda look: (look.blocked, look.at), default=None)
+
+
+def incidents_table(entries: Sequence[IncidentRecord]) -> str:
+    """Incidents, one a line."""
+    headers = ("id", "server", "started (UTC)", "lasted", "classes", "peak", "longest wait", "relation", "to do")
+    rows = [
+        (
+            each.id,
+            _name(each.server) or (each.database and describe_place(each.database, each.host, each.port)),
+            format_moment(each.started),
+            format_lasted(each),
+            " → ".join(each.classes),
+            each.peak,
+            format_duration(each.longest_wait),
+            _name(each.relation),
+            each.recommendation,
+        )
+        for each in entries
+    ]
+    return tabulate(rows, headers) + "\n"
+
+
+def story_text(story: IncidentView, width: int | None) -> str:
+    """An incident for a terminal: its line, what happened, and the tree of each look that was kept.
+
+    No line is wider than `width` cells (at least 40); None: no line is wrapped or cut.
+    """
+    looks = (span for look in story.looks for span in _look(look, width))
+    return plain(chain(lay_out(_paragraphs(story), width), looks))
+
+
+def list_happenings(story: IncidentView) -> list[tuple[datetime, str]]:
+    """Events and actions in words, in the order of their happening."""
+    found = [(each.at, _event(each)) for each in story.entries]
+    found += [(each.at, action_text(each)) for each in story.actions]
+    return sorted((*found, *story.notes), key=lambda each: each[0])
+
+
+def format_lasted(entry: IncidentRecord) -> str:
+    """How long an incident lasted, as far as that is known."""
+    if entry.unseen:
+        return f"{format_duration(entry.seconds)} at least"
+    return format_duration(entry.seconds) if entry.is_over else f"ongoing, started {format_moment(entry.started)} UTC"
+
+
+def format_moment(at: datetime, *, day: bool = True) -> str:
+    """A moment in UTC: `2026-05-22 23:10:00`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"[0 if day else 11 :]
+
+
+def is_within(story_entries: Sequence[IncidentRecord], at: datetime) -> bool:
+    """Whether what happened then belongs to the incident."""
+    first, last = story_entries[0], story_entries[-1]
+    slack = timedelta(seconds=5)
+    return first.started - slack <= at and (not last.is_over or at <= last.at + slack)
+
+
+def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
+    last = story.last
+    where = f" on {last.relation}" if last.relation else ""
+    yield Paragraph(f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}", others="  ")
+    yield Paragraph(" · ".join(filter(None, (_name(last.server), describe_server_then(last)))) or "the server")
+    yield Paragraph(
+        f"From {format_moment(last.started)} UTC, {format_lasted(last)}; at most "
+        f"{format_count(last.peak, 'session')} blocked at once, the longest for {format_duration(last.longest_wait)}"
+    )
+    yield Paragraph("")
+    for at, what in list_happenings(story):
+        yield Paragraph(what, first=f"{format_moment(at, day=False)}  ", others=" " * 10)
+    if not story.actions:
+        yield Paragraph(f"pgdoctor took no action; it recommended: {last.recommendation}")
+
+
+def _look(look: KeptSnapshot, width: int | None) -> Iterator[Span]:
+    title = f"── {format_moment(look.at)} UTC: {format_count(look.blocked, 'session')} blocked"
+    yield from lay_out((Paragraph(""), Paragraph(title)), width)
+    yield from tree_lines(make_report(look.now), width)
+
+
+def _event(entry: IncidentRecord) -> str:
+    match entry.event:
+        case "started":
+            waited = entry.longest_wait
+            already = f", the longest wait {format_duration(waited)}" if waited >= _LONG_BEFORE else ""
+            return f"began with {format_count(entry.blocked, 'session')} blocked{already}: {entry.classes[-1]}"
+        case "class_changed":
+            return f"the class changed to {entry.classes[-1]}, with {format_count(entry.blocked, 'session')} blocked"
+        case "worsened":
+            longest = format_duration(entry.longest_wait)
+            return f"became critical: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"
+        case "ended":
+            return "had ended without being observed" if entry.unseen else "ended: no session is blocked any more"
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else one_line(text, _WIDTH)

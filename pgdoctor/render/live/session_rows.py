@@ -1,0 +1,124 @@
+"""The sessions of a diagnosis as rows: those who wait and those who are waited for, in the order that is wanted."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.model.snapshot import Session
+from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.tree import format_awaited, left_out
+from pgdoctor.render.wait_trees import Branch, Name, OmittedRows, build_trees, name_blocker
+
+Order = Literal["tree", "wait", "blocked", "age", "class"]
+
+#: Steps of the tree; who stands deeper shows in the other orders.
+_MOST_STEPS = 30
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session, or a line that sums up others (`key` None)."""
+
+    key: Name
+    #: How many stand before it in its tree.
+    depth: int = 0
+    pid: int | None = None
+    blocked: int = 0
+    #: Seconds; None: it does not wait, or since when is not known.
+    wait: float | None = None
+    #: Seconds that its transaction is open.
+    age: float | None = None
+    classification: str = ""
+    #: What it waits for, or holds.
+    what: str = ""
+    who: str = ""
+    statement: str = ""
+    waits: bool = False
+    #: Of a line that sums up.
+    rest: str = ""
+
+
+def list_rows(diagnosis: Diagnosis, report: Report, order: Order) -> tuple[SessionRow, ...]:
+    """All rows, in that order: in the tree below whom they wait for, else the largest first."""
+    made = _Rows(diagnosis, report)
+    if order == "tree":
+        return tuple(made.tree())
+    return tuple(sorted(made.all(), key=_KEYS[order]))
+
+
+_KEYS: Mapping[str, Callable[[SessionRow], tuple[object, ...]]] = {
+    "wait": lambda row: (-(row.wait or 0.0), -row.blocked, str(row.key)),
+    "blocked": lambda row: (-row.blocked, -(row.wait or 0.0), str(row.key)),
+    "age": lambda row: (-(row.age or 0.0), -row.blocked, str(row.key)),
+    "class": lambda row: (row.waits and not row.blocked, row.classification, -row.blocked, str(row.key)),
+}
+
+
+class _Rows:
+    def __init__(self, diagnosis: Diagnosis, report: Report) -> None:
+        self._diagnosis = diagnosis
+        self._report = report
+        self._blockers = {name_blocker(blocker): blocker for blocker in report.blockers}
+        self._waits: dict[Name, Wait] = {}
+        for wait in report.waits:
+            self._waits.setdefault(wait.blocked_pid, wait)
+
+    def tree(self) -> Iterator[SessionRow]:
+        most = len(self._report.waits)
+        for tree in build_trees(self._report, most, _MOST_STEPS):
+            yield self._row(name_blocker(tree.blocker), 0)
+            yield from self._below(tree.below, tree.rest, 1)
+
+    def all(self) -> Iterator[SessionRow]:
+        for key in {**self._blockers, **self._waits}:
+            yield self._row(key, 0)
+
+    def _below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
+        for branch in below:
+            yield self._row(branch.wait.blocked_pid, depth)
+            yield from self._below(branch.below, branch.rest, depth + 1)
+        if rest.sessions:
+            yield SessionRow(None, depth, rest=left_out(rest))
+
+    def _row(self, key: Name, depth: int) -> SessionRow:
+        blocker, wait = self._blockers.get(key), self._waits.get(key)
+        session = self._diagnosis.snapshot.sessions.get(key) if isinstance(key, int) else None
+        return SessionRow(
+            key=key,
+            depth=depth,
+            pid=key if isinstance(key, int) else None,
+            blocked=blocker.blocked_sessions if blocker else 0,
+            wait=wait.wait_seconds if wait else None,
+            age=self._age(blocker, session),
+            classification=_class(blocker, wait),
+            what=_what(blocker, wait),
+            who=_who(blocker, wait),
+            statement=(blocker.statement if blocker else wait.blocked_statement if wait else None) or "",
+            waits=wait is not None,
+        )
+
+    def _age(self, blocker: BlockerFacts | None, session: Session | None) -> float | None:
+        if blocker is not None and blocker.transaction_seconds is not None:
+            return blocker.transaction_seconds
+        return self._diagnosis.snapshot.seconds_since(session.xact_start) if session else None
+
+
+def _class(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+    if blocker is None or (wait is not None and blocker.classification == "unknown"):
+        return "queued" if wait is not None and wait.queued else "waits"
+    return blocker.classification
+
+
+def _what(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+    if wait is not None:
+        return f"for {format_awaited(wait)}"
+    return f"on {blocker.relation}" if blocker and blocker.relation else ""
+
+
+def _who(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+    if blocker is not None:
+        user, application = blocker.user, blocker.application
+    else:
+        user, application = (wait.blocked_user, wait.blocked_application) if wait else (None, None)
+    return f'{user or "?"} "{application}"' if application else user or "?"

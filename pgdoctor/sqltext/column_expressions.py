@@ -1,0 +1,69 @@
+"""What a column stands inside of in a condition, so that no plain index is searched for it. Needs sqlglot, as `where`.
+
+In doubt, whether the rows of one value of it are few, no index is said to help.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from pgdoctor.sqltext.conditions import Helper
+from pgdoctor.sqltext.lexer import word_set
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expr as Node
+
+_JSON_FIELDS = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar)
+
+#: What a column may be inside of, the narrower class first (some operators are functions to sqlglot), and the index
+#: that would find the rows of one value of it.
+_WRAPPERS: tuple[tuple[Any, str, Helper], ...] = (
+    (exp.Cast, "cast of the column", "expression"),
+    (exp.Collate, "another collation than the column's", ""),
+    (exp.AtTimeZone, "time zone conversion of the column", "expression"),
+    (_JSON_FIELDS, "field of a JSON column", "expression"),
+    (exp.Bracket, "element of the column", "expression"),
+    (exp.Any, "search inside of an array column", ""),
+    (exp.Mod, "calculation with the column", ""),
+    ((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe, exp.Neg), "calculation with the column", "expression"),
+    ((exp.ArrayContainsAll, exp.ArrayOverlaps), "an operator that no btree serves", "gin"),
+    ((exp.Binary, exp.MatchAgainst), "an operator that no btree serves", ""),
+)
+
+#: Functions of the server's own that have about as many values as their column.
+_TELLING = word_set("coalesce abs md5 trim btrim ltrim rtrim replace regexp_replace concat initcap reverse lpad rpad")
+
+
+def describe_wrapping(column: Node, condition: Node) -> tuple[str, Helper]:
+    """What is around a column of the condition, in words, and the index that would find the rows of one value of it."""
+    outer = enclosing_node(column)
+    obstacle, helper = _judge(outer)
+    while helper == "expression" and outer is not None and (outer := enclosing_node(outer)) is not condition:
+        _, helper = _judge(outer)  # `extract(year from ts::date)` has few values, whatever is inside of it.
+    return obstacle, helper
+
+
+def enclosing_node(node: Node) -> Node | None:
+    """What a node stands in, brackets left out."""
+    outer = node.parent
+    while isinstance(outer, exp.Paren):
+        outer = outer.parent
+    return outer
+
+
+def _judge(outer: Node | None) -> tuple[str, Helper]:
+    for kinds, obstacle, helper in _WRAPPERS:
+        if isinstance(outer, kinds):
+            return obstacle, helper
+    if isinstance(outer, exp.Func) and (name := function_name(outer)).isidentifier():
+        return f"column is wrapped in {name}()", "expression" if name in _TELLING else ""
+    return "the column is part of an expression", ""
+
+
+def function_name(node: Node) -> str:
+    """The name of a function as Postgres has it."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.name).lower()
+    return node.sql(dialect="postgres").partition("(")[0].lower()

@@ -1,0 +1,153 @@
+"""What a WHERE clause asks of the columns of one table, as far as an index could serve it.
+
+The clause is handed to sqlglot with every literal replaced, so no literal can come back from there. What sqlglot
+must be kept from was measured: exponential time for deep brackets, `$1,$2` taken for a dollar quote, recursion.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from pgdoctor.sqltext.lexer import Sort, Token, join_pieces, stand_in
+
+#: Limits of what sqlglot is given: 1,000 tokens take it some 20 ms, and each bracket level may double that.
+MOST_TOKENS = 1_000
+MOST_CHARACTERS = 16_384
+MOST_DEPTH = 8
+
+#: The obstacle of a condition that is not about the table: `pg_sleep(1) IS NOT NULL`, `1 = 1`.
+NO_COLUMN = "names no column of the table"
+
+
+#: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not; for a
+#: pattern that is not known, which may turn out to be a value or a beginning.
+Operator = Literal["=", "<", "prefix", "pattern", "null", "not null"]
+
+#: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts.
+Helper = Literal["", "expression", "trigrams", "gin"]
+
+
+class Search(msgspec.Struct, frozen=True):
+    """A search of a plain btree that begins with a column.
+
+    `value_type` is `numeric`, `float` or `text` where the text gives the value one of them, for then the column may be
+    cast.
+    """
+
+    column: str
+    operator: Operator = "="
+    value_type: str = ""
+    #: A range with an end on both sides.
+    is_bounded: bool = False
+
+    @property
+    def may_be_for_a_value(self) -> bool:
+        """In doubt yes, for that is what most indexes serve."""
+        return self.operator in ("=", "pattern")
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """One side of an OR, or a condition that stands alone.
+
+    `searches`: a plain btree that allows any one of them could find the rows; empty if there is an obstacle.
+    `obstacle`: why no plain btree helps, in words; empty if one does. `mentions`: the columns behind the obstacle,
+    which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
+    an index on that function of the column would be searched for a value. `helper`: the index of another kind that
+    would find its rows; empty where there is none, or where the rows may well be many. `is_doubtful`: an index that
+    there is may serve it or not, so none is to be asked for.
+    """
+
+    searches: tuple[Search, ...] = ()
+    obstacle: str = ""
+    mentions: tuple[str, ...] = ()
+    function: str = ""
+    helper: Helper = ""
+    is_doubtful: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns whose plain index could find the rows."""
+        return tuple(dict.fromkeys(search.column for search in self.searches))
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """One of the conditions that must all hold. An index serves it only when every arm has one."""
+
+    arms: tuple[Arm, ...]
+
+
+class Predicate(msgspec.Struct, frozen=True):
+    """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery.
+
+    `tied`: the columns that tie it to those others; an index on one of them may be searched for each of their rows.
+    """
+
+    filters: tuple[Filter, ...] = ()
+    is_joined: bool = False
+    tied: tuple[str, ...] = ()
+
+
+def read_predicate(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | None:
+    """The conditions of a WHERE clause on one table; None where they cannot be read for certain.
+
+    `owner` is the alias, or the name without schema, that the table's columns are qualified with. Columns without
+    a qualifier are the table's if it is alone in the FROM list.
+    """
+    condition = plain_condition(clause)
+    if condition is None:
+        return None
+    # 9 to 31 MB of memory, which an agent on a healthy server must not pay.
+    from pgdoctor.sqltext import where_clause
+
+    return where_clause.read_condition(condition, owner, is_alone)
+
+
+def plain_condition(clause: Sequence[Token]) -> str | None:
+    """The clause without its literals, as sqlglot can take it; None if it is beyond the limits or doubtful."""
+    if not clause:
+        return None
+    tokens = list(_without_repeats(clause))
+    if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
+        return None
+    if any(token.sort in (Sort.DOUBTFUL, Sort.CUT) for token in tokens):
+        return None
+    condition = "".join(join_pieces(tokens, _written))
+    return condition if condition and len(condition) <= MOST_CHARACTERS else None
+
+
+def _written(token: Token) -> str:
+    match token.sort:
+        case Sort.STRING | Sort.NUMBER:
+            return stand_in(token)
+        case Sort.PARAMETER:
+            return f" {token.value} "
+        case Sort.NAME:
+            quoted = token.value.replace('"', '""')
+            return f'"{quoted}"'
+        case _:
+            return token.value
+
+
+def _without_repeats(clause: Sequence[Token]) -> list[Token]:
+    """Lists of values cut down to their first: the ten thousandth value of an IN list tells nothing new."""
+    kept: list[Token] = []
+    skipped = False
+    for token, following in zip(clause, [*clause[1:], None], strict=True):
+        if skipped:
+            skipped = False
+        elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
+            skipped = True
+            if following.sort is Sort.NUMBER and following.value:  # One that is no integer makes them all so.
+                kept[-1] = following
+        else:
+            kept.append(token)
+    return kept
+
+
+def _depth(tokens: Sequence[Token]) -> int:
+    depth = deepest = 0
+    for token in tokens:
+        depth += token.is_symbol("([") - token.is_symbol(")]")
+        deepest = max(deepest, depth)
+    return deepest

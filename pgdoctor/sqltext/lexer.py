@@ -1,0 +1,203 @@
+"""The words of a statement, by Postgres's lexical rules.
+
+Comments and white space are left out, and so is the text of every literal: what reads tokens cannot leak one.
+Anything without its end runs to the end of the text, for the server cuts at `track_activity_query_size`.
+Source: PostgreSQL documentation, "Lexical Structure"; `scan.l` of 12 to 18.
+"""
+
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from enum import Enum
+from typing import NamedTuple
+
+
+class Sort(Enum):
+    """What a token is, and what its value then says."""
+
+    WORD = "keyword, or name without quotes: folded to lower case"
+    NAME = "quoted identifier: without its quotes"
+    STRING = (
+        "literal in quotes of any kind: its first character if that is a wildcard or an anchor, and `x` behind it "
+        "where that is not all; `x%` if a wildcard comes later, else nothing"
+    )
+    NUMBER = "number: a dot if it is no integer, else nothing"
+    PARAMETER = "parameter: as written, `$1`"
+    SYMBOL = "one character of an operator, a bracket or a separator: that character"
+    DOUBTFUL = "what settings or server versions read in different ways, or in none: nothing"
+    CUT = "the rest of the text, from a quote or comment that has no end: nothing"
+
+
+class Token(NamedTuple):
+    sort: Sort
+    value: str
+    start: int
+    end: int
+
+    def is_word(self, *wanted: str) -> bool:
+        return self.sort is Sort.WORD and self.value in wanted
+
+    def is_any(self, wanted: Container[str]) -> bool:
+        return self.sort is Sort.WORD and self.value in wanted
+
+    def is_symbol(self, symbols: str) -> bool:
+        return self.sort is Sort.SYMBOL and self.value in symbols
+
+    @property
+    def is_name(self) -> bool:
+        return self.sort is Sort.WORD or self.sort is Sort.NAME
+
+    @property
+    def is_value(self) -> bool:
+        """A literal, a parameter, or what `redact` writes in the place of a literal."""
+        return self.sort in _VALUES or self.is_symbol("?")
+
+
+_VALUES = frozenset({Sort.STRING, Sort.NUMBER, Sort.PARAMETER})
+
+#: First characters of a pattern that decide whether an index can serve it.
+_ANCHORS = "%_^"
+_ALL_WILDCARDS = re.compile("[%_]++")
+
+_OTHER_BASES = frozenset({"0x", "0X", "0o", "0O", "0b", "0B"})
+
+# Possessive and atomic throughout: hostile text must cost linear time.
+_LEXEME = re.compile(
+    r"""
+      (?P<gap>       (?: [\x00-\x20\x7f]++ | --[^\r\n]*+ | /\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/ )++ )
+    | (?P<comment>   /\* )
+    | (?P<escaped>   [eE]' (?: [^'\\]++ | '' | \\[\s\S] )*+ ' )
+    | (?P<plain>     (?:[bBnNxX]|[uU]&)?' (?: [^']++ | '' )*+ ' )
+    | (?P<dollar>    \$ (?: [A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*+ )? \$ )
+    | (?P<quoted>    (?:[uU]&)?" (?: [^"]++ | "" )*+ " )
+    | (?P<open>      (?:[bBeEnNxX]|[uU]&)?' | (?:[uU]&)?" )
+    | (?P<word>      [A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*+ )
+    | (?P<parameter> \$[0-9]++ (?![A-Za-z_$\x80-\U0010ffff]) )
+    | (?P<number>    (?> 0[xX](?:_?[0-9A-Fa-f])++ | 0[oO](?:_?[0-7])++ | 0[bB](?:_?[01])++
+                       | (?: [0-9](?:_?[0-9])*+ (?: \.(?!\.) (?:[0-9](?:_?[0-9])*+)? )?
+                           | \.[0-9](?:_?[0-9])*+ )
+                         (?: [eE][+-]?[0-9](?:_?[0-9])*+ )? )
+                     (?![A-Za-z0-9_$\x80-\U0010ffff]) )
+    | (?P<symbol>    [-~!@#^&|`?+*/%<>=()\[\],;:] | \.(?![0-9]) )
+    | (?P<doubtful>  \$?\.?[0-9][A-Za-z0-9_.\x80-\U0010ffff]*+ | [\s\S] )
+    """,
+    re.VERBOSE,
+)
+
+#: The same quotes where a backslash escapes, as it does with `standard_conforming_strings` off.
+_BACKSLASH_ESCAPES = re.compile(r"'(?:[^'\\]++|''|\\[\s\S])*+'")
+
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+#: The server folds ASCII letters only; `str.lower` would turn the Kelvin sign into a `k`.
+_FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+_Reading = tuple[Sort | None, str, int]
+
+
+def scan_tokens(text: str) -> Iterator[Token]:
+    """The tokens of any text, in order; costs time in proportion to its length and never raises."""
+    position = 0
+    while (match := _LEXEME.match(text, position)) is not None:
+        assert match.lastgroup is not None
+        sort, value, end = _READERS[match.lastgroup](match)
+        if sort is not None:
+            yield Token(sort, value, position, end)
+        position = end
+
+
+def word_set(text: str) -> frozenset[str]:
+    """A set of words, written as one."""
+    return frozenset(text.split())
+
+
+def stand_in(token: Token) -> str:
+    """A literal that reads as the same token as the one that a STRING or NUMBER was made from, and says no more."""
+    if token.sort is Sort.STRING:
+        return f"'{token.value or 'x'}'"
+    return "1.5" if token.value else "1"
+
+
+def join_pieces(tokens: Iterable[Token], written: Callable[[Token], str]) -> Iterator[str]:
+    """The tokens, each written by `written`, with one space wherever white space or a comment was between two."""
+    last: Token | None = None
+    for token in tokens:
+        if last is not None and token.start > last.end:
+            yield " "
+        yield written(token)
+        last = token
+
+
+def _nothing(match: re.Match[str]) -> _Reading:
+    return None, "", match.end()
+
+
+def _comment(match: re.Match[str]) -> _Reading:
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(match.string, match.start()):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return None, "", edge.end()
+    return _cut(match)
+
+
+def _plain(match: re.Match[str]) -> _Reading:
+    quote = match.string.index("'", match.start())
+    if match.string.find("\\", quote, match.end()) >= 0:
+        # Looking beyond our own end would cost quadratic time; an end that is not one there is all it takes.
+        other = _BACKSLASH_ESCAPES.match(match.string, quote, match.end())
+        if other is None or other.end() != match.end():
+            return Sort.DOUBTFUL, "", match.end()
+    return Sort.STRING, _anchor(match.string, quote + 1, match.end() - 1), match.end()
+
+
+def _escaped(match: re.Match[str]) -> _Reading:
+    return Sort.STRING, _anchor(match.string, match.start() + 2, match.end() - 1), match.end()
+
+
+def _dollar(match: re.Match[str]) -> _Reading:
+    end = match.string.find(match.group(), match.end())
+    if end < 0:
+        return _cut(match)
+    return Sort.STRING, _anchor(match.string, match.end(), end), end + len(match.group())
+
+
+def _quoted(match: re.Match[str]) -> _Reading:
+    start = match.string.index('"', match.start()) + 1
+    return Sort.NAME, match.string[start : match.end() - 1].replace('""', '"'), match.end()
+
+
+def _word(match: re.Match[str]) -> _Reading:
+    return Sort.WORD, match.group().translate(_FOLD), match.end()
+
+
+def _cut(match: re.Match[str]) -> _Reading:
+    return Sort.CUT, "", len(match.string)
+
+
+def _anchor(text: str, start: int, end: int) -> str:
+    if text[start] in _ANCHORS:
+        return text[start] if _ALL_WILDCARDS.fullmatch(text, start, end) else f"{text[start]}x"
+    # With a backslash nobody knows here whether the wildcard is one.
+    has_wildcard = text.find("%", start, end) >= 0 or text.find("_", start, end) >= 0
+    return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""
+
+
+def _fraction(number: str) -> str:
+    is_integer = number[:2] in _OTHER_BASES or not any(each in number for each in ".eE")
+    return "" if is_integer else "."
+
+
+_READERS: dict[str, Callable[[re.Match[str]], _Reading]] = {
+    "gap": _nothing,
+    "comment": _comment,
+    "escaped": _escaped,
+    "plain": _plain,
+    "dollar": _dollar,
+    "quoted": _quoted,
+    "open": _cut,
+    "word": _word,
+    "parameter": lambda match: (Sort.PARAMETER, match.group(), match.end()),
+    "number": lambda match: (Sort.NUMBER, _fraction(match.group()), match.end()),
+    "symbol": lambda match: (Sort.SYMBOL, match.group(), match.end()),
+    "doubtful": lambda match: (Sort.DOUBTFUL, "", match.end()),
+}

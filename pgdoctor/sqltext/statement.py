@@ -1,0 +1,242 @@
+"""What a statement's text says: its kind, the relations it is about, the conditions it puts on the table it reads.
+
+The text is a witness, not the truth. It may be cut, hold several statements, hide behind a function, or be the last
+one of a session that idles; locks say for certain what is held. Read by tokens, for the leading words of a cut
+statement still tell its kind (measured on the regression tests of PostgreSQL: right in 94 % of those cut at 512
+bytes, wrong in none, the others unknown); only a WHERE clause is left to a parser.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice, zip_longest
+
+from msgspec import Struct
+
+from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statement_tables
+from pgdoctor.sqltext.conditions import Filter, Predicate
+from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
+from pgdoctor.sqltext.statement_head import StatementHead
+from pgdoctor.sqltext.statement_tables import TableScan
+from pgdoctor.sqltext.subquery_scans import find_subquery_scans
+from pgdoctor.sqltext.token_stream import TokenStream
+
+#: Tokens of a text that are looked at, a few milliseconds' worth.
+MOST_TOKENS = 4_000
+
+#: Statements of a text that are read. Each costs as much as 20 tokens (measured: 4,000 tokens of `begin;` took 20 ms).
+MOST_STATEMENTS = 300
+
+#: Texts up to this many characters are remembered, this many of them: 8 MB at the very most.
+_CACHED_LENGTH = 4_096
+_CACHED = 512
+_SEARCHES_CACHED = 64
+
+#: Longer texts are read several times for one diagnosis, so some of them are remembered too: 2 MB at the very most.
+_LONGEST_CACHED = 65_536
+_LONG_CACHED = 16
+
+Reading = tuple[TokenStream, StatementHead]
+
+
+class Statement(Struct, frozen=True):
+    """What is known of a text; the defaults are those of a text that says nothing.
+
+    `kind`: the most telling of `kinds` (see `kinds.FAMILIES`), which has one for each statement of the text.
+    `targets`: the relations that the telling statement is about, as written and folded; for a query the tables of
+    its FROM list, for an index command the table if it names one, else the index.
+    `assigned`: columns that an UPDATE (or ON CONFLICT, or MERGE) sets, as far as the text goes.
+    """
+
+    kind: str = statement_kinds.UNKNOWN.kind
+    kinds: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
+    #: Nothing of the text is cut off.
+    is_whole: bool = True
+
+    @property
+    def is_ddl(self) -> bool:
+        """It changes the schema; TRUNCATE, which locks like it, included."""
+        return self.kind in statement_kinds.DDL
+
+    @property
+    def has_ddl(self) -> bool:
+        """One of its statements changes the schema, whatever else it does: LOCK TABLE, then ALTER TABLE."""
+        return not statement_kinds.DDL.isdisjoint(self.kinds)
+
+    @property
+    def work(self) -> tuple[str, ...]:
+        """The kinds of its statements, without those that only open, end or set up something."""
+        return tuple(kind for kind in self.kinds if kind not in statement_kinds.SESSION)
+
+    @property
+    def is_one(self) -> bool:
+        """Which of its statements runs is known: at most one of them does any work."""
+        return len(self.work) <= 1
+
+    @property
+    def is_maintenance(self) -> bool:
+        """VACUUM, ANALYZE, REINDEX, CLUSTER, REPACK or REFRESH."""
+        return self.kind in statement_kinds.MAINTENANCE
+
+    @property
+    def is_lock_table(self) -> bool:
+        return self.kind in statement_kinds.LOCK_TABLE
+
+    @property
+    def is_wrapper(self) -> bool:
+        """It calls code that the text does not show."""
+        return self.kind in statement_kinds.WRAPPERS
+
+    @property
+    def is_write(self) -> bool:
+        """It changes rows."""
+        return self.kind in statement_kinds.WRITES
+
+    @property
+    def ends_transaction(self) -> bool:
+        """Whichever of its statements runs now, it ends the transaction; one that is cut off may not.
+
+        Of `begin; update …; select pg_sleep(60); commit` the server shows the whole text from the first second on.
+        """
+        return self.is_whole and bool(self.kinds) and statement_kinds.ENDS_TRANSACTION.issuperset(self.kinds)
+
+
+class Conditions(Struct, frozen=True):
+    """What a statement, or a query inside of one, asks of the table that it reads.
+
+    `scanned`: that table, the first one that is read; empty if not known.
+    `filters`: the conditions of WHERE on that table that must all hold, joins left out.
+    `has_where`: there is a WHERE clause, whether or not it could be read.
+    `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
+    `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
+    `tied`: all columns that they may be joined by; None where that is not known.
+    """
+
+    scanned: str = ""
+    filters: tuple[Filter, ...] = ()
+    has_where: bool = False
+    filters_known: bool = False
+    is_joined: bool = False
+    tied: tuple[str, ...] | None = ()
+
+
+def read_statement(text: str, truncated: bool = False) -> Statement:
+    """What the text says. `truncated`: the server has cut it, so its last word is not trusted. Never raises."""
+    if len(text) <= _CACHED_LENGTH:
+        return _remembered(text, truncated)
+    return _remembered_long(text, truncated) if len(text) <= _LONGEST_CACHED else _read(text, truncated)
+
+
+def most_telling_reading(text: str, truncated: bool = False) -> Reading | None:
+    """The most telling statement of a text, token by token; None where there is none."""
+    found = readings(text, truncated)
+    return _most_telling(found) if found else None
+
+
+def readings(text: str, truncated: bool = False) -> list[Reading]:
+    """The statements of a text, token by token. Never raises."""
+    return [(sentence, statement_head.read_head(sentence)) for sentence in _sentences(text, truncated)[0]]
+
+
+def read_searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
+    """What the telling statement asks of the table that it reads first, then what queries inside of it ask that are run
+    whatever surrounds them. Never raises.
+
+    Apart from `read`, since the first clause of a process loads a parser: 30 MB and a fifth of a second.
+    """
+    return _searched(text, truncated) if len(text) <= _CACHED_LENGTH else _searches(text, truncated)
+
+
+def _searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
+    found = readings(text, truncated)
+    if not found:
+        return ()
+    sentence, head = _most_telling(found)
+    scan_of_first = statement_tables.find_scan(sentence, head)
+    first = _conditions(scan_of_first) if scan_of_first else Conditions()
+    # The rows of a list may be looked up one by one where what surrounds it asks for few.
+    asks_for_nothing_else = first.filters_known and not first.filters
+    others = map(_conditions, find_subquery_scans(sentence, head, with_lists=asks_for_nothing_else))
+    return first, *(each for each in others if _stands_alone(each))
+
+
+def _stands_alone(asked: Conditions) -> bool:
+    """No condition of a query ties two columns, of which one may be the surrounding statement's."""
+    return all(len(arm.mentions) <= 1 for each in asked.filters for arm in each.arms)
+
+
+def _read(text: str, truncated: bool) -> Statement:
+    sentences, is_cut = _sentences(text, truncated)
+    if not sentences:
+        return Statement(is_whole=not is_cut)
+    found = [(sentence, statement_head.read_head(sentence)) for sentence in sentences]
+    sentence, head = _most_telling(found)
+    return Statement(
+        kind=head.form.kind,
+        kinds=tuple(each.form.kind for _, each in found),
+        targets=statement_tables.find_targets(sentence, head),
+        assigned=statement_tables.find_assigned_columns(sentence, head),
+        is_whole=not is_cut,
+    )
+
+
+def _most_telling(found: list[Reading]) -> Reading:
+    return min(found, key=lambda reading: statement_kinds.kind_rank(reading[1].form.kind))
+
+
+def _conditions(scan: TableScan) -> Conditions:
+    found: Predicate | None = Predicate()
+    if not scan.is_whole:
+        found = None
+    elif scan.condition is not None:
+        found = conditions.read_predicate(scan.condition, scan.owner, is_alone=not scan.is_joined)
+    return Conditions(
+        scanned=scan.table,
+        filters=found.filters if found else (),
+        has_where=scan.condition is not None,
+        filters_known=found is not None,
+        is_joined=scan.is_joined or (found is not None and found.is_joined),
+        tied=found.tied if found and scan.is_tied_here else None,
+    )
+
+
+def _sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
+    """The statements of a text, and whether it is cut. Of a cut one, what touches the cut is left out."""
+    tokens = list(islice(scan_tokens(text), MOST_TOKENS + 1))
+    is_cut = truncated or len(tokens) > MOST_TOKENS
+    tokens = tokens[:MOST_TOKENS]
+    if tokens and (tokens[-1].sort is Sort.CUT or (truncated and _touches_end(tokens[-1], text))):
+        tokens.pop()
+        is_cut = True
+    parts = [part for part in _split(tokens) if part]
+    sentences = [TokenStream(part, is_cut and part is parts[-1]) for part in parts[:MOST_STATEMENTS]]
+    return sentences, is_cut or len(parts) > MOST_STATEMENTS
+
+
+def _touches_end(token: Token, text: str) -> bool:
+    return token.end == len(text) and token.sort is not Sort.SYMBOL
+
+
+def _split(tokens: list[Token]) -> Iterator[list[Token]]:
+    """The tokens between semicolons, but for those in brackets (CREATE RULE) and in BEGIN ATOMIC ... END."""
+    part: list[Token] = []
+    depth = atomic = 0
+    for token, following in zip_longest(tokens, tokens[1:]):
+        if token.is_symbol(";") and depth <= 0 and not atomic:
+            yield part
+            part, depth = [], 0
+            continue
+        part.append(token)
+        if token.sort is Sort.SYMBOL:
+            depth += token.is_symbol("([") - token.is_symbol(")]")
+        elif token.is_word("begin") and following is not None and following.is_word("atomic"):
+            atomic = 1
+        elif atomic:
+            atomic += token.is_word("case") - token.is_word("end")
+    yield part
+
+
+_remembered = lru_cache(maxsize=_CACHED)(_read)
+_remembered_long = lru_cache(maxsize=_LONG_CACHED)(_read)
+_searched = lru_cache(maxsize=_SEARCHES_CACHED)(_searches)

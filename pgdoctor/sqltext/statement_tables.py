@@ -1,0 +1,269 @@
+"""Which tables a statement is about, and where its conditions on the first of them stand."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pgdoctor.sqltext.lexer import Token, word_set
+from pgdoctor.sqltext.statement_head import Bodies, StatementHead, main_verb
+from pgdoctor.sqltext.token_stream import CLAUSE_ENDS, TokenStream
+
+#: Subqueries that are followed to find the table that is read.
+_MOST_HOPS = 20
+
+_FROM = word_set("from")
+_USING = word_set("using")
+_WHERE = word_set("where")
+_ON = word_set("on")
+_LIST_ENDS = CLAUSE_ENDS | _WHERE
+
+#: What ends the condition of a query (ON CONFLICT may follow it), of an UPDATE or DELETE, and of a MERGE.
+_QUERY_ENDS = CLAUSE_ENDS | _ON
+_CHANGE_ENDS = word_set("returning")
+_MERGE_ENDS = word_set("when")
+
+#: Verbs in the place of a query that has no FROM list.
+_NO_LIST = word_set("values insert update delete merge")
+
+
+class TableSource(NamedTuple):
+    """An item of a FROM list; the name is empty for a subquery or a function."""
+
+    name: str
+    alias: str
+
+
+class TableScan(NamedTuple):
+    """The table that is read first, and what is known of the search for its rows.
+
+    `owner` is what its columns are qualified with. `condition` is None where there is none. `is_whole` is false
+    where some of it was cut off, or where a query around this one adds to it. `is_tied_here`: nothing but the condition
+    ties it to other tables. What an UPDATE or DELETE changes can stand in no JOIN.
+    """
+
+    table: str
+    owner: str
+    condition: Sequence[Token] | None
+    is_whole: bool
+    is_joined: bool
+    is_tied_here: bool
+
+
+_Targets = Callable[[TokenStream, StatementHead], tuple[str, ...]]
+_Scans = Callable[[TokenStream, StatementHead], TableScan | None]
+
+
+def find_targets(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    """The relations that the statement is about, as far as its text names them."""
+    find = _TARGETS.get(head.form.target)
+    return find(sentence, head) if find else ()
+
+
+def _next(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    if sentence[head.behind].is_symbol("(") and head.form.kind.startswith("copy"):
+        return _sources(sentence, head._replace(verb=head.behind))
+    return sentence.relations(head.behind)
+
+
+def _column(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    table = sentence.relation(head.behind)[0].rpartition(".")[0]
+    return (table,) if table else ()
+
+
+def _sources(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_scope(sentence, head.verb, head.bodies).tables))
+
+
+def _behind(word: str) -> _Targets:
+    wanted = frozenset({word})
+
+    def find(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+        found = sentence.find(head.behind, wanted)
+        return () if found is None else sentence.relations(found + 1)
+
+    return find
+
+
+_TARGETS: dict[str, _Targets] = {
+    "next": _next,
+    "on": _behind("on"),
+    "on?": lambda sentence, head: _behind("on")(sentence, head) or _next(sentence, head),
+    "from": _behind("from"),
+    "to": _behind("to"),
+    "column": _column,
+    "source": _sources,
+}
+
+
+def find_assigned_columns(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    """The columns that UPDATE sets, also that of ON CONFLICT and MERGE."""
+    if head.form.kind not in ("update", "insert", "merge"):
+        return ()
+    found: list[str] = []
+    is_setting = is_next = False
+    for index in sentence.level(head.behind):
+        token = sentence[index]
+        if token.is_word("set"):
+            is_next = is_setting = head.form.kind == "update" or sentence[index - 1].is_word("update")
+        elif token.is_word("from", "where", "when", "returning"):
+            is_setting = False
+        elif is_setting and token.is_symbol(","):
+            is_next = True
+        elif is_setting and is_next:
+            inside = range(index, sentence.behind(index))
+            found += [sentence[each].value for each in inside if sentence[each].is_name]
+            is_next = False
+    return tuple(dict.fromkeys(found))
+
+
+def find_scan(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    """The search for rows of a query or a change; None for what searches none, or where that cannot be seen."""
+    find = _SCANS.get(head.form.kind)
+    return find(sentence, head) if find else None
+
+
+def _queried(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    scope = _scope(sentence, head.verb, head.bodies)
+    if not scope.first.name:
+        return None
+    condition, is_whole = _condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
+    return _scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+
+
+def _inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    """The query of INSERT ... SELECT."""
+    for index in sentence.level(sentence.relation(head.behind)[1]):
+        opens = sentence[index].is_symbol("(") and sentence[index + 1].is_word("select", "with")
+        if opens or sentence[index].is_word("select", "with", "table"):
+            return _queried(sentence, head._replace(verb=index))
+    return None
+
+
+def _changed(others: frozenset[str]) -> _Scans:
+    """UPDATE and DELETE, whose other tables stand behind FROM or USING."""
+
+    def find(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+        source = _source(sentence, head.behind)
+        if not source.name:
+            return None
+        condition, is_whole = _condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
+        is_joined = sentence.find(head.behind, others, _WHERE) is not None
+        return _scan(source, condition, is_whole, is_joined, is_tied_here=True)
+
+    return find
+
+
+def _merged(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    source = _source(sentence, head.behind)
+    if not source.name:
+        return None
+    condition, is_whole = _condition(sentence, head.behind, _ON, _MERGE_ENDS)
+    return _scan(source, condition, is_whole, is_joined=True)
+
+
+_SCANS: dict[str, _Scans] = {
+    "select": _queried,
+    "select_for_update": _queried,
+    "insert": _inserted,
+    "update": _changed(_FROM),
+    "delete": _changed(_USING),
+    "merge": _merged,
+}
+
+
+def _scan(
+    source: TableSource, condition: Sequence[Token] | None, is_whole: bool, is_joined: bool, is_tied_here: bool = False
+) -> TableScan:
+    owner = source.alias or source.name.rpartition(".")[2]
+    return TableScan(source.name, owner, condition, is_whole, is_joined, is_tied_here or not is_joined)
+
+
+def _condition(
+    sentence: TokenStream, start: int, begins: frozenset[str], ends: frozenset[str]
+) -> tuple[Sequence[Token] | None, bool]:
+    """The condition behind WHERE, None if there is none, and whether that is certain."""
+    before = ends - _ON  # ON also stands in a JOIN, before WHERE.
+    found = sentence.find(start, begins, before)
+    if found is None:
+        return None, sentence.clause(start, before) is not None
+    clause = sentence.clause(found + 1, ends)
+    return clause or (), clause is not None
+
+
+class _Scope(NamedTuple):
+    """The query that reads a table: where its FROM list begins, the table, and all tables of it and around it."""
+
+    start: int
+    first: TableSource
+    tables: tuple[str, ...]
+    is_joined: bool
+    is_restricted_outside: bool
+
+
+def _scope(sentence: TokenStream, start: int, bodies: Bodies) -> _Scope:
+    """The innermost query that reads the first table: subqueries and WITH queries in its place are followed."""
+    waiting = dict(bodies)
+    tables: tuple[str, ...] = ()
+    is_joined = is_restricted = False
+    for _ in range(_MOST_HOPS):
+        if sentence[start].is_word("with"):
+            start = main_verb(sentence, start, waiting)
+            bodies = bodies | waiting
+        if sentence[start].is_symbol("("):
+            start += 1
+            continue
+        first = _from_list(sentence, start)
+        sources = () if first is None else _items(sentence, first)
+        if first is None or not sources:
+            break
+        is_joined |= len(sources) > 1
+        # Those of the inner query come first.
+        tables = tuple(source.name for source in sources if source.name and source.name not in bodies) + tables
+        inner = _inside(sentence, first, sources[0], waiting)
+        if inner is None:
+            return _Scope(first, sources[0], tables, is_joined, is_restricted)
+        condition, is_whole = _condition(sentence, first, _WHERE, _QUERY_ENDS)
+        is_restricted |= condition is not None or not is_whole
+        start = inner
+    return _Scope(start, TableSource("", ""), tables, is_joined, is_restricted)
+
+
+def _from_list(sentence: TokenStream, start: int) -> int | None:
+    """The index behind FROM of the query at `start`, which may also be a FROM list in brackets or `TABLE orders`."""
+    verb = sentence[start]
+    if verb.is_word("table"):
+        return start + 1
+    if not verb.is_word("select"):
+        return start if verb.is_name and not verb.is_any(_NO_LIST) else None
+    found = sentence.find(start, _FROM, CLAUSE_ENDS)
+    return None if found is None else found + 1
+
+
+def _items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
+    """The items of a FROM or USING list."""
+    found = []
+    is_next = True
+    for index in sentence.level(start):
+        token = sentence[index]
+        if token.is_any(_LIST_ENDS) or (token.is_word("conflict") and sentence[index - 1].is_word("on")):
+            break
+        if token.is_symbol(",") or token.is_word("join"):
+            is_next = True
+        elif is_next and not token.is_word("only", "lateral"):
+            found.append(_source(sentence, index))
+            is_next = False
+    return tuple(found)
+
+
+def _source(sentence: TokenStream, index: int) -> TableSource:
+    name, behind = sentence.relation(index)
+    if not name or sentence[behind].is_symbol("("):
+        return TableSource("", "")
+    return TableSource(name, sentence.alias(behind))
+
+
+def _inside(sentence: TokenStream, index: int, source: TableSource, bodies: Bodies) -> int | None:
+    """Where the query begins that stands for the first item of a FROM list, if that is not a table."""
+    if sentence[index].is_symbol("("):
+        return index + 1
+    # Taken out, for a recursive query reads itself.
+    return bodies.pop(source.name, None) if source.name else None

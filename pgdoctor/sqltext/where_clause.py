@@ -1,0 +1,322 @@
+"""The part of `predicate` that needs sqlglot. Import it late: it costs 9 to 31 MB of memory (measured).
+
+Which conditions an index can serve is from the PostgreSQL documentation, "Index Types", and from plans of 15 and 18.
+In doubt a condition counts as served: a wrong "no index" is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+from msgspec.structs import replace
+from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres
+
+from pgdoctor.sqltext.column_expressions import describe_wrapping, enclosing_node, function_name
+from pgdoctor.sqltext.conditions import NO_COLUMN, Arm, Filter, Helper, Operator, Predicate, Search
+from pgdoctor.sqltext.lexer import word_set
+from pgdoctor.sqltext.operands import is_volatile, may_change, outside_of_queries, value_type
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expr as Node
+
+# What it cannot parse it logs, and goes on.
+sqlglot.logger.disabled = True
+
+_RANGES = (exp.LT, exp.LTE, exp.GT, exp.GTE)
+
+#: First characters of a pattern before which nothing is known.
+_WILD = ("%", "_")
+
+#: Values without brackets that are columns to some versions of sqlglot.
+_NOT_COLUMNS = word_set("user current_role current_catalog current_schema session_user localtime localtimestamp")
+
+
+#: Steps over a token, forwards or back, that the parser may take: a clause of 1,000 tokens takes about 1,100, and a
+#: step some 10 µs. Grammars of other systems are tried on `struct<struct<…`, which doubles the work with each word:
+#: 30 words took minutes and 19 GB (measured).
+_MOST_STEPS = 3_000
+
+
+class _Unclear(Exception):
+    """Nothing should be concluded from this condition."""
+
+
+class _Clauses(Postgres):
+    """Postgres, read in bounded time."""
+
+    #: Where subscripts begin does not matter here, and to allow for it takes quadratic time.
+    INDEX_OFFSET = 0
+
+    class Parser(Postgres.Parser):  # type: ignore[misc, valid-type]
+        steps = 0
+
+        def _advance(self, times: int = 1) -> None:
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                raise _Unclear
+            super()._advance(times)
+
+
+def read_condition(condition: str, owner: str, is_alone: bool) -> Predicate | None:
+    """See `predicate.read`; the condition is free of literals, and shallow."""
+    try:
+        tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", read=_Clauses, error_level=sqlglot.ErrorLevel.RAISE)
+        return _Reader(owner, is_alone).predicate(tree.args["where"].this)
+    except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
+        return None
+
+
+class _Reader:
+    def __init__(self, owner: str, is_alone: bool) -> None:
+        self.owner = owner
+        self.is_alone = is_alone
+
+    def predicate(self, tree: Node) -> Predicate:
+        filters = []
+        joins = []
+        for conjunct in _sides(tree, exp.And):
+            arms = [self.arm(side) for side in _sides(conjunct, exp.Or)]
+            if None in arms:
+                joins.append(conjunct)
+            else:
+                filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
+        return Predicate(tuple(filters), bool(joins), tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins)))))
+
+    def ties(self, node: Node) -> Iterator[str]:
+        """The columns in a join that are the table's, or may be: those without a qualifier too."""
+        for column in node.find_all(exp.Column):
+            if column.table in ("", self.owner) and not _is_value(column):
+                if column.name == "ctid":  # Rows are fetched by their place, which needs no index.
+                    raise _Unclear
+                yield column.name
+
+    def arm(self, node: Node) -> Arm | None:
+        """One condition; None if it ties the table to another one, or is about another one."""
+        if self.is_about_others(node):
+            return None
+        own = self.columns(node)
+        if "ctid" in own:  # Rows are fetched by their place, which needs no index.
+            raise _Unclear
+        return self.judge(node) if own else Arm(obstacle=NO_COLUMN)
+
+    def judge(self, node: Node) -> Arm:
+        """A condition on columns of the table and of no other."""
+        if isinstance(node, exp.Or):  # Inside of an AND inside of an OR.
+            raise _Unclear
+        for kinds, judge in _JUDGES:
+            if isinstance(node, kinds):
+                return judge(self, node)
+        obstacle, helper = self.wrapping(node)
+        return self.blocked(node, obstacle, "gin" if helper == "gin" else "")
+
+    def conjunction(self, node: Node) -> Arm:
+        """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
+        arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
+        searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
+        return Arm(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
+
+    def negation(self, node: Node) -> Arm:
+        inner = node.this.unnest()
+        if isinstance(inner, (exp.And, exp.Or)):
+            raise _Unclear
+        if isinstance(inner, exp.NEQ):
+            return self.comparison(inner)
+        if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null) and (columns := self.plain(inner.this)):
+            return self.found_by(inner, columns, "not null")
+        if isinstance(inner, (exp.Column, exp.Is, *_RANGES)):
+            return self.judge(inner)
+        return self.blocked(node, "a negation cannot use an index")
+
+    def boolean(self, node: Node) -> Arm:
+        return Arm((Search(node.name),))
+
+    def comparison(self, node: Node) -> Arm:
+        left, right = node.this, node.expression
+        for side, other in ((left, right), (right, left)):
+            if columns := self.plain(side):
+                # An index on (a, b) is searched by the order of a first: for < only a leads.
+                if isinstance(node, _RANGES):
+                    return self.found_by(node, columns[:1], "<", other)
+                return self.found_by(node, columns, "=", other)
+            if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
+                return self.wrapped(column, side)
+        is_for_values = isinstance(node, exp.EQ) and not isinstance(right.unnest(), exp.Boolean)
+        return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)))
+
+    def inequality(self, node: Node) -> Arm:
+        if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
+            return self.comparison(node)
+        return self.blocked(node, "<> cannot use an index")
+
+    def distinction(self, node: Node) -> Arm:
+        return self.blocked(node, "IS DISTINCT FROM cannot use an index")
+
+    def membership(self, node: Node) -> Arm:
+        """IN a list, and IS NULL and its like."""
+        columns = self.plain(node.this)
+        if columns:
+            operator: Operator = "="
+            if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
+                operator = "not null" if node.args.get("negate") else "null"
+            return self.found_by(node, columns, operator, *node.expressions)
+        if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
+            return self.wrapped(column, node.this)
+        return self.hidden(node, isinstance(node, exp.In) and not any(map(self.columns, node.expressions)))
+
+    def interval(self, node: Node) -> Arm:
+        """BETWEEN is two comparisons, and one that is served will do."""
+        if self.columns(node.this) and not self.plain(node.this):
+            return self.hidden(node, not any(self.columns(node.args[end]) for end in ("low", "high")))
+        bounds = (
+            exp.GTE(this=node.this, expression=node.args["low"]),
+            exp.LTE(this=node.this, expression=node.args["high"]),
+        )
+        arms = [self.judge(bound) for bound in bounds if self.columns(bound)]
+        arm = next((arm for arm in arms if arm.columns), arms[0])
+        is_bounded = [each.columns for each in arms] == [arm.columns] * 2
+        return replace(arm, searches=tuple(replace(search, is_bounded=is_bounded) for search in arm.searches))
+
+    def pattern(self, node: Node) -> Arm:
+        """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
+        if not self.plain(node.this):
+            return self.hidden(node, is_for_values=False)
+        pattern = node.expression.unnest()
+        if node.args.get("negate"):
+            return self.blocked(node, "a negation cannot use an index")
+        if isinstance(pattern, (exp.Any, exp.Array)):
+            return self.blocked(node, "one of several patterns")
+        known = pattern.name if isinstance(pattern, exp.Literal) else None
+        if known is not None and known[:1] in _WILD and isinstance(node, (exp.Like, exp.SimilarTo)):
+            return self.blocked(node, "leading wildcard", "trigrams" if known == "%x" else "")
+        if known is not None and known[:1] != "^" and isinstance(node, exp.RegexpLike):
+            return self.free_pattern(node)
+        # The pattern that is not known, and a regular expression, may turn out to be a value.
+        operator: Operator = "pattern"
+        if isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%"):
+            operator = "prefix"
+        elif isinstance(node, exp.Like) and known is not None:
+            operator = "="
+        return self.found_by(node, self.plain(node.this), operator, pattern)
+
+    def free_pattern(self, node: Node) -> Arm:
+        """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
+        if node.args.get("negate"):
+            return self.blocked(node, "a negation cannot use an index")
+        pattern = node.expression.unnest()
+        is_free = pattern.name == "%x" if isinstance(node, exp.ILike) else not pattern.name.startswith("^")
+        helps = isinstance(pattern, exp.Literal) and is_free and self.plain(node.this)
+        return self.blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
+
+    def escaped(self, node: Node) -> Arm:
+        """With an escape character of its own a pattern's wildcard may be none."""
+        arm = self.judge(node.this)
+        return replace(arm, searches=tuple(Search(search.column, "pattern") for search in arm.searches))
+
+    def folded(self, node: Node) -> str:
+        """The column inside of `lower(column)` or `upper(column)`; else empty."""
+        node = node.unnest()
+        found = self.plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
+        return found[0] if len(found) == 1 else ""
+
+    def wrapped(self, column: str, side: Node) -> Arm:
+        function = "lower" if isinstance(side.unnest(), exp.Lower) else "upper"
+        return Arm(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
+
+    def found_by(self, node: Node, columns: tuple[str, ...], operator: Operator, *values: Node) -> Arm:
+        """An index on the columns is searched for the values, if they are the same for all rows."""
+        if any(map(self.columns, values)):
+            return self.blocked(node, "compares columns of the same row")
+        if any(map(is_volatile, values)):
+            return self.blocked(node, "compared with a volatile function")
+        if any(value.find(exp.Collate) for value in values):
+            raise _Unclear
+        types = {value_type(value) for value in values} - {""}
+        searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
+        return Arm(searches, is_doubtful=any(map(may_change, values)))
+
+    def hidden(self, node: Node, is_for_values: bool) -> Arm:
+        """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
+        obstacle, helper = self.wrapping(node)
+        return self.blocked(node, obstacle, helper if is_for_values else "")
+
+    def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Arm:
+        return Arm(obstacle=obstacle, mentions=self.columns(node), helper=helper)
+
+    def wrapping(self, node: Node) -> tuple[str, Helper]:
+        """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
+        column = next(each for each in outside_of_queries(node) if self.is_own(each))
+        if isinstance(
+            enclosing_node(column), (exp.EQ, exp.NEQ, *_RANGES)
+        ):  # `(a = 1) = true` is `a = 1` to the planner.
+            raise _Unclear
+        return describe_wrapping(column, node)
+
+    def plain(self, node: Node | None) -> tuple[str, ...]:
+        """The columns of the table that stand here by themselves, one or a row of them."""
+        if node is None:
+            return ()
+        node = node.unnest()
+        is_row = isinstance(node, exp.Tuple) or (isinstance(node, exp.Anonymous) and function_name(node) == "row")
+        each = node.expressions if is_row else [node]
+        return tuple(column.name for column in each) if all(map(self.is_own, each)) else ()
+
+    def columns(self, node: Node) -> tuple[str, ...]:
+        """The columns of the table in a condition."""
+        return tuple(dict.fromkeys(each.name for each in outside_of_queries(node) if self.is_own(each)))
+
+    def is_own(self, node: Node) -> bool:
+        if not isinstance(node, exp.Column) or _is_value(node):
+            return False
+        return node.table == self.owner if node.table else self.is_alone
+
+    def is_about_others(self, node: Node) -> bool:
+        """It has a column of another table, or a subquery that has one of ours."""
+        if node.find(exp.Exists) or any(map(_is_of_a_query, node.find_all(exp.In, exp.Any))):
+            return True
+        if any(
+            isinstance(each, exp.Column) and not _is_value(each) and not self.is_own(each)
+            for each in outside_of_queries(node)
+        ):
+            return True
+        return any(
+            column.table == self.owner for query in node.find_all(exp.Query) for column in query.find_all(exp.Column)
+        )
+
+
+_JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Arm]], ...] = (
+    (exp.And, _Reader.conjunction),
+    (exp.Not, _Reader.negation),
+    (exp.Column, _Reader.boolean),
+    (exp.NEQ, _Reader.inequality),
+    ((exp.NullSafeEQ, exp.NullSafeNEQ), _Reader.distinction),
+    ((exp.EQ, *_RANGES), _Reader.comparison),
+    ((exp.In, exp.Is), _Reader.membership),
+    (exp.Between, _Reader.interval),
+    ((exp.ILike, exp.RegexpILike), _Reader.free_pattern),
+    ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.pattern),
+    (exp.Escape, _Reader.escaped),
+)
+
+
+def _is_of_a_query(node: Node) -> bool:
+    """`IN (SELECT ...)` is a join: for many values the whole table is rightly read, for few the other side may lead."""
+    return any(isinstance(each, exp.Query) for each in node.walk())
+
+
+def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
+    """What is tied together by AND, or by OR. No recursion: chains of thousands occur."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop().unnest()
+        if isinstance(node, connector):
+            waiting += [node.expression, node.this]
+        else:
+            yield node
+
+
+def _is_value(column: exp.Column) -> bool:
+    return not column.table and not column.this.args.get("quoted") and column.name in _NOT_COLUMNS

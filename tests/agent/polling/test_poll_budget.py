@@ -1,0 +1,193 @@
+"""What polls may cost the server: a share of one core, whatever they cost and whatever happens."""
+
+import asyncio
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdoctor.agent.polling.counters import Counters
+from pgdoctor.agent.polling.poll_budget import PollBudget
+from pgdoctor.agent.polling.poller import Poller
+from pgdoctor.agent.polling.reconnector import Reconnector
+from pgdoctor.config.config import AgentSettings
+from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.mitigation.rules import Duration, Mitigation
+from tests.scenes.client import wait_until
+
+#: All of it together takes many seconds.
+pytestmark = pytest.mark.long
+
+SECONDS = st.floats(0.0, 5.0)
+
+#: As many as there is room for.
+MANY_LOCKS = 10_000
+
+
+def poll(spacing: PollBudget, gate: float, looks: list[float]) -> tuple[float, float]:
+    """Poll until all looks are done, while somebody waits all the time: the seconds it took, those of the server."""
+    now = spent = 0.0
+    for look in looks:
+        while True:
+            spacing, spent = spacing.after_gate(gate), spent + gate
+            if spacing.may_look(now):
+                break
+            now += spacing.gate_interval
+        spacing, spent = spacing.after_look(now, look), spent + look
+        now += spacing.gate_interval
+    return now, spent - looks[-1]
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), st.lists(SECONDS, min_size=1, max_size=20))
+def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
+    # The first gate is paid for by the time after it, like the last look. Over a minute, the share is kept.
+    elapsed, spent = poll(PollBudget(interval, share), gate, looks)
+    assert spent - gate <= share * max(elapsed, 0.95 * elapsed + 3) * (1 + 1e-9)
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1), SECONDS, st.lists(SECONDS, max_size=9))
+def test_no_interval_is_shorter_than_was_asked_for(interval, share, look, gates):
+    spacing = PollBudget(interval, share).after_look(0.0, look)
+    for gate in gates:
+        spacing = spacing.after_gate(gate)
+    assert interval <= spacing.gate_interval <= spacing.look_interval < math.inf
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1))
+def test_what_is_cheap_is_asked_every_time(interval, share):
+    spacing = PollBudget(interval, share).after_gate(interval * share * 0.4).after_look(0.0, interval * share * 0.5)
+    assert spacing.gate_interval == spacing.look_interval == interval
+    assert spacing.may_look(0.0)
+
+
+@given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), SECONDS, SECONDS)
+def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
+    spacing = PollBudget(interval, share).after_gate(gate).after_look(0.0, look).after_survey(0.0, survey)
+    spent = gate / spacing.gate_interval + look / spacing.look_interval + survey / spacing.survey_interval
+    assert spent <= share * (1 + 1e-9)
+    assert spacing.survey_interval >= 15
+    assert not spacing.may_survey(spacing.survey_interval * 0.999)
+    assert spacing.may_survey(spacing.survey_interval)
+
+
+@given(
+    st.floats(0.1, 60),
+    st.floats(0.001, 1),
+    st.floats(0, 1e-4),
+    st.floats(0, 1e-5),
+    st.lists(st.tuples(st.integers(0, 100_000), SECONDS), min_size=1, max_size=20),
+)
+def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
+    """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
+    spacing, now, spent = PollBudget(interval, share), 0.0, 0.0
+    for size, waited in looks:
+        now = max(now, spacing.looked_at + spacing.look_interval)
+        cost = fixed + each * max(size, 16_384)
+        spacing = spacing.after_look(now, cost + waited, size)
+        spent += cost
+    assert spent <= share * (now + spacing.look_interval) * (1 + 1e-9)
+
+
+def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
+    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
+    assert spacing.may_look(2.0)
+
+
+def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
+    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000)
+    assert spacing.after_look(1.0, 0.5, 1_000_000).look_interval > 25.0
+    assert spacing.after_look(1.0, 4.0).look_interval > 200.0
+
+
+def test_one_dear_look_puts_off_no_other_but_the_next_one_does():
+    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.06)
+    assert spacing.may_look(1.0)
+    spacing = spacing.after_look(1.0, 0.06)
+    assert not spacing.may_look(2.0)
+
+
+def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
+    spacing = PollBudget(1.0, 0.02).after_gate(0.001).after_gate(4.0)
+    assert spacing.gate_interval == 1.0
+
+
+def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
+    spacing = PollBudget(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
+    assert spacing.may_survey(30.0)
+
+
+def test_a_look_that_is_paid_for_holds_nothing_up():
+    spacing = PollBudget(1.0, 0.02).after_look(0.0, 1.0)
+    assert spacing.rested(49.0).look_interval > 50.0
+    assert spacing.rested(50.0).look_interval == 1.0
+
+
+def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
+    # Many locks make a look dear, and not the gate.
+    scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
+    watching = agent(scene.dsn, share=0.002)
+    watching.wait_for("up", 1)
+    at_rest = watching.wait_for_polls(5)["pgdoctor_poll_interval_seconds"]
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiters = [scene.client().block("select from t")]
+    watching.wait_for("blocked_sessions", 1)
+    rare = wait_until(lambda: (now := watching.metrics())["pgdoctor_poll_interval_seconds"] > 2 * at_rest and now)
+    waiters.append(scene.client().block("select from t"))
+    # The gate goes on and counts both, though no full poll has seen the second one.
+    now = watching.wait_for_polls(3)
+    for name, value in {"up": 1, "blocked_sessions": 2}.items():
+        assert now[f"pgdoctor_{name}"] == value
+    assert now["pgdoctor_oldest_wait_seconds"] > rare["pgdoctor_oldest_wait_seconds"]
+    assert len(watching.get("/diagnosis").json()["waits"]) == 1
+    spaced = "polls exceed max_server_share: full polls are less frequent"
+    # More than once, where the machine's load lets looks be cheap in between.
+    told = [line["seconds_between_looks"] for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
+    # Twice the interval: the line may come while the gate alone is what is dear.
+    assert min(told) >= 0.4
+    holder.run("commit")
+    for waiter in waiters:
+        waiter.finish()
+    # The end of an incident needs no look.
+    assert watching.wait_for_polls(2)["pgdoctor_blocked_sessions"] == 0
+
+
+class Considering(Mitigator):
+    """A mitigation that notes what it is given."""
+
+    needs_a_look = False
+
+    def __init__(self, needs_a_look):
+        super().__init__(Mitigation())
+        self.needs_a_look = needs_a_look
+        self.given = []
+
+    async def consider(self, diagnosis, door, read_at=None):
+        self.given.append(diagnosis)
+
+
+@pytest.mark.parametrize("needs_a_look", [False, True])
+def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_the_last_is_paid_for(scene, needs_a_look):
+    # Many locks make a look dear, and not the gate.
+    scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
+    scene.admin.execute("create table t ()")
+    scene.client("lock table t")
+    scene.client().block("select from t")
+
+    async def polled():
+        connection, considering, tally = Reconnector(scene.dsn, 5.0), Considering(needs_a_look), Counters()
+        settings = AgentSettings(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
+        poller = Poller(connection, settings, tally, considering)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4):
+                await poller.run()
+        connection.drop()
+        return considering.given, tally.durations.buckets()[-1].number
+
+    diagnoses, polls = asyncio.run(polled())
+    assert diagnoses
+    assert len({id(each) for each in diagnoses}) == len(diagnoses)
+    # The last poll may have been broken off.
+    assert len(diagnoses) >= polls - 1 if needs_a_look else len(diagnoses) < polls
+    assert all(each.blocked_sessions == 1 for each in diagnoses)

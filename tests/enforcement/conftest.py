@@ -1,0 +1,5 @@
+"""The staged incident with bystanders, which tests of mitigation share."""
+
+from tests.mitigation.conftest import incident
+
+__all__ = ["incident"]
