@@ -8,7 +8,7 @@ import msgspec
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Session, Snapshot
 from pgdoctor.model.wait_graph import Node, WaitGraph
-from pgdoctor.model.waits import blocked_for, long_waiters
+from pgdoctor.model.waits import long_waiters
 
 
 class Blocker(msgspec.Struct, frozen=True):
@@ -105,4 +105,4 @@ class Diagnosis(msgspec.Struct, frozen=True):
     def _is_slow(self, root: Node, least_seconds: float) -> bool:
         """One of the statements behind it may have been blocked for so long."""
         sessions = (self.snapshot.sessions[node] for node in self.graph.behind(root))
-        return any((blocked_for(self.snapshot, each).most or 0.0) >= least_seconds for each in sessions)
+        return any((self.snapshot.blocked_bounds[each.pid].most or 0.0) >= least_seconds for each in sessions)

@@ -7,6 +7,7 @@ locks without having a session: it gets a *node* number below zero, so that wait
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 
@@ -390,7 +391,16 @@ class Login(msgspec.Struct, frozen=True, gc=False):
     failing_for: float = 0.0
 
 
-class Snapshot(msgspec.Struct, frozen=True, gc=False):
+class Bounds(NamedTuple):
+    """For how many seconds a statement has been blocked: for `least` with certainty, for `most` at most."""
+
+    #: None: it waits, and the server has not written yet since when.
+    least: float | None
+    #: None: hidden from our role.
+    most: float | None
+
+
+class Snapshot(msgspec.Struct, frozen=True, dict=True):
     """All that a diagnosis is made of; `captured_at` is the server's clock."""
 
     captured_at: datetime
@@ -443,6 +453,25 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         if moment is None:
             return None
         return max((self.captured_at - moment) / timedelta(seconds=1), 0.0)
+
+    @cached_property
+    def blocked_bounds(self) -> Mapping[int, Bounds]:
+        """By PID, for how long the statement of each session has been blocked.
+
+        For certain since the first snapshot from which on each has shown it waiting, or since its present wait began.
+        No longer than the statement runs. Computed once: a convoy asks for every waiter of every blocker.
+        """
+        return {pid: self._bound_wait(session) for pid, session in self.sessions.items()}
+
+    def _bound_wait(self, session: Session) -> Bounds:
+        since = self.seconds_since(self.blocked_since.get(session.pid))
+        known = [age for age in (since, self.present_wait(session)) if age is not None]
+        return Bounds(max(known, default=None), self.seconds_since(session.query_start))
+
+    def present_wait(self, session: Session) -> float | None:
+        """Seconds of the longest wait of its requests, by the server's record; None: not recorded, or no wait."""
+        ages = (self.seconds_since(lock.waitstart) for lock in session.requests)
+        return max((age for age in ages if age is not None), default=None)
 
     def moment_before(self, seconds: float | None) -> datetime | None:
         """The moment so many seconds before this snapshot; None where they are unknown."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
 
 import msgspec
 
@@ -145,13 +144,13 @@ def awaited_table(
 
 def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
     """Seconds for which the longest blocked of the waiters has been blocked at least; None where none is known."""
-    ages = (blocked_for(snapshot, waiter).least for waiter in waiters)
+    ages = (snapshot.blocked_bounds[waiter.pid].least for waiter in waiters)
     return max((age for age in ages if age is not None), default=None)
 
 
 def find_blocked_since(snapshot: Snapshot, waiters: Iterable[Session]) -> tuple[datetime | None, datetime | None]:
     """Since when one of the waiters has been blocked: with certainty, and at the earliest; None where not known."""
-    bounds = [blocked_for(snapshot, waiter) for waiter in waiters]
+    bounds = [snapshot.blocked_bounds[waiter.pid] for waiter in waiters]
     longest = (max((age for age in ages if age is not None), default=None) for ages in zip(*bounds, strict=True))
     certain, earliest = (snapshot.moment_before(age) for age in longest) if bounds else (None, None)
     return certain, earliest
@@ -163,32 +162,7 @@ def oldest_lock_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | 
     A statement has been blocked for longer where its lock has changed hands. Rules count this one, for the server
     checks it again when it signals, and looks for deadlocks in each wait anew.
     """
-    ages = (_present_wait(snapshot, waiter) for waiter in waiters)
-    return max((age for age in ages if age is not None), default=None)
-
-
-class Bounds(NamedTuple):
-    """For how many seconds a statement has been blocked: for `least` with certainty, for `most` at most."""
-
-    #: None: it waits, and the server has not written yet since when.
-    least: float | None
-    #: None: hidden from our role.
-    most: float | None
-
-
-def blocked_for(snapshot: Snapshot, waiter: Session) -> Bounds:
-    """For how long the session's statement has been blocked.
-
-    For certain since the first snapshot from which on each has shown it waiting, or since its present wait began. No
-    longer than the statement runs.
-    """
-    since = snapshot.seconds_since(snapshot.blocked_since.get(waiter.pid))
-    known = [age for age in (since, _present_wait(snapshot, waiter)) if age is not None]
-    return Bounds(max(known, default=None), snapshot.seconds_since(waiter.query_start))
-
-
-def _present_wait(snapshot: Snapshot, waiter: Session) -> float | None:
-    ages = (snapshot.seconds_since(lock.waitstart) for lock in waiter.requests)
+    ages = (snapshot.present_wait(waiter) for waiter in waiters)
     return max((age for age in ages if age is not None), default=None)
 
 
@@ -201,7 +175,7 @@ def long_waiters(snapshot: Snapshot, graph: WaitGraph, threshold: float) -> froz
 
 
 def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
-    least, most = blocked_for(snapshot, waiter)
+    least, most = snapshot.blocked_bounds[waiter.pid]
     is_recorded = bool(waiter.requests) and all(lock.waitstart is not None for lock in waiter.requests)
     age = least if is_recorded else most
     return age is not None and age < threshold

@@ -17,7 +17,7 @@ from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.snapshot import Connections, Relation, ServerInfo, Session
 from pgdoctor.model.wait_graph import Node
-from pgdoctor.model.waits import Pair, Waits, blocked_for
+from pgdoctor.model.waits import Pair, Waits
 from pgdoctor.sqltext.redact import redact
 
 _CACHED_LENGTH = 4_096
@@ -193,7 +193,7 @@ def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool
     blocker = waits.snapshot.sessions.get(pair.node)
     prepared = waits.prepared.get(pair.node)
     table = waits.table(pair)
-    blocked = blocked_for(waits.snapshot, pair.waiter)
+    blocked = waits.snapshot.blocked_bounds[pair.waiter.pid]
     return Wait(
         blocked_pid=pair.waiter.pid,
         blocked_user=pair.waiter.usename,

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.model.snapshot import Connections, Lock, ServerInfo, Session, Snapshot
-from pgdoctor.model.waits import Bounds, blocked_for, oldest_lock_wait, oldest_wait
+from pgdoctor.model.snapshot import Bounds, Connections, Lock, ServerInfo, Session, Snapshot
+from pgdoctor.model.waits import oldest_lock_wait, oldest_wait
 from pgdoctor.observer.blocked_since import add_gate, add_snapshot, with_blocked_since
 from pgdoctor.observer.observer import Observer
 
@@ -62,7 +62,7 @@ def test_session_whose_statement_is_hidden_is_not_remembered():
     hidden = replace(waiting(10, statement=1, wait=4.9), query_start=None)
     seen = remembered(taken(5, hidden), taken(6, hidden))
     assert seen.blocked_since == {}
-    assert blocked_for(seen, hidden) == Bounds(approx(1.1), None)
+    assert seen.blocked_bounds[hidden.pid] == Bounds(approx(1.1), None)
 
 
 def test_clock_that_was_set_back_makes_no_wait_begin_in_the_future():
@@ -74,7 +74,7 @@ def test_wait_that_begins_anew_in_each_snapshot_is_one_wait():
     waits = [waiting(10, statement=1, wait=seconds - 0.05) for seconds in (5, 6, 7)]
     seen = remembered(*(taken(seconds, each) for seconds, each in zip((5, 6, 7), waits, strict=True)))
     assert seen.blocked_since == {10: at(4.95)}
-    assert blocked_for(seen, waits[-1]) == Bounds(approx(2.05), 6.0)
+    assert seen.blocked_bounds[waits[-1].pid] == Bounds(approx(2.05), 6.0)
     assert oldest_wait(seen, waits[-1:]) == approx(2.05)
 
 
