@@ -293,7 +293,7 @@ def test_no_output_shows_what_a_server_quotes(said: str) -> None:
     state = ServerState(connection="error", error=error)
     down = render_page(MonitoringStatus(error, "error", None, 0, Arming("off"), "1"), None)
     with logged() as lines:
-        logging.getLogger("pgdoctor.agent").warning("server cannot be asked", extra={"error": error})
+        logging.getLogger("pgdoctor.agent").warning("server cannot be polled", extra={"error": error})
         logging.getLogger("pgdoctor.agent").warning(
             "x", extra={"error": ValueError(SECRET)}, exc_info=ValueError(SECRET)
         )

@@ -64,7 +64,7 @@ def test_a_stderr_that_takes_nothing_does_not_stop_it(opened):
 def test_lines_for_people(tmp_path):
     said = tmp_path / "stderr"
     with said.open("wb") as stderr, started(stderr.fileno(), "--log-format", "text") as (process, port):
-        wait_until(lambda: "server cannot be asked" in said.read_text())
+        wait_until(lambda: "server cannot be polled" in said.read_text())
         process.terminate()
         assert process.wait(5) == 0
     lines = said.read_text().splitlines()

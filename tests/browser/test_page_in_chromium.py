@@ -94,7 +94,7 @@ def test_an_incident_is_told_on_every_screen(
     # All of that without scrolling, on a phone too.
     assert browser.ask("return document.querySelector('.verdict').getBoundingClientRect().bottom") < 640
     main = browser.text("main")
-    for word in ("ARMED", "unindexed_scan", "CREATE INDEX", "goes on", "polled"):
+    for word in ("ARMED", "unindexed_scan", "CREATE INDEX", "ongoing", "polled"):
         assert word in main
     wait_until(lambda: '6 of "checkout"' in browser.text("main"), PATIENCE)
     is_structured(browser)

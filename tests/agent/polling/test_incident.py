@@ -227,7 +227,7 @@ def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
     wait_until(lambda: waiter.pid not in blocked())
     locker.run("rollback")
     watching.wait_for("blocked_sessions", 0)
-    assert not [line for line in watching.lines if line["event"] == "server cannot be asked"]
+    assert not [line for line in watching.lines if line["event"] == "server cannot be polled"]
 
 
 def test_a_look_that_fails_is_no_healthy_server(scene, agent):

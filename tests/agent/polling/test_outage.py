@@ -213,7 +213,7 @@ def test_a_wrong_password_is_said_and_tried_again(scene, agent):
     scene.admin.execute("alter role watcher password 'wrong of the test'")
     watching.wait_for("up", 1)
     lines = watching.wait_for_lines("connected")
-    failures = [line for line in lines if line["event"] == "server cannot be asked"]
+    failures = [line for line in lines if line["event"] == "server cannot be polled"]
     assert [line["state"] for line in failures] == ["auth_failed"]
 
 

@@ -77,7 +77,7 @@ def test_each_server_speaks_for_itself(scene, agent, reach):
     }
     lines = watching.wait_for_lines("connected", 2)
     assert {line["server"] for line in lines if line["event"] == "connected"} == {"shop", "ledger"}
-    failed = [line for line in lines if line["event"] == "server cannot be asked"]
+    failed = [line for line in lines if line["event"] == "server cannot be polled"]
     assert {line["server"] for line in failed} == {"dead"}
 
 

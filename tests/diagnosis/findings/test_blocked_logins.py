@@ -62,5 +62,5 @@ def test_finding_says_what_is_known_of_logins() -> None:
     assert seen.summary == "1 login waits for a lock, the longest for 1 min 0 s"
     assert seen.advice.startswith("end the transaction of 1,")
     [both] = _logins(error="the login has not ended for 9 s", waiting=True)
-    assert both.summary.startswith("nobody can log in: 1 login waits")
+    assert both.summary.startswith("no client can log in: 1 login waits")
     assert both.numbers == {"logins": 1, "seconds": 60.0}
