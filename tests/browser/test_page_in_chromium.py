@@ -320,7 +320,7 @@ def test_it_rests_while_it_is_paused_and_leaves_marked_text_alone(scene: Scene, 
     wait_until(lambda: loads(browser) >= 1, PATIENCE)
     button = browser.driver.find_element("id", "pause")
     button.send_keys(Keys.ENTER)
-    assert (button.text, browser.text("#live span")[:9]) == ("Go on", "paused at")
+    assert (button.text, browser.text("#live span")[:9]) == ("Resume", "paused at")
     assert rests(browser, watching)
     paused = loads(browser)
     button.send_keys(Keys.ENTER)
