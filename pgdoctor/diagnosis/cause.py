@@ -31,7 +31,7 @@ class Cause(ABC):
     has_maker: ClassVar[bool] = False
 
     @abstractmethod
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
         """The verdict, or None where this is not the cause."""
 
 

@@ -46,40 +46,40 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
 
 
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
-    suspect = BlockerFacts(node, snapshot, graph)
-    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.judge(suspect)) is not None]
+    facts = BlockerFacts(node, snapshot, graph)
+    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.judge(facts)) is not None]
     verdicts.sort(key=lambda found: not found[1].decides)
     cause, verdict = verdicts[0]
-    maker = suspect.maker if any(each.has_maker for each, _ in verdicts) else None
-    remedy = _recommendation(suspect, verdict.remedy)
-    keeps_some = remedy.action == "cancel" and suspect.may_be_nested
-    may_go_on = remedy.action == "cancel" and suspect.session is not None and may_catch_cancel(suspect.session)
-    refusal = explain_refusal(suspect.session) if suspect.session and remedy.action != "none" else None
-    others = tuple(dict.fromkeys(each for found in suspect.co_holders.values() for each in found))
+    maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None
+    remedy = _recommendation(facts, verdict.remedy)
+    keeps_some = remedy.action == "cancel" and facts.may_be_nested
+    may_go_on = remedy.action == "cancel" and facts.session is not None and may_catch_cancel(facts.session)
+    refusal = explain_refusal(facts.session) if facts.session and remedy.action != "none" else None
+    others = tuple(dict.fromkeys(each for found in facts.co_holders.values() for each in found))
     names = _names(others)
-    may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= suspect.co_holders.keys()
+    may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= facts.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
         remedy = Remedy(remedy.action, f"not alone, because {names} may hold the row too")
-    blocked_since, blocked_since_earliest = find_blocked_since(snapshot, suspect.witnesses)
-    relation = verdict.relation or (suspect.table.name if suspect.table else None)
+    blocked_since, blocked_since_earliest = find_blocked_since(snapshot, facts.witnesses)
+    relation = verdict.relation or (facts.table.name if facts.table else None)
     return Blocker(
         node=node,
-        pid=suspect.session.pid if suspect.session else None,
-        gid=suspect.prepared.gid if suspect.prepared else None,
-        session=suspect.session,
+        pid=facts.session.pid if facts.session else None,
+        gid=facts.prepared.gid if facts.prepared else None,
+        session=facts.session,
         classification=cause.name,
         also=tuple(other.name for other, _ in verdicts[1:] if other.tells_more),
-        root=suspect.is_root,
+        root=facts.is_root,
         in_cycle=node in graph.in_cycle,
         relation=relation,
         directly_blocked=graph.directly_blocked(node),
         blocked_sessions=graph.blocked(node),
-        transaction_seconds=suspect.transaction_seconds,
-        oldest_wait_seconds=oldest_wait(snapshot, suspect.witnesses),
-        is_exact=suspect.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
+        transaction_seconds=facts.transaction_seconds,
+        oldest_wait_seconds=oldest_wait(snapshot, facts.witnesses),
+        is_exact=facts.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
         evidence=(
             *verdict.evidence,
-            *_explained(suspect, verdict.evidence),
+            *_explained(facts, verdict.evidence),
             *((str(maker),) if maker else ()),
             *_withdrawn(node, snapshot),
             *((_HIDDEN.format(names),) if others else ()),
@@ -89,11 +89,11 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         recommendation=remedy,
         advice=verdict.advice,
         maker=maker.name if maker else None,
-        not_permitted=write_remedy(remedy.action, suspect.session) if suspect.session and refusal else None,
-        uncertain_waiters=frozenset(suspect.co_holders),
+        not_permitted=write_remedy(remedy.action, facts.session) if facts.session and refusal else None,
+        uncertain_waiters=frozenset(facts.co_holders),
         may_hold_too=tuple(sorted({each.pid for each in others if each.pid is not None})),
         release_uncertain=(
-            f"several may hold the row lock ({_own_name(suspect)}, {names}): ending one may free no session"
+            f"several may hold the row lock ({_own_name(facts)}, {names}): ending one may free no session"
             if others
             else None
         ),
@@ -113,16 +113,16 @@ def _names(others: tuple[RowLocker, ...]) -> str:
     return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _own_name(suspect: BlockerFacts) -> str:
-    return f"prepared transaction '{suspect.prepared.gid or '?'}'" if suspect.prepared else str(suspect.node)
+def _own_name(facts: BlockerFacts) -> str:
+    return f"prepared transaction '{facts.prepared.gid or '?'}'" if facts.prepared else str(facts.node)
 
 
-def _explained(suspect: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
+def _explained(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     """What its locks are for, where no statement asks for them; and what it waits for, unless the cause tells it."""
-    locks = (explain_lock(suspect.snapshot, lock) for lock in suspect.contested or suspect.queued)
+    locks = (explain_lock(facts.snapshot, lock) for lock in facts.contested or facts.queued)
     found = list(dict.fromkeys(each for each in locks if each is not None))
     if not any("has waited" in each for each in told):
-        found += describe_own_wait(suspect)
+        found += describe_own_wait(facts)
     return tuple(found)
 
 
@@ -134,24 +134,24 @@ def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
     return (query_plan.describe_plan(plan, snapshot.relations[plan.table].name),)
 
 
-def _recommendation(suspect: BlockerFacts, remedy: Remedy) -> Remedy:
+def _recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
     """The remedy of the cause, unless something forbids every signal whatever the cause."""
-    if suspect.node in suspect.graph.in_cycle:
+    if facts.node in facts.graph.in_cycle:
         return Remedy("none", "the server's deadlock detector resolves this cycle by itself")
-    if remedy.action == "none" or suspect.session is None:
+    if remedy.action == "none" or facts.session is None:
         return remedy
-    if suspect.session.backend_type != "client backend":
+    if facts.session.backend_type != "client backend":
         return Remedy("none", "it is not a client's session: the server's own processes are never signalled")
-    if suspect.session.wait_event == "SyncRep":
+    if facts.session.wait_event == "SyncRep":
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
-    if suspect.is_running and suspect.statement.ends_transaction:
+    if facts.is_running and facts.statement.ends_transaction:
         return Remedy("none", "its transaction is just ending", is_over_soon=True)
-    if suspect.contested and all(map(is_notify_queue, suspect.contested)):
+    if facts.contested and all(map(is_notify_queue, facts.contested)):
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
-    if suspect.contested_types == _MOMENTARY:
+    if facts.contested_types == _MOMENTARY:
         return Remedy("none", "it is extending a file: check the disk, and load data with fewer sessions at once")
-    if remedy.action == "cancel" and (deaf := explain_deafness(suspect.session)):
+    if remedy.action == "cancel" and (deaf := explain_deafness(facts.session)):
         return Remedy("terminate", f"{deaf}; its transaction rolls back")
-    if remedy.action == "cancel" and may_catch_cancel(suspect.session):
+    if remedy.action == "cancel" and may_catch_cancel(facts.session):
         return Remedy("cancel", f"{remedy.reason}; {_CAUGHT}")
     return remedy

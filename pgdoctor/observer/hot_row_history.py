@@ -38,15 +38,15 @@ def take_sighting(diagnosis: Diagnosis) -> Sighting:
     found: dict[int, frozenset[Holder]] = {}
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     for node in roots[:_MOST_ROOTS]:
-        suspect = BlockerFacts(node, diagnosis.snapshot, diagnosis.graph)
+        facts = BlockerFacts(node, diagnosis.snapshot, diagnosis.graph)
         if (
-            suspect.session
-            and (suspect.is_in_motion or RowQueue(suspect).changes_hands)
-            and "transactionid" in suspect.contested_types
-            and suspect.table is not None
+            facts.session
+            and (facts.is_in_motion or RowQueue(facts).changes_hands)
+            and "transactionid" in facts.contested_types
+            and facts.table is not None
         ):
-            oid = suspect.table.oid
-            found[oid] = found.get(oid, frozenset()) | {(node, suspect.session.xact_start)}
+            oid = facts.table.oid
+            found[oid] = found.get(oid, frozenset()) | {(node, facts.session.xact_start)}
     return Sighting(diagnosis.captured_at, found)
 
 

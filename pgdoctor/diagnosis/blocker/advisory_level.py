@@ -22,34 +22,34 @@ _TRANSACTION_FUNCTIONS = frozenset(
 _MOST_BEHIND = 100
 
 
-def describe_advisory_lock(suspect: BlockerFacts) -> Iterator[str]:
+def describe_advisory_lock(facts: BlockerFacts) -> Iterator[str]:
     """The first advisory lock that others want, in sentences: its key, whose it is, and what gives it back."""
-    lock = next((lock for lock in suspect.contested if lock.locktype == "advisory"), None)
+    lock = next((lock for lock in facts.contested if lock.locktype == "advisory"), None)
     if lock is None:
         return
-    tool = find_tool(suspect)
+    tool = find_tool(facts)
     yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
-    yield from describe_level(suspect)
-    yield from describe_same_client(suspect)
+    yield from describe_level(facts)
+    yield from describe_same_client(facts)
 
 
-def find_tool(suspect: BlockerFacts) -> str | None:
+def find_tool(facts: BlockerFacts) -> str | None:
     """The migration tool whose advisory lock others want; None where the key is no tool's."""
-    database = suspect.session.datname if suspect.session else None
+    database = facts.session.datname if facts.session else None
     found = (
         detect_lock_owner(parse_advisory_key(lock), database or "")
-        for lock in suspect.contested
+        for lock in facts.contested
         if lock.locktype == "advisory"
     )
     return next(filter(None, found), None)
 
 
-def describe_level(suspect: BlockerFacts) -> Iterator[str]:
+def describe_level(facts: BlockerFacts) -> Iterator[str]:
     """What gives the lock back, in a sentence; nothing for a session that is hidden from our role."""
-    session = suspect.session
+    session = facts.session
     if session is None or not session.is_visible:
         return
-    level = find_level(suspect)
+    level = find_level(facts)
     if level == "session" and session.state == "idle":
         yield (
             "it is a session-level lock, held outside of a transaction: only pg_advisory_unlock() in that session "
@@ -59,43 +59,43 @@ def describe_level(suspect: BlockerFacts) -> Iterator[str]:
         yield "it is a session-level lock: the end of the transaction does not give it back"
     elif level == "transaction":
         yield "it is a transaction-level lock: the end of the transaction gives it back"
-    elif is_of_a_transaction(suspect):
+    elif is_of_a_transaction(facts):
         yield "its waiters ask for a transaction-level lock: most likely the end of the transaction gives it back"
     else:
         yield "whether it is a session-level or a transaction-level lock does not show"
 
 
-def find_level(suspect: BlockerFacts) -> str | None:
+def find_level(facts: BlockerFacts) -> str | None:
     """`session` or `transaction`; None where that does not show."""
-    session = suspect.session
+    session = facts.session
     if session is None:
         return None
     return "session" if session.state == "idle" else _named_level(session.statement)
 
 
-def is_of_a_transaction(suspect: BlockerFacts) -> bool:
+def is_of_a_transaction(facts: BlockerFacts) -> bool:
     """The end of its transaction gives the lock back, as far as its text tells, or else those of all who wait for it.
 
     An application takes a lock by one key in one way.
     """
-    level = find_level(suspect)
-    waiters = [each for each in suspect.witnesses if any(lock.locktype == "advisory" for lock in each.requests)]
+    level = find_level(facts)
+    waiters = [each for each in facts.witnesses if any(lock.locktype == "advisory" for lock in each.requests)]
     return level == "transaction" or (
         level is None and bool(waiters) and all(_named_level(each.statement) == "transaction" for each in waiters)
     )
 
 
-def describe_same_client(suspect: BlockerFacts) -> Iterator[str]:
+def describe_same_client(facts: BlockerFacts) -> Iterator[str]:
     """Says that a session of the same client stands behind the lock, while that client is the one to act.
 
     A migration tool holds its lock on one connection, and builds an index on another. A request holds it on one
     connection, and asks for it on another.
     """
-    session = suspect.session
-    if session is None or suspect.is_running or not session.application_name:
+    session = facts.session
+    if session is None or facts.is_running or not session.application_name:
         return
-    direct = {each.pid for each in suspect.witnesses}
-    behind = (suspect.snapshot.sessions[pid] for pid in islice(suspect.graph.behind(suspect.node), _MOST_BEHIND))
+    direct = {each.pid for each in facts.witnesses}
+    behind = (facts.snapshot.sessions[pid] for pid in islice(facts.graph.behind(facts.node), _MOST_BEHIND))
     alike = [each.pid for each in behind if _client(each) == _client(session)]
     for pid in [pid for pid in alike if pid not in direct][:1]:
         yield f"{pid} behind it comes from the same client: if that client waits for {pid} first, this never ends"

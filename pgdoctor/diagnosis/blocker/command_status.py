@@ -18,100 +18,100 @@ _MOST_NAMED = 3
 LET_FINISH = Remedy("none", "let it finish: it is nearly done, and would have to do all of it again", is_over_soon=True)
 
 
-def statement_effect(suspect: BlockerFacts) -> DdlEffect:
+def statement_effect(facts: BlockerFacts) -> DdlEffect:
     """The lock and the safer form of its running statement; nothing where it runs none, or which one is not known."""
-    session = suspect.session
-    if session is None or not suspect.is_running:
+    session = facts.session
+    if session is None or not facts.is_running:
         return DdlEffect()
     found = ddl.parts(session.statement or "", truncated=session.truncated)
     return found[0].effect if len(found) == 1 else DdlEffect()
 
 
-def describe_locking(suspect: BlockerFacts) -> Iterator[str]:
+def describe_locking(facts: BlockerFacts) -> Iterator[str]:
     """What a transaction with strong table locks holds, does, and how long it is open, in sentences."""
-    yield from held_locks.describe_contested_locks(suspect)
-    yield from describe_activity(suspect)
-    yield f"its transaction has been open for {format_duration(suspect.transaction_seconds)}"
+    yield from held_locks.describe_contested_locks(facts)
+    yield from describe_activity(facts)
+    yield f"its transaction has been open for {format_duration(facts.transaction_seconds)}"
 
 
-def describe_activity(suspect: BlockerFacts) -> Iterator[str]:
+def describe_activity(facts: BlockerFacts) -> Iterator[str]:
     """What it does now, in sentences."""
-    if not suspect.is_running:
+    if not facts.is_running:
         return
-    asked = next((lock for lock in suspect.queued if lock.locktype == "relation"), None)
+    asked = next((lock for lock in facts.queued if lock.locktype == "relation"), None)
     if asked is not None:
-        yield f"is queued: has waited {format_duration(suspect.waiting_seconds)} for {suspect.name(asked)}"
+        yield f"is queued: has waited {format_duration(facts.waiting_seconds)} for {facts.name(asked)}"
         if whom := ddl.keeps_out(asked.mode):
-            yield f"{statement_name(suspect)} asks for {asked.mode}, which excludes {whom}"
-    elif suspect.is_waiting:
-        yield from describe_own_wait(suspect)
+            yield f"{statement_name(facts)} asks for {asked.mode}, which excludes {whom}"
+    elif facts.is_waiting:
+        yield from describe_own_wait(facts)
     else:
-        yield f"is working: {_work(suspect)}{_excluding(suspect)}"
-    yield from progress_evidence(suspect)
+        yield f"is working: {_work(facts)}{_excluding(facts)}"
+    yield from progress_evidence(facts)
 
 
-def describe_own_wait(suspect: BlockerFacts) -> Iterator[str]:
+def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
     """How long the blocker itself has waited, and for which sessions; nothing if it does not wait."""
-    if suspect.is_waiting:
-        yield f"has waited {format_duration(suspect.waiting_seconds)} for {_awaited(suspect)}"
+    if facts.is_waiting:
+        yield f"has waited {format_duration(facts.waiting_seconds)} for {_awaited(facts)}"
 
 
-def progress_evidence(suspect: BlockerFacts) -> Iterator[str]:
+def progress_evidence(facts: BlockerFacts) -> Iterator[str]:
     """How far its command has come, and roughly how long it will still take, where it says so."""
-    progress = progress_of(suspect)
+    progress = progress_of(facts)
     if progress is not None:
-        yield command_progress.describe_progress(progress, suspect.statement_seconds)
+        yield command_progress.describe_progress(progress, facts.statement_seconds)
 
 
-def progress_of(suspect: BlockerFacts) -> CommandProgress | None:
+def progress_of(facts: BlockerFacts) -> CommandProgress | None:
     """How far its command has come; None where it does not say."""
-    return suspect.snapshot.progress.get(suspect.node)
+    return facts.snapshot.progress.get(facts.node)
 
 
-def is_nearly_done(suspect: BlockerFacts) -> bool:
+def is_nearly_done(facts: BlockerFacts) -> bool:
     """Its one statement will be over in no time. Behind the first of several others may follow."""
-    progress = progress_of(suspect)
-    if progress is None or suspect.is_waiting or not suspect.statement.is_one:
+    progress = progress_of(facts)
+    if progress is None or facts.is_waiting or not facts.statement.is_one:
         return False
-    return command_progress.is_nearly_done(progress, suspect.statement_seconds)
+    return command_progress.is_nearly_done(progress, facts.statement_seconds)
 
 
-def keeps_out_readers_or_writers(suspect: BlockerFacts) -> bool:
+def keeps_out_readers_or_writers(facts: BlockerFacts) -> bool:
     """One of its table locks in somebody's way, or its request, is stronger than that of a CONCURRENTLY command."""
     least = mode_strength("ShareLock")
-    return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in suspect.obstacles)
+    return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in facts.obstacles)
 
 
-def advise(suspect: BlockerFacts) -> str:
+def advise(facts: BlockerFacts) -> str:
     """What would have held up fewer people; empty where there is nothing to say."""
-    safer = "" if _is_for_another_lock(suspect) else statement_effect(suspect).safer
-    if not suspect.queued or ddl.RETRY in safer:
+    safer = "" if _is_for_another_lock(facts) else statement_effect(facts).safer
+    if not facts.queued or ddl.RETRY in safer:
         return safer
     return f"{safer}; {ddl.RETRY}" if safer else ddl.RETRY
 
 
-def _is_for_another_lock(suspect: BlockerFacts) -> bool:
+def _is_for_another_lock(facts: BlockerFacts) -> bool:
     """Its running DDL takes another mode than the table lock in somebody's way: a statement before took that one."""
-    mode = statement_effect(suspect).mode
-    modes = {lock.mode for lock in suspect.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
-    return suspect.statement.is_ddl and mode is not None and bool(modes) and mode not in modes
+    mode = statement_effect(facts).mode
+    modes = {lock.mode for lock in facts.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
+    return facts.statement.is_ddl and mode is not None and bool(modes) and mode not in modes
 
 
-def statement_name(suspect: BlockerFacts) -> str:
+def statement_name(facts: BlockerFacts) -> str:
     """Its statement's kind as people write it: `ALTER TABLE`."""
-    if not suspect.statement.is_one:
-        return f"one of its {len(suspect.statement.work)} statements"
-    if suspect.statement.kind == "unknown":
+    if not facts.statement.is_one:
+        return f"one of its {len(facts.statement.work)} statements"
+    if facts.statement.kind == "unknown":
         return "its statement"
-    return _written(suspect.statement.kind)
+    return _written(facts.statement.kind)
 
 
-def _work(suspect: BlockerFacts) -> str:
+def _work(facts: BlockerFacts) -> str:
     """What it runs and for how long. Of several statements in one text the server does not show which one runs."""
-    ran = format_duration(suspect.statement_seconds)
-    if suspect.statement.is_one:
-        return f"{statement_name(suspect)} has run for {ran}"
-    work = suspect.statement.work
+    ran = format_duration(facts.statement_seconds)
+    if facts.statement.is_one:
+        return f"{statement_name(facts)} has run for {ran}"
+    work = facts.statement.work
     return f"a text of {len(work)} statements has run for {ran}; which of them runs now is not known ({_listed(work)})"
 
 
@@ -125,22 +125,22 @@ def _written(kind: str) -> str:
     return kind.replace("_other", "").replace("_", " ").upper()
 
 
-def _excluding(suspect: BlockerFacts) -> str:
+def _excluding(facts: BlockerFacts) -> str:
     """Whom its strongest table lock in somebody's way excludes. The statement that took it may be another one."""
-    modes = [lock.mode for lock in suspect.contested if lock.locktype == "relation" and lock.mode in STRONG]
+    modes = [lock.mode for lock in facts.contested if lock.locktype == "relation" and lock.mode in STRONG]
     whom = ddl.keeps_out(modes[0]) if modes else ""
     return f" under {modes[0]}, which excludes {whom}" if whom else ""
 
 
-def _awaited(suspect: BlockerFacts) -> str:
-    nodes = suspect.session.blockers if suspect.session else ()
-    named = [_said(suspect, node) for node in nodes[:_MOST_NAMED]]
+def _awaited(facts: BlockerFacts) -> str:
+    nodes = facts.session.blockers if facts.session else ()
+    named = [_said(facts, node) for node in nodes[:_MOST_NAMED]]
     more = [f"{len(nodes) - _MOST_NAMED:,} more"] if len(nodes) > _MOST_NAMED else []
     return ", ".join(named + more)
 
 
-def _said(suspect: BlockerFacts, node: int) -> str:
-    session = suspect.snapshot.sessions.get(node, Session(pid=node))
+def _said(facts: BlockerFacts, node: int) -> str:
+    session = facts.snapshot.sessions.get(node, Session(pid=node))
     if node < 0:
         return "a prepared transaction"
     if session.state is None:
@@ -148,4 +148,4 @@ def _said(suspect: BlockerFacts, node: int) -> str:
     is_idle = session.in_transaction_idle or session.state == "idle"
     since = session.state_change if is_idle else session.xact_start
     doing = session.state if is_idle else "its transaction open"
-    return f"{node} ({doing} for {format_duration(suspect.snapshot.seconds_since(since))})"
+    return f"{node} ({doing} for {format_duration(facts.snapshot.seconds_since(since))})"

@@ -12,22 +12,22 @@ from pgdoctor.model.snapshot import Lock
 _MOST_NAMED = 3
 
 
-def describe_contested_locks(suspect: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
+def describe_contested_locks(facts: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
     """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
-    contested = (lock for lock in suspect.contested if lock.locktype in ("relation", "object"))
-    names = list(dict.fromkeys((*_transaction(suspect), *map(suspect.name, (*contested, *locks)))))
+    contested = (lock for lock in facts.contested if lock.locktype in ("relation", "object"))
+    names = list(dict.fromkeys((*_transaction(facts), *map(facts.name, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
-        yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {describe_hold_time(suspect)}"
+        yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {describe_hold_time(facts)}"
 
 
-def describe_hold_time(suspect: BlockerFacts) -> str:
+def describe_hold_time(facts: BlockerFacts) -> str:
     """For how long: at least as long as it is known to hold it, at most as long as its transaction is open.
 
     A waiter may have waited for an earlier holder, so a wait alone says nothing.
     """
-    least = KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or None
-    most = suspect.transaction_seconds
+    least = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or None
+    most = facts.transaction_seconds
     if least is not None and most is not None and format_duration(least) == format_duration(most):
         return format_duration(most)
     bounds = [f"{format_duration(least)} at least"] if least is not None else []
@@ -35,11 +35,11 @@ def describe_hold_time(suspect: BlockerFacts) -> str:
     return ", ".join(bounds)
 
 
-def _transaction(suspect: BlockerFacts) -> Iterator[str]:
+def _transaction(facts: BlockerFacts) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
-    if "transactionid" in suspect.contested_types and suspect.table is not None:
-        are_keys = bool(suspect.witnesses) and all(map(waits_for_key, suspect.witnesses))
-        name = suspect.table.name
+    if "transactionid" in facts.contested_types and facts.table is not None:
+        are_keys = bool(facts.witnesses) and all(map(waits_for_key, facts.witnesses))
+        name = facts.table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
-    if "virtualxid" in suspect.contested_types:
+    if "virtualxid" in facts.contested_types:
         yield "a transaction whose end a CONCURRENTLY command waits for"

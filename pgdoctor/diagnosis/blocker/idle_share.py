@@ -56,12 +56,12 @@ def with_idle_shares(snapshot: Snapshot, polls: PollsByTransaction) -> Snapshot:
     return replace(snapshot, idle_shares=found) if found else snapshot
 
 
-def is_between_pauses(suspect: BlockerFacts) -> bool:
+def is_between_pauses(facts: BlockerFacts) -> bool:
     """It runs a short statement at this moment, and its transaction was idle in most of the last polls."""
-    share = suspect.snapshot.idle_shares.get(suspect.node)
-    if share is None or not share.is_mostly_idle or not suspect.is_running or suspect.is_waiting:
+    share = facts.snapshot.idle_shares.get(facts.node)
+    if share is None or not share.is_mostly_idle or not facts.is_running or facts.is_waiting:
         return False
-    text, seconds = suspect.statement, suspect.statement_seconds
+    text, seconds = facts.statement, facts.statement_seconds
     if seconds is None or seconds >= YOUNG or text.kind == "unknown" or text.ends_transaction:
         return False
     return not (text.has_ddl or text.is_maintenance or text.is_lock_table)

@@ -50,43 +50,43 @@ _DATABASES = 1262
 _LARGE_OBJECTS = ("pg_catalog.pg_largeobject", "pg_catalog.pg_largeobject_metadata")
 
 
-def blocks_by(suspect: BlockerFacts, origin: Origin) -> bool:
+def blocks_by(facts: BlockerFacts, origin: Origin) -> bool:
     """Whether a statement of this kind took a lock that is in somebody's way, or asks for one that others queue behind.
 
     Where none did, the statement that it runs now decides: it keeps the transaction open.
     """
-    found = frozenset().union(*(_origins(suspect, lock) for lock in suspect.obstacles))
-    return origin in found if found else _runs(suspect, origin)
+    found = frozenset().union(*(_origins(facts, lock) for lock in facts.obstacles))
+    return origin in found if found else _runs(facts, origin)
 
 
-def explain_doubt(suspect: BlockerFacts) -> Iterator[str]:
+def explain_doubt(facts: BlockerFacts) -> Iterator[str]:
     """Says what tells DDL from LOCK TABLE where the text of the blocker is that of another statement."""
-    lock = next((lock for lock in suspect.obstacles if _is_ambiguous(suspect, lock)), None)
-    if lock is None or suspect.session is None:
+    lock = next((lock for lock in facts.obstacles if _is_ambiguous(facts, lock)), None)
+    if lock is None or facts.session is None:
         return
     if not lock.granted:
         yield f"{lock.mode} is requested by DDL and by LOCK TABLE: its text does not show which"
-    elif suspect.redefines:
+    elif facts.redefines:
         yield "its transaction has changed a definition, as the catalogs show: the lock is that of DDL"
-    elif not suspect.session.has_xid or lock.mode == SUE:
+    elif not facts.session.has_xid or lock.mode == SUE:
         return
-    elif suspect.redefines is False:
+    elif facts.redefines is False:
         yield "its transaction has changed no definition, as the catalogs show: most likely LOCK TABLE took the lock"
     else:
         yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text does not show which"
 
 
-def _runs(suspect: BlockerFacts, origin: Origin) -> bool:
+def _runs(facts: BlockerFacts, origin: Origin) -> bool:
     """It runs a statement of this kind now: its request says so, or its text and the lock on a relation that it names.
 
     Temporary relations do not count, nor do those that its own transaction has created.
     """
-    if suspect.session is None or not suspect.is_running:
+    if facts.session is None or not facts.is_running:
         return False
-    asked = [lock for lock in suspect.strong if not lock.granted]
+    asked = [lock for lock in facts.strong if not lock.granted]
     if asked:
-        return any(origin in _origins(suspect, lock) for lock in asked)
-    found = ddl.parts(suspect.session.statement or "", truncated=suspect.session.truncated)
+        return any(origin in _origins(facts, lock) for lock in asked)
+    found = ddl.parts(facts.session.statement or "", truncated=facts.session.truncated)
     if (
         len(found) != 1
         or origin not in _FAMILIES.get(found[0].family, _NONE)
@@ -94,25 +94,25 @@ def _runs(suspect: BlockerFacts, origin: Origin) -> bool:
     ):
         return False
     # LOCK TABLE only runs for as long as it waits.
-    return found[0].family == "lock" or found[0].effect.is_concurrent or _has_locked_a_target(suspect, found[0])
+    return found[0].family == "lock" or found[0].effect.is_concurrent or _has_locked_a_target(facts, found[0])
 
 
-def _origins(suspect: BlockerFacts, lock: Lock) -> _Origins:
+def _origins(facts: BlockerFacts, lock: Lock) -> _Origins:
     """The kinds of statements that may have taken the lock, or ask for it; none for that of plain reads and writes."""
     match lock.locktype:
         case "object":
             is_of_notify = lock.classid == _DATABASES and not lock.objid
             return _NONE if is_of_notify else _DDL
         case "transactionid":
-            return _DDL if _is_on_a_catalog(suspect.table) else _NONE
+            return _DDL if _is_on_a_catalog(facts.table) else _NONE
         case "relation" if lock.mode in STRONG:
-            return _told_by_object(suspect, lock) or _told_by_text(suspect, lock) or _told_by_transaction(suspect, lock)
+            return _told_by_object(facts, lock) or _told_by_text(facts, lock) or _told_by_transaction(facts, lock)
     return _NONE
 
 
-def _told_by_object(suspect: BlockerFacts, lock: Lock) -> _Origins:
+def _told_by_object(facts: BlockerFacts, lock: Lock) -> _Origins:
     """What the mode and the relation say for sure. Tables are locked in ExclusiveLock by LOCK TABLE alone."""
-    table = suspect.snapshot.table_of(lock)
+    table = facts.snapshot.table_of(lock)
     if lock.mode == E and table is not None and table.kind in ("r", "p"):
         return _LOCK_TABLE
     if lock.mode == E and table is not None and table.kind == "m":
@@ -120,21 +120,21 @@ def _told_by_object(suspect: BlockerFacts, lock: Lock) -> _Origins:
     return _NONE
 
 
-def _told_by_text(suspect: BlockerFacts, lock: Lock) -> _Origins:
+def _told_by_text(facts: BlockerFacts, lock: Lock) -> _Origins:
     """What its current or last statements say, those of them that take such a lock."""
-    session = suspect.session
+    session = facts.session
     if session is None:
         return _NONE
     found = ddl.parts(session.statement or "", truncated=session.truncated)
     return frozenset(
-        origin for part in found if _takes(part, lock, suspect) for origin in _FAMILIES.get(part.family, _NONE)
+        origin for part in found if _takes(part, lock, facts) for origin in _FAMILIES.get(part.family, _NONE)
     )
 
 
-def _takes(part: Part, lock: Lock, suspect: BlockerFacts) -> bool:
+def _takes(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
     match part.family:
         case "lock":
-            table = suspect.snapshot.table_of(lock)
+            table = facts.snapshot.table_of(lock)
             # It locks partitions too, and the tables behind a view: then the transaction tells.
             names_it = (
                 not lock.granted or table is None or any(find_named_table(each, [table]) for each in part.targets)
@@ -147,44 +147,44 @@ def _takes(part: Part, lock: Lock, suspect: BlockerFacts) -> bool:
     return False
 
 
-def _told_by_transaction(suspect: BlockerFacts, lock: Lock) -> _Origins:
+def _told_by_transaction(facts: BlockerFacts, lock: Lock) -> _Origins:
     """What is left where its text is that of another statement: DDL has changed a catalog, and so has an id."""
-    table, session = suspect.snapshot.table_of(lock), suspect.session
-    if table is not None and (table.kind == "m" or _is_rebuilt(suspect, lock)):
+    table, session = facts.snapshot.table_of(lock), facts.session
+    if table is not None and (table.kind == "m" or _is_rebuilt(facts, lock)):
         return _MAINTENANCE
     if session is None or not lock.granted:
         return _DDL
     if lock.mode == SUE:
-        return _DDL if suspect.redefines else _NONE
-    return _DDL if session.has_xid and suspect.redefines is not False else _LOCK_TABLE
+        return _DDL if facts.redefines else _NONE
+    return _DDL if session.has_xid and facts.redefines is not False else _LOCK_TABLE
 
 
-def _is_rebuilt(suspect: BlockerFacts, lock: Lock) -> bool:
+def _is_rebuilt(facts: BlockerFacts, lock: Lock) -> bool:
     """REINDEX locks the index more strongly than the table; DROP INDEX and ALTER TABLE lock the table as well."""
-    table = suspect.snapshot.table_of(lock)
-    if table is None or not suspect.is_on_index(lock):
+    table = facts.snapshot.table_of(lock)
+    if table is None or not facts.is_on_index(lock):
         return False
-    modes = {each.mode for each in suspect.held if each.locktype == "relation" and each.relation == table.oid}
+    modes = {each.mode for each in facts.held if each.locktype == "relation" and each.relation == table.oid}
     return S in modes and AE not in modes
 
 
-def _is_ambiguous(suspect: BlockerFacts, lock: Lock) -> bool:
+def _is_ambiguous(facts: BlockerFacts, lock: Lock) -> bool:
     """Only the transaction tells by what statement it was taken."""
     if lock.locktype != "relation" or lock.mode not in MAY_BE_DDL:
         return False
-    if _told_by_object(suspect, lock) or _told_by_text(suspect, lock):
+    if _told_by_object(facts, lock) or _told_by_text(facts, lock):
         return False
-    return "maintenance" not in _told_by_transaction(suspect, lock)
+    return "maintenance" not in _told_by_transaction(facts, lock)
 
 
 def _is_on_a_catalog(table: Relation | None) -> bool:
     return table is not None and table.is_system and table.name not in _LARGE_OBJECTS
 
 
-def _has_locked_a_target(suspect: BlockerFacts, part: Part) -> bool:
+def _has_locked_a_target(facts: BlockerFacts, part: Part) -> bool:
     """It has a strong lock on a relation that the statement names, or none at all: GRANT, or DDL that just begins."""
-    if not any(lock.locktype == "relation" and lock.mode in STRONG for lock in suspect.locks):
+    if not any(lock.locktype == "relation" and lock.mode in STRONG for lock in facts.locks):
         return True
-    relations = [suspect.snapshot.relations.get(lock.relation or 0) for lock in suspect.strong]
+    relations = [facts.snapshot.relations.get(lock.relation or 0) for lock in facts.strong]
     known = list({each.oid: each for each in relations if each is not None}.values())
     return any(find_named_table(target, known) is not None for target in part.targets)

@@ -96,19 +96,19 @@ def with_turns(snapshot: Snapshot, contests: Contests, before: Contests) -> Snap
     return replace(snapshot, lock_turns=found) if found else snapshot
 
 
-def find_turns(suspect: BlockerFacts) -> LockTurns | None:
+def find_turns(facts: BlockerFacts) -> LockTurns | None:
     """The turns before this blocker's, where the lock changes hands and so nobody in particular is the offender.
 
     None where it does not; and where this blocker has held it for over twice the longest earlier turn.
     """
-    turns = suspect.snapshot.lock_turns.get(suspect.node)
-    if turns is None or suspect.is_waiting or suspect.session is None:
+    turns = facts.snapshot.lock_turns.get(facts.node)
+    if turns is None or facts.is_waiting or facts.session is None:
         return None
-    held = KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or 0.0
+    held = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0
     if (turns.earlier >= _SEVERAL or turns.was_held_before) and held <= _TIMES * turns.longest:
         return turns
-    is_quick = turns.recent > 0 and turns.held_at_most < YOUNG and _pause(suspect) < BRIEFLY
-    return turns if is_quick and suspect.graph.directly_blocked(suspect.node) >= LONG_QUEUE else None
+    is_quick = turns.recent > 0 and turns.held_at_most < YOUNG and _pause(facts) < BRIEFLY
+    return turns if is_quick and facts.graph.directly_blocked(facts.node) >= LONG_QUEUE else None
 
 
 def may_change_hands(diagnosis: Diagnosis) -> bool:
@@ -118,19 +118,19 @@ def may_change_hands(diagnosis: Diagnosis) -> bool:
     return any(_may_have_just_begun(each) for each in suspects)
 
 
-def _may_have_just_begun(suspect: BlockerFacts) -> bool:
-    turns = suspect.snapshot.lock_turns.get(suspect.node)
-    if suspect.session is None or not any(map(_is_followed, suspect.contested)) or (turns and not turns.is_first):
+def _may_have_just_begun(facts: BlockerFacts) -> bool:
+    turns = facts.snapshot.lock_turns.get(facts.node)
+    if facts.session is None or not any(map(_is_followed, facts.contested)) or (turns and not turns.is_first):
         return False
-    if suspect.graph.directly_blocked(suspect.node) < LONG_QUEUE or _pause(suspect) >= BRIEFLY:
+    if facts.graph.directly_blocked(facts.node) < LONG_QUEUE or _pause(facts) >= BRIEFLY:
         return False
-    held = KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or 0.0
-    return held < YOUNG and (suspect.state_seconds or 0.0) < YOUNG
+    held = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0
+    return held < YOUNG and (facts.state_seconds or 0.0) < YOUNG
 
 
-def _pause(suspect: BlockerFacts) -> float:
+def _pause(facts: BlockerFacts) -> float:
     """Seconds for which it has done nothing."""
-    return 0.0 if suspect.is_running else suspect.state_seconds or 0.0
+    return 0.0 if facts.is_running else facts.state_seconds or 0.0
 
 
 def _facts(contest: Contest, wait: _Wait, now: datetime, *, is_first: bool) -> LockTurns:

@@ -46,18 +46,18 @@ _BY_TYPE = {
 }
 
 
-def describe_own_wait(suspect: BlockerFacts) -> Iterator[str]:
+def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
     """What the blocker waits for, in a sentence; nothing where it idles, computes, or is hidden from our role."""
-    session = suspect.session
-    if suspect.is_waiting:
-        yield from command_status.describe_own_wait(suspect)
-    elif session is not None and suspect.is_running and (what := _what(session)):
-        since = suspect.snapshot.seconds_since(suspect.snapshot.known_events.get(session.pid))
+    session = facts.session
+    if facts.is_waiting:
+        yield from command_status.describe_own_wait(facts)
+    elif session is not None and facts.is_running and (what := _what(session)):
+        since = facts.snapshot.seconds_since(facts.snapshot.known_events.get(session.pid))
         event = f"({session.wait_event_type}:{session.wait_event})"
         if since:
             yield f"has waited {what} {event} in each snapshot for {format_duration(since)}"
         else:
-            yield f"waits {what} {event}, for {format_duration(suspect.statement_seconds)} at most"
+            yield f"waits {what} {event}, for {format_duration(facts.statement_seconds)} at most"
 
 
 def known_events(snapshot: Snapshot, before: Waits) -> Waits:

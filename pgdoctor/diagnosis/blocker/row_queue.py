@@ -22,31 +22,31 @@ _ROW_LOCKS = frozenset({"tuple", "transactionid"})
 class RowQueue:
     """The sessions behind a blocker that holds them up on a row."""
 
-    def __init__(self, suspect: BlockerFacts) -> None:
-        self.suspect = suspect
+    def __init__(self, facts: BlockerFacts) -> None:
+        self.facts = facts
 
     @cached_property
     def sessions(self) -> int:
         """How many queue for the row; 0 where this is no queue for a row."""
-        if self.suspect.row_queue or not self._is_read_in_passing:
-            return self.suspect.row_queue
-        return self.suspect.graph.blocked(self.suspect.node)
+        if self.facts.row_queue or not self._is_read_in_passing:
+            return self.facts.row_queue
+        return self.facts.graph.blocked(self.facts.node)
 
     @property
     def changes_hands(self) -> bool:
         """Another session had the row just before, and this one is not known to keep it."""
-        if not self.suspect.is_going_on:
+        if not self.facts.is_going_on:
             return False
         if self.sessions < LONG_QUEUE:
             return self._has_just_split_off
-        is_known = bool(self.former_holders) and self.suspect.is_in_motion
+        is_known = bool(self.former_holders) and self.facts.is_in_motion
         return is_known or self.has_moved or self._is_taking_over
 
     @property
     def former_holders(self) -> frozenset[int]:
         """Sessions that earlier snapshots have shown with a row of the table, in transactions that are over."""
-        table = self.suspect.table
-        return self.suspect.snapshot.former_holders.get(table.oid, frozenset()) if table else frozenset()
+        table = self.facts.table
+        return self.facts.snapshot.former_holders.get(table.oid, frozenset()) if table else frozenset()
 
     @cached_property
     def has_moved(self) -> bool:
@@ -61,47 +61,45 @@ class RowQueue:
     @cached_property
     def oldest_statement(self) -> float | None:
         """Seconds that the oldest statement of those looked at has run."""
-        ages = (self.suspect.snapshot.seconds_since(each.query_start) for each in self._sample)
+        ages = (self.facts.snapshot.seconds_since(each.query_start) for each in self._sample)
         return max((age for age in ages if age is not None), default=None)
 
     def _has_requeued(self, waiter: Session) -> bool:
-        age, wait = self.suspect.snapshot.seconds_since(waiter.query_start), self._present_wait(waiter)
+        age, wait = self.facts.snapshot.seconds_since(waiter.query_start), self._present_wait(waiter)
         return age is not None and age - wait >= _WAITED_BEFORE and wait < BRIEFLY
 
     def _present_wait(self, waiter: Session) -> float:
         """Seconds of its wait. The server writes when a wait began a moment after it has."""
-        since = self.suspect.snapshot.seconds_since
+        since = self.facts.snapshot.seconds_since
         return max((since(lock.waitstart) or 0.0 for lock in waiter.requests), default=0.0)
 
     @cached_property
     def _sample(self) -> tuple[Session, ...]:
-        nodes = islice(self.suspect.graph.behind(self.suspect.node), _MOST_SAMPLED)
-        found = (self.suspect.snapshot.sessions[node] for node in nodes)
+        nodes = islice(self.facts.graph.behind(self.facts.node), _MOST_SAMPLED)
+        found = (self.facts.snapshot.sessions[node] for node in nodes)
         return tuple(each for each in found if any(lock.locktype in _ROW_LOCKS for lock in each.requests))
 
     @property
     def _is_taking_over(self) -> bool:
         """It has the first place in the queue, and waits for nobody any more: the row is becoming its own."""
-        return self.suspect.is_root and any(lock.locktype == "tuple" for lock in self.suspect.contested)
+        return self.facts.is_root and any(lock.locktype == "tuple" for lock in self.facts.contested)
 
     @property
     def _has_just_split_off(self) -> bool:
         """The row is its own for a moment, and most of the queue still shows behind the session before."""
-        suspect = self.suspect
-        is_young = all(self._present_wait(waiter) < _WAITED_BEFORE for waiter in suspect.witnesses)
-        if not is_young or suspect.table is None or not self._is_about_a_row:
+        facts = self.facts
+        is_young = all(self._present_wait(waiter) < _WAITED_BEFORE for waiter in facts.witnesses)
+        if not is_young or facts.table is None or not self._is_about_a_row:
             return False
-        others = (BlockerFacts(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots - {suspect.node})
-        return any(
-            other.table == suspect.table and RowQueue(other).has_moved for other in islice(others, _MOST_SAMPLED)
-        )
+        others = (BlockerFacts(root, facts.snapshot, facts.graph) for root in facts.graph.roots - {facts.node})
+        return any(other.table == facts.table and RowQueue(other).has_moved for other in islice(others, _MOST_SAMPLED))
 
     @cached_property
     def _is_about_a_row(self) -> bool:
-        requests = [lock for waiter in self.suspect.witnesses for lock in waiter.requests]
+        requests = [lock for waiter in self.facts.witnesses for lock in waiter.requests]
         return bool(requests) and all(lock.locktype in _ROW_LOCKS for lock in requests)
 
     @property
     def _is_read_in_passing(self) -> bool:
         """It neither waits nor holds what they wait for: the row changed hands while the locks were read."""
-        return self.suspect.is_root and self.suspect.contested_types <= {"tuple"} and self._is_about_a_row
+        return self.facts.is_root and self.facts.contested_types <= {"tuple"} and self._is_about_a_row

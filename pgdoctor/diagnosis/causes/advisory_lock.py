@@ -25,19 +25,19 @@ class AdvisoryLock(Cause):
     precedence = 200
     is_signallable = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if "advisory" not in suspect.contested_types or not suspect.contested or suspect.session is None:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if "advisory" not in facts.contested_types or not facts.contested or facts.session is None:
             return None
-        is_idle = suspect.session.in_transaction_idle or is_between_pauses(suspect)
-        others = max(map(suspect.waiters_for, suspect.contested_types - {"advisory"}), default=0)
+        is_idle = facts.session.in_transaction_idle or is_between_pauses(facts)
+        others = max(map(facts.waiters_for, facts.contested_types - {"advisory"}), default=0)
         return Classification(
-            evidence=tuple(_story(suspect, suspect.session)),
+            evidence=tuple(_story(facts, facts.session)),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
-            decides=not is_idle and others < suspect.waiters_for("advisory"),
+            decides=not is_idle and others < facts.waiters_for("advisory"),
         )
 
 
-def _story(suspect: BlockerFacts, session: Session) -> Iterator[str]:
-    yield from describe_advisory_lock(suspect)
-    yield f"others have waited for it for {format_duration(oldest_wait(suspect.snapshot, suspect.witnesses))}"
-    yield f"has been {session.state or 'in an unknown state'} for {format_duration(suspect.state_seconds)}"
+def _story(facts: BlockerFacts, session: Session) -> Iterator[str]:
+    yield from describe_advisory_lock(facts)
+    yield f"others have waited for it for {format_duration(oldest_wait(facts.snapshot, facts.witnesses))}"
+    yield f"has been {session.state or 'in an unknown state'} for {format_duration(facts.state_seconds)}"

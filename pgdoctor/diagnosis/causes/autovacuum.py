@@ -21,14 +21,14 @@ class Autovacuum(Cause):
     precedence = 100
     why_untouchable = "the server cancels an ordinary one by itself, and the other kind prevents wraparound"
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        session = suspect.session
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        session = facts.session
         if session is None or session.backend_type != "autovacuum worker":
             return None
         running = (
-            f"autovacuum has worked for {format_duration(suspect.transaction_seconds)}",
-            *held_locks.describe_contested_locks(suspect),
-            *command_status.progress_evidence(suspect),
+            f"autovacuum has worked for {format_duration(facts.transaction_seconds)}",
+            *held_locks.describe_contested_locks(facts),
+            *command_status.progress_evidence(facts),
         )
         if _WRAPAROUND in (session.statement or ""):
             return Classification(

@@ -26,25 +26,25 @@ class Backup(Cause):
     precedence = 110
     why_untouchable = "a night without a backup is worse than a late migration"
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        session = suspect.session
-        if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(suspect)):
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        session = facts.session
+        if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(facts)):
             return None
-        if session.application_name == "pg_restore" and lock_origin.blocks_by(suspect, "ddl"):
+        if session.application_name == "pg_restore" and lock_origin.blocks_by(facts, "ddl"):
             return None
         name = session.application_name or "a base backup"
         return Classification(
             evidence=(
-                f"{name} has had its transaction open for {format_duration(suspect.transaction_seconds)}",
-                *held_locks.describe_contested_locks(suspect),
-                *command_status.describe_own_wait(suspect),
-                *command_status.progress_evidence(suspect),
+                f"{name} has had its transaction open for {format_duration(facts.transaction_seconds)}",
+                *held_locks.describe_contested_locks(facts),
+                *command_status.describe_own_wait(facts),
+                *command_status.progress_evidence(facts),
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
         )
 
 
-def _streams(suspect: BlockerFacts) -> bool:
+def _streams(facts: BlockerFacts) -> bool:
     """It sends a base backup, whatever it calls itself."""
-    progress = command_status.progress_of(suspect)
+    progress = command_status.progress_of(facts)
     return progress is not None and progress.command == "base backup"

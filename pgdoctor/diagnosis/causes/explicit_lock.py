@@ -22,12 +22,12 @@ class ExplicitLock(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
         # What is hidden from us would look like a transaction that has changed nothing.
-        if suspect.session is None or suspect.session.backend_type != "client backend":
+        if facts.session is None or facts.session.backend_type != "client backend":
             return None
-        if not lock_origin.blocks_by(suspect, "lock_table"):
+        if not lock_origin.blocks_by(facts, "lock_table"):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        evidence = (*command_status.describe_locking(suspect), *lock_origin.explain_doubt(suspect))
-        return Classification(evidence, remedy, advice=command_status.advise(suspect))
+        evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
+        return Classification(evidence, remedy, advice=command_status.advise(facts))

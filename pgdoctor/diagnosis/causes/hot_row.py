@@ -37,14 +37,14 @@ class HotRow(Cause):
     precedence = 190
     why_untouchable = "the next in line takes its place"
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if (turns := find_turns(suspect)) is not None:
-            return _verdict(*_describe_turns(suspect, turns))
-        if suspect.is_root and suspect.contested_types == {"tuple"}:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if (turns := find_turns(facts)) is not None:
+            return _verdict(*_describe_turns(facts, turns))
+        if facts.is_root and facts.contested_types == {"tuple"}:
             return _verdict("it gets the row that they queue for at this moment")
-        if suspect.is_waiting:
-            return _judge_next_in_line(suspect)
-        queue = RowQueue(suspect)
+        if facts.is_waiting:
+            return _judge_next_in_line(facts)
+        queue = RowQueue(facts)
         return _verdict(*_describe(queue)) if queue.changes_hands else None
 
 
@@ -54,12 +54,12 @@ def _verdict(*evidence: str) -> Classification:
 
 def _describe(queue: RowQueue) -> Iterator[str]:
     """The evidence for a holder, in sentences."""
-    suspect, former = queue.suspect, queue.former_holders
-    yield f"{format_count(queue.sessions, 'session')} queue for {_name_row(suspect)}"
+    facts, former = queue.facts, queue.former_holders
+    yield f"{format_count(queue.sessions, 'session')} queue for {_name_row(facts)}"
     if former:
         yield (
             f"{format_count(len(former), 'session')} held it just before, in transactions that are over; "
-            f"this transaction has been open for {format_duration(suspect.transaction_seconds)}"
+            f"this transaction has been open for {format_duration(facts.transaction_seconds)}"
         )
     if queue.has_moved:
         yield (
@@ -68,9 +68,9 @@ def _describe(queue: RowQueue) -> Iterator[str]:
         )
 
 
-def _describe_turns(suspect: BlockerFacts, turns: LockTurns) -> Iterator[str]:
-    queue = format_count(suspect.graph.blocked(suspect.node), "session")
-    yield f"{queue} queue for {_name_lock(suspect)}, which changes hands"
+def _describe_turns(facts: BlockerFacts, turns: LockTurns) -> Iterator[str]:
+    queue = format_count(facts.graph.blocked(facts.node), "session")
+    yield f"{queue} queue for {_name_lock(facts)}, which changes hands"
     if turns.earlier > turns.was_held_before:
         longest = format_duration(turns.longest)
         yield f"{format_count(turns.earlier, 'turn')} of others before, of {longest} at most, while they waited"
@@ -78,29 +78,29 @@ def _describe_turns(suspect: BlockerFacts, turns: LockTurns) -> Iterator[str]:
         yield f"others held it for {format_duration(turns.longest)} before this transaction began"
     else:
         yield f"{format_count(turns.recent, 'turn')} of others just before"
-    yield f"this session holds it for {held_locks.describe_hold_time(suspect)}"
+    yield f"this session holds it for {held_locks.describe_hold_time(facts)}"
 
 
-def _name_lock(suspect: BlockerFacts) -> str:
+def _name_lock(facts: BlockerFacts) -> str:
     """What its waiters want: the advisory lock, the lock on a table, or a row."""
-    for lock in suspect.contested:
+    for lock in facts.contested:
         if lock.locktype == "advisory":
             return f"the advisory lock {advisory_key(lock)}"
         if lock.locktype == "relation" and modes_conflict(lock.mode, lock.mode):
-            return suspect.name(lock)
-    return _name_row(suspect)
+            return facts.name(lock)
+    return _name_row(facts)
 
 
-def _judge_next_in_line(suspect: BlockerFacts) -> Classification | None:
+def _judge_next_in_line(facts: BlockerFacts) -> Classification | None:
     """It waits for the row as those behind it do, and nothing else holds them up."""
-    if suspect.contested_types != {"tuple"}:
+    if facts.contested_types != {"tuple"}:
         return None
-    ahead = [BlockerFacts(root, suspect.snapshot, suspect.graph) for root in suspect.graph.roots_of(suspect.node)]
-    if suspect.node in suspect.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
+    ahead = [BlockerFacts(root, facts.snapshot, facts.graph) for root in facts.graph.roots_of(facts.node)]
+    if facts.node in facts.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
-    said = f"waits in line itself for {_name_row(suspect)}, which changes hands all the time"
-    return _verdict(said, *command_status.describe_own_wait(suspect))
+    said = f"waits in line itself for {_name_row(facts)}, which changes hands all the time"
+    return _verdict(said, *command_status.describe_own_wait(facts))
 
 
-def _name_row(suspect: BlockerFacts) -> str:
-    return f"a row of {suspect.table.name}" if suspect.table else "a row"
+def _name_row(facts: BlockerFacts) -> str:
+    return f"a row of {facts.table.name}" if facts.table else "a row"

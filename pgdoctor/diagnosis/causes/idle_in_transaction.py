@@ -46,17 +46,17 @@ class IdleInTransaction(Cause):
     precedence = 400
     is_signallable = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        session = suspect.session
-        if session is None or not (session.in_transaction_idle or is_between_pauses(suspect)):
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        session = facts.session
+        if session is None or not (session.in_transaction_idle or is_between_pauses(facts)):
             return None
-        return Classification(tuple(_story(suspect, session)), _remedy(suspect, session))
+        return Classification(tuple(_story(facts, session)), _remedy(facts, session))
 
 
-def _remedy(suspect: BlockerFacts, session: Session) -> Remedy:
-    if suspect.contested_types == {"advisory"} and (tool := find_tool(suspect)):
+def _remedy(facts: BlockerFacts, session: Session) -> Remedy:
+    if facts.contested_types == {"advisory"} and (tool := find_tool(facts)):
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
-    if suspect.contested_types == {"advisory"} and not is_of_a_transaction(suspect):
+    if facts.contested_types == {"advisory"} and not is_of_a_transaction(facts):
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
@@ -65,16 +65,16 @@ def _remedy(suspect: BlockerFacts, session: Session) -> Remedy:
     return Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back")
 
 
-def _story(suspect: BlockerFacts, session: Session) -> Iterator[str]:
-    yield f"{_pauses(suspect, session)}, its transaction open for {format_duration(suspect.transaction_seconds)}"
-    yield from describe_advisory_lock(suspect)
-    yield from held_locks.describe_contested_locks(suspect, _held(suspect))
-    yield from lock_origin.explain_doubt(suspect)
+def _story(facts: BlockerFacts, session: Session) -> Iterator[str]:
+    yield f"{_pauses(facts, session)}, its transaction open for {format_duration(facts.transaction_seconds)}"
+    yield from describe_advisory_lock(facts)
+    yield from held_locks.describe_contested_locks(facts, _held(facts))
+    yield from lock_origin.explain_doubt(facts)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     else:
         yield _changes(session)
-    yield _client(suspect, session)
+    yield _client(facts, session)
 
 
 def _changes(session: Session) -> str:
@@ -86,13 +86,13 @@ def _changes(session: Session) -> str:
     return "it has changed nothing"
 
 
-def _pauses(suspect: BlockerFacts, session: Session) -> str:
-    share = suspect.snapshot.idle_shares.get(suspect.node)
+def _pauses(facts: BlockerFacts, session: Session) -> str:
+    share = facts.snapshot.idle_shares.get(facts.node)
     if session.in_transaction_idle or share is None:
-        return f"{session.state} for {format_duration(suspect.state_seconds)}"
+        return f"{session.state} for {format_duration(facts.state_seconds)}"
     return (
         f"idle in transaction in {share.idle} of the last {share.polls} polls, at this moment a statement of it "
-        f"has run for {format_duration(suspect.statement_seconds)}"
+        f"has run for {format_duration(facts.statement_seconds)}"
     )
 
 
@@ -100,29 +100,29 @@ def _is_aborted(session: Session) -> bool:
     return session.state == "idle in transaction (aborted)"
 
 
-def _held(suspect: BlockerFacts) -> list[Lock]:
+def _held(facts: BlockerFacts) -> list[Lock]:
     """Its locks on tables, the strongest first, of those the one of the table that matters; then by age of the table.
 
     A mere read lock is only worth a word in somebody's way.
     """
-    table = suspect.table.oid if suspect.table else None
+    table = facts.table.oid if facts.table else None
     locks = [
         lock
-        for lock in suspect.held
-        if lock.locktype == "relation" and lock.mode != "AccessShareLock" and suspect.is_on_lasting_table(lock)
+        for lock in facts.held
+        if lock.locktype == "relation" and lock.mode != "AccessShareLock" and facts.is_on_lasting_table(lock)
     ]
     return sorted(locks, key=lambda lock: (-mode_strength(lock.mode), lock.relation != table, lock.relation or 0))
 
 
-def _client(suspect: BlockerFacts, session: Session) -> str:
+def _client(facts: BlockerFacts, session: Session) -> str:
     """Who its client is and whether it is still there, as far as that can be guessed."""
     who = f'its client is "{session.application_name}"' if session.application_name else "its client gives no name"
     where = f"at {session.client_addr}" if session.client_addr else "on a local socket"
-    return f"{who} {where}{_presence(suspect, session)}"
+    return f"{who} {where}{_presence(facts, session)}"
 
 
-def _presence(suspect: BlockerFacts, session: Session) -> str:
-    others = list(islice((each for each in suspect.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
+def _presence(facts: BlockerFacts, session: Session) -> str:
+    others = list(islice((each for each in facts.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
     name = (session.application_name or "").casefold().replace(" ", "").replace("-", "")
     alike = sum(
         (each.application_name, each.client_addr, each.usename)
@@ -132,21 +132,21 @@ def _presence(suspect: BlockerFacts, session: Session) -> str:
     )
     if any(pooler in name for pooler in _POOLERS):
         return ", a pooler: the application behind it left the transaction open"
-    alike = max(alike, _connected_alike(suspect, session))
+    alike = max(alike, _connected_alike(facts, session))
     if session.application_name and alike >= _POOL:
         return f", likely a pool: {format_count(alike, 'other session')} here come from it"
     if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
         return "; it is most likely alive: the socket of a local process closes with it"
-    silence = suspect.state_seconds or 0.0
-    longest = max((_silence(suspect, each) for each in others if each.in_transaction_idle), default=0.0)
+    silence = facts.state_seconds or 0.0
+    longest = max((_silence(facts, each) for each in others if each.in_transaction_idle), default=0.0)
     if silence >= _SILENT and silence >= _TIMES * longest:
         return "; it may be gone: without keepalives the server would not notice"
     return ""
 
 
-def _connected_alike(suspect: BlockerFacts, session: Session) -> int:
+def _connected_alike(facts: BlockerFacts, session: Session) -> int:
     """Other sessions of the same application, user and address, those that idle too; 0 where that was not read."""
-    around = suspect.snapshot.surroundings
+    around = facts.snapshot.surroundings
     for client in around.clients if around else ():
         is_alike = (client.application, client.user) == (session.application_name, session.usename)
         if is_alike and client.addresses == 1 and client.address == session.client_addr:
@@ -154,5 +154,5 @@ def _connected_alike(suspect: BlockerFacts, session: Session) -> int:
     return 0
 
 
-def _silence(suspect: BlockerFacts, session: Session) -> float:
-    return suspect.snapshot.seconds_since(session.state_change) or 0.0
+def _silence(facts: BlockerFacts, session: Session) -> float:
+    return facts.snapshot.seconds_since(session.state_change) or 0.0

@@ -23,30 +23,30 @@ class LongQuery(Cause):
     is_signallable = True
     tells_more = False
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        session = suspect.session
-        if session is None or not suspect.is_running or suspect.is_waiting or not session.statement:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        session = facts.session
+        if session is None or not facts.is_running or facts.is_waiting or not session.statement:
             return None
-        if suspect.statement.kind == "unknown":
+        if facts.statement.kind == "unknown":
             return None
-        evidence = [f"its statement has run for {format_duration(suspect.state_seconds)}"]
-        evidence += command_status.progress_evidence(suspect)
-        evidence += held_locks.describe_contested_locks(suspect)
-        evidence += open_ranges(suspect)
-        return Classification(tuple(evidence), _remedy(suspect), advice=command_status.advise(suspect))
+        evidence = [f"its statement has run for {format_duration(facts.state_seconds)}"]
+        evidence += command_status.progress_evidence(facts)
+        evidence += held_locks.describe_contested_locks(facts)
+        evidence += open_ranges(facts)
+        return Classification(tuple(evidence), _remedy(facts), advice=command_status.advise(facts))
 
 
-def _is_one_of_many(suspect: BlockerFacts) -> bool:
+def _is_one_of_many(facts: BlockerFacts) -> bool:
     """Its statement has just begun, and others have waited for its transaction for much longer."""
-    ran, age = suspect.statement_seconds, suspect.transaction_seconds
+    ran, age = facts.statement_seconds, facts.transaction_seconds
     if ran is None or ran >= BRIEFLY or age is None or age < YOUNG:
         return False
-    return (KnownHold(suspect.node, suspect.snapshot).seconds(suspect.witnesses) or 0.0) >= YOUNG
+    return (KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0) >= YOUNG
 
 
-def _remedy(suspect: BlockerFacts) -> Remedy:
-    if command_status.is_nearly_done(suspect):
+def _remedy(facts: BlockerFacts) -> Remedy:
+    if command_status.is_nearly_done(facts):
         return command_status.LET_FINISH
-    if _is_one_of_many(suspect):
+    if _is_one_of_many(facts):
         return Remedy("terminate", "they have waited since before this short statement: a cancel would come too late")
     return Remedy("cancel", "the statement is rolled back; its connection stays")

@@ -22,27 +22,27 @@ class MaintenanceCommand(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        session = suspect.session
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        session = facts.session
         if session is None or session.backend_type != "client backend":
             return None
-        if not lock_origin.blocks_by(suspect, "maintenance"):
+        if not lock_origin.blocks_by(facts, "maintenance"):
             return None
-        evidence = (*held_locks.describe_contested_locks(suspect), *command_status.describe_activity(suspect))
-        return Classification(evidence, _remedy(suspect), advice=command_status.advise(suspect))
+        evidence = (*held_locks.describe_contested_locks(facts), *command_status.describe_activity(facts))
+        return Classification(evidence, _remedy(facts), advice=command_status.advise(facts))
 
 
-def _remedy(suspect: BlockerFacts) -> Remedy:
-    effect = command_status.statement_effect(suspect)
+def _remedy(facts: BlockerFacts) -> Remedy:
+    effect = command_status.statement_effect(facts)
     if effect.leaves:
-        harmless = "" if command_status.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
-    if effect.is_concurrent and not suspect.is_waiting:
+    if effect.is_concurrent and not facts.is_waiting:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
-    if command_status.is_nearly_done(suspect):
+    if command_status.is_nearly_done(facts):
         return command_status.LET_FINISH
-    if all(lock.mode == SUE for lock in suspect.contested) and not suspect.is_waiting:
+    if all(lock.mode == SUE for lock in facts.contested) and not facts.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
-    if suspect.is_waiting:
+    if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "the work so far is lost; nothing else is")

@@ -24,25 +24,25 @@ class Migration(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
         # Whether it works or idles is not known of a session that is hidden from us.
-        if suspect.session is None or not suspect.session.is_visible:
+        if facts.session is None or not facts.session.is_visible:
             return None
-        if not lock_origin.blocks_by(suspect, "ddl"):
+        if not lock_origin.blocks_by(facts, "ddl"):
             return None
-        evidence = (*command_status.describe_locking(suspect), *lock_origin.explain_doubt(suspect))
-        return Classification(evidence, _remedy(suspect), advice=command_status.advise(suspect))
+        evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
+        return Classification(evidence, _remedy(facts), advice=command_status.advise(facts))
 
 
-def _remedy(suspect: BlockerFacts) -> Remedy:
-    effect = command_status.statement_effect(suspect)
+def _remedy(facts: BlockerFacts) -> Remedy:
+    effect = command_status.statement_effect(facts)
     if effect.is_concurrent:
-        harmless = "" if command_status.keeps_out_readers_or_writers(suspect) else "it blocks no reader or writer, and "
+        harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}broken off it leaves {effect.leaves} behind")
-    if command_status.is_nearly_done(suspect):
+    if command_status.is_nearly_done(facts):
         return command_status.LET_FINISH
-    if suspect.is_waiting and suspect.session is not None and suspect.session.has_changes:
+    if facts.is_waiting and facts.session is not None and facts.session.has_changes:
         return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
-    if suspect.is_waiting:
+    if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "its work so far is rolled back and will have to be done again")

@@ -18,18 +18,18 @@ class PreparedTransactionCause(Cause):
     precedence = 120
     why_untouchable = "it has no session to signal"
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if suspect.prepared is None:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if facts.prepared is None:
             return None
-        if suspect.prepared.gid is None:
+        if facts.prepared.gid is None:
             evidence = "a prepared transaction, finished before it could be looked up"
             return Classification((evidence,), Remedy("none", "it is already finished", is_over_soon=True))
-        gid = suspect.prepared.gid.replace("'", "''")
-        owner = suspect.prepared.owner or "an unknown role"
+        gid = facts.prepared.gid.replace("'", "''")
+        owner = facts.prepared.owner or "an unknown role"
         return Classification(
             evidence=(
-                f"prepared {format_duration(suspect.transaction_seconds)} ago by {owner} and never finished",
-                *held_locks.describe_contested_locks(suspect),
+                f"prepared {format_duration(facts.transaction_seconds)} ago by {owner} and never finished",
+                *held_locks.describe_contested_locks(facts),
             ),
             remedy=Remedy(
                 "none",

@@ -33,15 +33,15 @@ class Replication(Cause):
     precedence = 130
     why_untouchable = "signalling replication does more harm than the wait"
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if suspect.session is None or suspect.session.backend_type not in _BACKEND_TYPES:
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if facts.session is None or facts.session.backend_type not in _BACKEND_TYPES:
             return None
         return Classification(
             evidence=(
-                f"it is a {suspect.session.backend_type} process, "
-                f"its transaction open for {format_duration(suspect.transaction_seconds)}",
-                *held_locks.describe_contested_locks(suspect),
-                *command_status.describe_own_wait(suspect),
+                f"it is a {facts.session.backend_type} process, "
+                f"its transaction open for {format_duration(facts.transaction_seconds)}",
+                *held_locks.describe_contested_locks(facts),
+                *command_status.describe_own_wait(facts),
             ),
             remedy=Remedy("none", "signalling replication does more harm than the wait"),
         )

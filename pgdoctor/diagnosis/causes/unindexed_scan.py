@@ -52,10 +52,10 @@ class UnindexedScan(Cause):
     precedence = 600
     is_signallable = True
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if not _may_scan(suspect):
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if not _may_scan(facts):
             return None
-        return _by_foreign_key(suspect) or _by_condition(suspect)
+        return _by_foreign_key(facts) or _by_condition(facts)
 
 
 class Claim(NamedTuple):
@@ -68,31 +68,31 @@ class Claim(NamedTuple):
     advice: str
 
 
-def find_claim(suspect: BlockerFacts) -> Claim | None:
+def find_claim(facts: BlockerFacts) -> Claim | None:
     """The search for its own rows that no index serves; None where another scan, or none, is what holds it up."""
-    return _claim(suspect) if _may_scan(suspect) and _by_foreign_key(suspect) is None else None
+    return _claim(facts) if _may_scan(facts) and _by_foreign_key(facts) is None else None
 
 
-def _may_scan(suspect: BlockerFacts) -> bool:
-    text = suspect.statement
-    return suspect.is_running and not suspect.is_waiting and text.is_one and text.kind in _KINDS
+def _may_scan(facts: BlockerFacts) -> bool:
+    text = facts.statement
+    return facts.is_running and not facts.is_waiting and text.is_one and text.kind in _KINDS
 
 
-def _by_condition(suspect: BlockerFacts) -> Classification | None:
+def _by_condition(facts: BlockerFacts) -> Classification | None:
     """It looks for its own rows without an index."""
-    found = _claim(suspect)
+    found = _claim(facts)
     if found is None:
         return None
-    plan = suspect.snapshot.plans.get(suspect.node)
+    plan = facts.snapshot.plans.get(facts.node)
     said = describe_plan(plan, found.relation.name) if plan is not None else ""
     if plan is not None and plan.finds_by_index:
         return None
-    return _verdict(suspect, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
+    return _verdict(facts, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
 
 
-def _claim(suspect: BlockerFacts) -> Claim | None:
-    for table, filters in find_scanned_tables(suspect):
-        rows, relation = table.unserved_rows(filters, parts_locked(suspect)), table.relation
+def _claim(facts: BlockerFacts) -> Claim | None:
+    for table, filters in find_scanned_tables(facts):
+        rows, relation = table.unserved_rows(filters, parts_locked(facts)), table.relation
         reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
@@ -167,14 +167,14 @@ def _help(relation: Relation, arm: Arm, column: str) -> str:
             return f"compare {column} itself, or create an index on that very expression"
 
 
-def _by_foreign_key(suspect: BlockerFacts) -> Classification | None:
+def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
     """Rows that reference those it deletes or changes are looked for without an index."""
     found = []
-    for parent, key in _checks(suspect):
-        child = suspect.snapshot.relations.get(key.table)
+    for parent, key in _checks(facts):
+        child = facts.snapshot.relations.get(key.table)
         if child is None:
             continue
-        table = IndexedTable(child, suspect.snapshot)
+        table = IndexedTable(child, facts.snapshot)
         rows = table.unserved_rows_of_check(key.columns)
         if rows >= BIG_TABLE_ROWS:
             found.append((rows, parent, key, child, table))
@@ -185,15 +185,15 @@ def _by_foreign_key(suspect: BlockerFacts) -> Classification | None:
     said = [
         f"each row of {parent.name} that it deletes or changes is looked for in all of {child.name}, about "
         f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
-        f"the check has begun: it holds {_check_lock(key, suspect)} on {child.name}",
+        f"the check has begun: it holds {_check_lock(key, facts)} on {child.name}",
     ]
-    return _verdict(suspect, child, said, _index_to_create(child, [columns]))
+    return _verdict(facts, child, said, _index_to_create(child, [columns]))
 
 
-def _checks(suspect: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
+def _checks(facts: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
     """The foreign keys whose checks have begun, each with the table that it references."""
-    text = suspect.statement
-    target = find_named_table(text.targets[0], find_locked_tables(suspect, CHANGE_LOCK)) if text.targets else None
+    text = facts.statement
+    target = find_named_table(text.targets[0], find_locked_tables(facts, CHANGE_LOCK)) if text.targets else None
     if target is None or text.kind not in _WRITES:
         return
     # A cascade deletes rows that others reference in turn.
@@ -203,24 +203,24 @@ def _checks(suspect: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
         for key in parent.referenced_by or ():
             if not is_deleted and set(text.assigned).isdisjoint(key.referenced_columns):
                 continue
-            if not _holds(suspect, key.table, _check_lock(key, suspect)):
+            if not _holds(facts, key.table, _check_lock(key, facts)):
                 continue
             yield parent, key
-            child = suspect.snapshot.relations.get(key.table)
+            child = facts.snapshot.relations.get(key.table)
             if is_deleted and key.on_delete == "c" and child is not None and child not in reached:
                 reached.append(child)
 
 
-def _check_lock(key: ForeignKey, suspect: BlockerFacts) -> str:
-    action = key.on_delete if suspect.statement.kind == "delete" else key.on_update
+def _check_lock(key: ForeignKey, facts: BlockerFacts) -> str:
+    action = key.on_delete if facts.statement.kind == "delete" else key.on_update
     return _CHECK_LOCKS.get(action, CHANGE_LOCK)
 
 
-def _holds(suspect: BlockerFacts, oid: int, mode: str) -> bool:
+def _holds(facts: BlockerFacts, oid: int, mode: str) -> bool:
     return any(
         lock.locktype == "relation" and lock.mode == mode and lock.relation == oid
-        for lock in suspect.held
-        if suspect.snapshot.table_of(lock) is not None
+        for lock in facts.held
+        if facts.snapshot.table_of(lock) is not None
     )
 
 
@@ -236,9 +236,9 @@ def _selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[str
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
-def _earlier_scans(suspect: BlockerFacts, relation: Relation) -> Iterator[str]:
+def _earlier_scans(facts: BlockerFacts, relation: Relation) -> Iterator[str]:
     """What the counters say of all sessions; of this one they say nothing before its transaction ends."""
-    gained = suspect.snapshot.earlier_scans
+    gained = facts.snapshot.earlier_scans
     found = [gained[oid] for oid in (relation.oid, *(relation.parts or ())) if oid in gained]
     if found:
         scans, rows = sum(each.count for each in found), sum(each.rows for each in found)
@@ -255,15 +255,15 @@ def _index_to_create(relation: Relation, keys: Sequence[str], method: str = "") 
     return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{method} ({key})" for key in keys)
 
 
-def _verdict(suspect: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:
-    if suspect.session is not None and suspect.session.wait_event == "DataFileRead":
+def _verdict(facts: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:
+    if facts.session is not None and facts.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
-    said += _earlier_scans(suspect, relation)
+    said += _earlier_scans(facts, relation)
     return Classification(
         evidence=(
             *said,
-            *held_locks.describe_contested_locks(suspect),
-            f"has run for {format_duration(suspect.state_seconds)}",
+            *held_locks.describe_contested_locks(facts),
+            f"has run for {format_duration(facts.state_seconds)}",
         ),
         remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
         relation=relation.name,

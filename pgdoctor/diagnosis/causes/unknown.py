@@ -23,20 +23,20 @@ class Unknown(Cause):
     why_untouchable = "doubt means no action"
     tells_more = False
 
-    def judge(self, suspect: BlockerFacts) -> Classification | None:
-        if suspect.is_waiting:
-            return Classification(tuple(_in_line(suspect)), Remedy("none", "it only waits: look at what it waits for"))
-        evidence = (_why(suspect), *held_locks.describe_contested_locks(suspect))
+    def judge(self, facts: BlockerFacts) -> Classification | None:
+        if facts.is_waiting:
+            return Classification(tuple(_in_line(facts)), Remedy("none", "it only waits: look at what it waits for"))
+        evidence = (_why(facts), *held_locks.describe_contested_locks(facts))
         return Classification(evidence, Remedy("none", "not enough is known about it to act"))
 
 
-def _in_line(suspect: BlockerFacts) -> Iterator[str]:
-    line = "in a circle" if suspect.node in suspect.graph.in_cycle else "in line itself: not the cause"
+def _in_line(facts: BlockerFacts) -> Iterator[str]:
+    line = "in a circle" if facts.node in facts.graph.in_cycle else "in line itself: not the cause"
     yield f"waits {line}"
-    yield from command_status.describe_own_wait(suspect)
+    yield from command_status.describe_own_wait(facts)
 
 
-def _why(suspect: BlockerFacts) -> str:
-    if suspect.session is None or not suspect.session.is_visible:
+def _why(facts: BlockerFacts) -> str:
+    if facts.session is None or not facts.session.is_visible:
         return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
-    return f"has been {suspect.session.state or 'in an unknown state'} for {format_duration(suspect.state_seconds)}"
+    return f"has been {facts.session.state or 'in an unknown state'} for {format_duration(facts.state_seconds)}"

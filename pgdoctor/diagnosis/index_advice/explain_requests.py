@@ -33,22 +33,20 @@ def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPla
     running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
     running.sort(key=lambda node: (-graph.blocked(node), node))
     found: dict[Node, ExplainRequest | QueryPlan] = {}
-    for suspect in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
-        claimed = find_claim(suspect)
+    for facts in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
+        claimed = find_claim(facts)
         if claimed is not None:
-            objection = _objection(suspect, claimed, len(found))
-            found[suspect.node] = (
-                QueryPlan(claimed.relation.oid, silence=objection) if objection else _question(claimed)
-            )
+            objection = _objection(facts, claimed, len(found))
+            found[facts.node] = QueryPlan(claimed.relation.oid, silence=objection) if objection else _question(claimed)
     return found
 
 
-def _objection(suspect: BlockerFacts, claimed: Claim, asked: int) -> str:
+def _objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
     """What speaks against asking; empty where nothing does."""
-    assert suspect.session is not None
-    if suspect.session.truncated or suspect.statement.kinds not in [(kind,) for kind in _KINDS]:
+    assert facts.session is not None
+    if facts.session.truncated or facts.statement.kinds not in [(kind,) for kind in _KINDS]:
         return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"
-    if _is_locked(suspect.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
+    if _is_locked(facts.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
         return "a session holds or awaits AccessExclusiveLock on the table, so EXPLAIN would wait"
     if asked >= MOST_QUESTIONS:
         return f"at most {MOST_QUESTIONS} statements are explained at a time"

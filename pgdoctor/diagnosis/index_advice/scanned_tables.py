@@ -15,37 +15,37 @@ BIG_TABLE_ROWS = 10_000
 CHANGE_LOCK = "RowExclusiveLock"
 
 
-def find_scanned_tables(suspect: BlockerFacts) -> Iterator[tuple[IndexedTable, tuple[Filter, ...]]]:
+def find_scanned_tables(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, tuple[Filter, ...]]]:
     """The tables that its conditions are about, with those conditions; none of which nothing can be concluded.
 
     With a join an index on a joined column may serve, whatever the conditions say.
     """
-    for asked in suspect.searches:
+    for asked in facts.searches:
         if not asked.filters_known or asked.tied is None or not asked.filters:
             continue
-        relation = find_named_table(asked.scanned, find_locked_tables(suspect))
+        relation = find_named_table(asked.scanned, find_locked_tables(facts))
         if relation is None or relation.indexes is None:
             continue
-        table = IndexedTable(relation, suspect.snapshot)
+        table = IndexedTable(relation, facts.snapshot)
         if not table.may_find_by(asked.tied):
             yield table, asked.filters
 
 
-def open_ranges(suspect: BlockerFacts) -> Iterator[str]:
+def open_ranges(facts: BlockerFacts) -> Iterator[str]:
     """Says which index a big table lacks for a range of which nobody knows how much it finds."""
-    for table, filters in find_scanned_tables(suspect):
-        if table.unserved_rows(filters, parts_locked(suspect)) < BIG_TABLE_ROWS:
+    for table, filters in find_scanned_tables(facts):
+        if table.unserved_rows(filters, parts_locked(facts)) < BIG_TABLE_ROWS:
             continue
         name, doubt = table.relation.name, "an index helps only if the range is selective, which is unknown"
         yield from (f"no index on {name} ({key}): {doubt}" for key in missing_index.open_ranges(table, filters))
 
 
-def find_locked_tables(suspect: BlockerFacts, mode: str = "") -> list[Relation]:
+def find_locked_tables(facts: BlockerFacts, mode: str = "") -> list[Relation]:
     """The tables that its session has locked, in a mode or in any."""
-    snapshot = suspect.snapshot
+    snapshot = facts.snapshot
     found = {
         table.oid: table
-        for lock in suspect.held
+        for lock in facts.held
         if lock.locktype == "relation"
         and mode in ("", lock.mode)
         and (table := snapshot.table_of(lock)) is not None
@@ -54,11 +54,11 @@ def find_locked_tables(suspect: BlockerFacts, mode: str = "") -> list[Relation]:
     return list(found.values())
 
 
-def parts_locked(suspect: BlockerFacts) -> set[int]:
+def parts_locked(facts: BlockerFacts) -> set[int]:
     """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
     return {
         lock.relation
-        for lock in suspect.held
+        for lock in facts.held
         if lock.locktype == "relation" and lock.mode in ("RowShareLock", CHANGE_LOCK) and lock.relation is not None
     }
 

@@ -163,7 +163,8 @@ def test_servers_and_a_dsn_do_not_go_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [(None, "No such file"), ("", "empty"), (" \n", "empty"), ("hunter2 of the test", "not a valid connection string")]
+    ("text", "word"),
+    [(None, "No such file"), ("", "empty"), (" \n", "empty"), ("hunter2 of the test", "not a valid connection string")],
 )
 def test_a_dsn_file_without_a_dsn_is_one_line(tmp_path, text, word):
     file = tmp_path / "dsn"
