@@ -9,7 +9,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.render.report import BlockerFacts, Report, make_report
+from pgdoctor.render.report import BlockerReport, Report, make_report
 
 
 def snapshot(dsn: str, *, explains: bool = False) -> Snapshot:
@@ -28,12 +28,12 @@ def look(dsn: str, former_holders: Mapping[int, frozenset[int]] | None = None) -
     return make_report(diagnose(msgspec.structs.replace(seen, former_holders=former_holders or {})))
 
 
-def blocker(dsn: str, pid: int | None) -> BlockerFacts:
+def blocker(dsn: str, pid: int | None) -> BlockerReport:
     """What is said of one blocker; `pid` None: the only prepared transaction."""
     [found] = [each for each in look(dsn).blockers if each.pid == pid]
     return found
 
 
-def said(facts: BlockerFacts) -> str:
+def said(facts: BlockerReport) -> str:
     """Its evidence as one text."""
     return "; ".join(facts.evidence)

@@ -9,7 +9,7 @@ from pgdoctor.diagnosis.cuts import Signal
 from pgdoctor.formatting import format_count
 from pgdoctor.render.groups import list_pids
 from pgdoctor.render.markdown_text import code, escaped
-from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.tree import (
     about,
     client,
@@ -64,7 +64,7 @@ def _advice(report: Report) -> Iterator[str]:
         yield escaped(advice.not_permitted)
 
 
-def _blocker(blocker: BlockerFacts) -> str:
+def _blocker(blocker: BlockerReport) -> str:
     where = f" on {code(blocker.relation)}" if blocker.relation else ""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     waits = "" if blocker.root else ", waits itself"

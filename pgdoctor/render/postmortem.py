@@ -14,7 +14,7 @@ from pgdoctor.model.snapshot import DeadlockMember
 from pgdoctor.render.incident_view import IncidentView, format_lasted, format_moment, list_happenings
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import BlockerFacts, Report, Wait, make_report
+from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
 from pgdoctor.render.server_name import describe_server_then
 from pgdoctor.render.tree import client
 
@@ -80,7 +80,7 @@ def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
     return "\n".join([*lines, *(f"- {_plain(describe_member(each))}" for each in members)])
 
 
-def _root(root: BlockerFacts) -> str:
+def _root(root: BlockerReport) -> str:
     where = f" on {code(root.relation)}" if root.relation else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
@@ -102,12 +102,12 @@ def _between(facts: Report) -> Iterator[str]:
         )
 
 
-def _who(blocker: BlockerFacts) -> str:
+def _who(blocker: BlockerReport) -> str:
     prepared = f"the prepared transaction {code(blocker.prepared_gid)}"
     return prepared if blocker.pid is None else f"PID {blocker.pid}"
 
 
-def _client(blocker: BlockerFacts) -> str:
+def _client(blocker: BlockerReport) -> str:
     return code(client(blocker.user, blocker.database, blocker.application))
 
 
@@ -138,7 +138,7 @@ def _done(story: IncidentView) -> str:
 
 
 def _prevention(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
-    first: dict[str, BlockerFacts] = {}
+    first: dict[str, BlockerReport] = {}
     for each in facts.blockers if facts is not None else ():
         if each.advice:
             first.setdefault(each.advice, each)

@@ -78,7 +78,7 @@ class RecommendationFacts(msgspec.Struct, frozen=True):
     not_permitted: str | None = None
 
 
-class BlockerFacts(msgspec.Struct, frozen=True, rename={"classification": "class"}):
+class BlockerReport(msgspec.Struct, frozen=True, rename={"classification": "class"}):
     """A blocking session, in a report."""
 
     pid: int | None
@@ -122,7 +122,7 @@ class Report(msgspec.Struct, frozen=True):
     captured_at: str
     server: ServerFacts
     waits: tuple[Wait, ...]
-    blockers: tuple[BlockerFacts, ...]
+    blockers: tuple[BlockerReport, ...]
     waits_total: int
     blocked_sessions: int
     cuts: tuple[Cut, ...]
@@ -225,9 +225,9 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
-def _blocker(blocker: Blocker, show_literals: bool) -> BlockerFacts:
+def _blocker(blocker: Blocker, show_literals: bool) -> BlockerReport:
     session = blocker.session or Session(pid=0)
-    return BlockerFacts(
+    return BlockerReport(
         pid=blocker.pid,
         classification=blocker.classification,
         also=blocker.also,

@@ -20,7 +20,7 @@ MOST_ROWS = 200
 Row = Sequence[object]
 
 
-class Statement(str):
+class WaiterStatement(str):
     """The statement of a session that waits: all that may be cut."""
 
     __slots__ = ()
@@ -84,8 +84,8 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
                 wait.relation,
                 None if wait.wait_seconds is None else round(wait.wait_seconds, 1),
                 wait.queued,
-                Statement(wait.blocked_statement or ""),
-                Statement(wait.blocking_statement or ""),
+                WaiterStatement(wait.blocked_statement or ""),
+                WaiterStatement(wait.blocking_statement or ""),
             )
             for wait in report.waits[:MOST_ROWS]
         ],
@@ -136,7 +136,7 @@ def _cells(row: Row, statement_width: int | None) -> list[str]:
 def _cell(value: object, statement_width: int | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Statement):
+    if isinstance(value, WaiterStatement):
         return one_line(value, statement_width or _MOST)
     return "" if value is None else one_line(str(value), _MOST)
 

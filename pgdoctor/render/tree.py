@@ -18,7 +18,7 @@ from pgdoctor.formatting import duration_between, format_count
 from pgdoctor.render.groups import FEWEST, Crowd, crowds, grouped, list_pids, rest_of, roots_alike, sessions_in
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.paragraph import Paragraph, lay_out, plain
-from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
 
@@ -109,7 +109,7 @@ def _paragraphs(report: Report) -> Iterator[Paragraph]:
     yield from _findings(report)
 
 
-def _root(blocker: BlockerFacts) -> Iterator[Paragraph]:
+def _root(blocker: BlockerReport) -> Iterator[Paragraph]:
     yield Paragraph(title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
         yield Paragraph(sentence, first="│    ", others="│      ")
@@ -121,7 +121,7 @@ def _root(blocker: BlockerFacts) -> Iterator[Paragraph]:
         yield Paragraph(f"next time: {blocker.advice}", first="│    ", others="│      ")
 
 
-def title(blocker: BlockerFacts) -> str:
+def title(blocker: BlockerReport) -> str:
     """`4242 idle_in_transaction  public.orders  12 blocked  app@shop "checkout"`."""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     parts = (
@@ -133,7 +133,7 @@ def title(blocker: BlockerFacts) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def runs(blocker: BlockerFacts) -> str:
+def runs(blocker: BlockerReport) -> str:
     """What its statement is: the one that runs, or the last one."""
     return "runs" if blocker.state == "active" else "last ran"
 
@@ -150,7 +150,7 @@ def _others(trees: Sequence[WaitTree]) -> Iterator[Paragraph]:
     yield from _branches([branch for tree in trees for branch in tree.below], OmittedRows(), "", _MOST_BEHIND_OTHERS)
 
 
-def _like(root: BlockerFacts) -> str:
+def _like(root: BlockerReport) -> str:
     return f"this {root.classification}" + (f" on {root.relation}" if root.relation else "")
 
 
@@ -196,7 +196,7 @@ def format_wait(wait: Wait, unknown: str) -> str:
     return duration_between(wait.wait_seconds, wait.wait_seconds_at_most)
 
 
-def _waiter(wait: Wait, facts: BlockerFacts | None, first: str, others: str) -> Paragraph:
+def _waiter(wait: Wait, facts: BlockerReport | None, first: str, others: str) -> Paragraph:
     since = format_wait(wait, "?")
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
-from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.report import BlockerReport, Report, Wait
 
 #: A session's PID, or a prepared transaction's gid.
 Name = int | str | None
@@ -23,7 +23,7 @@ class Branch(msgspec.Struct, frozen=True):
 
     wait: Wait
     #: What is said of it as a blocker; None where it blocks nobody.
-    facts: BlockerFacts | None
+    facts: BlockerReport | None
     below: tuple["Branch", ...]
     rest: OmittedRows
 
@@ -31,7 +31,7 @@ class Branch(msgspec.Struct, frozen=True):
 class WaitTree(msgspec.Struct, frozen=True):
     """A root blocker, or the first member of a circle, which has no root."""
 
-    blocker: BlockerFacts
+    blocker: BlockerReport
     below: tuple[Branch, ...]
     rest: OmittedRows
 
@@ -53,12 +53,12 @@ def build_trees(
             yield grower.tree(blocker)
 
 
-def name_blocker(blocker: BlockerFacts) -> Name:
+def name_blocker(blocker: BlockerReport) -> Name:
     """What its waiters name it by."""
     return blocker.pid if blocker.pid is not None else blocker.prepared_gid
 
 
-def describe_blocker(blocker: BlockerFacts) -> str:
+def describe_blocker(blocker: BlockerReport) -> str:
     """A blocker for people."""
     return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
 
@@ -79,7 +79,7 @@ class _Grower:
         self._most_steps = most_steps
         self._most = most if most is not None else len(report.waits)
 
-    def tree(self, blocker: BlockerFacts) -> WaitTree:
+    def tree(self, blocker: BlockerReport) -> WaitTree:
         below, order = self._place(name_blocker(blocker))
         drawn = self._choose(name_blocker(blocker), below)
         behind: dict[Name, int] = {}

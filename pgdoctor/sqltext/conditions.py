@@ -47,7 +47,7 @@ class Search(msgspec.Struct, frozen=True):
         return self.operator in ("=", "pattern")
 
 
-class Arm(msgspec.Struct, frozen=True):
+class Alternative(msgspec.Struct, frozen=True):
     """One side of an OR, or a condition that stands alone.
 
     `searches`: a plain btree that allows any one of them could find the rows; empty if there is an obstacle.
@@ -74,7 +74,7 @@ class Arm(msgspec.Struct, frozen=True):
 class Filter(msgspec.Struct, frozen=True):
     """One of the conditions that must all hold. An index serves it only when every arm has one."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[Alternative, ...]
 
 
 class Predicate(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
 from pgdoctor.sqltext.column_expressions import describe_wrapping, enclosing_node, function_name
-from pgdoctor.sqltext.conditions import NO_COLUMN, Arm, Filter, Helper, Operator, Predicate, Search
+from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Helper, Operator, Predicate, Search
 from pgdoctor.sqltext.lexer import word_set
 from pgdoctor.sqltext.operands import is_volatile, may_change, outside_of_queries, value_type
 
@@ -94,16 +94,16 @@ class _Reader:
                     raise _Unclear
                 yield column.name
 
-    def arm(self, node: Node) -> Arm | None:
+    def arm(self, node: Node) -> Alternative | None:
         """One condition; None if it ties the table to another one, or is about another one."""
         if self.is_about_others(node):
             return None
         own = self.columns(node)
         if "ctid" in own:  # Rows are fetched by their place, which needs no index.
             raise _Unclear
-        return self.judge(node) if own else Arm(obstacle=NO_COLUMN)
+        return self.judge(node) if own else Alternative(obstacle=NO_COLUMN)
 
-    def judge(self, node: Node) -> Arm:
+    def judge(self, node: Node) -> Alternative:
         """A condition on columns of the table and of no other."""
         if isinstance(node, exp.Or):  # Inside of an AND inside of an OR.
             raise _Unclear
@@ -113,13 +113,13 @@ class _Reader:
         obstacle, helper = self.wrapping(node)
         return self.blocked(node, obstacle, "gin" if helper == "gin" else "")
 
-    def conjunction(self, node: Node) -> Arm:
+    def conjunction(self, node: Node) -> Alternative:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
         arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
-        return Arm(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
+        return Alternative(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
-    def negation(self, node: Node) -> Arm:
+    def negation(self, node: Node) -> Alternative:
         inner = node.this.unnest()
         if isinstance(inner, (exp.And, exp.Or)):
             raise _Unclear
@@ -131,10 +131,10 @@ class _Reader:
             return self.judge(inner)
         return self.blocked(node, "a negation cannot use an index")
 
-    def boolean(self, node: Node) -> Arm:
-        return Arm((Search(node.name),))
+    def boolean(self, node: Node) -> Alternative:
+        return Alternative((Search(node.name),))
 
-    def comparison(self, node: Node) -> Arm:
+    def comparison(self, node: Node) -> Alternative:
         left, right = node.this, node.expression
         for side, other in ((left, right), (right, left)):
             if columns := self.plain(side):
@@ -147,15 +147,15 @@ class _Reader:
         is_for_values = isinstance(node, exp.EQ) and not isinstance(right.unnest(), exp.Boolean)
         return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)))
 
-    def inequality(self, node: Node) -> Arm:
+    def inequality(self, node: Node) -> Alternative:
         if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
             return self.comparison(node)
         return self.blocked(node, "<> cannot use an index")
 
-    def distinction(self, node: Node) -> Arm:
+    def distinction(self, node: Node) -> Alternative:
         return self.blocked(node, "IS DISTINCT FROM cannot use an index")
 
-    def membership(self, node: Node) -> Arm:
+    def membership(self, node: Node) -> Alternative:
         """IN a list, and IS NULL and its like."""
         columns = self.plain(node.this)
         if columns:
@@ -167,7 +167,7 @@ class _Reader:
             return self.wrapped(column, node.this)
         return self.hidden(node, isinstance(node, exp.In) and not any(map(self.columns, node.expressions)))
 
-    def interval(self, node: Node) -> Arm:
+    def interval(self, node: Node) -> Alternative:
         """BETWEEN is two comparisons, and one that is served will do."""
         if self.columns(node.this) and not self.plain(node.this):
             return self.hidden(node, not any(self.columns(node.args[end]) for end in ("low", "high")))
@@ -180,7 +180,7 @@ class _Reader:
         is_bounded = [each.columns for each in arms] == [arm.columns] * 2
         return replace(arm, searches=tuple(replace(search, is_bounded=is_bounded) for search in arm.searches))
 
-    def pattern(self, node: Node) -> Arm:
+    def pattern(self, node: Node) -> Alternative:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
         if not self.plain(node.this):
             return self.hidden(node, is_for_values=False)
@@ -202,7 +202,7 @@ class _Reader:
             operator = "="
         return self.found_by(node, self.plain(node.this), operator, pattern)
 
-    def free_pattern(self, node: Node) -> Arm:
+    def free_pattern(self, node: Node) -> Alternative:
         """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
         if node.args.get("negate"):
             return self.blocked(node, "a negation cannot use an index")
@@ -211,7 +211,7 @@ class _Reader:
         helps = isinstance(pattern, exp.Literal) and is_free and self.plain(node.this)
         return self.blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
 
-    def escaped(self, node: Node) -> Arm:
+    def escaped(self, node: Node) -> Alternative:
         """With an escape character of its own a pattern's wildcard may be none."""
         arm = self.judge(node.this)
         return replace(arm, searches=tuple(Search(search.column, "pattern") for search in arm.searches))
@@ -222,11 +222,11 @@ class _Reader:
         found = self.plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
         return found[0] if len(found) == 1 else ""
 
-    def wrapped(self, column: str, side: Node) -> Arm:
+    def wrapped(self, column: str, side: Node) -> Alternative:
         function = "lower" if isinstance(side.unnest(), exp.Lower) else "upper"
-        return Arm(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
+        return Alternative(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
 
-    def found_by(self, node: Node, columns: tuple[str, ...], operator: Operator, *values: Node) -> Arm:
+    def found_by(self, node: Node, columns: tuple[str, ...], operator: Operator, *values: Node) -> Alternative:
         """An index on the columns is searched for the values, if they are the same for all rows."""
         if any(map(self.columns, values)):
             return self.blocked(node, "compares columns of the same row")
@@ -236,15 +236,15 @@ class _Reader:
             raise _Unclear
         types = {value_type(value) for value in values} - {""}
         searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
-        return Arm(searches, is_doubtful=any(map(may_change, values)))
+        return Alternative(searches, is_doubtful=any(map(may_change, values)))
 
-    def hidden(self, node: Node, is_for_values: bool) -> Arm:
+    def hidden(self, node: Node, is_for_values: bool) -> Alternative:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
         obstacle, helper = self.wrapping(node)
         return self.blocked(node, obstacle, helper if is_for_values else "")
 
-    def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Arm:
-        return Arm(obstacle=obstacle, mentions=self.columns(node), helper=helper)
+    def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Alternative:
+        return Alternative(obstacle=obstacle, mentions=self.columns(node), helper=helper)
 
     def wrapping(self, node: Node) -> tuple[str, Helper]:
         """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
@@ -287,7 +287,7 @@ class _Reader:
         )
 
 
-_JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Arm]], ...] = (
+_JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Alternative]], ...] = (
     (exp.And, _Reader.conjunction),
     (exp.Not, _Reader.negation),
     (exp.Column, _Reader.boolean),

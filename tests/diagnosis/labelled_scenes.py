@@ -22,7 +22,7 @@ from pgdoctor.cli import setup
 from pgdoctor.cli._options import ask, run
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import class_names
-from pgdoctor.render.report import BlockerFacts, make_report
+from pgdoctor.render.report import BlockerReport, make_report
 from tests.diagnosis.causes.conftest import TABLES
 from tests.hammer import hammering, running
 from tests.scenes import Client, Scene
@@ -1392,7 +1392,7 @@ for _row in ROWS:
 # The verdicts
 
 
-def verdict(each: Staged, server: ThrowawayServer, *, by_role: bool = False) -> BlockerFacts:
+def verdict(each: Staged, server: ThrowawayServer, *, by_role: bool = False) -> BlockerReport:
     """What is said of a scene, as `pgdoctor diagnose` says it; `by_role`: to the role of `pgdoctor setup`."""
     with Scene(server.dsn) as shop:
         shop.admin.execute(TABLES)
@@ -1415,14 +1415,14 @@ def role_of_setup(shop: Scene) -> str:
     return make_conninfo(shop.dsn, user=name, password=name)
 
 
-def _usual(dsn: str) -> BlockerFacts:
+def _usual(dsn: str) -> BlockerReport:
     """What is said of the widest blocker most of the time: a look may fall between two holders."""
     seen = [found[0] for _ in range(7) if (found := make_report(run(ask(dsn))).blockers)]
     [(usual, _)] = Counter(each.classification for each in seen).most_common(1)
     return next(each for each in seen if each.classification == usual)
 
 
-def differs(each: Staged, said: BlockerFacts) -> str:
+def differs(each: Staged, said: BlockerReport) -> str:
     """Where what is said is not the label; empty if nowhere."""
     got = (said.classification, said.also, said.relation, said.recommendation.action)
     wanted = (each.classification, each.also, each.relation, each.action)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pgdoctor.sqltext.conditions import NO_COLUMN, Arm, Filter, Search
+from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Search
 from pgdoctor.sqltext.statement import Conditions, read_searches
 from tests.diagnosis.asking import conditions
 from tests.scenes import Scene
@@ -15,7 +15,7 @@ def where(condition: str) -> Conditions:
 
 
 def plain(*columns: str) -> Filter:
-    return Filter(tuple(Arm((Search(column),)) for column in columns))
+    return Filter(tuple(Alternative((Search(column),)) for column in columns))
 
 
 # Nothing may be concluded from these.
@@ -229,12 +229,12 @@ def test_no_literal_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:
 def test_or_has_an_arm_for_each_side() -> None:
     assert where("a = 1 and (b = 2 or c = 3)").filters == (plain("a"), plain("b", "c"))
     assert where("(a = 1 and b = 2) or c = 3").filters == (
-        Filter((Arm((Search("a"), Search("b"))), Arm((Search("c"),)))),
+        Filter((Alternative((Search("a"), Search("b"))), Alternative((Search("c"),)))),
     )
 
 
 def test_a_condition_without_a_column_is_noise() -> None:
-    noise = Filter((Arm(obstacle=NO_COLUMN),))
+    noise = Filter((Alternative(obstacle=NO_COLUMN),))
     assert where("pg_sleep(1) is not null and 1 = 1 and a = 2").filters == (noise, noise, plain("a"))
 
 
@@ -359,7 +359,7 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
     ],
 )
 def test_what_an_index_is_searched_for(condition: str, search: Search) -> None:
-    assert where(condition).filters == (Filter((Arm((search,)),)),)
+    assert where(condition).filters == (Filter((Alternative((search,)),)),)
 
 
 def test_another_collation_of_the_value_leaves_the_condition_unknown() -> None:

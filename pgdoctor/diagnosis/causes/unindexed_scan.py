@@ -38,7 +38,7 @@ from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.model.query_plan import describe_plan
 from pgdoctor.model.remedy import Classification, Remedy
 from pgdoctor.model.snapshot import ForeignKey, Relation
-from pgdoctor.sqltext.conditions import Arm, Filter, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, Search
 
 _KINDS = ("select", "select_for_update", "insert", "update", "delete", "merge")
 _WRITES = ("insert", "update", "delete", "merge")
@@ -140,7 +140,7 @@ def _hidden(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]
         yield [lack], _help(table.relation, arm, column)
 
 
-def _would_help(arm: Arm, table: IndexedTable) -> bool:
+def _would_help(arm: Alternative, table: IndexedTable) -> bool:
     """An index of the kind that the condition calls for can be made, and finds few rows for all that is known."""
     if len(arm.mentions) != 1 or not table.is_selective(Search(arm.mentions[0])):
         return False
@@ -155,7 +155,7 @@ def _would_help(arm: Arm, table: IndexedTable) -> bool:
             return True
 
 
-def _help(relation: Relation, arm: Arm, column: str) -> str:
+def _help(relation: Relation, arm: Alternative, column: str) -> str:
     """What would find the rows of a condition that no plain index serves."""
     match arm.helper:
         case "trigrams":

@@ -13,7 +13,7 @@ from pgdoctor.model.query_plan import ExplainRequest, QueryPlan
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.model.wait_graph import Node
 from pgdoctor.model.waits import wait_graph
-from pgdoctor.sqltext.conditions import NO_COLUMN, Arm, Filter, Search
+from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Search
 
 #: Questions of one poll, the widest reach first, and blockers that are looked at for them.
 MOST_QUESTIONS = 3
@@ -105,11 +105,11 @@ class _Writer:
             return ""
         return "(" + " OR ".join(map(self._arm, restriction.arms)) + ")"
 
-    def _is_writable(self, arm: Arm) -> bool:
+    def _is_writable(self, arm: Alternative) -> bool:
         named = arm.mentions if arm.function else arm.columns
         return bool(named) and not arm.is_doubtful and all(name in self._known for name in named)
 
-    def _arm(self, arm: Arm) -> str:
+    def _arm(self, arm: Alternative) -> str:
         if arm.function in ("lower", "upper"):
             return f"pg_catalog.{arm.function}({self._column(arm.mentions[0])}) = {self._parameter('text')}"
         return " AND ".join(self._search(search) for search in arm.searches)

@@ -7,7 +7,7 @@ and "Operator Classes and Operator Families", held against plans of 14, 16 and 1
 from collections.abc import Collection, Sequence
 
 from pgdoctor.model.snapshot import ColumnStats, IndexInfo, Relation, Snapshot
-from pgdoctor.sqltext.conditions import Arm, Filter, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, Search
 
 #: Where a value has more than this share of the rows, an index does not help to find them: a table was read as a
 #: whole for a seventh of it (measured). Its most frequent value may have a little more.
@@ -89,7 +89,7 @@ class IndexedTable:
         parts = self.parts()
         if parts is None or any(part.indexes is None for part in parts):
             return 0.0
-        arms = [Arm((Search(column),)) for column in columns]
+        arms = [Alternative((Search(column),)) for column in columns]
         return sum(
             max(part.live_rows, 0.0)
             for part in parts
@@ -161,7 +161,7 @@ class IndexedTable:
             any(self._serves_arm(arm, index) for index in usable) for arm in restriction.arms
         )
 
-    def _serves_arm(self, arm: Arm, index: IndexInfo) -> bool:
+    def _serves_arm(self, arm: Alternative, index: IndexInfo) -> bool:
         about = {*arm.columns, *arm.mentions}
         first = index.keys[0]
         if first.column is None and about & {*index.expression_columns, "*"}:

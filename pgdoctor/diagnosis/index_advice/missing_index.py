@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
 from pgdoctor.model.snapshot import ColumnStats
-from pgdoctor.sqltext.conditions import Arm, Filter, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, Search
 
 #: Columns of a proposed index, and the rows for one value from which on another column would be of no use.
 _MOST_COLUMNS = 3
@@ -53,7 +53,7 @@ def find_defeated_column(table: IndexedTable, filters: Sequence[Filter]) -> Colu
     """A column that has an index, which a cast keeps from being used."""
     for each in _bounded(filters):
         for search in (search for arm in each.arms for search in arm.searches):
-            plain = Filter((Arm((Search(search.column, search.operator),)),))
+            plain = Filter((Alternative((Search(search.column, search.operator),)),))
             if table.is_defeated(search) and table.relation.indexes is not None and table.is_selective(search):
                 named = {search.column}
                 if table.serves(plain, table.relation.indexes, named):
@@ -98,13 +98,13 @@ def _known_values(table: IndexedTable, search: Search) -> float | None:
     return table.distinct_values(column) if column else None
 
 
-def _unserved(table: IndexedTable, restriction: Filter) -> list[Arm]:
+def _unserved(table: IndexedTable, restriction: Filter) -> list[Alternative]:
     indexes = table.relation.indexes or ()
     named = {name for arm in restriction.arms for name in (*arm.columns, *arm.mentions)}
     return [arm for arm in restriction.arms if not table.serves(Filter((arm,)), indexes, named)]
 
 
-def _key_for(table: IndexedTable, arm: Arm) -> str:
+def _key_for(table: IndexedTable, arm: Alternative) -> str:
     """The key of an index for one arm; empty where none would help, or may not."""
     if arm.is_doubtful:
         return ""

@@ -8,7 +8,7 @@ from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session
 from pgdoctor.render.live.cells import wrap_text
-from pgdoctor.render.report import BlockerFacts, Report, show_statement
+from pgdoctor.render.report import BlockerReport, Report, show_statement
 from pgdoctor.render.tree import format_awaited, format_freed, format_released, format_wait
 from pgdoctor.render.wait_trees import Name, name_blocker
 
@@ -68,7 +68,7 @@ def _waits(report: Report, key: Name) -> Iterator[str]:
         yield f"and for {format_count(len(waits) - _MOST_OTHERS, 'session')} more"
 
 
-def _blocks(report: Report, blocker: BlockerFacts) -> Iterator[str]:
+def _blocks(report: Report, blocker: BlockerReport) -> Iterator[str]:
     yield ""
     yield f"blocks {format_count(blocker.blocked_sessions, 'session')}, {blocker.directly_blocked:,} directly"
     yield from (f"· {each}" for each in blocker.evidence)

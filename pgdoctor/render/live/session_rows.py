@@ -7,7 +7,7 @@ import msgspec
 
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session
-from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.tree import format_awaited, left_out
 from pgdoctor.render.wait_trees import Branch, Name, OmittedRows, build_trees, name_blocker
 
@@ -98,25 +98,25 @@ class _Rows:
             waits=wait is not None,
         )
 
-    def _age(self, blocker: BlockerFacts | None, session: Session | None) -> float | None:
+    def _age(self, blocker: BlockerReport | None, session: Session | None) -> float | None:
         if blocker is not None and blocker.transaction_seconds is not None:
             return blocker.transaction_seconds
         return self._diagnosis.snapshot.seconds_since(session.xact_start) if session else None
 
 
-def _class(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+def _class(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if blocker is None or (wait is not None and blocker.classification == "unknown"):
         return "queued" if wait is not None and wait.queued else "waits"
     return blocker.classification
 
 
-def _what(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+def _what(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if wait is not None:
         return f"for {format_awaited(wait)}"
     return f"on {blocker.relation}" if blocker and blocker.relation else ""
 
 
-def _who(blocker: BlockerFacts | None, wait: Wait | None) -> str:
+def _who(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if blocker is not None:
         user, application = blocker.user, blocker.application
     else:

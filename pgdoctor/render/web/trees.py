@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pgdoctor.formatting import format_count
-from pgdoctor.render.report import BlockerFacts, Report, Wait
+from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.tree import format_awaited, format_wait, left_out
 from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
 from pgdoctor.render.web.markup import client_markup, code_markup, name_markup, sentence_markup, text_markup
@@ -69,7 +69,7 @@ def _told(tree: WaitTree) -> Iterator[str]:
     yield "</div></article>"
 
 
-def blocker_heading(blocker: BlockerFacts) -> str:
+def blocker_heading(blocker: BlockerReport) -> str:
     """`4242 idle_in_transaction on public.orders`."""
     also = f", also {', '.join(blocker.also)}" if blocker.also else ""
     where = f" on {name_markup(blocker.relation)}" if blocker.relation else ""
@@ -79,7 +79,7 @@ def blocker_heading(blocker: BlockerFacts) -> str:
     )
 
 
-def _named(blocker: BlockerFacts) -> str:
+def _named(blocker: BlockerReport) -> str:
     return (
         f'{blocker_heading(blocker)} <span class="dim">blocks '
         f"{format_count(blocker.blocked_sessions, 'session')}</span>"
@@ -100,7 +100,7 @@ def _branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
     yield "</ul>"
 
 
-def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
+def _waiter(wait: Wait, facts: BlockerReport | None) -> str:
     """One line, which opens to what it runs."""
     since = format_wait(wait, "briefly")
     queued = ", queued" if wait.queued else ""
@@ -118,7 +118,7 @@ def _waiter(wait: Wait, facts: BlockerFacts | None) -> str:
     )
 
 
-def _blocks(facts: BlockerFacts) -> str:
+def _blocks(facts: BlockerReport) -> str:
     """Loud only where it is a cause of its own: in a convoy everybody blocks whoever came later."""
     if facts.classification == "unknown":
         return f' <span class="chip">blocks {facts.blocked_sessions:,}</span>'

@@ -11,7 +11,7 @@ from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.snapshot import Connections
 from pgdoctor.render.page import render_page
-from pgdoctor.render.report import BlockerFacts, RecommendationFacts, Report, ServerFacts, Wait
+from pgdoctor.render.report import BlockerReport, RecommendationFacts, Report, ServerFacts, Wait
 from pgdoctor.render.servers_page import ServerRow, render_servers_page
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from tests.agent.test_metrics import NOW
@@ -65,8 +65,8 @@ DOWN = MonitoringStatus(
 )
 
 
-def blocker(pid: int, *, root: bool = True, in_cycle: bool = False) -> BlockerFacts:
-    return BlockerFacts(
+def blocker(pid: int, *, root: bool = True, in_cycle: bool = False) -> BlockerReport:
+    return BlockerReport(
         pid=pid,
         classification="idle_in_transaction",
         also=(HOSTILE,),
@@ -105,7 +105,7 @@ def wait(blocked: int, blocking: int) -> Wait:
     )
 
 
-def facts(blockers: list[BlockerFacts], waits: list[Wait]) -> Report:
+def facts(blockers: list[BlockerReport], waits: list[Wait]) -> Report:
     return Report(
         schema_version=1,
         captured_at=NOW,

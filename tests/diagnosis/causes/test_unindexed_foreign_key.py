@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgdoctor.render.report import BlockerFacts
+from pgdoctor.render.report import BlockerReport
 from tests.looking import blocker, said
 from tests.scenes import Scene
 
@@ -27,7 +27,7 @@ def make(scene: Scene, action: str = "", rows: int = 20_000, column: str = "id")
     scene.admin.execute(_TABLES.format(action=action, rows=rows, column=column))
 
 
-def facts_of(scene: Scene, statement: str = _DELETE, table: str = "customers") -> BlockerFacts:
+def facts_of(scene: Scene, statement: str = _DELETE, table: str = "customers") -> BlockerReport:
     """What is said of a session whose statement sleeps, behind its first check or before it."""
     worker = scene.client().start(statement)
     scene.wait_until(lambda: "PgSleep" in worker.shown())

@@ -1,6 +1,6 @@
 import pytest
 
-from pgdoctor.render.report import BlockerFacts
+from pgdoctor.render.report import BlockerReport
 from tests.looking import blocker, said, snapshot
 from tests.scenes import Scene
 
@@ -142,7 +142,7 @@ def wide(scene: Scene) -> Scene:
     return scene
 
 
-def facts_of(scene: Scene, where: str, index: str) -> BlockerFacts:
+def facts_of(scene: Scene, where: str, index: str) -> BlockerReport:
     """What is said of a running update."""
     if index:
         scene.admin.execute(f"create index on orders {index}")
@@ -152,7 +152,7 @@ def facts_of(scene: Scene, where: str, index: str) -> BlockerFacts:
     return blocker(scene.dsn, worker.pid)
 
 
-def create(scene: Scene, facts: BlockerFacts) -> None:
+def create(scene: Scene, facts: BlockerReport) -> None:
     """Do what is said to be done before it runs again, as it stands."""
     everybody = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     scene.admin.execute(f"select pg_terminate_backend(pid) {everybody}")
@@ -274,7 +274,7 @@ _PARTITIONED = """
 """
 
 
-def on_events(scene: Scene, where: str) -> BlockerFacts:
+def on_events(scene: Scene, where: str) -> BlockerReport:
     worker = scene.client().start(f"update events set v = slow(id) where {where}")
     scene.wait_until(lambda: "PgSleep" in worker.shown())
     scene.client().block("alter table events add column c int")
