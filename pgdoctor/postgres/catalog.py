@@ -71,7 +71,7 @@ class CatalogReader:
 
 #: What an incident needs besides the waits, with the parameters by which it is asked about nothing.
 _NOTHING: Mapping[str, Mapping[str, object]] = {
-    "names": {},
+    "role_names": {},
     "prepared_transactions": {},
     "memberships": {"role_oids": []},
     "signal_rights": {"role_oids": []},
@@ -84,12 +84,12 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "indexes": {"oids": []},
     "columns": {"oids": []},
     "statistics": {"tables": [], "schemas": []},
-    "traces": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
+    "migration_tool_hints": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
     "ancestors": {"oids": []},
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
     "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
     "catching_functions": {"names": []},
-    "definitions": {"pids": [], "relations": [], "database_oid": 0},
+    "changed_definitions": {"pids": [], "relations": [], "database_oid": 0},
 }
 
 

@@ -70,8 +70,8 @@ def test_texts_of_other_libraries_and_of_exceptions_are_not_said():
 
 FAULTS = f"""
 import gc, logging, threading, warnings
-from pgdoctor.agent.log import install
-install()
+from pgdoctor.agent.log import install_logging
+install_logging()
 class Bad:
     def __del__(self):
         raise ValueError("{SECRET}")

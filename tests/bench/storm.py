@@ -89,7 +89,7 @@ def _afterwards(agent: MeasuredAgent) -> None:
 
 async def _server(name: str, door: Connection, *, documented: bool) -> None:
     floor = sum([await _backend_ms(door, statement) for statement in FLOOR])
-    gate, waits = [await _backend_ms(door, _statement(name)) for name in ("pulse", "waits")]
+    gate, waits = [await _backend_ms(door, _statement(name)) for name in ("gate", "lock_waits")]
     rows: list[list[Any]] = [
         ["floor (three statements)", floor, 1.0, ""],
         ["gate", gate, gate / floor, ""],

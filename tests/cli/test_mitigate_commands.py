@@ -313,7 +313,7 @@ def test_h61_disarm_by_a_superuser_reaches_the_role_of_the_agent_and_needs_no_jo
     said = pgdoctor(*disarm, "--dsn", dsn)
     assert "Every pgdoctor that connects as agent sees it." in said.stdout
     assert "nor connected" not in said.stderr
-    assert "Careful: no agent that may act has used this journal for this server or connected as agent." in said.stderr
+    assert "warning: no agent that may act has used this journal for this server or connected as agent." in said.stderr
     assert "No session is signalled: disarmed by ada: hands off." in pgdoctor("mitigate", "--dsn", dsn).stdout
     there = pgdoctor("mitigate", "--dsn", scene.dsn).stdout
     assert "disarmed by ada: hands off (pgdoctors that connect as agent)" in there

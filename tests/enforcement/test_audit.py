@@ -286,7 +286,7 @@ def test_that_the_breaker_opened_is_on_record_once(
     incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, patience=0.5, breaker=Breaker(recurrence=1))
     [opening] = told(path)
     assert isinstance(opening, Opening)
-    assert "for the 1. time" in opening.reason
+    assert "occurrence 1 within" in opening.reason
     assert incident.alive(holder)
 
 

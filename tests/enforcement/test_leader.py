@@ -165,7 +165,7 @@ class InStep(Connection):
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         rows = await super().fetch(name, **parameters)
-        if self.barrier is not None and name in ("leaders", "lead"):
+        if self.barrier is not None and name in ("leaders", "acquire_leader_lock"):
             await self.barrier.wait()
         return rows
 
@@ -200,7 +200,7 @@ def test_a_follower_signals_nobody_and_says_who_leads(incident: Incident) -> Non
     assert not mitigator.standing.leads
     [said] = [each.objection for each in mitigator.plan.decisions[0].objections if each.guard == "leader"]
     assert said is not None
-    assert f"PID {leading.info.backend_pid} from 127.0.0.1 leads" in said
+    assert f"PID {leading.info.backend_pid} from 127.0.0.1 is the leader" in said
     assert incident.alive(holder)
     leading.close()
 

@@ -203,7 +203,7 @@ def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
                 assert struck.wait(10)
             return found
 
-        monkeypatch.setattr(mitigator, "plan", slowly)
+        monkeypatch.setattr("pgdoctor.enforcement.mitigator.make_plan", slowly)
         monkeypatch.setattr(offload, "_MANY_SESSIONS", 0)
         async with await Connection.open(incident.agent) as door:
             await mitigator.consider(diagnose(await Collector(door).snapshot()), door)

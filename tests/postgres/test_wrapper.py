@@ -156,7 +156,7 @@ def test_who_does_not_lead_signals_nobody(wrapped: Wrapped, signal: str) -> None
         ("shielded", {}, "pgdoctor_protected"),
         ("app", {"application_name": "pg_dump"}, "a backup"),
         ("app", {"application_name": "PGBackRest [backup]"}, "a backup"),
-        ("app", {"application_name": "batch pgdoctor:protect"}, "asks to be left alone"),
+        ("app", {"application_name": "batch pgdoctor:protect"}, "asks for protection"),
     ],
 )
 def test_who_is_never_signalled_is_refused_by_name(
@@ -197,7 +197,7 @@ def test_h56_a_comment_in_front_of_a_statement_protects(wrapped: Wrapped, text: 
     assert MARK in leading_comments(statement)
     holder = wrapped.blocked(wrapped.scene.client(statement, user="app"))
     if len(statement) < 1_000:
-        with pytest.raises(errors.InsufficientPrivilege, match="asks to be left alone"):
+        with pytest.raises(errors.InsufficientPrivilege, match="asks for protection"):
             wrapped.call("terminate", wrapped.identity(holder))
     holder.run("commit")
 
