@@ -399,8 +399,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Settings of this connection; tables where there are none."""
     if _is_foreign(db):
         raise JournalError(f"{path} is another program's database: name another file")
+    if _version(db) == 0:
+        # Before the first table; without effect afterwards. In a journal that others write to it would fail: it writes
+        # within a transaction that has begun to read.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
     for setting in (
-        "auto_vacuum = INCREMENTAL",  # Before the first table; without effect afterwards.
         "journal_mode = WAL",
         "synchronous = FULL",
         "cache_size = -256",
