@@ -44,7 +44,7 @@ class MetricsSource(NamedTuple):
 
     name: str | None
     state: ServerState
-    tally: Counters
+    counters: Counters
     mitigator: Mitigator | None
 
 
@@ -56,24 +56,24 @@ def metric_families(watched: MetricsSource) -> Iterator[Metric]:
     yield _lock_strangers(watched.state)
     yield from _connections(watched.state)
     yield _unusual(watched.state)
-    yield from _history(watched.tally)
-    yield from _work(watched.tally)
+    yield from _history(watched.counters)
+    yield from _work(watched.counters)
     yield from _actions(watched.mitigator)
-    yield _releases(watched.tally)
+    yield _releases(watched.counters)
 
 
-def _history(tally: Counters) -> Iterator[Metric]:
+def _history(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_blocked_session_seconds",
         "Time that sessions spent blocked: at each poll, blocked sessions times seconds since the last poll. "
         "Waits between two polls are not counted.",
-        tally.blocked_seconds,
+        counters.blocked_seconds,
     )
     yield CounterMetricFamily(
         "pgdoctor_deadlocks",
         "Deadlocks that the server has counted in all its databases since the agent's start, as of the last reading "
         "(every 15 s).",
-        tally.deadlocks,
+        counters.deadlocks,
     )
     incidents = CounterMetricFamily(
         "pgdoctor_incidents",
@@ -81,23 +81,23 @@ def _history(tally: Counters) -> Iterator[Metric]:
         "once for each class.",
         labels=["class"],
     )
-    for name, number in tally.incidents.items():
+    for name, number in counters.incidents.items():
         incidents.add_metric([name], number)
     yield incidents
     yield HistogramMetricFamily(
         "pgdoctor_incident_duration_seconds",
         "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without.",
-        buckets=[_bucket(bucket) for bucket in tally.incident_durations.buckets()],
-        sum_value=tally.incident_durations.total,
+        buckets=[_bucket(bucket) for bucket in counters.incident_durations.buckets()],
+        sum_value=counters.incident_durations.total,
     )
 
 
-def _releases(tally: Counters) -> Metric:
+def _releases(counters: Counters) -> Metric:
     return HistogramMetricFamily(
         "pgdoctor_release_seconds",
         "Time from a signal to the poll that found its waiters released. Signals without effect are not counted.",
-        buckets=[_bucket(bucket) for bucket in tally.releases.buckets()],
-        sum_value=tally.releases.total,
+        buckets=[_bucket(bucket) for bucket in counters.releases.buckets()],
+        sum_value=counters.releases.total,
     )
 
 
@@ -108,24 +108,24 @@ def _bucket(bucket: HistogramBucket) -> tuple[str, float] | tuple[str, float, Ex
     return bucket.bound, bucket.number, Exemplar({"incident": incident}, seconds, at)
 
 
-def _work(tally: Counters) -> Iterator[Metric]:
+def _work(counters: Counters) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "pgdoctor_poll_duration_seconds",
         "Duration of polls, from the first statement to the diagnosis, including failed polls.",
-        buckets=[_bucket(bucket) for bucket in tally.durations.buckets()],
-        sum_value=tally.durations.total,
+        buckets=[_bucket(bucket) for bucket in counters.durations.buckets()],
+        sum_value=counters.durations.total,
     )
     yield CounterMetricFamily(
-        "pgdoctor_polls_skipped", "Polls skipped because the previous poll was still running.", tally.skipped
+        "pgdoctor_polls_skipped", "Polls skipped because the previous poll was still running.", counters.skipped
     )
     yield gauge(
         "pgdoctor_poll_interval_seconds",
         "Time between two full polls: the configured interval, or more when polls exceed the CPU budget.",
-        tally.poll_interval,
+        counters.poll_interval,
     )
-    yield CounterMetricFamily("pgdoctor_statements", "Statements sent to the server.", tally.statements)
+    yield CounterMetricFamily("pgdoctor_statements", "Statements sent to the server.", counters.statements)
     yield CounterMetricFamily(
-        "pgdoctor_received_bytes", "Bytes of result rows received from the server.", tally.received_bytes
+        "pgdoctor_received_bytes", "Bytes of result rows received from the server.", counters.received_bytes
     )
 
 

@@ -120,11 +120,11 @@ class Agent:
         self._reloaded = True
         self._keeper = Keeper(config.journal.file, config.journal.max_size)
         self._notifier = Notifier(told)
-        self._watchers = ServerMonitors(
+        self._monitors = ServerMonitors(
             monitored_servers(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed
         )
         refusals = RejectionCounter()
-        webhook = WebhookReceiver(lambda: [watcher.poller.ask for watcher in self._watchers])
+        webhook = WebhookReceiver(lambda: [monitor.poller.ask for monitor in self._monitors])
         counts = {
             "http_refused": refusals.counts,
             "webhook_received": webhook.received,
@@ -141,7 +141,7 @@ class Agent:
         )
         # It imports what it needs; when somebody asks there may be no file descriptor left for that.
         exposition.page("")
-        endpoints = Endpoints(self._watchers, exposition, webhook, self._mode, self._disarm)
+        endpoints = Endpoints(self._monitors, exposition, webhook, self._mode, self._disarm)
         self._server = HttpServer(endpoints.application(), access, refusals)
         self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
@@ -161,14 +161,14 @@ class Agent:
         self._warn_exposed()
         self._say_arming()
         self._notifier.start()
-        self._watchers.start(self._end.set)
+        self._monitors.start(self._end.set)
         housekeeping = asyncio.create_task(self._housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
         await asyncio.wait({housekeeping, serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         self._server.stop()
         housekeeping.cancel()
-        await asyncio.gather(self._watchers.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
+        await asyncio.gather(self._monitors.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
         await asyncio.wait({asyncio.wrap_future(self._keeper.close())}, timeout=_JOURNAL_GRACE)
         if untold := self._notifier.stop():
             log.warning("shutdown: undelivered notifications dropped", extra={"events": untold})
@@ -192,7 +192,7 @@ class Agent:
             told = resolve_recipients(config.notify)
         except Exception as error:  # noqa: BLE001 (a fault of ours must not go on with what was allowed before)
             self._reloaded = False
-            self._watchers.disarm(self._config.mitigation)
+            self._monitors.disarm(self._config.mitigation)
             said = str(error) if isinstance(error, PgdoctorError) else f"internal error: {type(error).__name__}"
             log.error("configuration not reloaded, mitigation disarmed", extra={"error": said})
             return
@@ -203,7 +203,7 @@ class Agent:
         self._config = config
         self._reloaded = True
         self._keeper.max_size = config.journal.max_size
-        self._watchers.reconfigure(wanted, config.mitigation)
+        self._monitors.reconfigure(wanted, config.mitigation)
         self._notifier.reconfigure(told)
         self._access = access
         self._server.use(access)
@@ -214,16 +214,16 @@ class Agent:
 
     def _pull(self) -> None:
         """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
-        self._watchers.stop_acting("SIGUSR1 was sent to the agent", "a signal")
+        self._monitors.stop_acting("SIGUSR1 was sent to the agent", "a signal")
         # Kept, for of a task that nobody keeps nothing need come.
-        self._writing = asyncio.create_task(self._watchers.write_down())
+        self._writing = asyncio.create_task(self._monitors.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
     async def _disarm(self, reason: str, by: str) -> bool:
         """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
-        self._watchers.stop_acting(reason, by)
+        self._monitors.stop_acting(reason, by)
         log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
-        return await self._watchers.write_down()
+        return await self._monitors.write_down()
 
     def _say_arming(self) -> None:
         mitigation = self._config.mitigation
@@ -246,7 +246,7 @@ class Agent:
             log.warning("HTTP is reachable from other machines without protection", extra={"missing": missing})
 
     def _watched(self) -> list[MetricsSource]:
-        return [watcher.watched for watcher in self._watchers]
+        return [monitor.watched for monitor in self._monitors]
 
     def _states(self) -> Mapping[str, bool]:
         return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}

@@ -41,7 +41,7 @@ class WatchLoop:
     def __init__(self, terminal: Terminal, dsn: str, interval: float, asks: Asks, acts: Acts) -> None:
         self._terminal = terminal
         self._connection = Reconnector(dsn, DEADLINE)
-        self._examiner = PollRunner(AgentSettings(interval=Duration(interval), max_server_share=SHARE))
+        self._runner = PollRunner(AgentSettings(interval=Duration(interval), max_server_share=SHARE))
         self._asks, self._acts = asks, acts
         self._seen = ScreenInput(interval=interval)
         self._seen_at = time.monotonic()
@@ -87,7 +87,7 @@ class WatchLoop:
         while True:
             began = time.monotonic()
             try:
-                finding = await self._examiner.examine(await self._connection.door())
+                finding = await self._runner.examine(await self._connection.door())
                 await self._take(finding.diagnosis)
             except ServerError as error:
                 if self._seen.report is None:

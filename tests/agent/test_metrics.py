@@ -290,14 +290,14 @@ def test_who_has_not_waited_for_the_threshold_is_not_counted():
 
 
 def ended_incident() -> Counters:
-    tally = Counters()
+    counters = Counters()
     incident, started = advance_incident(None, IncidentPoll(NOW, 3, "migration"))
     incident, changed = advance_incident(incident, IncidentPoll(NOW + timedelta(seconds=7), 4, "hot_row"))
     for seconds in (8, 9):
         incident, ended = advance_incident(incident, IncidentPoll(NOW + timedelta(seconds=seconds), 0))
     for event in (*started, *changed, *ended):
-        tally.add_event(event, now=1e9)
-    return tally
+        counters.add_event(event, now=1e9)
+    return counters
 
 
 TWO_SERVERS = [

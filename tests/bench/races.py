@@ -18,10 +18,10 @@ def main() -> None:
         _show("0 to 50 ms", asyncio.run(race(server.dsn, RACES, longest_delay=LONGEST_DELAY)))
         # Most signals are sent at once, and most of what can go wrong goes wrong there.
         _show("at once", asyncio.run(race(server.dsn, RACES, longest_delay=0.0)))
-        tally = asyncio.run(race_terminates(server.dsn, TERMINATE_RACES))
-        show("Whose transaction a terminate ends", [[*tally]], ("races", "sent", "right", "wrong"))
+        counters = asyncio.run(race_terminates(server.dsn, TERMINATE_RACES))
+        show("Whose transaction a terminate ends", [[*counters]], ("races", "sent", "right", "wrong"))
 
 
 def _show(when: str, tallies: dict[str, Tally]) -> None:
-    rows = [[way, *tally] for way, tally in tallies.items()]
+    rows = [[way, *counters] for way, counters in tallies.items()]
     show(f"Who is hit, {when} after the look", rows, ("checked by", "races", "sent", "right", "wrong"))

@@ -129,10 +129,10 @@ def test_deadlock_that_was_seen_and_counted_is_one() -> None:
 
 def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
     async def count() -> tuple[int, int]:
-        examiner = PollRunner(AgentSettings())
+        runner = PollRunner(AgentSettings())
         async with await Connection.open(scene.dsn, 5.0) as door:
-            await _survey(examiner, door)
-            before = examiner.deadlocks
+            await _survey(runner, door)
+            before = runner.deadlocks
             one, two = _staged(scene)
             scene.admin.execute("select pg_cancel_backend(%s)", [one.pid])
             two.finish()
@@ -141,20 +141,20 @@ def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
             two.run("rollback")
             _deadlock(scene)
             for _ in range(300):
-                await _survey(examiner, door)
-                if examiner.deadlocks:
+                await _survey(runner, door)
+                if runner.deadlocks:
                     break
                 await asyncio.sleep(0.1)
-            await _survey(examiner, door)
-            return before, examiner.deadlocks
+            await _survey(runner, door)
+            return before, runner.deadlocks
 
     assert asyncio.run(count()) == (0, 1)
 
 
-async def _survey(examiner: PollRunner, door: Connection) -> None:
-    await examiner.examine(door)
-    examiner.spacing = replace(examiner.spacing, surveyed_at=-math.inf)
-    await examiner.survey(door)
+async def _survey(runner: PollRunner, door: Connection) -> None:
+    await runner.examine(door)
+    runner.budget = replace(runner.budget, surveyed_at=-math.inf)
+    await runner.survey(door)
 
 
 def _deadlock(scene: Scene) -> None:

@@ -14,13 +14,13 @@ LOOKS = st.lists(st.tuples(st.integers(1, 2_000), st.floats(0.1, 30), st.boolean
 
 def kept(*looks: tuple[int, float, bool]) -> list[SampledSnapshot]:
     """What is kept of looks: how many are blocked, seconds after the one before, and whether something happened."""
-    album, found, age = SnapshotSampler(), [], 0.0
+    sampler, found, age = SnapshotSampler(), [], 0.0
     for place, (blocked, seconds, is_event) in enumerate(looks):
         age += seconds if place else 0.0
-        if is_event or not place or album.wants(blocked, age):
+        if is_event or not place or sampler.wants(blocked, age):
             snap = SampledSnapshot(blocked, NOW + timedelta(seconds=age), b"")
-            found.append(album.add(snap, age, is_event=is_event or not place))
-    return [each for each in (*found, album.last()) if each is not None]
+            found.append(sampler.add(snap, age, is_event=is_event or not place))
+    return [each for each in (*found, sampler.last()) if each is not None]
 
 
 def test_a_quiet_one_is_kept_at_its_start_and_at_some_ages() -> None:

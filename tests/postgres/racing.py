@@ -69,10 +69,10 @@ async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) ->
     cancelled = await asyncio.to_thread(ours.recv)
     process.join()
     await waiting
-    return {way: _tally(way, races, signals, judged, cancelled) for way, signals in sent.items()}
+    return {way: _counters(way, races, signals, judged, cancelled) for way, signals in sent.items()}
 
 
-def _tally(way: str, races: int, sent: set[int], judged: dict[int, str], cancelled: set[int]) -> Tally:
+def _counters(way: str, races: int, sent: set[int], judged: dict[int, str], cancelled: set[int]) -> Tally:
     """A cancel belongs to the race whose statement was judged last before it: they come one after the other."""
     numbers, right, wrong, place = sorted(judged), 0, 0, -1
     for number in sorted(cancelled):

@@ -125,9 +125,9 @@ def test_h66_a_terminate_spares_a_transaction_that_ends(scene: Scene, holder: Cl
 
 
 def test_h66_a_terminate_ends_the_judged_transaction_or_none(scene: Scene) -> None:
-    tally = asyncio.run(race_terminates(scene.dsn, 40))
-    assert tally.sent > 0
-    assert tally.wrong == 0
+    counters = asyncio.run(race_terminates(scene.dsn, 40))
+    assert counters.sent > 0
+    assert counters.wrong == 0
 
 
 def test_h66_outside_of_a_transaction_a_terminate_is_about_the_present_state(scene: Scene) -> None:

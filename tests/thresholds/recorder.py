@@ -219,13 +219,13 @@ async def record(dsn: str, file: Path) -> None:
     labels = {second: f"{each.kind}-{each.size}" for each in schedule() for second in range(each.begin, each.end)}
     load = Load(dsn)
     load.start()
-    examiner = PollRunner(AgentSettings())
+    runner = PollRunner(AgentSettings())
     async with await Connection.open(dsn) as door:
         with file.open("w", encoding="utf-8") as out:
             out.write(",".join(("second", *SIGNALS, "incident")) + "\n")
             for second in range(DAYS * DAY):
                 await asyncio.sleep(max(second + 0.5 - load.second, 0.0))
-                found = await examiner.examine(door)
+                found = await runner.examine(door)
                 counted = found.figures
                 values = signal_readings(
                     found.server, found.lock_waiters, counted.blocked_sessions, counted.oldest_wait

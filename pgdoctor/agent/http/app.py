@@ -79,13 +79,13 @@ class Endpoints:
 
     def __init__(
         self,
-        watchers: ServerMonitors,
+        monitors: ServerMonitors,
         exposition: MetricsPage,
         webhook: WebhookReceiver,
         mode: Callable[[], str],
         disarm: Callable[[str, str], Awaitable[bool]],
     ) -> None:
-        self._watchers = watchers
+        self._monitors = monitors
         self._webhook = webhook
         self._disarm_all = disarm
         self._exposition = exposition
@@ -123,30 +123,30 @@ class Endpoints:
         return _json({"status": "UP", "service": "pgdoctor", "version": __version__})
 
     async def _deep_health(self, _: Request) -> Response:
-        watchers = tuple(self._watchers)
-        asked = [watcher.poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE) for watcher in watchers]
-        states = dict(zip((watcher.name for watcher in watchers), await asyncio.gather(*asked), strict=True))
+        monitors = tuple(self._monitors)
+        asked = [monitor.poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE) for monitor in monitors]
+        states = dict(zip((monitor.name for monitor in monitors), await asyncio.gather(*asked), strict=True))
         answer = describe_health(states, datetime.now(UTC), time.monotonic())
         return _json(answer, 200 if answer["status"] == "UP" else 503)
 
     async def _diagnosis(self, request: Request) -> Response:
-        watcher = self._chosen(request)
-        state = watcher.poller.state
+        monitor = self._chosen(request)
+        state = monitor.poller.state
         if state.diagnosis is None:
             return _json({"error": state.error, "state": state.connection or None}, 503)
-        found = await self._reports[watcher.name].of(state.diagnosis)
+        found = await self._reports[monitor.name].of(state.diagnosis)
         return Pieces(found.json, headers=_HEADERS, media_type="application/json")
 
     async def _page(self, request: Request) -> Response:
-        if len(self._watchers) > 1 and "server" not in request.query_params:
-            rows = [server_row(watcher) for watcher in self._watchers]
+        if len(self._monitors) > 1 and "server" not in request.query_params:
+            rows = [server_row(monitor) for monitor in self._monitors]
             return Response(
                 render_servers_page(rows, __version__, Arming(self._mode())), headers=_HEADERS, media_type="text/html"
             )
-        watcher = self._chosen(request)
-        diagnosis = watcher.poller.state.diagnosis
-        found = await self._reports[watcher.name].of(diagnosis) if diagnosis is not None else None
-        shown = render_page(await monitoring_status(watcher, self._mode()), found.report if found else None)
+        monitor = self._chosen(request)
+        diagnosis = monitor.poller.state.diagnosis
+        found = await self._reports[monitor.name].of(diagnosis) if diagnosis is not None else None
+        shown = render_page(await monitoring_status(monitor, self._mode()), found.report if found else None)
         return Pieces(shown, headers=_HEADERS, media_type="text/html")
 
     async def _alert(self, request: Request) -> Response:
@@ -162,15 +162,15 @@ class Endpoints:
     def _chosen(self, request: Request) -> ServerMonitor:
         """The server that a request is about. Raises HTTPException where it names none of several, or another."""
         name = request.query_params.get("server")
-        if name is None and len(self._watchers) == 1:
-            return next(iter(self._watchers))
-        names = ", ".join(watcher.name for watcher in self._watchers if watcher.name)
+        if name is None and len(self._monitors) == 1:
+            return next(iter(self._monitors))
+        names = ", ".join(monitor.name for monitor in self._monitors if monitor.name)
         if name is None:
             raise HTTPException(400, f"several servers are watched: add ?server= with one of {names}")
-        watcher = self._watchers.named(name)
-        if watcher is None:
+        monitor = self._monitors.named(name)
+        if monitor is None:
             raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: omit ?server='}")
-        return watcher
+        return monitor
 
 
 class Pieces(Response):

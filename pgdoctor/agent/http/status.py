@@ -15,21 +15,21 @@ from pgdoctor.render.servers_page import ServerRow
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 
 
-async def monitoring_status(watcher: ServerMonitor, mode: str) -> MonitoringStatus:
+async def monitoring_status(monitor: ServerMonitor, mode: str) -> MonitoringStatus:
     """How the agent is, as far as one server is concerned. `mode`: how mitigation is switched."""
-    state = watcher.poller.state
+    state = monitor.poller.state
     around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
     return MonitoringStatus(
         error=state.error,
         connection=state.connection,
         age=None if state.last_success is None else max(time.time() - state.last_success, 0.0),
         hidden_sessions=state.server.hidden_sessions if state.server else 0,
-        arming=await arming_status(watcher.mitigator, mode, datetime.now(UTC)),
+        arming=await arming_status(monitor.mitigator, mode, datetime.now(UTC)),
         version=__version__,
-        server=watcher.name,
+        server=monitor.name,
         looked=time.monotonic() - state.looked_at if state.up else 0.0,
-        incident=watcher.poller.incident,
-        ended=tuple(watcher.poller.ended),
+        incident=monitor.poller.incident,
+        ended=tuple(monitor.poller.ended),
         now=datetime.now(UTC),
         slots=state.slots,
         clients=around.clients if around else (),
@@ -64,12 +64,12 @@ def _held_back(mitigator: Mitigator, brakes: Brakes, why: str | None, now: datet
         yield f"Stopped until pgdoctor mitigate reset: {stop.reason}."
 
 
-def server_row(watcher: ServerMonitor) -> ServerRow:
+def server_row(monitor: ServerMonitor) -> ServerRow:
     """One server on the page of all servers."""
-    state = watcher.poller.state
+    state = monitor.poller.state
     found = state.figures or compute_figures(None)
     return ServerRow(
-        name=watcher.name or "",
+        name=monitor.name or "",
         error=state.error,
         hidden_sessions=state.server.hidden_sessions if state.server else 0,
         blocked_sessions=found.blocked_sessions,

@@ -80,7 +80,7 @@ class IncidentRecorder:
         self._filled = asyncio.Event()
         self._read: str | None = None
         self._advice: dict[str, Any] = {}
-        self._album = SnapshotSampler()
+        self._sampler = SnapshotSampler()
         self._written = SnapshotQuota(MOST_WRITTEN)
         self._pasted = SnapshotQuota(MOST_WITH_SNAPSHOTS)
 
@@ -93,7 +93,7 @@ class IncidentRecorder:
 
     def _is_new(self, seen: PolledDiagnosis, incident: Incident) -> bool:
         age = incident.seconds_until(seen.at)
-        return self._album.wants(seen.blocked, age) or self._is_awaited(seen, incident, age)
+        return self._sampler.wants(seen.blocked, age) or self._is_awaited(seen, incident, age)
 
     def _is_awaited(self, seen: PolledDiagnosis, incident: Incident, age: float) -> bool:
         return seen.blocked > 0 and self._notifier.awaits(incident, age, self._name)
@@ -160,12 +160,12 @@ class IncidentRecorder:
 
     async def _write(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
         if event.kind == "started":
-            self._album = SnapshotSampler()
+            self._sampler = SnapshotSampler()
         if self._written.admits(event.incident.id, event.incident.peak_blocked, time.monotonic()):
             await self._append(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
         else:
             self._keeper.leave_out("frequent")
-        peak = self._album.last()
+        peak = self._sampler.last()
         if event.kind == "ended" and peak is not None:
             await self._paste(seen.server, event.incident.id, peak)
 
@@ -177,9 +177,9 @@ class IncidentRecorder:
     async def _keep(self, seen: PolledDiagnosis, incident: Incident) -> None:
         """Keep what this look shows, if it shows anything new."""
         age = incident.seconds_until(seen.at)
-        if seen.blocked and (seen.events or self._album.wants(seen.blocked, age)):
+        if seen.blocked and (seen.events or self._sampler.wants(seen.blocked, age)):
             body = await offload(seen.sessions, pack_diagnosis, seen.diagnosis)
-            snap = self._album.add(SampledSnapshot(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
+            snap = self._sampler.add(SampledSnapshot(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
             if snap is not None:
                 await self._paste(seen.server, incident.id, snap)
 

@@ -40,7 +40,7 @@ class PollRunner:
     """Examines one server, over one door after the other."""
 
     def __init__(self, settings: AgentSettings) -> None:
-        self.spacing = PollBudget(settings.interval, settings.max_server_share)
+        self.budget = PollBudget(settings.interval, settings.max_server_share)
         self._settings = settings
         #: Of the present door.
         self._watch: ServerWatch | None = None
@@ -67,7 +67,7 @@ class PollRunner:
     def reconfigure(self, settings: AgentSettings) -> None:
         """Go on with other settings; what asking has cost lately still counts."""
         self._settings = settings
-        self.spacing = replace(self.spacing, interval=settings.interval, share=settings.max_server_share)
+        self.budget = replace(self.budget, interval=settings.interval, share=settings.max_server_share)
 
     async def examine(self, door: Connection, *, is_urgent: bool = False) -> PollResult:
         """Ask the gate, and look at the locks if somebody waits and the last look is paid for, or this is urgent.
@@ -79,9 +79,9 @@ class PollRunner:
         gate = await self._ask(door, watch.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         gate = await self._with_logins(door, watch.collector, gate, began)
-        is_new = gate.is_quiet or self._found is None or is_urgent or self.spacing.may_look(began)
+        is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_look(began)
         if gate.is_quiet:
-            self.spacing = self.spacing.rested(began)
+            self.budget = self.budget.rested(began)
             self._found = await self._judge(watch, await watch.collector.quiet(gate))
         elif is_new:
             self._found = None
@@ -97,13 +97,13 @@ class PollRunner:
     async def survey(self, door: Connection) -> None:
         """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
         began, before = time.monotonic(), door.cost.seconds
-        if self._door is not door or self._watch is None or not self.spacing.may_survey(began):
+        if self._door is not door or self._watch is None or not self.budget.may_survey(began):
             return
         try:
             await self._watch.survey()
             await self._count_deadlocks(door, self._watch.surroundings)
         finally:
-            self.spacing = self.spacing.after_survey(began, door.cost.seconds - before)
+            self.budget = self.budget.after_survey(began, door.cost.seconds - before)
 
     async def _count_deadlocks(self, door: Connection, around: ServerContext | None) -> None:
         """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
@@ -125,17 +125,17 @@ class PollRunner:
     async def _ask(self, door: Connection, asking: Awaitable[Gate]) -> Gate:
         before = door.cost.seconds
         gate = await asking
-        self.spacing = self.spacing.after_gate(door.cost.seconds - before)
+        self.budget = self.budget.after_gate(door.cost.seconds - before)
         return gate
 
     async def _with_logins(self, door: Connection, collector: Collector, gate: Gate, now: float) -> Gate:
         """The gate with the logins that wait. Found once, they count until a full look finds none."""
-        if gate.is_quiet and not self._startup_waiters and self.spacing.may_check_logins(now):
+        if gate.is_quiet and not self._startup_waiters and self.budget.may_check_logins(now):
             before = door.cost.seconds
             try:
                 self._startup_waiters = await collector.startup_waiters(self._settings.wait_threshold)
             finally:
-                self.spacing = self.spacing.after_login_check(now, door.cost.seconds - before)
+                self.budget = self.budget.after_login_check(now, door.cost.seconds - before)
         return replace(gate, lock_waiters=gate.lock_waiters + self._startup_waiters)
 
     async def _look(self, door: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
@@ -150,7 +150,7 @@ class PollRunner:
             self._found = error
             raise
         finally:
-            self.spacing = self.spacing.after_look(began, door.cost.seconds - before.seconds, size)
+            self.budget = self.budget.after_look(began, door.cost.seconds - before.seconds, size)
         return snapshot
 
     async def _judge(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:

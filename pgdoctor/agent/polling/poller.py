@@ -49,19 +49,19 @@ class Poller:
         self,
         connection: Reconnector,
         settings: AgentSettings,
-        tally: Counters,
+        counters: Counters,
         mitigator: Mitigator | None = None,
-        chronicle: IncidentRecorder | None = None,
+        recorder: IncidentRecorder | None = None,
         learning: Learning | None = None,
         login_probe: LoginProbe | None = None,
     ) -> None:
         self._login_probe = login_probe
         self._connection = connection
-        self._examiner = PollRunner(settings)
+        self._runner = PollRunner(settings)
         self._mitigator = mitigator
-        self._chronicle = chronicle
+        self._recorder = recorder
         self._learning = learning
-        self._tally = tally
+        self._counters = counters
         self._state = ServerState()
         #: The one that goes on now.
         self.incident: Incident | None = None
@@ -80,17 +80,17 @@ class Poller:
     @property
     def state(self) -> ServerState:
         """What is known now; nothing that is too old."""
-        return self._state.as_of(time.monotonic(), self._spacing.gate_interval)
+        return self._state.as_of(time.monotonic(), self._budget.gate_interval)
 
     def reconfigure(self, settings: AgentSettings) -> None:
         """Go on with other settings, at once."""
         self._connection.use_deadline(settings.deadline)
-        self._examiner.reconfigure(settings)
+        self._runner.reconfigure(settings)
         self._wanted.set()
 
     @property
-    def _spacing(self) -> PollBudget:
-        return self._examiner.spacing
+    def _budget(self) -> PollBudget:
+        return self._runner.budget
 
     async def recent(self, most_seconds: float, patience: float) -> ServerState:
         """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds.
@@ -109,7 +109,7 @@ class Poller:
     def ask(self) -> bool:
         """Have the next poll begin now, or let the one under way do; False where one was asked for an interval ago."""
         now = time.monotonic()
-        if self._asked_at is not None and now - self._asked_at < self._spacing.gate_interval:
+        if self._asked_at is not None and now - self._asked_at < self._budget.gate_interval:
             return False
         self._asked_at = now
         self._wanted.set()
@@ -132,8 +132,8 @@ class Poller:
         while True:
             await self._poll()
             self._tell_spacing()
-            due, missed = next_tick(due, self._spacing.gate_interval, time.monotonic())
-            self._tally.skipped += missed
+            due, missed = next_tick(due, self._budget.gate_interval, time.monotonic())
+            self._counters.skipped += missed
             pause = due - time.monotonic()
             if self._mitigator is not None and self._mitigator.has_just_signalled:
                 asyncio.get_running_loop().call_later(min(pause, _AFTER_A_SIGNAL), self._wanted.set)
@@ -152,7 +152,7 @@ class Poller:
             try:
                 state = await self._ask(door, began, last_attempt)
             finally:
-                self._tally.durations.add(time.monotonic() - began)
+                self._counters.durations.add(time.monotonic() - began)
                 self._count_cost(door)
         except ServerError as error:
             self._publish(self._failed(error.state, str(error), last_attempt))
@@ -169,8 +169,8 @@ class Poller:
     async def _ask(self, door: Connection, began: float, last_attempt: float) -> ServerState:
         is_urgent = self._mitigator is not None and self._mitigator.needs_a_look
         login = self._login_probe.result if self._login_probe is not None else None
-        self._examiner.login = login
-        finding = await self._examiner.examine(door, is_urgent=is_urgent)
+        self._runner.login = login
+        finding = await self._runner.examine(door, is_urgent=is_urgent)
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
         if finding.is_new:
@@ -203,12 +203,12 @@ class Poller:
         values = signal_readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
         server, incident = await door.system_identifier(), self.incident is not None
         self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
-        self._examiner.anomalies = self._learning.thresholds.anomalies
-        self._examiner.journal = self._learning.journal
+        self._runner.anomalies = self._learning.thresholds.anomalies
+        self._runner.journal = self._learning.journal
 
     def _count_cost(self, door: Connection) -> None:
         before = self._costs[1] if self._costs and self._costs[0] is door else StatementCost()
-        self._tally.add_cost(before, door.cost)
+        self._counters.add_cost(before, door.cost)
         self._costs = door, door.cost
 
     def _count_waiting(self, finding: PollResult, began: float) -> None:
@@ -216,7 +216,7 @@ class Poller:
         if self._counted_at is None or not self.state.up:
             self._counted_at = time.monotonic()
             return
-        self._tally.blocked_seconds += finding.figures.blocked_sessions * max(began - self._counted_at, 0.0)
+        self._counters.blocked_seconds += finding.figures.blocked_sessions * max(began - self._counted_at, 0.0)
         self._counted_at = began
 
     def remember(self, earlier: Sequence[IncidentEvent]) -> None:
@@ -228,7 +228,7 @@ class Poller:
         look = IncidentPoll(finding.at, found.blocked_sessions, found.leading, found.oldest_wait)
         self.incident, events = advance_incident(self.incident, look)
         for event in events:
-            self._tally.add_event(event, time.time())
+            self._counters.add_event(event, time.time())
             facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
             if event.kind == "ended":
                 self.ended.append(event)
@@ -237,9 +237,9 @@ class Poller:
         return events
 
     def _note(self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...]) -> None:
-        if self._chronicle is not None:
+        if self._recorder is not None:
             blocked = finding.figures.blocked_sessions
-            self._chronicle.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
+            self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
 
     async def _mitigate(self, door: Connection) -> None:
         state = self.state
@@ -248,13 +248,13 @@ class Poller:
         if self._mitigator is None or state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(state.diagnosis, door, self._examiner.read_at)
+            await self._mitigator.consider(state.diagnosis, door, self._runner.read_at)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:
             log.exception("mitigation failed")
         finally:
-            self._tally.add_releases(self._mitigator.settled)
+            self._counters.add_releases(self._mitigator.settled)
 
     def _with_traces(self, diagnosis: Diagnosis) -> Diagnosis:
         """With what our own actions have left behind, as of the look before."""
@@ -265,8 +265,8 @@ class Poller:
         """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
         try:
             with suppress(ServerError):
-                await self._examiner.survey(door)
-            self._tally.deadlocks = self._examiner.deadlocks
+                await self._runner.survey(door)
+            self._counters.deadlocks = self._runner.deadlocks
         except Exception:
             log.exception("state of the whole server not read")
         finally:
@@ -280,12 +280,12 @@ class Poller:
 
     def _tell_spacing(self) -> None:
         """Say when looks become rare, and when they are at every interval again; not at each look in between."""
-        spacing = self._spacing
-        self._tally.poll_interval = spacing.look_interval
-        is_rare = spacing.look_interval > (spacing.interval if self._told_spaced else 2 * spacing.interval)
+        budget = self._budget
+        self._counters.poll_interval = budget.look_interval
+        is_rare = budget.look_interval > (budget.interval if self._told_spaced else 2 * budget.interval)
         if is_rare and not self._told_spaced:
-            every = round(spacing.look_interval, 1)
-            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(spacing.look, 3)}
+            every = round(budget.look_interval, 1)
+            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(budget.look, 3)}
             log.warning("polls exceed max_server_share: full polls are less frequent", extra=extra)
         elif self._told_spaced and not is_rare:
             log.info("full polls are back to the configured interval")

@@ -73,7 +73,7 @@ class ServerMonitor:
         armed: bool = False,
     ) -> None:
         self.name = target.name
-        self.tally = Counters()
+        self.counters = Counters()
         self.keeper = keeper
         self.mitigator = Mitigator(
             mitigation,
@@ -83,21 +83,21 @@ class ServerMonitor:
             brake=KillSwitchFile(lambda: self.mitigator.settings.kill_switch_file).pulled,
         )
         self._connection = Reconnector(target.dsn, target.settings.deadline)
-        self._chronicle = IncidentRecorder(target.name, keeper, notifier, self._remember)
+        self._recorder = IncidentRecorder(target.name, keeper, notifier, self._remember)
         self._learning = Learning(keeper)
         settings = target.settings
         self._login_probe = LoginProbe(
             self._connection.read_dsn, self._may_log_in, settings.login_probe_interval, settings.deadline
         )
         self.poller = Poller(
-            self._connection, settings, self.tally, self.mitigator, self._chronicle, self._learning, self._login_probe
+            self._connection, settings, self.counters, self.mitigator, self._recorder, self._learning, self._login_probe
         )
         self.task: asyncio.Task[None] | None = None
 
     @property
     def watched(self) -> MetricsSource:
         """What its metrics are made of, now."""
-        return MetricsSource(self.name, self.poller.state, self.tally, self.mitigator)
+        return MetricsSource(self.name, self.poller.state, self.counters, self.mitigator)
 
     def start(self, at_fault: Callable[[], None]) -> None:
         """Poll until `stop`; `at_fault` is called should it end by itself."""
@@ -118,7 +118,7 @@ class ServerMonitor:
 
     async def _run(self) -> None:
         _SERVER.set(self.name)
-        beside = [asyncio.create_task(self._chronicle.run()), asyncio.create_task(self._login_probe.run())]
+        beside = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._login_probe.run())]
         try:
             await self.poller.run()
         finally:
@@ -162,54 +162,54 @@ class ServerMonitors:
         self._notifier = notifier
         self._armed = armed
         self._at_fault: Callable[[], None] | None = None
-        self._watchers: dict[str | None, ServerMonitor] = {}
+        self._monitors: dict[str | None, ServerMonitor] = {}
         #: Why nobody is to be signalled anywhere, and by whose order; None: no such order is in force.
         self._order: tuple[str, str] | None = None
         self.reconfigure(wanted, mitigation)
 
     def __iter__(self) -> Iterator[ServerMonitor]:
-        return iter(tuple(self._watchers.values()))
+        return iter(tuple(self._monitors.values()))
 
     def __len__(self) -> int:
-        return len(self._watchers)
+        return len(self._monitors)
 
     def named(self, name: str) -> ServerMonitor | None:
         """The one of that name."""
-        return self._watchers.get(name)
+        return self._monitors.get(name)
 
     def start(self, at_fault: Callable[[], None]) -> None:
         """Watch them all; `at_fault` is called should one end by itself."""
         self._at_fault = at_fault
-        for watcher in self:
-            watcher.start(at_fault)
+        for monitor in self:
+            monitor.start(at_fault)
 
     async def stop(self, patience: float) -> None:
         """See to their end what actions are under way, within `patience` seconds; then break off everywhere."""
-        tasks = [watcher.task for watcher in self if watcher.task is not None]
-        await asyncio.gather(*(watcher.poller.settle(patience) for watcher in self))
-        for watcher in self:
-            watcher.stop()
+        tasks = [monitor.task for monitor in self if monitor.task is not None]
+        await asyncio.gather(*(monitor.poller.settle(patience) for monitor in self))
+        for monitor in self:
+            monitor.stop()
         if tasks:
             await asyncio.wait(tasks, timeout=patience / 2)
 
     def reconfigure(self, wanted: Sequence[MonitoredServer], mitigation: Mitigation) -> None:
         """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""
-        if not any(watcher.mitigator.is_disarmed for watcher in self):
+        if not any(monitor.mitigator.is_disarmed for monitor in self):
             # Somebody has armed since.
             self._order = None
-        before, self._watchers = self._watchers, {}
+        before, self._monitors = self._monitors, {}
         for target in wanted:
-            watcher = before.pop(target.name, None)
-            if watcher is None:
-                watcher = ServerMonitor(target, mitigation, self._keeper, self._notifier, armed=self._armed)
+            monitor = before.pop(target.name, None)
+            if monitor is None:
+                monitor = ServerMonitor(target, mitigation, self._keeper, self._notifier, armed=self._armed)
                 if self._order is not None:
-                    watcher.mitigator.disarm(*self._order)
+                    monitor.mitigator.disarm(*self._order)
                 if self._at_fault is not None:
-                    watcher.start(self._at_fault)
+                    monitor.start(self._at_fault)
                     log.info("server added", extra={"server": target.name})
             else:
-                watcher.reconfigure(target, mitigation)
-            self._watchers[target.name] = watcher
+                monitor.reconfigure(target, mitigation)
+            self._monitors[target.name] = monitor
         for gone in before.values():
             gone.stop()
             log.info("server removed", extra={"server": gone.name})
@@ -217,18 +217,18 @@ class ServerMonitors:
     def stop_acting(self, reason: str, by: str) -> None:
         """Signal nobody until somebody arms again, also at servers that are added before."""
         self._order = reason, by
-        for watcher in self:
-            watcher.mitigator.disarm(reason, by)
+        for monitor in self:
+            monitor.mitigator.disarm(reason, by)
 
     async def write_down(self) -> bool:
         """Whether that is on the disk now, for each server."""
-        return all(await asyncio.gather(*(watcher.mitigator.write_down() for watcher in self)))
+        return all(await asyncio.gather(*(monitor.mitigator.write_down() for monitor in self)))
 
     def disarm(self, mitigation: Mitigation) -> None:
         """Go on without signals until the next `reconfigure`; not `stop_acting`, which is for good."""
         if mitigation.mode != "off":
-            for watcher in self:
-                watcher.mitigator.reconfigure(replace(mitigation, mode="observe"))
+            for monitor in self:
+                monitor.mitigator.reconfigure(replace(mitigation, mode="observe"))
 
 
 def say_server(record: logging.LogRecord) -> bool:

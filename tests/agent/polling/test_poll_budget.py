@@ -25,17 +25,17 @@ SECONDS = st.floats(0.0, 5.0)
 MANY_LOCKS = 10_000
 
 
-def poll(spacing: PollBudget, gate: float, looks: list[float]) -> tuple[float, float]:
+def poll(budget: PollBudget, gate: float, looks: list[float]) -> tuple[float, float]:
     """Poll until all looks are done, while somebody waits all the time: the seconds it took, those of the server."""
     now = spent = 0.0
     for look in looks:
         while True:
-            spacing, spent = spacing.after_gate(gate), spent + gate
-            if spacing.may_look(now):
+            budget, spent = budget.after_gate(gate), spent + gate
+            if budget.may_look(now):
                 break
-            now += spacing.gate_interval
-        spacing, spent = spacing.after_look(now, look), spent + look
-        now += spacing.gate_interval
+            now += budget.gate_interval
+        budget, spent = budget.after_look(now, look), spent + look
+        now += budget.gate_interval
     return now, spent - looks[-1]
 
 
@@ -48,27 +48,27 @@ def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), SECONDS, st.lists(SECONDS, max_size=9))
 def test_no_interval_is_shorter_than_was_asked_for(interval, share, look, gates):
-    spacing = PollBudget(interval, share).after_look(0.0, look)
+    budget = PollBudget(interval, share).after_look(0.0, look)
     for gate in gates:
-        spacing = spacing.after_gate(gate)
-    assert interval <= spacing.gate_interval <= spacing.look_interval < math.inf
+        budget = budget.after_gate(gate)
+    assert interval <= budget.gate_interval <= budget.look_interval < math.inf
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1))
 def test_what_is_cheap_is_asked_every_time(interval, share):
-    spacing = PollBudget(interval, share).after_gate(interval * share * 0.4).after_look(0.0, interval * share * 0.5)
-    assert spacing.gate_interval == spacing.look_interval == interval
-    assert spacing.may_look(0.0)
+    budget = PollBudget(interval, share).after_gate(interval * share * 0.4).after_look(0.0, interval * share * 0.5)
+    assert budget.gate_interval == budget.look_interval == interval
+    assert budget.may_look(0.0)
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), SECONDS, SECONDS)
 def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
-    spacing = PollBudget(interval, share).after_gate(gate).after_look(0.0, look).after_survey(0.0, survey)
-    spent = gate / spacing.gate_interval + look / spacing.look_interval + survey / spacing.survey_interval
+    budget = PollBudget(interval, share).after_gate(gate).after_look(0.0, look).after_survey(0.0, survey)
+    spent = gate / budget.gate_interval + look / budget.look_interval + survey / budget.survey_interval
     assert spent <= share * (1 + 1e-9)
-    assert spacing.survey_interval >= 15
-    assert not spacing.may_survey(spacing.survey_interval * 0.999)
-    assert spacing.may_survey(spacing.survey_interval)
+    assert budget.survey_interval >= 15
+    assert not budget.may_survey(budget.survey_interval * 0.999)
+    assert budget.may_survey(budget.survey_interval)
 
 
 @given(
@@ -80,47 +80,47 @@ def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share,
 )
 def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
     """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
-    spacing, now, spent = PollBudget(interval, share), 0.0, 0.0
+    budget, now, spent = PollBudget(interval, share), 0.0, 0.0
     for size, waited in looks:
-        now = max(now, spacing.looked_at + spacing.look_interval)
+        now = max(now, budget.looked_at + budget.look_interval)
         cost = fixed + each * max(size, 16_384)
-        spacing = spacing.after_look(now, cost + waited, size)
+        budget = budget.after_look(now, cost + waited, size)
         spent += cost
-    assert spent <= share * (now + spacing.look_interval) * (1 + 1e-9)
+    assert spent <= share * (now + budget.look_interval) * (1 + 1e-9)
 
 
 def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
-    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
-    assert spacing.may_look(2.0)
+    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
+    assert budget.may_look(2.0)
 
 
 def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
-    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000)
-    assert spacing.after_look(1.0, 0.5, 1_000_000).look_interval > 25.0
-    assert spacing.after_look(1.0, 4.0).look_interval > 200.0
+    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000)
+    assert budget.after_look(1.0, 0.5, 1_000_000).look_interval > 25.0
+    assert budget.after_look(1.0, 4.0).look_interval > 200.0
 
 
 def test_one_dear_look_puts_off_no_other_but_the_next_one_does():
-    spacing = PollBudget(1.0, 0.02).after_look(0.0, 0.06)
-    assert spacing.may_look(1.0)
-    spacing = spacing.after_look(1.0, 0.06)
-    assert not spacing.may_look(2.0)
+    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.06)
+    assert budget.may_look(1.0)
+    budget = budget.after_look(1.0, 0.06)
+    assert not budget.may_look(2.0)
 
 
 def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
-    spacing = PollBudget(1.0, 0.02).after_gate(0.001).after_gate(4.0)
-    assert spacing.gate_interval == 1.0
+    budget = PollBudget(1.0, 0.02).after_gate(0.001).after_gate(4.0)
+    assert budget.gate_interval == 1.0
 
 
 def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
-    spacing = PollBudget(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
-    assert spacing.may_survey(30.0)
+    budget = PollBudget(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
+    assert budget.may_survey(30.0)
 
 
 def test_a_look_that_is_paid_for_holds_nothing_up():
-    spacing = PollBudget(1.0, 0.02).after_look(0.0, 1.0)
-    assert spacing.rested(49.0).look_interval > 50.0
-    assert spacing.rested(50.0).look_interval == 1.0
+    budget = PollBudget(1.0, 0.02).after_look(0.0, 1.0)
+    assert budget.rested(49.0).look_interval > 50.0
+    assert budget.rested(50.0).look_interval == 1.0
 
 
 def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
@@ -176,14 +176,14 @@ def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_th
     scene.client().block("select from t")
 
     async def polled():
-        connection, considering, tally = Reconnector(scene.dsn, 5.0), Considering(needs_a_look), Counters()
+        connection, considering, counters = Reconnector(scene.dsn, 5.0), Considering(needs_a_look), Counters()
         settings = AgentSettings(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
-        poller = Poller(connection, settings, tally, considering)
+        poller = Poller(connection, settings, counters, considering)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(4):
                 await poller.run()
         connection.drop()
-        return considering.given, tally.durations.buckets()[-1].number
+        return considering.given, counters.durations.buckets()[-1].number
 
     diagnoses, polls = asyncio.run(polled())
     assert diagnoses

@@ -78,8 +78,8 @@ def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, ca
 def test_a_recent_state_is_asked_for_when_polls_are_rare(scene):
     async def poll():
         connection = Reconnector(scene.dsn, 5.0)
-        tally = Counters()
-        poller = Poller(connection, AgentSettings(interval=Duration(3600)), tally)
+        counters = Counters()
+        poller = Poller(connection, AgentSettings(interval=Duration(3600)), counters)
         polling = asyncio.create_task(poller.run())
         states = [await poller.recent(0.0, 5.0) for _ in range(3)]
         same = [await poller.recent(60.0, 5.0) for _ in range(3)]
