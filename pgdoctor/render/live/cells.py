@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 from pgdoctor.render.plain import one_line
@@ -28,6 +29,7 @@ STYLES = ("plain", "dim", "bold", "bad", "warn", "good", "chosen", "bar")
 Line = tuple[Span, ...]
 
 
+@lru_cache(4096)
 def character_cells(character: str) -> int:
     """How many a printable character takes."""
     if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me"):
@@ -63,10 +65,12 @@ def pad_text(text: str, columns: int, *, right: bool = False) -> str:
 
 def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
     """A text of at most so many characters, in lines of at most so many cells (10 at least), broken at spaces."""
-    columns, lines, line = max(columns, _NARROWEST), list[str](), ""
+    columns, lines, line, width = max(columns, _NARROWEST), list[str](), "", 0
     for word in _WORD.findall(one_line(text, most)):
-        if text_width(line) + text_width(word) <= columns:
-            line += word
+        # The width of the line is carried along: measured anew at each word, a wide screen takes quadratic time.
+        wide = text_width(word)
+        if width + wide <= columns:
+            line, width = line + word, width + wide
             continue
         if line:
             lines.append(line.rstrip())
@@ -75,6 +79,7 @@ def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
             head = _head(line, columns)
             lines.append(head)
             line = line[len(head) :]
+        width = text_width(line)
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
 
 

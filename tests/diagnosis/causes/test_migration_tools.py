@@ -150,4 +150,4 @@ def test_without_the_catalogs_the_rest_is_still_said(shop: Scene) -> None:
     assert facts.maker == "Prisma Migrate"
     [facts] = [each for each in diagnose(seen).blockers if each.pid == holder.pid]
     assert (facts.classification, facts.maker) == ("migration", None)
-    assert any(what.startswith("traces could not be read") for what in seen.unread)
+    assert any(what.startswith("migration tool hints could not be read") for what in seen.unread)
