@@ -70,7 +70,7 @@ def test_an_incident_is_written_down_and_can_be_judged_again(scene, agent, tmp_p
     assert "1 session blocked" in shown.stdout
     told = pgdoctor("incidents", "report")
     assert f"PID {holder.pid} on `public.orders`" in told.stdout
-    assert "| deploy " in told.stdout
+    assert "| `deploy` " in told.stdout
     again = pgdoctor("incidents", "replay", "--exit-code", "--config", str(watching.config), "--format", "json")
     assert again.returncode == 0, again.stdout
     found = json.loads(again.stdout)
