@@ -24,8 +24,9 @@ _OWN_LIMIT = frozenset({"too_many_connections_for_role"})
 #: The state of one that may still end well.
 _HANGS = "login_hangs"
 
-#: Seconds between two looks at whether a probe is due.
-_PAUSE = 0.2
+#: Seconds between two checks whether a probe is due: at least, and at most, for the interval may be changed.
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
 
 
 class LoginProbe:
@@ -72,13 +73,20 @@ class LoginProbe:
         self._began = time.monotonic()
         try:
             while True:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(self._pause())
                 if self._attempt is not None:
                     await self._follow(self._attempt)
                 elif self._interval and time.monotonic() - self._began >= self._interval and self._may_run():
                     await self._begin()
         finally:
             self._drop()
+
+    def _pause(self) -> float:
+        """Seconds until the next check; long ones, for an agent of many servers has as many probes."""
+        if self._attempt is not None:
+            return _SHORTEST_PAUSE
+        due = self._began + self._interval - time.monotonic() if self._interval else _LONGEST_PAUSE
+        return min(max(due, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     async def _begin(self) -> None:
         self._began = time.monotonic()
