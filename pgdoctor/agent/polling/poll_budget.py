@@ -1,28 +1,27 @@
-"""How often the server may be asked, by what asking costs it: a share of one core, whatever happens on it.
+"""How often the server is polled, by the server time that polls take: a share of one core over a minute.
 
-The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. The full
-look waits until it is paid for: what is left of the share after the gate pays for the last look's seconds. The gate
-may have half of the share; where even that is not enough, polls are rarer. What stands around the waits is read every
-quarter of a minute, or as seldom as a tenth of the share pays for; logins that wait are looked for every three
-seconds, on the same terms. A little of the share is laid by, so that one dear look puts off no other: it is kept over
-a minute, not over each second.
+The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. It may
+take half of the share; above that, polls become less frequent. A full poll runs as soon as the rest of the share has
+paid for the one before. The server context is read every 15 s, logins that wait are counted every 3 s; each becomes
+less frequent above a tenth of the share. A twentieth is kept in reserve, so that an expensive full poll does not delay
+the next one.
 """
 
 import msgspec
 from msgspec.structs import replace
 
-#: Of the share, what the gate may have.
+#: Of the share, what the gate may take.
 _GATES_PART = 0.5
 
-#: Of the share, what reading the surroundings may have, and seconds between two times at least.
+#: Of the share, what reading the server context may take, and the least seconds between two reads.
 _SURVEYS_PART = 0.1
 _SURVEY_INTERVAL = 15.0
 
-#: The same for looking for logins that wait.
+#: Of the share, what counting the logins that wait may take, and the least seconds between two counts.
 _LOGINS_PART = 0.1
 _LOGINS_INTERVAL = 3.0
 
-#: Of the share, what is laid by for looks before the last one is paid for, and seconds over which the share is kept.
+#: Of the share, the reserve for full polls, and the seconds over which the share holds.
 _RESERVE = 0.05
 _KEPT_OVER = 60.0
 
