@@ -38,7 +38,7 @@ MAY_IMPORT = {
     },
     "mitigation": {"diagnosis", "model", "sqltext", "fields", "pattern", "formatting", "errors"},
     "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
-    "observer": {"diagnosis", "model", "sqltext", "formatting"},
+    "observer": {"baseline", "diagnosis", "model", "sqltext", "formatting"},
     "incidents": {"diagnosis", "model", "sqltext", "errors"},
     "diagnosis": {"model", "sqltext", "formatting", "errors"},
     "baseline": {"model"},

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.baseline.median import compute_median
 from pgdoctor.baseline.ring import Ring, RingSample
 from pgdoctor.model.anomaly_signals import Floor, Usual
 
@@ -153,12 +154,5 @@ def _values(samples: Iterable[RingSample], *, held: bool) -> list[float]:
 
 def _middle(values: Sequence[float]) -> tuple[float, float]:
     """Median and spread."""
-    median = _median(values)
-    return median, _median(abs(value - median) for value in values) / _MAD
-
-
-def _median(values: Iterable[float]) -> float:
-    """Not that of the standard library, whose module brings two others for numbers of other kinds."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    median = compute_median(values)
+    return median, compute_median(abs(value - median) for value in values) / _MAD

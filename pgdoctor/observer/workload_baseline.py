@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from pgdoctor.baseline.median import compute_median
 from pgdoctor.model.server_context import DatabaseStats, LatestStatement, Rates, ServerContext
 
 #: Looks that are remembered, and how many are enough to say what is usual.
@@ -83,7 +84,7 @@ def _pace(before: DatabaseStats | None, now: DatabaseStats, seconds: float) -> R
 def _usual(name: str, past: WorkloadHistory) -> Rates:
     known = [look[name] for look in past.looks if name in look]
     if len(known) >= _ENOUGH_LOOKS:
-        return Rates(*(_median([getattr(pace, field) for pace in known]) for field in Rates.__struct_fields__))
+        return Rates(*(compute_median(getattr(pace, field) for pace in known) for field in Rates.__struct_fields__))
     work = past.work[name]
     began = max((moment for moment in (work.since, past.started) if moment is not None), default=None)
     if began is None or past.read_at is None:
@@ -92,8 +93,3 @@ def _usual(name: str, past: WorkloadHistory) -> Rates:
     seconds = max((past.read_at - began) / timedelta(seconds=1), 1.0)
     average = Rates(*(getattr(work, field) / seconds for field in Rates.__struct_fields__))
     return average if seconds >= _YOUNG else replace(average, sessions=0.0)
-
-
-def _median(values: list[float]) -> float:
-    # The standard library's costs a megabyte to import.
-    return sorted(values)[len(values) // 2]
