@@ -29,10 +29,12 @@ import secrets
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+
+import msgspec
 
 from pgdoctor.mitigation.rules import Mode
 from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.rows import read_row
 from pgdoctor.postgres.signal import LEADER_KEY
 
 #: The lock of those who lead a dry run: an agent that only rehearses does not keep anybody from acting.
@@ -44,6 +46,21 @@ _LOOK_AGAIN = 5.0
 
 #: What a lock means stands in its key, behind the bit that tells a dry run.
 _CLAIMS, _LEADS, _WAITS = 0, 1, 2
+
+
+class ElectionLock(msgspec.Struct, frozen=True):
+    """An advisory lock of a pgdoctor that leads, claims leadership or waits for its turn (`leaders.sql`)."""
+
+    pid: int
+    is_own: bool
+    #: Its PID is smaller than ours.
+    outranks: bool
+    #: The second half of its key.
+    number: int
+    #: What the lock means: `_CLAIMS`, `_LEADS` or `_WAITS`.
+    stage: int
+    has_own_role: bool
+    client_addr: str | None
 
 
 class LeaderElection:
@@ -125,12 +142,13 @@ class LeaderElection:
             return False
         return True
 
-    async def _holders(self, door: Connection) -> tuple[list[Any], list[Any]]:
+    async def _holders(self, door: Connection) -> tuple[list[ElectionLock], list[ElectionLock]]:
         """The locks of those who lead, claim or wait in our mode, in whatever database: ours, and those of others."""
         rows = await door.fetch("leaders", key=self._key, own_application=APPLICATION_NAME)
-        others = sorted((each for each in rows if not each.is_own), key=lambda each: each.stage != _LEADS)
+        locks = [read_row(ElectionLock, row) for row in rows]
+        others = sorted((lock for lock in locks if not lock.is_own), key=lambda lock: lock.stage != _LEADS)
         self.rival = _described(others[0]) if others else None
-        return [each for each in rows if each.is_own], others
+        return [lock for lock in locks if lock.is_own], others
 
     async def _take(self, door: Connection, key: int) -> bool:
         return bool((await door.fetch("acquire_leader_lock", key=key))[0].held)
@@ -140,16 +158,16 @@ class LeaderElection:
         return self._key >> 32 << 32 | secrets.randbits(29) << 3 | stage << 1 | self._key & 1
 
 
-def _has(holders: Sequence[Any], stage: int) -> bool:
+def _has(holders: Sequence[ElectionLock], stage: int) -> bool:
     return any(each.stage == stage for each in holders)
 
 
-def _must_withdraw(others: Sequence[Any]) -> bool:
+def _must_withdraw(others: Sequence[ElectionLock]) -> bool:
     """Whether somebody else leads, or goes first."""
     return any(each.stage == _LEADS or each.outranks for each in others)
 
 
-def _described(holder: Any) -> str:
+def _described(holder: ElectionLock) -> str:
     """A pgdoctor that leads, or is about to, in words."""
     where = f" from {holder.client_addr}" if holder.client_addr else ""
     role = "" if holder.has_own_role else ", of another role,"

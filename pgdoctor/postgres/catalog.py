@@ -23,6 +23,7 @@ from pgdoctor.model.snapshot import (
     UniqueKey,
 )
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.rows import read_row
 
 #: Relations whose names are looked up in one poll, contested ones first.
 MOST_RELATIONS = 2_000
@@ -134,20 +135,15 @@ async def fetch_relations(
     }
     details = await _details(sorted(worked_on)[:MOST_DETAILED], rows, evidence) if worked_on else Details()
     return {
-        oid: Relation(
-            oid=oid,
-            name=row.name,
-            kind=row.kind,
-            is_system=row.is_system,
-            pages=row.pages,
-            live_rows=row.live_rows,
+        oid: read_row(
+            Relation,
+            row,
             table=row.table_oid,
             indexes=details.indexes.get(oid),
             columns=details.columns.get(oid),
             parts=details.parts.get(oid, ()),
             referenced_by=details.references.get(oid),
             scans=ScanCounts(row.scan_count, row.scan_rows) if row.kind in _TABLE_KINDS else None,
-            is_temporary=row.is_temporary,
         )
         for oid, row in rows.items()
     }
@@ -203,13 +199,12 @@ async def _references(tables: Sequence[int], evidence: CatalogReader) -> dict[in
     found: dict[int, tuple[ForeignKey, ...]] = dict.fromkeys(tables, ())
     for row in rows:
         found[row.referenced_oid] += (
-            ForeignKey(
-                name=row.name,
+            read_row(
+                ForeignKey,
+                row,
                 table=row.table_oid,
                 columns=tuple(row.columns),
                 referenced_columns=tuple(row.referenced_columns),
-                on_delete=row.on_delete,
-                on_update=row.on_update,
             ),
         )
     return found
@@ -246,13 +241,12 @@ async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, 
     found: dict[int, tuple[IndexInfo, ...]] = dict.fromkeys(tables, ())
     for row in rows:
         found[row.table_oid] += (
-            IndexInfo(
-                method=row.method,
-                is_usable=row.is_usable,
+            read_row(
+                IndexInfo,
+                row,
                 keys=_decode_keys(row.keys),
                 expression_columns=tuple(row.expression_columns),
                 predicate_columns=None if row.predicate_columns is None else tuple(row.predicate_columns),
-                is_not_null=row.is_not_null,
             ),
         )
     return found
@@ -265,12 +259,9 @@ async def _columns(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[i
     found: dict[int, dict[str, ColumnStats]] = {}
     for row in rows:
         analysed = statistics.get((row.table_oid, row.name))
-        found.setdefault(row.table_oid, {})[row.name] = ColumnStats(
-            name=row.name,
-            quoted=row.quoted,
-            type=row.type,
-            is_bytewise=row.is_bytewise,
-            is_partition_key=row.is_partition_key,
+        found.setdefault(row.table_oid, {})[row.name] = read_row(
+            ColumnStats,
+            row,
             null_share=analysed.null_share if analysed else None,
             distinct_values=analysed.distinct_values if analysed else None,
             top_share=(analysed.top_share or 0.0) if analysed else None,

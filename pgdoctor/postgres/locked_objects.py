@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pgdoctor.diagnosis.blocker.lock_names import OBJECT_TYPES
 from pgdoctor.model.snapshot import LockedObject, ServerInfo, Session
 from pgdoctor.postgres.catalog import CatalogReader
+from pgdoctor.postgres.rows import read_row
 
 #: Objects that are looked up in one poll, and characters of a name: a function's has the types of its arguments.
 MOST_OBJECTS = 100
@@ -26,4 +27,4 @@ async def fetch_locked_objects(
         return ()
     classids, objids = (list(each) for each in zip(*chosen, strict=True))
     rows = await evidence.rows("locked_objects", classids=classids, objids=objids, most_characters=MOST_CHARACTERS)
-    return tuple(LockedObject(row.classid, row.objid, row.type, row.name) for row in rows)
+    return tuple(read_row(LockedObject, row) for row in rows)

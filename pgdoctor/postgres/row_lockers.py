@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pgdoctor.diagnosis.blocker.row_locks import find_wanted_tables, read_row_words
 from pgdoctor.model.snapshot import RowLocker, Session
 from pgdoctor.postgres.catalog import CatalogReader
+from pgdoctor.postgres.rows import read_row
 
 #: Sessions that are read, those that wait for no lock first.
 MOST_LOCKERS = 200
@@ -26,13 +27,9 @@ async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: CatalogRe
         statement_bytes=_STATEMENT_BYTES,
     )
     return tuple(
-        RowLocker(
-            pid=row.pid,
-            gid=row.gid,
-            database=row.database,
-            relation=row.relation,
-            locks_rows=row.locks_rows,
-            changes_rows=row.changes_rows,
+        read_row(
+            RowLocker,
+            row,
             others=frozenset(row.others),
             says=read_row_words((row.statement or b"").decode("utf-8", errors="replace")),
         )

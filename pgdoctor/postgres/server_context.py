@@ -1,6 +1,5 @@
 """Reads the surroundings of the waits. Each part may fail alone: what cannot be read is left out, and said."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,6 +21,7 @@ from pgdoctor.model.server_context import (
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
 from pgdoctor.postgres.role_names import RoleNames
+from pgdoctor.postgres.rows import read_row
 from pgdoctor.postgres.signal import LEADER_KEY
 from pgdoctor.sqltext.redact import redact
 
@@ -59,22 +59,20 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
     await names.learn((*clients, *latest, *holders, *strangers), evidence)
     return ServerContext(
         read_at=standing[0].read_at,
-        standing=_standing(standing[0]),
+        standing=read_row(ServerLimits, standing[0]),
         clients=tuple(_client(row, names) for row in clients),
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
         latest=tuple(_latest(row, names) for row in latest),
-        work={row.database: _work(row) for row in work},
+        work={row.database: read_row(DatabaseStats, row, since=row.stats_reset) for row in work},
         deadlocks=work[0].all_deadlocks if work else 0,
         deadlocks_since=work[0].all_since if work else None,
-        ages=tuple(
-            FreezeAge(row.database, row.xids, row.multixacts) for row in await evidence.rows("freeze_age", most=_MOST)
-        ),
+        ages=tuple(read_row(FreezeAge, row) for row in await evidence.rows("freeze_age", most=_MOST)),
         holders=tuple(_holder(row, names) for row in holders),
         slots=tuple(_slot(row, names) for row in slots),
-        standbys=tuple(_standbys(standbys)),
+        standbys=tuple(_standby(row) for row in standbys),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
-        altered=tuple(_altered(altered)),
+        altered=tuple(read_row(AlteredRelation, row) for row in altered),
         oldest_xid=standing[0].oldest_xid,
         unread=tuple(evidence.unread),
     )
@@ -88,36 +86,9 @@ async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
     return tuple(_lock_stranger(row, names) for row in rows)
 
 
-def _standing(row: Any) -> ServerLimits:
-    return ServerLimits(
-        started=row.started,
-        configured=row.configured,
-        reserved_connections=row.reserved_connections,
-        freeze_max_age=row.freeze_max_age,
-        multixact_freeze_max_age=row.multixact_freeze_max_age,
-        max_wal_size=row.max_wal_size,
-        max_slot_wal_keep_size=row.max_slot_wal_keep_size,
-        synchronous_standby_names=row.synchronous_standby_names,
-        hot_standby_feedback=row.hot_standby_feedback,
-        replay_paused=row.replay_paused,
-        unreplayed=row.unreplayed,
-        sync_waiters=row.sync_waiters,
-        oldest_sync_wait=row.oldest_sync_wait,
-    )
-
-
 def _client(row: Any, names: RoleNames) -> ClientApplication:
-    return ClientApplication(
-        application=row.application_name,
-        user=names.roles.get(row.role_oid),
-        address=row.client_addr,
-        connections=row.connections,
-        idle=row.idle,
-        idle_in_transaction=row.idle_in_transaction,
-        fresh=row.fresh,
-        oldest=row.oldest,
-        addresses=row.addresses,
-    )
+    user = names.roles.get(row.role_oid)
+    return read_row(ClientApplication, row, application=row.application_name, user=user, address=row.client_addr)
 
 
 def _latest(row: Any, names: RoleNames) -> LatestStatement:
@@ -131,37 +102,15 @@ def _latest(row: Any, names: RoleNames) -> LatestStatement:
     )
 
 
-def _work(row: Any) -> DatabaseStats:
-    return DatabaseStats(
-        commits=row.commits,
-        rollbacks=row.rollbacks,
-        sessions=row.sessions,
-        deadlocks=row.deadlocks,
-        blocks_hit=row.blocks_hit,
-        blocks_read=row.blocks_read,
-        since=row.stats_reset,
-    )
-
-
 def _holder(row: Any, names: RoleNames) -> HorizonHolder:
-    return HorizonHolder(
-        kind=row.kind,
-        name=row.name,
-        xids=row.xids,
-        since=row.since,
-        state=row.state,
-        user=names.roles.get(row.role_oid),
-        database=names.databases.get(row.database_oid),
-        application=row.application_name,
-    )
+    user, database = names.roles.get(row.role_oid), names.databases.get(row.database_oid)
+    return read_row(HorizonHolder, row, user=user, database=database, application=row.application_name)
 
 
 def _lock_stranger(row: Any, names: RoleNames) -> LockStranger:
-    return LockStranger(
-        pid=row.pid,
-        gid=row.gid,
-        locks=row.locks,
-        may_signal=row.may_signal,
+    return read_row(
+        LockStranger,
+        row,
         user=names.roles.get(row.role_oid),
         address=row.client_addr,
         application=row.application_name,
@@ -170,23 +119,8 @@ def _lock_stranger(row: Any, names: RoleNames) -> LockStranger:
 
 
 def _slot(row: Any, names: RoleNames) -> ReplicationSlotState:
-    return ReplicationSlotState(
-        name=row.name,
-        is_logical=row.is_logical,
-        is_active=row.is_active,
-        wal_status=row.wal_status,
-        retained=row.retained,
-        left=row.safe_wal_size,
-        database=names.databases.get(row.database_oid),
-        inactive_since=row.inactive_since,
-    )
+    return read_row(ReplicationSlotState, row, left=row.safe_wal_size, database=names.databases.get(row.database_oid))
 
 
-def _standbys(rows: Iterable[Any]) -> Iterable[Standby]:
-    for row in rows:
-        yield Standby(row.application_name, row.client_addr, row.state, row.sync_state, row.behind, row.lag)
-
-
-def _altered(rows: Iterable[Any]) -> Iterable[AlteredRelation]:
-    for row in rows:
-        yield AlteredRelation(row.oid, row.written_by, row.kind, row.name, row.bare_name, row.table_oid)
+def _standby(row: Any) -> Standby:
+    return read_row(Standby, row, application=row.application_name, address=row.client_addr)

@@ -14,7 +14,8 @@ SELECT
     )::pg_catalog.int8 AS retained,
     r.safe_wal_size,
     r.datoid AS database_oid,
-    NULL::pg_catalog.timestamptz AS inactive_since
+    -- Since 17.
+    (pg_catalog.to_jsonb(r) ->> 'inactive_since')::pg_catalog.timestamptz AS inactive_since
 FROM pg_catalog.pg_get_replication_slots() AS r
 ORDER BY retained DESC NULLS LAST
 LIMIT %(most)s;

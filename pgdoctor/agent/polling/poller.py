@@ -50,10 +50,10 @@ class Poller:
         connection: Reconnector,
         settings: AgentSettings,
         counters: Counters,
-        mitigator: Mitigator | None = None,
-        recorder: IncidentRecorder | None = None,
-        learning: Learning | None = None,
-        login_probe: LoginProbe | None = None,
+        mitigator: Mitigator,
+        recorder: IncidentRecorder,
+        learning: Learning,
+        login_probe: LoginProbe,
     ) -> None:
         self._login_probe = login_probe
         self._connection = connection
@@ -117,8 +117,6 @@ class Poller:
 
     async def settle(self, patience: float) -> None:
         """See to its end what is under way, within `patience` seconds, and have nothing more begin."""
-        if self._mitigator is None:
-            return
         self._mitigator.wind_down()
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -135,7 +133,7 @@ class Poller:
             due, missed = next_tick(due, self._budget.gate_interval, time.monotonic())
             self._counters.skipped += missed
             pause = due - time.monotonic()
-            if self._mitigator is not None and self._mitigator.has_just_signalled:
+            if self._mitigator.has_just_signalled:
                 asyncio.get_running_loop().call_later(min(pause, _AFTER_A_SIGNAL), self._wanted.set)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -167,10 +165,9 @@ class Poller:
                 await self._survey(door)
 
     async def _ask(self, door: Connection, began: float, last_attempt: float) -> ServerState:
-        is_urgent = self._mitigator is not None and self._mitigator.needs_a_look
-        login = self._login_probe.result if self._login_probe is not None else None
+        login = self._login_probe.result
         self._runner.login = login
-        finding = await self._runner.examine(door, is_urgent=is_urgent)
+        finding = await self._runner.examine(door, is_urgent=self._mitigator.needs_a_look)
         self._tell_connected(finding.server)
         self._count_waiting(finding, began)
         if finding.is_new:
@@ -185,7 +182,7 @@ class Poller:
             diagnosis=self._with_traces(finding.diagnosis),
             figures=finding.figures,
             slots=(finding.server.connections, finding.server.max_connections),
-            scores=self._learning.thresholds.scores if self._learning is not None else {},
+            scores=self._learning.thresholds.scores,
             login=login,
             last_success=time.time(),
             last_attempt=last_attempt,
@@ -197,8 +194,6 @@ class Poller:
         )
 
     async def _learn(self, finding: PollResult, door: Connection) -> None:
-        if self._learning is None:
-            return
         found = finding.figures
         values = signal_readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
         server, incident = await door.system_identifier(), self.incident is not None
@@ -237,15 +232,14 @@ class Poller:
         return events
 
     def _note(self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...]) -> None:
-        if self._recorder is not None:
-            blocked = finding.figures.blocked_sessions
-            self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
+        blocked = finding.figures.blocked_sessions
+        self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
 
     async def _mitigate(self, door: Connection) -> None:
         state = self.state
         # Judged once: a session has to be found in as many looks as the rules ask for.
         is_new = state.looked_at == state.found_at
-        if self._mitigator is None or state.diagnosis is None or not is_new:
+        if state.diagnosis is None or not is_new:
             return
         try:
             await self._mitigator.consider(state.diagnosis, door, self._runner.read_at)
@@ -258,7 +252,7 @@ class Poller:
 
     def _with_traces(self, diagnosis: Diagnosis) -> Diagnosis:
         """With what our own actions have left behind, as of the look before."""
-        left = self._mitigator.findings if self._mitigator else ()
+        left = self._mitigator.findings
         return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
 
     async def _survey(self, door: Connection) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.learning import NAME, Learning
-from pgdoctor.agent.polling.poller import Poller
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.baseline.baseline import UNUSUAL
 from pgdoctor.baseline.thresholds import LASTING, Thresholds, unpack_thresholds
@@ -20,6 +18,7 @@ from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.rules import Duration
 from pgdoctor.model.anomaly_signals import SIGNALS
+from tests.agent.polling.assembling import make_poller
 from tests.agent.running import RunningAgent
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
@@ -130,7 +129,7 @@ def test_the_agent_learns_nothing_from_the_incident_it_is_in(scene, journal, mon
     async def poll() -> None:
         keeper, connection = Keeper(journal.path), Reconnector(scene.dsn, 5.0)
         learning = Learning(keeper)
-        poller = Poller(connection, AgentSettings(interval=Duration(0.05)), Counters(), None, learning=learning)
+        poller = make_poller(connection, AgentSettings(interval=Duration(0.05)), keeper, learning=learning)
         polling = asyncio.create_task(poller.run())
         async with asyncio.timeout(20):
             while not learning.thresholds.is_hurt:  # noqa: ASYNC110

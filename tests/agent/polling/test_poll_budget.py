@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.poll_budget import PollBudget
-from pgdoctor.agent.polling.poller import Poller
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.enforcement.mitigator import Mitigator
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.rules import Duration, Mitigation
+from tests.agent.polling.assembling import make_poller
 from tests.scenes.client import wait_until
 
 #: All of it together takes many seconds.
@@ -168,7 +169,9 @@ class Considering(Mitigator):
 
 
 @pytest.mark.parametrize("needs_a_look", [False, True])
-def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_the_last_is_paid_for(scene, needs_a_look):
+def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_the_last_is_paid_for(
+    scene, needs_a_look, tmp_path
+):
     # Many locks make a look dear, and not the gate.
     scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     scene.admin.execute("create table t ()")
@@ -178,11 +181,13 @@ def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_th
     async def polled():
         connection, considering, counters = Reconnector(scene.dsn, 5.0), Considering(needs_a_look), Counters()
         settings = AgentSettings(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
-        poller = Poller(connection, settings, counters, considering)
+        keeper = Keeper(tmp_path / "journal.db")
+        poller = make_poller(connection, settings, keeper, counters=counters, mitigator=considering)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(4):
                 await poller.run()
         connection.drop()
+        keeper.close()
         return considering.given, counters.durations.buckets()[-1].number
 
     diagnoses, polls = asyncio.run(polled())

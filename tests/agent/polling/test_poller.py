@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdoctor.agent.polling.counters import Counters
-from pgdoctor.agent.polling.poller import Poller, next_tick
+from pgdoctor.agent.polling.poller import next_tick
 from pgdoctor.agent.polling.reconnector import LONGEST_PAUSE, Reconnector, seconds_until_retry
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.errors import Unreachable
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.rules import Duration, Mitigation
+from tests.agent.polling.assembling import make_poller
 
 
 def test_a_poll_in_time_is_followed_by_the_next():
@@ -57,11 +58,11 @@ class Failing(Mitigator):
         raise ZeroDivisionError
 
 
-def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, caplog):
+def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, caplog, tmp_path):
     async def poll():
-        connection = Reconnector(scene.dsn, 5.0)
+        connection, keeper = Reconnector(scene.dsn, 5.0), Keeper(tmp_path / "journal.db")
         failing = Failing(Mitigation())
-        poller = Poller(connection, AgentSettings(interval=Duration(0.05)), Counters(), failing)
+        poller = make_poller(connection, AgentSettings(interval=Duration(0.05)), keeper, mitigator=failing)
         polling = asyncio.create_task(poller.run())
         async with asyncio.timeout(30):
             while failing.considered < 5:  # noqa: ASYNC110
@@ -69,22 +70,23 @@ def test_a_mitigation_that_fails_is_logged_and_does_not_stop_the_polls(scene, ca
         assert poller.state.up
         polling.cancel()
         connection.drop()
+        keeper.close()
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(poll())
     assert caplog.text.count("mitigation failed") >= 5
 
 
-def test_a_recent_state_is_asked_for_when_polls_are_rare(scene):
+def test_a_recent_state_is_asked_for_when_polls_are_rare(scene, tmp_path):
     async def poll():
-        connection = Reconnector(scene.dsn, 5.0)
-        counters = Counters()
-        poller = Poller(connection, AgentSettings(interval=Duration(3600)), counters)
+        connection, keeper = Reconnector(scene.dsn, 5.0), Keeper(tmp_path / "journal.db")
+        poller = make_poller(connection, AgentSettings(interval=Duration(3600)), keeper)
         polling = asyncio.create_task(poller.run())
         states = [await poller.recent(0.0, 5.0) for _ in range(3)]
         same = [await poller.recent(60.0, 5.0) for _ in range(3)]
         polling.cancel()
         connection.drop()
+        keeper.close()
         return states, same
 
     states, same = asyncio.run(poll())

@@ -5,17 +5,17 @@ import os
 import signal
 import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.agent.polling.counters import Counters
-from pgdoctor.agent.polling.poller import Poller
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.rules import Duration
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.model.snapshot import Snapshot
@@ -25,6 +25,7 @@ from pgdoctor.postgres.explain import explain_searches
 from pgdoctor.render.report import make_report, to_json
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
+from tests.agent.polling.assembling import make_poller
 from tests.cli.test_bad_input import pgdoctor
 from tests.looking import snapshot
 from tests.scenes import Client, Scene
@@ -336,13 +337,13 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
     assert asyncio.run(polls()) == [True] * 8
 
 
-def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
+def test_the_agent_asks_from_when_it_is_told_to(shop: Scene, tmp_path: Path) -> None:
     worker = working(shop)
 
     async def poll() -> list[str]:
-        connection = Reconnector(shop.dsn, 5.0)
+        connection, keeper = Reconnector(shop.dsn, 5.0), Keeper(tmp_path / "journal.db")
         settings = AgentSettings(interval=Duration(3600), wait_threshold=Duration(0))
-        poller = Poller(connection, settings, Counters())
+        poller = make_poller(connection, settings, keeper)
         polling = asyncio.create_task(poller.run())
         found = []
         for explain in (False, True):
@@ -352,6 +353,7 @@ def test_the_agent_asks_from_when_it_is_told_to(shop: Scene) -> None:
             found += ["; ".join(each.evidence) for each in diagnosis.blockers if each.pid == worker.pid]
         polling.cancel()
         connection.drop()
+        keeper.close()
         return found
 
     assert ["EXPLAIN" in said for said in asyncio.run(poll())] == [False, True]

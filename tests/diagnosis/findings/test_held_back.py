@@ -135,6 +135,7 @@ def test_a_stalled_slot_is_found_when_it_keeps_more_wal_than_there_should_be(own
         note = seen.note("replication_slot")
         assert note.severity == "warning"
         assert f"inactive {kind} replication slot stalled" in note.summary
+        assert ("(inactive for" in note.summary) == (scene.admin.info.server_version >= 170_000)
         assert note.numbers["retained_bytes"] >= 40 << 20
         assert "the slot has no limit" in note.advice
         write_wal(scene.admin, 300)
