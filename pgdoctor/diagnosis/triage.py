@@ -67,8 +67,6 @@ _BY_TYPE = {
     "Extension": "elsewhere",
 }
 
-LAYERS = ("locks", "connections", "I/O", "CPU", "replication", "elsewhere")
-
 
 class ActivitySample(msgspec.Struct, frozen=True):
     """How many active sessions wait for what, at one moment."""

@@ -124,11 +124,6 @@ class WaitGraph:
         """
         return self._depth.get(node, 0)
 
-    @property
-    def max_depth(self) -> int:
-        """The longest chain of waits there is; 0 where nobody waits."""
-        return max(self._depth.values(), default=0)
-
     def released_at_once(self, cut: frozenset[Node]) -> frozenset[Node]:
         """The waiters that have nobody left to wait for when the nodes of `cut` let go.
 

@@ -11,7 +11,7 @@ from pgdoctor.formatting import format_client, format_count, format_duration, fo
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.server_context import Standby
 from pgdoctor.render.live.cells import Span, cut_text, wrap_text
-from pgdoctor.render.paragraph import NARROWEST, plain
+from pgdoctor.render.paragraph import NARROWEST
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
@@ -122,16 +122,11 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
     )
 
 
-def triage_text(facts: TriageFacts, width: int | None) -> str:
+def triage_lines(facts: TriageFacts, width: int | None) -> list[Span]:
     """One screen of 80 columns and 24 lines where that suffices; no line wider than `width` cells (at least 40).
 
-    None: no line is wrapped or cut.
+    None: no line is wrapped or cut. What is to be done, and what it is about, is never cut.
     """
-    return plain(triage_lines(facts, width))
-
-
-def triage_lines(facts: TriageFacts, width: int | None) -> list[Span]:
-    """The same in lines with their styles. What is to be done, and what it is about, is never cut."""
     if width is None:
         return _laid_out(facts, _UNLIMITED, 1)
     lines = _laid_out(facts, max(width, NARROWEST), _ROOMY)

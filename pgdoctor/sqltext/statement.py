@@ -89,11 +89,6 @@ class Statement(Struct, frozen=True):
         return self.kind in statement_kinds.WRAPPERS
 
     @property
-    def is_write(self) -> bool:
-        """It changes rows."""
-        return self.kind in statement_kinds.WRITES
-
-    @property
     def ends_transaction(self) -> bool:
         """Whichever of its statements runs now, it ends the transaction; one that is cut off may not.
 

@@ -225,7 +225,6 @@ DDL = frozenset(kind for kind, family in FAMILY_OF.items() if family == "ddl")
 #: Of what they name they lock only what they create; the tables that they read or reference they lock as others do.
 CREATING = frozenset({"create_table", "create_table_as", "create_materialized_view", "create_view"})
 MAINTENANCE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "maintenance")
-WRITES = frozenset(kind for kind, family in FAMILY_OF.items() if family == "write")
 SESSION = frozenset(kind for kind, family in FAMILY_OF.items() if family == "session")
 WRAPPERS = frozenset({"do", "call", "execute"})
 LOCK_TABLE = frozenset(kind for kind, family in FAMILY_OF.items() if family == "lock")

@@ -26,12 +26,13 @@ from pgdoctor.render.live.view import View
 from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.outbound_alert import describe_event
 from pgdoctor.render.page import render_page
+from pgdoctor.render.paragraph import plain
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.postmortem import render_postmortem
 from pgdoctor.render.report import make_report, to_json
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
-from pgdoctor.render.triage import triage_facts, triage_text
+from pgdoctor.render.triage import triage_facts, triage_lines
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from pgdoctor.sqltext import ddl, statement
 from tests.test_secrets import DRY_RUN, logged
@@ -110,7 +111,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "notification": lambda seen: encode_json(describe_event(_event(seen), seen, 1)).decode(),
     "postmortem": lambda seen: render_postmortem(_story(seen), _prevention()),
     "story": lambda seen: story_text(_story(seen), 200) + incidents_table(_story(seen).entries),
-    "triage": lambda seen: triage_text(triage_facts(triage(seen, ()), seen), 100),
+    "triage": lambda seen: plain(triage_lines(triage_facts(triage(seen, ()), seen), 100)),
     "triage in JSON": lambda seen: encode_json(triage_facts(triage(seen, ()), seen)).decode(),
     "metrics and health": _metrics,
 }

@@ -33,7 +33,7 @@ def test_without_waits_there_is_nothing() -> None:
     assert not graph.blockers
     assert not graph.roots
     assert not graph.cycles
-    assert graph.wait_count == graph.max_depth == graph.blocked(1) == 0
+    assert graph.wait_count == graph.depth(1) == graph.blocked(1) == 0
 
 
 def test_a_waiter_that_waits_for_nobody_is_no_waiter() -> None:
@@ -137,13 +137,13 @@ def test_a_convoy_of_a_thousand_has_half_a_million_waits_and_one_root() -> None:
     graph = WaitGraph({pid: tuple(range(pid)) for pid in range(1, 1001)})
     assert graph.wait_count == 500_500
     assert graph.roots == {0}
-    assert graph.blocked(0) == graph.max_depth == 1000
+    assert graph.blocked(0) == graph.depth(1000) == 1000
 
 
 def test_a_chain_longer_than_the_recursion_limit_is_walked() -> None:
     length = sys.getrecursionlimit() * 5
     graph = WaitGraph({pid: (pid - 1,) for pid in range(1, length)})
-    assert graph.max_depth == length - 1
+    assert graph.depth(length - 1) == length - 1
     assert graph.released_in_turn(frozenset({0})) == set(range(1, length))
 
 

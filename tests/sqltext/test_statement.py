@@ -33,7 +33,7 @@ def test_what_is_no_statement_says_nothing(text: str) -> None:
     assert found.kind == "unknown"
     assert found.targets == ()
     assert conditions(text) == Conditions()
-    properties = (found.is_ddl, found.is_maintenance, found.is_lock_table, found.is_write, found.ends_transaction)
+    properties = (found.is_ddl, found.is_maintenance, found.is_lock_table, found.ends_transaction)
     assert not any(properties)
 
 
@@ -246,8 +246,8 @@ def test_families() -> None:
     assert read_statement("reindex table orders").is_maintenance
     assert not read_statement("create index on orders (a)").is_maintenance
     assert read_statement("lock orders").is_lock_table
-    assert read_statement("copy orders from stdin").is_write
-    assert not read_statement("copy orders to stdout").is_write
+    assert read_statement("copy orders from stdin").kind == "copy_from"
+    assert read_statement("copy orders to stdout").kind == "copy_to"
 
 
 @pytest.mark.parametrize(
