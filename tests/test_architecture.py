@@ -21,12 +21,14 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
         *("agent", "demo", "config", "render", "enforcement", "mitigation", "observer", "postgres", "journal"),
-        *("incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
+        *("incidents", "diagnosis", "model", "sqltext", "topics", "fields", "escape", "formatting", "errors"),
     },
     "agent": {
         *("config", "render", "enforcement", "mitigation", "notify", "observer", "postgres", "journal", "incidents"),
-        *("baseline", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "secret_file", "errors"),
+        *("baseline", "diagnosis", "model", "sqltext", "topics"),
+        *("fields", "escape", "formatting", "secret_file", "errors"),
     },
+    "topics": {"render", "mitigation", "diagnosis"},
     "demo": {"render", "enforcement", "mitigation", "postgres", "diagnosis", "model", "errors"},
     "config": {"notify", "mitigation", "postgres", "journal", "model", "fields", "secret_file", "errors"},
     "enforcement": {

@@ -53,8 +53,8 @@ def test_the_wheel_has_every_statement(wheel):
 
 
 def test_the_wheel_has_the_alerts_that_explain_explains(environment):
-    said = run(environment / "bin" / "pgdoctor", "explain", "PgdoctorServerNotSeen", cwd=environment)
-    assert said.startswith("PgdoctorServerNotSeen (alert)\n")
+    for name in ("PgdoctorServerNotSeen", "PgdoctorManySessionsBlocked"):
+        assert run(environment / "bin" / "pgdoctor", "explain", name, cwd=environment).startswith(f"{name} (alert)\n")
 
 
 def test_wheel_has_every_page_of_the_manual(wheel, environment):

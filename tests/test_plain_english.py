@@ -11,8 +11,8 @@ import pytest
 
 import pgdoctor
 from pgdoctor.cli.explain import declared_metrics
-from pgdoctor.render.manual import first_sentence, read_alerts
-from tests.docker.shipped import DOCKER, rules
+from pgdoctor.render.manual import first_sentence
+from tests.docker.shipped import DOCKER, alert_pages, rules
 from tests.docs.sentences import sentences, words
 
 PACKAGE = Path(pgdoctor.__file__).parent
@@ -115,6 +115,7 @@ def _in_files() -> Iterator[Text]:
         (PACKAGE, "cli/*.sql"),
         (DOCKER, "[!a]*.yml"),
         (DOCKER, "alerts.yml"),
+        (DOCKER, "alerts_fast.yml"),
         (DOCKER, "*.sql"),
         (DOCKER.parent, "README.md"),
     ):
@@ -178,7 +179,7 @@ def headlines() -> Iterator[Text]:
         yield from (Text(metric.name, each) for each in sentences(metric.documentation))
     for rule in rules():
         yield Text(rule["alert"], re.sub(r"\{\{.*?\}\}", "x", rule["annotations"]["summary"]))
-    for name, page in read_alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8")).items():
+    for name, page in alert_pages().items():
         yield Text(name, first_sentence(page))
     for path in sorted((PACKAGE / "diagnosis").glob("*/[a-z]*.py")):
         yield Text(path.name, first_sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""))

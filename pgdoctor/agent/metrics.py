@@ -69,6 +69,15 @@ def _history(counters: Counters) -> Iterator[Metric]:
         "Waits between two polls are not counted.",
         counters.blocked_seconds,
     )
+    by_class = CounterMetricFamily(
+        "pgdoctor_blocked_session_seconds_by_class",
+        "Time that sessions spent blocked, directly or indirectly, by a blocker of the class: at each poll, sessions "
+        "times seconds since the last poll. Classes overlap.",
+        labels=["class"],
+    )
+    for name, seconds in counters.blocked_seconds_by_class.items():
+        by_class.add_metric([name], seconds)
+    yield by_class
     yield CounterMetricFamily(
         "pgdoctor_deadlocks",
         "Deadlocks that the server has counted in all its databases since the agent's start, as of the last reading "

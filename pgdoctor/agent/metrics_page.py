@@ -1,7 +1,7 @@
 """The metrics page: all servers and the process, in the format that the client accepts."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -59,6 +59,7 @@ class MetricsPage(Collector):
         states: Callable[[], Mapping[str, bool]],
         told: Callable[[], QueuedNotice] = QueuedNotice,
         journal: Callable[[], JournalUsage] = lambda: JournalUsage(0, MAX_SIZE, 0, 0),
+        external_url: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._watched = watched
         self._counts = counts
@@ -66,6 +67,7 @@ class MetricsPage(Collector):
         self._states = states
         self._told = told
         self._journal = journal
+        self._external_url = external_url
         self._coming: dict[bool, asyncio.Task[tuple[bytes, str]]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -93,7 +95,8 @@ class MetricsPage(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, of one moment."""
-        yield from _joined((each.name, metric_families(each)) for each in self._watched())
+        watched = list(self._watched())
+        yield from _joined((each.name, metric_families(each)) for each in watched)
         yield CounterMetricFamily(
             "pgdoctor_log_messages_dropped",
             "Log lines dropped by the rate limit or by write errors.",
@@ -108,6 +111,7 @@ class MetricsPage(Collector):
             yield counted
         yield from _told(self._told())
         yield from _filled(self._journal())
+        yield _links([each.name for each in watched], self._external_url())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 
@@ -133,6 +137,22 @@ def _filled(journal: JournalUsage) -> Iterator[Metric]:
         "Maximum size of the journal's file ([journal] max_size); its log may add 16 MB.",
         journal.limit,
     )
+
+
+def _links(servers: Sequence[str | None], external_url: str | None) -> Metric:
+    """Where people find each server's page and the manual; no series unless `external_url` is known."""
+    family = InfoMetricFamily(
+        "pgdoctor_page",
+        "Address of the server's page (url) and of the pages of pgdoctor explain (manual), from [http] external_url. "
+        "No series without that key.",
+        labels=["server"] if any(servers) else [],
+    )
+    if external_url is not None:
+        base = external_url.rstrip("/") + "/"
+        for name in servers:
+            of = f"?server={name}" if name else ""
+            family.add_metric([name] if name else [], {"url": f"{base}{of}", "manual": f"{base}explain/"})
+    return family
 
 
 class _Range(NamedTuple):

@@ -138,6 +138,7 @@ class Agent:
             self._states,
             lambda: self._notifier.waiting,
             lambda: self._keeper.usage or JournalUsage(0, self._keeper.max_size, 0, 0),
+            lambda: self._config.http.external_url,
         )
         # It imports what it needs; when somebody asks there may be no file descriptor left for that.
         exposition.page("")

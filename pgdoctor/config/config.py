@@ -16,7 +16,7 @@ from pgdoctor.fields import HIDDEN, Duration, Name, Size, ValidationError
 from pgdoctor.journal.location import MAX_SIZE, default_path
 from pgdoctor.mitigation.rule_validation import find_mistakes
 from pgdoctor.mitigation.rules import Mitigation
-from pgdoctor.notify.settings import Recipient
+from pgdoctor.notify.settings import Recipient, is_address
 from pgdoctor.notify.settings import find_recipient_mistakes as mistaken_recipients
 from pgdoctor.secret_file import find_writers
 
@@ -91,6 +91,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     basic_auth_file: str | None = None
     #: Names under which the page may be asked for, beside addresses, localhost, this machine's name and `listen`.
     allowed_hosts: tuple[Host, ...] = ()
+    #: Where people reach the page, with the path prefix of a reverse proxy; for the links in alerts.
+    external_url: str | None = None
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,10 +250,16 @@ def _holds_without(taken_out: set[str], mistake: ValidationError) -> bool:
     return not any(each.startswith((f"{entry}.", f"{entry}[")) or each == entry for each in taken_out)
 
 
+_EXTERNAL_URL = "http:// or https://, a host and perhaps a path; without user name, password, ? and #"
+
+
 def _mistaken_http(http: HttpSettings) -> Iterator[ValidationError]:
     if (http.tls_certificate is None) != (http.tls_key is None):
         missing = "http.tls_key" if http.tls_key is None else "http.tls_certificate"
         yield ValidationError(missing, None, "a path; http.tls_certificate and http.tls_key go together")
+    url = http.external_url
+    if url is not None and (not is_address(url) or "?" in url or "#" in url):
+        yield ValidationError("http.external_url", HIDDEN, _EXTERNAL_URL)
 
 
 def _mistaken_agent(agent: AgentSettings) -> Iterator[ValidationError]:

@@ -289,6 +289,32 @@ def test_who_has_not_waited_for_the_threshold_is_not_counted():
     assert (nobody.blocked_sessions, nobody.leading, sum(nobody.blockers.values())) == (0, None, 0)
 
 
+def test_blocked_seconds_are_counted_by_class() -> None:
+    counters = Counters()
+    counters.add_blocked(3, {"migration": 3, "hot_row": 1}, 2.0)
+    counters.add_blocked(1, {"migration": 1}, 0.5)
+    page = series(exposed([MetricsSource(None, ServerState(), counters, None)]))
+    assert page["pgdoctor_blocked_session_seconds_total"] == 6.5
+    by_class = "pgdoctor_blocked_session_seconds_by_class_total"
+    assert page[f'{by_class}{{class="migration"}}'] == 6.5
+    assert page[f'{by_class}{{class="hot_row"}}'] == 2.0
+    assert page[f'{by_class}{{class="backup"}}'] == 0.0
+
+
+def test_page_link_of_each_server_follows_the_external_url() -> None:
+    def links(url: str | None, *names: str | None) -> set[str]:
+        watched = [MetricsSource(name, ServerState(), Counters(), None) for name in names]
+        page = MetricsPage(lambda: watched, {}, lambda: 0, dict, external_url=lambda: url).page("")[0].decode()
+        return {name for name in series(page) if name.startswith("pgdoctor_page")}
+
+    assert links(None, "a") == set()
+    assert links("http://h/p", None) == {'pgdoctor_page_info{manual="http://h/p/explain/",url="http://h/p/"}'}
+    assert links("http://h/p/", "a", "b") == {
+        f'pgdoctor_page_info{{manual="http://h/p/explain/",server="{name}",url="http://h/p/?server={name}"}}'
+        for name in "ab"
+    }
+
+
 def ended_incident() -> Counters:
     counters = Counters()
     incident, started = advance_incident(None, IncidentPoll(NOW, 3, "migration"))

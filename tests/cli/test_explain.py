@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pgdoctor.cli.explain import manual
 from pgdoctor.diagnosis.cause import all_causes, class_names
 from pgdoctor.diagnosis.finding import all_finding_checks, finding_kinds
 from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import PARTS, first_sentence, read_parts, render_page
+from pgdoctor.topics import manual
 from tests.cli.test_bad_input import complains, pgdoctor
 
 _TESTS = Path(__file__).resolve().parent.parent / "diagnosis"

@@ -81,6 +81,11 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "an address with a space": (TOLD + 'url = "https://a/hunter2 b"', ("notify[0].url:",)),
     "an address with no port": (TOLD + 'url = "https://a:hunter2/"', ("notify[0].url:",)),
     "an address that is no text": (TOLD + 'url = ["https://a/hunter2"]', ("notify[0].url: text in quotes",)),
+    "an external url with a password": (
+        '[http]\nexternal_url = "https://u:hunter2@a/"',
+        ("http.external_url: http://",),
+    ),
+    "an external url with a query": ('[http]\nexternal_url = "https://a/?x=hunter2"', ("http.external_url: http://",)),
     "no events": (TOLD + 'url = "http://a/"\nevents = []', ("notify[0].events = []", "at least one of started")),
     "an event that is none": (TOLD + 'url = "http://a/"\nevents = ["x"]', ("notify[0].events[0]", '"worsened"')),
     "no attempt": (TOLD + 'url = "http://a/"\nattempts = 0', ("notify[0].attempts = 0", "from 1 to 1000")),

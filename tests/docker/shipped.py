@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from pgdoctor.render.manual import read_alerts
+from pgdoctor.topics import ALERT_FILES
+
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
 
@@ -17,13 +20,20 @@ def documents(name: str) -> list[Any]:
 
 def rules() -> list[dict[str, Any]]:
     """The alerts, in their order."""
-    (file,) = documents("alerts.yml")
-    return [rule for group in file["groups"] for rule in group["rules"]]
+    files = [file for name in ALERT_FILES for file in documents(name)]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
+
+
+def alert_pages() -> dict[str, str]:
+    """The comment above each alert, by its name."""
+    texts = [(DOCKER / name).read_text(encoding="utf-8") for name in ALERT_FILES]
+    return {name: page for text in texts for name, page in read_alerts(text).items()}
 
 
 def panels() -> list[dict[str, Any]]:
-    """Those of the dashboard."""
-    return json.loads((DOCKER / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    """Those of the dashboard; the headings of its rows are none."""
+    listed = json.loads((DOCKER / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    return [each for each in listed if each["type"] != "row"]
 
 
 def container(pod: dict[str, Any], name: str) -> dict[str, Any]:

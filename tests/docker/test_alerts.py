@@ -11,11 +11,14 @@ import pgdoctor.cli as pgdoctor_cli
 from pgdoctor.diagnosis.cause import class_names
 from pgdoctor.diagnosis.finding import finding_kinds
 from pgdoctor.mitigation.guards import all_guards
-from pgdoctor.render.manual import read_alerts, read_parts
+from pgdoctor.render.manual import read_parts
+from pgdoctor.topics import ALERT_FILES
 from tests.cli.test_bad_input import pgdoctor
-from tests.docker.shipped import DOCKER, documents, panels, rules
+from tests.docker.shipped import DOCKER, alert_pages, documents, panels, rules
 
 CLI = Path(pgdoctor_cli.__file__).parent
+
+TESTS = ("alerts_test.yml", "alerts_fast_test.yml")
 
 #: What Prometheus itself writes.
 _NOT_OURS = {"ALERTS", "up"}
@@ -30,19 +33,20 @@ def promtool(*arguments):
 
 @needs_promtool
 def test_promtool_takes_the_rules():
-    status, said = promtool("check", "rules", "--lint-fatal", "alerts.yml")
+    status, said = promtool("check", "rules", "--lint-fatal", *ALERT_FILES)
     assert status == 0, said
-    assert f"{len(rules())} rules found" in said
+    assert sum(map(int, re.findall(r"(\d+) rules found", said))) == len(rules())
 
 
 @needs_promtool
-def test_what_fires_and_what_does_not():
-    status, said = promtool("test", "rules", "alerts_test.yml")
+@pytest.mark.parametrize("name", TESTS)
+def test_what_fires_and_what_does_not(name):
+    status, said = promtool("test", "rules", name)
     assert status == 0, said
 
 
 def test_every_alert_is_tested():
-    tested = (DOCKER / "alerts_test.yml").read_text()
+    tested = "".join((DOCKER / name).read_text() for name in TESTS)
     assert [rule["alert"] for rule in rules() if rule["alert"] not in tested] == []
 
 
@@ -72,7 +76,7 @@ ASKED = [rule["expr"] for rule in rules()] + [target["expr"] for panel in panels
 
 def test_every_metric_and_every_value_of_a_label_exists_on_a_running_agent(agent, scene):
     receiver = '[[notify]]\nname = "oncall"\nurl = "http://127.0.0.1:1/"\n'
-    running = agent(scene.dsn, more=receiver)
+    running = agent(scene.dsn, more=f'[http]\nexternal_url = "http://127.0.0.1/"\n{receiver}')
     running.wait_for("up", 1.0)
     page = running.get("/metrics").text
     shown = {line.partition(" ")[0].partition("{")[0] for line in page.splitlines() if not line.startswith("#")}
@@ -97,7 +101,35 @@ def test_each_says_how_bad_it_is_who_it_is_and_what_to_do(rule):
     assert [command for command in commands if not (CLI / f"{command}.py").exists()] == []
 
 
-PAGES = read_alerts((DOCKER / "alerts.yml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_alert_links_to_its_manual_page_and_the_server_page(rule):
+    annotations = rule["annotations"]
+    assert f"/explain/{rule['alert']}" in re.sub(r"\{\{.*?\}\}", "", annotations["runbook_url"].replace("\n", " "))
+    # The page of an agent that is gone does not answer.
+    assert ("page" in annotations) is (rule["alert"] != "PgdoctorAgentGone")
+
+
+def test_metrics_in_annotations_exist_on_a_running_agent(agent, scene):
+    link = '[http]\nexternal_url = "https://ops.example/pg"\n'
+    running = agent(scene.dsn, more=link)
+    running.wait_for("up", 1.0)
+    shown = {name.partition("{")[0] for name in running.metrics()}
+    said = [text for rule in rules() for text in rule["annotations"].values()]
+    # Within a string of a template stands a query; elsewhere names of files and words.
+    queried = {name for text in said for string in re.findall(r'"([^"]*)"', text) for name in names(string)}
+    wanted = {name for name in queried if name.startswith("pgdoctor_")}
+    assert {"pgdoctor_page_info", "pgdoctor_blocked_sessions_by_class"} <= wanted
+    assert wanted - shown == set()
+    assert 'pgdoctor_page_info{manual="https://ops.example/pg/explain/",url="https://ops.example/pg/"}' in str(
+        running.metrics()
+    )
+    for rule in rules():
+        page = running.get(f"/explain/{rule['alert']}")
+        assert page.text.startswith(f"{rule['alert']} (alert)\n")
+        assert page.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+PAGES = alert_pages()
 
 
 def test_all_have_a_page_and_are_in_the_list():
@@ -125,6 +157,6 @@ def test_prometheus_of_the_compose_file_has_them():
     (prometheus,) = documents("prometheus.yml")
     (compose,) = documents("compose.yml")
     mounted = compose["services"]["prometheus"]["volumes"]
-    assert prometheus["rule_files"] == ["alerts.yml"]
-    assert "./alerts.yml:/etc/prometheus/alerts.yml:ro" in mounted
+    assert prometheus["rule_files"] == list(ALERT_FILES)
+    assert {f"./{name}:/etc/prometheus/{name}:ro" for name in ALERT_FILES} <= set(mounted)
     assert prometheus["scrape_configs"][0]["static_configs"] == [{"targets": ["pgdoctor:9899"]}]

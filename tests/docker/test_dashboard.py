@@ -1,6 +1,9 @@
 """The dashboard: whole, of one data source that can be chosen, and every panel with a word of what it says."""
 
 import json
+import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -55,3 +58,22 @@ def test_grafana_of_the_compose_file_shows_it_from_its_prometheus():
     assert source["url"] == "http://prometheus:9090"
     (provider,) = provided["dashboards"]["providers"]
     assert home.startswith(provider["options"]["path"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on this machine")
+def test_promtool_reads_every_expression(tmp_path):
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    plain = [re.sub(r"\$__(range|rate_interval)", "5m", each).replace("$instance", ".*") for each in expressions]
+    rules = [{"record": f"panel:{number}", "expr": each} for number, each in enumerate(plain)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    checked = subprocess.run(
+        ["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_panels_of_lock_waits_leave_servers_out_that_are_not_seen():
+    for panel in panels():
+        for target in panel["targets"]:
+            if re.search(r"pgdoctor_(blocked_sessions|oldest_wait|budget|leader|breaker)", target["expr"]):
+                assert "pgdoctor_up{" in target["expr"], panel["title"]

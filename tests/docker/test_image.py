@@ -43,6 +43,7 @@ def test_the_image_has_all_that_the_package_is_built_from():
         "pgdoctor",
         "sql",
         "docker/alerts.yml",
+        "docker/alerts_fast.yml",
     } <= copied
     assert all((DOCKER.parent / name).exists() for name in copied)
 

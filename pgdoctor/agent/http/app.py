@@ -31,6 +31,7 @@ from pgdoctor.render.report import Report, make_report, to_json
 from pgdoctor.render.servers_page import render_servers_page
 from pgdoctor.render.web.assets import SCRIPT, STYLE
 from pgdoctor.render.web.monitoring_status import Arming
+from pgdoctor.topics import render_topic
 
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
@@ -41,6 +42,9 @@ _PIECE_BYTES = 65_536
 
 #: Characters of a reason.
 MOST_REASON = 500
+
+#: Characters of a line of the manual.
+_EXPLAIN_WIDTH = 100
 
 #: How long a report is kept for others who ask.
 _KEPT_SECONDS = 10.0
@@ -100,6 +104,7 @@ class Endpoints:
             "/health": self._health,
             "/health/deep": self._deep_health,
             "/diagnosis": self._diagnosis,
+            "/explain/{name}": self._explain,
         }
         orders = {WEBHOOK: self._alert, DISARM: self._disarm}
         application = Starlette(
@@ -148,6 +153,12 @@ class Endpoints:
         found = await self._reports[monitor.name].of(diagnosis) if diagnosis is not None else None
         shown = render_page(await monitoring_status(monitor, self._mode()), found.report if found else None)
         return Pieces(shown, headers=_HEADERS, media_type="text/html")
+
+    async def _explain(self, request: Request) -> Response:
+        page = render_topic(request.path_params["name"], _EXPLAIN_WIDTH)
+        if page is None:
+            raise HTTPException(404, "no such topic; pgdoctor explain lists all")
+        return Pieces(f"{page}\n", headers=_HEADERS, media_type="text/plain")
 
     async def _alert(self, request: Request) -> Response:
         return _json(await self._webhook.receive(request), 202)

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -120,7 +121,8 @@ def load_access(http: HttpSettings, webhook: WebhookSettings | None = None, list
     tokens = _tokens("http.token_file", http.token_file)
     users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
     bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file if webhook else None)}
-    own = ("localhost", socket.gethostname(), listen.rpartition(":")[0].strip("[]"), *http.allowed_hosts)
+    external = urlsplit(http.external_url or "").hostname
+    own = ("localhost", socket.gethostname(), listen.rpartition(":")[0].strip("[]"), external, *http.allowed_hosts)
     return Access(
         Credentials(tokens, users),
         _tls(http),

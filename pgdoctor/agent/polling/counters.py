@@ -1,7 +1,7 @@
 """What the agent counts about one server, and about its own work there, from its start on."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import class_names
@@ -69,6 +69,8 @@ class Counters:
         self.statements = 0
         self.received_bytes = 0
         self.blocked_seconds = 0.0
+        #: Classes overlap: a session behind blockers of two classes counts for both.
+        self.blocked_seconds_by_class = dict.fromkeys(class_names(), 0.0)
         self.deadlocks = 0
         self.incidents = dict.fromkeys(class_names(), 0)
         self.incident_durations = Durations(INCIDENT_BOUNDS)
@@ -78,6 +80,12 @@ class Counters:
         """Count what one connection has cost since."""
         self.statements += now.statements - before.statements
         self.received_bytes += now.received_bytes - before.received_bytes
+
+    def add_blocked(self, sessions: int, by_class: Mapping[str, int], seconds: float) -> None:
+        """Count what sessions have waited for so many seconds, in all and by the class of their blockers."""
+        self.blocked_seconds += sessions * seconds
+        for name, number in by_class.items():
+            self.blocked_seconds_by_class[name] += number * seconds
 
     def add_releases(self, settled: Iterable[Action]) -> None:
         """Count how long the signals took that released somebody."""

@@ -211,7 +211,8 @@ class Poller:
         if self._counted_at is None or not self.state.up:
             self._counted_at = time.monotonic()
             return
-        self._counters.blocked_seconds += finding.figures.blocked_sessions * max(began - self._counted_at, 0.0)
+        found = finding.figures
+        self._counters.add_blocked(found.blocked_sessions, found.blocked_by_class, max(began - self._counted_at, 0.0))
         self._counted_at = began
 
     def remember(self, earlier: Sequence[IncidentEvent]) -> None:

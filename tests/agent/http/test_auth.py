@@ -205,9 +205,10 @@ def test_nothing_of_the_secrets_is_in_the_process_list(guarded):
 
 def test_h79_a_foreign_host_name_gets_no_page(tmp_path):
     """DNS rebinding: a page of somebody else, whose name has come to lead to this agent, reads the diagnosis."""
-    tables = '[http]\nallowed_hosts = ["DB1.example"]\n'
+    tables = '[http]\nallowed_hosts = ["DB1.example"]\nexternal_url = "https://Proxy.example/db1/"\n'
     with RunningAgent(NOBODY, tmp_path / "pgdoctor.toml", more=tables) as running:
         own = (f"127.0.0.1:{running.port}", "10.2.3.4:9899", "[::1]:9899", "localhost", "LOCALHOST:1", "db1.example:80")
+        own += ("proxy.example",)
         for host in (*own, f"{socket.gethostname()}:9899"):
             assert running.get("/", host=host).status_code == 200, host
             assert running.get("/diagnosis", host=host).status_code == 503, host
@@ -218,7 +219,7 @@ def test_h79_a_foreign_host_name_gets_no_page(tmp_path):
             "db1.example.evil",
             "localhost.evil",
         ):
-            for path in ("/", "/diagnosis", "/nothing"):
+            for path in ("/", "/diagnosis", "/explain/agent", "/nothing"):
                 answer = running.get(path, host=host)
                 assert answer.status_code == 421, (host, path)
                 assert "allowed_hosts under [http]" in answer.json()["error"]

@@ -14,6 +14,7 @@ from pgdoctor.render.page import render_page
 from pgdoctor.render.report import BlockerReport, RecommendationFacts, Report, ServerFacts, Wait
 from pgdoctor.render.servers_page import ServerRow, render_servers_page
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
+from tests.agent.running import RunningAgent
 from tests.agent.test_metrics import NOW
 from tests.building import NOW as AT
 
@@ -265,3 +266,19 @@ def test_no_two_elements_share_an_id():
     ids = re.findall(r' id="(\w+)"', render_page(WATCH, facts(prepared, waits)))
     assert {"w9", "w10"} <= set(ids)
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", ["hot_row", "journal_full", "breaker", "PgdoctorBlind", "agent"])
+def test_topic_of_the_manual_is_plain_text_under_the_strict_policy(lone_agent: RunningAgent, name: str) -> None:
+    page = lone_agent.get(f"/explain/{name}")
+    assert page.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert len(page.text.splitlines()) > 5
+
+
+@pytest.mark.parametrize("name", ["teapot", "..%2fagent", "%3Cscript%3E", "agent.md", "x" * 5_000, ""])
+def test_unknown_topic_is_not_found_and_not_echoed(lone_agent: RunningAgent, name: str) -> None:
+    page = lone_agent.get(f"/explain/{name}")
+    assert page.status_code == 404
+    assert page.headers["content-type"] == "application/json"
+    assert "script" not in page.text

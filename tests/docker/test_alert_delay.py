@@ -1,0 +1,102 @@
+"""From the first waiting session to a firing alert: a real server, agent and Prometheus at their usual intervals."""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socket import socket
+
+import pytest
+
+from tests.agent.running import RunningAgent
+from tests.docker.shipped import DOCKER
+from tests.scenes import Scene
+from tests.scenes.client import wait_until
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.deadline(420),
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus on this machine"),
+]
+
+#: Seconds between two scrapes, and between two evaluations of rules: a usual configuration.
+SCRAPE = 15
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[[int], str]]:
+    """Start a Prometheus that scrapes the agent at a port; its address."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int) -> str:
+        with socket() as free:
+            free.bind(("127.0.0.1", 0))
+            own = free.getsockname()[1]
+        config = tmp_path / "prometheus.yml"
+        config.write_text(
+            f"global: {{scrape_interval: {SCRAPE}s, evaluation_interval: {SCRAPE}s}}\n"
+            f"rule_files: [{DOCKER}/alerts.yml, {DOCKER}/alerts_fast.yml]\n"
+            f"scrape_configs: [{{job_name: pgdoctor, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        )
+        arguments = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+        listen = f"--web.listen-address=127.0.0.1:{own}"
+        processes.append(subprocess.Popen(["prometheus", *arguments, listen], stderr=subprocess.DEVNULL))
+        return f"http://127.0.0.1:{own}"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def ask(address: str, path: str) -> dict:
+    try:
+        with urllib.request.urlopen(f"{address}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)["data"]
+    except (urllib.error.URLError, ConnectionError):
+        return {}
+
+
+def firing(address: str) -> dict[str, dict]:
+    """The alerts that fire, by name."""
+    alerts = ask(address, "alerts").get("alerts", [])
+    return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
+
+
+@pytest.mark.parametrize(
+    ("waiters", "alert", "most"), [(10, "PgdoctorManySessionsBlocked", 60), (1, "PgdoctorWaitLasts", 300)]
+)
+def test_alert_fires_within_its_time(
+    scene: Scene,
+    agent: Callable[..., RunningAgent],
+    prometheus: Callable[[int], str],
+    waiters: int,
+    alert: str,
+    most: float,
+    record_property: Callable[[str, object], None],
+) -> None:
+    scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+    running = agent(scene.dsn, interval="1s")
+    running.wait_for("up", 1.0)
+    address = prometheus(running.port)
+    wait_until(lambda: ask(address, "query?query=pgdoctor_up").get("result"), 60, "a first scrape")
+    assert firing(address) == {}
+    scene.client("lock table orders")
+    began = time.monotonic()
+    for _ in range(waiters):
+        scene.client().block("update orders set v = 1 where id = 1")
+    fired = wait_until(lambda: firing(address).get(alert), most + 60, alert)
+    took = time.monotonic() - began
+    record_property("seconds", round(took, 1))
+    print(f"{alert}: {took:.1f} s")
+    assert took < most
+    assert fired["annotations"]["summary"].startswith(f"127.0.0.1:{running.port}: ")
+    assert f"{waiters} blocked now, the oldest wait " in fired["annotations"]["summary"]
+    assert "mostly by class idle_in_transaction" in fired["annotations"]["summary"]
+    assert fired["annotations"]["page"] == f"http://127.0.0.1:{running.port}/"
+    with urllib.request.urlopen(fired["annotations"]["runbook_url"], timeout=10) as page:
+        assert page.read().decode().startswith(f"{alert} (alert)\n")
