@@ -11,6 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
+from pgdoctor.diagnosis.manual_signal import write_rollback_sql, write_signal_sql
 from pgdoctor.formatting import format_duration
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.model.remedy import Action
@@ -77,6 +78,8 @@ class Cut(msgspec.Struct, frozen=True):
     release_uncertain: str | None = None
     #: Those others. All of them together with this one hold the row at most.
     may_hold_too: tuple[int, ...] = ()
+    #: To be run by hand: it signals this session and no later one. None: it may free nobody, or is not identified.
+    sql: str | None = None
 
 
 class CutSet(msgspec.Struct, frozen=True):
@@ -89,6 +92,8 @@ class CutSet(msgspec.Struct, frozen=True):
     loses: str
     harm: Damage
     released: tuple[int, ...]
+    #: To be run by hand, one for each signal; empty where one of them cannot be written.
+    sql: tuple[str, ...] = ()
 
 
 class LeaveAlone(msgspec.Struct, frozen=True):
@@ -105,6 +110,8 @@ class LeaveAlone(msgspec.Struct, frozen=True):
     released: tuple[int, ...]
     #: Why its end may free nobody: others may hold the row too. None: it frees.
     release_uncertain: str | None = None
+    #: Of a prepared transaction: what rolls it back, if its transaction manager says so.
+    sql: str | None = None
 
 
 def find_cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
@@ -180,6 +187,7 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
         not_permitted=blocker.not_permitted,
         release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
         may_hold_too=blocker.may_hold_too,
+        sql=_sql(blocker),
     )
 
 
@@ -187,6 +195,7 @@ def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
     nodes = _only(*members)
     at_once = graph.released_at_once(nodes)
     worst = max(members, key=lambda each: (_harm(each), each.transaction_seconds or 0.0))
+    texts = [text for text in map(_sql, members) if text is not None]
     return CutSet(
         signals=tuple(Signal(each.recommendation.action, each.node) for each in members),
         frees_at_once=len(at_once),
@@ -195,6 +204,7 @@ def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
         loses=f"each at most {_loses(worst, _harm(worst))}" if _harm(worst) > Damage.RETRY else "a retry each",
         harm=_harm(worst),
         released=_listed(at_once),
+        sql=tuple(texts) if len(texts) == len(members) else (),
     )
 
 
@@ -210,7 +220,15 @@ def _spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
         reason=blocker.recommendation.reason,
         released=_listed(at_once),
         release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
+        sql=None if blocker.gid is None or blocker.may_free_nobody else write_rollback_sql(blocker.gid),
     )
+
+
+def _sql(blocker: Blocker) -> str | None:
+    """To be copied and run: not where it may free nobody."""
+    if blocker.session is None or blocker.may_free_nobody:
+        return None
+    return write_signal_sql(blocker.recommendation.action, blocker.session)
 
 
 def _promised(blocker: Blocker, at_once: frozenset[Node]) -> frozenset[Node]:

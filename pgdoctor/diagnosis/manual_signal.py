@@ -1,7 +1,9 @@
-"""What a person runs where pgdoctor's role may not: a signal that is bound to the session that was judged.
+"""What a person may run by hand: a signal that is bound to the session that was judged, and what ends a prepared
+transaction.
 
-The text is for a superuser's psql, in a database whose owner may have put operators of his own into the search path:
-every operator and function is named with its schema.
+The text is for anybody's psql, in a database whose owner may have put operators of his own into the search path: every
+operator and function is named with its schema, and what looks an operator up by itself (IN, IS DISTINCT FROM) is not
+used. It is one line of ASCII that any psql of 14 to 18 takes.
 """
 
 from datetime import datetime
@@ -9,19 +11,44 @@ from datetime import datetime
 from pgdoctor.model.remedy import Action
 from pgdoctor.model.snapshot import Session
 
+#: The only row that the text returns where it signals no session.
+MOVED_ON = "not signalled: the session has moved on, or is hidden from this role"
+
+#: What has to be known before a prepared transaction is rolled back.
+ROLLBACK_WARNING = (
+    "only if its transaction manager has given it up: the rollback is final, and its other half may be committed "
+    "elsewhere; to be run in its own database, by its owner or a superuser"
+)
+
 _SAME = "OPERATOR(pg_catalog.=)"
+_OTHER = "OPERATOR(pg_catalog.<>)"
 
 
 def write_signal_sql(action: Action, session: Session) -> str | None:
-    """The statement that signals this session and no later one; None: there is no signal, or no identity."""
+    """The statement that signals this session and no later one; None: there is no signal, or no identity.
+
+    It returns one row, which says whether it has signalled.
+    """
     if action == "none" or session.backend_start is None:
         return None
-    parts = [f"a.pid {_SAME} {session.pid}", _is("backend_start", session.backend_start)]
-    parts.append(_is("xact_start", session.xact_start))
-    if action == "cancel":
+    parts = [_is("backend_start", session.backend_start), _is("xact_start", session.xact_start)]
+    if action == "cancel" or session.xact_start is None:
+        # Outside of a transaction nothing lasts but the statement.
         parts.append(_is("query_start", session.query_start))
-    signal = f"SELECT pg_catalog.pg_{action}_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a"  # noqa: S608
-    return f"{signal} WHERE {' AND '.join(parts)};"
+    # By now it may commit and wait for its standby: a signal would break durability.
+    parts.append(f"COALESCE(a.wait_event, '') {_OTHER} 'SyncRep'")
+    # In a transaction block the activity is a copy of an earlier one, until that is cleared.
+    now = f"CASE WHEN pg_catalog.pg_stat_clear_snapshot() IS NOT NULL THEN {session.pid} ELSE 0 END"
+    return (
+        f"SELECT COALESCE((SELECT CASE WHEN pg_catalog.pg_{action}_backend(a.pid) "  # noqa: S608
+        f"THEN 'signalled: {action} {session.pid}' END FROM pg_catalog.pg_stat_get_activity({now}) AS a "
+        f"WHERE {' AND '.join(parts)}), '{MOVED_ON}') AS pgdoctor;"
+    )
+
+
+def write_rollback_sql(gid: str) -> str:
+    """The statement that rolls a prepared transaction back, whatever characters its gid has."""
+    return f"ROLLBACK PREPARED {_literal(gid)};"
 
 
 def explain_refusal(session: Session) -> str | None:
@@ -44,3 +71,19 @@ def _is(column: str, moment: datetime | None) -> str:
     if moment is None:
         return f"a.{column} IS NULL"
     return f"a.{column} {_SAME} '{moment.isoformat(timespec='microseconds')}'"
+
+
+def _literal(text: str) -> str:
+    """A string constant that means the same whatever `standard_conforming_strings` is, and that any screen shows."""
+    if "\\" not in text and text.isascii() and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return "E'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in ("'", "\\"):
+        return character * 2
+    if character.isascii() and character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

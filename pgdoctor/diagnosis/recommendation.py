@@ -28,6 +28,8 @@ class Advice(msgspec.Struct, frozen=True):
     not_permitted: str | None = None
     #: Who may hold the row too where the end of one may free nobody; see `Cut`.
     may_hold_too: tuple[int, ...] = ()
+    #: To be run by hand, one for each signal; see `Cut`.
+    sql: tuple[str, ...] = ()
 
 
 class Recommendations(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ def _advice(
         loses=best.loses,
         reason=reason,
         not_permitted=next((f"{each.pid}: {refused[each.pid]}" for each in signals if each.pid in refused), None),
+        sql=best.sql if isinstance(best, CutSet) else tuple(filter(None, (best.sql,))),
     )
 
 

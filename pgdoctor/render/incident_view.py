@@ -132,7 +132,7 @@ def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
 def _look(look: KeptSnapshot, width: int | None) -> Iterator[Span]:
     title = f"── {format_moment(look.at)} UTC: {format_count(look.blocked, 'session')} blocked"
     yield from lay_out((Paragraph(""), Paragraph(title)), width)
-    yield from tree_lines(make_report(look.now), width)
+    yield from tree_lines(make_report(look.now), width, has_sql=False)
 
 
 def _event(entry: IncidentRecord) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from pgdoctor.diagnosis.cuts import Signal
+from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.formatting import format_count
 from pgdoctor.render.groups import list_pids
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.report import BlockerReport, Report, Wait
+from pgdoctor.render.signal_sql import find_root_sql
 from pgdoctor.render.tree import (
     about,
     client,
@@ -41,7 +43,7 @@ def _parts(report: Report) -> Iterator[str]:
     told = [each for each in report.blockers if each.root or each.classification != "unknown"]
     if told:
         yield "## Blockers"
-        yield from map(_blocker, told[:_MOST_BLOCKERS])
+        yield from (_blocker(each, find_root_sql(each, report)) for each in told[:_MOST_BLOCKERS])
     if len(told) > _MOST_BLOCKERS:
         yield f"And {format_count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
     if report.waits:
@@ -64,7 +66,7 @@ def _advice(report: Report) -> Iterator[str]:
         yield escaped(advice.not_permitted)
 
 
-def _blocker(blocker: BlockerReport) -> str:
+def _blocker(blocker: BlockerReport, sql: str | None) -> str:
     where = f" on {code(blocker.relation)}" if blocker.relation else ""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     waits = "" if blocker.root else ", waits itself"
@@ -77,6 +79,7 @@ def _blocker(blocker: BlockerReport) -> str:
         *(f"- {escaped(sentence)}" for sentence in blocker.evidence),
         *([f"- {runs(blocker)}: {code(blocker.statement)}"] if blocker.statement else []),
         f"- → {code('do not signal' if do.action == 'none' else f'{do.action} {do.pid}')}: {escaped(do.reason)}",
+        *_to_paste(sql),
         *([f"- next time: {escaped(blocker.advice)}"] if blocker.advice else []),
     ]
     return "\n".join(lines)
@@ -113,6 +116,7 @@ def _cuts(report: Report) -> Iterator[str]:
         mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""
         frees = f"{escaped(format_released(cut))} ({format_freed(cut)})"
         yield f"- {code(f'{cut.action} {cut.pid}')}: {frees}; costs {escaped(cut.loses)}; {escaped(cut.reason)}{mark}"
+        yield from _to_paste(cut.sql)
     for each in report.cut_sets:
         mark = " ← best" if best == each.signals else ""
         frees = f"{escaped(format_released(each))} ({format_freed(each)})"
@@ -120,11 +124,22 @@ def _cuts(report: Report) -> Iterator[str]:
             f"- {code(format_signals(each.signals))} together: {frees}; costs {escaped(each.loses)}; "
             f"one alone frees no session{mark}"
         )
+        yield from _to_paste(*each.sql)
     for left in report.left_alone:
         name = str(left.pid) if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
         yield (
             f"- do not signal {code(name)}; its end would free {escaped(format_released(left))} ({format_freed(left)})"
         )
+        if left.sql is not None:
+            yield f"  {ROLLBACK_WARNING}:"
+            yield from _to_paste(left.sql)
+
+
+def _to_paste(*texts: str | None) -> Iterator[str]:
+    """SQL as a block within an item of a list."""
+    lines = [text for text in texts if text is not None]
+    if lines:
+        yield from ("", "  ```sql", *(f"  {text}" for text in lines), "  ```", "")
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -5,12 +5,16 @@ from typing import NamedTuple
 
 from pgdoctor.render.live.cells import Span, cut_text, text_width, wrap_text
 from pgdoctor.render.plain import one_line
+from pgdoctor.render.wrapped_sql import wrap_sql
 
 #: The narrowest screen that is laid out for.
 NARROWEST = 40
 
 #: Columns that are left to the words, whatever stands in front of them.
 _LEAST_ROOM = 24
+
+#: Columns that SQL to paste needs, for no word of it to be taken apart.
+_LEAST_SQL = 38
 
 #: A statement on what is left of a line takes no fewer columns.
 _LEAST_TAIL = 10
@@ -29,6 +33,8 @@ class Paragraph(NamedTuple):
     others: str = ""
     #: What may be cut at the end of the last line: the statement of a session that waits.
     tail: str = ""
+    #: The words are SQL, which is to mean the same when its lines are copied.
+    is_sql: bool = False
 
 
 def lay_out(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Span]:
@@ -42,11 +48,11 @@ def lay_out(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Sp
 
 
 def _wrap(paragraph: Paragraph, columns: int) -> Iterator[Span]:
-    most = columns - _LEAST_ROOM
+    most = columns - (_LEAST_SQL if paragraph.is_sql else _LEAST_ROOM)
     # Of what stands in front the right end says most: the last branch of a tree.
     first, others = (mark[max(len(mark) - most, 0) :] for mark in (paragraph.first, paragraph.others))
     room = columns - max(text_width(first), text_width(others))
-    lines = wrap_text(paragraph.words, room, _MOST)
+    lines = wrap_sql(paragraph.words, room) if paragraph.is_sql else wrap_text(paragraph.words, room, _MOST)
     if paragraph.tail:
         left = room - text_width(lines[-1]) - 1
         if left >= min(_LEAST_TAIL, text_width(paragraph.tail)):

@@ -16,7 +16,7 @@ from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
 from pgdoctor.render.server_name import describe_server_then
-from pgdoctor.render.tree import client
+from pgdoctor.render.tree import client, to_do
 
 #: Root blockers that are told of, and groups of those who waited, the widest first.
 _MOST_ROOTS = 5
@@ -47,6 +47,8 @@ def _parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, s
         yield "## Root cause\n\n" + "\n\n".join(
             [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
         )
+        if not story.last.is_over:
+            yield from _to_paste(facts)
         yield f"## Impact\n\n{_blocked(facts)}"
     yield f"## Actions\n\n{_done(story)}"
     yield "## Prevention\n\n" + "\n".join(_prevention(story, facts, prevention))
@@ -90,6 +92,14 @@ def _root(root: BlockerReport) -> str:
         # It begins with a word, never with the mark that would end the block.
         lines += ["", "```sql", one_line(root.statement, _MOST_TEXT), "```"]
     return "\n".join(lines)
+
+
+def _to_paste(facts: Report) -> Iterator[str]:
+    """What ends it by hand while it lasts: it hits the sessions that were judged, or none."""
+    advice = facts.recommendation
+    if advice is not None and advice.sql:
+        done = f"{code(to_do(advice))}, if it is still the session of that poll"
+        yield "\n".join([f"It is ongoing. By hand: {done}.", "", "```sql", *advice.sql, "```"])
 
 
 def _between(facts: Report) -> Iterator[str]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone, Signal
+from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.formatting import duration_between, format_count
 from pgdoctor.render.groups import FEWEST, Crowd, crowds, grouped, list_pids, rest_of, roots_alike, sessions_in
@@ -20,6 +21,7 @@ from pgdoctor.render.live.cells import Span
 from pgdoctor.render.paragraph import Paragraph, lay_out, plain
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.server_name import describe_server
+from pgdoctor.render.signal_sql import find_root_sql
 from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
 
 #: Lines drawn below one blocker, of which the rest is counted, and steps down.
@@ -38,9 +40,12 @@ def render_tree(report: Report, width: int | None = 100) -> str:
     return plain(tree_lines(report, width))
 
 
-def tree_lines(report: Report, width: int | None) -> Iterator[Span]:
-    """The same in lines with their styles. Only statements of sessions that wait are cut."""
-    return lay_out(_paragraphs(report), width)
+def tree_lines(report: Report, width: int | None, *, has_sql: bool = True) -> Iterator[Span]:
+    """The same in lines with their styles. Only statements of sessions that wait are cut.
+
+    `has_sql` false: without SQL to paste, as for a server that is by now in another state.
+    """
+    return lay_out((each for each in _paragraphs(report) if has_sql or not each.is_sql), width)
 
 
 def format_headline(report: Report) -> str:
@@ -100,7 +105,7 @@ def _paragraphs(report: Report) -> Iterator[Paragraph]:
     yield from _advice(report)
     for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
         yield Paragraph("")
-        yield from _root(trees[0].blocker)
+        yield from _root(trees[0].blocker, find_root_sql(trees[0].blocker, report))
         yield from _branches(trees[0].below, trees[0].rest, "")
         yield from _others(trees[1:])
     if report.waits_total > len(report.waits):
@@ -109,7 +114,7 @@ def _paragraphs(report: Report) -> Iterator[Paragraph]:
     yield from _findings(report)
 
 
-def _root(blocker: BlockerReport) -> Iterator[Paragraph]:
+def _root(blocker: BlockerReport, sql: str | None) -> Iterator[Paragraph]:
     yield Paragraph(title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
         yield Paragraph(sentence, first="│    ", others="│      ")
@@ -117,6 +122,8 @@ def _root(blocker: BlockerReport) -> Iterator[Paragraph]:
         yield Paragraph(f"{runs(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
     advice = blocker.recommendation
     yield Paragraph(f"{_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
+    if sql is not None:
+        yield _to_paste(sql)
     if blocker.advice:
         yield Paragraph(f"next time: {blocker.advice}", first="│    ", others="│      ")
 
@@ -247,9 +254,10 @@ def _cuts(report: Report) -> Iterator[Paragraph]:
             f"{format_signals(each.signals)} together: {format_released(each)}{mark}", "plain", "  ", "    "
         )
         yield _detail(f"frees {format_freed(each)}; costs {each.loses}; one alone frees no session")
+        yield from map(_to_paste, each.sql)
     for spared in grouped(report.left_alone, _kind_of_spared):
         for left in [spared] if len(spared) >= FEWEST else [[each] for each in spared]:
-            yield _left_alone(left)
+            yield from _left_alone(left)
 
 
 def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
@@ -265,6 +273,15 @@ def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
         pids = ", ".join(str(each.pid) for each in alike)
         yield Paragraph(f"{cut.action} any of {pids}: each frees {format_released(cut)}", "plain", "  ", "    ")
         yield _detail(f"each costs as much as {cut.pid}: {cut.loses}; {cut.reason}")
+        if cut.sql is not None:
+            yield _detail(f"for {cut.pid}; --format json and markdown have the SQL for the others:")
+    if cut.sql is not None:
+        yield _to_paste(cut.sql)
+
+
+def _to_paste(sql: str) -> Paragraph:
+    """SQL without a line of the tree in front of it, which would be copied too."""
+    return Paragraph(sql, "plain", "      ", "      ", is_sql=True)
 
 
 def _detail(words: str) -> Paragraph:
@@ -286,7 +303,7 @@ def _kind_of_spared(left: LeaveAlone) -> Hashable:
     return None if left.pid is None else (left.frees_at_once, left.frees_in_turn, left.exact, left.release_uncertain)
 
 
-def _left_alone(alike: Sequence[LeaveAlone]) -> Paragraph:
+def _left_alone(alike: Sequence[LeaveAlone]) -> Iterator[Paragraph]:
     left = alike[0]
     if len(alike) == 1:
         who = left.pid if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
@@ -294,7 +311,10 @@ def _left_alone(alike: Sequence[LeaveAlone]) -> Paragraph:
     else:
         pids = ", ".join(str(each.pid) for each in alike)
         words = f"do not signal {pids}; the end of each would free {format_released(left)}"
-    return Paragraph(words, "plain", "  ", "    ")
+    yield Paragraph(words, "plain", "  ", "    ")
+    if len(alike) == 1 and left.sql is not None:
+        yield _detail(f"{ROLLBACK_WARNING}:")
+        yield _to_paste(left.sql)
 
 
 #: By severity of a finding: how it looks.

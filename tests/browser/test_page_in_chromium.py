@@ -104,6 +104,42 @@ def test_an_incident_is_told_on_every_screen(
     assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 60) is dark
 
 
+@pytest.mark.parametrize("button", ["button[id^=best-]", "button[id^=copy-]"], ids=["at the top", "at the cut"])
+def test_a_button_copies_the_sql_without_the_clipboard_interface(
+    staged: Scene, agent: Agent, browser: Browser, button: str
+) -> None:
+    """Over plain http a page has no `navigator.clipboard`."""
+    watching = agent(staged.dsn)
+    watching.wait_for("blocked_sessions", 11, PATIENCE)
+    browser.show(url(watching))
+    browser.ask("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    pressed = browser.driver.find_element("css selector", button)
+    assert re.match(r"Copy SQL: (cancel|terminate) \d+", pressed.text)
+    source = pressed.get_attribute("data-copy")
+    wanted = browser.text(f"#{source}")
+    assert wanted.startswith("SELECT COALESCE((SELECT CASE WHEN pg_catalog.pg_")
+    # The page stands still meanwhile: the button that was found is the one that is pressed.
+    browser.ask("document.getElementById('pause').click()")
+    browser.ask(f"document.querySelector('{button}').scrollIntoView({{ block: 'center' }})")
+    browser.driver.find_element("css selector", button).click()
+    wait_until(lambda: browser.driver.find_element("css selector", button).text == "Copied", PATIENCE)
+    browser.ask("const field = document.createElement('textarea'); field.id = 'paste'; document.body.append(field)")
+    field = browser.driver.find_element("id", "paste")
+    field.send_keys(Keys.CONTROL, "v")
+    assert field.get_attribute("value") == wanted
+    assert browser.ask("return getSelection().isCollapsed")
+    browser.picture(f"copied-{button[11:14]}")
+    is_sound(browser, watching)
+
+
+def test_without_a_script_there_is_no_button_that_does_nothing(staged: Scene, agent: Agent, browser: Browser) -> None:
+    watching = agent(staged.dsn)
+    watching.wait_for("blocked_sessions", 11, PATIENCE)
+    browser.show(url(watching), script=False)
+    assert not any(each.is_displayed() for each in browser.driver.find_elements("css selector", "button.copy"))
+    assert browser.driver.find_element("css selector", ".sql code").is_displayed()
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_calm_is_calm(scene: Scene, agent: Agent, browser: Browser, width: str) -> None:
     watching = agent(scene.dsn)

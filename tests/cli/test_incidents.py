@@ -209,6 +209,19 @@ def test_a_dry_run_has_done_nothing(one, path):
     assert "would be sent outside of a dry run" in incidents(path, "show").stdout
 
 
+def test_a_report_of_an_ongoing_incident_has_the_sql_to_end_it(journal: Journal, path: Path) -> None:
+    write(journal, *course()[:2])
+    journal.keep(SERVER, ID, pack_diagnosis(diagnose(blocked(61))), at(61))
+    told = incidents(path, "report").stdout
+    assert "It is ongoing. By hand: `terminate 10`, if it is still the session of that poll." in told
+    assert f"a.xact_start OPERATOR(pg_catalog.=) '{BEGAN.isoformat(timespec='microseconds')}'" in told
+
+
+def test_a_report_of_an_ended_incident_has_none(one: Journal, path: Path) -> None:
+    assert "pg_terminate_backend" not in incidents(path, "report").stdout
+    assert "pg_terminate_backend" not in incidents(path, "show").stdout
+
+
 def test_the_report(one, path):
     told = incidents(path, "report", ID).stdout
     headings = [line for line in told.splitlines() if line.startswith("#")]

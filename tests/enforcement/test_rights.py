@@ -6,7 +6,7 @@ import re
 import pytest
 from psycopg import errors
 
-from pgdoctor.diagnosis.manual_signal import write_signal_sql
+from pgdoctor.diagnosis.manual_signal import MOVED_ON, write_signal_sql
 from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.plan import Plan
 from pgdoctor.model.snapshot import Snapshot
@@ -76,8 +76,8 @@ def test_statement_by_hand_hits_that_session_only(incident: Incident) -> None:
     text = found.recommendation.sql
     assert text is not None
     later = re.sub(r"(\.\d{5})(\d)", lambda digit: digit[1] + str((int(digit[2]) + 1) % 10), text)
-    assert incident.scene.admin.execute(later).fetchall() == []  # type: ignore[arg-type]
-    assert incident.scene.admin.execute(text).fetchall() == [(True,)]  # type: ignore[arg-type]
+    assert incident.scene.admin.execute(later).fetchall() == [(MOVED_ON,)]  # type: ignore[arg-type]
+    assert incident.scene.admin.execute(text).fetchall() == [(f"signalled: terminate {blocking.pid}",)]  # type: ignore[arg-type]
     waiting.finish()
 
 

@@ -51,7 +51,8 @@ def test_a_code_span_does_not_end_early(text: str) -> None:
         assert "`" * fence not in found[fence:-fence]
 
 
-@given(st.text())
+# A name of a backup program changes the class, and with it the number of lines.
+@given(st.text().filter(lambda text: "pg_" not in text.lower()))
 def test_hostile_names_add_no_line_and_no_heading(text: str) -> None:
     facts = seen(session(1, usename=text, application_name=text, datname=text, statement=text), session(2, 1))
     drawn, usual = markdown(facts), markdown(seen(session(1), session(2, 1)))

@@ -75,6 +75,8 @@ def test_a_crowd_is_named_up_to_a_bound_and_counted() -> None:
 
 def test_the_object_has_the_new_fields_beside_the_old_ones() -> None:
     facts = msgspec.json.decode(to_json(seen()))
+    [sql] = facts["recommendation"].pop("sql")
+    assert sql == facts["cuts"][0]["sql"]
     assert facts["recommendation"] == {
         "action": "cancel",
         "pid": DDL,

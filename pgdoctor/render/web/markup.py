@@ -1,6 +1,7 @@
 """HTML in which whatever comes from a database is text: escaped, on one line, and unable to turn its surroundings."""
 
 from html import escape
+from zlib import crc32
 
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.web.assets import SCRIPT, STYLE
@@ -40,6 +41,22 @@ def sentence_markup(words: str) -> str:
 def code_markup(statement: str, width: int = STATEMENT_WIDTH) -> str:
     """A statement."""
     return f"<code>{text_markup(statement, width)}</code>"
+
+
+def sql_name(sql: str) -> str:
+    """The id of a piece of SQL on the page: the same at each load, so that the script finds it again."""
+    return f"sql-{crc32(sql.encode()):08x}"
+
+
+def paste_markup(name: str, sql: str, what: str) -> str:
+    """SQL to paste, whole, with a button that copies it; `name` is its id on the page, `what` what it does."""
+    button = copy_button(name, f"copy-{name}", what)
+    return f'<p class="sql"><code id="{name}">{escape(sql, quote=False)}</code> {button}</p>'
+
+
+def copy_button(name: str, own: str, what: str) -> str:
+    """A button that copies the text of the element `name`; without a script it does not show."""
+    return f'<button type="button" class="copy" id="{own}" data-copy="{name}">Copy SQL: {text_markup(what)}</button>'
 
 
 def client_markup(user: str | None, database: str | None, application: str | None) -> str:

@@ -98,6 +98,26 @@
     if (!paused && !document.hidden) timer = setTimeout(loadPage, INTERVAL_MS);
   }
 
+  // Copies by a selection: `navigator.clipboard` is missing where the page does not come over https.
+  function copyText(pressed) {
+    const source = document.getElementById(pressed.dataset.copy);
+    if (!source) return;
+    const selection = getSelection();
+    selection.selectAllChildren(source);
+    // Else the selection stays, to be copied by hand.
+    if (document.execCommand("copy")) {
+      selection.removeAllRanges();
+      pressed.textContent = "Copied";
+    } else {
+      pressed.textContent = "Press Ctrl+C";
+    }
+  }
+
+  document.documentElement.classList.add("scripted");
+  main.addEventListener("click", (event) => {
+    const pressed = event.target.closest("button.copy");
+    if (pressed) copyText(pressed);
+  });
   button.onclick = () => {
     paused = !paused;
     showStatus();

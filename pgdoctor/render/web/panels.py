@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone
+from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.incidents.incident import Incident
 from pgdoctor.mitigation.history import Action
 from pgdoctor.model.server_context import ClientApplication, describe_origin
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import format_freed, format_released, format_signals
-from pgdoctor.render.web.markup import note_markup, sentence_markup, text_markup
+from pgdoctor.render.web.markup import note_markup, paste_markup, sentence_markup, sql_name, text_markup
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 
 _MODES = {
@@ -44,24 +45,34 @@ _HALF_A_DAY = 43_200.0
 
 def cuts_panel(report: Report) -> Iterator[str]:
     """What each possible cut would free."""
-    rows: list[tuple[str, Cut | CutSet | LeaveAlone, str]] = [
-        (f"{cut.action} {cut.pid}", cut, cut.loses) for cut in report.cuts
+    rows: list[tuple[str, Cut | CutSet | LeaveAlone, str, str]] = [
+        (f"{cut.action} {cut.pid}", cut, cut.loses, cut.sql or "") for cut in report.cuts
     ]
-    rows += [(format_signals(each.signals), each, each.loses) for each in report.cut_sets]
+    rows += [(format_signals(each.signals), each, each.loses, "\n".join(each.sql)) for each in report.cut_sets]
     rows += [
-        (f"leave {left.prepared_gid if left.pid is None else left.pid} alone", left, left.loses or "")
+        (f"leave {left.prepared_gid if left.pid is None else left.pid} alone", left, left.loses or "", left.sql or "")
         for left in report.left_alone
     ]
     if not rows:
         return
     yield '<section aria-labelledby="cuts"><h2 id="cuts">What each signal would free</h2><ul class="card list cuts">'
-    for what, choice, loses in rows:
+    for what, choice, loses, sql in rows:
         costs = f"costs {sentence_markup(loses)}" if loses else ""
         yield (
             f"<li><b>{sentence_markup(what)}</b> <span>frees {text_markup(format_released(choice))}"
-            f' <span class="dim">{text_markup(format_freed(choice))}</span></span> <span>{costs}</span></li>'
+            f' <span class="dim">{text_markup(format_freed(choice))}</span></span> <span>{costs}</span>'
+            f"{_to_paste(what, choice, sql)}</li>"
         )
     yield "</ul></section>"
+
+
+def _to_paste(what: str, choice: Cut | CutSet | LeaveAlone, sql: str) -> str:
+    """What does it by hand, for the very sessions that were judged."""
+    if not sql:
+        return ""
+    if isinstance(choice, LeaveAlone):
+        return f'<p class="sql">{text_markup(ROLLBACK_WARNING)}:</p>{paste_markup(sql_name(sql), sql, "roll it back")}'
+    return paste_markup(sql_name(sql), sql, what)
 
 
 def connections_panel(report: Report, clients: Sequence[ClientApplication]) -> Iterator[str]:

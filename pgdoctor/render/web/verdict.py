@@ -9,7 +9,7 @@ from pgdoctor.formatting import format_count
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import describe_blocked, format_released, to_do
 from pgdoctor.render.unreachable import what_to_do
-from pgdoctor.render.web.markup import client_markup, sentence_markup, text_markup
+from pgdoctor.render.web.markup import client_markup, copy_button, sentence_markup, sql_name, text_markup
 from pgdoctor.render.web.monitoring_status import MonitoringStatus
 from pgdoctor.render.web.trees import blocker_heading
 
@@ -94,8 +94,16 @@ def _advised(advice: Advice, report: Report) -> str:
     return (
         f"→ <b>{sentence_markup(to_do(advice))}</b>{_introduced(advice, report)} "
         f"frees {text_markup(format_released(advice))}; "
-        f"costs {sentence_markup(advice.loses or '')}"
+        f"costs {sentence_markup(advice.loses or '')}{_copy(advice)}"
     )
+
+
+def _copy(advice: Advice) -> str:
+    """The button for the SQL that stands below, under the cut."""
+    if not advice.sql:
+        return ""
+    name = sql_name("\n".join(advice.sql))
+    return f" {copy_button(name, f'best-{name}', to_do(advice))}"
 
 
 def _introduced(advice: Advice, report: Report) -> str:
