@@ -57,7 +57,7 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
     with _opened(config, journal) as opened:
         found = latest_entries(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
     if form == "json":
-        write_json(encode_json(found))
+        write_json(encode_json([replace(each, traces=None) for each in found]))
     elif found:
         click.echo(incidents_table(found), nl=False)
     else:

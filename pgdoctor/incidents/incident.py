@@ -1,6 +1,6 @@
 """An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
 
-    none ─▶ started ─▶ (class_changed | worsened)* ─▶ ended
+    none ─▶ started ─▶ (continued | class_changed | worsened)* ─▶ ended
 
 It is critical once ten sessions were blocked at the same time, or one has waited for a minute; until then it is a
 warning. Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
@@ -29,6 +29,8 @@ class IncidentPoll(msgspec.Struct, frozen=True):
     blocked: int
     leading: str | None = None
     oldest_wait: float = 0.0
+    #: Seconds of waiting, of all blocked sessions together, since the poll before.
+    blocked_seconds: float = 0.0
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class Incident(msgspec.Struct, frozen=True):
     quiet_looks: int = 0
     #: The first of the latest looks that found nobody.
     quiet_since: datetime | None = None
+    #: Seconds of waiting, of all blocked sessions together.
+    blocked_seconds: float = 0.0
 
     @property
     def severity(self) -> Severity:
@@ -61,7 +65,8 @@ class IncidentEvent(msgspec.Struct, frozen=True):
     """What has happened to an incident. It ends at the first look that found nobody."""
 
     #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
-    kind: Literal["started", "class_changed", "worsened", "ended"]
+    #: continued: a new agent has found it still there.
+    kind: Literal["started", "continued", "class_changed", "worsened", "ended"]
     incident: Incident
     at: datetime
 
@@ -81,11 +86,19 @@ def advance_incident(
     return None, (IncidentEvent("ended", incident, quiet_since),)
 
 
+def continue_incident(incident: Incident, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
+    """An incident of an earlier agent, after the first poll of this one that finds it still there."""
+    incident, events = _blocked(incident, look)
+    return incident, (IncidentEvent("continued", incident, look.at), *events)
+
+
 def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
     leading = look.leading or "unknown"
     if incident is None:
         name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
-        incident = Incident(name, look.at, (leading,), look.blocked, look.oldest_wait)
+        incident = Incident(
+            name, look.at, (leading,), look.blocked, look.oldest_wait, blocked_seconds=look.blocked_seconds
+        )
         return incident, (IncidentEvent("started", incident, look.at),)
     is_new, before = leading not in incident.classes, incident.severity
     incident = replace(
@@ -95,6 +108,7 @@ def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, t
         longest_wait=max(incident.longest_wait, look.oldest_wait),
         quiet_looks=0,
         quiet_since=None,
+        blocked_seconds=incident.blocked_seconds + look.blocked_seconds,
     )
     if is_new:
         return incident, (IncidentEvent("class_changed", incident, look.at),)

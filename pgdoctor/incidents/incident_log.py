@@ -1,4 +1,7 @@
-"""Incidents as they are remembered: an entry for each event, the latest of which says all of it."""
+"""Incidents as they are remembered: an entry for each event, the latest of which says all of it.
+
+While an incident goes on, its last entry is what the latest snapshot has shown; the next entry takes its place.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.incidents.incident import Incident, IncidentEvent, Severity
+from pgdoctor.incidents.incident_traces import IncidentTraces
 from pgdoctor.model.snapshot import ServerInfo
 
 #: The kind of the journal's records; their subject is the incident's id, their body an entry in JSON.
@@ -17,7 +21,8 @@ KIND = "incident"
 class IncidentRecord(msgspec.Struct, frozen=True):
     """An event of an incident, as it is written down. Times are the server's."""
 
-    event: Literal["started", "class_changed", "worsened", "ended"]
+    #: observed: it goes on, as of the latest snapshot.
+    event: Literal["started", "continued", "class_changed", "worsened", "observed", "ended"]
     id: str
     started: datetime
     at: datetime
@@ -29,6 +34,8 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     #: In seconds, as is how long it has lasted so far.
     longest_wait: float = 0.0
     seconds: float = 0.0
+    #: Seconds of waiting, of all blocked sessions together.
+    blocked_seconds: float = 0.0
     #: What the widest root blocks on, and what to do about it, in words; at the end as it was before.
     relation: str | None = None
     recommendation: str = "none"
@@ -44,6 +51,8 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     in_recovery: bool | None = None
     #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
     unseen: bool = False
+    #: By what it is known again; None: not written down.
+    traces: IncidentTraces | None = None
 
     @property
     def is_over(self) -> bool:
@@ -51,18 +60,21 @@ class IncidentRecord(msgspec.Struct, frozen=True):
         return self.event == "ended"
 
     @property
-    def as_event(self) -> IncidentEvent:
-        """The event that it tells of."""
-        return IncidentEvent(self.event, self._incident, self.at)
+    def as_end(self) -> IncidentEvent:
+        """The end that it tells of."""
+        return IncidentEvent("ended", self.incident, self.at)
 
     @property
     def severity(self) -> Severity:
         """How bad it had been until then."""
-        return self._incident.severity
+        return self.incident.severity
 
     @property
-    def _incident(self) -> Incident:
-        return Incident(self.id, self.started, self.classes, self.peak, self.longest_wait)
+    def incident(self) -> Incident:
+        """The incident as it was then."""
+        return Incident(
+            self.id, self.started, self.classes, self.peak, self.longest_wait, blocked_seconds=self.blocked_seconds
+        )
 
 
 _decode = msgspec.json.Decoder(IncidentRecord).decode
@@ -78,18 +90,27 @@ def describe_server(server: ServerInfo) -> dict[str, Any]:
 
 
 def encode_entry(event: IncidentEvent, blocked: int, **known: Any) -> IncidentRecord:
-    """What to write down of an event; `known` are relation, recommendation, server, and what describes that."""
-    incident = event.incident
+    """What to write down of an event; `known` are relation, recommendation, traces, server, and what describes that."""
+    return _encode(event.kind, event.incident, event.at, blocked, known)
+
+
+def encode_observation(incident: Incident, at: datetime, blocked: int, **known: Any) -> IncidentRecord:
+    """What to write down of an incident that goes on; `known` as of an event."""
+    return _encode("observed", incident, at, blocked, known)
+
+
+def _encode(kind: Any, incident: Incident, at: datetime, blocked: int, known: dict[str, Any]) -> IncidentRecord:
     return IncidentRecord(
-        event=event.kind,
+        event=kind,
         id=incident.id,
         started=incident.started,
-        at=event.at,
+        at=at,
         classes=incident.classes,
         peak=incident.peak_blocked,
         blocked=blocked,
         longest_wait=incident.longest_wait,
-        seconds=incident.seconds_until(event.at),
+        seconds=incident.seconds_until(at),
+        blocked_seconds=incident.blocked_seconds,
         **known,
     )
 

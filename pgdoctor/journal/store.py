@@ -1,4 +1,5 @@
-"""The journal's file: one SQLite database, to which records are only ever added.
+"""The journal's file: one SQLite database, to which records are only ever added; of an incident that goes on, each
+snapshot's record takes the place of the one before.
 
 Several processes may use it at once: agents at different servers, and a command that somebody types beside them.
 What is appended is on the disk when the call returns (write-ahead log, `synchronous = FULL`). What servers say is told
@@ -203,9 +204,10 @@ class Journal:
             self._run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
             self._max_size = int(max_size)  # Not a kind of number that an archive cannot hold.
 
-    def append(self, server: str, kind: str, subject: str, body: bytes, at: datetime) -> int:
+    def append(self, server: str, kind: str, subject: str, body: bytes, at: datetime, *, replacing: int = 0) -> int:
         """Write a record, and its id once it is on the disk; 0 where one of an incident finds no room.
 
+        `replacing`: the id of a record of the same kind on the same subject that goes in the same transaction.
         Raises JournalError where any other finds none.
         """
         values = server, at.timestamp(), kind, subject, body
@@ -215,7 +217,11 @@ class Journal:
             has_room = self._make_room(db, len(body) + _OVERHEAD)
             if not has_room and kind in EXPENDABLE:
                 return 0
-            return int(db.execute(insert, values).fetchall()[0][0])
+            written = int(db.execute(insert, values).fetchall()[0][0])
+            if replacing:
+                delete = "DELETE FROM records WHERE id = ? AND server = ? AND kind = ? AND subject = ?"
+                db.execute(delete, (replacing, server, kind, subject)).fetchall()
+            return written
 
         return self._change(work)
 

@@ -19,7 +19,7 @@ class MinDurationFilter:
         """Take note of an event; whether it is told."""
         key = recipient.name, server, event.incident.id
         is_young = event.incident.seconds_until(event.at) < recipient.min_duration
-        if event.kind == "started" and is_young:
+        if event.kind in ("started", "continued") and is_young:
             self._young.add(key)
         if key not in self._young:
             return True

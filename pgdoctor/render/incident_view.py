@@ -89,7 +89,8 @@ def story_text(story: IncidentView, width: int | None) -> str:
 
 def list_happenings(story: IncidentView) -> list[tuple[datetime, str]]:
     """Events and actions in words, in the order of their happening."""
-    found = [(each.at, _event(each)) for each in story.entries]
+    happened = (each for each in story.entries if each.event != "observed" or each is story.last)
+    found = [(each.at, _event(each)) for each in happened]
     found += [(each.at, action_text(each)) for each in story.actions]
     return sorted((*found, *story.notes), key=lambda each: each[0])
 
@@ -98,7 +99,13 @@ def format_lasted(entry: IncidentRecord) -> str:
     """How long an incident lasted, as far as that is known."""
     if entry.unseen:
         return f"{format_duration(entry.seconds)} at least"
-    return format_duration(entry.seconds) if entry.is_over else f"ongoing, started {format_moment(entry.started)} UTC"
+    lasted = format_duration(entry.seconds)
+    return lasted if entry.is_over else f"ongoing, {lasted} as of {format_moment(entry.at)} UTC"
+
+
+def format_waiting(entry: IncidentRecord) -> str:
+    """`, 95 s of waiting in all`; empty where that was not written down."""
+    return f", {format_duration(entry.blocked_seconds)} of waiting in all" if entry.blocked_seconds else ""
 
 
 def format_moment(at: datetime, *, day: bool = True) -> str:
@@ -121,6 +128,7 @@ def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
     yield Paragraph(
         f"From {format_moment(last.started)} UTC, {format_lasted(last)}; at most "
         f"{format_count(last.peak, 'session')} blocked at once, the longest for {format_duration(last.longest_wait)}"
+        f"{format_waiting(last)}"
     )
     yield Paragraph("")
     for at, what in list_happenings(story):
@@ -146,6 +154,11 @@ def _event(entry: IncidentRecord) -> str:
         case "worsened":
             longest = format_duration(entry.longest_wait)
             return f"became critical: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"
+        case "continued":
+            return f"a new agent found it still there, with {format_count(entry.blocked, 'session')} blocked"
+        case "observed":
+            longest = format_duration(entry.longest_wait)
+            return f"last snapshot so far: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"
         case "ended":
             return "had ended without being observed" if entry.unseen else "ended: no session is blocked any more"
 

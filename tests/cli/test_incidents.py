@@ -274,7 +274,7 @@ def test_hostile_names_stay_in_their_place(journal, path):
 
 def test_an_incident_without_snapshots(journal, path):
     write(journal, *course()[:1])
-    assert "ongoing, started" in incidents(path, "list").stdout
+    assert "ongoing, 0.0 s as of" in incidents(path, "list").stdout
     assert "began with 1 session blocked" in incidents(path, "show").stdout
     assert "No snapshot of it was stored." in incidents(path, "report").stdout
     assert incidents(path, "replay").stdout == "No snapshot was stored.\n"

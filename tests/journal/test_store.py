@@ -51,6 +51,15 @@ def test_records_come_back_as_they_were_written(journal):
     assert [each.kind for each in journal.records(since=NOON + timedelta(seconds=1))] == ["outcome"]
 
 
+def test_replaced_record_goes_with_the_new_one(journal):
+    first = journal.append("a", "incident", "i1", b"1", NOON)
+    other = journal.append("a", "intent", "i1", b"2", NOON)
+    second = journal.append("a", "incident", "i1", b"3", NOON, replacing=first)
+    journal.append("a", "incident", "i2", b"4", NOON, replacing=second)
+    journal.append("a", "incident", "i1", b"5", NOON, replacing=other)
+    assert [each.body for each in journal.records()] == [b"2", b"3", b"4", b"5"]
+
+
 def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
     journal.append("a", "intent", "", b"{}", NOON)
     journal.append("a", "intent", "", b"{}", NOON + timedelta(hours=1))

@@ -99,5 +99,5 @@ class Counters:
         if event.kind == "ended":
             seconds = incident.seconds_until(event.at)
             self.incident_durations.add(seconds, Example(incident.id, seconds, now))
-        elif event.kind != "worsened":
+        elif event.kind in ("started", "class_changed"):
             self.incidents[incident.classes[-1]] += 1

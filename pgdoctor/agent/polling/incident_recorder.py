@@ -8,7 +8,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -22,9 +21,11 @@ from pgdoctor.incidents.incident_log import (
     closed_unobserved,
     describe_server,
     encode_entry,
+    encode_observation,
     latest_entries,
     read_entries,
 )
+from pgdoctor.incidents.incident_traces import trace_incident
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.incidents.snapshot_sampling import (
     MOST_WITH_SNAPSHOTS,
@@ -59,6 +60,8 @@ class PolledDiagnosis(NamedTuple):
     events: tuple[IncidentEvent, ...]
     diagnosis: Diagnosis
     blocked: int
+    #: Incidents that an earlier agent has left open, and that are no longer there.
+    lost: tuple[IncidentRecord, ...] = ()
 
     @property
     def sessions(self) -> int:
@@ -79,6 +82,11 @@ class IncidentRecorder:
         self._waiting: deque[PolledDiagnosis] = deque(maxlen=_MOST_WAITING)
         self._filled = asyncio.Event()
         self._read: str | None = None
+        self._recalling: asyncio.Task[tuple[IncidentRecord, ...]] | None = None
+        #: The latest poll of the incident that goes on, until it is written down; a newer one takes its place.
+        self._latest: PolledDiagnosis | None = None
+        #: By incident, the record of its latest snapshot.
+        self._observed: dict[str, int] = {}
         self._advice: dict[str, Any] = {}
         self._sampler = SnapshotSampler()
         self._written = SnapshotQuota(MOST_WRITTEN)
@@ -87,9 +95,27 @@ class IncidentRecorder:
     def see(self, seen: PolledDiagnosis) -> None:
         """Take note of a look, if it says anything new. Never waits."""
         is_new = seen.incident is not None and self._is_new(seen, seen.incident)
-        if seen.events or is_new or seen.server != self._read:
+        if seen.events or seen.lost or is_new:
             self._waiting.append(seen)
+        if seen.blocked or seen.incident is None:
+            self._latest = seen if seen.incident is not None else None
+        if self._waiting or self._latest is not None:
             self._filled.set()
+
+    async def recall(self, server: str, patience: float) -> tuple[IncidentRecord, ...] | None:
+        """The incidents that an earlier agent has left open at a server, told once; None: it is not known yet.
+
+        Waits for the journal for `patience` seconds at most. One that cannot be used knows of none.
+        """
+        if self._read != server:
+            self._read, self._recalling = server, asyncio.create_task(self._recall(server))
+        if self._recalling is None:
+            return ()
+        done, _ = await asyncio.wait({self._recalling}, timeout=patience)
+        if not done:
+            return None
+        recalled, self._recalling = self._recalling, None
+        return recalled.result()
 
     def _is_new(self, seen: PolledDiagnosis, incident: Incident) -> bool:
         age = incident.seconds_until(seen.at)
@@ -101,23 +127,29 @@ class IncidentRecorder:
     async def run(self) -> None:
         """Write for ever."""
         while True:
-            while not self._waiting:
+            while not self._waiting and self._latest is None:
                 self._filled.clear()
                 await self._filled.wait()
-            seen = self._waiting.popleft()
             try:
-                await self._take(seen)
+                await self._record_next()
             except JournalError:
                 # The keeper has said so; the next one may be kept again.
                 pass
             except Exception:
                 log.exception("an incident could not be recorded")
 
+    async def _record_next(self) -> None:
+        if self._waiting:
+            await self._take(self._waiting.popleft())
+        elif self._latest is not None:
+            seen, self._latest = self._latest, None
+            await self._observe(seen)
+
     async def _take(self, seen: PolledDiagnosis) -> None:
-        if seen.server != self._read:
-            self._read = seen.server
-            with suppress(JournalError):
-                await self._recall(seen)
+        for left in seen.lost:
+            lost = closed_unobserved(left, seen.at)
+            self._notifier.tell(lost.as_end, describe_event(lost.as_end, seen.diagnosis, 0), self._name)
+            await self._append(seen.server, lost)
         for event in seen.events:
             await self._tell(event, seen)
             await self._write(event, seen)
@@ -125,20 +157,25 @@ class IncidentRecorder:
             await self._tell_withheld(seen, seen.incident)
             await self._keep(seen, seen.incident)
 
-    async def _recall(self, seen: PolledDiagnosis) -> None:
-        """Read what was before this process; and end what nobody saw the end of."""
-        server, since = seen.server, datetime.now(UTC) - _PAST
-        records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+    async def _recall(self, server: str) -> tuple[IncidentRecord, ...]:
+        """Read what was before this process; what of it nobody saw the end of."""
+        since = datetime.now(UTC) - _PAST
+        try:
+            records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+        except JournalError:
+            # The keeper has said so.
+            return ()
         entries, unread = read_entries(record.body for record in records)
         if unread:
             log.warning("past incidents skipped: damaged, or of another version", extra={"records": unread})
         past = [each for each in latest_entries(entries) if each.server == self._name]
-        for each in past:
-            if not each.is_over:
-                lost = closed_unobserved(each, seen.at)
-                self._notifier.tell(lost.as_event, describe_event(lost.as_event, seen.diagnosis, 0), self._name)
-                await self._append(server, lost)
-        self._remember([each.as_event for each in past if each.is_over][-MOST_PAST:])
+        self._remember([each.as_end for each in past if each.is_over][-MOST_PAST:])
+        left = {each.id: each for each in past if not each.is_over}
+        for record in records:
+            # A subject's last record is its latest; only an observation is ever replaced.
+            if record.subject in left and left[record.subject].event == "observed":
+                self._observed[record.subject] = record.id
+        return tuple(left.values())
 
     async def _tell(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
         said = await offload(seen.sessions, describe_event, event, seen.diagnosis, seen.blocked)
@@ -147,6 +184,7 @@ class IncidentRecorder:
             self._advice = {
                 "relation": roots[0].relation if roots else None,
                 "recommendation": said.mitigation_action,
+                "traces": trace_incident(seen.diagnosis),
                 **describe_server(seen.diagnosis.snapshot.server),
             }
         self._notifier.tell(event, said, self._name)
@@ -169,10 +207,25 @@ class IncidentRecorder:
         if event.kind == "ended" and peak is not None:
             await self._paste(seen.server, event.incident.id, peak)
 
-    async def _append(self, server: str, written: IncidentRecord) -> None:
-        body = msgspec.json.encode(written)
-        if not await self._keeper.do(lambda journal: journal.append(server, KIND, written.id, body, written.at)):
+    async def _observe(self, seen: PolledDiagnosis) -> None:
+        """Write down how the incident is now, in place of how it was."""
+        incident = seen.incident
+        if incident is None or not self._written.admits(incident.id, incident.peak_blocked, time.monotonic()):
+            return
+        self._advice["traces"] = await offload(seen.sessions, trace_incident, seen.diagnosis)
+        written = encode_observation(incident, seen.at, seen.blocked, server=self._name, **self._advice)
+        if record := await self._append(seen.server, written):
+            self._observed[incident.id] = record
+
+    async def _append(self, server: str, written: IncidentRecord) -> int:
+        body, before = msgspec.json.encode(written), self._observed.pop(written.id, 0)
+        record = await self._keeper.do(
+            lambda journal: journal.append(server, KIND, written.id, body, written.at, replacing=before)
+        )
+        if not record:
+            self._observed[written.id] = before
             self._keeper.leave_out("full")
+        return record
 
     async def _keep(self, seen: PolledDiagnosis, incident: Incident) -> None:
         """Keep what this look shows, if it shows anything new."""

@@ -21,7 +21,15 @@ from pgdoctor.baseline.thresholds import signal_readings
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.errors import ServerError
-from pgdoctor.incidents.incident import Incident, IncidentEvent, IncidentPoll, advance_incident
+from pgdoctor.incidents.incident import (
+    Incident,
+    IncidentEvent,
+    IncidentPoll,
+    advance_incident,
+    continue_incident,
+)
+from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.incidents.incident_traces import is_continued, trace_incident
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import LockStranger
 from pgdoctor.model.snapshot import ServerInfo
@@ -40,6 +48,9 @@ _SETTLING = 0.05
 
 #: Incidents that are kept in memory, for the page.
 _MOST_ENDED = 20
+
+#: Seconds that the first poll of a server waits for the journal, which knows of incidents that were left open.
+_RECALLING = 0.25
 
 
 class Poller:
@@ -70,6 +81,8 @@ class Poller:
         self._told_spaced = False
         self._costs: tuple[Connection, StatementCost] | None = None
         self._counted_at: float | None = None
+        #: Of the seconds of waiting, those that an incident was told of.
+        self._blocked_seconds = 0.0
         self._asked_at: float | None = None
         self._told: tuple[str, float] | None = None
         self._told_strangers: frozenset[LockStranger] = frozenset()
@@ -172,7 +185,7 @@ class Poller:
         self._count_waiting(finding, began)
         if finding.is_new:
             self._tell_strangers(finding.diagnosis)
-            self._note(await door.system_identifier(), finding, self._follow(finding))
+            await self._follow(await door.system_identifier(), finding)
         await self._learn(finding, door)
         now = time.monotonic()
         return ServerState(
@@ -219,10 +232,32 @@ class Poller:
         """Take in the ends of before this process, the newest last."""
         self.ended = deque((*earlier, *self.ended), _MOST_ENDED)
 
-    def _follow(self, finding: PollResult) -> tuple[IncidentEvent, ...]:
-        found = finding.figures
-        look = IncidentPoll(finding.at, found.blocked_sessions, found.leading, found.oldest_wait)
-        self.incident, events = advance_incident(self.incident, look)
+    async def _follow(self, server: str, finding: PollResult) -> None:
+        """Take the incident one poll further, once it is known what an earlier agent has left open."""
+        left = await self._recorder.recall(server, _RECALLING)
+        if left is None:
+            return
+        found, waited = finding.figures, self._counters.blocked_seconds
+        look = IncidentPoll(
+            finding.at, found.blocked_sessions, found.leading, found.oldest_wait, waited - self._blocked_seconds
+        )
+        self._blocked_seconds = waited
+        continued = self._find_continued(left, finding)
+        if continued is not None:
+            self.incident, events = continue_incident(continued.incident, look)
+        else:
+            self.incident, events = advance_incident(self.incident, look)
+        self._tell_events(events)
+        self._note(server, finding, events, tuple(each for each in left if each is not continued))
+
+    def _find_continued(self, left: Sequence[IncidentRecord], finding: PollResult) -> IncidentRecord | None:
+        """Which of the incidents that were left open is the one that this poll shows."""
+        if self.incident is not None or not finding.figures.blocked_sessions:
+            return None
+        now = trace_incident(finding.diagnosis)
+        return next((each for each in reversed(left) if each.traces and is_continued(each.traces, now)), None)
+
+    def _tell_events(self, events: Sequence[IncidentEvent]) -> None:
         for event in events:
             self._counters.add_event(event, time.time())
             facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
@@ -230,11 +265,12 @@ class Poller:
                 self.ended.append(event)
                 facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
             log.info("incident %s", event.kind.replace("_", " "), extra=facts)
-        return events
 
-    def _note(self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...]) -> None:
+    def _note(
+        self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...], lost: tuple[IncidentRecord, ...]
+    ) -> None:
         blocked = finding.figures.blocked_sessions
-        self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked))
+        self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked, lost))
 
     async def _mitigate(self, door: Connection) -> None:
         state = self.state

@@ -120,18 +120,23 @@ def test_a_new_agent_knows_the_last_incidents(scene, agent):
 
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
-def test_what_a_killed_agent_has_left_open_is_ended_by_the_next(scene, agent):
+def test_incident_that_ends_while_no_agent_runs_is_closed(scene, agent):
     with Receiving(answer(200)) as there:
         told = f'[[notify]]\nname = "oncall"\nurl = "{there.url}"\n'
         first = agent(scene.dsn, more=told)
         first.wait_for("up", 1)
-        scene.client("update orders set v = 'a' where id = 1")
-        scene.client().block("update orders set v = 'b' where id = 1")
+        holder = scene.client("update orders set v = 'a' where id = 1")
+        waiter = scene.client().block("update orders set v = 'b' where id = 1")
         wait_until(lambda: there.bodies, 10)
         wait_until(lambda: listed(), 10)
         first.send(signal.SIGKILL)
         wait_until(lambda: not first.running)
+        holder.run("commit")
+        waiter.finish()
+        waiter.run("commit")
 
+        scene.client("update orders set v = 'a' where id = 2", application_name="another")
+        scene.client().block("update orders set v = 'b' where id = 2")
         second = agent(scene.dsn, more=told)
         second.wait_for("blocked_sessions", 1)
         wait_until(lambda: len(there.bodies) == 3, 10)
@@ -142,7 +147,75 @@ def test_what_a_killed_agent_has_left_open_is_ended_by_the_next(scene, agent):
         (True, "resolved"),
         (False, "firing"),
     ]
-    assert [(each["event"], each["unseen"]) for each in listed()] == [("ended", True), ("started", False)]
+    wait_until(lambda: listed()[1]["event"] == "observed")
+    assert [(each["event"], each["unseen"]) for each in listed()] == [("ended", True), ("observed", False)]
+
+
+@pytest.mark.usefixtures("orders")
+def test_ongoing_incident_is_listed_as_of_the_latest_snapshot(scene, agent):
+    watching = agent(scene.dsn)
+    watching.wait_for("up", 1)
+    scene.client("update orders set v = 'a' where id = 1")
+    scene.client().block("update orders set v = 'b' where id = 1")
+    watching.wait_for("blocked_sessions", 1)
+    wait_until(lambda: listed())
+    for _ in range(2):
+        scene.client().block("update orders set v = 'c' where id = 1")
+    wait_until(lambda: listed()[0]["peak"] == 3)
+    [first] = listed()
+    wait_until(lambda: listed()[0]["seconds"] > first["seconds"] + 1)
+    [last] = listed()
+    assert (last["event"], last["blocked"], last["id"]) == ("observed", 3, first["id"])
+    assert last["longest_wait"] > first["longest_wait"] + 0.9
+    assert last["blocked_seconds"] > first["blocked_seconds"] + 2.5
+    assert len(incident_records()) == 2
+    told = pgdoctor("incidents", "report").stdout
+    assert "ongoing, " in told
+    assert "last snapshot so far: 3 sessions blocked" in told
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.usefixtures("orders")
+def test_incident_that_outlives_the_agent_is_continued(scene, agent, ending):
+    with Receiving(answer(200)) as there:
+        told = f'[[notify]]\nname = "oncall"\nurl = "{there.url}"\n'
+        first = agent(scene.dsn, more=told)
+        first.wait_for("up", 1)
+        holder = scene.client("update orders set v = 'a' where id = 1")
+        waiters = [scene.client().block("update orders set v = 'b' where id = 1") for _ in range(3)]
+        first.wait_for("blocked_sessions", 3)
+        wait_until(lambda: listed() and listed()[0]["peak"] == 3 and listed()[0]["blocked_seconds"] > 2)
+        first.send(ending)
+        wait_until(lambda: not first.running)
+        [left] = listed()
+        assert (left["event"], left["peak"]) == ("observed", 3)
+        assert left["longest_wait"] >= left["seconds"] > 0.5
+
+        second = agent(scene.dsn, more=told)
+        second.wait_for_lines("incident continued")
+        wait_until(lambda: listed()[0]["seconds"] > left["seconds"] + 1)
+        assert second.metric('incidents_total{class="idle_in_transaction"}') == 0
+        for each in waiters:
+            each.close()
+        holder.run("commit")
+        wait_until(lambda: [each["event"] for each in listed()] == ["ended"])
+        wait_until(lambda: len(there.bodies) == 2)
+    [ended] = listed()
+    assert (ended["id"], ended["peak"], ended["unseen"]) == (left["id"], 3, False)
+    assert ended["seconds"] > left["seconds"] + 1
+    assert ended["blocked_seconds"] > left["blocked_seconds"]
+    assert [(body["alertId"], body["status"]) for body in there.bodies] == [
+        (left["id"], "firing"),
+        (left["id"], "resolved"),
+    ]
+    assert [each["event"] for each in incident_records()] == ["started", "continued", "ended"]
+    assert "a new agent found it still there" in pgdoctor("incidents", "show").stdout
+
+
+def incident_records() -> list[dict]:
+    with closing(Journal.open(next(state().glob("*.db")))) as journal:
+        return [json.loads(record.body) for record in journal.records(kinds=(KIND,))]
 
 
 @pytest.mark.long
