@@ -216,6 +216,8 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     around, busy = diagnosis.snapshot.surroundings, sum(waits.values())
     found = {note.kind: note for note in diagnosis.findings}
     if blocked := _blocked(diagnosis):
+        if _are_held_by_replay(diagnosis):
+            return "replication", f"{format_count(len(blocked), 'session')} blocked by replay on this standby"
         return (
             "locks",
             f"{format_count(len(blocked), 'session')} "
@@ -223,6 +225,8 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
         )
     if "sync_standby_lost" in found:
         return "replication", "commits wait for a synchronous standby"
+    if (note := found.get("replay_held_back")) is not None and note.severity != "info":
+        return "replication", "a session holds up replay on this standby (see below)"
     if any(map(_refuses_writes, diagnosis.findings)):
         return "elsewhere", "no session waits: the server refuses writes, because it is out of ids (see below)"
     by_layer = _by_layer(waits)
@@ -247,6 +251,11 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
         return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: check the client"
     mixed = "" if share >= _MOST else " (mixed)"
     return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; compare with the usual load"
+
+
+def _are_held_by_replay(diagnosis: Diagnosis) -> bool:
+    """All whom they wait for in the end are the startup process of a standby."""
+    return all(root.session is not None and root.session.backend_type == "startup" for root in _roots(diagnosis))
 
 
 def _rests(around: ServerContext | None) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from pgdoctor.model.anomaly_signals import Anomaly
 from pgdoctor.model.query_plan import QueryPlan
+from pgdoctor.model.replay import Replay
 from pgdoctor.model.server_context import ServerContext
 
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
@@ -439,6 +440,8 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     redefines: Mapping[int, bool] = {}
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: ServerContext | None = None
+    #: Of a standby, while its replay waits for a session, or sessions wait for it.
+    replay: Replay | None = None
     #: None: nobody keeps one, or not yet.
     journal: JournalUse | None = None
     #: Of earlier snapshots and counters, the latest last; one that still lasts may be among them.

@@ -22,6 +22,7 @@ from pgdoctor.observer import blocked_since, recent_changes, workload_baseline
 from pgdoctor.observer.blocked_since import BlockedSince, Statement, with_blocked_since
 from pgdoctor.observer.hot_row_history import Sighting, recent_sightings, take_sighting, with_memory
 from pgdoctor.observer.recent_changes import KnownRelations
+from pgdoctor.observer.replay_wait import ReplayWait, follow_replay, with_replay_wait
 from pgdoctor.observer.scan_deltas import ScanCounters, read_scan_counters, with_scans
 from pgdoctor.observer.workload_baseline import WorkloadHistory
 
@@ -36,6 +37,7 @@ class Observer:
         self._events: Waits = {}
         self._polls: PollsByTransaction = {}
         self._contests: Contests = {}
+        self._replay: ReplayWait | None = None
         self._deadlocks = DeadlockHistory()
         self._counters: ScanCounters | None = None
         self._past = WorkloadHistory()
@@ -60,6 +62,8 @@ class Observer:
         self._events = known_events(snapshot, self._events)
         self._polls = count_polls(self._polls, snapshot)
         snapshot = with_idle_shares(snapshot, self._polls)
+        self._replay = follow_replay(self._replay, snapshot)
+        snapshot = with_replay_wait(snapshot, self._replay)
         contests = follow_turns(self._contests, snapshot)
         snapshot, self._contests = with_turns(snapshot, contests, self._contests), contests
         if around is not None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.replay import Replay, find_conflict
 from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, ServerInfo, Session, Snapshot
 from pgdoctor.observer.blocked_since import Statement
@@ -19,6 +20,7 @@ from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import TraceTracker, fetch_progress, fetch_redefinitions
+from pgdoctor.postgres.replay import fetch_replay
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
 from pgdoctor.postgres.server_context import fetch_server_context
@@ -54,6 +56,10 @@ class Gate(msgspec.Struct, frozen=True):
     statement_bytes: int
     #: The statements that wait for a lock now, however short; those of parallel workers are their leader's.
     waiting: frozenset[Statement] = frozenset()
+    #: Of a standby whose replay waits for something that a session may hold.
+    replay: Replay | None = None
+    #: What of that could not be read, in plain words.
+    unread: tuple[str, ...] = ()
 
     @property
     def is_quiet(self) -> bool:
@@ -88,7 +94,12 @@ class Collector:
         does not count."""
         pulse = (await self._door.fetch("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
-        return Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
+        gate = Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
+        if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
+            return gate
+        evidence = CatalogReader(self._door, most_timeouts=1)
+        replay = await fetch_replay(gate.server, self._names, evidence)
+        return replace(gate, replay=replay, unread=tuple(evidence.unread))
 
     async def startup_waiters(self, wait_threshold: float) -> int:
         """How many logins wait for a lock, as far as the gate cannot see them."""
@@ -103,7 +114,7 @@ class Collector:
             self._is_warm = True
             await warm_up_catalog(self._door, statement_bytes=0)
             await self._names.fetch_all(CatalogReader(self._door))
-        return Snapshot(captured_at=gate.captured_at, server=gate.server)
+        return _without_waits(gate)
 
     async def look(self, gate: Gate) -> Snapshot:
         """The full look, right after the gate: who waits for whom, and what explains it."""
@@ -112,7 +123,7 @@ class Collector:
             # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
             rows = await self._door.fetch("lock_waits", statement_bytes=STATEMENT_BYTES)
         if not any(row.blocker_pids for row in rows):
-            return Snapshot(captured_at=gate.captured_at, server=gate.server)
+            return _without_waits(gate)
         return await self._incident(gate, rows)
 
     async def surroundings(self) -> ServerContext | None:
@@ -135,6 +146,9 @@ class Collector:
         reading = rows, prepared, self._names, roles, rights, statement_bytes
         read = await offload(len(rows), _sessions, *reading)
         sessions = await with_cancel_handlers(read, evidence)
+        replay = gate.replay
+        if replay is None and any(session.backend_type == "startup" for session in sessions.values()):
+            replay = await fetch_replay(server, self._names, evidence)
         snapshot = Snapshot(
             captured_at=gate.captured_at,
             server=server,
@@ -146,7 +160,8 @@ class Collector:
             traces=await self._tracker.traces(sessions, server.database_oid, evidence),
             redefines=await fetch_redefinitions(sessions, server.database_oid, evidence),
             row_lockers=await fetch_row_lockers(sessions, evidence),
-            unread=tuple(evidence.unread),
+            replay=replay,
+            unread=(*gate.unread, *evidence.unread),
         )
         return replace(snapshot, plans=await explain_searches(snapshot, self._door)) if self.explains else snapshot
 
@@ -171,6 +186,10 @@ class Collector:
             user=self._door.user,
             cluster_name=self._door.cluster_name,
         )
+
+
+def _without_waits(gate: Gate) -> Snapshot:
+    return Snapshot(captured_at=gate.captured_at, server=gate.server, replay=gate.replay, unread=gate.unread)
 
 
 def _text(raw: bytes | None) -> str | None:

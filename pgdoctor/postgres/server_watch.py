@@ -10,11 +10,15 @@ from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.observer.hot_row_history import worth_a_second_look
 from pgdoctor.observer.observer import Observer
+from pgdoctor.observer.replay_wait import is_new_replay_wait
 from pgdoctor.postgres.collect import Collector, Gate
 from pgdoctor.postgres.offload import offload
 
 #: Seconds between the two looks at a row that may be a hot one.
 _SECOND_LOOK = 0.3
+
+#: And at a standby whose replay waits: after that it has waited for long enough to be said.
+_SECOND_LOOK_AT_REPLAY = 1.1
 
 
 class ServerWatch:
@@ -40,11 +44,15 @@ class ServerWatch:
         return gate
 
     async def look(self) -> Diagnosis:
-        """The diagnosis of the server, now. Where a row may change hands it looks twice: one look cannot tell."""
+        """The diagnosis of the server, now. Where a row may change hands, and where nothing says since when replay
+        waits, it looks twice: one look cannot tell."""
         diagnosis = await self._once()
-        if not worth_a_second_look(diagnosis):
+        if is_new_replay_wait(diagnosis.snapshot):
+            await asyncio.sleep(_SECOND_LOOK_AT_REPLAY)
+        elif worth_a_second_look(diagnosis):
+            await asyncio.sleep(_SECOND_LOOK)
+        else:
             return diagnosis
-        await asyncio.sleep(_SECOND_LOOK)
         return await self._once()
 
     async def judge(self, snapshot: Snapshot) -> Diagnosis:

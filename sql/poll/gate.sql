@@ -33,7 +33,13 @@ SELECT
         ) FILTER (WHERE s.wait_event_type = 'Lock')
     )::pg_catalog.text AS waiting,
     pg_catalog.count(*) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters,
-    pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters,
+    -- The startup process of a standby has a finding of its own.
+    pg_catalog.count(*) FILTER (
+        WHERE s.wait_event_type = 'BufferPin' AND s.backend_type IS DISTINCT FROM 'startup'
+    )::pg_catalog.int4 AS pin_waiters,
+    -- On a standby, what replay waits for. There is one such process.
+    pg_catalog.max(s.wait_event_type) FILTER (WHERE s.backend_type = 'startup') AS replay_wait_type,
+    pg_catalog.max(s.wait_event) FILTER (WHERE s.backend_type = 'startup') AS replay_wait,
     -- Without pg_read_all_stats the columns of other users' sessions are NULL, backend_type among them.
     pg_catalog.count(*) FILTER (WHERE s.backend_type IS NULL)::pg_catalog.int4 AS hidden,
     pg_catalog.count(*) FILTER (WHERE c.is_client)::pg_catalog.int4 AS connections,
