@@ -55,6 +55,10 @@ _NO_ACT = """
 -- check each signal again on the server
 """
 
+_NO_STATS = """
+-- The statistics of columns stay hidden from the role, so it cannot tell whether an index would help. To permit numbers
+-- from them, and no values: pgdoctor setup --stats
+"""
 
 _END = """
 RESET search_path;
@@ -82,7 +86,12 @@ def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
     is_flag=True,
     help="Instead of that grant, create functions that check each signal again on the server. Run it in each database.",
 )
-def command(role: str, act: bool, wrapper: bool) -> None:
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Also create functions that tell how frequent values are, never which. Run it in each database.",
+)
+def command(role: str, act: bool, wrapper: bool, stats: bool) -> None:
     """Print SQL that creates the role for pgdoctor.
 
     The command connects to no server. Run the SQL as a superuser: pgdoctor setup | psql
@@ -90,6 +99,7 @@ def command(role: str, act: bool, wrapper: bool) -> None:
     if act and wrapper:
         raise UsageError("--act and --wrapper exclude each other")
     text = _wrapper() if wrapper else _ACT if act else _NO_ACT
+    text += _read("statistics.sql") if stats else _NO_STATS
     click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text + _END), nl=False)
 
 
@@ -102,10 +112,14 @@ def _wrapper() -> str:
 
     rights = load_sql("waiter_rights").strip().removesuffix(";").replace("%(pids)s::pg_catalog.int4[]", "waiter_pids")
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY), "waiter_rights": rights}
-    text = (Path(__file__).parent / "wrapper.sql").read_text(encoding="utf-8")
+    text = _read("wrapper.sql")
     for name, value in fixed.items():
         text = text.replace(f"{{{name}}}", value)
     return text
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _filled(slot: str, role: str) -> str:

@@ -7,7 +7,7 @@ locks without having a session: it gets a *node* number below zero, so that wait
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -200,6 +200,21 @@ class ColumnStats(msgspec.Struct, frozen=True, gc=False):
     distinct_values: float | None = None
     #: Share of the most frequent value.
     top_share: float | None = None
+    #: How its statistics are read: by our role itself, by the functions of `pgdoctor setup --stats`, or not at all.
+    statistics_by: Literal["role", "functions", "nobody"] = "role"
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether there are statistics of it cannot be known."""
+        return self.statistics_by == "nobody"
+
+
+class ValueShare(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The share of the rows of a table that have, in one column, one of the values that a statement asks for."""
+
+    table: int
+    column: str
+    share: float
 
 
 class ForeignKey(msgspec.Struct, frozen=True, gc=False):
@@ -411,6 +426,8 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     relations: Mapping[int, Relation] = {}
     #: Of the connected database, or shared by all.
     objects: tuple[LockedObject, ...] = ()
+    #: By PID, of running blockers: how frequent the values are that their statements search for.
+    value_shares: Mapping[int, tuple[ValueShare, ...]] = {}
     #: Who may have locked rows of the tables on which somebody waits for a row.
     row_lockers: tuple[RowLocker, ...] = ()
     #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.

@@ -37,6 +37,9 @@ MOST_TIMEOUTS = 4
 #: What a statement fails with behind a lock: lock_not_available, query_canceled.
 _TIMEOUTS = frozenset({"55P03", "57014"})
 
+#: Statements with values of clients among their parameters: an error might quote one.
+_TAKES_VALUES = frozenset({"value_frequencies", "value_frequencies_by_functions"})
+
 _TABLE_KINDS = ("r", "p", "m")
 
 _decode_keys = msgspec.json.Decoder(tuple[UniqueKey, ...]).decode
@@ -66,7 +69,8 @@ class CatalogReader:
             return await self._door.fetch(name, **parameters)
         except StatementFailed as error:
             self._timeouts += error.sqlstate in _TIMEOUTS
-            self.unread.append(f"{what} could not be read: {error}")
+            why = f"SQLSTATE {error.sqlstate}" if name in _TAKES_VALUES else str(error)
+            self.unread.append(f"{what} could not be read: {why}")
             return None
 
 
@@ -85,6 +89,8 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "indexes": {"oids": []},
     "columns": {"oids": []},
     "statistics": {"tables": [], "schemas": []},
+    "statistics_functions": {},
+    "value_frequencies": {"relations": [], "columns": [], "literals": [], "tables": [], "schemas": []},
     "migration_tool_hints": {"pids": [], "database_oid": 0, "tables": [], "schemas": []},
     "ancestors": {"oids": []},
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
@@ -257,7 +263,12 @@ async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, 
 async def _columns(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[int, dict[str, ColumnStats]]:
     """The columns of each table by name, with what statistics our role may read of them."""
     rows = await evidence.rows("columns", oids=sorted(tables))
-    statistics = await _statistics(tables, evidence) if rows else {}
+    hidden = {row.table_oid for row in rows if not row.is_readable}
+    by_functions = bool(hidden) and await has_statistics_functions(evidence)
+    statistics = await _statistics(tables, evidence) if any(row.is_readable for row in rows) else {}
+    if by_functions:
+        told = await evidence.rows("statistics_by_functions", oids=sorted(hidden))
+        statistics = {(row.table_oid, row.name): row for row in told} | statistics
     found: dict[int, dict[str, ColumnStats]] = {}
     for row in rows:
         analysed = statistics.get((row.table_oid, row.name))
@@ -267,8 +278,15 @@ async def _columns(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[i
             null_share=analysed.null_share if analysed else None,
             distinct_values=analysed.distinct_values if analysed else None,
             top_share=(analysed.top_share or 0.0) if analysed else None,
+            statistics_by="role" if row.is_readable else "functions" if by_functions else "nobody",
         )
     return found
+
+
+async def has_statistics_functions(evidence: CatalogReader) -> bool:
+    """Our role may use the functions of `pgdoctor setup --stats`."""
+    found = await evidence.answer("statistics_functions")
+    return bool(found and found[0].is_usable)
 
 
 async def invalid_indexes(door: Connection, relation: str | None) -> tuple[str, ...]:

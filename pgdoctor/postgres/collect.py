@@ -24,6 +24,7 @@ from pgdoctor.postgres.replay import fetch_replay
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
 from pgdoctor.postgres.server_context import fetch_server_context
+from pgdoctor.postgres.value_shares import fetch_value_shares
 
 #: Bytes of a statement that are fetched; `track_activity_query_size` may be a megabyte.
 STATEMENT_BYTES = 16_384
@@ -161,8 +162,9 @@ class Collector:
             redefines=await fetch_redefinitions(sessions, server.database_oid, evidence),
             row_lockers=await fetch_row_lockers(sessions, evidence),
             replay=replay,
-            unread=(*gate.unread, *evidence.unread),
         )
+        shares = await fetch_value_shares(snapshot, evidence)
+        snapshot = replace(snapshot, value_shares=shares, unread=(*gate.unread, *evidence.unread))
         return replace(snapshot, plans=await explain_searches(snapshot, self._door)) if self.explains else snapshot
 
     def _server(self, pulse: Any) -> ServerInfo:

@@ -4,12 +4,13 @@ The clause is handed to sqlglot with every literal replaced, so no literal can c
 must be kept from was measured: exponential time for deep brackets, `$1,$2` taken for a dollar quote, recursion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import msgspec
 
-from pgdoctor.sqltext.lexer import Sort, Token, join_pieces, stand_in
+from pgdoctor.sqltext.lexer import Sort, Token, join_pieces, numbered_stand_in, stand_in
 
 #: Limits of what sqlglot is given: 1,000 tokens take it some 20 ms, and each bracket level may double that.
 MOST_TOKENS = 1_000
@@ -19,6 +20,9 @@ MOST_DEPTH = 8
 #: The obstacle of a condition that is not about the table: `pg_sleep(1) IS NOT NULL`, `1 = 1`.
 NO_COLUMN = "names no column of the table"
 
+
+#: The place of a value that is no literal.
+UNKNOWN_VALUE = -1
 
 #: How an index is searched: for a value, from a value on, for the beginning of a text, for NULL or what is not; for a
 #: pattern that is not known, which may turn out to be a value or a beginning.
@@ -77,15 +81,25 @@ class Filter(msgspec.Struct, frozen=True):
     arms: tuple[Alternative, ...]
 
 
+class GivenValues(msgspec.Struct, frozen=True):
+    """The values that a text gives for a column, all of them: where each literal begins in it, and truth values."""
+
+    column: str
+    places: tuple[int, ...] = ()
+    truths: tuple[bool, ...] = ()
+
+
 class Predicate(msgspec.Struct, frozen=True):
     """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery.
 
     `tied`: the columns that tie it to those others; an index on one of them may be searched for each of their rows.
+    `given`: the columns that are searched for values that the text gives, and for no others.
     """
 
     filters: tuple[Filter, ...] = ()
     is_joined: bool = False
     tied: tuple[str, ...] = ()
+    given: tuple[GivenValues, ...] = ()
 
 
 def read_predicate(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | None:
@@ -94,30 +108,40 @@ def read_predicate(clause: Sequence[Token], owner: str, is_alone: bool) -> Predi
     `owner` is the alias, or the name without schema, that the table's columns are qualified with. Columns without
     a qualifier are the table's if it is alone in the FROM list.
     """
-    condition = plain_condition(clause)
-    if condition is None:
+    found = _plain_condition(clause)
+    if found is None:
         return None
     # 9 to 31 MB of memory, which an agent on a healthy server must not pay.
     from pgdoctor.sqltext import where_clause
 
-    return where_clause.read_condition(condition, owner, is_alone)
+    condition, places = found
+    return where_clause.read_condition(condition, owner, is_alone, places)
 
 
-def plain_condition(clause: Sequence[Token]) -> str | None:
+#: By the number that stands in a condition in the place of a literal: where it, and those like it in a list, begin.
+Places = Mapping[int, tuple[int, ...]]
+
+
+def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
     """The clause without its literals, as sqlglot can take it; None if it is beyond the limits or doubtful."""
     if not clause:
         return None
-    tokens = list(_without_repeats(clause))
+    kept = _without_repeats(clause)
+    tokens = [token for token, _ in kept]
     if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
         return None
     if any(token.sort in (Sort.DOUBTFUL, Sort.CUT) for token in tokens):
         return None
-    condition = "".join(join_pieces(tokens, _written))
-    return condition if condition and len(condition) <= MOST_CHARACTERS else None
+    numbers = {token.start: number for number, token in enumerate(tokens)}
+    condition = "".join(join_pieces(tokens, partial(_written, numbers=numbers)))
+    places = {number: tuple(places) for number, (_, places) in enumerate(kept)}
+    return (condition, places) if condition and len(condition) <= MOST_CHARACTERS else None
 
 
-def _written(token: Token) -> str:
+def _written(token: Token, numbers: Mapping[int, int]) -> str:
     match token.sort:
+        case Sort.STRING | Sort.NUMBER if not token.value:
+            return numbered_stand_in(token, numbers[token.start])
         case Sort.STRING | Sort.NUMBER:
             return stand_in(token)
         case Sort.PARAMETER:
@@ -129,20 +153,26 @@ def _written(token: Token) -> str:
             return token.value
 
 
-def _without_repeats(clause: Sequence[Token]) -> list[Token]:
-    """Lists of values cut down to their first: the ten thousandth value of an IN list tells nothing new."""
-    kept: list[Token] = []
+def _without_repeats(clause: Sequence[Token]) -> list[tuple[Token, list[int]]]:
+    """Lists of values cut down to one of them, each with where its values begin: the others tell nothing new."""
+    kept: list[tuple[Token, list[int]]] = []
     skipped = False
     for token, following in zip(clause, [*clause[1:], None], strict=True):
         if skipped:
             skipped = False
-        elif token.is_symbol(",") and kept and kept[-1].is_value and following is not None and following.is_value:
+        elif token.is_symbol(",") and kept and kept[-1][0].is_value and following is not None and following.is_value:
             skipped = True
-            if following.sort is Sort.NUMBER and following.value:  # One that is no integer makes them all so.
-                kept[-1] = following
+            value, places = kept[-1]
+            # One that is no integer makes them all so. Of one that is no plain literal, none of them is known.
+            kept[-1] = (following if following.sort is Sort.NUMBER and following.value else value), places
+            places += [following.start] if _is_plain(following) else [UNKNOWN_VALUE]
         else:
-            kept.append(token)
+            kept.append((token, [token.start if _is_plain(token) else UNKNOWN_VALUE]))
     return kept
+
+
+def _is_plain(token: Token) -> bool:
+    return token.sort in (Sort.STRING, Sort.NUMBER)
 
 
 def _depth(tokens: Sequence[Token]) -> int:

@@ -117,6 +117,30 @@ def stand_in(token: Token) -> str:
     return "1.5" if token.value else "1"
 
 
+def numbered_stand_in(token: Token, number: int) -> str:
+    """The same, of a literal without a wildcard or an anchor: it says which token of a list it stands for."""
+    return f"'x{number}'" if token.sort is Sort.STRING else str(number)
+
+
+def stand_in_number(literal: str) -> int | None:
+    """The number of the token that a stand-in stands for; None where it says none."""
+    digits = literal.removeprefix("x")
+    return int(digits) if digits.isdecimal() else None
+
+
+def read_literal(text: str, start: int) -> str | None:
+    """The value of the literal that begins there, as the server reads it; None where that is not certain."""
+    match = _LEXEME.match(text, start)
+    if match is None:
+        return None
+    written = match.group()
+    if match.lastgroup == "number":
+        return written if written.isascii() and written.isdecimal() else None
+    if match.lastgroup == "plain" and written.startswith("'") and "\\" not in written:
+        return written[1:-1].replace("''", "'")
+    return None
+
+
 def join_pieces(tokens: Iterable[Token], written: Callable[[Token], str]) -> Iterator[str]:
     """The tokens, each written by `written`, with one space wherever white space or a comment was between two."""
     last: Token | None = None

@@ -13,7 +13,7 @@ from itertools import islice, zip_longest
 from msgspec import Struct
 
 from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statement_tables
-from pgdoctor.sqltext.conditions import Filter, Predicate
+from pgdoctor.sqltext.conditions import Filter, GivenValues, Predicate
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 from pgdoctor.sqltext.statement_head import StatementHead
 from pgdoctor.sqltext.statement_tables import TableScan
@@ -106,6 +106,7 @@ class Conditions(Struct, frozen=True):
     `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
     `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
     `tied`: all columns that they may be joined by; None where that is not known.
+    `given`: the columns that are searched for values that the text gives, and for no others.
     """
 
     scanned: str = ""
@@ -114,6 +115,7 @@ class Conditions(Struct, frozen=True):
     filters_known: bool = False
     is_joined: bool = False
     tied: tuple[str, ...] | None = ()
+    given: tuple[GivenValues, ...] = ()
 
 
 def read_statement(text: str, truncated: bool = False) -> Statement:
@@ -193,6 +195,7 @@ def _conditions(scan: TableScan) -> Conditions:
         filters_known=found is not None,
         is_joined=scan.is_joined or (found is not None and found.is_joined),
         tied=found.tied if found and scan.is_tied_here else None,
+        given=found.given if found else (),
     )
 
 

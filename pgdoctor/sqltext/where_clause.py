@@ -6,7 +6,7 @@ In doubt a condition counts as served: a wrong "no index" is worse than none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,19 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
 from pgdoctor.sqltext.column_expressions import describe_wrapping, enclosing_node, function_name
-from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Helper, Operator, Predicate, Search
-from pgdoctor.sqltext.lexer import word_set
+from pgdoctor.sqltext.conditions import (
+    NO_COLUMN,
+    UNKNOWN_VALUE,
+    Alternative,
+    Filter,
+    GivenValues,
+    Helper,
+    Operator,
+    Places,
+    Predicate,
+    Search,
+)
+from pgdoctor.sqltext.lexer import stand_in_number, word_set
 from pgdoctor.sqltext.operands import is_volatile, may_change, outside_of_queries, value_type
 
 if TYPE_CHECKING:
@@ -34,6 +45,18 @@ _WILD = ("%", "_")
 #: Values without brackets that are columns to some versions of sqlglot.
 _NOT_COLUMNS = word_set("user current_role current_catalog current_schema session_user localtime localtimestamp")
 
+
+#: Casts that leave a literal what it is: to a type of the server's own for the column, or to an enum.
+_PLAIN_CASTS = frozenset(
+    {
+        exp.DataType.Type.TEXT,
+        exp.DataType.Type.VARCHAR,
+        exp.DataType.Type.SMALLINT,
+        exp.DataType.Type.INT,
+        exp.DataType.Type.BIGINT,
+        exp.DataType.Type.USERDEFINED,
+    }
+)
 
 #: Steps over a token, forwards or back, that the parser may take: a clause of 1,000 tokens takes about 1,100, and a
 #: step some 10 µs. Grammars of other systems are tried on `struct<struct<…`, which doubles the work with each word:
@@ -61,19 +84,22 @@ class _Clauses(Postgres):
             super()._advance(times)
 
 
-def read_condition(condition: str, owner: str, is_alone: bool) -> Predicate | None:
-    """See `predicate.read`; the condition is free of literals, and shallow."""
+def read_condition(condition: str, owner: str, is_alone: bool, places: Places) -> Predicate | None:
+    """See `conditions.read_predicate`; the condition is free of literals, and shallow."""
     try:
         tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", read=_Clauses, error_level=sqlglot.ErrorLevel.RAISE)
-        return _Reader(owner, is_alone).predicate(tree.args["where"].this)
+        return _Reader(owner, is_alone, places).predicate(tree.args["where"].this)
     except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
         return None
 
 
 class _Reader:
-    def __init__(self, owner: str, is_alone: bool) -> None:
+    def __init__(self, owner: str, is_alone: bool, places: Places) -> None:
         self.owner = owner
         self.is_alone = is_alone
+        self._places = places
+        #: By column, what it is compared with; None: also with what is not known.
+        self._given: dict[str, set[int | bool] | None] = {}
 
     def predicate(self, tree: Node) -> Predicate:
         filters = []
@@ -84,7 +110,42 @@ class _Reader:
                 joins.append(conjunct)
             else:
                 filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
-        return Predicate(tuple(filters), bool(joins), tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins)))))
+        tied = tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins))))
+        return Predicate(tuple(filters), bool(joins), tied, tuple(self.given()))
+
+    def given(self) -> Iterator[GivenValues]:
+        """The columns of which all values are known."""
+        for column, values in self._given.items():
+            if values:
+                places = sorted(each for each in values if not isinstance(each, bool))
+                yield GivenValues(column, tuple(places), tuple(each for each in (False, True) if _holds(values, each)))
+
+    def note(self, columns: Sequence[str], *values: Node | bool | None) -> None:
+        """A search of columns for values; None is one that is not known."""
+        for column in columns:
+            known = [self.read_value(value) for value in values] if len(columns) == 1 else [None]
+            earlier = self._given.get(column, set())
+            if earlier is None or None in known:
+                self._given[column] = None
+            else:
+                self._given[column] = earlier.union(*(each or () for each in known))
+
+    def read_value(self, value: Node | bool | None) -> tuple[int | bool, ...] | None:
+        """Where the literals of a value begin, or its truth; None where it is no literal."""
+        if value is None or isinstance(value, bool):
+            return None if value is None else (value,)
+        value = value.unnest()
+        if isinstance(value, exp.Boolean):
+            return (bool(value.this),)
+        if isinstance(value, exp.Cast) and value.to.this in _PLAIN_CASTS and not value.to.expressions:
+            value = value.this.unnest()
+        if isinstance(value, exp.Any) and isinstance(value.this.unnest(), exp.Array):
+            [value, *others] = value.this.unnest().expressions or [value]
+            if others:
+                return None
+        number = stand_in_number(value.name) if isinstance(value, exp.Literal) else None
+        places = self._places.get(number, ()) if number is not None else ()
+        return places if places and UNKNOWN_VALUE not in places else None
 
     def ties(self, node: Node) -> Iterator[str]:
         """The columns in a join that are the table's, or may be: those without a qualifier too."""
@@ -127,11 +188,15 @@ class _Reader:
             return self.comparison(inner)
         if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null) and (columns := self.plain(inner.this)):
             return self.found_by(inner, columns, "not null")
-        if isinstance(inner, (exp.Column, exp.Is, *_RANGES)):
+        if isinstance(inner, exp.Column):
+            return self.boolean(inner, is_true=False)
+        if isinstance(inner, (exp.Is, *_RANGES)):
+            self.note(self.columns(inner), None)
             return self.judge(inner)
         return self.blocked(node, "a negation cannot use an index")
 
-    def boolean(self, node: Node) -> Alternative:
+    def boolean(self, node: Node, *, is_true: bool = True) -> Alternative:
+        self.note((node.name,), is_true)
         return Alternative((Search(node.name),))
 
     def comparison(self, node: Node) -> Alternative:
@@ -149,6 +214,9 @@ class _Reader:
 
     def inequality(self, node: Node) -> Alternative:
         if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
+            if (columns := self.plain(node.this)) and len(columns) == 1:
+                self.note(columns, not node.expression.this)
+                return Alternative((Search(columns[0]),))
             return self.comparison(node)
         return self.blocked(node, "<> cannot use an index")
 
@@ -162,7 +230,8 @@ class _Reader:
             operator: Operator = "="
             if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
                 operator = "not null" if node.args.get("negate") else "null"
-            return self.found_by(node, columns, operator, *node.expressions)
+            values = node.expressions or ([node.expression] if isinstance(node, exp.Is) else [])
+            return self.found_by(node, columns, operator, *values)
         if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
             return self.wrapped(column, node.this)
         return self.hidden(node, isinstance(node, exp.In) and not any(map(self.columns, node.expressions)))
@@ -234,6 +303,10 @@ class _Reader:
             return self.blocked(node, "compared with a volatile function")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
+        if operator == "=":
+            self.note(columns, *(values or (None,)))
+        elif operator == "pattern":
+            self.note(columns, None)
         types = {value_type(value) for value in values} - {""}
         searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
         return Alternative(searches, is_doubtful=any(map(may_change, values)))
@@ -300,6 +373,11 @@ _JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Alternative]], ...] = (
     ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.pattern),
     (exp.Escape, _Reader.escaped),
 )
+
+
+def _holds(values: set[int | bool], wanted: bool) -> bool:
+    """A truth value is among them; a place may be equal to it."""
+    return any(each is wanted for each in values)
 
 
 def _is_of_a_query(node: Node) -> bool:

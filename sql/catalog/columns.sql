@@ -1,5 +1,5 @@
 -- One row for each column of the asked tables: its name (also as it must be written), type, whether texts in it are
--- ordered byte by byte, whether the table is partitioned by it. Raw catalog columns only (see relations.sql for why).
+-- ordered byte by byte, whether the table is partitioned by it, whether pg_stats shows its statistics to our role. Raw catalog columns only (see relations.sql for why).
 SELECT
     a.attrelid AS table_oid,
     a.attname::pg_catalog.text AS name,
@@ -14,8 +14,14 @@ SELECT
         END,
         false
     ) AS is_bytewise,
-    coalesce(a.attnum = ANY (p.partattrs::pg_catalog.int2[]), false) AS is_partition_key
+    coalesce(a.attnum = ANY (p.partattrs::pg_catalog.int2[]), false) AS is_partition_key,
+    coalesce(
+        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+        AND NOT (c.relrowsecurity AND pg_catalog.row_security_active(c.oid)),
+        false
+    ) AS is_readable
 FROM pg_catalog.pg_attribute AS a
+JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type AS base ON base.oid = t.typbasetype AND t.typtype = 'd'
 LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = a.attcollation

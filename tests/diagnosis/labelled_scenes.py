@@ -1389,29 +1389,117 @@ for _row in ROWS:
     enter_row(_row)
 
 
+# unindexed_scan by a rare value of a column of few values: queues and outboxes
+
+_QUEUE = """
+    create table jobs (id int primary key, state text not null, processed bool not null, kind int not null);
+    insert into jobs
+        select g, case when g % 1000 = 7 then 'ready' else 'done' end, g % 1000 <> 7, g % 3
+        from generate_series(1, 20000) g;
+    analyze jobs
+"""
+JOBS = "public.jobs"
+
+
+class Search(NamedTuple):
+    """An update or a query of jobs, and whether its rows are looked for without an index."""
+
+    name: str
+    statement: str
+    is_unindexed: bool
+    setup: str = ""
+    wrong: str = ""
+
+
+SEARCHES = (
+    Search("that are ready", "update jobs set kind = slow(id) where state = 'ready'", True),
+    Search("that are ready and locked", "select slow(id) from jobs where state = 'ready' for update skip locked", True),
+    Search("that are not processed", "update jobs set kind = slow(id) where not processed", True),
+    Search("whose processed is false", "delete from jobs where processed = false and slow(id) > 0", True),
+    Search("that are ready or new", "update jobs set kind = slow(id) where state in ('ready', 'new')", True),
+    Search(
+        "that are in a state that none has", "delete from jobs where slow(id) > 0 and state in ('lost', 'ready')", True
+    ),
+    Search("that are done", "update jobs set kind = slow(id) where state = 'done'", False),
+    Search("that are processed", "update jobs set kind = slow(id) where processed", False),
+    Search("that are not unprocessed", "delete from jobs where processed is not false and slow(id) > 0", False),
+    Search("that are ready or done", "update jobs set kind = slow(id) where state in ('ready', 'done')", False),
+    Search("of one of three kinds", "update jobs set kind = slow(id) where kind = 1", False),
+    Search(
+        "that are ready and have an index",
+        "update jobs set kind = slow(id) where state = 'ready'",
+        False,
+        "create index on jobs (state)",
+    ),
+    Search(
+        "that are ready and have a partial index",
+        "update jobs set kind = slow(id) where state = 'ready'",
+        False,
+        "create index on jobs (id) where state = 'ready'",
+    ),
+    Search(
+        "of an enum that are ready",
+        "update jobs set kind = slow(id) where state = 'ready'",
+        True,
+        "create type job_state as enum ('ready', 'done');"
+        "alter table jobs alter state type job_state using state::job_state; analyze jobs",
+    ),
+    Search(
+        "of a padded state that are done",
+        "update jobs set kind = slow(id) where state = 'done'",
+        False,
+        "alter table jobs alter state type char(9); analyze jobs",
+    ),
+)
+
+
+def enter_search(search: Search) -> None:
+    """Put a scene of this shape into the table."""
+
+    def stage(shop: Scene) -> int:
+        shop.admin.execute(_QUEUE)
+        if search.setup:
+            shop.admin.execute(search.setup)
+        worker = works(shop, search.statement)
+        wants_table(shop, "jobs")
+        return worker
+
+    stage.__name__ = f"jobs {search.name}"
+    given = "unindexed_scan" if search.is_unindexed else "long_query"
+    labelled(given, "cancel", relation=JOBS, wrong=search.wrong)(stage)
+
+
+for _search in SEARCHES:
+    enter_search(_search)
+
+
 # The verdicts
 
 
-def verdict(each: Staged, server: ThrowawayServer, *, by_role: bool = False) -> BlockerReport:
-    """What is said of a scene, as `pgdoctor diagnose` says it; `by_role`: to the role of `pgdoctor setup`."""
+def verdict(
+    each: Staged, server: ThrowawayServer, *, by_role: bool = False, with_statistics: bool = True
+) -> BlockerReport:
+    """What is said of a scene, as `pgdoctor diagnose` says it.
+
+    `by_role`: to the role of `pgdoctor setup --stats`, or, without statistics, of plain `pgdoctor setup`.
+    """
     with Scene(server.dsn) as shop:
         shop.admin.execute(TABLES)
         pid = each.stage(shop, server) if each.needs_own else each.stage(shop)
         dsn = shop.role(f"stranger_{shop.admin.info.backend_pid}") if each.is_hidden else shop.dsn
         if by_role and not each.is_hidden:
-            dsn = role_of_setup(shop)
+            dsn = role_of_setup(shop, with_statistics=with_statistics)
         if pid == WIDEST:
             return _usual(dsn)
         [found] = [facts for facts in make_report(run(ask(dsn))).blockers if facts.pid == pid]
         return found
 
 
-def role_of_setup(shop: Scene) -> str:
-    """The connection string of the role that `pgdoctor setup` makes, which is made once on a server."""
+def role_of_setup(shop: Scene, *, with_statistics: bool) -> str:
+    """The connection string of the role that `pgdoctor setup` makes; the functions belong to one database."""
     name = "pgdoctor"
-    if not shop.admin.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone():
-        shop.admin.execute(CliRunner().invoke(setup.command, []).output)
-        shop.admin.execute(f"alter role {name} password '{name}'")
+    shop.admin.execute(CliRunner().invoke(setup.command, ["--stats"] if with_statistics else []).output)
+    shop.admin.execute(f"alter role {name} password '{name}'")
     return make_conninfo(shop.dsn, user=name, password=name)
 
 
@@ -1438,7 +1526,7 @@ def figures(pairs: Counter[tuple[str, str]]) -> Iterator[tuple[str, int, int, fl
         yield name, labelled, said, right / said if said else None, right / labelled if labelled else None
 
 
-def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool) -> None:
+def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool, with_statistics: bool) -> None:
     """Stage the scenes with these words in their names, all without any, on one version; print the figures."""
     begin = time.monotonic()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -1452,7 +1540,7 @@ def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool) -> None
         }
         for each in chosen:
             try:
-                said = verdict(each, servers[each.needs_own], by_role=by_role)
+                said = verdict(each, servers[each.needs_own], by_role=by_role, with_statistics=with_statistics)
             except (AssertionError, psycopg.Error, ValueError) as error:
                 wrong.append(f"  not staged: {each.name}: {error!r}")
                 continue
@@ -1468,11 +1556,15 @@ def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool) -> None
 
 
 def main(arguments: list[str]) -> None:
-    """`[-v] [--role] [VERSION …] [WORD …]`; `--role`: as the role of `pgdoctor setup`, not as a superuser."""
+    """`[-v] [--role | --plain-role] [VERSION …] [WORD …]`, in the place of a superuser's view.
+
+    `--role`: as the role of `pgdoctor setup --stats`; `--plain-role`: as that of `pgdoctor setup`.
+    """
     versions = [int(each) for each in arguments if each.isdecimal()] or [18]
     words = [each for each in arguments if not each.isdecimal() and not each.startswith("-")]
     for major in versions:
-        tell(major, words, is_wordy="-v" in arguments, by_role="--role" in arguments)
+        by_role, is_plain = "--role" in arguments, "--plain-role" in arguments
+        tell(major, words, is_wordy="-v" in arguments, by_role=by_role or is_plain, with_statistics=by_role)
 
 
 if __name__ == "__main__":

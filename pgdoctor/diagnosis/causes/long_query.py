@@ -12,7 +12,7 @@ from pgdoctor.diagnosis.blocker import command_status, held_locks
 from pgdoctor.diagnosis.blocker.blocker_facts import BRIEFLY, YOUNG, BlockerFacts
 from pgdoctor.diagnosis.blocker.known_hold import KnownHold
 from pgdoctor.diagnosis.cause import Cause
-from pgdoctor.diagnosis.index_advice.scanned_tables import open_ranges
+from pgdoctor.diagnosis.index_advice.scanned_tables import open_ranges, unreadable_statistics
 from pgdoctor.formatting import format_duration
 from pgdoctor.model.remedy import Classification, Remedy
 
@@ -33,6 +33,8 @@ class LongQuery(Cause):
         evidence += command_status.progress_evidence(facts)
         evidence += held_locks.describe_contested_locks(facts)
         evidence += open_ranges(facts)
+        if facts.statement.is_one:
+            evidence += unreadable_statistics(facts)
         return Classification(tuple(evidence), _remedy(facts), advice=command_status.advise(facts))
 
 

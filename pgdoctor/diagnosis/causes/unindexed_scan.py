@@ -91,7 +91,8 @@ def _by_condition(facts: BlockerFacts) -> Classification | None:
 
 
 def _claim(facts: BlockerFacts) -> Claim | None:
-    for table, filters in find_scanned_tables(facts):
+    for table, asked in find_scanned_tables(facts):
+        filters = asked.filters
         rows, relation = table.unserved_rows(filters, parts_locked(facts)), table.relation
         reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
@@ -230,10 +231,17 @@ def _selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[str
     if searches and all(search.operator == "<" for search in searches):
         yield "how many rows its range finds is not known"
     asked = {search.column for search in searches}
+    for name in sorted(asked & table.value_shares.keys()):
+        share = _percent(table.value_shares[name])
+        yield f"statistics: about {share} of the rows have the wanted value of {table.written(name)}"
     for column in table.columns.values():
         values = table.distinct_values(column)
-        if column.name in asked and values is not None and values > 1:
+        if column.name in asked - table.value_shares.keys() and values is not None and values > 1:
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.00095 else "less than 0.1%"
 
 
 def _earlier_scans(facts: BlockerFacts, relation: Relation) -> Iterator[str]:

@@ -4,7 +4,7 @@ In doubt an index serves: a wrong "no index" is worse than none. Rules from the 
 and "Operator Classes and Operator Families", held against plans of 14, 16 and 18.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pgdoctor.model.snapshot import ColumnStats, IndexInfo, Relation, Snapshot
 from pgdoctor.sqltext.conditions import Alternative, Filter, Search
@@ -37,9 +37,15 @@ TEXTS = frozenset({"text", "varchar", "bpchar"})
 class IndexedTable:
     """A table with what is known of its indexes and columns."""
 
-    def __init__(self, relation: Relation, snapshot: Snapshot) -> None:
+    def __init__(self, relation: Relation, snapshot: Snapshot, node: int = 0, *, trusts_hidden: bool = False) -> None:
+        """`node`: the blocker whose statement searches it. `trusts_hidden`: hidden statistics are taken for good."""
         self.relation = relation
         self.columns = relation.columns or {}
+        #: By column: the share of the rows that have one of the values that the statement gives.
+        self.value_shares = {
+            each.column: each.share for each in snapshot.value_shares.get(node, ()) if each.table == relation.oid
+        }
+        self._trusts_hidden = trusts_hidden
         self._snapshot = snapshot
         self._can_skip = snapshot.server.version_num >= _SKIP_SCAN
 
@@ -72,14 +78,17 @@ class IndexedTable:
 
     def may_find_by(self, columns: Collection[str]) -> bool:
         """An index has one of the columns, or something made of it, so that a join may find rows by it."""
-        parts = self.parts()
-        if not columns or parts is None:
+        if not columns or self.parts() is None:
             return bool(columns)
-        indexes = (index for part in parts for index in part.indexes or ())
         return any(
             not {*columns, "*"}.isdisjoint((*index.expression_columns, *(key.column for key in index.keys)))
-            for index in indexes
+            for index in self._indexes()
         )
+
+    def _indexes(self) -> Iterator[IndexInfo]:
+        """Those of all its parts, and its own."""
+        for part in self.parts() or ():
+            yield from part.indexes or ()
 
     def unserved_rows_of_check(self, columns: Sequence[str]) -> float:
         """The same for the check of a foreign key on the columns, which asks for values that are not NULL.
@@ -94,7 +103,7 @@ class IndexedTable:
             max(part.live_rows, 0.0)
             for part in parts
             if not any(
-                self._serves_arm(arm, index) and (_covers(index, columns) or self.is_selective(arm.searches[0]))
+                self._serves_arm(arm, index) and (_covers(index, columns) or not self.finds_many(arm.searches[0]))
                 for index in part.indexes or ()
                 if index.is_usable and (not index.is_partial or (index.is_not_null and _may_apply(index, {*columns})))
                 for arm in arms
@@ -111,8 +120,10 @@ class IndexedTable:
         column = self.columns.get(search.column)
         if column is None:
             return None
+        if search.operator == "=" and column.name in self.value_shares:
+            return self.value_shares[column.name]
         if column.type == "bool" and search.may_be_for_a_value:
-            return 0.5
+            return None if self._trusts_hidden and column.is_hidden else 0.5
         if search.operator == "<":
             return None if search.is_bounded else _OPEN_RANGE_SHARE
         if column.null_share is None or column.distinct_values is None:
@@ -133,16 +144,39 @@ class IndexedTable:
         return -count * max(self.relation.live_rows, self.rows)
 
     def is_selective(self, search: Search) -> bool:
-        """Nothing says that it finds a large share of the rows."""
+        """Nothing says that it finds a large share of the rows, and nothing that could say so is hidden from us."""
+        return not (self.is_hidden(search) or self.finds_many(search))
+
+    def is_hidden(self, search: Search) -> bool:
+        """Our role may not read the statistics that would tell how many rows it finds.
+
+        An index that begins with the column is a sign that its values are worth one.
+        """
+        column = self.columns.get(search.column)
+        if column is None or not column.is_hidden or self._trusts_hidden:
+            return False
+        return not any(index.keys and index.keys[0].column == column.name for index in self._indexes())
+
+    def finds_many(self, search: Search) -> bool:
+        """It finds a large share of the rows, or may well do."""
         column = self.columns.get(search.column)
         if column is not None and column.is_partition_key:  # Partitions have been left out by it already.
-            return False
-        if column is not None and search.may_be_for_a_value and (column.top_share or 0.0) > LARGE_TOP_SHARE:
-            return False
+            return True
         if column is not None and search.operator == "prefix" and column.type not in TEXTS:
-            return False
+            return True
         share = self.share(search)
-        return share is None or share <= LARGE_SHARE
+        is_known = search.operator == "=" and search.column in self.value_shares
+        is_top_likely = column is not None and (column.top_share or 0.0) > LARGE_TOP_SHARE
+        if search.may_be_for_a_value and not is_known and is_top_likely:
+            return True
+        return share is not None and share > LARGE_SHARE
+
+    def values_that_tell(self, search: Search) -> float | None:
+        """How many values as frequent as the one that is searched for the column would have; None where not known."""
+        if search.operator == "=" and search.column in self.value_shares:
+            return 1 / max(self.value_shares[search.column], 1 / max(self.rows, 1.0))
+        column = self.columns.get(search.column)
+        return self.distinct_values(column) if column else None
 
     def written(self, name: str) -> str:
         """A column as it stands in a statement."""

@@ -76,14 +76,14 @@ def _together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
     alone = [arm.searches[0] for arm in arms if len(arm.searches) == 1 and not arm.is_doubtful]
     usable = [each for each in dict.fromkeys(alone) if not table.is_defeated(each)]
     equal = [each for each in usable if each.may_be_for_a_value and table.is_selective(each)]
-    equal.sort(key=lambda each: -(_known_values(table, each) or 0.0))
+    equal.sort(key=lambda each: -(table.values_that_tell(each) or 0.0))
     chosen: list[Search] = []
     rows: float | None = table.rows
     for search in equal[:_MOST_COLUMNS]:
         if rows is not None and rows < _FEW_ROWS and chosen:
             break
         chosen.append(search)
-        values = _known_values(table, search)
+        values = table.values_that_tell(search)
         rows = rows / values if rows is not None and values else None
     if chosen and len(chosen) < _MOST_COLUMNS and (rows is None or rows >= _FEW_ROWS):
         columns = {each.column for each in chosen}
@@ -91,11 +91,6 @@ def _together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
         # Behind values even an open range narrows what is read.
         chosen += [each for each in orders if table.is_selective(replace(each, is_bounded=True))][:1]
     return chosen
-
-
-def _known_values(table: IndexedTable, search: Search) -> float | None:
-    column = table.columns.get(search.column)
-    return table.distinct_values(column) if column else None
 
 
 def _unserved(table: IndexedTable, restriction: Filter) -> list[Alternative]:

@@ -6,7 +6,7 @@ from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice import missing_index
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
 from pgdoctor.model.snapshot import Relation
-from pgdoctor.sqltext.conditions import Filter
+from pgdoctor.sqltext.statement import Conditions
 
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
@@ -15,7 +15,9 @@ BIG_TABLE_ROWS = 10_000
 CHANGE_LOCK = "RowExclusiveLock"
 
 
-def find_scanned_tables(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, tuple[Filter, ...]]]:
+def find_scanned_tables(
+    facts: BlockerFacts, *, trusts_hidden: bool = False
+) -> Iterator[tuple[IndexedTable, Conditions]]:
     """The tables that its conditions are about, with those conditions; none of which nothing can be concluded.
 
     With a join an index on a joined column may serve, whatever the conditions say.
@@ -26,18 +28,32 @@ def find_scanned_tables(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, tup
         relation = find_named_table(asked.scanned, find_locked_tables(facts))
         if relation is None or relation.indexes is None:
             continue
-        table = IndexedTable(relation, facts.snapshot)
+        table = IndexedTable(relation, facts.snapshot, facts.node, trusts_hidden=trusts_hidden)
         if not table.may_find_by(asked.tied):
-            yield table, asked.filters
+            yield table, asked
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:
     """Says which index a big table lacks for a range of which nobody knows how much it finds."""
-    for table, filters in find_scanned_tables(facts):
-        if table.unserved_rows(filters, parts_locked(facts)) < BIG_TABLE_ROWS:
+    for table, asked in find_scanned_tables(facts):
+        if table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
             continue
         name, doubt = table.relation.name, "an index helps only if the range is selective, which is unknown"
-        yield from (f"no index on {name} ({key}): {doubt}" for key in missing_index.open_ranges(table, filters))
+        yield from (f"no index on {name} ({key}): {doubt}" for key in missing_index.open_ranges(table, asked.filters))
+
+
+def unreadable_statistics(facts: BlockerFacts) -> Iterator[str]:
+    """Says which index a big table lacks, for conditions of which our role may not read how much they find."""
+    for table, asked in find_scanned_tables(facts, trusts_hidden=True):
+        if table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
+            continue
+        name = table.relation.name
+        lacks = ", ".join(f"{name} ({key})" for key in missing_index.missing_keys(table, asked.filters))
+        if lacks and any(column.is_hidden for column in table.columns.values()):
+            yield (
+                f"no index on {lacks}: whether one would help is unknown, for our role may not read the statistics of "
+                f"{name} (`pgdoctor setup --stats` prints what permits that)"
+            )
 
 
 def find_locked_tables(facts: BlockerFacts, mode: str = "") -> list[Relation]:

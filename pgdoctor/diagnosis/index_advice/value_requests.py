@@ -1,0 +1,87 @@
+"""Which values of a running blocker's statement to look for among the most common ones of their columns.
+
+Of a queue table most rows are done, and a statement asks for the few that are not: only the value tells which.
+"""
+
+import re
+from collections.abc import Iterator
+
+from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.index_advice.scanned_tables import BIG_TABLE_ROWS, find_scanned_tables, parts_locked
+from pgdoctor.model.snapshot import ColumnStats, Snapshot
+from pgdoctor.model.waits import wait_graph
+from pgdoctor.sqltext.conditions import GivenValues
+from pgdoctor.sqltext.lexer import read_literal
+
+#: Blockers that are asked about in one poll, the widest reach first, and values of one column.
+MOST_BLOCKERS = 20
+MOST_VALUES = 50
+
+#: Characters of a value. The server keeps no longer ones among the most common (WIDTH_THRESHOLD in analyze.c).
+_MOST_CHARACTERS = 250
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_INTEGERS = frozenset({"int2", "int4", "int8"})
+_TRUTHS = {"t": "t", "true": "t", "1": "t", "f": "f", "false": "f", "0": "f"}
+
+
+class ValueRequest:
+    """The values of one column that a blocker's statement asks for, as the server writes them.
+
+    No struct, so that nothing prints or stores it: the values are somebody's data.
+    """
+
+    __slots__ = ("column", "node", "table", "values")
+
+    def __init__(self, node: int, table: int, column: ColumnStats, values: tuple[str, ...]) -> None:
+        self.node = node
+        self.table = table
+        self.column = column
+        self.values = values
+
+
+def value_requests(snapshot: Snapshot) -> tuple[ValueRequest, ...]:
+    """What to ask about the running blockers that search a big table without an index."""
+    graph = wait_graph(snapshot)
+    running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
+    running.sort(key=lambda node: (-graph.blocked(node), node))
+    blockers = (BlockerFacts(node, snapshot, graph) for node in running[:MOST_BLOCKERS])
+    return tuple(request for facts in blockers for request in _requests(facts))
+
+
+def _requests(facts: BlockerFacts) -> Iterator[ValueRequest]:
+    if not (facts.is_running and facts.statement.is_one):
+        return
+    text = facts.session.statement if facts.session else None
+    for table, asked in find_scanned_tables(facts, trusts_hidden=True):
+        if not asked.given or table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
+            continue
+        for each in asked.given:
+            column = table.columns.get(each.column)
+            if column is None or column.is_hidden or column.is_partition_key:
+                continue
+            values = _read_values(each, column, text or "")
+            if values:
+                yield ValueRequest(facts.node, table.relation.oid, column, values)
+
+
+def _read_values(given: GivenValues, column: ColumnStats, text: str) -> tuple[str, ...]:
+    """All of the values; none where one of them cannot be compared for certain."""
+    if len(given.places) > MOST_VALUES:
+        return ()
+    literals = [read_literal(text, place) for place in given.places]
+    stored = [None if literal is None else _as_stored(literal, column.type) for literal in literals]
+    stored += ["t" if truth else "f" for truth in given.truths]
+    return tuple(dict.fromkeys(each for each in stored if each is not None)) if None not in stored else ()
+
+
+def _as_stored(literal: str, kind: str) -> str | None:
+    """The literal as the server writes a value of this type; None where that is not certain."""
+    # The replacement character stands for bytes that were no text.
+    if len(literal) > _MOST_CHARACTERS or "\ufffd" in literal:
+        return None
+    if kind in _INTEGERS:
+        return str(int(literal)) if _INTEGER.fullmatch(literal) else None
+    if kind == "bool":
+        return _TRUTHS.get(literal.lower())
+    return literal.rstrip(" ") if kind == "bpchar" else literal
