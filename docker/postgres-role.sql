@@ -35,5 +35,8 @@ $$;
 -- The role may only read. To permit signals: pgdoctor setup --act; or pgdoctor setup --wrapper, with functions that
 -- check each signal again on the server
 
+-- The statistics of columns stay hidden from the role, so it cannot tell whether an index would help. To permit numbers
+-- from them, and no values: pgdoctor setup --stats
+
 RESET search_path;
 RESET standard_conforming_strings;

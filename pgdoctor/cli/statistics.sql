@@ -75,12 +75,12 @@ AS $$
         END
     FROM pg_statistic AS s
     WHERE
-        -- Catalogs are not told about: from 16384 on objects are those of users.
+        -- No catalogs: objects of users have OIDs from 16384 on.
         s.starelid = relation AND s.starelid >= 16384
         AND s.staattnum = column_number AND s.stainherit = is_inherited
 $$;
 
--- The share of the rows that have a value in one column. NULL where it cannot be told: the column has another type than
+-- The share of the rows that have a value in one column. NULL where it is not known: the column has another type than
 -- those below, its collation takes different texts for equal, or its table has row-level security.
 -- The value, as bytes of its text, is compared with the output of the most common ones, and never cast: no code of users
 -- runs with the rights of this function.

@@ -22,6 +22,8 @@ def setup(scene: Scene, role: str, *options: str) -> str:
     printed = CliRunner().invoke(cli, ["setup", "--role", role, *options], catch_exceptions=False).stdout
     scene.admin.execute(printed)
     scene._passwords[role] = "set by the test"
+    if "--stats" in options:
+        scene._passwords["pgdoctor_statistics"] = ""
     scene.admin.execute(sql.SQL("alter role {} password 'set by the test'").format(sql.Identifier(role)))
     return make_conninfo(scene.dsn, user=role, password="set by the test")
 
@@ -72,16 +74,17 @@ def test_it_gets_in_when_all_other_connections_are_taken(scene: Scene) -> None:
     assert scene.admin.execute(member).fetchone() == (True,)
 
 
-@pytest.mark.parametrize("options", [(), ("--act",), ("--wrapper",)], ids=["see", "act", "wrapper"])
+@pytest.mark.parametrize(
+    "options", [(), ("--act",), ("--wrapper",), ("--stats",)], ids=["see", "act", "wrapper", "stats"]
+)
 def test_h52_no_printed_text_calls_a_decoy(
     scene: Scene, decoys: Decoys, bindir: Path, options: tuple[str, ...]
 ) -> None:
     """A superuser pipes it into psql, in a database whose owner would like to be one."""
     scene.role("mallory")
     scene.admin.execute(f"alter database {scene.admin.info.dbname} owner to mallory".encode())
-    scene._passwords |= (
-        {"setup_watcher": "", "pgdoctor_signaller": ""} if options == ("--wrapper",) else {"setup_watcher": ""}
-    )
+    owners = {"--wrapper": {"pgdoctor_signaller": ""}, "--stats": {"pgdoctor_statistics": ""}}
+    scene._passwords |= {"setup_watcher": ""} | owners.get("".join(options), {})
     settings = {name: value for name, value in HOSTILE.items() if "timeout" not in name and "debug" not in name + value}
     decoys.hand_over(f"database {scene.admin.info.dbname}", settings)
     printed = CliRunner().invoke(cli, ["setup", "--role", "setup_watcher", *options], catch_exceptions=False).stdout
@@ -100,7 +103,7 @@ def test_h52_no_printed_text_calls_a_decoy(
 
 def test_h52_each_function_has_a_search_path_of_its_own(scene: Scene) -> None:
     scene._passwords["pgdoctor_signaller"] = ""
-    setup(scene, "setup_watcher", "--wrapper")
+    setup(scene, "setup_watcher", "--wrapper", "--stats")
     paths = "select distinct proconfig from pg_proc where pronamespace = 'pgdoctor'::regnamespace"
     assert scene.admin.execute(paths).fetchall() == [(["search_path=pg_catalog, pg_temp"],)]
 

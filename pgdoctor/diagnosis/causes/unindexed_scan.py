@@ -2,9 +2,11 @@
 
 Recognised by: it restricts a table of many rows by columns that no usable index serves. The check covers the first
 column of each index, operator classes, collations, casts of the column, partial and expression indexes. In doubt an
-index serves. Nor may the statistics, where the agent's role can read them, show that it wants a large share of the
-rows. A plain index does not serve a value computed from a column (a cast, a calculation, a function of the server), nor
-a pattern that begins with a wildcard. An index on the expression, or on trigrams, would.
+index serves. Nor may the statistics show that it wants a large share of the rows. A value in the text is compared with
+the most common values of its column. Where our role may not read the statistics, the scan gets no verdict, unless there
+is an index on the column that cannot be used. A plain index does not serve a value computed from a column (a cast, a
+calculation, a function of the server), nor a pattern that begins with a wildcard. An index on the expression, or on
+trigrams, would.
 A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
 without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
 session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
