@@ -98,7 +98,7 @@ DRIVER = {"postgres", "demo"}
 
 #: The only module that may send a signal, the statements that do, the functions that take a statement's name.
 SIGNALLER = "postgres.signal"
-SIGNAL_STATEMENTS = {"cancel", "terminate", "cancel_wrapped", "terminate_wrapped"}
+SIGNAL_STATEMENTS = {"signal_session", "cancel_wrapped", "terminate_wrapped"}
 TAKES_A_STATEMENT = {"load_sql", "fetch", "fetch_some"}
 SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.

@@ -68,25 +68,25 @@ async def send_signal(
     `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
     Never raises ServerError. After `error` it is not known whether the session was signalled.
     """
+    # NULL: any moment of the transaction is as good for a terminate.
+    is_exact = signal == "cancel" or unchanged or victim.transaction is None
     parameters: dict[str, object] = {
+        "signal": signal,
         "pid": victim.pid,
         "backend_start": victim.backend_start,
         "xact_start": victim.xact_start,
         "query_start": victim.query_start,
         "state": victim.state,
-        "state_change": victim.state_change,
+        "state_change": victim.state_change if is_exact else None,
         "min_wait": float(min_wait),
         "own_application": APPLICATION_NAME,
         "leader_key": LEADER_KEY,
         "waiting_pids": None if waiting_pids is None else list(waiting_pids),
         "record": record,
+        "timeout_ms": round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000),
     }
-    if signal == "terminate":
-        # Unknown to the statement: any moment of the same transaction is as good.
-        parameters["state_change"] = victim.state_change if unchanged or victim.transaction is None else None
-        parameters["timeout_ms"] = round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000)
     try:
-        rows = await door.fetch(f"{signal}_wrapped" if wrapped else signal, **parameters)
+        rows = await door.fetch(f"{signal}_wrapped" if wrapped else "signal_session", **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
         return SignalReply(answer, sqlstate=error.sqlstate, message=str(error))

@@ -1,5 +1,8 @@
--- The same as `cancel`, by the function of `pgdoctor setup --wrapper`, which asks for it all itself: one row if the
--- session was cancelled; none, and nobody signalled, if it is not any more the one that was judged.
+-- `signal_session` for a cancel, by the function of `pgdoctor setup --wrapper`, which checks everything itself: one row
+-- if the session was cancelled; none, and no signal, if it is no longer the one that was judged.
+--
+-- Not one text with `terminate_wrapped`: both functions would stand in FROM, and nothing in SQL promises that the one
+-- whose condition is false is not called.
 SELECT
     c.signalled_at,
     c.accepted

@@ -1,5 +1,5 @@
--- The same as `terminate`, by the function of `pgdoctor setup --wrapper`, which asks for it all itself: one row if the
--- session was told to end; none, and nobody signalled, if it is not any more the one that was judged.
+-- `signal_session` for a terminate, by the function of `pgdoctor setup --wrapper`, which checks everything itself: one
+-- row if the session was told to end; none, and no signal, if it is no longer the one that was judged.
 SELECT
     t.signalled_at,
     t.accepted

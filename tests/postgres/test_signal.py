@@ -1,6 +1,7 @@
 """The signal itself: one statement that checks who it is and signals, and never anybody else."""
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.model.identity import Identity
-from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
 from pgdoctor.postgres.queries import load_sql
-from pgdoctor.postgres.signal import Signal, SignalReply, send_signal
+from pgdoctor.postgres.signal import LEADER_KEY, Signal, SignalReply, send_signal
 from tests.leading import take_the_lead
 from tests.postgres.racing import race
 from tests.postgres.terminate_racing import race_terminates
@@ -202,31 +203,42 @@ def test_pgdoctor_does_not_signal_itself(scene: Scene) -> None:
     assert asyncio.run(work()).answer == "gone"
 
 
-def test_the_two_statements_differ_in_the_signal_and_in_what_it_is_bound_to() -> None:
-    cancel, terminate = (load_sql(name) for name in SIGNALS)
-    before, bound, after = (part for part in terminate.partition(_bound(terminate)))
-    same = f"{before}{_BOUND_TO_A_STATEMENT}{after}"
-    assert bound.startswith("        AND s.state =")
-    assert _said(cancel) ^ _said(same) == {
-        "            THEN pg_catalog.pg_cancel_backend(v.pid)",
-        "            THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)",
-    }
+def ask(scene: Scene, victim: Identity, **changed: object) -> list[object]:
+    """What the statement answers to a leader whose parameters are these."""
+
+    async def work() -> list[object]:
+        async with await Connection.open(scene.dsn) as door:
+            await take_the_lead(door)
+            parameters = {
+                **{name: getattr(victim, name) for name in victim.__struct_fields__},
+                **{"min_wait": 0.0, "own_application": APPLICATION_NAME, "leader_key": LEADER_KEY},
+                **{"waiting_pids": None, "record": None, "timeout_ms": 1000},
+            }
+            rows = await door.fetch("signal_session", **{**parameters, **changed})
+            return [row.accepted for row in rows]
+
+    return asyncio.run(work())
 
 
-#: Of `cancel`: it is to be the very statement that was judged.
-_BOUND_TO_A_STATEMENT = """        AND s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
-        AND s.state = %(state)s::pg_catalog.text
-        AND s.state_change = %(state_change)s::pg_catalog.timestamptz
-"""
+def test_signal_statement_sends_no_unknown_signal(scene: Scene, holder: Client) -> None:
+    victim = identity(scene, holder.pid)
+    assert ask(scene, victim, signal="kill") == [None]
+    assert ask(scene, victim, signal=None) == [None]
+    assert ask(scene, victim, signal="kill", state_change=None) == []
+    holder.run("select 1")
 
 
-def _bound(statement: str) -> str:
-    start, end = statement.index("        AND s.state ="), statement.index("        -- Not the server's own processes")
-    return statement[start:end]
+def test_cancel_needs_the_state_that_was_judged(scene: Scene, holder: Client) -> None:
+    """Only a terminate may be meant for the whole transaction."""
+    victim = identity(scene, holder.pid)
+    assert ask(scene, victim, signal="cancel", state_change=None) == []
+    [accepted] = ask(scene, victim, signal="terminate", state_change=None)
+    assert accepted is not None
 
 
-def _said(statement: str) -> set[str]:
-    return {line for line in statement.splitlines() if not line.lstrip().startswith("--")}
+def test_nothing_is_read_between_the_last_check_and_the_signal() -> None:
+    _, _, after = load_sql("signal_session").rpartition("pg_stat_get_backend_xact_start")
+    assert re.findall(r"pg_catalog\.(\w+)\(", after) == ["pg_cancel_backend", "pg_terminate_backend"]
 
 
 def test_a_function_of_the_same_name_is_not_called(scene: Scene, holder: Client) -> None:

@@ -1,6 +1,8 @@
--- One row if the session was told to end; none, and nobody signalled, if it is not any more the one that was judged.
+-- One row if the session was signalled; none, and no signal, if it is no longer the one that was judged.
 --
--- `state_change` NULL: any moment of the same transaction will do, in the same state; a time: that state only.
+-- `signal`: 'cancel' or 'terminate'; after any other text nothing is sent. A cancel needs the very statement that was
+-- judged. So does a terminate with a `state_change`; if that is NULL, any moment of the same transaction will do, in
+-- the same state.
 -- Check and signal are one statement, in autocommit: between a look and a signal by PID alone a busy session has
 -- moved on to its next statement (measured at 20 ms: the wrong one in nine of ten), and within a transaction the
 -- activity is a cached copy. Where an element is hidden from our role it is NULL, and there is no row.
@@ -89,7 +91,9 @@ victim AS MATERIALIZED (
         AND s.xact_start IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
         AND s.state = %(state)s::pg_catalog.text
         AND CASE
-            WHEN %(state_change)s::pg_catalog.timestamptz IS NOT NULL
+            WHEN
+                %(signal)s::pg_catalog.text IS DISTINCT FROM 'terminate'
+                OR %(state_change)s::pg_catalog.timestamptz IS NOT NULL
                 THEN
                     s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
                     AND s.state_change = %(state_change)s::pg_catalog.timestamptz
@@ -115,7 +119,6 @@ victim AS MATERIALIZED (
 
 SELECT
     pg_catalog.clock_timestamp() AS signalled_at,
-    -- Waits a moment for its end, so that the next look does not find it still there.
     CASE
         -- The second look. A CASE asks in this order, and for one session these functions cost next to nothing. The
         -- identifier of a backend may be another one's after the first look: its PID and its times say whose it is.
@@ -125,6 +128,12 @@ SELECT
             AND pg_catalog.pg_stat_get_backend_activity_start(v.backend_id) IS NOT DISTINCT FROM v.query_start
             AND pg_catalog.pg_stat_get_backend_xact_start(v.backend_id)
             IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
-            THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)
+            THEN
+                -- The parameter was known before, so nothing more is read between the second look and the signal.
+                CASE %(signal)s::pg_catalog.text
+                    WHEN 'cancel' THEN pg_catalog.pg_cancel_backend(v.pid)
+                    -- Waits a moment for its end, so that the next snapshot does not find it still there.
+                    WHEN 'terminate' THEN pg_catalog.pg_terminate_backend(v.pid, %(timeout_ms)s::pg_catalog.int8)
+                END
     END AS accepted
 FROM victim AS v;
