@@ -44,6 +44,4 @@ async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
     from pgdoctor.postgres.server_watch import ServerWatch
 
     async with await Connection.open(dsn, DEADLINE) as door:
-        watch = ServerWatch(Collector(door, explains=explains))
-        await watch.survey()
-        return await watch.look()
+        return await ServerWatch(Collector(door, explains=explains)).look_around()

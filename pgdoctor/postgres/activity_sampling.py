@@ -19,11 +19,9 @@ async def observe_briefly(door: Connection) -> tuple[Diagnosis, tuple[ActivitySa
     Raises ServerError.
     """
     watch, glimpses = ServerWatch(Collector(door)), []
-    await watch.survey()
-    await watch.look()
+    await watch.look_around()
     for _ in range(_GLIMPSES):
         await asyncio.sleep(_PAUSE)
         rows = await door.fetch("wait_event_sample")
         glimpses.append(ActivitySample({(row.wait_event_type, row.wait_event): row.sessions for row in rows}))
-    await watch.survey()
-    return await watch.look(), tuple(glimpses)
+    return await watch.look_around(), tuple(glimpses)

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping
 
-from msgspec.structs import replace
-
 from pgdoctor.diagnosis.blocker.deafness import names_cancel
 from pgdoctor.model.snapshot import Session
 from pgdoctor.postgres.catalog import CatalogReader
@@ -22,8 +20,8 @@ _CALLING = frozenset({"call", "do", "select"})
 _CALLED = re.compile(r"(?<![A-Za-z0-9_$])([A-Za-z_][A-Za-z0-9_$]*+)\"?\s*+\(")
 
 
-async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: CatalogReader) -> dict[int, Session]:
-    """The sessions; of those that block others and call such a function, with `may_catch_cancel`."""
+async def fetch_catching(sessions: Mapping[int, Session], evidence: CatalogReader) -> frozenset[int]:
+    """The PIDs of those sessions that block others and call such a function."""
     blocking = {pid for session in sessions.values() for pid in session.blockers}
     called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called(session))}
     asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
@@ -31,7 +29,7 @@ async def with_cancel_handlers(sessions: Mapping[int, Session], evidence: Catalo
     catching = {pid for pid, names in called.items() if not found.isdisjoint(names)}
     # Of an archived snapshot the text of a DO is left out, and the verdict has to stay the same.
     catching |= {pid for pid in blocking if pid in sessions and names_cancel(sessions[pid].statement or "")}
-    return {**sessions, **{pid: replace(sessions[pid], may_catch_cancel=True) for pid in catching}}
+    return frozenset(catching)
 
 
 def _called(session: Session) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Raw columns only. Whatever fails is left out and said, never fatal: somebody may hold a lock on a catalog.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -15,7 +16,6 @@ from pgdoctor.model.snapshot import (
     ForeignKey,
     IndexInfo,
     Lock,
-    PreparedTransaction,
     Relation,
     ScanCounts,
     ServerInfo,
@@ -23,6 +23,7 @@ from pgdoctor.model.snapshot import (
     UniqueKey,
 )
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.read_batch import BatchFailed, Rows, reading_together
 from pgdoctor.postgres.rows import read_row
 
 #: Relations whose names are looked up in one poll, contested ones first.
@@ -42,6 +43,13 @@ _TAKES_VALUES = frozenset({"value_frequencies", "value_frequencies_by_functions"
 
 _TABLE_KINDS = ("r", "p", "m")
 
+#: By table: the foreign keys that reference it; the tables below it, None where that could not be read.
+References = dict[int, tuple[ForeignKey, ...]]
+Parts = dict[int, tuple[int, ...] | None]
+
+#: Rows of statistics by table and column.
+Statistics = dict[tuple[int, str], Any]
+
 _decode_keys = msgspec.json.Decoder(tuple[UniqueKey, ...]).decode
 
 
@@ -54,24 +62,48 @@ class CatalogReader:
         #: What could not be read, in plain words.
         self.unread: list[str] = []
         self._timeouts = 0
+        self._alone = asyncio.Lock()
 
     async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of a statement, none where the server refuses it."""
         return await self.answer(name, **parameters) or ()
 
-    async def answer(self, name: str, **parameters: object) -> Sequence[Any] | None:
-        """The rows of a statement, None where the server refuses it."""
-        what = name.replace("_", " ")
-        if self._timeouts >= self._most_timeouts:
-            self.unread.append(f"{what} were skipped: catalogs are locked")
+    async def answer(self, name: str, **parameters: object) -> Rows | None:
+        """The rows of a statement, None where the server refuses it. Concurrent answers share a round trip."""
+        if self._is_exhausted(name):
+            return None
+        try:
+            return await self._door.reads.fetch(name, **parameters)
+        except StatementFailed as error:
+            self._note(name, error)
+            return None
+        except BatchFailed:
+            async with self._alone:
+                return await self._answer_alone(name, parameters)
+
+    async def _answer_alone(self, name: str, parameters: Mapping[str, object]) -> Rows | None:
+        if self._is_exhausted(name):
             return None
         try:
             return await self._door.fetch(name, **parameters)
         except StatementFailed as error:
-            self._timeouts += error.sqlstate in _TIMEOUTS
-            why = f"SQLSTATE {error.sqlstate}" if name in _TAKES_VALUES else str(error)
-            self.unread.append(f"{what} could not be read: {why}")
+            self._note(name, error)
             return None
+
+    def _is_exhausted(self, name: str) -> bool:
+        if self._timeouts < self._most_timeouts:
+            return False
+        self.unread.append(f"{_spell(name)} were skipped: catalogs are locked")
+        return True
+
+    def _note(self, name: str, error: StatementFailed) -> None:
+        self._timeouts += error.sqlstate in _TIMEOUTS
+        why = f"SQLSTATE {error.sqlstate}" if name in _TAKES_VALUES else str(error)
+        self.unread.append(f"{_spell(name)} could not be read: {why}")
+
+
+def _spell(name: str) -> str:
+    return name.replace("_", " ")
 
 
 #: What an incident needs besides the waits, with the parameters by which it is asked about nothing.
@@ -109,18 +141,22 @@ async def warm_up_catalog(door: Connection, *, statement_bytes: int) -> None:
     While somebody holds a lock on one of them it would be too late for that.
     """
     evidence = CatalogReader(door)
-    await evidence.answer("lock_waits", statement_bytes=statement_bytes)
-    for name, nothing in _NOTHING.items():
-        await evidence.answer(name, **nothing)
+    async with reading_together() as group:
+        group.create_task(evidence.answer("lock_waits", statement_bytes=statement_bytes))
+        for name, nothing in _NOTHING.items():
+            group.create_task(evidence.answer(name, **nothing))
 
 
 async def fetch_relations(
     server: ServerInfo,
     sessions: Mapping[int, Session],
-    prepared: Sequence[PreparedTransaction],
+    orphans: Sequence[Lock] | None,
     evidence: CatalogReader,
 ) -> dict[int, Relation]:
-    """The relations that the locks are about, and the indexes of tables that a running blocker works on."""
+    """The relations that the locks are about, and the indexes of tables that a running blocker works on.
+
+    `orphans`: the locks of prepared transactions.
+    """
 
     def here(locks: Iterable[Lock]) -> list[int]:
         return [
@@ -128,20 +164,22 @@ async def fetch_relations(
         ]
 
     asked = {oid for session in sessions.values() for oid in here(session.requests)}
-    evident = [session.locks for session in sessions.values()] + [each.locks for each in prepared]
+    evident = [*(session.locks for session in sessions.values()), orphans or ()]
     held = {oid for locks in evident for oid in here(locks)} - asked
     oids = list(islice((*asked, *sorted(held)), MOST_RELATIONS))
     if not oids:
         return {}
-    rows = await _rows(oids, evidence)
-    tables = {oid for oid, row in rows.items() if row.kind in _TABLE_KINDS and not row.is_system}
-    worked_on = tables & {
+    # What a running blocker works on, tables or not: that is known with the names, and not before.
+    worked_on = set(oids) & {
         oid
         for session in sessions.values()
         if session.state == "active" and not session.blockers
         for oid in here(session.held)
     }
-    details = await _details(sorted(worked_on)[:MOST_DETAILED], rows, evidence) if worked_on else Details()
+    rows, references, parts = await _related(oids, sorted(worked_on), evidence)
+    tables = {oid for oid in worked_on & rows.keys() if rows[oid].kind in _TABLE_KINDS and not rows[oid].is_system}
+    chosen = sorted(tables)[:MOST_DETAILED]
+    details = await _details(chosen, rows, references, parts, evidence) if chosen else Details()
     return {
         oid: read_row(
             Relation,
@@ -174,23 +212,51 @@ class Details(msgspec.Struct):
     references: Mapping[int, tuple[ForeignKey, ...]] = {}
 
 
-async def _details(tables: Sequence[int], rows: dict[int, Any], evidence: CatalogReader) -> Details:
+async def _related(
+    oids: Sequence[int], worked_on: Sequence[int], evidence: CatalogReader
+) -> tuple[dict[int, Any], References, Parts]:
+    """The rows of relations, and of some of them the foreign keys to them and the tables below them."""
+    async with reading_together() as group:
+        rows = group.create_task(_rows(oids, evidence))
+        references = group.create_task(_references(worked_on, evidence))
+        parts = group.create_task(_parts(worked_on, evidence))
+    return rows.result(), references.result(), parts.result()
+
+
+async def _details(
+    tables: Sequence[int], rows: dict[int, Any], references: References, parts: Parts, evidence: CatalogReader
+) -> Details:
     """Indexes and columns of tables, of their partitions, and of the tables that reference them.
 
     What is not known by name yet is added to `rows`.
     """
-    references = await _references(tables, evidence)
-    wanted = {*tables, *(key.table for keys in references.values() for key in keys)}
-    await _add(wanted, rows, evidence)
-    parts = await _parts([oid for oid in sorted(wanted) if oid in rows and rows[oid].has_descendants], evidence)
-    leaves = {leaf for each in parts.values() for leaf in each or ()}
-    await _add(leaves, rows, evidence)
+    references = {oid: keys for oid, keys in references.items() if oid in tables}
+    parts = {oid: below for oid, below in parts.items() if oid in tables and rows[oid].has_descendants}
+    referencing = {key.table for keys in references.values() for key in keys} - {*tables}
+    leaves = _leaves(parts)
+    async with reading_together() as group:
+        group.create_task(_add(referencing | leaves, rows, evidence))
+        more_parts = group.create_task(_parts(sorted(referencing), evidence))
+        indexes = group.create_task(_indexes(sorted({*tables, *referencing, *leaves}), evidence))
+        columns = group.create_task(_columns(sorted({*tables, *referencing}), evidence))
+        known = group.create_task(_statistics({oid: rows[oid] for oid in tables}, evidence))
+    parts |= {oid: below for oid, below in more_parts.result().items() if oid in rows and rows[oid].has_descendants}
+    more_leaves = _leaves(parts) - leaves
+    async with reading_together() as group:
+        group.create_task(_add(more_leaves, rows, evidence))
+        more_indexes = group.create_task(_indexes(sorted(more_leaves), evidence))
+        learnt = group.create_task(_statistics({oid: rows[oid] for oid in referencing & rows.keys()}, evidence))
+        told = group.create_task(_statistics_by_functions(columns.result(), evidence))
     return Details(
-        indexes=await _indexes(sorted(wanted | leaves), evidence),
-        columns=await _columns({oid: rows[oid] for oid in wanted if oid in rows}, evidence),
+        indexes={**indexes.result(), **more_indexes.result()},
+        columns=_with_statistics(columns.result(), known.result() | learnt.result(), told.result()),
         parts=parts,
         references=references,
     )
+
+
+def _leaves(parts: Parts) -> set[int]:
+    return {leaf for each in parts.values() for leaf in each or ()}
 
 
 async def _add(oids: Iterable[int], rows: dict[int, Any], evidence: CatalogReader) -> None:
@@ -199,9 +265,9 @@ async def _add(oids: Iterable[int], rows: dict[int, Any], evidence: CatalogReade
         rows |= await _rows(missing, evidence)
 
 
-async def _references(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[ForeignKey, ...]]:
+async def _references(tables: Sequence[int], evidence: CatalogReader) -> References:
     """The foreign keys that reference each table; a table is left out where they could not be read."""
-    rows = await evidence.answer("foreign_keys", oids=tables)
+    rows = await evidence.answer("foreign_keys", oids=tables) if tables else None
     if rows is None:
         return {}
     found: dict[int, tuple[ForeignKey, ...]] = dict.fromkeys(tables, ())
@@ -218,7 +284,7 @@ async def _references(tables: Sequence[int], evidence: CatalogReader) -> dict[in
     return found
 
 
-async def _parts(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[int, ...] | None]:
+async def _parts(tables: Sequence[int], evidence: CatalogReader) -> Parts:
     """The tables below each table; None where that could not be read."""
     if not tables:
         return {}
@@ -228,10 +294,12 @@ async def _parts(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tu
     return {table: tuple(row.oid for row in rows if row.root_oid == table) for table in tables}
 
 
-async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[tuple[int, str], Any]:
+async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> Statistics:
     """The statistics of columns by table and name; those of a partitioned table are of its partitions together."""
     oids = {(row.schema_name, row.bare_name): oid for oid, row in tables.items()}
     schemas, names = {schema for schema, _ in oids}, {name for _, name in oids}
+    if not tables:
+        return {}
     found = await evidence.rows("statistics", tables=sorted(names), schemas=sorted(schemas))
     return {
         (oid, row.name): row
@@ -243,7 +311,7 @@ async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> dic
 
 async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[IndexInfo, ...]]:
     """The indexes of each table; a table is left out, not given none, where they could not be read."""
-    rows = await evidence.answer("indexes", oids=tables)
+    rows = await evidence.answer("indexes", oids=tables) if tables else None
     if rows is None:
         return {}
     found: dict[int, tuple[IndexInfo, ...]] = dict.fromkeys(tables, ())
@@ -260,15 +328,23 @@ async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, 
     return found
 
 
-async def _columns(tables: Mapping[int, Any], evidence: CatalogReader) -> dict[int, dict[str, ColumnStats]]:
-    """The columns of each table by name, with what statistics our role may read of them."""
-    rows = await evidence.rows("columns", oids=sorted(tables))
-    hidden = {row.table_oid for row in rows if not row.is_readable}
-    by_functions = bool(hidden) and await has_statistics_functions(evidence)
-    statistics = await _statistics(tables, evidence) if any(row.is_readable for row in rows) else {}
-    if by_functions:
-        told = await evidence.rows("statistics_by_functions", oids=sorted(hidden))
-        statistics = {(row.table_oid, row.name): row for row in told} | statistics
+async def _columns(tables: Sequence[int], evidence: CatalogReader) -> Rows:
+    """A row for each column of the tables."""
+    return await evidence.rows("columns", oids=tables)
+
+
+async def _statistics_by_functions(columns: Rows, evidence: CatalogReader) -> Statistics | None:
+    """Of columns whose statistics our role may not read; None where the functions for that are not there."""
+    hidden = sorted({row.table_oid for row in columns if not row.is_readable})
+    if not hidden or not await has_statistics_functions(evidence):
+        return None
+    found = await evidence.rows("statistics_by_functions", oids=hidden)
+    return {(row.table_oid, row.name): row for row in found}
+
+
+def _with_statistics(rows: Rows, readable: Statistics, told: Statistics | None) -> dict[int, dict[str, ColumnStats]]:
+    """The columns of each table by name, with what is known of their statistics; `told`: by the functions."""
+    statistics, by_functions = (told or {}) | readable, told is not None
     found: dict[int, dict[str, ColumnStats]] = {}
     for row in rows:
         analysed = statistics.get((row.table_oid, row.name))

@@ -1,6 +1,6 @@
 """Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from pgdoctor.model.replay import Replay, find_conflict
 from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, ServerInfo, Session, Snapshot
 from pgdoctor.observer.blocked_since import Statement
-from pgdoctor.postgres.cancel_handlers import with_cancel_handlers
+from pgdoctor.postgres.cancel_handlers import fetch_catching
 from pgdoctor.postgres.catalog import CatalogReader, fetch_relations, warm_up_catalog
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.explain import explain_searches
@@ -20,6 +20,7 @@ from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import TraceTracker, fetch_progress, fetch_redefinitions
+from pgdoctor.postgres.read_batch import Rows, reading_together
 from pgdoctor.postgres.replay import fetch_replay
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
@@ -93,7 +94,7 @@ class Collector:
     async def gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
         does not count."""
-        pulse = (await self._door.fetch("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        pulse = (await self._door.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
         gate = Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
         if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
@@ -119,10 +120,22 @@ class Collector:
 
     async def look(self, gate: Gate) -> Snapshot:
         """The full look, right after the gate: who waits for whom, and what explains it."""
-        rows = await self._door.fetch("lock_waits", statement_bytes=STATEMENT_BYTES)
+        return await self._explain(gate, await self._lock_waits())
+
+    async def look_at_once(self) -> tuple[Gate, Snapshot]:
+        """Gate and full look in one round trip, for those who look only once. Raises ServerError."""
+        async with reading_together() as group:
+            gate = group.create_task(self.gate(wait_threshold=0.0))
+            rows = group.create_task(self._lock_waits())
+        return gate.result(), await self._explain(gate.result(), rows.result())
+
+    async def _lock_waits(self) -> Rows:
+        return await self._door.read("lock_waits", statement_bytes=STATEMENT_BYTES)
+
+    async def _explain(self, gate: Gate, rows: Rows) -> Snapshot:
         if gate.lock_waiters >= _QUEUE and not any(row.blocker_pids for row in rows):
             # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
-            rows = await self._door.fetch("lock_waits", statement_bytes=STATEMENT_BYTES)
+            rows = await self._lock_waits()
         if not any(row.blocker_pids for row in rows):
             return _without_waits(gate)
         return await self._incident(gate, rows)
@@ -136,32 +149,38 @@ class Collector:
     async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server
         evidence = CatalogReader(self._door)
-        await self._names.learn(rows, evidence)
-        orphans = next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
-        prepared: tuple[PreparedTransaction, ...] = ()
-        if any(0 in (row.blocker_pids or ()) for row in rows):
-            prepared = _prepared(await evidence.rows("prepared_transactions"), orphans, self._names)
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
-        roles = await _memberships(rows, self._names, evidence)
-        rights = await fetch_signal_rights(rows, evidence)
-        reading = rows, prepared, self._names, roles, rights, statement_bytes
-        read = await offload(len(rows), _sessions, *reading)
-        sessions = await with_cancel_handlers(read, evidence)
-        replay = gate.replay
-        if replay is None and any(session.backend_type == "startup" for session in sessions.values()):
-            replay = await fetch_replay(server, self._names, evidence)
+        sessions = await offload(len(rows), _sessions, rows, statement_bytes)
+        orphans = _orphan_locks(rows)
+        async with reading_together() as group:
+            group.create_task(self._names.learn(rows, evidence))
+            prepared_rows = group.create_task(_read_prepared(orphans, evidence))
+            memberships = group.create_task(_read_memberships(rows, evidence))
+            rights = group.create_task(fetch_signal_rights(rows, evidence))
+            relations = group.create_task(fetch_relations(server, sessions, orphans, evidence))
+            catching = group.create_task(fetch_catching(sessions, evidence))
+            objects = group.create_task(fetch_locked_objects(server, sessions, evidence))
+            progress = group.create_task(fetch_progress(sessions, evidence))
+            traces = group.create_task(self._tracker.traces(sessions, server.database_oid, evidence))
+            redefines = group.create_task(fetch_redefinitions(sessions, server.database_oid, evidence))
+            row_lockers = group.create_task(fetch_row_lockers(sessions, evidence))
+            replay = group.create_task(_read_replay(gate, sessions, self._names, evidence))
+        prepared = () if orphans is None else _prepared(prepared_rows.result(), orphans, self._names)
+        roles = _memberships(memberships.result(), rows, self._names)
+        known = prepared, self._names, roles, rights.result(), catching.result()
+        named = await offload(len(rows), _name_sessions, sessions, rows, *known)
         snapshot = Snapshot(
             captured_at=gate.captured_at,
             server=server,
-            sessions=sessions,
+            sessions=named,
             prepared=prepared,
-            relations=await fetch_relations(server, sessions, prepared, evidence),
-            objects=await fetch_locked_objects(server, sessions, evidence),
-            progress=await fetch_progress(sessions, evidence),
-            traces=await self._tracker.traces(sessions, server.database_oid, evidence),
-            redefines=await fetch_redefinitions(sessions, server.database_oid, evidence),
-            row_lockers=await fetch_row_lockers(sessions, evidence),
-            replay=replay,
+            relations=relations.result(),
+            objects=objects.result(),
+            progress=progress.result(),
+            traces=traces.result(),
+            redefines=redefines.result(),
+            row_lockers=row_lockers.result(),
+            replay=replay.result(),
         )
         shares = await fetch_value_shares(snapshot, evidence)
         snapshot = replace(snapshot, value_shares=shares, unread=(*gate.unread, *evidence.unread))
@@ -199,30 +218,77 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
-def _sessions(
+def _sessions(rows: Sequence[Any], statement_bytes: int) -> dict[int, Session]:
+    """The sessions by PID, before the names of their roles and databases are known."""
+    # A convoy of a thousand names half a million PIDs; each is to be one object.
+    known = {row.pid: row.pid for row in rows}
+    return {row.pid: _session(row, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
+
+
+def _name_sessions(
+    sessions: Mapping[int, Session],
     rows: Sequence[Any],
     prepared: Sequence[PreparedTransaction],
     names: RoleNames,
     roles: Mapping[int, frozenset[str]],
     rights: Mapping[int, SignalRight],
-    statement_bytes: int,
+    catching: Collection[int],
 ) -> dict[int, Session]:
-    # A convoy of a thousand names half a million PIDs; each is to be one object.
-    known = {row.pid: row.pid for row in rows}
-    reading = prepared, names, roles, rights, statement_bytes, known
-    return {row.pid: _session(row, *reading) for row in rows if row.pid != _ORPHANS}
+    """The sessions with what had to be asked about them."""
+    named = dict(sessions)
+    for row in rows:
+        if (session := sessions.get(row.pid)) is None:
+            continue
+        right = rights.get(row.role_oid)
+        named[row.pid] = replace(
+            session,
+            blockers=_resolve_orphans(session, prepared),
+            datname=names.databases.get(row.database_oid),
+            usename=names.roles.get(row.role_oid),
+            is_superuser=right.is_superuser if right else row.role_oid in names.superusers,
+            may_signal=right.may_signal if right else None,
+            roles=roles.get(row.role_oid),
+            may_catch_cancel=row.pid in catching,
+        )
+    return named
 
 
-async def _memberships(rows: Iterable[Any], names: RoleNames, evidence: CatalogReader) -> dict[int, frozenset[str]]:
-    """The names of each user and the roles that it is a member of, by the user's OID; none where not readable.
+def _orphan_locks(rows: Iterable[Any]) -> tuple[Lock, ...] | None:
+    """The locks of prepared transactions; None where none of these blocks a session."""
+    rows = list(rows)
+    if not any(_ORPHANS in (row.blocker_pids or ()) for row in rows):
+        return None
+    return next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
 
-    Read anew each time: a GRANT of the role that protects holds at once.
-    """
-    oids = {row.role_oid for row in rows if row.role_oid is not None}
-    found = await evidence.answer("memberships", role_oids=sorted(oids)) if oids else None
+
+async def _read_replay(
+    gate: Gate, sessions: Mapping[int, Session], names: RoleNames, evidence: CatalogReader
+) -> Replay | None:
+    """What the gate has read; else, where the startup process blocks a session, what it waits for itself."""
+    if gate.replay is not None or all(session.backend_type != "startup" for session in sessions.values()):
+        return gate.replay
+    return await fetch_replay(gate.server, names, evidence)
+
+
+async def _read_prepared(orphans: Sequence[Lock] | None, evidence: CatalogReader) -> Rows:
+    return () if orphans is None else await evidence.rows("prepared_transactions")
+
+
+def _role_oids(rows: Iterable[Any]) -> list[int]:
+    return sorted({row.role_oid for row in rows if row.role_oid is not None})
+
+
+async def _read_memberships(rows: Iterable[Any], evidence: CatalogReader) -> Rows | None:
+    """Read anew each time: a GRANT of the role that protects holds at once."""
+    oids = _role_oids(rows)
+    return await evidence.answer("memberships", role_oids=oids) if oids else None
+
+
+def _memberships(found: Rows | None, rows: Iterable[Any], names: RoleNames) -> dict[int, frozenset[str]]:
+    """The names of each user and the roles that it is a member of, by the user's OID; none where not readable."""
     if found is None:
         return {}
-    roles = {oid: {name} for oid in oids if (name := names.roles.get(oid)) is not None}
+    roles = {oid: {name} for oid in _role_oids(rows) if (name := names.roles.get(oid)) is not None}
     for row in found:
         if row.is_own:
             # Renamed, maybe, since the names of all were learnt.
@@ -233,24 +299,13 @@ async def _memberships(rows: Iterable[Any], names: RoleNames, evidence: CatalogR
     return {oid: frozenset(each) for oid, each in roles.items()}
 
 
-def _session(
-    row: Any,
-    prepared: Sequence[PreparedTransaction],
-    names: RoleNames,
-    roles: Mapping[int, frozenset[str]],
-    rights: Mapping[int, SignalRight],
-    statement_bytes: int,
-    known: dict[int, int],
-) -> Session:
-    locks = _decode_locks(row.locks) if row.locks else ()
+def _session(row: Any, statement_bytes: int, known: dict[int, int]) -> Session:
     visible = row.backend_type is not None
-    right = rights.get(row.role_oid)
+    pids = row.blocker_pids or ()
     return Session(
         pid=row.pid,
-        blockers=_blockers(row.blocker_pids or (), locks, prepared, known),
-        locks=locks,
-        datname=names.databases.get(row.database_oid),
-        usename=names.roles.get(row.role_oid),
+        blockers=tuple(map(known.get, pids, pids)),
+        locks=_decode_locks(row.locks) if row.locks else (),
         application_name=row.application_name,
         client_addr=row.client_addr,
         backend_type=row.backend_type,
@@ -266,24 +321,19 @@ def _session(
         has_xid=bool(row.has_xid),
         is_starting=row.is_starting,
         has_subtransactions=row.has_subtransactions,
-        is_superuser=right.is_superuser if right else row.role_oid in names.superusers,
-        may_signal=right.may_signal if right else None,
-        roles=roles.get(row.role_oid),
     )
 
 
-def _blockers(
-    pids: Sequence[int], locks: tuple[Lock, ...], prepared: Sequence[PreparedTransaction], known: dict[int, int]
-) -> tuple[int, ...]:
+def _resolve_orphans(session: Session, prepared: Sequence[PreparedTransaction]) -> tuple[int, ...]:
     """The nodes behind `pg_blocking_pids()`: 0 becomes the prepared transactions that hold what is asked for."""
-    if 0 not in pids:
-        return tuple(map(known.get, pids, pids))
+    if _ORPHANS not in session.blockers:
+        return session.blockers
     holding = [
         transaction.node
         for transaction in prepared
-        if any(_stands_in_the_way(transaction, request) for request in locks if not request.granted)
+        if any(_stands_in_the_way(transaction, request) for request in session.requests)
     ]
-    return tuple(pid for pid in pids if pid != 0) + tuple(holding or [UNRESOLVED.node])
+    return tuple(pid for pid in session.blockers if pid != _ORPHANS) + tuple(holding or [UNRESOLVED.node])
 
 
 def _stands_in_the_way(transaction: PreparedTransaction, request: Lock) -> bool:

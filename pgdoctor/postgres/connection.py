@@ -10,8 +10,8 @@ import math
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import psycopg
@@ -27,6 +27,7 @@ from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageErro
 from pgdoctor.formatting import DEFAULT_PORT, address
 from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
 from pgdoctor.postgres.queries import load_sql
+from pgdoctor.postgres.read_batch import BatchFailed, Read, ReadBatch, Rows
 from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
 from pgdoctor.postgres.tls_request import answers_tls_request
 
@@ -154,6 +155,11 @@ class Connection:
         self.is_pooled = True
         self._quickest = math.inf
         self._system_identifier: str | None = None
+        #: Statements of `sql/` that the server has prepared.
+        self._prepared: set[str] = set()
+        self.reads = ReadBatch(self._read_all)
+        # While one task reads the answers of a pipeline, no other may send.
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(cls, dsn: str, deadline: float = 5.0) -> Self:
@@ -228,6 +234,13 @@ class Connection:
         """The rows of statement `name` of `sql/`, as named tuples."""
         return await self.within_deadline(self._pinned(self._execute(name, parameters)))
 
+    async def read(self, name: str, **parameters: object) -> Rows:
+        """As `fetch`, for a statement that may run twice: concurrent reads share one round trip."""
+        try:
+            return await self.reads.fetch(name, **parameters)
+        except BatchFailed:
+            return await self.fetch(name, **parameters)
+
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""
         return await self.within_deadline(self._pinned(self._stream(name, most)))
@@ -279,24 +292,61 @@ class Connection:
             if self.is_open and self.connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
                 await self.connection.execute(b"COMMIT", prepare=False)
 
-    async def _execute(self, name: str, parameters: dict[str, object]) -> Sequence[Any]:
-        async with self.connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
-            began = time.monotonic()
-            try:
-                await cursor.execute(load_sql(name, self.version_num), parameters or None, prepare=not self.is_pooled)
-            except psycopg.errors.LockNotAvailable:
-                self._count(0.0)
-                raise
-            except psycopg.Error:
-                self._count(time.monotonic() - began)
-                raise
-            self._count(time.monotonic() - began, received_bytes(cursor.pgresult))
+    async def _read_all(self, reads: Sequence[Read]) -> Sequence[Rows]:
+        if len(reads) == 1:
+            return [await self.fetch(reads[0].name, **reads[0].parameters)]
+        if self.is_pooled:
+            raise BatchFailed
+        try:
+            return await self.within_deadline(self._pipeline(reads))
+        except StatementFailed:
+            raise BatchFailed from None
+
+    async def _execute(self, name: str, parameters: Mapping[str, object]) -> Rows:
+        if not self.is_pooled and name not in self._prepared:
+            # To prepare and to execute would be two round trips.
+            return (await self._pipeline([Read(name, parameters)]))[0]
+        async with self._turn, self._cursor() as cursor:
+            with self._counting([cursor]):
+                await self._send(cursor, name, parameters)
             return await cursor.fetchall()
 
-    def _count(self, seconds: float, received: int = 0) -> None:
+    async def _pipeline(self, reads: Sequence[Read]) -> list[Rows]:
+        """The rows of statements that are sent together; the first error of one is the error of all."""
+        async with self._turn, AsyncExitStack() as stack:
+            cursors = [await stack.enter_async_context(self._cursor()) for _ in reads]
+            with self._counting(cursors):
+                async with self.connection.pipeline():
+                    for cursor, read in zip(cursors, reads, strict=True):
+                        await self._send(cursor, read.name, read.parameters)
+            self._prepared.update(read.name for read in reads)
+            return [await cursor.fetchall() for cursor in cursors]
+
+    def _cursor(self) -> psycopg.AsyncCursor[Any]:
+        return self.connection.cursor(binary=True, row_factory=namedtuple_row)
+
+    async def _send(self, cursor: psycopg.AsyncCursor[Any], name: str, parameters: Mapping[str, object]) -> None:
+        await cursor.execute(load_sql(name, self.version_num), parameters or None, prepare=not self.is_pooled)
+
+    @contextmanager
+    def _counting(self, cursors: Sequence[psycopg.AsyncCursor[Any]]) -> Iterator[None]:
+        """Count what the statements cost that are executed meanwhile."""
+        began = time.monotonic()
+        try:
+            yield
+        except psycopg.errors.LockNotAvailable:
+            self._count(0.0)
+            raise
+        except psycopg.Error:
+            self._count(time.monotonic() - began)
+            raise
+        received = sum(received_bytes(cursor.pgresult) for cursor in cursors)
+        self._count(time.monotonic() - began, received, len(cursors))
+
+    def _count(self, seconds: float, received: int = 0, count: int = 1) -> None:
         self._quickest = min(self._quickest, seconds or math.inf)
         statements, before, spent = self.cost
-        self.cost = StatementCost(statements + 1, before + received, spent + max(seconds - self._quickest, 0.0))
+        self.cost = StatementCost(statements + count, before + received, spent + max(seconds - self._quickest, 0.0))
 
     async def _stream(self, name: str, most: int) -> Sequence[Any]:
         async with self.connection.cursor(row_factory=namedtuple_row) as cursor:

@@ -1,5 +1,6 @@
 """The names behind the OIDs of roles and databases."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,9 +14,14 @@ class RoleNames:
         self.roles: dict[int, str | None] = {}
         self.databases: dict[int, str | None] = {}
         self.superusers: set[int] = set()
+        self._turn = asyncio.Lock()
 
     async def learn(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
         """Look up the names of all roles and databases if one of `rows` has an unknown one."""
+        async with self._turn:
+            await self._learn(rows, evidence)
+
+    async def _learn(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
         roles = {row.role_oid for row in rows} - {None} - self.roles.keys()
         databases = {row.database_oid for row in rows} - {None} - self.databases.keys()
         if (roles or databases) and await self.fetch_all(evidence):

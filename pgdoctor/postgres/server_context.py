@@ -20,6 +20,7 @@ from pgdoctor.model.server_context import (
 )
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.read_batch import Rows, reading_together
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.rows import read_row
 from pgdoctor.postgres.signal import LEADER_KEY
@@ -43,23 +44,31 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
     Gives up at the first locked catalog: nobody is to wait for this.
     """
     evidence = CatalogReader(door, most_timeouts=1)
-    standing = await evidence.rows("server_limits")
-    if not standing:
-        return None
     fresh = timedelta(seconds=FRESH_SECONDS)
-    clients = await evidence.rows("clients_by_application", fresh=fresh, most=_MOST)
-    latest = await evidence.rows("latest_statements", statement_bytes=_STATEMENT_BYTES, most=_MOST_STATEMENTS)
-    holders = await evidence.rows("xmin_horizon", most=_MOST)
-    slots = await evidence.rows("slots", most=_MOST)
-    standbys = await evidence.rows("standbys", most=_MOST)
-    is_written = since is not None and standing[0].next_xid > since
-    altered = await evidence.rows("recent_ddl", since=since, most=_MOST) if is_written else ()
-    strangers = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
-    work = await evidence.rows("database_stats", most=_MOST)
-    await names.learn((*clients, *latest, *holders, *strangers), evidence)
+    stranger_keys = {"key": LEADER_KEY, "own_application": APPLICATION_NAME}
+    async with reading_together() as group:
+        limits = group.create_task(evidence.rows("server_limits"))
+        client_rows = group.create_task(evidence.rows("clients_by_application", fresh=fresh, most=_MOST))
+        latest_rows = group.create_task(
+            evidence.rows("latest_statements", statement_bytes=_STATEMENT_BYTES, most=_MOST_STATEMENTS)
+        )
+        holder_rows = group.create_task(evidence.rows("xmin_horizon", most=_MOST))
+        slot_rows = group.create_task(evidence.rows("slots", most=_MOST))
+        standby_rows = group.create_task(evidence.rows("standbys", most=_MOST))
+        stranger_rows = group.create_task(evidence.rows("lock_strangers", **stranger_keys, most=_MOST))
+        work_rows = group.create_task(evidence.rows("database_stats", most=_MOST))
+        age_rows = group.create_task(evidence.rows("freeze_age", most=_MOST))
+    if not limits.result():
+        return None
+    [standing], clients, latest = limits.result(), client_rows.result(), latest_rows.result()
+    holders, strangers, work = holder_rows.result(), stranger_rows.result(), work_rows.result()
+    is_written = since is not None and standing.next_xid > since
+    async with reading_together() as group:
+        altered = group.create_task(_read_altered(evidence, since if is_written else None))
+        group.create_task(names.learn((*clients, *latest, *holders, *strangers), evidence))
     return ServerContext(
-        read_at=standing[0].read_at,
-        standing=read_row(ServerLimits, standing[0]),
+        read_at=standing.read_at,
+        standing=read_row(ServerLimits, standing),
         clients=tuple(_client(row, names) for row in clients),
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
@@ -67,15 +76,19 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         work={row.database: read_row(DatabaseStats, row, since=row.stats_reset) for row in work},
         deadlocks=work[0].all_deadlocks if work else 0,
         deadlocks_since=work[0].all_since if work else None,
-        ages=tuple(read_row(FreezeAge, row) for row in await evidence.rows("freeze_age", most=_MOST)),
+        ages=tuple(read_row(FreezeAge, row) for row in age_rows.result()),
         holders=tuple(_holder(row, names) for row in holders),
-        slots=tuple(_slot(row, names) for row in slots),
-        standbys=tuple(_standby(row) for row in standbys),
+        slots=tuple(_slot(row, names) for row in slot_rows.result()),
+        standbys=tuple(_standby(row) for row in standby_rows.result()),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
-        altered=tuple(read_row(AlteredRelation, row) for row in altered),
-        oldest_xid=standing[0].oldest_xid,
+        altered=tuple(read_row(AlteredRelation, row) for row in altered.result()),
+        oldest_xid=standing.oldest_xid,
         unread=tuple(evidence.unread),
     )
+
+
+async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows:
+    return () if since is None else await evidence.rows("recent_ddl", since=since, most=_MOST)
 
 
 async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:

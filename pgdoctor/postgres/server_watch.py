@@ -13,6 +13,7 @@ from pgdoctor.observer.observer import Observer
 from pgdoctor.observer.replay_wait import is_new_replay_wait
 from pgdoctor.postgres.collect import Collector, Gate
 from pgdoctor.postgres.offload import offload
+from pgdoctor.postgres.read_batch import reading_together
 
 #: Seconds between the two looks at a row that may be a hot one.
 _SECOND_LOOK = 0.3
@@ -40,13 +41,34 @@ class ServerWatch:
     async def gate(self, wait_threshold: float) -> Gate:
         """Poll the gate, and remember who waits. Raises ServerError."""
         gate = await self.collector.gate(wait_threshold)
-        self.blocked_seconds = self._memory.add_gate(gate.waiting, gate.captured_at)
+        self._remember(gate)
         return gate
+
+    def _remember(self, gate: Gate) -> None:
+        self.blocked_seconds = self._memory.add_gate(gate.waiting, gate.captured_at)
 
     async def look(self) -> Diagnosis:
         """The diagnosis of the server, now. Where a row may change hands, and where nothing says since when replay
         waits, it looks twice: one look cannot tell."""
-        diagnosis = await self._once()
+        return await self._confirm(await self._once())
+
+    async def look_around(self) -> Diagnosis:
+        """Survey and look in as few round trips as it takes: for those who look only once."""
+        async with reading_together() as group:
+            looked = group.create_task(self.collector.look_at_once())
+            group.create_task(self.survey())
+        gate, snapshot = looked.result()
+        self._remember(gate)
+        return await self._confirm(await self.judge(snapshot))
+
+    async def judge(self, snapshot: Snapshot) -> Diagnosis:
+        """The diagnosis of the next snapshot, which has just been read."""
+        self.read_at = time.monotonic()
+        around = replace(snapshot, surroundings=self.surroundings)
+        return await offload(len(snapshot.sessions), self._memory.judge, around)
+
+    async def _confirm(self, diagnosis: Diagnosis) -> Diagnosis:
+        """A second diagnosis, where the first one cannot tell."""
         if is_new_replay_wait(diagnosis.snapshot):
             await asyncio.sleep(_SECOND_LOOK_AT_REPLAY)
         elif worth_a_second_look(diagnosis):
@@ -54,12 +76,6 @@ class ServerWatch:
         else:
             return diagnosis
         return await self._once()
-
-    async def judge(self, snapshot: Snapshot) -> Diagnosis:
-        """The diagnosis of the next snapshot, which has just been read."""
-        self.read_at = time.monotonic()
-        around = replace(snapshot, surroundings=self.surroundings)
-        return await offload(len(snapshot.sessions), self._memory.judge, around)
 
     async def _once(self) -> Diagnosis:
         return await self.judge(await self.collector.look(await self.gate(wait_threshold=0.0)))

@@ -4,7 +4,7 @@ import resource
 import sys
 from importlib import import_module
 
-PARTS = ("rest", "storm", "peak", "delay", "races", "leaders", "thresholds")
+PARTS = ("rest", "storm", "peak", "delay", "trips", "races", "leaders", "thresholds")
 
 #: Descriptors: a thousand clients, and their sockets on the other side.
 _DESCRIPTORS = 8_192
