@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "cli": {
         *("agent", "demo", "config", "render", "enforcement", "mitigation", "observer", "postgres", "journal"),
         *("incidents", "diagnosis", "model", "sqltext", "topics", "fields", "escape", "formatting", "errors"),
+        "serverlog",
     },
     "agent": {
         *("config", "render", "enforcement", "mitigation", "notify", "observer", "postgres", "journal", "incidents"),
@@ -37,11 +38,13 @@ MAY_IMPORT = {
     "notify": {"render", "incidents", "mitigation", "model", "fields", "escape", "formatting", "secret_file", "errors"},
     "render": {
         *("mitigation", "incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
+        "serverlog",
     },
     "mitigation": {"diagnosis", "model", "sqltext", "fields", "pattern", "formatting", "errors"},
     "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
     "observer": {"baseline", "diagnosis", "model", "sqltext", "formatting"},
     "incidents": {"diagnosis", "model", "sqltext", "errors"},
+    "serverlog": {"diagnosis", "model", "sqltext", "formatting", "errors"},
     "diagnosis": {"model", "sqltext", "formatting", "errors"},
     "baseline": {"model"},
     "journal": {"secret_file", "errors"},
@@ -57,7 +60,7 @@ MAY_IMPORT = {
 
 #: Rooms without driver, clock, file, socket, environment or logger: values in, values out.
 PURE = {
-    *("render", "mitigation", "observer", "incidents", "diagnosis", "baseline", "sqltext", "model"),
+    *("render", "mitigation", "observer", "incidents", "serverlog", "diagnosis", "baseline", "sqltext", "model"),
     *("fields", "pattern", "escape", "formatting", "errors"),
 }
 
@@ -90,6 +93,7 @@ PURE_EXTRAS = {
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
     "pattern": {"re2"},
+    "serverlog": {"csv"},
     "fields": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }
 

@@ -48,6 +48,16 @@ def tree_lines(report: Report, width: int | None, *, has_sql: bool = True) -> It
     return lay_out((each for each in _paragraphs(report) if has_sql or not each.is_sql), width)
 
 
+def past_paragraphs(report: Report) -> Iterator[Paragraph]:
+    """The trees of a moment that is over, without anything to do now."""
+    for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
+        yield from _root(trees[0].blocker, None, is_over=True)
+        yield from _branches(trees[0].below, trees[0].rest, "")
+        yield from _others(trees[1:])
+    if report.waits_total > len(report.waits):
+        yield Paragraph(f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)", "dim")
+
+
 def format_headline(report: Report) -> str:
     """The answer in one line."""
     return f"{describe_blocked(report)}."
@@ -114,14 +124,15 @@ def _paragraphs(report: Report) -> Iterator[Paragraph]:
     yield from _findings(report)
 
 
-def _root(blocker: BlockerReport, sql: str | None) -> Iterator[Paragraph]:
+def _root(blocker: BlockerReport, sql: str | None, *, is_over: bool = False) -> Iterator[Paragraph]:
     yield Paragraph(title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
         yield Paragraph(sentence, first="│    ", others="│      ")
     if blocker.statement:
         yield Paragraph(f"{runs(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
     advice = blocker.recommendation
-    yield Paragraph(f"{_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
+    if not is_over:
+        yield Paragraph(f"{_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
     if sql is not None:
         yield _to_paste(sql)
     if blocker.advice:

@@ -15,6 +15,7 @@ from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections
 from pgdoctor.postgres.connection import STATES
 from pgdoctor.render.markdown import lay_out
+from pgdoctor.render.log_report import LogIncidentReport, LogReport, SourceFacts, StatementFacts
 from pgdoctor.render.report import Report
 from pgdoctor.render.triage import TriageFacts
 from tests.cli.test_help import ALL
@@ -117,7 +118,11 @@ def fields(kind: object) -> Iterator[str]:
             yield from fields(field.type)
 
 
-@pytest.mark.parametrize("kind", [Report, TriageFacts], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [Report, TriageFacts, LogReport, LogIncidentReport, SourceFacts, StatementFacts],
+    ids=lambda kind: kind.__name__,
+)
 def test_every_json_field_is_in_the_manual(kind: type) -> None:
     named = set(re.findall(r"`(\w+)`", text("json")))
     states = set(msgspec.structs.asdict(Connections()))

@@ -1,0 +1,109 @@
+"""`pgdoctor read`: incidents from a server's log."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+
+import click
+
+from pgdoctor.cli._log_files import LogFile, open_logs, shown_name
+from pgdoctor.cli._options import show_literals_option
+from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
+from pgdoctor.errors import UsageError
+from pgdoctor.formatting import format_count
+from pgdoctor.render.log_report import LogSource
+from pgdoctor.serverlog.incidents import Assembler, Outcome
+from pgdoctor.serverlog.languages import find_language
+from pgdoctor.serverlog.reading import find_unknown_zone, last_time
+from pgdoctor.serverlog.scanner import Scanner
+from pgdoctor.serverlog.stderr_log import StderrLog
+
+_FORMATS = ("text", "json")
+
+#: Blocks of a file in which its language is looked for.
+_MOST_TRIED = 8
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILES")
+@click.option(
+    "--prefix", metavar="TEMPLATE", help="log_line_prefix of the server, such as '%m [%p] %u@%d '. Default: detected."
+)
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True, help="Output format.")
+@click.option(
+    "--top", metavar="N", type=click.IntRange(min=0), default=10, show_default=True, help="Worst incidents in full."
+)
+@show_literals_option
+@wide_option
+def command(files: tuple[str, ...], prefix: str | None, form: str, top: int, show_literals: bool, wide: bool) -> None:
+    """Read lock incidents from the log of a server.
+
+    FILES are logs of stderr, csvlog or jsonlog, as they are or compressed; `-` is standard input. Several files are
+    read in the order of their times. The server logs waits with log_lock_waits = on. No server is connected to.
+    """
+    from pgdoctor.render.log_report import log_report_json, make_log_report
+    from pgdoctor.render.log_text import log_lines
+    from pgdoctor.serverlog.judgement import judge_incident
+
+    with ExitStack() as stack:
+        outcome, source = _read_all(*open_logs(files, prefix, stack))
+    report, incidents = make_log_report(
+        outcome, [judge_incident(each) for each in outcome.incidents], source, show_literals=show_literals
+    )
+    if form == "json":
+        write_json(log_report_json(report))
+    else:
+        write_lines(log_lines(report, incidents, top, screen_width(wide=wide)))
+
+
+def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource]:
+    """What came of all files, one after the other."""
+    scanner: Scanner | None = None
+    assembler, last = Assembler(), None
+    for log in logs:
+        assert log.format is not None
+        if scanner is None:
+            assembler.follower = scanner = Scanner(log.format)
+        scanner.switch(log.format)
+        last = _read(log, scanner, assembler, notes) or last
+    outcome = assembler.finish(last)
+    if outcome.dropped:
+        notes.append(f"{format_count(outcome.dropped, 'wait')} left out: too many sessions waited at the same time")
+    formats = [log.format for log in logs if log.format is not None]
+    prefixes = [each.prefix.template for each in formats if isinstance(each, StderrLog)]
+    source = LogSource(
+        tuple(shown_name(log.name) for log in logs),
+        tuple(dict.fromkeys(each.name for each in formats)),
+        tuple(dict.fromkeys(prefixes)),
+        sum(log.size for log in logs),
+        min((log.begins for log in logs if log.begins is not None), default=None),
+        last,
+        tuple(notes),
+    )
+    return outcome, source
+
+
+def _read(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]) -> datetime | None:
+    """The time of the last line of a file. Raises UsageError where its messages are not English."""
+    for place, block in enumerate(log.blocks()):
+        if place < _MOST_TRIED and (language := find_language(block)) is not None:
+            raise UsageError(
+                f"{shown_name(log.name)}: its messages are in {language}, and only English ones are read: "
+                "set lc_messages = 'C' on the server"
+            )
+        for event in scanner.scan(block):
+            assembler.add(event)
+    for event in scanner.finish():
+        assembler.add(event)
+    notes += _describe_doubts(log, scanner)
+    return last_time(log.format, scanner.last_lines()) if log.format is not None else None
+
+
+def _describe_doubts(log: LogFile, scanner: Scanner) -> Iterator[str]:
+    name = shown_name(log.name)
+    if log.damage:
+        yield log.damage
+    if scanner.long_lines:
+        yield f"{name}: {format_count(scanner.long_lines, 'line')} longer than 1 MB left out"
+    if (zone := find_unknown_zone(log.first)) is not None:
+        yield f"{name}: the offset of the time zone {zone} is not known: its times are taken for UTC"

@@ -1,0 +1,486 @@
+"""From events to incidents: waits that have a session or a lock in common, one after the other.
+
+Waits that are over are only counted. Of each incident the worst moment is kept, and of all incidents those that cost
+the most; so memory has a bound, whatever the log says.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from pgdoctor.serverlog.events import (
+    ACQUIRED,
+    DEADLOCK,
+    UNSEEN,
+    Activity,
+    Deadlock,
+    Event,
+    LockAcquired,
+    LockWait,
+    Origin,
+    ServerStopped,
+    StatementEnded,
+)
+
+#: Incidents that are kept, and waits that are followed at a time.
+MOST_INCIDENTS = 200
+MOST_WAITS = 20_000
+
+#: How long after its last wait an incident goes on if one of its sessions or locks is in a wait again.
+QUIET = timedelta(seconds=10)
+
+#: Of one incident: kinds of statements, deadlocks, sessions with what they did, entries of each.
+_MOST_GROUPS = 200
+_MOST_DEADLOCKS = 20
+_MOST_SESSIONS = 200
+_MOST_NOTES = 60
+
+#: A session in the queue says itself that it waits, a deadlock_timeout after it began.
+_SLACK = 1.2
+
+NO_LOCK = "a lock"
+
+#: Application, user, statement, the one inside of a function, and the function.
+About = tuple[str | None, str | None, str | None, str | None, str | None]
+_OTHERS: About = (None, None, None, None, None)
+
+
+class Follower(Protocol):
+    """Looks after what the holders of locks do in the log."""
+
+    def follow(self, pid: int) -> None:
+        """Read all that this process writes from here on."""
+
+    def forget(self, pid: int) -> None:
+        """Read no more of it."""
+
+    def recall(self, pid: int) -> list[Activity]:
+        """What the process wrote just before."""
+
+
+class WaitingGroup(msgspec.Struct):
+    """Sessions of one application and user that waited with one statement."""
+
+    application: str | None
+    user: str | None
+    #: With its values.
+    statement: str | None
+    inner: str | None
+    function: str | None
+    count: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
+class WorstMoment(msgspec.Struct, frozen=True):
+    """The waits when most sessions waited; and those that were named in a queue only, with the wait that names them."""
+
+    at: datetime
+    waits: tuple[LockWait, ...]
+    #: When each of them began, in the same order; None: the log does not say.
+    since: tuple[datetime | None, ...]
+    only_queued: tuple[tuple[int, LockWait], ...] = ()
+
+
+class LogIncident(msgspec.Struct, frozen=True):
+    """One incident, as the log shows it."""
+
+    started: datetime
+    ended: datetime
+    waits: int
+    peak: int
+    longest: float
+    session_seconds: float
+    worst: WorstMoment | None
+    groups: tuple[WaitingGroup, ...]
+    #: How waits ended, and how many did so.
+    outcomes: dict[str, int]
+    deadlocks: tuple[Deadlock, ...]
+    deadlocks_total: int
+    #: What blockers wrote, by PID.
+    sessions: dict[int, tuple[Activity, ...]]
+    #: Waits whose end or length the log does not say: the figures are the least.
+    unseen_ends: int = 0
+    #: Sessions that still waited when the log ended.
+    still_waiting: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a log: incidents in the order of their beginning."""
+
+    incidents: tuple[LogIncident, ...]
+    incidents_total: int
+    waits_total: int
+    deadlocks_total: int
+    session_seconds: float
+    #: Waits that were not followed, since too many were open.
+    dropped: int
+
+
+class _Open(msgspec.Struct):
+    """A wait that goes on."""
+
+    wait: LockWait
+    since: datetime | None
+
+
+class _Course(msgspec.Struct):
+    """An incident that may go on."""
+
+    started: datetime
+    last: datetime
+    open: dict[int, _Open] = {}
+    reports: dict[str, tuple[LockWait, dict[int, None]]] = {}
+    keys: dict[int | str, None] = {}
+    waits: int = 0
+    peak: int = 0
+    is_stale: bool = False
+    worst: WorstMoment | None = None
+    longest: float = 0.0
+    seconds: float = 0.0
+    unseen: int = 0
+    groups: dict[About, WaitingGroup] = {}
+    outcomes: dict[str, int] = {}
+    deadlocks: list[Deadlock] = []
+    deadlocks_total: int = 0
+    sessions: dict[int, list[Activity]] = {}
+
+
+class Assembler:
+    """Takes events in the order of the log."""
+
+    def __init__(self, follower: Follower | None = None) -> None:
+        #: Whoever reads the log at the moment; None: nothing is known of holders but their PIDs.
+        self.follower = follower
+        self._courses: list[_Course] = []
+        self._by_key: dict[int | str, _Course] = {}
+        self._now: datetime | None = None
+        self._checked: datetime | None = None
+        self._kept: list[LogIncident] = []
+        self._total = 0
+        self._waits = 0
+        self._deadlocks = 0
+        self._seconds = 0.0
+        self._dropped = 0
+        self._open = 0
+
+    def add(self, event: Event) -> None:
+        """One more event."""
+        if isinstance(event, ServerStopped):
+            self._stop(event.at)
+            return
+        self._advance(event.origin.at)
+        match event:
+            case LockWait():
+                self._wait(event)
+            case LockAcquired():
+                self._acquired(event)
+            case StatementEnded():
+                self._ended(event)
+            case Deadlock():
+                self._deadlock(event)
+            case Activity():
+                self._note(event)
+
+    def finish(self, at: datetime | None) -> Outcome:
+        """What came of it all; `at`: of the last line of the log."""
+        end = max((each for each in (at, self._now) if each is not None), default=None)
+        for course in list(self._courses):
+            still = sum(not each.wait.in_deadlock for each in course.open.values())
+            for pid, each in list(course.open.items()):
+                at_last = each.wait.origin.at if each.wait.in_deadlock else end or course.last
+                self._close(course, pid, at_last, None, DEADLOCK if each.wait.in_deadlock else UNSEEN)
+            self._store(course, still)
+        self._kept.sort(key=lambda each: each.started)
+        return Outcome(tuple(self._kept), self._total, self._waits, self._deadlocks, self._seconds, self._dropped)
+
+    def _advance(self, at: datetime) -> None:
+        self._now = at if self._now is None else max(at, self._now)
+        if self._checked is not None and abs(at - self._checked) < timedelta(seconds=1):
+            return
+        self._checked = at
+        for course in [each for each in self._courses if not each.open and abs(at - each.last) > QUIET]:
+            self._store(course, 0)
+
+    def _wait(self, event: LockWait) -> None:
+        pid, at = event.origin.pid, event.origin.at
+        former = self._by_key.get(pid)
+        if former is not None and pid in former.open and former.open[pid].wait.target != event.target:
+            self._close(former, pid, _began(event) or at, None, UNSEEN)
+        if self._open >= MOST_WAITS:
+            self._dropped += 1
+            return
+        course = self._join(event, [pid, event.target, *filter(None, event.holders), *event.queue])
+        if pid not in course.open:
+            course.waits += 1
+            self._waits += 1
+            self._open += 1
+            course.open[pid] = _Open(event, _began(event))
+            course.started = min(course.started, _began(event) or at)
+        else:
+            course.open[pid].wait = event
+        if not event.is_of_unknown_length:
+            course.longest = max(course.longest, event.seconds)
+        course.reports[event.target] = (event, dict.fromkeys(event.queue))
+        self._count_peak(course, at)
+        for holder in event.holders:
+            self._look_after(course, holder)
+
+    def _acquired(self, event: LockAcquired) -> None:
+        pid, at = event.origin.pid, event.origin.at
+        course = self._by_key.get(pid)
+        if course is None or pid not in course.open:
+            # Its beginning is in an earlier log, or below what was read of it.
+            began = LockWait(event.origin, event.mode, event.target, event.seconds)
+            course = self._join(began, [pid, event.target])
+            course.started = min(course.started, at - timedelta(seconds=event.seconds))
+            course.waits += 1
+            self._waits += 1
+            self._open += 1
+            course.open[pid] = _Open(began, _began(began))
+            self._count_peak(course, at)
+        self._close(course, pid, at, event.seconds, ACQUIRED)
+
+    def _ended(self, event: StatementEnded) -> None:
+        pid, at = event.origin.pid, event.origin.at
+        course = self._by_key.get(pid)
+        if course is not None and pid in course.open:
+            self._close(course, pid, at, None, event.how)
+            return
+        if event.how == "lock_timeout" or (event.is_of_a_row and event.how in ("statement_timeout", "canceled")):
+            target = f"a row of {event.origin.relation}" if event.origin.relation else NO_LOCK
+            wait = LockWait(event.origin, "", target, 0.0, is_of_unknown_length=True)
+            self._wait(wait)
+            course = self._by_key.get(pid)
+            if course is not None and pid in course.open:
+                self._close(course, pid, at, None, event.how)
+        elif course is not None:
+            self._note(Activity(event.origin, end=event.how))
+
+    def _deadlock(self, event: Deadlock) -> None:
+        at, victim = event.origin.at, event.origin.pid
+        self._deadlocks += 1
+        waits = {each.pid: _member_wait(event, place) for place, each in enumerate(event.members)}
+        first = waits.get(victim) or next(iter(waits.values()))
+        course = self._join(first, [*waits, *(each.target for each in event.members)])
+        course.deadlocks_total += 1
+        if len(course.deadlocks) < _MOST_DEADLOCKS:
+            course.deadlocks.append(event)
+        self._show_circle(course, waits, at)
+        if victim in course.open:
+            self._close(course, victim, at, None, DEADLOCK)
+        elif victim in waits:
+            course.waits += 1
+            self._waits += 1
+            self._count_end(course, waits[victim], None, DEADLOCK)
+
+    def _show_circle(self, course: _Course, waits: dict[int, LockWait], at: datetime) -> None:
+        """A circle is only whole in the report: that is a moment of its own."""
+        both = {pid: (each.wait, each.since) for pid, each in course.open.items()}
+        both.update({pid: (_merged(both[pid][0], each) if pid in both else each, both.get(pid, (each, None))[1])
+                     for pid, each in waits.items()})  # fmt: skip
+        if len(both) >= course.peak:
+            course.peak, course.is_stale = len(both), False
+            course.worst = WorstMoment(at, tuple(each for each, _ in both.values()), tuple(s for _, s in both.values()))
+
+    def _note(self, event: Activity) -> None:
+        pid = event.origin.pid
+        course = self._by_key.get(pid)
+        if course is None:
+            return
+        if pid in course.open and event.seconds is not None:
+            self._close(course, pid, event.origin.at, None, UNSEEN)
+        notes = course.sessions.get(pid)
+        if notes is not None and len(notes) < _MOST_NOTES:
+            notes.append(event)
+
+    def _join(self, wait: LockWait, keys: list[int | str]) -> _Course:
+        """The incident that the wait belongs to, with all that it brings together."""
+        at = wait.origin.at
+        found: list[_Course] = []
+        for key in keys:
+            if key != NO_LOCK and (course := self._by_key.get(key)) is not None and course not in found:
+                if course.open or abs(at - course.last) <= QUIET:
+                    found.append(course)
+                else:
+                    self._store(course, 0)
+        if not found and wait.target == NO_LOCK and (alike := self._by_key.get(_place(wait))) is not None:
+            found = [alike]
+        if not found:
+            course = _Course(at, at)
+            self._courses.append(course)
+        else:
+            course, *others = sorted(found, key=lambda each: -len(each.keys))
+            for other in others:
+                self._merge(course, other)
+        for key in (*keys, _place(wait)) if wait.target == NO_LOCK else keys:
+            if key != NO_LOCK:
+                course.keys[key] = None
+                self._by_key[key] = course
+        course.last = max(course.last, at)
+        return course
+
+    def _merge(self, course: _Course, other: _Course) -> None:
+        for each in (course, other):
+            self._capture(each)
+        self._courses.remove(other)
+        for key in other.keys:
+            self._by_key[key] = course
+        course.started, course.last = min(course.started, other.started), max(course.last, other.last)
+        for name in ("open", "reports", "keys"):
+            getattr(course, name).update(getattr(other, name))
+        course.waits += other.waits
+        course.seconds += other.seconds
+        course.unseen += other.unseen
+        course.longest = max(course.longest, other.longest)
+        course.deadlocks_total += other.deadlocks_total
+        course.deadlocks = (course.deadlocks + other.deadlocks)[:_MOST_DEADLOCKS]
+        if other.peak > course.peak:
+            course.peak, course.worst = other.peak, other.worst
+        for how, number in other.outcomes.items():
+            course.outcomes[how] = course.outcomes.get(how, 0) + number
+        for kind, group in other.groups.items():
+            _add_group(course.groups, kind, group)
+        for pid, notes in other.sessions.items():
+            if pid not in course.sessions and len(course.sessions) < _MOST_SESSIONS:
+                course.sessions[pid] = notes
+
+    def _close(self, course: _Course, pid: int, at: datetime, seconds: float | None, how: str) -> None:
+        """A wait is over. `seconds`: for how long it waited; None: as long as the time of the log says."""
+        self._capture(course)
+        ended = course.open.pop(pid)
+        self._open -= 1
+        if seconds is None and ended.since is not None:
+            seconds = max((at - ended.since) / timedelta(seconds=1), 0.0 if how == UNSEEN else ended.wait.seconds)
+        self._count_end(course, ended.wait, seconds, how)
+        for _, queue in course.reports.values():
+            queue.pop(pid, None)
+        course.last = max(course.last, at)
+
+    def _count_end(self, course: _Course, wait: LockWait, seconds: float | None, how: str) -> None:
+        course.outcomes[how] = course.outcomes.get(how, 0) + 1
+        course.unseen += how == UNSEEN or seconds is None
+        course.seconds += seconds or 0.0
+        self._seconds += seconds or 0.0
+        course.longest = max(course.longest, seconds or 0.0)
+        origin = wait.origin
+        about = (origin.application, origin.user, origin.statement, origin.inner, origin.function)
+        _add_group(course.groups, about, WaitingGroup(*about, 1, seconds or 0.0, seconds or 0.0))
+
+    def _count_peak(self, course: _Course, at: datetime) -> None:
+        """Called where sessions were added: the moment is kept before the first of them goes."""
+        number = len(course.open)
+        if len(course.reports) <= 50:
+            number += sum(1 for _ in _only_queued(course, at))
+        if number >= course.peak:
+            course.peak, course.is_stale = number, True
+
+    def _capture(self, course: _Course) -> None:
+        if course.is_stale:
+            now = max((each.wait.origin.at for each in course.open.values()), default=course.last)
+            waits = tuple(course.open.values())
+            queued = tuple(_only_queued(course, now))
+            course.worst = WorstMoment(
+                now, tuple(each.wait for each in waits), tuple(each.since for each in waits), queued
+            )
+            course.is_stale = False
+
+    def _look_after(self, course: _Course, holder: int) -> None:
+        """Find out what a holder did, once in each incident."""
+        if holder == 0 or holder in course.sessions or len(course.sessions) >= _MOST_SESSIONS:
+            return
+        course.sessions[holder] = self.follower.recall(holder) if self.follower is not None else []
+        if self.follower is not None:
+            self.follower.follow(holder)
+
+    def _stop(self, at: datetime) -> None:
+        for course in self._courses:
+            for pid in list(course.open):
+                self._close(course, pid, at, None, "server_stopped")
+        for course in list(self._courses):
+            self._store(course, 0)
+
+    def _store(self, course: _Course, still_waiting: int) -> None:
+        """The incident is over: kept if it is one of the worst."""
+        self._capture(course)
+        self._courses.remove(course)
+        for key in course.keys:
+            if self._by_key.get(key) is course:
+                del self._by_key[key]
+        for pid in course.sessions if self.follower is not None else ():
+            if self.follower is not None:
+                self.follower.forget(pid)
+        self._total += 1
+        self._kept.append(_finished(course, still_waiting))
+        if len(self._kept) > 2 * MOST_INCIDENTS:
+            self._kept.sort(key=_cost, reverse=True)
+            del self._kept[MOST_INCIDENTS:]
+
+
+def _finished(course: _Course, still_waiting: int) -> LogIncident:
+    groups = sorted(course.groups.values(), key=lambda each: -each.seconds)
+    return LogIncident(
+        course.started,
+        course.last,
+        course.waits,
+        course.peak,
+        course.longest,
+        course.seconds,
+        course.worst,
+        tuple(groups),
+        course.outcomes,
+        tuple(course.deadlocks),
+        course.deadlocks_total,
+        {pid: tuple(notes) for pid, notes in course.sessions.items()},
+        course.unseen,
+        still_waiting,
+    )
+
+
+def _cost(incident: LogIncident) -> tuple[float, int]:
+    return incident.session_seconds, incident.waits + incident.deadlocks_total
+
+
+def _began(wait: LockWait) -> datetime | None:
+    return None if wait.is_of_unknown_length else wait.origin.at - timedelta(seconds=wait.seconds)
+
+
+def _place(wait: LockWait) -> str:
+    return f"{NO_LOCK} in {wait.origin.database}"
+
+
+def _only_queued(course: _Course, at: datetime) -> Iterator[tuple[int, LockWait]]:
+    """Sessions that a queue names, and that have not said yet that they wait."""
+    seen = set[int]()
+    for report, queue in course.reports.values():
+        if (at - report.origin.at) / timedelta(seconds=1) > report.seconds * _SLACK:
+            continue
+        for pid in queue:
+            if pid not in course.open and pid not in seen:
+                seen.add(pid)
+                yield pid, report
+
+
+def _member_wait(event: Deadlock, place: int) -> LockWait:
+    """The wait of a member of a deadlock, as the report has it."""
+    member = event.members[place]
+    origin = event.origin
+    if member.pid != origin.pid:
+        origin = Origin(origin.at, member.pid, database=origin.database, statement=member.statement)
+    return LockWait(origin, member.mode, member.target, 0.0, is_of_unknown_length=True, holders=(member.blocked_by,))
+
+
+def _merged(known: LockWait, member: LockWait) -> LockWait:
+    """A wait that has its own lines, with the blocker that the report names."""
+    return msgspec.structs.replace(known, holders=member.holders, queue=())
+
+
+def _add_group(groups: dict[About, WaitingGroup], about: About, more: WaitingGroup) -> None:
+    if about not in groups and len(groups) >= _MOST_GROUPS:
+        about = _OTHERS
+    group = groups.setdefault(about, WaitingGroup(*about))
+    group.count += more.count
+    group.seconds += more.seconds
+    group.longest = max(group.longest, more.longest)

@@ -1,0 +1,117 @@
+"""jsonlog: an object a line; also inside of the envelope of an operator (CloudNativePG), as `record`."""
+
+import msgspec
+
+from pgdoctor.serverlog.entry import MOST_TEXT, Entry, read_time, shown
+from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
+from pgdoctor.serverlog.messages import is_telling
+
+
+class _Record(msgspec.Struct, frozen=True):
+    timestamp: str
+    pid: int
+    message: str = ""
+    detail: str = ""
+    context: str = ""
+    statement: str | None = None
+    user: str | None = None
+    dbname: str | None = None
+    application_name: str | None = None
+    remote_host: str | None = None
+    backend_type: str | None = None
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """The columns of csvlog, by name."""
+
+    log_time: str
+    process_id: str
+    message: str = ""
+    detail: str = ""
+    context: str = ""
+    query: str | None = None
+    user_name: str | None = None
+    database_name: str | None = None
+    application_name: str | None = None
+    connection_from: str | None = None
+    backend_type: str | None = None
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    record: _Columns
+
+
+_RECORDS = msgspec.json.Decoder(_Record)
+_ENVELOPES = msgspec.json.Decoder(_Envelope)
+
+
+class JsonLog:
+    """Reads entries of jsonlog."""
+
+    name = "jsonlog"
+
+    def is_like(self, other: LogFormat) -> bool:
+        """It reads what the other one reads."""
+        return isinstance(other, JsonLog)
+
+    def write_pid(self, pid: int) -> bytes | None:
+        """How the objects of a process may be found."""
+        return f'"pid":{pid},'.encode()
+
+    def read(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:  # noqa: ARG002
+        """The entry whose object is on the line of `hit`."""
+        end = line_end(block, hit)
+        entry = read_object(block[block.rfind(b"\n", 0, hit) + 1 : end])
+        return Reading(end, entry if entry is not None and (is_any or is_telling(entry.message)) else None)
+
+    def read_time(self, line: bytes) -> Entry | None:
+        """The line alone, for its time."""
+        return read_object(line)
+
+
+def read_object(line: bytes) -> Entry | None:
+    """The entry of a line; None where it is no object of a log."""
+    try:
+        found = _RECORDS.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _read_envelope(line) if b'"record"' in line else None
+    at = read_time(found.timestamp)
+    if at is None:
+        return None
+    return Entry(
+        at,
+        found.pid,
+        found.message,
+        found.detail[:MOST_TEXT],
+        found.context[:MOST_TEXT],
+        found.statement[:MOST_TEXT] if found.statement else None,
+        shown(found.user),
+        shown(found.dbname),
+        shown(found.application_name),
+        shown(found.remote_host),
+        shown(found.backend_type),
+    )
+
+
+def _read_envelope(line: bytes) -> Entry | None:
+    try:
+        found = _ENVELOPES.decode(line).record
+        pid = int(found.process_id[:10])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    at = read_time(found.log_time)
+    if at is None:
+        return None
+    return Entry(
+        at,
+        pid,
+        found.message,
+        found.detail[:MOST_TEXT],
+        found.context[:MOST_TEXT],
+        found.query[:MOST_TEXT] if found.query else None,
+        shown(found.user_name),
+        shown(found.database_name),
+        shown(found.application_name),
+        shown((found.connection_from or "").rpartition(":")[0]),
+        shown(found.backend_type),
+    )

@@ -1,0 +1,188 @@
+"""What an entry says of locks; the messages are those of PostgreSQL 14 to 18 in English.
+
+Source: ProcSleep in proc.c, DeadLockReport in deadlock.c, ProcessInterrupts in postgres.c.
+"""
+
+import re
+from collections.abc import Iterator
+
+from pgdoctor.serverlog.entry import MOST_TEXT, Entry
+from pgdoctor.serverlog.events import (
+    Activity,
+    CircleMember,
+    Deadlock,
+    Event,
+    LockAcquired,
+    LockWait,
+    Origin,
+    ServerStopped,
+    StatementEnded,
+)
+
+#: Parts of the entries that matter; a block of a log without any of them is not read further.
+NEEDLES = (
+    b" still waiting for ",
+    b" acquired ",
+    b" detected deadlock while ",
+    b" avoided deadlock for ",
+    b" failed to acquire ",
+    b"deadlock detected",
+    b"canceling ",
+    b"terminating connection ",
+    b"database system ",
+)
+
+#: How a wait ends, by the beginning of the message that says so.
+ENDINGS = {
+    "canceling statement due to lock timeout": "lock_timeout",
+    "canceling statement due to statement timeout": "statement_timeout",
+    "canceling statement due to user request": "canceled",
+    "canceling statement due to conflict with recovery": "recovery_conflict",
+    "canceling statement due to transaction timeout": "transaction_timeout",
+    "canceling autovacuum task": "autovacuum_canceled",
+    "terminating connection due to administrator command": "terminated",
+    "terminating connection due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
+    "terminating connection due to idle-session timeout": "idle_session_timeout",
+    "terminating connection due to transaction timeout": "transaction_timeout",
+    "terminating connection because of crash": "crash",
+    "terminating connection due to conflict with recovery": "recovery_conflict",
+    "terminating connection due to unexpected postmaster exit": "crash",
+}
+
+#: Messages that leave no session behind.
+_STOPS = (
+    "database system is shut down",
+    "database system was interrupted",
+    "database system was shut down",
+    "database system was not properly shut down",
+    "database system is ready to accept connections",
+)
+
+_WAIT = re.compile(
+    r"process (\d{1,10}) (still waiting for|acquired|detected deadlock while waiting for|avoided deadlock for"
+    r"|failed to acquire) (\w{1,40}) on (.{1,200}?)(?: by rearranging queue order)? after (\d{1,12})\.(\d{3}) ms"
+    r"(?: at character \d+)?"
+)
+_QUEUE = re.compile(r"Process(?:es)? holding the lock: ([\d, ]*)\. Wait queue: ([\d, ]*)\.")
+_CIRCLE = re.compile(r"Process (\d{1,10}) waits for (\w{1,40}) on (.{1,200}?); blocked by process (\d{1,10})\.")
+_RAN = re.compile(r"Process (\d{1,10}): (.*)", re.DOTALL)
+_ROW = re.compile(r'while \w+ (?:updated )?tuple \([\d,]+\) in relation "([^"]{1,130})"')
+_INNER, _INNER_ENDS = 'SQL statement "', re.compile(r'"(?:\n(?:PL/|SQL |while |COPY |unnamed|portal)|\Z)')
+_FUNCTION = re.compile(r'(?:^|\n)(?:PL/\w+|SQL) function "?([^\s"(]{1,130})')
+_DURATION = re.compile(
+    r"duration: (\d{1,12}\.\d{3}) ms(?:  (?:statement|(?:execute|bind|parse)[^:]{0,130}): (.*))?", re.DOTALL
+)
+_BEGINS = re.compile(r"(?:statement|execute [^:]{0,130}): (.*)", re.DOTALL)
+
+#: PIDs that are read of one list.
+_MOST_PIDS = 10_000
+
+
+def is_telling(message: str) -> bool:
+    """The message may be an event of `read_event`."""
+    return message.startswith(("process ", "deadlock detected", "canceling ", "terminating ", "database system "))
+
+
+def read_event(entry: Entry) -> Event | None:
+    """What an entry says of locks; None where it says nothing of them."""
+    message = entry.message
+    if message.startswith("process "):
+        return _read_wait(entry)
+    if message == "deadlock detected":
+        return _read_deadlock(entry)
+    if message.startswith(_STOPS):
+        return ServerStopped(entry.at)
+    for beginning, how in ENDINGS.items():
+        if message.startswith(beginning) and entry.pid is not None:
+            return StatementEnded(_origin(entry, entry.pid), how, is_of_a_row=bool(_ROW.match(entry.context)))
+    return None
+
+
+def read_activity(entry: Entry) -> Activity | None:
+    """What an entry says of the process that wrote it, whatever that is; None where its PID is not known."""
+    if entry.pid is None:
+        return None
+    origin, message = _origin(entry, entry.pid), entry.message
+    if found := _DURATION.fullmatch(message):
+        return Activity(origin, found[2], float(found[1]) / 1000)
+    if found := _BEGINS.fullmatch(message):
+        return Activity(origin, found[1])
+    for beginning, how in ENDINGS.items():
+        if message.startswith(beginning):
+            is_end = message.startswith("terminating")
+            return Activity(origin, entry.statement, 0.0 if is_end else None, how if is_end else None)
+    if message.startswith(("disconnection:", "could not receive data", "unexpected EOF", "connection to client lost")):
+        return Activity(origin, end="its client disconnected")
+    return Activity(origin)
+
+
+def _read_wait(entry: Entry) -> Event | None:
+    found = _WAIT.fullmatch(entry.message)
+    if found is None:
+        return None
+    pid, what, mode, target = int(found[1]), found[2], found[3], found[4]
+    origin, seconds = _origin(entry, pid), int(found[5]) / 1000 + int(found[6]) / 1e6
+    if what == "acquired":
+        return LockAcquired(origin, mode, target, seconds)
+    if what == "failed to acquire":
+        return StatementEnded(origin, "deadlock")
+    queue = _QUEUE.match(entry.detail)
+    holders, waiting = (_pids(queue[1]), _pids(queue[2])) if queue else ((), ())
+    is_deadlock = what.startswith("detected deadlock")
+    return LockWait(origin, mode, target, seconds, is_deadlock, holders=holders, queue=waiting)
+
+
+def _read_deadlock(entry: Entry) -> Event | None:
+    waits = list(_CIRCLE.finditer(entry.detail))
+    if not waits:
+        return StatementEnded(_origin(entry, entry.pid), "deadlock") if entry.pid is not None else None
+    ran = dict(_statements(entry.detail[waits[-1].end() :], {int(each[1]) for each in waits}))
+    members = tuple(CircleMember(int(each[1]), each[2], each[3], int(each[4]), ran.get(int(each[1]))) for each in waits)
+    return Deadlock(_origin(entry, entry.pid if entry.pid is not None else members[0].pid), members)
+
+
+def _statements(text: str, pids: set[int]) -> Iterator[tuple[int, str]]:
+    """The statements below the circle, which may have several lines: only a member begins another one."""
+    pid, lines = None, list[str]()
+    for line in text.split("\n"):
+        found = _RAN.match(line)
+        if found is not None and int(found[1]) in pids:
+            if pid is not None:
+                yield pid, "\n".join(lines)
+            pid, lines = int(found[1]), [found[2]]
+        elif pid is not None:
+            lines.append(line)
+    if pid is not None:
+        yield pid, "\n".join(lines)
+
+
+def _inner(context: str) -> str | None:
+    """The statement inside of a function, the innermost one."""
+    begin = 0 if context.startswith(_INNER) else context.find("\n" + _INNER) + 1
+    if not context.startswith(_INNER, begin):
+        return None
+    end = _INNER_ENDS.search(context, begin + len(_INNER))
+    return context[begin + len(_INNER) : end.start() if end else None]
+
+
+def _pids(text: str) -> tuple[int, ...]:
+    words = text[: _MOST_PIDS * 12].split(", ")[:_MOST_PIDS]
+    return tuple(dict.fromkeys(int(word) for word in words if word.isdecimal() and len(word) <= 10))
+
+
+def _origin(entry: Entry, pid: int) -> Origin:
+    context = entry.context[:MOST_TEXT]
+    row, function = (_ROW.match(context), _FUNCTION.search(context)) if context else (None, None)
+    return Origin(
+        entry.at,
+        pid,
+        entry.user,
+        entry.database,
+        entry.application,
+        entry.client,
+        entry.backend_type,
+        entry.statement,
+        _inner(context),
+        function[1] if function else None,
+        row[1] if row else None,
+    )

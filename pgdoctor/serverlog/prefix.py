@@ -1,0 +1,299 @@
+"""`log_line_prefix`: a template becomes a pattern; without a template, the one that fits the lines is found."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from pgdoctor.errors import UsageError
+from pgdoctor.serverlog.entry import read_epoch, read_time
+
+#: Bytes of a line in which prefix and severity are looked for.
+MOST_PREFIX = 1_000
+
+#: An entry begins with one of these; what follows it has one of those.
+BEGINNING = (b"LOG", b"ERROR", b"FATAL", b"WARNING", b"PANIC", b"NOTICE", b"INFO", b"DEBUG", b"DEBUG1", b"DEBUG2")
+_FOLLOWING = (b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION", b"STATEMENT", b"BACKTRACE")
+_SEVERITY = rb"(?P<severity>" + b"|".join((*BEGINNING, *_FOLLOWING, b"DEBUG[345]")) + rb"):  (?:[0-9A-Z]{5}: )?"
+
+_ZONE = rb"(?:[A-Za-z]{1,6}|[+-]\d{2,4}(?::?\d\d)?)"
+_SECOND = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+#: What an escape may stand for. A name has 63 bytes at most; all of it is bounded, so that no line takes long.
+_ESCAPES = {
+    "a": rb"(?P<application>[^\n]{0,64}?)",
+    "u": rb"(?P<user>[^\n]{0,64}?)",
+    "d": rb"(?P<database>[^\n]{0,64}?)",
+    "r": rb"(?P<client>[^\n ]{0,80}?)",
+    "h": rb"(?P<client>[^\n ]{0,80}?)",
+    "L": rb"[^\n ]{0,80}?",
+    "b": rb"(?P<backend>[^\n]{0,64}?)",
+    "p": rb"(?P<pid>\d{1,10})",
+    "P": rb"\d{0,10}",
+    "t": rb"(?P<time>" + _SECOND + rb" " + _ZONE + rb")",
+    "m": rb"(?P<time>" + _SECOND + rb"\.\d{3} " + _ZONE + rb")",
+    "n": rb"(?P<epoch>\d{1,12}\.\d{3})",
+    "i": rb"[^\n]{0,64}?",
+    "e": rb"[0-9A-Z]{5}",
+    "c": rb"(?P<session>[0-9a-f]{1,12}\.[0-9a-f]{1,8})",
+    "l": rb"\d{1,12}",
+    "s": _SECOND + rb" " + _ZONE,
+    "v": rb"[\d/-]{0,24}",
+    "x": rb"\d{0,20}",
+    "Q": rb"-?\d{0,20}",
+    "%": rb"%",
+}
+_ESCAPE = re.compile(r"%(-?\d{0,3})([a-zA-Z%])")
+
+_GROUPS = ("severity", "time", "pid", "session", "user", "database", "application", "client", "backend")
+
+#: Prefixes that are in use; of those that fit as many lines the first one is taken.
+KNOWN = (
+    "%m [%p] %q%u@%d/%a ",
+    "%m [%p] %q[user=%u,db=%d,app=%a] ",
+    "%m [%p] %q[%u@%d] ",
+    "%m [%p] user=%u,db=%d,app=%a,client=%h ",
+    "%m [%p] %quser=%u,db=%d,app=%a,client=%h ",
+    "%m [%p]: user=%u,db=%d,app=%a,client=%h ",
+    "%m [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
+    "%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
+    "%t [%p]: [%l-1] db=%d,user=%u,app=%a,client=%h ",
+    "%t [%p]: user=%u,db=%d,app=%a,client=%h ",
+    "%m [%p]: [%l-1] db=%d,user=%u ",
+    "%m [%p]: db=%d,user=%u,app=%a,client=%h ",
+    "%t [%p]: [%l-1] user=%u,db=%d ",
+    "%t [%p] user=%u,db=%d,app=%a,client=%h ",
+    "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a:",
+    "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a",
+    "%t:%r:%u@%d:[%p]:",
+    "%m:%r:%u@%d:[%p]:",
+    "%t-%c-",
+    "%m [%p] %u@%d %a %h ",
+    "%m [%p] %q%a %u@%d ",
+    "%m [%p-%l] %q%u@%d ",
+    "%t [%p-%l] %q%u@%d ",
+    "%m [%p] %q%u@%d ",
+    "%t [%p] %q%u@%d ",
+    "%m [%p] %u@%d ",
+    "%t [%p] %u@%d ",
+    "%m %u@%d [%p] ",
+    "%m [%p]: [%l-1] %u@%d ",
+    "%t [%p]: [%l-1] %u@%d ",
+    "%t [%p]: [%l-1] ",
+    "%m [%p]: [%l-1] ",
+    "%m %p %u@%d/%a ",
+    "%m %p %u %d ",
+    "%n [%p] %q%u@%d ",
+    "< %m > ",
+    "< %m %u@%d > ",
+    "%m [%p] ",
+    "%t [%p] ",
+    "%m [%p]: ",
+    "%t [%p]: ",
+    "%n [%p] ",
+    "%m %p ",
+    "%m %c ",
+    "%m ",
+    "%t ",
+)
+
+#: Lines that are tried, and the share of them that has to fit.
+_MOST_TRIED = 400
+_ENOUGH = 0.8
+
+#: Severity alone, behind a prefix that is known already.
+BARE_SEVERITY = re.compile(_SEVERITY)
+
+_ANYWHERE = re.compile(rb"(?:^|[^A-Za-z])" + _SEVERITY)
+_TIME = re.compile(rb"(?P<time>" + _SECOND + rb"(?:[.,]\d{1,6})? ?(?:" + _ZONE + rb"|Z)?)")
+_OWN_PID = re.compile(rb":  (?:[0-9A-Z]{5}: )?process (\d{1,10}) (?:still waiting|acquired|detected)")
+_BRACKETS = re.compile(rb"\[(\d{1,10})(?:-\d+)?\]")
+_KEYS = {
+    "pid": re.compile(rb"\b(?:pid|p)=(\d{1,10})"),
+    "user": re.compile(rb"\b(?:user|usr|u)=([^,\s]{1,64})"),
+    "database": re.compile(rb"\b(?:database|dbname|db|d)=([^,\s]{1,64})"),
+    "application": re.compile(rb"\b(?:application|app|a)=([^,\]]{1,64})"),
+    "client": re.compile(rb"\b(?:client|host|remote|h|r)=([^,\s\]]{1,80})"),
+}
+_AT = re.compile(rb"([^\s@\[\]:,]{1,64})@([^\s/\[\]:,]{1,64})")
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The head of a line: what its prefix says, its severity, and where its text begins."""
+
+    severity: bytes
+    begin: int
+    #: As the line has it: `2026-11-30 03:17:39.505 UTC`, or seconds since 1970.
+    time: bytes | None
+    pid: int | None
+    user: bytes | None = None
+    database: bytes | None = None
+    application: bytes | None = None
+    client: bytes | None = None
+    backend: bytes | None = None
+
+    def read_time(self) -> datetime | None:
+        """The moment; None where it is none."""
+        if self.time is None:
+            return None
+        text = self.time.decode()
+        return read_time(text) if text[4:5] == "-" else read_epoch(text)
+
+
+class Prefix(Protocol):
+    """Reads the heads of lines."""
+
+    #: As the person would write it; empty where it was only guessed at.
+    template: str
+
+    def read(self, line: bytes) -> Head | None:
+        """The head of a line; None where it has none."""
+
+    def write_pid(self, pid: int) -> bytes | None:
+        """How the lines of a process may be found; None where the prefix does not say."""
+
+
+class TemplatePrefix:
+    """The prefix of a template."""
+
+    def __init__(self, template: str) -> None:
+        """Raises UsageError for one that names neither time nor process."""
+        self.template = template
+        self._pattern = re.compile(b"".join(_parts(template)) + _SEVERITY)
+        names = self._pattern.groupindex
+        if "time" not in names and "epoch" not in names:
+            raise UsageError(f"--prefix {template[:80]!r} has no time: it needs %m, %t or %n")
+        self._has_session = "session" in names
+        # The place of each group; of those that are not there, the one behind the last.
+        self._order = [names.get(name, 0) - 1 for name in _GROUPS]
+        self._order[1] = names.get("time", names.get("epoch", 0)) - 1
+        found = re.search(r"(.?)%p(.?)", template)
+        self._around = (found[1].encode(), found[2].replace("%", "").encode()) if found else None
+
+    def read(self, line: bytes) -> Head | None:
+        """The head of a line; None where it has none."""
+        found = self._pattern.match(line[:MOST_PREFIX])
+        if found is None:
+            return None
+        _, time, pid, session, *names = map((*found.groups(), None).__getitem__, self._order)
+        number = int(pid) if pid else int(session.rpartition(b".")[2], 16) if session else None
+        return Head(found["severity"], found.end(), time, number, *names)
+
+    def write_pid(self, pid: int) -> bytes | None:
+        """How the lines of a process may be found; None where the prefix does not say."""
+        if self._around is not None:
+            return self._around[0] + str(pid).encode() + self._around[1]
+        return f".{pid:x}".encode() if self._has_session else None
+
+
+class GuessedPrefix:
+    """A prefix of unknown form, of which time, PID and the usual keys are found wherever they stand."""
+
+    template = ""
+
+    def __init__(self, pid: re.Pattern[bytes]) -> None:
+        self._pid = pid
+
+    def read(self, line: bytes) -> Head | None:
+        """The head of a line; None where it has none."""
+        found = _ANYWHERE.search(line[:MOST_PREFIX])
+        if found is None:
+            return None
+        lead = line[: found.start("severity")]
+        times = _TIME.search(lead)
+        if times is None:
+            return None
+        pid = self._pid.search(lead) or _KEYS["pid"].search(lead)
+        names = _AT.search(lead)
+        keys = {name: each[1] for name, pattern in _KEYS.items() if (each := pattern.search(lead))}
+        return Head(
+            found["severity"],
+            found.end(),
+            times["time"].replace(b",", b"."),
+            int(pid[1]) if pid else None,
+            keys.get("user") or (names[1] if names else None),
+            keys.get("database") or (names[2] if names else None),
+            keys.get("application"),
+            keys.get("client"),
+        )
+
+    def write_pid(self, pid: int) -> bytes | None:
+        """How the lines of a process may be found; None where the prefix does not say."""
+        return f"[{pid}".encode() if self._pid is _BRACKETS else str(pid).encode()
+
+
+def detect_prefix(lines: Iterable[bytes]) -> Prefix | None:
+    """The prefix of a log's lines; None where too few of them have one with a time."""
+    sample = list(_sample(lines))
+    if not sample:
+        return None
+    best, most = None, 0
+    for template in KNOWN:
+        prefix = TemplatePrefix(template)
+        fitting = sum(prefix.read(line) is not None for line in sample)
+        if fitting > most:
+            best, most = prefix, fitting
+    if best is not None and most >= _ENOUGH * len(sample):
+        return best
+    guessed = GuessedPrefix(_find_pid_pattern(sample))
+    if sum(guessed.read(line) is not None for line in sample) >= max(most, 1):
+        return guessed
+    return best
+
+
+def _sample(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that begin or continue an entry; those that say their own PID come first, as evidence of where it is."""
+    number = 0
+    for line in lines:
+        if _ANYWHERE.search(line[:MOST_PREFIX]) is not None:
+            yield line
+            number += 1
+            if number >= _MOST_TRIED:
+                return
+
+
+def _find_pid_pattern(sample: Iterable[bytes]) -> re.Pattern[bytes]:
+    """Where the PID stands: where lines that name their own process in the text have it."""
+    found: Counter[re.Pattern[bytes]] = Counter()
+    for line in sample:
+        own = _OWN_PID.search(line)
+        if own is None:
+            continue
+        lead = line[: own.start()]
+        for place in re.finditer(rb"(?<!\d)" + own[1] + rb"(?!\d)", lead):
+            before = re.escape(lead[max(place.start() - 1, 0) : place.start()])
+            after = re.escape(lead[place.end() : place.end() + 1])
+            found[re.compile(before + rb"(\d{1,10})" + after)] += 1
+    if not found or _BRACKETS.search(next(iter(sample), b"")):
+        return _BRACKETS
+    return found.most_common(1)[0][0]
+
+
+def _parts(template: str) -> Iterator[bytes]:
+    """The pattern of a template, piece by piece. Raises UsageError for an escape that there is not."""
+    end, is_optional, named = 0, False, set[str]()
+    for found in _ESCAPE.finditer(template):
+        yield re.escape(template[end : found.start()].encode())
+        end = found.end()
+        letter = found[2]
+        if letter == "q":
+            if not is_optional:
+                yield b"(?:"
+            is_optional = True
+        elif letter not in _ESCAPES:
+            raise UsageError(f"--prefix: %{letter} is no escape of log_line_prefix")
+        else:
+            pattern = _ESCAPES[letter]
+            name = re.match(rb"\(\?P<(\w+)>", pattern)
+            if name is not None:
+                key = name[1].decode()
+                if key in named:
+                    pattern = b"(?:" + pattern[name.end() :]
+                named.add(key)
+            yield rb" {0,64}" + pattern + rb" {0,64}" if found[1] else pattern
+    yield re.escape(template[end:].encode())
+    if is_optional:
+        yield b")?"
