@@ -29,6 +29,7 @@ _PREPARED = -1
 #: Classes that follow from the text of a command.
 _BY_TEXT = frozenset({"migration", "explicit_lock", "maintenance"})
 _FAMILIES = frozenset({"ddl", "lock", "maintenance"})
+_WRITES = frozenset({"insert", "update", "delete", "merge"})
 
 #: Relations of which only the name is known get numbers that no OID has.
 _NO_OID = 1 << 32
@@ -242,7 +243,7 @@ def _modes_of(text: str) -> Iterator[str]:
                 yield part.effect.mode
             continue
         kind = statement.read_statement(text)
-        if kind.is_write:
+        if kind.kind in _WRITES:
             yield "RowExclusiveLock"
         elif kind.kind == "select_for_update":
             yield "RowShareLock"

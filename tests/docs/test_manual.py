@@ -14,8 +14,8 @@ from pgdoctor.cli.explain import manual
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections
 from pgdoctor.postgres.connection import STATES
-from pgdoctor.render.markdown import lay_out
 from pgdoctor.render.log_report import LogIncidentReport, LogReport, SourceFacts, StatementFacts
+from pgdoctor.render.markdown import lay_out
 from pgdoctor.render.report import Report
 from pgdoctor.render.triage import TriageFacts
 from tests.cli.test_help import ALL
