@@ -44,6 +44,8 @@ class Search(msgspec.Struct, frozen=True):
     value_type: str = ""
     #: A range with an end on both sides.
     is_bounded: bool = False
+    #: How many values it is for, as far as the text shows: a list has several.
+    values: int = 1
 
     @property
     def may_be_for_a_value(self) -> bool:
@@ -118,8 +120,9 @@ def read_predicate(clause: Sequence[Token], owner: str, is_alone: bool) -> Predi
     return where_clause.read_condition(condition, owner, is_alone, places)
 
 
-#: By the number that stands in a condition in the place of a literal: where it, and those like it in a list, begin.
-Places = Mapping[int, tuple[int, ...]]
+#: By the number that stands in a condition in the place of a literal, or by a parameter: where it, and those like it in
+#: a list, begin.
+Places = Mapping[int | str, tuple[int, ...]]
 
 
 def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
@@ -134,7 +137,9 @@ def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
         return None
     numbers = {token.start: number for number, token in enumerate(tokens)}
     condition = "".join(join_pieces(tokens, partial(_written, numbers=numbers)))
-    places = {number: tuple(places) for number, (_, places) in enumerate(kept)}
+    places: dict[int | str, tuple[int, ...]] = {}
+    for number, (token, found) in enumerate(kept):
+        places[token.value if token.sort is Sort.PARAMETER else number] = tuple(found)
     return (condition, places) if condition and len(condition) <= MOST_CHARACTERS else None
 
 

@@ -11,9 +11,11 @@ from functools import lru_cache
 from itertools import islice, zip_longest
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statement_tables
-from pgdoctor.sqltext.conditions import Filter, GivenValues, Predicate
+from pgdoctor.sqltext.conditions import Filter, GivenValues, Predicate, Search
+from pgdoctor.sqltext.cut_clause import CutClause
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 from pgdoctor.sqltext.statement_head import StatementHead
 from pgdoctor.sqltext.statement_tables import TableScan
@@ -25,6 +27,9 @@ MOST_TOKENS = 4_000
 
 #: Statements of a text that are read. Each costs as much as 20 tokens (measured: 4,000 tokens of `begin;` took 20 ms).
 MOST_STATEMENTS = 300
+
+#: How many times longer than what is seen of it a list is taken to be that is cut.
+_CUT_LISTS = 10
 
 #: Texts up to this many characters are remembered, this many of them: 8 MB at the very most.
 _CACHED_LENGTH = 4_096
@@ -116,6 +121,12 @@ class Conditions(Struct, frozen=True):
     is_joined: bool = False
     tied: tuple[str, ...] | None = ()
     given: tuple[GivenValues, ...] = ()
+    #: Of a text that is cut inside of its conditions: what is asked in front of the cut, as if that was all of it.
+    visible: "Conditions | None" = None
+    #: Of what is visible: more conditions may follow. Names in the one at the cut, and the beginning of one more.
+    is_cut: bool = False
+    at_cut: tuple[str, ...] = ()
+    name_at_cut: str = ""
 
 
 def read_statement(text: str, truncated: bool = False) -> Statement:
@@ -196,7 +207,38 @@ def _conditions(scan: TableScan) -> Conditions:
         is_joined=scan.is_joined or (found is not None and found.is_joined),
         tied=found.tied if found and scan.is_tied_here else None,
         given=found.given if found else (),
+        visible=_visible(scan, scan.cut) if scan.cut else None,
     )
+
+
+def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:
+    """What the text asks in front of the cut."""
+    whole = _conditions(scan._replace(condition=cut.tokens, is_whole=True, cut=None))
+    if not whole.filters_known:
+        return None
+    # A list that is cut may be many times longer, and which values follow is not known.
+    return replace(
+        whole,
+        filters=tuple(_lengthened(each, cut.listed) for each in whole.filters),
+        given=tuple(each for each in whole.given if each.column != cut.listed),
+        is_cut=True,
+        at_cut=cut.names,
+        name_at_cut=cut.name_at_cut,
+    )
+
+
+def _lengthened(restriction: Filter, column: str) -> Filter:
+    arms = tuple(
+        replace(
+            arm, searches=tuple(_with_more_values(each) if each.column == column else each for each in arm.searches)
+        )
+        for arm in restriction.arms
+    )
+    return replace(restriction, arms=arms)
+
+
+def _with_more_values(search: Search) -> Search:
+    return replace(search, values=search.values * _CUT_LISTS)
 
 
 def _sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
@@ -204,11 +246,16 @@ def _sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
     tokens = list(islice(scan_tokens(text), MOST_TOKENS + 1))
     is_cut = truncated or len(tokens) > MOST_TOKENS
     tokens = tokens[:MOST_TOKENS]
+    last: Token | None = None
     if tokens and (tokens[-1].sort is Sort.CUT or (truncated and _touches_end(tokens[-1], text))):
-        tokens.pop()
+        last = tokens.pop()
         is_cut = True
     parts = [part for part in _split(tokens) if part]
     sentences = [TokenStream(part, is_cut and part is parts[-1]) for part in parts[:MOST_STATEMENTS]]
+    if last is not None and len(sentences) == len(parts) and parts:
+        word = last.value if last.is_name else ""
+        in_quotes = truncated and last.sort is Sort.CUT and text[last.start] == "'"
+        sentences[-1] = TokenStream(parts[-1], True, word, ends_in_literal=in_quotes)
     return sentences, is_cut or len(parts) > MOST_STATEMENTS
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pgdoctor.sqltext.cut_clause import CutClause, read_cut_clause
 from pgdoctor.sqltext.lexer import Token, word_set
 from pgdoctor.sqltext.statement_head import Bodies, StatementHead, main_verb
 from pgdoctor.sqltext.token_stream import CLAUSE_ENDS, TokenStream
@@ -37,7 +38,8 @@ class TableScan(NamedTuple):
 
     `owner` is what its columns are qualified with. `condition` is None where there is none. `is_whole` is false
     where some of it was cut off, or where a query around this one adds to it. `is_tied_here`: nothing but the condition
-    ties it to other tables. What an UPDATE or DELETE changes can stand in no JOIN.
+    ties it to other tables. What an UPDATE or DELETE changes can stand in no JOIN. `cut`: what is left of a
+    condition that was cut off.
     """
 
     table: str
@@ -46,6 +48,7 @@ class TableScan(NamedTuple):
     is_whole: bool
     is_joined: bool
     is_tied_here: bool
+    cut: CutClause | None = None
 
 
 _Targets = Callable[[TokenStream, StatementHead], tuple[str, ...]]
@@ -126,7 +129,8 @@ def _queried(sentence: TokenStream, head: StatementHead) -> TableScan | None:
     if not scope.first.name:
         return None
     condition, is_whole = _condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
-    return _scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+    found = _scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+    return found if is_whole or scope.is_restricted_outside else _with_cut(found, sentence, scope.start)
 
 
 def _inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
@@ -147,7 +151,8 @@ def _changed(others: frozenset[str]) -> _Scans:
             return None
         condition, is_whole = _condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
         is_joined = sentence.find(head.behind, others, _WHERE) is not None
-        return _scan(source, condition, is_whole, is_joined, is_tied_here=True)
+        found = _scan(source, condition, is_whole, is_joined, is_tied_here=True)
+        return found if is_whole else _with_cut(found, sentence, head.behind)
 
     return find
 
@@ -175,6 +180,12 @@ def _scan(
 ) -> TableScan:
     owner = source.alias or source.name.rpartition(".")[2]
     return TableScan(source.name, owner, condition, is_whole, is_joined, is_tied_here or not is_joined)
+
+
+def _with_cut(scan: TableScan, sentence: TokenStream, start: int) -> TableScan:
+    """The same, with what is left of its condition."""
+    found = sentence.find(start, _WHERE)
+    return scan if found is None else scan._replace(cut=read_cut_clause(sentence, found + 1))
 
 
 def _condition(

@@ -20,11 +20,19 @@ _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
 
 
 class TokenStream:
-    """The tokens of one statement. `is_cut` says that more of it followed, which nobody has seen."""
+    """The tokens of one statement. `is_cut` says that more of it followed, which nobody has seen.
 
-    def __init__(self, tokens: list[Token], is_cut: bool) -> None:
+    Of what touches the cut, `last_word` is the word, which may be only the beginning of one, and `ends_in_literal` says
+    that it is a literal in quotes.
+    """
+
+    def __init__(
+        self, tokens: list[Token], is_cut: bool, last_word: str = "", *, ends_in_literal: bool = False
+    ) -> None:
         self.tokens = tokens
         self.is_cut = is_cut
+        self.last_word = last_word
+        self.ends_in_literal = ends_in_literal
         self._closers = _closers(tokens)
 
     def __getitem__(self, index: int) -> Token:

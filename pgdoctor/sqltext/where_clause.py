@@ -134,18 +134,23 @@ class _Reader:
         """Where the literals of a value begin, or its truth; None where it is no literal."""
         if value is None or isinstance(value, bool):
             return None if value is None else (value,)
-        value = value.unnest()
-        if isinstance(value, exp.Boolean):
-            return (bool(value.this),)
-        if isinstance(value, exp.Cast) and value.to.this in _PLAIN_CASTS and not value.to.expressions:
-            value = value.this.unnest()
-        if isinstance(value, exp.Any) and isinstance(value.this.unnest(), exp.Array):
-            [value, *others] = value.this.unnest().expressions or [value]
-            if others:
-                return None
-        number = stand_in_number(value.name) if isinstance(value, exp.Literal) else None
-        places = self._places.get(number, ()) if number is not None else ()
+        found: Node = value.unnest()
+        if isinstance(found, exp.Boolean):
+            return (bool(found.this),)
+        if isinstance(found, exp.Cast) and found.to.this in _PLAIN_CASTS and not found.to.expressions:
+            found = found.this.unnest()
+        places = self.find_places(found)
         return places if places and UNKNOWN_VALUE not in places else None
+
+    def find_places(self, value: Node) -> tuple[int, ...]:
+        """Where a literal or parameter stands, with those like it in a list that it stands for; empty if not known."""
+        if isinstance(value, exp.Any) and isinstance(value.this.unnest(), exp.Array):
+            each = value.this.unnest().expressions
+            value = each[0] if len(each) == 1 else value
+        if isinstance(value, exp.Parameter):
+            return self._places.get(f"${value.name}", ())
+        number = stand_in_number(value.name) if isinstance(value, exp.Literal) else None
+        return self._places.get(number, ()) if number is not None else ()
 
     def ties(self, node: Node) -> Iterator[str]:
         """The columns in a join that are the table's, or may be: those without a qualifier too."""
@@ -308,7 +313,8 @@ class _Reader:
         elif operator == "pattern":
             self.note(columns, None)
         types = {value_type(value) for value in values} - {""}
-        searches = tuple(Search(column, operator, min(types, default="")) for column in columns)
+        number = sum(len(self.find_places(each)) or 1 for each in values) if len(columns) == 1 else 1
+        searches = tuple(Search(column, operator, min(types, default=""), values=max(number, 1)) for column in columns)
         return Alternative(searches, is_doubtful=any(map(may_change, values)))
 
     def hidden(self, node: Node, is_for_values: bool) -> Alternative:

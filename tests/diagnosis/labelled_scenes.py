@@ -1453,6 +1453,65 @@ SEARCHES = (
 )
 
 
+_NUMBERS = ", ".join(map(str, range(7, 800)))
+_TEXTS = ", ".join(f"'0c6a7a34-93a1-4b0e-8c5d-{number:012}'" for number in range(60))
+_WORDS = "x" * 1100
+_REFERENCES = (
+    "alter table jobs add ref text; update jobs set ref = 'r' || id; create index on jobs (kind); analyze jobs"
+)
+
+SEARCHES += (
+    # Cut at track_activity_query_size.
+    Search(
+        "by a list that is cut",
+        f"update jobs set kind = slow(id) where ref in ('r7', {_TEXTS})",
+        True,
+        _REFERENCES.replace("create index on jobs (kind);", ""),
+    ),
+    Search(
+        "by a list of texts that is cut",
+        f"delete from jobs where ref = any (array['r7', '{_WORDS}']) and slow(id) > 0",
+        True,
+        _REFERENCES,
+    ),
+    Search(
+        "by a condition before a text that is cut",
+        f"update jobs set processed = slow(id) > 0 where ref = 'r7' and state <> '{_WORDS}'",
+        True,
+        _REFERENCES,
+    ),
+    Search(
+        "by the key in a list that is cut",
+        f"update jobs set kind = slow(id) where ref <> 'r1' and id in ({_NUMBERS})",
+        False,
+        _REFERENCES,
+    ),
+    Search(
+        "by an index behind the cut",
+        # The server shows 1,023 bytes: `… and i`.
+        f"select '{'x' * 971}', slow(id) from jobs where ref = 'r7' and id = 7",
+        False,
+        _REFERENCES,
+    ),
+    Search(
+        "by what the cut hides",
+        f"select '{_WORDS}', slow(id) from jobs where id between 7 and 50",
+        False,
+    ),
+    Search(
+        "by a list that is cut of few values",
+        f"update jobs set processed = slow(id) > 0 where state in ('done', '{_WORDS}')",
+        False,
+    ),
+    Search(
+        "by a list of most values that is cut",
+        f"select slow(id) from jobs where other_id in ({_NUMBERS}) for update",
+        False,
+        "alter table jobs add other_id int; update jobs set other_id = id % 900; analyze jobs",
+    ),
+)
+
+
 def enter_search(search: Search) -> None:
     """Put a scene of this shape into the table."""
 

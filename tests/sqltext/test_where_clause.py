@@ -353,6 +353,8 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
         ("a = -5.0", Search("a", "=", "numeric")),
         ("a = 5::numeric", Search("a", "=", "numeric")),
         ("a in (1, 2.5)", Search("a", "=", "numeric")),
+        ("a in ($1, $2, $3)", Search("a", values=3)),
+        ("a = any (array[1, 2])", Search("a", values=2)),
         ("a = 1::float8", Search("a", "=", "float")),
         ("a = 'x'::text", Search("a", "=", "text")),
         ("a = 1::bigint", Search("a")),

@@ -10,6 +10,7 @@ trigrams, would.
 A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
 without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
 session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
+Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
 With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
 column. Of several statements in one text the running one is not known. A foreign key with an index on some of its
@@ -47,6 +48,9 @@ _WRITES = ("insert", "update", "delete", "merge")
 
 #: The lock that a foreign key's check takes on the referencing table, by its action.
 _CHECK_LOCKS = {"a": "RowShareLock", "r": "RowShareLock"}
+
+
+_CUT = "its text is cut (track_activity_query_size), so conditions behind the cut are not known"
 
 
 class UnindexedScan(Cause):
@@ -99,6 +103,9 @@ def _claim(facts: BlockerFacts) -> Claim | None:
         reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
+            if asked.is_cut:
+                said = (*said, _CUT)
+                advice = f"if nothing behind the cut asks for an indexed column: {advice}"
             return Claim(relation, table, filters, said, advice)
     return None
 

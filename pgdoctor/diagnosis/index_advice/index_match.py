@@ -80,9 +80,14 @@ class IndexedTable:
         """An index has one of the columns, or something made of it, so that a join may find rows by it."""
         if not columns or self.parts() is None:
             return bool(columns)
-        return any(
-            not {*columns, "*"}.isdisjoint((*index.expression_columns, *(key.column for key in index.keys)))
+        return not {*columns, "*"}.isdisjoint(self.indexed_columns())
+
+    def indexed_columns(self) -> frozenset[str]:
+        """The columns that an index has, or of which it has something; `*` for a whole row."""
+        return frozenset(
+            name
             for index in self._indexes()
+            for name in (*index.expression_columns, *(key.column for key in index.keys if key.column))
         )
 
     def _indexes(self) -> Iterator[IndexInfo]:
@@ -134,7 +139,7 @@ class IndexedTable:
             return 1 - column.null_share
         if not search.may_be_for_a_value:
             return None
-        return (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0)
+        return min(search.values * (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0), 1.0)
 
     def distinct_values(self, column: ColumnStats) -> float | None:
         """How many different values a column has; None where that is not known."""

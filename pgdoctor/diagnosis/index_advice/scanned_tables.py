@@ -22,15 +22,24 @@ def find_scanned_tables(
 
     With a join an index on a joined column may serve, whatever the conditions say.
     """
-    for asked in facts.searches:
+    for each in facts.searches:
+        asked = each.visible or each
         if not asked.filters_known or asked.tied is None or not asked.filters:
             continue
         relation = find_named_table(asked.scanned, find_locked_tables(facts))
         if relation is None or relation.indexes is None:
             continue
         table = IndexedTable(relation, facts.snapshot, facts.node, trusts_hidden=trusts_hidden)
-        if not table.may_find_by(asked.tied):
+        if not table.may_find_by(asked.tied) and not (asked.is_cut and _may_go_on_by_index(table, asked)):
             yield table, asked
+
+
+def _may_go_on_by_index(table: IndexedTable, asked: Conditions) -> bool:
+    """The condition at the cut may be one that an index serves."""
+    begins = asked.name_at_cut
+    return any(
+        name in asked.at_cut or (begins and name.startswith(begins)) or name == "*" for name in table.indexed_columns()
+    )
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:
