@@ -95,6 +95,7 @@ def surroundings(bindir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(pgdoctor("setup", "--act").stdout)
             connection.execute(psycopg.sql.SQL("ALTER ROLE pgdoctor PASSWORD {}").format(at["password"]))
+            connection.execute("create table public.orders (id int primary key)")
         record_incident(server.dsn, home)
         yield environment
 

@@ -154,7 +154,12 @@ def parse_advisory_key(lock: Lock) -> AdvisoryKey:
 
 def advisory_key(lock: Lock) -> str:
     """The key as the application gave it: one bigint, or two integers."""
-    high, low, form = parse_advisory_key(lock)
+    return format_advisory_key(parse_advisory_key(lock))
+
+
+def format_advisory_key(key: AdvisoryKey) -> str:
+    """The same of a key as `pg_locks` has it."""
+    high, low, form = key
     if form == 2:
         return f"({_signed(high, 32)}, {_signed(low, 32)})"
     return str(_signed(high << 32 | low, 64))

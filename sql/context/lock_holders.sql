@@ -1,0 +1,57 @@
+-- One row for each lock on one of the asked relations, on the asked advisory key, or of the asked session: held, or
+-- (not granted) waited for. Locks of the fast path are in it, too. Those of predicate locking block nobody: left out.
+-- An advisory key is asked for in all databases: in each of them it is another lock.
+WITH lock AS MATERIALIZED (
+    SELECT l.*
+    FROM pg_catalog.pg_lock_status() AS l
+    WHERE l.mode <> 'SIReadLock'
+),
+
+-- Parallel workers hold and wait for their leader.
+worker AS MATERIALIZED (
+    SELECT s.pid, s.leader_pid
+    FROM pg_catalog.pg_stat_get_activity(NULL) AS s
+    WHERE s.leader_pid IS NOT NULL AND s.leader_pid <> s.pid
+)
+
+SELECT
+    coalesce(w.leader_pid, l.pid) AS session_pid,
+    p.gid,
+    l.pid, l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid,
+    l.transactionid::pg_catalog.text::pg_catalog.int8 AS transactionid,
+    l.classid, l.objid, l.objsubid, l.virtualtransaction, l.mode, l.granted, l.waitstart,
+    l.fastpath,
+    l.database AS database_oid,
+    (pg_catalog.count(*) OVER ())::pg_catalog.int4 AS total
+FROM lock AS l
+LEFT JOIN worker AS w ON w.pid = l.pid
+CROSS JOIN LATERAL (
+    -- A prepared transaction is known by the lock on its own id.
+    SELECT CASE WHEN l.pid IS NULL THEN (
+        SELECT t.transactionid
+        FROM lock AS t
+        WHERE
+            t.locktype = 'transactionid'
+            AND t.pid IS NULL
+            AND t.virtualtransaction = l.virtualtransaction
+        LIMIT 1
+    ) END AS xid
+) AS x
+LEFT JOIN pg_catalog.pg_prepared_xact() AS p ON p.transaction = x.xid
+WHERE
+    (
+        l.relation = ANY (%(relations)s::pg_catalog.oid[])
+        AND l.database IN (0, (
+            SELECT s.datid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS s
+        ))
+        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+    )
+    OR (
+        l.locktype = 'advisory'
+        AND l.classid = %(classid)s::pg_catalog.oid
+        AND l.objid = %(objid)s::pg_catalog.oid
+        AND l.objsubid = %(objsubid)s::pg_catalog.int2
+    )
+    OR coalesce(w.leader_pid, l.pid) = %(pid)s::pg_catalog.int4
+ORDER BY l.granted DESC, l.waitstart, session_pid, l.locktype, l.relation
+LIMIT %(most)s;
