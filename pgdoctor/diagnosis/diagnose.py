@@ -39,10 +39,9 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     graph = wait_graph(snapshot)
     blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
-    blockers = cut_in_the_middle.recommend_cuts(blockers, graph)
-    return Diagnosis(
-        snapshot=snapshot, graph=graph, blockers=tuple(blockers), findings=run_finding_checks(snapshot, graph)
-    )
+    found = tuple(cut_in_the_middle.recommend_cuts(blockers, graph))
+    findings = run_finding_checks(snapshot, graph, found)
+    return Diagnosis(snapshot=snapshot, graph=graph, blockers=found, findings=findings)
 
 
 def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import ClassVar, NamedTuple
 
 from pgdoctor.diagnosis.discovery import find_classes
-from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.diagnosis import Blocker, Finding
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.model.wait_graph import WaitGraph
 
@@ -22,6 +22,8 @@ class CheckInput(NamedTuple):
 
     snapshot: Snapshot
     graph: WaitGraph
+    #: As the diagnosis has them.
+    blockers: tuple[Blocker, ...] = ()
 
 
 class FindingCheck(ABC):
@@ -47,8 +49,8 @@ def finding_kinds() -> tuple[str, ...]:
     return tuple(finding.name for finding in all_finding_checks())
 
 
-def run_finding_checks(snapshot: Snapshot, graph: WaitGraph) -> tuple[Finding, ...]:
+def run_finding_checks(snapshot: Snapshot, graph: WaitGraph, blockers: tuple[Blocker, ...]) -> tuple[Finding, ...]:
     """Everything worth saying that is not a wait, the worst first."""
-    seen = CheckInput(snapshot, graph)
+    seen = CheckInput(snapshot, graph, blockers)
     notes = [note for finding in all_finding_checks() for note in finding.notes(seen)]
     return tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity)))

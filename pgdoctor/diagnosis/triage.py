@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from pgdoctor.diagnosis.change_ranking import LASTING, rank_changes
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.formatting import format_count, format_duration, format_size
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
@@ -85,7 +86,7 @@ class Triage(msgspec.Struct, frozen=True):
     since: datetime | None
     layer: str
     because: str
-    #: Of the last quarter of an hour, the latest first.
+    #: Of the last quarter of an hour, the most suspicious first.
     changes: tuple[RecentChange, ...]
     #: What to do, first things first.
     next: tuple[str, ...]
@@ -121,7 +122,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
         since=_since(diagnosis),
         layer=layer,
         because=because,
-        changes=around.changes if around else (),
+        changes=_changes(diagnosis),
         next=tuple(_next(diagnosis, layer)),
         unseen=tuple(_unseen(diagnosis)),
         # Whoever holds somebody up for a moment only is not to be signalled.
@@ -301,15 +302,15 @@ def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
     for note in diagnosis.findings:
         if note.severity != "info" and note.kind != "evidence":
             yield f"{note.kind}: {note.advice}"
-    around = diagnosis.snapshot.surroundings
-    changes = sorted(around.changes if around else (), key=lambda change: _BY_HAND.index(change.kind))
-    if changes and changes[0].kind != "start" and _is_hurt(diagnosis):
-        yield f"ask whether this can be reverted: {changes[0].what}"
+    made = [change.what for change in _changes(diagnosis) if change.kind not in LASTING]
+    if made and _is_hurt(diagnosis):
+        yield f"ask whether this can be reverted: {made[0]}"
     yield _NEXT[layer]
 
 
-#: Kinds of changes, those that somebody has made, and may take back, first.
-_BY_HAND = ("ddl", "reload", "application", "start")
+def _changes(diagnosis: Diagnosis) -> tuple[RecentChange, ...]:
+    around = diagnosis.snapshot.surroundings
+    return rank_changes(around.changes, diagnosis.blockers) if around else ()
 
 
 _NEXT = {

@@ -150,18 +150,27 @@ class ServerLimits(msgspec.Struct, frozen=True, gc=False):
     #: received, or it is none.
     replay_paused: bool = False
     unreplayed: int | None = None
+    #: Of a primary; it grows by one at each promotion.
+    timeline: int | None = None
     #: Sessions whose commit waits for a synchronous standby, and when the oldest of their statements began.
     sync_waiters: int = 0
     oldest_sync_wait: datetime | None = None
 
 
 class RecentChange(msgspec.Struct, frozen=True, gc=False):
-    """Something that was not so before: a start, a reload, a new application, DDL."""
+    """Something that was not so before: a start, a failover, a reload, a new application, DDL."""
 
+    #: When it happened; or, where that is not known exactly, at the latest.
     at: datetime
-    #: start, reload, application or ddl.
+    #: start, restart, failover, reload, application or ddl.
     kind: str
     what: str
+    is_exact: bool = True
+    #: Where it is not exact: when it happened at the earliest; None: not known.
+    after: datetime | None = None
+    #: How often it was seen, and when first; None: once.
+    times: int = 1
+    first: datetime | None = None
 
 
 class AlteredRelation(msgspec.Struct, frozen=True, gc=False):
@@ -177,6 +186,8 @@ class AlteredRelation(msgspec.Struct, frozen=True, gc=False):
     bare_name: str
     #: Of an index.
     table_oid: int | None = None
+    #: When that transaction committed; None: the server does not keep that (`track_commit_timestamp`).
+    committed: datetime | None = None
 
 
 class LockStranger(msgspec.Struct, frozen=True, gc=False):
@@ -220,8 +231,14 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     lock_strangers: tuple[LockStranger, ...] = ()
     #: Since the look before, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[AlteredRelation, ...] = ()
-    #: The oldest transaction that was under way, as the number of its id.
+    #: All of those were read.
+    is_altered_read: bool = False
+    #: The oldest transaction that was under way, and the next to come, as the numbers of their ids.
     oldest_xid: int | None = None
+    next_xid: int | None = None
+    #: What tells the server from others, and whether it was a standby; empty: not known.
+    system_identifier: str = ""
+    in_recovery: bool = False
     #: What could not be read, in plain words.
     unread: tuple[str, ...] = ()
     #: From memory: what each database has done since the look before, and what is usual there.

@@ -30,7 +30,7 @@ from pgdoctor.observer.workload_baseline import WorkloadHistory
 class Observer:
     """The last looks at one server; a new server needs a new one, for OIDs mean other tables there."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: KnownRelations | None = None) -> None:
         self._blocked_since: BlockedSince = {}
         self._sightings: tuple[Sighting, ...] = ()
         self._holds: Holds = {}
@@ -41,8 +41,13 @@ class Observer:
         self._deadlocks = DeadlockHistory()
         self._counters: ScanCounters | None = None
         self._past = WorkloadHistory()
-        self._seen = KnownRelations()
+        self._seen = recent_changes.carry_over(changes) if changes is not None else KnownRelations()
         self._surroundings: ServerContext | None = None
+
+    @property
+    def changes(self) -> KnownRelations:
+        """What is remembered of changes: it holds on another connection, too."""
+        return self._seen
 
     def add_gate(self, waiting: Iterable[Statement], at: datetime) -> tuple[float, ...]:
         """Remember which statements wait at a gate poll; for how many seconds each has been blocked at least."""

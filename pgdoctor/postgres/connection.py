@@ -219,6 +219,11 @@ class Connection:
         """Whether the connection can still be used, as far as is known."""
         return not self.connection.closed
 
+    @property
+    def known_system_identifier(self) -> str:
+        """The system identifier where it was asked for already; empty: it was not, or is not known."""
+        return self._system_identifier or ""
+
     async def system_identifier(self) -> str:
         """What tells this server from every other one; empty where the role may not know, or it cannot be told now."""
         if self._system_identifier is None:

@@ -68,7 +68,7 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         group.create_task(names.learn((*clients, *latest, *holders, *strangers), evidence))
     return ServerContext(
         read_at=standing.read_at,
-        standing=read_row(ServerLimits, standing),
+        standing=read_row(ServerLimits, standing, timeline=_timeline(standing.wal_timeline)),
         clients=tuple(_client(row, names) for row in clients),
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
@@ -81,14 +81,18 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         slots=tuple(_slot(row, names) for row in slot_rows.result()),
         standbys=tuple(_standby(row) for row in standby_rows.result()),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
-        altered=tuple(read_row(AlteredRelation, row) for row in altered.result()),
+        altered=tuple(read_row(AlteredRelation, row) for row in altered.result() or ()),
+        is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
         oldest_xid=standing.oldest_xid,
+        next_xid=standing.next_xid,
+        system_identifier=door.known_system_identifier,
+        in_recovery=standing.in_recovery,
         unread=tuple(evidence.unread),
     )
 
 
-async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows:
-    return () if since is None else await evidence.rows("recent_ddl", since=since, most=_MOST)
+async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows | None:
+    return () if since is None else await evidence.answer("recent_ddl", since=since, most=_MOST)
 
 
 async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
@@ -97,6 +101,10 @@ async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
     rows = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
     await names.learn(rows, evidence)
     return tuple(_lock_stranger(row, names) for row in rows)
+
+
+def _timeline(digits: str | None) -> int | None:
+    return int(digits, 16) if digits else None
 
 
 def _client(row: Any, names: RoleNames) -> ClientApplication:

@@ -10,6 +10,7 @@ from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.observer.hot_row_history import worth_a_second_look
 from pgdoctor.observer.observer import Observer
+from pgdoctor.observer.recent_changes import KnownRelations
 from pgdoctor.observer.replay_wait import is_new_replay_wait
 from pgdoctor.postgres.collect import Collector, Gate
 from pgdoctor.postgres.offload import offload
@@ -25,14 +26,19 @@ _SECOND_LOOK_AT_REPLAY = 1.1
 class ServerWatch:
     """What is read through a collector, and what is remembered of it. Another server needs another one."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, changes: KnownRelations | None = None) -> None:
         self.collector = collector
-        self._memory = Observer()
+        self._memory = Observer(changes)
         self.surroundings: ServerContext | None = None
         #: When the last look had been read, and was yet to be judged, on the monotonic clock.
         self.read_at = 0.0
         #: For how many seconds each statement that waited at the last gate poll had been blocked at least.
         self.blocked_seconds: tuple[float, ...] = ()
+
+    @property
+    def changes(self) -> KnownRelations:
+        """What is remembered of changes, for the watch over the next connection."""
+        return self._memory.changes
 
     async def survey(self) -> None:
         """Read what stands around the waits, for the looks from now on. Raises ServerError."""

@@ -5,11 +5,12 @@ from datetime import datetime
 
 import msgspec
 
+from pgdoctor.diagnosis.change_ranking import describe_change
 from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.diagnosis.triage import Triage
 from pgdoctor.formatting import format_client, format_count, format_duration, format_name, format_size
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
-from pgdoctor.model.server_context import Standby
+from pgdoctor.model.server_context import RecentChange, Standby
 from pgdoctor.render.live.cells import Span, cut_text, wrap_text
 from pgdoctor.render.paragraph import NARROWEST
 from pgdoctor.render.plain import one_line
@@ -56,9 +57,17 @@ class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
 class ChangeFacts(msgspec.Struct, frozen=True):
     """Something that was not so before."""
 
+    #: Where `is_exact` is false: at the latest, and `after` at the earliest; null: not known.
     at: str
     kind: str
     what: str
+    is_exact: bool
+    after: str | None
+    #: The same statement, sent so often since `first`.
+    times: int
+    first: str | None
+    #: When it happened, and what, for people.
+    summary: str
 
 
 class TriageFacts(msgspec.Struct, frozen=True):
@@ -109,7 +118,7 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
         next=found.next,
         blocked_sessions=diagnosis.blocked_sessions,
         roots=tuple(_root(blocker) for blocker in found.roots),
-        changes=tuple(ChangeFacts(_iso(each.at), each.kind, each.what) for each in found.changes),
+        changes=tuple(_change(each, found.captured_at) for each in found.changes),
         findings=found.findings,
         waits={event: round(number, 2) for event, number in found.waits.items()},
         transactions_per_second=found.transactions_per_second,
@@ -160,7 +169,8 @@ def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
     yield "impact", [(hurt + facts.summary, _ALL), *_lines(_roots(facts)), *_lines(_evidence(facts), _ALL)]
     yield "since", [(_since(facts), 1)]
-    changes = _first(_changes(facts), _MOST_CHANGES, "pgdoctor triage --format json")
+    told = [change.summary for change in facts.changes]
+    changes = _first(told, _MOST_CHANGES, "pgdoctor triage --format json")
     yield "changed", _lines(changes or ["no visible changes within 15 min"])
     yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
     yield "load", _lines(_load(facts))
@@ -199,10 +209,17 @@ def _since(facts: TriageFacts) -> str:
     return f"{facts.since[11:19]} UTC, {format_duration(facts.seconds)} ago"
 
 
-def _changes(facts: TriageFacts) -> list[str]:
-    now = datetime.fromisoformat(facts.captured_at)
-    ages = [(now - datetime.fromisoformat(change.at)).total_seconds() for change in facts.changes]
-    return [f"{format_duration(age)} ago: {change.what}" for age, change in zip(ages, facts.changes, strict=True)]
+def _change(change: RecentChange, now: datetime) -> ChangeFacts:
+    return ChangeFacts(
+        at=_iso(change.at),
+        kind=change.kind,
+        what=change.what,
+        is_exact=change.is_exact,
+        after=_iso(change.after) if change.after else None,
+        times=change.times,
+        first=_iso(change.first) if change.first else None,
+        summary=describe_change(change, now),
+    )
 
 
 def _load(facts: TriageFacts) -> Iterator[str]:

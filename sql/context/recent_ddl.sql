@@ -8,7 +8,12 @@ SELECT
     c.relkind::pg_catalog.text AS kind,
     pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name,
     c.relname::pg_catalog.text AS bare_name,
-    i.indrelid AS table_oid
+    i.indrelid AS table_oid,
+    -- On a standby the setting says nothing of what was kept, and the function may fail.
+    CASE
+        WHEN pg_catalog.current_setting('track_commit_timestamp')::pg_catalog.bool AND NOT pg_catalog.pg_is_in_recovery()
+        THEN pg_catalog.pg_xact_commit_timestamp(c.xmin)
+    END AS committed
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid

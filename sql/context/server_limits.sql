@@ -21,6 +21,11 @@ SELECT
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_wal_lsn_diff(
         pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()
     ) END::pg_catalog.int8 AS unreplayed,
+    pg_catalog.pg_is_in_recovery() AS in_recovery,
+    -- Of a primary, in hexadecimal digits: a name of a WAL file begins with it.
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.left(
+        pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8
+    ) END AS wal_timeline,
     pg_catalog.current_setting('hot_standby_feedback')::pg_catalog.bool AS hot_standby_feedback,
     pg_catalog.count(s.pid)::pg_catalog.int4 AS sync_waiters,
     pg_catalog.min(s.query_start) AS oldest_sync_wait

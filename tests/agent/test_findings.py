@@ -68,6 +68,25 @@ def test_changes_are_told_while_somebody_is_hurt(own_server, agent):
 
 
 @pytest.mark.long
+def test_restart_of_the_server_is_a_change(own_server, agent):
+    server = own_server()
+    with psycopg.connect(server.dsn, application_name="checkout"):
+        watching = agent(server.dsn)
+        # The first time the surroundings are read nobody knows what was there before.
+        wait_until(lambda: watching.get("/").text.count("of <bdi>"), 20)
+    server.restart()
+    watching.wait_for("up", 0)
+    watching.wait_for("up", 1)
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int)")
+        with_orders = agent(scene.dsn)
+        scene.client("lock table orders")
+        scene.client().block("select from orders")
+        for each, what in ((watching, "the server restarted"), (with_orders, "the server started")):
+            wait_until(lambda each=each, what=what: what in json.dumps(each.get("/diagnosis").json()["findings"]), 40)
+
+
+@pytest.mark.long
 def test_ddl_of_a_session_that_is_gone_is_told_too(own_server, agent):
     with Scene(own_server().dsn) as scene:
         scene.admin.execute("create table orders (id int); create table other (id int)")

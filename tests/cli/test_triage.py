@@ -1,9 +1,12 @@
 """`pgdoctor triage` as a person types it: one screen, the right layer, the right exit status."""
 
 import json
+import re
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -166,3 +169,28 @@ def test_the_pace_of_a_server_is_told(orders):
     assert found["transactions_per_second"] > 50
     assert (found["rolled_back"], found["hurt"]) == (pytest.approx(0, abs=0.01), False)
     assert found["cache_hits"] > 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keeps_commit_times", ["on", "off"])
+def test_old_ddl_behind_an_open_transaction_is_not_said_to_be_new(own_server, keeps_commit_times):
+    with Scene(own_server(settings={"track_commit_timestamp": keeps_commit_times}).dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+        scene.client("update orders set v = 1")
+        with psycopg.connect(scene.dsn, autocommit=True) as gone:
+            gone.execute("create table made_by_deploy (id int)")
+        made = datetime.now(UTC)
+        time.sleep(4)
+        scene.client().block("update orders set v = 2")
+        time.sleep(1.5)
+        shown = triage(scene.dsn).stdout
+        [change] = [each for each in facts(scene.dsn)["changes"] if "made_by_deploy" in each["what"]]
+    at = datetime.fromisoformat(change["at"])
+    if keeps_commit_times == "on":
+        assert change["is_exact"]
+        assert abs(at - made) < timedelta(seconds=1.5)
+    else:
+        assert (change["is_exact"], change["after"]) == (False, None)
+        assert at > made
+        assert "at an unknown time before " in shown
+    assert not re.search("within the last .*made_by_deploy|^changed  [0-3][.].*made_by_deploy", shown)

@@ -117,7 +117,8 @@ class PollRunner:
     def _through(self, door: Connection) -> ServerWatch:
         if self._watch is None or self._door is not door:
             # Behind another door there may be another server.
-            self._watch = ServerWatch(Collector(door))
+            # Of the one before, what it knows of changes: a restart or a failover may lie in between.
+            self._watch = ServerWatch(Collector(door), self._watch.changes if self._watch is not None else None)
             self._door, self._found, self._startup_waiters = door, None, 0
         self._watch.collector.explains = self._settings.explain
         return self._watch

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
 
+#: Seconds at the configured interval until that is said; a wait now and then does not make the log flap.
+_CALM = 300.0
+
 #: Seconds from a signal to the next poll: how long it took to release somebody is not to be told to the interval.
 _AFTER_A_SIGNAL = 0.1
 
@@ -79,6 +82,7 @@ class Poller:
         #: The ends of the latest ones, the newest last.
         self.ended: deque[IncidentEvent] = deque(maxlen=_MOST_ENDED)
         self._told_spaced = False
+        self._spaced_at = 0.0
         self._costs: tuple[Connection, StatementCost] | None = None
         self._counted_at: float | None = None
         #: Of the seconds of waiting, those that an incident was told of.
@@ -311,16 +315,19 @@ class Poller:
 
     def _tell_spacing(self) -> None:
         """Say when looks become rare, and when they are at every interval again; not at each look in between."""
-        budget = self._budget
+        budget, now = self._budget, time.monotonic()
         self._counters.poll_interval = budget.look_interval
-        is_rare = budget.look_interval > (budget.interval if self._told_spaced else 2 * budget.interval)
-        if is_rare and not self._told_spaced:
+        if budget.look_interval > budget.interval:
+            self._spaced_at = now
+        is_calm = now - self._spaced_at >= _CALM
+        if budget.look_interval > 2 * budget.interval and not self._told_spaced:
             every = round(budget.look_interval, 1)
             extra = {"seconds_between_looks": every, "seconds_of_the_last": round(budget.look, 3)}
             log.warning("polls exceed max_server_share: full polls are less frequent", extra=extra)
-        elif self._told_spaced and not is_rare:
+            self._told_spaced = True
+        elif self._told_spaced and is_calm:
             log.info("full polls are back to the configured interval")
-        self._told_spaced = is_rare
+            self._told_spaced = False
 
     def _tell_strangers(self, diagnosis: Diagnosis) -> None:
         """Name each stranger in the leader election once, for as long as it is there."""

@@ -1,9 +1,10 @@
 """Changes of the last 15 minutes: most incidents follow a change.
 
-Recognised by: a start of the server, a reload of its configuration, a new application, and DDL. This finding appears
-only while sessions are blocked or connections are used up; `pgdoctor triage` always lists changes.
+Recognised by: a start, restart or failover of the server, a reload of its configuration, a new application, and DDL.
+The first of them is DDL on a relation that sessions are blocked on. This finding appears only while sessions are
+blocked or connections are used up; `pgdoctor triage` always lists changes.
 Do: ask the owner of the change, and revert it if that is quick and safe.
-Do not: take an earlier change for the cause; and do not take this list as complete. DDL is visible while it runs and
+Do not: take an earlier change for the cause; do not take this list as complete. DDL is visible while it runs and
 as the last statement of a session. Between two polls pgdoctor sees relations of its own database that were created,
 altered or rewritten. It does not see dropped relations, nor DDL on functions, roles and grants.
 Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster_start_time`, `pg_conf_load_time`).
@@ -11,8 +12,9 @@ Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster
 
 from collections.abc import Iterator
 
+from pgdoctor.diagnosis.change_ranking import describe_change, rank_changes
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.formatting import format_count
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.waits import oldest_wait
 
@@ -29,18 +31,15 @@ class RecentChanges(FindingCheck):
         snapshot, around = seen.snapshot, seen.snapshot.surroundings
         if around is None or not around.changes or not _is_hurt(seen):
             return
-        latest = around.changes[0]
+        changes = rank_changes(around.changes, seen.blockers)
         yield Finding(
             self.name,
             "info",
-            f"{format_count(len(around.changes), 'change')} within the last 15 min, the latest "
-            f"{format_duration(snapshot.seconds_since(latest.at))} ago: {latest.what}",
+            f"{format_count(len(changes), 'change')} within the last 15 min, the most suspicious "
+            f"{describe_change(changes[0], snapshot.captured_at)}",
             "ask its owner whether it can be reverted",
-            {"changes": len(around.changes)},
-            tuple(
-                f"{format_duration(snapshot.seconds_since(change.at))} ago: {change.what}"
-                for change in around.changes[:_MOST_NAMED]
-            ),
+            {"changes": len(changes)},
+            tuple(describe_change(change, snapshot.captured_at) for change in changes[:_MOST_NAMED]),
         )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.change_ranking import describe_change
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.finding import SEVERITIES, finding_kinds
 from pgdoctor.model.diagnosis import Finding
@@ -284,7 +285,7 @@ def test_changes_are_told_when_somebody_is_hurt(seconds, expected):
     notes = found(replace(AROUND, changes=CHANGES), *(waiting if seconds else waiting[:1]))
     assert [note.kind for note in notes] == expected
     if notes:
-        told = '2 changes within the last 15 min, the latest 2 min 0 s ago: alter table orders by "deploy"'
+        told = '2 changes within the last 15 min, the most suspicious 2 min 0 s ago: alter table orders by "deploy"'
         assert notes[0].summary == told
 
 
@@ -360,20 +361,40 @@ def test_memory_is_bounded(paces):
 # What has changed
 
 
-def seen_at(seconds, *applications, latest=()):
+def seen_at(seconds, *applications, latest=(), **more):
     clients = tuple(ClientApplication(name, "app", None, 5, 5, 0, 0, ago(40_000)) for name in applications)
-    return ServerContext(read_at=ago(-seconds), standing=STANDING, clients=clients, latest=latest)
+    return ServerContext(
+        **{"read_at": ago(-seconds), "standing": STANDING, "clients": clients, "latest": latest, **more}
+    )
 
 
-def test_an_application_is_new_when_nobody_has_seen_it_before():
+def after(*contexts):
+    """What is told of changes after the last of these readings."""
+    seen = recent_changes.KnownRelations()
+    for each in contexts:
+        seen = recent_changes.extend_known(seen, each)
+    return recent_changes.with_changes(contexts[-1], seen).changes
+
+
+def test_no_application_is_new_before_there_is_a_baseline():
+    old, both = ("checkout 1.4.1",), ("checkout 1.4.1", "checkout 1.4.2")
+    assert after(seen_at(0, *old), seen_at(28, *both)) == ()
+    assert after(seen_at(0, *old), seen_at(899, *both)) == ()
+
+
+def test_application_that_was_not_seen_in_the_baseline_is_new():
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0, "checkout 1.4.1"))
-    assert recent_changes.with_changes(seen_at(0), seen).changes == ()
-    seen = recent_changes.extend_known(seen, seen_at(15, "checkout 1.4.1", "checkout 1.4.2"))
-    [change] = recent_changes.with_changes(seen_at(15), seen).changes
-    assert (change.kind, change.what) == ("application", '"checkout 1.4.2" connected for the first time')
-    seen = recent_changes.extend_known(seen, seen_at(30, "checkout 1.4.2"))
-    assert recent_changes.with_changes(seen_at(30), seen).changes == (change,)
-    assert recent_changes.with_changes(seen_at(15 + 901), seen).changes == ()
+    seen = recent_changes.extend_known(seen, seen_at(885, "checkout 1.4.1"))
+    seen = recent_changes.extend_known(seen, seen_at(900, "checkout 1.4.1", "checkout 1.4.2"))
+    [change] = recent_changes.with_changes(seen_at(900), seen).changes
+    assert change.what == '"checkout 1.4.2" connected, for the first time in 15 min 0 s'
+    assert (change.kind, change.is_exact, change.after) == ("application", False, ago(-885))
+    seen = recent_changes.extend_known(seen, seen_at(915, "checkout 1.4.2"))
+    assert recent_changes.with_changes(seen_at(915), seen).changes == (change,)
+    assert recent_changes.with_changes(seen_at(900 + 901), seen).changes == ()
+    # A reconnect makes nothing new.
+    carried = recent_changes.carry_over(seen)
+    assert recent_changes.extend_known(carried, seen_at(930, "checkout 1.4.1")).changes == (change,)
 
 
 def test_who_looks_at_the_server_is_no_news():
@@ -386,7 +407,10 @@ def test_an_application_whose_connections_are_all_new_came_of_late():
     new = ClientApplication("checkout", "app", None, 3, 3, 0, 3, ago(7))
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), replace(seen_at(0), clients=(new,)))
     [change] = recent_changes.with_changes(seen_at(0), seen).changes
-    assert (change.at, change.what) == (ago(7), '"checkout" is new: all of its 3 connections are new')
+    assert (change.at, change.what) == (ago(7), '"checkout" connected: none of its 3 connections is older')
+    young = replace(STANDING, started=ago(800))
+    contexts = replace(seen_at(0), clients=(new,), standing=young)
+    assert [change.kind for change in after(contexts)] == ["start"]
 
 
 def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
@@ -401,6 +425,7 @@ def test_ddl_is_remembered_and_temporary_tables_are_nobodys_business():
     assert change == RecentChange(ago(4), "ddl", 'alter table orders add column c text by "deploy" (app)')
 
 
+ALTERED = "table public.orders was created, altered or rewritten"
 ORDERS = AlteredRelation(7, 900, "r", "public.orders", "orders")
 INDEX = AlteredRelation(8, 900, "i", "public.orders_pkey", "orders_pkey", table_oid=7)
 
@@ -408,12 +433,104 @@ INDEX = AlteredRelation(8, 900, "i", "public.orders_pkey", "orders_pkey", table_
 def test_what_was_altered_between_two_looks_is_told_once():
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
     for second in (15, 30):  # Listed again, for somebody has a transaction open.
-        seen = recent_changes.extend_known(seen, replace(seen_at(second), altered=(ORDERS, INDEX)))
+        seen = recent_changes.extend_known(seen, seen_at(second, altered=(ORDERS, INDEX)))
     [change] = recent_changes.with_changes(seen_at(30), seen).changes
-    assert change == RecentChange(ago(-15), "ddl", "table public.orders was created, altered or rewritten")
+    assert change == RecentChange(ago(0), "ddl", ALTERED, is_exact=False)
     again = replace(ORDERS, written_by=901)
-    seen = recent_changes.extend_known(seen, replace(seen_at(45), altered=(again, ORDERS)))
-    assert len(recent_changes.with_changes(seen_at(45), seen).changes) == 2
+    seen = recent_changes.extend_known(seen, seen_at(45, altered=(again, ORDERS)))
+    assert [each.times for each in recent_changes.with_changes(seen_at(45), seen).changes] == [2]
+
+
+def test_relation_of_a_transaction_that_was_there_before_has_no_time():
+    """An open transaction makes the server tell of it again, whenever it was altered."""
+    [change] = after(seen_at(0, next_xid=901), seen_at(2, altered=(ORDERS,), is_altered_read=True, next_xid=901))
+    assert (change.at, change.is_exact, change.after) == (ago(0), False, None)
+    said = describe_change(change, ago(-2))
+    assert said == f"at an unknown time before 23:10:00 UTC: {ALTERED}"
+
+
+@pytest.mark.parametrize("next_xid", [900, 2**32 + 900, 2**32 * 3 + 890])
+def test_relation_of_a_later_transaction_has_bounds(next_xid):
+    [change] = after(seen_at(0, next_xid=next_xid), seen_at(15, altered=(ORDERS,), is_altered_read=True))
+    assert (change.at, change.is_exact, change.after) == (ago(-15), False, ago(0))
+    assert describe_change(change, ago(-20)) == f"within the last 20 s: {ALTERED}"
+
+
+def test_relation_that_the_last_complete_reading_did_not_show_has_bounds():
+    known = seen_at(15, is_altered_read=True, next_xid=901)
+    [change] = after(seen_at(0), known, seen_at(30, altered=(ORDERS,), is_altered_read=True))
+    assert (change.at, change.after) == (ago(-30), ago(-15))
+
+
+def test_kept_commit_timestamp_is_the_time():
+    assert after(seen_at(0), seen_at(2, altered=(replace(ORDERS, committed=ago(5)),)))[0] == RecentChange(
+        ago(5), "ddl", ALTERED
+    )
+    assert after(seen_at(0), seen_at(2, altered=(replace(ORDERS, committed=ago(5_000)),))) == ()
+
+
+def test_statement_that_is_sent_again_and_again_is_one_change():
+    def sent(second):
+        return seen_at(
+            second, latest=(LatestStatement("alter table orders add c text", ago(-second), "deploy", "app"),)
+        )
+
+    [change] = after(*map(sent, (0, 15, 30)))
+    assert (change.at, change.times, change.first) == (ago(-30), 3, ago(0))
+    said = 'alter table orders add c text by "deploy" (app), for the 3rd time in 32 s'
+    assert describe_change(change, ago(-32)) == f"2.0 s ago: {said}"
+
+
+PRIMARY = {"standing": replace(STANDING, timeline=1), "system_identifier": "7"}
+
+
+@pytest.mark.parametrize(
+    ("now", "kind", "what"),
+    [
+        (PRIMARY, None, None),
+        ({**PRIMARY, "standing": replace(STANDING, timeline=1, started=ago(-5))}, "restart", "the server restarted"),
+        ({**PRIMARY, "standing": replace(STANDING, timeline=2)}, "failover", "the timeline is 2, and was 1"),
+        ({**PRIMARY, "system_identifier": "8"}, "failover", "its system identifier differs"),
+        ({**PRIMARY, "system_identifier": ""}, None, None),
+        ({**PRIMARY, "in_recovery": True}, "failover", "a standby answers where a primary was"),
+    ],
+)
+def test_restart_and_failover_are_changes(now, kind, what):
+    changes = after(seen_at(0, **PRIMARY), seen_at(15, **now))
+    assert [change.kind for change in changes] == ([kind] if kind else [])
+    if kind == "failover":
+        assert what in changes[0].what
+        assert (changes[0].after, changes[0].at) == (ago(0), ago(-15))
+    elif kind:
+        assert (changes[0].what, changes[0].at) == (what, ago(-5))
+
+
+def test_promotion_of_a_standby_is_a_failover():
+    [change] = after(seen_at(0, **PRIMARY, in_recovery=True), seen_at(15, **PRIMARY))
+    assert "promoted" in change.what
+
+
+def test_ddl_of_the_blocking_chain_is_the_most_suspicious():
+    chain = [
+        session(1, locks=(lock(1, "AccessExclusiveLock", granted=True),)),
+        session(2, blockers=(1,), locks=(lock(2, "AccessShareLock", granted=False, seconds=9.0),)),
+    ]
+    changes = (
+        RecentChange(ago(1), "application", "x connected"),
+        RecentChange(ago(2), "ddl", "create table orders_old (i int)"),
+        RecentChange(ago(3), "ddl", "table public.users was created", is_exact=False),
+        RecentChange(ago(700), "ddl", 'alter table Orders add c text by "deploy"'),
+        RecentChange(ago(800), "start", "the server started"),
+    )
+    [note] = found(replace(AROUND, changes=changes), *chain)
+    assert note.summary.startswith("5 changes within the last 15 min, the most suspicious 11 min 40 s ago: alter table")
+    assert [line.partition(": ")[2][:12] for line in note.evidence] == [
+        "alter table ",
+        "create table",
+        "x connected",
+        "the server s",
+        "table public",
+    ]
 
 
 def test_what_a_statement_tells_of_is_not_told_twice():
@@ -449,10 +566,10 @@ def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
         diagnosis = memory.judge(replace(snapshot([], at=ago(-second)), surroundings=around))
         assert diagnosis.findings == ()
     later = replace(
-        around, read_at=ago(-15), clients=(*around.clients, ClientApplication("new", None, None, 1, 0, 0, 0))
+        around, read_at=ago(-900), clients=(*around.clients, ClientApplication("new", None, None, 1, 0, 0, 0))
     )
-    seen = memory.judge(replace(snapshot([], at=ago(-15)), surroundings=later)).snapshot.surroundings
-    assert [change.what for change in seen.changes] == ['"new" connected for the first time']
+    seen = memory.judge(replace(snapshot([], at=ago(-900)), surroundings=later)).snapshot.surroundings
+    assert [change.what for change in seen.changes] == ['"new" connected, for the first time in 15 min 0 s']
 
 
 # Names that somebody chose
