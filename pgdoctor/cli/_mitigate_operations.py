@@ -152,6 +152,7 @@ async def _opened(dsn: str, config: Config) -> AsyncIterator[tuple[Connection, K
     keeper = Keeper(config.journal.file, config.journal.max_size)
     try:
         async with await Connection.open(dsn, DEADLINE) as door:
+            door.looks_into_databases = config.agent.look_into_databases
             yield door, keeper
     finally:
         keeper.close()

@@ -31,17 +31,35 @@ def show_literals_option(function: F) -> F:
     )(function)
 
 
+def databases_option(function: F) -> F:
+    """`--look-into-databases`: whether other databases than the connected one are read, too."""
+    return click.option(
+        "--look-into-databases",
+        "into_databases",
+        type=bool,
+        default=True,
+        show_default="true",
+        metavar="VALUE",
+        envvar="PGDOCTOR_LOOK_INTO_DATABASES",
+        help="Read the catalogs of other databases that the incident touches: true or false.",
+    )(function)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine to its end."""
     return asyncio.run(work)
 
 
-async def ask(dsn: str, *, explains: bool = False) -> Diagnosis:
-    """The diagnosis of a server, now; with `explains` its planner is asked too."""
+async def ask(dsn: str, *, explains: bool = False, into_databases: bool = True) -> Diagnosis:
+    """The diagnosis of a server, now; with `explains` its planner is asked too.
+
+    `into_databases`: the catalogs of other databases that an incident touches are read, too.
+    """
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.postgres.collect import Collector
     from pgdoctor.postgres.connection import Connection
     from pgdoctor.postgres.server_watch import ServerWatch
 
     async with await Connection.open(dsn, DEADLINE) as door:
+        door.looks_into_databases = into_databases
         return await ServerWatch(Collector(door, explains=explains)).look_around()

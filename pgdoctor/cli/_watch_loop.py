@@ -38,10 +38,21 @@ Acts = Callable[[ViewQuestion], Awaitable[Said]]
 class WatchLoop:
     """From its first picture until `q`."""
 
-    def __init__(self, terminal: Terminal, dsn: str, interval: float, asks: Asks, acts: Acts) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        dsn: str,
+        interval: float,
+        asks: Asks,
+        acts: Acts,
+        *,
+        into_databases: bool = True,
+    ) -> None:
         self._terminal = terminal
         self._connection = Reconnector(dsn, DEADLINE)
-        self._runner = PollRunner(AgentSettings(interval=Duration(interval), max_server_share=SHARE))
+        self._runner = PollRunner(
+            AgentSettings(interval=Duration(interval), max_server_share=SHARE, look_into_databases=into_databases)
+        )
         self._asks, self._acts = asks, acts
         self._seen = ScreenInput(interval=interval)
         self._seen_at = time.monotonic()

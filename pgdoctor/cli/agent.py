@@ -25,6 +25,7 @@ _HELP = {
     "max_server_share": "Share of one core of the server that polls may use: 0.02.",
     "listen": "Listen address for HTTP.",
     "explain": "Confirm unindexed scans by EXPLAIN: true or false.",
+    "look_into_databases": "Read the catalogs of other databases while an incident touches them: true or false.",
 }
 
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import ask, run, show_literals_option
+from pgdoctor.cli._options import ask, databases_option, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json
@@ -32,13 +32,21 @@ _FORMATS = ("tree", "table", "json", "markdown")
     is_flag=True,
     help="Confirm unindexed scans by EXPLAIN (never ANALYZE). Needs SELECT on the tables.",
 )
+@databases_option
 @show_literals_option
 @wide_option
 def command(
-    dsn: str, form: str | None, exit_code: bool, all_waits: bool, explain: bool, show_literals: bool, wide: bool
+    dsn: str,
+    form: str | None,
+    exit_code: bool,
+    all_waits: bool,
+    explain: bool,
+    into_databases: bool,
+    show_literals: bool,
+    wide: bool,
 ) -> int:
     """Show who blocks whom, why, and what each signal would free."""
-    diagnosis = run(ask(dsn, explains=explain))
+    diagnosis = run(ask(dsn, explains=explain, into_databases=into_databases))
     facts = make_report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
     _print(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
     return 1 if exit_code and diagnosis.blocked_sessions else 0

@@ -3,7 +3,7 @@
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import DEADLINE, run
+from pgdoctor.cli._options import DEADLINE, databases_option, run
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.diagnosis.triage import Triage, triage
 from pgdoctor.errors import Unreachable
@@ -18,15 +18,16 @@ from pgdoctor.render.unreachable import what_to_do
 @database_argument
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @click.option("--exit-code", is_flag=True, help="Exit with status 1 if clients are affected.")
+@databases_option
 @wide_option
-def command(dsn: str, form: str, exit_code: bool, wide: bool) -> int:
+def command(dsn: str, form: str, exit_code: bool, into_databases: bool, wide: bool) -> int:
     """Summarise the first five minutes of an incident.
 
     The summary says whether clients are affected, since when, what has changed, which layer is at fault and what to do
     next. The command observes the server for two seconds.
     """
     try:
-        found, diagnosis = run(_look(dsn))
+        found, diagnosis = run(_look(dsn, into_databases))
     except Unreachable as error:
         raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)
@@ -37,10 +38,11 @@ def command(dsn: str, form: str, exit_code: bool, wide: bool) -> int:
     return int(exit_code and bool(found.hurt))
 
 
-async def _look(dsn: str) -> tuple[Triage, Diagnosis]:
+async def _look(dsn: str, into_databases: bool) -> tuple[Triage, Diagnosis]:
     from pgdoctor.postgres.activity_sampling import observe_briefly
     from pgdoctor.postgres.connection import Connection
 
     async with await Connection.open(dsn, DEADLINE) as door:
+        door.looks_into_databases = into_databases
         diagnosis, glimpses = await observe_briefly(door)
     return triage(diagnosis, glimpses), diagnosis

@@ -53,7 +53,10 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
     from pgdoctor.cli._terminal import can_draw
 
     if not can_draw():
-        click.echo(render_tree(make_report(run(ask(dsn))), screen_width()), nl=False)
+        click.echo(
+            render_tree(make_report(run(ask(dsn, into_databases=settings.agent.look_into_databases))), screen_width()),
+            nl=False,
+        )
         return
     with _log_kept():
         done = run(_watch(dsn, interval, settings, config))
@@ -70,7 +73,9 @@ async def _watch(dsn: str, interval: float, settings: Config, config: str | None
 
     cutting = WatchActions(dsn, settings, config)
     with Terminal() as terminal:
-        live = WatchLoop(terminal, dsn, interval, cutting.ask, cutting.act)
+        live = WatchLoop(
+            terminal, dsn, interval, cutting.ask, cutting.act, into_databases=settings.agent.look_into_databases
+        )
         await live.run()
     await live.settle()
     return live.done

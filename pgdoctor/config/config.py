@@ -57,6 +57,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: Address = "127.0.0.1:9899"
     #: The planner is asked to confirm unindexed scans.
     explain: bool = False
+    #: While an incident touches another database of the server, its catalog is read over a connection of its own.
+    look_into_databases: bool = True
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

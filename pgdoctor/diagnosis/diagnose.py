@@ -80,7 +80,8 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
             *verdict.evidence,
             *_explained(facts, verdict.evidence),
             *((str(maker),) if maker else ()),
-            *_withdrawn(node, snapshot),
+            *_withdrawn(facts),
+            *_read_elsewhere(facts, snapshot),
             *((_HIDDEN.format(names),) if others else ()),
             *((_NESTED,) if keeps_some else ()),
             *((refusal,) if refusal else ()),
@@ -125,12 +126,20 @@ def _explained(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _withdrawn(node: Node, snapshot: Snapshot) -> tuple[str, ...]:
+def _withdrawn(facts: BlockerFacts) -> tuple[str, ...]:
     """That it is no unindexed scan though the catalogs alone say so."""
-    plan = snapshot.plans.get(node)
-    if plan is None or not plan.finds_by_index or plan.table not in snapshot.relations:
+    plan, relations = facts.snapshot.plans.get(facts.node), facts.snapshot.relations
+    if plan is None or not plan.finds_by_index or plan.table not in relations:
         return ()
-    return (query_plan.describe_plan(plan, snapshot.relations[plan.table].name),)
+    return (query_plan.describe_plan(plan, relations[plan.table].name),)
+
+
+def _read_elsewhere(facts: BlockerFacts, snapshot: Snapshot) -> tuple[str, ...]:
+    """That its names are of another database than the connected one, or why there are none."""
+    if facts.snapshot is not snapshot:
+        return (f"names, indexes and statistics are those of database {facts.other_database}",)
+    unread = (each for each in snapshot.databases.values() if each.name == facts.database and each.unread)
+    return tuple(f"the catalog of database {each.name} was not read: {each.unread}" for each in unread)
 
 
 def _recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:

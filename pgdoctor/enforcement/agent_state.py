@@ -136,5 +136,5 @@ def _held_relations(look: Observation) -> Iterator[int]:
     for blocker in look.diagnosis.blockers:
         for lock in blocker.session.locks if blocker.session else ():
             table = snapshot.table_of(lock)
-            if table is not None:
+            if table is not None and snapshot.is_here(lock):
                 yield table.oid

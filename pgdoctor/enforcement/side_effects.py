@@ -27,6 +27,13 @@ class _Followed:
         self.kinds: set[str] = set()
 
 
+async def _invalid_indexes(action: Action, diagnosis: Diagnosis, door: Connection) -> tuple[str, ...]:
+    """The indexes of the action's relation that are not valid; none where that is in another database."""
+    if action.datname not in (None, diagnosis.snapshot.server.database):
+        return ()
+    return await invalid_indexes(door, action.relation)
+
+
 class SideEffectWatch:
     """Follows actions. Raises ServerError where the server cannot be asked."""
 
@@ -48,7 +55,7 @@ class SideEffectWatch:
         self._followed = [each for each in self._followed if each.until > now]
         for followed in self._followed:
             if followed.look_again <= now:
-                followed.indexes = await invalid_indexes(door, followed.action.relation)
+                followed.indexes = await _invalid_indexes(followed.action, diagnosis, door)
                 # Where there was none after the action there will be none by it.
                 followed.look_again = now + _AGAIN if followed.indexes else followed.until
         found = [

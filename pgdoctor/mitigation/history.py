@@ -101,6 +101,8 @@ class Action(msgspec.Struct, frozen=True):
     load: ServerLoad | None = None
     #: What grew within a minute after it; empty: nothing.
     worsening: str = ""
+    #: The database of the victim, and so of `relation`; None: not known.
+    datname: str | None = None
 
     @property
     def counts(self) -> bool:

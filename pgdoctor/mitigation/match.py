@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pgdoctor.fields import Network, Qualified
 from pgdoctor.mitigation.marker import MARKER, leading_comments
-from pgdoctor.model.snapshot import Session, Snapshot
+from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
 from pgdoctor.pattern import Pattern
 
 #: What a session is known by, and the keys that name it.
@@ -42,8 +42,13 @@ class Subject(NamedTuple):
 
     session: Session
     snapshot: Snapshot
-    #: None: could not be read.
+    #: In the connected database; None: could not be read.
     ancestors: Ancestors | None = MappingProxyType({})
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Its locks are on relations of another database than the connected one."""
+        return any(lock.relation is not None and not self.snapshot.is_here(lock) for lock in self.session.locks)
 
 
 def matches_key(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
@@ -168,12 +173,21 @@ def _relations_and_ancestors(subject: Subject) -> Iterator[str | None]:
     for lock in subject.session.locks:
         if lock.relation is not None:
             table = subject.snapshot.table_of(lock)
-            above = None if subject.ancestors is None or table is None else subject.ancestors.get(table.oid)
+            above = None if table is None else _above(subject, lock, table)
             if table is None or table.kind in _OF_A_TABLE:
                 yield from above or (None,)
             else:
                 yield Qualified.parse(table.name)
-                yield from (None,) if subject.ancestors is None else above or ()
+                yield from (None,) if above is None else above
+
+
+def _above(subject: Subject, lock: Lock, table: Relation) -> Iterable[str] | None:
+    """The names of the tables above the one of a lock; None where they could not be read in its database."""
+    if subject.snapshot.is_here(lock):
+        return None if subject.ancestors is None else subject.ancestors.get(table.oid, ())
+    other = subject.snapshot.databases.get(lock.database or 0)
+    found = None if other is None or other.ancestors is None else other.ancestors.get(table.oid)
+    return None if found is None else frozenset(map(Qualified.parse, found))
 
 
 def _says(wanted: tuple[str, ...], session: Session) -> bool | None:

@@ -142,6 +142,7 @@ def intend_action(decision: Decision, diagnosis: Diagnosis) -> Action:
         at=diagnosis.captured_at,
         patience=VERIFY_SECONDS if grace is None else float(grace),
         usename=decision.usename,
+        datname=decision.datname,
         fingerprint=decision.fingerprint,
         load=ServerLoad.of(diagnosis),
     )

@@ -122,8 +122,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         return (
             classification in self.classes
             and may_be_signalled(classification)
+            and not self._names_relations_elsewhere(subject)
             and all(matches_key(key, allowed, subject) is True for key, allowed in rule_conditions(self))
         )
+
+    def _names_relations_elsewhere(self, subject: Subject) -> bool:
+        """Its relations are those of the connected database, unless it names databases; this session is in another."""
+        return self.relation is not None and self.datname is None and subject.is_elsewhere
 
     def protects(self, subject: Subject) -> str | None:
         """Why its protected names forbid it, or None."""

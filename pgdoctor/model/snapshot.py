@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.model.anomaly_signals import Anomaly
 from pgdoctor.model.query_plan import QueryPlan
@@ -407,6 +408,27 @@ class Login(msgspec.Struct, frozen=True, gc=False):
     failing_for: float = 0.0
 
 
+class OtherDatabase(msgspec.Struct, frozen=True):
+    """A database that an incident touches, other than the connected one, and what was read in it.
+
+    What is known by OID stands here and not in the snapshot: copies of one template have the same OIDs.
+    """
+
+    #: As the server has it; None: it is not known.
+    name: str | None
+    relations: Mapping[int, Relation] = {}
+    #: Of this database, or shared by all.
+    objects: tuple[LockedObject, ...] = ()
+    #: By OID of a relation: the names, as in a statement, of all tables that it is a partition or a child of, at any
+    #: depth. A relation that is left out, or None: not read.
+    ancestors: Mapping[int, frozenset[str]] | None = None
+    #: As those of the snapshot.
+    former_holders: Mapping[int, frozenset[int]] = {}
+    earlier_scans: Mapping[int, ScanCounts] = {}
+    #: Why nothing was read in it, in plain words; None: something was.
+    unread: str | None = None
+
+
 class Bounds(NamedTuple):
     """For how many seconds a statement has been blocked: for `least` with certainty, for `most` at most."""
 
@@ -467,6 +489,35 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     login: Login | None = None
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()
+    #: By OID: the databases that it touches, without the connected one.
+    databases: Mapping[int, OtherDatabase] = {}
+
+    def seen_from(self, database: str | None) -> "Snapshot":
+        """The snapshot as a connection to that database shows it; itself, where nothing was read there."""
+        return self._views.get(database or "", self)
+
+    @cached_property
+    def _views(self) -> Mapping[str, "Snapshot"]:
+        return {
+            each.name: replace(
+                self,
+                server=replace(self.server, database=each.name, database_oid=oid),
+                relations=each.relations,
+                objects=each.objects,
+                former_holders=each.former_holders,
+                earlier_scans=each.earlier_scans,
+                databases=self._databases_beside(oid),
+            )
+            for oid, each in self.databases.items()
+            if each.name and each.unread is None
+        }
+
+    def _databases_beside(self, oid: int) -> Mapping[int, OtherDatabase]:
+        """All databases but one, the connected one too."""
+        found = {other: each for other, each in self.databases.items() if other != oid}
+        if self.server.database_oid is not None:
+            found[self.server.database_oid] = OtherDatabase(self.server.database, self.relations, self.objects)
+        return found
 
     def seconds_since(self, moment: datetime | None) -> float | None:
         """Seconds from `moment` to this snapshot, never below zero; None if the moment is unknown."""
@@ -497,14 +548,33 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
         """The moment so many seconds before this snapshot; None where they are unknown."""
         return None if seconds is None else self.captured_at - timedelta(seconds=seconds)
 
-    def table_of(self, lock: Lock) -> Relation | None:
-        """The table that a lock is about (an index leads to its table), if it is of the connected database.
+    def is_here(self, lock: Lock) -> bool:
+        """A lock is on something of the connected database, or shared by all."""
+        return lock.database in (self.server.database_oid, 0)
 
-        OIDs of another database mean other tables here, or none: no name is invented for them.
+    def relation_of(self, lock: Lock) -> Relation | None:
+        """The relation that a lock is about, an index too; None where its database was not read."""
+        return self._relations_of(lock).get(lock.relation) if lock.relation is not None else None
+
+    def table_of(self, lock: Lock) -> Relation | None:
+        """The table that a lock is about (an index leads to its table), in the database of the lock.
+
+        An OID means another table in another database, or none: no name is invented where that one was not read.
         """
-        if lock.relation is None or lock.database not in (self.server.database_oid, 0):
-            return None
-        relation = self.relations.get(lock.relation)
+        relation = self.relation_of(lock)
         if relation is not None and relation.table is not None:
-            return self.relations.get(relation.table, relation)
+            return self._relations_of(lock).get(relation.table, relation)
         return relation
+
+    def objects_of(self, lock: Lock) -> tuple[LockedObject, ...]:
+        """The objects that are known in the database of a lock."""
+        if self.is_here(lock):
+            return self.objects
+        other = self.databases.get(lock.database or 0)
+        return other.objects if other is not None else ()
+
+    def _relations_of(self, lock: Lock) -> Mapping[int, Relation]:
+        if self.is_here(lock):
+            return self.relations
+        other = self.databases.get(lock.database or 0)
+        return other.relations if other is not None else {}

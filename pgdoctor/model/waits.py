@@ -132,14 +132,15 @@ def awaited_table(
     if request.relation is not None:
         return snapshot.table_of(request)
     if request.locktype == "virtualxid":
-        return _only_table(snapshot, _tables(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
+        return _only_table(_tables(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
     if request.locktype not in ("transactionid", "spectoken"):
         return None
     for lock in waiter.held:
         if lock.locktype == "tuple":
             return snapshot.table_of(lock)
-    both = _tables(snapshot, waiter.held, _WRITES) & _tables(snapshot, blocker_locks, _WRITES)
-    return _only_table(snapshot, both)
+    theirs = _tables(snapshot, blocker_locks, _WRITES)
+    own = _tables(snapshot, waiter.held, _WRITES)
+    return _only_table({key: table for key, table in own.items() if key in theirs})
 
 
 def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
@@ -181,12 +182,15 @@ def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
     return age is not None and age < threshold
 
 
-def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> set[int]:
+def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> dict[Target, Relation]:
+    """The tables that some of the locks are on, each by the database and OID."""
     found = (
-        snapshot.table_of(lock) for lock in locks if lock.granted and lock.locktype == "relation" and lock.mode in modes
+        (lock.database, snapshot.table_of(lock))
+        for lock in locks
+        if lock.granted and lock.locktype == "relation" and lock.mode in modes
     )
-    return {table.oid for table in found if table is not None and table.kind in ("r", "p", "m")}
+    return {(database, table.oid): table for database, table in found if table and table.kind in ("r", "p", "m")}
 
 
-def _only_table(snapshot: Snapshot, oids: set[int]) -> Relation | None:
-    return snapshot.relations[next(iter(oids))] if len(oids) == 1 else None
+def _only_table(tables: Mapping[Target, Relation]) -> Relation | None:
+    return next(iter(tables.values())) if len(tables) == 1 else None

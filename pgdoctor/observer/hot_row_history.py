@@ -25,17 +25,21 @@ _MOST_ROOTS = 100
 Holder = tuple[int, datetime | None]
 
 
+#: The database of a table, where that is not the connected one, and its OID.
+Table = tuple[str | None, int]
+
+
 class Sighting(NamedTuple):
     """The holders of one poll; the time is the server's."""
 
     seen_at: datetime
-    #: Table OIDs, each with those who held a row of it up.
-    holders: Mapping[int, frozenset[Holder]]
+    #: Tables, each with those who held a row of it up.
+    holders: Mapping[Table, frozenset[Holder]]
 
 
 def take_sighting(diagnosis: Diagnosis) -> Sighting:
     """The root blockers in motion that others wait for by their transaction, by the table it is about."""
-    found: dict[int, frozenset[Holder]] = {}
+    found: dict[Table, frozenset[Holder]] = {}
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     for node in roots[:_MOST_ROOTS]:
         facts = BlockerFacts(node, diagnosis.snapshot, diagnosis.graph)
@@ -45,8 +49,8 @@ def take_sighting(diagnosis: Diagnosis) -> Sighting:
             and "transactionid" in facts.contested_types
             and facts.table is not None
         ):
-            oid = facts.table.oid
-            found[oid] = found.get(oid, frozenset()) | {(node, facts.session.xact_start)}
+            table = facts.other_database, facts.table.oid
+            found[table] = found.get(table, frozenset()) | {(node, facts.session.xact_start)}
     return Sighting(diagnosis.captured_at, found)
 
 
@@ -57,12 +61,19 @@ def recent_sightings(sightings: tuple[Sighting, ...], now: datetime) -> tuple[Si
 
 def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot:
     """The snapshot with those who held rows of its tables before, in transactions that are over."""
-    found: dict[int, frozenset[int]] = {}
+    found: dict[str | None, dict[int, frozenset[int]]] = {}
     for each in sightings:
-        for oid, holders in each.holders.items():
+        for (database, oid), holders in each.holders.items():
             over = {holder[0] for holder in holders if holder != _holder(snapshot, holder[0])}
-            found[oid] = found.get(oid, frozenset()) | over
-    return replace(snapshot, former_holders=found) if found else snapshot
+            tables = found.setdefault(database, {})
+            tables[oid] = tables.get(oid, frozenset()) | over
+    if not found:
+        return snapshot
+    others = {
+        oid: replace(each, former_holders=found[each.name]) if each.name in found else each
+        for oid, each in snapshot.databases.items()
+    }
+    return replace(snapshot, former_holders=found.get(None, {}), databases=others)
 
 
 def worth_a_second_look(diagnosis: Diagnosis) -> bool:
@@ -73,12 +84,11 @@ def worth_a_second_look(diagnosis: Diagnosis) -> bool:
     """
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     suspects = (BlockerFacts(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])
-    known = diagnosis.snapshot.former_holders
     return any(
         each.is_in_motion
         and each.row_queue >= LONG_QUEUE
         and each.table is not None
-        and each.table.oid not in known
+        and each.table.oid not in each.snapshot.former_holders
         and not RowQueue(each).has_moved
         for each in suspects
     ) or may_change_hands(diagnosis)

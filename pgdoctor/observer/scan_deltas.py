@@ -15,24 +15,35 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pgdoctor.model.snapshot import ScanCounts, Snapshot
+from pgdoctor.model.snapshot import Relation, ScanCounts, Snapshot
 
 #: How old the earlier look may be.
 MEMORY = timedelta(seconds=10)
+
+
+#: The database of a table, where that is not the connected one, and its OID.
+Table = tuple[int | None, int]
 
 
 class ScanCounters(NamedTuple):
     """The counters of one look by table; the time is the server's."""
 
     seen_at: datetime
-    scans: Mapping[int, ScanCounts]
+    scans: Mapping[Table, ScanCounts]
 
 
 def read_scan_counters(snapshot: Snapshot) -> ScanCounters:
     """What the snapshot's tables have counted since the server's statistics began."""
+    read: dict[int | None, Mapping[int, Relation]] = {None: snapshot.relations}
+    read |= {oid: each.relations for oid, each in snapshot.databases.items()}
     return ScanCounters(
         snapshot.captured_at,
-        {oid: table.scans for oid, table in snapshot.relations.items() if table.scans is not None},
+        {
+            (database, oid): table.scans
+            for database, tables in read.items()
+            for oid, table in tables.items()
+            if table.scans is not None
+        },
     )
 
 
@@ -40,12 +51,23 @@ def with_scans(snapshot: Snapshot, earlier: ScanCounters | None) -> Snapshot:
     """The snapshot with what its tables have gained since an earlier look, where they have gained anything."""
     if earlier is None or not timedelta() < snapshot.captured_at - earlier.seen_at <= MEMORY:
         return snapshot
-    seconds = (snapshot.captured_at - earlier.seen_at) / timedelta(seconds=1)
-    gained = {
-        oid: ScanCounts(now.count - before.count, now.rows - before.rows, seconds)
-        for oid, now in read_scan_counters(snapshot).scans.items()
-        if (before := earlier.scans.get(oid)) is not None
+    found = _gains(snapshot, earlier, (snapshot.captured_at - earlier.seen_at) / timedelta(seconds=1))
+    if not found:
+        return snapshot
+    others = {
+        oid: replace(each, earlier_scans=found[oid]) if oid in found else each
+        for oid, each in snapshot.databases.items()
     }
-    # Below zero: the statistics were reset.
-    found = {oid: each for oid, each in gained.items() if each.count > 0 and each.rows > 0}
-    return replace(snapshot, earlier_scans=found) if found else snapshot
+    return replace(snapshot, earlier_scans=found.get(None, {}), databases=others)
+
+
+def _gains(snapshot: Snapshot, earlier: ScanCounters, seconds: float) -> dict[int | None, dict[int, ScanCounts]]:
+    """By database and table, where there are any."""
+    found: dict[int | None, dict[int, ScanCounts]] = {}
+    for (database, oid), now in read_scan_counters(snapshot).scans.items():
+        before = earlier.scans.get((database, oid))
+        # Below zero: the statistics were reset.
+        if before is not None and now.count > before.count and now.rows > before.rows:
+            gained = ScanCounts(now.count - before.count, now.rows - before.rows, seconds)
+            found.setdefault(database, {})[oid] = gained
+    return found

@@ -15,9 +15,17 @@ from pgdoctor.observer.blocked_since import Statement
 from pgdoctor.postgres.cancel_handlers import fetch_catching
 from pgdoctor.postgres.catalog import CatalogReader, fetch_relations, warm_up_catalog
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.database_reading import DatabaseReader, SessionsSeen, with_databases
 from pgdoctor.postgres.explain import explain_searches
 from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.offload import offload
+from pgdoctor.postgres.other_databases import (
+    OFF,
+    DatabaseAnswer,
+    DatabaseReading,
+    OtherDatabases,
+    Readings,
+)
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import TraceTracker, fetch_progress, fetch_redefinitions
 from pgdoctor.postgres.read_batch import Rows, reading_together
@@ -41,6 +49,9 @@ _ORPHANS = 0
 
 #: Sessions that the gate counts, from which on a snapshot in which none waits is doubted.
 _QUEUE = 3
+
+#: Seconds that a person waits for what is read in other databases.
+_PATIENCE = 2.0
 
 # Lax: the server writes OIDs and transaction ids as JSON strings.
 _decode_locks = msgspec.json.Decoder(tuple[Lock, ...], strict=False).decode
@@ -76,8 +87,11 @@ class Collector:
         #: The planner is asked too.
         self.explains = explains
         self._door = door
+        #: Seconds after which a snapshot goes without what is read in other databases.
+        self.patience = _PATIENCE
         self._names = RoleNames()
         self._tracker = TraceTracker()
+        self._elsewhere = DatabaseReader()
         self._is_warm = False
         #: That was under way when the surroundings were read last.
         self._oldest_xid: int | None = None
@@ -152,8 +166,10 @@ class Collector:
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
         sessions = await offload(len(rows), _sessions, rows, statement_bytes)
         orphans = _orphan_locks(rows)
+        seen = SessionsSeen(gate.captured_at, server, sessions, orphans, {row.pid: row.database_oid for row in rows})
         async with reading_together() as group:
             group.create_task(self._names.learn(rows, evidence))
+            elsewhere = group.create_task(self._begin_elsewhere(seen, evidence))
             prepared_rows = group.create_task(_read_prepared(orphans, evidence))
             memberships = group.create_task(_read_memberships(rows, evidence))
             rights = group.create_task(fetch_signal_rights(rows, evidence))
@@ -184,7 +200,29 @@ class Collector:
         )
         shares = await fetch_value_shares(snapshot, evidence)
         snapshot = replace(snapshot, value_shares=shares, unread=(*gate.unread, *evidence.unread))
-        return replace(snapshot, plans=await explain_searches(snapshot, self._door)) if self.explains else snapshot
+        if self.explains:
+            snapshot = replace(snapshot, plans=await explain_searches(snapshot, self._door))
+        readings = elsewhere.result()
+        if readings is None:
+            return snapshot
+        return with_databases(snapshot, await readings.finish(self.patience), self._names.databases)
+
+    async def _begin_elsewhere(self, seen: SessionsSeen, evidence: CatalogReader) -> Readings | None:
+        """Begin to read in the other databases that the incident touches; None where it touches none."""
+        touched = seen.count_elsewhere()
+        if not touched:
+            return None
+        if not self._door.looks_into_databases:
+            return Readings({oid: DatabaseAnswer(None, unread=OFF) for oid in touched}, {})
+
+        async def read(oid: int, name: str, door: Connection) -> DatabaseReading:
+            before = door.cost
+            try:
+                return await self._elsewhere.read(seen, oid, name, door, explains=self.explains)
+            finally:
+                self._door.add_cost(door.cost.since(before))
+
+        return await OtherDatabases.beside(self._door).begin(touched, read, evidence)
 
     def _server(self, pulse: Any) -> ServerInfo:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 import psycopg
 from psycopg import BaseConnection, pq
@@ -130,6 +130,24 @@ class StatementCost(NamedTuple):
     #: way there and back. Waiting for a lock costs the server nothing, and does not count.
     seconds: float = 0.0
 
+    def since(self, before: "StatementCost") -> "StatementCost":
+        """What has come on top of an earlier sum."""
+        return StatementCost(
+            self.statements - before.statements,
+            self.received_bytes - before.received_bytes,
+            self.seconds - before.seconds,
+        )
+
+
+class Beside(Protocol):
+    """Connections that go with another one."""
+
+    def abandon(self) -> None:
+        """Close them at once, whatever the server does."""
+
+    async def close(self) -> None:
+        """Close them."""
+
 
 class Connection:
     """One connection to one server, in autocommit, with settings of its own (see `settings`).
@@ -153,6 +171,10 @@ class Connection:
         #: The session that answers is not the one that was connected to: a pooler stands in between, and what is done
         #: to the session (settings, prepared statements) is left to whomever it serves next. So until it is known.
         self.is_pooled = True
+        #: What is open beside it, and is closed with it.
+        self.beside: Beside | None = None
+        #: Other databases of the server may be connected to, while an incident touches them.
+        self.looks_into_databases = True
         self._quickest = math.inf
         self._system_identifier: str | None = None
         #: Statements of `sql/` that the server has prepared.
@@ -270,10 +292,19 @@ class Connection:
     def abandon(self) -> None:
         """Close the socket without a word to the server: takes no time even if the server is silent."""
         self.connection.pgconn.finish()
+        if self.beside is not None:
+            self.beside.abandon()
 
     async def close(self) -> None:
         """Say goodbye and close."""
+        if self.beside is not None:
+            await self.beside.close()
         await self.connection.close()
+
+    def add_cost(self, cost: StatementCost) -> None:
+        """Count what statements have cost that ran on its behalf over another connection."""
+        statements, received, seconds = self.cost
+        self.cost = StatementCost(statements + cost.statements, received + cost.received_bytes, seconds + cost.seconds)
 
     async def __aenter__(self) -> Self:
         return self

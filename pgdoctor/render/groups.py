@@ -78,7 +78,7 @@ def _kind_of_root(tree: WaitTree) -> Hashable:
     if root.pid is None or root.in_cycle:
         return None
     who = (root.user, root.database, root.application)
-    return (root.classification, root.also, root.relation, root.recommendation.action, *who)
+    return (root.classification, root.also, root.place, root.recommendation.action, *who)
 
 
 def list_pids(pids: Sequence[int], most: int = _MOST_NAMED) -> str:

@@ -67,7 +67,7 @@ def _advice(report: Report) -> Iterator[str]:
 
 
 def _blocker(blocker: BlockerReport, sql: str | None) -> str:
-    where = f" on {code(blocker.relation)}" if blocker.relation else ""
+    where = f" on {code(blocker.place)}" if blocker.place else ""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     waits = "" if blocker.root else ", waits itself"
     do = blocker.recommendation

@@ -83,7 +83,7 @@ def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
 
 
 def _root(root: BlockerReport) -> str:
-    where = f" on {code(root.relation)}" if root.relation else ""
+    where = f" on {code(root.place)}" if root.place else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
              f"blocks {format_count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
@@ -128,7 +128,7 @@ def _blocked(facts: Report) -> str:
         waits.setdefault(wait.blocked_pid, wait)
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for wait in waits.values():
-        about = (wait.blocked_application, wait.blocked_user, wait.relation, wait.blocked_statement)
+        about = (wait.blocked_application, wait.blocked_user, wait.place, wait.blocked_statement)
         groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
     widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
     rows = [(len(seconds), format_duration(max(seconds)), *map(code, about)) for about, seconds in widest]

@@ -15,7 +15,7 @@ from pgdoctor.diagnosis.manual_signal import write_signal_sql
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
-from pgdoctor.model.snapshot import Connections, Relation, ServerInfo, Session
+from pgdoctor.model.snapshot import Connections, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.model.wait_graph import Node
 from pgdoctor.model.waits import Pair, Waits
 from pgdoctor.sqltext.redact import redact
@@ -64,6 +64,15 @@ class Wait(msgspec.Struct, frozen=True):
     prepared_gid: str | None = None
     #: The lock in words: `AccessShareLock on public.orders`, `a row of public.orders`. None: the locks do not say.
     waits_for: str | None = None
+    #: Of the session that waits, and so of `relation`.
+    database: str | None = None
+    #: That is not the connected one.
+    in_other_database: bool = False
+
+    @property
+    def place(self) -> str | None:
+        """The relation, with its database where that is not the connected one: `billing: public.orders`."""
+        return _place(self.relation, self.database if self.in_other_database else None)
 
 
 class RecommendationFacts(msgspec.Struct, frozen=True):
@@ -112,6 +121,13 @@ class BlockerReport(msgspec.Struct, frozen=True, rename={"classification": "clas
     #: not known.
     blocked_since: str | None = None
     blocked_since_earliest: str | None = None
+    #: `database`, and so that of `relation`, is not the connected one.
+    in_other_database: bool = False
+
+    @property
+    def place(self) -> str | None:
+        """The relation, with its database where that is not the connected one: `billing: public.orders`."""
+        return _place(self.relation, self.database if self.in_other_database else None)
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -143,7 +159,7 @@ def make_report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(diagnosis.snapshot.server),
         waits=tuple(_wait(waits, pair, moving, show_literals) for pair in islice(waits, most_waits)),
-        blockers=tuple(_blocker(blocker, show_literals) for blocker in diagnosis.blockers),
+        blockers=tuple(_blocker(blocker, diagnosis.snapshot, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
         blocked_sessions=diagnosis.blocked_sessions,
         cuts=found.cuts,
@@ -210,6 +226,8 @@ def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool
         queued=pair.queued,
         prepared_gid=prepared.gid if prepared else None,
         waits_for=_awaited(waits, pair, table),
+        database=pair.waiter.datname,
+        in_other_database=_is_elsewhere(pair.waiter.datname, waits.snapshot),
     )
 
 
@@ -225,8 +243,18 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
-def _blocker(blocker: Blocker, show_literals: bool) -> BlockerReport:
+def _place(relation: str | None, other_database: str | None) -> str | None:
+    return f"{other_database}: {relation}" if relation is not None and other_database is not None else relation
+
+
+def _is_elsewhere(database: str | None, snapshot: Snapshot) -> bool:
+    return database is not None and snapshot.server.database not in (None, database)
+
+
+def _blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> BlockerReport:
     session = blocker.session or Session(pid=0)
+    prepared = next((each for each in snapshot.prepared if each.node == blocker.node), None)
+    database = prepared.datname if prepared else session.datname
     return BlockerReport(
         pid=blocker.pid,
         classification=blocker.classification,
@@ -237,7 +265,7 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerReport:
         blocked_sessions=blocker.blocked_sessions,
         statement=show_statement(session.statement, show_literals),
         user=session.usename,
-        database=session.datname,
+        database=database,
         application=session.application_name,
         client=session.client_addr,
         state=session.state,
@@ -253,6 +281,7 @@ def _blocker(blocker: Blocker, show_literals: bool) -> BlockerReport:
         wait_event=session.wait_event,
         blocked_since=_moment(blocker.blocked_since),
         blocked_since_earliest=_moment(blocker.blocked_since_earliest),
+        in_other_database=_is_elsewhere(database, snapshot),
     )
 
 

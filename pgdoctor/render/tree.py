@@ -144,7 +144,7 @@ def title(blocker: BlockerReport) -> str:
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     parts = (
         f"{describe_blocker(blocker)} {blocker.classification}{also}",
-        blocker.relation,
+        blocker.place,
         f"{blocker.blocked_sessions:,} blocked",
         client(blocker.user, blocker.database, blocker.application),
     )
@@ -169,7 +169,7 @@ def _others(trees: Sequence[WaitTree]) -> Iterator[Paragraph]:
 
 
 def _like(root: BlockerReport) -> str:
-    return f"this {root.classification}" + (f" on {root.relation}" if root.relation else "")
+    return f"this {root.classification}" + (f" on {root.place}" if root.place else "")
 
 
 def _branches(

@@ -52,6 +52,7 @@ class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
     user: str | None
     application: str | None
     statement: str | None
+    database: str | None = None
 
 
 class ChangeFacts(msgspec.Struct, frozen=True):
@@ -191,7 +192,8 @@ def _title(facts: TriageFacts) -> str:
 def _roots(facts: TriageFacts) -> Iterator[str]:
     for root in facts.roots[:_MOST_ROOTS]:
         who = str(root.pid) if root.pid is not None else f"prepared transaction {format_name(root.prepared_gid)}"
-        where = f" on {root.relation}" if root.relation else ""
+        elsewhere = f"{root.database}: " if root.database not in (None, facts.server.database) else ""
+        where = f" on {elsewhere}{root.relation}" if root.relation else ""
         origin = format_client(root.application, root.user)
         yield f"{who} {root.classification}{where}, {root.blocked_sessions} blocked, {origin}: {root.statement or ''}"
 
@@ -286,6 +288,7 @@ def _root(blocker: Blocker) -> Root:
         user=session.usename if session else None,
         application=session.application_name if session else None,
         statement=statement and one_line(statement, _STATEMENT_WIDTH),
+        database=session.datname if session else None,
     )
 
 

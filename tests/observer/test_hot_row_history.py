@@ -26,7 +26,7 @@ NOW = datetime(2026, 5, 22, tzinfo=UTC)
 
 
 def seen(seconds_ago: float, **holders: int) -> Sighting:
-    found = {int(table[1:]): frozenset({(pid, NOW)}) for table, pid in holders.items()}
+    found = {(None, int(table[1:])): frozenset({(pid, NOW)}) for table, pid in holders.items()}
     return Sighting(NOW - timedelta(seconds=seconds_ago), found)
 
 
@@ -143,7 +143,7 @@ def test_a_holder_that_has_come_to_stay_is_the_offender_though_the_row_was_hot(s
     holder = scene.client("update orders set v = 1")
     for _ in range(3):
         scene.client().block("update orders set v = 2 where id = 1")
-    before = (Sighting(snapshot(scene.dsn).captured_at, {orders: frozenset({(1, NOW)})}),)
+    before = (Sighting(snapshot(scene.dsn).captured_at, {(None, orders): frozenset({(1, NOW)})}),)
 
     def judged():
         [found] = [each for each in diagnose(with_memory(snapshot(scene.dsn), before)).blockers if each.root]

@@ -276,7 +276,7 @@ def test_prepared_transactions_are_named_by_their_gid(scene: Scene) -> None:
     assert {blocker.prepared_gid for blocker in seen.blockers if blocker.pid is None} == {"scene one", "scene two"}
 
 
-def test_relations_of_another_database_are_not_named(scene: Scene) -> None:
+def test_relations_of_another_database_have_their_names_from_there(scene: Scene) -> None:
     orders(scene)
     there = scene.database()
     scene.client("create table orders (id int)", "insert into orders values (1)", "commit", dbname=there)
@@ -286,8 +286,8 @@ def test_relations_of_another_database_are_not_named(scene: Scene) -> None:
     ddl = scene.client(dbname=there).block("truncate orders")
     seen = see(scene)
     assert {wait.blocked_pid for wait in seen.waits} == {waiter.pid, ddl.pid}
-    assert {wait.relation for wait in seen.waits} == {None}
-    assert {blocker.relation for blocker in seen.blockers} == {None}
+    assert {wait.relation for wait in seen.waits} == {"public.orders"}
+    assert {blocker.relation for blocker in seen.blockers} == {"public.orders"}
     assert {blocker.database for blocker in seen.blockers} == {there}
 
 

@@ -126,6 +126,8 @@ def test_json_has_the_fields_of_the_interface() -> None:
             "wait_seconds_at_most": None,
             "prepared_gid": None,
             "waits_for": "ExclusiveLock on advisory key 1",
+            "database": "shop",
+            "in_other_database": False,
         }
     ]
     [blocker] = facts["blockers"]

@@ -20,6 +20,9 @@ from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.server_watch import ServerWatch
 
+#: Seconds that a poll waits for what is read in other databases; later it is there for the next one.
+_PATIENCE = 0.3
+
 
 class PollResult(msgspec.Struct, frozen=True):
     """What a poll has found. `latency`: seconds that the gate took to answer."""
@@ -120,7 +123,9 @@ class PollRunner:
             # Of the one before, what it knows of changes: a restart or a failover may lie in between.
             self._watch = ServerWatch(Collector(door), self._watch.changes if self._watch is not None else None)
             self._door, self._found, self._startup_waiters = door, None, 0
-        self._watch.collector.explains = self._settings.explain
+        collector = self._watch.collector
+        collector.explains, collector.patience = self._settings.explain, _PATIENCE
+        door.looks_into_databases = self._settings.look_into_databases
         return self._watch
 
     async def _ask(self, door: Connection, asking: Awaitable[Gate]) -> Gate:

@@ -40,7 +40,6 @@ class BlockerFacts:
 
     def __init__(self, node: Node, snapshot: Snapshot, graph: WaitGraph) -> None:
         self.node = node
-        self.snapshot = snapshot
         self.graph = graph
         self.prepared: PreparedTransaction | None = next(
             (transaction for transaction in snapshot.prepared if transaction.node == node), None
@@ -48,6 +47,11 @@ class BlockerFacts:
         self.session: Session | None = None
         if self.prepared is None:
             self.session = snapshot.sessions.get(node) or Session(pid=node)
+        self.database: str | None = (self.prepared or self.session or Session(pid=node)).datname
+        #: As its own database shows it, for OIDs and names are of that one.
+        self.snapshot = snapshot.seen_from(self.database)
+        #: Its database, where that is not the connected one.
+        self.other_database = self.database if snapshot.server.database not in (None, self.database) else None
 
     @cached_property
     def statement(self) -> Statement:
@@ -208,7 +212,7 @@ class BlockerFacts:
             return None
         traces = self.snapshot.traces.get(self.node, ToolTraces())
         application, text = self.session.application_name or "", self.session.statement or ""
-        return migration_tools.detect_tool(application, text, traces, self.session.datname or "")
+        return migration_tools.detect_tool(application, text, traces, self.database or "")
 
     @property
     def redefines(self) -> bool | None:
@@ -222,8 +226,7 @@ class BlockerFacts:
 
     def name(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
-        database = self.session.datname if self.session else None
-        return f"{lock.mode} on {describe_object(self.snapshot, lock, database)}"
+        return f"{lock.mode} on {describe_object(self.snapshot, lock, self.database)}"
 
     def is_on_index(self, lock: Lock) -> bool:
         """It locks an index, and not the table."""
@@ -232,7 +235,7 @@ class BlockerFacts:
 
     def is_lasting(self, lock: Lock) -> bool:
         """Temporary relations nobody else uses, and those that its own transaction has created nobody else sees."""
-        if lock.database not in (self.snapshot.server.database_oid, 0):
+        if not self.snapshot.is_here(lock):
             return True
         relation = self.snapshot.table_of(lock)
         return relation is not None and not relation.is_temporary and not relation.is_system

@@ -98,7 +98,7 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
 
     `table`: what the wait is about, where that is known. `blocker`: the text of the statement that it waits for.
     """
-    name = table.name if table else None
+    name = _name_from(snapshot, waiter, table)
     match request.locktype:
         case "transactionid" if waits_for_key(waiter):
             verb = "has inserted" if statement.read_statement(blocker).kind in _INSERTS else "has written"
@@ -116,6 +116,15 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
             return f"its turn to extend {_file(snapshot, request, waiter.datname)}"
     why = ", to log in" if waiter.is_starting else ""
     return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
+
+
+def _name_from(snapshot: Snapshot, waiter: Session, table: Relation | None) -> str | None:
+    """The name of a table that a session of its database waits for, with the database where that is another one."""
+    if table is None:
+        return None
+    names = {each.name for each in snapshot.databases.values()}
+    is_elsewhere = waiter.datname in names and not table.is_system
+    return f"{table.name} of database {waiter.datname}" if is_elsewhere else table.name
 
 
 def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:
@@ -171,20 +180,19 @@ def _signed(value: int, bits: int) -> int:
 
 def _relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     table = snapshot.table_of(lock)
-    if table is not None:
-        return f"an index of {table.name}" if table.oid != lock.relation else table.name
-    if lock.database in (0, snapshot.server.database_oid):
-        return f"relation {lock.relation}"
-    return f"relation {lock.relation} of database {datname or lock.database}"
+    if table is None:
+        name = f"relation {lock.relation}"
+    else:
+        name = f"an index of {table.name}" if table.oid != lock.relation else table.name
+    return name + _elsewhere(snapshot, lock, datname)
 
 
 def _file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     """The relation itself, an index too: the lock is about its file, and not about the table."""
-    is_here = lock.database in (0, snapshot.server.database_oid)
-    own = snapshot.relations.get(lock.relation) if is_here and lock.relation is not None else None
+    own = snapshot.relation_of(lock)
     if own is None:
         return _relation(snapshot, lock, datname)
-    return f"index {own.name}" if own.kind in ("i", "I") else own.name
+    return (f"index {own.name}" if own.kind in ("i", "I") else own.name) + _elsewhere(snapshot, lock, datname)
 
 
 def _page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
@@ -196,10 +204,17 @@ def _page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
 def _object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     if is_notify_queue(lock):
         return "the queue of NOTIFY"
-    is_here = lock.database in (0, snapshot.server.database_oid)
-    for each in snapshot.objects if is_here else ():
+    elsewhere = _elsewhere(snapshot, lock, datname)
+    for each in snapshot.objects_of(lock):
         if (each.classid, each.objid) == (lock.classid, lock.objid):
-            return f"{each.type} {each.name}"
+            return f"{each.type} {each.name}{elsewhere}"
     found = OBJECT_TYPES.get(lock.classid or 0) or _NAMELESS_TYPES.get(lock.classid or 0)
-    what = f"{found} {lock.objid}" if found else f"object {lock.objid} of catalog {lock.classid}"
-    return what if is_here else f"{what} of database {datname or lock.database}"
+    return (f"{found} {lock.objid}" if found else f"object {lock.objid} of catalog {lock.classid}") + elsewhere
+
+
+def _elsewhere(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+    """Which database it is in, where that is not the connected one. `datname`: that of the lock's session."""
+    if snapshot.is_here(lock):
+        return ""
+    other = snapshot.databases.get(lock.database or 0)
+    return f" of database {(other.name if other else None) or datname or lock.database}"

@@ -26,6 +26,7 @@ class PreparedTransactionCause(Cause):
             return Classification((evidence,), Remedy("none", "it is already finished", is_over_soon=True))
         gid = facts.prepared.gid.replace("'", "''")
         owner = facts.prepared.owner or "an unknown role"
+        where = f", in database {facts.other_database}" if facts.other_database is not None else ""
         return Classification(
             evidence=(
                 f"prepared {format_duration(facts.transaction_seconds)} ago by {owner} and never finished",
@@ -34,6 +35,6 @@ class PreparedTransactionCause(Cause):
             remedy=Remedy(
                 "none",
                 f"it has no session to signal; COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}', "
-                "as its transaction manager decides",
+                f"as its transaction manager decides{where}",
             ),
         )

@@ -276,12 +276,13 @@ def _verdict(facts: BlockerFacts, relation: Relation, said: list[str], advice: s
     if facts.session is not None and facts.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
     said += _earlier_scans(facts, relation)
+    where = f"in database {facts.other_database}: " if facts.other_database is not None else ""
     return Classification(
         evidence=(
             *said,
             *held_locks.describe_contested_locks(facts),
             f"has run for {format_duration(facts.state_seconds)}",
         ),
-        remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {advice}"),
+        remedy=Remedy("cancel", f"its work is rolled back; before it runs again: {where}{advice}"),
         relation=relation.name,
     )

@@ -64,6 +64,7 @@ def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:
         for lock in locks
         if lock.locktype == "relation"
         and lock.mode == "AccessExclusiveLock"
+        and snapshot.is_here(lock)
         and (table := snapshot.table_of(lock)) is not None
     )
 

@@ -113,7 +113,7 @@ def _class(blocker: BlockerReport | None, wait: Wait | None) -> str:
 def _what(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if wait is not None:
         return f"for {format_awaited(wait)}"
-    return f"on {blocker.relation}" if blocker and blocker.relation else ""
+    return f"on {blocker.place}" if blocker and blocker.place else ""
 
 
 def _who(blocker: BlockerReport | None, wait: Wait | None) -> str:

@@ -72,7 +72,7 @@ def _told(tree: WaitTree) -> Iterator[str]:
 def blocker_heading(blocker: BlockerReport) -> str:
     """`4242 idle_in_transaction on public.orders`."""
     also = f", also {', '.join(blocker.also)}" if blocker.also else ""
-    where = f" on {name_markup(blocker.relation)}" if blocker.relation else ""
+    where = f" on {name_markup(blocker.place)}" if blocker.place else ""
     return (
         f'<span class="pid">{name_markup(describe_blocker(blocker))}</span> '
         f"{text_markup(blocker.classification)}{sentence_markup(also)}{where}"

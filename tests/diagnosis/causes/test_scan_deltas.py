@@ -20,7 +20,7 @@ def seen(count: int, rows: int) -> Snapshot:
 
 
 def before(seconds: float, count: int = 5, rows: int = 5000) -> ScanCounters:
-    return ScanCounters(NOW - timedelta(seconds=seconds), {1: ScanCounts(count, rows)})
+    return ScanCounters(NOW - timedelta(seconds=seconds), {(None, 1): ScanCounts(count, rows)})
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_nothing_is_said(earlier: ScanCounters | None) -> None:
 
 def test_a_table_that_was_not_looked_at_before_has_gained_nothing() -> None:
     assert (
-        with_scans(seen(8, 8000), ScanCounters(NOW - timedelta(seconds=1), {2: ScanCounts(1, 1)})).earlier_scans == {}
+        with_scans(seen(8, 8000), ScanCounters(NOW - timedelta(seconds=1), {(None, 2): ScanCounts(1, 1)})).earlier_scans
+        == {}
     )
 
 
