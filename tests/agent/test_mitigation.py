@@ -40,7 +40,7 @@ min_session_age = "0s"
 #: It is waiting for its victim's end.
 _TERMINATING = """
     select 1 from pg_stat_activity
-    where application_name = 'pgdoctor' and state = 'active' and query like '%One row if the session was told to end%'
+    where application_name = 'pgdoctor' and state = 'active' and query like '%One row if the session was signalled%'
         and pid <> pg_backend_pid()
 """
 
