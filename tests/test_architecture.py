@@ -102,7 +102,7 @@ DRIVER = {"postgres", "demo"}
 
 #: The only module that may send a signal, the statements that do, the functions that take a statement's name.
 SIGNALLER = "postgres.signal"
-SIGNAL_STATEMENTS = {"signal_session", "cancel_wrapped", "terminate_wrapped"}
+SIGNAL_STATEMENTS = {"signal_session", "cancel_wrapped", "terminate_wrapped", "signal_by_person"}
 TAKES_A_STATEMENT = {"load_sql", "fetch", "fetch_some"}
 SIGNAL_FUNCTIONS = re.compile(r"pg_(cancel|terminate)_backend|pgdoctor\.(cancel|terminate)_session")
 #: Modules that may tell people about them.
@@ -232,15 +232,29 @@ def test_only_the_signaller_loads_a_signal_statement():
 
 def test_only_the_executor_sends():
     """A plan that every guard has let pass is the only way to a signal."""
-    sending = {
+    assert importers(SIGNALLER, "send_signal") == {"enforcement.mitigator"}
+    assert importers(SIGNALLER, "send_signal_by_person") == {"enforcement.manual_signal"}
+    assert not [name for name in modules() if f"pgdoctor.{SIGNALLER}" in set(plain_imports(name))]
+
+
+def test_only_commands_signal_for_a_person():
+    """No agent, no rule and no alert: what a person may do without a waiter or leadership, only a person does."""
+    assert importers("enforcement.manual_signal", "signal_by_person") == {"cli._manual_operations"}
+    acting = {
+        name for name in modules() if "cli._manual_operations" in own_imports(name) and name != "cli._manual_operations"
+    }
+    assert acting <= {"cli._manual", "cli._watch_actions"}
+
+
+def importers(module: str, function: str) -> set[str]:
+    """The modules that import a function of a module."""
+    return {
         name
         for name, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == f"pgdoctor.{SIGNALLER}"
-        if "send_signal" in {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module == f"pgdoctor.{module}"
+        if function in {alias.name for alias in node.names}
     }
-    assert sending == {"enforcement.mitigator"}
-    assert not [name for name in modules() if f"pgdoctor.{SIGNALLER}" in set(plain_imports(name))]
 
 
 def plain_imports(name: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec.structs import replace
@@ -22,13 +22,16 @@ from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, incidents_table, is_within, story_text
 from pgdoctor.render.replay_view import Replay, compare_replay, replay_text
 
+if TYPE_CHECKING:
+    from pgdoctor.mitigation.audit_records import Event
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Incidents that are named where somebody asks for one that there is not.
 _MOST_NAMED = 5
 
 #: What mitigation writes down of what it does.
-_DEEDS = ("intent", "outcome", "opening", "trace")
+_DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome")
 
 
 @click.group(cls=Group)
@@ -195,6 +198,7 @@ def _with_deeds(story: IncidentView, journal: Journal, server: str) -> IncidentV
     told = list(read_events(journal.records(server, kinds=_DEEDS, since=since)))
     notes = [(each.at, f"mitigation stopped itself: {each.reason}") for each in told if isinstance(each, Opening)]
     notes += [(each.at, each.summary) for each in told if isinstance(each, Trace)]
+    notes += _deeds_of_people(told)
     for intent in (each for each in told if isinstance(each, Intent) and each.waiting_users):
         users = ", ".join(map(format_name, intent.waiting_users))
         victim = intent.action.victim
@@ -204,6 +208,22 @@ def _with_deeds(story: IncidentView, journal: Journal, server: str) -> IncidentV
         actions=tuple(action for action in replay_history(told).actions if is_within(story.entries, action.at)),
         notes=tuple(note for note in notes if is_within(story.entries, note[0])),
     )
+
+
+def _deeds_of_people(told: "Sequence[Event]") -> list[tuple[datetime, str]]:
+    """The signals that people sent by hand, each with what came of it."""
+    from pgdoctor.mitigation.audit_records import PersonIntent, PersonOutcome
+
+    outcomes = {each.decision: each.outcome for each in told if isinstance(each, PersonOutcome)}
+    return [
+        (
+            each.at,
+            f"{each.signal} {each.victim.pid} by {each.by}: "
+            f"{outcomes.get(each.decision, 'its outcome is unknown').replace('_', ' ')}",
+        )
+        for each in told
+        if isinstance(each, PersonIntent)
+    ]
 
 
 def _replayed(story: IncidentView, look: KeptSnapshot, settings: Mitigation | None) -> Replay:

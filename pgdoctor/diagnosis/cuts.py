@@ -240,18 +240,33 @@ def _listed(nodes: Iterable[Node]) -> tuple[Node, ...]:
     return tuple(sorted(nodes)[:MOST_RELEASED])
 
 
+def describe_loss(session: Session, seconds: float | None, *, root: bool) -> str:
+    """What a signal to a session destroys, in words. `seconds`: its transaction's age; `root`: it waits for none."""
+    if session.xact_start is None:
+        return "its connection; it has no open transaction"
+    return _loss(session, seconds, _weigh(session, root=root))
+
+
 def _harm(blocker: Blocker) -> Damage:
-    changed = blocker.session is not None and blocker.session.has_changes
-    if not blocker.root:
+    return _weigh(blocker.session, root=blocker.root)
+
+
+def _weigh(session: Session | None, *, root: bool) -> Damage:
+    changed = session is not None and session.has_changes
+    if not root:
         return Damage.REPEAT if changed else Damage.RETRY
-    if blocker.session is not None and not blocker.session.in_transaction_idle:
+    if session is not None and not session.in_transaction_idle:
         return Damage.WORK if changed else Damage.TIME
     return Damage.CHANGES if changed else Damage.IDLE
 
 
 def _loses(blocker: Blocker, harm: Damage) -> str:
     """What the signal destroys, in words."""
-    session, age = blocker.session, format_duration(blocker.transaction_seconds)
+    return _loss(blocker.session, blocker.transaction_seconds, harm)
+
+
+def _loss(session: Session | None, seconds: float | None, harm: Damage) -> str:
+    age = format_duration(seconds)
     if session is not None and session.wait_event == "SyncRep":
         return "nothing that could roll back; but its commit would be reported wrongly"
     if session is not None and session.state == "active":

@@ -35,6 +35,9 @@ def write_signal_sql(action: Action, session: Session) -> str | None:
     if action == "cancel" or session.xact_start is None:
         # Outside of a transaction nothing lasts but the statement.
         parts.append(_is("query_start", session.query_start))
+    if action == "cancel":
+        # A session that idles after its statement would take no notice, and the answer would be wrong.
+        parts.append(f"a.state {_SAME} 'active'")
     # By now it may commit and wait for its standby: a signal would break durability.
     parts.append(f"COALESCE(a.wait_event, '') {_OTHER} 'SyncRep'")
     # In a transaction block the activity is a copy of an earlier one, until that is cleared.

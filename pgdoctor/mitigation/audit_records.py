@@ -22,12 +22,14 @@ from pgdoctor.mitigation.history import (
     Opening,
     Outcome,
     Reset,
+    Signal,
     decision_id,
     with_action,
     with_opening,
 )
 from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.diagnosis import Finding
+from pgdoctor.model.identity import Identity
 
 #: What is said of an action whose record ends with its intent.
 UNKNOWN = "interrupted between intent and outcome: the signal may have been sent"
@@ -122,10 +124,68 @@ class Trace(msgspec.Struct, frozen=True, tag="trace", tag_field="kind"):
     summary: str
 
 
-Event = Intent | Settled | Opening | Reset | Approval | Disarm | Arm | MaintenanceWindow | Trace
+class PersonIntent(msgspec.Struct, frozen=True, tag="person_intent", tag_field="kind"):
+    """What a person is about to do to one session, and what that person was shown.
+
+    It is no action of mitigation: it spends no budget, opens no breaker and is no precedent for a rule.
+    """
+
+    at: datetime
+    signal: Signal
+    victim: Identity
+    by: str
+    #: None: it blocks nobody.
+    classification: str | None
+    relation: str | None
+    usename: str | None
+    datname: str | None
+    application_name: str | None
+    frees_at_once: int
+    frees_in_turn: int
+    loses: str
+    #: What spoke against it and was shown.
+    warnings: tuple[str, ...] = ()
+    #: The brakes that held, and that the person chose to override.
+    despite: tuple[str, ...] = ()
+
+    @property
+    def decision(self) -> str:
+        """The id of what was done: the same as of its outcome."""
+        return decision_id(self.victim, self.signal)
+
+
+class PersonOutcome(msgspec.Struct, frozen=True, tag="person_outcome", tag_field="kind"):
+    """What came of it; `outcome` is one of `manual_action.MANUAL_OUTCOMES`."""
+
+    at: datetime
+    decision: str
+    outcome: str
+    signalled_at: datetime | None = None
+    released: int = 0
+    seconds: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+
+
+Event = (
+    PersonIntent
+    | PersonOutcome
+    | Intent
+    | Settled
+    | Opening
+    | Reset
+    | Approval
+    | Disarm
+    | Arm
+    | MaintenanceWindow
+    | Trace
+)
 
 #: The kinds of records, and those of them that hold until somebody says otherwise, however old they are.
-KINDS = ("intent", "outcome", "opening", "reset", "approval", "disarm", "arm", "maintenance", "trace")
+KINDS = (
+    *("intent", "outcome", "opening", "reset", "approval", "disarm", "arm", "maintenance", "trace"),
+    *("person_intent", "person_outcome"),
+)
 LASTING = ("opening", "reset", "disarm", "arm", "maintenance")
 
 _decode = msgspec.json.Decoder(Event).decode

@@ -85,8 +85,33 @@ async def send_signal(
         "record": record,
         "timeout_ms": round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000),
     }
+    return await _answer(door, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
+
+
+async def send_signal_by_person(door: Connection, signal: Signal, victim: Identity) -> SignalReply:
+    """Signal the session that a person was shown and agreed to, if it is still that one.
+
+    No one has to wait for it, and this session need not lead. A cancel is about the statement, which has to run still;
+    a terminate about the transaction, which must not be ending; outside of one, about the present state. Never raises
+    ServerError. After `error` it is not known whether the session was signalled.
+    """
+    parameters: dict[str, object] = {
+        "pid": victim.pid,
+        "backend_start": victim.backend_start,
+        "xact_start": victim.xact_start,
+        "query_start": victim.query_start,
+        "state": victim.state,
+        "state_change": victim.state_change,
+        "signal": signal,
+        "own_application": APPLICATION_NAME,
+        "timeout_ms": round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000),
+    }
+    return await _answer(door, "signal_by_person", signal, parameters)
+
+
+async def _answer(door: Connection, statement: str, signal: Signal, parameters: dict[str, object]) -> SignalReply:
     try:
-        rows = await door.fetch(f"{signal}_wrapped" if wrapped else "signal_session", **parameters)
+        rows = await door.fetch(statement, **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
         return SignalReply(answer, sqlstate=error.sqlstate, message=str(error))

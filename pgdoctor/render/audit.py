@@ -8,8 +8,10 @@ import msgspec
 from tabulate import tabulate
 
 from pgdoctor.escape import encode_json
-from pgdoctor.mitigation.audit_records import Event, Intent, Settled
+from pgdoctor.formatting import format_count
+from pgdoctor.mitigation.audit_records import Event, Intent, PersonIntent, PersonOutcome, Settled
 from pgdoctor.render.plain import one_line
+from pgdoctor.render.tree import client
 
 _WIDTH = 60
 _MOST_TEXT = 500
@@ -40,6 +42,8 @@ def entries_json(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
             case Settled(decision=decision):
                 before = intents.get((entry.server, decision), {})
                 said = {**msgspec.to_builtins(entry.event), **{key: before.get(key) for key in _REPEATED}}
+            case PersonIntent():
+                said = msgspec.to_builtins(entry.event) | {"decision": entry.event.decision}
             case _:
                 said = msgspec.to_builtins(entry.event)
         yield encode_json(facts | {key: value for key, value in said.items() if key not in facts})
@@ -94,13 +98,31 @@ def _said(event: Event, intent: Intent | None) -> str:
             after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""
             more = ", ".join(each for each in (event.sqlstate, event.message) if each)
             return f"{what}: {event.outcome.replace('_', ' ')}{after}{f' ({more})' if more else ''}"
+        case PersonIntent():
+            return _of_person(event)
+        case PersonOutcome():
+            return _came_of_person(event)
     facts = msgspec.to_builtins(event)
     return ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("kind", "at"))
 
 
+def _of_person(event: PersonIntent) -> str:
+    where = f" on {event.relation}" if event.relation else ""
+    about = f" ({event.classification}{where})" if event.classification else ""
+    despite = f", despite: {'; '.join(event.despite)}" if event.despite else ""
+    whose = client(event.usename, event.datname, event.application_name)
+    return f"{event.signal} {event.victim.pid}{about} of {whose}, to free {event.frees_at_once}, by {event.by}{despite}"
+
+
+def _came_of_person(event: PersonOutcome) -> str:
+    after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""
+    more = ", ".join(each for each in (event.sqlstate, event.message) if each)
+    freed = f", {format_count(event.released, 'session')}" if event.released else ""
+    return f"{event.decision}: {event.outcome.replace('_', ' ')}{freed}{after}{f' ({more})' if more else ''}"
+
+
 def _who(intent: Intent) -> str:
-    application = f' "{intent.application_name}"' if intent.application_name else ""
-    return f"{intent.action.usename or '?'}@{intent.datname or '?'}{application}"
+    return client(intent.action.usename, intent.datname, intent.application_name)
 
 
 def _what(intent: Intent) -> str:

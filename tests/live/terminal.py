@@ -26,7 +26,7 @@ PATIENCE = 40.0
 
 
 class Terminal:
-    """`pgdoctor watch` in a terminal of its own.
+    """`pgdoctor watch`, or another command, in a terminal of its own.
 
     Without `controls` the system does not tell it of what becomes of that; without `sized` it is of no size.
     """
@@ -34,6 +34,7 @@ class Terminal:
     def __init__(
         self,
         *arguments: str,
+        command: str = "watch",
         columns: int = 120,
         lines: int = 30,
         controls: bool = True,
@@ -52,7 +53,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pgdoctor", "watch", *arguments],
+            [sys.executable, "-m", "pgdoctor", command, *arguments],
             env=os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
             stdin=slave,
             stdout=slave,

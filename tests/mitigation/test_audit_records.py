@@ -11,7 +11,18 @@ from pgdoctor.errors import JournalError
 from pgdoctor.fields import Duration, Network, Qualified
 from pgdoctor.journal.store import JournalRecord
 from pgdoctor.mitigation import audit_records, breaker
-from pgdoctor.mitigation.audit_records import Arm, Disarm, Event, Intent, MaintenanceWindow, Settled, Trace
+from pgdoctor.mitigation.audit_records import (
+    Arm,
+    Brakes,
+    Disarm,
+    Event,
+    Intent,
+    MaintenanceWindow,
+    PersonIntent,
+    PersonOutcome,
+    Settled,
+    Trace,
+)
 from pgdoctor.mitigation.budgets import BUDGETS, budgets_left, compute_budgets
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
@@ -61,6 +72,10 @@ ONE_OF_EACH: tuple[Event, ...] = (
     Arm(ago(9), "it is over", "ann"),
     MaintenanceWindow(ago(8), NOW, "a move", "ann"),
     Trace(ago(7), "10-1-terminate", "invalid_index", "public.i"),
+    PersonIntent(
+        ago(6), "cancel", action().victim, "ann", "migration", "public.orders", "app", "shop", "job", 2, 3, "a retry"
+    ),
+    PersonOutcome(ago(5), "10-1-cancel", "released", ago(6), 2, 0.1),
 )
 
 
@@ -68,6 +83,13 @@ def test_every_kind_comes_back_as_it_was_written() -> None:
     assert tuple(audit_records.read_events(as_records(*ONE_OF_EACH))) == ONE_OF_EACH
     assert [record.kind for record in as_records(*ONE_OF_EACH)] == list(audit_records.KINDS)
     assert set(audit_records.LASTING) < set(audit_records.KINDS)
+
+
+def test_signals_of_people_change_nothing_that_mitigation_decides_by() -> None:
+    told = [each for each in ONE_OF_EACH if isinstance(each, PersonIntent | PersonOutcome)]
+    assert len(told) == 2
+    assert audit_records.replay_history(told) == History()
+    assert audit_records.replay_brakes(told) == Brakes()
 
 
 def test_a_rule_with_every_condition_leads_to_an_action_that_can_be_written_down() -> None:

@@ -129,6 +129,7 @@ def test_nothing_is_hit_where_the_session_is_gone(shop: Scene, psql: Psql) -> No
     holder, _ = idle_in_front(shop)
     text = offered(look(shop.dsn), holder.pid)
     holder.close()
+    shop.wait_until(lambda: holder.shown() == "no such session")
     assert psql(text) == MOVED_ON
 
 
