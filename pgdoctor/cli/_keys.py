@@ -19,8 +19,18 @@ _KEYS = {
     curses.KEY_HOME: "home",
     curses.KEY_END: "end",
     curses.KEY_ENTER: "enter",
+    curses.KEY_BACKSPACE: "backspace",
 }
-_CHARACTERS = {"\n": "enter", "\r": "enter", "\x1b": "escape", "\x03": "q", "\x0c": "redraw"}
+_CHARACTERS = {
+    "\t": "tab",
+    "\x7f": "backspace",
+    "\b": "backspace",
+    "\n": "enter",
+    "\r": "enter",
+    "\x1b": "escape",
+    "\x03": "q",
+    "\x0c": "redraw",
+}
 
 #: What follows an escape.
 _SEQUENCES = {

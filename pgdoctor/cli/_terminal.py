@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pgdoctor.cli._keys import keys
-from pgdoctor.render.live.cells import Line
+from pgdoctor.render.live.cells import Line, character_cells
 
 _COLOURS = {"bad": curses.COLOR_RED, "warn": curses.COLOR_YELLOW, "good": curses.COLOR_GREEN}
 
@@ -29,6 +29,20 @@ def can_draw() -> bool:
     except curses.error:
         return False
     return curses.tigetstr("cup") is not None
+
+
+def write_encodable(text: str, encoding: str) -> str:
+    """A text with as many ? in place of each character that the encoding lacks as it takes cells."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(_encodable(character, encoding) for character in text)
+    return text
+
+
+def _encodable(character: str, encoding: str) -> str:
+    known = character.encode(encoding, errors="ignore")
+    return character if known else "?" * character_cells(character)
 
 
 class Terminal:
@@ -129,7 +143,6 @@ class Terminal:
         return bool(curses.has_colors())
 
     def _write(self, text: str, look: int) -> None:
-        # In a locale without our characters a ? stands for them.
-        shown = text.encode(self._encoding, errors="replace").decode(self._encoding)
+        shown = write_encodable(text, self._encoding)
         with suppress(curses.error):  # After the last cell of the last line the cursor has nowhere to go.
             self._window.addstr(shown, look)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -16,16 +18,35 @@ from pgdoctor.config.config import AgentSettings
 from pgdoctor.errors import PgdoctorError, ServerError
 from pgdoctor.fields import Duration
 from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.observer.activity_rates import ActivityRateObserver
+from pgdoctor.postgres.activity import ActivityReader
+from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.offload import offload
-from pgdoctor.render.live.screen import ScreenInput, draw_screen, list_lines
+from pgdoctor.render.live.activity_rows import list_activity
+from pgdoctor.render.live.screen import ScreenInput, draw_screen, list_lines, listed_rows
 from pgdoctor.render.live.session_rows import list_rows
-from pgdoctor.render.live.view import Signal, View, ViewQuestion, keep_view, press_key
+from pgdoctor.render.live.view import (
+    Signal,
+    View,
+    ViewQuestion,
+    follow_blocking,
+    keep_view,
+    press_key,
+    shown_tab,
+)
 from pgdoctor.render.report import Report, make_report
 
 log = logging.getLogger(__name__)
 
 #: Of one core of the server: what the view may take of it. More than an agent, which nobody sits in front of.
 SHARE = 0.1
+
+#: Seconds from one poll to the next that can be chosen.
+PACES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+#: Seconds without a blocked session after which the list of all sessions comes back: under write load sessions wait for
+#: a moment all the time, and the lists would take turns.
+_CALM = 3.0
 
 #: What is to be read about a session.
 Said = tuple[str, ...]
@@ -50,14 +71,19 @@ class WatchLoop:
     ) -> None:
         self._terminal = terminal
         self._connection = Reconnector(dsn, DEADLINE)
-        self._runner = PollRunner(
-            AgentSettings(interval=Duration(interval), max_server_share=SHARE, look_into_databases=into_databases)
-        )
+        self._into_databases = into_databases
+        self._runner = PollRunner(self._settings(interval))
+        #: Of the present connection.
+        self._reader: tuple[Connection, ActivityReader, ActivityRateObserver] | None = None
         self._asks, self._acts = asks, acts
         self._seen = ScreenInput(interval=interval)
         self._seen_at = time.monotonic()
         self._view = View()
+        #: When a session was blocked last.
+        self._blocked_at = -math.inf
         self._over = asyncio.Event()
+        #: The next poll is wanted now.
+        self._wanted = asyncio.Event()
         #: What came of each action, in lines.
         self.done: list[str] = []
         #: What looks into a session, or signals it: one thing at a time.
@@ -94,18 +120,28 @@ class WatchLoop:
             self._errand.cancel()
         await asyncio.wait({self._errand})
 
+    def _settings(self, interval: float) -> AgentSettings:
+        return AgentSettings(
+            interval=Duration(interval), max_server_share=SHARE, look_into_databases=self._into_databases
+        )
+
     async def _poll(self) -> None:
         while True:
             began = time.monotonic()
             try:
-                finding = await self._runner.examine(await self._connection.door())
+                door = await self._connection.door()
+                finding = await self._runner.examine(door)
                 await self._take(finding.diagnosis)
+                await self._read_activity(door)
             except ServerError as error:
                 if self._seen.report is None:
                     raise
                 self._seen = replace(self._seen, error=str(error))
             self._draw()
-            await asyncio.sleep(max(began + self._seen.interval - time.monotonic(), 0.05))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(began + self._seen.interval - time.monotonic(), 0.05)):
+                    await self._wanted.wait()
+            self._wanted.clear()
 
     async def _tick(self) -> None:
         """Let the screen show how old it is, whatever the server does."""
@@ -127,12 +163,36 @@ class WatchLoop:
     async def _report(diagnosis: Diagnosis) -> Report:
         return await offload(len(diagnosis.snapshot.sessions), make_report, diagnosis)
 
+    async def _read_activity(self, door: Connection) -> None:
+        """What all sessions do, while their list is shown. Raises ServerError."""
+        if shown_tab(self._view) != "sessions":
+            return
+        if self._reader is None or self._reader[0] is not door:
+            self._reader = door, ActivityReader(door), ActivityRateObserver()
+        activity = await self._reader[1].read()
+        rates = self._reader[2].observe(activity)
+        if self._view.is_frozen and self._seen.activity is not None:
+            return
+        rows = await offload(len(activity.sessions), list_activity, activity, self._view.order)
+        self._seen = replace(self._seen, activity=activity, rates=rates, activity_rows=rows)
+        self._keep()
+
     def _arrange(self) -> None:
         """Bring the rows into the order that is wanted."""
-        seen = self._seen
+        seen, view = self._seen, self._view
         if seen.diagnosis is not None and seen.report is not None:
-            self._seen = replace(seen, rows=list_rows(seen.diagnosis, seen.report, self._view.order))
-        self._view = keep_view(self._view, self._seen.rows)
+            rows = list_rows(seen.diagnosis, seen.report, view.order, is_grouped=view.is_grouped)
+            self._seen = seen = replace(seen, rows=rows)
+            if rows:
+                self._blocked_at = time.monotonic()
+            is_blocked = time.monotonic() - self._blocked_at < _CALM
+            self._view = follow_blocking(view, is_blocked=is_blocked)
+        if seen.activity is not None:
+            self._seen = replace(seen, activity_rows=list_activity(seen.activity, view.order))
+        self._keep()
+
+    def _keep(self) -> None:
+        self._view = keep_view(self._view, listed_rows(self._seen, self._view))
 
     def _typed(self) -> None:
         if self._terminal.is_gone:
@@ -146,12 +206,17 @@ class WatchLoop:
         self._draw()
 
     def _obey(self, key: str) -> None:
-        order = self._view.order
-        pressed = press_key(self._view, key, self._seen.rows, list_lines(self._terminal.size[1]))
+        before = self._view
+        pressed = press_key(before, key, listed_rows(self._seen, before), list_lines(self._terminal.size[1]))
         self._view = pressed.view
-        if self._view.order != order:
+        if (self._view.order, self._view.is_grouped) != (before.order, before.is_grouped):
             self._arrange()
+        if shown_tab(self._view) != shown_tab(before) or self._view.filter != before.filter:
+            self._keep()
+            self._wanted.set()
         match pressed.wish:
+            case "slower" | "faster" as pace:
+                self._change_pace(1 if pace == "slower" else -1)
             case "quit":
                 self._over.set()
             case "cancel" | "terminate" as wanted:
@@ -162,6 +227,17 @@ class WatchLoop:
                 assert asked is not None
                 self._view = replace(self._view, question=None)
                 self._send(self._act(asked), f"{asked.signal} {asked.pid} …")
+
+    def _change_pace(self, step: int) -> None:
+        """Poll at the next longer or shorter interval that there is."""
+        now = self._seen.interval
+        others = [pace for pace in PACES if (pace - now) * step > 0]
+        if others:
+            now = min(others, key=lambda pace: abs(pace - now))
+        self._seen = replace(self._seen, interval=now)
+        self._runner.reconfigure(self._settings(now))
+        self._view = replace(self._view, message=f"a poll every {now:g} s")
+        self._wanted.set()
 
     def _send(self, errand: Coroutine[None, None, None], message: str) -> None:
         if self._errand is not None and not self._errand.done():

@@ -25,6 +25,29 @@ APPLICATION = {UP: "\x1bOA", DOWN: "\x1bOB", LEFT: "\x1bOD", END: "\x1bOF", HOME
 PATIENCE = 40.0
 
 
+class Screen(pyte.Screen):
+    """A screen that scrolls by several lines at once, as xterm does and pyte does not."""
+
+    def scroll_down(self, count: int | None = None) -> None:
+        self._at_the_top(self.insert_lines, count)
+
+    def scroll_up(self, count: int | None = None) -> None:
+        self._at_the_top(self.delete_lines, count)
+
+    def _at_the_top(self, move: Callable[[int], None], count: int | None) -> None:
+        x, y = self.cursor.x, self.cursor.y
+        self.cursor.y = self.margins.top if self.margins else 0
+        move(count or 1)
+        self.cursor.x, self.cursor.y = x, y
+
+
+class Stream(pyte.ByteStream):
+    """What is sent to such a screen."""
+
+    csi = pyte.ByteStream.csi | {"S": "scroll_up", "T": "scroll_down"}
+    events = pyte.ByteStream.events | {"scroll_up", "scroll_down"}
+
+
 class Terminal:
     """`pgdoctor watch`, or another command, in a terminal of its own.
 
@@ -41,8 +64,8 @@ class Terminal:
         sized: bool = True,
         **environment: str,
     ) -> None:
-        self._screen = pyte.Screen(columns, lines)
-        self._stream = pyte.ByteStream(self._screen)
+        self._screen = Screen(columns, lines)
+        self._stream = Stream(self._screen)
         self._master, slave = pty.openpty()
         if sized:
             self._size(columns, lines)

@@ -66,7 +66,7 @@ def test_it_shows_who_blocks_whom_and_what_to_do(incident: Incident, watch: Watc
     for each in incident.readers:
         each.finish()
     terminal.until("No session is blocked")
-    assert pids(terminal) == []
+    terminal.until("STATE")
     terminal.press("q")
     assert terminal.end() == 0
     assert terminal.said == ""

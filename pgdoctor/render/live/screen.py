@@ -1,16 +1,19 @@
 """The screen of the live view, line by line: what hurts, what to do, who, and what the keys do."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from pgdoctor.formatting import format_duration
+from pgdoctor.model.activity import Activity, ActivityRates
 from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.render.live.activity_rows import ActivityRow, render_activity_details
 from pgdoctor.render.live.cells import Line, Span, fit_line, pad_text, text_width, wrap_text
+from pgdoctor.render.live.filtering import ListedRow, filter_rows
 from pgdoctor.render.live.session_details import render_session_details
 from pgdoctor.render.live.session_rows import SessionRow
-from pgdoctor.render.live.view import View
+from pgdoctor.render.live.view import View, shown_tab
 from pgdoctor.render.report import Report
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import describe_blocked, format_released, to_do
@@ -24,6 +27,10 @@ class ScreenInput(msgspec.Struct, frozen=True):
     report: Report | None = None
     #: In the order that is wanted.
     rows: tuple[SessionRow, ...] = ()
+    #: What all sessions do; None: not read, for their list is not shown.
+    activity: Activity | None = None
+    activity_rows: tuple[ActivityRow, ...] = ()
+    rates: ActivityRates = ActivityRates()
     #: Why it cannot be asked now; None: it can.
     error: str | None = None
     #: Seconds since the server last answered.
@@ -37,13 +44,18 @@ class ScreenInput(msgspec.Struct, frozen=True):
         return self.report is not None and self.age > max(_MISSED * self.interval, _LATE)
 
 
+Row = TypeVar("Row", bound=ListedRow)
+
 #: Looks that may be missed, and seconds that have to pass, before it is said that the server does not answer.
 _MISSED, _LATE = 3, 2.0
 
 HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
 pgup pgdn home end   by the screen     space   freeze the screen; polling goes on
+tab  the other list    1  all sessions    2  blocked sessions, which come by themselves when a session is blocked
 t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
+/  filter: only rows with a text; enter keeps it, esc removes it       v  wrap statements    g  group equal waiters
++  poll less often    -  poll more often
 c  cancel the chosen session's statement     k  terminate the chosen session
    Both need mode = "enforce" and a matching rule in --config FILE, no objection of a guard, and your confirmation.
    Before you confirm, the screen shows the sessions that would be freed, and the work that would be lost.
@@ -51,19 +63,27 @@ c  cancel the chosen session's statement     k  terminate the chosen session
 
 BLOCKS   number of sessions that it blocks, directly or through others
 WAIT     how long it has waited, by the server's record
-AGE      how long its transaction has been open
+AGE      how long its transaction has been open; in the list of all sessions: how long it has been in its state
 CLASS    why it blocks (see: pgdoctor explain CLASS); waits, queued: it waits itself
+XACT     how long its transaction has been open
+transactions/s   of all databases with a session, over five seconds, without the view's own
+deadlocks        since the view began
 """
 
 #: The widest that fits is shown.
 _KEYS_BARS = (
-    "? help  q quit  ↑↓ choose  ⏎ show  space freeze  c cancel  k terminate  t w b a l order",
+    "? help  q quit  ↑↓ choose  ⏎ show  space freeze  / filter  tab list  c cancel  k terminate  t w b a l order",
+    "? help  q quit  ⏎ show  space freeze  / filter  tab list  c cancel  k terminate",
     "? help  q quit  ⏎ show  space freeze  c cancel  k terminate",
     "? help  q quit  c cancel  k terminate",
     "? help  q quit",
 )
 _ANSWERS = "y: confirm    any other key: go back"
 _ANY_KEY = "press any key to continue"
+_FILTER_KEYS = "enter: keep  esc: remove"
+
+#: Characters of a filter that show while it is typed, on the narrowest screen.
+_FEWEST_TYPED = 8
 _TOO_SMALL = "… enlarge the window to see the rest"
 
 #: Lines above the list, with the heading of the columns; and below it.
@@ -89,15 +109,45 @@ _COLUMNS = (
     ScreenColumn("WAIT", "wait", 8, 0, right=True),
     ScreenColumn("AGE", "age", 8, 60, right=True),
     ScreenColumn("CLASS", "classification", 20, 0),
-    ScreenColumn("WHAT", "what", 40, 90),
-    ScreenColumn("WHO", "who", 24, 130),
+    ScreenColumn("WHO", "who", 22, 96),
+    ScreenColumn("WHAT", "what", 40, 140),
     ScreenColumn("STATEMENT", "statement", 0, 72),
 )
+
+_ACTIVITY_COLUMNS = (
+    ScreenColumn("PID", "pid", 7, 0),
+    ScreenColumn("STATE", "state", 10, 0),
+    ScreenColumn("AGE", "age", 7, 0, right=True),
+    ScreenColumn("XACT", "transaction", 7, 110, right=True),
+    ScreenColumn("WAIT EVENT", "wait_event", 16, 72),
+    ScreenColumn("APPLICATION", "application", 16, 0),
+    ScreenColumn("USER", "user", 12, 120),
+    ScreenColumn("DATABASE", "database", 12, 140),
+    ScreenColumn("CLIENT", "client", 15, 96),
+    ScreenColumn("STATEMENT", "statement", 0, 60),
+)
+
+#: Lines that a wrapped statement takes at most, and cells that it is indented by.
+_MOST_WRAPPED = 8
+_INDENT = "    "
 
 
 def list_lines(lines: int) -> int:
     """Rows that fit on a screen of so many lines."""
     return max(lines - _ABOVE - _BELOW, 1)
+
+
+def listed_rows(seen: ScreenInput, view: View) -> tuple[ListedRow, ...]:
+    """The rows of the list that is shown, less those that the filter leaves out."""
+    return _sessions(seen, view) if shown_tab(view) == "sessions" else _blocked(seen, view)
+
+
+def _sessions(seen: ScreenInput, view: View) -> tuple[ActivityRow, ...]:
+    return filter_rows(seen.activity_rows, view.filter)
+
+
+def _blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
+    return filter_rows(seen.rows, view.filter)
 
 
 def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tuple[Line, ...]:
@@ -115,10 +165,18 @@ def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tupl
 def _bar(view: View, columns: int) -> Span:
     if view.question is not None:
         return Span(pad_text(_ANSWERS, columns), "warn")
+    if view.is_typing:
+        room = max(columns - text_width(_FILTER_KEYS) - 2, _FEWEST_TYPED)
+        return Span(pad_text(f"{_ending('/' + view.filter + '_', room)}  {_FILTER_KEYS}", columns), "warn")
     if view.message:
         return Span(pad_text(view.message, columns), "warn")
     said = _ANY_KEY if view.notice else next((bar for bar in _KEYS_BARS if text_width(bar) <= columns), _KEYS_BARS[-1])
     return Span(pad_text(said, columns), "bar")
+
+
+def _ending(text: str, columns: int) -> str:
+    """The end of a text, in at most so many characters: what is typed last shows."""
+    return text if len(text) <= columns else "…" + text[-(columns - 1) :]
 
 
 def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
@@ -134,8 +192,18 @@ def _page(seen: ScreenInput, view: View, columns: int, room: int) -> list[Line]:
     if view.page == "help":
         return _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
-        return _text(render_session_details(seen.diagnosis, seen.report, view.chosen, columns), view.scrolled, room)
-    return list(_list(seen.rows, view, columns, room))[:room]
+        return _text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
+    if shown_tab(view) == "sessions":
+        return _table(_ACTIVITY_COLUMNS, _sessions(seen, view), _activity_fields, view, columns, room)
+    return _table(_COLUMNS, _blocked(seen, view), _fields, view, columns, room)
+
+
+def _details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View, columns: int) -> list[str]:
+    if view.chosen not in (row.key for row in seen.rows) and seen.activity is not None and isinstance(view.chosen, int):
+        found = render_activity_details(seen.activity, view.chosen, columns)
+        if found is not None:
+            return found
+    return render_session_details(diagnosis, report, view.chosen, columns)
 
 
 def _head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[Line]:
@@ -151,6 +219,8 @@ def _head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[L
         yield from _broken_up(_to_do(report), "bold", columns, most)
     yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
     yield _status(seen, view)
+    if shown_tab(view) == "sessions" and seen.diagnosis is not None:
+        yield from _broken_up(_figures(seen, seen.diagnosis), "plain", columns, most)
 
 
 def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]:
@@ -171,18 +241,38 @@ def _to_do(report: Report) -> str:
     return f"{worst.severity}: {worst.summary}" if worst else ""
 
 
+def _figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
+    """What the whole server does: `812 transactions/s  42/100 connections: 3 active …`."""
+    server, rates = diagnosis.snapshot.server, seen.rates
+    states = server.connections_by_state
+    known = rates.transactions_per_second
+    in_transaction = states.idle_in_transaction + states.idle_in_transaction_aborted
+    return "  ".join(
+        (
+            f"{'…' if known is None else f'{known:,.0f}'} transactions/s",
+            f"{server.connections}/{server.max_connections} connections: "
+            f"{states.active} active, {in_transaction} idle in tx",
+            f"longest transaction {format_short(server.oldest_transaction)}",
+            f"deadlocks {rates.deadlocks}",
+        )
+    )
+
+
 def _status(seen: ScreenInput, view: View) -> Line:
     parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
+    if view.filter and not view.is_typing:
+        parts.append(Span(f"only {view.filter} (esc: all)  ", "warn"))
     if seen.error is None and seen.is_late:
         parts.append(Span(f"NO ANSWER for {format_duration(seen.age)}  ", "bad"))
     report = seen.report
     if report is not None:
         server = report.server
         at = report.captured_at[11:19]
-        text = (
-            f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  "
-            f"every {seen.interval:g} s"
-        )
+        every = f"every {seen.interval:g} s"
+        if shown_tab(view) == "sessions":
+            text = f"{at} UTC  by {'age' if view.order == 'age' else 'state'}  {every}{_unread(seen)}"
+        else:
+            text = f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  {every}"
         parts.append(Span(text, "dim"))
         if seen.diagnosis is not None and seen.diagnosis.snapshot.server.hidden_sessions:
             parts.insert(
@@ -191,29 +281,87 @@ def _status(seen: ScreenInput, view: View) -> Line:
     return tuple(parts)
 
 
-def _list(rows: Sequence[SessionRow], view: View, columns: int, room: int) -> Iterator[Line]:
-    shown = [column for column in _COLUMNS if columns >= column.from_width]
-    yield (Span(_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
+def _unread(seen: ScreenInput) -> str:
+    left = seen.activity.all_sessions - len(seen.activity.sessions) if seen.activity is not None else 0
+    return f"  {left:,} more sessions not shown" if left > 0 else ""
+
+
+def _table(
+    all_columns: Sequence[ScreenColumn],
+    rows: Sequence[Row],
+    fields: Callable[[Row], Mapping[str, str]],
+    view: View,
+    columns: int,
+    room: int,
+) -> list[Line]:
+    """The heading, and as many rows as fit; the chosen one stays in sight."""
+    shown = [column for column in all_columns if columns >= column.from_width]
+    if view.is_wrapped:
+        shown = [column for column in shown if column.field != "statement"]
+    heading = (Span(_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
     place = next((place for place, row in enumerate(rows) if row.key == view.chosen and row.key is not None), 0)
-    # The chosen one stays in sight.
-    first = max(min(place - (room - 1) // 2, len(rows) - (room - 1)), 0)
-    for row in rows[first : first + room - 1]:
-        if row.key is None:
-            yield (Span("  " * row.depth + row.rest, "dim"),)
-            continue
-        text = _cells(shown, _fields(row), columns)
-        yield (Span(text, "chosen" if row.key == view.chosen else _style(row)),)
+
+    def lines(row: Row) -> list[Line]:
+        return _row_lines(row, fields(row), shown, view, columns)
+
+    # From the chosen row upwards while it takes less than half of the room, then downwards.
+    first, used = place, len(lines(rows[place])) if rows else 0
+    while first > 0 and used < room // 2:
+        first -= 1
+        used += len(lines(rows[first]))
+    body = list[Line]()
+    for row in rows[first:]:
+        if len(body) >= room:
+            break
+        body += lines(row)
+    # At the end of the list the screen is filled from its bottom.
+    while first > 0 and len(body) < room - 1:
+        first -= 1
+        body = [*lines(rows[first]), *body]
+    return [heading, *body][:room]
 
 
-def _style(row: SessionRow) -> str:
-    if not row.waits:
+def _row_lines(
+    row: ListedRow, fields: Mapping[str, str], shown: Sequence[ScreenColumn], view: View, columns: int
+) -> list[Line]:
+    if isinstance(row, SessionRow) and row.rest:
+        return [(Span("  " * row.depth + row.rest, "dim"),)]
+    style = "chosen" if row.key == view.chosen and row.key is not None else _style(row)
+    first = (Span(_cells(shown, fields, columns), style),)
+    if not view.is_wrapped or not fields["statement"]:
+        return [first]
+    wrapped = wrap_text(fields["statement"], columns - len(_INDENT))
+    if len(wrapped) > _MOST_WRAPPED:
+        wrapped = [*wrapped[: _MOST_WRAPPED - 1], " ".join(wrapped[_MOST_WRAPPED - 1 :])]
+    return [first, *((Span(_INDENT + line, "dim"),) for line in wrapped)]
+
+
+def _style(row: ListedRow) -> str:
+    if isinstance(row, ActivityRow):
+        return row.style
+    if not isinstance(row, SessionRow) or not row.waits:
         return "bad"
     return "warn" if row.classification not in ("waits", "queued") else "plain"
 
 
+def _activity_fields(row: ActivityRow) -> dict[str, str]:
+    return {
+        "pid": str(row.pid),
+        "state": row.state,
+        "age": format_short(row.age),
+        "transaction": format_short(row.transaction),
+        "wait_event": row.wait_event,
+        "application": row.application,
+        "user": row.user,
+        "database": row.database,
+        "client": row.client,
+        "statement": row.statement,
+    }
+
+
 def _fields(row: SessionRow) -> dict[str, str]:
     return {
-        "pid": "  " * min(row.depth, 4) + str(row.key),
+        "pid": "  " * min(row.depth, 4) + (str(row.key) if row.key is not None else f"{row.sessions:,} ×"),
         "blocked": f"{row.blocked:,}" if row.blocked else "",
         "wait": format_short(row.wait),
         "age": format_short(row.age),
@@ -224,7 +372,7 @@ def _fields(row: SessionRow) -> dict[str, str]:
     }
 
 
-def _cells(shown: Sequence[ScreenColumn], fields: dict[str, str], columns: int) -> str:
+def _cells(shown: Sequence[ScreenColumn], fields: Mapping[str, str], columns: int) -> str:
     text = ""
     for column in shown:
         room = column.columns or max(columns - text_width(text), 0)

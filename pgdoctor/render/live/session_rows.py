@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session
+from pgdoctor.render.groups import Crowd, crowds
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.tree import format_awaited, left_out
 from pgdoctor.render.wait_trees import Branch, Name, OmittedRows, build_trees, name_blocker
@@ -37,11 +39,21 @@ class SessionRow(msgspec.Struct, frozen=True):
     waits: bool = False
     #: Of a line that sums up.
     rest: str = ""
+    #: Sessions that it stands for.
+    sessions: int = 1
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every text that a filter finds the row by."""
+        return str(self.key or ""), self.classification, self.what, self.who, self.statement, self.rest
 
 
-def list_rows(diagnosis: Diagnosis, report: Report, order: Order) -> tuple[SessionRow, ...]:
-    """All rows, in that order: in the tree below whom they wait for, else the largest first."""
-    made = _Rows(diagnosis, report)
+def list_rows(diagnosis: Diagnosis, report: Report, order: Order, *, is_grouped: bool = True) -> tuple[SessionRow, ...]:
+    """All rows, in that order: in the tree below whom they wait for, else the largest first.
+
+    `is_grouped`: in the tree equal waiters are one row, as in `pgdoctor diagnose`.
+    """
+    made = _Rows(diagnosis, report, is_grouped)
     if order == "tree":
         return tuple(made.tree())
     return tuple(sorted(made.all(), key=_KEYS[order]))
@@ -56,7 +68,8 @@ _KEYS: Mapping[str, Callable[[SessionRow], tuple[object, ...]]] = {
 
 
 class _Rows:
-    def __init__(self, diagnosis: Diagnosis, report: Report) -> None:
+    def __init__(self, diagnosis: Diagnosis, report: Report, is_grouped: bool) -> None:
+        self._is_grouped = is_grouped
         self._diagnosis = diagnosis
         self._report = report
         self._blockers = {name_blocker(blocker): blocker for blocker in report.blockers}
@@ -75,11 +88,20 @@ class _Rows:
             yield self._row(key, 0)
 
     def _below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
-        for branch in below:
-            yield self._row(branch.wait.blocked_pid, depth)
-            yield from self._below(branch.below, branch.rest, depth + 1)
+        for part in crowds(below) if self._is_grouped else below:
+            if isinstance(part, Crowd):
+                yield self._crowd(part, depth)
+                continue
+            yield self._row(part.wait.blocked_pid, depth)
+            yield from self._below(part.below, part.rest, depth + 1)
         if rest.sessions:
             yield SessionRow(None, depth, rest=left_out(rest))
+
+    def _crowd(self, crowd: Crowd, depth: int) -> SessionRow:
+        """One row for equal waiters, with the longest of their waits."""
+        longest = max(crowd.waits, key=lambda wait: wait.wait_seconds or 0.0)
+        row = self._row(longest.blocked_pid, depth)
+        return replace(row, key=None, pid=None, blocked=0, age=None, sessions=len(crowd.waits))
 
     def _row(self, key: Name, depth: int) -> SessionRow:
         blocker, wait = self._blockers.get(key), self._waits.get(key)

@@ -1,5 +1,6 @@
 """The live view from built snapshots: whatever is typed, and whatever has a name, the screen stays a screen."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,17 +16,34 @@ from pgdoctor.render.live.view import View, ViewQuestion, keep_view, press_key
 from pgdoctor.render.report import make_report
 from tests.mitigation.build import DDL, IDLE, READERS, ddl, diagnosis, idle, reader
 
-KEYS = ["other", "up", "down", "pageup", "pagedown", "home", "end", "enter", "escape", "left", *"qQtwbalnpckj ?hyYx"]
+KEYS = [
+    "other",
+    "up",
+    "down",
+    "pageup",
+    "pagedown",
+    "home",
+    "end",
+    "enter",
+    "escape",
+    "left",
+    "tab",
+    "backspace",
+    *"qQtwbalnpckj ?hyYx12/vg+-=",
+]
+
+#: A view of the blocked sessions, as while there are some.
+LISTED = partial(View, was_blocked=True)
 
 
-def seen(*sessions: Session, order: Any = "tree") -> ScreenInput:
+def seen(*sessions: Session, order: Any = "tree", is_grouped: bool = False) -> ScreenInput:
     found = diagnosis(*sessions)
     facts = make_report(found)
-    return ScreenInput(found, facts, list_rows(found, facts, order))
+    return ScreenInput(found, facts, list_rows(found, facts, order, is_grouped=is_grouped))
 
 
 def drawn(picture: ScreenInput, view: View | None = None, columns: int = 120, lines: int = 20) -> list[str]:
-    return ["".join(span.text for span in line) for line in draw_screen(picture, view or View(), columns, lines)]
+    return ["".join(span.text for span in line) for line in draw_screen(picture, view or LISTED(), columns, lines)]
 
 
 @given(st.lists(st.sampled_from(KEYS), max_size=30), st.integers(1, 250), st.integers(1, 60), st.booleans())
@@ -76,7 +94,7 @@ def test_the_orders() -> None:
 def test_the_chosen_one_stays_in_sight_in_a_crowd() -> None:
     picture = seen(idle(), *(reader(pid, blockers=(IDLE,)) for pid in range(100, 1100)))
     for chosen in (100, 500, 1099):
-        assert any(line.strip().startswith(f"{chosen} ") for line in drawn(picture, View(chosen=chosen), 120, 10))
+        assert any(line.strip().startswith(f"{chosen} ") for line in drawn(picture, LISTED(chosen=chosen), 120, 10))
 
 
 def test_a_chain_deeper_than_the_tree_is_summed_up() -> None:
@@ -92,7 +110,7 @@ def test_who_is_gone_is_chosen_no_more() -> None:
     assert keep_view(View(chosen=31, page="one"), (SessionRow(30),)).chosen == 31
     assert (
         "31 neither waits nor blocks any more."
-        in drawn(seen(idle(), ddl()), View(chosen=31, page="one"), columns=200)[4]
+        in drawn(seen(idle(), ddl()), LISTED(chosen=31, page="one"), columns=200)[4]
     )
 
 
