@@ -5,18 +5,18 @@ take 3.5 for an outlier: 0.6745 * (value - median) / MAD, where MAD is the media
 upwards, for what the signals count does no harm by being few; and with a floor under MAD / 0.6745, for most signals
 are constant at most times.
 
-Usual is what was at this time of day (UTC), give or take half an hour, in the last 28 days, once three of them are
-known; until then, what was in the last 24 hours, once there are fifteen samples. Before that nothing is known: score 0.
-A whole day has its night and its noon, so there the spread is at least what puts the ninth decile where a normal
-distribution has it. Samples are values as they came, not means of them: what is to be judged is one value too.
+Usual are the values of this time of day (UTC), half an hour more or less, in the last 28 days, once three days are
+known. Until then they are those of the last 24 hours, once there are fifteen samples. Before that the score is 0. The
+values of a whole day differ between night and noon, so their spread is at least the one that puts the ninth decile
+where a normal distribution has it. Samples are single values and not means, because the judged value is one too.
 
 Nothing is learnt while the caller says so (an incident), nor at once from a value that is itself unusual: its sample
-is held. What is held counts in two cases. Where a time of day was unusual on three days or more, what was held on them
-is what is usual then: the batch at night, or the weekend; if it lasted (two samples of that time), or came on half of
-all days. Single peaks fall on the same hour by chance: where one value in fifty was one, they were what was usual for
-44 % of the time before that was asked (`test_single_peaks_are_never_what_is_usual`). And once nine in ten samples of
-six hours are held, none of them hours of an incident alone, they are the new level: a deployment. What it was measured
-by is forgotten then.
+is held. Held samples count in two cases. If a time of day was unusual on three days or more, the samples held on those
+days are usual at that time, as for a nightly batch or the weekend. They must have lasted (two samples of that time), or
+come on half of all days. Single peaks fall on the same hour by chance: with one peak in fifty values they counted as
+usual 44 % of the time before that condition was added (`test_single_peaks_are_never_what_is_usual`). And once nine in
+ten samples of six hours are held, and no hour consists of an incident alone, they are the new level, as after a
+deployment. The old level is forgotten then.
 """
 
 import math
@@ -137,7 +137,7 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         learnt, held = (list(filter(None, (_values(day, held=which) for day in days))) for which in (False, True))
         if len(held) < _ENOUGH_DAYS or not _comes_back(days, level=min(map(min, held))):
             return learnt
-        # Scores look upwards only, so what is held is the upper of two levels: what lies below is not unusual either.
+        # Only high values score, so the held samples are the upper of two levels: values below are not unusual either.
         return held
 
 

@@ -1,7 +1,7 @@
 """Samples of one signal at equal distances in time: so many, however long it goes on.
 
-A sample's place follows from its time alone, so a day that comes round overwrites the oldest one, and a gap (nobody
-polled) leaves holes. Nine bytes a sample: a server has six signals, an agent may have many servers.
+A sample's place follows from its time alone, so a new day overwrites the oldest one, and a gap (no poll) leaves
+holes. Nine bytes a sample: a server has six signals, an agent may have many servers.
 """
 
 import math
@@ -92,7 +92,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         return math.floor(at / self.period)
 
     def _cleared_until(self, number: int) -> tuple[bytearray, bytearray]:
-        """Values and flags, with holes for the periods that nobody saw."""
+        """Values and flags, with holes for the periods without a poll."""
         if self.last is None or number - self.last >= self.size:
             return bytearray(_HOLE * self.size), bytearray(self.size)
         values, flags = bytearray(self.values), bytearray(self.held)

@@ -1,7 +1,7 @@
 """Thresholds that learn: the baselines of all signals of one server, and what is unusual now.
 
-Nothing is learnt from an incident that hurts: one in which somebody has waited for five seconds, from then to its end.
-Below that nobody is hurt: under write load somebody always waits for a moment, and that is what is usual there.
+Nothing is learnt from an incident from the moment on in which a session has waited for five seconds. Shorter waits are
+learnt: under write load some session always waits for a moment, and that is usual there.
 """
 
 import zlib
@@ -16,14 +16,14 @@ from pgdoctor.model.snapshot import ServerInfo
 #: A share of fewer active sessions says little: one that waits would be all of them.
 _FEW_ACTIVE = 10
 
-#: Seconds that somebody has to have waited for, so that an incident is not learnt from.
+#: Seconds that a session must have waited, so that an incident is not learnt from.
 _HURTS = 5.0
 
 #: The score that is worth a word, and the seconds for which it has to stay.
 ALARMING = 5.0
 LASTING = 30.0
 
-#: Seconds between two polls in which nobody knows how it was: no score has stayed over that.
+#: Seconds between two polls after which no score counts as unbroken.
 _GAP = 300.0
 
 #: Of what is kept. Whatever is of another format is not read.
@@ -36,7 +36,7 @@ _MOST_BYTES = 2_000_000
 def signal_readings(
     server: ServerInfo, lock_waiters: int, blocked_sessions: int, oldest_wait: float
 ) -> dict[str, float]:
-    """The value of each signal, from the gate of a poll and the figures of its look."""
+    """The value of each signal, from the gate of a poll and the figures of its snapshot."""
     if server.hidden_sessions:
         # What is hidden is missing: it is not zero.
         return {"connections": float(server.connections)}
@@ -72,10 +72,10 @@ class Thresholds(msgspec.Struct, frozen=True):
     at: float = 0.0
 
     def observe(self, values: Mapping[str, float], at: float, *, incident: bool) -> "Thresholds":
-        """After one more poll, at a moment in Unix time. `incident`: one is under way; a signal may be missing."""
+        """After one more poll, at a moment in Unix time. `incident`: one is open. A signal may be missing."""
         is_hurt = incident and (self.is_hurt or values.get("oldest_wait", 0.0) >= _HURTS)
         scores = {name: self.baselines[name].score(values.get(name, 0.0)) for name in SIGNALS}
-        # After a gap it begins anew, and so it does when the clock was set back.
+        # It starts again after a gap, and after the clock was set back.
         since = self.since if self.at <= at <= self.at + _GAP else {}
         since = {name: since.get(name, at) for name, score in scores.items() if score >= ALARMING}
         return Thresholds(

@@ -47,7 +47,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: Duration = Duration(1)
     #: What connecting, and each statement, may take.
     deadline: Duration = Duration(5)
-    #: Who has waited for less is no incident: under write load somebody always waits for a few milliseconds.
+    #: A shorter wait is no incident: under write load some session always waits for a few milliseconds.
     wait_threshold: Duration = Duration(0.1)
     #: From one login of the agent's own to the next, which shows whether clients can log in; 0: none.
     login_probe_interval: Duration = Duration(15)
@@ -98,7 +98,7 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[webhook]` table: who may ask for a fresh look by an alert. Without a token nobody."""
+    """The `[webhook]` table: the token with which an alert may ask for a poll. Without one no alert may."""
 
     #: A file with what the sender has to give as `Authorization: Bearer …`; that of `[http]` does not open it.
     token_file: str | None = None
@@ -148,7 +148,7 @@ EXAMPLE = (Path(__file__).parent / "example.toml").read_text(encoding="utf-8")
 
 
 class GivenOptions(NamedTuple):
-    """An option of the agent that somebody gave beside the file: `--interval` or PGDOCTOR_INTERVAL, and its text."""
+    """An option of the agent that was given beside the file: `--interval` or PGDOCTOR_INTERVAL, and its text."""
 
     source: str
     text: str

@@ -13,7 +13,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 #: Keys whose values are never shown, however wrong they are.
 _SECRET_KEYS = ("dsn", "url")
 
-#: Stand-ins for required keys that are missing or mistaken, so that the rest can be looked at.
+#: Stand-ins for required keys that are missing or mistaken, so that the rest can be checked.
 _STAND_INS = {"name": "missing", "class": "unknown", "action": "terminate"}
 
 

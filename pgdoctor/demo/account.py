@@ -12,7 +12,7 @@ from pgdoctor.demo.failures import ServerFailed
 
 @dataclass(frozen=True)
 class Account:
-    """Who the server runs as: an ordinary user under root; otherwise whoever runs this process."""
+    """The user that the server runs as: an ordinary user under root; otherwise the user of this process."""
 
     uid: int
     gid: int

@@ -4,7 +4,7 @@ from pgdoctor.errors import PgdoctorError
 
 
 class BinariesMissing(PgdoctorError):
-    """There is no Postgres to start: says where it was looked for and what to install."""
+    """There is no Postgres to start: says where it was searched and what to install."""
 
 
 class ServerFailed(PgdoctorError):

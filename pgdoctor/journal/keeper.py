@@ -94,7 +94,7 @@ class Keeper:
 
     def _work(self, work: Callable[[Journal], T]) -> T:
         if self._journal is not None and not self._journal.is_in_place:
-            # What is written there nobody else would see, nor we what others write.
+            # Other processes would not see our records there, nor we theirs.
             self._close()
         if self._journal is None:
             self._journal = Journal.open(self.path, self.max_size)
@@ -104,7 +104,7 @@ class Keeper:
             self.usage = self._journal.usage()
             return result
         except JournalError:
-            # The file may have been moved away, or be on a disk that is mounted anew: the next one opens it.
+            # The file may have been moved, or its disk mounted again: the next piece of work opens it.
             self._close()
             raise
 

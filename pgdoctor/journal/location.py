@@ -1,4 +1,4 @@
-"""Where the journal lies, and how big it may become, if nobody says so."""
+"""Default path and size limit of the journal."""
 
 from collections.abc import Mapping
 from pathlib import Path

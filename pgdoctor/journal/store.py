@@ -1,14 +1,13 @@
-"""The journal's file: one SQLite database, to which records are only ever added; of an incident that goes on, each
-snapshot's record takes the place of the one before.
+"""The journal's file: one SQLite database, to which records are only added. While an incident lasts, each record of a
+snapshot replaces the previous one.
 
-Several processes may use it at once: agents at different servers, and a command that somebody types beside them.
-What is appended is on the disk when the call returns (write-ahead log, `synchronous = FULL`). What servers say is told
-apart by their system identifiers. Nobody but the owner may read the file; whoever writes a statement into it has
-redacted it before.
+Several processes may use it at once: agents of different servers, and a command of an operator. An appended record is
+on the disk when the call returns (write-ahead log, `synchronous = FULL`). Records of different servers are separated
+by system identifier. Only the owner may read the file. Callers redact statements before they write them.
 
-The file has a limit. Near it the oldest snapshots are deleted, first those that tell least: all but the biggest of
-each incident; then records of incidents. Everything else is kept until it is too old; where that alone fills the file,
-nothing more can be written, and so nobody is signalled.
+The file has a size limit. Near it the oldest snapshots are deleted: first all but the biggest of each incident, then
+records of incidents. All other records are kept until they are too old. If they alone fill the file, nothing more can
+be written, and no session is signalled.
 """
 
 import math
@@ -53,7 +52,7 @@ EXPENDABLE = ("incident",)
 #: Bytes of a record beside its body, roughly.
 _OVERHEAD = 200
 
-#: Seconds for which the size of what lasts is not counted anew.
+#: Seconds between two measurements of the size of the lasting records.
 _COUNTED = 60.0
 
 #: Statements of those below that are run for one record.
@@ -115,13 +114,13 @@ class JournalRecord(msgspec.Struct, frozen=True):
     #: The server's clock, to the microsecond.
     at: datetime
     kind: str
-    #: What it is about: the id of a decision, of an incident, or empty.
+    #: The id of a decision or of an incident; or empty.
     subject: str
     body: bytes
 
 
 class KeptValue(msgspec.Struct, frozen=True):
-    """A snapshot of an incident, as whoever kept it has encoded it."""
+    """A snapshot of an incident, as the caller encoded it."""
 
     id: int
     server: str
@@ -292,8 +291,8 @@ class Journal:
     def forget(self, before: datetime, *, but: Sequence[str] = ()) -> int:
         """Delete records and snapshots of before that time, but no record of those kinds; how many.
 
-        What is remembered by name stays. So does the last record: its place would be given to the next one, which
-        whoever has read up to there would take for read.
+        Values stored by name stay. So does the last record: SQLite would give its number to the next record, and a
+        process that has read up to that number would skip it.
         """
         spared = f"kind IN ({', '.join('?' * len(but))}) OR id = (SELECT max(id) FROM records)"  # noqa: S608
         deletes = (
@@ -314,9 +313,9 @@ class Journal:
         return JournalUsage(pages * self._page_size + self._log_size(), self._max_size, used, lasting)
 
     def shrink(self) -> bool:
-        """Give some of what is above the limit back to the file system; whether there is more to do.
+        """Return some free pages above the limit to the file system; whether there is more to do.
 
-        A file that an older version has made is written anew, once.
+        A file that an older version has made is rewritten once.
         """
 
         def work(db: sqlite3.Connection) -> bool:
@@ -395,7 +394,7 @@ def _place(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    # Whoever deletes the log alone leaves us writing into what nobody else sees.
+    # If only the log is deleted, other processes do not see what we write.
     with suppress(OSError):
         return (found.st_dev, found.st_ino, path.with_name(f"{path.name}-wal").stat().st_ino) if found.st_size else None
     return found.st_dev, found.st_ino, 0
@@ -452,7 +451,7 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 
 def _empty_log(db: sqlite3.Connection) -> None:
-    """Empty the write-ahead log, unless somebody reads in it: then it is left for later."""
+    """Empty the write-ahead log, unless another process reads it: then it is left for later."""
     db.execute("PRAGMA busy_timeout = 0").fetchall()
     try:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,7 +1,7 @@
 """What a server is judged by, beside its locks: six figures of each poll that rise when something is wrong.
 
-Each has a floor: how far from the usual it has to be, in its own unit, to count at all. It stands in for the spread
-where that is zero (nobody is blocked on most servers, at most times), and keeps small numbers from looking large.
+Each has a floor: the least distance from the usual value, in its own unit, that counts at all. It replaces a spread of
+zero (on most servers no session is blocked most of the time), and keeps small numbers from scoring high.
 """
 
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ class Blocker(msgspec.Struct, frozen=True):
     transaction_seconds: float | None
     #: The longest wait among its direct waiters; None where no wait has a known beginning.
     oldest_wait_seconds: float | None
-    #: It is certain whom its end releases: all of them wait for whole tables, whose holders are known.
+    #: It is certain which sessions its end releases: all of them wait for whole tables, whose holders are known.
     is_exact: bool
     evidence: tuple[str, ...]
     recommendation: Remedy
@@ -41,13 +41,13 @@ class Blocker(msgspec.Struct, frozen=True):
     maker: str | None = None
     #: Why the server refuses our role the recommended signal, and what to do instead; None where it would not.
     not_permitted: str | None = None
-    #: Waiters whom its end may not release: others may hold the row too, of whom the server shows one at a time.
+    #: Waiters that its end may not release: other sessions may hold the row too, and the server shows one at a time.
     uncertain_waiters: frozenset[Node] = frozenset()
     #: Those others, by PID.
     may_hold_too: tuple[int, ...] = ()
-    #: The same in a sentence; None: nobody may hold its rows too.
+    #: That in a sentence; None: no other session may hold its rows.
     release_uncertain: str | None = None
-    #: Its end by itself may release nobody: all whom it would release are uncertain.
+    #: Its end by itself may release no session: all releases are uncertain.
     may_free_nobody: bool = False
     #: What its waiters ask for passes from one session to the next.
     changes_hands: bool = False

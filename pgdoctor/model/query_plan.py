@@ -1,4 +1,4 @@
-"""What the planner is asked about a blocker's search, and what it answered: values, no text of anybody's statement."""
+"""What the planner is asked about a blocker's search, and what it answered: values, no text of a client's statement."""
 
 import msgspec
 

@@ -142,12 +142,12 @@ class ServerLimits(msgspec.Struct, frozen=True, gc=False):
     max_wal_size: int
     #: None: slots keep as much as they want.
     max_slot_wal_keep_size: int | None
-    #: Empty: commits wait for nobody.
+    #: Empty: commits wait for no standby.
     synchronous_standby_names: str
     #: Of a standby: what its sessions read is kept for them on the primary.
     hot_standby_feedback: bool = False
-    #: Of a standby: somebody has paused it, and what it has received and not replayed yet, in bytes; None: nothing was
-    #: received, or it is none.
+    #: Of a standby: replay is paused; and WAL that was received and not replayed yet, in bytes. None: nothing was
+    #: received, or this is no standby.
     replay_paused: bool = False
     unreplayed: int | None = None
     #: Of a primary; it grows by one at each promotion.
@@ -229,7 +229,7 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     slots: tuple[ReplicationSlotState, ...] = ()
     standbys: tuple[Standby, ...] = ()
     lock_strangers: tuple[LockStranger, ...] = ()
-    #: Since the look before, in the connected database; while a transaction stays open, some of it again.
+    #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[AlteredRelation, ...] = ()
     #: All of those were read.
     is_altered_read: bool = False
@@ -241,10 +241,10 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     in_recovery: bool = False
     #: What could not be read, in plain words.
     unread: tuple[str, ...] = ()
-    #: From memory: what each database has done since the look before, and what is usual there.
+    #: From memory: what each database has done since the previous reading, and what is usual there.
     lately: Mapping[str, Rates] = {}
     usual: Mapping[str, Rates] = {}
-    #: `latest` of the last look that found no storm.
+    #: `latest` of the last reading without a storm.
     latest_before: tuple[LatestStatement, ...] = ()
     #: From memory too, the latest first.
     changes: tuple[RecentChange, ...] = ()

@@ -62,7 +62,7 @@ class Session(msgspec.Struct, frozen=True, dict=True):
     """A backend that waits or blocks, as `pg_stat_activity` shows it; None: hidden by missing privileges."""
 
     pid: int
-    #: Nodes this session waits for: PIDs, and prepared transactions below zero. Empty: it waits for nobody.
+    #: Nodes this session waits for: PIDs, and prepared transactions below zero. Empty: it does not wait.
     blockers: tuple[int, ...] = ()
     locks: tuple[Lock, ...] = ()
     datname: str | None = None
@@ -126,7 +126,7 @@ class Session(msgspec.Struct, frozen=True, dict=True):
 
 
 class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
-    """A transaction of `PREPARE TRANSACTION` that nobody has finished."""
+    """A transaction of `PREPARE TRANSACTION` that is neither committed nor rolled back."""
 
     node: int
     #: None where it was finished before it could be looked up.
@@ -265,7 +265,7 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
 
 
 class LockedObject(msgspec.Struct, frozen=True, gc=False):
-    """An object other than a relation that somebody waits for: `role`, `app`. The catalog's OID and its own."""
+    """An object other than a relation that a session waits for: `role`, `app`. The catalog's OID and its own."""
 
     classid: int
     objid: int
@@ -450,9 +450,9 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     objects: tuple[LockedObject, ...] = ()
     #: By PID, of running blockers: how frequent the values are that their statements search for.
     value_shares: Mapping[int, tuple[ValueShare, ...]] = {}
-    #: Who may have locked rows of the tables on which somebody waits for a row.
+    #: Sessions that may have locked rows of the tables on which a session waits for a row.
     row_lockers: tuple[RowLocker, ...] = ()
-    #: Seen in earlier looks: table OID to the sessions that held a row of it up, in transactions that are over.
+    #: Of earlier snapshots: table OID to the sessions that held a row of it, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
     #: By PID: locks that earlier snapshots have shown this transaction with, in the way of others.
     known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
@@ -464,7 +464,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     lock_turns: Mapping[int, LockTurns] = {}
     #: By PID: since when each snapshot and gate poll has shown its statement waiting.
     blocked_since: Mapping[int, datetime] = {}
-    #: By table OID: what was reported between an earlier look and this one. It says nothing of one session.
+    #: By table OID: scans that were reported between an earlier snapshot and this one, by all sessions.
     earlier_scans: Mapping[int, ScanCounts] = {}
     #: By PID, of running blockers, where the planner was to be asked.
     plans: Mapping[int, QueryPlan] = {}
@@ -481,11 +481,11 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     surroundings: ServerContext | None = None
     #: Of a standby, while its replay waits for a session, or sessions wait for it.
     replay: Replay | None = None
-    #: None: nobody keeps one, or not yet.
+    #: None: there is no journal, or it was not read yet.
     journal: JournalUse | None = None
     #: Of earlier snapshots and counters, the latest last; one that still lasts may be among them.
     past_deadlocks: tuple[PastDeadlock, ...] = ()
-    #: None: nobody probes.
+    #: None: the login probe is off.
     login: Login | None = None
     #: What could not be read this time, in plain words.
     unread: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """The wait-for graph: who waits for whom, who is at the root, and how many stand behind each blocker.
 
-A convoy of N sessions on one row has N²/2 edges, so everything here is linear in the edges and keeps them as the
-integers they came as. Who stands behind a blocker is one big integer with a bit for each waiting session: the
-union of two such sets is one instruction for every 64 sessions.
+N sessions that queue for one row have N²/2 edges, so everything here is linear in the edges and keeps them as
+integers. The sessions behind a blocker are one big integer with a bit for each waiting session: the union of two such
+sets is one instruction for every 64 sessions.
 
 Sessions that wait for each other in a circle are one unit: it has no root, and the server's deadlock detector
 will choose a victim. Order: Tarjan (1972), "Depth-first search and linear graph algorithms", without recursion.
@@ -19,7 +19,7 @@ class WaitGraph:
     """Waits as `{waiter: blockers}`; immutable once built. A node may be both.
 
     Nodes are PIDs, and prepared transactions below zero. `afterwards`: for whom a waiter will wait when all those are
-    gone, as far as that is known; each of them stands before one of its blockers.
+    gone, as far as that is known; each of them is ahead of one of its blockers.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WaitGraph:
 
     @cached_property
     def roots(self) -> frozenset[Node]:
-        """Blockers that wait for nobody."""
+        """Blockers that do not wait."""
         return frozenset(node for node in self._direct if node not in self.blockers_of)
 
     @property
@@ -104,7 +104,7 @@ class WaitGraph:
         return (root for root in self.roots if self._behind_mask(root) & bit)
 
     def ahead_of(self, waiters: Iterable[Node]) -> frozenset[Node]:
-        """Everybody whom one of the waiters waits for, directly or through others."""
+        """All nodes that one of the waiters waits for, directly or through others."""
         found: set[Node] = set()
         todo = list(waiters)
         while todo:
@@ -125,7 +125,7 @@ class WaitGraph:
         return self._depth.get(node, 0)
 
     def released_at_once(self, cut: frozenset[Node]) -> frozenset[Node]:
-        """The waiters that have nobody left to wait for when the nodes of `cut` let go.
+        """The waiters that are no longer blocked when the nodes of `cut` release their locks.
 
         A session behind a released one still has to wait its turn; see `released_in_turn`.
         """
@@ -135,9 +135,9 @@ class WaitGraph:
         return frozenset(waiter for waiter in candidates if cut.issuperset(self._needed[waiter]))
 
     def released_in_turn(self, cut: frozenset[Node]) -> frozenset[Node]:
-        """The waiters that will move when the nodes of `cut` let go and everybody released finishes in turn.
+        """The waiters that go on when the nodes of `cut` release their locks, and each released session finishes.
 
-        Whoever also stands behind somebody else's blocker, or in a circle that is not cut, stays.
+        A session that another blocker blocks too, or that is in a circle that is not cut, stays.
         """
         gone = set(cut)
         for group in self._components:
@@ -149,7 +149,7 @@ class WaitGraph:
         return frozenset(gone - cut)
 
     def shared(self, most: int) -> Counter[frozenset[Node]]:
-        """The groups of two to `most` blockers that just these together hold somebody up: how many sessions."""
+        """The groups of two to `most` blockers that only together block sessions, and how many sessions."""
         return Counter(frozenset(blockers) for blockers in self._needed.values() if 2 <= len(blockers) <= most)
 
     def _union(self, nodes: Iterable[Node]) -> int:
@@ -180,7 +180,7 @@ class WaitGraph:
 
     @cached_property
     def _alone(self) -> dict[Node, list[Node]]:
-        """The waiters that each blocker holds up without anybody's help."""
+        """The waiters that each blocker alone blocks."""
         alone: dict[Node, list[Node]] = {}
         for waiter, blockers in self._needed.items():
             if len(blockers) == 1:

@@ -41,7 +41,7 @@ class Waits:
                 requests = [(request, request.target) for request in waiter.requests]
                 waits_ahead = self._only_asking(tuple(target for _, target in requests))
                 for node in self.graph.blockers_of[pid]:
-                    # Of a convoy's half a million pairs nearly all are of this kind: no need to look at each twice.
+                    # In a long queue nearly all of half a million pairs are of this kind: each is examined once.
                     if not queued and node in waits_ahead:
                         continue
                     request, is_queued = self._explain(requests, node)
@@ -66,7 +66,7 @@ class Waits:
         return (requests[0][0] if requests else None), False
 
     def _only_asking(self, targets: tuple[Target, ...]) -> frozenset[Node]:
-        """The blockers that ask for one of these objects, and hold none of them: whoever waits for them queues."""
+        """The blockers that ask for one of these objects, and hold none: they queue, and block those behind them."""
         if targets not in self._queues:
             asking, holding = ({node for target in targets for node in by.get(target, ())} for by in self._by_target)
             self._queues[targets] = frozenset(asking - holding)
@@ -161,7 +161,7 @@ def oldest_lock_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | 
     """Seconds of the longest wait among the present ones, by the server's own record; None where none is known.
 
     A statement has been blocked for longer where its lock has changed hands. Rules count this one, for the server
-    checks it again when it signals, and looks for deadlocks in each wait anew.
+    checks it again when it signals, and searches for deadlocks in each new wait.
     """
     ages = (snapshot.present_wait(waiter) for waiter in waiters)
     return max((age for age in ages if age is not None), default=None)

@@ -1,4 +1,4 @@
-"""A circuit breaker: when a receiver is left in peace. Pure.
+"""A circuit breaker: when a receiver gets no requests. Pure.
 
 closed ──half of the latest calls failed──▶ open ──after a pause──▶ half-open ──it fails──▶ open
    ▲                                                                    │
@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-#: Calls that are looked at, the latest, and how many there have to be.
+#: Latest calls that count, and how many are needed.
 WINDOW = 10
 FEWEST = 4
 
@@ -38,7 +38,7 @@ class Circuit(msgspec.Struct, frozen=True):
         return 0.0 if self.opened_at is None else max(self.opened_at + self.pause - now, 0.0)
 
     def after(self, succeeded: bool, now: float) -> "Circuit":
-        """The circuit after one more call. What was called before it opened neither closes it nor keeps it open."""
+        """The circuit after one more call. A call from before it opened neither closes it nor keeps it open."""
         match self.state(now):
             case "open":
                 return self

@@ -1,4 +1,4 @@
-"""Where a receiver is, with its secrets: read at the start and at SIGHUP, said to nobody."""
+"""Where a receiver is, with its secrets: read at the start and at SIGHUP, and never shown."""
 
 from urllib.parse import urlsplit
 

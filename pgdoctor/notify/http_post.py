@@ -17,12 +17,12 @@ import msgspec
 from pgdoctor import __version__
 from pgdoctor.notify.endpoint import Endpoint
 
-#: Seconds for which a receiver may ask to be left in peace.
+#: Seconds that a receiver may ask us to wait.
 MOST_RETRY_AFTER = 300.0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a receiver said. `retry_after`: seconds that it asks to be left in peace for."""
+    """The answer of a receiver. `retry_after`: seconds that it asks us to wait."""
 
     status: int
     retry_after: float = 0.0

@@ -1,5 +1,6 @@
-"""Incidents that a receiver is not told of, for they are younger than its `min_duration`: some end before, and none of
-it is told then. Pure; how old an incident is, is a matter of the server's clock.
+"""Incidents that a receiver is not notified of while they are younger than its `min_duration`, nor if they end before.
+
+Pure. The age of an incident is by the server's clock.
 """
 
 from pgdoctor.incidents.incident import Incident, IncidentEvent
@@ -16,7 +17,7 @@ class MinDurationFilter:
         self._young: set[_Key] = set()
 
     def lets_pass(self, recipient: Recipient, event: IncidentEvent, server: str | None) -> bool:
-        """Take note of an event; whether it is told."""
+        """Note an event; whether it is sent."""
         key = recipient.name, server, event.incident.id
         is_young = event.incident.seconds_until(event.at) < recipient.min_duration
         if event.kind in ("started", "continued") and is_young:
@@ -32,5 +33,5 @@ class MinDurationFilter:
         return age >= recipient.min_duration and (recipient.name, server, incident.id) in self._young
 
     def told(self, recipient: Recipient, incident: Incident, server: str | None) -> None:
-        """From here on it is told of it."""
+        """From now on the receiver is notified of the incident."""
         self._young.discard((recipient.name, server, incident.id))

@@ -1,4 +1,4 @@
-"""All receivers: what is told to each, and what became of it."""
+"""All receivers: the notifications for each, and their outcomes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Told = tuple[Recipient, Endpoint]
 
 
 class QueuedNotice(msgspec.Struct, frozen=True):
-    """What is still to be told, and by which receivers nothing is told for a while."""
+    """Notifications that wait, and the receivers whose circuit is open."""
 
     events: int = 0
     #: Every receiver by its name.
@@ -67,7 +67,7 @@ class Notifier:
         return self.waiting.events
 
     def reconfigure(self, recipients: Sequence[Told]) -> None:
-        """Tell these, and nobody else; who stays keeps what waits."""
+        """Notify these receivers and no others. A receiver that stays keeps its queue."""
         before, self._receivers = self._receivers, {}
         for settings, where in recipients:
             receiver = before.pop(settings.name, None)
@@ -88,7 +88,7 @@ class Notifier:
                 self._offer(receiver, said, server)
 
     def awaits(self, incident: Incident, age: float, server: str | None) -> bool:
-        """Whether somebody was not told of an incident, for it was too young, and is to be told now."""
+        """Whether an incident that was too young for a receiver is now due."""
         return any(self._withheld.is_due(each.settings, incident, age, server) for each in self._receivers.values())
 
     def tell_withheld(self, incident: Incident, age: float, said: OutboundAlert, server: str | None) -> None:

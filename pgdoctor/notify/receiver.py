@@ -67,7 +67,7 @@ class Receiver:
             self._sending = None
 
     def drop_all(self) -> None:
-        """Nobody is to be told of what waits."""
+        """Drop what waits."""
         self.stop()
         self._outcomes["dropped"] += self.waiting
         self._queue.clear()

@@ -1,4 +1,4 @@
-"""The `[[notify]]` tables: who is told of incidents, of what, and how long that is tried."""
+"""The `[[notify]]` tables: the receivers of notifications, their events, and how long delivery is tried."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, get_args
@@ -20,12 +20,12 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: What logs and metrics call it: its address may be a secret.
     name: Name
     url: str | None = None
-    #: One line, read at the start and at SIGHUP; for addresses that whoever knows them may use.
+    #: One line, read at the start and at SIGHUP; for addresses that are secrets themselves.
     url_file: str | None = None
     #: What is sent as `Authorization: Bearer …`.
     token_file: str | None = None
     events: tuple[EventName, ...] = EVENTS
-    #: Of an incident that ends before it is that old nothing is told; of one that does not, from then on.
+    #: An incident that ends earlier is not notified; a longer one is notified at that age.
     min_duration: Duration = Duration(0)
     #: None: the server's name.
     service: str | None = None

@@ -83,7 +83,7 @@ _LEXEME = re.compile(
     re.VERBOSE,
 )
 
-#: The same quotes where a backslash escapes, as it does with `standard_conforming_strings` off.
+#: These quotes where a backslash escapes, as it does with `standard_conforming_strings` off.
 _BACKSLASH_ESCAPES = re.compile(r"'(?:[^'\\]++|''|\\[\s\S])*+'")
 
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
@@ -118,7 +118,7 @@ def stand_in(token: Token) -> str:
 
 
 def numbered_stand_in(token: Token, number: int) -> str:
-    """The same, of a literal without a wildcard or an anchor: it says which token of a list it stands for."""
+    """A literal without a wildcard or an anchor: it says which token of a list it stands for."""
     return f"'x{number}'" if token.sort is Sort.STRING else str(number)
 
 
@@ -201,7 +201,7 @@ def _cut(match: re.Match[str]) -> _Reading:
 def _anchor(text: str, start: int, end: int) -> str:
     if text[start] in _ANCHORS:
         return text[start] if _ALL_WILDCARDS.fullmatch(text, start, end) else f"{text[start]}x"
-    # With a backslash nobody knows here whether the wildcard is one.
+    # After a backslash the character may be a wildcard or not.
     has_wildcard = text.find("%", start, end) >= 0 or text.find("_", start, end) >= 0
     return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""
 

@@ -1,13 +1,13 @@
 """Statements that may be shown: names and words stay, every value becomes `?`, all comments go.
 
 It fails closed. What may be read in two ways (cut text, a quote that a backslash may have escaped) hides the rest of
-the text; a text that does not begin like a statement (somebody pasted a connection string) is not shown at all.
+the text; a text that does not begin like a statement (as a pasted connection string) is not shown at all.
 No form of comment is kept: what a library writes there (`controller:...`, `user_id:...`) is its users' data.
 
 Words without quotes are names, and are shown. So are names in double quotes, but for those that stand where only a
 value makes sense (`email = "bob"`, from a client that took them for string quotes) or that cannot be a name's.
 Names that are no part of a statement (roles, databases, relations, applications, the identifiers of prepared
-transactions, the keys of advisory locks) are not redacted anywhere: without them nobody could act.
+transactions, the keys of advisory locks) are not redacted anywhere: without them no operator could act.
 Source: PostgreSQL documentation, "Lexical Structure".
 """
 
@@ -182,7 +182,7 @@ def _hidden(tokens: Sequence[Token]) -> Token:
 
 
 def _takes_data(statement: Sequence[Token]) -> int | None:
-    """The index behind COPY ... FROM STDIN; a dump that somebody pasted goes on with the rows themselves."""
+    """The index behind COPY ... FROM STDIN; in a pasted dump the rows follow."""
     for index, (token, following) in enumerate(pairwise(statement)):
         if token.is_word("from") and following.is_word("stdin", "stdout"):
             return index + 2

@@ -22,7 +22,7 @@ from pgdoctor.sqltext.statement_tables import TableScan
 from pgdoctor.sqltext.subquery_scans import find_subquery_scans
 from pgdoctor.sqltext.token_stream import TokenStream
 
-#: Tokens of a text that are looked at, a few milliseconds' worth.
+#: Tokens of a text that are read, which takes a few milliseconds.
 MOST_TOKENS = 4_000
 
 #: Statements of a text that are read. Each costs as much as 20 tokens (measured: 4,000 tokens of `begin;` took 20 ms).
@@ -108,7 +108,7 @@ class Conditions(Struct, frozen=True):
     `scanned`: that table, the first one that is read; empty if not known.
     `filters`: the conditions of WHERE on that table that must all hold, joins left out.
     `has_where`: there is a WHERE clause, whether or not it could be read.
-    `filters_known`: `filters` and `has_where` are complete. Else nobody may conclude anything from them.
+    `filters_known`: `filters` and `has_where` are complete. Otherwise they prove nothing.
     `is_joined`: other tables take part, so an index on a column they are joined by may serve, filters or not.
     `tied`: all columns that they may be joined by; None where that is not known.
     `given`: the columns that are searched for values that the text gives, and for no others.

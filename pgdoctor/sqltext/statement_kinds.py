@@ -181,7 +181,7 @@ FORMS = _forms()
 #: Every beginning of the leading words of a form.
 PREFIXES = frozenset(leading[:length] for leading in FORMS for length in range(len(leading) + 1))
 
-#: Words that may begin a statement; WITH and the autovacuum worker's label are looked through.
+#: Words that may begin a statement; WITH and the autovacuum worker's label are skipped.
 VERBS = frozenset(leading[0] for leading in FORMS) | {"with", "autovacuum"}
 
 #: Words between CREATE and what it creates.
@@ -205,7 +205,7 @@ VARIANTS = {
     ("vacuum", "full"): "vacuum_full",
 }
 
-# Kinds that a look at the rest of the statement tells.
+# Kinds that depend on the rest of the statement.
 CREATE_TABLE_AS = StatementForm("create_table_as", "ddl", "next")
 SELECT_FOR_UPDATE = StatementForm("select_for_update", "row_lock", "source")
 COPY_FROM = StatementForm("copy_from", "write", "next")

@@ -183,7 +183,7 @@ def _scan(
 
 
 def _with_cut(scan: TableScan, sentence: TokenStream, start: int) -> TableScan:
-    """The same, with what is left of its condition."""
+    """The scan with the rest of its condition."""
     found = sentence.find(start, _WHERE)
     return scan if found is None else scan._replace(cut=read_cut_clause(sentence, found + 1))
 

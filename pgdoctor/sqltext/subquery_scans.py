@@ -13,7 +13,7 @@ from pgdoctor.sqltext.statement_head import StatementHead
 from pgdoctor.sqltext.statement_tables import TableScan
 from pgdoctor.sqltext.token_stream import TokenStream
 
-#: Queries of one statement that are looked at.
+#: Queries of one statement that are read.
 _MOST = 3
 
 _CHANGES = word_set("update delete")

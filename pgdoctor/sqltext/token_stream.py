@@ -20,7 +20,7 @@ _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
 
 
 class TokenStream:
-    """The tokens of one statement. `is_cut` says that more of it followed, which nobody has seen.
+    """The tokens of one statement. `is_cut`: the text ended before the statement did.
 
     Of what touches the cut, `last_word` is the word, which may be only the beginning of one, and `ends_in_literal` says
     that it is a literal in quotes.
