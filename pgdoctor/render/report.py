@@ -202,7 +202,7 @@ def show_statement(statement: str | None, show_literals: bool) -> str | None:
 
 
 # A thousand waiters often run one statement, and a convoy's is listed twenty thousand times.
-_redacted = lru_cache(maxsize=512)(redact)
+_redacted = lru_cache(maxsize=2_048)(redact)
 
 
 def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:

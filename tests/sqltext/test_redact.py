@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pgdoctor.sqltext.redact import HIDDEN_STATEMENT, MORE, MOST_CHARACTERS, redact
+from pgdoctor.sqltext.redact import HIDDEN_STATEMENT, MORE, MOST_CHARACTERS, redact, redact_alone, redact_shape
 
 SECRET = "hunter2"
 
@@ -302,3 +302,33 @@ def test_shuffled_statements_leak_nothing() -> None:
         shown = redact(" ".join(words))
         assert redact(shown) == shown
         assert "hunter2" not in shown
+
+
+#: What a statement is made of, and what its shape could take for something else.
+PIECES = [
+    *AROUND, *LITERALS, "17", "1.5e3", ".5", "$1", "$12a", "x1", "1x", "'", "''", '"', '"a 7 b"', '"7"',
+    "\\", r"\7", "E'\\7'",
+    "$$", "$7$", "--", "/*", "*/", "\n", " ", ";", ",", "(", ")", "=",
+    "copy t from stdin", "99", "'9'", "{}",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map(" ".join), st.integers(0, 80))
+@example('select "a 7 b", 7', 0)
+@example("select $7$ ' $7$, '7'", 0)
+@example("select 'a', 'b", 0)
+@example('select "72 .5 alter role bob password {} valid until {} ( &. "', 0)
+def test_result_by_shape_is_that_of_the_text_itself(text: str, length: int) -> None:
+    cut = text[: length or None]
+    assert redact(cut) == redact_alone(cut)
+
+
+def test_statements_of_one_shape_are_read_once() -> None:
+    redact_shape.cache_clear()
+    shown = {
+        redact(f"update t set a = {number}, b = 'it''s {number}' where id in ($1, {number}.5)")
+        for number in range(10, 100)
+    }
+    assert shown == {"update t set a = ?, b = ? where id in ($1, ?)"}
+    assert redact_shape.cache_info().misses == 1
