@@ -278,7 +278,7 @@ class Mitigator:
         checked: set[int] = set()
         while look.door is not None and (unchecked := list_unchecked_waiters(made, checked)):
             checked |= unchecked
-            uncounted = await find_uncounted(look.door, unchecked)
+            uncounted = await find_uncounted(look.door, unchecked, look.diagnosis.snapshot)
             if uncounted:
                 circumstances = replace(circumstances, uncounted={**circumstances.uncounted, **uncounted})
                 made = await self._make_plan(look, circumstances)

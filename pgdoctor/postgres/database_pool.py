@@ -106,6 +106,8 @@ class DatabasePool:
             # A connection that is lost the pool would replace at once.
             if connection.door.is_open:
                 await self._pool.putconn(connection)
+            else:
+                self._fail("the connection was lost")
 
     def abandon(self) -> None:
         """Close it, whatever the server does, and break off what is done over it."""
@@ -148,7 +150,8 @@ class DatabasePool:
             raise Unreachable(self.failure, "error")
 
     def _fail(self, reason: str) -> None:
-        self.failure = self.failure or reason
+        # What an error may show is decided where errors are made.
+        self.failure = self.failure or str(Unreachable(reason, "error"))
         self._failed.set()
 
 

@@ -7,17 +7,18 @@ and what comes too late is there for the next poll.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from pgdoctor.errors import ServerError
+from pgdoctor.errors import ServerError, Unreachable
 from pgdoctor.model.query_plan import QueryPlan
 from pgdoctor.model.snapshot import LockedObject, Relation, ToolTraces, ValueShare
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.database_pool import DatabaseAddress, DatabasePool
+from pgdoctor.postgres.read_batch import Rows
 
 #: Databases that are open at once. With the agent's connection, its login probe, and another agent that takes over,
 #: they stay within the ten connections of the role that `pgdoctor setup` creates.
@@ -29,6 +30,10 @@ FREE_SLOTS = 3
 #: Seconds until a database that could not be opened is tried again, and for which names that were read are good.
 _TRY_AGAIN = 30.0
 _GOOD_FOR = 10.0
+
+#: Seconds that a decision waits for an answer from another database.
+_AT_ONCE = 0.5
+_NOT_NOW = "the database is not connected to, or does not answer"
 
 OFF = "look_into_databases is off"
 _TOO_MANY = f"at most {MOST_DATABASES} other databases are read at a time"
@@ -101,6 +106,20 @@ class OtherDatabases:
         for reader in begun.values():
             reader.begin(read)
         return Readings(answers, begun)
+
+    async def waiter_rights(self, oid: int, pids: Sequence[int]) -> Rows:
+        """What `waiter_rights.sql` says in a database that the last snapshot has read.
+
+        Raises ServerError where it does not answer at once: no decision waits for it.
+        """
+        opened = self._readers.get(oid)
+        if opened is None or opened.task is not None or opened.pool.failure:
+            raise Unreachable(_NOT_NOW, "error")
+        try:
+            async with asyncio.timeout(_AT_ONCE):
+                return await opened.pool.use(lambda door: door.fetch("waiter_rights", pids=list(pids)))
+        except TimeoutError:
+            raise Unreachable(_NOT_NOW, "timeout") from None
 
     def abandon(self) -> None:
         """Close all connections at once, whatever the server does."""
