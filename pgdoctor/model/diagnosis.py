@@ -87,6 +87,12 @@ class Diagnosis(msgspec.Struct, frozen=True):
         """How many sessions wait for another one."""
         return len(self.graph.waiters)
 
+    def locate(self, blocker: Blocker) -> str | None:
+        """Its relation; with its database, where that is not the connected one: `billing: public.orders`."""
+        database = blocker.session.datname if blocker.session else None
+        is_elsewhere = database is not None and self.snapshot.server.database not in (None, database)
+        return f"{database}: {blocker.relation}" if blocker.relation and is_elsewhere else blocker.relation
+
     def find_blocked(self, least_seconds: float) -> frozenset[Node]:
         """The sessions that have been blocked for so long; where a lock changes hands, the whole queue for it.
 

@@ -128,6 +128,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "protected_names": {"roles": [], "databases": [], "schemas": [], "relations": []},
     "row_lockers": {"databases": [], "relations": [], "most": 0, "statement_bytes": 0},
     "catching_functions": {"names": []},
+    "other_databases": {"oids": []},
     "replay": {},
     "replay_holders": {"startup_pid": 0, "conflict": "", "statement_bytes": 0, "most": 0},
     "changed_definitions": {"pids": [], "relations": [], "database_oid": 0},

@@ -21,6 +21,7 @@ from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.other_databases import (
     OFF,
+    POOLED,
     DatabaseAnswer,
     DatabaseReading,
     OtherDatabases,
@@ -212,8 +213,9 @@ class Collector:
         touched = seen.count_elsewhere()
         if not touched:
             return None
-        if not self._door.looks_into_databases:
-            return Readings({oid: DatabaseAnswer(None, unread=OFF) for oid in touched}, {})
+        if not self._door.looks_into_databases or self._door.is_pooled:
+            reason = POOLED if self._door.is_pooled else OFF
+            return Readings({oid: DatabaseAnswer(None, unread=reason) for oid in touched}, {})
 
         async def read(oid: int, name: str, door: Connection) -> DatabaseReading:
             before = door.cost

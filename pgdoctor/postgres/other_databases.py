@@ -36,6 +36,8 @@ _AT_ONCE = 0.5
 _NOT_NOW = "the database is not connected to, or does not answer"
 
 OFF = "look_into_databases is off"
+#: A pooler keeps its own connection to the database, for minutes: DROP DATABASE would fail for as long.
+POOLED = "a pooler would keep a connection to it open; connect to the server itself"
 _TOO_MANY = f"at most {MOST_DATABASES} other databases are read at a time"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from pgdoctor.postgres.other_databases import MOST_DATABASES
 from pgdoctor.render.report import BlockerReport, Report, make_report
 from tests.diagnosis.causes.conftest import TABLES
 from tests.looking import look, said, snapshot
+from tests.pooler import PROGRAM, pooler
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 
@@ -69,7 +71,9 @@ def of(report: Report, client: Client) -> BlockerReport:
 def test_a_migration_in_another_database_has_the_name_of_its_table(billing: Elsewhere) -> None:
     migration = billing.client("alter table orders add note text", application_name="flyway")
     waiter = billing.client().block("select count(*) from orders")
-    report = look(billing.scene.dsn)
+    seen = diagnose(snapshot(billing.scene.dsn))
+    assert seen.locate(seen.blockers[0]) == f"{billing.name}: public.orders"
+    report = make_report(seen)
     found = of(report, migration)
     assert (found.relation, found.database, found.in_other_database) == ("public.orders", billing.name, True)
     assert found.place == f"{billing.name}: public.orders"
@@ -348,6 +352,17 @@ def test_a_prepared_transaction_elsewhere_says_where_to_finish_it(billing: Elsew
     [found] = [each for each in look(billing.scene.dsn).blockers if each.prepared_gid == "of billing"]
     assert found.database == billing.name
     assert found.recommendation.reason.endswith(f"in database {billing.name}")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer")
+def test_through_a_pooler_no_other_database_is_opened(billing: Elsewhere, tmp_path: Path) -> None:
+    """PgBouncer keeps a connection to the database for ten minutes, and DROP DATABASE would fail for as long."""
+    holder = billing.incident()
+    with pooler(billing.scene.dsn, tmp_path, "transaction") as through:
+        found = of(look(through), holder)
+        assert found.relation is None
+        assert "a pooler would keep a connection to it open" in said(found)
+        assert billing.scene.admin.execute(OWN, [billing.name]).fetchone() == (0,)
 
 
 def test_the_other_databases_are_closed_with_the_first_connection(billing: Elsewhere) -> None:

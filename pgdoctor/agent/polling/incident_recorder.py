@@ -182,7 +182,7 @@ class IncidentRecorder:
         if event.kind != "ended":
             roots = seen.diagnosis.blockers
             self._advice = {
-                "relation": roots[0].relation if roots else None,
+                "relation": seen.diagnosis.locate(roots[0]) if roots else None,
                 "recommendation": said.mitigation_action,
                 "traces": trace_incident(seen.diagnosis),
                 **describe_server(seen.diagnosis.snapshot.server),
