@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from pgdoctor.diagnosis.change_ranking import LASTING, rank_changes
+from pgdoctor.diagnosis.change_ranking import LASTING, describe_change, rank_changes
 from pgdoctor.diagnosis.recommendation import Advice, recommend
-from pgdoctor.formatting import format_count, format_duration, format_size
+from pgdoctor.diagnosis.waiting_request import find_request
+from pgdoctor.formatting import format_client, format_count, format_duration, format_size
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.server_context import Rates, RecentChange, ServerContext, Standby
 from pgdoctor.model.waits import oldest_wait
@@ -35,6 +36,9 @@ _ABOUT_CONNECTIONS = {
 
 #: A wait for a lock that hurts: as deadlock_timeout by default, after which the server itself looks what is wrong.
 _LONG_SECONDS = 1.0
+
+#: Waits for what DDL and applications lock. A queue for a row is judged by how long its statements have waited.
+_BROWNOUT = (("Lock", "relation"), ("Lock", "object"), ("Lock", "advisory"))
 
 #: Active sessions on average; below that the server has next to nothing to do.
 _BUSY = 0.5
@@ -112,22 +116,23 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
     """The answer, from the last look and what was seen within the moments before."""
     around = diagnosis.snapshot.surroundings
     waits = _waits(glimpses)
+    brownout = _describe_brownout(diagnosis, waits)
     layer, because = _layer(diagnosis, waits)
     pace = _total(around.lately.values()) if around and around.lately else None
     blocks = pace.blocks_hit + pace.blocks_read if pace else 0.0
     return Triage(
         captured_at=diagnosis.captured_at,
-        hurt=_is_hurt(diagnosis),
-        summary=_summary(diagnosis),
+        hurt=True if brownout else _is_hurt(diagnosis),
+        summary=brownout or _summary(diagnosis),
         since=_since(diagnosis),
         layer=layer,
         because=because,
         changes=_changes(diagnosis),
-        next=tuple(_next(diagnosis, layer)),
+        next=tuple(_next(diagnosis, layer, hurt=bool(brownout) or bool(_is_hurt(diagnosis)))),
         unseen=tuple(_unseen(diagnosis)),
         # Whoever holds somebody up for a moment only is not to be signalled.
         advice=recommend(diagnosis).advice if _blocked(diagnosis) else None,
-        roots=tuple(_roots(diagnosis)),
+        roots=tuple(_roots(diagnosis, 0.0 if brownout else _LONG_SECONDS)),
         findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
         waits={_named(event): number for event, number in waits.items()},
         started=around.standing.started if around and around.standing else None,
@@ -164,8 +169,8 @@ def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
     return diagnosis.find_blocked(_LONG_SECONDS)
 
 
-def _roots(diagnosis: Diagnosis) -> Iterator[Blocker]:
-    ahead = diagnosis.graph.ahead_of(_blocked(diagnosis))
+def _roots(diagnosis: Diagnosis, least_seconds: float = _LONG_SECONDS) -> Iterator[Blocker]:
+    ahead = diagnosis.graph.ahead_of(diagnosis.find_blocked(least_seconds))
     return (blocker for blocker in diagnosis.blockers if blocker.root and blocker.node in ahead)
 
 
@@ -181,6 +186,27 @@ def _is_hurt(diagnosis: Diagnosis) -> bool | None:
     if _blocked(diagnosis) or _hurting(diagnosis):
         return True
     return None if diagnosis.snapshot.server.hidden_sessions else False
+
+
+def _describe_brownout(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> str:
+    """Most active sessions have waited for locks while they were observed, though none for long; empty: they have not.
+
+    A request that gives up and is tried again makes such waits; the last snapshot may find nobody blocked.
+    """
+    busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in _BROWNOUT)
+    if _is_hurt(diagnosis) or waiting < 1.0 or waiting < _MOST * busy:
+        return ""
+    return f"{_of(waiting, busy)} waited for locks while observed, each only briefly{_retried(diagnosis)}"
+
+
+def _retried(diagnosis: Diagnosis) -> str:
+    request = find_request(diagnosis)
+    for change in _changes(diagnosis):
+        if change.kind == "ddl" and change.first is not None:
+            return f"; {describe_change(change, diagnosis.captured_at).partition(': ')[2]} (a retried request)"
+    if request is None:
+        return ""
+    return f"; behind {request.statement} by {format_client(request.application, request.user)}"
 
 
 def _summary(diagnosis: Diagnosis) -> str:
@@ -233,7 +259,7 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     by_layer = _by_layer(waits)
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
-    if leading == "locks" and diagnosis.graph.waiters and share >= _MOST:
+    if leading == "locks" and (diagnosis.graph.waiters or _describe_brownout(diagnosis, waits)) and share >= _MOST:
         return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each only briefly"
     if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
         return "connections", why[0]
@@ -297,13 +323,13 @@ def _furthest(late: Sequence[Standby]) -> str:
     )
 
 
-def _next(diagnosis: Diagnosis, layer: str) -> Iterator[str]:
+def _next(diagnosis: Diagnosis, layer: str, *, hurt: bool) -> Iterator[str]:
     """What is to be done, beside the cut that is advised."""
     for note in diagnosis.findings:
         if note.severity != "info" and note.kind != "evidence":
             yield f"{note.kind}: {note.advice}"
     made = [change.what for change in _changes(diagnosis) if change.kind not in LASTING]
-    if made and _is_hurt(diagnosis):
+    if made and hurt:
         yield f"ask whether this can be reverted: {made[0]}"
     yield _NEXT[layer]
 

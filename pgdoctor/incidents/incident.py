@@ -1,9 +1,11 @@
 """An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
 
-    none ─▶ started ─▶ (continued | class_changed | worsened)* ─▶ ended
+    none ─▶ started ─▶ (continued | class_changed | worsened)* ─▶ ended ─▶ (recurred ─▶ … ─▶ ended)*
 
 It is critical once ten sessions were blocked at the same time, or one has waited for a minute; until then it is a
-warning. Whoever keeps, shows or sends incidents hangs on its events. Times are the server's.
+warning. One that comes back soon is the same incident: a migration that tries again and again is one story, and from
+its second attempt on the incident lasts through the pauses. Whoever keeps, shows or sends incidents hangs on its
+events. Times are the server's.
 """
 
 from datetime import datetime, timedelta
@@ -12,12 +14,20 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.waiting_request import WaitingRequest
+
 #: Looks in a row that find nobody, after which it is over: between two waits of one trouble there may be a gap.
 _QUIET_LOOKS = 2
 
 #: What makes it critical: sessions that are blocked at the same time; seconds that one of them has waited.
 CRITICAL_SESSIONS = 10
 CRITICAL_SECONDS = 60.0
+
+#: Of the pause between two attempts, how much longer the next may be before an incident that came back is over; in
+#: seconds at least, and at most.
+_PAUSES = 2.0
+_SHORTEST_PATIENCE = timedelta(seconds=5)
+_LONGEST_PATIENCE = timedelta(minutes=2)
 
 Severity = Literal["warning", "critical"]
 
@@ -31,6 +41,7 @@ class IncidentPoll(msgspec.Struct, frozen=True):
     oldest_wait: float = 0.0
     #: Seconds of waiting, of all blocked sessions together, since the poll before.
     blocked_seconds: float = 0.0
+    request: WaitingRequest | None = None
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -49,6 +60,11 @@ class Incident(msgspec.Struct, frozen=True):
     quiet_since: datetime | None = None
     #: Seconds of waiting, of all blocked sessions together.
     blocked_seconds: float = 0.0
+    #: How often it came, as far as that was seen, and the request behind it; None: there was none.
+    attempts: int = 1
+    request: WaitingRequest | None = None
+    #: How long it may be quiet before it is over.
+    patience: timedelta = timedelta()
 
     @property
     def severity(self) -> Severity:
@@ -65,8 +81,8 @@ class IncidentEvent(msgspec.Struct, frozen=True):
     """What has happened to an incident. It ends at the first look that found nobody."""
 
     #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
-    #: continued: a new agent has found it still there.
-    kind: Literal["started", "continued", "class_changed", "worsened", "ended"]
+    #: continued: a new agent has found it still there. recurred: it has come back, for the first time.
+    kind: Literal["started", "continued", "recurred", "class_changed", "worsened", "ended"]
     incident: Incident
     at: datetime
 
@@ -81,7 +97,7 @@ def advance_incident(
         return None, ()
     quiet_since = incident.quiet_since or look.at
     incident = replace(incident, quiet_looks=incident.quiet_looks + 1, quiet_since=quiet_since)
-    if incident.quiet_looks < _QUIET_LOOKS:
+    if incident.quiet_looks < _QUIET_LOOKS or look.at - quiet_since < incident.patience:
         return incident, ()
     return None, (IncidentEvent("ended", incident, quiet_since),)
 
@@ -92,14 +108,33 @@ def continue_incident(incident: Incident, look: IncidentPoll) -> tuple[Incident,
     return incident, (IncidentEvent("continued", incident, look.at), *events)
 
 
+def recur_incident(
+    ended: Incident, quiet_since: datetime, look: IncidentPoll
+) -> tuple[Incident, tuple[IncidentEvent, ...]]:
+    """An incident that has ended, after the poll that finds it again."""
+    quiet = replace(ended, quiet_looks=_QUIET_LOOKS, quiet_since=quiet_since)
+    request = look.request
+    leading = request.classification if request is not None and request.classification else look.leading
+    incident, events = _blocked(quiet, replace(look, leading=leading))
+    return incident, (IncidentEvent("recurred", incident, look.at), *events)
+
+
 def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
     leading = look.leading or "unknown"
     if incident is None:
         name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
         incident = Incident(
-            name, look.at, (leading,), look.blocked, look.oldest_wait, blocked_seconds=look.blocked_seconds
+            name,
+            look.at,
+            (leading,),
+            look.blocked,
+            look.oldest_wait,
+            blocked_seconds=look.blocked_seconds,
+            request=look.request,
         )
         return incident, (IncidentEvent("started", incident, look.at),)
+    if incident.quiet_looks >= _QUIET_LOOKS and incident.quiet_since is not None:
+        incident = _try_again(incident, look.at - incident.quiet_since)
     is_new, before = leading not in incident.classes, incident.severity
     incident = replace(
         incident,
@@ -109,7 +144,22 @@ def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, t
         quiet_looks=0,
         quiet_since=None,
         blocked_seconds=incident.blocked_seconds + look.blocked_seconds,
+        request=_longest(incident.request, look.request),
     )
     if is_new:
         return incident, (IncidentEvent("class_changed", incident, look.at),)
     return incident, () if incident.severity == before else (IncidentEvent("worsened", incident, look.at),)
+
+
+def _try_again(incident: Incident, pause: timedelta) -> Incident:
+    patience = min(max(_PAUSES * pause, _SHORTEST_PATIENCE), _LONGEST_PATIENCE)
+    return replace(incident, attempts=incident.attempts + 1, patience=max(incident.patience, patience))
+
+
+def _longest(before: WaitingRequest | None, now: WaitingRequest | None) -> WaitingRequest | None:
+    """The request of the latest attempt, with the longest wait of all that were the same."""
+    if before is None or now is None or not before.is_same(now):
+        return now or before
+    return replace(
+        now, waited=max(before.waited, now.waited), classification=now.classification or before.classification
+    )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.waiting_request import WaitingRequest
 from pgdoctor.incidents.incident import Incident, IncidentEvent, Severity
 from pgdoctor.incidents.incident_traces import IncidentTraces
 from pgdoctor.model.snapshot import ServerInfo
@@ -22,7 +23,7 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     """An event of an incident, as it is written down. Times are the server's."""
 
     #: observed: it goes on, as of the latest snapshot.
-    event: Literal["started", "continued", "class_changed", "worsened", "observed", "ended"]
+    event: Literal["started", "continued", "recurred", "class_changed", "worsened", "observed", "ended"]
     id: str
     started: datetime
     at: datetime
@@ -51,6 +52,9 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     in_recovery: bool | None = None
     #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
     unseen: bool = False
+    #: How often it came, as far as that was seen, and the request behind it; None: there was none.
+    attempts: int = 1
+    request: WaitingRequest | None = None
     #: By what it is known again; None: not written down.
     traces: IncidentTraces | None = None
 
@@ -73,7 +77,14 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     def incident(self) -> Incident:
         """The incident as it was then."""
         return Incident(
-            self.id, self.started, self.classes, self.peak, self.longest_wait, blocked_seconds=self.blocked_seconds
+            self.id,
+            self.started,
+            self.classes,
+            self.peak,
+            self.longest_wait,
+            blocked_seconds=self.blocked_seconds,
+            attempts=self.attempts,
+            request=self.request,
         )
 
 
@@ -111,6 +122,8 @@ def _encode(kind: Any, incident: Incident, at: datetime, blocked: int, known: di
         longest_wait=incident.longest_wait,
         seconds=incident.seconds_until(at),
         blocked_seconds=incident.blocked_seconds,
+        attempts=incident.attempts,
+        request=incident.request,
         **known,
     )
 

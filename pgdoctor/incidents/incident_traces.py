@@ -1,4 +1,4 @@
-"""By what an incident is known again after the agent was restarted: the sessions that block, and those that wait."""
+"""By what an incident is known again, after a pause or a restart of the agent: who blocks, who waits, who asks."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -7,6 +7,7 @@ from itertools import islice
 
 import msgspec
 
+from pgdoctor.diagnosis.waiting_request import WaitingRequest, find_request
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session
 
@@ -14,8 +15,8 @@ from pgdoctor.model.snapshot import Session
 _MOST_ROOTS = 10
 _MOST_WAITING = 20
 
-#: How long after its last snapshot the same session that blocks on the same relation again is the same incident.
-_AGAIN = timedelta(minutes=5)
+#: How long after its last snapshot an incident may come back, and still be the same.
+AGAIN = timedelta(minutes=5)
 
 
 class TracedSession(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -37,6 +38,8 @@ class IncidentTraces(msgspec.Struct, frozen=True):
     waiting: tuple[TracedSession, ...] = ()
     #: What the widest root blocks on.
     relation: str | None = None
+    #: The request for a strong table lock that others queue behind; None: there is none.
+    request: WaitingRequest | None = None
 
 
 def trace_incident(diagnosis: Diagnosis) -> IncidentTraces:
@@ -51,20 +54,24 @@ def trace_incident(diagnosis: Diagnosis) -> IncidentTraces:
         prepared=tuple(each.gid for each in roots if each.gid is not None),
         waiting=tuple(_traced(oldest)),
         relation=roots[0].relation if roots else None,
+        request=find_request(diagnosis),
     )
 
 
 def is_continued(before: IncidentTraces, now: IncidentTraces) -> bool:
     """Whether the two are of the same incident.
 
-    A transaction that blocks has blocked before, or a statement that waits has waited before; or else a session of
-    then blocks on the same relation again, a few minutes later at most, as the sessions in a hot row's queue do.
+    A transaction that blocks has blocked before, or a statement that waits has waited before; or else, a few minutes
+    later at most, the same request is tried again, or a session of then blocks on the same relation again, as the
+    sessions in a hot row's queue do.
     """
     if _transactions(before.roots) & _transactions(now.roots) or set(before.prepared) & set(now.prepared):
         return True
     if _statements(before.waiting) & _statements(now.waiting):
         return True
-    is_soon = timedelta() <= now.at - before.at <= _AGAIN
+    is_soon = timedelta() <= now.at - before.at <= AGAIN
+    if is_soon and before.request is not None and before.request.is_same(now.request):
+        return True
     took_part = _backends((*before.roots, *before.waiting))
     return is_soon and before.relation == now.relation and bool(took_part & _backends(now.roots))
 

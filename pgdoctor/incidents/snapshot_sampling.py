@@ -83,7 +83,8 @@ class SnapshotSampler:
 
     def last(self) -> SampledSnapshot | None:
         """What to keep at its end: the peak, if nothing as high was kept."""
-        return self._peak
+        self._most_blocked, peak, self._peak = self._highest, self._peak, None
+        return peak
 
     @property
     def _highest(self) -> int:

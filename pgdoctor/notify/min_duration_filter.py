@@ -20,7 +20,7 @@ class MinDurationFilter:
         """Note an event; whether it is sent."""
         key = recipient.name, server, event.incident.id
         is_young = event.incident.seconds_until(event.at) < recipient.min_duration
-        if event.kind in ("started", "continued") and is_young:
+        if event.kind in ("started", "continued", "recurred") and is_young:
             self._young.add(key)
         if key not in self._young:
             return True

@@ -84,7 +84,9 @@ class Notifier:
         """Put an event into the queues of those who want it. Never waits."""
         for receiver in self._receivers.values():
             is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
-            if is_let_pass and event.kind in receiver.settings.events:
+            # What comes back begins anew for those who were told of its end.
+            kind = "started" if event.kind == "recurred" else event.kind
+            if is_let_pass and kind in receiver.settings.events:
                 self._offer(receiver, said, server)
 
     def awaits(self, incident: Incident, age: float, server: str | None) -> bool:

@@ -7,7 +7,8 @@ from itertools import chain
 import msgspec
 from tabulate import tabulate
 
-from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.diagnosis.waiting_request import WaitingRequest
+from pgdoctor.formatting import format_client, format_count, format_duration
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.snapshot_archive import StoredVerdict
 from pgdoctor.mitigation.history import Action
@@ -20,8 +21,9 @@ from pgdoctor.render.report import make_report
 from pgdoctor.render.server_name import describe_place, describe_server_then
 from pgdoctor.render.tree import tree_lines
 
-#: Characters of a name in a table.
+#: Characters of a name in a table, and of the statement of a request.
 _WIDTH = 40
+_MOST_STATEMENT = 200
 
 #: Seconds of waiting that were over when an incident was first seen, from which on that is said: nobody watched then.
 _LONG_BEFORE = 5.0
@@ -99,8 +101,26 @@ def format_lasted(entry: IncidentRecord) -> str:
     """How long an incident lasted, as far as that is known."""
     if entry.unseen:
         return f"{format_duration(entry.seconds)} at least"
-    lasted = format_duration(entry.seconds)
+    lasted = format_duration(entry.seconds) + (f", came {entry.attempts} times" if entry.attempts > 1 else "")
     return lasted if entry.is_over else f"ongoing, {lasted} as of {format_moment(entry.at)} UTC"
+
+
+def describe_attempts(entry: IncidentRecord) -> str:
+    """`8 times in 24 s: … is retried`; empty where it came once."""
+    if entry.attempts < 2:
+        return ""
+    often = f"at least {entry.attempts} times in {format_duration(entry.seconds)}"
+    if entry.request is None:
+        return f"{often}, by the same sessions"
+    waited = f"; the longest attempt waited at least {format_duration(entry.request.waited)}"
+    return f"{often}{_requested(entry.request)}{waited if entry.request.waited else ''}"
+
+
+def _requested(request: WaitingRequest | None) -> str:
+    if request is None:
+        return ""
+    who, where = format_client(request.application, request.user), f" on {request.relation}" if request.relation else ""
+    return f": {one_line(request.statement, _MOST_STATEMENT)} by {who} asks for a lock{where} and holds up others"
 
 
 def format_waiting(entry: IncidentRecord) -> str:
@@ -130,6 +150,8 @@ def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
         f"{format_count(last.peak, 'session')} blocked at once, the longest for {format_duration(last.longest_wait)}"
         f"{format_waiting(last)}"
     )
+    if retried := describe_attempts(last):
+        yield Paragraph(f"It came {retried}")
     yield Paragraph("")
     for at, what in list_happenings(story):
         yield Paragraph(what, first=f"{format_moment(at, day=False)}  ", others=" " * 10)
@@ -154,6 +176,8 @@ def _event(entry: IncidentRecord) -> str:
         case "worsened":
             longest = format_duration(entry.longest_wait)
             return f"became critical: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"
+        case "recurred":
+            return f"came back, with {format_count(entry.blocked, 'session')} blocked{_requested(entry.request)}"
         case "continued":
             return f"a new agent found it still there, with {format_count(entry.blocked, 'session')} blocked"
         case "observed":

@@ -11,7 +11,14 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.model.snapshot import DeadlockMember
-from pgdoctor.render.incident_view import IncidentView, format_lasted, format_moment, format_waiting, list_happenings
+from pgdoctor.render.incident_view import (
+    IncidentView,
+    describe_attempts,
+    format_lasted,
+    format_moment,
+    format_waiting,
+    list_happenings,
+)
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
@@ -63,6 +70,7 @@ def _summary(story: IncidentView) -> str:
         ("Lasted", format_lasted(last)),
         ("Blocked at once", f"at most {format_count(last.peak, 'session')}"),
         ("Longest wait", f"{format_duration(last.longest_wait)}{format_waiting(last)}"),
+        *((("Came", _plain(retried)),) if (retried := describe_attempts(last)) else ()),
         ("Class", " → ".join(map(_plain, last.classes))),
         ("Severity", last.severity),
     ]

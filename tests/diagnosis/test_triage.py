@@ -32,6 +32,58 @@ def test_a_wait_of_a_moment_hurts_nobody_and_nobody_is_to_be_signalled_for_it():
     assert found.because == "2.0 of 2.0 active sessions wait for locks, each only briefly"
 
 
+def samples(*events):
+    """Moments with so many active sessions that wait for a table, and so many that compute."""
+    return [ActivitySample({("Lock", "relation"): waiting, ("CPU", None): busy}) for waiting, busy in events]
+
+
+@pytest.mark.parametrize(
+    ("events", "hurt"),
+    [
+        # Most of the time nobody is active: of those who are, most wait.
+        ([(5, 0), (5, 0), (0, 0), (0, 0)], True),
+        ([(5, 4), (5, 5)], True),
+        ([(5, 6), (5, 6)], False),
+        # A single session that waits for a moment.
+        ([(1, 0), (0, 0), (0, 0), (0, 0)], False),
+        ([], False),
+    ],
+)
+def test_share_of_active_sessions_that_waited_for_tables_hurts(events, hurt):
+    assert triage(seen(), samples(*events)).hurt is hurt
+
+
+def test_short_waits_for_rows_are_the_usual_load():
+    busy = [ActivitySample({("Lock", "transactionid"): 9, ("Lock", "tuple"): 5})]
+    assert triage(seen(), busy).hurt is False
+
+
+def test_brownout_names_the_request_that_is_retried():
+    alter = RecentChange(ago(1), "ddl", 'alter table orders by "deploy"', times=3, first=ago(8))
+    found = triage(seen(around=ServerContext(read_at=NOW, changes=(alter,))), samples((5, 0), (0, 0)))
+    assert found.summary == (
+        "2.5 of 2.5 active sessions waited for locks while observed, each only briefly; "
+        'alter table orders by "deploy", for the 3rd time in 8.0 s (a retried request)'
+    )
+    assert found.layer == "locks"
+    assert found.next[0].startswith("ask whether this can be reverted: alter table orders")
+    assert found.advice is None
+
+
+def test_brownout_that_is_seen_names_the_request_and_its_root():
+    ages = {"xact_start": ago(1), "query_start": ago(1), "state_change": ago(1)}
+    strong = lock(2, "AccessExclusiveLock", granted=False, seconds=0.5)
+    sessions = [
+        session(1, state="idle in transaction", locks=(lock(1, "AccessShareLock", granted=True),)),
+        session(2, blockers=(1,), statement="alter table orders add c int default 7", locks=(strong,), **ages),
+        session(3, blockers=(2,), locks=(lock(3, "AccessShareLock", granted=False, seconds=0.4),), **ages),
+    ]
+    found = triage(diagnose(snapshot(sessions)), samples((2, 0)))
+    assert found.hurt is True
+    assert 'behind alter table orders add c int default ? by "checkout" (app)' in found.summary
+    assert [root.pid for root in found.roots] == [1]
+
+
 def test_a_long_wait_hurts_and_its_beginning_is_told():
     found = triage(seen(0.5, 30.0), glimpses(Lock=2))
     assert (found.hurt, found.layer, found.since) == (True, "locks", ago(30))

@@ -5,7 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdoctor.incidents.incident import Incident, IncidentEvent, IncidentPoll, advance_incident
+from pgdoctor.diagnosis.waiting_request import WaitingRequest
+from pgdoctor.incidents.incident import Incident, IncidentEvent, IncidentPoll, advance_incident, recur_incident
 from tests.building import NOW
 
 LOOKS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["migration", "hot_row", None])), max_size=30)
@@ -92,3 +93,42 @@ def test_who_is_critical_ends_critical() -> None:
     for second in (1, 2):
         incident, events = advance_incident(incident, IncidentPoll(NOW + timedelta(seconds=second), 0))
     assert [event.incident.severity for event in events] == ["critical"]
+
+
+ALTER = WaitingRequest("deploy", "app", "alter table orders add c int", "public.orders", "migration", 0.9)
+
+
+def test_incident_that_comes_back_lasts_through_the_pauses() -> None:
+    """A request that is tried again every three seconds: polls twice a second, blocked for one second of three."""
+    incident, ended, kinds = None, None, []
+    for half in range(48):
+        blocked = 5 if half % 6 < 2 else 0
+        request = ALTER if blocked else None
+        look = IncidentPoll(NOW + timedelta(seconds=half / 2), blocked, "idle_in_transaction", 0.5, 1.0, request)
+        if incident is None and ended is not None and blocked:
+            incident, events = recur_incident(ended.incident, ended.at, look)
+        else:
+            incident, events = advance_incident(incident, look)
+        ended = next((each for each in events if each.kind == "ended"), ended)
+        kinds += [each.kind for each in events]
+    assert kinds == ["started", "ended", "recurred", "class_changed"]
+    assert incident is not None
+    assert (incident.attempts, incident.request) == (8, ALTER)
+    assert incident.classes == ("idle_in_transaction", "migration")
+    assert incident.id == "20260522T231000000"
+    quiet = timedelta(seconds=24)
+    while incident is not None:
+        quiet += timedelta(seconds=0.5)
+        incident, events = advance_incident(incident, IncidentPoll(NOW + quiet, 0))
+    assert quiet < timedelta(seconds=40)
+    assert events[0].incident.seconds_until(events[0].at) == 22.0
+
+
+def test_another_request_takes_the_place_of_the_first() -> None:
+    other = WaitingRequest("deploy", "app", "drop table orders", "public.orders")
+    longer = WaitingRequest("deploy", "app", "drop table orders", "public.orders", "migration", 0.2)
+    incident = None
+    for second, request in enumerate((ALTER, other, longer, None)):
+        incident, _ = advance_incident(incident, IncidentPoll(NOW + timedelta(seconds=second), 1, request=request))
+    assert incident is not None
+    assert incident.request == longer

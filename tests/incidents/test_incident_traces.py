@@ -60,3 +60,35 @@ def test_a_waiter_of_then_holds_the_relation_now() -> None:
 
 def test_traces_survive_their_encoding() -> None:
     assert msgspec.json.decode(msgspec.json.encode(BEFORE), type=IncidentTraces) == BEFORE
+
+
+def altering(
+    pid: int, statement: str = "alter table orders add c int default 7", application: str = "deploy"
+) -> Session:
+    asked = lock(pid, "AccessExclusiveLock", granted=False, seconds=0.5)
+    return session(pid, blockers=(10,), statement=statement, application_name=application, locks=(asked,))
+
+
+def behind(pid: int, holder: int) -> Session:
+    return session(pid, blockers=(holder,), locks=(lock(pid, "AccessShareLock", granted=False, seconds=0.4),))
+
+
+def reading(xact_start: datetime = NOW - timedelta(seconds=90)) -> Session:
+    return session(10, xact_start=xact_start, locks=(lock(10, "AccessShareLock", granted=True),))
+
+
+def test_the_same_request_is_the_same_incident_whoever_is_in_front() -> None:
+    before = traced(reading(), altering(20), behind(30, 20))
+    assert before.request is not None
+    assert before.request.statement == "alter table orders add c int default ?"
+    assert (before.request.relation, before.request.waited) == ("public.orders", 0.5)
+    another = replace(reading(xact_start=ago(-1)), backend_start=ago(-1))
+    again = altering(21, "alter table orders add c int default 8")
+    assert is_continued(before, traced(another, again, behind(31, 21), seconds=9))
+    assert not is_continued(before, traced(another, again, behind(31, 21), seconds=301))
+    for other in (altering(21, application="other"), altering(21, "alter table orders drop c")):
+        assert not is_continued(before, traced(another, other, behind(31, 21), seconds=9))
+
+
+def test_update_that_waits_is_no_request_that_is_retried() -> None:
+    assert BEFORE.request is None

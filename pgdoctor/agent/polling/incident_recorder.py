@@ -203,8 +203,8 @@ class IncidentRecorder:
             await self._append(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
         else:
             self._keeper.leave_out("frequent")
-        peak = self._sampler.last()
-        if event.kind == "ended" and peak is not None:
+        peak = self._sampler.last() if event.kind == "ended" else None
+        if peak is not None:
             await self._paste(seen.server, event.incident.id, peak)
 
     async def _observe(self, seen: PolledDiagnosis) -> None:

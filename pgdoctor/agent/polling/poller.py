@@ -27,9 +27,10 @@ from pgdoctor.incidents.incident import (
     IncidentPoll,
     advance_incident,
     continue_incident,
+    recur_incident,
 )
 from pgdoctor.incidents.incident_log import IncidentRecord
-from pgdoctor.incidents.incident_traces import is_continued, trace_incident
+from pgdoctor.incidents.incident_traces import AGAIN, IncidentTraces, is_continued, trace_incident
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import LockStranger
 from pgdoctor.model.snapshot import ServerInfo
@@ -85,6 +86,9 @@ class Poller:
         self._spaced_at = 0.0
         self._costs: tuple[Connection, StatementCost] | None = None
         self._counted_at: float | None = None
+        #: What the last poll with blocked sessions has shown of the incident, and the end of the last one.
+        self._traces: IncidentTraces | None = None
+        self._last_end: IncidentEvent | None = None
         #: Of the seconds of waiting, those that an incident was told of.
         self._blocked_seconds = 0.0
         self._asked_at: float | None = None
@@ -242,23 +246,38 @@ class Poller:
         if left is None:
             return
         found, waited = finding.figures, self._counters.blocked_seconds
+        now = trace_incident(finding.diagnosis) if found.blocked_sessions else None
         look = IncidentPoll(
-            finding.at, found.blocked_sessions, found.leading, found.oldest_wait, waited - self._blocked_seconds
+            finding.at,
+            found.blocked_sessions,
+            found.leading,
+            found.oldest_wait,
+            waited - self._blocked_seconds,
+            now.request if now is not None else None,
         )
         self._blocked_seconds = waited
-        continued = self._find_continued(left, finding)
+        continued = self._find_continued(left, now)
         if continued is not None:
             self.incident, events = continue_incident(continued.incident, look)
+        elif (ended := self._find_ended(now)) is not None:
+            self.incident, events = recur_incident(ended.incident, ended.at, look)
         else:
             self.incident, events = advance_incident(self.incident, look)
+        self._traces = now or self._traces
         self._tell_events(events)
         self._note(server, finding, events, tuple(each for each in left if each is not continued))
 
-    def _find_continued(self, left: Sequence[IncidentRecord], finding: PollResult) -> IncidentRecord | None:
-        """Which of the incidents that were left open is the one that this poll shows."""
-        if self.incident is not None or not finding.figures.blocked_sessions:
+    def _find_ended(self, now: IncidentTraces | None) -> IncidentEvent | None:
+        """The end of the last incident, where this poll shows that incident again."""
+        ended = self._last_end
+        if self.incident is not None or now is None or ended is None or self._traces is None:
             return None
-        now = trace_incident(finding.diagnosis)
+        return ended if now.at - ended.at <= AGAIN and is_continued(self._traces, now) else None
+
+    def _find_continued(self, left: Sequence[IncidentRecord], now: IncidentTraces | None) -> IncidentRecord | None:
+        """Which of the incidents that were left open is the one that this poll shows."""
+        if self.incident is not None or now is None:
+            return None
         return next((each for each in reversed(left) if each.traces and is_continued(each.traces, now)), None)
 
     def _tell_events(self, events: Sequence[IncidentEvent]) -> None:
@@ -266,7 +285,9 @@ class Poller:
             self._counters.add_event(event, time.time())
             facts: dict[str, object] = {"incident": event.incident.id, "classes": list(event.incident.classes)}
             if event.kind == "ended":
-                self.ended.append(event)
+                earlier = (each for each in self.ended if each.incident.id != event.incident.id)
+                self.ended = deque((*earlier, event), _MOST_ENDED)
+                self._last_end = event
                 facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
             log.info("incident %s", event.kind.replace("_", " "), extra=facts)
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgdoctor.incidents.incident_log import KIND
@@ -211,6 +213,34 @@ def test_incident_that_outlives_the_agent_is_continued(scene, agent, ending):
     ]
     assert [each["event"] for each in incident_records()] == ["started", "continued", "ended"]
     assert "a new agent found it still there" in pgdoctor("incidents", "show").stdout
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("orders")
+def test_migration_that_retries_is_one_incident_that_names_it(scene, agent):
+    with Receiving(answer(200)) as there:
+        watching = agent(scene.dsn, more=f'[[notify]]\nname = "oncall"\nurl = "{there.url}"\n')
+        watching.wait_for("up", 1)
+        scene.client("select from orders", application_name="export")
+        migrating = scene.client("set lock_timeout = '900ms'", application_name="rails-migrate", autocommit=True)
+        for attempt in range(3):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                migrating.run(f"alter table orders add c int default {CARD[:9]}")
+            watching.wait_for("blocked_sessions", 0)
+            if attempt == 0:
+                watching.wait_for_lines("incident ended")
+            watching.wait_for_polls(4)
+        watching.wait_for_lines("incident recurred")
+        wait_until(lambda: listed()[0]["attempts"] == 3)
+        [entry] = listed()
+        told = pgdoctor("incidents", "report").stdout
+        statuses = [body["status"] for body in there.bodies]
+    assert entry["request"]["application"] == "rails-migrate"
+    assert entry["request"]["statement"] == "alter table orders add c int default ?"
+    assert entry["request"]["relation"] == "public.orders"
+    assert 0.1 < entry["request"]["waited"] < 0.95
+    assert re.search(r"at least 3 times in .*alter table orders add c int default \\?\? by .*rails-migrate", told)
+    assert statuses == ["firing", "resolved", "firing"]
 
 
 def incident_records() -> list[dict]:
