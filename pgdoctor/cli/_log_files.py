@@ -16,6 +16,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.formatting import format_name
 from pgdoctor.serverlog.formats import LogFormat
 from pgdoctor.serverlog.reading import detect_format, first_time
+from pgdoctor.serverlog.rows import MOST_BYTES, Table, find_tables
 
 #: Bytes that are read at a time, and by which a format is known.
 BLOCK = 1 << 20
@@ -45,6 +46,9 @@ class LogFile:
         self._stream = _open(name, stack)
         self.first = self._read_first()
         self.format: LogFormat | None = detect_format(self.first, prefix) if self.first.strip() else None
+        self.tables: tuple[Table, ...] = ()
+        if self.format is None and self.first.strip():
+            self.tables = find_tables(self._read_whole())
         self.begins = first_time(self.format, self.first) if self.format is not None else None
 
     def blocks(self) -> Iterator[bytes]:
@@ -52,6 +56,13 @@ class LogFile:
         yield self.first
         while block := self._read(BLOCK):
             yield block
+
+    def _read_whole(self) -> str:
+        """All of it, up to what rows may have."""
+        found = self.first
+        while len(found) < MOST_BYTES and (block := self._read(BLOCK)):
+            found += block
+        return found.decode(errors="replace")
 
     def _read_first(self) -> bytes:
         found = b""
@@ -79,7 +90,7 @@ def open_logs(names: Sequence[str], prefix: str | None, stack: ExitStack) -> tup
     files = [each for each in files if each not in empty]
     notes += [f"{shown_name(each.name)} is empty" for each in empty]
     for each in files:
-        if each.format is None:
+        if each.format is None and not each.tables:
             raise UsageError(
                 f"{shown_name(each.name)}: neither a log with times (stderr, csvlog, jsonlog) nor rows of pg_locks or "
                 "pg_stat_activity; --prefix gives its log_line_prefix"

@@ -18,7 +18,15 @@ from pgdoctor.serverlog.reading import find_unknown_zone, last_time
 from pgdoctor.serverlog.scanner import Scanner
 from pgdoctor.serverlog.stderr_log import StderrLog
 
-_FORMATS = ("text", "json")
+_FORMATS = ("text", "markdown", "html", "json")
+
+#: Rows by their kind, in words.
+_VIEWS = {
+    "locks": "pg_locks",
+    "activity": "pg_stat_activity",
+    "both": "pg_locks and pg_stat_activity",
+    "pairs": "the blocking-lock query",
+}
 
 #: Blocks of a file in which its language is looked for.
 _MOST_TRIED = 8
@@ -39,21 +47,35 @@ def command(files: tuple[str, ...], prefix: str | None, form: str, top: int, sho
     """Read lock incidents from the log of a server.
 
     FILES are logs of stderr, csvlog or jsonlog, as they are or compressed; `-` is standard input. Several files are
-    read in the order of their times. The server logs waits with log_lock_waits = on. No server is connected to.
+    read in the order of their times. The server logs waits with log_lock_waits = on. Saved rows of pg_locks,
+    pg_stat_activity or the blocking-lock query are read, too. No server is connected to.
     """
     from pgdoctor.render.log_report import log_report_json, make_log_report
     from pgdoctor.render.log_text import log_lines
     from pgdoctor.serverlog.judgement import judge_incident
+    from pgdoctor.serverlog.row_incident import add_rows
 
     with ExitStack() as stack:
-        outcome, source = _read_all(*open_logs(files, prefix, stack))
-    report, incidents = make_log_report(
-        outcome, [judge_incident(each) for each in outcome.incidents], source, show_literals=show_literals
-    )
-    if form == "json":
-        write_json(log_report_json(report))
-    else:
-        write_lines(log_lines(report, incidents, top, screen_width(wide=wide)))
+        logs, notes = open_logs(files, prefix, stack)
+        outcome, source = _read_all(logs, notes)
+        tables = [table for log in logs for table in log.tables]
+    judged = [judge_incident(each) for each in outcome.incidents]
+    if tables:
+        outcome, judged = add_rows(outcome, judged, tables)
+    report, incidents = make_log_report(outcome, judged, source, show_literals=show_literals)
+    match form:
+        case "json":
+            write_json(log_report_json(report))
+        case "markdown":
+            from pgdoctor.render.log_markdown import log_markdown
+
+            click.echo(log_markdown(report, incidents, top), nl=False)
+        case "html":
+            from pgdoctor.render.log_page import log_page
+
+            click.echo(log_page(report, incidents, top), nl=False)
+        case _:
+            write_lines(log_lines(report, incidents, top, screen_width(wide=wide)))
 
 
 def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource]:
@@ -61,7 +83,8 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
     scanner: Scanner | None = None
     assembler, last = Assembler(), None
     for log in logs:
-        assert log.format is not None
+        if log.format is None:
+            continue
         if scanner is None:
             assembler.follower = scanner = Scanner(log.format)
         scanner.switch(log.format)
@@ -73,7 +96,7 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
     prefixes = [each.prefix.template for each in formats if isinstance(each, StderrLog)]
     source = LogSource(
         tuple(shown_name(log.name) for log in logs),
-        tuple(dict.fromkeys(each.name for each in formats)),
+        tuple(dict.fromkeys([*(each.name for each in formats), *_describe_rows(logs)])),
         tuple(dict.fromkeys(prefixes)),
         sum(log.size for log in logs),
         min((log.begins for log in logs if log.begins is not None), default=None),
@@ -97,6 +120,10 @@ def _read(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]
         assembler.add(event)
     notes += _describe_doubts(log, scanner)
     return last_time(log.format, scanner.last_lines()) if log.format is not None else None
+
+
+def _describe_rows(logs: list[LogFile]) -> Iterator[str]:
+    return (f"rows of {_VIEWS[table.kind]}" for log in logs for table in log.tables)
 
 
 def _describe_doubts(log: LogFile, scanner: Scanner) -> Iterator[str]:

@@ -71,7 +71,7 @@ def describe_source(report: LogReport) -> str:
 
 def explain_nothing(report: LogReport) -> str:
     """Why a log may say nothing of waits; empty where it does."""
-    if report.incidents_total:
+    if report.incidents_total or any(each.startswith("rows of") for each in report.source.formats):
         return ""
     return (
         "the server logs waits with log_lock_waits = on, after deadlock_timeout (1 s by default); deadlocks and "

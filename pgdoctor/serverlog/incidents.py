@@ -193,8 +193,9 @@ class Assembler:
                 at_last = each.wait.origin.at if each.wait.in_deadlock else end or course.last
                 self._close(course, pid, at_last, None, DEADLOCK if each.wait.in_deadlock else UNSEEN)
             self._store(course, still)
-        self._kept.sort(key=lambda each: each.started)
-        return Outcome(tuple(self._kept), self._total, self._waits, self._deadlocks, self._seconds, self._dropped)
+        kept = sorted(self._kept, key=_cost, reverse=True)[:MOST_INCIDENTS]
+        kept.sort(key=lambda each: each.started)
+        return Outcome(tuple(kept), self._total, self._waits, self._deadlocks, self._seconds, self._dropped)
 
     def _advance(self, at: datetime) -> None:
         self._now = at if self._now is None else max(at, self._now)

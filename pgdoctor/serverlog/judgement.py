@@ -27,7 +27,7 @@ from pgdoctor.sqltext.redact import redact
 _PREPARED = -1
 
 #: Classes that follow from the text of a command.
-_BY_TEXT = frozenset({"migration", "explicit_lock", "maintenance"})
+BY_TEXT = frozenset({"migration", "explicit_lock", "maintenance"})
 _FAMILIES = frozenset({"ddl", "lock", "maintenance"})
 _WRITES = frozenset({"insert", "update", "delete", "merge"})
 
@@ -120,6 +120,12 @@ class _Moment:
         """Holders of locks that end with a transaction: all but advisory locks."""
         waits = (wait for wait in self.waits.values() if not wait.target.startswith("advisory"))
         return {pid for wait in waits for pid in wait.holders}
+
+    def describe(self, target: str) -> str:
+        """A lock as the log has it, with the name of its table where statements tell it."""
+        oid = find_relation(target)
+        name = self.names.get(oid) if oid is not None else None
+        return f"{target} ({name})" if name is not None and name != f"relation {oid}" else target
 
     def _waiting(self, pid: int, wait: LockWait, held: tuple[Lock, ...]) -> Session:
         origin = wait.origin
@@ -275,7 +281,7 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
     is_waiting = blocker.node in moment.waits or blocker.node in moment.only_queued
     facts = moment.facts.get(blocker.node, HolderFacts())
     name = blocker.classification
-    if name in _BY_TEXT and not _has_such_text(blocker.session):
+    if name in BY_TEXT and not has_text_of(blocker.session):
         name = "unknown"
     if blocker.node in moment.only_queued:
         name = "unknown"
@@ -298,7 +304,8 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
     )
 
 
-def _has_such_text(session: Session | None) -> bool:
+def has_text_of(session: Session | None) -> bool:
+    """Its text has a statement of one of these classes."""
     return any(part.family in _FAMILIES for part in ddl.parts((session.statement if session else None) or ""))
 
 
@@ -307,7 +314,7 @@ def _evidence(blocker: Blocker, moment: _Moment, facts: HolderFacts) -> Iterator
         yield "the log names process 0 as the holder: a prepared transaction, which has no session"
         return
     if blocker.node in moment.waits:
-        yield from _own_wait(moment.waits[blocker.node], moment.since[blocker.node], moment.at)
+        yield from _own_wait(moment.waits[blocker.node], moment)
         return
     if blocker.node in moment.only_queued:
         yield "it waits in the queue itself; the log does not show for which mode"
@@ -316,9 +323,10 @@ def _evidence(blocker: Blocker, moment: _Moment, facts: HolderFacts) -> Iterator
     yield from _doing(facts, moment.at)
 
 
-def _own_wait(wait: LockWait, since: datetime | None, at: datetime) -> Iterator[str]:
-    waited = f"had waited {format_duration((at - since) / timedelta(seconds=1))}" if since else "waited"
-    yield f"it {waited} itself for {wait.mode or 'a lock'} on {wait.target}"
+def _own_wait(wait: LockWait, moment: _Moment) -> Iterator[str]:
+    since = moment.since[wait.origin.pid]
+    waited = f"had waited {format_duration((moment.at - since) / timedelta(seconds=1))}" if since else "waited"
+    yield f"it {waited} itself for {wait.mode or 'a lock'} on {moment.describe(wait.target)}"
     if wait.in_deadlock:
         yield "the server found a deadlock, and ended its statement"
     yield from describe_inner(wait.origin)
@@ -339,7 +347,7 @@ def _hold(blocker: Blocker, moment: _Moment) -> Iterator[str]:
             targets[wait.target] = targets.get(wait.target, 0) + 1
             is_strongest |= wait.target.startswith("relation") and wait.mode == MODES[0]
     for target, number in list(targets.items())[:3]:
-        yield f"the log names it as a holder of {target}, to {format_count(number, 'session')}"
+        yield f"the log names it as a holder of {moment.describe(target)}, to {format_count(number, 'session')}"
     if is_strongest:
         yield f"it held {MODES[-1]}: nothing else keeps {MODES[0]} waiting"
 

@@ -248,7 +248,8 @@ def _sample(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines that begin or continue an entry; those that say their own PID come first, as evidence of where it is."""
     number = 0
     for line in lines:
-        if _ANYWHERE.search(line[:MOST_PREFIX]) is not None:
+        # Behind a tab stands more of a text, which may look like anything.
+        if not line.startswith(b"\t") and _ANYWHERE.search(line[:MOST_PREFIX]) is not None:
             yield line
             number += 1
             if number >= _MOST_TRIED:

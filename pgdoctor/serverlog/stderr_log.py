@@ -37,7 +37,8 @@ class StderrLog:
         """The entry that begins on the line of `hit`; `is_any`: one that says nothing of locks, too."""
         start = block.rfind(b"\n", 0, hit) + 1
         end = line_end(block, hit)
-        head = self.prefix.read(block[start : min(end, start + MOST_PREFIX)])
+        is_more = block.startswith(b"\t", start)
+        head = None if is_more else self.prefix.read(block[start : min(end, start + MOST_PREFIX)])
         if head is None or head.severity not in BEGINNING:
             return Reading(end)
         message = block[start + head.begin : end].decode(errors="replace")

@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_json_has_the_queue_and_exact_lengths(log: Path) -> None:
     assert report["source"]["last"].startswith("2026-11-30T03:18:44.000")
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", ["text", "markdown", "html", "json"])
 def test_no_literal_leaves_unless_asked_for(log: Path, form: str) -> None:
     assert SECRET not in read(log, "--format", form)
     assert SECRET in read(log, "--format", form, "--show-literals")
@@ -203,6 +204,29 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, text: str, s
     assert "\n" not in str(refused.value)
 
 
+def test_markdown_has_incident_tree_and_deadlock(log: Path) -> None:
+    said = read(log, "--format", "markdown")
+    assert said.startswith("# 2 incidents, 3 waits, 6.7 s of session time lost, 1 deadlock\n")
+    assert "## 20261130T031738503: idle_in_transaction (also migration) on `metric`" in said
+    assert '- **2331 idle_in_transaction** on `metric`, `app@shop "report"`: 2 blocked' in said
+    assert "- 2427, the victim, waited for ShareLock on transaction 739, held by 2429: update acc set v = ?" in said
+
+
+def test_page_is_one_file_and_names_are_text_in_it(log: Path) -> None:
+    log.write_text(LOG.replace("@shop/load", "@shop/<script>alert(1)</script>"))
+    page = read(log, "--format", "html")
+    assert page.startswith("<!doctype html>")
+    assert page.count("<section") == page.count("</section>") == 3
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert not re.search(r"<script|src=|url\(|http", page)
+
+
+def test_only_the_worst_are_told_in_full(log: Path) -> None:
+    assert read(log, "--top", "1").count("── 2026") == 1
+    assert read(log, "--top", "0").count("── 2026") == 0
+    assert len(read_json(log, "--top", "1")["incidents"]) == 2
+
+
 def test_missing_file_and_directory_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read gone.log: No such file or directory"):
         read(tmp_path / "gone.log")
@@ -213,5 +237,5 @@ def test_missing_file_and_directory_are_named(tmp_path: Path) -> None:
 def test_hostile_names_move_no_terminal(tmp_path: Path) -> None:
     file = tmp_path / "hostile.log"
     file.write_text(LOG.replace("app@shop/load", "a\x1b[2J\u202e@shop/l\x07d").replace("metric", "me\x1b]0;x\x07tric"))
-    for form in ("text", "json"):
+    for form in ("text", "markdown", "html", "json"):
         assert not UNSAFE.search(read(file, "--format", form).replace("\n", ""))

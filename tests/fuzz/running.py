@@ -18,7 +18,8 @@ SHARES = {
     "webhooks": 0.15,
     "configurations": 0.17,
     "journals": 0.03,
-    "dsns": 0.05,
+    "dsns": 0.04,
+    "server_logs": 0.01,
 }
 
 Attempt = Callable[[Trial, Random, int], None]

@@ -7,7 +7,7 @@ from tests.fuzz.running import SHARES, tried
 #: Texts in a quick run.
 QUICK = {
     **{"statements": 200, "names": 150, "http_requests": 200, "webhooks": 200},
-    **{"configurations": 200, "journals": 60, "dsns": 300},
+    **{"configurations": 200, "journals": 60, "dsns": 300, "server_logs": 100},
 }
 #: Times as many in a long run.
 LONG = 5
