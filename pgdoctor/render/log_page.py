@@ -33,8 +33,8 @@ _MOST_DEADLOCKS = 5
 #: What the page of the agent does not need: tables, and paper.
 _TABLES = (
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2em .6em;vertical-align:top;"
-    "border-bottom:1px solid #8884}td.n{text-align:right;white-space:nowrap}main{max-width:72rem}"
-    "@media print{article{break-inside:avoid}}"
+    "border-bottom:1px solid #8884;overflow-wrap:break-word;word-break:normal}th,td.n{white-space:nowrap}"
+    "td.n{text-align:right}h3{margin:1em 0 .3em}main{max-width:72rem}@media print{article{break-inside:avoid}}"
 )
 
 

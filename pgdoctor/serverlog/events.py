@@ -95,9 +95,11 @@ class Activity(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerStopped(msgspec.Struct, frozen=True, gc=False):
-    """The server stops, or starts again: nothing waits any more."""
+    """The server has stopped, or starts again: nothing waits any more."""
 
     at: datetime
+    #: It stopped at that moment; if not, at any moment before.
+    is_exact: bool = False
 
 
 Event = LockWait | LockAcquired | StatementEnded | Deadlock | Activity | ServerStopped

@@ -165,11 +165,13 @@ class Assembler:
         self._seconds = 0.0
         self._dropped = 0
         self._open = 0
+        #: Waits that are part of a deadlock, until it is reported.
+        self._doomed: dict[int, LockWait] = {}
 
     def add(self, event: Event) -> None:
         """One more event."""
         if isinstance(event, ServerStopped):
-            self._stop(event.at)
+            self._stop(event)
             return
         self._advance(event.origin.at)
         match event:
@@ -187,11 +189,11 @@ class Assembler:
     def finish(self, at: datetime | None) -> Outcome:
         """What came of it all; `at`: of the last line of the log."""
         end = max((each for each in (at, self._now) if each is not None), default=None)
+        self._close_doomed(None)
         for course in list(self._courses):
-            still = sum(not each.wait.in_deadlock for each in course.open.values())
-            for pid, each in list(course.open.items()):
-                at_last = each.wait.origin.at if each.wait.in_deadlock else end or course.last
-                self._close(course, pid, at_last, None, DEADLOCK if each.wait.in_deadlock else UNSEEN)
+            still = len(course.open)
+            for pid in list(course.open):
+                self._close(course, pid, end or course.last, None, UNSEEN)
             self._store(course, still)
         kept = sorted(self._kept, key=_cost, reverse=True)[:MOST_INCIDENTS]
         kept.sort(key=lambda each: each.started)
@@ -202,8 +204,19 @@ class Assembler:
         if self._checked is not None and abs(at - self._checked) < timedelta(seconds=1):
             return
         self._checked = at
+        self._close_doomed(at)
         for course in [each for each in self._courses if not each.open and abs(at - each.last) > QUIET]:
             self._store(course, 0)
+
+    def _close_doomed(self, at: datetime | None) -> None:
+        """Waits that the deadlock detector has ended, though the report of it is missing."""
+        for pid, wait in list(self._doomed.items()):
+            if at is not None and abs(at - wait.origin.at) <= timedelta(seconds=2):
+                continue
+            del self._doomed[pid]
+            course = self._by_key.get(pid)
+            if course is not None and pid in course.open and course.open[pid].wait is wait:
+                self._close(course, pid, wait.origin.at, wait.seconds, DEADLOCK)
 
     def _wait(self, event: LockWait) -> None:
         pid, at = event.origin.pid, event.origin.at
@@ -224,6 +237,8 @@ class Assembler:
             course.open[pid].wait = event
         if not event.is_of_unknown_length:
             course.longest = max(course.longest, event.seconds)
+        if event.in_deadlock:
+            self._doomed[pid] = event
         course.reports[event.target] = (event, dict.fromkeys(event.queue))
         self._count_peak(course, at)
         for holder in event.holders:
@@ -396,10 +411,14 @@ class Assembler:
         if self.follower is not None:
             self.follower.follow(holder)
 
-    def _stop(self, at: datetime) -> None:
+    def _stop(self, event: ServerStopped) -> None:
+        """A server that starts does not say when the one before has ended: its sessions waited at least until now."""
+        self._close_doomed(None)
         for course in self._courses:
-            for pid in list(course.open):
+            for pid, each in list(course.open.items()):
+                at = event.at if event.is_exact else max(each.wait.origin.at, course.last)
                 self._close(course, pid, at, None, "server_stopped")
+                course.unseen += not event.is_exact
         for course in list(self._courses):
             self._store(course, 0)
 

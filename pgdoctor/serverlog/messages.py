@@ -49,7 +49,7 @@ ENDINGS = {
     "terminating connection due to unexpected postmaster exit": "crash",
 }
 
-#: Messages that leave no session behind.
+#: Messages that leave no session behind; the first one is the last of a server, the others are the first of the next.
 _STOPS = (
     "database system is shut down",
     "database system was interrupted",
@@ -91,7 +91,7 @@ def read_event(entry: Entry) -> Event | None:
     if message == "deadlock detected":
         return _read_deadlock(entry)
     if message.startswith(_STOPS):
-        return ServerStopped(entry.at)
+        return ServerStopped(entry.at, is_exact=message == _STOPS[0])
     for beginning, how in ENDINGS.items():
         if message.startswith(beginning) and entry.pid is not None:
             return StatementEnded(_origin(entry, entry.pid), how, is_of_a_row=bool(_ROW.match(entry.context)))

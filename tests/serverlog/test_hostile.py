@@ -66,6 +66,27 @@ def test_statement_that_pretends_to_be_a_log_makes_no_incident() -> None:
     assert read_outcome(text.encode()).incidents_total == 0
 
 
+def test_deadlock_without_its_report_ends_its_wait() -> None:
+    part = LOG[
+        LOG.index("2026-11-30 03:18:43") : LOG.index("2026-11-30 03:18:43.539 UTC [2427] app@shop/transfer ERROR")
+    ]
+    later = "2026-11-30 12:00:00.000 UTC [1] LOG:  database system is ready to accept connections\n"
+    for text in (part, part + later):
+        [incident] = read_outcome(text.encode()).incidents
+        assert (incident.outcomes, incident.still_waiting) == ({"deadlock": 1}, 0)
+        assert incident.session_seconds == pytest.approx(1.000094)
+
+
+def test_restart_ends_a_wait_at_no_known_time() -> None:
+    part = LOG[LOG.index("2026-11-30 03:17:39.505 UTC [2333] postgres@shop/ui LOG") : LOG.index("2026-11-30 03:17:41")]
+    for message, least in (("is ready to accept connections", 2.0), ("is shut down", 31_000.0)):
+        later = f"2026-11-30 12:00:00.000 UTC [1] LOG:  database system {message}\n"
+        [incident] = read_outcome((part + later).encode()).incidents
+        assert incident.outcomes == {"server_stopped": 2}
+        assert least < incident.session_seconds < 3 * least
+        assert incident.unseen_ends == (2 if least < 10 else 0)
+
+
 def test_flood_of_waits_has_a_bound() -> None:
     wait = "process {0} still waiting for ShareLock on transaction {0} after 1.000 ms"
     line = f"2026-11-30 03:17:39.505 UTC [{{0}}] a@b/c LOG:  {wait}\n"
