@@ -117,6 +117,10 @@ def describe_course(facts: LogIncidentReport) -> Iterator[str]:
     ends = ", ".join(f"{number:,} {_ENDS.get(how, how)}" for how, number in facts.outcomes.items())
     if ends:
         yield f"how they ended: {ends}"
+    if not facts.blockers:
+        yield (
+            "the log names no holder: it does with log_lock_waits = on, and log_error_verbosity = 'default' or 'verbose'"
+        )
     if facts.still_waiting:
         yield f"{format_count(facts.still_waiting, 'session')} still waited when the log ended"
 

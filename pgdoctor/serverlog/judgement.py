@@ -38,7 +38,7 @@ _NO_OID = 1 << 32
 _MOST_READ = 20
 
 _OVER = Remedy("none", "it is over")
-_NOT_LOGGED = "the log does not show what it did: log_min_duration_statement = 0, or log_statement = 'all', would"
+_NOT_LOGGED = "the log does not show what it did: log_min_duration_statement = 0 would"
 
 
 class JudgedIncident(msgspec.Struct, frozen=True):

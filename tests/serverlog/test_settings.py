@@ -1,0 +1,72 @@
+"""What can be known of one incident with each setting that decides what the server logs."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.render.log_report import LogSource, PastIncident, make_log_report
+from pgdoctor.render.log_text import describe_course
+from pgdoctor.serverlog.judgement import judge_incident
+from tests.scenes import Scene
+from tests.serverlog.logged import SETTINGS, read_outcome, tail_of
+
+
+def logged(server: ThrowawayServer, *words: str) -> bytes:
+    """A session waits for a row until its lock_timeout, while the holder idles in its transaction."""
+    tail = tail_of(server)
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+        holder = scene.client("update orders set v = 1 where id = 1")
+        waiter = scene.client("set lock_timeout = '500ms'")
+        waiter.run("commit")
+        with suppress(psycopg.errors.LockNotAvailable):
+            waiter.block("update orders set v = 2 where id = 1").finish()
+        holder.run("commit")
+        return tail.wait_for(scene, *words)
+
+
+def incident(data: bytes) -> PastIncident:
+    outcome = read_outcome(data)
+    judged = [judge_incident(each) for each in outcome.incidents]
+    _, [found] = make_log_report(outcome, judged, LogSource((), ()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "classification"),
+    [
+        ({}, "unknown"),
+        ({"log_statement": "all"}, "unknown"),
+        ({"log_statement": "all", "log_duration": "on"}, "idle_in_transaction"),
+        ({"log_min_duration_statement": 0}, "idle_in_transaction"),
+        ({"log_min_duration_statement": 0, "log_error_verbosity": "verbose"}, "idle_in_transaction"),
+        ({"log_min_duration_statement": "1s"}, "unknown"),
+        ({"log_disconnections": "on", "log_connections": "on"}, "unknown"),
+    ],
+    ids=str,
+)
+def test_class_is_given_where_the_log_shows_enough(
+    own_server: Callable[..., ThrowawayServer], settings: dict[str, str | int], classification: str
+) -> None:
+    found = incident(logged(own_server(settings={**SETTINGS, **settings}), "canceling statement due to lock timeout"))
+    assert found.facts.classification == classification
+    assert (found.facts.peak_blocked, found.facts.relation) == (1, "orders")
+    assert found.facts.outcomes == {"lock_timeout": 1}
+    assert 0.4 < found.facts.session_seconds < 30
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"log_error_verbosity": "terse"}, "log_error_verbosity"), ({"log_lock_waits": "off"}, "log_lock_waits")],
+    ids=str,
+)
+def test_log_without_holders_says_what_is_missing(
+    own_server: Callable[..., ThrowawayServer], settings: dict[str, str], says: str
+) -> None:
+    found = incident(logged(own_server(settings={**SETTINGS, **settings}), "canceling statement due to lock timeout"))
+    assert (found.facts.classification, found.facts.blockers) == ("unknown", ())
+    assert found.facts.outcomes == {"lock_timeout": 1}
+    assert any(says in sentence for sentence in describe_course(found.facts))
