@@ -118,9 +118,7 @@ def describe_course(facts: LogIncidentReport) -> Iterator[str]:
     if ends:
         yield f"how they ended: {ends}"
     if not facts.blockers:
-        yield (
-            "the log names no holder: it does with log_lock_waits = on, and log_error_verbosity = 'default' or 'verbose'"
-        )
+        yield ("the log names no holder: it does with log_lock_waits = on, and log_error_verbosity = default")
     if facts.still_waiting:
         yield f"{format_count(facts.still_waiting, 'session')} still waited when the log ended"
 
