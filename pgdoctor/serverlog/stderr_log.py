@@ -11,6 +11,9 @@ from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Hea
 _MOST_BYTES = 65_536
 _MOST_BETWEEN = 8
 
+#: Lines of others, or of nothing that is known, that may stand between.
+_MOST_LINES = 100
+
 #: Messages of which no other line is read.
 _ALONE = ("terminating ", "database system ")
 
@@ -74,9 +77,9 @@ class _Tail:
     def take(self, block: bytes, position: int) -> bool:
         """Take the lines that belong to the entry; False where the block ends before that is certain."""
         part: str | None = "message"
-        others, most = 0, position + _MOST_BYTES
+        others, lines, most = 0, 0, position + _MOST_BYTES
         while position < len(block):
-            if position > most or others >= _MOST_BETWEEN:
+            if position > most or others >= _MOST_BETWEEN or lines >= _MOST_LINES:
                 return True
             end = line_end(block, position)
             if block[position : position + 1] == b"\t":
@@ -87,6 +90,7 @@ class _Tail:
                 return True  # Nothing comes behind it.
             head = self._read_head(block, position, end)
             part = None
+            lines += head is None or not head[2]
             if head is None:
                 pass
             elif head[0] in BEGINNING:
