@@ -5,11 +5,12 @@ In doubt, whether the rows of one value of it are few, no index is said to help.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from pgdoctor.sqltext.conditions import Helper
+from pgdoctor.sqltext.conditions import Expression, Helper
 from pgdoctor.sqltext.lexer import word_set
 
 if TYPE_CHECKING:
@@ -43,6 +44,48 @@ def describe_wrapping(column: Node, condition: Node) -> tuple[str, Helper]:
     while helper == "expression" and outer is not None and (outer := enclosing_node(outer)) is not condition:
         _, helper = _judge(outer)  # `extract(year from ts::date)` has few values, whatever is inside of it.
     return obstacle, helper
+
+
+#: Types of casts, as a statement names them.
+_CASTS = {
+    exp.DataType.Type.SMALLINT: "smallint",
+    exp.DataType.Type.INT: "integer",
+    exp.DataType.Type.BIGINT: "bigint",
+    exp.DataType.Type.DECIMAL: "numeric",
+    exp.DataType.Type.DOUBLE: "double precision",
+    exp.DataType.Type.TEXT: "text",
+    exp.DataType.Type.UUID: "uuid",
+    exp.DataType.Type.DATE: "date",
+}
+
+
+def read_expression(side: Node, find_places: Callable[[Node], tuple[int, ...]]) -> Expression | None:
+    """What one side of a comparison makes of its column; None where that is anything but JSON fields and a cast."""
+    node, cast = side.unnest(), ""
+    if isinstance(node, exp.Cast):
+        cast = "" if node.to.expressions else _CASTS.get(node.to.this, "")
+        if not cast:
+            return None
+        node = node.this.unnest()
+    operators: list[str] = []
+    keys: list[int] = []
+    while isinstance(node, (exp.JSONExtract, exp.JSONExtractScalar)):
+        places = find_places(_key(node.expression))
+        if len(places) != 1 or places[0] < 0:
+            return None
+        operators.insert(0, "->>" if isinstance(node, exp.JSONExtractScalar) else "->")
+        keys.insert(0, places[0])
+        node = node.this.unnest()
+    if not isinstance(node, exp.Column) or not (cast or operators) or operators[-1:] == ["->"]:
+        return None
+    return Expression(node.name, tuple(operators), tuple(keys), cast)
+
+
+def _key(path: Node) -> Node:
+    """The literal that a JSON operator is applied with; what is not one key stays as it is."""
+    parts = path.expressions if isinstance(path, exp.JSONPath) else []
+    is_key = len(parts) == 2 and isinstance(parts[1], exp.JSONPathKey)  # The root, and the key.
+    return exp.Literal.string(parts[1].name) if is_key else path
 
 
 def enclosing_node(node: Node) -> Node | None:

@@ -17,6 +17,9 @@ MOST_TOKENS = 1_000
 MOST_CHARACTERS = 16_384
 MOST_DEPTH = 8
 
+#: Literals that keep their number: those that a search can be for, whatever comes later in them.
+_NUMBERED = ("", "x%")
+
 #: The obstacle of a condition that is not about the table: `pg_sleep(1) IS NOT NULL`, `1 = 1`.
 NO_COLUMN = "names no column of the table"
 
@@ -53,6 +56,18 @@ class Search(msgspec.Struct, frozen=True):
         return self.operator in ("=", "pattern")
 
 
+class Expression(msgspec.Struct, frozen=True):
+    """What is made of a column before it is compared: a field of its JSON value, a cast, or one of the other.
+
+    `operators`: `->` and `->>`, each with a key in `keys`: where its literal begins. `cast`: the type, if any.
+    """
+
+    column: str
+    operators: tuple[str, ...] = ()
+    keys: tuple[int, ...] = ()
+    cast: str = ""
+
+
 class Alternative(msgspec.Struct, frozen=True):
     """One side of an OR, or a condition that stands alone.
 
@@ -69,6 +84,7 @@ class Alternative(msgspec.Struct, frozen=True):
     mentions: tuple[str, ...] = ()
     function: str = ""
     helper: Helper = ""
+    expression: Expression | None = None
     is_doubtful: bool = False
 
     @property
@@ -145,7 +161,7 @@ def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
 
 def _written(token: Token, numbers: Mapping[int, int]) -> str:
     match token.sort:
-        case Sort.STRING | Sort.NUMBER if not token.value:
+        case Sort.STRING | Sort.NUMBER if token.value in _NUMBERED:
             return numbered_stand_in(token, numbers[token.start])
         case Sort.STRING | Sort.NUMBER:
             return stand_in(token)

@@ -118,13 +118,13 @@ def stand_in(token: Token) -> str:
 
 
 def numbered_stand_in(token: Token, number: int) -> str:
-    """A literal without a wildcard or an anchor: it says which token of a list it stands for."""
-    return f"'x{number}'" if token.sort is Sort.STRING else str(number)
+    """A literal that begins without a wildcard or an anchor: it says which token of a list it stands for."""
+    return f"'x{number}{token.value[1:]}'" if token.sort is Sort.STRING else str(number)
 
 
 def stand_in_number(literal: str) -> int | None:
     """The number of the token that a stand-in stands for; None where it says none."""
-    digits = literal.removeprefix("x")
+    digits = literal.removeprefix("x").removesuffix("%")
     return int(digits) if digits.isdecimal() else None
 
 

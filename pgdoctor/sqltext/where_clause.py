@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
-from pgdoctor.sqltext.column_expressions import describe_wrapping, enclosing_node, function_name
+from pgdoctor.sqltext.column_expressions import describe_wrapping, enclosing_node, function_name, read_expression
 from pgdoctor.sqltext.conditions import (
     NO_COLUMN,
     UNKNOWN_VALUE,
@@ -215,7 +215,8 @@ class _Reader:
             if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
                 return self.wrapped(column, side)
         is_for_values = isinstance(node, exp.EQ) and not isinstance(right.unnest(), exp.Boolean)
-        return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)))
+        side = left if self.columns(left) else right
+        return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)), side)
 
     def inequality(self, node: Node) -> Alternative:
         if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
@@ -239,12 +240,14 @@ class _Reader:
             return self.found_by(node, columns, operator, *values)
         if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
             return self.wrapped(column, node.this)
-        return self.hidden(node, isinstance(node, exp.In) and not any(map(self.columns, node.expressions)))
+        is_for_values = isinstance(node, exp.In) and not any(map(self.columns, node.expressions))
+        return self.hidden(node, is_for_values, node.this)
 
     def interval(self, node: Node) -> Alternative:
         """BETWEEN is two comparisons, and one that is served will do."""
         if self.columns(node.this) and not self.plain(node.this):
-            return self.hidden(node, not any(self.columns(node.args[end]) for end in ("low", "high")))
+            is_for_values = not any(self.columns(node.args[end]) for end in ("low", "high"))
+            return self.hidden(node, is_for_values, node.this)
         bounds = (
             exp.GTE(this=node.this, expression=node.args["low"]),
             exp.LTE(this=node.this, expression=node.args["high"]),
@@ -257,7 +260,7 @@ class _Reader:
     def pattern(self, node: Node) -> Alternative:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
         if not self.plain(node.this):
-            return self.hidden(node, is_for_values=False)
+            return self.hidden(node, False, node.this)
         pattern = node.expression.unnest()
         if node.args.get("negate"):
             return self.blocked(node, "a negation cannot use an index")
@@ -270,7 +273,9 @@ class _Reader:
             return self.free_pattern(node)
         # The pattern that is not known, and a regular expression, may turn out to be a value.
         operator: Operator = "pattern"
-        if isinstance(node, exp.StartsWith) or (isinstance(node, exp.Like) and known == "x%"):
+        if isinstance(node, exp.StartsWith) or (
+            isinstance(node, exp.Like) and known is not None and known.endswith("%")
+        ):
             operator = "prefix"
         elif isinstance(node, exp.Like) and known is not None:
             operator = "="
@@ -317,10 +322,13 @@ class _Reader:
         searches = tuple(Search(column, operator, min(types, default=""), values=max(number, 1)) for column in columns)
         return Alternative(searches, is_doubtful=any(map(may_change, values)))
 
-    def hidden(self, node: Node, is_for_values: bool) -> Alternative:
+    def hidden(self, node: Node, is_for_values: bool, side: Node) -> Alternative:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
         obstacle, helper = self.wrapping(node)
-        return self.blocked(node, obstacle, helper if is_for_values else "")
+        if not is_for_values:
+            return self.blocked(node, obstacle)
+        expression = read_expression(side, self.find_places) if helper == "expression" else None
+        return replace(self.blocked(node, obstacle, helper), expression=expression)
 
     def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Alternative:
         return Alternative(obstacle=obstacle, mentions=self.columns(node), helper=helper)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from pgdoctor.diagnosis.blocker import held_locks
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.cause import Cause
+from pgdoctor.diagnosis.index_advice.expression_index import is_day_of, write_key
 from pgdoctor.diagnosis.index_advice.index_match import TEXTS, IndexedTable
 from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, missing_keys
 from pgdoctor.diagnosis.index_advice.scanned_tables import (
@@ -100,7 +101,8 @@ def _claim(facts: BlockerFacts) -> Claim | None:
     for table, asked in find_scanned_tables(facts):
         filters = asked.filters
         rows, relation = table.unserved_rows(filters, parts_locked(facts)), table.relation
-        reasons = _reasons(table, filters) if rows >= BIG_TABLE_ROWS else ()
+        text = (facts.session.statement if facts.session else None) or ""
+        reasons = _reasons(table, filters, text) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
             if asked.is_cut:
@@ -114,10 +116,10 @@ def _claim(facts: BlockerFacts) -> Claim | None:
 _Reason = tuple[list[str], str]
 
 
-def _reasons(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _reasons(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
     yield from _defeated(table, filters)
     yield from _missing(table, filters)
-    yield from _hidden(table, filters)
+    yield from _hidden(table, filters, text)
 
 
 def _defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
@@ -141,13 +143,13 @@ def _missing(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason
         yield [f"no index on {missing}", *_selectivity(table, filters)], _index_to_create(table.relation, keys)
 
 
-def _hidden(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
     """What is made of a column is asked for, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
     for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
         column = table.written(arm.mentions[0])
         lack = f"no index serves its condition on {column} ({arm.obstacle}); how many rows that finds is not known"
-        yield [lack], _help(table.relation, arm, column)
+        yield [lack], _help(table, arm, text)
 
 
 def _would_help(arm: Alternative, table: IndexedTable) -> bool:
@@ -156,6 +158,8 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
         return False
     column = table.columns.get(arm.mentions[0])
     kind = column.type if column else ""
+    if arm.expression and arm.expression.operators:
+        return kind in ("json", "jsonb")
     match arm.helper:
         case "trigrams":
             return kind in TEXTS
@@ -165,8 +169,9 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
             return True
 
 
-def _help(relation: Relation, arm: Alternative, column: str) -> str:
+def _help(table: IndexedTable, arm: Alternative, text: str) -> str:
     """What would find the rows of a condition that no plain index serves."""
+    relation, column = table.relation, table.written(arm.mentions[0])
     match arm.helper:
         case "trigrams":
             index = _index_to_create(relation, [f"{column} gin_trgm_ops"], " USING gin")
@@ -174,7 +179,20 @@ def _help(relation: Relation, arm: Alternative, column: str) -> str:
         case "gin":
             return _index_to_create(relation, [column], " USING gin")
         case _:
-            return f"compare {column} itself, or create an index on that very expression"
+            return _help_for_expression(table, arm, text)
+
+
+def _help_for_expression(table: IndexedTable, arm: Alternative, text: str) -> str:
+    column = table.written(arm.mentions[0])
+    key = write_key(arm.expression, table, text) if arm.expression else ""
+    index = _index_to_create(table.relation, [key]) if key else ""
+    if arm.expression and arm.expression.operators:
+        is_whole = "?" not in key
+        return index if is_whole else f"{index}, with the statement's own key in the place of each ?"
+    if arm.expression and is_day_of(arm.expression, table):
+        return f"compare {column} itself with the two ends of the day, and {_index_to_create(table.relation, [column])}"
+    compare = f"compare {column} itself, or create an index on that very expression"
+    return f"{compare}: {index}" if index else compare
 
 
 def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
