@@ -239,6 +239,15 @@ class ScanCounts(msgspec.Struct, frozen=True, gc=False):
     seconds: float | None = None
 
 
+class SimpleView(msgspec.Struct, frozen=True, gc=False):
+    """What a view is that shows nothing but columns of one table: its columns by name, as those of the table."""
+
+    table: int
+    columns: Mapping[str, str]
+    #: Columns of the table by which the view restricts its rows; `*` for what is not known.
+    restricted_by: tuple[str, ...] = ()
+
+
 class Relation(msgspec.Struct, frozen=True, gc=False):
     """A relation of the connected database. `live_rows` and `pages` are estimates; below zero is unknown."""
 
@@ -262,6 +271,8 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     scans: ScanCounts | None = None
     #: It belongs to one session alone.
     is_temporary: bool = False
+    #: Of a view of one table that a running blocker works on.
+    view: SimpleView | None = None
 
 
 class LockedObject(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,7 @@ from pgdoctor.model.snapshot import (
     ScanCounts,
     ServerInfo,
     Session,
+    SimpleView,
     UniqueKey,
 )
 from pgdoctor.postgres.connection import Connection
@@ -118,6 +119,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "locked_objects": {"classids": [], "objids": [], "most_characters": 0},
     "foreign_keys": {"oids": []},
     "descendants": {"oids": []},
+    "views": {"oids": []},
     "indexes": {"oids": []},
     "columns": {"oids": []},
     "statistics": {"tables": [], "schemas": []},
@@ -181,6 +183,7 @@ async def fetch_relations(
     tables = {oid for oid in worked_on & rows.keys() if rows[oid].kind in _TABLE_KINDS and not rows[oid].is_system}
     chosen = sorted(tables)[:MOST_DETAILED]
     details = await _details(chosen, rows, references, parts, evidence) if chosen else Details()
+    views = await _views([oid for oid in sorted(worked_on & rows.keys()) if rows[oid].kind == "v"], evidence)
     return {
         oid: read_row(
             Relation,
@@ -191,8 +194,21 @@ async def fetch_relations(
             parts=details.parts.get(oid, ()),
             referenced_by=details.references.get(oid),
             scans=ScanCounts(row.scan_count, row.scan_rows) if row.kind in _TABLE_KINDS else None,
+            view=views.get(oid),
         )
         for oid, row in rows.items()
+    }
+
+
+async def _views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, SimpleView]:
+    """Those of the views that show nothing but columns of one table."""
+    found = await evidence.rows("views", oids=oids[:MOST_DETAILED]) if oids else ()
+    return {
+        row.view_oid: SimpleView(
+            row.table_oid, dict(zip(row.names, row.columns, strict=False)), tuple(row.restricted_by)
+        )
+        for row in found
+        if len(row.names) == len(row.columns)
     }
 
 

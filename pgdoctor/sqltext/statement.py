@@ -6,15 +6,15 @@ statement still tell its kind (measured on the regression tests of PostgreSQL: r
 bytes, wrong in none, the others unknown); only a WHERE clause is left to a parser.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statement_tables
-from pgdoctor.sqltext.conditions import Filter, GivenValues, Predicate, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Predicate, Search
 from pgdoctor.sqltext.cut_clause import CutClause
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 from pgdoctor.sqltext.statement_head import StatementHead
@@ -127,6 +127,34 @@ class Conditions(Struct, frozen=True):
     is_cut: bool = False
     at_cut: tuple[str, ...] = ()
     name_at_cut: str = ""
+
+
+def rename_columns(asked: Conditions, names: Mapping[str, str]) -> Conditions | None:
+    """What is asked of a view, as asked of its table; None where one of the columns has no name there."""
+    columns = {
+        *chain.from_iterable((*arm.columns, *arm.mentions) for each in asked.filters for arm in each.arms),
+        *(asked.tied or ()),
+        *(each.column for each in asked.given),
+    }
+    if not columns <= names.keys():
+        return None
+    return replace(
+        asked,
+        filters=tuple(Filter(tuple(_renamed(arm, names) for arm in each.arms)) for each in asked.filters),
+        tied=None if asked.tied is None else tuple(names[each] for each in asked.tied),
+        given=tuple(replace(each, column=names[each.column]) for each in asked.given),
+        at_cut=tuple(names.get(each, each) for each in asked.at_cut),
+    )
+
+
+def _renamed(arm: Alternative, names: Mapping[str, str]) -> Alternative:
+    expression = arm.expression and replace(arm.expression, column=names[arm.expression.column])
+    return replace(
+        arm,
+        searches=tuple(replace(each, column=names[each.column]) for each in arm.searches),
+        mentions=tuple(names[each] for each in arm.mentions),
+        expression=expression,
+    )
 
 
 def read_statement(text: str, truncated: bool = False) -> Statement:

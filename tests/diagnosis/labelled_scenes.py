@@ -1512,6 +1512,51 @@ SEARCHES += (
 )
 
 
+_OPEN_JOBS = "create view open_jobs as select id as number, state, kind as sort, {more} from jobs"
+
+_WORD_X = _OPEN_JOBS.format(more="ref || 'x' as word")
+
+SEARCHES += (
+    # Through views.
+    Search(
+        "by a column of a view",
+        "update open_jobs set sort = slow(number) where word = 'r7'",
+        True,
+        f"{_REFERENCES}; {_OPEN_JOBS.format(more='ref as word')}",
+    ),
+    Search(
+        "by a column of a view that restricts its rows",
+        "select slow(number) from open_jobs where word = 'r7' for update",
+        True,
+        f"{_REFERENCES}; {_OPEN_JOBS.format(more='ref as word')} where not processed or state = 'done'",
+    ),
+    Search(
+        "by a column of a view that has an index",
+        "update open_jobs set sort = slow(number) where number between 7 and 50",
+        False,
+        _OPEN_JOBS.format(more="processed"),
+    ),
+    Search(
+        "by a column of a view whose rows an index finds",
+        "select slow(number) from open_jobs where word = 'r7' or word = 'r8'",
+        False,
+        f"{_REFERENCES}; {_OPEN_JOBS.format(more='ref as word')} where id < 50",
+    ),
+    Search(
+        "by what a view makes of a column",
+        "select slow(number) from open_jobs where word = 'r7x'",
+        False,
+        f"{_REFERENCES}; create index on jobs ((ref || 'x')); {_WORD_X}",
+    ),
+    Search(
+        "of a view of totals",
+        "select *, pg_sleep(9) from totals where state = 'ready'",
+        False,
+        "create view totals as select state, count(*) from jobs group by state",
+    ),
+)
+
+
 def enter_search(search: Search) -> None:
     """Put a scene of this shape into the table."""
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice import missing_index
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
-from pgdoctor.model.snapshot import Relation
-from pgdoctor.sqltext.statement import Conditions
+from pgdoctor.model.snapshot import Relation, SimpleView
+from pgdoctor.sqltext.statement import Conditions, rename_columns
 
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
@@ -27,11 +27,23 @@ def find_scanned_tables(
         if not asked.filters_known or asked.tied is None or not asked.filters:
             continue
         relation = find_named_table(asked.scanned, find_locked_tables(facts))
+        if relation is not None and relation.view is not None:
+            relation, asked = _behind_view(relation.view, asked, facts)
         if relation is None or relation.indexes is None:
             continue
         table = IndexedTable(relation, facts.snapshot, facts.node, trusts_hidden=trusts_hidden)
-        if not table.may_find_by(asked.tied) and not (asked.is_cut and _may_go_on_by_index(table, asked)):
+        if not table.may_find_by(asked.tied or ()) and not (asked.is_cut and _may_go_on_by_index(table, asked)):
             yield table, asked
+
+
+def _behind_view(view: SimpleView, asked: Conditions, facts: BlockerFacts) -> tuple[Relation | None, Conditions]:
+    """The table of a view, and what is asked of it; no table where an index may serve the view's own conditions."""
+    table = facts.snapshot.relations.get(view.table)
+    renamed = rename_columns(asked, view.columns)
+    if table is None or renamed is None:
+        return None, asked
+    is_served = not IndexedTable(table, facts.snapshot).indexed_columns().isdisjoint({*view.restricted_by, "*"})
+    return None if is_served else table, renamed
 
 
 def _may_go_on_by_index(table: IndexedTable, asked: Conditions) -> bool:
