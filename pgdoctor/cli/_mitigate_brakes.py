@@ -29,7 +29,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _MOST_REASON = 500
 
 
-def _by() -> str:
+def name_operator() -> str:
+    """Who acts, as far as the system knows: `user@host`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -53,7 +54,7 @@ def reason_option(function: F) -> F:
 def by_option(function: F) -> F:
     return click.option(
         "--by",
-        default=_by,
+        default=name_operator,
         show_default="user@host",
         callback=_one_line,
         metavar="NAME",

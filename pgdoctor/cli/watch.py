@@ -42,11 +42,12 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
     metavar="DURATION",
     help="Time between polls, with a unit: 500ms, 5s.",
 )
-def command(dsn: str, interval: Duration, config: str | None) -> None:
+@click.option("--read-only", is_flag=True, help="Send no signal: the keys c and k are off.")
+def command(dsn: str, interval: Duration, config: str | None, read_only: bool) -> None:
     """Show who blocks whom, live.
 
-    Keys: ? lists all keys, q quits. Sort, freeze, open one session, cancel or terminate it under the rules. Without a
-    terminal (a pipe, TERM=dumb) the command prints one poll and ends.
+    Keys: ? lists all keys, q quits. Sort, freeze, open one session, cancel or terminate it after a confirmation.
+    Without a terminal (a pipe, TERM=dumb) the command prints one poll and ends.
     """
     settings = load_config(config)
     # Here, not above: help and usage errors need neither the driver nor a terminal.
@@ -59,19 +60,19 @@ def command(dsn: str, interval: Duration, config: str | None) -> None:
         )
         return
     with _log_kept():
-        done = run(_watch(dsn, interval, settings, config))
+        done = run(_watch(dsn, interval, settings, read_only=read_only))
     # What was done stays in the terminal after the screen is gone.
     for line in done:
         click.echo(line)
 
 
-async def _watch(dsn: str, interval: float, settings: Config, config: str | None) -> list[str]:
+async def _watch(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:
     """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
     from pgdoctor.cli._terminal import Terminal
     from pgdoctor.cli._watch_actions import WatchActions
     from pgdoctor.cli._watch_loop import WatchLoop
 
-    cutting = WatchActions(dsn, settings, config)
+    cutting = WatchActions(dsn, settings, read_only=read_only)
     with Terminal() as terminal:
         live = WatchLoop(
             terminal, dsn, interval, cutting.ask, cutting.act, into_databases=settings.agent.look_into_databases

@@ -6,9 +6,13 @@ from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.mitigation.manual_action import ManualAction, Outcome
 from pgdoctor.model.snapshot import ServerInfo, Session
 from pgdoctor.render.paragraph import Paragraph
+from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import client, format_freed, format_released
+
+#: Characters of the statement: the question below it has to stay on the screen.
+_MOST_STATEMENT = 300
 
 #: Said of each outcome but `released` and `ended`.
 _SAID = {
@@ -27,7 +31,8 @@ def describe_action(action: ManualAction, server: ServerInfo, brakes: Sequence[s
     yield Paragraph(f"{action.signal} {session.pid} at {describe_server(server_facts(server))}", "bold", others="  ")
     yield _indented(describe_session(action))
     if statement := show_statement(session.statement, show_literals=False):
-        yield _indented(f"{'runs' if session.state == 'active' else 'last ran'}: {statement}", "dim")
+        runs = "runs" if session.state == "active" else "last ran"
+        yield _indented(f"{runs}: {one_line(statement, _MOST_STATEMENT)}", "dim")
     if action.blocker is not None:
         where = f" on {action.blocker.relation}" if action.blocker.relation else ""
         yield _indented(f"it is {action.blocker.classification}{where}")

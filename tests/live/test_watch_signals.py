@@ -1,7 +1,6 @@
-"""The keys c and k: the guarded path of `mitigate`, and a yes before it."""
+"""The keys c and k: what `pgdoctor cancel PID` and `pgdoctor terminate PID` do, and a yes before it."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from pgdoctor.mitigation.plan import OnlySession
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.render.live.view import ViewQuestion
 from tests.cli.conftest import RULES
+from tests.cli.test_bad_input import pgdoctor
 from tests.leading import take_the_lead
 from tests.live.terminal import DOWN, Terminal
 from tests.scenes import Client, Scene
-from tests.scenes.client import wait_until
 
 pytestmark = pytest.mark.deadline(120)
 
@@ -45,11 +44,17 @@ def rules(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_yes_is_of_the_transaction_that_was_asked_about(
-    scene: Scene, rules: Path, holder: Client, waiter: Client
-) -> None:
+def shows(terminal: Terminal, *words: str) -> None:
+    """Until all of this is on the screen, however it is wrapped there."""
+    terminal.until_so(lambda: all(each in " ".join(terminal.text.split()) for each in words), " and ".join(words))
+
+
+# Whom no key signals
+
+
+def test_a_yes_is_of_the_transaction_that_was_asked_about(scene: Scene, holder: Client, waiter: Client) -> None:
     """Until somebody has read it and said yes, the session may do something else, and hold up others with that."""
-    cutting = WatchActions(scene.dsn, load_config(str(rules)), str(rules))
+    cutting = WatchActions(scene.dsn, load_config(None))
     question = asyncio.run(cutting.ask(holder.pid, "terminate"))
     assert isinstance(question, ViewQuestion)
     holder.run("commit")
@@ -58,101 +63,143 @@ def test_a_yes_is_of_the_transaction_that_was_asked_about(
     holder.run("update orders set v = 1 where id = 2")
     scene.client().block("update orders set v = 2 where id = 2")
     said = " ".join(asyncio.run(cutting.act(question)))
-    assert "no signal was sent" in said
-    assert "is in another statement or transaction" in said
+    assert said == f"terminate {holder.pid}: not sent: the session has moved on since it was shown."
     assert holder.run("select 1") == [(1,)]
 
 
-def test_it_says_what_it_would_free_and_does_it_after_a_yes(
-    rules: Path, holder: Client, waiter: Client, watch: Watch
-) -> None:
-    terminal = watch("--config", str(rules))
+def test_read_only_signals_no_session(holder: Client, waiter: Client, watch: Watch) -> None:
+    terminal = watch("--read-only")
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")
-    terminal.until(f"terminate {holder.pid}?", "A terminate frees 1 at once", "It costs a transaction open")
-    terminal.press("n")
-    terminal.until("no action")
-    assert holder.run("select 1") == [(1,)]
-    terminal.press("k")
-    terminal.until(f"terminate {holder.pid}?", "Rule idle allows it")
-    terminal.press("y")
-    waiter.finish(40)
-    said = f"terminate {holder.pid} (idle_in_transaction, rule idle): released 1 session in"
-    terminal.until(said)
-    terminal.press(" ")
-    terminal.until("No session is blocked")
-    terminal.press("q")
-    assert terminal.end() == 0
-    # It stays to be read after the screen is gone, and what was written down of it with it.
-    terminal.until(said)
-    events = [json.loads(line) for line in terminal.said.splitlines()]
-    assert [each["event"] for each in events] == ["mitigation intent", "mitigation outcome"]
-    assert {each["pid"] for each in events} == {holder.pid}
-    with pytest.raises(psycopg.Error):
-        holder.run("select 1")
-
-
-def test_a_key_that_the_rule_does_not_say_is_refused(rules: Path, holder: Client, waiter: Client, watch: Watch) -> None:
-    terminal = watch("--config", str(rules))
-    terminal.until("1 session blocked")
-    terminal.press(DOWN, "c")
-    terminal.until(f"cancel {holder.pid}: no.", "Rule idle allows only a terminate.")
-    terminal.press("y")
-    terminal.until("BLOCKS")
-    assert holder.run("select 1") == [(1,)]
-    assert waiter.busy
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        (lambda text: None, "there is no configuration (--config FILE"),
-        (lambda text: text[: text.index("[[")], "has no [[mitigation.rules]]"),
-        (lambda text: text.replace('"enforce"', '"dry_run"'), 'has mode = "dry_run"'),
-        (lambda text: text.replace("idle_in_transaction", "migration"), "No rule allows a signal"),
-        (lambda text: text + 'min_age = "1h"\n', "min_age: "),
-        (lambda text: text + '[[mitigation.protect]]\nstate = ["idle in transaction"]\n', "protected"),
-    ],
-    ids=["no configuration", "no rules", "dry run", "another class", "a condition", "protected"],
-)
-def test_whatever_speaks_against_it_is_said_and_nobody_is_signalled(
-    tmp_path: Path, holder: Client, waiter: Client, watch: Watch, change: Callable[[str], str | None], word: str
-) -> None:
-    text = change(RULES)
-    file = tmp_path / "pgdoctor.toml"
-    file.write_text(f'{text or ""}\n[journal]\npath = "{tmp_path / "journal.db"}"\n')
-    terminal = watch(*(("--config", str(file)) if text else ()), columns=200)
-    terminal.until("1 session blocked")
-    terminal.press(DOWN, "k")
-    terminal.until(f"terminate {holder.pid}: no", word)
+    shows(terminal, f"terminate {holder.pid}: no, this is watch --read-only.")
     terminal.press("y", "y")
     terminal.until("BLOCKS")
     assert holder.run("select 1") == [(1,)]
     assert waiter.busy
 
 
-def test_nobody_is_signalled_whom_nobody_waits_for(rules: Path, holder: Client, waiter: Client, watch: Watch) -> None:
-    terminal = watch("--config", str(rules))
+def test_a_cancel_of_an_idle_session_is_refused(holder: Client, waiter: Client, watch: Watch) -> None:
+    terminal = watch(columns=80)
     terminal.until("1 session blocked")
-    terminal.press(DOWN, DOWN, "k")
-    terminal.until(f"terminate {waiter.pid}: no, no session waits for it; it waits itself, for {holder.pid}")
+    terminal.press(DOWN, "c")
+    shows(terminal, f"cancel {holder.pid}: no, it is idle in transaction", "terminate ends the session")
+    terminal.press("y")
+    terminal.until("BLOCKS")
+    assert holder.run("select 1") == [(1,)]
     assert waiter.busy
 
 
+def test_a_disarm_is_not_overridden_by_a_key(scene: Scene, holder: Client, waiter: Client, watch: Watch) -> None:
+    assert pgdoctor("mitigate", "disarm", "--reason", "failover test", "--dsn", scene.dsn).returncode == 0
+    terminal = watch(columns=80)
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    shows(terminal, "an operator has stopped all signals", "failover test", f"terminate {holder.pid} --despite-disarm")
+    terminal.press("y", "y")
+    terminal.until("BLOCKS")
+    assert holder.run("select 1") == [(1,)]
+
+
 @pytest.mark.long
-def test_who_ends_between_question_and_yes_is_not_signalled(
-    scene: Scene, rules: Path, holder: Client, waiter: Client, watch: Watch
-) -> None:
-    terminal = watch("--config", str(rules))
+def test_who_ends_between_question_and_yes_is_not_signalled(holder: Client, waiter: Client, watch: Watch) -> None:
+    terminal = watch()
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")
     terminal.until(f"terminate {holder.pid}?")
     holder.run("commit")
     waiter.finish()
     terminal.press("y")
-    terminal.until(f"terminate {holder.pid}: no signal was sent, because no session waits for it any more.")
+    shows(terminal, f"terminate {holder.pid}: not sent: the session has moved on since it was shown.")
     assert holder.run("select 1") == [(1,)]
+
+
+# Whom a key signals
+
+
+def test_it_says_what_it_would_free_and_does_it_after_a_yes(holder: Client, waiter: Client, watch: Watch) -> None:
+    """Without a configuration, in 80 columns."""
+    terminal = watch(columns=80, lines=24)
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    asked = (
+        f"terminate {holder.pid}?",
+        "frees 1 session at once (forecast)",
+        "costs a transaction open for",
+        "y: confirm",
+    )
+    shows(terminal, *asked)
+    terminal.press("n")
+    terminal.until("no action")
+    assert holder.run("select 1") == [(1,)]
+    terminal.press("k")
+    shows(terminal, *asked)
+    assert "4711" not in terminal.text
+    terminal.press("y")
+    waiter.finish(40)
+    said = f"terminate {holder.pid}: released 1 session in"
+    shows(terminal, said)
+    terminal.press(" ")
+    terminal.until("No session is blocked")
+    terminal.press("q")
+    assert terminal.end() == 0
+    # It stays to be read after the screen is gone, and is on record.
+    shows(terminal, said)
+    assert terminal.said == ""
+    assert f"terminate {holder.pid} (idle_in_transaction on public.orders)" in " ".join(
+        pgdoctor("mitigate", "audit").stdout.split()
+    )
+    with pytest.raises(psycopg.Error):
+        holder.run("select 1")
+
+
+def test_a_session_that_only_waits_can_be_cancelled(holder: Client, waiter: Client, watch: Watch) -> None:
+    terminal = watch()
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, DOWN, "c")
+    shows(terminal, f"cancel {waiter.pid}?", "warning: no session waits for it", "costs a retry of its transaction")
+    terminal.press("y")
+    shows(terminal, f"cancel {waiter.pid}: the statement has ended in")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        waiter.finish()
+
+
+def test_a_session_of_the_list_of_all_can_be_cancelled(scene: Scene, watch: Watch) -> None:
+    """No session is blocked: it is cancelled because it runs for too long."""
+    busy = scene.client(application_name="checkout").start("select pg_sleep(600)")
+    terminal = watch(columns=80, lines=24)
+    terminal.until("No session is blocked", "checkout")
+    terminal.press("/", *"checkout", "\r", DOWN, "c")
+    shows(terminal, f"cancel {busy.pid}?", "frees no session", "warning: no session waits for it")
+    terminal.press("y")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        busy.finish(40)
+    shows(terminal, f"cancel {busy.pid}: the statement has ended in")
+
+
+def test_protections_of_a_configuration_are_shown(tmp_path: Path, holder: Client, waiter: Client, watch: Watch) -> None:
+    file = tmp_path / "pgdoctor.toml"
+    file.write_text('[[mitigation.protect]]\nstate = ["idle in transaction"]\n')
+    terminal = watch("--config", str(file))
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    shows(terminal, f"terminate {holder.pid}?", "warning: protected: state idle in transaction is protected")
+
+
+@pytest.mark.long
+def test_who_quits_while_something_is_done_is_told_what_came_of_it(
+    holder: Client, waiter: Client, watch: Watch
+) -> None:
+    terminal = watch()
+    terminal.until("1 session blocked")
+    terminal.press(DOWN, "k")
+    terminal.until(f"terminate {holder.pid}?")
+    terminal.press("y", "q")
+    assert terminal.end() == 0
+    shows(terminal, f"terminate {holder.pid}: released 1 session in")
+    waiter.finish(40)
+
+
+# Mitigation over a connection that lives on
 
 
 def test_act_lets_others_lead_over_a_connection_that_lives_on(
@@ -176,37 +223,3 @@ def test_act_lets_others_lead_over_a_connection_that_lives_on(
     finally:
         keeper.close()
     waiter.finish()
-
-
-@pytest.mark.long
-def test_a_queued_migration_is_cancelled_and_may_be_run_again(scene: Scene, tmp_path: Path, watch: Watch) -> None:
-    scene.admin.execute("create table orders ()")
-    scene.client("select from orders", application_name="reporting")
-    alter = scene.client(application_name="deploy", autocommit=True).block("alter table orders add c int")
-    reader = scene.client().block("select from orders")
-    file = tmp_path / "pgdoctor.toml"
-    text = RULES.replace("idle_in_transaction", "migration").replace("terminate", "cancel")
-    file.write_text(f'{text}\n[journal]\npath = "{tmp_path / "journal.db"}"\n')
-    terminal = watch("--config", str(file))
-    terminal.until("2 sessions blocked")
-    terminal.press(DOWN, DOWN, "c")
-    terminal.until(f"cancel {alter.pid}?", "It costs nothing but a retry")
-    terminal.press("y")
-    reader.finish(40)
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        alter.finish()
-    wait_until(lambda: "released 1 session" in terminal.text, 40)
-
-
-@pytest.mark.long
-def test_who_quits_while_something_is_done_is_told_what_came_of_it(
-    rules: Path, holder: Client, waiter: Client, watch: Watch
-) -> None:
-    terminal = watch("--config", str(rules))
-    terminal.until("1 session blocked")
-    terminal.press(DOWN, "k")
-    terminal.until(f"terminate {holder.pid}?")
-    terminal.press("y", "q")
-    assert terminal.end() == 0
-    terminal.until("idle_in_transaction, rule idle): released 1 session in")
-    waiter.finish(40)

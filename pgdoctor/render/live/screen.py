@@ -57,7 +57,7 @@ t  as trees    w  by wait    b  by how many it blocks    a  by age of transactio
 /  filter: only rows with a text; enter keeps it, esc removes it       v  wrap statements    g  group equal waiters
 +  poll less often    -  poll more often
 c  cancel the chosen session's statement     k  terminate the chosen session
-   Both need mode = "enforce" and a matching rule in --config FILE, no objection of a guard, and your confirmation.
+   Both need no rule, but your confirmation; watch --read-only switches them off.
    Before you confirm, the screen shows the sessions that would be freed, and the work that would be lost.
 ?  this help   q  quit
 
