@@ -14,7 +14,7 @@ from pgdoctor.mitigation.rules import Mitigation
 
 log = logging.getLogger("pgdoctor.mitigation")
 
-#: What needs nobody's attention.
+#: Outcomes that need no attention.
 _QUIET = ("released", "would_act", "gone")
 
 #: Names in one line of the log.
@@ -48,7 +48,7 @@ class ActionLog:
         log.info("mitigation intent", extra=_intent(decision, intent))
 
     def brake(self, pulled: str | None) -> None:
-        """That somebody has disarmed all pgdoctors of our role at the server, or armed them again."""
+        """Log that an operator has disarmed all pgdoctors of our role at the server, or armed them again."""
         if pulled is None:
             log.warning("mitigation armed again at the server")
         else:

@@ -21,10 +21,10 @@ from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.protected_names import fetch_ancestors, fetch_known_names
 from pgdoctor.postgres.signal import fetch_signal_right
 
-#: Seconds between two look-ups of protected names while nobody blocks anybody.
+#: Seconds between two look-ups of protected names while no session is blocked.
 _LOOK_UP_AGAIN = 30.0
 
-#: Says why nobody is to be signalled, if so.
+#: Says why no session is to be signalled, if so.
 Brake = Callable[[], Awaitable[str | None]]
 
 
@@ -53,7 +53,7 @@ class AgentStateReader:
 
     @property
     def pulled(self) -> Brakes:
-        """The same without the kill-switch file."""
+        """The brakes without the kill-switch file."""
         is_untold = bool(self._audit.untold)
         return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
 
@@ -63,7 +63,7 @@ class AgentStateReader:
             return AgentState(armed=False)
         acting = self.mode(look, settings)
         leads = True
-        # Through a pooler the lock would stay with one of its connections, and keep everybody else from leading.
+        # Through a pooler the lock would stay with one of its connections, and no other pgdoctor could lead.
         if settings.mode in ("dry_run", "enforce") and not look.is_pooled:
             leads = await self.leader.lead(look.door, acting, look.now)
         else:
@@ -92,7 +92,7 @@ class AgentStateReader:
         )
 
     async def _find_unresolved(self, look: Observation, door: Connection, settings: Mitigation) -> tuple[str, ...]:
-        """What protections name and the server does not have, in words; before each signal it is looked up anew."""
+        """Names of protections that the server does not have, in words; looked up again before each signal."""
         names = protected_names(settings)
         if not names:
             return ()

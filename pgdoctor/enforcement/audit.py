@@ -32,9 +32,9 @@ class Audit:
         self._last = 0
         self._own: set[tuple[bytes, int]] = set()
         self._is_proven = False
-        #: What holds, and is not on the disk yet.
+        #: Brakes that hold, and are not on the disk yet.
         self._unwritten: list[Event] = []
-        #: What was pulled here, and is not known to other pgdoctors at the server yet.
+        #: Brakes that were set here, and are not known to other pgdoctors at the server yet.
         self.untold: list[Disarm | MaintenanceWindow] = []
         self._writing = asyncio.Lock()
 
@@ -56,7 +56,7 @@ class Audit:
         return self._keeper is not None and not self._unwritten
 
     async def _is_recorded(self, event: Event) -> bool:
-        """Whether the journal says so already: who is told to stop once more writes nothing more."""
+        """Whether the journal says so already: a repeated disarm writes nothing."""
         if self._keeper is None or not isinstance(event, Disarm):
             return False
         try:
@@ -92,7 +92,7 @@ class Audit:
         told = tuple(audit_records.read_events(record for record in found if (name, record.id) not in self._own))
         self.history = audit_records.replay_history(told, self.history)
         if name == self._journal:
-            # Our own as well: what counts is who came last. What is not written down yet came after all of them.
+            # Our own as well: the latest counts. A brake that is not recorded yet came after all of them.
             self.brakes = audit_records.replay_brakes(
                 [*audit_records.read_events(found), *self._unwritten], self.brakes
             )

@@ -1,4 +1,4 @@
-"""The kill-switch file: while it is there nobody is signalled, whoever put it there and whatever is in it."""
+"""The kill-switch file: while it exists no session is signalled, whatever its owner and content."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ _DEADLINE = 1.0
 
 
 class KillSwitchFile:
-    """Looks for the file in a thread, so that a file system that hangs holds up nobody. `path` is asked each time."""
+    """Checks for the file in a thread, so that a hanging file system delays no poll. `path` is called each time."""
 
     def __init__(self, path: Callable[[], str | None], deadline: float = _DEADLINE) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class KillSwitchFile:
 
         def ask() -> None:
             said.append(read_kill_switch(path))
-            with suppress(RuntimeError):  # Too late: nobody waits for it any more.
+            with suppress(RuntimeError):  # Too late: the caller has stopped waiting.
                 loop.call_soon_threadsafe(answered.set)
 
         # A daemon: it would hold up the end of the process as well.
@@ -48,9 +48,9 @@ class KillSwitchFile:
 
 
 def read_kill_switch(path: str) -> str | None:
-    """The same at once, however long it takes.
+    """Check in this thread, however long it takes.
 
-    What cannot be told counts as stop, and so does a folder that is not there: nobody could put a file into it.
+    A file that cannot be checked counts as a stop. So does a missing folder: no operator could create a file in it.
     """
     try:
         os.lstat(path)

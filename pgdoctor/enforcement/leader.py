@@ -9,7 +9,7 @@ Three facts shape the protocol:
   an agent looks at the locks of all databases after it got its own.
 - Any role may take any advisory lock. Therefore only sessions of our own role and application name count as
   contenders, and those of roles that may signal us anyway. Only the first half of the key is fixed. When a stranger
-  holds the usual key in our database the leader takes another one: nobody can lock 2^30 keys in advance.
+  holds the usual key in our database the leader takes another one: no role can lock 2^30 keys in advance.
 - Contenders try at the same moment. Each looks first, and does nothing while another one leads, claims or waits. Then
   it takes two more advisory locks with random keys, a place in the queue and a claim, and looks again. A contender
   that sees a leader, or a contender of a smaller PID, gives everything back. A contender that sees another claim gives
@@ -18,11 +18,11 @@ Three facts shape the protocol:
 
 There are never two leaders: a leader holds its claim until it resigns. Of two claims the second was held before its
 owner looked, so its owner has seen the first. There is always one after two polls, however slow a statement is: after
-the first poll the contender of the smallest PID has its place, and nobody has a claim or somebody leads. At the second
-poll all others see that place before they would claim.
+the first poll the contender of the smallest PID has its place, and there is no claim, or there is a leader. At the
+second poll all others see that place before they would claim.
 
 A new leader does not know what the former one has done on another machine, because journals are not shared. Therefore
-`startup_grace` begins anew with leadership.
+`startup_grace` starts again with leadership.
 """
 
 import secrets
@@ -37,11 +37,11 @@ from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
 from pgdoctor.postgres.rows import read_row
 from pgdoctor.postgres.signal import LEADER_KEY
 
-#: The lock of those who lead a dry run: an agent that only rehearses does not keep anybody from acting.
+#: The lock of the leader of a dry run: an agent that only rehearses does not keep others from acting.
 REHEARSAL_KEY = LEADER_KEY + 1
 
-#: Seconds between two looks of a leader at the locks of others. Each signal's statement looks too; reading 40,000 locks
-#: in each poll would cost the server as much as a poll.
+#: Seconds between two checks of a leader for the locks of others. Each signal's statement checks too; reading 40,000
+#: locks in each poll would cost the server as much as a poll.
 _LOOK_AGAIN = 5.0
 
 #: What a lock means stands in its key, behind the bit that tells a dry run.
@@ -75,7 +75,7 @@ class LeaderElection:
         self._key = LEADER_KEY
         #: This connection has locks, or may have some after an attempt that failed.
         self._may_hold = False
-        #: When a leader looks at the locks of others again, on the monotonic clock.
+        #: When a leader checks the locks of others again, on the monotonic clock.
         self._next_look = 0.0
 
     @property
@@ -132,10 +132,10 @@ class LeaderElection:
         return await self._take_the_lead(door)
 
     async def _take_the_lead(self, door: Connection) -> bool:
-        """Take the leader lock, by its usual key, or by another one where somebody has taken that."""
+        """Take the leader lock, by its usual key, or by another one if that is taken."""
         if not (await self._take(door, self._key) or await self._take(door, self._random_key(_LEADS))):
             return False
-        # An older pgdoctor makes no claim: it only looks whether anybody else has the leader lock.
+        # An older pgdoctor makes no claim: it only checks whether another session has the leader lock.
         _, others = await self._holders(door)
         if _has(others, _LEADS):
             await self.resign()
@@ -163,7 +163,7 @@ def _has(holders: Sequence[ElectionLock], stage: int) -> bool:
 
 
 def _must_withdraw(others: Sequence[ElectionLock]) -> bool:
-    """Whether somebody else leads, or goes first."""
+    """Whether another pgdoctor leads, or has precedence."""
     return any(each.stage == _LEADS or each.outranks for each in others)
 
 

@@ -22,7 +22,7 @@ from pgdoctor.postgres.server_watch import ServerWatch
 from pgdoctor.postgres.session_by_pid import fetch_session
 from pgdoctor.postgres.signal import SignalReply, send_signal_by_person
 
-#: Seconds for which its effect is looked for, and between two looks.
+#: Seconds for which its effect is awaited, and between two checks.
 _PATIENCE = 10.0
 _PAUSE = 0.1
 

@@ -59,7 +59,7 @@ from pgdoctor.postgres.signal import SignalReply, send_signal
 
 
 class MitigationStatus(msgspec.Struct, frozen=True):
-    """How mitigation stands at one server, as of the last look."""
+    """The state of mitigation at one server, as of the last poll."""
 
     mode: Mode
     leads: bool = False
@@ -68,13 +68,13 @@ class MitigationStatus(msgspec.Struct, frozen=True):
     breaker_open: bool = False
     #: Protections that name what the server does not have.
     unresolved: int = 0
-    #: Fingerprints that nobody is signalled for until a reset, since they came back too often.
+    #: Fingerprints that are not signalled until a reset, since they came back too often.
     stopped: int = 0
     #: Somebody has disarmed it, here or for all pgdoctors at the server.
     disarmed: bool = False
     #: What all pgdoctors at the server share can be read and written.
     shares: bool = True
-    #: What is left of each budget; of those of a kind of incident, the smallest.
+    #: The rest of each budget; of those of a kind of incident, the smallest.
     budgets: Mapping[str, int] = {}
 
 
@@ -82,9 +82,9 @@ class Mitigator:
     """Considers one diagnosis after the other, and acts as its settings allow.
 
     `off` does nothing; `observe` judges, and counts refusals; `dry_run` does all but send; `enforce` signals.
-    Without a journal what was done is forgotten at the end. `unattended`: nobody watches it, as nobody does an agent.
-    `armed`: it was given the second key that enforce needs. `brake` says why nobody is to be signalled, if so; it is
-    asked before each plan, and again before each signal. `only`: nobody but that session is signalled.
+    Without a journal its actions are forgotten at the end. `unattended`: no operator watches it, as in an agent.
+    `armed`: it was given the second key that enforce needs. `brake` says why no session is to be signalled, if so; it
+    is asked before each plan, and again before each signal. `only`: no other session is signalled.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Mitigator:
         self._traces = SideEffectWatch()
         #: What protections name and the server does not have, in words.
         self._unresolved: tuple[str, ...] = ()
-        #: The latest look.
+        #: Of the latest poll.
         self._look: Observation | None = None
         #: An action is being carried out; and one that was broken off meanwhile.
         self._is_carrying_out = False
@@ -149,12 +149,12 @@ class Mitigator:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the actions of the last minutes have left behind, and misnamed protections, as of the last look."""
+        """Remains of the actions of the last minutes, and misnamed protections, as of the last poll."""
         return (*self._traces.notes, *unresolved_notes(self._unresolved, self.settings))
 
     @property
     def standing(self) -> MitigationStatus:
-        """As of the last look; but whose connection is lost does not lead any more."""
+        """As of the last poll; without a connection it no longer leads."""
         return replace(self._standing, leads=self._standing.leads and self._position.leader.leads)
 
     @property
@@ -174,7 +174,7 @@ class Mitigator:
 
     @property
     def needs_a_look(self) -> bool:
-        """Whether the next look settles something: an action under way, or a decision that lacks only another look."""
+        """Whether the next poll settles something: an open action, or a decision that lacks only another poll."""
         if self.settings.mode != "enforce":
             return False
         lacking = ([each.guard for each in decision.objections] for decision in self.plan.decisions)
@@ -182,7 +182,7 @@ class Mitigator:
 
     @property
     def has_just_signalled(self) -> bool:
-        """Whether the latest look has led to a signal whose effect is to be seen."""
+        """Whether the latest poll has led to a signal whose effect is not known yet."""
         action, look = self.history.under_way, self._look
         return action is not None and look is not None and action.at >= look.now
 
@@ -201,12 +201,12 @@ class Mitigator:
         return self._sharing.error
 
     def disarm(self, reason: str, by: str) -> None:
-        """Signal nobody until somebody arms again; an action under way is still watched. It holds at once.
+        """Send no signal until an operator arms again; an open action is still watched. It holds at once.
 
-        Other pgdoctors at the server are told at the next look.
+        Other pgdoctors at the server learn it at the next poll.
         """
         look = self._look
-        # The server's clock, by which it is told whether somebody has armed since.
+        # The server's clock, which tells whether an operator has armed since.
         now = datetime.now(UTC) if look is None else look.now + timedelta(seconds=time.monotonic() - look.read_at)
         self._audit.pull(audit_records.Disarm(now, reason, by))
 
@@ -215,11 +215,11 @@ class Mitigator:
         return await self._audit.write_down()
 
     def wind_down(self) -> None:
-        """Begin nothing more. What is under way is still watched."""
+        """Begin no more actions. An open one is still watched."""
         self._is_winding_down = True
 
     async def end(self) -> None:
-        """Put on record what nobody watches any more: that it was sent, or may have been, and no more is known."""
+        """Record an action that is no longer watched: it was sent, or may have been, and no more is known."""
         action, look = self.history.under_way, self._look
         if action is not None:
             left = replace(action, outcome="unverified", message="pgdoctor ended before the effect was known")
@@ -230,7 +230,7 @@ class Mitigator:
             await self._record_broken_off(look)
 
     async def resign(self) -> None:
-        """Let others lead: nobody acts over this connection any more. Raises ServerError."""
+        """Let others lead: no action goes over this connection any more. Raises ServerError."""
         await self._position.leader.resign()
 
     def reconfigure(self, settings: Mitigation) -> None:
@@ -239,7 +239,7 @@ class Mitigator:
         self._telling.expect(settings)
 
     async def consider(self, diagnosis: Diagnosis, door: Connection | None, read_at: float | None = None) -> None:
-        """Settle the action under way, judge every blocker, and carry out at most one decision.
+        """Settle the open action, judge every blocker, and carry out at most one decision.
 
         `read_at`: when what is diagnosed had been read, on the monotonic clock; None: now. Without a door it is done on
         paper: no server is asked, and nothing is sent. Raises ServerError.
@@ -262,7 +262,7 @@ class Mitigator:
         self.plan = await self._plan(look, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
         await self._remember(look, mode)
-        # What was just settled may change the picture, and the next look tells whether a row changes hands.
+        # A settled action may change the picture, and the next poll shows whether a row changes hands.
         if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
             self._is_carrying_out = True
             try:
@@ -290,7 +290,7 @@ class Mitigator:
         return await offload(sessions, make_plan, look.diagnosis, self.settings, known, circumstances, self.only)
 
     async def _remember(self, look: Observation, mode: Mode) -> None:
-        """What this look adds to the history."""
+        """Add this poll to the history."""
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
             opening = replace(opening, rehearsed=mode != "enforce")
@@ -361,7 +361,7 @@ class Mitigator:
         mode = self._position.mode(look, self.settings)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
-        # While the plan was made somebody may have pulled the brake.
+        # While the plan was made an operator may have pulled the brake.
         pulled = (await self.brakes()).kill_switch
         if objections is None and not pulled:
             objections = await self._share_intent(action, look)
@@ -416,7 +416,7 @@ class Mitigator:
         if untold and await self._tell_others(look.door, *untold):
             del self._audit.untold[:]
         await self._share_outcomes(look)
-        # What holds everybody up is to be known before the first action; and that an agent acts at this server at all.
+        # The root blockers must be known before the first action; and that an agent acts at this server at all.
         is_unmarked = not self._sharing.shared.is_used or self._sharing.error is not None
         if mode == "enforce" and is_unmarked and self._is_unattended and self._position.leader.leads:
             await self._sharing.write(look.door, lambda known: replace(known, is_used=True))
@@ -450,7 +450,7 @@ class Mitigator:
         return await self._sharing.write(door, all_told) is None
 
     def _tell_brake(self) -> None:
-        """Say in the log when somebody elsewhere has disarmed, or armed again."""
+        """Log when an operator elsewhere has disarmed, or armed again."""
         said = self._sharing.shared.brakes.kill_switch
         if said != self._told_brake and self._is_unattended:
             self._telling.brake(said)

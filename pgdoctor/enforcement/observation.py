@@ -18,7 +18,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     @property
     def now(self) -> datetime:
-        """The server's clock at the look."""
+        """The server's clock at the poll."""
         return self.diagnosis.captured_at
 
     @property

@@ -1,4 +1,4 @@
-"""Look, act, look again: what a person starts, and what ends by itself."""
+"""Poll, act, poll again: started by an operator, until nothing is left to do."""
 
 import asyncio
 import time
@@ -18,10 +18,10 @@ _LONGEST_WATCH = 60.0
 async def carry_out(
     mitigator: Mitigator, door: Connection, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
 ) -> AsyncIterator[Action]:
-    """Look, act, look again, until nothing is left that may be done; yields each action once it is settled.
+    """Poll, act, poll again, until nothing is left that may be done; yields each action once it is settled.
 
     Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
-    `patience` seconds; `pause` is what lies between two looks. How long a running session has held its lock only
+    `patience` seconds; `pause`: seconds between two polls. How long a running session has held its lock only
     several looks tell: for that it goes on for as long as the rule asks for, at most a minute. Raises ServerError where
     the server cannot be asked.
     """

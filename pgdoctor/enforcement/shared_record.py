@@ -1,7 +1,7 @@
-"""What all pgdoctors of one role at a server share, as this one has read it last; and the writing of it.
+"""The record that all pgdoctors of one role at a server share, as this one has read it last; and how it is written.
 
-A change is made to what is there at that moment, so that no brake is lost by somebody else's write. An intent is
-written only over what its decision was made with.
+A change is made to the present record, so that no brake is lost by another process's write. An intent is written only
+over the record that its decision was made with.
 """
 
 import logging
@@ -21,7 +21,7 @@ from pgdoctor.postgres.shared_record import read_record, rewrite_record
 
 log = logging.getLogger("pgdoctor.mitigation")
 
-#: Seconds between two reads while nobody is blocked.
+#: Seconds between two reads while no session is blocked.
 _IDLE_PAUSE = 5.0
 
 
@@ -33,7 +33,7 @@ class SharedRecordAccess:
     """Reads and writes the record of our role. Raises Unreachable where the connection is lost."""
 
     def __init__(self) -> None:
-        #: What was there at the last read that could be understood; brakes hold on while it cannot be.
+        #: The last record that could be understood; its brakes hold while the present one cannot be.
         self.shared = SharedRecord()
         #: As it is written on the server; None: nothing is.
         self.text: str | None = None

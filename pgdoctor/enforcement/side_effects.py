@@ -1,4 +1,4 @@
-"""What the actions of the last minutes have left behind: looked for after each, and told for as long as it is there."""
+"""Remains of the actions of the last minutes: searched after each, and reported while they are there."""
 
 import time
 
@@ -11,7 +11,7 @@ from pgdoctor.postgres.connection import Connection
 #: For how long after an action.
 _SECONDS = 600.0
 
-#: Seconds after which an index that was not valid is looked at again: somebody may have dropped it.
+#: Seconds after which an index that was not valid is checked again: an operator may have dropped it.
 _AGAIN = 30.0
 
 
@@ -38,9 +38,9 @@ class SideEffectWatch:
     """Follows actions. Raises ServerError where the server cannot be asked."""
 
     def __init__(self) -> None:
-        #: What was found, counted once for each action; every kind is there as 0.
+        #: Remains by kind, counted once for each action; every kind is there as 0.
         self.counts = dict.fromkeys(KINDS, 0)
-        #: As of the last look.
+        #: As of the last poll.
         self.notes: tuple[Finding, ...] = ()
         self._followed: list[_Followed] = []
 

@@ -14,9 +14,9 @@ _MOST_ASKED = 1_000
 
 
 def list_unchecked_waiters(plan: Plan, checked: Set[int]) -> set[int]:
-    """The sessions for whose sake somebody might be signalled by this plan, and whose privileges nobody has looked at.
+    """The waiters for which this plan might signal, and whose privileges were not checked yet.
 
-    Of a rule that names its waiters nobody: whoever wrote it has decided.
+    None of a rule that names its waiters: its author has decided.
     """
     return {
         waiter.pid
@@ -28,7 +28,7 @@ def list_unchecked_waiters(plan: Plan, checked: Set[int]) -> set[int]:
 
 
 async def find_uncounted(door: Connection, pids: Set[int], snapshot: Snapshot | None = None) -> dict[int, str]:
-    """By PID, why the waits of these sessions do not count; whoever is left out counts. Doubt means that it does not.
+    """By PID, why the waits of these sessions do not count; the others count. Doubt means that it does not.
 
     `snapshot`: says which of them wait in other databases, where they are asked about, too. Raises ServerError where
     the server does not answer.

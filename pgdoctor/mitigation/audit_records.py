@@ -31,10 +31,10 @@ from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.identity import Identity
 
-#: What is said of an action whose record ends with its intent.
+#: The outcome of an action whose record ends with its intent.
 UNKNOWN = "interrupted between intent and outcome: the signal may have been sent"
 
-#: What is written to see whether anything can be; by an agent, and by a command.
+#: Records that only test whether the journal can be written: of an agent, and of a command.
 BY_AGENT, BY_COMMAND = "mitigation_audit", "mitigation_command"
 
 #: Why nothing can be relied on where the role may not ask for the system identifier.
@@ -60,7 +60,7 @@ class Intent(msgspec.Struct, frozen=True, tag="intent", tag_field="kind"):
     transaction_seconds: float | None
     oldest_wait_seconds: float | None
     evidence: tuple[str, ...]
-    #: What every guard said, with the values that it looked at.
+    #: The verdict of every guard, with the values that it examined.
     verdicts: tuple[GuardVerdict, ...]
     #: What is left of each budget before this action.
     budgets: Mapping[str, int]
@@ -82,7 +82,7 @@ class Settled(msgspec.Struct, frozen=True, tag="outcome", tag_field="kind"):
     outcome: Outcome
     #: The server's clock when it was sent; else when it was decided upon.
     signalled_at: datetime
-    #: From the signal to the look that settled it.
+    #: From the signal to the poll that settled it.
     seconds: float | None = None
     sqlstate: str | None = None
     message: str | None = None
@@ -91,7 +91,7 @@ class Settled(msgspec.Struct, frozen=True, tag="outcome", tag_field="kind"):
 
 
 class Disarm(msgspec.Struct, frozen=True, tag="disarm", tag_field="kind"):
-    """That nobody is to be signalled until somebody arms again. `by` says who, or how it came."""
+    """No session is to be signalled until an operator arms again. `by`: the operator, or the cause."""
 
     at: datetime
     reason: str
@@ -107,7 +107,7 @@ class Arm(msgspec.Struct, frozen=True, tag="arm", tag_field="kind"):
 
 
 class MaintenanceWindow(msgspec.Struct, frozen=True, tag="maintenance", tag_field="kind"):
-    """That nobody is to be signalled until then. One whose `until` is not after its `at` ends the one before."""
+    """No session is to be signalled until then. One whose `until` is not after its `at` ends the one before."""
 
     at: datetime
     until: datetime
@@ -134,7 +134,7 @@ class PersonIntent(msgspec.Struct, frozen=True, tag="person_intent", tag_field="
     signal: Signal
     victim: Identity
     by: str
-    #: None: it blocks nobody.
+    #: None: it blocks no session.
     classification: str | None
     relation: str | None
     usename: str | None
@@ -181,7 +181,7 @@ Event = (
     | Trace
 )
 
-#: The kinds of records, and those of them that hold until somebody says otherwise, however old they are.
+#: The kinds of records, and those that hold until a later record ends them, however old they are.
 KINDS = (
     *("intent", "outcome", "opening", "reset", "approval", "disarm", "arm", "maintenance", "trace"),
     *("person_intent", "person_outcome"),
@@ -200,7 +200,7 @@ class AuditRecord(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of KINDS, or somebody else's."""
+        """One of KINDS, or one of a newer version."""
 
     @property
     def body(self) -> bytes:
@@ -210,10 +210,10 @@ class AuditRecord(Protocol):
 class Brakes(msgspec.Struct, frozen=True):
     """What was pulled, and holds."""
 
-    #: Why nobody is to be signalled; None: nobody said so.
+    #: Why no session is to be signalled; None: there is no disarm.
     kill_switch: str | None = None
     maintenance_until: datetime | None = None
-    #: What was said last of each, whether it holds or has ended; None: nothing.
+    #: The latest event of each, whether it holds or has ended; None: there was none.
     said: Disarm | Arm | None = None
     marked: MaintenanceWindow | None = None
 
@@ -269,14 +269,14 @@ def replay_brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
 
 
 def _longer(known: Brakes, event: MaintenanceWindow) -> datetime:
-    """Until when both hold: whoever marks ten minutes does not end somebody else's two hours."""
+    """The later end of both: a window of ten minutes does not end another operator's two hours."""
     return max(event.until, known.maintenance_until or event.until)
 
 
 def carried_brakes(held: Brakes, there: Brakes, at: datetime) -> Iterator[Disarm | MaintenanceWindow]:
     """What has to be written at another server, or in another journal, for the brakes to hold there too.
 
-    An upgraded server has another identifier: nobody who has disarmed it for the upgrade means the old one.
+    An upgraded server has another identifier, and a disarm for the upgrade is meant for it too.
     """
     by = "pgdoctor (copied from another server or journal)"
     if held.kill_switch is not None and there.kill_switch is None:

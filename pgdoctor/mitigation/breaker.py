@@ -1,8 +1,8 @@
-"""The breaker: what makes mitigation stop until a person has looked. A function of history and settings.
+"""The breaker: it stops mitigation until an operator resets it. A function of history and settings.
 
 What one application does again and again stops signals for that alone; three such stop all of it.
 
-It knows open and closed, and no half-open: a probe would itself be a signal to somebody.
+It is open or closed, and never half-open: a probe would itself be a signal to a session.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from pgdoctor.mitigation.history import Action, History, Opening
 from pgdoctor.mitigation.rules import Breaker
 from pgdoctor.model.identity import Identity
 
-#: Who comes back: what it is known by, and its transaction.
+#: A blocker that returns: its fingerprint, and its transaction.
 Comer = tuple[str, Identity]
 
 _REFUSED = ("not_permitted", "error")
@@ -25,7 +25,7 @@ _MANY_STOPPED = 3
 def find_opening(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> Opening | None:
     """Why the breaker is open at `now`, the server's clock; None: it is closed.
 
-    `comers` are those whom a rule would act upon now: three different ones that came back once too often open it.
+    `comers`: the blockers that a rule would act upon now. Three different ones that came back too often open it.
     """
     reset = history.reset
     if history.opening is not None and (reset is None or reset.at < history.opening.at):
@@ -37,7 +37,7 @@ def find_opening(history: History, settings: Breaker, now: datetime, comers: Ite
 
 
 def find_stops(history: History, settings: Breaker, now: datetime, comers: Iterable[Comer] = ()) -> tuple[Opening, ...]:
-    """What came back too often, as of before and of `now`: nobody of that fingerprint is signalled until a reset."""
+    """Fingerprints that came back too often, as of before and of `now`: they are not signalled until a reset."""
     reset = history.reset
     found = {each.fingerprint: each for each in history.stops if reset is None or reset.at < each.at}
     actions = [action for action in history.actions if reset is None or action.at > reset.at]

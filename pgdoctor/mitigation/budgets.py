@@ -48,7 +48,7 @@ def budgets_left(
 
 def _budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str) -> Iterator[Budget]:
     hour = [action for action in history.spent if now - action.at < _HOUR]
-    # A plan is of one look, and nothing was done since.
+    # A plan is of one poll, and nothing was done since.
     yield Budget("actions_per_interval", settings.max_actions_per_interval, 0)
     recent = sum(now - action.at < _FIVE_MINUTES for action in hour)
     yield Budget("actions_per_5m", settings.max_actions_per_5m, recent)

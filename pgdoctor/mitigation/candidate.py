@@ -78,7 +78,7 @@ class Candidate:
 
     @cached_property
     def frees_at_once(self) -> tuple[Session, ...]:
-        """The sessions that have nobody left to wait for when it lets go."""
+        """The sessions that are no longer blocked when it releases its locks."""
         if not self.may_be_cut:
             return ()
         pids = self.diagnosis.graph.released_at_once(frozenset({self.blocker.node}))
@@ -86,10 +86,10 @@ class Candidate:
 
     @cached_property
     def frees(self) -> int:
-        """How many sessions a cut of it releases, and nobody else holds back.
+        """How many sessions a cut of it releases that no other session blocks.
 
-        For a queued request those at once: cancelling it lets them run beside whoever it waited for. For a root
-        also those who follow when the released ones finish: they all wait for the one thing that ends here.
+        For a queued request those at once: after its cancel they run beside its own blocker. For a root also those
+        that follow when the released ones finish: they all wait for the lock that ends here.
         """
         if not self.frees_at_once or not self.blocker.root:
             return len(self.frees_at_once)
@@ -99,7 +99,7 @@ class Candidate:
 
     @cached_property
     def released(self) -> frozenset[Node]:
-        """All whom a cut of it releases, at once and, for a root, in turn."""
+        """All sessions that a cut of it releases, at once and, for a root, in turn."""
         cut = frozenset({self.blocker.node})
         graph = self.diagnosis.graph
         return graph.released_in_turn(cut) if self.blocker.root else graph.released_at_once(cut)
@@ -148,14 +148,14 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     circumstances: AgentState = AgentState()
     #: Why the breaker is open; None: it is closed.
     opening: Opening | None = None
-    #: Why nobody of this fingerprint is signalled; None: nothing of the kind.
+    #: Why no session of this fingerprint is signalled; None: it is not stopped.
     stop: Opening | None = None
     #: A person has named this session, by its PID.
     is_named: bool = False
 
     @property
     def now(self) -> datetime:
-        """The server's clock at the look that is judged."""
+        """The server's clock at the snapshot that is judged."""
         return self.candidate.diagnosis.captured_at
 
     @property
@@ -171,12 +171,12 @@ class Case(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def waiters(self) -> tuple[Session, ...]:
-        """Those whom it frees at once and whose waits count: they decide."""
+        """The sessions that it frees at once and whose waits count: they decide."""
         return tuple(each for each in self.candidate.frees_at_once if self.objection_to(each) is None)
 
     @cached_property
     def frees(self) -> int:
-        """How many of those whom it frees count."""
+        """How many of the sessions that it frees count."""
         candidate = self.candidate
         if not self.waiters or not (self.rule.names_waiters or self.circumstances.uncounted):
             return candidate.frees if self.waiters else 0
@@ -208,7 +208,7 @@ class Case(msgspec.Struct, frozen=True, dict=True):
         return (self.longest_wait_for_it or 0.0) < least
 
     def seconds_since(self, moment: datetime | None) -> float | None:
-        """Seconds from a moment to that look; None if the moment is unknown."""
+        """Seconds from a moment to that snapshot; None if the moment is unknown."""
         return self.candidate.diagnosis.snapshot.seconds_since(moment)
 
 

@@ -1,7 +1,7 @@
-"""What a plan has to know of the agent itself: who it is among agents, and which brakes are on.
+"""The facts about the agent itself that a plan needs: whether it leads, and which brakes are on.
 
-The shell fills it in right before each plan; the defaults say that nothing speaks against acting. Each brake is a
-guard. What only makes `enforce` a dry run is told by `lapsed`: a plan is the same in every mode.
+The shell fills it in right before each plan; with the defaults no guard objects. Each brake is a guard. `lapsed` gives
+the reasons that only turn `enforce` into a dry run: a plan is the same in every mode.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class AgentState(msgspec.Struct, frozen=True):
     leader: bool = True
     #: The other pgdoctor that leads or contends, in words. None: none was seen.
     rival: str | None = None
-    #: Why nobody is to be signalled: a file, an order over HTTP, a signal to the process. None: no such order.
+    #: Why no session is to be signalled: a file, a request over HTTP, a signal to the process. None: no such order.
     kill_switch: str | None = None
     #: A person has marked maintenance until then.
     maintenance_until: datetime | None = None
@@ -32,7 +32,7 @@ class AgentState(msgspec.Struct, frozen=True):
     uncounted: Mapping[int, str] = {}
     #: It signals by the functions of `pgdoctor setup --wrapper`, which refuse some sessions whatever is configured.
     has_wrapper: bool = False
-    #: It acts without anybody watching as a superuser, whom the server refuses nothing.
+    #: It acts unattended as a superuser, to which the server refuses nothing.
     superuser: bool = False
     #: Something stands between it and the server, and gives it now this session, now that one.
     pooled: bool = False
@@ -44,7 +44,7 @@ class AgentState(msgspec.Struct, frozen=True):
     watching_since: datetime | None = None
     #: Seconds since the sample was read, on the monotonic clock.
     sample_age: float = 0.0
-    #: What protections name and the server does not have, or why that could not be looked up; in words.
+    #: Names of protections that the server does not have, or why that could not be looked up; in words.
     unresolved: tuple[str, ...] = ()
     #: The tables above those that blockers hold; read where a relation is protected. None: could not be read.
     ancestors: Ancestors | None = {}

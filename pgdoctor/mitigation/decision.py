@@ -28,7 +28,7 @@ _HEALS = {
 #: Everything that may speak against an action: the closed set of the metrics' `reason` label.
 REASONS = tuple(_HEALS)
 
-#: Where a blocker stands, before anything is done about it; what follows is told by its actions.
+#: The state of a blocker before any action on it; later states are those of its actions.
 State = Literal["observed", "suppressed", "candidate", "pending_approval", "eligible"]
 
 
@@ -85,7 +85,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def sound(self) -> bool:
-        """Nothing speaks against the session itself: at most a turn, a budget or somebody's word is missing."""
+        """No guard objects to the session itself: at most its turn, a budget or an approval is missing."""
         return self._only(SOUND)
 
     @property
@@ -105,7 +105,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def may_come(self) -> bool:
-        """The same, or somebody's word."""
+        """Only these objections, or a missing approval."""
         return self._only({*SOUND, ClearedBy.TIME, ClearedBy.BRAKE})
 
     @property

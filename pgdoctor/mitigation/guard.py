@@ -20,7 +20,7 @@ class ClearedBy(Enum):
     PERSON = "an approval or reset by a person; other sessions may be signalled first"
 
 
-#: What says nothing against the session itself: it goes on being counted as fit, look after look.
+#: Objections that do not concern the session itself: it still counts as fit, poll after poll.
 SOUND = frozenset({ClearedBy.PACE, ClearedBy.RATION, ClearedBy.PERSON})
 
 
@@ -36,11 +36,11 @@ class Guard(ABC):
 
     @abstractmethod
     def value(self, case: Case) -> str:
-        """What it looked at, for the record of a decision, whatever it said."""
+        """The value that it examined, for the record of a decision, whatever its verdict."""
 
 
 class GuardVerdict(msgspec.Struct, frozen=True):
-    """What one guard said. `objection` None: nothing. `value`: what it looked at."""
+    """The verdict of one guard. `objection` None: it has none. `value`: the value that it examined."""
 
     guard: str
     objection: str | None

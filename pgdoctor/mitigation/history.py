@@ -1,18 +1,18 @@
 """What was seen and done so far, as a frozen value: the states that an incident goes through.
 
-    seen ─▶ fit in `min_samples` looks in a row ─▶ signalled ─▶ released
+    seen ─▶ fit in `min_samples` polls in a row ─▶ signalled ─▶ released
                                                      │       ├▶ ineffective ─▶ (seen again; may escalate)
-                                                     │       └▶ still under way: nothing else is done meanwhile
-                                                     ├▶ stuck           terminated, and still there; a person's
-                                                     ├▶ gone            it was not any more who was judged
+                                                     │       └▶ not settled yet: no other action meanwhile
+                                                     ├▶ stuck           terminated, and still there; for an operator
+                                                     ├▶ gone            no longer the session that was judged
                                                      ├▶ not_permitted   the server refused
                                                      ├▶ error           the server did not answer
                                                      ├▶ unverified      sent; we ended before its effect was known
                                                      ├▶ would_act       dry run
-                                                     └▶ withheld        a brake was pulled; nobody was signalled
+                                                     └▶ withheld        a brake was pulled; no signal was sent
 
-Times are the server's. Success is judged by those who waited, not by what a signal function answered: a cancel
-inside a savepoint "succeeds" and frees nobody.
+Times are the server's. Success is judged by the waiters, and not by the answer of a signal function: a cancel inside
+a savepoint "succeeds" and frees no session.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,7 +64,7 @@ class WaiterKey(msgspec.Struct, frozen=True):
 
 
 class ServerLoad(msgspec.Struct, frozen=True):
-    """How much the server had to bear at one look."""
+    """The load of the server at one poll."""
 
     blocked: int
     connections: int
@@ -89,7 +89,7 @@ class Action(msgspec.Struct, frozen=True):
     #: Seconds after which it counts as ineffective.
     patience: float = VERIFY_SECONDS
     outcome: Outcome | None = None
-    #: From the signal to the look that settled it.
+    #: From the signal to the poll that settled it.
     seconds: float | None = None
     sqlstate: str | None = None
     message: str | None = None
@@ -97,7 +97,7 @@ class Action(msgspec.Struct, frozen=True):
     usename: str | None = None
     #: What is the same when an application does the same thing again; empty: not known.
     fingerprint: str = ""
-    #: At the look that it was decided on; None: not known.
+    #: At the poll that it was decided on; None: not known.
     load: ServerLoad | None = None
     #: What grew within a minute after it; empty: nothing.
     worsening: str = ""
@@ -143,17 +143,17 @@ class Approval(msgspec.Struct, frozen=True, tag="approval", tag_field="kind"):
 
 
 class History(msgspec.Struct, frozen=True):
-    """All that a plan knows besides the look of now. All of it but the samples survives a restart."""
+    """All that a plan knows besides the current snapshot. All but the samples survives a restart."""
 
-    #: In how many looks in a row a session was fit to be signalled, unchanged: what a cancel is about.
+    #: In how many polls in a row a session was fit to be signalled, unchanged: for a cancel.
     samples: Mapping[Identity, int] = {}
-    #: The same of a transaction, whatever it ran meanwhile: what a terminate is about.
+    #: In how many polls in a row a transaction was fit, whatever it ran meanwhile: for a terminate.
     transaction_samples: Mapping[Transaction, int] = {}
     #: The latest last.
     actions: tuple[Action, ...] = ()
     #: The latest one, of a breaker that may have been reset since.
     opening: Opening | None = None
-    #: The same of one that opened in a dry run.
+    #: Those of a breaker that opened in a dry run.
     rehearsal: Opening | None = None
     #: What came back too often since the latest reset, each once in earnest and once in dry runs.
     stops: tuple[Opening, ...] = ()
@@ -183,7 +183,7 @@ class History(msgspec.Struct, frozen=True):
         )
 
     def looks(self, victim: Identity, signal: Signal) -> int:
-        """In how many looks in a row it was fit: this statement for a cancel, this transaction for a terminate."""
+        """In how many polls in a row it was fit: this statement for a cancel, this transaction for a terminate."""
         if signal == "terminate" and victim.transaction is not None:
             return self.transaction_samples.get(victim.transaction, 0)
         return self.samples.get(victim, 0)
@@ -204,9 +204,9 @@ def with_look(
     load: ServerLoad | None = None,
     openings: Iterable[Opening] = (),
 ) -> History:
-    """The history after a look that found these sessions fit; forgets what no guard asks about any more.
+    """The history after a poll that found these sessions fit; forgets what no guard needs any more.
 
-    `load` is that of the look, `openings` what its plan says of the breaker: once open it stays so until a reset.
+    `load`: that of the poll. `openings`: those of its plan; a breaker stays open until a reset.
     """
     kept = [each for each in history.actions if now - each.at < KEPT or each.outcome is None]
     seen = tuple(fit)
@@ -308,7 +308,7 @@ def with_outcome(history: History, action: Action, settled: Action) -> History:
 
 
 def verify_outcome(action: Action, diagnosis: Diagnosis) -> Action:
-    """The action with its outcome, if this look settles it.
+    """The action with its outcome, if this poll settles it.
 
     Released: none of its waiters waits any more for the victim in that transaction, and at least one has got past
     the wait, not just to another session that held the same row unseen (measured: of two holders only one shows).
@@ -333,7 +333,7 @@ def _waits_for(waiter: WaiterKey, victim: Identity, diagnosis: Diagnosis) -> boo
     if victim.pid not in diagnosis.graph.blockers_of.get(waiter.pid, ()):
         return False
     session = diagnosis.snapshot.sessions.get(victim.pid)
-    # Hidden or just gone: not known to be somebody else.
+    # Hidden or just gone: it may still be that session.
     return session is None or Identity.of(session) is None or victim.same_transaction(Identity.of(session))
 
 

@@ -19,7 +19,7 @@ class IncidentCount(NamedTuple):
 def count_incidents(case: Case) -> IncidentCount:
     """Count the incidents beside and including the one that is judged.
 
-    All incidents in which a user blocks nobody but itself count as one. Those of a user with a part in the judged
+    All incidents in which a user blocks only itself count as one. Those of a user with a part in the judged
     incident count one by one, and so do those with a session whose user is unknown.
     """
     diagnosis, node = case.candidate.diagnosis, case.candidate.blocker.node

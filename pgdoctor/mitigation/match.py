@@ -16,7 +16,7 @@ from pgdoctor.pattern import Pattern
 #: What a session is known by, and the keys that name it.
 KEYS = ("usename", "datname", "application_name", "state", "member_of", "client_addr", "relation", "statement")
 
-#: What a shipped protection names: backups, and tools behind which somebody sits and watches.
+#: Names of the shipped protections: backups, and tools that an operator uses interactively.
 BACKUPS = ("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgBackRest", "barman", "wal-g")
 SHIPPED_APPLICATIONS = (*BACKUPS, "psql", "pgAdmin", "DBeaver")
 SHIPPED_ROLE = "pgdoctor_protected"

@@ -1,8 +1,8 @@
-"""The plan: what may be done about each blocker, and everything that speaks against it. Pure.
+"""The plan: what may be done about each blocker, and every objection to it. Pure.
 
-At most one decision of a plan is approved: after each action comes a new look. The best cut goes first, in the
+At most one decision of a plan is approved: after each action comes a new poll. The best cut goes first, in the
 order of `diagnosis.cuts.cuts`: a queued ALTER before the reader in front of it. While such a request only lacks
-time (its wait is still too short, say) or somebody's word, the session in front of it is not touched either.
+time (its wait is still too short, say) or an approval, the session in front of it is not touched either.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ from pgdoctor.model.snapshot import Session
 #: thousand, of which one is worth a thought.
 MOST_DECISIONS = 50
 
-#: Waits by which the server is asked, with the signal, whether somebody still waits.
+#: Waits of which one must still last when the signal is sent; the server checks that.
 _MOST_WAITS = 500
 
 #: The conditions of a rule that depend on the moment. The first rule decides that meets them all.
@@ -52,9 +52,9 @@ class Plan(msgspec.Struct, frozen=True):
     """Every decision, the best cut first."""
 
     decisions: tuple[Decision, ...] = ()
-    #: Why the breaker is open, or opens by this look; None: it is closed.
+    #: Why the breaker is open, or opens by this poll; None: it is closed.
     opening: Opening | None = None
-    #: What came back too often, by this look too: nobody of that fingerprint is signalled.
+    #: Fingerprints that came back too often, with this poll: they are not signalled.
     stops: tuple[Opening, ...] = ()
 
     @property
@@ -73,16 +73,16 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def fit(self) -> tuple[Identity, ...]:
-        """The sessions that nothing speaks against: so many looks in a row make one of them due."""
+        """The sessions without an objection: so many polls in a row make one of them due."""
         return tuple(each.victim for each in self.decisions if each.sound and each.victim is not None)
 
 
 class OnlySession(msgspec.Struct, frozen=True):
-    """The one session that somebody has asked for, and the one signal; None: whichever the rule says."""
+    """The one session that an operator has chosen, and the one signal; None: the signal of the rule."""
 
     pid: int
     signal: Signal | None = None
-    #: The id of the decision that somebody has said yes to; None: the session as it is now.
+    #: The id of the decision that an operator has approved; None: the session as it is now.
     decision: str | None = None
 
     def means(self, decision: Decision) -> bool:
@@ -107,7 +107,7 @@ def make_plan(
 ) -> Plan:
     """What may be done about this diagnosis. The mode makes no difference to it.
 
-    `only`: nobody else has a turn; it still waits for a cheaper cut behind it.
+    `only`: no other session has a turn; it still waits for a cheaper cut behind it.
     """
     recommended = {cut.pid: cut for cut in find_cuts(diagnosis.blockers, diagnosis.graph)}
     rank = {pid: place for place, pid in enumerate(recommended)}
@@ -259,7 +259,7 @@ def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> 
 
 
 def _had_no_effect(action: Action, now: datetime) -> bool:
-    """Whether a signal to a session that is still in the same statement has shown by now that it helps nobody."""
+    """Whether a signal to a session that is still in the same statement has had time to work, and freed no session."""
     if action.outcome == "unverified":
         return (now - action.at).total_seconds() >= action.patience
     return action.outcome == "ineffective"

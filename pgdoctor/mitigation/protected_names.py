@@ -75,8 +75,8 @@ def find_unresolved(
 ) -> tuple[str, ...]:
     """Which names mean nothing at a server, in words.
 
-    `roles`: whether each may log in. `relations`: the kind of each, as in `pg_class`; those of `database`, the only one
-    that can be looked into.
+    `roles`: whether each may log in. `relations`: the kind of each, as in `pg_class`, of `database`, the only one whose
+    relations can be read.
     """
     kinds = {str(Qualified.parse(name)): kind for name, kind in relations.items()}
     said = ((each, _find_reason(each, roles, databases, kinds, database)) for each in names)

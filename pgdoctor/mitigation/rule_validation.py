@@ -1,4 +1,4 @@
-"""What is well formed in the `[mitigation]` table and makes no sense, or would do what nobody meant."""
+"""Settings of the `[mitigation]` table that are well formed, and contradictory or surely not meant."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from pgdoctor.mitigation.match import KEYS, SHIPPED_ROLE, is_shipped
 from pgdoctor.mitigation.rules import STATES, WHO, Mitigation, Names, Protect, Rule, rule_conditions
 from pgdoctor.mitigation.stored_names import MOST_BYTES, find_reason_against
 
-#: Nobody acts before the server itself has looked for deadlocks, and a migration with a lock_timeout has given up.
+#: No action before the server itself has checked for deadlocks, and a migration with a lock_timeout has given up.
 SHORTEST_WAIT = Duration(5)
 
 _SHORTEST_GRACE = 1.0
@@ -27,7 +27,7 @@ _NO_EFFECT = "a cancel has no effect on an idle session"
 
 
 def find_mistakes(settings: Mitigation, interval: Duration) -> Iterator[ValidationError]:
-    """What makes no sense, for an agent that looks every `interval` seconds. Keys are those below `mitigation`."""
+    """The mistakes, for an agent that polls every `interval` seconds. Keys are those below `mitigation`."""
     window = settings.breaker.recurrence_window
     if not 0 < window <= _LONGEST_WINDOW:
         yield ValidationError("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")

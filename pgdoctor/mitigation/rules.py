@@ -1,6 +1,6 @@
 """What the operator allows: the `[mitigation]` table as values.
 
-Conditions of a rule are AND. The first rule decides whose conditions all hold. What is unknown satisfies nothing:
+Conditions of a rule are AND. The first rule whose conditions all hold decides. An unknown value satisfies nothing:
 neither an allowed name, nor the absence of a protected one.
 """
 
@@ -47,7 +47,7 @@ class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Roles that the session's user is a member of, directly or not.
     member_of: Names | None = None
     client_addr: tuple[Network, ...] | None = None
-    #: Relations that it holds or asks for a lock on; a mere read counts where somebody waits for it.
+    #: Relations that it holds or asks for a lock on; a mere read counts if a session waits for it.
     relation: tuple[Qualified, ...] | None = None
     #: Found anywhere in its current or last statement.
     statement: tuple[Pattern, ...] | None = None
@@ -68,7 +68,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     min_blocked: Count = 1
     #: The same as a share of all client connections.
     min_blocked_share: Share = 0.0
-    #: Only waits of these users, and of members of these roles, count; None: of whoever may have what he asks for.
+    #: Only waits of these users, and of members of these roles, count; None: those of users with the privilege.
     waiter_usename: Names | None = None
     waiter_member_of: Names | None = None
     #: How long the longest of them has waited.
@@ -80,7 +80,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     min_state_age: Duration = Duration(0)
     #: Age of the session: one that was just opened is likely a retry.
     min_session_age: Duration = Duration(10)
-    #: When it may act, such as while somebody is on call; None: at any time.
+    #: When it may act, such as while an operator is on call; None: at any time.
     active_window: tuple[Window, ...] | None = None
     #: How long a cancel has to show its effect before the rule goes on to terminate.
     grace: Duration | None = None
@@ -142,7 +142,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
 class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `[mitigation.breaker]` table: what makes it stop until a person resets it."""
 
-    #: Blockers in a row whose signals released nobody.
+    #: Blockers in a row whose signals released no session.
     open_after_ineffective: Count = 2
     #: Signals in a row that the server refused, or did not answer.
     open_after_errors: Count = 3
@@ -159,13 +159,13 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Mode = "off"
     #: From then on `enforce` is no more than a dry run.
     armed_until: Moment | None = None
-    #: While it is there nobody is signalled.
+    #: While it exists no session is signalled.
     kill_switch_file: str | None = None
-    #: A queued request for a strong lock: it goes, whoever is in front of it goes, or nobody.
+    #: A queued request for a strong lock: signal it, or the session in front of it, or none.
     queue_policy: QueuePolicy = "self"
-    #: After the agent's start: time to look before the first action.
+    #: After the agent's start: time for polls before the first action.
     startup_grace: Duration = Duration(30)
-    #: How old a look may be that is acted upon.
+    #: The greatest age of a snapshot that is acted upon.
     max_sample_age: Duration = Duration(2)
     #: After an action: time for the released sessions to run before the next one.
     cooldown: Duration = Duration(15)
@@ -177,18 +177,18 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_per_fingerprint_per_hour: Limit = 2
     #: More independent incidents than this are not a matter of single sessions.
     max_roots: Count = 5
-    #: The same for the share of client connections that are blocked; beyond it one action, then a person.
+    #: The limit for the share of client connections that are blocked; beyond it one action, then an operator.
     max_blocked_fraction: Share = 0.8
     #: Looks in a row in which the same session, unchanged, was found fit to be signalled.
     min_samples: Count = 3
     require_approval: bool = False
     #: How long an approval holds.
     approval_ttl: Duration = Duration(60)
-    #: Backups, tools that somebody sits in front of, and members of the role `pgdoctor_protected`.
+    #: Backups, interactive tools, and members of the role `pgdoctor_protected`.
     protect_defaults: bool = True
     #: Signals go on while a protection names a role, database or relation that the server does not have.
     allow_unresolved_protections: bool = False
-    #: An agent may act as a superuser, whom the server refuses nothing.
+    #: An agent may act as a superuser, to which the server refuses nothing.
     allow_superuser: bool = False
     #: For rehearsals: waits below the floor, at which the server may still be looking for deadlocks.
     allow_short_waits: bool = False

@@ -18,7 +18,7 @@ from pgdoctor.mitigation.audit_records import UNKNOWN, Arm, Brakes, Disarm, Main
 from pgdoctor.mitigation.history import KEPT, Action, History, Opening, Outcome, Reset, Signal, decision_id
 from pgdoctor.model.identity import Identity
 
-#: How every record begins; a text that begins otherwise is somebody else's.
+#: The beginning of every record; a text that begins otherwise is not pgdoctor's.
 MARK = "pgdoctor:1 "
 
 #: Actions, and characters, that are kept at most; characters of a reason.
@@ -244,7 +244,7 @@ def joined_brakes(shared: SharedRecord, known: Brakes, *, is_untold: bool = Fals
 
 
 def explain_unreadable(role: str, error: UnreadableRecord) -> str:
-    """Why the record cannot be used, and how a person begins it anew."""
+    """Why the record cannot be used, and how an operator starts a new one."""
     return (
         f"the shared record, the setting application_name of {role}, cannot be read: {error}; "
         "check it, run ALTER ROLE … RESET application_name, and disarm again if needed"

@@ -1,4 +1,4 @@
-"""What an action left behind: looked for once its outcome is known, and told as findings."""
+"""Remains of an action: searched once its outcome is known, and reported as findings."""
 
 from collections.abc import Iterator, Sequence
 

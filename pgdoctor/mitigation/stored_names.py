@@ -5,7 +5,7 @@ MOST_BYTES = 63
 
 _PRINTABLE = range(32, 127)
 
-#: Roles of which nobody is a member as pg_auth_members has it, and why.
+#: Roles without members in pg_auth_members, and why.
 _NO_MEMBERS = {
     "public": "PUBLIC is not a role",
     "pg_database_owner": "no catalog lists its member, the owner of the database; name the owner",
