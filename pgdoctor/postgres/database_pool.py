@@ -132,6 +132,11 @@ class DatabasePool:
             await asyncio.wait({asking, failing}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 return asking.result()
+        except asyncio.CancelledError:
+            if asking.done():
+                # It has come for nobody, and the pool has no other.
+                self._fail("it was broken off")
+            raise
         finally:
             failing.cancel()
             if not asking.done():

@@ -103,6 +103,9 @@ def with_databases(
         if reading is None:
             found[oid] = OtherDatabase(answer.name or names.get(oid), unread=answer.unread)
             continue
+        if reading.unread and not reading.relations:
+            found[oid] = OtherDatabase(answer.name, unread=reading.unread[0])
+            continue
         found[oid] = OtherDatabase(answer.name, reading.relations, reading.objects, reading.ancestors)
         unread += [f"in database {answer.name}: {each}" for each in reading.unread]
         snapshot = _with_sessions(snapshot, reading)

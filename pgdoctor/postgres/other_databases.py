@@ -28,7 +28,7 @@ MOST_DATABASES = 3
 FREE_SLOTS = 3
 
 #: Seconds until a database that could not be opened is tried again, and for which names that were read are good.
-_TRY_AGAIN = 30.0
+_TRY_AGAIN = 10.0
 _GOOD_FOR = 10.0
 
 #: Seconds that a decision waits for an answer from another database.

@@ -312,6 +312,34 @@ def test_a_login_that_hangs_delays_no_poll(billing: Elsewhere) -> None:
     Polling(billing.scene).run(work)
 
 
+def test_a_locked_catalog_elsewhere_delays_no_poll(billing: Elsewhere) -> None:
+    """Each statement behind the lock takes half a second: what comes too late is there for the next poll."""
+    holder = billing.incident()
+    locker = billing.client("lock table pg_index in access exclusive mode")
+
+    async def work(polling: Polling) -> None:
+        seconds = []
+        for _ in range(10):
+            began = time.monotonic()
+            found = of(await polling.look(), holder)
+            seconds.append(time.monotonic() - began)
+            assert found.classification == "idle_in_transaction"
+            await asyncio.sleep(0.1)
+        assert f"the catalog of database {billing.name} was not read" in said(found)
+        # With all statements behind the lock waited for, each poll would take a second and more.
+        assert min(seconds) < 0.8
+        locker.run("rollback")
+        # A login that has failed is tried again after ten seconds.
+        for _ in range(250):
+            found = of(await polling.look(), holder)
+            if found.relation is not None:
+                break
+            await asyncio.sleep(0.1)
+        assert found.relation == "public.orders"
+
+    Polling(billing.scene).run(work)
+
+
 def test_a_healthy_poll_and_an_incident_at_home_open_nothing(billing: Elsewhere) -> None:
     async def work(polling: Polling) -> None:
         await polling.look()
