@@ -10,10 +10,10 @@ from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.diagnosis.lock_holders import read_advisory_key
-from pgdoctor.errors import UsageError
 from pgdoctor.model.lock_holders import LockHolders
 from pgdoctor.model.snapshot import AdvisoryKey
 from pgdoctor.render.holders import holders_to_json, make_holder_report, render_holders
+from pgdoctor.render.lock_table import LockTableReport, lock_table_lines, lock_table_to_json, make_lock_table_report
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,10 +60,12 @@ def command(
     """Show who holds or awaits a lock, even if no session waits.
 
     RELATION is a table with its indexes and partitions, or an index; PID gives all locks of a session. Nothing says
-    when a lock was granted, so the time that it is held is given as bounds.
+    when a lock was granted, so the time that it is held is given as bounds. Without both, the command shows how full
+    the lock table is, and the sessions with the most locks.
     """
     if target is None and advisory is None:
-        raise UsageError("name a relation (public.orders), a PID, or --advisory KEY")
+        _print_lock_table(run(_ask_lock_table(dsn)), form)
+        return
     report = make_holder_report(run(_ask(dsn, target, advisory)), show_literals=show_literals)
     if form == "json":
         write_json(holders_to_json(report))
@@ -71,6 +73,23 @@ def command(
         click.echo(render_holders(report, width=None), nl=False)
     else:
         click.echo(render_holders(report), nl=False)
+
+
+def _print_lock_table(report: LockTableReport, form: str) -> None:
+    if form == "json":
+        write_json(lock_table_to_json(report))
+    else:
+        click.echo("\n".join(lock_table_lines(report)))
+
+
+async def _ask_lock_table(dsn: str) -> LockTableReport:
+    from pgdoctor.postgres.collect import Collector
+    from pgdoctor.postgres.connection import Connection
+    from pgdoctor.postgres.server_context import fetch_lock_table
+
+    async with await Connection.open(dsn, DEADLINE) as door:
+        gate = await Collector(door).gate(wait_threshold=0.0)
+        return make_lock_table_report(gate.server, gate.captured_at, await fetch_lock_table(door))
 
 
 async def _ask(dsn: str, target: str | None, advisory: AdvisoryKey | None) -> LockHolders:

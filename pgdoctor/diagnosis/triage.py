@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from pgdoctor.diagnosis.change_ranking import LASTING, describe_change, rank_changes
+from pgdoctor.diagnosis.internal_waits import InternalWait, explain_internal_waits
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.diagnosis.waiting_request import find_request
 from pgdoctor.formatting import format_client, format_count, format_duration, format_size
@@ -110,6 +111,8 @@ class Triage(msgspec.Struct, frozen=True):
     #: That the server has counted; since when at the latest, None: since its statistics began.
     deadlocks: int = 0
     deadlocks_since: datetime | None = None
+    #: Internal locks for which many active sessions wait, the most first.
+    internal_waits: tuple[InternalWait, ...] = ()
 
 
 def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
@@ -142,6 +145,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
         standbys=around.standbys if around else (),
         deadlocks=around.deadlocks if around else 0,
         deadlocks_since=around.deadlocks_since if around else None,
+        internal_waits=explain_internal_waits(waits, around),
     )
 
 

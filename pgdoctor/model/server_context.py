@@ -207,6 +207,47 @@ class LockStranger(msgspec.Struct, frozen=True, gc=False):
     database: str | None = None
 
 
+class LockTableHolder(msgspec.Struct, frozen=True, gc=False):
+    """A session or prepared transaction with many locks in the shared lock table."""
+
+    #: Of a prepared transaction there is only its `gid`.
+    pid: int | None
+    gid: str | None
+    locks: int
+    #: Of them, weak table locks that found no place in the fast path.
+    overflowed: int
+    #: Transaction ids that it holds: its own, and that of each subtransaction.
+    ids: int
+    user: str | None = None
+    database: str | None = None
+    application: str | None = None
+    backend_type: str | None = None
+    state: str | None = None
+    #: Of its transaction.
+    since: datetime | None = None
+    #: Without its values.
+    statement: str | None = None
+
+
+class LockTable(msgspec.Struct, frozen=True, gc=False):
+    """How full the server's shared lock table is."""
+
+    #: Locked objects, each of which takes one place however many lock it.
+    objects: int
+    max_locks_per_transaction: int
+    max_connections: int
+    max_prepared_transactions: int
+    #: Weak table locks, of all sessions, that found no place in the fast path.
+    overflowed: int = 0
+    #: Those with the most locks.
+    holders: tuple[LockTableHolder, ...] = ()
+
+    @property
+    def capacity(self) -> int:
+        """The places that the settings promise. The server adds some for its own processes, and a reserve."""
+        return self.max_locks_per_transaction * (self.max_connections + self.max_prepared_transactions)
+
+
 class ServerContext(msgspec.Struct, frozen=True, gc=False):
     """All of it, as of `read_at`."""
 
@@ -229,6 +270,8 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     slots: tuple[ReplicationSlotState, ...] = ()
     standbys: tuple[Standby, ...] = ()
     lock_strangers: tuple[LockStranger, ...] = ()
+    #: None: not read.
+    lock_table: LockTable | None = None
     #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[AlteredRelation, ...] = ()
     #: All of those were read.

@@ -114,6 +114,14 @@ _UNPARSABLE = (
 #: Our statements ask for no other locks.
 _LOCKED = "another session holds a lock on a system catalog that this needs"
 
+#: out_of_memory: of the process, or of the shared lock table.
+_OUT_OF_MEMORY = "53200"
+_LOCK_TABLE_FULL = (
+    "out of shared memory: the lock table is full, so any session that needs one more lock fails, and logins do. "
+    "End a transaction with many locks (`pgdoctor holders` names them, as does an agent that was connected before), "
+    "then raise max_locks_per_transaction (needs a restart)"
+)
+
 #: A statement that was cancelled, by its timeout too, or that had to wait for a lock: the next one may do.
 _PASSING = ("57014", "55P03")
 
@@ -401,6 +409,8 @@ class Connection:
             return connection_error(error, self.target, "lost")
         if isinstance(error, psycopg.errors.LockNotAvailable):
             return StatementFailed(_LOCKED, error.sqlstate)
+        if error.sqlstate == _OUT_OF_MEMORY and _is_about_locks(error.diag.message_hint or ""):
+            return StatementFailed(_LOCK_TABLE_FULL, error.sqlstate)
         return StatementFailed(first_line(error), error.sqlstate)
 
 
@@ -579,7 +589,14 @@ def connection_error(error: psycopg.Error, target: ConnectionTarget, outcome: st
     tried = {place: shorten(reason) for place, reason in failures(str(error)[:_MOST_SAID]).items()}
     if len(tried) > 1:
         text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
+    elif _is_about_locks(str(error)):
+        text = _LOCK_TABLE_FULL
     return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, _HINTS.get(words))))}", state)
+
+
+def _is_about_locks(hint: str) -> bool:
+    """The shared memory that has run out is the lock table. Its setting has one name in every language."""
+    return "max_locks_per_transaction" in hint
 
 
 def first_line(error: psycopg.Error) -> str:

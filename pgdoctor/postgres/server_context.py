@@ -13,6 +13,8 @@ from pgdoctor.model.server_context import (
     HorizonHolder,
     LatestStatement,
     LockStranger,
+    LockTable,
+    LockTableHolder,
     ReplicationSlotState,
     ServerContext,
     ServerLimits,
@@ -28,6 +30,9 @@ from pgdoctor.sqltext.redact import redact
 
 #: Rows of each part that are read, the most telling first: a server may have thousands of databases and slots.
 _MOST = 20
+
+#: Sessions with the most locks that are read in each survey.
+_MOST_LOCK_HOLDERS = 5
 
 #: Sessions whose latest statements are read, and bytes of each: enough to tell one from another, and what it is.
 _MOST_STATEMENTS = 50
@@ -57,15 +62,19 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         standby_rows = group.create_task(evidence.rows("standbys", most=_MOST))
         stranger_rows = group.create_task(evidence.rows("lock_strangers", **stranger_keys, most=_MOST))
         work_rows = group.create_task(evidence.rows("database_stats", most=_MOST))
+        table_rows = group.create_task(
+            evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST_LOCK_HOLDERS)
+        )
         age_rows = group.create_task(evidence.rows("freeze_age", most=_MOST))
     if not limits.result():
         return None
     [standing], clients, latest = limits.result(), client_rows.result(), latest_rows.result()
+    lock_table = table_rows.result()
     holders, strangers, work = holder_rows.result(), stranger_rows.result(), work_rows.result()
     is_written = since is not None and standing.next_xid > since
     async with reading_together() as group:
         altered = group.create_task(_read_altered(evidence, since if is_written else None))
-        group.create_task(names.learn((*clients, *latest, *holders, *strangers), evidence))
+        group.create_task(names.learn((*clients, *latest, *holders, *strangers, *lock_table), evidence))
     return ServerContext(
         read_at=standing.read_at,
         standing=read_row(ServerLimits, standing, timeline=_timeline(standing.wal_timeline)),
@@ -81,6 +90,7 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         slots=tuple(_slot(row, names) for row in slot_rows.result()),
         standbys=tuple(_standby(row) for row in standby_rows.result()),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
+        lock_table=_lock_table(lock_table, names),
         altered=tuple(read_row(AlteredRelation, row) for row in altered.result() or ()),
         is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
         oldest_xid=standing.oldest_xid,
@@ -105,6 +115,44 @@ async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
 
 def _timeline(digits: str | None) -> int | None:
     return int(digits, 16) if digits else None
+
+
+async def fetch_lock_table(door: Connection) -> LockTable | None:
+    """How full the lock table is, and by whom; None where it cannot be read."""
+    evidence, names = CatalogReader(door, most_timeouts=1), RoleNames()
+    rows = await evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST)
+    await names.learn(rows, evidence)
+    return _lock_table(rows, names)
+
+
+def _lock_table(rows: Rows, names: RoleNames) -> LockTable | None:
+    if not rows:
+        return None
+    return LockTable(
+        objects=rows[0].objects,
+        max_locks_per_transaction=rows[0].max_locks_per_transaction,
+        max_connections=rows[0].max_connections,
+        max_prepared_transactions=rows[0].max_prepared_transactions,
+        overflowed=rows[0].all_overflowed or 0,
+        holders=tuple(_lock_table_holder(row, names) for row in rows if row.locks is not None),
+    )
+
+
+def _lock_table_holder(row: Any, names: RoleNames) -> LockTableHolder:
+    return LockTableHolder(
+        pid=row.pid,
+        gid=row.gid,
+        locks=row.locks,
+        overflowed=row.overflowed,
+        ids=row.ids,
+        user=names.roles.get(row.role_oid),
+        database=names.databases.get(row.database_oid),
+        application=row.application_name,
+        backend_type=row.backend_type,
+        state=row.state,
+        since=row.since,
+        statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")) or None,
+    )
 
 
 def _client(row: Any, names: RoleNames) -> ClientApplication:

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 
 from pgdoctor.diagnosis.change_ranking import describe_change
+from pgdoctor.diagnosis.internal_waits import InternalWait
 from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.diagnosis.triage import Triage
 from pgdoctor.formatting import format_client, format_count, format_duration, format_name, format_size
@@ -28,6 +29,7 @@ _MOST_STEPS = 2
 _MOST_ROOTS = 2
 _MOST_EVIDENCE = 2
 _MOST_WAITS = 4
+_MOST_INTERNAL = 2
 _MOST_UNSEEN = 3
 
 #: A screen; where there is room each thing may take so many lines.
@@ -100,6 +102,7 @@ class TriageFacts(msgspec.Struct, frozen=True):
     #: That the server has counted; null: since its statistics began.
     deadlocks: int = 0
     deadlocks_since: str | None = None
+    internal_waits: tuple[InternalWait, ...] = ()
 
 
 def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
@@ -129,6 +132,7 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
         unseen=found.unseen,
         deadlocks=found.deadlocks,
         deadlocks_since=_iso(found.deadlocks_since) if found.deadlocks_since else None,
+        internal_waits=found.internal_waits,
     )
 
 
@@ -176,6 +180,8 @@ def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
     yield "load", _lines(_load(facts))
     told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
+    if facts.internal_waits:
+        yield "inside", _lines(_internal(facts.internal_waits), _ALL)
     yield "found", _lines(_first(told, _MOST_FINDINGS, "pgdoctor diagnose"), _ALL)
     yield "do", _lines((*_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), _ALL)
     yield "unseen", [("; ".join(facts.unseen[:_MOST_UNSEEN]), 1)]
@@ -244,6 +250,15 @@ def _load(facts: TriageFacts) -> Iterator[str]:
     if facts.standbys:
         furthest = max((each.behind or 0 for each in facts.standbys), default=0)
         yield f"{format_count(len(facts.standbys), 'receiver')} of WAL, up to {format_size(furthest)} behind"
+
+
+def _internal(waits: Iterable[InternalWait]) -> Iterator[str]:
+    """What sessions wait for inside the server: the cause, what speaks for it, and what ends it."""
+    for each in list(waits)[:_MOST_INTERNAL]:
+        yield f"{each.sessions:.1f} sessions wait {each.what} ({', '.join(each.events)})"
+        yield f"usual cause: {each.cause}"
+        yield from each.evidence[:_MOST_EVIDENCE]
+        yield f"what ends it: {each.end}"
 
 
 def _deadlocks(facts: TriageFacts) -> str:

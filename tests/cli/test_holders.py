@@ -29,7 +29,6 @@ def orders(scene):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ((), "name a relation (public.orders), a PID, or --advisory KEY"),
         (("--advisory", "many"), "a bigint (42, -1, 0x2a), or two integers (1,2)"),
         (("--advisory", "9223372036854775808"), "a bigint"),
         (("--advisory", "1,4294967296"), "a bigint"),
@@ -178,3 +177,15 @@ def test_role_without_rights_on_the_table_is_told_all_the_same(orders):
     holder = orders.client("update orders set v = 1")
     dsn = orders.role("watching", "pg_monitor")
     assert str(holder.pid) in holders(dsn, "public.orders")
+
+
+def test_without_a_target_the_lock_table_is_shown(scene):
+    holder = scene.client("select pg_advisory_lock(n) from generate_series(1, 300) n", autocommit=True)
+    found = facts(scene.dsn)
+    [most] = [each for each in found["holders"] if each["pid"] == holder.pid]
+    assert most["locks"] == 300
+    assert 300 <= found["objects"] <= found["capacity"]
+    text = holders(scene.dsn)
+    assert "that the lock table has room for (max_locks_per_transaction" in text
+    assert f"session {holder.pid} in " in text
+    assert "holds 300 locks" in text
