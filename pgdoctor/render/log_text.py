@@ -120,7 +120,7 @@ def describe_course(facts: LogIncidentReport) -> Iterator[str]:
     if not facts.blockers:
         yield ("the log names no holder: it does with log_lock_waits = on, and log_error_verbosity = default")
     if facts.still_waiting:
-        yield f"{format_count(facts.still_waiting, 'session')} still waited when the log ended"
+        yield f"{format_count(facts.still_waiting, 'session')} still waited at its end"
 
 
 def describe_group(group: StatementFacts) -> str:

@@ -3,7 +3,7 @@
 import csv
 import re
 
-from pgdoctor.serverlog.entry import MOST_TEXT, Entry, read_time, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_time, shown
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 
@@ -83,7 +83,7 @@ def _read_record(record: bytes) -> Entry | None:
         at,
         int(row[_PID]),
         row[_MESSAGE],
-        row[_DETAIL][:MOST_TEXT],
+        row[_DETAIL][:MOST_DETAIL],
         row[_CONTEXT][:MOST_TEXT],
         row[_QUERY][:MOST_TEXT] or None,
         shown(row[_USER]),

@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import msgspec
 
-#: Characters of a statement or a context that are kept.
-MOST_TEXT = 16_384
+#: Characters of a statement or a context that are kept, and of a detail, which may name thousands of processes.
+MOST_TEXT = 4_096
+MOST_DETAIL = 65_536
 
 #: Abbreviations in front of or behind a time, in hours; as PostgreSQL reads them (timezonesets/Default).
 _ZONES = {

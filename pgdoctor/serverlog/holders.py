@@ -64,7 +64,7 @@ def judge_holder(notes: Sequence[Activity], at: datetime, *, needs_transaction: 
         database=named.database,
         application=next((each.origin.application for each in reversed(notes) if each.origin.application), None),
         client=named.client,
-        backend_type=named.backend_type,
+        backend_type=named.backend_type or _find_worker(notes),
     )
 
 
@@ -149,6 +149,11 @@ def _transaction(runs: Sequence[_Run], at: datetime) -> tuple[tuple[str, ...], d
         else:
             texts.append(run.text)
     return tuple(texts[-10:]), opened
+
+
+def _find_worker(notes: Sequence[Activity]) -> str | None:
+    """The server cancels only a worker of autovacuum with these words."""
+    return "autovacuum worker" if any(each.end == "autovacuum_canceled" for each in notes) else None
 
 
 def _verb(text: str) -> str:

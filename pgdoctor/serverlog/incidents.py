@@ -6,6 +6,7 @@ the most; so memory has a bound, whatever the log says.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -36,6 +37,21 @@ _MOST_GROUPS = 200
 _MOST_DEADLOCKS = 20
 _MOST_SESSIONS = 200
 _MOST_NOTES = 60
+
+#: Waits that are kept of a worst moment, how many of them with their whole statements, and characters of the others.
+_MOST_KEPT = 2_000
+_MOST_WHOLE = 500
+_BRIEF = 500
+
+#: Of an incident that is over: its blockers, and entries of each.
+_MOST_BLOCKERS = 20
+_MOST_SAID = 30
+
+#: Locks whose queues are known at a time, the latest ones.
+_MOST_REPORTS = 50
+
+#: Locks and sessions of one incident from which on those are forgotten that wait no more.
+_MOST_KEYS = 5_000
 
 #: A session in the queue says itself that it waits, a deadlock_timeout after it began.
 _SLACK = 1.2
@@ -146,6 +162,7 @@ class _Course(msgspec.Struct):
     deadlocks: list[Deadlock] = []
     deadlocks_total: int = 0
     sessions: dict[int, list[Activity]] = {}
+    most_keys: int = _MOST_KEYS
 
 
 class Assembler:
@@ -154,7 +171,8 @@ class Assembler:
     def __init__(self, follower: Follower | None = None) -> None:
         #: Whoever reads the log at the moment; None: nothing is known of holders but their PIDs.
         self.follower = follower
-        self._courses: list[_Course] = []
+        #: By their identity: there may be thousands.
+        self._courses: dict[int, _Course] = {}
         self._by_key: dict[int | str, _Course] = {}
         self._now: datetime | None = None
         self._checked: datetime | None = None
@@ -190,7 +208,7 @@ class Assembler:
         """What came of it all; `at`: of the last line of the log."""
         end = max((each for each in (at, self._now) if each is not None), default=None)
         self._close_doomed(None)
-        for course in list(self._courses):
+        for course in list(self._courses.values()):
             still = len(course.open)
             for pid in list(course.open):
                 self._close(course, pid, end or course.last, None, UNSEEN)
@@ -205,7 +223,9 @@ class Assembler:
             return
         self._checked = at
         self._close_doomed(at)
-        for course in [each for each in self._courses if not each.open and abs(at - each.last) > QUIET]:
+        for course in [each for each in self._courses.values() if len(each.keys) > each.most_keys]:
+            self._prune(course)
+        for course in [each for each in self._courses.values() if not each.open and abs(at - each.last) > QUIET]:
             self._store(course, 0)
 
     def _close_doomed(self, at: datetime | None) -> None:
@@ -226,7 +246,10 @@ class Assembler:
         if self._open >= MOST_WAITS:
             self._dropped += 1
             return
-        course = self._join(event, [pid, event.target, *filter(None, event.holders), *event.queue])
+        report = self._find_report(event)
+        # Of a crowd each names all others, in the same words.
+        queue = () if report is not None and report[0].queue == event.queue else event.queue
+        course = self._join(event, [pid, event.target, *filter(None, event.holders), *queue])
         if pid not in course.open:
             course.waits += 1
             self._waits += 1
@@ -239,10 +262,20 @@ class Assembler:
             course.longest = max(course.longest, event.seconds)
         if event.in_deadlock:
             self._doomed[pid] = event
-        course.reports[event.target] = (event, dict.fromkeys(event.queue))
+        others = report[1] if report is not None and not queue else dict.fromkeys(event.queue)
+        others.pop(pid, None)
+        course.reports.pop(event.target, None)
+        course.reports[event.target] = (event, others)
+        if len(course.reports) > _MOST_REPORTS:
+            del course.reports[next(iter(course.reports))]
         self._count_peak(course, at)
         for holder in event.holders:
             self._look_after(course, holder)
+
+    def _find_report(self, event: LockWait) -> tuple[LockWait, dict[int, None]] | None:
+        """What was last said of the queue for this lock."""
+        course = self._by_key.get(event.target)
+        return course.reports.get(event.target) if course is not None and course.open else None
 
     def _acquired(self, event: LockAcquired) -> None:
         pid, at = event.origin.pid, event.origin.at
@@ -326,7 +359,7 @@ class Assembler:
             found = [alike]
         if not found:
             course = _Course(at, at)
-            self._courses.append(course)
+            self._courses[id(course)] = course
         else:
             course, *others = sorted(found, key=lambda each: -len(each.keys))
             for other in others:
@@ -338,10 +371,21 @@ class Assembler:
         course.last = max(course.last, at)
         return course
 
+    def _prune(self, course: _Course) -> None:
+        """Forget what nobody waits for any more: an incident may last for days."""
+        kept: dict[int | str, None] = dict.fromkeys(course.sessions)
+        for wait in (each.wait for each in course.open.values()):
+            kept.update(dict.fromkeys((wait.origin.pid, wait.target, *wait.holders, *wait.queue)))
+        for key in course.keys.keys() - kept.keys():
+            if self._by_key.get(key) is course:
+                del self._by_key[key]
+        course.keys = {key: None for key in kept if self._by_key.get(key) is course}
+        course.most_keys = max(_MOST_KEYS, 2 * len(course.keys))
+
     def _merge(self, course: _Course, other: _Course) -> None:
         for each in (course, other):
             self._capture(each)
-        self._courses.remove(other)
+        del self._courses[id(other)]
         for key in other.keys:
             self._by_key[key] = course
         course.started, course.last = min(course.started, other.started), max(course.last, other.last)
@@ -371,8 +415,11 @@ class Assembler:
         if seconds is None and ended.since is not None:
             seconds = max((at - ended.since) / timedelta(seconds=1), 0.0 if how == UNSEEN else ended.wait.seconds)
         self._count_end(course, ended.wait, seconds, how)
-        for _, queue in course.reports.values():
-            queue.pop(pid, None)
+        report = course.reports.get(ended.wait.target)
+        if report is not None:
+            report[1].pop(pid, None)
+            if not report[1]:
+                del course.reports[ended.wait.target]
         course.last = max(course.last, at)
 
     def _count_end(self, course: _Course, wait: LockWait, seconds: float | None, how: str) -> None:
@@ -388,18 +435,20 @@ class Assembler:
     def _count_peak(self, course: _Course, at: datetime) -> None:
         """Called where sessions were added: the moment is kept before the first of them goes."""
         number = len(course.open)
-        if len(course.reports) <= 50:
-            number += sum(1 for _ in _only_queued(course, at))
+        number += sum(len(queue) for report, queue in course.reports.values() if _is_recent(report, at))
         if number >= course.peak:
             course.peak, course.is_stale = number, True
 
     def _capture(self, course: _Course) -> None:
         if course.is_stale:
             now = max((each.wait.origin.at for each in course.open.values()), default=course.last)
-            waits = tuple(course.open.values())
-            queued = tuple(_only_queued(course, now))
+            waits = list(islice(course.open.values(), _MOST_KEPT))
+            queued = tuple(islice(_only_queued(course, now), _MOST_KEPT))
             course.worst = WorstMoment(
-                now, tuple(each.wait for each in waits), tuple(each.since for each in waits), queued
+                now,
+                tuple(each.wait if place < _MOST_WHOLE else _shortened(each.wait) for place, each in enumerate(waits)),
+                tuple(each.since for each in waits),
+                queued,
             )
             course.is_stale = False
 
@@ -414,18 +463,18 @@ class Assembler:
     def _stop(self, event: ServerStopped) -> None:
         """A server that starts does not say when the one before has ended: its sessions waited at least until now."""
         self._close_doomed(None)
-        for course in self._courses:
+        for course in self._courses.values():
             for pid, each in list(course.open.items()):
                 at = event.at if event.is_exact else max(each.wait.origin.at, course.last)
                 self._close(course, pid, at, None, "server_stopped")
                 course.unseen += not event.is_exact
-        for course in list(self._courses):
+        for course in list(self._courses.values()):
             self._store(course, 0)
 
     def _store(self, course: _Course, still_waiting: int) -> None:
         """The incident is over: kept if it is one of the worst."""
         self._capture(course)
-        self._courses.remove(course)
+        del self._courses[id(course)]
         for key in course.keys:
             if self._by_key.get(key) is course:
                 del self._by_key[key]
@@ -453,10 +502,34 @@ def _finished(course: _Course, still_waiting: int) -> LogIncident:
         course.outcomes,
         tuple(course.deadlocks),
         course.deadlocks_total,
-        {pid: tuple(notes) for pid, notes in course.sessions.items()},
+        dict(_kept_sessions(course)),
         course.unseen,
         still_waiting,
     )
+
+
+def _kept_sessions(course: _Course) -> Iterator[tuple[int, tuple[Activity, ...]]]:
+    """Of the blockers of the worst moment, what they wrote just before and just after."""
+    if course.worst is None:
+        return
+    at = course.worst.at
+    holders = dict.fromkeys(pid for wait in course.worst.waits for pid in wait.holders if pid in course.sessions)
+    for pid in islice(holders, _MOST_BLOCKERS):
+        notes = course.sessions[pid]
+        before = sum(note.origin.at <= at for note in notes)
+        begin = max(before - _MOST_SAID // 2, 0)
+        yield pid, tuple(notes[begin : begin + _MOST_SAID])
+
+
+def _shortened(wait: LockWait) -> LockWait:
+    origin = wait.origin
+    if len(origin.statement or "") <= _BRIEF and len(origin.inner or "") <= _BRIEF:
+        return wait
+    texts = {
+        "statement": origin.statement and origin.statement[:_BRIEF],
+        "inner": origin.inner and origin.inner[:_BRIEF],
+    }
+    return msgspec.structs.replace(wait, origin=msgspec.structs.replace(origin, **texts))
 
 
 def _cost(incident: LogIncident) -> tuple[float, int]:
@@ -471,11 +544,15 @@ def _place(wait: LockWait) -> str:
     return f"{NO_LOCK} in {wait.origin.database}"
 
 
+def _is_recent(report: LockWait, at: datetime) -> bool:
+    return (at - report.origin.at) / timedelta(seconds=1) <= report.seconds * _SLACK
+
+
 def _only_queued(course: _Course, at: datetime) -> Iterator[tuple[int, LockWait]]:
     """Sessions that a queue names, and that have not said yet that they wait."""
     seen = set[int]()
     for report, queue in course.reports.values():
-        if (at - report.origin.at) / timedelta(seconds=1) > report.seconds * _SLACK:
+        if not _is_recent(report, at):
             continue
         for pid in queue:
             if pid not in course.open and pid not in seen:

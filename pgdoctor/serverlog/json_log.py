@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pgdoctor.serverlog.entry import MOST_TEXT, Entry, read_time, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_time, shown
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 
@@ -82,7 +82,7 @@ def read_object(line: bytes) -> Entry | None:
         at,
         found.pid,
         found.message,
-        found.detail[:MOST_TEXT],
+        found.detail[:MOST_DETAIL],
         found.context[:MOST_TEXT],
         found.statement[:MOST_TEXT] if found.statement else None,
         shown(found.user),
@@ -106,7 +106,7 @@ def _read_envelope(line: bytes) -> Entry | None:
         at,
         pid,
         found.message,
-        found.detail[:MOST_TEXT],
+        found.detail[:MOST_DETAIL],
         found.context[:MOST_TEXT],
         found.query[:MOST_TEXT] if found.query else None,
         shown(found.user_name),

@@ -74,6 +74,9 @@ _DURATION = re.compile(
 )
 _BEGINS = re.compile(r"(?:statement|execute [^:]{0,130}): (.*)", re.DOTALL)
 
+#: Characters of a statement of a holder: of each of its last ones the beginning tells its kind.
+_MOST_SAID = 1_000
+
 #: PIDs that are read of one list.
 _MOST_PIDS = 10_000
 
@@ -104,9 +107,9 @@ def read_activity(entry: Entry) -> Activity | None:
         return None
     origin, message = _origin(entry, entry.pid), entry.message
     if found := _DURATION.fullmatch(message):
-        return Activity(origin, found[2], float(found[1]) / 1000)
+        return Activity(origin, found[2] and found[2][:_MOST_SAID], float(found[1]) / 1000)
     if found := _BEGINS.fullmatch(message):
-        return Activity(origin, found[1])
+        return Activity(origin, found[1][:_MOST_SAID])
     for beginning, how in ENDINGS.items():
         if message.startswith(beginning):
             is_end = message.startswith("terminating")

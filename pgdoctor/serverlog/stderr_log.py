@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pgdoctor.serverlog.entry import MOST_TEXT, Entry, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, shown
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix
@@ -72,7 +72,7 @@ class _Tail:
         self._head = head
         self._lead = lead
         self._texts: dict[str, list[str]] = {"message": [message]}
-        self._room = MOST_TEXT
+        self._room = dict.fromkeys(("message", "context", "statement"), MOST_TEXT) | {"detail": MOST_DETAIL}
 
     def take(self, block: bytes, position: int) -> bool:
         """Take the lines that belong to the entry; False where the block ends before that is certain."""
@@ -115,9 +115,9 @@ class _Tail:
         return head.severity, head.begin, head.pid == self._head.pid and (head.pid is not None or self._lead == b"")
 
     def _add(self, part: str | None, text: bytes) -> None:
-        if part is not None and self._room > 0:
-            self._texts.setdefault(part, []).append(text[: self._room].decode(errors="replace").rstrip("\r\n"))
-            self._room -= len(text)
+        if part is not None and (room := self._room[part]) > 0:
+            self._texts.setdefault(part, []).append(text[:room].decode(errors="replace").rstrip("\r\n"))
+            self._room[part] = room - len(text)
 
     def entry(self, at: datetime) -> Entry:
         """The entry, as far as its lines were there."""

@@ -1,4 +1,4 @@
-"""Logs that are cut, shuffled, written over by others or made to deceive, through all that reads them."""
+"""Logs and saved rows that are cut, shuffled or made to deceive, through all that reads them."""
 
 import csv
 import io
@@ -11,10 +11,12 @@ from pgdoctor.errors import UsageError
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.log_report import LogSource, log_report_json, make_log_report
 from pgdoctor.render.log_text import log_lines
-from pgdoctor.serverlog.incidents import Assembler
+from pgdoctor.serverlog.incidents import Assembler, Outcome
 from pgdoctor.serverlog.judgement import judge_incident
 from pgdoctor.serverlog.languages import find_language
 from pgdoctor.serverlog.reading import detect_format, last_time
+from pgdoctor.serverlog.row_incident import judge_rows
+from pgdoctor.serverlog.rows import find_tables
 from pgdoctor.serverlog.scanner import Scanner
 from tests.cli.test_read import LOG
 from tests.fuzz.mutating import HOSTILE, mutated
@@ -40,6 +42,33 @@ _PIECES = (
     "\n\t",
     "\n",
 )
+
+
+ROWS = """\
+ pid | locktype | relation | mode                | granted | state  | query               | waitstart
+-----+----------+----------+---------------------+---------+--------+---------------------+------------------------
+ 11  | relation | 16385    | AccessShareLock     | t       | active | select from orders  |
+ 12  | relation | 16385    | AccessExclusiveLock | f       | active | alter table orders +| 2026-11-30 12:47:14+00
+     |          |          |                     |         |        |  add c int          |
+ 13  | relation | 16385    | RowExclusiveLock    | f       | active | delete from orders  | 2026-11-30 12:47:15+00
+(3 rows)
+"""
+
+
+def as_rows_of_json(text: str) -> str:
+    """The rows as one array."""
+    [table] = find_tables(text)
+    return json.dumps(list(table.rows))
+
+
+def as_rows_of_csv(text: str) -> str:
+    """The rows as CSV with a header."""
+    [table] = find_tables(text)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, sorted(table.columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return out.getvalue()
 
 
 def as_csv(log: str) -> str:
@@ -76,6 +105,17 @@ def shuffled(rng: random.Random, text: str) -> str:
     return "".join(lines)
 
 
+def read_rows(data: bytes, width: int | None) -> str:
+    """All that is printed of saved rows."""
+    judged = judge_rows(find_tables(data.decode(errors="replace")))
+    if judged is None:
+        return "no wait"
+    outcome = Outcome((judged.incident,), 1, 1, 0, 0.0, 0)
+    report, incidents = make_log_report(outcome, [judged], LogSource(("x",), ("rows of pg_locks",)))
+    lines: Iterator[Span] = log_lines(report, incidents, 10, width)
+    return "\n".join((*(line.text for line in lines), log_report_json(report).decode()))
+
+
 def read(data: bytes, size: int, width: int | None) -> str:
     """All that is printed of a log; why it is refused."""
     try:
@@ -83,7 +123,7 @@ def read(data: bytes, size: int, width: int | None) -> str:
     except UsageError as error:
         return str(error)
     if log is None:
-        return "no log"
+        return read_rows(data, width)
     find_language(data)
     scanner = Scanner(log)
     assembler = Assembler(scanner)
@@ -102,7 +142,7 @@ def read(data: bytes, size: int, width: int | None) -> str:
 @contextmanager
 def opened() -> Iterator[Callable[[Trial, random.Random, int], None]]:
     """Tries one log."""
-    logs = (LOG, LOG, as_csv(LOG), as_json(LOG))
+    logs = (LOG, LOG, as_csv(LOG), as_json(LOG), ROWS, as_rows_of_json(ROWS), as_rows_of_csv(ROWS))
     for each in logs:
         read(each.encode(), 1 << 20, 80)
 

@@ -9,6 +9,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.serverlog.judgement import JudgedIncident
 from pgdoctor.serverlog.prefix import KNOWN, TemplatePrefix, detect_prefix
 from pgdoctor.serverlog.reading import detect_format
+from tests.cli.test_read import LOG
 from tests.scenes import Client, Scene
 from tests.serverlog.logged import TALKATIVE, Tail, read_incidents, read_outcome, tail_of
 
@@ -109,6 +110,28 @@ def test_size_of_the_blocks_does_not_matter(server_with: Callable[..., Throwaway
     for size in (1, 7, 100, 1_000):
         assert (
             read_outcome(data[-20_000:], "%m [%p] %q%u@%d/%a ", size).incidents[-1].worst == whole.incidents[-1].worst
+        )
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "Nov 30 03:17:39 db1 postgres[{pid}]: [7-1] {line}",
+        "2026-11-30T03:17:39.505123456Z stderr F {line}",
+        "db_1  | {line}",
+    ],
+    ids=["syslog", "containerd", "compose"],
+)
+def test_lines_behind_the_mark_of_a_collector_are_read(wrapped: str) -> None:
+    lines = [line for line in LOG.splitlines() if not line.startswith("\t")]
+    text = "".join(wrapped.format(pid=line.partition("[")[2].partition("]")[0], line=line) + "\n" for line in lines)
+    plain, found = (read_incidents(each.encode()) for each in ("\n".join(lines), text))
+    for one, other in zip(plain, found, strict=True):
+        assert [each.origin.pid for each in one.incident.worst.waits] == [
+            each.origin.pid for each in other.incident.worst.waits
+        ]
+        assert (one.incident.outcomes, one.incident.session_seconds, one.classification) == (
+            (other.incident.outcomes, other.incident.session_seconds, other.classification)
         )
 
 

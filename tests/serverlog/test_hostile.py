@@ -5,11 +5,13 @@ import resource
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pgdoctor.serverlog.incidents import MOST_INCIDENTS, MOST_WAITS
+from pgdoctor.serverlog.events import LockAcquired, LockWait, Origin
+from pgdoctor.serverlog.incidents import MOST_INCIDENTS, MOST_WAITS, Assembler
 from pgdoctor.serverlog.judgement import judge_incident
 from tests.cli.test_read import LOG
 from tests.serverlog.logged import read_outcome
@@ -94,6 +96,22 @@ def test_flood_of_waits_has_a_bound() -> None:
     outcome = read_outcome(text.encode())
     assert outcome.dropped == 100
     assert len(outcome.incidents) == MOST_INCIDENTS
+
+
+def test_incident_without_an_end_has_a_bound() -> None:
+    """Sessions wait for one transaction after the other, each for another one, and all behind one holder."""
+    assembler = Assembler()
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    for number in range(30_000):
+        at += timedelta(seconds=1)
+        origin = Origin(at, 10 + number % 50, statement=f"update t set v = {number}")
+        target = f"transaction {number}"
+        assembler.add(LockWait(origin, "ShareLock", target, 1.0, holders=(7, 100 + number), queue=(origin.pid,)))
+        assembler.add(LockAcquired(origin, "ShareLock", target, 1.5))
+    assert len(assembler._by_key) < 12_000
+    [incident] = assembler.finish(at).incidents
+    assert (incident.waits, incident.outcomes) == (30_000, {"acquired": 30_000})
+    assert len(incident.groups) <= 201
 
 
 def test_crowd_at_one_lock_costs_little() -> None:
