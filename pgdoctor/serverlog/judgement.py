@@ -92,7 +92,7 @@ class _Moment:
             pid: judge_holder(notes, worst.at, needs_transaction=pid in in_transaction)
             for pid, notes in incident.sessions.items()
         }
-        self.names = _name_relations(self.waits.values())
+        self.names = _name_waits(self.waits.values())
         self._oids = {name: oid for oid, name in self.names.items()}
         self.edges = {pid: self._edges(wait) for pid, wait in self.waits.items()}
         self.edges |= {pid: self._queued_edges(pid, wait) for pid, wait in self.only_queued.items()}
@@ -257,14 +257,17 @@ def _modes_of(text: str) -> Iterator[str]:
             yield "AccessShareLock"
 
 
-def _name_relations(waits: Iterable[LockWait]) -> dict[int, str]:
+def _name_waits(waits: Iterable[LockWait]) -> dict[int, str]:
+    """Names by OID of the relations that sessions wait for."""
+    pairs = ((find_relation(wait.target), wait.origin.inner or wait.origin.statement) for wait in waits)
+    return name_relations((oid, text) for oid, text in pairs if oid is not None)
+
+
+def name_relations(waits: Iterable[tuple[int, str | None]]) -> dict[int, str]:
     """Names by OID: the one that all statements that wait for a relation name."""
     found: dict[int, set[str]] = {}
     read: dict[int, set[str]] = {}
-    for wait in waits:
-        oid, text = find_relation(wait.target), wait.origin.inner or wait.origin.statement
-        if oid is None:
-            continue
+    for oid, text in waits:
         found.setdefault(oid, set())
         seen = read.setdefault(oid, set())
         if text is None or text in seen or len(seen) >= _MOST_READ:

@@ -21,7 +21,7 @@ from pgdoctor.model.snapshot import (
     Target,
 )
 from pgdoctor.serverlog.incidents import LogIncident, Outcome, WaitingGroup, WorstMoment
-from pgdoctor.serverlog.judgement import BY_TEXT, JudgedIncident, has_text_of
+from pgdoctor.serverlog.judgement import BY_TEXT, JudgedIncident, has_text_of, name_relations
 from pgdoctor.serverlog.rows import Row, Table
 
 _TIMES = ("now", "captured_at", "waitstart", "state_change", "query_start", "xact_start", "backend_start")
@@ -91,6 +91,10 @@ class _Rows:
         for pid in (node for node in nodes if node > 0):
             session = sessions.get(pid) or Session(pid)
             sessions[pid] = replace(session, blockers=tuple(edges.get(pid, ())), locks=tuple(by_pid.get(pid, ())))
+        asked = (lock for lock in locks if not lock.granted and lock.relation in self._oids)
+        named = name_relations(
+            (lock.relation or 0, sessions[lock.pid].statement) for lock in asked if lock.pid in sessions
+        )
         prepared = [PreparedTransaction(-1, gid="?", locks=tuple(by_pid.get(None, ())))] if -1 in nodes else []
         return Snapshot(
             captured_at=self.at,
@@ -98,7 +102,7 @@ class _Rows:
             sessions={pid: session for pid, session in sessions.items() if pid in nodes},
             prepared=tuple(prepared),
             relations={
-                **{oid: Relation(oid, f"relation {oid}", "r", False, -1, -1) for oid in self._oids},
+                **{oid: Relation(oid, named.get(oid, f"relation {oid}"), "r", False, -1, -1) for oid in self._oids},
                 **{oid: Relation(oid, name, "r", False, -1, -1) for name, oid in self._names.items()},
             },
         )

@@ -52,7 +52,10 @@ def queue(shop: Scene) -> Client:
 
 
 def check(text: str, live: Diagnosis, *, has_states: bool = True) -> None:
-    found = judge_rows(find_tables(text)).diagnosis
+    judged = judge_rows(find_tables(text))
+    found = judged.diagnosis
+    # Without a name in the rows, that of the statements that wait.
+    assert judged.relation == "orders"
     assert {node: set(blockers) for node, blockers in found.graph.blockers_of.items()} == {
         node: set(blockers) for node, blockers in live.graph.blockers_of.items()
     }

@@ -58,6 +58,25 @@ def test_class_is_given_where_the_log_shows_enough(
     assert 0.4 < found.facts.session_seconds < 30
 
 
+@pytest.mark.deadline(120)
+def test_worker_that_the_server_cancels_is_autovacuum(own_server: Callable[..., ThrowawayServer]) -> None:
+    server = own_server(settings={**SETTINGS, "autovacuum_naptime": 1})
+    tail = tail_of(server)
+    with Scene(server.dsn) as scene:
+        slow = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_threshold = 1"
+        scene.admin.execute(f"create table orders (id int, v text) with ({slow})")
+        scene.admin.execute("insert into orders select g, 'x' from generate_series(1, 20000) g")
+        scene.admin.execute("delete from orders")
+        working = (
+            "select 1 from pg_stat_activity where backend_type = 'autovacuum worker' and query like '%public.orders%'"
+        )
+        scene.wait_until(lambda: scene.admin.execute(working).fetchone(), timeout=60)
+        scene.client(autocommit=True).run("alter table orders add column c int", timeout=30)
+        found = incident(tail.wait_for(scene, "canceling autovacuum task", " acquired AccessExclusiveLock "))
+    assert found.facts.classification == "autovacuum"
+    assert found.facts.outcomes == {"acquired": 1}
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [({"log_error_verbosity": "terse"}, "log_error_verbosity"), ({"log_lock_waits": "off"}, "log_lock_waits")],
