@@ -127,6 +127,11 @@ def _work(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_polls_skipped", "Polls skipped because the previous poll was still running.", counters.skipped
     )
+    yield CounterMetricFamily(
+        "pgdoctor_full_polls_failed",
+        "Full polls that ran into a timeout. Sessions are counted as before; the diagnosis is an earlier one.",
+        counters.failed_looks,
+    )
     yield gauge(
         "pgdoctor_poll_interval_seconds",
         "Time between two full polls: the configured interval, or more when polls exceed the CPU budget.",
@@ -172,6 +177,11 @@ def _own(state: ServerState) -> Iterator[Metric]:
         "pgdoctor_last_success_timestamp_seconds",
         "End of the last successful poll, in Unix time. All other values are of that age.",
         state.last_success or 0,
+    )
+    yield gauge(
+        "pgdoctor_last_full_poll_timestamp_seconds",
+        "Start of the last poll that read all lock waits, in Unix time: the age of the diagnosis.",
+        state.looked_time or 0,
     )
 
 

@@ -111,6 +111,9 @@ _UNPARSABLE = (
     "postgresql://user@host:5432/dbname or key=value pairs such as 'host=… dbname=… user=…'"
 )
 
+#: Deadlines that several statements have together.
+_BATCH_DEADLINES = 2
+
 #: Our statements ask for no other locks.
 _LOCKED = "another session holds a lock on a system catalog that this needs"
 
@@ -280,11 +283,11 @@ class Connection:
         """The first rows of a statement, as named tuples; the rest is never sent."""
         return await self.within_deadline(self._pinned(self._stream(name, most)))
 
-    async def within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
+    async def within_deadline(self, work: Coroutine[Any, Any, T], deadlines: int = 1) -> T:
         """The result of work on the connection, which is thrown away where that takes too long."""
         task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({task}, timeout=self.deadline)
+            await asyncio.wait({task}, timeout=deadlines * self.deadline)
             if task.done():
                 return task.result()
         except psycopg.Error as error:
@@ -295,7 +298,7 @@ class Connection:
                 self.abandon()
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        raise silent_server_error(self.deadline, self.target)
+        raise silent_server_error(deadlines * self.deadline, self.target)
 
     def abandon(self) -> None:
         """Close the socket without a word to the server: takes no time even if the server is silent."""
@@ -342,7 +345,8 @@ class Connection:
         if self.is_pooled:
             raise BatchFailed
         try:
-            return await self.within_deadline(self._pipeline(reads))
+            # On a busy server each may come close to the deadline, at which the server ends a statement.
+            return await self.within_deadline(self._pipeline(reads), _BATCH_DEADLINES)
         except StatementFailed:
             raise BatchFailed from None
 

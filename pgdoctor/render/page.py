@@ -65,7 +65,7 @@ def _age(watch: MonitoringStatus) -> str:
         return "no successful poll yet"
     age = "polled just now" if watch.age < _MOMENT else f"polled {format_duration(watch.age)} ago"
     if watch.looked > watch.age + _NOTABLE_LAG:
-        age += f"; last full poll {format_duration(watch.looked)} ago, because polls exceed the CPU budget"
+        age += f"; last full poll {format_duration(watch.looked)} ago: full polls exceed the CPU budget, or fail"
     return age
 
 

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from pgdoctor.agent.polling.poll_budget import PollBudget
 from pgdoctor.agent.polling.state import Figures, add_gate, compute_figures
 from pgdoctor.config.config import AgentSettings
-from pgdoctor.errors import ServerError
+from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.diagnosis.finding import run_finding_checks
+from pgdoctor.errors import ServerError, StatementFailed
 from pgdoctor.model.anomaly_signals import Anomaly
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import ServerContext
@@ -22,6 +24,11 @@ from pgdoctor.postgres.server_watch import ServerWatch
 
 #: Seconds that a poll waits for what is read in other databases; later it is there for the next one.
 _PATIENCE = 0.3
+
+#: query_canceled (by its timeout), lock_not_available. Another error comes again each time: then the agent is blind.
+_TOO_SLOW = frozenset({"57014", "55P03"})
+
+_FAILED_LOOK = "the lock waits could not be read now"
 
 
 class PollResult(msgspec.Struct, frozen=True):
@@ -58,6 +65,8 @@ class PollRunner:
         self._startup_waiters = 0
         #: That the server has counted since this process began; and the server with its counter, when last read.
         self.deadlocks = 0
+        #: Full polls that the server has refused or cancelled.
+        self.failed_looks = 0
         self._deadlocks_before: tuple[str, int] | None = None
         #: What the last look on this door found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
@@ -87,8 +96,7 @@ class PollRunner:
             self.budget = self.budget.rested(began)
             self._found = await self._judge(watch, await watch.collector.quiet(gate))
         elif is_new:
-            self._found = None
-            self._found = await self._judge(watch, await self._look(door, watch.collector, gate, began))
+            self._found, is_new = await self._try_look(door, watch, gate, began)
         if isinstance(self._found, ServerError):
             raise self._found.with_traceback(None)
         assert self._found is not None
@@ -144,6 +152,24 @@ class PollRunner:
                 self.budget = self.budget.after_login_check(now, door.cost.seconds - before)
         return replace(gate, lock_waiters=gate.lock_waiters + self._startup_waiters)
 
+    async def _try_look(
+        self, door: Connection, watch: ServerWatch, gate: Gate, began: float
+    ) -> tuple[tuple[Diagnosis, Figures], bool]:
+        """What a full poll finds. If that took too long, the connection is good and the gate has answered: then what
+        the last one found still stands, and that is said."""
+        before, self._found = self._found, None
+        try:
+            return await self._judge(watch, await self._look(door, watch.collector, gate, began)), True
+        except StatementFailed as error:
+            if error.sqlstate not in _TOO_SLOW:
+                raise
+            if before is None or isinstance(before, ServerError) or not before[0].blockers:
+                # Not for the observer to remember: that no wait was read says nothing of the waits.
+                bare = diagnose(Snapshot(captured_at=gate.captured_at, server=gate.server))
+                before = bare, compute_figures(None)
+            self.failed_looks += 1
+            return (_with_failed_look(before[0], f"{_FAILED_LOOK}: {error}"), before[1]), False
+
     async def _look(self, door: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
         before, size = door.cost, None
         try:
@@ -166,3 +192,11 @@ class PollRunner:
         return diagnosis, await offload(
             len(snapshot.sessions), compute_figures, diagnosis, self._settings.wait_threshold
         )
+
+
+def _with_failed_look(diagnosis: Diagnosis, what: str) -> Diagnosis:
+    """The diagnosis of an earlier full poll, which says that the present one has failed."""
+    before = (each for each in diagnosis.snapshot.unread if not each.startswith(_FAILED_LOOK))
+    snapshot = replace(diagnosis.snapshot, unread=(*before, what))
+    findings = run_finding_checks(snapshot, diagnosis.graph, diagnosis.blockers)
+    return replace(diagnosis, snapshot=snapshot, findings=findings)

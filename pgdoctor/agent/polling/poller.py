@@ -190,6 +190,7 @@ class Poller:
         self._runner.login = login
         finding = await self._runner.examine(door, is_urgent=self._mitigator.needs_a_look)
         self._tell_connected(finding.server)
+        self._tell_failed_look(finding.diagnosis)
         self._count_waiting(finding, began)
         if finding.is_new:
             self._tell_strangers(finding.diagnosis)
@@ -210,6 +211,7 @@ class Poller:
             tried_at=now,
             found_at=began,
             looked_at=began if finding.is_new else self._state.looked_at,
+            looked_time=last_attempt if finding.is_new else self._state.looked_time,
             latency=finding.latency,
             duration=now - began,
         )
@@ -334,6 +336,12 @@ class Poller:
         log.info("connected", extra={"server_version": server.version_num, "hidden_sessions": server.hidden_sessions})
         self._told = None
 
+    def _tell_failed_look(self, diagnosis: Diagnosis) -> None:
+        """Once for each full poll that the server has refused."""
+        if self._runner.failed_looks > self._counters.failed_looks:
+            log.warning("full poll failed", extra={"error": diagnosis.snapshot.unread[-1]})
+        self._counters.failed_looks = self._runner.failed_looks
+
     def _tell_spacing(self) -> None:
         """Say when looks become rare, and when they are at every interval again; not at each look in between."""
         budget, now = self._budget, time.monotonic()
@@ -380,6 +388,7 @@ class Poller:
             slots=self._state.slots,
             last_success=self._state.last_success,
             last_attempt=last_attempt,
+            looked_time=self._state.looked_time,
             tried_at=now,
         )
 

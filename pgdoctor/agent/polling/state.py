@@ -61,6 +61,8 @@ class ServerState(msgspec.Struct, frozen=True):
     tried_at: float = 0.0
     found_at: float = 0.0
     looked_at: float = 0.0
+    #: The moment of `looked_at` in Unix time; None: there was no full poll yet.
+    looked_time: float | None = None
     #: How unusual each signal is; empty before anything is known.
     scores: Mapping[str, float] = {}
     #: Seconds that the server took to answer.
@@ -99,6 +101,7 @@ class ServerState(msgspec.Struct, frozen=True):
             slots=self.slots,
             last_success=self.last_success,
             last_attempt=self.last_attempt,
+            looked_time=self.looked_time,
             tried_at=self.tried_at,
         )
 
