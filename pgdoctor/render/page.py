@@ -41,6 +41,7 @@ def _main(watch: MonitoringStatus, report: Report | None, found: PageVerdict) ->
         yield from trees_markup(report)
         yield from panels.cuts_panel(report)
         yield from panels.findings_panel(report)
+    yield from panels.last_hour_panel(watch)
     yield '<div class="panels">'
     if report is not None:
         yield from panels.connections_panel(report, watch.clients)
@@ -72,6 +73,7 @@ def _age(watch: MonitoringStatus) -> str:
 def _foot(watch: MonitoringStatus) -> str:
     name = f" · {name_markup(watch.server)}" if watch.server else ""
     of = f"?server={watch.server}" if watch.server else ""
-    every = ' · <a href="/">all servers</a>' if watch.server else ""
-    links = f'<a href="/diagnosis{text_markup(of)}">JSON</a> · <a href="/metrics">metrics</a>'
+    # Relative, for a reverse proxy may serve all of this below a path of its own.
+    every = ' · <a id="all" href="./">all servers</a>' if watch.server else ""
+    links = f'<a href="diagnosis{text_markup(of)}">JSON</a> · <a href="metrics">metrics</a>'
     return f"pgdoctor {text_markup(watch.version)}{name}{every} · {links}"

@@ -8,6 +8,7 @@ from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.render.web.markup import note_markup, page_markup, sentence_markup, text_markup
 from pgdoctor.render.web.monitoring_status import Arming
 from pgdoctor.render.web.panels import mitigation_warning
+from pgdoctor.render.web.sparkline import RecentSeries, last_hour_markup
 
 
 class ServerRow(msgspec.Struct, frozen=True):
@@ -25,6 +26,10 @@ class ServerRow(msgspec.Struct, frozen=True):
     leading: str | None
     #: `shop on 10.0.0.5:5432`; empty: it was not reached yet.
     place: str = ""
+    #: Of the last hour.
+    recent: RecentSeries = RecentSeries()
+    #: Connections and max_connections at the last successful poll.
+    slots: tuple[int, int] | None = None
 
     @property
     def kind(self) -> str:
@@ -60,8 +65,9 @@ def _lines(rows: Sequence[ServerRow]) -> Iterator[str]:
         place = f' <span class="dim">{sentence_markup(row.place)}</span>' if row.place else ""
         yield (
             # By its id the script finds the link again that the keyboard stands on.
-            f'<li class="note {row.kind}"><a id="s-{text_markup(row.name)}" href="/?server={text_markup(row.name)}">'
-            f"<b>{text_markup(row.name)}</b></a>{place} {sentence_markup(said)}</li>"
+            f'<li class="note {row.kind}"><a id="s-{text_markup(row.name)}" href="?server={text_markup(row.name)}">'
+            f"<b>{text_markup(row.name)}</b></a>{place} {sentence_markup(said)}"
+            f"{last_hour_markup(row.recent, row.slots)}</li>"
         )
 
 

@@ -33,6 +33,7 @@ async def monitoring_status(monitor: ServerMonitor, mode: str) -> MonitoringStat
         now=datetime.now(UTC),
         slots=state.slots,
         clients=around.clients if around else (),
+        recent=monitor.poller.last_hour.series(time.monotonic()),
     )
 
 
@@ -75,5 +76,7 @@ def server_row(monitor: ServerMonitor) -> ServerRow:
         blocked_sessions=found.blocked_sessions,
         oldest_wait=found.oldest_wait,
         leading=found.leading,
+        recent=monitor.poller.last_hour.series(time.monotonic()),
+        slots=state.slots,
         place=describe_place(state.server.database, state.server.host, state.server.port) if state.server else "",
     )

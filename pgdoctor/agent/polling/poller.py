@@ -15,6 +15,7 @@ from pgdoctor.agent.polling.learning import Learning
 from pgdoctor.agent.polling.login_probe import LoginProbe
 from pgdoctor.agent.polling.poll import PollResult, PollRunner
 from pgdoctor.agent.polling.poll_budget import PollBudget
+from pgdoctor.agent.polling.recent_history import RecentHistory
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.agent.polling.state import ServerState
 from pgdoctor.baseline.thresholds import signal_readings
@@ -80,6 +81,8 @@ class Poller:
         self._state = ServerState()
         #: The one that goes on now.
         self.incident: Incident | None = None
+        #: For the page.
+        self.last_hour = RecentHistory()
         #: The ends of the latest ones, the newest last.
         self.ended: deque[IncidentEvent] = deque(maxlen=_MOST_ENDED)
         self._told_spaced = False
@@ -394,6 +397,8 @@ class Poller:
 
     def _publish(self, state: ServerState) -> None:
         self._state = state
+        if state.figures is not None and state.server is not None:
+            self.last_hour.add(time.monotonic(), state.figures.blocked_sessions, state.server.connections)
         # Not later: who wants one while the poll still acts, or surveys, wants the next.
         self._wanted.clear()
         self._wanted_since = None

@@ -81,7 +81,7 @@ def page_markup(kind: str, title: str, main: str, foot: str) -> str:
             f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>',
             f'<link rel="icon" href="{_ICON}{_COLOURS[kind]}{_ICON_END}">',
             f"<title>{text_markup(title)}</title><style>{STYLE}</style></head><body>",
-            '<p id="stale" class="note bad" role="alert" hidden></p>',
+            '<p id="stale" class="note bad" role="alert" hidden></p><p id="news" class="unseen" role="status"></p>',
             f'<main id="main">{main}</main>',
             f'<footer><p>{foot}</p><p id="live"><noscript>reloads every {REFRESH} s</noscript></p></footer>',
             f"<script>{SCRIPT}</script></body></html>",

@@ -7,6 +7,7 @@ import msgspec
 from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.mitigation.history import Action
 from pgdoctor.model.server_context import ClientApplication
+from pgdoctor.render.web.sparkline import RecentSeries
 
 
 class Arming(msgspec.Struct, frozen=True):
@@ -48,3 +49,5 @@ class MonitoringStatus(msgspec.Struct, frozen=True):
     slots: tuple[int, int] | None = None
     #: Whose connections they are, those with the most first.
     clients: tuple[ClientApplication, ...] = ()
+    #: Of the last hour.
+    recent: RecentSeries = RecentSeries()

@@ -7,6 +7,7 @@
   const main = document.getElementById("main");
   const live = document.getElementById("live");
   const stale = document.getElementById("stale");
+  const news = document.getElementById("news");
   const icon = document.querySelector("link[rel=icon]");
   const status = document.createElement("span");
   const button = document.createElement("button");
@@ -68,6 +69,8 @@
     loadedAt = new Date();
     stale.hidden = true;
     document.body.className = "";
+    // A screen reader says it when it changes, and only then.
+    if (document.title !== fresh.title) news.textContent = fresh.title;
     document.title = fresh.title;
     icon.href = fresh.querySelector("link[rel=icon]").href;
     if (!paused && getSelection().isCollapsed) replaceMain(fresh);

@@ -13,6 +13,7 @@ from pgdoctor.render.report import Report
 from pgdoctor.render.tree import format_freed, format_released, format_signals
 from pgdoctor.render.web.markup import note_markup, paste_markup, sentence_markup, sql_name, text_markup
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
+from pgdoctor.render.web.sparkline import last_hour_markup
 
 _MODES = {
     "off": ("good", "Off: no signals are sent."),
@@ -101,6 +102,17 @@ def connections_panel(report: Report, clients: Sequence[ClientApplication]) -> I
             for each in clients[:_MOST_CLIENTS]
         )
         yield "</ul>"
+    yield "</div></section>"
+
+
+def last_hour_panel(watch: MonitoringStatus) -> Iterator[str]:
+    """Blocked sessions and connections of the last hour."""
+    pictures = last_hour_markup(watch.recent, watch.slots)
+    if not pictures:
+        return
+    yield '<section aria-labelledby="hour"><h2 id="hour">Last hour</h2><div class="card">'
+    yield f"{pictures}"
+    yield '<p class="axis dim">Left: an hour ago; right: now; a gap: no successful poll.</p>'
     yield "</div></section>"
 
 
