@@ -280,7 +280,9 @@ def test_a_disarm_stops_a_person_who_does_not_override_it(scene: Scene, holder: 
     assert "despite: disarmed by" in " ".join(pgdoctor("mitigate", "audit").stdout.split())
 
 
-@pytest.mark.parametrize("brake", ["maintenance", "file", "another role"])
+@pytest.mark.parametrize(
+    "brake", ["maintenance", *(pytest.param(each, marks=pytest.mark.long) for each in ("file", "another role"))]
+)
 def test_every_brake_stops_a_person(scene: Scene, tmp_path: Path, holder: Client, brake: str) -> None:
     options: tuple[str, ...] = ()
     match brake:

@@ -92,9 +92,9 @@ def test_colours_are_on_a_terminal_only_and_can_be_refused(holder: Client, waite
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONIOENCODING": "latin-1"},
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.long),
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "en_US.ISO-8859-1"},
+        pytest.param({"LC_ALL": "en_US.ISO-8859-1"}, marks=pytest.mark.long),
     ],
 )
 def test_no_encoding_ends_a_command(scene: Scene, tmp_path: Path, environment: dict[str, str]) -> None:

@@ -74,7 +74,7 @@ def test_its_password_is_in_no_file_and_no_representation(own_server):
     assert password not in server.log.read_text()
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.long)])
 def test_a_restart_keeps_port_and_data(own_server, mode):
     server = own_server()
     with psycopg.connect(server.dsn, autocommit=True) as connection:

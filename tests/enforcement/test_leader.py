@@ -127,7 +127,7 @@ def holders(scene: Scene, key: int = LEADER_KEY) -> int:
     return int(found)
 
 
-@pytest.mark.parametrize("mode", ["enforce", "dry_run"])
+@pytest.mark.parametrize("mode", ["enforce", pytest.param("dry_run", marks=pytest.mark.long)])
 def test_h58_of_any_number_of_contenders_one_leads_within_two_polls(scene: Scene, mode: Mode) -> None:
     """In four databases, some slow, some dead in between: never two, never none. `tests.bench leaders` has 1,000."""
     dsns = [scene.dsn, *(make_conninfo(scene.dsn, dbname=scene.database()) for _ in range(3))]

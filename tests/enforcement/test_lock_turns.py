@@ -115,8 +115,17 @@ async def watch_until(incident: Incident, workers: list[threading.Thread], *rule
     return found, len(mitigator.history.actions)
 
 
-@LOCKS
-@pytest.mark.parametrize("keep", [keep_idle, keep_running], ids=["idle", "running"])
+@pytest.mark.parametrize(
+    ("statement", "keep"),
+    [
+        pytest.param(ROW, keep_idle, id="row-idle"),
+        pytest.param(TABLE, keep_running, id="table-running"),
+        pytest.param(MUTEX, keep_idle, id="advisory-idle", marks=pytest.mark.long),
+        pytest.param(MUTEX, keep_running, id="advisory-running", marks=pytest.mark.long),
+        pytest.param(ROW, keep_running, id="row-running", marks=pytest.mark.long),
+        pytest.param(TABLE, keep_idle, id="table-idle", marks=pytest.mark.long),
+    ],
+)
 def test_h69b_holders_that_take_turns_are_not_signalled(
     incident: Incident, statement: LiteralString, keep: Callable[[psycopg.Connection, float], None]
 ) -> None:

@@ -109,6 +109,7 @@ def test_handshakes_that_do_not_end_are_not_in_the_way(agent, authority):
     assert watching.end()[0] < SOON
 
 
+@pytest.mark.long
 def test_crowd_with_tls_takes_at_most_100_mb_until_it_goes(agent, authority):
     watching = agent(NOBODY, more=authority.table)
     process = psutil.Process(watching.pid)

@@ -201,7 +201,9 @@ def test_a_circle_is_counted(scene, agent):
     watching.wait_for("wait_cycles", 1)
 
 
-@pytest.mark.parametrize("catalog", ["pg_class", "pg_authid", "pg_database"])
+@pytest.mark.parametrize(
+    "catalog", ["pg_authid", *(pytest.param(each, marks=pytest.mark.long) for each in ("pg_class", "pg_database"))]
+)
 def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
     scene.admin.execute("create table t ()")
     watching = agent(scene.dsn)
