@@ -94,6 +94,7 @@ async def open_operations(dsn: str, config: Config, by: str) -> AsyncIterator[Ma
     keeper = Keeper(config.journal.file, config.journal.max_size)
     try:
         async with await Connection.open(dsn, DEADLINE) as door:
+            door.looks_into_databases = config.agent.look_into_databases
             yield ManualOperations(door, config, keeper, by)
     finally:
         keeper.close()
