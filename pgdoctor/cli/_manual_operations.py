@@ -14,7 +14,7 @@ from pgdoctor.enforcement.manual_signal import signal_by_person
 from pgdoctor.enforcement.shared_record import SharedRecordAccess
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.mitigation.history import Signal
-from pgdoctor.mitigation.manual_action import ManualAction, Outcome, judge_manual_action
+from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome, judge_manual_action
 from pgdoctor.mitigation.shared_record import joined_brakes
 from pgdoctor.model.snapshot import ServerInfo
 from pgdoctor.postgres.collect import Collector
@@ -60,7 +60,7 @@ class ManualOperations:
         await self._audit.catch_up(self._door, diagnosis.captured_at)
         return ShownAction(action, server, tuple(await self.brakes()), self._audit.error)
 
-    async def act(self, shown: ShownAction, *, despite_brakes: bool = False) -> Outcome:
+    async def act(self, shown: ShownAction, *, despite_brakes: bool = False) -> ManualOutcome:
         """Do it, if the session is still the one that was shown; what came of it. Raises ServerError."""
         return await signal_by_person(
             self._door,

@@ -14,7 +14,7 @@ from pgdoctor.enforcement.audit import Audit
 from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.audit_records import PersonIntent, PersonOutcome
 from pgdoctor.mitigation.history import Action, WaiterKey, verify_outcome
-from pgdoctor.mitigation.manual_action import ManualAction, Outcome
+from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome, ManualResult
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.identity import Identity
 from pgdoctor.postgres.connection import Connection
@@ -27,7 +27,7 @@ _PATIENCE = 10.0
 _PAUSE = 0.1
 
 #: Says which brakes hold now.
-Brakes = Callable[[], Awaitable[Sequence[str]]]
+ReadBrakes = Callable[[], Awaitable[Sequence[str]]]
 
 
 async def signal_by_person(
@@ -37,9 +37,9 @@ async def signal_by_person(
     action: ManualAction,
     *,
     by: str,
-    brakes: Brakes,
+    brakes: ReadBrakes,
     despite: Sequence[str] = (),
-) -> Outcome:
+) -> ManualOutcome:
     """Send it, and say what came of it. `despite`: the brakes that the person was shown and overrides.
 
     It is on the disk before it is sent, where there is a journal that can be written. Raises ServerError where the
@@ -53,7 +53,7 @@ async def signal_by_person(
     is_written = await audit.write(intent)
     new = [each for each in await brakes() if each not in despite]
     if new:
-        outcome, reply = Outcome("withheld", message="; ".join(new)), SignalReply("gone")
+        outcome, reply = ManualOutcome("withheld", message="; ".join(new)), SignalReply("gone")
     else:
         reply = await send_signal_by_person(door, action.signal, victim)
         outcome = await _watched(door, watch, action, victim, reply)
@@ -93,10 +93,10 @@ def _intent(action: ManualAction, victim: Identity, at: datetime, by: str, despi
 
 async def _watched(
     door: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
-) -> Outcome:
+) -> ManualOutcome:
     """What came of a signal. Where the server is lost meanwhile, that it was sent, and no more."""
     if reply.answer != "sent":
-        return Outcome(reply.answer, sqlstate=reply.sqlstate, message=reply.message)
+        return ManualOutcome(reply.answer, sqlstate=reply.sqlstate, message=reply.message)
     began = time.monotonic()
     try:
         while True:
@@ -106,24 +106,24 @@ async def _watched(
                 return replace(found, seconds=elapsed)
             await asyncio.sleep(_PAUSE)
     except ServerError as error:
-        return Outcome("unverified", message=str(error))
+        return ManualOutcome("unverified", message=str(error))
 
 
 async def _look(
     door: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
-) -> Outcome:
+) -> ManualOutcome:
     found = await fetch_session(door, victim.pid)
     now = Identity.of(found.session) if found else None
     is_there = found is not None and victim.same_session(now)
     is_over = not is_there if action.signal == "terminate" else not _still_runs(victim, now)
     if not action.waiters:
-        return Outcome("ended" if is_over else "stuck" if action.signal == "terminate" else "ineffective")
+        return ManualOutcome("ended" if is_over else "stuck" if action.signal == "terminate" else "ineffective")
     diagnosis = await watch.look()
     waiting = sum(_still_waits(waiter, diagnosis) for waiter in action.waiters)
     sent = Action(victim, action.signal, "", "", None, action.waiters, reply.at or diagnosis.captured_at)
-    failed = "stuck" if action.signal == "terminate" and is_there else "ineffective"
+    failed: ManualResult = "stuck" if action.signal == "terminate" and is_there else "ineffective"
     is_released = verify_outcome(sent, diagnosis).outcome == "released"
-    return Outcome("released" if is_released else failed, released=len(action.waiters) - waiting, waiting=waiting)
+    return ManualOutcome("released" if is_released else failed, released=len(action.waiters) - waiting, waiting=waiting)
 
 
 def _still_runs(victim: Identity, now: Identity | None) -> bool:

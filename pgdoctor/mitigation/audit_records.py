@@ -155,7 +155,7 @@ class PersonIntent(msgspec.Struct, frozen=True, tag="person_intent", tag_field="
 
 
 class PersonOutcome(msgspec.Struct, frozen=True, tag="person_outcome", tag_field="kind"):
-    """What came of it; `outcome` is one of `manual_action.MANUAL_OUTCOMES`."""
+    """What came of it; `outcome` is a `ManualResult`."""
 
     at: datetime
     decision: str

@@ -5,6 +5,7 @@ statement that signals. What only speaks against it is a warning, shown before t
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -25,9 +26,9 @@ OWN_APPLICATION = "pgdoctor"
 
 #: What may come of it. `released`: the sessions that waited for it go on. `ended`: no session waited, and the statement
 #: or the session is over. `withheld`: a brake was pulled meanwhile.
-MANUAL_OUTCOMES = (
-    *("released", "ended", "ineffective", "stuck", "gone", "not_permitted", "error", "withheld", "unverified"),
-)
+ManualResult = Literal[
+    "released", "ended", "ineffective", "stuck", "gone", "not_permitted", "error", "withheld", "unverified"
+]
 
 
 class ManualAction(msgspec.Struct, frozen=True):
@@ -54,10 +55,10 @@ class ManualAction(msgspec.Struct, frozen=True):
     session_seconds: float | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ManualOutcome(msgspec.Struct, frozen=True):
     """What came of it."""
 
-    outcome: str
+    outcome: ManualResult
     #: Sessions that waited for it, and do no more; and those that still wait.
     released: int = 0
     waiting: int = 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from pgdoctor.formatting import format_count, format_duration
-from pgdoctor.mitigation.manual_action import ManualAction, Outcome
+from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome
 from pgdoctor.model.snapshot import ServerInfo, Session
 from pgdoctor.render.paragraph import Paragraph
 from pgdoctor.render.plain import one_line
@@ -69,7 +69,7 @@ def describe_cut(action: ManualAction) -> str:
     return f"frees {format_released(cut)}: {format_freed(cut)}; costs {cut.loses}"
 
 
-def describe_outcome(action: ManualAction, outcome: Outcome) -> str:
+def describe_outcome(action: ManualAction, outcome: ManualOutcome) -> str:
     """What came of it, in one line."""
     what = f"{action.signal} {action.session.pid}"
     after = f" in {format_duration(outcome.seconds)}" if outcome.seconds is not None else ""

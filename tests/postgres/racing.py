@@ -9,9 +9,11 @@ from typing import NamedTuple
 import psycopg
 from psycopg import pq
 
+from pgdoctor.diagnosis.manual_signal import MOVED_ON, write_signal_sql
 from pgdoctor.model.identity import Identity
+from pgdoctor.model.snapshot import Session
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.signal import send_signal
+from pgdoctor.postgres.signal import send_signal, send_signal_by_person
 from tests.leading import take_the_lead
 from tests.scenes.client import wait_until
 
@@ -39,7 +41,10 @@ class Tally(NamedTuple):
 
 
 async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) -> dict[str, Tally]:
-    """So many races by the statement that checks and signals, and so many by PID alone, in turn."""
+    """So many races by each way of signalling, in turn.
+
+    By the statement of mitigation, by that of a person, by the SQL to paste, and by PID alone.
+    """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_victim, args=(dsn, theirs), daemon=True)
@@ -47,7 +52,7 @@ async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) ->
     pid = await asyncio.to_thread(ours.recv)
     waiter = psycopg.connect(dsn, autocommit=True)
     waiting = asyncio.create_task(asyncio.to_thread(_wait, waiter))
-    sent: dict[str, set[int]] = {"identity": set(), "pid alone": set()}
+    sent: dict[str, set[int]] = {"identity": set(), "person": set(), "pasted": set(), "pid alone": set()}
     judged: dict[int, str] = {}
     dice = random.Random(7)
     async with await Connection.open(dsn) as door:
@@ -59,17 +64,30 @@ async def race(dsn: str, races: int, *, longest_delay: float = LONGEST_DELAY) ->
                     number, victim = _next(control, pid)
                     judged[number] = way
                     await asyncio.sleep(dice.uniform(0.0, longest_delay))
-                    if way == "identity":
-                        was_sent = (await send_signal(door, "cancel", victim, min_wait=0)).answer == "sent"
-                    else:
-                        [(was_sent,)] = control.execute("select pg_cancel_backend(%s)", [pid]).fetchall()
-                    if was_sent:
+                    if await _send(way, door, control, victim):
                         signals.add(number)
     ours.send("enough")
     cancelled = await asyncio.to_thread(ours.recv)
     process.join()
     await waiting
     return {way: _counters(way, races, signals, judged, cancelled) for way, signals in sent.items()}
+
+
+async def _send(way: str, door: Connection, control: psycopg.Connection, victim: Identity) -> bool:
+    """Whether a cancel was sent."""
+    match way:
+        case "identity":
+            return (await send_signal(door, "cancel", victim, min_wait=0)).answer == "sent"
+        case "person":
+            return (await send_signal_by_person(door, "cancel", victim)).answer == "sent"
+        case "pasted":
+            known = {"backend_start": victim.backend_start, "xact_start": victim.xact_start}
+            text = write_signal_sql("cancel", Session(pid=victim.pid, query_start=victim.query_start, **known))
+            assert text is not None
+            [(said,)] = control.execute(text.encode()).fetchall()
+            return said != MOVED_ON
+    [(was_sent,)] = control.execute("select pg_cancel_backend(%s)", [victim.pid]).fetchall()
+    return bool(was_sent)
 
 
 def _counters(way: str, races: int, sent: set[int], judged: dict[int, str], cancelled: set[int]) -> Tally:
