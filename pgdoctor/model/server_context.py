@@ -44,6 +44,7 @@ class LatestStatement(msgspec.Struct, frozen=True, gc=False):
     #: It waits for a lock, or has failed within a transaction that is yet to be rolled back.
     is_troubled: bool = False
     database: str | None = None
+    pid: int | None = None
 
 
 class DatabaseStats(msgspec.Struct, frozen=True, gc=False):
@@ -207,6 +208,26 @@ class LockStranger(msgspec.Struct, frozen=True, gc=False):
     database: str | None = None
 
 
+class OpenTransaction(msgspec.Struct, frozen=True, gc=False):
+    """A transaction of a client that is open."""
+
+    pid: int
+    since: datetime
+    state: str | None = None
+    user: str | None = None
+    application: str | None = None
+    #: Without its values.
+    statement: str | None = None
+
+
+class TransactionWait(msgspec.Struct, frozen=True, gc=False):
+    """A tool that waits for transactions to end by asking again and again: no lock shows it."""
+
+    waiter: LatestStatement
+    #: In its database, from before its latest question; the oldest first.
+    transactions: tuple[OpenTransaction, ...] = ()
+
+
 class LockTableHolder(msgspec.Struct, frozen=True, gc=False):
     """A session or prepared transaction with many locks in the shared lock table."""
 
@@ -272,6 +293,8 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     lock_strangers: tuple[LockStranger, ...] = ()
     #: None: not read.
     lock_table: LockTable | None = None
+    #: Tools that wait for transactions to end, without a lock.
+    transaction_waits: tuple[TransactionWait, ...] = ()
     #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[AlteredRelation, ...] = ()
     #: All of those were read.

@@ -30,10 +30,17 @@ class ProgressReader(Protocol):
 
 
 async def fetch_progress(sessions: Mapping[int, Session], reader: ProgressReader) -> dict[int, CommandProgress]:
-    """How far the blockers among the sessions have come, by PID."""
-    asked = [session.pid for session in _blockers(sessions) if _may_report(session)][:MOST_ASKED]
+    """How far the blockers among the sessions have come, and those that wait for old transactions, by PID."""
+    blockers = [session.pid for session in _blockers(sessions) if _may_report(session)][:MOST_ASKED]
+    waiting = (session.pid for session in sessions.values() if _awaits_transactions(session))
+    asked = [*blockers, *islice(waiting, MOST_ASKED)]
     rows = await reader.rows("progress", pids=asked) if asked else ()
     return {row.pid: CommandProgress(row.command, row.phase, row.done, row.total) for row in rows}
+
+
+def _awaits_transactions(session: Session) -> bool:
+    """It is a CONCURRENTLY command that waits for a transaction to end."""
+    return any(lock.locktype == "virtualxid" for lock in session.requests)
 
 
 class TraceTracker:

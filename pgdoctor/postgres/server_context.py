@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+from pgdoctor.diagnosis.transaction_polling import asks_for_transactions
 from pgdoctor.model.server_context import (
     FRESH_SECONDS,
     AlteredRelation,
@@ -15,10 +16,12 @@ from pgdoctor.model.server_context import (
     LockStranger,
     LockTable,
     LockTableHolder,
+    OpenTransaction,
     ReplicationSlotState,
     ServerContext,
     ServerLimits,
     Standby,
+    TransactionWait,
 )
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
@@ -30,6 +33,9 @@ from pgdoctor.sqltext.redact import redact
 
 #: Rows of each part that are read, the most telling first: a server may have thousands of databases and slots.
 _MOST = 20
+
+#: Tools that wait for transactions to end, of which one reads for which.
+_MOST_TOOLS = 3
 
 #: Sessions with the most locks that are read in each survey.
 _MOST_LOCK_HOLDERS = 5
@@ -73,6 +79,7 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
     holders, strangers, work = holder_rows.result(), stranger_rows.result(), work_rows.result()
     is_written = since is not None and standing.next_xid > since
     async with reading_together() as group:
+        waits = group.create_task(_read_transaction_waits(latest, names, evidence))
         altered = group.create_task(_read_altered(evidence, since if is_written else None))
         group.create_task(names.learn((*clients, *latest, *holders, *strangers, *lock_table), evidence))
     return ServerContext(
@@ -91,6 +98,7 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         standbys=tuple(_standby(row) for row in standby_rows.result()),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
         lock_table=_lock_table(lock_table, names),
+        transaction_waits=tuple(_transaction_wait(row, found, names) for row, found in waits.result()),
         altered=tuple(read_row(AlteredRelation, row) for row in altered.result() or ()),
         is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
         oldest_xid=standing.oldest_xid,
@@ -115,6 +123,38 @@ async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
 
 def _timeline(digits: str | None) -> int | None:
     return int(digits, 16) if digits else None
+
+
+async def _read_transaction_waits(latest: Rows, names: RoleNames, evidence: CatalogReader) -> list[tuple[Any, Rows]]:
+    """Of each tool that asks whether transactions have ended: its statement, and the oldest transactions there."""
+    found = []
+    for row in [row for row in latest if asks_for_transactions(_latest(row, names).statement)][:_MOST_TOOLS]:
+        oldest = await evidence.rows(
+            "oldest_transactions",
+            database_oid=row.database_oid,
+            before=row.query_start,
+            own_pid=row.pid,
+            own_application=row.application_name or None,
+            statement_bytes=_STATEMENT_BYTES,
+            most=_MOST_LOCK_HOLDERS,
+        )
+        found.append((row, oldest))
+    return found
+
+
+def _transaction_wait(row: Any, oldest: Rows, names: RoleNames) -> TransactionWait:
+    return TransactionWait(_latest(row, names), tuple(_open_transaction(each, names) for each in oldest))
+
+
+def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
+    return OpenTransaction(
+        pid=row.pid,
+        since=row.since,
+        state=row.state,
+        user=names.roles.get(row.role_oid),
+        application=row.application_name,
+        statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")) or None,
+    )
 
 
 async def fetch_lock_table(door: Connection) -> LockTable | None:
@@ -168,6 +208,7 @@ def _latest(row: Any, names: RoleNames) -> LatestStatement:
         user=names.roles.get(row.role_oid),
         is_troubled=row.is_troubled,
         database=names.databases.get(row.database_oid),
+        pid=row.pid,
     )
 
 

@@ -1,6 +1,7 @@
 -- One row for each of the clients whose statements began last, those with DDL first: what they run, or ran last.
 -- Only the beginning of each, as bytes: for a statement can be a megabyte, and of another encoding.
 SELECT
+    s.pid,
     s.application_name,
     s.usesysid AS role_oid,
     s.datid AS database_oid,

@@ -109,6 +109,9 @@ def test_session_that_a_command_waits_for_without_its_lock_is_named(orders):
     assert sessions[build.pid]["blocked_by"] == [old.pid]
     assert (sessions[old.pid]["listed"], sessions[old.pid]["application"]) == (False, "report")
     assert f'{build.pid} waits for {old.pid} ("report" ' in holders(orders.dsn, "orders")
+    told = pgdoctor("diagnose", "--format", "tree", "--dsn", orders.dsn).stdout
+    phase = "(CREATE INDEX CONCURRENTLY: waiting for old snapshots)"
+    assert f"holds a transaction whose end a CONCURRENTLY command waits for {phase}" in told
     old.run("rollback")
     build.finish()
 

@@ -42,4 +42,12 @@ def _transaction(facts: BlockerFacts) -> Iterator[str]:
         name = facts.table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
     if "virtualxid" in facts.contested_types:
-        yield "a transaction whose end a CONCURRENTLY command waits for"
+        yield f"a transaction whose end a CONCURRENTLY command waits for{_phase(facts)}"
+
+
+def _phase(facts: BlockerFacts) -> str:
+    """What the command that waits for its end is at: `(CREATE INDEX CONCURRENTLY: waiting for old snapshots)`."""
+    known = facts.snapshot.progress
+    waiting = [each for each in facts.witnesses if any(lock.locktype == "virtualxid" for lock in each.requests)]
+    found = next((known[waiter.pid] for waiter in waiting if waiter.pid in known), None)
+    return f" ({found.command}: {found.phase})" if found is not None else ""
