@@ -53,6 +53,10 @@ _MOST_REPORTS = 50
 #: Locks and sessions of one incident from which on those are forgotten that wait no more.
 _MOST_KEYS = 5_000
 
+#: Locks by which a row is waited for, and how soon a statement that did not get it waits again.
+_OF_A_ROW = ("transaction", "tuple")
+_AT_ONCE = timedelta(milliseconds=100)
+
 #: A session in the queue says itself that it waits, a deadlock_timeout after it began.
 _SLACK = 1.2
 
@@ -90,6 +94,13 @@ class WaitingGroup(msgspec.Struct):
     longest: float = 0.0
 
 
+class Turns(msgspec.Struct, frozen=True):
+    """How many holders of a row a statement has waited through, one after the other, and the longest, in seconds."""
+
+    number: int = 0
+    longest: float = 0.0
+
+
 class WorstMoment(msgspec.Struct, frozen=True):
     """The waits when most sessions waited; and those that were named in a queue only, with the wait that names them."""
 
@@ -97,6 +108,8 @@ class WorstMoment(msgspec.Struct, frozen=True):
     waits: tuple[LockWait, ...]
     #: When each of them began, in the same order; None: the log does not say.
     since: tuple[datetime | None, ...]
+    #: What each of them has waited through before.
+    turns: tuple[Turns, ...] = ()
     only_queued: tuple[tuple[int, LockWait], ...] = ()
 
 
@@ -135,11 +148,23 @@ class Outcome(msgspec.Struct, frozen=True):
     dropped: int
 
 
+_NO_TURNS = Turns()
+
+
+class _Passed(msgspec.Struct, frozen=True):
+    """A wait for a row that ended well: of which statement, when, and after which turns."""
+
+    statement: str | None
+    at: datetime
+    turns: Turns
+
+
 class _Open(msgspec.Struct):
     """A wait that goes on."""
 
     wait: LockWait
     since: datetime | None
+    turns: Turns = _NO_TURNS
 
 
 class _Course(msgspec.Struct):
@@ -162,6 +187,7 @@ class _Course(msgspec.Struct):
     deadlocks: list[Deadlock] = []
     deadlocks_total: int = 0
     sessions: dict[int, list[Activity]] = {}
+    passed: dict[int, _Passed] = {}
     most_keys: int = _MOST_KEYS
 
 
@@ -254,7 +280,7 @@ class Assembler:
             course.waits += 1
             self._waits += 1
             self._open += 1
-            course.open[pid] = _Open(event, _began(event))
+            course.open[pid] = _Open(event, _began(event), _find_turns(course, event))
             course.started = min(course.started, _began(event) or at)
         else:
             course.open[pid].wait = event
@@ -380,6 +406,7 @@ class Assembler:
             if self._by_key.get(key) is course:
                 del self._by_key[key]
         course.keys = {key: None for key in kept if self._by_key.get(key) is course}
+        course.passed = {pid: each for pid, each in course.passed.items() if abs(course.last - each.at) <= QUIET}
         course.most_keys = max(_MOST_KEYS, 2 * len(course.keys))
 
     def _merge(self, course: _Course, other: _Course) -> None:
@@ -412,6 +439,11 @@ class Assembler:
         self._capture(course)
         ended = course.open.pop(pid)
         self._open -= 1
+        if how == ACQUIRED and ended.wait.target.startswith(_OF_A_ROW):
+            turns = ended.turns
+            if ended.wait.target.startswith("transaction"):
+                turns = Turns(turns.number + 1, max(turns.longest, seconds or 0.0))
+            course.passed[pid] = _Passed(ended.wait.origin.statement, at, turns)
         if seconds is None and ended.since is not None:
             seconds = max((at - ended.since) / timedelta(seconds=1), 0.0 if how == UNSEEN else ended.wait.seconds)
         self._count_end(course, ended.wait, seconds, how)
@@ -448,6 +480,7 @@ class Assembler:
                 now,
                 tuple(each.wait if place < _MOST_WHOLE else _shortened(each.wait) for place, each in enumerate(waits)),
                 tuple(each.since for each in waits),
+                tuple(each.turns for each in waits),
                 queued,
             )
             course.is_stale = False
@@ -538,6 +571,15 @@ def _cost(incident: LogIncident) -> tuple[float, int]:
 
 def _began(wait: LockWait) -> datetime | None:
     return None if wait.is_of_unknown_length else wait.origin.at - timedelta(seconds=wait.seconds)
+
+
+def _find_turns(course: _Course, wait: LockWait) -> Turns:
+    """Of a statement that queues anew as soon as it has waited for one holder of a row."""
+    passed, began = course.passed.get(wait.origin.pid), _began(wait)
+    if passed is None or began is None or not wait.target.startswith(_OF_A_ROW):
+        return _NO_TURNS
+    is_same = passed.statement == wait.origin.statement and abs(began - passed.at) <= _AT_ONCE
+    return passed.turns if is_same else _NO_TURNS
 
 
 def _place(wait: LockWait) -> str:

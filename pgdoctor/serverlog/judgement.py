@@ -18,7 +18,7 @@ from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.serverlog.events import LockWait, Origin
 from pgdoctor.serverlog.holders import HolderFacts, judge_holder
-from pgdoctor.serverlog.incidents import LogIncident, WorstMoment
+from pgdoctor.serverlog.incidents import LogIncident, Turns, WorstMoment
 from pgdoctor.serverlog.lock_tags import find_relation, parse_lock
 from pgdoctor.sqltext import ddl, statement
 from pgdoctor.sqltext.redact import redact
@@ -30,6 +30,11 @@ _PREPARED = -1
 BY_TEXT = frozenset({"migration", "explicit_lock", "maintenance"})
 _FAMILIES = frozenset({"ddl", "lock", "maintenance"})
 _WRITES = frozenset({"insert", "update", "delete", "merge"})
+
+#: Holders that a statement has waited through from which on a row changes hands, and times the longest of these turns
+#: for which one may have held it; as in a live diagnosis.
+_SEVERAL = 2
+_TIMES = 2
 
 #: Relations of which only the name is known get numbers that no OID has.
 _NO_OID = 1 << 32
@@ -86,6 +91,7 @@ class _Moment:
         self.at = worst.at
         self.waits = {each.origin.pid: each for each in worst.waits}
         self.since = dict(zip((each.origin.pid for each in worst.waits), worst.since, strict=True))
+        self.turns = dict(zip(self.waits, worst.turns, strict=False))
         self.only_queued = {pid: wait for pid, wait in worst.only_queued if pid not in self.waits}
         in_transaction = self._find_transactions()
         self.facts = {
@@ -120,6 +126,16 @@ class _Moment:
         """Holders of locks that end with a transaction: all but advisory locks."""
         waits = (wait for wait in self.waits.values() if not wait.target.startswith("advisory"))
         return {pid for wait in waits for pid in wait.holders}
+
+    def find_turns(self, node: int) -> Turns | None:
+        """What its waiters had waited through, where the row changes hands and it has held it for no longer."""
+        waiters = [pid for pid, nodes in self.edges.items() if node in nodes and pid in self.waits]
+        if not waiters or any(not self.waits[pid].target.startswith(("transaction", "tuple")) for pid in waiters):
+            return None
+        most = max((self.turns.get(pid, Turns()) for pid in waiters), key=lambda each: each.number)
+        began = [since for pid in waiters if (since := self.since[pid]) is not None]
+        waited = (self.at - min(began, default=self.at)) / timedelta(seconds=1)
+        return most if most.number >= _SEVERAL and waited <= _TIMES * most.longest else None
 
     def describe(self, target: str) -> str:
         """A lock as the log has it, with the name of its table where statements tell it."""
@@ -288,6 +304,9 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
         name = "unknown"
     if blocker.node in moment.only_queued:
         name = "unknown"
+    passed = None if is_waiting else moment.find_turns(blocker.node)
+    if passed is not None:
+        name = "hot_row"
     session = blocker.session
     if session is not None and not is_waiting:
         session = replace(session, statement=facts.statement)
@@ -297,7 +316,7 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
         classification=name,
         also=blocker.also if is_known else (),
         session=session,
-        evidence=tuple(_evidence(blocker, moment, facts)),
+        evidence=(*_passed(passed), *_evidence(blocker, moment, facts)),
         recommendation=_OVER,
         advice=blocker.advice if is_known else "",
         not_permitted=None,
@@ -305,6 +324,14 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
         may_hold_too=(),
         release_uncertain=None,
     )
+
+
+def _passed(turns: Turns | None) -> Iterator[str]:
+    if turns is not None:
+        yield (
+            f"a row that changes hands: a statement had waited through {format_count(turns.number, 'holder')} before, "
+            f"each for {format_duration(turns.longest)} at most"
+        )
 
 
 def has_text_of(session: Session | None) -> bool:

@@ -1,5 +1,6 @@
 """What can be known of one incident with each setting that decides what the server logs."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.render.log_report import LogSource, PastIncident, make_log_report
 from pgdoctor.render.log_text import describe_course
 from pgdoctor.serverlog.judgement import judge_incident
+from tests.hammer import hammering
 from tests.scenes import Scene
 from tests.serverlog.logged import SETTINGS, read_outcome, tail_of
 
@@ -56,6 +58,21 @@ def test_class_is_given_where_the_log_shows_enough(
     assert (found.facts.peak_blocked, found.facts.relation) == (1, "orders")
     assert found.facts.outcomes == {"lock_timeout": 1}
     assert 0.4 < found.facts.session_seconds < 30
+
+
+@pytest.mark.parametrize("settings", [{}, {"log_min_duration_statement": 0}], ids=str)
+def test_row_that_changes_hands_has_no_offender(
+    own_server: Callable[..., ThrowawayServer], settings: dict[str, str | int]
+) -> None:
+    server = own_server(settings={**SETTINGS, **settings})
+    tail = tail_of(server)
+    with Scene(server.dsn) as scene:
+        scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
+        with hammering(scene.dsn, 8, lambda _: time.sleep(0.4)):
+            tail.wait_for(scene, " acquired ", times=40)
+        found = incident(tail.read())
+    assert found.facts.classification == "hot_row"
+    assert "a row that changes hands" in found.facts.blockers[0].evidence[0]
 
 
 @pytest.mark.deadline(120)
