@@ -150,7 +150,7 @@ def opened() -> Iterator[Callable[[Trial, random.Random, int], None]]:
         text = mutated(rng, shuffled(rng, rng.choice(logs)), (*_PIECES, *HOSTILE), 20_000)
         trial.begin(number, text)
         data = text.encode(errors="replace")
-        size, width = rng.choice((len(data) + 1, 4_096, 700)), rng.choice((None, 80, 41))
+        size, width = rng.choice((len(data) + 1, 8_192, 4_096)), rng.choice((None, 80, 41))
         output = trial.timed("read", lambda: read(data, size, width))
         if output is not None:
             trial.check_output("read", output)
