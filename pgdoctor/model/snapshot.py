@@ -461,6 +461,8 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     objects: tuple[LockedObject, ...] = ()
     #: By PID, of running blockers: how frequent the values are that their statements search for.
     value_shares: Mapping[int, tuple[ValueShare, ...]] = {}
+    #: By PID, of running blockers: OIDs of tables that they join to what they change, as far as that was looked up.
+    read_tables: Mapping[int, tuple[int, ...]] = {}
     #: Sessions that may have locked rows of the tables on which a session waits for a row.
     row_lockers: tuple[RowLocker, ...] = ()
     #: Of earlier snapshots: table OID to the sessions that held a row of it, in transactions that are over.

@@ -120,6 +120,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "foreign_keys": {"oids": []},
     "descendants": {"oids": []},
     "views": {"oids": []},
+    "read_tables": {"pids": [], "names": []},
     "indexes": {"oids": []},
     "columns": {"oids": []},
     "statistics": {"tables": [], "schemas": []},
@@ -374,6 +375,22 @@ def _with_statistics(rows: Rows, readable: Statistics, told: Statistics | None) 
             statistics_by="role" if row.is_readable else "functions" if by_functions else "nobody",
         )
     return found
+
+
+async def fetch_read_tables(
+    asked: Sequence[tuple[int, str]], evidence: CatalogReader
+) -> tuple[dict[int, tuple[int, ...]], dict[int, Relation]]:
+    """The tables of these names that sessions have locked, by PID; and what is known of them."""
+    pids, names = [pid for pid, _ in asked], [name for _, name in asked]
+    found = await evidence.rows("read_tables", pids=pids, names=names)
+    oids = sorted({row.oid for row in found})
+    if not oids:
+        return {}, {}
+    rows, columns = await _rows(oids, evidence), _with_statistics(await _columns(oids, evidence), {}, None)
+    relations = {
+        oid: read_row(Relation, row, table=None, columns=columns.get(oid), parts=()) for oid, row in rows.items()
+    }
+    return {pid: tuple(row.oid for row in found if row.pid == pid) for pid in pids}, relations
 
 
 async def has_statistics_functions(evidence: CatalogReader) -> bool:

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.diagnosis.index_advice.value_requests import joined_names
 from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.replay import Replay, find_conflict
 from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, ServerInfo, Session, Snapshot
 from pgdoctor.observer.blocked_since import Statement
 from pgdoctor.postgres.cancel_handlers import fetch_catching
-from pgdoctor.postgres.catalog import CatalogReader, fetch_relations, warm_up_catalog
+from pgdoctor.postgres.catalog import CatalogReader, fetch_read_tables, fetch_relations, warm_up_catalog
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.database_reading import DatabaseReader, SessionsSeen, with_databases
 from pgdoctor.postgres.explain import explain_searches
@@ -199,6 +200,9 @@ class Collector:
             row_lockers=row_lockers.result(),
             replay=replay.result(),
         )
+        if joined := await offload(len(rows), joined_names, snapshot):
+            read, tables = await fetch_read_tables(joined, evidence)
+            snapshot = replace(snapshot, read_tables=read, relations={**tables, **snapshot.relations})
         shares = await fetch_value_shares(snapshot, evidence)
         snapshot = replace(snapshot, value_shares=shares, unread=(*gate.unread, *evidence.unread))
         if self.explains:

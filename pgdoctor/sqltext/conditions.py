@@ -107,6 +107,14 @@ class GivenValues(msgspec.Struct, frozen=True):
     truths: tuple[bool, ...] = ()
 
 
+class Tie(msgspec.Struct, frozen=True):
+    """`column = other.other_column`, the only condition that ties the table to others."""
+
+    column: str
+    other: str
+    other_column: str
+
+
 class Predicate(msgspec.Struct, frozen=True):
     """The conditions on the table, and whether others take part: tables joined to it, or a correlated subquery.
 
@@ -118,6 +126,7 @@ class Predicate(msgspec.Struct, frozen=True):
     is_joined: bool = False
     tied: tuple[str, ...] = ()
     given: tuple[GivenValues, ...] = ()
+    tie: Tie | None = None
 
 
 def read_predicate(clause: Sequence[Token], owner: str, is_alone: bool) -> Predicate | None:

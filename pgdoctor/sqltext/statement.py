@@ -14,11 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statement_tables
-from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Predicate, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Predicate, Search, Tie
 from pgdoctor.sqltext.cut_clause import CutClause
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 from pgdoctor.sqltext.statement_head import StatementHead
-from pgdoctor.sqltext.statement_tables import TableScan
+from pgdoctor.sqltext.statement_tables import TableScan, TableSource
 from pgdoctor.sqltext.subquery_scans import find_subquery_scans
 from pgdoctor.sqltext.token_stream import TokenStream
 
@@ -127,6 +127,9 @@ class Conditions(Struct, frozen=True):
     is_cut: bool = False
     at_cut: tuple[str, ...] = ()
     name_at_cut: str = ""
+    #: Of an UPDATE, DELETE or MERGE with one other table: its name, and the equality that ties the two.
+    tie: Tie | None = None
+    other: str = ""
 
 
 def rename_columns(asked: Conditions, names: Mapping[str, str]) -> Conditions | None:
@@ -236,7 +239,13 @@ def _conditions(scan: TableScan) -> Conditions:
         tied=found.tied if found and scan.is_tied_here else None,
         given=found.given if found else (),
         visible=_visible(scan, scan.cut) if scan.cut else None,
+        tie=found.tie if found and scan.other and found.tie and found.tie.other == _owner(scan.other) else None,
+        other=scan.other.name if scan.other else "",
     )
+
+
+def _owner(source: TableSource) -> str:
+    return source.alias or source.name.rpartition(".")[2]
 
 
 def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:

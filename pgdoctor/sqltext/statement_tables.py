@@ -15,6 +15,7 @@ _FROM = word_set("from")
 _USING = word_set("using")
 _WHERE = word_set("where")
 _ON = word_set("on")
+_BY = word_set("by")
 _LIST_ENDS = CLAUSE_ENDS | _WHERE
 
 #: What ends the condition of a query (ON CONFLICT may follow it), of an UPDATE or DELETE, and of a MERGE.
@@ -49,6 +50,8 @@ class TableScan(NamedTuple):
     is_joined: bool
     is_tied_here: bool
     cut: CutClause | None = None
+    #: The only other table, of an UPDATE, DELETE or MERGE.
+    other: TableSource | None = None
 
 
 _Targets = Callable[[TokenStream, StatementHead], tuple[str, ...]]
@@ -150,8 +153,10 @@ def _changed(others: frozenset[str]) -> _Scans:
         if not source.name:
             return None
         condition, is_whole = _condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
-        is_joined = sentence.find(head.behind, others, _WHERE) is not None
-        found = _scan(source, condition, is_whole, is_joined, is_tied_here=True)
+        list_begins = sentence.find(head.behind, others, _WHERE)
+        found = _scan(source, condition, is_whole, list_begins is not None, is_tied_here=True)
+        if list_begins is not None:
+            found = found._replace(other=_only_other(_items(sentence, list_begins + 1), head))
         return found if is_whole else _with_cut(found, sentence, head.behind)
 
     return find
@@ -162,7 +167,19 @@ def _merged(sentence: TokenStream, head: StatementHead) -> TableScan | None:
     if not source.name:
         return None
     condition, is_whole = _condition(sentence, head.behind, _ON, _MERGE_ENDS)
-    return _scan(source, condition, is_whole, is_joined=True)
+    found = _scan(source, condition, is_whole, is_joined=True)
+    list_begins = sentence.find(head.behind, _USING, _ON)
+    # WHEN NOT MATCHED BY SOURCE is about all rows of the table.
+    if list_begins is None or sentence.find(head.behind, _BY) is not None:
+        return found
+    return found._replace(other=_only_other((_source(sentence, list_begins + 1),), head))
+
+
+def _only_other(sources: Sequence[TableSource], head: StatementHead) -> TableSource | None:
+    """The one other table; None for several, and for what is no table."""
+    if len(sources) != 1 or not sources[0].name or sources[0].name in head.bodies:
+        return None
+    return sources[0]
 
 
 _SCANS: dict[str, _Scans] = {

@@ -27,6 +27,7 @@ from pgdoctor.sqltext.conditions import (
     Places,
     Predicate,
     Search,
+    Tie,
 )
 from pgdoctor.sqltext.lexer import stand_in_number, word_set
 from pgdoctor.sqltext.operands import is_volatile, may_change, outside_of_queries, value_type
@@ -111,7 +112,18 @@ class _Reader:
             else:
                 filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
         tied = tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins))))
-        return Predicate(tuple(filters), bool(joins), tied, tuple(self.given()))
+        return Predicate(tuple(filters), bool(joins), tied, tuple(self.given()), self.only_tie(joins))
+
+    def only_tie(self, joins: Sequence[Node]) -> Tie | None:
+        """The one equality that ties the table to another; None where it is none, or not the only one."""
+        tying = [each for each in joins if any(self.ties(each))]
+        if len(tying) != 1 or not isinstance(tying[0], exp.EQ):
+            return None
+        sides = [tying[0].this.unnest(), tying[0].expression.unnest()]
+        if not all(isinstance(side, exp.Column) and side.table for side in sides):
+            return None
+        own, other = sorted(sides, key=lambda side: not self.is_own(side))
+        return Tie(own.name, other.table, other.name) if self.is_own(own) and not self.is_own(other) else None
 
     def given(self) -> Iterator[GivenValues]:
         """The columns of which all values are known."""

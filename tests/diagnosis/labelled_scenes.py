@@ -1557,16 +1557,68 @@ SEARCHES += (
 )
 
 
+_WANTED = f"{_REFERENCES}; create table wanted (ref text, note int); insert into wanted select 'r' || g, g from "
+_FEW = f"{_WANTED} generate_series(7, 9) g; analyze wanted"
+_MANY = f"{_WANTED} generate_series(7, 9000) g; analyze wanted"
+
+SEARCHES += (
+    # Joined to the rows of another table.
+    Search("of few wanted", "update jobs set kind = slow(id) from wanted w where w.ref = jobs.ref", True, _FEW),
+    Search(
+        "of few wanted and deleted",
+        "delete from jobs j using wanted w where j.ref = w.ref and w.note < 9 and slow(j.id) > 0",
+        True,
+        _FEW,
+    ),
+    Search(
+        "of few wanted and restricted",
+        "update jobs j set kind = slow(j.id) from wanted w where w.ref = j.ref and j.processed",
+        True,
+        _FEW,
+    ),
+    Search("of many wanted", "update jobs set kind = slow(id) from wanted w where w.ref = jobs.ref", False, _MANY),
+    Search(
+        "of few wanted and with an index",
+        "update jobs set kind = slow(id) from wanted w where w.ref = jobs.ref",
+        False,
+        f"{_FEW}; create index on jobs (ref)",
+    ),
+    Search(
+        "of few wanted and with an index beside",
+        "update jobs j set kind = slow(id) from wanted w where w.ref = j.ref and j.id < 50",
+        False,
+        _FEW,
+    ),
+    Search(
+        "of few wanted states",
+        "update jobs set kind = slow(id) from wanted w where w.ref = jobs.state",
+        False,
+        f"{_FEW}; insert into wanted values ('done')",
+    ),
+    Search(
+        "of few that are unlike",
+        "update jobs set kind = slow(id) from wanted w where w.ref <> jobs.ref",
+        False,
+        _FEW,
+    ),
+)
+
+
+def stage_search(shop: Scene, search: Search) -> int:
+    """The PID of a session in the middle of the statement, with a waiter behind it."""
+    shop.admin.execute(_QUEUE)
+    if search.setup:
+        shop.admin.execute(search.setup)
+    worker = works(shop, search.statement)
+    wants_table(shop, "jobs")
+    return worker
+
+
 def enter_search(search: Search) -> None:
     """Put a scene of this shape into the table."""
 
     def stage(shop: Scene) -> int:
-        shop.admin.execute(_QUEUE)
-        if search.setup:
-            shop.admin.execute(search.setup)
-        worker = works(shop, search.statement)
-        wants_table(shop, "jobs")
-        return worker
+        return stage_search(shop, search)
 
     stage.__name__ = f"jobs {search.name}"
     given = "unindexed_scan" if search.is_unindexed else "long_query"

@@ -13,7 +13,8 @@ session holds the lock that only the check takes (RowShareLock, or RowExclusiveL
 Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
 With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
-column. Of several statements in one text the running one is not known. A foreign key with an index on some of its
+column, and counts only where the statistics show that few rows of one other table tell which rows an UPDATE, DELETE or
+MERGE wants. Of several statements in one text the running one is not known. A foreign key with an index on some of its
 columns counts as served, unless the statistics say that these match a large share of the rows.
 pgdoctor reads the raw catalogs only: functions such as `pg_get_indexdef()` would wait for the very locks in question.
 Do: cancel the statement and create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
@@ -33,6 +34,7 @@ from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, 
 from pgdoctor.diagnosis.index_advice.scanned_tables import (
     BIG_TABLE_ROWS,
     CHANGE_LOCK,
+    find_joined_tables,
     find_locked_tables,
     find_named_table,
     find_scanned_tables,
@@ -73,6 +75,8 @@ class Claim(NamedTuple):
     filters: tuple[Filter, ...]
     evidence: tuple[str, ...]
     advice: str
+    #: Its rows are looked for by those of another table.
+    is_join: bool = False
 
 
 def find_claim(facts: BlockerFacts) -> Claim | None:
@@ -109,7 +113,21 @@ def _claim(facts: BlockerFacts) -> Claim | None:
                 said = (*said, _CUT)
                 advice = f"if nothing behind the cut asks for an indexed column: {advice}"
             return Claim(relation, table, filters, said, advice)
-    return None
+    return next(_joined(facts), None)
+
+
+def _joined(facts: BlockerFacts) -> Iterator[Claim]:
+    """The few rows of another table tell which rows it wants, and no index finds them by that."""
+    for join in find_joined_tables(facts):
+        table, name = join.table, join.table.relation.name
+        column = table.written(join.column)
+        said = f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({column})"
+        why = (
+            f"{join.other.name} (about {join.other.live_rows:,.0f} rows) tells by it which rows, some {join.found:,.0f}"
+        )
+        yield Claim(
+            table.relation, table, join.filters, (said, why), _index_to_create(table.relation, [column]), is_join=True
+        )
 
 
 #: Why all of a table is read, in sentences, and what to do.

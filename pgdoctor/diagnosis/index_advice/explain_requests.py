@@ -46,6 +46,8 @@ def _objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
     assert facts.session is not None
     if facts.session.truncated or facts.statement.kinds not in [(kind,) for kind in _KINDS]:
         return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"
+    if claimed.is_join:
+        return "it joins two tables, which EXPLAIN is not asked about"
     if _is_locked(facts.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
         return "a session holds or awaits AccessExclusiveLock on the table, so EXPLAIN would wait"
     if asked >= MOST_QUESTIONS:

@@ -1,11 +1,13 @@
 """Which table a running statement reads to find its rows, as its text and its locks tell together."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice import missing_index
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
 from pgdoctor.model.snapshot import Relation, SimpleView
+from pgdoctor.sqltext.conditions import Filter, Search, Tie
 from pgdoctor.sqltext.statement import Conditions, rename_columns
 
 #: Rows from which on reading the whole table matters.
@@ -52,6 +54,63 @@ def _may_go_on_by_index(table: IndexedTable, asked: Conditions) -> bool:
     return any(
         name in asked.at_cut or (begins and name.startswith(begins)) or name == "*" for name in table.indexed_columns()
     )
+
+
+class JoinedTable(NamedTuple):
+    """A big table whose rows are looked for, without an index, by the few rows of another one."""
+
+    table: IndexedTable
+    column: str
+    other: Relation
+    #: Rows that it finds, as far as statistics tell.
+    found: float
+    filters: tuple[Filter, ...]
+
+
+#: What the planner takes a row to cost that is found by an index: a page of the index and one of the table
+#: (random_page_cost), and the share of the cost of reading all of the table up to which a join by an index is cheap.
+_LOOKUP = 2 * 4.0
+_CHEAP = 1 / 3
+
+
+def find_joined_tables(facts: BlockerFacts) -> Iterator[JoinedTable]:
+    """The tables that an UPDATE, DELETE or MERGE joins to one other by one equality, where an index would be cheap."""
+    relations = facts.snapshot.relations
+    read = [relations[oid] for oid in facts.snapshot.read_tables.get(facts.node, ()) if oid in relations]
+    for table, asked, tie in find_ties(facts):
+        other = find_named_table(asked.other, read)
+        if other is None or other.oid == table.relation.oid or other.live_rows < 0:
+            continue
+        found = _found_by_join(table, tie, other)
+        reads_all = table.relation.pages + table.rows * 0.01
+        if found is not None and (other.live_rows + found) * _LOOKUP <= reads_all * _CHEAP:
+            yield JoinedTable(table, tie.column, other, found, asked.filters)
+
+
+def find_ties(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, Conditions, Tie]]:
+    """The big tables that are joined to another by a column without an index, and have no other condition with one."""
+    for asked in facts.searches:
+        relation = find_named_table(asked.scanned, find_locked_tables(facts, CHANGE_LOCK)) if asked.tie else None
+        if relation is None or asked.tie is None or not asked.filters_known:
+            continue
+        if relation.kind != "r" or relation.indexes is None or relation.parts:
+            continue
+        table = IndexedTable(relation, facts.snapshot, facts.node)
+        if table.may_find_by((asked.tie.column,)) or table.rows < BIG_TABLE_ROWS:
+            continue
+        if not asked.filters or table.unserved_rows(asked.filters) >= BIG_TABLE_ROWS:
+            yield table, asked, asked.tie
+
+
+def _found_by_join(table: IndexedTable, tie: Tie, other: Relation) -> float | None:
+    """How many rows have a value that the other table has, at most; None where that is not known."""
+    column, other_column = table.columns.get(tie.column), (other.columns or {}).get(tie.other_column)
+    if column is None or other_column is None or column.is_hidden or column.type != other_column.type:
+        return None
+    share = table.share(Search(tie.column))
+    # The most frequent value may be among them.
+    largest = max(column.top_share or 0.0, share or 0.0)
+    return None if share is None else other.live_rows * largest * table.rows
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:

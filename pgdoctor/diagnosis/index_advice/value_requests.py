@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
-from pgdoctor.diagnosis.index_advice.scanned_tables import BIG_TABLE_ROWS, find_scanned_tables, parts_locked
+from pgdoctor.diagnosis.index_advice.scanned_tables import BIG_TABLE_ROWS, find_scanned_tables, find_ties, parts_locked
 from pgdoctor.model.snapshot import ColumnStats, Snapshot
 from pgdoctor.model.waits import wait_graph
 from pgdoctor.sqltext.conditions import GivenValues
@@ -42,16 +42,29 @@ class ValueRequest:
 
 def value_requests(snapshot: Snapshot) -> tuple[ValueRequest, ...]:
     """What to ask about the running blockers that search a big table without an index."""
+    return tuple(request for facts in _running_blockers(snapshot) for request in _requests(facts))
+
+
+def joined_names(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
+    """The tables to look up that running blockers join a big one to, by PID and bare name."""
+    return tuple(
+        (facts.node, asked.other.rpartition(".")[2])
+        for facts in _running_blockers(snapshot)
+        for _, asked, _ in find_ties(facts)
+    )
+
+
+def _running_blockers(snapshot: Snapshot) -> Iterator[BlockerFacts]:
+    """Those that wait for nobody and run one statement, the widest reach first."""
     graph = wait_graph(snapshot)
-    running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
-    running.sort(key=lambda node: (-graph.blocked(node), node))
-    blockers = (BlockerFacts(node, snapshot, graph) for node in running[:MOST_BLOCKERS])
-    return tuple(request for facts in blockers for request in _requests(facts))
+    nodes = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
+    nodes.sort(key=lambda node: (-graph.blocked(node), node))
+    for facts in (BlockerFacts(node, snapshot, graph) for node in nodes[:MOST_BLOCKERS]):
+        if facts.is_running and facts.statement.is_one:
+            yield facts
 
 
 def _requests(facts: BlockerFacts) -> Iterator[ValueRequest]:
-    if not (facts.is_running and facts.statement.is_one):
-        return
     text = facts.session.statement if facts.session else None
     for table, asked in find_scanned_tables(facts, trusts_hidden=True):
         if not asked.given or table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:

@@ -1,0 +1,75 @@
+"""Each index that is advised is created, word for word, and the planner uses it for the statement that lacked it."""
+
+import pytest
+
+from pgdoctor.render.report import BlockerReport
+from tests.diagnosis.causes.conftest import TABLES
+from tests.diagnosis.causes.test_unindexed_scan import HIDDEN, UNSERVED, create, facts_of
+from tests.diagnosis.causes.test_unindexed_scan import wide as wide
+from tests.diagnosis.labelled_scenes import SEARCHES, Search, stage_search
+from tests.looking import blocker
+from tests.scenes import Scene
+
+#: All of it together takes many seconds.
+pytestmark = [pytest.mark.long, pytest.mark.deadline(120)]
+
+_INDEXES = "select indexrelid::regclass::text from pg_index where indrelid::regclass::text in ('jobs', 'orders')"
+
+_MERGE = Search(
+    "merged",
+    "merge into jobs j using wanted w on w.ref = j.ref when matched then update set kind = slow(j.id)",
+    True,
+    "alter table jobs add ref text; update jobs set ref = 'r' || id; analyze jobs; create table wanted (ref text);"
+    "insert into wanted select 'r' || g from generate_series(7, 9) g; analyze wanted",
+)
+
+
+def indexes(scene: Scene) -> set[str]:
+    return {name for (name,) in scene.admin.execute(_INDEXES).fetchall()}
+
+
+def assert_used(scene: Scene, facts: BlockerReport, statement: str) -> None:
+    before = indexes(scene)
+    create(scene, facts)
+    scene.admin.execute("analyze")
+    new = indexes(scene) - before
+    plan = str(scene.admin.execute(f"explain (costs off) {statement}").fetchall())
+    assert {name for name in new if name in plan} == new, plan
+    assert new
+
+
+@pytest.mark.parametrize("search", [each for each in SEARCHES if each.is_unindexed], ids=lambda each: each.name)
+def test_index_for_a_labelled_scene_is_used(scene: Scene, search: Search) -> None:
+    scene.admin.execute(TABLES)
+    pid = stage_search(scene, search)
+    assert_used(scene, blocker(scene.dsn, pid), search.statement)
+
+
+@pytest.mark.since(15)
+def test_index_for_a_merge_is_used(scene: Scene) -> None:
+    scene.admin.execute(TABLES)
+    pid = stage_search(scene, _MERGE)
+    assert_used(scene, blocker(scene.dsn, pid), _MERGE.statement)
+
+
+@pytest.mark.since(17)
+def test_merge_that_is_about_all_rows_is_no_search(scene: Scene) -> None:
+    scene.admin.execute(TABLES)
+    more = "update jobs set processed = true; analyze jobs"
+    text = _MERGE.statement + " when not matched by source then update set kind = slow(j.id)"
+    pid = stage_search(scene, _MERGE._replace(statement=text, setup=f"{_MERGE.setup}; {more}"))
+    assert blocker(scene.dsn, pid).classification == "long_query"
+
+
+_WITH_INDEX = {name: where for name, (where, _, missing) in UNSERVED.items() if missing}
+_WITH_INDEX |= {name: where for name, (where, *_) in HIDDEN.items() if name not in ("a calculation", "a default")}
+
+
+@pytest.mark.parametrize("name", _WITH_INDEX)
+def test_index_for_a_condition_is_used(wide: Scene, name: str) -> None:
+    where, index = _WITH_INDEX[name], (UNSERVED | HIDDEN)[name][1]
+    facts = facts_of(wide, where, index)
+    assert facts.classification == "unindexed_scan"
+    if name == "a day":
+        where = "at >= '2026-01-07' and at < '2026-01-08'"
+    assert_used(wide, facts, f"select * from orders where {where}")
