@@ -312,6 +312,27 @@ def test_a_login_that_hangs_delays_no_poll(billing: Elsewhere) -> None:
     Polling(billing.scene).run(work)
 
 
+def test_a_connection_that_is_ended_is_one_sentence_and_comes_back(billing: Elsewhere) -> None:
+    holder = billing.incident()
+
+    async def work(polling: Polling) -> None:
+        assert of(await polling.look(), holder).relation == "public.orders"
+        billing.scene.admin.execute(OWN.replace("count(*)", "pg_terminate_backend(pid)"), [billing.name])
+        wait_until(lambda: polling.own(billing.name) == 0)
+        found = of(await polling.look(), holder)
+        assert found.relation is None
+        assert f"the catalog of database {billing.name} was not read: connection to" in said(found)
+        for _ in range(250):
+            found = of(await polling.look(), holder)
+            if found.relation is not None:
+                break
+            await asyncio.sleep(0.1)
+        assert found.relation == "public.orders"
+        assert polling.own(billing.name) == 1
+
+    Polling(billing.scene).run(work)
+
+
 def test_a_locked_catalog_elsewhere_delays_no_poll(billing: Elsewhere) -> None:
     """Each statement behind the lock takes half a second: what comes too late is there for the next poll."""
     holder = billing.incident()
