@@ -264,7 +264,8 @@ def test_a_pipe_gets_one_look(incident: Incident) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("term", ["dumb", "", "no-such-terminal"])
 def test_a_terminal_that_cannot_be_drawn_on_gets_one_look(incident: Incident, watch: Watch, term: str) -> None:
-    terminal = watch(TERM=term)
+    # As tall as what is printed, with the SQL to paste.
+    terminal = watch(TERM=term, lines=100)
     terminal.until("3 blocked", "└─")
     assert terminal._process.wait(20) == 0
     assert b"\x1b" not in terminal.raw
