@@ -20,7 +20,13 @@ from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, encode_entry
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
-from pgdoctor.mitigation.audit_records import encode_event, record_intent, record_settled
+from pgdoctor.mitigation.audit_records import (
+    PersonIntent,
+    PersonOutcome,
+    encode_event,
+    record_intent,
+    record_settled,
+)
 from pgdoctor.mitigation.history import Opening, seen_in_polls
 from pgdoctor.mitigation.plan import intend_action, make_plan
 from pgdoctor.mitigation.rules import Mode
@@ -215,6 +221,20 @@ def test_a_report_of_an_ongoing_incident_has_the_sql_to_end_it(journal: Journal,
     told = incidents(path, "report").stdout
     assert "It is ongoing. By hand: `terminate 10`, if it is still the session of that poll." in told
     assert f"a.xact_start OPERATOR(pg_catalog.=) '{BEGAN.isoformat(timespec='microseconds')}'" in told
+
+
+def test_signals_of_people_are_part_of_the_story(one: Journal, path: Path) -> None:
+    victim = Identity(10, BEGAN, BEGAN, BEGAN, "idle in transaction", BEGAN)
+    names = ("idle_in_transaction", "public.orders", "app", "shop", "reporting")
+    intent = PersonIntent(at(70), "terminate", victim, "ann\x1b[31m@laptop", *names, 1, 1, "a transaction")
+    for event in (intent, PersonOutcome(at(71), intent.decision, "released", at(70), 1, 1.0)):
+        kind, subject, body, moment = encode_event(event)
+        one.append(SERVER, kind, subject, body, moment)
+    for name in ("show", "report"):
+        told = incidents(path, name).stdout
+        assert "terminate 10 by ann\ufffd" in told.replace("\\", "")
+        assert "@laptop: released" in told
+        assert "\x1b" not in told
 
 
 def test_a_report_of_an_ended_incident_has_none(one: Journal, path: Path) -> None:
