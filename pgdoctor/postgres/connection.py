@@ -114,6 +114,10 @@ _UNPARSABLE = (
 #: Deadlines that several statements have together.
 _BATCH_DEADLINES = 2
 
+#: Sent before and after the statements whose time is counted, in the same round trip: on a slow line our own clock
+#: shows the line.
+_CLOCK = Read("server_clock", {})
+
 #: Our statements ask for no other locks.
 _LOCKED = "another session holds a lock on a system catalog that this needs"
 
@@ -137,8 +141,9 @@ class StatementCost(NamedTuple):
     statements: int = 0
     #: Of the rows that came back, as the protocol frames them.
     received_bytes: int = 0
-    #: Of the server's time: from sending a statement to its last row, less what the quickest one took, which is the
-    #: way there and back. Waiting for a lock costs the server nothing, and does not count.
+    #: By the server's clock, before and after the statements that are sent together. Behind a pooler, and of what
+    #: fails, by ours, less what the quickest one took, which is the way there and back. Waiting for a lock costs the
+    #: server nothing, and does not count.
     seconds: float = 0.0
 
     def since(self, before: "StatementCost") -> "StatementCost":
@@ -188,8 +193,6 @@ class Connection:
         self.looks_into_databases = True
         self._quickest = math.inf
         self._system_identifier: str | None = None
-        #: Statements of `sql/` that the server has prepared.
-        self._prepared: set[str] = set()
         self.reads = ReadBatch(self._read_all)
         # While one task reads the answers of a pipeline, no other may send.
         self._turn = asyncio.Lock()
@@ -351,24 +354,28 @@ class Connection:
             raise BatchFailed from None
 
     async def _execute(self, name: str, parameters: Mapping[str, object]) -> Rows:
-        if not self.is_pooled and name not in self._prepared:
-            # To prepare and to execute would be two round trips.
+        if not self.is_pooled:
             return (await self._pipeline([Read(name, parameters)]))[0]
         async with self._turn, self._cursor() as cursor:
-            with self._counting([cursor]):
+            with self._counting_failures():
+                began = time.monotonic()
                 await self._send(cursor, name, parameters)
+            self._count_elapsed(time.monotonic() - began, received_bytes(cursor.pgresult))
             return await cursor.fetchall()
 
-    async def _pipeline(self, reads: Sequence[Read]) -> list[Rows]:
+    async def _pipeline(self, reads: Sequence[Read]) -> Sequence[Rows]:
         """The rows of statements that are sent together; the first error of one is the error of all."""
         async with self._turn, AsyncExitStack() as stack:
-            cursors = [await stack.enter_async_context(self._cursor()) for _ in reads]
-            with self._counting(cursors):
+            sent = (_CLOCK, *reads, _CLOCK)
+            cursors = [await stack.enter_async_context(self._cursor()) for _ in sent]
+            with self._counting_failures():
                 async with self.connection.pipeline():
-                    for cursor, read in zip(cursors, reads, strict=True):
+                    for cursor, read in zip(cursors, sent, strict=True):
                         await self._send(cursor, read.name, read.parameters)
-            self._prepared.update(read.name for read in reads)
-            return [await cursor.fetchall() for cursor in cursors]
+            [[began], *rows, [ended]] = [await cursor.fetchall() for cursor in cursors]
+            received = sum(received_bytes(cursor.pgresult) for cursor in cursors[1:-1])
+            self._count((ended.now - began.now).total_seconds(), received, len(reads))
+            return rows
 
     def _cursor(self) -> psycopg.AsyncCursor[Any]:
         return self.connection.cursor(binary=True, row_factory=namedtuple_row)
@@ -377,8 +384,8 @@ class Connection:
         await cursor.execute(load_sql(name, self.version_num), parameters or None, prepare=not self.is_pooled)
 
     @contextmanager
-    def _counting(self, cursors: Sequence[psycopg.AsyncCursor[Any]]) -> Iterator[None]:
-        """Count what the statements cost that are executed meanwhile."""
+    def _counting_failures(self) -> Iterator[None]:
+        """Count what a statement costs that fails meanwhile."""
         began = time.monotonic()
         try:
             yield
@@ -386,15 +393,17 @@ class Connection:
             self._count(0.0)
             raise
         except psycopg.Error:
-            self._count(time.monotonic() - began)
+            self._count_elapsed(time.monotonic() - began)
             raise
-        received = sum(received_bytes(cursor.pgresult) for cursor in cursors)
-        self._count(time.monotonic() - began, received, len(cursors))
+
+    def _count_elapsed(self, seconds: float, received: int = 0) -> None:
+        self._quickest = min(self._quickest, seconds)
+        self._count(seconds - self._quickest, received)
 
     def _count(self, seconds: float, received: int = 0, count: int = 1) -> None:
-        self._quickest = min(self._quickest, seconds or math.inf)
         statements, before, spent = self.cost
-        self.cost = StatementCost(statements + count, before + received, spent + max(seconds - self._quickest, 0.0))
+        # The server's clock may be set back meanwhile.
+        self.cost = StatementCost(statements + count, before + received, spent + max(seconds, 0.0))
 
     async def _stream(self, name: str, most: int) -> Sequence[Any]:
         async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
