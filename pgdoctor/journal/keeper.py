@@ -20,6 +20,9 @@ T = TypeVar("T")
 #: Seconds that a piece of work may take: a sync to a busy disk takes some of a second.
 _DEADLINE = 2.0
 
+#: Seconds after which the file is opened anew: an open one may hide for long what each other process finds broken.
+_OPENED_AGAIN = 30.0
+
 #: Seconds after which it is said again that something is left out.
 _SAID_AGAIN = 3600.0
 _WHY = {
@@ -43,6 +46,7 @@ class Keeper:
         self.error: str | None = None
         self._said_at: dict[str, float] = {}
         self._journal: Journal | None = None
+        self._opened_at = 0.0
         self._thread = ThreadPoolExecutor(1, "journal")
         self._hanging: asyncio.Future[object] | None = None
 
@@ -93,11 +97,13 @@ class Keeper:
         return future.result()
 
     def _work(self, work: Callable[[Journal], T]) -> T:
-        if self._journal is not None and not self._journal.is_in_place:
-            # Other processes would not see our records there, nor we theirs.
+        is_old = time.monotonic() - self._opened_at >= _OPENED_AGAIN
+        if self._journal is not None and (is_old or not self._journal.is_in_place):
+            # Elsewhere, other processes would not see our records, nor we theirs.
             self._close()
         if self._journal is None:
             self._journal = Journal.open(self.path, self.max_size)
+            self._opened_at = time.monotonic()
         try:
             self._journal.limit(self.max_size)
             result = work(self._journal)

@@ -599,6 +599,9 @@ def connection_error(error: psycopg.Error, target: ConnectionTarget, outcome: st
     words, state = next((each for each in _SAID if each[0] in said), ("", "error"))
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         state = "timeout"
+    if state == "error" and error.pgconn is not None and error.pgconn.needs_password:
+        # In whatever language the server has refused it.
+        state = "auth_failed"
     tried = {place: shorten(reason) for place, reason in failures(str(error)[:_MOST_SAID]).items()}
     if len(tried) > 1:
         text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())

@@ -104,3 +104,24 @@ def test_what_it_takes_for_written_others_can_read(tmp_path, what):
     else:
         assert what in ("its log deleted and it overwritten", "emptied")
     keeper.close()
+
+
+def test_file_that_others_find_broken_is_found_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_OPENED_AGAIN", 0.0)
+    path = tmp_path / "journal.db"
+    keeper = Keeper(path)
+
+    async def work() -> None:
+        await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with path.open("r+b") as file:
+            file.write(b"no database any more")
+        with pytest.raises(JournalError, match="damaged"):
+            Journal.open(path)
+        with pytest.raises(JournalError, match="damaged"):
+            await keeper.do(lambda journal: journal.records())
+        assert keeper.error
+
+    asyncio.run(work())
+    keeper.close()

@@ -226,6 +226,8 @@ class QueuePolicy(Guard):
 
     `self`: the request is signalled; sessions in front of it are not, if a rule allows the signal to the request.
     `blockers`: sessions in front of the request are signalled, and the request is not. `none`: neither is signalled.
+    Of several sessions in front, none is signalled under `blockers`: the end of one releases no session, and guards
+    judge each signal alone, so that the second could be refused after the first was sent.
     """
 
     name = "queue_policy"
