@@ -129,7 +129,9 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
     scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     watching = agent(scene.dsn, share=0.002)
     watching.wait_for("up", 1)
-    at_rest = watching.wait_for_polls(5)["pgdoctor_poll_interval_seconds"]
+    for _ in range(5):
+        # Each alone: on a busy machine the first gates are dear, and seconds apart.
+        at_rest = watching.wait_for_polls(1)["pgdoctor_poll_interval_seconds"]
     scene.admin.execute("create table t ()")
     holder = scene.client("lock table t")
     waiters = [scene.client().block("select from t")]
@@ -152,6 +154,10 @@ def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
         waiter.finish()
     # The end of an incident needs no look.
     assert watching.wait_for_polls(2)["pgdoctor_blocked_sessions"] == 0
+
+
+#: Enough of them to see that some had no full poll.
+POLLS = 8
 
 
 class Considering(Mitigator):
@@ -183,9 +189,12 @@ def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_th
         settings = AgentSettings(interval=Duration(0.1), wait_threshold=Duration(0), max_server_share=0.002)
         keeper = Keeper(tmp_path / "journal.db")
         poller = make_poller(connection, settings, keeper, counters=counters, mitigator=considering)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(4):
-                await poller.run()
+        running = asyncio.ensure_future(poller.run())
+        # On a busy machine the first gate may be dear, and the second one seconds later.
+        while counters.durations.buckets()[-1].number < POLLS:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
         connection.drop()
         keeper.close()
         return considering.given, counters.durations.buckets()[-1].number
