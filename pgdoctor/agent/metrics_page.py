@@ -14,6 +14,7 @@ from pgdoctor.agent.metrics import MetricsSource, gauge, gauges, metric_families
 from pgdoctor.journal.location import MAX_SIZE
 from pgdoctor.journal.store import JournalUsage
 from pgdoctor.notify.notifier import QueuedNotice
+from pgdoctor.render.notification import page_link
 
 #: The two formats that there are, as clients ask for them.
 _OPEN_METRICS, _TEXT = "application/openmetrics-text", "text/plain"
@@ -148,10 +149,10 @@ def _links(servers: Sequence[str | None], external_url: str | None) -> Metric:
         labels=["server"] if any(servers) else [],
     )
     if external_url is not None:
-        base = external_url.rstrip("/") + "/"
+        manual = external_url.rstrip("/") + "/explain/"
         for name in servers:
-            of = f"?server={name}" if name else ""
-            family.add_metric([name] if name else [], {"url": f"{base}{of}", "manual": f"{base}explain/"})
+            url = page_link(external_url, name) or ""
+            family.add_metric([name] if name else [], {"url": url, "manual": manual})
     return family
 
 

@@ -119,7 +119,7 @@ class Agent:
         self._lines = lines
         self._reloaded = True
         self._keeper = Keeper(config.journal.file, config.journal.max_size)
-        self._notifier = Notifier(told)
+        self._notifier = Notifier(told, config.http.external_url)
         self._monitors = ServerMonitors(
             monitored_servers(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed
         )
@@ -205,7 +205,7 @@ class Agent:
         self._reloaded = True
         self._keeper.max_size = config.journal.max_size
         self._monitors.reconfigure(wanted, config.mitigation)
-        self._notifier.reconfigure(told)
+        self._notifier.reconfigure(told, config.http.external_url)
         self._access = access
         self._server.use(access)
         self._lines.write_as(config.log.format, config.log.lines_per_second)

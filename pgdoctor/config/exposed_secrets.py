@@ -23,8 +23,9 @@ def find_exposed_secrets(config: Config) -> Iterator[str]:
     if asks and http.tls_certificate is None and not config.agent.listen.startswith(_LOOPBACK):
         yield f"{asks[0]} without http.tls_certificate on {config.agent.listen}: the secret travels in clear text"
     for place, receiver in enumerate(config.notify):
-        if receiver.token_file and _is_plain(receiver, place):
-            yield f"notify[{place}].token_file: its url is plain http, so the bearer token travels in clear text"
+        for key, secret in (("token_file", "bearer token"), ("routing_key_file", "routing key")):
+            if getattr(receiver, key) and _is_plain(receiver, place):
+                yield f"notify[{place}].{key}: its url is plain http, so the {secret} travels in clear text"
 
 
 def _shared_tokens(config: Config) -> Iterator[str]:
@@ -42,7 +43,11 @@ def _shared_tokens(config: Config) -> Iterator[str]:
 
 def _is_plain(receiver: Recipient, place: int) -> bool:
     try:
-        return read_endpoint(replace(receiver, token_file=None), place).url.lower().startswith("http://")
+        return (
+            read_endpoint(replace(receiver, token_file=None, routing_key_file=None), place)
+            .url.lower()
+            .startswith("http://")
+        )
     except ConfigError:
         return False
 

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.escape import encode_json
 from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.notify.endpoint import Endpoint, read_endpoint
 from pgdoctor.notify.min_duration_filter import MinDurationFilter
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
+from pgdoctor.notify.repeat_timer import RepeatTimer
 from pgdoctor.notify.settings import Recipient
+from pgdoctor.render.notification import Notification, page_link
+from pgdoctor.render.notification_formats import render_notification
 from pgdoctor.render.outbound_alert import OutboundAlert
 
 #: Where Kubernetes writes down the namespace of a pod.
@@ -40,13 +43,15 @@ def resolve_recipients(recipients: Sequence[Recipient]) -> tuple[Told, ...]:
 class Notifier:
     """Tells every receiver what it wants to know, and waits for none of them."""
 
-    def __init__(self, recipients: Sequence[Told]) -> None:
+    def __init__(self, recipients: Sequence[Told], external_url: str | None = None) -> None:
         #: Events by what became of them, at each receiver; every outcome is there.
         self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self._namespace = read_pod_namespace()
         self._wanted = recipients
+        self._external_url = external_url
         self._receivers: dict[str, Receiver] = {}
         self._withheld = MinDurationFilter()
+        self._repeats = RepeatTimer()
 
     @property
     def waiting(self) -> QueuedNotice:
@@ -58,7 +63,7 @@ class Notifier:
 
     def start(self) -> None:
         """Be ready; in a running loop."""
-        self.reconfigure(self._wanted)
+        self.reconfigure(self._wanted, self._external_url)
 
     def stop(self) -> int:
         """Break off, at once; how many events are left untold."""
@@ -66,8 +71,9 @@ class Notifier:
             receiver.stop()
         return self.waiting.events
 
-    def reconfigure(self, recipients: Sequence[Told]) -> None:
+    def reconfigure(self, recipients: Sequence[Told], external_url: str | None = None) -> None:
         """Notify these receivers and no others. A receiver that stays keeps its queue."""
+        self._external_url = external_url
         before, self._receivers = self._receivers, {}
         for settings, where in recipients:
             receiver = before.pop(settings.name, None)
@@ -86,29 +92,39 @@ class Notifier:
             is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
             # What comes back begins anew for those who were told of its end.
             kind = "started" if event.kind == "recurred" else event.kind
+            if is_let_pass:
+                self._repeats.note(receiver.settings, event, server)
             if is_let_pass and kind in receiver.settings.events:
-                self._offer(receiver, said, server)
+                self._offer(receiver, event, said, server)
 
     def awaits(self, incident: Incident, age: float, server: str | None) -> bool:
-        """Whether an incident that was too young for a receiver is now due."""
-        return any(self._withheld.is_due(each.settings, incident, age, server) for each in self._receivers.values())
+        """Whether an incident that was too young for a receiver is now due, or due again."""
+        return any(self._is_due(each.settings, incident, age, server) for each in self._receivers.values())
 
     def tell_withheld(self, incident: Incident, age: float, said: OutboundAlert, server: str | None) -> None:
         """Tell those how it is by now, as its beginning."""
+        event = IncidentEvent("started", incident, incident.started + timedelta(seconds=age))
         for receiver in self._receivers.values():
-            if self._withheld.is_due(receiver.settings, incident, age, server):
+            if self._is_due(receiver.settings, incident, age, server):
                 self._withheld.told(receiver.settings, incident, server)
+                self._repeats.note(receiver.settings, event, server)
                 if "started" in receiver.settings.events:
-                    self._offer(receiver, said, server)
+                    self._offer(receiver, event, said, server)
 
-    def _offer(self, receiver: Receiver, said: OutboundAlert, server: str | None) -> None:
+    def _is_due(self, wanted: Recipient, incident: Incident, age: float, server: str | None) -> bool:
+        is_late = self._withheld.is_due(wanted, incident, age, server)
+        return is_late or self._repeats.is_due(wanted, incident, age, server)
+
+    def _offer(self, receiver: Receiver, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
         wanted = receiver.settings
         own = replace(
             said,
             service=wanted.service or server or _SERVICE,
             k8s_namespace=wanted.k8s_namespace or self._namespace,
         )
-        receiver.offer(said.alert_id, encode_json(own))
+        link = page_link(self._external_url, server)
+        notification = Notification(own, event, server or _SERVICE, link)
+        receiver.offer(said.alert_id, render_notification(notification, wanted.format))
 
 
 def read_pod_namespace() -> str | None:

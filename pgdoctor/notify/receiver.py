@@ -77,9 +77,15 @@ class Receiver:
         if (settings, address) == (self.settings, self.address):
             return
         self.stop()
+        if settings.format != self.settings.format:
+            self._drop_queued("it was written in another format")
         self.settings, self.address = settings, address
         self.circuit = Circuit(settings.breaker_pause)
         self.start()
+
+    def _drop_queued(self, why: str) -> None:
+        while self._queue:
+            self._settle(self._queue.popleft(), "dropped", why)
 
     def offer(self, alert: str, body: bytes) -> None:
         """Take one more into the queue, instead of the oldest where it is full. Never waits."""
@@ -131,7 +137,7 @@ class Receiver:
 
         await asyncio.sleep(self.circuit.wait(time.monotonic()))
         try:
-            answer = await post_json(self.address, body, self.settings.timeout, self._tls)
+            answer = await post_json(self.address, self.address.add_routing_key(body), self.settings.timeout, self._tls)
         except Unanswered as error:
             self._note(False)
             raise self._complain(Postponed(str(error))) from None

@@ -11,11 +11,17 @@ from pgdoctor.fields import HIDDEN, Duration, Name, ValidationError
 EventName = Literal["started", "class_changed", "worsened", "ended"]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 
+#: What the body looks like; each has a file in `render`.
+Format = Literal["json", "alertmanager", "slack", "pagerduty"]
+
+#: Where PagerDuty takes events, unless an account is in another region.
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+
 URL = "http:// or https://, a host, and a path; without user name and password (use url_file or token_file)"
 
 
 class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of `[[notify]]`. Exactly one of `url` and `url_file` says where to."""
+    """One of `[[notify]]`. Exactly one of `url` and `url_file` says where to; PagerDuty needs neither."""
 
     #: What logs and metrics call it: its address may be a secret.
     name: Name
@@ -24,6 +30,9 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url_file: str | None = None
     #: What is sent as `Authorization: Bearer …`.
     token_file: str | None = None
+    format: Format = "json"
+    #: The integration key of a service in PagerDuty, one line; for that format alone.
+    routing_key_file: str | None = None
     events: tuple[EventName, ...] = EVENTS
     #: An incident that ends earlier is not notified; a longer one is notified at that age.
     min_duration: Duration = Duration(0)
@@ -51,8 +60,7 @@ def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[Validat
         where = f"[{place}]"
         if each.name in (other.name for other in recipients[:place]):
             yield ValidationError(f"{where}.name", each.name, "a unique name")
-        if (each.url is None) == (each.url_file is None):
-            yield ValidationError(where, each.name, "exactly one of url and url_file")
+        yield from _mistaken_address(where, each)
         if each.url is not None and not is_address(each.url):
             yield ValidationError(f"{where}.url", HIDDEN, URL)
         if not each.events:
@@ -60,6 +68,18 @@ def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[Validat
         for key in ("timeout", "max_age", "first_pause", "max_pause", "breaker_pause"):
             if getattr(each, key) < 0.1:
                 yield ValidationError(f"{where}.{key}", str(getattr(each, key)), "at least 100ms")
+
+
+def _mistaken_address(where: str, each: Recipient) -> Iterator[ValidationError]:
+    missing, is_pagerduty = (each.url, each.url_file).count(None), each.format == "pagerduty"
+    if is_pagerduty and missing == 0:
+        yield ValidationError(where, each.name, "at most one of url and url_file")
+    elif not is_pagerduty and missing != 1:
+        yield ValidationError(where, each.name, "exactly one of url and url_file")
+    if is_pagerduty and each.routing_key_file is None:
+        yield ValidationError(where, each.name, 'routing_key_file, which format = "pagerduty" needs')
+    if not is_pagerduty and each.routing_key_file is not None:
+        yield ValidationError(where, each.name, 'routing_key_file only with format = "pagerduty"')
 
 
 def is_address(url: str) -> bool:

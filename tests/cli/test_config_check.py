@@ -96,6 +96,9 @@ def test_h57_a_bearer_token_over_plain_http_is_a_warning(tmp_path: Path) -> None
     notify = f"[[notify]]\nname = 'a'\nurl = '{{}}://a.example/x'\ntoken_file = '{token}'\n"
     assert "clear text" in check(tmp_path, notify.format("http"))[2]
     assert check(tmp_path, notify.format("https"))[2] == ""
+    pager = f"[[notify]]\nname = 'a'\nformat = 'pagerduty'\nrouting_key_file = '{token}'\n"
+    assert "routing key travels in clear text" in check(tmp_path, pager + "url = 'http://a.example/x'")[2]
+    assert check(tmp_path, pager)[2] == ""
 
 
 def test_h55_names_that_mean_nothing_at_a_server_are_warnings(tmp_path: Path, scene: Scene) -> None:

@@ -75,6 +75,16 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "a receiver without a name": ('[[notify]]\nurl = "http://a/"', ("notify[0].name is missing", "a-z")),
     "two receivers of a name": ((TOLD + 'url = "http://a/"\n') * 2, ('notify[1].name = "a"', "a unique name")),
+    "a format that is none": (TOLD + 'url = "http://a/"\nformat = "slak"', ("notify[0].format", '"slack"')),
+    "a pager without a routing key": (TOLD + 'format = "pagerduty"', ('notify[0] = "a"', "routing_key_file")),
+    "a pager with two addresses": (
+        TOLD + 'format = "pagerduty"\nrouting_key_file = "/k"\nurl = "http://a/"\nurl_file = "/u"',
+        ('notify[0] = "a"', "at most one of url and url_file"),
+    ),
+    "a routing key for a chat": (
+        TOLD + 'format = "slack"\nurl = "http://a/"\nrouting_key_file = "/k"',
+        ('notify[0] = "a"', 'routing_key_file only with format = "pagerduty"'),
+    ),
     "an address that is none": (TOLD + 'url = "hunter2"', ("notify[0].url: http:// or https://",)),
     "an address of another kind": (TOLD + 'url = "ftp://a/hunter2"', ("notify[0].url: http:// or https://",)),
     "an address with a password": (TOLD + 'url = "https://u:hunter2@a/"', ("notify[0].url:", "url_file")),

@@ -101,6 +101,15 @@ def test_a_file_that_holds_no_token(tmp_path: Path, text: str) -> None:
     assert "zq7" not in str(caught.value)
 
 
+def test_a_routing_key_of_a_file_and_the_address_of_pagerduty(tmp_path: Path) -> None:
+    key = secret(tmp_path / "key", "zq7\n")
+    [(_, found)] = resolve_recipients([Recipient("a", format="pagerduty", routing_key_file=key)])
+    assert found == Endpoint("https://events.pagerduty.com/v2/enqueue", None, "zq7")
+    assert "zq7" not in repr(found)
+    with pytest.raises(ConfigError, match=r"notify\[0\]\.routing_key_file: .*expected one line"):
+        resolve_recipients([Recipient("a", format="pagerduty", routing_key_file=secret(tmp_path / "bad", "zq7 8"))])
+
+
 def test_a_file_that_everybody_may_read_or_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .* chmod o="):
         resolve_recipients([Recipient("a", url_file=secret(tmp_path / "url", "http://a/", 0o644))])

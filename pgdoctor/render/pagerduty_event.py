@@ -1,0 +1,45 @@
+"""A notification as an event of PagerDuty's Events API v2. The routing key is a secret and is added on sending."""
+
+from typing import Any, Literal
+
+from pgdoctor.escape import encode_json
+from pgdoctor.render.notification import Notification, list_facts, summarize
+from pgdoctor.render.plain import one_line
+
+#: Characters that PagerDuty takes.
+_MOST_SUMMARY = 1_024
+_MOST_KEY = 255
+
+
+def render_pagerduty(said: Notification) -> bytes:
+    """The body of the POST, without `routing_key`: trigger, or resolve at the end."""
+    if said.is_over:
+        return encode_json(_event(said, "resolve"))
+    links = [] if said.link is None else [{"href": said.link, "text": "Page of the server"}]
+    return encode_json(
+        _event(said, "trigger")
+        | {"payload": _payload(said), "client": "pgdoctor", "links": links}
+        | ({} if said.link is None else {"client_url": said.link})
+    )
+
+
+def _event(said: Notification, action: Literal["trigger", "resolve"]) -> dict[str, Any]:
+    return {"event_action": action, "dedup_key": dedup_key(said.server, said.alert.alert_id)}
+
+
+def dedup_key(server: str, incident: str) -> str:
+    """The same for all events of an incident. Two servers may have incidents of one millisecond."""
+    return one_line(f"{server}/{incident}", _MOST_KEY)
+
+
+def _payload(said: Notification) -> dict[str, Any]:
+    return {
+        "summary": one_line(summarize(said), _MOST_SUMMARY),
+        "source": said.server,
+        "severity": "info" if said.is_test else said.alert.severity,
+        "timestamp": said.at,
+        "component": "postgresql",
+        "group": said.alert.service,
+        "class": said.event.incident.classes[-1],
+        "custom_details": dict(list_facts(said)),
+    }
