@@ -376,9 +376,11 @@ def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
     config = parse_config(uncommented, "example")
     assert [server.name for server in config.servers] == ["shop", "ledger", "crm"]
     assert len(config.mitigation.rules) == 3
+    chosen = {"name", "url", "url_file", "token_file", "events", "service", "k8s_namespace"}
+    assert [told.format for told in config.notify] == ["json", "json", "pagerduty"]
     for told in config.notify:
         for field in msgspec.structs.fields(Recipient):
-            if field.name not in ("name", "url", "url_file", "token_file", "events", "service", "k8s_namespace"):
+            if field.name not in chosen | {"routing_key_file", "format"}:
                 assert getattr(told, field.name) == field.default, field.name
     idle = config.mitigation.rules[0]
     for field in msgspec.structs.fields(Rule):
