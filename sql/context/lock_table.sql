@@ -1,6 +1,6 @@
 -- One row for each of the sessions and prepared transactions with the most locks in the server's shared lock table, and
 -- on each how full that is. Locks of the fast path are not in it; predicate locks have a table of their own.
--- Reads each lock once, 0.5 us each (measured), and sorts them.
+-- Costs about 3 us a lock, most of it to tell the objects apart (measured: 112 ms at 40,000): for the survey only.
 WITH lock AS MATERIALIZED (
     SELECT
         coalesce(w.leader_pid, l.pid) AS session_pid,
