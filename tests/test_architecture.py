@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "cli": {
         *("agent", "demo", "config", "render", "enforcement", "mitigation", "observer", "postgres", "journal"),
         *("incidents", "diagnosis", "model", "sqltext", "topics", "fields", "escape", "formatting", "errors"),
-        "serverlog",
+        *("serverlog", "notify"),
     },
     "agent": {
         *("config", "render", "enforcement", "mitigation", "notify", "observer", "postgres", "journal", "incidents"),

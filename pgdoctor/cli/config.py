@@ -1,4 +1,4 @@
-"""`pgdoctor config`: print a configuration file to begin from, and check one."""
+"""`pgdoctor config`: print a configuration file to begin from, check one, and send a test notification."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from pgdoctor.cli._options import DEADLINE, run
 from pgdoctor.config.config import EXAMPLE, load_config
 from pgdoctor.config.exposed_secrets import find_exposed_secrets
 from pgdoctor.config.validation import one_line
-from pgdoctor.errors import ConfigError
+from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.protected_names import allowed_names, protected_names
 from pgdoctor.mitigation.rule_sentences import describe_protection, describe_rule, find_dangers
@@ -19,7 +19,7 @@ from pgdoctor.mitigation.rules import Mitigation
 
 @click.group(cls=Group)
 def command() -> None:
-    """Print an example configuration, or check a file."""
+    """Print an example configuration, check a file, or test its receivers."""
 
 
 @command.command()
@@ -62,6 +62,35 @@ def check(file: str, dsn: str | None) -> int:
         complain(one_line(f"warning: {danger}"))
     for unresolved in run(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():
         complain(one_line(f"warning: {unresolved}"))
+    return 0
+
+
+@command.command("test-notify")
+@click.argument("name", metavar="NAME")
+@click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
+def test_notify(name: str, file: str) -> int:
+    """Send one test notification to the receiver NAME of [[notify]].
+
+    FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml. The exit status is 0 if the receiver took it, 3 if not.
+    """
+    # Here, not above: no other command sends.
+    from pgdoctor.notify.endpoint import read_endpoint
+    from pgdoctor.notify.send_once import send_test
+
+    config = load_config(file)
+    names = [each.name for each in config.notify]
+    if name not in names:
+        raise UsageError(f"no receiver {name} in {file}: {', '.join(names) or 'it has no [[notify]]'}")
+    place = names.index(name)
+    recipient = config.notify[place]
+    endpoint = read_endpoint(recipient, place)
+    was_taken, answer = run(send_test(recipient, endpoint, config.http.external_url))
+    outcome = "delivered" if was_taken else "not delivered"
+    line = f"{name} ({recipient.format}, {endpoint.host}): {outcome}: {answer}"
+    if not was_taken:
+        complain(line)
+        return 3
+    click.echo(line)
     return 0
 
 
