@@ -19,7 +19,7 @@ from pgdoctor.mitigation.rules import Mitigation
 
 @click.group(cls=Group)
 def command() -> None:
-    """Print an example configuration, check a file, or test its receivers."""
+    """Print an example configuration, or check and test one."""
 
 
 @command.command()
