@@ -3,7 +3,6 @@
 Raw columns only. Whatever fails is left out and said, never fatal: somebody may hold a lock on a catalog.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -63,7 +62,6 @@ class CatalogReader:
         #: What could not be read, in plain words.
         self.unread: list[str] = []
         self._timeouts = 0
-        self._alone = asyncio.Lock()
 
     async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of a statement, none where the server refuses it."""
@@ -71,25 +69,15 @@ class CatalogReader:
 
     async def answer(self, name: str, **parameters: object) -> Rows | None:
         """The rows of a statement, None where the server refuses it. Concurrent answers share a round trip."""
-        if self._is_exhausted(name):
-            return None
-        try:
-            return await self._door.reads.fetch(name, **parameters)
-        except StatementFailed as error:
-            self._note(name, error)
-            return None
-        except BatchFailed:
-            async with self._alone:
-                return await self._answer_alone(name, parameters)
-
-    async def _answer_alone(self, name: str, parameters: Mapping[str, object]) -> Rows | None:
-        if self._is_exhausted(name):
-            return None
-        try:
-            return await self._door.fetch(name, **parameters)
-        except StatementFailed as error:
-            self._note(name, error)
-            return None
+        while not self._is_exhausted(name):
+            try:
+                return await self._door.reads.fetch(name, **parameters)
+            except StatementFailed as error:
+                self._note(name, error)
+                break
+            except BatchFailed:
+                continue
+        return None
 
     def _is_exhausted(self, name: str) -> bool:
         if self._timeouts < self._most_timeouts:

@@ -11,7 +11,8 @@ import os
 import re
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 import psycopg
@@ -277,10 +278,9 @@ class Connection:
 
     async def read(self, name: str, **parameters: object) -> Rows:
         """As `fetch`, for a statement that may run twice: concurrent reads share one round trip."""
-        try:
-            return await self.reads.fetch(name, **parameters)
-        except BatchFailed:
-            return await self.fetch(name, **parameters)
+        while True:
+            with suppress(BatchFailed):
+                return await self.reads.fetch(name, **parameters)
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""
@@ -342,20 +342,23 @@ class Connection:
             if self.is_open and self.connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
                 await self.connection.execute(b"COMMIT", prepare=False)
 
-    async def _read_all(self, reads: Sequence[Read]) -> Sequence[Rows]:
-        if len(reads) == 1:
-            return [await self.fetch(reads[0].name, **reads[0].parameters)]
-        if self.is_pooled:
-            raise BatchFailed
+    async def _read_all(self, reads: Sequence[Read]) -> Sequence[Rows | StatementFailed | BatchFailed]:
+        """The rows of each read or why the server refuses it; BatchFailed: it was not asked."""
+        answered: list[Rows] = []
         try:
-            # On a busy server each may come close to the deadline, at which the server ends a statement.
-            return await self.within_deadline(self._pipeline(reads), _BATCH_DEADLINES)
-        except StatementFailed:
-            raise BatchFailed from None
+            if len(reads) == 1 or self.is_pooled:
+                answered.append(await self.fetch(reads[0].name, **reads[0].parameters))
+            else:
+                # On a busy server each may come close to the deadline, at which the server ends a statement.
+                return await self.within_deadline(self._pipeline(reads, answered), _BATCH_DEADLINES)
+        except StatementFailed as error:
+            # The server skips all that comes after the statement that failed.
+            return [*answered, error, *(BatchFailed() for _ in reads[len(answered) + 1 :])]
+        return [*answered, *(BatchFailed() for _ in reads[1:])]
 
     async def _execute(self, name: str, parameters: Mapping[str, object]) -> Rows:
         if not self.is_pooled:
-            return (await self._pipeline([Read(name, parameters)]))[0]
+            return (await self._pipeline([Read(name, parameters)], []))[0]
         async with self._turn, self._cursor() as cursor:
             with self._counting_failures():
                 began = time.monotonic()
@@ -363,15 +366,20 @@ class Connection:
             self._count_elapsed(time.monotonic() - began, received_bytes(cursor.pgresult))
             return await cursor.fetchall()
 
-    async def _pipeline(self, reads: Sequence[Read]) -> Sequence[Rows]:
-        """The rows of statements that are sent together; the first error of one is the error of all."""
+    async def _pipeline(self, reads: Sequence[Read], answered: list[Rows]) -> Sequence[Rows]:
+        """The rows of statements that are sent together. At an error `answered` gets the rows of those before it."""
         async with self._turn, AsyncExitStack() as stack:
             sent = (_CLOCK, *reads, _CLOCK)
             cursors = [await stack.enter_async_context(self._cursor()) for _ in sent]
-            with self._counting_failures():
-                async with self.connection.pipeline():
-                    for cursor, read in zip(cursors, sent, strict=True):
-                        await self._send(cursor, read.name, read.parameters)
+            try:
+                with self._counting_failures():
+                    async with self.connection.pipeline():
+                        for cursor, read in zip(cursors, sent, strict=True):
+                            await self._send(cursor, read.name, read.parameters)
+            except psycopg.Error:
+                done = takewhile(lambda cursor: cursor.pgresult is not None, cursors[1:-1])
+                answered += [await cursor.fetchall() for cursor in done]
+                raise
             [[began], *rows, [ended]] = [await cursor.fetchall() for cursor in cursors]
             received = sum(received_bytes(cursor.pgresult) for cursor in cursors[1:-1])
             self._count((ended.now - began.now).total_seconds(), received, len(reads))

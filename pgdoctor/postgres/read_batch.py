@@ -16,13 +16,16 @@ class Read(NamedTuple):
 
 
 class BatchFailed(Exception):
-    """The server has refused one of several reads, and skipped the rest: each has to be asked alone."""
+    """The server has refused another one of several reads, and has not run this one: it has to be asked again.
+
+    At least one read of each batch is answered, so asking again comes to an end.
+    """
 
 
 class ReadBatch:
     """Collects the reads of concurrent tasks. The first task sends them; the others wait for their answers."""
 
-    def __init__(self, send: Callable[[Sequence[Read]], Awaitable[Sequence[Rows]]]) -> None:
+    def __init__(self, send: Callable[[Sequence[Read]], Awaitable[Sequence[Rows | Exception]]]) -> None:
         self._send = send
         self._asked: list[tuple[Read, asyncio.Future[Rows]]] = []
         self._turn = asyncio.Lock()
@@ -36,7 +39,7 @@ class ReadBatch:
         return await answer
 
     async def _send_all(self) -> None:
-        """Let the other tasks ask, then send what all have asked. An error is the error of all."""
+        """Let the other tasks ask, then send what all have asked. What is raised is the error of all."""
         asked: list[tuple[Read, asyncio.Future[Rows]]] = []
         try:
             async with self._turn:
@@ -52,9 +55,8 @@ class ReadBatch:
                 if not answer.done():
                     answer.set_exception(others)
             raise
-        for (_, answer), rows in zip(asked, found, strict=True):
-            if not answer.done():
-                answer.set_result(rows)
+        for (_, answer), outcome in zip(asked, found, strict=True):
+            _settle(answer, outcome)
 
     async def _wait_for_others(self) -> None:
         """Until no more reads come. A task that starts tasks of its own is two turns of the loop late."""
@@ -63,6 +65,15 @@ class ReadBatch:
             count = len(self._asked)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+
+
+def _settle(answer: asyncio.Future[Rows], outcome: Rows | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
 
 
 @asynccontextmanager
