@@ -30,7 +30,11 @@ class MinDurationFilter:
 
     def is_due(self, recipient: Recipient, incident: Incident, age: float, server: str | None) -> bool:
         """Whether an incident that was withheld has become old enough by now."""
-        return age >= recipient.min_duration and (recipient.name, server, incident.id) in self._young
+        return age >= recipient.min_duration and self.is_withheld(recipient, incident, server)
+
+    def is_withheld(self, recipient: Recipient, incident: Incident, server: str | None) -> bool:
+        """Whether the receiver has not been notified of the incident yet."""
+        return (recipient.name, server, incident.id) in self._young
 
     def told(self, recipient: Recipient, incident: Incident, server: str | None) -> None:
         """From now on the receiver is notified of the incident."""

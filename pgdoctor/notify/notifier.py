@@ -17,6 +17,7 @@ from pgdoctor.notify.settings import Recipient
 from pgdoctor.render.notification import Notification, page_link
 from pgdoctor.render.notification_formats import render_notification
 from pgdoctor.render.outbound_alert import OutboundAlert
+from pgdoctor.render.pagerduty_event import render_acknowledgement
 
 #: Where Kubernetes writes down the namespace of a pod.
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -110,6 +111,14 @@ class Notifier:
                 self._repeats.note(receiver.settings, event, server)
                 if "started" in receiver.settings.events:
                     self._offer(receiver, event, said, server)
+
+    def acknowledge(self, incident: Incident, server: str | None) -> None:
+        """Say to those who know of acknowledgements that the agent has signalled a session. Never waits."""
+        for receiver in self._receivers.values():
+            wanted = receiver.settings
+            is_known = "started" in wanted.events and not self._withheld.is_withheld(wanted, incident, server)
+            if wanted.format == "pagerduty" and is_known:
+                receiver.offer(incident.id, render_acknowledgement(server or _SERVICE, incident.id))
 
     def _is_due(self, wanted: Recipient, incident: Incident, age: float, server: str | None) -> bool:
         is_late = self._withheld.is_due(wanted, incident, age, server)

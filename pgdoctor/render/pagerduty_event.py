@@ -23,6 +23,11 @@ def render_pagerduty(said: Notification) -> bytes:
     )
 
 
+def render_acknowledgement(server: str, incident: str) -> bytes:
+    """The body of the POST, without `routing_key`, once the agent has signalled: the incident is being dealt with."""
+    return encode_json({"event_action": "acknowledge", "dedup_key": dedup_key(server, incident)})
+
+
 def _event(said: Notification, action: Literal["trigger", "resolve"]) -> dict[str, Any]:
     return {"event_action": action, "dedup_key": dedup_key(said.server, said.alert.alert_id)}
 

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.journal.store import Journal, JournalRecord
 from pgdoctor.mitigation.audit_records import KINDS
+from tests.notify.strict_receivers import pagerduty
 from tests.scenes.client import wait_until
 
 _IDLE = """
@@ -110,6 +111,23 @@ def test_what_it_does_is_on_record_and_in_the_metrics(scene, agent):
     watching.wait_for('action_traces_total{kind="recurrence"}', 1)
     waiter.finish()
     wait_until(lambda: [record.kind for record in records()].count("trace") == 1)
+
+
+@pytest.mark.usefixtures("orders")
+def test_pager_is_told_of_the_signal(scene, agent, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef0123456789abcdef\n")
+    key.chmod(0o600)
+    with pagerduty() as there:
+        pager = f'[[notify]]\nname = "pager"\nformat = "pagerduty"\nurl = "{there.url}"\nrouting_key_file = "{key}"\n'
+        watching = agent(scene.dsn, more=rules() + pager)
+        watching.wait_for("leader", 1)
+        _, waiter = hold(scene)
+        waiter.finish()
+        wait_until(lambda: there.bodies and there.bodies[-1]["event_action"] == "resolve", 20)
+    assert there.mistakes == []
+    assert [body["event_action"] for body in there.bodies] == ["trigger", "acknowledge", "resolve"]
+    assert len({body["dedup_key"] for body in there.bodies}) == 1
 
 
 @pytest.mark.usefixtures("orders")

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.fields import Duration
 from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.notifier import Notifier
@@ -155,6 +156,32 @@ def test_pagerduty_triggers_and_resolves_by_the_incident() -> None:
     assert started["payload"]["custom_details"]["statement"] == "update orders set v = ?"
     assert started["links"] == [{"href": PAGE, "text": "Page of the server"}]
     assert "payload" not in ended
+
+
+def test_pagerduty_alone_is_told_of_a_signal() -> None:
+    async def whole(there: StrictReceiver, chat: StrictReceiver) -> None:
+        pager = Recipient("a", there.url, format="pagerduty")
+        young = Recipient("b", there.url, format="pagerduty", min_duration=Duration(3600))
+        told = [
+            (pager, Endpoint(there.url, None, KEY)),
+            (young, Endpoint(there.url, None, KEY)),
+            (Recipient("c", chat.url, format="slack"), Endpoint(chat.url)),
+        ]
+        notifier = Notifier(told)
+        notifier.start()
+        notifier.tell(event("started"), describe_event(event("started"), seen(), 1), "shop")
+        notifier.acknowledge(INCIDENT, "shop")
+        async with asyncio.timeout(20):
+            while notifier.waiting.events:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        notifier.stop()
+
+    with strict_receivers.pagerduty() as there, strict_receivers.slack() as chat:
+        asyncio.run(whole(there, chat))
+    assert there.mistakes == []
+    assert [each["event_action"] for each in there.bodies] == ["trigger", "acknowledge"]
+    assert len({each["dedup_key"] for each in there.bodies}) == 1
+    assert len(chat.bodies) == 1
 
 
 def test_slack_shows_text_of_clients_as_plain_text() -> None:

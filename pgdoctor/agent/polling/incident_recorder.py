@@ -102,6 +102,10 @@ class IncidentRecorder:
         if self._waiting or self._latest is not None:
             self._filled.set()
 
+    def acknowledge(self, incident: Incident) -> None:
+        """Note that the agent has signalled a session of the incident. Never waits."""
+        self._notifier.acknowledge(incident, self._name)
+
     async def recall(self, server: str, patience: float) -> tuple[IncidentRecord, ...] | None:
         """The incidents that an earlier agent has left open at a server, told once; None: it is not known yet.
 

@@ -310,6 +310,8 @@ class Poller:
             return
         try:
             await self._mitigator.consider(state.diagnosis, door, self._runner.read_at)
+            if self._mitigator.has_just_signalled and self.incident is not None:
+                self._recorder.acknowledge(self.incident)
         except ServerError as error:
             log.error("mitigation failed", extra={"error": str(error)})
         except Exception:
