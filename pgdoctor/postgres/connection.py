@@ -373,9 +373,7 @@ class Connection:
             cursors = [await stack.enter_async_context(self._cursor()) for _ in sent]
             try:
                 with self._counting_failures():
-                    async with self.connection.pipeline():
-                        for cursor, read in zip(cursors, sent, strict=True):
-                            await self._send(cursor, read.name, read.parameters)
+                    await self._send_together(cursors, sent)
             except psycopg.Error:
                 done = takewhile(lambda cursor: cursor.pgresult is not None, cursors[1:-1])
                 answered += [await cursor.fetchall() for cursor in done]
@@ -384,6 +382,21 @@ class Connection:
             received = sum(received_bytes(cursor.pgresult) for cursor in cursors[1:-1])
             self._count((ended.now - began.now).total_seconds(), received, len(reads))
             return rows
+
+    async def _send_together(self, cursors: Sequence[psycopg.AsyncCursor[Any]], reads: Sequence[Read]) -> None:
+        """Raises the first error. Left to itself, the driver logs a second one at the end of the pipeline."""
+        first: psycopg.Error | None = None
+        try:
+            async with self.connection.pipeline():
+                try:
+                    for cursor, read in zip(cursors, reads, strict=True):
+                        await self._send(cursor, read.name, read.parameters)
+                except psycopg.Error as error:
+                    first = error
+        except psycopg.Error as error:
+            first = first or error
+        if first is not None:
+            raise first
 
     def _cursor(self) -> psycopg.AsyncCursor[Any]:
         return self.connection.cursor(binary=True, row_factory=namedtuple_row)

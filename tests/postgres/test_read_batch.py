@@ -107,6 +107,21 @@ def test_plain_read_raises_its_own_error(scene: Scene) -> None:
         run(scene.dsn, read)
 
 
+def test_driver_logs_nothing_of_a_refused_read(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    async def read(door: Connection) -> None:
+        for _ in range(20):
+            with pytest.raises(StatementFailed):
+                await door.fetch("indexes", oids="not a list of numbers")
+            evidence = CatalogReader(door)
+            async with reading_together() as group:
+                for oids in ("no list", [1], "no list", [2]):
+                    group.create_task(evidence.rows("indexes", oids=oids))
+            assert len(evidence.unread) == 2
+
+    run(scene.dsn, read)
+    assert not caplog.records
+
+
 def test_lost_connection_is_the_error_of_all(scene: Scene) -> None:
     async def read(door: Connection) -> list[BaseException | object]:
         scene.admin.execute("select pg_terminate_backend(%s)", [door.connection.info.backend_pid])
