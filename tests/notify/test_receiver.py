@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from pgdoctor.fields import Duration
 from pgdoctor.notify.endpoint import Endpoint
@@ -227,6 +228,21 @@ def test_a_new_address_is_taken_at_once() -> None:
             told.receiver.reconfigure(told.receiver.settings, Endpoint(better.url))
             await told.settled(delivered=2)
             assert [body["number"] for body in better.bodies] == [1, 2]
+
+
+def test_bodies_of_another_format_are_dropped_and_a_new_routing_key_counts_at_once() -> None:
+    @run(hang, answer(202), timeout=Duration(3600))
+    async def _(told: Told, there: Receiving) -> None:
+        told.offer(1, 2)
+        await told.until(lambda: there.bodies)
+        pager = replace(told.receiver.settings, format="pagerduty")
+        told.receiver.reconfigure(pager, Endpoint(there.url, None, "old"))
+        assert told.outcomes["dropped"] == 2
+        told.receiver.stop()
+        told.offer(3)
+        told.receiver.reconfigure(pager, Endpoint(there.url, None, "new"))
+        await told.settled(dropped=2, delivered=1)
+        assert there.bodies[-1] == {"routing_key": "new", "number": 3}
 
 
 def test_the_same_settings_again_change_nothing() -> None:
