@@ -138,7 +138,7 @@ def read_entries(bodies: Iterable[bytes]) -> tuple[list[IncidentRecord], int]:
 def _entry(body: bytes) -> IncidentRecord | None:
     try:
         return _decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

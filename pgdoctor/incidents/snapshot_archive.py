@@ -102,7 +102,7 @@ def unpack_snapshot(body: bytes) -> StoredSnapshot:
     try:
         unzip = zlib.decompressobj()
         return _decode(unzip.decompress(body[1:], _MOST_UNPACKED))
-    except (zlib.error, msgspec.MsgspecError):
+    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError):
         raise JournalError("a stored snapshot cannot be read: it is damaged, or of another version") from None
 
 

@@ -229,7 +229,7 @@ def read_events(records: Iterable[AuditRecord]) -> Iterator[Event]:
         if record.kind in KINDS:
             try:
                 yield _decode(record.body)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise JournalError(
                     f"record {record.id} ({record.kind}) of the journal cannot be read: {error}"
                 ) from None
