@@ -86,7 +86,7 @@ class Network(str):
         """Whether a client comes from here; None is the local socket. Raises ValueError for what is no address."""
         if client is None or self == "local":
             return client is None and self == "local"
-        return _address(client) in ip_network(self)
+        return _parse_address(client) in ip_network(self)
 
     def includes(self, other: "Network") -> bool:
         """Whether all of the other is part of it."""
@@ -125,17 +125,17 @@ class Qualified(str):
         match = _QUALIFIED.fullmatch(self)
         if match is None:
             raise ValueError(self.allowed)
-        schema, name = map(_bare, match.groups())
+        schema, name = map(_bare_name, match.groups())
         return schema, name
 
 
 def _as_needed(name: str) -> str:
     """A name without the quotes that it can do without; unlike the server, which also quotes SQL's own words."""
-    bare = _bare(name)
+    bare = _bare_name(name)
     return bare if _PLAIN.fullmatch(bare) else '"' + bare.replace('"', '""') + '"'
 
 
-def _bare(name: str) -> str:
+def _bare_name(name: str) -> str:
     return name[1:-1].replace('""', '"') if name[0] == '"' else name
 
 
@@ -158,7 +158,7 @@ class Window(str):
     def parse(cls, text: object) -> Self:
         """Raises ValueError for what is no such thing, or in a place that this machine does not know."""
         match = _WINDOW.fullmatch(text) if isinstance(text, str) else None
-        if match is None or max(map(_minutes, match.group("begin", "end"))) > _WHOLE_DAY:
+        if match is None or max(map(_parse_minutes, match.group("begin", "end"))) > _WHOLE_DAY:
             raise ValueError(cls.allowed)
         if match["begin"] == match["end"]:
             raise ValueError(cls.allowed)
@@ -172,23 +172,25 @@ class Window(str):
         """Whether a moment lies in these hours. Hours that go past midnight belong to the day they begin on."""
         match = _WINDOW.fullmatch(self)
         assert match is not None
-        begin, end = _minutes(match["begin"]), _minutes(match["end"])
+        begin, end = _parse_minutes(match["begin"]), _parse_minutes(match["end"])
         local = moment.astimezone(ZoneInfo(match["zone"] or "UTC"))
         minute, today = local.hour * 60 + local.minute, local.weekday()
         yesterday = (local - timedelta(days=1)).weekday()
         if begin < end:
-            return begin <= minute < end and self._has(match, today)
-        return (minute >= begin and self._has(match, today)) or (minute < end and self._has(match, yesterday))
+            return begin <= minute < end and self._has_moment(match, today)
+        return (minute >= begin and self._has_moment(match, today)) or (
+            minute < end and self._has_moment(match, yesterday)
+        )
 
     @staticmethod
-    def _has(match: re.Match[str], day: int) -> bool:
+    def _has_moment(match: re.Match[str], day: int) -> bool:
         if match["first"] is None:
             return True
         first, last = _DAYS.index(match["first"]), _DAYS.index(match["last"] or match["first"])
         return first <= day <= last if first <= last else day >= first or day <= last
 
 
-def _minutes(text: str) -> int:
+def _parse_minutes(text: str) -> int:
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
 
@@ -204,7 +206,7 @@ PARSE: dict[type, Callable[[object], object]] = {
 }
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
+def _parse_address(text: str) -> IPv4Address | IPv6Address:
     found = ip_address(text)
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 

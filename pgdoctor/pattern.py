@@ -52,19 +52,19 @@ class Pattern(str):
 
     def fits(self, statement: str) -> bool | None:
         """Whether all of the statement is of this pattern; None where the text is not known in full."""
-        return self._answer(statement, _compiled(self).fullmatch(_encode(statement)) is not None)
+        return self._judge_fit(statement, _compile_pattern(self).fullmatch(_encode_text(statement)) is not None)
 
     def is_in(self, statement: str) -> bool | None:
         """Whether some part of the statement is of this pattern; None where the text is not known in full."""
-        return self._answer(statement, _compiled(self).search(_encode(statement)) is not None)
+        return self._judge_fit(statement, _compile_pattern(self).search(_encode_text(statement)) is not None)
 
-    def _answer(self, statement: str, fits: bool) -> bool | None:
+    def _judge_fit(self, statement: str, fits: bool) -> bool | None:
         # Of a database in another encoding: a letter that is none of ASCII may have stood there.
         return None if not fits and _REPLACED in statement and not self.isascii() else fits
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> "re2._Regexp":
+def _compile_pattern(pattern: str) -> "re2._Regexp":
     import re2
 
     options = re2.Options()
@@ -76,7 +76,7 @@ def _compiled(pattern: str) -> "re2._Regexp":
     return re2.compile(pattern, options)
 
 
-def _encode(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
@@ -85,7 +85,7 @@ def _find_reason_against(text: str) -> str | None:
     import re2
 
     try:
-        size = _compiled(text).programsize
+        size = _compile_pattern(text).programsize
     except UnicodeEncodeError:
         return "it is not Unicode text"
     except re2.error as error:

@@ -91,7 +91,7 @@ class Lines(logging.Handler):
                 self.dropped += 1
                 return
             self._tell_dropped(bucket)
-            self._write(self._encode(record_fields(record)))
+            self._write_line(self._encode(record_fields(record)))
         except Exception:  # noqa: BLE001
             # Nothing that goes wrong in logging may stop what is logged, and there is nobody to tell.
             self.dropped += 1
@@ -109,9 +109,9 @@ class Lines(logging.Handler):
         if bucket.dropped:
             told = {"dropped_logs": bucket.dropped, "reason": "Rate-limit threshold breached"}
             bucket.dropped = 0
-            self._write(self._encode(told))
+            self._write_line(self._encode(told))
 
-    def _write(self, text: bytes) -> None:
+    def _write_line(self, text: bytes) -> None:
         """Write a line without ever waiting long: whoever reads the other end of the pipe may have stopped."""
         rest = memoryview((b"\n" if self._torn else b"") + text + b"\n")
         whole = len(rest)
@@ -141,11 +141,11 @@ def record_fields(record: logging.LogRecord) -> dict[str, Any]:
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "event": _event(record),
+        "event": _describe_event(record),
     }
     if record.name.split(".")[0] in _OUR_OWN:
         more = {name: value for name, value in vars(record).items() if name not in _STANDARD | found.keys()}
-        found |= msgspec.to_builtins(more, enc_hook=_said)
+        found |= msgspec.to_builtins(more, enc_hook=_encode_unknown)
     if record.exc_info and record.exc_info[1] is not None:
         found["exception"] = list(kinds_and_places(record.exc_info[1]))
     return found
@@ -155,27 +155,27 @@ def format_text_line(values: dict[str, Any]) -> bytes:
     """A line for people: time, level, logger and event, then the rest as name=value. It holds no control character."""
     rest = dict(values)
     begin = [str(rest.pop(name)) for name in ("time", "level", "logger", "event") if name in rest]
-    return escape_text(" ".join([*begin, *(f"{name}={_shown(value)}" for name, value in rest.items())])).encode()
+    return escape_text(" ".join([*begin, *(f"{name}={_format_value(value)}" for name, value in rest.items())])).encode()
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     """As it is if it is one word, else as JSON, so that its end can be seen."""
     if isinstance(value, str) and _WORD.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def _said(value: object) -> str:
+def _encode_unknown(value: object) -> str:
     """What a value that JSON does not know says; of an exception, which may quote anything, only its kind."""
     return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
-def _event(record: logging.LogRecord) -> str:
+def _describe_event(record: logging.LogRecord) -> str:
     package = record.name.split(".")[0]
     if package in _OUR_OWN:
         return record.getMessage()
     if package in _CONSTANT_TEXTS:
-        return _said(record.msg).strip()
+        return _encode_unknown(record.msg).strip()
     return f"{record.levelname.lower()} in {record.module} line {record.lineno}"
 
 

@@ -50,19 +50,19 @@ class MetricsSource(NamedTuple):
 
 def metric_families(watched: MetricsSource) -> Iterator[Metric]:
     """All metrics of one server, of one moment, without its label."""
-    yield from _own(watched.state)
-    yield from _incident(watched.state)
-    yield _findings(watched.state)
+    yield from _make_poll_gauges(watched.state)
+    yield from _make_incident_gauges(watched.state)
+    yield _make_findings(watched.state)
     yield _lock_strangers(watched.state)
-    yield from _connections(watched.state)
-    yield _unusual(watched.state)
-    yield from _history(watched.counters)
-    yield from _work(watched.counters)
-    yield from _actions(watched.mitigator)
-    yield _releases(watched.counters)
+    yield from _make_connections(watched.state)
+    yield _make_anomaly_scores(watched.state)
+    yield from _make_incident_history(watched.counters)
+    yield from _make_poll_counters(watched.counters)
+    yield from _make_actions(watched.mitigator)
+    yield _make_releases(watched.counters)
 
 
-def _history(counters: Counters) -> Iterator[Metric]:
+def _make_incident_history(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_blocked_session_seconds",
         "Time that sessions spent blocked: at each poll, blocked sessions times seconds since the last poll. "
@@ -96,32 +96,32 @@ def _history(counters: Counters) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "pgdoctor_incident_duration_seconds",
         "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without.",
-        buckets=[_bucket(bucket) for bucket in counters.incident_durations.buckets()],
+        buckets=[_format_bucket(bucket) for bucket in counters.incident_durations.buckets()],
         sum_value=counters.incident_durations.total,
     )
 
 
-def _releases(counters: Counters) -> Metric:
+def _make_releases(counters: Counters) -> Metric:
     return HistogramMetricFamily(
         "pgdoctor_release_seconds",
         "Time from a signal to the poll that found its waiters released. Signals without effect are not counted.",
-        buckets=[_bucket(bucket) for bucket in counters.releases.buckets()],
+        buckets=[_format_bucket(bucket) for bucket in counters.releases.buckets()],
         sum_value=counters.releases.total,
     )
 
 
-def _bucket(bucket: HistogramBucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
+def _format_bucket(bucket: HistogramBucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
     if bucket.example is None:
         return bucket.bound, bucket.number
     incident, seconds, at = bucket.example
     return bucket.bound, bucket.number, Exemplar({"incident": incident}, seconds, at)
 
 
-def _work(counters: Counters) -> Iterator[Metric]:
+def _make_poll_counters(counters: Counters) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "pgdoctor_poll_duration_seconds",
         "Duration of polls, from the first statement to the diagnosis, including failed polls.",
-        buckets=[_bucket(bucket) for bucket in counters.durations.buckets()],
+        buckets=[_format_bucket(bucket) for bucket in counters.durations.buckets()],
         sum_value=counters.durations.total,
     )
     yield CounterMetricFamily(
@@ -143,7 +143,7 @@ def _work(counters: Counters) -> Iterator[Metric]:
     )
 
 
-def _own(state: ServerState) -> Iterator[Metric]:
+def _make_poll_gauges(state: ServerState) -> Iterator[Metric]:
     yield gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
     one_hot = {name: name == state.connection for name in STATES}
     yield gauges(
@@ -185,7 +185,7 @@ def _own(state: ServerState) -> Iterator[Metric]:
     )
 
 
-def _incident(state: ServerState) -> Iterator[Metric]:
+def _make_incident_gauges(state: ServerState) -> Iterator[Metric]:
     found = state.figures or compute_figures(None)
     label = ["class"]
     yield gauge(
@@ -228,7 +228,7 @@ def _incident(state: ServerState) -> Iterator[Metric]:
     )
 
 
-def _findings(state: ServerState) -> Metric:
+def _make_findings(state: ServerState) -> Metric:
     found = state.diagnosis.findings if state.diagnosis else ()
     numbers = dict.fromkeys(finding_kinds(), 0) | Counter(note.kind for note in found)
     return gauges(
@@ -249,7 +249,7 @@ def _lock_strangers(state: ServerState) -> Metric:
     )
 
 
-def _connections(state: ServerState) -> Iterator[Metric]:
+def _make_connections(state: ServerState) -> Iterator[Metric]:
     server = state.server
     counted = server.connections_by_state if server else Connections()
     by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
@@ -259,7 +259,7 @@ def _connections(state: ServerState) -> Iterator[Metric]:
     )
 
 
-def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
+def _make_actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     actions = CounterMetricFamily(
         "pgdoctor_actions", "Signals by rule and outcome.", labels=["action", "rule", "outcome"]
     )
@@ -279,13 +279,13 @@ def _actions(mitigator: Mitigator | None) -> Iterator[Metric]:
             refused.add_metric([reason], number)
         for kind, number in mitigator.traces.items():
             traces.add_metric([kind], number)
-        yield from _standing(mitigator.standing)
+        yield from _make_mitigation_status(mitigator.standing)
     yield actions
     yield refused
     yield traces
 
 
-def _standing(standing: MitigationStatus) -> Iterator[Metric]:
+def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Metric]:
     one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
     yield gauges(
         "pgdoctor_mitigation_mode",
@@ -333,7 +333,7 @@ def _standing(standing: MitigationStatus) -> Iterator[Metric]:
     )
 
 
-def _unusual(state: ServerState) -> Metric:
+def _make_anomaly_scores(state: ServerState) -> Metric:
     return gauges(
         "pgdoctor_anomaly_score",
         "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 "

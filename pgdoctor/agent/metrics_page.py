@@ -76,28 +76,28 @@ class MetricsPage(Collector):
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """The page in the format that the Accept header asks for, and its content type."""
-        return self._written(prefers_open_metrics(accept))
+        return self._encode_page(prefers_open_metrics(accept))
 
     async def page_of_this_turn(self, accept: str) -> tuple[bytes, str]:
         """The same, made once for all who ask in the same turn of the loop: in a crowd that is most of them."""
         wanted = prefers_open_metrics(accept)
         if wanted not in self._coming:
-            self._coming[wanted] = asyncio.create_task(self._write(wanted))
+            self._coming[wanted] = asyncio.create_task(self._write_page(wanted))
         return await asyncio.shield(self._coming[wanted])
 
-    async def _write(self, open_metrics: bool) -> tuple[bytes, str]:
+    async def _write_page(self, open_metrics: bool) -> tuple[bytes, str]:
         # From now on somebody who asks wants a newer one.
         del self._coming[open_metrics]
-        return self._written(open_metrics)
+        return self._encode_page(open_metrics)
 
-    def _written(self, open_metrics: bool) -> tuple[bytes, str]:
+    def _encode_page(self, open_metrics: bool) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else _TEXT)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
         """All families, of one moment."""
         watched = list(self._watched())
-        yield from _joined((each.name, metric_families(each)) for each in watched)
+        yield from _join_families((each.name, metric_families(each)) for each in watched)
         yield CounterMetricFamily(
             "pgdoctor_log_messages_dropped",
             "Log lines dropped by the rate limit or by write errors.",
@@ -110,13 +110,13 @@ class MetricsPage(Collector):
             for value, number in self._counts.get(name, {}).items():
                 counted.add_metric([value], number)
             yield counted
-        yield from _told(self._told())
-        yield from _filled(self._journal())
+        yield from _make_notifications(self._told())
+        yield from _make_journal_gauges(self._journal())
         yield _links([each.name for each in watched], self._external_url())
         yield InfoMetricFamily("pgdoctor_build", "The agent's version.", {"version": __version__})
 
 
-def _told(waiting: QueuedNotice) -> Iterator[Metric]:
+def _make_notifications(waiting: QueuedNotice) -> Iterator[Metric]:
     yield gauge("pgdoctor_notifications_queued", "Incident events that are queued for delivery.", waiting.events)
     yield gauges(
         "pgdoctor_notify_breaker_open",
@@ -126,7 +126,7 @@ def _told(waiting: QueuedNotice) -> Iterator[Metric]:
     )
 
 
-def _filled(journal: JournalUsage) -> Iterator[Metric]:
+def _make_journal_gauges(journal: JournalUsage) -> Iterator[Metric]:
     yield gauge("pgdoctor_journal_size_bytes", "Size of the journal on disk, with its write-ahead log.", journal.size)
     yield gauge(
         "pgdoctor_journal_lasting_bytes",
@@ -169,13 +169,13 @@ def prefers_open_metrics(accept: str) -> bool:
 
     The library's own choice knows no weights, and promises any version that it is asked for.
     """
-    ranges = [_range(each) for each in accept.lower().split(",")]
+    ranges = [_parse_range(each) for each in accept.lower().split(",")]
     liked = [each.weight for each in ranges if each.kind == _OPEN_METRICS and each.version in _OPEN_METRICS_VERSIONS]
     text = [each.weight for each in ranges if each.kind == _TEXT]
     return max(liked, default=0.0) > 0 and max(liked) >= max(text, default=0.0)
 
 
-def _range(written: str) -> _Range:
+def _parse_range(written: str) -> _Range:
     kind, *parameters = (part.strip() for part in written.split(";"))
     given = dict(parameter.partition("=")[::2] for parameter in parameters)
     try:
@@ -185,7 +185,7 @@ def _range(written: str) -> _Range:
     return _Range(kind, given.get("version", ""), weight)
 
 
-def _joined(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:
+def _join_families(servers: Iterable[tuple[str | None, Iterator[Metric]]]) -> Iterator[Metric]:
     """Each family once, with the series of all servers, told apart by their label."""
     joined: dict[str, Metric] = {}
     for server, all_families in servers:

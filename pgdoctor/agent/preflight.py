@@ -11,14 +11,14 @@ from pgdoctor.notify.endpoint import read_endpoint
 
 def unusable_files(config: Config) -> Iterator[str]:
     """What is wrong with each, in one line that names its key."""
-    for use in _uses(config):
+    for use in _list_uses(config):
         try:
             use()
         except ConfigError as error:
             yield str(error)
 
 
-def _uses(config: Config) -> Iterator[Callable[[], object]]:
+def _list_uses(config: Config) -> Iterator[Callable[[], object]]:
     http = config.http
     yield partial(load_access, HttpSettings(tls_certificate=http.tls_certificate, tls_key=http.tls_key))
     yield partial(load_access, HttpSettings(token_file=http.token_file))

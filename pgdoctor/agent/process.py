@@ -132,17 +132,17 @@ class Agent:
             "journal_left_out": self._keeper.left_out,
         }
         exposition = MetricsPage(
-            self._watched,
+            self._list_sources,
             counts,
             lambda: lines.dropped,
-            self._states,
+            self._list_states,
             lambda: self._notifier.waiting,
             lambda: self._keeper.usage or JournalUsage(0, self._keeper.max_size, 0, 0),
             lambda: self._config.http.external_url,
         )
         # It imports what it needs; when somebody asks there may be no file descriptor left for that.
         exposition.page("")
-        endpoints = Endpoints(self._monitors, exposition, webhook, self._mode, self._disarm)
+        endpoints = Endpoints(self._monitors, exposition, webhook, self._effective_mode, self._disarm_servers)
         self._server = HttpServer(endpoints.application(), access, refusals)
         self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
@@ -153,9 +153,9 @@ class Agent:
         loop = asyncio.get_running_loop()
         spread_out(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._pull)
+            loop.add_signal_handler(number, self._request_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_config)
+        loop.add_signal_handler(signal.SIGUSR1, self._pull_brake)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "interval": float(self._config.agent.interval)})
         self._host = host
@@ -163,7 +163,7 @@ class Agent:
         self._say_arming()
         self._notifier.start()
         self._monitors.start(self._end.set)
-        housekeeping = asyncio.create_task(self._housekeeping())
+        housekeeping = asyncio.create_task(self._run_housekeeping())
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
         await asyncio.wait({housekeeping, serving, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,12 +179,12 @@ class Agent:
         log.info("stopped")
         return 0
 
-    def _stop(self, number: int) -> None:
+    def _request_stop(self, number: int) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         self._stopping = True
         self._end.set()
 
-    def _reload(self) -> None:
+    def _reload_config(self) -> None:
         """Take the new configuration; keep the old one, but disarmed, where the new one is broken."""
         try:
             config = self._read()
@@ -213,14 +213,14 @@ class Agent:
         self._warn_exposed()
         self._say_arming()
 
-    def _pull(self) -> None:
+    def _pull_brake(self) -> None:
         """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
         self._monitors.stop_acting("SIGUSR1 was sent to the agent", "a signal")
         # Kept, for of a task that nobody keeps nothing need come.
         self._writing = asyncio.create_task(self._monitors.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
-    async def _disarm(self, reason: str, by: str) -> bool:
+    async def _disarm_servers(self, reason: str, by: str) -> bool:
         """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
         self._monitors.stop_acting(reason, by)
         log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
@@ -246,16 +246,16 @@ class Agent:
         for missing in missing_protections(self._host, self._access):
             log.warning("HTTP is reachable from other machines without protection", extra={"missing": missing})
 
-    def _watched(self) -> list[MetricsSource]:
+    def _list_sources(self) -> list[MetricsSource]:
         return [monitor.watched for monitor in self._monitors]
 
-    def _states(self) -> Mapping[str, bool]:
+    def _list_states(self) -> Mapping[str, bool]:
         return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}
 
-    def _mode(self) -> str:
+    def _effective_mode(self) -> str:
         return self._config.mitigation.mode if self._reloaded else "disarmed"
 
-    async def _housekeeping(self) -> None:
+    async def _run_housekeeping(self) -> None:
         """Once a second say which log lines were dropped, for the flood itself may have ended, and free memory."""
         clearing = 0.0
         while True:

@@ -77,7 +77,7 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
             known = self._with_sample(value, at)
         if known is self and quarter == self.quarter:
             return self
-        usual = known._usual(at, floor)
+        usual = known._compute_usual(at, floor)
         if usual is None and not learning:
             # However long the incident takes, it is judged by what was before.
             usual = self.usual
@@ -101,7 +101,7 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         held = self.score(value) >= UNUSUAL
         days = self.days.plus(value, at, held=held) if self.days.is_due(at) else self.days
         known = replace(self, recent=self.recent.plus(value, at, held=held), days=days)
-        return known._rebased(at) if held and known._has_new_level(at) else known
+        return known._rebase_level(at) if held and known._has_new_level(at) else known
 
     def _has_new_level(self, at: float) -> bool:
         an_hour = round(_HOUR / _MINUTE)
@@ -112,21 +112,21 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         held = [each for hour in hours for each in hour]
         return all(hours) and sum(held) >= _NEW_LEVEL_SHARE * len(held)
 
-    def _rebased(self, at: float) -> "Baseline":
+    def _rebase_level(self, at: float) -> "Baseline":
         recent = self.recent.only(at, range(_NEW_LEVEL_HOURS * round(_HOUR / _MINUTE)))
         by_the_hour = self.usual is not None and self.usual.at_this_hour
         return replace(self, recent=recent, days=Baseline().days if by_the_hour else self.days)
 
-    def _usual(self, at: float, floor: Floor) -> Usual | None:
+    def _compute_usual(self, at: float, floor: Floor) -> Usual | None:
         days = self._at_this_hour(at)
         if len(days) >= _ENOUGH_DAYS:
             values = [value for day in days for value in day]
-            median, spread = _middle(values)
+            median, spread = _compute_middle(values)
             return Usual(median, max(spread, floor.at(median)), at_this_hour=True)
-        learnt = _values(self.recent.samples(at, range(_RECENT)), held=False)
+        learnt = _select_values(self.recent.samples(at, range(_RECENT)), held=False)
         if len(learnt) < _ENOUGH:
             return None
-        median, spread = _middle(learnt)
+        median, spread = _compute_middle(learnt)
         ninth_decile = sorted(learnt)[len(learnt) * 9 // 10]
         return Usual(median, max(spread, (ninth_decile - median) / _NINTH_DECILE, floor.at(median)), at_this_hour=False)
 
@@ -134,7 +134,9 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         """The values of this time of day, by the days on which there were any."""
         ages = (range(day * _A_DAY - _NEIGHBOURS, day * _A_DAY + _NEIGHBOURS + 1) for day in range(1, _DAYS))
         days = [list(self.days.samples(at, around)) for around in ages]
-        learnt, held = (list(filter(None, (_values(day, held=which) for day in days))) for which in (False, True))
+        learnt, held = (
+            list(filter(None, (_select_values(day, held=which) for day in days))) for which in (False, True)
+        )
         if len(held) < _ENOUGH_DAYS or not _comes_back(days, level=min(map(min, held))):
             return learnt
         # Only high values score, so the held samples are the upper of two levels: values below are not unusual either.
@@ -148,11 +150,11 @@ def _comes_back(days: Iterable[Sequence[RingSample]], level: float) -> bool:
     return lasting >= _ENOUGH_DAYS or 2 * at_all >= len(found)
 
 
-def _values(samples: Iterable[RingSample], *, held: bool) -> list[float]:
+def _select_values(samples: Iterable[RingSample], *, held: bool) -> list[float]:
     return [sample.value for sample in samples if sample.held == held]
 
 
-def _middle(values: Sequence[float]) -> tuple[float, float]:
+def _compute_middle(values: Sequence[float]) -> tuple[float, float]:
     """Median and spread."""
     median = compute_median(values)
     return median, compute_median(abs(value - median) for value in values) / _MAD

@@ -53,7 +53,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
         Otherwise what runs at the full minute would be in every sample, or in none.
         """
-        number = self._number(at)
+        number = self._sample_number(at)
         if self.last is None or number != self.last + 1:
             # The first one, one that comes late, or the clock was set back.
             return number != self.last
@@ -61,7 +61,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
     def plus(self, value: float, at: float, *, held: bool) -> "Ring":
         """With one more sample, in place of what is at its place."""
-        number = self._number(at)
+        number = self._sample_number(at)
         values, flags = self._cleared_until(number)
         place = number % self.size
         memoryview(values).cast(_NUMBER)[place] = min(max(value, -_MOST), _MOST)
@@ -72,7 +72,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         """Those of so many periods ago, where there are any."""
         if self.last is None:
             return
-        number, values = self._number(at), memoryview(self.values).cast(_NUMBER)
+        number, values = self._sample_number(at), memoryview(self.values).cast(_NUMBER)
         for age in ages:
             place = (number - age) % self.size
             # What is at the place of a period that is not over is a whole round old.
@@ -83,12 +83,12 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         """With nothing but those of so many periods ago, learnt from now."""
         kept = replace(self, values=b"", held=b"", last=None)
         for age in reversed(ages):
-            moment = (self._number(at) - age) * self.period
+            moment = (self._sample_number(at) - age) * self.period
             for sample in self.samples(at, [age]):
                 kept = kept.plus(sample.value, moment, held=False)
         return kept
 
-    def _number(self, at: float) -> int:
+    def _sample_number(self, at: float) -> int:
         return math.floor(at / self.period)
 
     def _cleared_until(self, number: int) -> tuple[bytearray, bytearray]:

@@ -72,7 +72,7 @@ def dsn_option(function: F) -> F:
     def connect(*arguments: Any, **given: Any) -> Any:
         context = click.get_current_context()
         typed = _take_typed(context, given)
-        given["dsn"] = _choose(context, typed, given["dsn"])
+        given["dsn"] = _choose_dsn(context, typed, given["dsn"])
         if given.pop("asks_password"):
             given["dsn"] = _add_password(given["dsn"])
         return function(*arguments, **given)
@@ -105,11 +105,11 @@ def combine(typed: Typed, default: str) -> str:
     if not parts:
         return whole or default
     if whole:
-        return _write({**parts, **_read(whole)})
-    base = {} if typed.host else _read(default)
+        return _write_parameters({**parts, **_read_parameters(whole)})
+    base = {} if typed.host else _read_parameters(default)
     if "user" in parts and parts["user"] != base.get("user"):
         base.pop("password", None)
-    return _write({**base, **parts})
+    return _write_parameters({**base, **parts})
 
 
 def _take_typed(context: click.Context, given: dict[str, Any]) -> Typed:
@@ -125,7 +125,7 @@ def _take_typed(context: click.Context, given: dict[str, Any]) -> Typed:
     return Typed(host, port, user, database, given["dsn"] if is_typed else "")
 
 
-def _choose(context: click.Context, typed: Typed, default: str) -> str:
+def _choose_dsn(context: click.Context, typed: Typed, default: str) -> str:
     before: str | None = context.meta.get(_TYPED)
     found = combine(typed, default if before is None else before)
     if any(typed):
@@ -137,19 +137,19 @@ def _add_password(dsn: str) -> str:
     if not sys.stdin.isatty():
         raise UsageError("-W needs a terminal: give the password by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD")
     password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
-    return _write({**_read(dsn), "password": password})
+    return _write_parameters({**_read_parameters(dsn), "password": password})
 
 
 # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
 
 
-def _read(dsn: str) -> dict[str, Any]:
+def _read_parameters(dsn: str) -> dict[str, Any]:
     from pgdoctor.postgres.connection import read_dsn
 
     return read_dsn(dsn)
 
 
-def _write(parameters: dict[str, Any]) -> str:
+def _write_parameters(parameters: dict[str, Any]) -> str:
     from pgdoctor.postgres.conninfo import write_dsn
 
     return write_dsn(parameters)

@@ -61,12 +61,12 @@ def keys(typed: Iterable[int | str]) -> Iterator[str]:
             if first != curses.KEY_RESIZE:
                 yield _KEYS.get(first, OTHER)
         elif first == "\x1b" and waiting[:1] in (["["], ["O"]):
-            yield _sequence(waiting)
+            yield _read_sequence(waiting)
         else:
             yield _CHARACTERS.get(first, first)
 
 
-def _sequence(waiting: list[int | str]) -> str:
+def _read_sequence(waiting: list[int | str]) -> str:
     """Take a sequence off the front, of which the escape is gone, and name it."""
     introducer, said = waiting.pop(0), ""
     while waiting and isinstance(waiting[0], str):

@@ -37,11 +37,11 @@ class ShownAction(msgspec.Struct, frozen=True):
 class ManualOperations:
     """Over one connection. `by`: who acts, for the audit."""
 
-    def __init__(self, door: Connection, config: Config, keeper: Keeper, by: str) -> None:
-        self._door = door
+    def __init__(self, connection: Connection, config: Config, keeper: Keeper, by: str) -> None:
+        self._door = connection
         self._config = config
         self._by = by
-        self._watch = ServerWatch(Collector(door))
+        self._watch = ServerWatch(Collector(connection))
         self._audit = Audit(keeper)
         self._sharing = SharedRecordAccess()
         self._kill_switch = KillSwitchFile(lambda: config.mitigation.kill_switch_file)
@@ -93,8 +93,8 @@ async def open_operations(dsn: str, config: Config, by: str) -> AsyncIterator[Ma
     """Connect. Raises ServerError."""
     keeper = Keeper(config.journal.file, config.journal.max_size)
     try:
-        async with await Connection.open(dsn, DEADLINE) as door:
-            door.looks_into_databases = config.agent.look_into_databases
-            yield ManualOperations(door, config, keeper, by)
+        async with await Connection.open(dsn, DEADLINE) as connection:
+            connection.looks_into_databases = config.agent.look_into_databases
+            yield ManualOperations(connection, config, keeper, by)
     finally:
         keeper.close()

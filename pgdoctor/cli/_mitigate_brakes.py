@@ -76,7 +76,9 @@ def disarm(config: str | None, dsn: str, reason: str, by: str) -> int:
     Takes effect before the next signal and survives restarts.
     """
     disarmed = 'Disarmed: no session is signalled until pgdoctor mitigate arm --reason "…".'
-    return _say(config, dsn, lambda now: Disarm(now, reason, by), lambda told: f"{disarmed} {_where(told)}")
+    return _tell_servers(
+        config, dsn, lambda now: Disarm(now, reason, by), lambda told: f"{disarmed} {_say_records(told)}"
+    )
 
 
 @click.command()
@@ -90,9 +92,9 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
 
     def answer(told: "BrakeChange") -> str:
         was = f"Armed again; it was {told.was.kill_switch}." if told.was.kill_switch else "Mitigation was not disarmed."
-        return f"{was} {_where(told)}{_still(load_config(config), told)}"
+        return f"{was} {_say_records(told)}{_describe_other_brakes(load_config(config), told)}"
 
-    return _say(config, dsn, lambda now: Arm(now, reason, by), answer)
+    return _tell_servers(config, dsn, lambda now: Arm(now, reason, by), answer)
 
 
 @click.command()
@@ -109,7 +111,7 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
         raise UsageError('give either --for 30m --reason "…", or --end')
     if reason is None and not end:
         raise UsageError('a maintenance window needs a reason: --reason "…"')
-    seconds = timedelta(seconds=0 if length is None else _duration(length))
+    seconds = timedelta(seconds=0 if length is None else _parse_duration(length))
 
     def answer(told: "BrakeChange") -> str:
         if end:
@@ -118,11 +120,13 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
                 if told.was.maintenance_until
                 else "There was no maintenance window."
             )
-            return f"{over} {_where(told)}{_still(load_config(config), told)}"
+            return f"{over} {_say_records(told)}{_describe_other_brakes(load_config(config), told)}"
         until = told.brakes.maintenance_until or told.event.at + seconds
-        return f"Maintenance until {until.isoformat(timespec='seconds')}: no session is signalled. {_where(told)}"
+        return f"Maintenance until {until.isoformat(timespec='seconds')}: no session is signalled. {_say_records(told)}"
 
-    return _say(config, dsn, lambda now: MaintenanceWindow(now, now + seconds, reason or "closed by --end", by), answer)
+    return _tell_servers(
+        config, dsn, lambda now: MaintenanceWindow(now, now + seconds, reason or "closed by --end", by), answer
+    )
 
 
 @click.command()
@@ -136,9 +140,9 @@ def reset(config: str | None, dsn: str, reason: str, by: str) -> int:
 
     def answer(told: "BrakeChange") -> str:
         was = f"The breaker is closed; it was open: {told.opening}." if told.opening else "The breaker was closed."
-        return f"{was} {_where(told)}{_still(load_config(config), told)}"
+        return f"{was} {_say_records(told)}{_describe_other_brakes(load_config(config), told)}"
 
-    return _say(config, dsn, lambda now: Reset(now, reason, by), answer)
+    return _tell_servers(config, dsn, lambda now: Reset(now, reason, by), answer)
 
 
 @click.command()
@@ -159,19 +163,19 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
         known = f"waiting decisions: {', '.join(ids)}" if ids else "no decision does"
         raise UsageError(f"no decision {decision} waits for approval at this server now; {known}")
     meant = next(each for each in found if each.id == decision)
-    told = _tell(load_config(config), dsn, lambda now: Approval(decision, now, by))
+    told = _tell_server(load_config(config), dsn, lambda now: Approval(decision, now, by))
     rule = meant.rule
     ttl = settings.approval_ttl if rule is None or rule.approval_ttl is None else rule.approval_ttl
     click.echo(
         f"Approved for {ttl}: {meant.signal} {meant.pid} ({meant.classification}, rule {rule.name if rule else '?'}), "
-        f"which would free {meant.frees}. {_where(told)}{_still(load_config(config), told)}"
+        f"which would free {meant.frees}. {_say_records(told)}{_describe_other_brakes(load_config(config), told)}"
     )
 
 
 COMMANDS: Sequence[click.Command] = (disarm, arm, maintenance, reset, approve)
 
 
-def _say(
+def _tell_servers(
     config: str | None, dsn: str, event: Callable[[datetime], Event], answer: Callable[["BrakeChange"], str]
 ) -> int:
     """Tell the server, or each of the configuration's `[[servers]]` where no other is named, and say what holds there.
@@ -181,25 +185,25 @@ def _say(
     whole = load_config(config)
     servers = [] if dsn or not whole.servers else [*whole.servers]
     if len(servers) < 2:
-        click.echo(answer(_tell(whole, _dsn(servers[0]) if servers else dsn, event)))
+        click.echo(answer(_tell_server(whole, _read_dsn(servers[0]) if servers else dsn, event)))
         return 0
     status = 0
     for server in servers:
         try:
-            click.echo(f"{server.name}: {answer(_tell(whole, _dsn(server), event, f'{server.name}: '))}")
+            click.echo(f"{server.name}: {answer(_tell_server(whole, _read_dsn(server), event, f'{server.name}: '))}")
         except PgdoctorError as error:
             click.echo(f"{server.name}: error: {error}", err=True)
             status = ServerError.exit_status
     return status
 
 
-def _dsn(server: ServerSettings) -> str:
+def _read_dsn(server: ServerSettings) -> str:
     from pgdoctor.agent.polling.reconnector import DsnFile
 
     return DsnFile(server.dsn_file).read() if server.dsn_file else server.conninfo
 
 
-def _tell(config: Config, dsn: str, event: Callable[[datetime], Event], name: str = "") -> "BrakeChange":
+def _tell_server(config: Config, dsn: str, event: Callable[[datetime], Event], name: str = "") -> "BrakeChange":
     from pgdoctor.cli._server_brakes import tell_server
 
     told = run(tell_server(config, dsn, event))
@@ -220,12 +224,12 @@ def _tell(config: Config, dsn: str, event: Callable[[datetime], Event], name: st
     return told
 
 
-def _where(told: "BrakeChange") -> str:
+def _say_records(told: "BrakeChange") -> str:
     seen = f"Every pgdoctor that connects as {', '.join(told.roles)} sees it. " if told.roles else ""
     return f"{seen}Not recorded in a journal." if told.unrecorded else f"{seen}Recorded in {told.journal}."
 
 
-def _still(config: Config, told: "BrakeChange") -> str:
+def _describe_other_brakes(config: Config, told: "BrakeChange") -> str:
     """What else keeps everybody from acting."""
     from pgdoctor.enforcement.kill_switch import KillSwitchFile
 
@@ -239,7 +243,7 @@ def _still(config: Config, told: "BrakeChange") -> str:
     return f" Still no session is signalled: {'; '.join(said)}." if said else ""
 
 
-def _duration(text: str) -> Duration:
+def _parse_duration(text: str) -> Duration:
     try:
         found = Duration.parse(text)
     except ValueError as error:

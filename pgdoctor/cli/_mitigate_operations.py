@@ -44,10 +44,10 @@ class PlannedSnapshot(msgspec.Struct, frozen=True):
 
 async def shown(dsn: str, config: Config) -> PlanFacts:
     """The plan, for people."""
-    async with _opened(dsn, config) as (door, keeper):
-        seen = await look(door, config, keeper)
-        notes = await _election_notes(door)
-        stops = (*seen.stops, *await stops_of_others(door))
+    async with _open_both(dsn, config) as (connection, keeper):
+        seen = await look(connection, config, keeper)
+        notes = await _election_notes(connection)
+        stops = (*seen.stops, *await stops_of_others(connection))
     choices = find_cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
     facts = plan_facts(seen.plan, config.mitigation.mode, (), choices, notes)
     return replace(facts, stops=stops)
@@ -55,35 +55,37 @@ async def shown(dsn: str, config: Config) -> PlanFacts:
 
 async def waiting(dsn: str, config: Config) -> list[Decision]:
     """The decisions that wait for a person's word."""
-    async with _opened(dsn, config) as (door, keeper):
-        seen = await look(door, config, keeper)
+    async with _open_both(dsn, config) as (connection, keeper):
+        seen = await look(connection, config, keeper)
     return [each for each in seen.plan.decisions if each.state == "pending_approval"]
 
 
 async def about(dsn: str, config: Config, pid: int) -> SessionFacts:
     """May one session be signalled, and what would it do?"""
-    async with _opened(dsn, config) as (door, keeper):
-        return await ask(door, config, keeper, pid)
+    async with _open_both(dsn, config) as (connection, keeper):
+        return await ask(connection, config, keeper, pid)
 
 
 async def executed(
     dsn: str, config: Config, most: int, *, only: OnlySession | None = None
 ) -> tuple[list[Action], Plan, tuple[Finding, ...]]:
     """What was carried out, the plan that is left, and what is wrong with the leader election."""
-    async with _opened(dsn, config) as (door, keeper):
-        actions, plan = await act(door, config, keeper, most=most, only=only)
-        return actions, plan, await _election_notes(door)
+    async with _open_both(dsn, config) as (connection, keeper):
+        actions, plan = await act(connection, config, keeper, most=most, only=only)
+        return actions, plan, await _election_notes(connection)
 
 
-async def look(door: Connection, config: Config, keeper: Keeper, only: OnlySession | None = None) -> PlannedSnapshot:
+async def look(
+    connection: Connection, config: Config, keeper: Keeper, only: OnlySession | None = None
+) -> PlannedSnapshot:
     """The plan after so many looks as the settings ask for. Nobody is signalled."""
     settings = config.mitigation
-    mitigator = _mitigator(config, keeper, only=only, mode="observe")
-    watch = ServerWatch(Collector(door))
+    mitigator = _make_mitigator(config, keeper, only=only, mode="observe")
+    watch = ServerWatch(Collector(connection))
     for place in range(settings.min_samples if settings.rules else 1):
         await asyncio.sleep(_PAUSE if place else 0)
         diagnosis = await watch.look()
-        await mitigator.consider(diagnosis, door)
+        await mitigator.consider(diagnosis, connection)
     brakes = await mitigator.brakes()
     until = brakes.maintenance_until
     held = until is not None and until > diagnosis.captured_at
@@ -95,10 +97,10 @@ async def look(door: Connection, config: Config, keeper: Keeper, only: OnlySessi
     return PlannedSnapshot(mitigator.plan, diagnosis, tuple(each for each in said if each))
 
 
-async def stops_of_others(door: Connection) -> list[str]:
+async def stops_of_others(connection: Connection) -> list[str]:
     """What pgdoctors that connect as other roles share at this server, as far as it stops them."""
     said: list[str] = []
-    for role, text, is_own in await read_records(door):
+    for role, text, is_own in await read_records(connection):
         if is_own or not (text or "").startswith(MARK):
             continue
         try:
@@ -112,57 +114,57 @@ async def stops_of_others(door: Connection) -> list[str]:
     return said
 
 
-async def ask(door: Connection, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
+async def ask(connection: Connection, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
     """The same as `about`, over a connection that is there already."""
-    seen = await look(door, config, keeper, OnlySession(pid))
+    seen = await look(connection, config, keeper, OnlySession(pid))
     diagnosis = seen.diagnosis
     decision = next((each for each in seen.plan.decisions if each.pid == pid), None)
-    said = None if decision else await _without_a_decision(door, diagnosis, pid)
+    said = None if decision else await _without_a_decision(connection, diagnosis, pid)
     return session_facts(pid, said, decision, find_cuts(diagnosis.blockers, diagnosis.graph))
 
 
 async def act(
-    door: Connection, config: Config, keeper: Keeper, *, most: int = 1, only: OnlySession | None = None
+    connection: Connection, config: Config, keeper: Keeper, *, most: int = 1, only: OnlySession | None = None
 ) -> tuple[list[Action], Plan]:
     """Carry out what may be done, of one session `only` if one is meant; what was done, and the plan that is left.
 
     This is the way for whoever has somebody at the keyboard: `only = Only(pid, "cancel")` is one key pressed.
     """
-    mitigator = _mitigator(config, keeper, only=only)
+    mitigator = _make_mitigator(config, keeper, only=only)
     try:
-        return [action async for action in carry_out(mitigator, door, most=most)], mitigator.plan
+        return [action async for action in carry_out(mitigator, connection, most=most)], mitigator.plan
     finally:
         # The connection may live on, as that of `watch` does; what it held would keep everybody else from leading.
         with suppress(ServerError):
             await mitigator.resign()
 
 
-def _mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:
+def _make_mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:
     settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
     return Mitigator(settings, keeper, brake=KillSwitchFile(lambda: settings.kill_switch_file).pulled, only=only)
 
 
-async def _election_notes(door: Connection) -> tuple[Finding, ...]:
+async def _election_notes(connection: Connection) -> tuple[Finding, ...]:
     """Who takes part in the leader election and should not."""
-    return tuple(leader_lock_notes(await lock_strangers(door)))
+    return tuple(leader_lock_notes(await lock_strangers(connection)))
 
 
 @asynccontextmanager
-async def _opened(dsn: str, config: Config) -> AsyncIterator[tuple[Connection, Keeper]]:
+async def _open_both(dsn: str, config: Config) -> AsyncIterator[tuple[Connection, Keeper]]:
     keeper = Keeper(config.journal.file, config.journal.max_size)
     try:
-        async with await Connection.open(dsn, DEADLINE) as door:
-            door.looks_into_databases = config.agent.look_into_databases
-            yield door, keeper
+        async with await Connection.open(dsn, DEADLINE) as connection:
+            connection.looks_into_databases = config.agent.look_into_databases
+            yield connection, keeper
     finally:
         keeper.close()
 
 
-async def _without_a_decision(door: Connection, diagnosis: Diagnosis, pid: int) -> str:
+async def _without_a_decision(connection: Connection, diagnosis: Diagnosis, pid: int) -> str:
     """Why there is nothing to decide about a session, in one line."""
     if pid == diagnosis.snapshot.server.own_pid:
         return "it is this pgdoctor's own session"
-    rows = await door.fetch("backend_by_pid", pid=pid)
+    rows = await connection.fetch("backend_by_pid", pid=pid)
     if not rows:
         return "there is no such session at this server"
     [found] = rows

@@ -60,6 +60,6 @@ async def ask(dsn: str, *, explains: bool = False, into_databases: bool = True) 
     from pgdoctor.postgres.connection import Connection
     from pgdoctor.postgres.server_watch import ServerWatch
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        door.looks_into_databases = into_databases
-        return await ServerWatch(Collector(door, explains=explains)).look_around()
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        connection.looks_into_databases = into_databases
+        return await ServerWatch(Collector(connection, explains=explains)).look_around()

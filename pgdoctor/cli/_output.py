@@ -58,13 +58,13 @@ def write_json(body: bytes) -> None:
 
 def accept_any_encoding() -> None:
     """Let no character end a command: what stdout and stderr cannot write is replaced."""
-    codecs.register_error(_NAME, _replace)
+    codecs.register_error(_NAME, _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_NAME)
 
 
-def _replace(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     shown = error.object[error.start : error.end].translate(_INSTEAD)

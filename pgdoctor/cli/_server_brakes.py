@@ -55,28 +55,30 @@ async def tell_server(config: Config, dsn: str, event: Callable[[datetime], Even
     A brake has to be written at the server; the journal, which only pgdoctors of this machine read, comes second. An
     approval is for the journal alone: it stops nobody.
     """
-    async with await Connection.open(dsn, DEADLINE) as door:
-        server, now = await door.system_identifier(), (await door.fetch("server_clock"))[0].now
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        server, now = await connection.system_identifier(), (await connection.fetch("server_clock"))[0].now
         said = event(now)
         if isinstance(said, Approval):
-            return _told(config, server, said, None, (), (), is_used=False)
-        before, after, others = await _tell_roles(door, said)
+            return _make_change(config, server, said, None, (), (), is_used=False)
+        before, after, others = await _tell_roles(connection, said)
     shared = [decode_record(each.text) for each in before]
     roles = tuple(each.role for each in after)
     first = shared[0] if shared else SharedRecord()
-    return _told(config, server, said, first, roles, others, is_used=any(each.is_used for each in shared))
+    return _make_change(config, server, said, first, roles, others, is_used=any(each.is_used for each in shared))
 
 
-async def _tell_roles(door: Connection, said: Event) -> tuple[list[StoredRecord], list[StoredRecord], tuple[str, ...]]:
+async def _tell_roles(
+    connection: Connection, said: Event
+) -> tuple[list[StoredRecord], list[StoredRecord], tuple[str, ...]]:
     """The records before and after, our own first; and the roles whose record we may not write."""
-    known = await read_records(door)
+    known = await read_records(connection)
     marked = [each for each in known if (each.text or "").startswith(MARK) and not each.is_own]
     before: dict[str | None, StoredRecord] = {}
     after: list[StoredRecord] = []
     refused: list[str] = []
     # A superuser who acts for a role of pgdoctor's leaves no trace on its own.
     has_own = any(each.is_own for each in known)
-    is_proxy = bool(marked) and not has_own and (await door.fetch("may_signal"))[0].is_superuser
+    is_proxy = bool(marked) and not has_own and (await connection.fetch("may_signal"))[0].is_superuser
     for role in (*([] if is_proxy else [None]), *(each.role for each in marked)):
 
         def change(text: str | None, role: str | None = role) -> str:
@@ -84,7 +86,7 @@ async def _tell_roles(door: Connection, said: Event) -> tuple[list[StoredRecord]
             return encode_record(with_shared_event(decode_record(text), said))  # type: ignore[arg-type]
 
         try:
-            after.append(await rewrite_record(door, change, role))
+            after.append(await rewrite_record(connection, change, role))
         except UnreadableRecord as error:
             why = explain_unreadable(role or "our role", error)
             raise UsageError(f"no session is signalled at this server: {why}") from None
@@ -95,7 +97,7 @@ async def _tell_roles(door: Connection, said: Event) -> tuple[list[StoredRecord]
     return list(before.values()), after, tuple(refused)
 
 
-def _told(
+def _make_change(
     config: Config,
     server: str,
     said: Event,
@@ -109,7 +111,7 @@ def _told(
     earlier, is_heard, unrecorded = list[Event](), False, None if server else NAMELESS
     try:
         if server:
-            path, earlier, is_heard = _record(path, config.journal.max_size + _RESERVE, server, said)
+            path, earlier, is_heard = _record_event(path, config.journal.max_size + _RESERVE, server, said)
     except JournalError as error:
         unrecorded = str(error)
     if shared is None and unrecorded is not None:
@@ -121,7 +123,7 @@ def _told(
         event=said,
         was=was,
         brakes=audit_records.replay_brakes([said], was),
-        opening=_opening(history),
+        opening=_explain_breaker(history),
         roles=roles,
         others=others,
         journal=path,
@@ -130,7 +132,7 @@ def _told(
     )
 
 
-def _record(path: Path, most: int, server: str, said: Event) -> tuple[Path, list[Event], bool]:
+def _record_event(path: Path, most: int, server: str, said: Event) -> tuple[Path, list[Event], bool]:
     """Where it was written down, what had been before, and whether an agent that may act uses this journal."""
     from pgdoctor.journal.store import Journal
 
@@ -144,7 +146,7 @@ def _record(path: Path, most: int, server: str, said: Event) -> tuple[Path, list
         journal.close()
 
 
-def _opening(history: History) -> str | None:
+def _explain_breaker(history: History) -> str | None:
     """Why the breaker is open, all of it or for a single fingerprint."""
     found = [*filter(None, (history.opening,)), *history.stops]
     reset = history.reset

@@ -55,7 +55,7 @@ class Terminal:
         try:
             # Some shells export COLUMNS and LINES as they once were, and curses believes them.
             self.resize()
-            self._prepare()
+            self._prepare_colours()
         except BaseException:
             curses.endwin()
             raise
@@ -98,19 +98,19 @@ class Terminal:
         for place, line in enumerate(lines[: self.size[1]]):
             self._window.move(place, 0)
             for span in line:
-                self._write(span.text, self._looks[span.style])
+                self._write_text(span.text, self._looks[span.style])
         self._window.refresh()
 
     def typed(self) -> Iterator[str]:
         """What was typed since: characters, and the names of other keys."""
-        return keys(self._read())
+        return keys(self._read_keys())
 
-    def _read(self) -> Iterator[int | str]:
+    def _read_keys(self) -> Iterator[int | str]:
         with suppress(curses.error):  # There is no more.
             while True:
                 yield self._window.get_wch()
 
-    def _prepare(self) -> None:
+    def _prepare_colours(self) -> None:
         curses.noecho()
         curses.cbreak()
         self._window.keypad(True)
@@ -142,7 +142,7 @@ class Terminal:
             return False
         return bool(curses.has_colors())
 
-    def _write(self, text: str, look: int) -> None:
+    def _write_text(self, text: str, look: int) -> None:
         shown = write_encodable(text, self._encoding)
         with suppress(curses.error):  # After the last cell of the last line the cursor has nowhere to go.
             self._window.addstr(shown, look)

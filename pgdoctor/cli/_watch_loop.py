@@ -93,13 +93,13 @@ class WatchLoop:
     async def run(self) -> None:
         """Show and obey. Raises ServerError where the server cannot be asked even once."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(0, self._typed)
-        loop.add_signal_handler(signal.SIGWINCH, self._resized)
+        loop.add_reader(0, self._read_keys)
+        loop.add_signal_handler(signal.SIGWINCH, self._handle_resize)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             loop.add_signal_handler(number, self._over.set)
-        self._draw()
-        polling = asyncio.create_task(self._poll())
-        ticking = asyncio.create_task(self._tick())
+        self._draw_screen()
+        polling = asyncio.create_task(self._poll_server())
+        ticking = asyncio.create_task(self._redraw_age())
         ending = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({polling, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,50 +125,50 @@ class WatchLoop:
             interval=Duration(interval), max_server_share=SHARE, look_into_databases=self._into_databases
         )
 
-    async def _poll(self) -> None:
+    async def _poll_server(self) -> None:
         while True:
             began = time.monotonic()
             try:
-                door = await self._connection.door()
-                finding = await self._runner.examine(door)
-                await self._take(finding.diagnosis)
-                await self._read_activity(door)
+                connection = await self._connection.connect()
+                finding = await self._runner.examine(connection)
+                await self._take_diagnosis(finding.diagnosis)
+                await self._read_activity(connection)
             except ServerError as error:
                 if self._seen.report is None:
                     raise
                 self._seen = replace(self._seen, error=str(error))
-            self._draw()
+            self._draw_screen()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(began + self._seen.interval - time.monotonic(), 0.05)):
                     await self._wanted.wait()
             self._wanted.clear()
 
-    async def _tick(self) -> None:
+    async def _redraw_age(self) -> None:
         """Let the screen show how old it is, whatever the server does."""
         while True:
             await asyncio.sleep(1.0)
-            self._draw()
+            self._draw_screen()
 
-    async def _take(self, diagnosis: Diagnosis) -> None:
+    async def _take_diagnosis(self, diagnosis: Diagnosis) -> None:
         self._seen_at = time.monotonic()
         self._seen = replace(self._seen, error=None)
         if self._view.is_frozen and self._seen.report is not None:
             return
         if diagnosis is not self._seen.diagnosis:
-            facts = await self._report(diagnosis)
+            facts = await self._make_report(diagnosis)
             self._seen = replace(self._seen, diagnosis=diagnosis, report=facts)
-        self._arrange()
+        self._arrange_rows()
 
     @staticmethod
-    async def _report(diagnosis: Diagnosis) -> Report:
+    async def _make_report(diagnosis: Diagnosis) -> Report:
         return await offload(len(diagnosis.snapshot.sessions), make_report, diagnosis)
 
-    async def _read_activity(self, door: Connection) -> None:
+    async def _read_activity(self, connection: Connection) -> None:
         """What all sessions do, while their list is shown. Raises ServerError."""
         if shown_tab(self._view) != "sessions":
             return
-        if self._reader is None or self._reader[0] is not door:
-            self._reader = door, ActivityReader(door), ActivityRateObserver()
+        if self._reader is None or self._reader[0] is not connection:
+            self._reader = connection, ActivityReader(connection), ActivityRateObserver()
         activity = await self._reader[1].read()
         rates = self._reader[2].observe(activity)
         if self._view.is_frozen and self._seen.activity is not None:
@@ -177,7 +177,7 @@ class WatchLoop:
         self._seen = replace(self._seen, activity=activity, rates=rates, activity_rows=rows)
         self._keep()
 
-    def _arrange(self) -> None:
+    def _arrange_rows(self) -> None:
         """Bring the rows into the order that is wanted."""
         seen, view = self._seen, self._view
         if seen.diagnosis is not None and seen.report is not None:
@@ -194,7 +194,7 @@ class WatchLoop:
     def _keep(self) -> None:
         self._view = keep_view(self._view, listed_rows(self._seen, self._view))
 
-    def _typed(self) -> None:
+    def _read_keys(self) -> None:
         if self._terminal.is_gone:
             self._over.set()
             return
@@ -202,15 +202,15 @@ class WatchLoop:
             if key == "redraw":
                 self._terminal.resize()
             else:
-                self._obey(key)
-        self._draw()
+                self._obey_key(key)
+        self._draw_screen()
 
-    def _obey(self, key: str) -> None:
+    def _obey_key(self, key: str) -> None:
         before = self._view
         pressed = press_key(before, key, listed_rows(self._seen, before), list_lines(self._terminal.size[1]))
         self._view = pressed.view
         if (self._view.order, self._view.is_grouped) != (before.order, before.is_grouped):
-            self._arrange()
+            self._arrange_rows()
         if shown_tab(self._view) != shown_tab(before) or self._view.filter != before.filter:
             self._keep()
             self._wanted.set()
@@ -221,12 +221,14 @@ class WatchLoop:
                 self._over.set()
             case "cancel" | "terminate" as wanted:
                 assert isinstance(self._view.chosen, int)
-                self._send(self._ask(self._view.chosen, wanted), f"reading session {self._view.chosen} …")
+                self._start_task(
+                    self._ask_operator(self._view.chosen, wanted), f"reading session {self._view.chosen} …"
+                )
             case "yes":
                 asked = self._view.question
                 assert asked is not None
                 self._view = replace(self._view, question=None)
-                self._send(self._act(asked), f"{asked.signal} {asked.pid} …")
+                self._start_task(self._send_signal(asked), f"{asked.signal} {asked.pid} …")
 
     def _change_pace(self, step: int) -> None:
         """Poll at the next longer or shorter interval that there is."""
@@ -239,7 +241,7 @@ class WatchLoop:
         self._view = replace(self._view, message=f"a poll every {now:g} s")
         self._wanted.set()
 
-    def _send(self, errand: Coroutine[None, None, None], message: str) -> None:
+    def _start_task(self, errand: Coroutine[None, None, None], message: str) -> None:
         if self._errand is not None and not self._errand.done():
             errand.close()
             message = "the previous action is still in progress"
@@ -247,28 +249,28 @@ class WatchLoop:
             self._errand = asyncio.create_task(errand)
         self._view = replace(self._view, message=message)
 
-    async def _ask(self, pid: int, wanted: Signal) -> None:
+    async def _ask_operator(self, pid: int, wanted: Signal) -> None:
         self._is_acting = False
-        said = await self._heard(self._asks(pid, wanted))
+        said = await self._await_reply(self._asks(pid, wanted))
         if isinstance(said, ViewQuestion):
             self._view = replace(self._view, question=said, message="")
         else:
-            self._say(said)
-        self._draw()
+            self._show_notice(said)
+        self._draw_screen()
 
-    async def _act(self, asked: ViewQuestion) -> None:
+    async def _send_signal(self, asked: ViewQuestion) -> None:
         self._is_acting = True
-        said = await self._heard(self._acts(asked))
+        said = await self._await_reply(self._acts(asked))
         assert not isinstance(said, ViewQuestion)
         self.done.extend(said)
-        self._say(said)
-        self._draw()
+        self._show_notice(said)
+        self._draw_screen()
 
-    def _say(self, said: Said) -> None:
+    def _show_notice(self, said: Said) -> None:
         self._view = replace(self._view, notice=said, message="")
 
     @staticmethod
-    async def _heard(work: Awaitable[ViewQuestion | Said]) -> ViewQuestion | Said:
+    async def _await_reply(work: Awaitable[ViewQuestion | Said]) -> ViewQuestion | Said:
         try:
             return await work
         except PgdoctorError as error:
@@ -277,11 +279,11 @@ class WatchLoop:
             log.exception("reading a session failed")
             return (f"internal error: {type(error).__name__}",)
 
-    def _resized(self) -> None:
+    def _handle_resize(self) -> None:
         self._terminal.resize()
-        self._draw()
+        self._draw_screen()
 
-    def _draw(self) -> None:
+    def _draw_screen(self) -> None:
         if not self._over.is_set():
             seen = replace(self._seen, age=time.monotonic() - self._seen_at)
             self._terminal.draw(draw_screen(seen, self._view, *self._terminal.size))

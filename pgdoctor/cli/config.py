@@ -100,5 +100,5 @@ async def _fetch_unresolved(dsn: str, settings: Mitigation) -> tuple[str, ...]:
     from pgdoctor.enforcement.agent_state import fetch_unresolved
     from pgdoctor.postgres.connection import Connection
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        return await fetch_unresolved(door, (*protected_names(settings), *allowed_names(settings)))
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        return await fetch_unresolved(connection, (*protected_names(settings), *allowed_names(settings)))

@@ -107,8 +107,8 @@ async def _carry_out(dsn: str, rules: "Mitigation", say: Callable[[str], None]) 
     from pgdoctor.enforcement.run_loop import carry_out
     from pgdoctor.postgres.connection import Connection
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        async for action in carry_out(Mitigator(rules), door, most=_MOST_ACTIONS, patience=_PATIENCE):
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        async for action in carry_out(Mitigator(rules), connection, most=_MOST_ACTIONS, patience=_PATIENCE):
             after = f" after {action.seconds:.1f} s" if action.seconds is not None else ""
             say(
                 f"  {action.signal} {action.victim.pid} ({action.classification} on {action.relation}), "

@@ -48,11 +48,11 @@ def command(
     """Show who blocks whom, why, and what each signal would free."""
     diagnosis = run(ask(dsn, explains=explain, into_databases=into_databases))
     facts = make_report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
-    _print(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
+    _print_report(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
     return 1 if exit_code and diagnosis.blocked_sessions else 0
 
 
-def _print(facts: Report, form: str, width: int | None) -> None:
+def _print_report(facts: Report, form: str, width: int | None) -> None:
     match form:
         case "tree":
             write_lines(tree_lines(facts, width))

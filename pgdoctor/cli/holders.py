@@ -87,19 +87,19 @@ async def _ask_lock_table(dsn: str) -> LockTableReport:
     from pgdoctor.postgres.connection import Connection
     from pgdoctor.postgres.server_context import fetch_lock_table
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        gate = await Collector(door).gate(wait_threshold=0.0)
-        return make_lock_table_report(gate.server, gate.captured_at, await fetch_lock_table(door))
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        gate = await Collector(connection).gate(wait_threshold=0.0)
+        return make_lock_table_report(gate.server, gate.captured_at, await fetch_lock_table(connection))
 
 
 async def _ask(dsn: str, target: str | None, advisory: AdvisoryKey | None) -> LockHolders:
     from pgdoctor.postgres.connection import Connection
     from pgdoctor.postgres.lock_holders import advisory_target, fetch_lock_holders, find_relation, session_target
 
-    async with await Connection.open(dsn, DEADLINE) as door:
+    async with await Connection.open(dsn, DEADLINE) as connection:
         if advisory is not None:
-            return await fetch_lock_holders(door, advisory_target(advisory))
+            return await fetch_lock_holders(connection, advisory_target(advisory))
         assert target is not None
         if target.isascii() and target.isdigit() and int(target) <= _LARGEST_PID:
-            return await fetch_lock_holders(door, session_target(int(target)))
-        return await fetch_lock_holders(door, await find_relation(door, target))
+            return await fetch_lock_holders(connection, session_target(int(target)))
+        return await fetch_lock_holders(connection, await find_relation(connection, target))

@@ -57,8 +57,10 @@ def journal_options(function: F) -> F:
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
     """List incidents, oldest first."""
-    with _opened(config, journal) as opened:
-        found = latest_entries(_entries(opened, since=datetime.now(UTC) - timedelta(seconds=_duration(since))))
+    with _open_journal(config, journal) as opened:
+        found = latest_entries(
+            _read_incidents(opened, since=datetime.now(UTC) - timedelta(seconds=_parse_duration(since)))
+        )
     if form == "json":
         write_json(encode_json([replace(each, traces=None) for each in found]))
     elif found:
@@ -76,8 +78,8 @@ def show(incident: str | None, config: str | None, journal: str | None, wide: bo
 
     ID defaults to the last incident. One tree is shown for each recorded snapshot.
     """
-    with _opened(config, journal) as opened:
-        stories = _stories(opened, incident)
+    with _open_journal(config, journal) as opened:
+        stories = _read_stories(opened, incident)
     click.echo("\n".join(story_text(story, screen_width(wide=wide)) for story in stories), nl=False)
 
 
@@ -91,9 +93,9 @@ def report_(incident: str | None, config: str | None, journal: str | None) -> No
     """
     from pgdoctor.render.postmortem import render_postmortem
 
-    with _opened(config, journal) as opened:
-        stories = _stories(opened, incident)
-    click.echo("\n".join(render_postmortem(story, _prevention()) for story in stories), nl=False)
+    with _open_journal(config, journal) as opened:
+        stories = _read_stories(opened, incident)
+    click.echo("\n".join(render_postmortem(story, _read_prevention()) for story in stories), nl=False)
 
 
 @command.command("replay")
@@ -113,10 +115,10 @@ def replay_(
     often enough, that there were no earlier actions and that no brake was on. The command connects to no server.
     """
     settings = load_config(config).mitigation if config is not None else None
-    with _opened(config, journal) as opened:
-        named = dict.fromkeys(each.id for each in latest_entries(_entries(opened))) if everything else [incident]
-        stories = [story for name in named for story in _stories(opened, name)]
-    found = [_replayed(story, look, settings) for story in stories for look in story.looks]
+    with _open_journal(config, journal) as opened:
+        named = dict.fromkeys(each.id for each in latest_entries(_read_incidents(opened))) if everything else [incident]
+        stories = [story for name in named for story in _read_stories(opened, name)]
+    found = [_replay_snapshot(story, snapshot, settings) for story in stories for snapshot in story.looks]
     if form == "json":
         write_json(encode_json(found))
     else:
@@ -124,7 +126,7 @@ def replay_(
     return int(exit_code and any(each.changes for each in found))
 
 
-def _opened(config: str | None, journal: str | None) -> Any:
+def _open_journal(config: str | None, journal: str | None) -> Any:
     """The journal, to be closed; it has to be there."""
     from contextlib import closing
 
@@ -134,18 +136,18 @@ def _opened(config: str | None, journal: str | None) -> Any:
     return closing(Journal.open(path))
 
 
-def _duration(text: str) -> Duration:
+def _parse_duration(text: str) -> Duration:
     try:
         return Duration.parse(text)
     except ValueError:
         raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
 
 
-def _entries(journal: Journal, since: datetime | None = None) -> list[IncidentRecord]:
-    return _read(journal.records(kinds=(KIND,), since=since))
+def _read_incidents(journal: Journal, since: datetime | None = None) -> list[IncidentRecord]:
+    return _decode_records(journal.records(kinds=(KIND,), since=since))
 
 
-def _read(records: Sequence[JournalRecord]) -> list[IncidentRecord]:
+def _decode_records(records: Sequence[JournalRecord]) -> list[IncidentRecord]:
     """What can be read of them; that something cannot be is said on stderr. Raises JournalError where nothing can."""
     entries, unread = read_entries(record.body for record in records)
     if unread and not entries:
@@ -156,36 +158,36 @@ def _read(records: Sequence[JournalRecord]) -> list[IncidentRecord]:
     return entries
 
 
-def _stories(journal: Journal, incident: str | None) -> list[IncidentView]:
+def _read_stories(journal: Journal, incident: str | None) -> list[IncidentView]:
     """What is known of an incident, None: of the last one; servers may each have one of that id."""
     if incident is None:
-        known = latest_entries(_entries(journal))
+        known = latest_entries(_read_incidents(journal))
         if not known:
             raise UsageError(f"there is no incident in {journal.path} yet")
         incident = known[-1].id
     records = journal.records(kinds=(KIND,), subject=incident)
     if not records:
-        raise UsageError(_unknown(journal, incident))
+        raise UsageError(_describe_unknown(journal, incident))
     servers = dict.fromkeys(record.server for record in records)
-    return [_story(journal, server, [each for each in records if each.server == server]) for server in servers]
+    return [_make_story(journal, server, [each for each in records if each.server == server]) for server in servers]
 
 
-def _unknown(journal: Journal, incident: str) -> str:
-    known = [each.id for each in latest_entries(_entries(journal))][-_MOST_NAMED:]
+def _describe_unknown(journal: Journal, incident: str) -> str:
+    known = [each.id for each in latest_entries(_read_incidents(journal))][-_MOST_NAMED:]
     there = f"the latest are {', '.join(known)}" if known else "it has no incidents yet"
     return f"no incident {incident[:50]!r} in {journal.path}: {there}"
 
 
-def _story(journal: Journal, server: str, records: Sequence[JournalRecord]) -> IncidentView:
+def _make_story(journal: Journal, server: str, records: Sequence[JournalRecord]) -> IncidentView:
     from pgdoctor.incidents.snapshot_archive import rediagnose, unpack_snapshot
 
-    entries = tuple(_read(records))
-    looks = []
+    entries = tuple(_decode_records(records))
+    snapshots = []
     for kept in journal.kept(entries[0].id, server):
         archived = unpack_snapshot(kept.body)
-        looks.append(KeptSnapshot(kept.at, archived.blocked, archived.judged, rediagnose(archived)))
-    looks.sort(key=lambda look: look.at)
-    return _with_deeds(IncidentView(entries, tuple(looks)), journal, server)
+        snapshots.append(KeptSnapshot(kept.at, archived.blocked, archived.judged, rediagnose(archived)))
+    snapshots.sort(key=lambda snapshot: snapshot.at)
+    return _with_deeds(IncidentView(entries, tuple(snapshots)), journal, server)
 
 
 def _with_deeds(story: IncidentView, journal: Journal, server: str) -> IncidentView:
@@ -226,8 +228,8 @@ def _deeds_of_people(told: "Sequence[Event]") -> list[tuple[datetime, str]]:
     ]
 
 
-def _replayed(story: IncidentView, look: KeptSnapshot, settings: Mitigation | None) -> Replay:
-    found = compare_replay(story.last.id, look.at, look.blocked, look.then, look.now)
+def _replay_snapshot(story: IncidentView, snapshot: KeptSnapshot, settings: Mitigation | None) -> Replay:
+    found = compare_replay(story.last.id, snapshot.at, snapshot.blocked, snapshot.then, snapshot.now)
     if settings is None:
         return found
     from pgdoctor.diagnosis.cuts import find_cuts
@@ -236,14 +238,14 @@ def _replayed(story: IncidentView, look: KeptSnapshot, settings: Mitigation | No
     from pgdoctor.model.identity import Identity
     from pgdoctor.render.plan import plan_facts
 
-    identities = map(Identity.of, look.now.snapshot.sessions.values())
+    identities = map(Identity.of, snapshot.now.snapshot.sessions.values())
     history = seen_in_polls(filter(None, identities), settings.min_samples)
-    planned = make_plan(look.now, settings, history)
-    facts = plan_facts(planned, settings.mode, (), find_cuts(look.now.blockers, look.now.graph))
+    planned = make_plan(snapshot.now, settings, history)
+    facts = plan_facts(planned, settings.mode, (), find_cuts(snapshot.now.blockers, snapshot.now.graph))
     return replace(found, plan=facts)
 
 
-def _prevention() -> Mapping[str, str]:
+def _read_prevention() -> Mapping[str, str]:
     """By class, what its page says about preventing it, or else about what to do."""
     from pgdoctor.diagnosis.cause import all_causes
     from pgdoctor.render.manual import read_parts

@@ -27,24 +27,24 @@ def command(dsn: str, show_literals: bool) -> None:
     The query is sent exactly as documented. It also lists sessions that hold the same lock without blocking
     each other: use `pgdoctor diagnose` before you act.
     """
-    rows = run(_rows(dsn))
+    rows = run(_fetch_rows(dsn))
     if not rows:
         click.echo("No rows: no session waits for a lock.")
         return
-    shown_rows = [[_cell(name, value, show_literals) for name, value in row._asdict().items()] for row in rows]
+    shown_rows = [[_format_cell(name, value, show_literals) for name, value in row._asdict().items()] for row in rows]
     click.echo(tabulate(shown_rows, headers=rows[0]._fields))
     if len(rows) == MOST_ROWS:
         click.echo(f"(the first {MOST_ROWS:,} rows)")
 
 
-async def _rows(dsn: str) -> Sequence[Any]:
+async def _fetch_rows(dsn: str) -> Sequence[Any]:
     from pgdoctor.postgres.connection import Connection
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        return await door.fetch_some("documented_blocking_locks", MOST_ROWS)
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        return await connection.fetch_some("documented_blocking_locks", MOST_ROWS)
 
 
-def _cell(name: str, value: object, show_literals: bool) -> object:
+def _format_cell(name: str, value: object, show_literals: bool) -> object:
     if name.endswith("_statement"):
         value = show_statement(None if value is None else str(value), show_literals)
     return one_line(value, _STATEMENT_WIDTH) if isinstance(value, str) else value

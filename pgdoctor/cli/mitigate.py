@@ -47,12 +47,12 @@ def command(
     whole = load_config(config)
     if execute:
         _refuse_unless_armed(config, whole)
-        facts = _execute(dsn, whole, most, pid, tell=form == "table")
+        facts = _execute_plan(dsn, whole, most, pid, tell=form == "table")
     elif pid is not None:
-        return _ask(dsn, whole, pid, form)
+        return _ask_server(dsn, whole, pid, form)
     else:
-        facts = _show(dsn, whole)
-    _print(facts, form, config, whole)
+        facts = _show_plan(dsn, whole)
+    _print_plan(facts, form, config, whole)
     released = [action for action in facts.actions if action.outcome == "released"]
     return int(
         any(action.outcome not in ("released", "gone") for action in facts.actions) or bool(pid and not released)
@@ -63,7 +63,7 @@ for each in (*_mitigate_brakes.COMMANDS, audit):
     command.add_command(each)
 
 
-def _print(facts: PlanFacts, form: str, config: str | None, whole: Config) -> None:
+def _print_plan(facts: PlanFacts, form: str, config: str | None, whole: Config) -> None:
     if form == "json":
         write_json(encode_json(facts))
         return
@@ -89,13 +89,13 @@ def _no_rules(config: str | None) -> str:
 # The modules with the driver, which takes 200 ms to import, are needed by neither help nor usage errors.
 
 
-def _show(dsn: str, config: Config) -> PlanFacts:
+def _show_plan(dsn: str, config: Config) -> PlanFacts:
     from pgdoctor.cli._mitigate_operations import shown
 
     return run(shown(dsn, config))
 
 
-def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
+def _ask_server(dsn: str, config: Config, pid: int, form: str) -> int:
     from pgdoctor.cli._mitigate_operations import about
 
     facts = run(about(dsn, config, pid))
@@ -106,7 +106,7 @@ def _ask(dsn: str, config: Config, pid: int, form: str) -> int:
     return 0
 
 
-def _execute(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool) -> PlanFacts:
+def _execute_plan(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool) -> PlanFacts:
     """Carry out what may be done, and return the plan that is left."""
     from pgdoctor.agent.log import install_logging
     from pgdoctor.cli._mitigate_operations import executed

@@ -70,7 +70,7 @@ _MOST_BYTES = 63
 _SLOT = re.compile(r"\{(role|literal|body)\}")
 
 
-def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
+def _check_name(_: click.Context, parameter: click.Parameter, role: str) -> str:
     """A name that the server takes as it is."""
     if not (role.isprintable() and 0 < len(role.encode()) <= _MOST_BYTES):
         said = f"the name of a role has one line and 1 to {_MOST_BYTES} bytes; the server truncates longer names"
@@ -79,7 +79,7 @@ def _named(_: click.Context, parameter: click.Parameter, role: str) -> str:
 
 
 @click.command()
-@click.option("--role", default=_USUAL, show_default=True, callback=_named, help="Name of the role.")
+@click.option("--role", default=_USUAL, show_default=True, callback=_check_name, help="Name of the role.")
 @click.option("--act", is_flag=True, help="Also grant the right to cancel and terminate sessions.")
 @click.option(
     "--wrapper",
@@ -98,12 +98,12 @@ def command(role: str, act: bool, wrapper: bool, stats: bool) -> None:
     """
     if act and wrapper:
         raise UsageError("--act and --wrapper exclude each other")
-    text = _wrapper() if wrapper else _ACT if act else _NO_ACT
+    text = _write_wrapper() if wrapper else _ACT if act else _NO_ACT
     text += _read("statistics.sql") if stats else _NO_STATS
-    click.echo(_SLOT.sub(lambda slot: _filled(slot[1], role), _SEE + text + _END), nl=False)
+    click.echo(_SLOT.sub(lambda slot: _fill_slot(slot[1], role), _SEE + text + _END), nl=False)
 
 
-def _wrapper() -> str:
+def _write_wrapper() -> str:
     """The functions, for what is fixed: the same that the guards and the leader lock go by."""
     from pgdoctor.mitigation.marker import MARKER
     from pgdoctor.mitigation.match import BACKUPS
@@ -122,7 +122,7 @@ def _read(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _filled(slot: str, role: str) -> str:
+def _fill_slot(slot: str, role: str) -> str:
     if slot == "body":
         # A name may have the end of a body in it.
         return next(tag for more in itertools.count() if (tag := f"${'x' * more}$") not in role)

@@ -27,7 +27,7 @@ def command(dsn: str, form: str, exit_code: bool, into_databases: bool, wide: bo
     next. The command observes the server for two seconds.
     """
     try:
-        found, diagnosis = run(_look(dsn, into_databases))
+        found, diagnosis = run(_observe_server(dsn, into_databases))
     except Unreachable as error:
         raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)
@@ -38,11 +38,11 @@ def command(dsn: str, form: str, exit_code: bool, into_databases: bool, wide: bo
     return int(exit_code and bool(found.hurt))
 
 
-async def _look(dsn: str, into_databases: bool) -> tuple[Triage, Diagnosis]:
+async def _observe_server(dsn: str, into_databases: bool) -> tuple[Triage, Diagnosis]:
     from pgdoctor.postgres.activity_sampling import observe_briefly
     from pgdoctor.postgres.connection import Connection
 
-    async with await Connection.open(dsn, DEADLINE) as door:
-        door.looks_into_databases = into_databases
-        diagnosis, glimpses = await observe_briefly(door)
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        connection.looks_into_databases = into_databases
+        diagnosis, glimpses = await observe_briefly(connection)
     return triage(diagnosis, glimpses), diagnosis

@@ -19,7 +19,7 @@ from pgdoctor.render.tree import render_tree
 _SHORTEST_INTERVAL = 0.2
 
 
-def _interval(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
+def _parse_interval(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
     """The seconds between two looks."""
     try:
         interval = Duration.parse(text)
@@ -38,7 +38,7 @@ def _interval(context: click.Context, parameter: click.Parameter, text: str) -> 
     "--interval",
     default="1s",
     show_default=True,
-    callback=_interval,
+    callback=_parse_interval,
     metavar="DURATION",
     help="Time between polls, with a unit: 500ms, 5s.",
 )
@@ -60,13 +60,13 @@ def command(dsn: str, interval: Duration, config: str | None, read_only: bool) -
         )
         return
     with _log_kept():
-        done = run(_watch(dsn, interval, settings, read_only=read_only))
+        done = run(_watch_server(dsn, interval, settings, read_only=read_only))
     # What was done stays in the terminal after the screen is gone.
     for line in done:
         click.echo(line)
 
 
-async def _watch(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:
+async def _watch_server(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:
     """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
     from pgdoctor.cli._terminal import Terminal
     from pgdoctor.cli._watch_actions import WatchActions

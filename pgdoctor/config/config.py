@@ -159,10 +159,12 @@ def load_config(path: str | None, given: Mapping[str, GivenOptions] = types.Mapp
 
     Raises ConfigError.
     """
-    config = Config() if path is None else parse_config(_read(path), path)
+    config = Config() if path is None else parse_config(_read_file(path), path)
     own = {key: None for key in ("interval", "deadline") if key in given}
     return replace(
-        config, agent=_with(config.agent, given), servers=tuple(replace(each, **own) for each in config.servers)
+        config,
+        agent=_override_settings(config.agent, given),
+        servers=tuple(replace(each, **own) for each in config.servers),
     )
 
 
@@ -178,18 +180,18 @@ def parse_config(text: str, source: str) -> Config:
         raise ConfigError(f"{source}: a number has too many digits") from None
     config, found = read_document(raw, Config)
     taken_out = {each.key for each in found}
-    found += [each for each in _mistaken(config) if _holds_without(taken_out, each)]
+    found += [each for each in _find_mistakes(config) if _holds_without(taken_out, each)]
     if found:
-        raise _error(found, f"{source}: ")
+        raise _make_error(found, f"{source}: ")
     return config
 
 
-def _error(found: list[ValidationError], source: str = "") -> ConfigError:
+def _make_error(found: list[ValidationError], source: str = "") -> ConfigError:
     said = [describe_mistake(each) for each in found]
     return ConfigError(source + "; ".join(said), [source + each for each in said])
 
 
-def _with(agent: AgentSettings, given: Mapping[str, GivenOptions]) -> AgentSettings:
+def _override_settings(agent: AgentSettings, given: Mapping[str, GivenOptions]) -> AgentSettings:
     values, found = {}, []
     kinds = get_type_hints(AgentSettings, include_extras=True)
     for key, (source, text) in given.items():
@@ -200,11 +202,11 @@ def _with(agent: AgentSettings, given: Mapping[str, GivenOptions]) -> AgentSetti
     for mistake in _mistaken_agent(replace(AgentSettings(), **values)):
         found.append(mistake._replace(key=given[mistake.key.removeprefix("agent.")].source))
     if found:
-        raise _error(found)
+        raise _make_error(found)
     return replace(agent, **values)
 
 
-def _read(path: str) -> str:
+def _read_file(path: str) -> str:
     try:
         # Whoever may write it decides who is signalled. A symbolic link will do: that is how Kubernetes mounts it.
         if why := find_writers(Path(path).stat()):
@@ -217,7 +219,7 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path}: not valid TOML: it is not UTF-8 text") from None
 
 
-def _mistaken(config: Config) -> Iterator[ValidationError]:
+def _find_mistakes(config: Config) -> Iterator[ValidationError]:
     """What is well formed, and makes no sense."""
     yield from _mistaken_agent(config.agent)
     yield from _mistaken_servers(config.servers)

@@ -35,7 +35,7 @@ def _shared_tokens(config: Config) -> Iterator[str]:
     for key, path in files.items():
         if path is None:
             continue
-        values: set[str | bytes] = {path, *_token(key, path)}
+        values: set[str | bytes] = {path, *_read_token(key, path)}
         if other := next((first[value] for value in values if value in first), None):
             yield f"{other} and {key} are the same token: one leak exposes both"
         first |= dict.fromkeys(values - first.keys(), key)
@@ -52,7 +52,7 @@ def _is_plain(receiver: Recipient, place: int) -> bool:
         return False
 
 
-def _token(key: str, path: str) -> set[str | bytes]:
+def _read_token(key: str, path: str) -> set[str | bytes]:
     try:
         return {read_secret(key, path).strip()}
     except ConfigError:

@@ -34,7 +34,7 @@ def convert(value: object, kind: Any, *, strict: bool = True) -> Any:
         raise ValueError(describe_type(kind)) from None
 
 
-def _read(value: object, kind: Any, key: str, mistakes: list[ValidationError]) -> Any:
+def _read_value(value: object, kind: Any, key: str, mistakes: list[ValidationError]) -> Any:
     """A value of a type; UNSET where it is mistaken."""
     chosen = _choose_alternative(value, kind)
     if isinstance(value, dict) and _is_table(chosen):
@@ -55,7 +55,7 @@ def _read_table(raw: dict[str, Any], kind: type[T], key: str, mistakes: list[Val
     for name, value in raw.items():
         where = f"{key}.{one_line(name)}".removeprefix(".")
         if name in fields:
-            values[fields[name].name] = _read(value, fields[name].type, where, mistakes)
+            values[fields[name].name] = _read_value(value, fields[name].type, where, mistakes)
         else:
             mistakes.append(ValidationError(where, msgspec.UNSET, f"known keys are {', '.join(fields)}"))
     for name, field in fields.items():
@@ -68,18 +68,18 @@ def _read_table(raw: dict[str, Any], kind: type[T], key: str, mistakes: list[Val
 
 def _read_list(raw: list[Any], kind: Any, key: str, mistakes: list[ValidationError]) -> Any:
     """A tuple; UNSET where one of its values is, for the places of the others would not be those of the file."""
-    values = tuple(_read(value, kind, f"{key}[{place}]", mistakes) for place, value in enumerate(raw))
+    values = tuple(_read_value(value, kind, f"{key}[{place}]", mistakes) for place, value in enumerate(raw))
     return msgspec.UNSET if msgspec.UNSET in values else values
 
 
 def _choose_alternative(value: object, kind: Any) -> Any:
     """Of the types that a key may have, the one that a value is meant to be of."""
-    alternatives = _alternatives(kind)
+    alternatives = _list_alternatives(kind)
     fitting = [each for each in alternatives if (get_origin(each) is tuple) == isinstance(value, list)]
     return (fitting or alternatives)[0]
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def _list_alternatives(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) in (Union, types.UnionType):
         return tuple(each for each in get_args(kind) if each is not type(None))
     return (kind,)
@@ -87,7 +87,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 def describe_type(kind: Any) -> str:
     """A type in words."""
-    return " or ".join(map(_allowed_alternative, _alternatives(kind)))
+    return " or ".join(map(_allowed_alternative, _list_alternatives(kind)))
 
 
 def _allowed_alternative(kind: Any) -> str:
@@ -121,10 +121,10 @@ def describe_mistake(mistake: ValidationError) -> str:
         return f"{mistake.key}: unknown key; {mistake.allowed}"
     if mistake.value is None:
         return f"{mistake.key} is missing: {mistake.allowed}"
-    return f"{mistake.key} = {_shown(mistake.value)}: {mistake.allowed}"
+    return f"{mistake.key} = {_format_value(mistake.value)}: {mistake.allowed}"
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     """A value as in the file, but on one line and not too long."""
     if isinstance(value, dict) and value:
         return "{…}"

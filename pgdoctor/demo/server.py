@@ -154,7 +154,7 @@ class ThrowawayServer:
             return
         try:
             if self._folder is None:
-                self._make()
+                self._make_cluster()
             self._start_on_a_port()
         except BaseException:
             self.stop("immediate")
@@ -187,15 +187,15 @@ class ThrowawayServer:
             self._folder = None
         self._dismiss_guard()
 
-    def _make(self) -> None:
+    def _make_cluster(self) -> None:
         binaries = Binaries.find(self._bindir)
-        with _reported("could not make a folder for it"):
+        with _report_failures("could not make a folder for it"):
             self._folder = self._account.new_folder()
             self._guard = self._start_guard()
-        with _reported("could not run its programs"):
+        with _report_failures("could not run its programs"):
             self._binaries, self.version_num = self._within_reach(binaries)
-        with _reported("initdb failed"):
-            self._initdb()
+        with _report_failures("initdb failed"):
+            self._run_initdb()
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -237,7 +237,7 @@ class ThrowawayServer:
             raise ServerFailed(f"{binaries.bindir / 'postgres'} does not report its version: {said.strip()}")
         return int(version[1]) * 10000 + int(version[2] or 0)
 
-    def _initdb(self) -> None:
+    def _run_initdb(self) -> None:
         self.data.mkdir(mode=0o700)
         self._account.own(self.data)
         password = self.folder / "password"
@@ -250,7 +250,7 @@ class ThrowawayServer:
             seconds=_INITDB_SECONDS,
         )
         password.unlink()
-        lines = [f"{name} = {_quoted(value)}\n" for name, value in self._settings.items()]
+        lines = [f"{name} = {_quote_value(value)}\n" for name, value in self._settings.items()]
         self._configuration.write_text("".join(lines))
         self._account.open_up(self._configuration)
 
@@ -264,7 +264,7 @@ class ThrowawayServer:
         done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             cwd=self.folder,
-            env=_environment(),
+            env=_make_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -282,7 +282,7 @@ class ThrowawayServer:
         for attempt in reversed(range(_PORT_ATTEMPTS)):
             port = self.port or _free_port()
             try:
-                with _reported("the temporary server did not start"):
+                with _report_failures("the temporary server did not start"):
                     self._start_on(port)
             except _PortTaken:
                 if not attempt:
@@ -300,7 +300,7 @@ class ThrowawayServer:
                     *("-c", f"config_file={self._configuration}"),
                 ],
                 cwd=self.folder,
-                env=_environment(),
+                env=_make_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -310,7 +310,7 @@ class ThrowawayServer:
             )
         self._tell_guard(self._process.pid)
         deadline = time.monotonic() + _START_SECONDS
-        while not self._ready():
+        while not self._is_ready():
             late = time.monotonic() > deadline
             if late or not self.running:
                 self.halt("immediate")
@@ -319,7 +319,7 @@ class ThrowawayServer:
                 raise failure(_last_words(said) + (f" (after {_START_SECONDS:.0f} s)" if late else ""))
             time.sleep(0.01)
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -333,7 +333,7 @@ class _PortTaken(ServerFailed):
 
 
 @contextmanager
-def _reported(step: str) -> Iterator[None]:
+def _report_failures(step: str) -> Iterator[None]:
     try:
         yield
     except ServerFailed as failure:
@@ -342,7 +342,7 @@ def _reported(step: str) -> Iterator[None]:
         raise ServerFailed(f"{step}: {error}") from error
 
 
-def _environment() -> dict[str, str]:
+def _make_environment() -> dict[str, str]:
     """Return this process's environment without what would speak to Postgres or change its messages."""
     ours = {name: text for name, text in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return ours | {"LC_ALL": "C", "TZ": "UTC"}
@@ -366,5 +366,5 @@ def _last_words(said: str) -> str:
     return "; ".join(re.sub(r"\s+", " ", line) for line in telling[-2:])
 
 
-def _quoted(value: str | int) -> str:
+def _quote_value(value: str | int) -> str:
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"

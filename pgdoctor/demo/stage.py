@@ -27,7 +27,7 @@ def stage_incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) 
         start_new_session=True,
     )
     try:
-        _hear(process, say)
+        _read_progress(process, say)
         yield
     except BaseException:
         stay = False
@@ -41,7 +41,7 @@ def stage_incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) 
                 pipe.close()
 
 
-def _hear(process: subprocess.Popen[str], say: Callable[[str], None]) -> None:
+def _read_progress(process: subprocess.Popen[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == staging.STAGED:

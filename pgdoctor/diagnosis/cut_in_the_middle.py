@@ -24,13 +24,13 @@ _REPEAT = Remedy("cancel", f"{_RETRY.reason}; earlier changes of its transaction
 
 def recommend_cuts(blockers: Sequence[Blocker], graph: WaitGraph) -> list[Blocker]:
     """The blockers, with a cancel for each that only waits in line, and that no other signal would set free."""
-    lasting = {each.node for each in blockers if each.root and _stays(each)}
+    lasting = {each.node for each in blockers if each.root and _must_stay(each)}
     if not lasting:
         return list(blockers)
     freed = _freed_by_others(blockers, graph)
     cut: set[Node] = set()
     for each in [each for each in blockers if _only_waits(each)][:_MOST]:
-        if each.node not in freed and not lasting.isdisjoint(graph.roots_of(each.node)) and _frees(each, graph):
+        if each.node not in freed and not lasting.isdisjoint(graph.roots_of(each.node)) and _frees_some(each, graph):
             cut.add(each.node)
             freed |= graph.released_in_turn(frozenset({each.node}))
     return [_with_cut(each) if each.node in cut else each for each in blockers]
@@ -42,7 +42,7 @@ def _freed_by_others(blockers: Sequence[Blocker], graph: WaitGraph) -> set[Node]
     return {node for each in signalled for node in graph.released_in_turn(frozenset({each}))}
 
 
-def _stays(root: Blocker) -> bool:
+def _must_stay(root: Blocker) -> bool:
     return root.recommendation.action == "none" and not root.recommendation.is_over_soon
 
 
@@ -57,7 +57,7 @@ def _only_waits(blocker: Blocker) -> bool:
     )
 
 
-def _frees(blocker: Blocker, graph: WaitGraph) -> bool:
+def _frees_some(blocker: Blocker, graph: WaitGraph) -> bool:
     return bool(graph.released_at_once(frozenset({blocker.node})))
 
 

@@ -118,7 +118,7 @@ def find_cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
     """The cuts that free somebody, the best first: certain ones, most sessions at once, then the least harm."""
     worth = [blocker for blocker in blockers if _may_be_cut(blocker, graph)]
     worth.sort(key=lambda blocker: -blocker.blocked_sessions)
-    found = [cut for blocker in worth[:MOST_CUTS] if (cut := _cut(blocker, graph)) is not None]
+    found = [cut for blocker in worth[:MOST_CUTS] if (cut := _make_cut(blocker, graph)) is not None]
     return tuple(
         sorted(
             found,
@@ -140,7 +140,7 @@ def find_cut_sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet
     ]
     tried = (frozenset(group) for _, _, group in sorted(groups)[:_MOST_TRIED])
     needed = [group for group in tried if _needs_all(group, graph)]
-    found = [_set([by_node[node] for node in sorted(group)], graph) for group in needed[:MOST_SETS]]
+    found = [_make_set([by_node[node] for node in sorted(group)], graph) for group in needed[:MOST_SETS]]
     return tuple(
         sorted(found, key=lambda each: (-each.frees_at_once, each.harm, len(each.signals), -each.frees_in_turn))
     )
@@ -156,34 +156,36 @@ def find_left_alone(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Leav
     """The root blockers that nobody should signal though their end would free somebody, the widest reach first."""
     roots = [blocker for blocker in blockers if blocker.root and blocker.recommendation.action == "none"]
     roots.sort(key=lambda blocker: -blocker.blocked_sessions)
-    return tuple(_spared(blocker, graph) for blocker in roots[:MOST_CUTS] if graph.released_at_once(_only(blocker)))
+    return tuple(
+        _make_spared(blocker, graph) for blocker in roots[:MOST_CUTS] if graph.released_at_once(_find_only(blocker))
+    )
 
 
 def _may_be_cut(blocker: Blocker, graph: WaitGraph) -> bool:
     return blocker.recommendation.action != "none" and blocker.pid is not None and blocker.node not in graph.in_cycle
 
 
-def _only(*blockers: Blocker) -> frozenset[Node]:
+def _find_only(*blockers: Blocker) -> frozenset[Node]:
     return frozenset(blocker.node for blocker in blockers)
 
 
-def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
-    node = _only(blocker)
+def _make_cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
+    node = _find_only(blocker)
     at_once = graph.released_at_once(node)
     if blocker.pid is None or not at_once:
         return None
-    harm = _harm(blocker)
-    at_once = _promised(blocker, at_once)
+    harm = _assess_damage(blocker)
+    at_once = _find_promised(blocker, at_once)
     return Cut(
         action=blocker.recommendation.action,
         pid=blocker.pid,
         frees_at_once=len(at_once),
         frees_in_turn=len(graph.released_in_turn(node)),
         exact=blocker.is_exact,
-        loses=_loses(blocker, harm),
+        loses=_describe_loss(blocker, harm),
         reason=blocker.recommendation.reason,
         harm=harm,
-        released=_listed(at_once),
+        released=_sort_nodes(at_once),
         not_permitted=blocker.not_permitted,
         release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
         may_hold_too=blocker.may_hold_too,
@@ -191,34 +193,36 @@ def _cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
     )
 
 
-def _set(members: list[Blocker], graph: WaitGraph) -> CutSet:
-    nodes = _only(*members)
+def _make_set(members: list[Blocker], graph: WaitGraph) -> CutSet:
+    nodes = _find_only(*members)
     at_once = graph.released_at_once(nodes)
-    worst = max(members, key=lambda each: (_harm(each), each.transaction_seconds or 0.0))
+    worst = max(members, key=lambda each: (_assess_damage(each), each.transaction_seconds or 0.0))
     texts = [text for text in map(_sql, members) if text is not None]
     return CutSet(
         signals=tuple(Signal(each.recommendation.action, each.node) for each in members),
         frees_at_once=len(at_once),
         frees_in_turn=len(graph.released_in_turn(nodes)),
         exact=all(each.is_exact for each in members),
-        loses=f"each at most {_loses(worst, _harm(worst))}" if _harm(worst) > Damage.RETRY else "a retry each",
-        harm=_harm(worst),
-        released=_listed(at_once),
+        loses=f"each at most {_describe_loss(worst, _assess_damage(worst))}"
+        if _assess_damage(worst) > Damage.RETRY
+        else "a retry each",
+        harm=_assess_damage(worst),
+        released=_sort_nodes(at_once),
         sql=tuple(texts) if len(texts) == len(members) else (),
     )
 
 
-def _spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
-    at_once = _promised(blocker, graph.released_at_once(_only(blocker)))
+def _make_spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
+    at_once = _find_promised(blocker, graph.released_at_once(_find_only(blocker)))
     return LeaveAlone(
         pid=blocker.pid,
         prepared_gid=blocker.gid,
         frees_at_once=len(at_once),
-        frees_in_turn=len(graph.released_in_turn(_only(blocker))),
+        frees_in_turn=len(graph.released_in_turn(_find_only(blocker))),
         exact=blocker.is_exact,
-        loses=_loses(blocker, _harm(blocker)) if blocker.pid is not None else None,
+        loses=_describe_loss(blocker, _assess_damage(blocker)) if blocker.pid is not None else None,
         reason=blocker.recommendation.reason,
-        released=_listed(at_once),
+        released=_sort_nodes(at_once),
         release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
         sql=None if blocker.gid is None or blocker.may_free_nobody else write_rollback_sql(blocker.gid),
     )
@@ -231,12 +235,12 @@ def _sql(blocker: Blocker) -> str | None:
     return write_signal_sql(blocker.recommendation.action, blocker.session)
 
 
-def _promised(blocker: Blocker, at_once: frozenset[Node]) -> frozenset[Node]:
+def _find_promised(blocker: Blocker, at_once: frozenset[Node]) -> frozenset[Node]:
     """Of those whom its end releases, the ones that are promised: where some are certain, nobody else."""
     return (at_once - blocker.uncertain_waiters) or at_once
 
 
-def _listed(nodes: Iterable[Node]) -> tuple[Node, ...]:
+def _sort_nodes(nodes: Iterable[Node]) -> tuple[Node, ...]:
     return tuple(sorted(nodes)[:MOST_RELEASED])
 
 
@@ -247,7 +251,7 @@ def describe_loss(session: Session, seconds: float | None, *, root: bool) -> str
     return _loss(session, seconds, _weigh(session, root=root))
 
 
-def _harm(blocker: Blocker) -> Damage:
+def _assess_damage(blocker: Blocker) -> Damage:
     return _weigh(blocker.session, root=blocker.root)
 
 
@@ -260,7 +264,7 @@ def _weigh(session: Session | None, *, root: bool) -> Damage:
     return Damage.CHANGES if changed else Damage.IDLE
 
 
-def _loses(blocker: Blocker, harm: Damage) -> str:
+def _describe_loss(blocker: Blocker, harm: Damage) -> str:
     """What the signal destroys, in words."""
     return _loss(blocker.session, blocker.transaction_seconds, harm)
 
@@ -279,11 +283,11 @@ def _loss(session: Session | None, seconds: float | None, harm: Damage) -> str:
         case Damage.RETRY:
             return "nothing but a retry"
         case Damage.IDLE:
-            return f"a transaction open for {age} that {_unchanged(session)}"
+            return f"a transaction open for {age} that {_describe_unchanged(session)}"
         case Damage.REPEAT:
             return f"a retry of its transaction, open for {age}, which may have changed rows: they roll back"
         case Damage.TIME:
-            return f"the work of a running statement; its transaction, open for {age}, {_unchanged(session)}"
+            return f"the work of a running statement; its transaction, open for {age}, {_describe_unchanged(session)}"
         case Damage.CHANGES:
             return f"a transaction open for {age} that may have changed rows: they roll back"
         case Damage.WORK:
@@ -293,6 +297,6 @@ def _loss(session: Session | None, seconds: float | None, harm: Damage) -> str:
             )
 
 
-def _unchanged(session: Session | None) -> str:
+def _describe_unchanged(session: Session | None) -> str:
     """How sure it is that a transaction has changed nothing: it is, where it has no id."""
     return "shows no change" if session is not None and session.has_xid else "changed nothing"

@@ -55,7 +55,7 @@ def describe_members(snapshot: Snapshot, cycle: tuple[Node, ...]) -> Iterator[De
             pid=session.pid,
             application=session.application_name,
             user=session.usename,
-            statement=_shown(session),
+            statement=_shorten_statement(session),
             waits_for=describe_wait(snapshot, session, request, table, text) if request else "a lock",
             relation=table.name if table else None,
         )
@@ -119,7 +119,7 @@ def with_deadlocks(snapshot: Snapshot, history: DeadlockHistory) -> Snapshot:
     return replace(snapshot, past_deadlocks=tuple(found)) if found else snapshot
 
 
-def _shown(session: Session) -> str | None:
+def _shorten_statement(session: Session) -> str | None:
     if not session.statement:
         return None
     text = redact(session.statement)

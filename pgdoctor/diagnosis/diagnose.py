@@ -37,25 +37,25 @@ _CAUGHT = "its code names query_canceled and may catch it: if it goes on, termin
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """Who blocks whom in this snapshot, and why."""
     graph = wait_graph(snapshot)
-    blockers = [_blocker(node, snapshot, graph) for node in graph.blockers]
+    blockers = [_diagnose_blocker(node, snapshot, graph) for node in graph.blockers]
     blockers.sort(key=lambda blocker: (not blocker.root, -blocker.blocked_sessions, blocker.node))
     found = tuple(cut_in_the_middle.recommend_cuts(blockers, graph))
     findings = run_finding_checks(snapshot, graph, found)
     return Diagnosis(snapshot=snapshot, graph=graph, blockers=found, findings=findings)
 
 
-def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
+def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     facts = BlockerFacts(node, snapshot, graph)
     verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.judge(facts)) is not None]
     verdicts.sort(key=lambda found: not found[1].decides)
     cause, verdict = verdicts[0]
     maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None
-    remedy = _recommendation(facts, verdict.remedy)
+    remedy = _choose_recommendation(facts, verdict.remedy)
     keeps_some = remedy.action == "cancel" and facts.may_be_nested
     may_go_on = remedy.action == "cancel" and facts.session is not None and may_catch_cancel(facts.session)
     refusal = explain_refusal(facts.session) if facts.session and remedy.action != "none" else None
     others = tuple(dict.fromkeys(each for found in facts.co_holders.values() for each in found))
-    names = _names(others)
+    names = _format_lockers(others)
     may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= facts.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
         remedy = Remedy(remedy.action, f"not alone, because {names} may hold the row too")
@@ -78,9 +78,9 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
         is_exact=facts.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
         evidence=(
             *verdict.evidence,
-            *_explained(facts, verdict.evidence),
+            *_explain_locks(facts, verdict.evidence),
             *((str(maker),) if maker else ()),
-            *_withdrawn(facts),
+            *_explain_withdrawn(facts),
             *_read_elsewhere(facts, snapshot),
             *((_HIDDEN.format(names),) if others else ()),
             *((_NESTED,) if keeps_some else ()),
@@ -104,7 +104,7 @@ def _blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     )
 
 
-def _names(others: tuple[RowLocker, ...]) -> str:
+def _format_lockers(others: tuple[RowLocker, ...]) -> str:
     """Who may hold a row too, in words: `12, 13 and 4 more`."""
     pids = sorted({each.pid for each in others if each.pid is not None})
     gids = sorted({each.gid or "?" for each in others if each.pid is None})
@@ -117,7 +117,7 @@ def _own_name(facts: BlockerFacts) -> str:
     return f"prepared transaction '{facts.prepared.gid or '?'}'" if facts.prepared else str(facts.node)
 
 
-def _explained(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
+def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     """What its locks are for, where no statement asks for them; and what it waits for, unless the cause tells it."""
     locks = (explain_lock(facts.snapshot, lock) for lock in facts.contested or facts.queued)
     found = list(dict.fromkeys(each for each in locks if each is not None))
@@ -126,7 +126,7 @@ def _explained(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _withdrawn(facts: BlockerFacts) -> tuple[str, ...]:
+def _explain_withdrawn(facts: BlockerFacts) -> tuple[str, ...]:
     """That it is no unindexed scan though the catalogs alone say so."""
     plan, relations = facts.snapshot.plans.get(facts.node), facts.snapshot.relations
     if plan is None or not plan.finds_by_index or plan.table not in relations:
@@ -142,7 +142,7 @@ def _read_elsewhere(facts: BlockerFacts, snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(f"the catalog of database {each.name} was not read: {each.unread}" for each in unread)
 
 
-def _recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
+def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
     """The remedy of the cause, unless something forbids every signal whatever the cause."""
     if facts.node in facts.graph.in_cycle:
         return Remedy("none", "the server's deadlock detector resolves this cycle by itself")

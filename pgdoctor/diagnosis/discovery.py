@@ -20,7 +20,7 @@ def find_classes(folder: ModuleType, base: type) -> list[type[Any]]:
         importlib.import_module(file.name) for file in pkgutil.walk_packages(folder.__path__, f"{folder.__name__}.")
     ]
     files.sort(key=lambda file: (getattr(file, "ORDER", _LAST), file.__name__))
-    found = [each for file in files for each in _defined(file, base)]
+    found = [each for file in files for each in _list_defined(file, base)]
     names = [getattr(each, "name", None) for each in found]
     for each, name in zip(found, names, strict=True):
         if name is None or names.count(name) > 1:
@@ -28,7 +28,7 @@ def find_classes(folder: ModuleType, base: type) -> list[type[Any]]:
     return found
 
 
-def _defined(file: ModuleType, base: type) -> Iterator[type[Any]]:
+def _list_defined(file: ModuleType, base: type) -> Iterator[type[Any]]:
     """What a file itself defines. A nameless class with an underscore in front is what several of them share."""
     for variable, value in vars(file).items():
         is_own = isinstance(value, type) and issubclass(value, base) and value.__module__ == file.__name__

@@ -31,10 +31,13 @@ def write_signal_sql(action: Action, session: Session) -> str | None:
     """
     if action == "none" or session.backend_start is None:
         return None
-    parts = [_is("backend_start", session.backend_start), _is("xact_start", session.xact_start)]
+    parts = [
+        _write_condition("backend_start", session.backend_start),
+        _write_condition("xact_start", session.xact_start),
+    ]
     if action == "cancel" or session.xact_start is None:
         # Outside of a transaction nothing lasts but the statement.
-        parts.append(_is("query_start", session.query_start))
+        parts.append(_write_condition("query_start", session.query_start))
     if action == "cancel":
         # A session that idles after its statement would take no notice, and the answer would be wrong.
         parts.append(f"a.state {_SAME} 'active'")
@@ -70,7 +73,7 @@ def write_remedy(action: Action, session: Session) -> str | None:
     return f"{said}: {text}" if said and text else said
 
 
-def _is(column: str, moment: datetime | None) -> str:
+def _write_condition(column: str, moment: datetime | None) -> str:
     if moment is None:
         return f"a.{column} IS NULL"
     return f"a.{column} {_SAME} '{moment.isoformat(timespec='microseconds')}'"

@@ -49,10 +49,10 @@ def recommend(diagnosis: Diagnosis) -> Recommendations:
         find_cut_sets(blockers, graph),
         find_left_alone(blockers, graph),
     )
-    return Recommendations(single, together, left, _advice(diagnosis, single, together, left))
+    return Recommendations(single, together, left, _choose_advice(diagnosis, single, together, left))
 
 
-def _advice(
+def _choose_advice(
     diagnosis: Diagnosis, single: tuple[Cut, ...], together: tuple[CutSet, ...], left: tuple[LeaveAlone, ...]
 ) -> Advice | None:
     """The best cut, or why there is none.
@@ -63,19 +63,21 @@ def _advice(
     if not diagnosis.graph.waiters:
         return None
     choices: list[tuple[int, Cut | CutSet]] = [
-        (cut.frees_in_turn + _waiting(diagnosis.graph, [cut.pid]), cut)
+        (cut.frees_in_turn + _count_waiting(diagnosis.graph, [cut.pid]), cut)
         for cut in single
         if cut.release_uncertain is None
     ]
     choices += [
-        (each.frees_in_turn + _waiting(diagnosis.graph, [signal.pid for signal in each.signals]), each)
+        (each.frees_in_turn + _count_waiting(diagnosis.graph, [signal.pid for signal in each.signals]), each)
         for each in together
     ]
-    choices.sort(key=lambda choice: (-choice[0], choice[1].harm, len(_signals(choice[1])), _signals(choice[1])[0].pid))
+    choices.sort(
+        key=lambda choice: (-choice[0], choice[1].harm, len(_list_signals(choice[1])), _list_signals(choice[1])[0].pid)
+    )
     if not choices:
         if single:
-            return _uncertain(single[0])
-        return _nobody(diagnosis, left)
+            return _advise_uncertain(single[0])
+        return _advise_nobody(diagnosis, left)
     most = choices[0][0]
     relief, best = next(
         (choice for choice in choices if choice[1].harm is Damage.RETRY and 2 * choice[0] >= most), choices[0]
@@ -83,15 +85,15 @@ def _advice(
     if _is_for_a_request(diagnosis, best):
         [waiter] = best.released
         reason = f"only {waiter} waits, and can retry its request: let the statement in front finish"
-        return _none(reason, best.pid if isinstance(best, Cut) else None)
+        return _advise_none(reason, best.pid if isinstance(best, Cut) else None)
     reason = best.reason if isinstance(best, Cut) else "they hold the lock together: only the end of all frees sessions"
     wider = next((each for each in left if each.frees_in_turn > relief), None)
     if wider is not None:
         reason += (
             f"; {format_count(wider.frees_in_turn, 'session')} behind "
-            f"{_name(wider)} need another action: {wider.reason}"
+            f"{_name_spared(wider)} need another action: {wider.reason}"
         )
-    first, *_ = signals = _signals(best)
+    first, *_ = signals = _list_signals(best)
     refused = {blocker.pid: blocker.not_permitted for blocker in diagnosis.blockers if blocker.not_permitted}
     return Advice(
         action=first.action,
@@ -108,11 +110,11 @@ def _advice(
     )
 
 
-def _signals(choice: Cut | CutSet) -> tuple[Signal, ...]:
+def _list_signals(choice: Cut | CutSet) -> tuple[Signal, ...]:
     return choice.signals if isinstance(choice, CutSet) else (Signal(choice.action, choice.pid),)
 
 
-def _waiting(graph: WaitGraph, pids: Iterable[int]) -> int:
+def _count_waiting(graph: WaitGraph, pids: Iterable[int]) -> int:
     """How many of those that are cut wait themselves, and so wait no more."""
     return sum(pid in graph.blockers_of for pid in pids)
 
@@ -125,22 +127,22 @@ def _is_for_a_request(diagnosis: Diagnosis, choice: Cut | CutSet) -> bool:
     return bool(requests) and all(lock.locktype == "relation" and lock.mode in STRONG for lock in requests)
 
 
-def _uncertain(cut: Cut) -> Advice:
+def _advise_uncertain(cut: Cut) -> Advice:
     """Nobody is to be signalled by itself: others may hold the row too."""
     return msgspec.structs.replace(
-        _none(f"{cut.release_uncertain}; check all of them before you end any", cut.pid),
+        _advise_none(f"{cut.release_uncertain}; check all of them before you end any", cut.pid),
         frees_at_once=cut.frees_at_once,
         frees_in_turn=cut.frees_in_turn,
         may_hold_too=cut.may_hold_too,
     )
 
 
-def _nobody(diagnosis: Diagnosis, left: tuple[LeaveAlone, ...]) -> Advice:
+def _advise_nobody(diagnosis: Diagnosis, left: tuple[LeaveAlone, ...]) -> Advice:
     """Nobody is to be signalled: the widest of those who are left alone says why."""
     if left:
         first = left[0]
         return msgspec.structs.replace(
-            _none(first.reason, first.pid),
+            _advise_none(first.reason, first.pid),
             prepared_gid=first.prepared_gid,
             frees_at_once=first.frees_at_once,
             frees_in_turn=first.frees_in_turn,
@@ -150,11 +152,11 @@ def _nobody(diagnosis: Diagnosis, left: tuple[LeaveAlone, ...]) -> Advice:
         each for each in diagnosis.blockers if (each.root or each.in_cycle) and each.recommendation.action == "none"
     )
     for each in silent:
-        return _none(each.recommendation.reason, each.pid)
-    return _none("too many sessions hold the lock together: cancel the request that waits for it", None)
+        return _advise_none(each.recommendation.reason, each.pid)
+    return _advise_none("too many sessions hold the lock together: cancel the request that waits for it", None)
 
 
-def _none(reason: str, pid: int | None) -> Advice:
+def _advise_none(reason: str, pid: int | None) -> Advice:
     return Advice(
         action="none",
         pid=pid,
@@ -168,5 +170,5 @@ def _none(reason: str, pid: int | None) -> Advice:
     )
 
 
-def _name(each: LeaveAlone) -> str:
+def _name_spared(each: LeaveAlone) -> str:
     return str(each.pid) if each.pid is not None else f"prepared transaction '{each.prepared_gid}'"

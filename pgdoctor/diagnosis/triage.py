@@ -118,26 +118,26 @@ class Triage(msgspec.Struct, frozen=True):
 def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
     """The answer, from the last look and what was seen within the moments before."""
     around = diagnosis.snapshot.surroundings
-    waits = _waits(glimpses)
+    waits = _average_waits(glimpses)
     brownout = _describe_brownout(diagnosis, waits)
-    layer, because = _layer(diagnosis, waits)
-    pace = _total(around.lately.values()) if around and around.lately else None
+    layer, because = _choose_layer(diagnosis, waits)
+    pace = _sum_rates(around.lately.values()) if around and around.lately else None
     blocks = pace.blocks_hit + pace.blocks_read if pace else 0.0
     return Triage(
         captured_at=diagnosis.captured_at,
         hurt=True if brownout else _is_hurt(diagnosis),
-        summary=brownout or _summary(diagnosis),
-        since=_since(diagnosis),
+        summary=brownout or _write_summary(diagnosis),
+        since=_find_start(diagnosis),
         layer=layer,
         because=because,
         changes=_changes(diagnosis),
-        next=tuple(_next(diagnosis, layer, hurt=bool(brownout) or bool(_is_hurt(diagnosis)))),
-        unseen=tuple(_unseen(diagnosis)),
+        next=tuple(_advise_next(diagnosis, layer, hurt=bool(brownout) or bool(_is_hurt(diagnosis)))),
+        unseen=tuple(_list_unseen(diagnosis)),
         # Whoever holds somebody up for a moment only is not to be signalled.
-        advice=recommend(diagnosis).advice if _blocked(diagnosis) else None,
-        roots=tuple(_roots(diagnosis, 0.0 if brownout else _LONG_SECONDS)),
+        advice=recommend(diagnosis).advice if _find_blocked(diagnosis) else None,
+        roots=tuple(_find_roots(diagnosis, 0.0 if brownout else _LONG_SECONDS)),
         findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
-        waits={_named(event): number for event, number in waits.items()},
+        waits={_name_event(event): number for event, number in waits.items()},
         started=around.standing.started if around and around.standing else None,
         transactions_per_second=pace.commits + pace.rollbacks if pace else None,
         failing=pace.failing if pace else None,
@@ -149,7 +149,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
     )
 
 
-def _waits(glimpses: Sequence[ActivitySample]) -> dict[Event, float]:
+def _average_waits(glimpses: Sequence[ActivitySample]) -> dict[Event, float]:
     """Active sessions on average, by what they wait for, the most first."""
     total: dict[Event, int] = {}
     for each in glimpses:
@@ -158,27 +158,27 @@ def _waits(glimpses: Sequence[ActivitySample]) -> dict[Event, float]:
     return {event: number / len(glimpses) for event, number in sorted(total.items(), key=lambda item: -item[1])}
 
 
-def _named(event: Event) -> str:
+def _name_event(event: Event) -> str:
     kind, name = event
     return kind if name is None else f"{kind}:{name}"
 
 
-def _total(paces: Iterable[Rates]) -> Rates:
+def _sum_rates(paces: Iterable[Rates]) -> Rates:
     total = [sum(each) for each in zip(*map(msgspec.structs.astuple, paces), strict=True)]
     return Rates(*total)
 
 
-def _blocked(diagnosis: Diagnosis) -> frozenset[int]:
+def _find_blocked(diagnosis: Diagnosis) -> frozenset[int]:
     """The sessions that have been blocked for longer than a healthy server lets a session wait."""
     return diagnosis.find_blocked(_LONG_SECONDS)
 
 
-def _roots(diagnosis: Diagnosis, least_seconds: float = _LONG_SECONDS) -> Iterator[Blocker]:
+def _find_roots(diagnosis: Diagnosis, least_seconds: float = _LONG_SECONDS) -> Iterator[Blocker]:
     ahead = diagnosis.graph.ahead_of(diagnosis.find_blocked(least_seconds))
     return (blocker for blocker in diagnosis.blockers if blocker.root and blocker.node in ahead)
 
 
-def _hurting(diagnosis: Diagnosis) -> list[Finding]:
+def _find_hurting(diagnosis: Diagnosis) -> list[Finding]:
     return [note for note in diagnosis.findings if (note.kind, note.severity) in _HURTING or _refuses_writes(note)]
 
 
@@ -187,7 +187,7 @@ def _refuses_writes(note: Finding) -> bool:
 
 
 def _is_hurt(diagnosis: Diagnosis) -> bool | None:
-    if _blocked(diagnosis) or _hurting(diagnosis):
+    if _find_blocked(diagnosis) or _find_hurting(diagnosis):
         return True
     return None if diagnosis.snapshot.server.hidden_sessions else False
 
@@ -200,7 +200,7 @@ def _describe_brownout(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> st
     busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in _BROWNOUT)
     if _is_hurt(diagnosis) or waiting < 1.0 or waiting < _MOST * busy:
         return ""
-    return f"{_of(waiting, busy)} waited for locks while observed, each only briefly{_retried(diagnosis)}"
+    return f"{_format_share(waiting, busy)} waited for locks while observed, each only briefly{_retried(diagnosis)}"
 
 
 def _retried(diagnosis: Diagnosis) -> str:
@@ -213,17 +213,17 @@ def _retried(diagnosis: Diagnosis) -> str:
     return f"; behind {request.statement} by {format_client(request.application, request.user)}"
 
 
-def _summary(diagnosis: Diagnosis) -> str:
-    blocked = _blocked(diagnosis)
+def _write_summary(diagnosis: Diagnosis) -> str:
+    blocked = _find_blocked(diagnosis)
     if blocked:
         sessions = diagnosis.snapshot.sessions
         longest = format_duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
-        roots = len(list(_roots(diagnosis)))
+        roots = len(list(_find_roots(diagnosis)))
         return (
             f"{format_count(len(blocked), 'session')} blocked by "
             f"{format_count(roots, 'root blocker')}, the longest for {longest}"
         )
-    if hurting := _hurting(diagnosis):
+    if hurting := _find_hurting(diagnosis):
         return hurting[0].summary
     if diagnosis.snapshot.server.hidden_sessions:
         return "no blocked session is visible, but other sessions are hidden from this role"
@@ -232,9 +232,9 @@ def _summary(diagnosis: Diagnosis) -> str:
     return "no session is blocked, and there are no other findings"
 
 
-def _since(diagnosis: Diagnosis) -> datetime | None:
+def _find_start(diagnosis: Diagnosis) -> datetime | None:
     snapshot, around = diagnosis.snapshot, diagnosis.snapshot.surroundings
-    waited = oldest_wait(snapshot, (snapshot.sessions[pid] for pid in _blocked(diagnosis)))
+    waited = oldest_wait(snapshot, (snapshot.sessions[pid] for pid in _find_blocked(diagnosis)))
     if waited is not None:
         return snapshot.captured_at - timedelta(seconds=waited)
     if around and around.standing and any(note.kind == "sync_standby_lost" for note in diagnosis.findings):
@@ -242,11 +242,11 @@ def _since(diagnosis: Diagnosis) -> datetime | None:
     return None
 
 
-def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str]:
+def _choose_layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str]:
     """The layer, and why."""
     around, busy = diagnosis.snapshot.surroundings, sum(waits.values())
     found = {note.kind: note for note in diagnosis.findings}
-    if blocked := _blocked(diagnosis):
+    if blocked := _find_blocked(diagnosis):
         if _are_held_by_replay(diagnosis):
             return "replication", f"{format_count(len(blocked), 'session')} blocked by replay on this standby"
         return (
@@ -264,11 +264,11 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
     if leading == "locks" and (diagnosis.graph.waiters or _describe_brownout(diagnosis, waits)) and share >= _MOST:
-        return "locks", f"{_of(by_layer['locks'], busy)} wait for locks, each only briefly"
+        return "locks", f"{_format_share(by_layer['locks'], busy)} wait for locks, each only briefly"
     if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
         return "connections", why[0]
-    if late := _late(around):
-        return "replication", f"{format_count(len(late), 'standby')} far behind, by up to {_furthest(late)}"
+    if late := _find_late(around):
+        return "replication", f"{format_count(len(late), 'standby')} far behind, by up to {_describe_furthest(late)}"
     if standing := around and around.standing:
         if standing.replay_paused:
             return "replication", "replay on this standby is paused"
@@ -277,20 +277,20 @@ def _layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[str, str
     if "retry_storm" in found and (busy < _BUSY or leading == "elsewhere"):
         return "elsewhere", "clients retry failing statements: check the application that sends them"
     if busy < _BUSY:
-        return "elsewhere", f"{_rests(around)}: check the network, the pooler, the application"
+        return "elsewhere", f"{_describe_rest(around)}: check the network, the pooler, the application"
     if leading == "elsewhere":
-        return leading, f"{_of(by_layer[leading], busy)} wait for their client, or sleep: check the client"
+        return leading, f"{_format_share(by_layer[leading], busy)} wait for their client, or sleep: check the client"
     mixed = "" if share >= _MOST else " (mixed)"
-    return leading, f"{_of(by_layer[leading], busy)} {_DOES[leading]}{mixed}; compare with the usual load"
+    return leading, f"{_format_share(by_layer[leading], busy)} {_DOES[leading]}{mixed}; compare with the usual load"
 
 
 def _are_held_by_replay(diagnosis: Diagnosis) -> bool:
     """All whom they wait for in the end are the startup process of a standby."""
-    return all(root.session is not None and root.session.backend_type == "startup" for root in _roots(diagnosis))
+    return all(root.session is not None and root.session.backend_type == "startup" for root in _find_roots(diagnosis))
 
 
-def _rests(around: ServerContext | None) -> str:
-    pace = _total(around.lately.values()) if around and around.lately else Rates()
+def _describe_rest(around: ServerContext | None) -> str:
+    pace = _sum_rates(around.lately.values()) if around and around.lately else Rates()
     is_used = pace.commits + pace.rollbacks >= _MANY_TRANSACTIONS
     return "the server answers requests at once" if is_used else "the server is nearly idle"
 
@@ -303,7 +303,7 @@ _DOES = {
 }
 
 
-def _of(part: float, whole: float) -> str:
+def _format_share(part: float, whole: float) -> str:
     return f"{part:.1f} of {whole:.1f} active sessions"
 
 
@@ -315,19 +315,19 @@ def _by_layer(waits: Mapping[Event, float]) -> dict[str, float]:
     return found
 
 
-def _late(around: ServerContext | None) -> list[Standby]:
+def _find_late(around: ServerContext | None) -> list[Standby]:
     standbys = around.standbys if around else ()
     return [each for each in standbys if (each.lag or 0.0) >= _LAG_SECONDS or (each.behind or 0) >= _LAG_BYTES]
 
 
-def _furthest(late: Sequence[Standby]) -> str:
+def _describe_furthest(late: Sequence[Standby]) -> str:
     return (
         f"{format_size(max(each.behind or 0 for each in late))}, "
         f"{format_duration(max(each.lag or 0.0 for each in late))}"
     )
 
 
-def _next(diagnosis: Diagnosis, layer: str, *, hurt: bool) -> Iterator[str]:
+def _advise_next(diagnosis: Diagnosis, layer: str, *, hurt: bool) -> Iterator[str]:
     """What is to be done, beside the cut that is advised."""
     for note in diagnosis.findings:
         if note.severity != "info" and note.kind != "evidence":
@@ -353,7 +353,7 @@ _NEXT = {
 }
 
 
-def _unseen(diagnosis: Diagnosis) -> Iterator[str]:
+def _list_unseen(diagnosis: Diagnosis) -> Iterator[str]:
     server, around = diagnosis.snapshot.server, diagnosis.snapshot.surroundings
     if server.hidden_sessions:
         yield f"{format_count(server.hidden_sessions, 'hidden session')}: grant pg_monitor (pgdoctor setup)"

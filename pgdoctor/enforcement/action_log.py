@@ -45,7 +45,7 @@ class ActionLog:
 
     def intent(self, decision: Decision, intent: Intent) -> None:
         """That something is about to be done."""
-        log.info("mitigation intent", extra=_intent(decision, intent))
+        log.info("mitigation intent", extra=_intent_facts(decision, intent))
 
     def brake(self, pulled: str | None) -> None:
         """Log that an operator has disarmed all pgdoctors of our role at the server, or armed them again."""
@@ -60,14 +60,14 @@ class ActionLog:
         key = (action.signal, action.rule, action.outcome)
         self.actions[key] = self.actions.get(key, 0) + 1
         level = logging.INFO if action.outcome in _QUIET else logging.WARNING
-        log.log(level, "mitigation outcome", extra=_outcome(action))
+        log.log(level, "mitigation outcome", extra=_outcome_facts(action))
 
     def refusals(self, plan: Plan, *, aloud: bool) -> None:
         """Count each reason once for a transaction, and tell the lasting ones, `aloud`, when they change."""
         standing: dict[object, frozenset[str]] = {}
         told: dict[object, frozenset[str]] = {}
         for decision in plan.decisions:
-            key, reasons = _subject(decision), frozenset(verdict.guard for verdict in decision.objections)
+            key, reasons = _refusal_subject(decision), frozenset(verdict.guard for verdict in decision.objections)
             for reason in reasons - self._standing.get(key, frozenset()):
                 self.refused[reason] += 1
             standing[key] = reasons
@@ -75,7 +75,9 @@ class ActionLog:
                 continue
             told[key] = decision.lasting
             if decision.lasting != self._told.get(key):
-                log.info("mitigation refused", extra=_facts(decision) | {"objections": _said(decision)})
+                log.info(
+                    "mitigation refused", extra=_decision_facts(decision) | {"objections": _list_objections(decision)}
+                )
         self._standing, self._told = standing, told
 
     def unresolved(self, unresolved: tuple[str, ...], *, is_allowed: bool) -> None:
@@ -89,17 +91,17 @@ class ActionLog:
         self._unresolved = unresolved
 
 
-def _subject(decision: Decision) -> object:
+def _refusal_subject(decision: Decision) -> object:
     """What a refusal is about: a transaction, so that a busy session is not counted for every statement."""
     victim = decision.victim
     return (victim.pid, victim.backend_start, victim.xact_start) if victim else decision.node
 
 
-def _said(decision: Decision) -> Mapping[str, str | None]:
+def _list_objections(decision: Decision) -> Mapping[str, str | None]:
     return {verdict.guard: verdict.objection for verdict in decision.objections}
 
 
-def _facts(decision: Decision) -> dict[str, Any]:
+def _decision_facts(decision: Decision) -> dict[str, Any]:
     return {
         "signal": decision.signal,
         "rule": decision.rule.name if decision.rule else None,
@@ -113,11 +115,11 @@ def _facts(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _intent(decision: Decision, intent: Intent) -> dict[str, Any]:
+def _intent_facts(decision: Decision, intent: Intent) -> dict[str, Any]:
     return {
         "decision": intent.decision,
         "mode": intent.mode,
-        **_facts(decision),
+        **_decision_facts(decision),
         "identity": msgspec.to_builtins(intent.action.victim),
         "frees_at_once": [waiter.pid for waiter in decision.waiters],
         "oldest_wait_seconds": decision.oldest_wait_seconds,
@@ -130,7 +132,7 @@ def _intent(decision: Decision, intent: Intent) -> dict[str, Any]:
     }
 
 
-def _outcome(action: Action) -> dict[str, Any]:
+def _outcome_facts(action: Action) -> dict[str, Any]:
     return {
         "decision": decision_id(action.victim, action.signal),
         "outcome": action.outcome,

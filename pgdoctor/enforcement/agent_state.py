@@ -57,21 +57,21 @@ class AgentStateReader:
         is_untold = bool(self._audit.untold)
         return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
 
-    async def circumstances(self, look: Observation, settings: Mitigation) -> AgentState:
+    async def circumstances(self, observation: Observation, settings: Mitigation) -> AgentState:
         """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
-        if look.door is None:
+        if observation.connection is None:
             return AgentState(armed=False)
-        acting = self.mode(look, settings)
+        acting = self.mode(observation, settings)
         leads = True
         # Through a pooler the lock would stay with one of its connections, and no other pgdoctor could lead.
-        if settings.mode in ("dry_run", "enforce") and not look.is_pooled:
-            leads = await self.leader.lead(look.door, acting, look.now)
+        if settings.mode in ("dry_run", "enforce") and not observation.is_pooled:
+            leads = await self.leader.lead(observation.connection, acting, observation.now)
         else:
             await self.leader.resign()
-        ours = await fetch_signal_right(look.door) if look.diagnosis.blockers else None
+        ours = await fetch_signal_right(observation.connection) if observation.diagnosis.blockers else None
         self.has_wrapper = ours is not None and ours.has_wrapper
-        unresolved = await self._find_unresolved(look, look.door, settings)
-        ancestors = await _fetch_ancestors(look, look.door, settings)
+        unresolved = await self._find_unresolved(observation, observation.connection, settings)
+        ancestors = await _fetch_ancestors(observation, observation.connection, settings)
         brakes = await self.brakes()
         return AgentState(
             leader=leads,
@@ -82,58 +82,67 @@ class AgentStateReader:
             may_signal=ours.may_signal if ours else None,
             has_wrapper=self.has_wrapper,
             superuser=self._unattended and ours is not None and ours.is_superuser,
-            pooled=look.is_pooled,
+            pooled=observation.is_pooled,
             audit=self._audit.error if acting == "enforce" else None,
             shared=self._sharing.error if acting == "enforce" else None,
             watching_since=self.leader.since if self._unattended else None,
-            sample_age=time.monotonic() - look.read_at,
+            sample_age=time.monotonic() - observation.read_at,
             unresolved=unresolved,
             ancestors=ancestors,
         )
 
-    async def _find_unresolved(self, look: Observation, door: Connection, settings: Mitigation) -> tuple[str, ...]:
+    async def _find_unresolved(
+        self, observation: Observation, connection: Connection, settings: Mitigation
+    ) -> tuple[str, ...]:
         """Names of protections that the server does not have, in words; looked up again before each signal."""
         names = protected_names(settings)
         if not names:
             return ()
         now, last = time.monotonic(), self._looked_up
-        if last and not look.diagnosis.blockers and last[:2] == (names, door) and now - last[2] < _LOOK_UP_AGAIN:
+        if (
+            last
+            and not observation.diagnosis.blockers
+            and last[:2] == (names, connection)
+            and now - last[2] < _LOOK_UP_AGAIN
+        ):
             return last[3]
         try:
-            unresolved = await fetch_unresolved(door, names)
+            unresolved = await fetch_unresolved(connection, names)
         except StatementFailed as error:
             unresolved = (f"the names in protections could not be looked up: {error}",)
-        self._looked_up = names, door, now, unresolved
+        self._looked_up = names, connection, now, unresolved
         return unresolved
 
-    def mode(self, look: Observation, settings: Mitigation) -> Mode:
+    def mode(self, observation: Observation, settings: Mitigation) -> Mode:
         """The mode that is in force; on paper nothing more than a dry run."""
-        return mode_in_force(settings, AgentState(armed=self.armed and look.door is not None), look.now)
+        return mode_in_force(
+            settings, AgentState(armed=self.armed and observation.connection is not None), observation.now
+        )
 
 
-async def fetch_unresolved(door: Connection, names: tuple[NameInUse, ...]) -> tuple[str, ...]:
+async def fetch_unresolved(connection: Connection, names: tuple[NameInUse, ...]) -> tuple[str, ...]:
     """Which of these names mean nothing at a server, in words. Raises ServerError."""
     roles = [each.name for each in names if each.kind in ("usename", "member_of")]
     databases = [each.name for each in names if each.kind == "datname"]
     relations = [Qualified.parse(each.name).parts for each in names if each.kind == "relation"]
-    known = await fetch_known_names(door, roles, databases, relations)
-    return find_unresolved(names, known.roles, known.databases, known.relations, door.connection.info.dbname)
+    known = await fetch_known_names(connection, roles, databases, relations)
+    return find_unresolved(names, known.roles, known.databases, known.relations, connection.connection.info.dbname)
 
 
-async def _fetch_ancestors(look: Observation, door: Connection, settings: Mitigation) -> Ancestors | None:
+async def _fetch_ancestors(observation: Observation, connection: Connection, settings: Mitigation) -> Ancestors | None:
     """The tables above those that blockers hold or ask for; None where they cannot be read."""
     if not any(entry.relation for entry in settings.protect):
         return {}
     try:
-        found = await fetch_ancestors(door, _held_relations(look))
+        found = await fetch_ancestors(connection, _held_relations(observation))
     except StatementFailed:
         return None
     return {oid: frozenset(map(Qualified.parse, names)) for oid, names in found.items()}
 
 
-def _held_relations(look: Observation) -> Iterator[int]:
-    snapshot = look.diagnosis.snapshot
-    for blocker in look.diagnosis.blockers:
+def _held_relations(observation: Observation) -> Iterator[int]:
+    snapshot = observation.diagnosis.snapshot
+    for blocker in observation.diagnosis.blockers:
         for lock in blocker.session.locks if blocker.session else ():
             table = snapshot.table_of(lock)
             if table is not None and snapshot.is_here(lock):

@@ -65,14 +65,14 @@ class Audit:
         except JournalError:
             return False
 
-    async def catch_up(self, door: Connection, now: datetime) -> None:
+    async def catch_up(self, connection: Connection, now: datetime) -> None:
         """Take in what was written since the last time. `error` says afterwards whether all of this can be relied on.
 
         Raises ServerError where it cannot be known which server this is.
         """
         if self._keeper is None:
             return
-        server = await door.system_identifier()
+        server = await connection.system_identifier()
         if not server and self._server:
             self.error = NAMELESS
             return
@@ -80,14 +80,14 @@ class Audit:
             self._server, self._journal, self.history = server, b"", History()
         await self.write_down()
         try:
-            name, found = await self._keeper.do(lambda journal: self._news(journal, server, now))
-            self._hear(name, found, now)
+            name, found = await self._keeper.do(lambda journal: self._read_news(journal, server, now))
+            self._take_records(name, found, now)
         except JournalError as error:
             self.error = str(error)
             return
         self._is_proven, self.error = True, None if server else NAMELESS
 
-    def _hear(self, name: bytes, found: list[JournalRecord], now: datetime) -> None:
+    def _take_records(self, name: bytes, found: list[JournalRecord], now: datetime) -> None:
         """Take in what was read in the journal of that name. Raises JournalError."""
         told = tuple(audit_records.read_events(record for record in found if (name, record.id) not in self._own))
         self.history = audit_records.replay_history(told, self.history)
@@ -112,7 +112,7 @@ class Audit:
             return True
         server = self._server or ""
         try:
-            self._own.add(await self._keeper.do(lambda journal: _append(journal, server, event)))
+            self._own.add(await self._keeper.do(lambda journal: _append_event(journal, server, event)))
         except JournalError as error:
             self._is_proven, self.error = False, str(error)
             return False
@@ -124,7 +124,7 @@ class Audit:
         self.history = audit_records.replay_history(told, self.history)
         self.brakes = audit_records.replay_brakes(told, self.brakes)
 
-    def _news(self, journal: Journal, server: str, now: datetime) -> tuple[bytes, list[JournalRecord]]:
+    def _read_news(self, journal: Journal, server: str, now: datetime) -> tuple[bytes, list[JournalRecord]]:
         """The journal's name, and what was written there that was not read yet."""
         is_same = journal.name == self._journal and self._last <= journal.last()
         if not (is_same and self._is_proven):
@@ -137,6 +137,6 @@ class Audit:
         return journal.name, sorted((*lasting, *recent), key=lambda record: record.id)
 
 
-def _append(journal: Journal, server: str, event: Event) -> tuple[bytes, int]:
+def _append_event(journal: Journal, server: str, event: Event) -> tuple[bytes, int]:
     kind, subject, body, at = audit_records.encode_event(event)
     return journal.name, journal.append(server, kind, subject, body, at)

@@ -57,7 +57,7 @@ def read_kill_switch(path: str) -> str | None:
     except FileNotFoundError:
         return _without_a_folder(Path(path).parent)
     except (OSError, ValueError) as error:
-        return f"the kill-switch file {path} cannot be checked: {_said(error)}"
+        return f"the kill-switch file {path} cannot be checked: {_describe_error(error)}"
     return f"the kill-switch file {path} exists"
 
 
@@ -67,9 +67,9 @@ def _without_a_folder(folder: Path) -> str | None:
             return None
         why = "not a directory, or not accessible"
     except OSError as error:
-        why = _said(error)
+        why = _describe_error(error)
     return f"the directory of the kill-switch file, {folder}, cannot be used: {why}"
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return getattr(error, "strerror", None) or "not a path"

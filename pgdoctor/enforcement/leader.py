@@ -71,30 +71,30 @@ class LeaderElection:
         self.since: datetime | None = None
         #: The other pgdoctor that leads or contends, in words, as of the last attempt; None: there was none.
         self.rival: str | None = None
-        self._door: Connection | None = None
+        self._connection: Connection | None = None
         self._key = LEADER_KEY
         #: This connection has locks, or may have some after an attempt that failed.
         self._may_hold = False
         #: When a leader checks the locks of others again, on the monotonic clock.
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     @property
     def leads(self) -> bool:
         """Whether it leads, as far as is known."""
-        return self.since is not None and self._door is not None and self._door.is_open
+        return self.since is not None and self._connection is not None and self._connection.is_open
 
-    async def lead(self, door: Connection, mode: Mode, now: datetime) -> bool:
+    async def lead(self, connection: Connection, mode: Mode, now: datetime) -> bool:
         """Whether it leads on this connection in that mode; tries to. `now`: the server's clock."""
         key = LEADER_KEY if mode == "enforce" else REHEARSAL_KEY
-        if door is not self._door:
-            self._door, self.since, self._may_hold = door, None, False
+        if connection is not self._connection:
+            self._connection, self.since, self._may_hold = connection, None, False
         elif key != self._key:
             await self.resign()
         self._key = key
-        if self.leads and time.monotonic() < self._next_look:
+        if self.leads and time.monotonic() < self._next_check:
             return True
-        self._next_look = time.monotonic() + _LOOK_AGAIN
-        if not (door.is_open and await self._contend(door)):
+        self._next_check = time.monotonic() + _LOOK_AGAIN
+        if not (connection.is_open and await self._take_step(connection)):
             self.since = None
         elif self.since is None:
             self.since = now
@@ -103,62 +103,64 @@ class LeaderElection:
     async def resign(self) -> None:
         """Let others lead."""
         self.since = None
-        if self._may_hold and self._door is not None and self._door.is_open:
-            await self._door.fetch("release_leader_lock")
+        if self._may_hold and self._connection is not None and self._connection.is_open:
+            await self._connection.fetch("release_leader_lock")
         self._may_hold = False
 
-    async def _contend(self, door: Connection) -> bool:
+    async def _take_step(self, connection: Connection) -> bool:
         """Whether this session leads after another step."""
-        mine, others = await self._holders(door)
-        if _has(mine, _LEADS) and not _has(others, _LEADS):
+        mine, others = await self._fetch_holders(connection)
+        if _has_stage(mine, _LEADS) and not _has_stage(others, _LEADS):
             return True
         if _must_withdraw(others) or (others and not mine):
             await self.resign()
             return False
         self._may_hold = True
-        if not (_has(mine, _WAITS) or await self._take(door, self._random_key(_WAITS))):
+        if not (_has_stage(mine, _WAITS) or await self._take_lock(connection, self._random_key(_WAITS))):
             return False
-        if not (_has(mine, _CLAIMS) or await self._take(door, self._random_key(_CLAIMS))):
+        if not (_has_stage(mine, _CLAIMS) or await self._take_lock(connection, self._random_key(_CLAIMS))):
             return False
-        mine, others = await self._holders(door)
+        mine, others = await self._fetch_holders(connection)
         if _must_withdraw(others):
             await self.resign()
             return False
-        if _has(others, _CLAIMS):
+        if _has_stage(others, _CLAIMS):
             for claim in mine:
                 if claim.stage == _CLAIMS:
-                    await door.fetch("release_advisory_lock", key=self._key >> 32 << 32 | claim.number)
+                    await connection.fetch("release_advisory_lock", key=self._key >> 32 << 32 | claim.number)
             return False
-        return await self._take_the_lead(door)
+        return await self._take_the_lead(connection)
 
-    async def _take_the_lead(self, door: Connection) -> bool:
+    async def _take_the_lead(self, connection: Connection) -> bool:
         """Take the leader lock, by its usual key, or by another one if that is taken."""
-        if not (await self._take(door, self._key) or await self._take(door, self._random_key(_LEADS))):
+        if not (
+            await self._take_lock(connection, self._key) or await self._take_lock(connection, self._random_key(_LEADS))
+        ):
             return False
         # An older pgdoctor makes no claim: it only checks whether another session has the leader lock.
-        _, others = await self._holders(door)
-        if _has(others, _LEADS):
+        _, others = await self._fetch_holders(connection)
+        if _has_stage(others, _LEADS):
             await self.resign()
             return False
         return True
 
-    async def _holders(self, door: Connection) -> tuple[list[ElectionLock], list[ElectionLock]]:
+    async def _fetch_holders(self, connection: Connection) -> tuple[list[ElectionLock], list[ElectionLock]]:
         """The locks of those who lead, claim or wait in our mode, in whatever database: ours, and those of others."""
-        rows = await door.fetch("leaders", key=self._key, own_application=APPLICATION_NAME)
+        rows = await connection.fetch("leaders", key=self._key, own_application=APPLICATION_NAME)
         locks = [read_row(ElectionLock, row) for row in rows]
         others = sorted((lock for lock in locks if not lock.is_own), key=lambda lock: lock.stage != _LEADS)
-        self.rival = _described(others[0]) if others else None
+        self.rival = _describe_holder(others[0]) if others else None
         return [lock for lock in locks if lock.is_own], others
 
-    async def _take(self, door: Connection, key: int) -> bool:
-        return bool((await door.fetch("acquire_leader_lock", key=key))[0].held)
+    async def _take_lock(self, connection: Connection, key: int) -> bool:
+        return bool((await connection.fetch("acquire_leader_lock", key=key))[0].held)
 
     def _random_key(self, stage: int) -> int:
         """A key whose first half, and whose mode, are those of the leader lock."""
         return self._key >> 32 << 32 | secrets.randbits(29) << 3 | stage << 1 | self._key & 1
 
 
-def _has(holders: Sequence[ElectionLock], stage: int) -> bool:
+def _has_stage(holders: Sequence[ElectionLock], stage: int) -> bool:
     return any(each.stage == stage for each in holders)
 
 
@@ -167,7 +169,7 @@ def _must_withdraw(others: Sequence[ElectionLock]) -> bool:
     return any(each.stage == _LEADS or each.outranks for each in others)
 
 
-def _described(holder: ElectionLock) -> str:
+def _describe_holder(holder: ElectionLock) -> str:
     """A pgdoctor that leads, or is about to, in words."""
     where = f" from {holder.client_addr}" if holder.client_addr else ""
     role = "" if holder.has_own_role else ", of another role,"

@@ -31,7 +31,7 @@ ReadBrakes = Callable[[], Awaitable[Sequence[str]]]
 
 
 async def signal_by_person(
-    door: Connection,
+    connection: Connection,
     watch: ServerWatch,
     audit: Audit,
     action: ManualAction,
@@ -48,15 +48,15 @@ async def signal_by_person(
     victim = action.victim
     assert victim is not None
     assert action.refusal is None
-    now: datetime = (await door.fetch("server_clock"))[0].now
+    now: datetime = (await connection.fetch("server_clock"))[0].now
     intent = _intent(action, victim, now, by, despite)
     is_written = await audit.write(intent)
     new = [each for each in await brakes() if each not in despite]
     if new:
         outcome, reply = ManualOutcome("withheld", message="; ".join(new)), SignalReply("gone")
     else:
-        reply = await send_signal_by_person(door, action.signal, victim)
-        outcome = await _watched(door, watch, action, victim, reply)
+        reply = await send_signal_by_person(connection, action.signal, victim)
+        outcome = await _watched(connection, watch, action, victim, reply)
     settled = PersonOutcome(
         at=intent.at + timedelta(seconds=outcome.seconds or 0.0),
         decision=intent.decision,
@@ -92,7 +92,7 @@ def _intent(action: ManualAction, victim: Identity, at: datetime, by: str, despi
 
 
 async def _watched(
-    door: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
+    connection: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
 ) -> ManualOutcome:
     """What came of a signal. Where the server is lost meanwhile, that it was sent, and no more."""
     if reply.answer != "sent":
@@ -100,7 +100,7 @@ async def _watched(
     began = time.monotonic()
     try:
         while True:
-            found = await _look(door, watch, action, victim, reply)
+            found = await _look(connection, watch, action, victim, reply)
             elapsed = time.monotonic() - began
             if found.outcome in ("released", "ended") or elapsed > _PATIENCE:
                 return replace(found, seconds=elapsed)
@@ -110,9 +110,9 @@ async def _watched(
 
 
 async def _look(
-    door: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
+    connection: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
 ) -> ManualOutcome:
-    found = await fetch_session(door, victim.pid)
+    found = await fetch_session(connection, victim.pid)
     now = Identity.of(found.session) if found else None
     is_there = found is not None and victim.same_session(now)
     is_over = not is_there if action.signal == "terminate" else not _still_runs(victim, now)

@@ -117,7 +117,7 @@ class Mitigator:
         #: What protections name and the server does not have, in words.
         self._unresolved: tuple[str, ...] = ()
         #: Of the latest poll.
-        self._look: Observation | None = None
+        self._observation: Observation | None = None
         #: An action is being carried out; and one that was broken off meanwhile.
         self._is_carrying_out = False
         self._broken_off: Action | None = None
@@ -183,8 +183,8 @@ class Mitigator:
     @property
     def has_just_signalled(self) -> bool:
         """Whether the latest poll has led to a signal whose effect is not known yet."""
-        action, look = self.history.under_way, self._look
-        return action is not None and look is not None and action.at >= look.now
+        action, observation = self.history.under_way, self._observation
+        return action is not None and observation is not None and action.at >= observation.now
 
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
@@ -205,9 +205,13 @@ class Mitigator:
 
         Other pgdoctors at the server learn it at the next poll.
         """
-        look = self._look
+        observation = self._observation
         # The server's clock, which tells whether an operator has armed since.
-        now = datetime.now(UTC) if look is None else look.now + timedelta(seconds=time.monotonic() - look.read_at)
+        now = (
+            datetime.now(UTC)
+            if observation is None
+            else observation.now + timedelta(seconds=time.monotonic() - observation.read_at)
+        )
         self._audit.pull(audit_records.Disarm(now, reason, by))
 
     async def write_down(self) -> bool:
@@ -220,14 +224,14 @@ class Mitigator:
 
     async def end(self) -> None:
         """Record an action that is no longer watched: it was sent, or may have been, and no more is known."""
-        action, look = self.history.under_way, self._look
+        action, observation = self.history.under_way, self._observation
         if action is not None:
             left = replace(action, outcome="unverified", message="pgdoctor ended before the effect was known")
             self._audit.history = with_outcome(self._audit.history, action, left)
-            self._tell(left)
+            self._log_outcome(left)
             self._broken_off = left
-        if look is not None:
-            await self._record_broken_off(look)
+        if observation is not None:
+            await self._record_broken_off(observation)
 
     async def resign(self) -> None:
         """Let others lead: no action goes over this connection any more. Raises ServerError."""
@@ -238,58 +242,60 @@ class Mitigator:
         self.settings = settings
         self._telling.expect(settings)
 
-    async def consider(self, diagnosis: Diagnosis, door: Connection | None, read_at: float | None = None) -> None:
+    async def consider(self, diagnosis: Diagnosis, connection: Connection | None, read_at: float | None = None) -> None:
         """Settle the open action, judge every blocker, and carry out at most one decision.
 
-        `read_at`: when what is diagnosed had been read, on the monotonic clock; None: now. Without a door it is done on
-        paper: no server is asked, and nothing is sent. Raises ServerError.
+        `read_at`: when what is diagnosed had been read, on the monotonic clock; None: now. Without a connection it is
+        only a rehearsal: no server is asked, and nothing is sent. Raises ServerError.
         """
         self.settled = ()
-        look = self._look = Observation(diagnosis, door, time.monotonic() if read_at is None else read_at)
-        if look.door is not None and self.settings.mode != "off":
-            await self._audit.catch_up(look.door, look.now)
-            await self._sharing.read(look.door, is_urgent=bool(diagnosis.blockers or self._audit.untold))
-        await self._settle(look)
+        observation = self._observation = Observation(
+            diagnosis, connection, time.monotonic() if read_at is None else read_at
+        )
+        if observation.connection is not None and self.settings.mode != "off":
+            await self._audit.catch_up(observation.connection, observation.now)
+            await self._sharing.read(observation.connection, is_urgent=bool(diagnosis.blockers or self._audit.untold))
+        await self._settle_actions(observation)
         if self.settings.mode == "off":
             await self._position.leader.resign()
             self._standing, self._unresolved = MitigationStatus("off"), ()
             return
-        mode = self._position.mode(look, self.settings)
-        await self._share(look, mode)
-        circumstances = await self._position.circumstances(look, self.settings)
+        mode = self._position.mode(observation, self.settings)
+        await self._share_record(observation, mode)
+        circumstances = await self._position.circumstances(observation, self.settings)
         self._unresolved = circumstances.unresolved
         self._telling.unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
-        self.plan = await self._plan(look, circumstances)
+        self.plan = await self._plan(observation, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
-        await self._remember(look, mode)
+        await self._extend_history(observation, mode)
         # A settled action may change the picture, and the next poll shows whether a row changes hands.
         if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
             self._is_carrying_out = True
             try:
-                await self._carry_out(look, mode)
-                await self._share_outcomes(look)
+                await self._carry_out(observation, mode)
+                await self._share_outcomes(observation)
             finally:
                 self._is_carrying_out = False
-        self._standing = self._stands(look, mode)
+        self._standing = self._make_status(observation, mode)
 
-    async def _plan(self, look: Observation, circumstances: AgentState) -> Plan:
+    async def _plan(self, observation: Observation, circumstances: AgentState) -> Plan:
         """The plan, once it is known of each wait that an action would be for whether it counts."""
-        made = await self._make_plan(look, circumstances)
+        made = await self._make_plan(observation, circumstances)
         checked: set[int] = set()
-        while look.door is not None and (unchecked := list_unchecked_waiters(made, checked)):
+        while observation.connection is not None and (unchecked := list_unchecked_waiters(made, checked)):
             checked |= unchecked
-            uncounted = await find_uncounted(look.door, unchecked, look.diagnosis.snapshot)
+            uncounted = await find_uncounted(observation.connection, unchecked, observation.diagnosis.snapshot)
             if uncounted:
                 circumstances = replace(circumstances, uncounted={**circumstances.uncounted, **uncounted})
-                made = await self._make_plan(look, circumstances)
+                made = await self._make_plan(observation, circumstances)
         return made
 
-    async def _make_plan(self, look: Observation, circumstances: AgentState) -> Plan:
-        known = in_mode(self.history, self._position.mode(look, self.settings))
-        sessions = len(look.diagnosis.snapshot.sessions)
-        return await offload(sessions, make_plan, look.diagnosis, self.settings, known, circumstances, self.only)
+    async def _make_plan(self, observation: Observation, circumstances: AgentState) -> Plan:
+        known = in_mode(self.history, self._position.mode(observation, self.settings))
+        sessions = len(observation.diagnosis.snapshot.sessions)
+        return await offload(sessions, make_plan, observation.diagnosis, self.settings, known, circumstances, self.only)
 
-    async def _remember(self, look: Observation, mode: Mode) -> None:
+    async def _extend_history(self, observation: Observation, mode: Mode) -> None:
         """Add this poll to the history."""
         opening = self.plan.opening
         if opening is not None and opening not in (self.history.opening, self.history.rehearsal):
@@ -300,35 +306,37 @@ class Mitigator:
         if self._position.leader.leads:
             for each in new:
                 await self._audit.write(each)
-            if new and mode == "enforce" and look.door is not None:
-                await self._tell_others(look.door, *new)
+            if new and mode == "enforce" and observation.connection is not None:
+                await self._tell_others(observation.connection, *new)
         self._audit.history = with_look(
-            self._audit.history, self.plan.fit, look.now, load=ServerLoad.of(look.diagnosis), openings=new
+            self._audit.history, self.plan.fit, observation.now, load=ServerLoad.of(observation.diagnosis), openings=new
         )
 
-    async def _record_broken_off(self, look: Observation) -> None:
+    async def _record_broken_off(self, observation: Observation) -> None:
         if self._broken_off is not None:
             action, self._broken_off = self._broken_off, None
-            await self._record(action, look)
+            await self._record_outcome(action, observation)
 
-    async def _settle(self, look: Observation) -> None:
-        await self._record_broken_off(look)
+    async def _settle_actions(self, observation: Observation) -> None:
+        await self._record_broken_off(observation)
         action = self.history.under_way
         if action is not None:
-            settled = verify_outcome(action, look.diagnosis)
+            settled = verify_outcome(action, observation.diagnosis)
             if settled.outcome is not None:
                 self._audit.history = with_outcome(self._audit.history, action, settled)
-                await self._conclude(settled, look)
-        if look.door is not None:
-            for done, note in await self._traces.look(look.diagnosis, look.door):
-                await self._audit.write(audit_records.record_trace(done, note, look.now))
+                await self._conclude_action(settled, observation)
+        if observation.connection is not None:
+            for done, note in await self._traces.look(observation.diagnosis, observation.connection):
+                await self._audit.write(audit_records.record_trace(done, note, observation.now))
 
-    async def _carry_out(self, look: Observation, mode: Mode) -> None:
+    async def _carry_out(self, observation: Observation, mode: Mode) -> None:
         decision = self.plan.approved
         if decision is None:
             return
-        action = intend_action(decision, look.diagnosis)
-        intent = audit_records.record_intent(action, decision, mode, look.now, self._budgets(look, mode, action))
+        action = intend_action(decision, observation.diagnosis)
+        intent = audit_records.record_intent(
+            action, decision, mode, observation.now, self._budgets_left(observation, mode, action)
+        )
         is_written = await self._audit.write(intent)
         self._telling.intent(decision, intent)
         outcome = self._broken_off = replace(action, outcome="error", message=audit_records.UNKNOWN)
@@ -338,33 +346,33 @@ class Mitigator:
             elif not is_written:
                 outcome = replace(action, outcome="withheld", message=f"not recorded: {self._audit.error}")
             else:
-                outcome = await self._signalled(action, decision, look)
+                outcome = await self._send_action(action, decision, observation)
         finally:
             self._audit.history = with_action(self._audit.history, outcome)
             if outcome.outcome is not None:
-                self._tell(outcome)
+                self._log_outcome(outcome)
         self._broken_off = None
         if outcome.outcome is not None:
-            await self._record(outcome, look)
+            await self._record_outcome(outcome, observation)
 
-    async def _signalled(self, action: Action, decision: Decision, look: Observation) -> Action:
+    async def _send_action(self, action: Action, decision: Decision, observation: Observation) -> Action:
         """The action after its signal; or withheld, where a guard objects now that did not before."""
-        assert look.door is not None
+        assert observation.connection is not None
         try:
-            await self._audit.catch_up(look.door, look.now)
-            await self._sharing.read(look.door, is_urgent=True)
-            circumstances = await self._position.circumstances(look, self.settings)
+            await self._audit.catch_up(observation.connection, observation.now)
+            await self._sharing.read(observation.connection, is_urgent=True)
+            circumstances = await self._position.circumstances(observation, self.settings)
             settings = self.settings
-            objections = (await self._plan(look, circumstances)).objections_to(decision)
+            objections = (await self._plan(observation, circumstances)).objections_to(decision)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
-        mode = self._position.mode(look, self.settings)
+        mode = self._position.mode(observation, self.settings)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
         # While the plan was made an operator may have pulled the brake.
         pulled = (await self.brakes()).kill_switch
         if objections is None and not pulled:
-            objections = await self._share_intent(action, look)
+            objections = await self._share_intent(action, observation)
         # And while that was written. From here to the signal nothing is waited for; what others pull the server sees.
         pulled = pulled or self._position.pulled.kill_switch
         if objections is None and pulled:
@@ -378,7 +386,7 @@ class Mitigator:
         assert decision.rule is not None
         wait, wrapped = decision.rule.min_wait, self._position.has_wrapper
         reply = await send_signal(
-            look.door,
+            observation.connection,
             action.signal,
             action.victim,
             min_wait=wait,
@@ -387,14 +395,14 @@ class Mitigator:
             record=self._sharing.text,
             unchanged=_is_about_a_state(decision.rule, settings),
         )
-        return _answered(action, reply)
+        return _with_reply(action, reply)
 
-    async def _share_intent(self, action: Action, look: Observation) -> str | None:
+    async def _share_intent(self, action: Action, observation: Observation) -> str | None:
         """Tell all others at the server what is about to be done; why that could not be, or None."""
-        assert look.door is not None
+        assert observation.connection is not None
         try:
             failed = await self._sharing.write(
-                look.door, lambda known: with_shared_action(known, action, look.now), expected=True
+                observation.connection, lambda known: with_shared_action(known, action, observation.now), expected=True
             )
         except ServerError as error:
             return str(error)
@@ -402,9 +410,9 @@ class Mitigator:
             self._shared_intents[decision_id(action.victim, action.signal)] = action
         return failed
 
-    async def _share(self, look: Observation, mode: Mode) -> None:
+    async def _share_record(self, observation: Observation, mode: Mode) -> None:
         """Bring what all pgdoctors at the server share up to what is known here. Raises ServerError."""
-        if look.door is None:
+        if observation.connection is None:
             return
         untold: list[SharedEvent] = list(self._audit.untold)
         if not untold:
@@ -412,34 +420,34 @@ class Mitigator:
                 if await self._audit.write(event):
                     self._audit.take([event])
         if mode == "enforce":
-            untold += missing_brakes(self._sharing.shared, self._audit.brakes, look.now)
-        if untold and await self._tell_others(look.door, *untold):
+            untold += missing_brakes(self._sharing.shared, self._audit.brakes, observation.now)
+        if untold and await self._tell_others(observation.connection, *untold):
             del self._audit.untold[:]
-        await self._share_outcomes(look)
+        await self._share_outcomes(observation)
         # The root blockers must be known before the first action; and that an agent acts at this server at all.
         is_unmarked = not self._sharing.shared.is_used or self._sharing.error is not None
         if mode == "enforce" and is_unmarked and self._is_unattended and self._position.leader.leads:
-            await self._sharing.write(look.door, lambda known: replace(known, is_used=True))
+            await self._sharing.write(observation.connection, lambda known: replace(known, is_used=True))
         self._tell_brake()
 
-    async def _share_outcomes(self, look: Observation) -> None:
+    async def _share_outcomes(self, observation: Observation) -> None:
         """What came of the actions that were announced to all. Raises ServerError."""
         known = {decision_id(each.victim, each.signal): each for each in self._audit.history.actions}
         settled = [known[name] for name in self._shared_intents if name in known and known[name].outcome is not None]
-        if not settled or look.door is None or not look.door.is_open:
+        if not settled or observation.connection is None or not observation.connection.is_open:
             # Over the next connection, then.
             return
 
         def concluded_all(shared: SharedRecord) -> SharedRecord:
             for action in settled:
-                shared = with_shared_action(shared, action, look.now)
+                shared = with_shared_action(shared, action, observation.now)
             return shared
 
-        if await self._sharing.write(look.door, concluded_all) is None:
+        if await self._sharing.write(observation.connection, concluded_all) is None:
             for action in settled:
                 del self._shared_intents[decision_id(action.victim, action.signal)]
 
-    async def _tell_others(self, door: Connection, *events: SharedEvent) -> bool:
+    async def _tell_others(self, connection: Connection, *events: SharedEvent) -> bool:
         """Whether all pgdoctors at the server can see these now. Raises ServerError."""
 
         def all_told(shared: SharedRecord) -> SharedRecord:
@@ -447,7 +455,7 @@ class Mitigator:
                 shared = with_shared_event(shared, event)
             return shared
 
-        return await self._sharing.write(door, all_told) is None
+        return await self._sharing.write(connection, all_told) is None
 
     def _tell_brake(self) -> None:
         """Log when an operator elsewhere has disarmed, or armed again."""
@@ -456,24 +464,26 @@ class Mitigator:
             self._telling.brake(said)
             self._told_brake = said
 
-    async def _conclude(self, action: Action, look: Observation) -> None:
-        self._tell(action)
+    async def _conclude_action(self, action: Action, observation: Observation) -> None:
+        self._log_outcome(action)
         self._traces.follow(action)
-        await self._record(action, look)
+        await self._record_outcome(action, observation)
 
-    def _tell(self, action: Action) -> None:
+    def _log_outcome(self, action: Action) -> None:
         self.settled += (action,)
         self._telling.outcome(action)
 
-    async def _record(self, action: Action, look: Observation) -> None:
+    async def _record_outcome(self, action: Action, observation: Observation) -> None:
         mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
-        await self._audit.write(audit_records.record_settled(action, look.now, self._budgets(look, mode, action)))
+        await self._audit.write(
+            audit_records.record_settled(action, observation.now, self._budgets_left(observation, mode, action))
+        )
 
-    def _budgets(self, look: Observation, mode: Mode, action: Action | None = None) -> Mapping[str, int]:
+    def _budgets_left(self, observation: Observation, mode: Mode, action: Action | None = None) -> Mapping[str, int]:
         fingerprint = action.fingerprint if action else None
-        return budgets_left(in_mode(self.history, mode), self.settings, look.now, fingerprint)
+        return budgets_left(in_mode(self.history, mode), self.settings, observation.now, fingerprint)
 
-    def _stands(self, look: Observation, mode: Mode) -> MitigationStatus:
+    def _make_status(self, observation: Observation, mode: Mode) -> MitigationStatus:
         leads = self.may_act and self._position.leader.leads
         rival = self._position.leader.rival if self.may_act and not leads else None
         return MitigationStatus(
@@ -485,7 +495,7 @@ class Mitigator:
             stopped=len(self.plan.stops),
             disarmed=self.is_disarmed,
             shares=self._sharing.error is None,
-            budgets=self._budgets(look, mode),
+            budgets=self._budgets_left(observation, mode),
         )
 
 
@@ -495,7 +505,7 @@ def _is_about_a_state(rule: Rule, settings: Mitigation) -> bool:
     return asks_for_text or rule.min_state_age > 0
 
 
-def _answered(action: Action, reply: SignalReply) -> Action:
+def _with_reply(action: Action, reply: SignalReply) -> Action:
     at = reply.at or action.at
     outcome: Outcome | None = None if reply.answer == "sent" else reply.answer
     return replace(action, at=at, outcome=outcome, sqlstate=reply.sqlstate, message=reply.message)

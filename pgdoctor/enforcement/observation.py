@@ -13,7 +13,7 @@ class Observation(msgspec.Struct, frozen=True):
 
     diagnosis: Diagnosis
     #: None: on paper.
-    door: Connection | None
+    connection: Connection | None
     read_at: float
 
     @property
@@ -24,6 +24,6 @@ class Observation(msgspec.Struct, frozen=True):
     @property
     def is_pooled(self) -> bool:
         """The session that answered is not the one that was connected to: a pooler stands in between."""
-        if self.door is None or not self.door.is_open:
+        if self.connection is None or not self.connection.is_open:
             return False
-        return self.diagnosis.snapshot.server.own_pid != self.door.connection.info.backend_pid
+        return self.diagnosis.snapshot.server.own_pid != self.connection.connection.info.backend_pid

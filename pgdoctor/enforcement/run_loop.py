@@ -16,7 +16,7 @@ _LONGEST_WATCH = 60.0
 
 
 async def carry_out(
-    mitigator: Mitigator, door: Connection, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
+    mitigator: Mitigator, connection: Connection, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
 ) -> AsyncIterator[Action]:
     """Poll, act, poll again, until nothing is left that may be done; yields each action once it is settled.
 
@@ -25,12 +25,12 @@ async def carry_out(
     several looks tell: for that it goes on for as long as the rule asks for, at most a minute. Raises ServerError where
     the server cannot be asked.
     """
-    watch = ServerWatch(Collector(door))
+    watch = ServerWatch(Collector(connection))
     began = time.monotonic()
     give_up = began + patience
     done = 0
     while done < most:
-        await mitigator.consider(await watch.look(), door, watch.read_at)
+        await mitigator.consider(await watch.look(), connection, watch.read_at)
         for action in mitigator.settled:
             done += 1
             yield action

@@ -42,26 +42,26 @@ class SharedRecordAccess:
         self._door: Connection | None = None
         self._next_read = 0.0
 
-    async def read(self, door: Connection, *, is_urgent: bool) -> None:
+    async def read(self, connection: Connection, *, is_urgent: bool) -> None:
         """Read it, if that is due; `is_urgent`: it is."""
         now = time.monotonic()
-        if door is self._door and now < self._next_read and not is_urgent:
+        if connection is self._door and now < self._next_read and not is_urgent:
             return
-        self._door, self._next_read = door, now + _IDLE_PAUSE
+        self._door, self._next_read = connection, now + _IDLE_PAUSE
         role = "pgdoctor's role"
         try:
-            role, text, _ = await read_record(door)
+            role, text, _ = await read_record(connection)
             self.shared = decode_record(text)
         except StatementFailed as error:
-            self._fail(f"the shared record cannot be read: {error}")
+            self._note_failure(f"the shared record cannot be read: {error}")
         except UnreadableRecord as error:
-            self._fail(explain_unreadable(role, error))
+            self._note_failure(explain_unreadable(role, error))
         else:
             self.text = text
-            self._recover()
+            self._note_success()
 
     async def write(
-        self, door: Connection, change: Callable[[SharedRecord], SharedRecord], *, expected: bool = False
+        self, connection: Connection, change: Callable[[SharedRecord], SharedRecord], *, expected: bool = False
     ) -> str | None:
         """Write what `change` makes of it; why that was not done, or None.
 
@@ -74,24 +74,24 @@ class SharedRecordAccess:
             return encode_record(change(decode_record(text)))
 
         try:
-            self.text = (await rewrite_record(door, changed)).text
+            self.text = (await rewrite_record(connection, changed)).text
             self.shared = decode_record(self.text)
         except RecordChanged:
             return "another pgdoctor or an operator has changed the shared record meanwhile"
         except StatementFailed as error:
-            return self._fail(f"the shared record cannot be written: {error}")
+            return self._note_failure(f"the shared record cannot be written: {error}")
         except UnreadableRecord as error:
-            return self._fail(explain_unreadable("pgdoctor's role", error))
-        self._recover()
+            return self._note_failure(explain_unreadable("pgdoctor's role", error))
+        self._note_success()
         return None
 
-    def _fail(self, why: str) -> str:
+    def _note_failure(self, why: str) -> str:
         if self.error is None:
             log.error("the shared record cannot be used: no session is signalled", extra={"error": why})
         self.error = why
         return why
 
-    def _recover(self) -> None:
+    def _note_success(self) -> None:
         if self.error is not None:
             log.info("the shared record can be used again")
         self.error = None

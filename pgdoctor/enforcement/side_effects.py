@@ -27,11 +27,11 @@ class _Followed:
         self.kinds: set[str] = set()
 
 
-async def _invalid_indexes(action: Action, diagnosis: Diagnosis, door: Connection) -> tuple[str, ...]:
+async def _invalid_indexes(action: Action, diagnosis: Diagnosis, connection: Connection) -> tuple[str, ...]:
     """The indexes of the action's relation that are not valid; none where that is in another database."""
     if action.datname not in (None, diagnosis.snapshot.server.database):
         return ()
-    return await invalid_indexes(door, action.relation)
+    return await invalid_indexes(connection, action.relation)
 
 
 class SideEffectWatch:
@@ -49,13 +49,13 @@ class SideEffectWatch:
         if action.may_have_been_sent:
             self._followed.append(_Followed(action))
 
-    async def look(self, diagnosis: Diagnosis, door: Connection) -> list[tuple[Action, Finding]]:
+    async def look(self, diagnosis: Diagnosis, connection: Connection) -> list[tuple[Action, Finding]]:
         """What is there now that was not there before; `notes` are all that is there."""
         now = time.monotonic()
         self._followed = [each for each in self._followed if each.until > now]
         for followed in self._followed:
             if followed.look_again <= now:
-                followed.indexes = await _invalid_indexes(followed.action, diagnosis, door)
+                followed.indexes = await _invalid_indexes(followed.action, diagnosis, connection)
                 # Where there was none after the action there will be none by it.
                 followed.look_again = now + _AGAIN if followed.indexes else followed.until
         found = [

@@ -27,7 +27,7 @@ def list_unchecked_waiters(plan: Plan, checked: Set[int]) -> set[int]:
     }
 
 
-async def find_uncounted(door: Connection, pids: Set[int], snapshot: Snapshot | None = None) -> dict[int, str]:
+async def find_uncounted(connection: Connection, pids: Set[int], snapshot: Snapshot | None = None) -> dict[int, str]:
     """By PID, why the waits of these sessions do not count; the others count. Doubt means that it does not.
 
     `snapshot`: says which of them wait in other databases, where they are asked about, too. Raises ServerError where
@@ -35,14 +35,14 @@ async def find_uncounted(door: Connection, pids: Set[int], snapshot: Snapshot | 
     """
     asked = sorted(pids)[:_MOST_ASKED]
     try:
-        rows = await door.fetch("waiter_rights", pids=asked)
+        rows = await connection.fetch("waiter_rights", pids=asked)
     except StatementFailed as error:
         return dict.fromkeys(pids, f"its privilege on the object of its wait could not be read: {error}")
     found: dict[int, str | None] = {row.pid: row.objection for row in rows}
     for oid, waiting in _by_other_database(asked, snapshot).items():
         with suppress(ServerError):
             # What the first connection says of them is that it does not know, unless it needs not to.
-            there = await OtherDatabases.beside(door).waiter_rights(oid, waiting)
+            there = await OtherDatabases.beside(connection).waiter_rights(oid, waiting)
             found |= {row.pid: row.objection for row in there if found.get(row.pid) is not None}
     missing = f"it does not wait any more, or is not among the first {_MOST_ASKED:,} waiters"
     return {pid: said for pid in pids if (said := found.get(pid, missing)) is not None}

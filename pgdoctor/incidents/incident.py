@@ -88,67 +88,67 @@ class IncidentEvent(msgspec.Struct, frozen=True):
 
 
 def advance_incident(
-    incident: Incident | None, look: IncidentPoll
+    incident: Incident | None, poll: IncidentPoll
 ) -> tuple[Incident | None, tuple[IncidentEvent, ...]]:
     """The incident after one more look, None where there is none; and what has happened."""
-    if look.blocked:
-        return _blocked(incident, look)
+    if poll.blocked:
+        return _advance_blocked(incident, poll)
     if incident is None:
         return None, ()
-    quiet_since = incident.quiet_since or look.at
+    quiet_since = incident.quiet_since or poll.at
     incident = replace(incident, quiet_looks=incident.quiet_looks + 1, quiet_since=quiet_since)
-    if incident.quiet_looks < _QUIET_LOOKS or look.at - quiet_since < incident.patience:
+    if incident.quiet_looks < _QUIET_LOOKS or poll.at - quiet_since < incident.patience:
         return incident, ()
     return None, (IncidentEvent("ended", incident, quiet_since),)
 
 
-def continue_incident(incident: Incident, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
+def continue_incident(incident: Incident, poll: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
     """An incident of an earlier agent, after the first poll of this one that finds it still there."""
-    incident, events = _blocked(incident, look)
-    return incident, (IncidentEvent("continued", incident, look.at), *events)
+    incident, events = _advance_blocked(incident, poll)
+    return incident, (IncidentEvent("continued", incident, poll.at), *events)
 
 
 def recur_incident(
-    ended: Incident, quiet_since: datetime, look: IncidentPoll
+    ended: Incident, quiet_since: datetime, poll: IncidentPoll
 ) -> tuple[Incident, tuple[IncidentEvent, ...]]:
     """An incident that has ended, after the poll that finds it again."""
     quiet = replace(ended, quiet_looks=_QUIET_LOOKS, quiet_since=quiet_since)
-    request = look.request
-    leading = request.classification if request is not None and request.classification else look.leading
-    incident, events = _blocked(quiet, replace(look, leading=leading))
-    return incident, (IncidentEvent("recurred", incident, look.at), *events)
+    request = poll.request
+    leading = request.classification if request is not None and request.classification else poll.leading
+    incident, events = _advance_blocked(quiet, replace(poll, leading=leading))
+    return incident, (IncidentEvent("recurred", incident, poll.at), *events)
 
 
-def _blocked(incident: Incident | None, look: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
-    leading = look.leading or "unknown"
+def _advance_blocked(incident: Incident | None, poll: IncidentPoll) -> tuple[Incident, tuple[IncidentEvent, ...]]:
+    leading = poll.leading or "unknown"
     if incident is None:
-        name = f"{look.at:%Y%m%dT%H%M%S}{look.at.microsecond // 1000:03}"
+        name = f"{poll.at:%Y%m%dT%H%M%S}{poll.at.microsecond // 1000:03}"
         incident = Incident(
             name,
-            look.at,
+            poll.at,
             (leading,),
-            look.blocked,
-            look.oldest_wait,
-            blocked_seconds=look.blocked_seconds,
-            request=look.request,
+            poll.blocked,
+            poll.oldest_wait,
+            blocked_seconds=poll.blocked_seconds,
+            request=poll.request,
         )
-        return incident, (IncidentEvent("started", incident, look.at),)
+        return incident, (IncidentEvent("started", incident, poll.at),)
     if incident.quiet_looks >= _QUIET_LOOKS and incident.quiet_since is not None:
-        incident = _try_again(incident, look.at - incident.quiet_since)
+        incident = _try_again(incident, poll.at - incident.quiet_since)
     is_new, before = leading not in incident.classes, incident.severity
     incident = replace(
         incident,
         classes=(*incident.classes, leading) if is_new else incident.classes,
-        peak_blocked=max(incident.peak_blocked, look.blocked),
-        longest_wait=max(incident.longest_wait, look.oldest_wait),
+        peak_blocked=max(incident.peak_blocked, poll.blocked),
+        longest_wait=max(incident.longest_wait, poll.oldest_wait),
         quiet_looks=0,
         quiet_since=None,
-        blocked_seconds=incident.blocked_seconds + look.blocked_seconds,
-        request=_longest(incident.request, look.request),
+        blocked_seconds=incident.blocked_seconds + poll.blocked_seconds,
+        request=_longest(incident.request, poll.request),
     )
     if is_new:
-        return incident, (IncidentEvent("class_changed", incident, look.at),)
-    return incident, () if incident.severity == before else (IncidentEvent("worsened", incident, look.at),)
+        return incident, (IncidentEvent("class_changed", incident, poll.at),)
+    return incident, () if incident.severity == before else (IncidentEvent("worsened", incident, poll.at),)
 
 
 def _try_again(incident: Incident, pause: timedelta) -> Incident:

@@ -130,12 +130,12 @@ def _encode(kind: Any, incident: Incident, at: datetime, blocked: int, known: di
 
 def read_entries(bodies: Iterable[bytes]) -> tuple[list[IncidentRecord], int]:
     """Entries as they were written, and how many of the bodies are none: damaged, or of another version."""
-    found = [_entry(body) for body in bodies]
+    found = [_decode_entry(body) for body in bodies]
     entries = [each for each in found if each is not None]
     return entries, len(found) - len(entries)
 
 
-def _entry(body: bytes) -> IncidentRecord | None:
+def _decode_entry(body: bytes) -> IncidentRecord | None:
     try:
         return _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

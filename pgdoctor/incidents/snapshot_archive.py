@@ -87,11 +87,11 @@ def pack_diagnosis(diagnosis: Diagnosis) -> bytes:
         waits=diagnosis.graph.wait_count,
         judged=tuple(map(StoredVerdict.of, diagnosis.blockers[:_MOST_JUDGED])),
     )
-    packed = _packed(kept)
+    packed = _pack_snapshot(kept)
     for most in _FEWER:
         if len(packed) <= MOST_BYTES:
             break
-        packed = _packed(replace(kept, snapshot=_fewer(kept.snapshot, diagnosis, most)))
+        packed = _pack_snapshot(replace(kept, snapshot=_keep_fewer(kept.snapshot, diagnosis, most)))
     return packed
 
 
@@ -111,7 +111,7 @@ def rediagnose(kept: StoredSnapshot) -> Diagnosis:
     return diagnose(kept.snapshot)
 
 
-def _packed(kept: StoredSnapshot) -> bytes:
+def _pack_snapshot(kept: StoredSnapshot) -> bytes:
     return _FORMAT + zlib.compress(_encode(kept))
 
 
@@ -133,16 +133,16 @@ def _without_values(value: Any, outline: Callable[[str], str]) -> Any:
     return value
 
 
-def _fewer(snapshot: Snapshot, diagnosis: Diagnosis, most: int) -> Snapshot:
+def _keep_fewer(snapshot: Snapshot, diagnosis: Diagnosis, most: int) -> Snapshot:
     """The snapshot with so many sessions: the blockers, the widest reach first, then others who wait."""
     order = dict.fromkeys([each.node for each in diagnosis.blockers if each.node in snapshot.sessions])
     order |= dict.fromkeys(snapshot.sessions)
     kept = set(list(order)[:most])
     there = kept | {each.node for each in snapshot.prepared}
-    sessions = {pid: _among(snapshot.sessions[pid], there) for pid in snapshot.sessions if pid in kept}
+    sessions = {pid: _keep_blockers(snapshot.sessions[pid], there) for pid in snapshot.sessions if pid in kept}
     unread = f"{len(snapshot.sessions) - len(kept):,} sessions were left out: the snapshot would be too large to store"
     return replace(snapshot, sessions=sessions, unread=(*snapshot.unread, unread))
 
 
-def _among(session: Session, there: set[Node]) -> Session:
+def _keep_blockers(session: Session, there: set[Node]) -> Session:
     return replace(session, blockers=tuple(node for node in session.blockers if node in there))

@@ -77,7 +77,7 @@ class Keeper:
 
     def close(self) -> "Future[None]":
         """Let go of the file, without waiting; what is returned says when that is done."""
-        closed = self._thread.submit(self._close)
+        closed = self._thread.submit(self._close_file)
         self._thread.shutdown(wait=False)
         return closed
 
@@ -89,18 +89,18 @@ class Keeper:
     async def _within_deadline(self, work: Callable[[Journal], T]) -> T:
         if self._hanging is not None and not self._hanging.done():
             raise JournalError(f"the journal {self.path} does not answer")
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._do_work, work)
         done, _ = await asyncio.wait({future}, timeout=_DEADLINE)
         if not done:
             self._hanging = future  # type: ignore[assignment]
             raise JournalError(f"the journal {self.path} did not answer within {_DEADLINE:g} s")
         return future.result()
 
-    def _work(self, work: Callable[[Journal], T]) -> T:
+    def _do_work(self, work: Callable[[Journal], T]) -> T:
         is_old = time.monotonic() - self._opened_at >= _OPENED_AGAIN
         if self._journal is not None and (is_old or not self._journal.is_in_place):
             # Elsewhere, other processes would not see our records, nor we theirs.
-            self._close()
+            self._close_file()
         if self._journal is None:
             self._journal = Journal.open(self.path, self.max_size)
             self._opened_at = time.monotonic()
@@ -111,10 +111,10 @@ class Keeper:
             return result
         except JournalError:
             # The file may have been moved, or its disk mounted again: the next piece of work opens it.
-            self._close()
+            self._close_file()
             raise
 
-    def _close(self) -> None:
+    def _close_file(self) -> None:
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -154,8 +154,8 @@ class Journal:
         self._lasting = (-math.inf, 0)
         self.limit(max_size)
         #: What tells this journal from another one at the same path.
-        self.name = self._named()
-        self._place = _place(path)
+        self.name = self._read_name()
+        self._place = _file_place(path)
 
     @classmethod
     def open(cls, path: Path, max_size: int = MAX_SIZE) -> Self:
@@ -176,7 +176,7 @@ class Journal:
         with _in_words(path):
             connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(connection, path)
+                _prepare_database(connection, path)
                 return cls(connection, path, max_size)
             except BaseException:
                 connection.close()
@@ -185,11 +185,11 @@ class Journal:
     @property
     def is_in_place(self) -> bool:
         """Whether who opens the journal now gets this file: it may have been moved away, replaced, or emptied."""
-        return self._place is not None and self._place == _place(self.path)
+        return self._place is not None and self._place == _file_place(self.path)
 
     def last(self) -> int:
         """The id of the last record; 0: there is none."""
-        return int(self._run(lambda db: db.execute("SELECT ifnull(max(id), 0) FROM records").fetchall())[0][0])
+        return int(self._run_locked(lambda db: db.execute("SELECT ifnull(max(id), 0) FROM records").fetchall())[0][0])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -200,7 +200,7 @@ class Journal:
         """Let the file take so many bytes from now on."""
         if max_size != self._max_size:
             pages = max_size // self._page_size
-            self._run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+            self._run_locked(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchall())
             self._max_size = int(max_size)  # Not a kind of number that an archive cannot hold.
 
     def append(self, server: str, kind: str, subject: str, body: bytes, at: datetime, *, replacing: int = 0) -> int:
@@ -222,7 +222,7 @@ class Journal:
                 db.execute(delete, (replacing, server, kind, subject)).fetchall()
             return written
 
-        return self._change(work)
+        return self._change_rows(work)
 
     def records(
         self,
@@ -246,9 +246,10 @@ class Journal:
             wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += kinds
         select = f"SELECT id, server, at, kind, subject, body FROM records WHERE {' AND '.join(wanted)} ORDER BY id"  # noqa: S608
-        rows = self._run(lambda db: db.execute(select, values).fetchall())
+        rows = self._run_locked(lambda db: db.execute(select, values).fetchall())
         return [
-            JournalRecord(id, server, _moment(at), kind, subject, body) for id, server, at, kind, subject, body in rows
+            JournalRecord(id, server, _to_moment(at), kind, subject, body)
+            for id, server, at, kind, subject, body in rows
         ]
 
     def keep(self, server: str, incident: str, body: bytes, at: datetime) -> bool:
@@ -261,20 +262,20 @@ class Journal:
             db.execute(insert, (server, incident, at.timestamp(), body)).fetchall()
             return True
 
-        return self._change(work)
+        return self._change_rows(work)
 
     def kept(self, incident: str, server: str | None = None) -> list[KeptValue]:
         """The snapshots of an incident, in the order of writing."""
         select = (
             "SELECT id, server, incident, at, body FROM snapshots WHERE incident = ? AND server = ifnull(?, server)"
         )
-        rows = self._run(lambda db: db.execute(f"{select} ORDER BY id", (incident, server)).fetchall())
-        return [KeptValue(id, server, incident, _moment(at), body) for id, server, incident, at, body in rows]
+        rows = self._run_locked(lambda db: db.execute(f"{select} ORDER BY id", (incident, server)).fetchall())
+        return [KeptValue(id, server, incident, _to_moment(at), body) for id, server, incident, at, body in rows]
 
     def remember(self, server: str, name: str, body: bytes) -> None:
         """Keep one value by name, in place of the one before."""
         upsert = "INSERT OR REPLACE INTO memories (server, name, body) VALUES (?, ?, ?)"
-        self._run(lambda db: db.execute(upsert, (server, name, body)).fetchall())
+        self._run_locked(lambda db: db.execute(upsert, (server, name, body)).fetchall())
 
     def prove_room(self, server: str, name: str) -> None:
         """Write as much as an action takes, and keep an empty value of that name. Raises JournalError."""
@@ -285,7 +286,8 @@ class Journal:
         """The value of that name; None where there is none."""
         select = "SELECT body FROM memories WHERE server = ? AND name = ?"
         return next(
-            (bytes(body) for (body,) in self._run(lambda db: db.execute(select, (server, name)).fetchall())), None
+            (bytes(body) for (body,) in self._run_locked(lambda db: db.execute(select, (server, name)).fetchall())),
+            None,
         )
 
     def forget(self, before: datetime, *, but: Sequence[str] = ()) -> int:
@@ -299,7 +301,7 @@ class Journal:
             (f"DELETE FROM records WHERE at < ? AND NOT ({spared})", (before.timestamp(), *but)),  # noqa: S608
             ("DELETE FROM snapshots WHERE at < ?", (before.timestamp(),)),
         )
-        return self._run(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
+        return self._run_locked(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
     def usage(self) -> JournalUsage:
         """How full it is."""
@@ -307,9 +309,9 @@ class Journal:
         if time.monotonic() - counted > _COUNTED:
             kept = f"kind NOT IN ({', '.join('?' * len(EXPENDABLE))})"
             count = f"SELECT total(length(body)) + {_OVERHEAD} * count(*) FROM records WHERE {kept}"  # noqa: S608
-            lasting = int(self._run(lambda db: db.execute(count, EXPENDABLE).fetchall())[0][0])
+            lasting = int(self._run_locked(lambda db: db.execute(count, EXPENDABLE).fetchall())[0][0])
             self._lasting = time.monotonic(), lasting
-        used, pages = self._run(lambda db: (self._used(db), _pragma(db, "page_count")))
+        used, pages = self._run_locked(lambda db: (self._bytes_used(db), _read_pragma(db, "page_count")))
         return JournalUsage(pages * self._page_size + self._log_size(), self._max_size, used, lasting)
 
     def shrink(self) -> bool:
@@ -319,16 +321,16 @@ class Journal:
         """
 
         def work(db: sqlite3.Connection) -> bool:
-            if _pragma(db, "page_count") * self._page_size <= self._max_size:
+            if _read_pragma(db, "page_count") * self._page_size <= self._max_size:
                 return False
-            used = self._used(db)
-            with _transaction(db):
+            used = self._bytes_used(db)
+            with _begin_transaction(db):
                 self._make_room(db, 0)
-            if self._used(db) > self._max_size:
-                return self._used(db) < used
-            if not _pragma(db, "freelist_count"):
+            if self._bytes_used(db) > self._max_size:
+                return self._bytes_used(db) < used
+            if not _read_pragma(db, "freelist_count"):
                 return False
-            if _pragma(db, "auto_vacuum") == 0:
+            if _read_pragma(db, "auto_vacuum") == 0:
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
                 db.execute("VACUUM").fetchall()
                 return False
@@ -336,21 +338,21 @@ class Journal:
             db.executescript("PRAGMA incremental_vacuum(1024)")
             return True
 
-        more = self._run(work)
+        more = self._run_locked(work)
         if not more and self._log_size() > _USUAL_LOG:
-            self._run(_empty_log)
+            self._run_locked(_empty_log)
         return more
 
-    def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _change_rows(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do work in one transaction."""
 
         def change(db: sqlite3.Connection) -> T:
             if self._log_size() > MAX_LOG:
                 _empty_log(db)
-            with _transaction(db):
+            with _begin_transaction(db):
                 return work(db)
 
-        return self._run(change)
+        return self._run_locked(change)
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> bool:
         """Delete what tells least until there is room for so many bytes; False where that is not enough.
@@ -359,14 +361,14 @@ class Journal:
         """
         deletes = list(reversed(_DELETES))
         for _ in range(_MOST_DELETES):
-            if self._used(db) + size <= self._max_size * _SOFT:
+            if self._bytes_used(db) + size <= self._max_size * _SOFT:
                 return self._log_size() <= MAX_LOG
             if deletes and db.execute(deletes[-1]).rowcount == 0:
                 deletes.pop()
         return False
 
-    def _used(self, db: sqlite3.Connection) -> int:
-        return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * self._page_size
+    def _bytes_used(self, db: sqlite3.Connection) -> int:
+        return (_read_pragma(db, "page_count") - _read_pragma(db, "freelist_count")) * self._page_size
 
     def _log_size(self) -> int:
         try:
@@ -374,21 +376,21 @@ class Journal:
         except OSError:
             return 0
 
-    def _named(self) -> bytes:
+    def _read_name(self) -> bytes:
         name = self.recall("", "journal")
         if name is None:
             # Another process may have been here first.
             insert = "INSERT OR IGNORE INTO memories (server, name, body) VALUES ('', 'journal', randomblob(16))"
-            self._run(lambda db: db.execute(insert).fetchall())
-            return self._named()
+            self._run_locked(lambda db: db.execute(insert).fetchall())
+            return self._read_name()
         return name
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run_locked(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock, _in_words(self.path):
             return work(self._connection)
 
 
-def _place(path: Path) -> tuple[int, int, int] | None:
+def _file_place(path: Path) -> tuple[int, int, int] | None:
     """The device and number of the file that is there, and the number of its log; None where there is nothing."""
     try:
         found = path.stat()
@@ -400,11 +402,11 @@ def _place(path: Path) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, 0
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare_database(db: sqlite3.Connection, path: Path) -> None:
     """Settings of this connection; tables where there are none."""
     if _is_foreign(db):
         raise JournalError(f"{path} is another program's database: name another file")
-    if _version(db) == 0:
+    if _read_version(db) == 0:
         # Before the first table; without effect afterwards. In a journal that others write to it would fail: it writes
         # within a transaction that has begun to read.
         db.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
@@ -416,16 +418,16 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         f"journal_size_limit = {_USUAL_LOG}",
     ):
         db.execute(f"PRAGMA {setting}").fetchall()
-    if _version(db) == 0:
+    if _read_version(db) == 0:
         with closing(db.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             # Another process may have been here first.
-            if _version(db) == 0:
+            if _read_version(db) == 0:
                 for table in _TABLES.split(";")[:-1]:
                     cursor.execute(table)
                 cursor.execute(f"PRAGMA user_version = {VERSION}")
             cursor.execute("COMMIT")
-    if (version := _version(db)) != VERSION:
+    if (version := _read_version(db)) != VERSION:
         raise JournalError(
             f"the journal {path} is of format {version}, this pgdoctor reads {VERSION}: "
             "move it away, or use the version that wrote it"
@@ -437,16 +439,16 @@ def _is_foreign(db: sqlite3.Connection) -> bool:
     # Both at one moment: another process may be about to make ours.
     db.execute("BEGIN").fetchall()
     try:
-        return _version(db) == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+        return _read_version(db) == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
     finally:
         db.execute("ROLLBACK").fetchall()
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return _pragma(db, "user_version")
+def _read_version(db: sqlite3.Connection) -> int:
+    return _read_pragma(db, "user_version")
 
 
-def _pragma(db: sqlite3.Connection, name: str) -> int:
+def _read_pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
@@ -460,7 +462,7 @@ def _empty_log(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def _begin_transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE").fetchall()
     try:
         yield
@@ -484,5 +486,5 @@ def _in_words(path: Path) -> Iterator[None]:
         raise JournalError(f"{path} is not a journal, or it is damaged: {error}; move it away") from None
 
 
-def _moment(at: float) -> datetime:
+def _to_moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)

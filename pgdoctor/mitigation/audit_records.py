@@ -243,7 +243,7 @@ def replay_history(told: Iterable[Event], onto: History | None = None) -> Histor
             case Intent():
                 known = with_action(known, _broken_off(event))
             case Settled():
-                known = _settled(known, event)
+                known = _settle_action(known, event)
             case Opening():
                 known = with_opening(known, event)
             case Reset():
@@ -263,12 +263,12 @@ def replay_brakes(told: Iterable[Event], onto: Brakes | None = None) -> Brakes:
             case Arm():
                 known = replace(known, kill_switch=None, said=event)
             case MaintenanceWindow():
-                until = _longer(known, event) if event.until > event.at else None
+                until = _later_end(known, event) if event.until > event.at else None
                 known = replace(known, maintenance_until=until, marked=event)
     return known
 
 
-def _longer(known: Brakes, event: MaintenanceWindow) -> datetime:
+def _later_end(known: Brakes, event: MaintenanceWindow) -> datetime:
     """The later end of both: a window of ten minutes does not end another operator's two hours."""
     return max(event.until, known.maintenance_until or event.until)
 
@@ -333,7 +333,7 @@ def _broken_off(event: Intent) -> Action:
     return replace(event.action, outcome="error", message=UNKNOWN)
 
 
-def _settled(known: History, event: Settled) -> History:
+def _settle_action(known: History, event: Settled) -> History:
     """The latest action of that decision, with what came of it; a dry run's outcome is of what a dry run intended."""
     actions: Sequence[Action] = known.actions
     for place in range(len(actions) - 1, -1, -1):

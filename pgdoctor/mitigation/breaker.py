@@ -32,7 +32,7 @@ def find_opening(history: History, settings: Breaker, now: datetime, comers: Ite
         return history.opening
     actions = [action for action in history.actions if reset is None or action.at > reset.at]
     stopped = tuple(dict.fromkeys(each.fingerprint for each in find_stops(history, settings, now, comers)))
-    reason = next(_reasons(actions, settings, stopped), None)
+    reason = next(_list_reasons(actions, settings, stopped), None)
     return Opening(now, reason) if reason else None
 
 
@@ -42,14 +42,16 @@ def find_stops(history: History, settings: Breaker, now: datetime, comers: Itera
     found = {each.fingerprint: each for each in history.stops if reset is None or reset.at < each.at}
     actions = [action for action in history.actions if reset is None or action.at > reset.at]
     for fingerprint, victim in comers:
-        times = 1 + _times(fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window))
+        times = 1 + _count_transactions(
+            fingerprint, victim, actions, now - timedelta(seconds=settings.recurrence_window)
+        )
         if times >= settings.recurrence and fingerprint not in found:
             reason = f"occurrence {times} within {settings.recurrence_window}: {fingerprint}"
             found[fingerprint] = Opening(now, reason, fingerprint=fingerprint)
     return tuple(found.values())
 
 
-def _reasons(actions: list[Action], settings: Breaker, stopped: tuple[str, ...]) -> Iterator[str]:
+def _list_reasons(actions: list[Action], settings: Breaker, stopped: tuple[str, ...]) -> Iterator[str]:
     in_vain = _in_vain(actions)
     if in_vain >= settings.open_after_ineffective:
         yield f"{in_vain} blockers in a row were signalled without effect"
@@ -85,7 +87,7 @@ def _longest_run(found: Iterable[bool]) -> int:
     return longest
 
 
-def _times(fingerprint: str, victim: Identity, actions: list[Action], since: datetime) -> int:
+def _count_transactions(fingerprint: str, victim: Identity, actions: list[Action], since: datetime) -> int:
     """How many other transactions of this kind were acted upon."""
     others: list[Identity] = []
     for action in actions:

@@ -31,7 +31,7 @@ class Budget(msgspec.Struct, frozen=True):
 
 def compute_budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str = "") -> tuple[Budget, ...]:
     """Every budget at `now`, the server's clock; that of a kind of incident where its fingerprint is given."""
-    return tuple(_budgets(history, settings, now, fingerprint))
+    return tuple(_list_budgets(history, settings, now, fingerprint))
 
 
 def budgets_left(
@@ -46,7 +46,7 @@ def budgets_left(
     return {name: left[name] for name in BUDGETS}
 
 
-def _budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str) -> Iterator[Budget]:
+def _list_budgets(history: History, settings: Mitigation, now: datetime, fingerprint: str) -> Iterator[Budget]:
     hour = [action for action in history.spent if now - action.at < _HOUR]
     # A plan is of one poll, and nothing was done since.
     yield Budget("actions_per_interval", settings.max_actions_per_interval, 0)

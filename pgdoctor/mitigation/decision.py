@@ -81,32 +81,32 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def fit(self) -> bool:
         """Nothing speaks against acting, but that it may not be its turn yet."""
-        return self._only({ClearedBy.PACE})
+        return self._blocked_only({ClearedBy.PACE})
 
     @property
     def sound(self) -> bool:
         """No guard objects to the session itself: at most its turn, a budget or an approval is missing."""
-        return self._only(SOUND)
+        return self._blocked_only(SOUND)
 
     @property
     def keeps_its_turn(self) -> bool:
         """Nobody goes before it who stands behind it."""
-        return self._only({ClearedBy.PACE, ClearedBy.RATION})
+        return self._blocked_only({ClearedBy.PACE, ClearedBy.RATION})
 
     @property
     def pending(self) -> bool:
         """Time will bring it about, and the end of what stops all of it."""
-        return self._only({ClearedBy.PACE, ClearedBy.RATION, ClearedBy.TIME, ClearedBy.BRAKE})
+        return self._blocked_only({ClearedBy.PACE, ClearedBy.RATION, ClearedBy.TIME, ClearedBy.BRAKE})
 
     @property
     def awaits_known_hold(self) -> bool:
         """Nothing is missing but snapshots that show how long it holds the lock, and its turn."""
-        return self.lacks_known_hold and self._only({ClearedBy.PACE, ClearedBy.TIME})
+        return self.lacks_known_hold and self._blocked_only({ClearedBy.PACE, ClearedBy.TIME})
 
     @property
     def may_come(self) -> bool:
         """Only these objections, or a missing approval."""
-        return self._only({*SOUND, ClearedBy.TIME, ClearedBy.BRAKE})
+        return self._blocked_only({*SOUND, ClearedBy.TIME, ClearedBy.BRAKE})
 
     @property
     def lasting(self) -> frozenset[str]:
@@ -132,5 +132,5 @@ class Decision(msgspec.Struct, frozen=True):
             return "pending_approval"
         return "candidate" if self.may_come else "suppressed"
 
-    def _only(self, heals: Set[ClearedBy]) -> bool:
+    def _blocked_only(self, heals: Set[ClearedBy]) -> bool:
         return self.victim is not None and all(_HEALS[verdict.guard] in heals for verdict in self.objections)

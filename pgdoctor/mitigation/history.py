@@ -215,7 +215,7 @@ def with_look(
         history,
         samples={victim: history.samples.get(victim, 0) + 1 for victim in seen},
         transaction_samples={each: history.transaction_samples.get(each, 0) + 1 for each in transactions if each},
-        actions=tuple(_compared(each, load, now) for each in kept[-_MOST_KEPT:]),
+        actions=tuple(_compare_load(each, load, now) for each in kept[-_MOST_KEPT:]),
         approvals=tuple(each for each in history.approvals if now - each.at < KEPT),
     )
     for opening in openings:
@@ -242,7 +242,7 @@ def in_mode(history: History, mode: Mode) -> History:
     return replace(history, opening=latest)
 
 
-def _compared(action: Action, load: ServerLoad | None, now: datetime) -> Action:
+def _compare_load(action: Action, load: ServerLoad | None, now: datetime) -> Action:
     """The action, with what has grown since it: said once, and kept."""
     before = action.load
     if load is None or before is None or action.worsening or not action.may_have_been_sent:

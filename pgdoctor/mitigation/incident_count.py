@@ -26,11 +26,11 @@ def count_incidents(case: Case) -> IncidentCount:
     sessions = diagnosis.snapshot.sessions
     members = diagnosis.graph.incident_members
     judged = next((incident for incident in members if node in incident), frozenset())
-    involved = _users(sessions.get(each) for each in judged)
+    involved = _list_users(sessions.get(each) for each in judged)
     alone: Counter[str] = Counter()
     total = 0
     for incident in members:
-        users = _users(sessions.get(each) for each in incident)
+        users = _list_users(sessions.get(each) for each in incident)
         user = next(iter(users)) if len(users) == 1 else None
         total += user is None or user in involved or not alone[user]
         if user is not None:
@@ -41,5 +41,5 @@ def count_incidents(case: Case) -> IncidentCount:
     )
 
 
-def _users(sessions: Iterable[Session | None]) -> frozenset[str | None]:
+def _list_users(sessions: Iterable[Session | None]) -> frozenset[str | None]:
     return frozenset(None if session is None else session.usename for session in sessions)

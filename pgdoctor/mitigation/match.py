@@ -60,9 +60,9 @@ def matches_key(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | N
         case "client_addr":
             return _comes_from(wanted, session)
         case "relation":
-            return _touches(wanted, subject)
+            return _touches_relation(wanted, subject)
         case "statement":
-            return _says(wanted, session)
+            return _fits_statement(wanted, session)
     value = getattr(session, key)
     return None if value is None or (key == "state" and value == _UNREPORTED) else value in wanted
 
@@ -74,7 +74,7 @@ def is_protected(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | 
     """
     match key:
         case "statement":
-            return _mentions(wanted, subject.session)
+            return _fits_part(wanted, subject.session)
         case "relation":
             return _has_any(wanted, _relations_and_ancestors(subject))
     return matches_key(key, wanted, subject)
@@ -85,7 +85,7 @@ def find_protected_name(key: str, wanted: tuple[str, ...], subject: Subject) -> 
     found = is_protected(key, wanted, subject)
     if found is None:
         return f"its {key} is unknown, so it may be protected"
-    return f"{_said(key, wanted, subject)} is protected" if found else None
+    return f"{_describe_match(key, wanted, subject)} is protected" if found else None
 
 
 def find_marker(session: Session) -> str | None:
@@ -122,7 +122,7 @@ def refused_by_wrapper(session: Session) -> str | None:
     return f"the functions of setup --wrapper refuse it: {said}" if (said := find_marker(session)) else None
 
 
-def _said(key: str, wanted: tuple[str, ...], subject: Subject) -> str:
+def _describe_match(key: str, wanted: tuple[str, ...], subject: Subject) -> str:
     """What it was that fitted, without a word of its statement."""
     session = subject.session
     match key:
@@ -145,22 +145,22 @@ def _comes_from(wanted: tuple[str, ...], session: Session) -> bool | None:
         return None
 
 
-def _touches(wanted: tuple[str, ...], subject: Subject) -> bool | None:
+def _touches_relation(wanted: tuple[str, ...], subject: Subject) -> bool | None:
     """Whether it holds or asks for a lock on one of the relations, as far as its locks are evidence."""
-    return _has_any(wanted, _relations(subject))
+    return _has_any(wanted, _list_relations(subject))
 
 
 def _has_any(wanted: tuple[str, ...], names: Iterable[str | None]) -> bool | None:
-    return _any(None if name is None else name in wanted for name in names)
+    return _any_fits(None if name is None else name in wanted for name in names)
 
 
-def _any(fitting: Iterable[bool | None]) -> bool | None:
+def _any_fits(fitting: Iterable[bool | None]) -> bool | None:
     """Whether something is true; None where nothing is, and something is unknown."""
     answers = set(fitting)
     return True if True in answers else None if None in answers else False
 
 
-def _relations(subject: Subject) -> Iterator[str | None]:
+def _list_relations(subject: Subject) -> Iterator[str | None]:
     """The relations that its locks are about, an index as its table; None for each that has no known name."""
     for lock in subject.session.locks:
         if lock.relation is not None:
@@ -190,22 +190,22 @@ def _above(subject: Subject, lock: Lock, table: Relation) -> Iterable[str] | Non
     return None if found is None else frozenset(map(Qualified.parse, found))
 
 
-def _says(wanted: tuple[str, ...], session: Session) -> bool | None:
+def _fits_statement(wanted: tuple[str, ...], session: Session) -> bool | None:
     """Whether all of its statement fits one of the patterns."""
-    statement = _statement(session)
+    statement = _current_statement(session)
     if statement is None or session.truncated:
         return None
-    return _any(Pattern(each).fits(statement) for each in wanted)
+    return _any_fits(Pattern(each).fits(statement) for each in wanted)
 
 
-def _mentions(wanted: tuple[str, ...], session: Session) -> bool | None:
+def _fits_part(wanted: tuple[str, ...], session: Session) -> bool | None:
     """Whether some part of its statement fits one of the patterns."""
-    statement = _statement(session)
+    statement = _current_statement(session)
     if statement is None:
         return None
-    found = _any(Pattern(each).is_in(statement) for each in wanted)
+    found = _any_fits(Pattern(each).is_in(statement) for each in wanted)
     return None if session.truncated and not found else found
 
 
-def _statement(session: Session) -> str | None:
+def _current_statement(session: Session) -> str | None:
     return None if session.state == _UNREPORTED else session.statement

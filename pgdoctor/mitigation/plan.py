@@ -115,13 +115,13 @@ def make_plan(
     asked = only.pid if only else None
     blockers = sorted(diagnosis.blockers, key=lambda each: (each.pid != asked, each.classification not in spoken_of))
     cases = [
-        _case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances, asked)
+        _make_case(Candidate(each, diagnosis, recommended.get(each.node)), settings, history, circumstances, asked)
         for each in blockers[:MOST_DECISIONS]
     ]
-    comers = tuple(_comers(cases))
+    comers = tuple(_list_comers(cases))
     opening = breaker.find_opening(history, settings.breaker, diagnosis.captured_at, comers)
     stops = breaker.find_stops(history, settings.breaker, diagnosis.captured_at, () if opening else comers)
-    decisions = [_decide(case, opening, stops) for case in cases]
+    decisions = [_decide_case(case, opening, stops) for case in cases]
     decisions.sort(key=lambda each: (rank.get(each.node, len(rank)), -len(each.waiters), each.node))
     return Plan(tuple(_in_turn(decisions, diagnosis, only)), opening, stops)
 
@@ -154,7 +154,7 @@ class _Undecided(msgspec.Struct, frozen=True):
     candidate: Candidate
 
 
-def _comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
+def _list_comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
     """The blockers that a rule would act upon now, but for the guards."""
     for case in cases:
         victim = case.candidate.victim
@@ -162,7 +162,7 @@ def _comers(cases: list[Case | _Undecided]) -> Iterator[breaker.Comer]:
             yield case.candidate.fingerprint, victim
 
 
-def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Opening, ...]) -> Decision:
+def _decide_case(case: Case | _Undecided, opening: Opening | None, stops: tuple[Opening, ...]) -> Decision:
     candidate = case.candidate
     blocker, session = candidate.blocker, candidate.session
     decision = Decision(
@@ -196,7 +196,7 @@ def _decide(case: Case | _Undecided, opening: Opening | None, stops: tuple[Openi
         lacks_known_hold=case.lacks_known_hold,
         verdicts=(
             GuardVerdict(NO_RULE, None, f"rule {case.rule.name}"),
-            *ask_guards(replace(case, opening=opening, stop=_stop(candidate.fingerprint, stops))),
+            *ask_guards(replace(case, opening=opening, stop=_find_stop(candidate.fingerprint, stops))),
         ),
     )
 
@@ -208,11 +208,11 @@ def _waiting_pids(waiters: tuple[Session, ...]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(lock.pid for lock in requests if lock.pid is not None))[:_MOST_WAITS]
 
 
-def _stop(fingerprint: str, stops: tuple[Opening, ...]) -> Opening | None:
+def _find_stop(fingerprint: str, stops: tuple[Opening, ...]) -> Opening | None:
     return next((each for each in stops if each.fingerprint == fingerprint), None)
 
 
-def _case(
+def _make_case(
     candidate: Candidate,
     settings: Mitigation,
     history: History,
@@ -226,7 +226,7 @@ def _case(
         amid = circumstances or AgentState()
         return Case(candidate, rule, signal, settings, history, amid, is_named=is_named)
 
-    escalated = _escalated(candidate, settings, history)
+    escalated = _find_escalated(candidate, settings, history)
     if escalated is not None:
         return case(escalated, "terminate")
     classification = candidate.classification
@@ -243,7 +243,7 @@ def _is_met(case: Case) -> bool:
     return all(ask_guard(condition, case).objection is None for condition in _CONDITIONS)
 
 
-def _escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
+def _find_escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
     """The rule whose cancel of this very statement had no effect, if it goes on to terminate.
 
     The class may have become another one: cancelled inside a savepoint a session idles on, and holds its locks.
@@ -279,7 +279,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: OnlySession 
         if decision.rule is None:
             yield decision
             continue
-        cheaper = _cheaper(decision, requests, diagnosis)
+        cheaper = _find_cheaper(decision, requests, diagnosis)
         may_go = decision.keeps_its_turn and cheaper is None
         turn = f"{first.pid} is signalled first" if may_go and first else None
         if only is not None and not only.means(decision):
@@ -291,7 +291,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: OnlySession 
         yield replace(decision, verdicts=(*decision.verdicts, GuardVerdict(CHEAPER, cheaper), GuardVerdict(TURN, turn)))
 
 
-def _cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagnosis) -> str | None:
+def _find_cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagnosis) -> str | None:
     """The queued request behind this session whose cut is the better one and only lacks time, if there is one."""
     if not (decision.root and requests):
         return None

@@ -80,7 +80,7 @@ def find_unresolved(
     """
     kinds = {str(Qualified.parse(name)): kind for name, kind in relations.items()}
     said = ((each, _find_reason(each, roles, databases, kinds, database)) for each in names)
-    return tuple(f"mitigation.{each.key} {_quoted(each)}: {reason}" for each, reason in said if reason)
+    return tuple(f"mitigation.{each.key} {_quote_name(each)}: {reason}" for each, reason in said if reason)
 
 
 def _find_reason(
@@ -100,5 +100,5 @@ def _find_reason(
     return None
 
 
-def _quoted(name: NameInUse) -> str:
+def _quote_name(name: NameInUse) -> str:
     return name.name if name.kind == "relation" else f'"{name.name}"'

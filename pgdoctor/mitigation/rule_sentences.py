@@ -28,15 +28,15 @@ _ALWAYS = ("usename", "application_name")
 def describe_rule(rule: Rule) -> str:
     """One rule: `rule all: any user, any application, seven classes, terminate`."""
     given = dict(rule_conditions(rule))
-    limits = [_limit(key, given.get(key)) for key in KEYS if key in given or key in _ALWAYS]
-    classes = rule.classes[0] if len(rule.classes) == 1 else f"{_number(len(rule.classes))} classes"
+    limits = [_format_limit(key, given.get(key)) for key in KEYS if key in given or key in _ALWAYS]
+    classes = rule.classes[0] if len(rule.classes) == 1 else f"{_format_number(len(rule.classes))} classes"
     after = f"{rule.action} after {rule.min_wait} if it blocks {format_count(rule.min_blocked, 'session')}"
     return f"rule {rule.name}: {', '.join([*limits, f'class {classes}' if len(rule.classes) == 1 else classes, after])}"
 
 
 def describe_protection(entry: Protect) -> str:
     """One protection: `protected: user billing; or member of dba`."""
-    return f"protected: {'; or '.join(_limit(key, wanted) for key, wanted in rule_conditions(entry))}"
+    return f"protected: {'; or '.join(_format_limit(key, wanted) for key, wanted in rule_conditions(entry))}"
 
 
 def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
@@ -47,7 +47,7 @@ def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
         if not any(True for _ in rule_conditions(rule)):
             yield f"rule {rule.name} matches every session of its classes: any user, database and application"
     off = list(_brakes_off(settings))
-    brakes = len(list(_brakes(settings)))
+    brakes = len(list(_list_brakes(settings)))
     if len(off) == brakes:
         yield f"all brakes are off: {', '.join(off)}"
     elif off:
@@ -60,10 +60,10 @@ def find_dangers(settings: Mitigation, now: datetime) -> Iterator[str]:
 
 
 def _brakes_off(settings: Mitigation) -> Iterator[str]:
-    return (name for name, is_off in _brakes(settings) if is_off)
+    return (name for name, is_off in _list_brakes(settings) if is_off)
 
 
-def _brakes(settings: Mitigation) -> Iterator[tuple[str, bool]]:
+def _list_brakes(settings: Mitigation) -> Iterator[tuple[str, bool]]:
     yield "cooldown", not settings.cooldown
     yield "startup_grace", not settings.startup_grace
     yield "min_samples", settings.min_samples == 1
@@ -88,13 +88,13 @@ def _suspicious_names(settings: Mitigation) -> Iterator[tuple[str, str]]:
                 yield f"protect[{place}].application_name", name
 
 
-def _limit(key: str, wanted: Names | None) -> str:
-    return f"any {_SUBJECTS[key]}" if wanted is None else f"{_SUBJECTS[key]} {_listed(wanted)}"
+def _format_limit(key: str, wanted: Names | None) -> str:
+    return f"any {_SUBJECTS[key]}" if wanted is None else f"{_SUBJECTS[key]} {_join_values(wanted)}"
 
 
-def _listed(values: Sequence[str]) -> str:
+def _join_values(values: Sequence[str]) -> str:
     return " or ".join(values)
 
 
-def _number(number: int) -> str:
+def _format_number(number: int) -> str:
     return _SMALL[number] if number < len(_SMALL) else str(number)

@@ -33,7 +33,7 @@ def find_mistakes(settings: Mitigation, interval: Duration) -> Iterator[Validati
         yield ValidationError("breaker.recurrence_window", str(window), f"more than 0s, at most {_LONGEST_WINDOW}")
     if settings.approval_ttl < _SHORTEST_TTL:
         yield ValidationError("approval_ttl", str(settings.approval_ttl), "at least 1s")
-    elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks, settings.rules))):
+    elif settings.approval_ttl < interval and (settings.require_approval or any(map(_asks_approval, settings.rules))):
         why = "otherwise an approval expires before the next poll"
         yield ValidationError(
             "approval_ttl", str(settings.approval_ttl), f"at least agent.interval, which is {interval}: {why}"
@@ -47,10 +47,10 @@ def find_mistakes(settings: Mitigation, interval: Duration) -> Iterator[Validati
     for place, rule in enumerate(settings.rules):
         where = f"rules[{place}]"
         found = [*_mistaken_rule(where, rule), *_short_wait(where, rule, settings, interval)]
-        yield from found or _unreachable(where, rule, settings, settings.rules[:place])
+        yield from found or _find_unreachable(where, rule, settings, settings.rules[:place])
 
 
-def _asks(rule: Rule) -> bool:
+def _asks_approval(rule: Rule) -> bool:
     return rule.require_approval is True and rule.approval_ttl is None
 
 
@@ -59,7 +59,7 @@ def is_hidden_by(earlier: Rule, later: Rule) -> bool:
     theirs = dict(rule_conditions(later))
     return (
         set(later.classes) <= set(earlier.classes)
-        and all(key in theirs and _covers(key, mine, theirs[key]) for key, mine in rule_conditions(earlier))
+        and all(key in theirs and _covers_names(key, mine, theirs[key]) for key, mine in rule_conditions(earlier))
         and earlier.waiter_usename in (None, later.waiter_usename)
         and earlier.waiter_member_of in (None, later.waiter_member_of)
         and earlier.active_window in (None, later.active_window)
@@ -73,7 +73,7 @@ def is_hidden_by(earlier: Rule, later: Rule) -> bool:
     )
 
 
-def _covers(key: str, more: Names, less: Names) -> bool:
+def _covers_names(key: str, more: Names, less: Names) -> bool:
     """Whether all that the second list allows is allowed by the first."""
     if key == "client_addr":
         return all(any(Network(wide).includes(Network(narrow)) for wide in more) for narrow in less)
@@ -85,13 +85,13 @@ def _mistaken_protection(where: str, entry: Protect) -> Iterator[ValidationError
         yield ValidationError(
             where, {}, f"at least one of {', '.join(KEYS)}: an entry without any would protect no session"
         )
-    yield from _empty(where, entry, KEYS)
-    yield from _unstorable(where, entry, KEYS)
+    yield from _find_empty(where, entry, KEYS)
+    yield from _find_unstorable(where, entry, KEYS)
 
 
 def _mistaken_rule(where: str, rule: Rule) -> Iterator[ValidationError]:
-    yield from _empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
-    yield from _unstorable(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
+    yield from _find_empty(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
+    yield from _find_unstorable(where, rule, [*KEYS, *(f"protected_{column}" for column in WHO), *_OTHERS])
     yield from _mistaken_class(where, rule)
     yield from _mistaken_action(where, rule)
     if rule.statement is not None and [key for key, _ in rule_conditions(rule)] == ["statement"]:
@@ -146,7 +146,7 @@ def _short_wait(where: str, rule: Rule, settings: Mitigation, interval: Duration
         yield ValidationError(f"{where}.min_wait", str(rule.min_wait), f"at least agent.interval, which is {interval}")
 
 
-def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[ValidationError]:
+def _find_empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[ValidationError]:
     for key in keys:
         listed = getattr(entry, key)
         if listed == ():
@@ -158,7 +158,7 @@ def _empty(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[V
                 )
 
 
-def _unstorable(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[ValidationError]:
+def _find_unstorable(where: str, entry: Protect | Rule, keys: Sequence[str]) -> Iterator[ValidationError]:
     """Names that the server stores in another way, so that they never fit."""
     for key in keys:
         kind = key.removeprefix("protected_").removeprefix("waiter_")
@@ -174,10 +174,12 @@ def _find_reason(kind: str, name: str) -> str | None:
     return f"names of at most {MOST_BYTES} bytes: the server truncates longer ones" if is_long else None
 
 
-def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]) -> Iterator[ValidationError]:
+def _find_unreachable(
+    where: str, rule: Rule, settings: Mitigation, earlier: Sequence[Rule]
+) -> Iterator[ValidationError]:
     if rule.name in (other.name for other in earlier):
         yield ValidationError(f"{where}.name", rule.name, "a unique name")
-    elif hiding := _hiding(rule, earlier):
+    elif hiding := _find_hiding(rule, earlier):
         names = " and ".join(map(repr, hiding))
         decide = f"rule {names} decides" if len(hiding) == 1 else f"rules {names} decide"
         yield ValidationError(where, rule.name, f"it can never apply: the earlier {decide} all of its sessions")
@@ -189,22 +191,22 @@ def _unreachable(where: str, rule: Rule, settings: Mitigation, earlier: Sequence
         why = f"at most max_age, which is {rule.max_age}: no transaction is younger than its state"
         yield ValidationError(f"{where}.min_state_age", str(rule.min_state_age), why)
     if settings.protect_defaults:
-        yield from _shipped(where, rule)
+        yield from _find_shipped(where, rule)
     for key, allowed in rule_conditions(rule):
         own = getattr(rule, f"protected_{key}", None) or ()
         listed = [entry for each in settings.protect for entry in getattr(each, key) or ()]
-        if _covers(key, (*listed, *own), allowed):
+        if _covers_names(key, (*listed, *own), allowed):
             yield ValidationError(f"{where}.{key}", list(allowed), "at least one that is not protected")
 
 
-def _hiding(rule: Rule, earlier: Sequence[Rule]) -> list[str]:
+def _find_hiding(rule: Rule, earlier: Sequence[Rule]) -> list[str]:
     """The earlier rules that between them decide whatever this one matches; none where something is left for it."""
     alone = [replace(rule, classification=name) for name in rule.classes]
     found = [next((other.name for other in earlier if is_hidden_by(other, each)), None) for each in alone]
     return list(dict.fromkeys(name for name in found if name)) if all(found) else []
 
 
-def _shipped(where: str, rule: Rule) -> Iterator[ValidationError]:
+def _find_shipped(where: str, rule: Rule) -> Iterator[ValidationError]:
     why = "one that is not protected by default; or protect_defaults = false under [mitigation]"
     if rule.application_name and all(map(is_shipped, rule.application_name)):
         yield ValidationError(f"{where}.application_name", list(rule.application_name), why)

@@ -60,7 +60,7 @@ class SharedAction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
         """The same action."""
         victim = action.victim
         return cls(
-            at=_written(action.at),
+            at=_encode_moment(action.at),
             signal=action.signal,
             outcome=action.outcome,
             rule=action.rule,
@@ -68,11 +68,11 @@ class SharedAction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             fingerprint=action.fingerprint,
             usename=action.usename,
             pid=victim.pid,
-            backend_start=_written(victim.backend_start),
-            xact_start=None if victim.xact_start is None else _written(victim.xact_start),
-            query_start=None if victim.query_start is None else _written(victim.query_start),
+            backend_start=_encode_moment(victim.backend_start),
+            xact_start=None if victim.xact_start is None else _encode_moment(victim.xact_start),
+            query_start=None if victim.query_start is None else _encode_moment(victim.query_start),
             state=victim.state,
-            state_change=_written(victim.state_change),
+            state_change=_encode_moment(victim.state_change),
             patience=action.patience,
         )
 
@@ -81,11 +81,11 @@ class SharedAction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
         """The same action; one without an outcome is spent, and may have been sent. Raises OverflowError."""
         victim = Identity(
             pid=self.pid,
-            backend_start=_read(self.backend_start),
-            xact_start=None if self.xact_start is None else _read(self.xact_start),
-            query_start=None if self.query_start is None else _read(self.query_start),
+            backend_start=_decode_moment(self.backend_start),
+            xact_start=None if self.xact_start is None else _decode_moment(self.xact_start),
+            query_start=None if self.query_start is None else _decode_moment(self.query_start),
             state=self.state,
-            state_change=_read(self.state_change),
+            state_change=_decode_moment(self.state_change),
         )
         return Action(
             victim=victim,
@@ -94,7 +94,7 @@ class SharedAction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             classification=self.classification,
             relation=None,
             waiters=(),
-            at=_read(self.at),
+            at=_decode_moment(self.at),
             patience=self.patience,
             outcome=self.outcome or "error",
             message=None if self.outcome else UNKNOWN,
@@ -177,7 +177,11 @@ def with_shared_event(shared: SharedRecord, event: SharedEvent) -> SharedRecord:
 
 def with_shared_action(shared: SharedRecord, action: Action, now: datetime) -> SharedRecord:
     """The record with an action as it is now, in place of the same one; without it where nothing was sent after all."""
-    kept = [each for each in shared.actions if _name(each.action) != _name(action) and now - each.action.at < KEPT]
+    kept = [
+        each
+        for each in shared.actions
+        if _action_name(each.action) != _action_name(action) and now - each.action.at < KEPT
+    ]
     actions = (*kept, SharedAction.of(action)) if action.counts else tuple(kept)
     return replace(shared, actions=actions[-MOST_ACTIONS:])
 
@@ -209,10 +213,10 @@ def lifted_brakes(shared: SharedRecord, known: Brakes) -> list[Arm | Maintenance
 def joined_history(shared: SharedRecord, known: History) -> History:
     """What is known here, and what others have shared."""
     there = shared.history
-    certain = {_name(each) for each in known.actions if _is_certain(each)}
-    others = [each for each in there.actions if _name(each) not in certain]
-    better = {_name(each) for each in others}
-    own = [each for each in known.actions if not (each.message == UNKNOWN and _name(each) in better)]
+    certain = {_action_name(each) for each in known.actions if _is_certain(each)}
+    others = [each for each in there.actions if _action_name(each) not in certain]
+    better = {_action_name(each) for each in others}
+    own = [each for each in known.actions if not (each.message == UNKNOWN and _action_name(each) in better)]
     stops = {(each.fingerprint, each.rehearsed): each for each in known.stops}
     for each in there.stops:
         if (mine := stops.get((each.fingerprint, False))) is None or mine.at < each.at:
@@ -251,7 +255,7 @@ def explain_unreadable(role: str, error: UnreadableRecord) -> str:
     )
 
 
-def _name(action: Action) -> str:
+def _action_name(action: Action) -> str:
     return decision_id(action.victim, action.signal)
 
 
@@ -264,9 +268,9 @@ def _is_later(there: SharedEvent | None, here: SharedEvent | None) -> bool:
     return there is not None and here is not None and there.at > here.at
 
 
-def _written(moment: datetime) -> int:
+def _encode_moment(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _read(microseconds: int) -> datetime:
+def _decode_moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)

@@ -23,10 +23,14 @@ def find_side_effects(action: Action, after: Diagnosis, invalid_indexes: Sequenc
     """
     if action.outcome is None or not action.may_have_been_sent:
         return ()
-    return (*_invalid(action, invalid_indexes), *_aborted(action, after), *_again(action, after))
+    return (
+        *_find_invalid_indexes(action, invalid_indexes),
+        *_find_aborted(action, after),
+        *_find_returned(action, after),
+    )
 
 
-def _invalid(action: Action, indexes: Sequence[str]) -> Iterator[Finding]:
+def _find_invalid_indexes(action: Action, indexes: Sequence[str]) -> Iterator[Finding]:
     for index in indexes:
         yield Finding(
             "invalid_index",
@@ -36,7 +40,7 @@ def _invalid(action: Action, indexes: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _aborted(action: Action, after: Diagnosis) -> Iterator[Finding]:
+def _find_aborted(action: Action, after: Diagnosis) -> Iterator[Finding]:
     for blocker in after.blockers:
         session = blocker.session
         if session is None or session.state != "idle in transaction (aborted)":
@@ -51,7 +55,7 @@ def _aborted(action: Action, after: Diagnosis) -> Iterator[Finding]:
             )
 
 
-def _again(action: Action, after: Diagnosis) -> Iterator[Finding]:
+def _find_returned(action: Action, after: Diagnosis) -> Iterator[Finding]:
     for blocker in after.blockers[:_MOST_COMPARED]:
         candidate = Candidate(blocker, after)
         if (

@@ -33,13 +33,13 @@ def find_reason_against(key: str, name: str) -> str | None:
 def _find_reason_against_application(name: str) -> str | None:
     raw = name.encode(errors="replace")
     if all(byte in _PRINTABLE for byte in raw):
-        return f"at most {MOST_BYTES} bytes: the server stores '{_cut(raw)}'" if len(raw) > MOST_BYTES else None
+        return f"at most {MOST_BYTES} bytes: the server stores '{_cut_bytes(raw)}'" if len(raw) > MOST_BYTES else None
     # Cut first, by whole characters; from 16 on what takes the place of a byte is longer, and cut again.
-    stored = _cut(raw).encode()
+    stored = _cut_bytes(raw).encode()
     older = bytes(byte if byte in _PRINTABLE else ord("?") for byte in stored).decode()
     newer = "".join(chr(byte) if byte in _PRINTABLE else f"\\x{byte:02x}" for byte in stored)[:MOST_BYTES]
     return f"printable ASCII: the server stores '{newer}' from version 16 on, '{older}' before; write these two"
 
 
-def _cut(raw: bytes) -> str:
+def _cut_bytes(raw: bytes) -> str:
     return raw[:MOST_BYTES].decode(errors="ignore")

@@ -26,13 +26,16 @@ class WaitGraph:
         self, waits: Mapping[Node, Iterable[Node]], afterwards: Mapping[Node, Iterable[Node]] | None = None
     ) -> None:
         self.blockers_of: dict[Node, tuple[Node, ...]] = {
-            waiter: unique for waiter, blockers in waits.items() if (unique := _unique(blockers, waiter))
+            waiter: unique for waiter, blockers in waits.items() if (unique := _unique_blockers(blockers, waiter))
         }
         #: All that have to go before a waiter moves.
         self._needed = self.blockers_of
         if afterwards:
             following = {waiter: nodes for waiter, nodes in afterwards.items() if waiter in self.blockers_of}
-            more = {waiter: _unique((*self.blockers_of[waiter], *nodes), waiter) for waiter, nodes in following.items()}
+            more = {
+                waiter: _unique_blockers((*self.blockers_of[waiter], *nodes), waiter)
+                for waiter, nodes in following.items()
+            }
             self._needed = self.blockers_of | more
         #: Each waiting session's place in the bit sets.
         self._bit = {waiter: place for place, waiter in enumerate(self.blockers_of)}
@@ -84,7 +87,7 @@ class WaitGraph:
             for other_mask, other_roots in joined:
                 mask, roots = mask | other_mask, roots | other_roots
             groups.append((mask, roots))
-        return tuple(roots.union(self._members(mask)) for mask, roots in groups)
+        return tuple(roots.union(self._list_members(mask)) for mask, roots in groups)
 
     def directly_blocked(self, node: Node) -> int:
         """How many sessions wait for this one without another in between."""
@@ -96,7 +99,7 @@ class WaitGraph:
 
     def behind(self, *nodes: Node) -> Iterator[Node]:
         """The sessions that stand behind any of the nodes."""
-        return self._members(self._union(nodes))
+        return self._list_members(self._union_masks(nodes))
 
     def roots_of(self, waiter: Node) -> Iterator[Node]:
         """The root blockers that a session stands behind."""
@@ -115,7 +118,7 @@ class WaitGraph:
 
     def direct_waiters(self, node: Node) -> Iterator[Node]:
         """The sessions that wait for this one without another in between."""
-        return self._members(self._direct.get(node, 0))
+        return self._list_members(self._direct.get(node, 0))
 
     def depth(self, node: Node) -> int:
         """The longest chain of waits from this session to a root: 0 for a root, 1 for who waits for it.
@@ -152,7 +155,7 @@ class WaitGraph:
         """The groups of two to `most` blockers that only together block sessions, and how many sessions."""
         return Counter(frozenset(blockers) for blockers in self._needed.values() if 2 <= len(blockers) <= most)
 
-    def _union(self, nodes: Iterable[Node]) -> int:
+    def _union_masks(self, nodes: Iterable[Node]) -> int:
         mask = 0
         for node in nodes:
             mask |= self._behind_mask(node)
@@ -162,7 +165,7 @@ class WaitGraph:
         mask = self._behind.get(node, 0)
         return mask & ~(1 << self._bit[node]) if node in self._bit else mask
 
-    def _members(self, mask: int) -> Iterator[Node]:
+    def _list_members(self, mask: int) -> Iterator[Node]:
         while mask:
             lowest = mask & -mask
             yield self._waiters[lowest.bit_length() - 1]
@@ -190,7 +193,7 @@ class WaitGraph:
     @cached_property
     def _components(self) -> list[list[Node]]:
         """Strongly connected components, blockers before those who wait for them."""
-        return _components(self.blockers_of)
+        return _find_components(self.blockers_of)
 
     @cached_property
     def _behind(self) -> dict[Node, int]:
@@ -223,14 +226,14 @@ class WaitGraph:
         return depth
 
 
-def _unique(blockers: Iterable[Node], waiter: Node) -> tuple[Node, ...]:
+def _unique_blockers(blockers: Iterable[Node], waiter: Node) -> tuple[Node, ...]:
     """Each blocker once (the server names a parallel leader once for each worker), in order; never the waiter."""
     found = dict.fromkeys(blockers)
     found.pop(waiter, None)
     return tuple(found)
 
 
-def _components(edges: Mapping[Node, tuple[Node, ...]]) -> list[list[Node]]:
+def _find_components(edges: Mapping[Node, tuple[Node, ...]]) -> list[list[Node]]:
     """Tarjan's strongly connected components; a component comes after all that its edges lead to."""
     index: dict[Node, int] = {}
     low: dict[Node, int] = {}

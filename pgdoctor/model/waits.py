@@ -44,7 +44,7 @@ class Waits:
                     # In a long queue nearly all of half a million pairs are of this kind: each is examined once.
                     if not queued and node in waits_ahead:
                         continue
-                    request, is_queued = self._explain(requests, node)
+                    request, is_queued = self._find_request(requests, node)
                     if is_queued is queued:
                         yield Pair(waiter, node, request, queued)
 
@@ -52,9 +52,9 @@ class Waits:
         """The table that a wait is about; None where the locks do not tell it for sure."""
         if pair.request is None:
             return None
-        return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks(pair.node))
+        return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks_of(pair.node))
 
-    def _explain(self, requests: list[tuple[Lock, Target]], node: Node) -> tuple[Lock | None, bool]:
+    def _find_request(self, requests: list[tuple[Lock, Target]], node: Node) -> tuple[Lock | None, bool]:
         """By which of the requests a session waits for the node: several only with parallel workers."""
         held, asked = self._held.get(node, {}), self._asked.get(node, frozenset())
         for request, target in requests:
@@ -72,7 +72,7 @@ class Waits:
             self._queues[targets] = frozenset(asking - holding)
         return self._queues[targets]
 
-    def _locks(self, node: Node) -> tuple[Lock, ...]:
+    def _locks_of(self, node: Node) -> tuple[Lock, ...]:
         holder = self.snapshot.sessions.get(node) or self.prepared.get(node)
         return holder.locks if holder else ()
 
@@ -82,7 +82,7 @@ class Waits:
         found: dict[Node, dict[Target, list[str]]] = {}
         for node in self.graph.blockers:
             modes = found.setdefault(node, {})
-            for lock in self._locks(node):
+            for lock in self._locks_of(node):
                 if lock.granted:
                     modes.setdefault(lock.target, []).append(lock.mode)
         return found
@@ -91,7 +91,7 @@ class Waits:
     def _asked(self) -> dict[Node, frozenset[Target]]:
         """The objects each blocker waits for itself."""
         return {
-            node: frozenset(lock.target for lock in self._locks(node) if not lock.granted)
+            node: frozenset(lock.target for lock in self._locks_of(node) if not lock.granted)
             for node in self.graph.blockers
         }
 
@@ -132,14 +132,14 @@ def awaited_table(
     if request.relation is not None:
         return snapshot.table_of(request)
     if request.locktype == "virtualxid":
-        return _only_table(_tables(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
+        return _only_table(_table_oids(snapshot, waiter.held, ("ShareUpdateExclusiveLock",)))
     if request.locktype not in ("transactionid", "spectoken"):
         return None
     for lock in waiter.held:
         if lock.locktype == "tuple":
             return snapshot.table_of(lock)
-    theirs = _tables(snapshot, blocker_locks, _WRITES)
-    own = _tables(snapshot, waiter.held, _WRITES)
+    theirs = _table_oids(snapshot, blocker_locks, _WRITES)
+    own = _table_oids(snapshot, waiter.held, _WRITES)
     return _only_table({key: table for key, table in own.items() if key in theirs})
 
 
@@ -182,7 +182,7 @@ def _is_young(snapshot: Snapshot, waiter: Session, threshold: float) -> bool:
     return age is not None and age < threshold
 
 
-def _tables(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> dict[Target, Relation]:
+def _table_oids(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str]) -> dict[Target, Relation]:
     """The tables that some of the locks are on, each by the database and OID."""
     found = (
         (lock.database, snapshot.table_of(lock))

@@ -40,7 +40,7 @@ def read_endpoint(recipient: Recipient, place: int) -> Endpoint:
     """Read the files of the recipient at a place of `[[notify]]`. Raises ConfigError, which quotes nothing of them."""
     where = f"notify[{place}]"
     given = PAGERDUTY_URL if recipient.url is None and recipient.format == "pagerduty" else recipient.url
-    url = given if recipient.url_file is None else _line(f"{where}.url_file", recipient.url_file)
+    url = given if recipient.url_file is None else _read_line(f"{where}.url_file", recipient.url_file)
     if url is None or not is_address(url):
         raise ConfigError(f"{where}.url_file: {recipient.url_file}: expected one line: {URL}")
     token = _token(f"{where}.token_file", recipient.token_file)
@@ -50,11 +50,11 @@ def read_endpoint(recipient: Recipient, place: int) -> Endpoint:
 def _token(key: str, path: str | None) -> str | None:
     if path is None:
         return None
-    token = _line(key, path)
+    token = _read_line(key, path)
     if not (token and all("!" <= char <= "~" for char in token)):
         raise ConfigError(f"{key}: {path}: expected one line of printable ASCII characters, without spaces")
     return token
 
 
-def _line(key: str, path: str) -> str:
+def _read_line(key: str, path: str) -> str:
     return read_secret(key, path).decode("latin-1").strip()

@@ -39,24 +39,24 @@ async def post_json(address: Endpoint, body: bytes, seconds: float, tls: ssl.SSL
     """
     try:
         async with asyncio.timeout(seconds), httpcore.AsyncConnectionPool(ssl_context=tls, max_connections=1) as pool:
-            sending = pool.stream("POST", _url(address), headers=_headers(address), content=body)
+            sending = pool.stream("POST", _make_url(address), headers=_make_headers(address), content=body)
             async with sending as response:
                 return Answer(response.status, _retry_after(response.headers, time.time()))
     except TimeoutError:
         raise Unanswered(f"no answer within {seconds:g} s") from None
     except (httpcore.ConnectError, OSError) as error:
-        raise Unanswered(_unreachable(error)) from None
+        raise Unanswered(_explain_unreachable(error)) from None
     except (httpcore.NetworkError, httpcore.ProtocolError):
         raise Unanswered("the receiver closed the connection, or its answer is not HTTP") from None
 
 
-def _url(address: Endpoint) -> httpcore.URL:
+def _make_url(address: Endpoint) -> httpcore.URL:
     parts = urlsplit(address.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
 
 
-def _headers(address: Endpoint) -> list[tuple[str, str]]:
+def _make_headers(address: Endpoint) -> list[tuple[str, str]]:
     headers = [
         ("Host", urlsplit(address.url).netloc),
         ("Content-Type", "application/json"),
@@ -66,7 +66,7 @@ def _headers(address: Endpoint) -> list[tuple[str, str]]:
     return headers if address.token is None else [*headers, ("Authorization", f"Bearer {address.token}")]
 
 
-def _unreachable(error: BaseException) -> str:
+def _explain_unreachable(error: BaseException) -> str:
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, ssl.SSLError):

@@ -96,7 +96,7 @@ class Notifier:
             if is_let_pass:
                 self._repeats.note(receiver.settings, event, server)
             if is_let_pass and kind in receiver.settings.events:
-                self._offer(receiver, event, said, server)
+                self._offer_alert(receiver, event, said, server)
 
     def awaits(self, incident: Incident, age: float, server: str | None) -> bool:
         """Whether an incident that was too young for a receiver is now due, or due again."""
@@ -110,7 +110,7 @@ class Notifier:
                 self._withheld.told(receiver.settings, incident, server)
                 self._repeats.note(receiver.settings, event, server)
                 if "started" in receiver.settings.events:
-                    self._offer(receiver, event, said, server)
+                    self._offer_alert(receiver, event, said, server)
 
     def acknowledge(self, incident: Incident, server: str | None) -> None:
         """Say to those who know of acknowledgements that the agent has signalled a session. Never waits."""
@@ -124,7 +124,7 @@ class Notifier:
         is_late = self._withheld.is_due(wanted, incident, age, server)
         return is_late or self._repeats.is_due(wanted, incident, age, server)
 
-    def _offer(self, receiver: Receiver, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
+    def _offer_alert(self, receiver: Receiver, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
         wanted = receiver.settings
         own = replace(
             said,

@@ -56,7 +56,7 @@ class Receiver:
 
     def start(self) -> None:
         """Send what comes."""
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run_queue())
 
     def stop(self) -> None:
         """Break off, at once."""
@@ -85,39 +85,39 @@ class Receiver:
 
     def _drop_queued(self, why: str) -> None:
         while self._queue:
-            self._settle(self._queue.popleft(), "dropped", why)
+            self._settle_notice(self._queue.popleft(), "dropped", why)
 
     def offer(self, alert: str, body: bytes) -> None:
         """Take one more into the queue, instead of the oldest where it is full. Never waits."""
         while len(self._queue) >= self.settings.queue:
-            self._settle(self._queue.popleft(), "dropped", "the queue is full")
+            self._settle_notice(self._queue.popleft(), "dropped", "the queue is full")
         self._queue.append(Notice(alert, body, time.monotonic()))
         self._filled.set()
 
-    async def _run(self) -> None:
+    async def _run_queue(self) -> None:
         while True:
             while not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._load_sender)
             self._sending = notice = self._queue.popleft()
             try:
-                outcome, why = await self._deliver(notice)
+                outcome, why = await self._deliver_notice(notice)
             except Exception as error:
                 # A fault of ours must not end the telling of the others.
                 log.exception("a notification failed with an exception")
                 outcome, why = "failed", f"internal error: {type(error).__name__}"
             self._sending = None
-            self._settle(notice, outcome, why)
+            self._settle_notice(notice, outcome, why)
 
-    def _prepare(self) -> None:
+    def _load_sender(self) -> None:
         """Load what sends, not before there is something to send: 5 MB. Off the loop: it takes a fifth of a second."""
         from pgdoctor.notify import http_post, retry  # noqa: F401
 
         if self._tls is None and self.address.is_tls:
             self._tls = ssl.create_default_context()
 
-    async def _deliver(self, notice: Notice) -> tuple[Outcome, str]:
+    async def _deliver_notice(self, notice: Notice) -> tuple[Outcome, str]:
         """What became of it, and why."""
         from pgdoctor.notify.retry import GaveUp, call_with_retries
 
@@ -125,12 +125,12 @@ class Receiver:
         if time.monotonic() >= give_up:
             return "expired", "it waited too long in the queue"
         try:
-            status = await call_with_retries(partial(self._attempt, notice.body), self.settings, give_up)
+            status = await call_with_retries(partial(self._attempt_post, notice.body), self.settings, give_up)
         except GaveUp as last:
             return "expired" if last.is_late else "failed", str(last)
         return ("delivered", "") if 200 <= status < 300 else ("refused", f"the receiver answered {status}")
 
-    async def _attempt(self, body: bytes) -> int:
+    async def _attempt_post(self, body: bytes) -> int:
         """The status of the answer, once the circuit lets a call through. Raises Postponed."""
         from pgdoctor.notify.http_post import Unanswered, post_json
         from pgdoctor.notify.retry import Postponed
@@ -139,14 +139,14 @@ class Receiver:
         try:
             answer = await post_json(self.address, self.address.add_routing_key(body), self.settings.timeout, self._tls)
         except Unanswered as error:
-            self._note(False)
-            raise self._complain(Postponed(str(error))) from None
-        self._note(200 <= answer.status < 300)
+            self._note_result(False)
+            raise self._log_failure(Postponed(str(error))) from None
+        self._note_result(200 <= answer.status < 300)
         if answer.status in _LATER:
-            raise self._complain(Postponed(f"the receiver answered {answer.status}", answer.retry_after))
+            raise self._log_failure(Postponed(f"the receiver answered {answer.status}", answer.retry_after))
         return answer.status
 
-    def _note(self, succeeded: bool) -> None:
+    def _note_result(self, succeeded: bool) -> None:
         was_open, now = self.circuit.opened_at is not None, time.monotonic()
         self.circuit = self.circuit.after(succeeded, now)
         if self.circuit.opened_at is not None and not was_open:
@@ -156,14 +156,14 @@ class Receiver:
                 extra=self._facts | {"pause": pause},
             )
 
-    def _complain(self, error: Exception) -> Exception:
+    def _log_failure(self, error: Exception) -> Exception:
         now = time.monotonic()
         if self._complained_at is None or now - self._complained_at >= _REMINDER:
             log.warning("notification not delivered yet", extra=self._facts | {"reason": str(error)})
             self._complained_at = now
         return error
 
-    def _settle(self, notice: Notice, outcome: Outcome, why: str) -> None:
+    def _settle_notice(self, notice: Notice, outcome: Outcome, why: str) -> None:
         self._outcomes[outcome] += 1
         if outcome != "delivered":
             facts = {"incident": notice.alert, "outcome": outcome, "reason": why}

@@ -64,7 +64,7 @@ def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot
     found: dict[str | None, dict[int, frozenset[int]]] = {}
     for each in sightings:
         for (database, oid), holders in each.holders.items():
-            over = {holder[0] for holder in holders if holder != _holder(snapshot, holder[0])}
+            over = {holder[0] for holder in holders if holder != _find_holder(snapshot, holder[0])}
             tables = found.setdefault(database, {})
             tables[oid] = tables.get(oid, frozenset()) | over
     if not found:
@@ -94,6 +94,6 @@ def worth_a_second_look(diagnosis: Diagnosis) -> bool:
     ) or may_change_hands(diagnosis)
 
 
-def _holder(snapshot: Snapshot, pid: int) -> Holder | None:
+def _find_holder(snapshot: Snapshot, pid: int) -> Holder | None:
     session = snapshot.sessions.get(pid)
     return (pid, session.xact_start) if session is not None else None

@@ -60,7 +60,7 @@ class Observer:
         snapshot = with_blocked_since(snapshot, self._blocked_since)
         self._sightings = recent_sightings(self._sightings, snapshot.captured_at)
         self._seen = recent_changes.with_migrations(self._seen, snapshot)
-        around = self._around(snapshot.surroundings)
+        around = self._extend_context(snapshot.surroundings)
         snapshot = with_known_holds(replace(snapshot, surroundings=around), self._holds)
         self._holds = known_holds(snapshot)
         snapshot = with_known_events(snapshot, self._events)
@@ -83,7 +83,7 @@ class Observer:
             self._past = workload_baseline.extend_history(self._past, around, is_stormy)
         return diagnosis
 
-    def _around(self, now: ServerContext | None) -> ServerContext | None:
+    def _extend_context(self, now: ServerContext | None) -> ServerContext | None:
         """The surroundings with what is remembered of earlier ones; they are read more seldom than they are judged."""
         if now is None:
             return None

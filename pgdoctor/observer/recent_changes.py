@@ -86,14 +86,14 @@ class ServerRole(NamedTuple):
 def extend_known(seen: KnownRelations, now: ServerContext) -> KnownRelations:
     """What is to be remembered with one more look."""
     here = {each.application for each in now.clients if each.application and each.application != _OURS}
-    found = [*_applications(now, seen, here), *_role_changes(now, seen), *_ddl(now)]
-    found += _altered(now, seen, found)
+    found = [*_applications(now, seen, here), *_role_changes(now, seen), *_find_ddl(now)]
+    found += _find_altered(now, seen, found)
     names = {**(seen.applications or {}), **dict.fromkeys(here, now.read_at)}
     latest = sorted(names, key=names.__getitem__)[-_MOST_APPLICATIONS:]
     altered = frozenset((each.oid, each.written_by) for each in now.altered) or seen.altered
     return KnownRelations(
         {each: names[each] for each in latest},
-        _merged(seen.changes, found, now.read_at),
+        _merge_changes(seen.changes, found, now.read_at),
         altered,
         now.read_at,
         seen.since or now.read_at,
@@ -111,21 +111,25 @@ def carry_over(seen: KnownRelations) -> KnownRelations:
 def with_migrations(seen: KnownRelations, snapshot: Snapshot) -> KnownRelations:
     """What is to be remembered with the DDL among those who wait or block."""
     found = [
-        RecentChange(session.query_start, "ddl", _said(session.statement, session.application_name, session.usename))
+        RecentChange(
+            session.query_start,
+            "ddl",
+            _describe_statement(session.statement, session.application_name, session.usename),
+        )
         for session in snapshot.sessions.values()
         if session.query_start is not None
         and session.statement
         and any(lock.locktype == "relation" and lock.mode in STRONG for lock in session.locks)
         and statement.read_statement(session.statement, truncated=session.truncated).is_ddl
     ]
-    return seen._replace(changes=_merged(seen.changes, found, snapshot.captured_at)) if found else seen
+    return seen._replace(changes=_merge_changes(seen.changes, found, snapshot.captured_at)) if found else seen
 
 
 def with_changes(now: ServerContext, seen: KnownRelations) -> ServerContext:
     """The surroundings with all that is news in them, the latest first."""
     known = _grouped(seen.changes)
     is_told = {change.at for change in known if change.kind == "restart"}
-    told = (change for change in _told(now) if change.kind != "start" or change.at not in is_told)
+    told = (change for change in _find_server_changes(now) if change.kind != "start" or change.at not in is_told)
     news = sorted((*known, *told), key=lambda change: change.at, reverse=True)
     return replace(now, changes=tuple(change for change in news if now.read_at - change.at <= RECENT))
 
@@ -141,7 +145,7 @@ def _grouped(changes: Sequence[RecentChange]) -> list[RecentChange]:
     ]
 
 
-def _told(now: ServerContext) -> Iterator[RecentChange]:
+def _find_server_changes(now: ServerContext) -> Iterator[RecentChange]:
     if now.standing is None:
         return
     yield RecentChange(now.standing.started, "start", "the server started")
@@ -205,15 +209,15 @@ def _all_new(now: ServerContext) -> Iterator[RecentChange]:
             yield RecentChange(oldest, "application", what)
 
 
-def _ddl(now: ServerContext) -> Iterator[RecentChange]:
+def _find_ddl(now: ServerContext) -> Iterator[RecentChange]:
     for each in now.latest:
         if now.read_at - each.began > RECENT or each.statement.lower().startswith(_TEMPORARY):
             continue
         if statement.read_statement(each.statement, truncated=True).is_ddl:
-            yield RecentChange(each.began, "ddl", _said(each.statement, each.application, each.user))
+            yield RecentChange(each.began, "ddl", _describe_statement(each.statement, each.application, each.user))
 
 
-def _altered(now: ServerContext, seen: KnownRelations, found: Sequence[RecentChange]) -> Iterator[RecentChange]:
+def _find_altered(now: ServerContext, seen: KnownRelations, found: Sequence[RecentChange]) -> Iterator[RecentChange]:
     """Relations with new entries in the catalog, unless a statement names them that began since the last look."""
     said = [each.what.lower() for each in found if seen.read_at and each.at >= seen.read_at]
     tables = {each.oid for each in now.altered}
@@ -238,13 +242,13 @@ def _is_after(written_by: int, next_xid: int | None) -> bool:
     return next_xid is not None and (written_by - next_xid) % (1 << 32) < 1 << 31
 
 
-def _said(text: str, application: str | None, user: str | None) -> str:
+def _describe_statement(text: str, application: str | None, user: str | None) -> str:
     statement = redact(text)
     shown = statement if len(statement) <= _STATEMENT_WIDTH else statement[: _STATEMENT_WIDTH - 1] + "…"
     return f"{shown} by {format_client(application, user)}"
 
 
-def _merged(old: tuple[RecentChange, ...], new: list[RecentChange], now: datetime) -> tuple[RecentChange, ...]:
+def _merge_changes(old: tuple[RecentChange, ...], new: list[RecentChange], now: datetime) -> tuple[RecentChange, ...]:
     both = {(change.at, change.what): change for change in (*old, *new)}
     news = [change for change in both.values() if now - change.at <= RECENT]
     return tuple(sorted(news, key=lambda change: change.at)[-_MOST_CHANGES:])

@@ -53,8 +53,10 @@ def with_pace(now: ServerContext, past: WorkloadHistory) -> ServerContext:
     seconds = (now.read_at - past.read_at) / timedelta(seconds=1)
     if not _SHORTEST <= seconds <= _LONGEST:
         return now
-    lately = {name: pace for name, work in now.work.items() if (pace := _pace(past.work.get(name), work, seconds))}
-    usual = {name: _usual(name, past) for name in lately}
+    lately = {
+        name: pace for name, work in now.work.items() if (pace := _compute_rates(past.work.get(name), work, seconds))
+    }
+    usual = {name: _compute_usual(name, past) for name in lately}
     return replace(now, lately=lately, usual=usual, latest_before=past.latest)
 
 
@@ -73,7 +75,7 @@ def extend_history(past: WorkloadHistory, now: ServerContext, is_stormy: bool) -
     )
 
 
-def _pace(before: DatabaseStats | None, now: DatabaseStats, seconds: float) -> Rates | None:
+def _compute_rates(before: DatabaseStats | None, now: DatabaseStats, seconds: float) -> Rates | None:
     """None where the statistics were reset in between."""
     if before is None:
         return None
@@ -81,8 +83,8 @@ def _pace(before: DatabaseStats | None, now: DatabaseStats, seconds: float) -> R
     return None if min(gained) < 0 else Rates(*(each / seconds for each in gained))
 
 
-def _usual(name: str, past: WorkloadHistory) -> Rates:
-    known = [look[name] for look in past.looks if name in look]
+def _compute_usual(name: str, past: WorkloadHistory) -> Rates:
+    known = [rates[name] for rates in past.looks if name in rates]
     if len(known) >= _ENOUGH_LOOKS:
         return Rates(*(compute_median(getattr(pace, field) for pace in known) for field in Rates.__struct_fields__))
     work = past.work[name]

@@ -1,1 +1,1 @@
-"""The one door to the server: connection, statements, collection, signals."""
+"""The only access to the server: connection, statements, collection, signals."""

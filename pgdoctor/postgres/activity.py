@@ -22,8 +22,8 @@ _decode_counters = msgspec.json.Decoder(dict[int, DatabaseCounters], strict=Fals
 class ActivityReader:
     """Reads through one connection, and remembers the names of roles and databases."""
 
-    def __init__(self, door: Connection) -> None:
-        self._door = door
+    def __init__(self, connection: Connection) -> None:
+        self._door = connection
         self._names = RoleNames()
 
     async def read(self) -> Activity:

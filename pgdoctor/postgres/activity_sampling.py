@@ -13,15 +13,15 @@ _GLIMPSES = 8
 _PAUSE = 0.2
 
 
-async def observe_briefly(door: Connection) -> tuple[Diagnosis, tuple[ActivitySample, ...]]:
+async def observe_briefly(connection: Connection) -> tuple[Diagnosis, tuple[ActivitySample, ...]]:
     """The diagnosis at the end of the moment, with what was done within it; and what active sessions waited for.
 
     Raises ServerError.
     """
-    watch, glimpses = ServerWatch(Collector(door)), []
+    watch, glimpses = ServerWatch(Collector(connection)), []
     await watch.look_around()
     for _ in range(_GLIMPSES):
         await asyncio.sleep(_PAUSE)
-        rows = await door.fetch("wait_event_sample")
+        rows = await connection.fetch("wait_event_sample")
         glimpses.append(ActivitySample({(row.wait_event_type, row.wait_event): row.sessions for row in rows}))
     return await watch.look_around(), tuple(glimpses)

@@ -23,7 +23,7 @@ _CALLED = re.compile(r"(?<![A-Za-z0-9_$])([A-Za-z_][A-Za-z0-9_$]*+)\"?\s*+\(")
 async def fetch_catching(sessions: Mapping[int, Session], evidence: CatalogReader) -> frozenset[int]:
     """The PIDs of those sessions that block others and call such a function."""
     blocking = {pid for session in sessions.values() for pid in session.blockers}
-    called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called(session))}
+    called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called_names(session))}
     asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
     found = {row.name for row in await evidence.rows("catching_functions", names=asked)} if asked else set()
     catching = {pid for pid, names in called.items() if not found.isdisjoint(names)}
@@ -32,7 +32,7 @@ async def fetch_catching(sessions: Mapping[int, Session], evidence: CatalogReade
     return frozenset(catching)
 
 
-def _called(session: Session) -> tuple[str, ...]:
+def _called_names(session: Session) -> tuple[str, ...]:
     """Names that its running statement may call."""
     text = session.statement or ""
     if session.state != "active" or _CALLING.isdisjoint(

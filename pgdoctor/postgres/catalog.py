@@ -56,8 +56,8 @@ _decode_keys = msgspec.json.Decoder(tuple[UniqueKey, ...]).decode
 class CatalogReader:
     """Reads of catalogs that may fail without taking the snapshot with them: somebody may hold a lock on one."""
 
-    def __init__(self, door: Connection, most_timeouts: int = MOST_TIMEOUTS) -> None:
-        self._door = door
+    def __init__(self, connection: Connection, most_timeouts: int = MOST_TIMEOUTS) -> None:
+        self._connection = connection
         self._most_timeouts = most_timeouts
         #: What could not be read, in plain words.
         self.unread: list[str] = []
@@ -71,7 +71,7 @@ class CatalogReader:
         """The rows of a statement, None where the server refuses it. Concurrent answers share a round trip."""
         while not self._is_exhausted(name):
             try:
-                return await self._door.reads.fetch(name, **parameters)
+                return await self._connection.reads.fetch(name, **parameters)
             except StatementFailed as error:
                 self._note(name, error)
                 break
@@ -126,13 +126,13 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
 }
 
 
-async def warm_up_catalog(door: Connection, *, statement_bytes: int) -> None:
+async def warm_up_catalog(connection: Connection, *, statement_bytes: int) -> None:
     """Run, about nothing, what an incident will need.
 
     Planning reads pg_class, pg_index, pg_statistic and others about the catalogs themselves, once for a connection.
     While somebody holds a lock on one of them it would be too late for that.
     """
-    evidence = CatalogReader(door)
+    evidence = CatalogReader(connection)
     async with reading_together() as group:
         group.create_task(evidence.answer("lock_waits", statement_bytes=statement_bytes))
         for name, nothing in _NOTHING.items():
@@ -171,7 +171,7 @@ async def fetch_relations(
     rows, references, parts = await _related(oids, sorted(worked_on), evidence)
     tables = {oid for oid in worked_on & rows.keys() if rows[oid].kind in _TABLE_KINDS and not rows[oid].is_system}
     chosen = sorted(tables)[:MOST_DETAILED]
-    details = await _details(chosen, rows, references, parts, evidence) if chosen else Details()
+    details = await _fetch_details(chosen, rows, references, parts, evidence) if chosen else Details()
     views = await _views([oid for oid in sorted(worked_on & rows.keys()) if rows[oid].kind == "v"], evidence)
     return {
         oid: read_row(
@@ -201,7 +201,7 @@ async def _views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, Simp
     }
 
 
-async def _rows(oids: Sequence[int], evidence: CatalogReader) -> dict[int, Any]:
+async def _fetch_relation_rows(oids: Sequence[int], evidence: CatalogReader) -> dict[int, Any]:
     """Name, kind and size of relations by OID; the tables of asked indexes too, unless pg_index is locked."""
     rows = await evidence.answer("relations", oids=oids)
     if rows is None:
@@ -223,13 +223,13 @@ async def _related(
 ) -> tuple[dict[int, Any], References, Parts]:
     """The rows of relations, and of some of them the foreign keys to them and the tables below them."""
     async with reading_together() as group:
-        rows = group.create_task(_rows(oids, evidence))
-        references = group.create_task(_references(worked_on, evidence))
-        parts = group.create_task(_parts(worked_on, evidence))
+        rows = group.create_task(_fetch_relation_rows(oids, evidence))
+        references = group.create_task(_fetch_references(worked_on, evidence))
+        parts = group.create_task(_fetch_parts(worked_on, evidence))
     return rows.result(), references.result(), parts.result()
 
 
-async def _details(
+async def _fetch_details(
     tables: Sequence[int], rows: dict[int, Any], references: References, parts: Parts, evidence: CatalogReader
 ) -> Details:
     """Indexes and columns of tables, of their partitions, and of the tables that reference them.
@@ -241,17 +241,17 @@ async def _details(
     referencing = {key.table for keys in references.values() for key in keys} - {*tables}
     leaves = _leaves(parts)
     async with reading_together() as group:
-        group.create_task(_add(referencing | leaves, rows, evidence))
-        more_parts = group.create_task(_parts(sorted(referencing), evidence))
-        indexes = group.create_task(_indexes(sorted({*tables, *referencing, *leaves}), evidence))
-        columns = group.create_task(_columns(sorted({*tables, *referencing}), evidence))
-        known = group.create_task(_statistics({oid: rows[oid] for oid in tables}, evidence))
+        group.create_task(_add_rows(referencing | leaves, rows, evidence))
+        more_parts = group.create_task(_fetch_parts(sorted(referencing), evidence))
+        indexes = group.create_task(_fetch_indexes(sorted({*tables, *referencing, *leaves}), evidence))
+        columns = group.create_task(_fetch_columns(sorted({*tables, *referencing}), evidence))
+        known = group.create_task(_fetch_statistics({oid: rows[oid] for oid in tables}, evidence))
     parts |= {oid: below for oid, below in more_parts.result().items() if oid in rows and rows[oid].has_descendants}
     more_leaves = _leaves(parts) - leaves
     async with reading_together() as group:
-        group.create_task(_add(more_leaves, rows, evidence))
-        more_indexes = group.create_task(_indexes(sorted(more_leaves), evidence))
-        learnt = group.create_task(_statistics({oid: rows[oid] for oid in referencing & rows.keys()}, evidence))
+        group.create_task(_add_rows(more_leaves, rows, evidence))
+        more_indexes = group.create_task(_fetch_indexes(sorted(more_leaves), evidence))
+        learnt = group.create_task(_fetch_statistics({oid: rows[oid] for oid in referencing & rows.keys()}, evidence))
         told = group.create_task(_statistics_by_functions(columns.result(), evidence))
     return Details(
         indexes={**indexes.result(), **more_indexes.result()},
@@ -265,13 +265,13 @@ def _leaves(parts: Parts) -> set[int]:
     return {leaf for each in parts.values() for leaf in each or ()}
 
 
-async def _add(oids: Iterable[int], rows: dict[int, Any], evidence: CatalogReader) -> None:
+async def _add_rows(oids: Iterable[int], rows: dict[int, Any], evidence: CatalogReader) -> None:
     missing = sorted(set(oids) - rows.keys())
     if missing:
-        rows |= await _rows(missing, evidence)
+        rows |= await _fetch_relation_rows(missing, evidence)
 
 
-async def _references(tables: Sequence[int], evidence: CatalogReader) -> References:
+async def _fetch_references(tables: Sequence[int], evidence: CatalogReader) -> References:
     """The foreign keys that reference each table; a table is left out where they could not be read."""
     rows = await evidence.answer("foreign_keys", oids=tables) if tables else None
     if rows is None:
@@ -290,7 +290,7 @@ async def _references(tables: Sequence[int], evidence: CatalogReader) -> Referen
     return found
 
 
-async def _parts(tables: Sequence[int], evidence: CatalogReader) -> Parts:
+async def _fetch_parts(tables: Sequence[int], evidence: CatalogReader) -> Parts:
     """The tables below each table; None where that could not be read."""
     if not tables:
         return {}
@@ -300,7 +300,7 @@ async def _parts(tables: Sequence[int], evidence: CatalogReader) -> Parts:
     return {table: tuple(row.oid for row in rows if row.root_oid == table) for table in tables}
 
 
-async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> Statistics:
+async def _fetch_statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> Statistics:
     """The statistics of columns by table and name; those of a partitioned table are of its partitions together."""
     oids = {(row.schema_name, row.bare_name): oid for oid, row in tables.items()}
     schemas, names = {schema for schema, _ in oids}, {name for _, name in oids}
@@ -315,7 +315,7 @@ async def _statistics(tables: Mapping[int, Any], evidence: CatalogReader) -> Sta
     }
 
 
-async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[IndexInfo, ...]]:
+async def _fetch_indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, tuple[IndexInfo, ...]]:
     """The indexes of each table; a table is left out, not given none, where they could not be read."""
     rows = await evidence.answer("indexes", oids=tables) if tables else None
     if rows is None:
@@ -334,7 +334,7 @@ async def _indexes(tables: Sequence[int], evidence: CatalogReader) -> dict[int, 
     return found
 
 
-async def _columns(tables: Sequence[int], evidence: CatalogReader) -> Rows:
+async def _fetch_columns(tables: Sequence[int], evidence: CatalogReader) -> Rows:
     """A row for each column of the tables."""
     return await evidence.rows("columns", oids=tables)
 
@@ -374,7 +374,10 @@ async def fetch_read_tables(
     oids = sorted({row.oid for row in found})
     if not oids:
         return {}, {}
-    rows, columns = await _rows(oids, evidence), _with_statistics(await _columns(oids, evidence), {}, None)
+    rows, columns = (
+        await _fetch_relation_rows(oids, evidence),
+        _with_statistics(await _fetch_columns(oids, evidence), {}, None),
+    )
     relations = {
         oid: read_row(Relation, row, table=None, columns=columns.get(oid), parts=()) for oid, row in rows.items()
     }
@@ -387,8 +390,8 @@ async def has_statistics_functions(evidence: CatalogReader) -> bool:
     return bool(found and found[0].is_usable)
 
 
-async def invalid_indexes(door: Connection, relation: str | None) -> tuple[str, ...]:
+async def invalid_indexes(connection: Connection, relation: str | None) -> tuple[str, ...]:
     """The indexes of a relation, by its name with schema, that are not valid; none where that cannot be read."""
     if relation is None:
         return ()
-    return tuple(row.name for row in await CatalogReader(door).rows("invalid_indexes", relation=relation))
+    return tuple(row.name for row in await CatalogReader(connection).rows("invalid_indexes", relation=relation))

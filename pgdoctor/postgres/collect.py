@@ -83,12 +83,12 @@ class Gate(msgspec.Struct, frozen=True):
 
 
 class Collector:
-    """Reads snapshots through one door, and remembers the names of roles and databases between them."""
+    """Reads snapshots through one connection, and remembers the names of roles and databases between them."""
 
-    def __init__(self, door: Connection, *, explains: bool = False) -> None:
+    def __init__(self, connection: Connection, *, explains: bool = False) -> None:
         #: The planner is asked too.
         self.explains = explains
-        self._door = door
+        self._connection = connection
         #: Seconds after which a snapshot goes without what is read in other databases.
         self.patience = _PATIENCE
         self._names = RoleNames()
@@ -110,28 +110,28 @@ class Collector:
     async def gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
         does not count."""
-        pulse = (await self._door.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        pulse = (await self._connection.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
-        gate = Gate(pulse.captured_at, self._server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
+        gate = Gate(pulse.captured_at, self._read_server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
         if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
             return gate
-        evidence = CatalogReader(self._door, most_timeouts=1)
+        evidence = CatalogReader(self._connection, most_timeouts=1)
         replay = await fetch_replay(gate.server, self._names, evidence)
         return replace(gate, replay=replay, unread=tuple(evidence.unread))
 
     async def startup_waiters(self, wait_threshold: float) -> int:
         """How many logins wait for a lock, as far as the gate cannot see them."""
-        if self._door.version_num >= SHOWS_LOGINS:
+        if self._connection.version_num >= SHOWS_LOGINS:
             return 0
-        rows = await self._door.fetch("startup_waiters", wait_threshold=timedelta(seconds=wait_threshold))
+        rows = await self._connection.fetch("startup_waiters", wait_threshold=timedelta(seconds=wait_threshold))
         return int(rows[0].startup_waiters)
 
     async def quiet(self, gate: Gate) -> Snapshot:
         """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
         if not self._is_warm:
             self._is_warm = True
-            await warm_up_catalog(self._door, statement_bytes=0)
-            await self._names.fetch_all(CatalogReader(self._door))
+            await warm_up_catalog(self._connection, statement_bytes=0)
+            await self._names.fetch_all(CatalogReader(self._connection))
         return _without_waits(gate)
 
     async def look(self, gate: Gate) -> Snapshot:
@@ -146,7 +146,7 @@ class Collector:
         return gate.result(), await self._explain(gate.result(), rows.result())
 
     async def _lock_waits(self) -> Rows:
-        return await self._door.read("lock_waits", statement_bytes=STATEMENT_BYTES)
+        return await self._connection.read("lock_waits", statement_bytes=STATEMENT_BYTES)
 
     async def _explain(self, gate: Gate, rows: Rows) -> Snapshot:
         if gate.lock_waiters >= _QUEUE and not any(row.blocker_pids for row in rows):
@@ -154,19 +154,19 @@ class Collector:
             rows = await self._lock_waits()
         if not any(row.blocker_pids for row in rows):
             return _without_waits(gate)
-        return await self._incident(gate, rows)
+        return await self._read_incident(gate, rows)
 
     async def surroundings(self) -> ServerContext | None:
         """What stands around the waits; not for every poll. None where the server does not say."""
-        around = await fetch_server_context(self._door, self._names, self._oldest_xid)
+        around = await fetch_server_context(self._connection, self._names, self._oldest_xid)
         self._oldest_xid = around.oldest_xid if around else self._oldest_xid
         return around
 
-    async def _incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
+    async def _read_incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server
-        evidence = CatalogReader(self._door)
+        evidence = CatalogReader(self._connection)
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
-        sessions = await offload(len(rows), _sessions, rows, statement_bytes)
+        sessions = await offload(len(rows), _read_sessions, rows, statement_bytes)
         orphans = _orphan_locks(rows)
         seen = SessionsSeen(gate.captured_at, server, sessions, orphans, {row.pid: row.database_oid for row in rows})
         async with reading_together() as group:
@@ -184,7 +184,7 @@ class Collector:
             row_lockers = group.create_task(fetch_row_lockers(sessions, evidence))
             replay = group.create_task(_read_replay(gate, sessions, self._names, evidence))
         prepared = () if orphans is None else _prepared(prepared_rows.result(), orphans, self._names)
-        roles = _memberships(memberships.result(), rows, self._names)
+        roles = _fetch_memberships(memberships.result(), rows, self._names)
         known = prepared, self._names, roles, rights.result(), catching.result()
         named = await offload(len(rows), _name_sessions, sessions, rows, *known)
         snapshot = Snapshot(
@@ -206,7 +206,7 @@ class Collector:
         shares = await fetch_value_shares(snapshot, evidence)
         snapshot = replace(snapshot, value_shares=shares, unread=(*gate.unread, *evidence.unread))
         if self.explains:
-            snapshot = replace(snapshot, plans=await explain_searches(snapshot, self._door))
+            snapshot = replace(snapshot, plans=await explain_searches(snapshot, self._connection))
         readings = elsewhere.result()
         if readings is None:
             return snapshot
@@ -217,20 +217,20 @@ class Collector:
         touched = seen.count_elsewhere()
         if not touched:
             return None
-        if not self._door.looks_into_databases or self._door.is_pooled:
-            reason = POOLED if self._door.is_pooled else OFF
+        if not self._connection.looks_into_databases or self._connection.is_pooled:
+            reason = POOLED if self._connection.is_pooled else OFF
             return Readings({oid: DatabaseAnswer(None, unread=reason) for oid in touched}, {})
 
-        async def read(oid: int, name: str, door: Connection) -> DatabaseReading:
-            before = door.cost
+        async def read(oid: int, name: str, connection: Connection) -> DatabaseReading:
+            before = connection.cost
             try:
-                return await self._elsewhere.read(seen, oid, name, door, explains=self.explains)
+                return await self._elsewhere.read(seen, oid, name, connection, explains=self.explains)
             finally:
-                self._door.add_cost(door.cost.since(before))
+                self._connection.add_cost(connection.cost.since(before))
 
-        return await OtherDatabases.beside(self._door).begin(touched, read, evidence)
+        return await OtherDatabases.beside(self._connection).begin(touched, read, evidence)
 
-    def _server(self, pulse: Any) -> ServerInfo:
+    def _read_server(self, pulse: Any) -> ServerInfo:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}
         return ServerInfo(
             version_num=pulse.version_num,
@@ -238,7 +238,7 @@ class Collector:
             max_connections=pulse.max_connections,
             connections=pulse.connections,
             connections_by_state=Connections(**states, unknown=max(pulse.connections - sum(states.values()), 0)),
-            database=self._door.connection.info.dbname,
+            database=self._connection.connection.info.dbname,
             database_oid=pulse.database_oid,
             own_pid=pulse.own_pid,
             hidden_sessions=pulse.hidden,
@@ -246,10 +246,10 @@ class Collector:
             pin_waiters=pulse.pin_waiters,
             deadlock_timeout=pulse.deadlock_timeout,
             oldest_transaction=max(pulse.oldest_transaction or 0.0, 0.0),
-            host=self._door.host,
-            port=self._door.port,
-            user=self._door.user,
-            cluster_name=self._door.cluster_name,
+            host=self._connection.host,
+            port=self._connection.port,
+            user=self._connection.user,
+            cluster_name=self._connection.cluster_name,
         )
 
 
@@ -257,16 +257,16 @@ def _without_waits(gate: Gate) -> Snapshot:
     return Snapshot(captured_at=gate.captured_at, server=gate.server, replay=gate.replay, unread=gate.unread)
 
 
-def _text(raw: bytes | None) -> str | None:
+def _decode_text(raw: bytes | None) -> str | None:
     """A statement, of whatever encoding: what is not UTF-8 is replaced, never an error."""
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
-def _sessions(rows: Sequence[Any], statement_bytes: int) -> dict[int, Session]:
+def _read_sessions(rows: Sequence[Any], statement_bytes: int) -> dict[int, Session]:
     """The sessions by PID, before the names of their roles and databases are known."""
     # A convoy of a thousand names half a million PIDs; each is to be one object.
     known = {row.pid: row.pid for row in rows}
-    return {row.pid: _session(row, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
+    return {row.pid: _read_session(row, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
 
 
 def _name_sessions(
@@ -328,7 +328,7 @@ async def _read_memberships(rows: Iterable[Any], evidence: CatalogReader) -> Row
     return await evidence.answer("memberships", role_oids=oids) if oids else None
 
 
-def _memberships(found: Rows | None, rows: Iterable[Any], names: RoleNames) -> dict[int, frozenset[str]]:
+def _fetch_memberships(found: Rows | None, rows: Iterable[Any], names: RoleNames) -> dict[int, frozenset[str]]:
     """The names of each user and the roles that it is a member of, by the user's OID; none where not readable."""
     if found is None:
         return {}
@@ -343,7 +343,7 @@ def _memberships(found: Rows | None, rows: Iterable[Any], names: RoleNames) -> d
     return {oid: frozenset(each) for oid, each in roles.items()}
 
 
-def _session(row: Any, statement_bytes: int, known: dict[int, int]) -> Session:
+def _read_session(row: Any, statement_bytes: int, known: dict[int, int]) -> Session:
     visible = row.backend_type is not None
     pids = row.blocker_pids or ()
     return Session(
@@ -354,7 +354,7 @@ def _session(row: Any, statement_bytes: int, known: dict[int, int]) -> Session:
         client_addr=row.client_addr,
         backend_type=row.backend_type,
         state=row.state,
-        statement=_text(row.statement) if visible else None,
+        statement=_decode_text(row.statement) if visible else None,
         truncated=row.statement is not None and len(row.statement) > statement_bytes - _LONGEST_CHARACTER,
         wait_event_type=row.wait_event_type,
         wait_event=row.wait_event,

@@ -211,14 +211,14 @@ class Connection:
 
     @classmethod
     async def enter(cls, connection: psycopg.AsyncConnection[Any], deadline: float) -> Self:
-        """Make an open connection a door."""
-        door = cls(connection, deadline)
+        """Wrap an open connection."""
+        server = cls(connection, deadline)
         try:
-            await door.prepare_session()
+            await server.prepare_session()
         except BaseException:
-            door.abandon()
+            server.abandon()
             raise
-        return door
+        return server
 
     async def prepare_session(self) -> None:
         """Refuse a server that is too old, and make the session's settings ours, if it is ours alone."""
@@ -232,7 +232,7 @@ class Connection:
             for kind in ("text", "name", "varchar", "json"):
                 self.connection.adapters.register_loader(kind, loader)
         about = {"own_pid": self.connection.info.backend_pid, "search_path": SEARCH_PATH}
-        [session] = await self.within_deadline(self._execute("session", about))
+        [session] = await self.within_deadline(self._execute_statement("session", about))
         self.is_pooled = not session.is_ours
         self.cluster_name = session.cluster_name or None
 
@@ -274,7 +274,7 @@ class Connection:
 
     async def fetch(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of statement `name` of `sql/`, as named tuples."""
-        return await self.within_deadline(self._pinned(self._execute(name, parameters)))
+        return await self.within_deadline(self._run_pinned(self._execute_statement(name, parameters)))
 
     async def read(self, name: str, **parameters: object) -> Rows:
         """As `fetch`, for a statement that may run twice: concurrent reads share one round trip."""
@@ -284,7 +284,7 @@ class Connection:
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""
-        return await self.within_deadline(self._pinned(self._stream(name, most)))
+        return await self.within_deadline(self._run_pinned(self._stream_rows(name, most)))
 
     async def within_deadline(self, work: Coroutine[Any, Any, T], deadlines: int = 1) -> T:
         """The result of work on the connection, which is thrown away where that takes too long."""
@@ -294,7 +294,7 @@ class Connection:
             if task.done():
                 return task.result()
         except psycopg.Error as error:
-            raise self._explain(error) from None
+            raise self._explain_error(error) from None
         finally:
             if not task.done():
                 # Closed first, the driver gives up at once instead of asking the silent server to cancel.
@@ -326,7 +326,7 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _pinned(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _run_pinned(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a statement that runs with our settings, whosever session it is."""
         if not self.is_pooled:
             return await work
@@ -356,7 +356,7 @@ class Connection:
             return [*answered, error, *(BatchFailed() for _ in reads[len(answered) + 1 :])]
         return [*answered, *(BatchFailed() for _ in reads[1:])]
 
-    async def _execute(self, name: str, parameters: Mapping[str, object]) -> Rows:
+    async def _execute_statement(self, name: str, parameters: Mapping[str, object]) -> Rows:
         if not self.is_pooled:
             return (await self._pipeline([Read(name, parameters)], []))[0]
         async with self._turn, self._cursor() as cursor:
@@ -380,7 +380,7 @@ class Connection:
                 raise
             [[began], *rows, [ended]] = [await cursor.fetchall() for cursor in cursors]
             received = sum(received_bytes(cursor.pgresult) for cursor in cursors[1:-1])
-            self._count((ended.now - began.now).total_seconds(), received, len(reads))
+            self._count_cost((ended.now - began.now).total_seconds(), received, len(reads))
             return rows
 
     async def _send_together(self, cursors: Sequence[psycopg.AsyncCursor[Any]], reads: Sequence[Read]) -> None:
@@ -411,7 +411,7 @@ class Connection:
         try:
             yield
         except psycopg.errors.LockNotAvailable:
-            self._count(0.0)
+            self._count_cost(0.0)
             raise
         except psycopg.Error:
             self._count_elapsed(time.monotonic() - began)
@@ -419,14 +419,14 @@ class Connection:
 
     def _count_elapsed(self, seconds: float, received: int = 0) -> None:
         self._quickest = min(self._quickest, seconds)
-        self._count(seconds - self._quickest, received)
+        self._count_cost(seconds - self._quickest, received)
 
-    def _count(self, seconds: float, received: int = 0, count: int = 1) -> None:
+    def _count_cost(self, seconds: float, received: int = 0, count: int = 1) -> None:
         statements, before, spent = self.cost
         # The server's clock may be set back meanwhile.
         self.cost = StatementCost(statements + count, before + received, spent + max(seconds, 0.0))
 
-    async def _stream(self, name: str, most: int) -> Sequence[Any]:
+    async def _stream_rows(self, name: str, most: int) -> Sequence[Any]:
         async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
             rows: list[Any] = []
             stream = cast(AsyncGenerator[Any, None], cursor.stream(load_sql(name, self.version_num)))
@@ -437,7 +437,7 @@ class Connection:
                         break
             return rows
 
-    def _explain(self, error: psycopg.Error) -> Exception:
+    def _explain_error(self, error: psycopg.Error) -> Exception:
         if self.connection.closed or self.connection.broken:
             self.abandon()
             return connection_error(error, self.target, "lost")
@@ -539,7 +539,7 @@ class LoginAttempt:
             self._patience = min(deadline, max(int(given), SHORTEST_CONNECT_TIMEOUT)) if int(given) else deadline
             parameters["connect_timeout"] = _NEVER
         self._target, options = resolve(parameters)
-        self._connecting = asyncio.ensure_future(_connect(parameters, options, deadline))
+        self._connecting = asyncio.ensure_future(_connect_psycopg(parameters, options, deadline))
 
     @property
     def is_over(self) -> bool:
@@ -550,7 +550,7 @@ class LoginAttempt:
         """The connection, within the deadline. Raises Unreachable; with the state `login_hangs` it may come later."""
         end = time.monotonic() + self._patience
         await asyncio.wait({self._connecting}, timeout=self._patience * _ASKED_AFTER)
-        if not self._connecting.done() and await _answers(self._target):
+        if not self._connecting.done() and await _is_answering(self._target):
             raise hanging(self._patience * _ASKED_AFTER, self._target)
         await asyncio.wait({self._connecting}, timeout=max(end - time.monotonic(), 0.0))
         if not self._connecting.done():
@@ -558,7 +558,7 @@ class LoginAttempt:
         try:
             return self._connecting.result()
         except psycopg.errors.ConnectionTimeout:
-            error = hanging if await _answers(self._target) else silent_server_error
+            error = hanging if await _is_answering(self._target) else silent_server_error
             raise error(self._patience, self._target) from None
         except psycopg.Error as error:
             raise connection_error(error, self._target) from None
@@ -572,7 +572,7 @@ class LoginAttempt:
             self._connecting.result().pgconn.finish()
 
 
-async def _connect(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
+async def _connect_psycopg(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
     """Connect with our start-up options after those that are given; without ours where a pooler refuses some."""
     pinned = parameters | {"options": start_up_options(given, deadline)}
     try:
@@ -589,7 +589,7 @@ def host_count(parameters: Mapping[str, object]) -> int:
     return max(str(hosts).count(",") + 1 for hosts in named)
 
 
-async def _answers(target: ConnectionTarget) -> bool:
+async def _is_answering(target: ConnectionTarget) -> bool:
     """A process of the server answers: the login hangs, and not the machine."""
     return bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
 

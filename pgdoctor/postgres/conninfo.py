@@ -44,13 +44,13 @@ def resolve(parameters: Mapping[str, Any]) -> tuple[ConnectionTarget, str]:
     """The target, and the start-up options, of parameters whose gaps libpq fills in as it does when it connects."""
     connection = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **_NOT_TO_CONNECT}).encode())
     try:
-        found = {option.keyword.decode(): _text(option.val) for option in connection.info}
-        default_host, user = _text(connection.host), _text(connection.user)
+        found = {option.keyword.decode(): _decode_text(option.val) for option in connection.info}
+        default_host, user = _decode_text(connection.host), _decode_text(connection.user)
     finally:
         connection.finish()
     options = found.get("options", "")
     # Without a user libpq has failed before: its service file, say, has no such service.
-    return (ConnectionTarget(tuple(_places(found, default_host)), user) if user else ConnectionTarget()), options
+    return (ConnectionTarget(tuple(_list_places(found, default_host)), user) if user else ConnectionTarget()), options
 
 
 def write_dsn(parameters: Mapping[str, Any]) -> str:
@@ -61,13 +61,13 @@ def write_dsn(parameters: Mapping[str, Any]) -> str:
 def failures(said: str) -> dict[str, str]:
     """By server that was tried, why it failed; empty where what is `said` tells of no server."""
     for pattern in _LISTED:
-        found = {_place(each.groupdict()): each["said"] for each in pattern.finditer(said)}
+        found = {_format_place(each.groupdict()): each["said"] for each in pattern.finditer(said)}
         if found:
             return found
     return {}
 
 
-def _places(found: Mapping[str, str], default_host: str) -> Iterator[str]:
+def _list_places(found: Mapping[str, str], default_host: str) -> Iterator[str]:
     hosts = zip_longest(found["host"].split(","), found["hostaddr"].split(","), fillvalue="")
     named = [host or hostaddr or default_host for host, hostaddr in hosts]
     ports = found["port"].split(",")
@@ -75,7 +75,7 @@ def _places(found: Mapping[str, str], default_host: str) -> Iterator[str]:
     return map(address, named, ports)
 
 
-def _place(found: Mapping[str, str | None]) -> str:
+def _format_place(found: Mapping[str, str | None]) -> str:
     if socket := found.get("socket"):
         return socket
     host, hostaddr, port = (
@@ -84,5 +84,5 @@ def _place(found: Mapping[str, str | None]) -> str:
     return address(host or hostaddr, port)
 
 
-def _text(value: bytes | None) -> str:
+def _decode_text(value: bytes | None) -> str:
     return (value or b"").decode(errors="surrogateescape")

@@ -42,9 +42,9 @@ class DatabaseAddress(msgspec.Struct, frozen=True):
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
-    """One of the pool, with the door that it became."""
+    """One of the pool, with its wrapper."""
 
-    door: Connection
+    session: Connection
 
     @classmethod
     async def connect(cls, conninfo: str = "", *, failed: Callable[[str], None], **kwargs: Any) -> Self:  # type: ignore[override]
@@ -94,17 +94,17 @@ class DatabasePool:
         """The result of work over the connection. Raises ServerError, also where there is none."""
         await self._pool.open()
         connection = await self._connection()
-        self._used = connection.door
+        self._used = connection.session
         try:
-            return await work(connection.door)
+            return await work(connection.session)
         except ServerError as error:
-            if not connection.door.is_open:
+            if not connection.session.is_open:
                 self._fail(str(error))
             raise
         finally:
             self._used = None
             # A connection that is lost the pool would replace at once.
-            if connection.door.is_open:
+            if connection.session.is_open:
                 await self._pool.putconn(connection)
             else:
                 self._fail("the connection was lost")
@@ -145,8 +145,8 @@ class DatabasePool:
 
     async def _enter(self, connection: _Connection) -> None:
         try:
-            connection.door = await Connection.enter(connection, self._deadline)
-            [found] = await connection.door.fetch("database_identity")
+            connection.session = await Connection.enter(connection, self._deadline)
+            [found] = await connection.session.fetch("database_identity")
         except ServerError as error:
             self._fail(str(error))
             raise

@@ -53,10 +53,10 @@ class DatabaseReader:
         self._trackers: dict[int, TraceTracker] = {}
 
     async def read(
-        self, seen: SessionsSeen, oid: int, name: str, door: Connection, *, explains: bool
+        self, seen: SessionsSeen, oid: int, name: str, connection: Connection, *, explains: bool
     ) -> DatabaseReading:
         """What is to be known of a database about these sessions. Raises ServerError where the connection is lost."""
-        evidence = CatalogReader(door, _MOST_TIMEOUTS)
+        evidence = CatalogReader(connection, _MOST_TIMEOUTS)
         server = replace(seen.server, database=name, database_oid=oid)
         own = seen.of(oid, name)
         tracker = self._trackers.setdefault(oid, TraceTracker())
@@ -85,7 +85,7 @@ class DatabaseReader:
             redefines=redefines.result(),
             catching=catching.result(),
             value_shares=view.value_shares,
-            plans=await explain_searches(view, door) if explains else {},
+            plans=await explain_searches(view, connection) if explains else {},
             unread=tuple(evidence.unread),
         )
 

@@ -17,7 +17,7 @@ from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.connection import Connection, python_codec
 from pgdoctor.postgres.queries import load_sql
 
-#: Milliseconds that each statement may take, however long the door's deadline is; a plan needs a few.
+#: Milliseconds that each statement may take, however long the connection's deadline is; a plan needs a few.
 _MOST_MILLISECONDS = 1000
 
 #: Statements of one question: all of them together stay within the deadline.
@@ -70,7 +70,7 @@ class _Explained(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(tuple[_Explained]).decode
 
 
-async def explain_searches(snapshot: Snapshot, door: Connection) -> dict[int, QueryPlan]:
+async def explain_searches(snapshot: Snapshot, server: Connection) -> dict[int, QueryPlan]:
     """By PID of a blocker: what the planner says of its search, or why it says nothing."""
     found: dict[int, QueryPlan] = {}
     given_up = ""
@@ -81,15 +81,15 @@ async def explain_searches(snapshot: Snapshot, door: Connection) -> dict[int, Qu
             found[node] = QueryPlan(question.oid, silence=given_up)
         else:
             try:
-                found[node] = _plan(question, await door.within_deadline(_generic_plan(door, question)))
+                found[node] = _read_plan(question, await server.within_deadline(_generic_plan(server, question)))
             except ServerError as error:
-                found[node] = QueryPlan(question.oid, silence=_refusal(error))
+                found[node] = QueryPlan(question.oid, silence=_describe_refusal(error))
                 if not isinstance(error, StatementFailed) or error.sqlstate in _TIMEOUTS:
                     given_up = "EXPLAIN of another statement was aborted"
     return found
 
 
-def _plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
+def _read_plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
     if answer is None:
         return QueryPlan(question.oid, silence="planning could run functions that are not built-in")
     try:
@@ -108,41 +108,41 @@ def _plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
     return plan
 
 
-async def _generic_plan(door: Connection, question: ExplainRequest) -> str | None:
+async def _generic_plan(server: Connection, question: ExplainRequest) -> str | None:
     """The plan in JSON; None where planning might run code that is not the server's own."""
-    milliseconds = min(max(round(door.deadline * 1000 / _STATEMENTS), 100), _MOST_MILLISECONDS)
+    milliseconds = min(max(round(server.deadline * 1000 / _STATEMENTS), 100), _MOST_MILLISECONDS)
     is_prepared = False
     try:
-        await _say(
-            door,
-            f"BEGIN READ ONLY; {door.transaction_settings}SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
+        await _run_text(
+            server,
+            f"BEGIN READ ONLY; {server.transaction_settings}SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
             f"LOCK TABLE {question.table} IN ACCESS SHARE MODE NOWAIT",
         )
-        async with door.connection.cursor() as cursor:
+        async with server.connection.cursor() as cursor:
             about = {"oid": question.oid, "table_name": question.table, "columns": list(question.columns)}
-            await cursor.execute(load_sql("plannable", door.version_num), about, prepare=False)
+            await cursor.execute(load_sql("plannable", server.version_num), about, prepare=False)
             if await cursor.fetchone() != (True,):
                 return None
         search = f"SELECT 1 FROM {question.table} WHERE {question.condition}"  # noqa: S608 - names are the server's.
-        await _say(door, f"PREPARE pgdoctor_search AS {search}")
+        await _run_text(server, f"PREPARE pgdoctor_search AS {search}")
         is_prepared = True
         values = f"({', '.join(['NULL'] * question.parameters)})" if question.parameters else ""
-        [(plan,)] = await _say(door, f"EXPLAIN (FORMAT JSON) EXECUTE pgdoctor_search {values}")
+        [(plan,)] = await _run_text(server, f"EXPLAIN (FORMAT JSON) EXECUTE pgdoctor_search {values}")
         return str(plan)
     finally:
-        if door.is_open:
+        if server.is_open:
             # No rollback undoes PREPARE. In one message, for after a ROLLBACK the driver forgets all that is prepared.
-            await _say(door, "ROLLBACK; DEALLOCATE pgdoctor_search" if is_prepared else "ROLLBACK")
+            await _run_text(server, "ROLLBACK; DEALLOCATE pgdoctor_search" if is_prepared else "ROLLBACK")
 
 
-async def _say(door: Connection, text: str) -> Sequence[Any]:
+async def _run_text(server: Connection, text: str) -> Sequence[Any]:
     """Statements that are made here, not read from `sql/`, because they name relations."""
-    async with door.connection.cursor() as cursor:
-        await cursor.execute(text.encode(python_codec(door.connection), errors="replace"), prepare=False)
+    async with server.connection.cursor() as cursor:
+        await cursor.execute(text.encode(python_codec(server.connection), errors="replace"), prepare=False)
         return await cursor.fetchall() if cursor.description else ()
 
 
-def _refusal(error: ServerError) -> str:
+def _describe_refusal(error: ServerError) -> str:
     """Why there is no answer; not in the server's words, which may quote."""
     if not isinstance(error, StatementFailed):
         return "the server did not answer"

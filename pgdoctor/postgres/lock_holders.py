@@ -21,32 +21,32 @@ _MOST_RELATIONS = 10_000
 _NO_NAME = "22023"
 
 
-async def find_relation(door: Connection, typed: str) -> LockTarget:
+async def find_relation(connection: Connection, typed: str) -> LockTarget:
     """The relation of that name, and all that belongs to it. Raises UsageError where there is none, or several."""
     try:
-        rows = await door.fetch("find_relation", typed=typed)
+        rows = await connection.fetch("find_relation", typed=typed)
     except StatementFailed as error:
         if error.sqlstate != _NO_NAME:
             raise
         raise UsageError(f"{format_name(typed)} is not the name of a relation: write public.orders") from None
     chosen = [row for row in rows if row.is_own] or list(rows)
     if not chosen:
-        database = format_name(door.connection.info.dbname)
+        database = format_name(connection.connection.info.dbname)
         raise UsageError(f"no relation {format_name(typed)} in database {database}: check its schema, and -d")
     if len(chosen) > 1:
         names = ", ".join(format_name(row.name) for row in chosen)
         raise UsageError(f"{format_name(typed)} is the name of several relations: {names}")
-    family = await door.fetch("relation_family", oid=chosen[0].oid, most=_MOST_RELATIONS)
+    family = await connection.fetch("relation_family", oid=chosen[0].oid, most=_MOST_RELATIONS)
     relations = {row.oid: _relation(row) for row in family}
     return LockTarget("relation", chosen[0].name, relations)
 
 
-async def fetch_lock_holders(door: Connection, target: LockTarget) -> LockHolders:
+async def fetch_lock_holders(connection: Connection, target: LockTarget) -> LockHolders:
     """Who holds or awaits a lock on it, now. Raises ServerError, and UsageError for a session that is not there."""
-    gate = await Collector(door).gate(wait_threshold=0.0)
-    evidence, names = CatalogReader(door), RoleNames()
+    gate = await Collector(connection).gate(wait_threshold=0.0)
+    evidence, names = CatalogReader(connection), RoleNames()
     classid, objid, objsubid = target.key or (None, None, None)
-    rows = await door.fetch(
+    rows = await connection.fetch(
         "lock_holders",
         relations=list(target.relations),
         classid=classid,
@@ -56,11 +56,11 @@ async def fetch_lock_holders(door: Connection, target: LockTarget) -> LockHolder
         most=MOST_LOCKS,
     )
     pids = {row.session_pid for row in rows if row.session_pid is not None} | ({target.pid} - {None})
-    sessions = await _sessions(door, pids, names, evidence)
+    sessions = await _sessions(connection, pids, names, evidence)
     if target.pid is not None and target.pid not in sessions:
         raise UsageError(f"no session has PID {target.pid}")
     ahead = {pid for session in sessions.values() for pid in session.blockers} - sessions.keys() - {0}
-    sessions |= await _sessions(door, ahead, names, evidence)
+    sessions |= await _sessions(connection, ahead, names, evidence)
     locks = tuple(_lock(row, names) for row in rows)
     return LockHolders(
         captured_at=gate.captured_at,
@@ -76,12 +76,12 @@ async def fetch_lock_holders(door: Connection, target: LockTarget) -> LockHolder
 
 
 async def _sessions(
-    door: Connection, pids: Iterable[int | None], names: RoleNames, evidence: CatalogReader
+    connection: Connection, pids: Iterable[int | None], names: RoleNames, evidence: CatalogReader
 ) -> dict[int, Session]:
     asked = sorted(pid for pid in pids if pid is not None)
     if not asked:
         return {}
-    rows = await door.fetch("session_facts", pids=asked, statement_bytes=STATEMENT_BYTES)
+    rows = await connection.fetch("session_facts", pids=asked, statement_bytes=STATEMENT_BYTES)
     await names.learn(rows, evidence)
     return {row.pid: _session(row, names) for row in rows}
 

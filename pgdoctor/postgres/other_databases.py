@@ -71,18 +71,18 @@ class DatabaseAnswer(msgspec.Struct, frozen=True):
 class OtherDatabases:
     """The other databases of the server behind one connection. They are closed with it."""
 
-    def __init__(self, door: Connection) -> None:
-        self._door = door
+    def __init__(self, connection: Connection) -> None:
+        self._door = connection
         self._readers: dict[int, _OpenDatabase] = {}
         #: By OID, why a database could not be opened, and when.
         self._failed: dict[int, tuple[str, float]] = {}
 
     @classmethod
-    def beside(cls, door: Connection) -> "OtherDatabases":
+    def beside(cls, connection: Connection) -> "OtherDatabases":
         """Those of a connection: every reader of a server has the same."""
-        if not isinstance(door.beside, OtherDatabases):
-            door.beside = cls(door)
-        return door.beside
+        if not isinstance(connection.beside, OtherDatabases):
+            connection.beside = cls(connection)
+        return connection.beside
 
     async def begin(self, touched: Counter[int], read: Read, evidence: CatalogReader) -> "Readings":
         """Begin to read in these databases, those with most sessions first.
@@ -119,7 +119,7 @@ class OtherDatabases:
             raise Unreachable(_NOT_NOW, "error")
         try:
             async with asyncio.timeout(_AT_ONCE):
-                return await opened.pool.use(lambda door: door.fetch("waiter_rights", pids=list(pids)))
+                return await opened.pool.use(lambda connection: connection.fetch("waiter_rights", pids=list(pids)))
         except TimeoutError:
             raise Unreachable(_NOT_NOW, "timeout") from None
 
@@ -207,7 +207,9 @@ class _OpenDatabase:
             self._take()
             self._began = time.monotonic()
             address = self.pool.address
-            self.task = asyncio.ensure_future(self.pool.use(lambda door: read(address.oid, address.name, door)))
+            self.task = asyncio.ensure_future(
+                self.pool.use(lambda connection: read(address.oid, address.name, connection))
+            )
             # What it raises is asked for later, or never.
             self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 

@@ -31,7 +31,7 @@ class ProgressReader(Protocol):
 
 async def fetch_progress(sessions: Mapping[int, Session], reader: ProgressReader) -> dict[int, CommandProgress]:
     """How far the blockers among the sessions have come, and those that wait for old transactions, by PID."""
-    blockers = [session.pid for session in _blockers(sessions) if _may_report(session)][:MOST_ASKED]
+    blockers = [session.pid for session in _list_blockers(sessions) if _may_report(session)][:MOST_ASKED]
     waiting = (session.pid for session in sessions.values() if _awaits_transactions(session))
     asked = [*blockers, *islice(waiting, MOST_ASKED)]
     rows = await reader.rows("progress", pids=asked) if asked else ()
@@ -53,19 +53,21 @@ class TraceTracker:
         self, sessions: Mapping[int, Session], database_oid: int | None, reader: ProgressReader
     ) -> dict[int, ToolTraces]:
         """What gives away the tool behind the blockers among the sessions, by PID."""
-        blockers = islice((session for session in _blockers(sessions) if _may_migrate(session)), MOST_ASKED)
-        points = {session.pid: _point(session) for session in blockers}
+        blockers = islice((session for session in _list_blockers(sessions) if _may_migrate(session)), MOST_ASKED)
+        points = {session.pid: _session_point(session) for session in blockers}
         self._known = {pid: known for pid, known in self._known.items() if known[0] == points.get(pid)}
         asked = [pid for pid in points if pid not in self._known]
         if asked:
             wanted = {"tables": list(TABLES), "schemas": list(SCHEMAS)}
             rows = await reader.answer("migration_tool_hints", pids=asked, database_oid=database_oid, **wanted)
             if rows is not None:
-                self._known |= {pid: (points[pid], _traces([row for row in rows if row.pid == pid])) for pid in asked}
+                self._known |= {
+                    pid: (points[pid], _read_traces([row for row in rows if row.pid == pid])) for pid in asked
+                }
         return {pid: found for pid, (_, found) in self._known.items() if found is not None}
 
 
-def _point(session: Session) -> object:
+def _session_point(session: Session) -> object:
     """Where a session is: what it holds changes with its statements, or shows in the locks that are known anyway.
 
     Of a hidden session that is not known, so it is never where it was.
@@ -88,7 +90,7 @@ async def fetch_redefinitions(
         for lock in session.requests
         if lock.locktype == "relation" and lock.database == database_oid
     }
-    asked = [session.pid for session in _blockers(sessions) if _may_have_redefined(session, wanted)][:MOST_ASKED]
+    asked = [session.pid for session in _list_blockers(sessions) if _may_have_redefined(session, wanted)][:MOST_ASKED]
     if not asked:
         return {}
     relations = sorted(filter(None, wanted))
@@ -96,7 +98,7 @@ async def fetch_redefinitions(
     return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
 
 
-def _traces(rows: Sequence[Any]) -> ToolTraces | None:
+def _read_traces(rows: Sequence[Any]) -> ToolTraces | None:
     if not rows:
         return None
     return ToolTraces(
@@ -105,7 +107,7 @@ def _traces(rows: Sequence[Any]) -> ToolTraces | None:
     )
 
 
-def _blockers(sessions: Mapping[int, Session]) -> Iterable[Session]:
+def _list_blockers(sessions: Mapping[int, Session]) -> Iterable[Session]:
     blocking = set(chain.from_iterable(session.blockers for session in sessions.values()))
     return (session for pid, session in sessions.items() if pid in blocking)
 

@@ -18,10 +18,10 @@ class KnownNames(msgspec.Struct, frozen=True):
 
 
 async def fetch_known_names(
-    door: Connection, roles: Sequence[str], databases: Sequence[str], relations: Sequence[tuple[str, str]]
+    connection: Connection, roles: Sequence[str], databases: Sequence[str], relations: Sequence[tuple[str, str]]
 ) -> KnownNames:
     """Ask for roles, databases, and relations by schema and name. Raises ServerError."""
-    rows = await door.fetch(
+    rows = await connection.fetch(
         "protected_names",
         roles=list(roles),
         databases=list(databases),
@@ -35,10 +35,10 @@ async def fetch_known_names(
     )
 
 
-async def fetch_ancestors(door: Connection, oids: Iterable[int]) -> Mapping[int, frozenset[str]]:
+async def fetch_ancestors(connection: Connection, oids: Iterable[int]) -> Mapping[int, frozenset[str]]:
     """The names of all tables above each relation, by partition or inheritance. Raises ServerError."""
     found: dict[int, set[str]] = {}
     asked = sorted(set(oids))
-    for row in await door.fetch("ancestors", oids=asked) if asked else ():
+    for row in await connection.fetch("ancestors", oids=asked) if asked else ():
         found.setdefault(row.oid, set()).add(row.name)
     return {oid: frozenset(names) for oid, names in found.items()}

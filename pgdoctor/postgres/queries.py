@@ -28,11 +28,11 @@ def load_sql(name: str, version_num: int = 0) -> LiteralString:
 
     Raises QueryNotFound where there is none.
     """
-    majors = [major for major in _variants().get(name, ()) if major * 10_000 <= version_num]
+    majors = [major for major in _find_variants().get(name, ()) if major * 10_000 <= version_num]
     if not majors:
         raise QueryNotFound(f"statement {name!r} is not in sql/ for server version {version_num}")
     # A LiteralString in good conscience: the text ships with the package, it never comes from outside.
-    return _variants()[name][max(majors)].read_text(encoding="utf-8")
+    return _find_variants()[name][max(majors)].read_text(encoding="utf-8")
 
 
 def sql_files(folder: Traversable | None = None) -> Iterator[Traversable]:
@@ -45,7 +45,7 @@ def sql_files(folder: Traversable | None = None) -> Iterator[Traversable]:
 
 
 @cache
-def _variants() -> dict[str, dict[int, Traversable]]:
+def _find_variants() -> dict[str, dict[int, Traversable]]:
     """Files by statement name, each by the major version from which its form holds (0: any)."""
     found: dict[str, dict[int, Traversable]] = {}
     for file in sql_files():

@@ -48,13 +48,15 @@ _STATEMENT_BYTES = 256
 _redacted = lru_cache(maxsize=256)(redact)
 
 
-async def fetch_server_context(door: Connection, names: RoleNames, since: int | None = None) -> ServerContext | None:
+async def fetch_server_context(
+    connection: Connection, names: RoleNames, since: int | None = None
+) -> ServerContext | None:
     """What stands around the waits, now; None where not even the server's limits can be read.
 
     `since`: the `oldest_xid` of the look before; without it nothing is known to have been altered.
     Gives up at the first locked catalog: nobody is to wait for this.
     """
-    evidence = CatalogReader(door, most_timeouts=1)
+    evidence = CatalogReader(connection, most_timeouts=1)
     fresh = timedelta(seconds=FRESH_SECONDS)
     stranger_keys = {"key": LEADER_KEY, "own_application": APPLICATION_NAME}
     async with reading_together() as group:
@@ -85,17 +87,17 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
     return ServerContext(
         read_at=standing.read_at,
         standing=read_row(ServerLimits, standing, timeline=_timeline(standing.wal_timeline)),
-        clients=tuple(_client(row, names) for row in clients),
+        clients=tuple(_read_client(row, names) for row in clients),
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
-        latest=tuple(_latest(row, names) for row in latest),
+        latest=tuple(_read_latest(row, names) for row in latest),
         work={row.database: read_row(DatabaseStats, row, since=row.stats_reset) for row in work},
         deadlocks=work[0].all_deadlocks if work else 0,
         deadlocks_since=work[0].all_since if work else None,
         ages=tuple(read_row(FreezeAge, row) for row in age_rows.result()),
-        holders=tuple(_holder(row, names) for row in holders),
-        slots=tuple(_slot(row, names) for row in slot_rows.result()),
-        standbys=tuple(_standby(row) for row in standby_rows.result()),
+        holders=tuple(_read_holder(row, names) for row in holders),
+        slots=tuple(_read_slot(row, names) for row in slot_rows.result()),
+        standbys=tuple(_read_standby(row) for row in standby_rows.result()),
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
         lock_table=_lock_table(lock_table, names),
         transaction_waits=tuple(_transaction_wait(row, found, names) for row, found in waits.result()),
@@ -103,7 +105,7 @@ async def fetch_server_context(door: Connection, names: RoleNames, since: int | 
         is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
         oldest_xid=standing.oldest_xid,
         next_xid=standing.next_xid,
-        system_identifier=door.known_system_identifier,
+        system_identifier=connection.known_system_identifier,
         in_recovery=standing.in_recovery,
         unread=tuple(evidence.unread),
     )
@@ -113,9 +115,9 @@ async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows | No
     return () if since is None else await evidence.answer("recent_ddl", since=since, most=_MOST)
 
 
-async def lock_strangers(door: Connection) -> tuple[LockStranger, ...]:
+async def lock_strangers(connection: Connection) -> tuple[LockStranger, ...]:
     """Those who hold locks of the leader election and are no pgdoctor of our role; none where it cannot be read."""
-    evidence, names = CatalogReader(door, most_timeouts=1), RoleNames()
+    evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
     rows = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
     await names.learn(rows, evidence)
     return tuple(_lock_stranger(row, names) for row in rows)
@@ -128,7 +130,7 @@ def _timeline(digits: str | None) -> int | None:
 async def _read_transaction_waits(latest: Rows, names: RoleNames, evidence: CatalogReader) -> list[tuple[Any, Rows]]:
     """Of each tool that asks whether transactions have ended: its statement, and the oldest transactions there."""
     found = []
-    for row in [row for row in latest if asks_for_transactions(_latest(row, names).statement)][:_MOST_TOOLS]:
+    for row in [row for row in latest if asks_for_transactions(_read_latest(row, names).statement)][:_MOST_TOOLS]:
         oldest = await evidence.rows(
             "oldest_transactions",
             database_oid=row.database_oid,
@@ -143,7 +145,7 @@ async def _read_transaction_waits(latest: Rows, names: RoleNames, evidence: Cata
 
 
 def _transaction_wait(row: Any, oldest: Rows, names: RoleNames) -> TransactionWait:
-    return TransactionWait(_latest(row, names), tuple(_open_transaction(each, names) for each in oldest))
+    return TransactionWait(_read_latest(row, names), tuple(_open_transaction(each, names) for each in oldest))
 
 
 def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
@@ -157,9 +159,9 @@ def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
     )
 
 
-async def fetch_lock_table(door: Connection) -> LockTable | None:
+async def fetch_lock_table(connection: Connection) -> LockTable | None:
     """How full the lock table is, and by whom; None where it cannot be read."""
-    evidence, names = CatalogReader(door, most_timeouts=1), RoleNames()
+    evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
     rows = await evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST)
     await names.learn(rows, evidence)
     return _lock_table(rows, names)
@@ -195,12 +197,12 @@ def _lock_table_holder(row: Any, names: RoleNames) -> LockTableHolder:
     )
 
 
-def _client(row: Any, names: RoleNames) -> ClientApplication:
+def _read_client(row: Any, names: RoleNames) -> ClientApplication:
     user = names.roles.get(row.role_oid)
     return read_row(ClientApplication, row, application=row.application_name, user=user, address=row.client_addr)
 
 
-def _latest(row: Any, names: RoleNames) -> LatestStatement:
+def _read_latest(row: Any, names: RoleNames) -> LatestStatement:
     return LatestStatement(
         statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")),
         began=row.query_start,
@@ -212,7 +214,7 @@ def _latest(row: Any, names: RoleNames) -> LatestStatement:
     )
 
 
-def _holder(row: Any, names: RoleNames) -> HorizonHolder:
+def _read_holder(row: Any, names: RoleNames) -> HorizonHolder:
     user, database = names.roles.get(row.role_oid), names.databases.get(row.database_oid)
     return read_row(HorizonHolder, row, user=user, database=database, application=row.application_name)
 
@@ -228,9 +230,9 @@ def _lock_stranger(row: Any, names: RoleNames) -> LockStranger:
     )
 
 
-def _slot(row: Any, names: RoleNames) -> ReplicationSlotState:
+def _read_slot(row: Any, names: RoleNames) -> ReplicationSlotState:
     return read_row(ReplicationSlotState, row, left=row.safe_wal_size, database=names.databases.get(row.database_oid))
 
 
-def _standby(row: Any) -> Standby:
+def _read_standby(row: Any) -> Standby:
     return read_row(Standby, row, application=row.application_name, address=row.client_addr)

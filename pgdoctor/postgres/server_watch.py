@@ -56,7 +56,7 @@ class ServerWatch:
     async def look(self) -> Diagnosis:
         """The diagnosis of the server, now. Where a row may change hands, and where nothing says since when replay
         waits, it looks twice: one look cannot tell."""
-        return await self._confirm(await self._once())
+        return await self._confirm(await self._diagnose_once())
 
     async def look_around(self) -> Diagnosis:
         """Survey and look in as few round trips as it takes: for those who look only once."""
@@ -81,7 +81,7 @@ class ServerWatch:
             await asyncio.sleep(_SECOND_LOOK)
         else:
             return diagnosis
-        return await self._once()
+        return await self._diagnose_once()
 
-    async def _once(self) -> Diagnosis:
+    async def _diagnose_once(self) -> Diagnosis:
         return await self.judge(await self.collector.look(await self.gate(wait_threshold=0.0)))

@@ -18,16 +18,16 @@ class FoundSession(NamedTuple):
     leader_pid: int | None
 
 
-async def fetch_session(door: Connection, pid: int) -> FoundSession | None:
+async def fetch_session(connection: Connection, pid: int) -> FoundSession | None:
     """The session of that PID, now; None: there is no such process. Raises ServerError.
 
     What a locked catalog hides stays unknown: the names, and whether our role may signal it.
     """
-    rows = await door.fetch("session_by_pid", pid=pid, statement_bytes=STATEMENT_BYTES)
+    rows = await connection.fetch("session_by_pid", pid=pid, statement_bytes=STATEMENT_BYTES)
     if not rows:
         return None
     [row] = rows
-    evidence, names = CatalogReader(door), RoleNames()
+    evidence, names = CatalogReader(connection), RoleNames()
     await names.learn(rows, evidence)
     oids = [row.role_oid] if row.role_oid is not None else []
     rights = await evidence.rows("signal_rights", role_oids=oids) if oids else ()

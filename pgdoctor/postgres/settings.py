@@ -82,7 +82,7 @@ PINNED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Set for a session that is ours alone, by parts of the connection string or by the door.
+#: Set for a session that is ours alone, by parts of the connection string, or by `Connection`.
 PINNED_OTHERWISE = frozenset(
     {
         *("application_name", "client_encoding"),  # Start-up parameters of their own.
@@ -170,7 +170,7 @@ def start_up_options(given: str, deadline: float) -> str:
     """libpq's `options`: those that are given, and ours after them, for the last one of a setting counts."""
     # `target_session_attrs=read-write` takes a session that is read-only for a standby's: `session.sql` makes it so.
     settings = {**PINNED, **timeout_settings(deadline), "default_transaction_read_only": "off"}
-    ours = (f"-c {name}={_escape(value)}" for name, value in settings.items())
+    ours = (f"-c {name}={_escape_option(value)}" for name, value in settings.items())
     return " ".join([*([given] if given.strip() else []), *ours])
 
 
@@ -199,6 +199,6 @@ def _of_a_transaction(version_num: int, deadline: float) -> Iterator[tuple[str, 
             yield name, f"'{value}'"
 
 
-def _escape(value: str) -> str:
+def _escape_option(value: str) -> str:
     """As the server splits the options: by white space that no backslash stands before."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")

@@ -32,42 +32,44 @@ class StoredRecord(NamedTuple):
     is_own: bool = True
 
 
-async def read_record(door: Connection) -> StoredRecord:
+async def read_record(connection: Connection) -> StoredRecord:
     """The record of our own role. Raises ServerError."""
-    [found] = await door.fetch("shared_record")
+    [found] = await connection.fetch("shared_record")
     return StoredRecord(found.role, found.record)
 
 
-async def read_records(door: Connection) -> list[StoredRecord]:
+async def read_records(connection: Connection) -> list[StoredRecord]:
     """The texts of all roles that have one, whoever wrote them. Raises ServerError."""
-    return [StoredRecord(each.role, each.record, each.is_own) for each in await door.fetch("shared_records")]
+    return [StoredRecord(each.role, each.record, each.is_own) for each in await connection.fetch("shared_records")]
 
 
 async def rewrite_record(
-    door: Connection, change: Callable[[str | None], str | None], role: str | None = None
+    connection: Connection, change: Callable[[str | None], str | None], role: str | None = None
 ) -> StoredRecord:
     """Read the record and write what `change` makes of it, and let nobody else write in between; what is there now.
 
     Nothing is written where `change` returns None, or what was there. `role`: another one than ours, whose settings we
     may change. Raises ServerError, and what `change` raises; then nothing is written.
     """
-    if (await door.fetch("shared_record"))[0].in_recovery:
+    if (await connection.fetch("shared_record"))[0].in_recovery:
         raise StatementFailed(_STANDBY, "25006")
     for attempt in range(_ATTEMPTS):
         try:
-            return await door.within_deadline(_rewritten(door, change, role))
+            return await connection.within_deadline(_rewrite_text(connection, change, role))
         except StatementFailed as error:
             if attempt + 1 == _ATTEMPTS or error.sqlstate not in _MEANWHILE:
                 raise
     raise AssertionError
 
 
-async def _rewritten(door: Connection, change: Callable[[str | None], str | None], role: str | None) -> StoredRecord:
+async def _rewrite_text(
+    connection: Connection, change: Callable[[str | None], str | None], role: str | None
+) -> StoredRecord:
     named = sql.SQL("SESSION_USER") if role is None else sql.Identifier(role)
 
-    async with door.connection.transaction(), door.connection.cursor(row_factory=namedtuple_row) as cursor:
+    async with connection.connection.transaction(), connection.connection.cursor(row_factory=namedtuple_row) as cursor:
         await cursor.execute(load_sql("allow_writing"), prepare=False)
-        if settings := door.transaction_settings:
+        if settings := connection.transaction_settings:
             # Behind a pooler, where the session is not ours to pin.
             await cursor.execute(settings.encode(), prepare=False)
         await cursor.execute(sql.SQL(load_sql("hold_record")).format(role=named), prepare=False)

@@ -41,14 +41,14 @@ class OwnSignalRight(msgspec.Struct, frozen=True):
     is_superuser: bool
 
 
-async def fetch_signal_right(door: Connection) -> OwnSignalRight:
+async def fetch_signal_right(connection: Connection) -> OwnSignalRight:
     """Ask the server. Raises ServerError."""
-    [found], [wrapper] = await door.fetch("may_signal"), await door.fetch("wrapper")
+    [found], [wrapper] = await connection.fetch("may_signal"), await connection.fetch("wrapper")
     return OwnSignalRight(found.may_signal or wrapper.is_usable, wrapper.is_usable, found.is_superuser)
 
 
 async def send_signal(
-    door: Connection,
+    connection: Connection,
     signal: Signal,
     victim: Identity,
     *,
@@ -83,12 +83,12 @@ async def send_signal(
         "leader_key": LEADER_KEY,
         "waiting_pids": None if waiting_pids is None else list(waiting_pids),
         "record": record,
-        "timeout_ms": round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000),
+        "timeout_ms": round(min(_TERMINATE_WAIT, connection.deadline / 4) * 1000),
     }
-    return await _answer(door, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
+    return await _answer(connection, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
 
 
-async def send_signal_by_person(door: Connection, signal: Signal, victim: Identity) -> SignalReply:
+async def send_signal_by_person(connection: Connection, signal: Signal, victim: Identity) -> SignalReply:
     """Signal the session that a person was shown and agreed to, if it is still that one.
 
     No one has to wait for it, and this session need not lead. A cancel is about the statement, which has to run still;
@@ -104,14 +104,14 @@ async def send_signal_by_person(door: Connection, signal: Signal, victim: Identi
         "state_change": victim.state_change,
         "signal": signal,
         "own_application": APPLICATION_NAME,
-        "timeout_ms": round(min(_TERMINATE_WAIT, door.deadline / 4) * 1000),
+        "timeout_ms": round(min(_TERMINATE_WAIT, connection.deadline / 4) * 1000),
     }
-    return await _answer(door, "signal_by_person", signal, parameters)
+    return await _answer(connection, "signal_by_person", signal, parameters)
 
 
-async def _answer(door: Connection, statement: str, signal: Signal, parameters: dict[str, object]) -> SignalReply:
+async def _answer(connection: Connection, statement: str, signal: Signal, parameters: dict[str, object]) -> SignalReply:
     try:
-        rows = await door.fetch(statement, **parameters)
+        rows = await connection.fetch(statement, **parameters)
     except StatementFailed as error:
         answer: Answer = "not_permitted" if error.sqlstate == _NOT_PERMITTED else "error"
         return SignalReply(answer, sqlstate=error.sqlstate, message=str(error))

@@ -16,7 +16,7 @@ async def answers_tls_request(place: str, patience: float) -> bool:
     """Whether it answers within so many seconds. `place`: `10.0.0.5:5432`, or the path of a socket."""
     try:
         async with asyncio.timeout(patience):
-            reader, writer = await _connect(place)
+            reader, writer = await _open_socket(place)
             try:
                 writer.write(_REQUEST)
                 return bool(await reader.read(1))
@@ -26,7 +26,7 @@ async def answers_tls_request(place: str, patience: float) -> bool:
         return False
 
 
-async def _connect(place: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_socket(place: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if place.startswith("/"):
         return await asyncio.open_unix_connection(place)
     host, _, port = place.rpartition(":")

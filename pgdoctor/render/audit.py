@@ -37,7 +37,7 @@ def entries_json(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
         facts: dict[str, Any] = {"id": entry.id, "server": entry.server, "at": entry.at, "kind": entry.kind}
         match entry.event:
             case Intent():
-                said = _intent(entry.event)
+                said = _intent_facts(entry.event)
                 intents[entry.server, entry.event.decision] = said
             case Settled(decision=decision):
                 before = intents.get((entry.server, decision), {})
@@ -63,13 +63,13 @@ def entries_table(entries: Sequence[AuditEntry]) -> str:
             case _:
                 pass
         decision = getattr(entry.event, "decision", "")
-        said = one_line(_said(entry.event, intents.get((entry.server, decision))), _MOST_TEXT)
+        said = one_line(_describe_event(entry.event, intents.get((entry.server, decision))), _MOST_TEXT)
         rows.append((entry.at.astimezone(UTC).isoformat(" ", "seconds"), entry.kind, said, *[entry.server] * several))
     headers = ("at", "kind", "what", *["server"] * several)
     return tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None, None, _WIDTH, *[None] * several]) + "\n"
 
 
-def _intent(event: Intent) -> dict[str, Any]:
+def _intent_facts(event: Intent) -> dict[str, Any]:
     """What was about to be done, under the names that log lines have for it."""
     action = event.action
     facts = msgspec.to_builtins(event)
@@ -88,13 +88,14 @@ def _intent(event: Intent) -> dict[str, Any]:
     }
 
 
-def _said(event: Event, intent: Intent | None) -> str:
+def _describe_event(event: Event, intent: Intent | None) -> str:
     match event:
         case Intent():
             users = f" for {', '.join(event.waiting_users)}" if event.waiting_users else ""
-            return f"{_what(event)} of {_who(event)}, to free {event.frees}{users} ({event.mode}; {event.decision})"
+            what = f"{_describe_action(event)} of {_describe_target(event)}"
+            return f"{what}, to free {event.frees}{users} ({event.mode}; {event.decision})"
         case Settled():
-            what = _what(intent) if intent else event.decision
+            what = _describe_action(intent) if intent else event.decision
             after = f" after {event.seconds:.1f} s" if event.seconds is not None else ""
             more = ", ".join(each for each in (event.sqlstate, event.message) if each)
             return f"{what}: {event.outcome.replace('_', ' ')}{after}{f' ({more})' if more else ''}"
@@ -121,11 +122,11 @@ def _came_of_person(event: PersonOutcome) -> str:
     return f"{event.decision}: {event.outcome.replace('_', ' ')}{freed}{after}{f' ({more})' if more else ''}"
 
 
-def _who(intent: Intent) -> str:
+def _describe_target(intent: Intent) -> str:
     return client(intent.action.usename, intent.datname, intent.application_name)
 
 
-def _what(intent: Intent) -> str:
+def _describe_action(intent: Intent) -> str:
     action = intent.action
     where = f" on {action.relation}" if action.relation else ""
     return f"{action.signal} {action.victim.pid} ({action.classification}{where}, rule {action.rule})"

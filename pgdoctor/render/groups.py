@@ -35,7 +35,7 @@ def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 def crowds(branches: Sequence[Branch]) -> list[Branch | Crowd]:
     """Branches, with those that are alike made one."""
     found: list[Branch | Crowd] = []
-    for group in grouped(branches, _kind):
+    for group in grouped(branches, _branch_kind):
         if len(group) < FEWEST:
             found += group
         else:
@@ -43,7 +43,7 @@ def crowds(branches: Sequence[Branch]) -> list[Branch | Crowd]:
     return found
 
 
-def _kind(branch: Branch) -> Hashable:
+def _branch_kind(branch: Branch) -> Hashable:
     wait, facts = branch.wait, branch.facts
     if branch.below or branch.rest.sessions:
         return None

@@ -57,7 +57,7 @@ class IncidentView(msgspec.Struct, frozen=True):
     @property
     def peak(self) -> KeptSnapshot | None:
         """The latest of the looks that show the most; None where none was kept."""
-        return max(self.looks, key=lambda look: (look.blocked, look.at), default=None)
+        return max(self.looks, key=lambda snapshot: (snapshot.blocked, snapshot.at), default=None)
 
 
 def incidents_table(entries: Sequence[IncidentRecord]) -> str:
@@ -66,13 +66,13 @@ def incidents_table(entries: Sequence[IncidentRecord]) -> str:
     rows = [
         (
             each.id,
-            _name(each.server) or (each.database and describe_place(each.database, each.host, each.port)),
+            _shorten_name(each.server) or (each.database and describe_place(each.database, each.host, each.port)),
             format_moment(each.started),
             format_lasted(each),
             " → ".join(each.classes),
             each.peak,
             format_duration(each.longest_wait),
-            _name(each.relation),
+            _shorten_name(each.relation),
             each.recommendation,
         )
         for each in entries
@@ -85,14 +85,14 @@ def story_text(story: IncidentView, width: int | None) -> str:
 
     No line is wider than `width` cells (at least 40); None: no line is wrapped or cut.
     """
-    looks = (span for look in story.looks for span in _look(look, width))
-    return plain(chain(lay_out(_paragraphs(story), width), looks))
+    snapshots = (span for snapshot in story.looks for span in _render_snapshot(snapshot, width))
+    return plain(chain(lay_out(_list_paragraphs(story), width), snapshots))
 
 
 def list_happenings(story: IncidentView) -> list[tuple[datetime, str]]:
     """Events and actions in words, in the order of their happening."""
     happened = (each for each in story.entries if each.event != "observed" or each is story.last)
-    found = [(each.at, _event(each)) for each in happened]
+    found = [(each.at, _describe_entry(each)) for each in happened]
     found += [(each.at, action_text(each)) for each in story.actions]
     return sorted((*found, *story.notes), key=lambda each: each[0])
 
@@ -140,11 +140,11 @@ def is_within(story_entries: Sequence[IncidentRecord], at: datetime) -> bool:
     return first.started - slack <= at and (not last.is_over or at <= last.at + slack)
 
 
-def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
+def _list_paragraphs(story: IncidentView) -> Iterator[Paragraph]:
     last = story.last
     where = f" on {last.relation}" if last.relation else ""
     yield Paragraph(f"Incident {last.id}: {' → '.join(last.classes)}{where}, {last.severity}", others="  ")
-    yield Paragraph(" · ".join(filter(None, (_name(last.server), describe_server_then(last)))) or "the server")
+    yield Paragraph(" · ".join(filter(None, (_shorten_name(last.server), describe_server_then(last)))) or "the server")
     yield Paragraph(
         f"From {format_moment(last.started)} UTC, {format_lasted(last)}; at most "
         f"{format_count(last.peak, 'session')} blocked at once, the longest for {format_duration(last.longest_wait)}"
@@ -159,13 +159,13 @@ def _paragraphs(story: IncidentView) -> Iterator[Paragraph]:
         yield Paragraph(f"pgdoctor took no action; it recommended: {last.recommendation}")
 
 
-def _look(look: KeptSnapshot, width: int | None) -> Iterator[Span]:
-    title = f"── {format_moment(look.at)} UTC: {format_count(look.blocked, 'session')} blocked"
+def _render_snapshot(snapshot: KeptSnapshot, width: int | None) -> Iterator[Span]:
+    title = f"── {format_moment(snapshot.at)} UTC: {format_count(snapshot.blocked, 'session')} blocked"
     yield from lay_out((Paragraph(""), Paragraph(title)), width)
-    yield from tree_lines(make_report(look.now), width, has_sql=False)
+    yield from tree_lines(make_report(snapshot.now), width, has_sql=False)
 
 
-def _event(entry: IncidentRecord) -> str:
+def _describe_entry(entry: IncidentRecord) -> str:
     match entry.event:
         case "started":
             waited = entry.longest_wait
@@ -187,5 +187,5 @@ def _event(entry: IncidentRecord) -> str:
             return "had ended without being observed" if entry.unseen else "ended: no session is blocked any more"
 
 
-def _name(text: str | None) -> str | None:
+def _shorten_name(text: str | None) -> str | None:
     return None if text is None else one_line(text, _WIDTH)

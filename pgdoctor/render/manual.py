@@ -32,7 +32,7 @@ def read_alerts(rules: str) -> dict[str, str]:
 
 def render_page(title: str, doc: str, width: int) -> str:
     """A page: the title, what it is, and each part under its name; no line longer than `width` characters."""
-    return "\n".join(_lines(title, read_parts(doc), max(width, 40)))
+    return "\n".join(_format_entries(title, read_parts(doc), max(width, 40)))
 
 
 def render_index(heading: str, entries: Iterable[tuple[str, str]], width: int) -> str:
@@ -58,7 +58,7 @@ def first_sentence(doc: str) -> str:
     return re.split(r"(?<=[a-z)`])\. ", about, maxsplit=1)[0].removesuffix(".")
 
 
-def _lines(title: str, found: dict[str, str], width: int) -> Iterator[str]:
+def _format_entries(title: str, found: dict[str, str], width: int) -> Iterator[str]:
     yield title
     yield "=" * len(title)
     for name, text in found.items():

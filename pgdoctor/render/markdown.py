@@ -43,13 +43,13 @@ def _lay_out_line(line: str, width: int) -> Iterator[str]:
         yield ("=" if heading[1] == "#" else "-") * len(heading[2])
     elif text.startswith("|"):
         name, *others = (cell.strip().replace(r"\|", "|") for cell in _CELLS.split(text)[1:-1])
-        yield _fill(f"{name}: {'; '.join(others)}", width, "  ", "      ")
+        yield _fill_text(f"{name}: {'; '.join(others)}", width, "  ", "      ")
     else:
         item = _ITEM.match(text)
-        yield _fill(text, width, "", " " * len(item[0]) if item else "")
+        yield _fill_text(text, width, "", " " * len(item[0]) if item else "")
 
 
-def _fill(text: str, width: int, first: str, others: str) -> str:
+def _fill_text(text: str, width: int, first: str, others: str) -> str:
     return textwrap.fill(
         text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
     )

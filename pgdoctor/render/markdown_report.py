@@ -33,30 +33,30 @@ _MOST_KINDS = 50
 
 def markdown(report: Report) -> str:
     """The report."""
-    return "\n\n".join(_parts(report)) + "\n"
+    return "\n\n".join(_list_parts(report)) + "\n"
 
 
-def _parts(report: Report) -> Iterator[str]:
+def _list_parts(report: Report) -> Iterator[str]:
     yield f"# {escaped(format_headline(report))}"
     yield code(about(report))
-    yield from _advice(report)
+    yield from _write_advice(report)
     told = [each for each in report.blockers if each.root or each.classification != "unknown"]
     if told:
         yield "## Blockers"
-        yield from (_blocker(each, find_root_sql(each, report)) for each in told[:_MOST_BLOCKERS])
+        yield from (_write_blocker(each, find_root_sql(each, report)) for each in told[:_MOST_BLOCKERS])
     if len(told) > _MOST_BLOCKERS:
         yield f"And {format_count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
     if report.waits:
         yield f"## Waits\n\n{waits_table(report)}"
-    cuts = list(_cuts(report))
+    cuts = list(_write_cuts(report))
     if cuts:
         yield "## What each signal would free\n\n" + "\n".join(cuts)
     if report.findings:
         yield "## Findings"
-        yield from _findings(report)
+        yield from _write_findings(report)
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _write_advice(report: Report) -> Iterator[str]:
     advice = report.recommendation
     if advice is None:
         return
@@ -66,7 +66,7 @@ def _advice(report: Report) -> Iterator[str]:
         yield escaped(advice.not_permitted)
 
 
-def _blocker(blocker: BlockerReport, sql: str | None) -> str:
+def _write_blocker(blocker: BlockerReport, sql: str | None) -> str:
     where = f" on {code(blocker.place)}" if blocker.place else ""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     waits = "" if blocker.root else ", waits itself"
@@ -110,7 +110,7 @@ def waits_table(report: Report) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
 
 
-def _cuts(report: Report) -> Iterator[str]:
+def _write_cuts(report: Report) -> Iterator[str]:
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""
@@ -142,7 +142,7 @@ def _to_paste(*texts: str | None) -> Iterator[str]:
         yield from ("", "  ```sql", *(f"  {text}" for text in lines), "  ```", "")
 
 
-def _findings(report: Report) -> Iterator[str]:
+def _write_findings(report: Report) -> Iterator[str]:
     for finding in report.findings:
         lines = [f"**{finding.severity}** ({finding.kind}): {escaped(finding.summary)}", ""]
         lines += [f"- {escaped(line)}" for line in finding.evidence]

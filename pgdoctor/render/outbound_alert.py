@@ -72,10 +72,10 @@ def action_words(advice: Advice | None) -> str:
 def excerpt_report(diagnosis: Diagnosis) -> Report:
     """The report of a diagnosis in at most MOST_BYTES of JSON; its totals still say how many there are."""
     whole = make_report(diagnosis, most_waits=_MOST_LISTED[0])
-    return next(cut for cut in _cuts(whole) if len(msgspec.json.encode(cut)) <= MOST_BYTES)
+    return next(cut for cut in _cut_versions(whole) if len(msgspec.json.encode(cut)) <= MOST_BYTES)
 
 
-def _cuts(whole: Report) -> Iterator[Report]:
+def _cut_versions(whole: Report) -> Iterator[Report]:
     yield whole
     for most in _MOST_LISTED:
         yield replace(
@@ -83,12 +83,14 @@ def _cuts(whole: Report) -> Iterator[Report]:
             waits=tuple(
                 replace(
                     wait,
-                    blocked_statement=_short(wait.blocked_statement),
-                    blocking_statement=_short(wait.blocking_statement),
+                    blocked_statement=_shorten_statement(wait.blocked_statement),
+                    blocking_statement=_shorten_statement(wait.blocking_statement),
                 )
                 for wait in whole.waits[:most]
             ),
-            blockers=tuple(replace(each, statement=_short(each.statement)) for each in whole.blockers[:most]),
+            blockers=tuple(
+                replace(each, statement=_shorten_statement(each.statement)) for each in whole.blockers[:most]
+            ),
             cuts=whole.cuts[:most],
             cycles=whole.cycles[:most],
             findings=whole.findings[:most],
@@ -100,5 +102,5 @@ def _cuts(whole: Report) -> Iterator[Report]:
     )
 
 
-def _short(statement: str | None) -> str | None:
+def _shorten_statement(statement: str | None) -> str | None:
     return None if statement is None else one_line(statement, _MOST_STATEMENT)

@@ -23,20 +23,22 @@ _NOTABLE_LAG = 2.0
 def render_page(watch: MonitoringStatus, report: Report | None) -> str:
     """The whole page; `report` is None while the server cannot be asked."""
     found = judge_page(watch, report)
-    return page_markup(found.kind, _title(watch, report), "\n".join(_main(watch, report, found)), _foot(watch))
+    return page_markup(
+        found.kind, _write_title(watch, report), "\n".join(_write_main(watch, report, found)), _write_foot(watch)
+    )
 
 
-def _title(watch: MonitoringStatus, report: Report | None) -> str:
+def _write_title(watch: MonitoringStatus, report: Report | None) -> str:
     name = f"pgdoctor {watch.server}" if watch.server else "pgdoctor"
     return f"DOWN · {name}" if report is None else f"{report.blocked_sessions:,} blocked · {name}"
 
 
-def _main(watch: MonitoringStatus, report: Report | None, found: PageVerdict) -> Iterator[str]:
+def _write_main(watch: MonitoringStatus, report: Report | None, found: PageVerdict) -> Iterator[str]:
     yield from verdict_markup(watch, found)
     loud = panels.mitigation_warning(watch.arming)
     if loud is not None:
         yield note_markup("warn", f"Mitigation: {loud}")
-    yield from _facts(watch, report)
+    yield from _write_facts(watch, report)
     if report is not None:
         yield from trees_markup(report)
         yield from panels.cuts_panel(report)
@@ -50,7 +52,7 @@ def _main(watch: MonitoringStatus, report: Report | None, found: PageVerdict) ->
     yield "</div>"
 
 
-def _facts(watch: MonitoringStatus, report: Report | None) -> Iterator[str]:
+def _write_facts(watch: MonitoringStatus, report: Report | None) -> Iterator[str]:
     yield '<p class="facts">'
     if report is not None:
         server = report.server
@@ -58,10 +60,10 @@ def _facts(watch: MonitoringStatus, report: Report | None) -> Iterator[str]:
         yield f"<span>{server.connections:,} of {server.max_connections:,} connections</span>"
     elif watch.slots is not None:
         yield f"<span>{watch.slots[0]:,} of {watch.slots[1]:,} connections at the last successful poll</span>"
-    yield f"<span>{_age(watch)}</span></p>"
+    yield f"<span>{_describe_age(watch)}</span></p>"
 
 
-def _age(watch: MonitoringStatus) -> str:
+def _describe_age(watch: MonitoringStatus) -> str:
     if watch.age is None:
         return "no successful poll yet"
     age = "polled just now" if watch.age < _MOMENT else f"polled {format_duration(watch.age)} ago"
@@ -70,7 +72,7 @@ def _age(watch: MonitoringStatus) -> str:
     return age
 
 
-def _foot(watch: MonitoringStatus) -> str:
+def _write_foot(watch: MonitoringStatus) -> str:
     name = f" · {name_markup(watch.server)}" if watch.server else ""
     of = f"?server={watch.server}" if watch.server else ""
     # Relative, for a reverse proxy may serve all of this below a path of its own.

@@ -44,10 +44,10 @@ def lay_out(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Sp
             words = f"{paragraph.words} {paragraph.tail}" if paragraph.tail else paragraph.words
             yield Span(one_line(paragraph.first + words, _MOST), paragraph.style)
         else:
-            yield from _wrap(paragraph, max(columns, NARROWEST))
+            yield from _wrap_paragraph(paragraph, max(columns, NARROWEST))
 
 
-def _wrap(paragraph: Paragraph, columns: int) -> Iterator[Span]:
+def _wrap_paragraph(paragraph: Paragraph, columns: int) -> Iterator[Span]:
     most = columns - (_LEAST_SQL if paragraph.is_sql else _LEAST_ROOM)
     # Of what stands in front the right end says most: the last branch of a tree.
     first, others = (mark[max(len(mark) - most, 0) :] for mark in (paragraph.first, paragraph.others))

@@ -94,7 +94,7 @@ def plan_facts(
         1,
         mode,
         tuple(map(decision_facts, plan.decisions)),
-        tuple(map(_action, actions)),
+        tuple(map(_action_facts, actions)),
         tuple(cuts),
         opening,
         tuple(findings),
@@ -104,9 +104,9 @@ def plan_facts(
 def plan_text(facts: PlanFacts) -> str:
     """The plan as tables."""
     parts = [one_line(f"{each.severity}: {each.summary}; {each.advice}", _MOST_TEXT) for each in facts.findings]
-    parts.append(_table(facts) if facts.decisions else "No session is blocked.")
+    parts.append(_format_table(facts) if facts.decisions else "No session is blocked.")
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
-        parts.append("\n".join(map(_recommended, facts.cuts[:3])))
+        parts.append("\n".join(map(_describe_cut, facts.cuts[:3])))
     parts += [one_line(f"No session is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
     return "\n\n".join(parts) + "\n"
 
@@ -132,17 +132,17 @@ _OUTCOMES = {
 }
 
 
-def _table(facts: PlanFacts) -> str:
+def _format_table(facts: PlanFacts) -> str:
     shown = [decision for decision in facts.decisions if decision.rule or decision.root]
     rows = [
         (
-            decision.pid if decision.pid is not None else _name(decision.prepared_gid),
+            decision.pid if decision.pid is not None else _shorten_name(decision.prepared_gid),
             decision.classification,
-            _name(decision.relation),
+            _shorten_name(decision.relation),
             decision.rule,
             decision.action,
             decision.frees if decision.rule else None,
-            _verdict(decision),
+            _format_verdict(decision),
         )
         for decision in shown
     ]
@@ -154,17 +154,17 @@ def _table(facts: PlanFacts) -> str:
     )
 
 
-def _verdict(decision: DecisionFacts) -> str:
+def _format_verdict(decision: DecisionFacts) -> str:
     said = [f"{verdict.guard}: {verdict.objection}" for verdict in decision.verdicts if verdict.objection]
     text = f"no: {'; '.join(said)}" if said else "; ".join(("yes", *decision.notes))
     return one_line(text, _MOST_TEXT)
 
 
-def _name(text: str | None) -> str | None:
+def _shorten_name(text: str | None) -> str | None:
     return None if text is None else one_line(text, _WIDTH)
 
 
-def _recommended(cut: Cut) -> str:
+def _describe_cut(cut: Cut) -> str:
     refused = f" But {cut.not_permitted}" if cut.not_permitted else ""
     said = (
         f"By hand: {cut.action} {cut.pid} frees {format_released(cut)}; it costs {cut.loses} ({cut.reason}).{refused}"
@@ -199,7 +199,7 @@ def decision_facts(decision: Decision) -> DecisionFacts:
     )
 
 
-def _action(action: Action) -> ActionFacts:
+def _action_facts(action: Action) -> ActionFacts:
     return ActionFacts(
         pid=action.victim.pid,
         classification=action.classification,

@@ -35,16 +35,16 @@ _MOST_TEXT = 20_000
 def render_postmortem(story: IncidentView, prevention: Mapping[str, str]) -> str:
     """The report. `prevention`: by class, what prevents it."""
     facts = make_report(story.peak.now) if story.peak is not None else None
-    return "\n\n".join(part for part in _parts(story, facts, prevention) if part) + "\n"
+    return "\n\n".join(part for part in _list_parts(story, facts, prevention) if part) + "\n"
 
 
-def _parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+def _list_parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     last = story.last
     where = f" on {code(last.relation)}" if last.relation else ""
-    yield f"# Incident {last.id}: {_plain(last.classes[0])}{where}"
-    yield _summary(story)
+    yield f"# Incident {last.id}: {_escape_plain(last.classes[0])}{where}"
+    yield _write_summary(story)
     yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
-        f"- `{format_moment(at)}` {_plain(what)}" for at, what in list_happenings(story)
+        f"- `{format_moment(at)}` {_escape_plain(what)}" for at, what in list_happenings(story)
     )
     if facts is None:
         yield "## Root cause\n\nNo snapshot of it was stored."
@@ -52,16 +52,16 @@ def _parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, s
         roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
         at = f"As of the worst poll, at {format_moment(story.peak.at)} UTC." if story.peak else ""
         yield "## Root cause\n\n" + "\n\n".join(
-            [at, *starmap(_deadlock, _deadlocks(story)), *map(_root, roots), *_between(facts)]
+            [at, *starmap(_write_deadlock, _find_deadlocks(story)), *map(_write_root, roots), *_list_between(facts)]
         )
         if not story.last.is_over:
             yield from _to_paste(facts)
-        yield f"## Impact\n\n{_blocked(facts)}"
-    yield f"## Actions\n\n{_done(story)}"
-    yield "## Prevention\n\n" + "\n".join(_prevention(story, facts, prevention))
+        yield f"## Impact\n\n{_write_blocked(facts)}"
+    yield f"## Actions\n\n{_write_actions(story)}"
+    yield "## Prevention\n\n" + "\n".join(_list_prevention(story, facts, prevention))
 
 
-def _summary(story: IncidentView) -> str:
+def _write_summary(story: IncidentView) -> str:
     last = story.last
     server = ", ".join(code(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
@@ -70,32 +70,32 @@ def _summary(story: IncidentView) -> str:
         ("Lasted", format_lasted(last)),
         ("Blocked at once", f"at most {format_count(last.peak, 'session')}"),
         ("Longest wait", f"{format_duration(last.longest_wait)}{format_waiting(last)}"),
-        *((("Came", _plain(retried)),) if (retried := describe_attempts(last)) else ()),
-        ("Class", " → ".join(map(_plain, last.classes))),
+        *((("Came", _escape_plain(retried)),) if (retried := describe_attempts(last)) else ()),
+        ("Class", " → ".join(map(_escape_plain, last.classes))),
         ("Severity", last.severity),
     ]
     return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
 
 
-def _deadlocks(story: IncidentView) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
+def _find_deadlocks(story: IncidentView) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
     """The cycles of the first snapshot that shows any, with its time; such a thing is over within a second."""
-    look = next((each for each in story.looks if each.now.graph.cycles), None)
-    if look is not None:
-        for cycle in look.now.graph.cycles:
-            yield look.at, tuple(describe_members(look.now.snapshot, cycle))
+    snapshot = next((each for each in story.looks if each.now.graph.cycles), None)
+    if snapshot is not None:
+        for cycle in snapshot.now.graph.cycles:
+            yield snapshot.at, tuple(describe_members(snapshot.now.snapshot, cycle))
 
 
-def _deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
+def _write_deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
     lines = [f"**deadlock**: sessions waited for each other, at {format_moment(at)} UTC.", ""]
-    return "\n".join([*lines, *(f"- {_plain(describe_member(each))}" for each in members)])
+    return "\n".join([*lines, *(f"- {_escape_plain(describe_member(each))}" for each in members)])
 
 
-def _root(root: BlockerReport) -> str:
+def _write_root(root: BlockerReport) -> str:
     where = f" on {code(root.place)}" if root.place else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
-    lines = [f"**{_plain(root.classification)}**{also}: {_who(root)}{where}, {_client(root)}; "
+    lines = [f"**{_escape_plain(root.classification)}**{also}: {_name_blocker(root)}{where}, {_format_client(root)}; "
              f"blocks {format_count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
-    lines += [f"- {_plain(sentence)}" for sentence in root.evidence]
+    lines += [f"- {_escape_plain(sentence)}" for sentence in root.evidence]
     if root.statement:
         # It begins with a word, never with the mark that would end the block.
         lines += ["", "```sql", one_line(root.statement, _MOST_TEXT), "```"]
@@ -110,26 +110,27 @@ def _to_paste(facts: Report) -> Iterator[str]:
         yield "\n".join([f"It is ongoing. By hand: {done}.", "", "```sql", *advice.sql, "```"])
 
 
-def _between(facts: Report) -> Iterator[str]:
+def _list_between(facts: Report) -> Iterator[str]:
     """Those who wait themselves, with others behind them: what made it as wide as it was."""
     waiting = [each for each in facts.blockers if not each.root and each.classification != "unknown"]
     for each in waiting[:_MOST_ROOTS]:
         yield (
-            f"In between: {_who(each)} ({_plain(each.classification)}, {_client(each)}) waits itself, "
+            f"In between: {_name_blocker(each)} ({_escape_plain(each.classification)}, "
+            f"{_format_client(each)}) waits itself, "
             f"and blocks {format_count(each.blocked_sessions, 'session')}."
         )
 
 
-def _who(blocker: BlockerReport) -> str:
+def _name_blocker(blocker: BlockerReport) -> str:
     prepared = f"the prepared transaction {code(blocker.prepared_gid)}"
     return prepared if blocker.pid is None else f"PID {blocker.pid}"
 
 
-def _client(blocker: BlockerReport) -> str:
+def _format_client(blocker: BlockerReport) -> str:
     return code(client(blocker.user, blocker.database, blocker.application))
 
 
-def _blocked(facts: Report) -> str:
+def _write_blocked(facts: Report) -> str:
     """Those who waited by what they ran; a session that waits for several counts once."""
     waits: dict[int, Wait] = {}
     for wait in facts.waits:
@@ -147,29 +148,29 @@ def _blocked(facts: Report) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
 
 
-def _done(story: IncidentView) -> str:
+def _write_actions(story: IncidentView) -> str:
     if not story.actions:
-        return f"pgdoctor took no action. Its recommendation: {_plain(story.last.recommendation)}."
+        return f"pgdoctor took no action. Its recommendation: {_escape_plain(story.last.recommendation)}."
     done = list_happenings(replace(story, entries=()))
-    lines = [f"- `{format_moment(at)}` {_plain(what)}" for at, what in done]
+    lines = [f"- `{format_moment(at)}` {_escape_plain(what)}" for at, what in done]
     return "\n".join(lines)
 
 
-def _prevention(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
+def _list_prevention(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     first: dict[str, BlockerReport] = {}
     for each in facts.blockers if facts is not None else ():
         if each.advice:
             first.setdefault(each.advice, each)
     for advice, each in first.items():
-        yield f"- {_plain(each.classification)}, {_who(each)}: {_plain(advice)}"
-    deadlocks = list(_deadlocks(story))
+        yield f"- {_escape_plain(each.classification)}, {_name_blocker(each)}: {_escape_plain(advice)}"
+    deadlocks = list(_find_deadlocks(story))
     for order in dict.fromkeys(advise_order(members) for _, members in deadlocks):
-        yield f"- deadlock: {_plain(order)}"
+        yield f"- deadlock: {_escape_plain(order)}"
     for name in story.last.classes:
         # The members of a cycle are of this class.
         if name in prevention and not (deadlocks and name == "unknown"):
-            yield f"- {_plain(name)}: {prevention[name]}"
+            yield f"- {_escape_plain(name)}: {prevention[name]}"
 
 
-def _plain(text: str | None) -> str:
+def _escape_plain(text: str | None) -> str:
     return escaped(one_line(text or "", _MOST_TEXT))

@@ -37,21 +37,24 @@ class Replay(msgspec.Struct, frozen=True):
 def compare_replay(incident: str, at: datetime, blocked: int, then: Sequence[StoredVerdict], now: Diagnosis) -> Replay:
     """The verdicts of today beside those of then. Blockers beyond those whose verdict was kept are not compared."""
     verdicts = tuple(map(StoredVerdict.of, now.blockers[: len(then)]))
-    before, after = {each.node: _said(each) for each in then}, {each.node: _said(each) for each in verdicts}
+    before, after = (
+        {each.node: _describe_verdict(each) for each in then},
+        {each.node: _describe_verdict(each) for each in verdicts},
+    )
     changes = (VerdictChange(node, before.get(node), after.get(node)) for node in before | after)
     return Replay(incident, at, blocked, verdicts, tuple(each for each in changes if each.then != each.now))
 
 
 def replay_text(found: Replay) -> str:
     """It for a terminal."""
-    return "\n".join(one_line(line, _MOST_TEXT) for line in _lines(found)) + "\n"
+    return "\n".join(one_line(line, _MOST_TEXT) for line in _format_replay(found)) + "\n"
 
 
-def _lines(found: Replay) -> Iterator[str]:
+def _format_replay(found: Replay) -> Iterator[str]:
     yield f"{found.incident}  {format_moment(found.at)} UTC, {format_count(found.blocked, 'session')} blocked"
     for each in found.verdicts:
         if each.root:
-            yield f"  {each.node} {_said(each)}, blocks {format_count(each.blocked_sessions, 'session')}"
+            yield f"  {each.node} {_describe_verdict(each)}, blocks {format_count(each.blocked_sessions, 'session')}"
     for change in found.changes:
         yield f"  ! {change.pid}: then {change.then or 'no blocker'}; now {change.now or 'no blocker'}"
     if not found.changes:
@@ -60,10 +63,10 @@ def _lines(found: Replay) -> Iterator[str]:
         yield ""
         yield from (f"  {line}" for line in plan_text(found.plan).splitlines())
         for decision in found.plan.decisions:
-            yield from _guards(decision)
+            yield from _list_guards(decision)
 
 
-def _guards(decision: DecisionFacts) -> Iterator[str]:
+def _list_guards(decision: DecisionFacts) -> Iterator[str]:
     """What every guard said of a blocker that a rule speaks of."""
     if decision.rule is None:
         return
@@ -76,7 +79,7 @@ def _guards(decision: DecisionFacts) -> Iterator[str]:
         yield f"    {verdict.guard}{value}: {said}"
 
 
-def _said(each: StoredVerdict) -> str:
+def _describe_verdict(each: StoredVerdict) -> str:
     also = f" (also {', '.join(each.also)})" if each.also else ""
     where = f" on {each.relation}" if each.relation else ""
     root = "" if each.root else ", waits itself"

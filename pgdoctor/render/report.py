@@ -158,8 +158,8 @@ def make_report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(diagnosis.snapshot.server),
-        waits=tuple(_wait(waits, pair, moving, show_literals) for pair in islice(waits, most_waits)),
-        blockers=tuple(_blocker(blocker, diagnosis.snapshot, show_literals) for blocker in diagnosis.blockers),
+        waits=tuple(_make_wait(waits, pair, moving, show_literals) for pair in islice(waits, most_waits)),
+        blockers=tuple(_make_blocker(blocker, diagnosis.snapshot, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
         blocked_sessions=diagnosis.blocked_sessions,
         cuts=found.cuts,
@@ -205,7 +205,7 @@ def show_statement(statement: str | None, show_literals: bool) -> str | None:
 _redacted = lru_cache(maxsize=2_048)(redact)
 
 
-def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:
+def _make_wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:
     blocker = waits.snapshot.sessions.get(pair.node)
     prepared = waits.prepared.get(pair.node)
     table = waits.table(pair)
@@ -225,13 +225,13 @@ def _wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool
         wait_seconds_at_most=blocked.most if pair.waiter.pid in moving else None,
         queued=pair.queued,
         prepared_gid=prepared.gid if prepared else None,
-        waits_for=_awaited(waits, pair, table),
+        waits_for=_describe_awaited(waits, pair, table),
         database=pair.waiter.datname,
         in_other_database=_is_elsewhere(pair.waiter.datname, waits.snapshot),
     )
 
 
-def _awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
+def _describe_awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
     if pair.request is None:
         return None
     blocker = waits.snapshot.sessions.get(pair.node)
@@ -239,7 +239,7 @@ def _awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
     return describe_wait(waits.snapshot, pair.waiter, pair.request, table, text)
 
 
-def _moment(moment: datetime | None) -> str | None:
+def _format_moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
@@ -251,7 +251,7 @@ def _is_elsewhere(database: str | None, snapshot: Snapshot) -> bool:
     return database is not None and snapshot.server.database not in (None, database)
 
 
-def _blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> BlockerReport:
+def _make_blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> BlockerReport:
     session = blocker.session or Session(pid=0)
     prepared = next((each for each in snapshot.prepared if each.node == blocker.node), None)
     database = prepared.datname if prepared else session.datname
@@ -271,7 +271,7 @@ def _blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> Block
         state=session.state,
         transaction_seconds=blocker.transaction_seconds,
         evidence=blocker.evidence,
-        recommendation=_recommendation(blocker),
+        recommendation=_make_recommendation(blocker),
         in_cycle=blocker.in_cycle,
         prepared_gid=blocker.gid,
         advice=blocker.advice or None,
@@ -279,13 +279,13 @@ def _blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> Block
         may_signal=session.may_signal,
         wait_event_type=session.wait_event_type,
         wait_event=session.wait_event,
-        blocked_since=_moment(blocker.blocked_since),
-        blocked_since_earliest=_moment(blocker.blocked_since_earliest),
+        blocked_since=_format_moment(blocker.blocked_since),
+        blocked_since_earliest=_format_moment(blocker.blocked_since_earliest),
         in_other_database=_is_elsewhere(database, snapshot),
     )
 
 
-def _recommendation(blocker: Blocker) -> RecommendationFacts:
+def _make_recommendation(blocker: Blocker) -> RecommendationFacts:
     remedy = blocker.recommendation
     # To be copied and run: not where it may free nobody.
     is_offered = blocker.session is not None and not blocker.may_free_nobody

@@ -49,19 +49,19 @@ def render_servers_page(rows: Sequence[ServerRow], version: str, arming: Arming)
         f'<div class="verdict {kind}"><h1>{format_count(len(rows), "server")}, {state}</h1></div>',
         *([note_markup("warn", f"Mitigation: {loud}")] if (loud := mitigation_warning(arming)) else []),
         '<section aria-labelledby="servers"><h2 id="servers">Servers</h2><ul class="servers">',
-        *_lines(sorted(rows, key=_calm)),
+        *_write_rows(sorted(rows, key=_sort_key)),
         "</ul></section>",
     )
     return page_markup(kind, f"{state} · pgdoctor", "\n".join(main), f"pgdoctor {text_markup(version)}")
 
 
-def _calm(row: ServerRow) -> tuple[bool, int, float, str]:
+def _sort_key(row: ServerRow) -> tuple[bool, int, float, str]:
     return row.error is None, -row.blocked_sessions, -row.oldest_wait, row.name
 
 
-def _lines(rows: Sequence[ServerRow]) -> Iterator[str]:
+def _write_rows(rows: Sequence[ServerRow]) -> Iterator[str]:
     for row in rows:
-        said = "; ".join(_said(row))
+        said = "; ".join(_describe_row(row))
         place = f' <span class="dim">{sentence_markup(row.place)}</span>' if row.place else ""
         yield (
             # By its id the script finds the link again that the keyboard stands on.
@@ -71,7 +71,7 @@ def _lines(rows: Sequence[ServerRow]) -> Iterator[str]:
         )
 
 
-def _said(row: ServerRow) -> Iterator[str]:
+def _describe_row(row: ServerRow) -> Iterator[str]:
     if row.error is not None:
         yield f"DOWN: {row.error}"
         return

@@ -39,13 +39,13 @@ def session_text(facts: SessionFacts) -> str:
     decision = facts.decision
     if decision is None:
         return f"{facts.pid}: {facts.said}.\n"
-    parts = [_headline(decision), "\n".join(describe_effect(facts, decision))]
+    parts = [_write_headline(decision), "\n".join(describe_effect(facts, decision))]
     if decision.rule is not None:
-        parts.append(_guards(decision))
+        parts.append(_format_guards(decision))
     return "\n\n".join(parts) + "\n"
 
 
-def _headline(decision: DecisionFacts) -> str:
+def _write_headline(decision: DecisionFacts) -> str:
     where = f" on {decision.relation}" if decision.relation else ""
     what = f"{decision.pid} is {decision.classification}{where}"
     if decision.rule is None:
@@ -86,7 +86,7 @@ def describe_effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
     ]
 
 
-def _guards(decision: DecisionFacts) -> str:
+def _format_guards(decision: DecisionFacts) -> str:
     rows = [
         (
             verdict.guard,

@@ -32,15 +32,15 @@ def render_table(report: Report, statement_width: int | None = None) -> str:
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
         parts.append(one_line(advice.not_permitted, _MOST))
-    for title, headers, rows in _tables(report):
+    for title, headers, rows in _list_tables(report):
         if rows:
-            parts.append(f"{title}\n\n{_aligned(headers, [_cells(row, statement_width) for row in rows])}")
+            parts.append(f"{title}\n\n{_align_columns(headers, [_format_cells(row, statement_width) for row in rows])}")
     if len(report.waits) > MOST_ROWS or report.waits_total > len(report.waits):
         parts.append(f"The first {min(len(report.waits), MOST_ROWS):,} of {report.waits_total:,} waits.")
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
+def _list_tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     advice = report.recommendation
     yield (
         "Recommendation",
@@ -129,11 +129,11 @@ def _tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
     )
 
 
-def _cells(row: Row, statement_width: int | None) -> list[str]:
-    return [_cell(value, statement_width) for value in row]
+def _format_cells(row: Row, statement_width: int | None) -> list[str]:
+    return [_format_cell(value, statement_width) for value in row]
 
 
-def _cell(value: object, statement_width: int | None) -> str:
+def _format_cell(value: object, statement_width: int | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, WaiterStatement):
@@ -141,15 +141,15 @@ def _cell(value: object, statement_width: int | None) -> str:
     return "" if value is None else one_line(str(value), _MOST)
 
 
-def _aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _align_columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns below their headings. A text that is wider than a column may be moves the rest of its line."""
     widths = [
         min(max(map(text_width, column)), max(_WIDEST, text_width(column[0])))
         for column in zip(headers, *rows, strict=True)
     ]
     lines = [headers, ["-" * each for each in widths], *rows]
-    return "\n".join(_line(cells, widths) for cells in lines)
+    return "\n".join(_join_cells(cells, widths) for cells in lines)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _join_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell + " " * (most - text_width(cell)) for cell, most in zip(cells, widths, strict=True)).rstrip()

@@ -45,15 +45,15 @@ def tree_lines(report: Report, width: int | None, *, has_sql: bool = True) -> It
 
     `has_sql` false: without SQL to paste, as for a server that is by now in another state.
     """
-    return lay_out((each for each in _paragraphs(report) if has_sql or not each.is_sql), width)
+    return lay_out((each for each in _list_paragraphs(report) if has_sql or not each.is_sql), width)
 
 
 def past_paragraphs(report: Report) -> Iterator[Paragraph]:
     """The trees of a moment that is over, without anything to do now."""
     for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
-        yield from _root(trees[0].blocker, None, is_over=True)
-        yield from _branches(trees[0].below, trees[0].rest, "")
-        yield from _others(trees[1:])
+        yield from _write_root(trees[0].blocker, None, is_over=True)
+        yield from _write_branches(trees[0].below, trees[0].rest, "")
+        yield from _write_others(trees[1:])
     if report.waits_total > len(report.waits):
         yield Paragraph(f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)", "dim")
 
@@ -109,22 +109,22 @@ def format_freed(choice: Cut | CutSet | LeaveAlone) -> str:
     return ", ".join(map(str, choice.released[:_MOST_NAMED])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _paragraphs(report: Report) -> Iterator[Paragraph]:
+def _list_paragraphs(report: Report) -> Iterator[Paragraph]:
     yield Paragraph(format_headline(report), "bad" if report.blocked_sessions else "good")
     yield Paragraph(about(report), "dim")
-    yield from _advice(report)
+    yield from _write_advice(report)
     for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
         yield Paragraph("")
-        yield from _root(trees[0].blocker, find_root_sql(trees[0].blocker, report))
-        yield from _branches(trees[0].below, trees[0].rest, "")
-        yield from _others(trees[1:])
+        yield from _write_root(trees[0].blocker, find_root_sql(trees[0].blocker, report))
+        yield from _write_branches(trees[0].below, trees[0].rest, "")
+        yield from _write_others(trees[1:])
     if report.waits_total > len(report.waits):
         yield Paragraph(f"(drawn from {len(report.waits):,} of {report.waits_total:,} waits)", "dim")
-    yield from _cuts(report)
-    yield from _findings(report)
+    yield from _write_cuts(report)
+    yield from _write_findings(report)
 
 
-def _root(blocker: BlockerReport, sql: str | None, *, is_over: bool = False) -> Iterator[Paragraph]:
+def _write_root(blocker: BlockerReport, sql: str | None, *, is_over: bool = False) -> Iterator[Paragraph]:
     yield Paragraph(title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
         yield Paragraph(sentence, first="│    ", others="│      ")
@@ -132,7 +132,7 @@ def _root(blocker: BlockerReport, sql: str | None, *, is_over: bool = False) -> 
         yield Paragraph(f"{runs(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
     advice = blocker.recommendation
     if not is_over:
-        yield Paragraph(f"{_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
+        yield Paragraph(f"{_name_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
     if sql is not None:
         yield _to_paste(sql)
     if blocker.advice:
@@ -156,23 +156,25 @@ def runs(blocker: BlockerReport) -> str:
     return "runs" if blocker.state == "active" else "last ran"
 
 
-def _others(trees: Sequence[WaitTree]) -> Iterator[Paragraph]:
+def _write_others(trees: Sequence[WaitTree]) -> Iterator[Paragraph]:
     """The roots that are like the one above, and who stands behind them."""
     if not trees:
         return
     roots = [tree.blocker for tree in trees]
     pids = [root.pid for root in roots if root.pid is not None]
     behind = sum(map(sessions_in, trees))
-    words = f"and {len(trees):,} more like {_like(roots[0])}, {format_count(behind, 'session')} behind them: "
+    words = f"and {len(trees):,} more like {_describe_like(roots[0])}, {format_count(behind, 'session')} behind them: "
     yield Paragraph(words + ", ".join(map(str, pids)), "bold", others="│  ")
-    yield from _branches([branch for tree in trees for branch in tree.below], OmittedRows(), "", _MOST_BEHIND_OTHERS)
+    yield from _write_branches(
+        [branch for tree in trees for branch in tree.below], OmittedRows(), "", _MOST_BEHIND_OTHERS
+    )
 
 
-def _like(root: BlockerReport) -> str:
+def _describe_like(root: BlockerReport) -> str:
     return f"this {root.classification}" + (f" on {root.place}" if root.place else "")
 
 
-def _branches(
+def _write_branches(
     below: Sequence[Branch], rest: OmittedRows, indent: str, most: int = MOST_CHILDREN
 ) -> Iterator[Paragraph]:
     """The sessions behind one blocker."""
@@ -182,10 +184,10 @@ def _branches(
         is_last = place == len(drawn) and not rest.sessions
         first, others = indent + ("└─ " if is_last else "├─ "), indent + ("   " if is_last else "│  ")
         if isinstance(part, Crowd):
-            yield _crowd(part, first, others)
+            yield _write_crowd(part, first, others)
         else:
-            yield _waiter(part.wait, part.facts, first, others)
-            yield from _branches(part.below, part.rest, others)
+            yield _write_waiter(part.wait, part.facts, first, others)
+            yield from _write_branches(part.below, part.rest, others)
     if rest.sessions:
         yield Paragraph(left_out(rest), "dim", f"{indent}└─ ", f"{indent}   ")
 
@@ -214,7 +216,7 @@ def format_wait(wait: Wait, unknown: str) -> str:
     return duration_between(wait.wait_seconds, wait.wait_seconds_at_most)
 
 
-def _waiter(wait: Wait, facts: BlockerReport | None, first: str, others: str) -> Paragraph:
+def _write_waiter(wait: Wait, facts: BlockerReport | None, first: str, others: str) -> Paragraph:
     since = format_wait(wait, "?")
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
@@ -224,7 +226,7 @@ def _waiter(wait: Wait, facts: BlockerReport | None, first: str, others: str) ->
     return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
 
 
-def _crowd(crowd: Crowd, first: str, others: str) -> Paragraph:
+def _write_crowd(crowd: Crowd, first: str, others: str) -> Paragraph:
     wait = crowd.waits[0]
     queued = ", queued behind" if wait.queued else ""
     longest = describe_longest(crowd.waits)
@@ -239,7 +241,7 @@ def format_awaited(wait: Wait) -> str:
     return wait.waits_for or "a lock"
 
 
-def _advice(report: Report) -> Iterator[Paragraph]:
+def _write_advice(report: Report) -> Iterator[Paragraph]:
     advice = report.recommendation
     if advice is None:
         return
@@ -250,7 +252,7 @@ def _advice(report: Report) -> Iterator[Paragraph]:
         yield Paragraph(advice.not_permitted, first="  ", others="  ")
 
 
-def _cuts(report: Report) -> Iterator[Paragraph]:
+def _write_cuts(report: Report) -> Iterator[Paragraph]:
     if not (report.cuts or report.cut_sets or report.left_alone):
         return
     yield Paragraph("")
@@ -258,20 +260,20 @@ def _cuts(report: Report) -> Iterator[Paragraph]:
     best = report.recommendation.signals if report.recommendation else ()
     for alike in grouped(report.cuts, lambda cut: _kind_of_cut(cut, best)):
         for group in [alike] if len(alike) >= FEWEST else [[cut] for cut in alike]:
-            yield from _cut(group, best)
+            yield from _write_cut(group, best)
     for each in report.cut_sets:
         mark = "  ← best" if best == each.signals else ""
         yield Paragraph(
             f"{format_signals(each.signals)} together: {format_released(each)}{mark}", "plain", "  ", "    "
         )
-        yield _detail(f"frees {format_freed(each)}; costs {each.loses}; one alone frees no session")
+        yield _write_detail(f"frees {format_freed(each)}; costs {each.loses}; one alone frees no session")
         yield from map(_to_paste, each.sql)
     for spared in grouped(report.left_alone, _kind_of_spared):
         for left in [spared] if len(spared) >= FEWEST else [[each] for each in spared]:
             yield from _left_alone(left)
 
 
-def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
+def _write_cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
     """One cut, or several that free as many and cost as much: of these every PID is named."""
     cut = alike[0]
     if len(alike) == 1:
@@ -279,13 +281,13 @@ def _cut(alike: Sequence[Cut], best: Sequence[Signal]) -> Iterator[Paragraph]:
         yield Paragraph(
             f"{cut.action} {cut.pid}: {format_released(cut)}{mark}", "warn" if mark else "plain", "  ", "    "
         )
-        yield _detail(f"frees {format_freed(cut)}; costs {cut.loses}; {cut.reason}")
+        yield _write_detail(f"frees {format_freed(cut)}; costs {cut.loses}; {cut.reason}")
     else:
         pids = ", ".join(str(each.pid) for each in alike)
         yield Paragraph(f"{cut.action} any of {pids}: each frees {format_released(cut)}", "plain", "  ", "    ")
-        yield _detail(f"each costs as much as {cut.pid}: {cut.loses}; {cut.reason}")
+        yield _write_detail(f"each costs as much as {cut.pid}: {cut.loses}; {cut.reason}")
         if cut.sql is not None:
-            yield _detail(f"for {cut.pid}; --format json and markdown have the SQL for the others:")
+            yield _write_detail(f"for {cut.pid}; --format json and markdown have the SQL for the others:")
     if cut.sql is not None:
         yield _to_paste(cut.sql)
 
@@ -295,7 +297,7 @@ def _to_paste(sql: str) -> Paragraph:
     return Paragraph(sql, "plain", "      ", "      ", is_sql=True)
 
 
-def _detail(words: str) -> Paragraph:
+def _write_detail(words: str) -> Paragraph:
     return Paragraph(words, "plain", "      ", "      ")
 
 
@@ -324,7 +326,7 @@ def _left_alone(alike: Sequence[LeaveAlone]) -> Iterator[Paragraph]:
         words = f"do not signal {pids}; the end of each would free {format_released(left)}"
     yield Paragraph(words, "plain", "  ", "    ")
     if len(alike) == 1 and left.sql is not None:
-        yield _detail(f"{ROLLBACK_WARNING}:")
+        yield _write_detail(f"{ROLLBACK_WARNING}:")
         yield _to_paste(left.sql)
 
 
@@ -332,7 +334,7 @@ def _left_alone(alike: Sequence[LeaveAlone]) -> Iterator[Paragraph]:
 SEVERITIES = {"critical": "bad", "warning": "warn"}
 
 
-def _findings(report: Report) -> Iterator[Paragraph]:
+def _write_findings(report: Report) -> Iterator[Paragraph]:
     for finding in report.findings:
         yield Paragraph("")
         style = SEVERITIES.get(finding.severity, "bold")
@@ -341,7 +343,7 @@ def _findings(report: Report) -> Iterator[Paragraph]:
         yield Paragraph(finding.advice, "plain", "    → ", "      ")
 
 
-def _signal(action: str, pid: int | None) -> str:
+def _name_signal(action: str, pid: int | None) -> str:
     return "do not signal" if action == "none" else f"{action} {pid}"
 
 

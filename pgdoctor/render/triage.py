@@ -109,19 +109,19 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
     """The answer as it may be shown: no statement with its values."""
     return TriageFacts(
         schema_version=1,
-        captured_at=_iso(found.captured_at),
+        captured_at=_format_iso(found.captured_at),
         server=server_facts(diagnosis.snapshot.server),
-        started_at=_iso(found.started) if found.started else None,
+        started_at=_format_iso(found.started) if found.started else None,
         hurt=found.hurt,
         summary=found.summary,
-        since=_iso(found.since) if found.since else None,
+        since=_format_iso(found.since) if found.since else None,
         seconds=diagnosis.snapshot.seconds_since(found.since),
         layer=found.layer,
         because=found.because,
         recommendation=found.advice,
         next=found.next,
         blocked_sessions=diagnosis.blocked_sessions,
-        roots=tuple(_root(blocker) for blocker in found.roots),
+        roots=tuple(_make_root(blocker) for blocker in found.roots),
         changes=tuple(_change(each, found.captured_at) for each in found.changes),
         findings=found.findings,
         waits={event: round(number, 2) for event, number in found.waits.items()},
@@ -131,7 +131,7 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
         standbys=found.standbys,
         unseen=found.unseen,
         deadlocks=found.deadlocks,
-        deadlocks_since=_iso(found.deadlocks_since) if found.deadlocks_since else None,
+        deadlocks_since=_format_iso(found.deadlocks_since) if found.deadlocks_since else None,
         internal_waits=found.internal_waits,
     )
 
@@ -151,16 +151,16 @@ def triage_lines(facts: TriageFacts, width: int | None) -> list[Span]:
 
 def _laid_out(facts: TriageFacts, width: int, at_least: int) -> list[Span]:
     """The lines; each thing may take `at_least` so many, or as many as it must have."""
-    lines = [Span(line, "bold") for line in wrap_text(_title(facts), width, _MOST)]
-    for heading, parts in _sections(facts):
-        style = _style(facts, heading)
+    lines = [Span(line, "bold") for line in wrap_text(_write_title(facts), width, _MOST)]
+    for heading, parts in _list_sections(facts):
+        style = _choose_style(facts, heading)
         for place, (part, most) in enumerate(parts):
-            shown = _wrapped(heading if place == 0 else "", part, width, max(most, at_least))
+            shown = _wrap_section(heading if place == 0 else "", part, width, max(most, at_least))
             lines += [Span(line, style if place == 0 or heading == "do" else "plain") for line in shown]
     return lines
 
 
-def _style(facts: TriageFacts, heading: str) -> str:
+def _choose_style(facts: TriageFacts, heading: str) -> str:
     if heading == "impact":
         return {True: "bad", False: "good", None: "warn"}[facts.hurt]
     return "warn" if heading == "do" else "plain"
@@ -170,32 +170,39 @@ def _style(facts: TriageFacts, heading: str) -> str:
 Part = tuple[str, int]
 
 
-def _sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
+def _list_sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     hurt = {True: "YES: ", False: "no: ", None: "unknown: "}[facts.hurt]
-    yield "impact", [(hurt + facts.summary, _ALL), *_lines(_roots(facts)), *_lines(_evidence(facts), _ALL)]
-    yield "since", [(_since(facts), 1)]
+    yield (
+        "impact",
+        [
+            (hurt + facts.summary, _ALL),
+            *_limit_lines(_describe_roots(facts)),
+            *_limit_lines(_list_evidence(facts), _ALL),
+        ],
+    )
+    yield "since", [(_describe_start(facts), 1)]
     told = [change.summary for change in facts.changes]
-    changes = _first(told, _MOST_CHANGES, "pgdoctor triage --format json")
-    yield "changed", _lines(changes or ["no visible changes within 15 min"])
+    changes = _keep_first(told, _MOST_CHANGES, "pgdoctor triage --format json")
+    yield "changed", _limit_lines(changes or ["no visible changes within 15 min"])
     yield "layer", [(f"{facts.layer}: {facts.because}", 1)]
-    yield "load", _lines(_load(facts))
+    yield "load", _limit_lines(_describe_load(facts))
     told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
     if facts.internal_waits:
-        yield "inside", _lines(_internal(facts.internal_waits), _ALL)
-    yield "found", _lines(_first(told, _MOST_FINDINGS, "pgdoctor diagnose"), _ALL)
-    yield "do", _lines((*_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), _ALL)
+        yield "inside", _limit_lines(_internal(facts.internal_waits), _ALL)
+    yield "found", _limit_lines(_keep_first(told, _MOST_FINDINGS, "pgdoctor diagnose"), _ALL)
+    yield "do", _limit_lines((*_write_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), _ALL)
     yield "unseen", [("; ".join(facts.unseen[:_MOST_UNSEEN]), 1)]
 
 
-def _lines(parts: Iterable[str], most: int = 1) -> list[Part]:
+def _limit_lines(parts: Iterable[str], most: int = 1) -> list[Part]:
     return [(part, most) for part in parts]
 
 
-def _title(facts: TriageFacts) -> str:
+def _write_title(facts: TriageFacts) -> str:
     return f"{describe_server(facts.server)}, {facts.captured_at[:19].replace('T', ' ')} UTC"
 
 
-def _roots(facts: TriageFacts) -> Iterator[str]:
+def _describe_roots(facts: TriageFacts) -> Iterator[str]:
     for root in facts.roots[:_MOST_ROOTS]:
         who = str(root.pid) if root.pid is not None else f"prepared transaction {format_name(root.prepared_gid)}"
         elsewhere = f"{root.database}: " if root.database not in (None, facts.server.database) else ""
@@ -204,14 +211,14 @@ def _roots(facts: TriageFacts) -> Iterator[str]:
         yield f"{who} {root.classification}{where}, {root.blocked_sessions} blocked, {origin}: {root.statement or ''}"
 
 
-def _evidence(facts: TriageFacts) -> Iterator[str]:
+def _list_evidence(facts: TriageFacts) -> Iterator[str]:
     """Whom or what the finding is about that the summary tells of."""
     for note in facts.findings:
         if note.summary in facts.summary:
             yield from note.evidence[:_MOST_EVIDENCE]
 
 
-def _since(facts: TriageFacts) -> str:
+def _describe_start(facts: TriageFacts) -> str:
     if facts.since is None:
         return "unknown" if facts.hurt else "-"
     return f"{facts.since[11:19]} UTC, {format_duration(facts.seconds)} ago"
@@ -219,18 +226,18 @@ def _since(facts: TriageFacts) -> str:
 
 def _change(change: RecentChange, now: datetime) -> ChangeFacts:
     return ChangeFacts(
-        at=_iso(change.at),
+        at=_format_iso(change.at),
         kind=change.kind,
         what=change.what,
         is_exact=change.is_exact,
-        after=_iso(change.after) if change.after else None,
+        after=_format_iso(change.after) if change.after else None,
         times=change.times,
-        first=_iso(change.first) if change.first else None,
+        first=_format_iso(change.first) if change.first else None,
         summary=describe_change(change, now),
     )
 
 
-def _load(facts: TriageFacts) -> Iterator[str]:
+def _describe_load(facts: TriageFacts) -> Iterator[str]:
     server, states = facts.server, facts.server.connections_by_state
     idle_in_transaction = states.idle_in_transaction + states.idle_in_transaction_aborted
     yield (
@@ -245,7 +252,7 @@ def _load(facts: TriageFacts) -> Iterator[str]:
         yield (
             f"{format_count(facts.transactions_per_second, 'transaction')}"
             f" a second, {facts.rolled_back or 0.0:.1%} rolled "
-            f"back{hits}{_deadlocks(facts)}"
+            f"back{hits}{_describe_deadlocks(facts)}"
         )
     if facts.standbys:
         furthest = max((each.behind or 0 for each in facts.standbys), default=0)
@@ -261,14 +268,14 @@ def _internal(waits: Iterable[InternalWait]) -> Iterator[str]:
         yield f"what ends it: {each.end}"
 
 
-def _deadlocks(facts: TriageFacts) -> str:
+def _describe_deadlocks(facts: TriageFacts) -> str:
     if not facts.deadlocks:
         return ""
     since = f"since {facts.deadlocks_since[:10]}" if facts.deadlocks_since else "since its statistics began"
     return f"; {format_count(facts.deadlocks, 'deadlock')} {since}"
 
 
-def _advice(advice: Advice | None) -> Iterator[str]:
+def _write_advice(advice: Advice | None) -> Iterator[str]:
     if advice is None:
         return
     frees = f" frees {format_released(advice)}; costs {advice.loses};" if advice.signals else ":"
@@ -276,12 +283,12 @@ def _advice(advice: Advice | None) -> Iterator[str]:
     yield f"→ {to_do(advice)}{refused}{frees} {advice.reason}"
 
 
-def _first(parts: list[str], most: int, rest: str) -> list[str]:
+def _keep_first(parts: list[str], most: int, rest: str) -> list[str]:
     more = f"and {len(parts) - most} more ({rest})"
     return [*parts[:most], more] if len(parts) > most else parts
 
 
-def _wrapped(heading: str, text: str, width: int, most: int) -> list[str]:
+def _wrap_section(heading: str, text: str, width: int, most: int) -> list[str]:
     """A heading and its text beside it, in at most so many lines."""
     room = width - _INDENT
     lines = wrap_text(text, room, _MOST) if text else []
@@ -291,7 +298,7 @@ def _wrapped(heading: str, text: str, width: int, most: int) -> list[str]:
     return [mark + line for mark, line in zip(marks, lines, strict=False)]
 
 
-def _root(blocker: Blocker) -> Root:
+def _make_root(blocker: Blocker) -> Root:
     session = blocker.session
     statement = show_statement(session.statement, show_literals=False) if session else None
     return Root(
@@ -307,5 +314,5 @@ def _root(blocker: Blocker) -> Root:
     )
 
 
-def _iso(moment: datetime) -> str:
+def _format_iso(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")

@@ -74,20 +74,20 @@ class _Grower:
         #: Whoever has found its place, drawn or not.
         self.seen: set[Name] = set()
         self._facts = {name_blocker(blocker): blocker for blocker in report.blockers}
-        self._children = _children(report)
+        self._children = _map_children(report)
         self._most_children = most_children
         self._most_steps = most_steps
         self._most = most if most is not None else len(report.waits)
 
     def tree(self, blocker: BlockerReport) -> WaitTree:
-        below, order = self._place(name_blocker(blocker))
-        drawn = self._choose(name_blocker(blocker), below)
+        below, order = self._place_sessions(name_blocker(blocker))
+        drawn = self._choose_drawn(name_blocker(blocker), below)
         behind: dict[Name, int] = {}
         for each in reversed(order):
             behind[each] = 1 + sum(behind[wait.blocked_pid] for wait in below[each])
-        return WaitTree(blocker, *self._below(name_blocker(blocker), below, drawn, behind))
+        return WaitTree(blocker, *self._grow_below(name_blocker(blocker), below, drawn, behind))
 
-    def _place(self, root: Name) -> tuple[Mapping[Name, Sequence[Wait]], Sequence[Name]]:
+    def _place_sessions(self, root: Name) -> tuple[Mapping[Name, Sequence[Wait]], Sequence[Name]]:
         """Who hangs right below whom, for all behind a root; and all of them, the nearest first."""
         below: dict[Name, Sequence[Wait]] = {}
         order, coming = list[Name](), deque([root])
@@ -100,7 +100,7 @@ class _Grower:
             coming.extend(wait.blocked_pid for wait in below[parent])
         return below, order
 
-    def _choose(self, root: Name, below: Mapping[Name, Sequence[Wait]]) -> Collection[Name]:
+    def _choose_drawn(self, root: Name, below: Mapping[Name, Sequence[Wait]]) -> Collection[Name]:
         """Whom to draw."""
         drawn: set[Name] = set()
         level: Sequence[Name] = [root]
@@ -110,12 +110,12 @@ class _Grower:
             drawn.update(level)
         return drawn
 
-    def _below(
+    def _grow_below(
         self, parent: Name, below: Mapping[Name, Sequence[Wait]], drawn: Collection[Name], behind: Mapping[Name, int]
     ) -> tuple[tuple[Branch, ...], OmittedRows]:
         left = tuple(wait for wait in below[parent] if wait.blocked_pid not in drawn)
         branches = tuple(
-            Branch(wait, self._facts.get(wait.blocked_pid), *self._below(wait.blocked_pid, below, drawn, behind))
+            Branch(wait, self._facts.get(wait.blocked_pid), *self._grow_below(wait.blocked_pid, below, drawn, behind))
             for wait in below[parent]
             if wait.blocked_pid in drawn
         )
@@ -127,7 +127,7 @@ def _queue_order(wait: Wait) -> float:
     return -(wait.wait_seconds or 0.0)
 
 
-def _children(report: Report) -> Mapping[Name, Sequence[Wait]]:
+def _map_children(report: Report) -> Mapping[Name, Sequence[Wait]]:
     """Waits by blocker, each session below one only: the first it waits for, holders of the lock before queues."""
     chosen: dict[int, Wait] = {}
     for wait in report.waits:

@@ -40,9 +40,9 @@ _TELLING = word_set("coalesce abs md5 trim btrim ltrim rtrim replace regexp_repl
 def describe_wrapping(column: Node, condition: Node) -> tuple[str, Helper]:
     """What is around a column of the condition, in words, and the index that would find the rows of one value of it."""
     outer = enclosing_node(column)
-    obstacle, helper = _judge(outer)
+    obstacle, helper = _judge_expression(outer)
     while helper == "expression" and outer is not None and (outer := enclosing_node(outer)) is not condition:
-        _, helper = _judge(outer)  # `extract(year from ts::date)` has few values, whatever is inside of it.
+        _, helper = _judge_expression(outer)  # `extract(year from ts::date)` has few values, whatever is inside of it.
     return obstacle, helper
 
 
@@ -96,7 +96,7 @@ def enclosing_node(node: Node) -> Node | None:
     return outer
 
 
-def _judge(outer: Node | None) -> tuple[str, Helper]:
+def _judge_expression(outer: Node | None) -> tuple[str, Helper]:
     for kinds, obstacle, helper in _WRAPPERS:
         if isinstance(outer, kinds):
             return obstacle, helper

@@ -156,19 +156,19 @@ def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
         return None
     kept = _without_repeats(clause)
     tokens = [token for token, _ in kept]
-    if len(tokens) > MOST_TOKENS or _depth(tokens) > MOST_DEPTH:
+    if len(tokens) > MOST_TOKENS or _nesting_depth(tokens) > MOST_DEPTH:
         return None
     if any(token.sort in (Sort.DOUBTFUL, Sort.CUT) for token in tokens):
         return None
     numbers = {token.start: number for number, token in enumerate(tokens)}
-    condition = "".join(join_pieces(tokens, partial(_written, numbers=numbers)))
+    condition = "".join(join_pieces(tokens, partial(_write_token, numbers=numbers)))
     places: dict[int | str, tuple[int, ...]] = {}
     for number, (token, found) in enumerate(kept):
         places[token.value if token.sort is Sort.PARAMETER else number] = tuple(found)
     return (condition, places) if condition and len(condition) <= MOST_CHARACTERS else None
 
 
-def _written(token: Token, numbers: Mapping[int, int]) -> str:
+def _write_token(token: Token, numbers: Mapping[int, int]) -> str:
     match token.sort:
         case Sort.STRING | Sort.NUMBER if token.value in _NUMBERED:
             return numbered_stand_in(token, numbers[token.start])
@@ -205,7 +205,7 @@ def _is_plain(token: Token) -> bool:
     return token.sort in (Sort.STRING, Sort.NUMBER)
 
 
-def _depth(tokens: Sequence[Token]) -> int:
+def _nesting_depth(tokens: Sequence[Token]) -> int:
     depth = deepest = 0
     for token in tokens:
         depth += token.is_symbol("([") - token.is_symbol(")]")

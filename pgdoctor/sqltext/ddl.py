@@ -153,7 +153,7 @@ class Part(Struct, frozen=True):
 def ddl_effect(text: str, truncated: bool = False) -> DdlEffect:
     """The lock and the safer form of the most telling statement of a text. Never raises."""
     reading = statement.most_telling_reading(text, truncated)
-    return _effect(reading) if reading else DdlEffect()
+    return _find_effect(reading) if reading else DdlEffect()
 
 
 @lru_cache(maxsize=_CACHED)
@@ -161,18 +161,18 @@ def parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
     """The statements of a text that do any work, in order. Never raises."""
     found = ((reading, reading[1].form.kind) for reading in statement.readings(text, truncated))
     return tuple(
-        Part(kind, statement_tables.find_targets(*reading), _effect(reading))
+        Part(kind, statement_tables.find_targets(*reading), _find_effect(reading))
         for reading, kind in found
         if kind not in statement_kinds.SESSION
     )
 
 
-def _effect(reading: Reading) -> DdlEffect:
+def _find_effect(reading: Reading) -> DdlEffect:
     kind = reading[1].form.kind
     if kind == "lock":
         return DdlEffect(_named_mode(reading[0]))
     if kind == "alter_table":
-        return _altering(reading)
+        return _find_alter_effect(reading)
     is_concurrent = kind.endswith("_concurrently")
     if kind == "update" and _is_whole(reading):
         return DdlEffect(
@@ -196,9 +196,9 @@ def _named_mode(sentence: TokenStream) -> str | None:
     return f"{''.join(named)}Lock"
 
 
-def _altering(reading: Reading) -> DdlEffect:
+def _find_alter_effect(reading: Reading) -> DdlEffect:
     sentence = reading[0]
-    actions = list(islice(_actions(reading), _MOST_ACTIONS + 1))
+    actions = list(islice(_find_actions(reading), _MOST_ACTIONS + 1))
     is_cut = sentence.is_cut or len(actions) > _MOST_ACTIONS
     if not actions:
         return DdlEffect()
@@ -207,12 +207,12 @@ def _altering(reading: Reading) -> DdlEffect:
     if is_cut and strongest != AE:
         return DdlEffect()
     is_concurrent = any(_detaches_concurrently(sentence, start) for start in actions)
-    found = (safer for start in actions for form, safer in _SAFER_ACTIONS if _matches(sentence, start, form))
+    found = (safer for start in actions for form, safer in _SAFER_ACTIONS if _match_form(sentence, start, form))
     safer = "" if is_concurrent or _says_not_valid(sentence) else next(found, "")
     return DdlEffect(SUE if is_concurrent else strongest, is_concurrent, safer, _PENDING if is_concurrent else "")
 
 
-def _actions(reading: Reading) -> Iterator[int]:
+def _find_actions(reading: Reading) -> Iterator[int]:
     """The indexes at which the actions of ALTER TABLE begin."""
     sentence, head = reading
     name, behind = sentence.relation(head.behind)
@@ -227,7 +227,7 @@ def _actions(reading: Reading) -> Iterator[int]:
 
 def _action_mode(sentence: TokenStream, start: int) -> str:
     for form, mode in _ACTIONS.items():
-        if _matches(sentence, start, form):
+        if _match_form(sentence, start, form):
             return AE if _sets_strongest(sentence, start) else mode
     return SUE if _detaches_concurrently(sentence, start) else AE
 
@@ -243,13 +243,13 @@ def _sets_strongest(sentence: TokenStream, start: int) -> bool:
 
 
 def _detaches_concurrently(sentence: TokenStream, start: int) -> bool:
-    if not _matches(sentence, start, "detach partition"):
+    if not _match_form(sentence, start, "detach partition"):
         return False
     _, behind = sentence.relation(start + 2)
     return sentence[behind].is_word("concurrently", "finalize")
 
 
-def _matches(sentence: TokenStream, start: int, form: str) -> bool:
+def _match_form(sentence: TokenStream, start: int, form: str) -> bool:
     expected = form.split()
     return sentence[start].is_word(expected[0]) and all(
         token.is_name if word == "*" else token.is_symbol("(") if word == "(" else token.is_word(word)

@@ -151,54 +151,54 @@ def join_pieces(tokens: Iterable[Token], written: Callable[[Token], str]) -> Ite
         last = token
 
 
-def _nothing(match: re.Match[str]) -> _Reading:
+def _read_nothing(match: re.Match[str]) -> _Reading:
     return None, "", match.end()
 
 
-def _comment(match: re.Match[str]) -> _Reading:
+def _read_comment(match: re.Match[str]) -> _Reading:
     depth = 0
     for edge in _COMMENT_EDGE.finditer(match.string, match.start()):
         depth += 1 if edge.group() == "/*" else -1
         if depth == 0:
             return None, "", edge.end()
-    return _cut(match)
+    return _read_cut(match)
 
 
-def _plain(match: re.Match[str]) -> _Reading:
+def _read_plain(match: re.Match[str]) -> _Reading:
     quote = match.string.index("'", match.start())
     if match.string.find("\\", quote, match.end()) >= 0:
         # Looking beyond our own end would cost quadratic time; an end that is not one there is all it takes.
         other = _BACKSLASH_ESCAPES.match(match.string, quote, match.end())
         if other is None or other.end() != match.end():
             return Sort.DOUBTFUL, "", match.end()
-    return Sort.STRING, _anchor(match.string, quote + 1, match.end() - 1), match.end()
+    return Sort.STRING, _find_anchor(match.string, quote + 1, match.end() - 1), match.end()
 
 
-def _escaped(match: re.Match[str]) -> _Reading:
-    return Sort.STRING, _anchor(match.string, match.start() + 2, match.end() - 1), match.end()
+def _read_escaped(match: re.Match[str]) -> _Reading:
+    return Sort.STRING, _find_anchor(match.string, match.start() + 2, match.end() - 1), match.end()
 
 
-def _dollar(match: re.Match[str]) -> _Reading:
+def _read_dollar(match: re.Match[str]) -> _Reading:
     end = match.string.find(match.group(), match.end())
     if end < 0:
-        return _cut(match)
-    return Sort.STRING, _anchor(match.string, match.end(), end), end + len(match.group())
+        return _read_cut(match)
+    return Sort.STRING, _find_anchor(match.string, match.end(), end), end + len(match.group())
 
 
-def _quoted(match: re.Match[str]) -> _Reading:
+def _read_quoted(match: re.Match[str]) -> _Reading:
     start = match.string.index('"', match.start()) + 1
     return Sort.NAME, match.string[start : match.end() - 1].replace('""', '"'), match.end()
 
 
-def _word(match: re.Match[str]) -> _Reading:
+def _read_word(match: re.Match[str]) -> _Reading:
     return Sort.WORD, match.group().translate(_FOLD), match.end()
 
 
-def _cut(match: re.Match[str]) -> _Reading:
+def _read_cut(match: re.Match[str]) -> _Reading:
     return Sort.CUT, "", len(match.string)
 
 
-def _anchor(text: str, start: int, end: int) -> str:
+def _find_anchor(text: str, start: int, end: int) -> str:
     if text[start] in _ANCHORS:
         return text[start] if _ALL_WILDCARDS.fullmatch(text, start, end) else f"{text[start]}x"
     # After a backslash the character may be a wildcard or not.
@@ -206,22 +206,22 @@ def _anchor(text: str, start: int, end: int) -> str:
     return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""
 
 
-def _fraction(number: str) -> str:
+def _find_fraction(number: str) -> str:
     is_integer = number[:2] in _OTHER_BASES or not any(each in number for each in ".eE")
     return "" if is_integer else "."
 
 
 _READERS: dict[str, Callable[[re.Match[str]], _Reading]] = {
-    "gap": _nothing,
-    "comment": _comment,
-    "escaped": _escaped,
-    "plain": _plain,
-    "dollar": _dollar,
-    "quoted": _quoted,
-    "open": _cut,
-    "word": _word,
+    "gap": _read_nothing,
+    "comment": _read_comment,
+    "escaped": _read_escaped,
+    "plain": _read_plain,
+    "dollar": _read_dollar,
+    "quoted": _read_quoted,
+    "open": _read_cut,
+    "word": _read_word,
     "parameter": lambda match: (Sort.PARAMETER, match.group(), match.end()),
-    "number": lambda match: (Sort.NUMBER, _fraction(match.group()), match.end()),
+    "number": lambda match: (Sort.NUMBER, _find_fraction(match.group()), match.end()),
     "symbol": lambda match: (Sort.SYMBOL, match.group(), match.end()),
     "doubtful": lambda match: (Sort.DOUBTFUL, "", match.end()),
 }

@@ -43,12 +43,12 @@ class TooDeep(Exception):
 
 def is_volatile(value: Node) -> bool:
     """It differs from row to row."""
-    return any(function_name(each) in _VOLATILE for each in _called(value))
+    return any(function_name(each) in _VOLATILE for each in _list_called(value))
 
 
 def may_change(value: Node) -> bool:
     """It calls what is not known not to change."""
-    return any(isinstance(each, exp.Anonymous) and function_name(each) not in _STEADY for each in _called(value))
+    return any(isinstance(each, exp.Anonymous) and function_name(each) not in _STEADY for each in _list_called(value))
 
 
 def value_type(node: Node) -> str:
@@ -65,7 +65,7 @@ def outside_of_queries(node: Node) -> Iterator[Node]:
     return node.walk(prune=lambda each: isinstance(each, exp.Query))
 
 
-def _called(value: Node) -> list[Node]:
+def _list_called(value: Node) -> list[Node]:
     """The functions that are called for each row: a query inside of it is run once.
 
     Raises TooDeep: to find the name of one costs time in proportion to all that is inside of it.

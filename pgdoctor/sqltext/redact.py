@@ -93,7 +93,7 @@ def redact(text: str) -> str:
 
 def redact_alone(text: str) -> str:
     """As `redact`, of this text alone."""
-    return _redacted(text, lambda _: _VALUE, MOST_CHARACTERS)
+    return _redact_text(text, lambda _: _VALUE, MOST_CHARACTERS)
 
 
 redact_shape = lru_cache(maxsize=512)(redact_alone)
@@ -115,7 +115,7 @@ def outline_statement(text: str, most: int = 16_384) -> str:
     first wildcard stands. Where the server has cut it behind a word and not in it, that still shows. Nobody is shown
     this: `redact` makes of it what it makes of the text itself.
     """
-    left = _redacted(text, _stand_in, most)
+    left = _redact_text(text, _stand_in, most)
     return f"{left} " if text[-1:].isspace() and not left.endswith(MORE) else left
 
 
@@ -123,28 +123,28 @@ def _stand_in(token: Token) -> str:
     return stand_in(token) if token.sort in (Sort.STRING, Sort.NUMBER) else _VALUE
 
 
-def _redacted(text: str, value: Callable[[Token], str], most: int) -> str:
+def _redact_text(text: str, value: Callable[[Token], str], most: int) -> str:
     body = text.removesuffix(MORE)
     if body in _NO_STATEMENTS:
         return body
     most_tokens = min(most, _MOST_TOKENS)
-    tokens = list(islice(_certain(scan_tokens(body)), most_tokens + 1))
-    statements = list(_statements(tokens[:most_tokens]))
+    tokens = list(islice(_keep_certain(scan_tokens(body)), most_tokens + 1))
+    statements = list(_split_statements(tokens[:most_tokens]))
     if statements and not _is_statement(statements[0]):
         return HIDDEN_STATEMENT
     is_more = body != text or len(tokens) > most_tokens
-    shown = _without_quoted_values(_shown(statements, body))
-    return _capped(join_pieces(shown, partial(_written, text=body, value=value)), is_more, most)
+    shown = _without_quoted_values(_keep_shown(statements, body))
+    return _cap_text(join_pieces(shown, partial(_write_token, text=body, value=value)), is_more, most)
 
 
-def _certain(tokens: Iterable[Token]) -> Iterator[Token]:
+def _keep_certain(tokens: Iterable[Token]) -> Iterator[Token]:
     for token in tokens:
         yield token
         if token.sort in _ENDLESS:
             return
 
 
-def _statements(tokens: Iterable[Token]) -> Iterator[list[Token]]:
+def _split_statements(tokens: Iterable[Token]) -> Iterator[list[Token]]:
     """The tokens up to each semicolon, wherever it stands: this must hold for text that is no SQL, too."""
     part: list[Token] = []
     for token in tokens:
@@ -161,19 +161,19 @@ def _is_statement(statement: Sequence[Token]) -> bool:
     return first is None or first.is_symbol(";") or first.is_any(VERBS)
 
 
-def _shown(statements: Iterable[list[Token]], text: str) -> Iterator[Token]:
+def _keep_shown(statements: Iterable[list[Token]], text: str) -> Iterator[Token]:
     """The tokens to show; a single one that says nothing stands for each part that is hidden."""
     is_data = False
     for statement in statements:
         if is_data or not _is_statement(statement):
-            yield _hidden(statement)
+            yield _hide_tokens(statement)
             return
         content = statement[:-1] if statement[-1].is_symbol(";") else statement
         is_data = _takes_data(content) is not None
-        end = min(_secret(content), _data(content, text))
+        end = min(_find_secret(content), _find_data(content, text))
         yield from content[:end]
         if end < len(content):
-            yield _hidden(content[end:])
+            yield _hide_tokens(content[end:])
             if is_data:
                 return
         yield from statement[len(content) :]
@@ -212,7 +212,7 @@ def _is_compared(before: tuple[Token, Token, Token]) -> bool:
     return (last.is_word("and") and first.is_word("between")) or (last.is_word("from") and second.is_word("distinct"))
 
 
-def _hidden(tokens: Sequence[Token]) -> Token:
+def _hide_tokens(tokens: Sequence[Token]) -> Token:
     return Token(Sort.CUT, "", tokens[0].start, tokens[-1].end)
 
 
@@ -224,7 +224,7 @@ def _takes_data(statement: Sequence[Token]) -> int | None:
     return None
 
 
-def _data(statement: Sequence[Token], text: str) -> int:
+def _find_data(statement: Sequence[Token], text: str) -> int:
     """Where the rows begin behind the line of COPY; the length of the statement if it has none."""
     start = _takes_data(statement)
     for index in range(start or len(statement), len(statement)):
@@ -234,23 +234,23 @@ def _data(statement: Sequence[Token], text: str) -> int:
     return len(statement)
 
 
-def _secret(statement: Sequence[Token]) -> int:
+def _find_secret(statement: Sequence[Token]) -> int:
     """Where a value begins that may not be a literal; the length of the statement if there is none."""
     verb, *others = statement or [_NO_TOKEN]
     if verb.is_word("set"):
-        return _setting(statement, 1)
+        return _find_setting(statement, 1)
     if not verb.is_word("create", "alter", "import"):
         return len(statement)
     kind = next((token for token in others if not token.is_any(CREATE_NOISE)), _NO_TOKEN)
     for index, token in enumerate(statement):
         if token.is_word("set") and kind.is_any(_HAS_SETTINGS):
-            return _setting(statement, index + 1)
+            return _find_setting(statement, index + 1)
         if token.is_any(_BEFORE_SECRET) and kind.is_any(_HAS_SECRETS):
             return index + 1
     return len(statement)
 
 
-def _setting(statement: Sequence[Token], index: int) -> int:
+def _find_setting(statement: Sequence[Token], index: int) -> int:
     """Where the value of the setting begins whose name is at `index`."""
 
     def at(index: int) -> Token:
@@ -270,7 +270,7 @@ def _is_shown_name(token: Token) -> bool:
     return token.is_name and _may_be_shown(token)
 
 
-def _written(token: Token, text: str, value: Callable[[Token], str]) -> str:
+def _write_token(token: Token, text: str, value: Callable[[Token], str]) -> str:
     if token.sort is Sort.SYMBOL:
         return token.value
     return text[token.start : token.end] if _may_be_shown(token) else value(token)
@@ -288,7 +288,7 @@ def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
-def _capped(written: Iterable[str], is_more: bool, most: int) -> str:
+def _cap_text(written: Iterable[str], is_more: bool, most: int) -> str:
     """The pieces that there is room for, and the mark of a longer text."""
     kept: list[str] = []
     room = most - len(MORE)

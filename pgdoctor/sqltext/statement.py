@@ -164,7 +164,7 @@ def read_statement(text: str, truncated: bool = False) -> Statement:
     """What the text says. `truncated`: the server has cut it, so its last word is not trusted. Never raises."""
     if len(text) <= _CACHED_LENGTH:
         return _remembered(text, truncated)
-    return _remembered_long(text, truncated) if len(text) <= _LONGEST_CACHED else _read(text, truncated)
+    return _remembered_long(text, truncated) if len(text) <= _LONGEST_CACHED else _read_text(text, truncated)
 
 
 def most_telling_reading(text: str, truncated: bool = False) -> Reading | None:
@@ -175,7 +175,7 @@ def most_telling_reading(text: str, truncated: bool = False) -> Reading | None:
 
 def readings(text: str, truncated: bool = False) -> list[Reading]:
     """The statements of a text, token by token. Never raises."""
-    return [(sentence, statement_head.read_head(sentence)) for sentence in _sentences(text, truncated)[0]]
+    return [(sentence, statement_head.read_head(sentence)) for sentence in _read_sentences(text, truncated)[0]]
 
 
 def read_searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
@@ -184,19 +184,19 @@ def read_searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
 
     Apart from `read`, since the first clause of a process loads a parser: 30 MB and a fifth of a second.
     """
-    return _searched(text, truncated) if len(text) <= _CACHED_LENGTH else _searches(text, truncated)
+    return _searched(text, truncated) if len(text) <= _CACHED_LENGTH else _find_searches(text, truncated)
 
 
-def _searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
+def _find_searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
     found = readings(text, truncated)
     if not found:
         return ()
     sentence, head = _most_telling(found)
     scan_of_first = statement_tables.find_scan(sentence, head)
-    first = _conditions(scan_of_first) if scan_of_first else Conditions()
+    first = _read_conditions(scan_of_first) if scan_of_first else Conditions()
     # The rows of a list may be looked up one by one where what surrounds it asks for few.
     asks_for_nothing_else = first.filters_known and not first.filters
-    others = map(_conditions, find_subquery_scans(sentence, head, with_lists=asks_for_nothing_else))
+    others = map(_read_conditions, find_subquery_scans(sentence, head, with_lists=asks_for_nothing_else))
     return first, *(each for each in others if _stands_alone(each))
 
 
@@ -205,8 +205,8 @@ def _stands_alone(asked: Conditions) -> bool:
     return all(len(arm.mentions) <= 1 for each in asked.filters for arm in each.arms)
 
 
-def _read(text: str, truncated: bool) -> Statement:
-    sentences, is_cut = _sentences(text, truncated)
+def _read_text(text: str, truncated: bool) -> Statement:
+    sentences, is_cut = _read_sentences(text, truncated)
     if not sentences:
         return Statement(is_whole=not is_cut)
     found = [(sentence, statement_head.read_head(sentence)) for sentence in sentences]
@@ -224,7 +224,7 @@ def _most_telling(found: list[Reading]) -> Reading:
     return min(found, key=lambda reading: statement_kinds.kind_rank(reading[1].form.kind))
 
 
-def _conditions(scan: TableScan) -> Conditions:
+def _read_conditions(scan: TableScan) -> Conditions:
     found: Predicate | None = Predicate()
     if not scan.is_whole:
         found = None
@@ -250,7 +250,7 @@ def _owner(source: TableSource) -> str:
 
 def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:
     """What the text asks in front of the cut."""
-    whole = _conditions(scan._replace(condition=cut.tokens, is_whole=True, cut=None))
+    whole = _read_conditions(scan._replace(condition=cut.tokens, is_whole=True, cut=None))
     if not whole.filters_known:
         return None
     # A list that is cut may be many times longer, and which values follow is not known.
@@ -278,7 +278,7 @@ def _with_more_values(search: Search) -> Search:
     return replace(search, values=search.values * _CUT_LISTS)
 
 
-def _sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
+def _read_sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
     """The statements of a text, and whether it is cut. Of a cut one, what touches the cut is left out."""
     tokens = list(islice(scan_tokens(text), MOST_TOKENS + 1))
     is_cut = truncated or len(tokens) > MOST_TOKENS
@@ -287,7 +287,7 @@ def _sentences(text: str, truncated: bool) -> tuple[list[TokenStream], bool]:
     if tokens and (tokens[-1].sort is Sort.CUT or (truncated and _touches_end(tokens[-1], text))):
         last = tokens.pop()
         is_cut = True
-    parts = [part for part in _split(tokens) if part]
+    parts = [part for part in _split_tokens(tokens) if part]
     sentences = [TokenStream(part, is_cut and part is parts[-1]) for part in parts[:MOST_STATEMENTS]]
     if last is not None and len(sentences) == len(parts) and parts:
         word = last.value if last.is_name else ""
@@ -300,7 +300,7 @@ def _touches_end(token: Token, text: str) -> bool:
     return token.end == len(text) and token.sort is not Sort.SYMBOL
 
 
-def _split(tokens: list[Token]) -> Iterator[list[Token]]:
+def _split_tokens(tokens: list[Token]) -> Iterator[list[Token]]:
     """The tokens between semicolons, but for those in brackets (CREATE RULE) and in BEGIN ATOMIC ... END."""
     part: list[Token] = []
     depth = atomic = 0
@@ -319,6 +319,6 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
     yield part
 
 
-_remembered = lru_cache(maxsize=_CACHED)(_read)
-_remembered_long = lru_cache(maxsize=_LONG_CACHED)(_read)
-_searched = lru_cache(maxsize=_SEARCHES_CACHED)(_searches)
+_remembered = lru_cache(maxsize=_CACHED)(_read_text)
+_remembered_long = lru_cache(maxsize=_LONG_CACHED)(_read_text)
+_searched = lru_cache(maxsize=_SEARCHES_CACHED)(_find_searches)

@@ -34,7 +34,7 @@ def read_head(sentence: TokenStream) -> StatementHead:
 
     A WITH query that changes rows speaks for a statement that otherwise only reads.
     """
-    start = _unwrap(sentence)
+    start = _find_innermost(sentence)
     bodies: Bodies = {}
     if sentence[start].is_word("with"):
         main = main_verb(sentence, start, bodies)
@@ -47,12 +47,12 @@ def read_head(sentence: TokenStream) -> StatementHead:
 
 def head_at(sentence: TokenStream, verb: int, bodies: Bodies) -> StatementHead:
     """What the statement, or the query inside of one, is whose verb stands there."""
-    found = _head(sentence, verb)._replace(bodies=bodies)
+    found = _match_head(sentence, verb)._replace(bodies=bodies)
     refine = _REFINERS.get(found.form.kind)
     return refine(sentence, found) if refine else found
 
 
-def _unwrap(sentence: TokenStream) -> int:
+def _find_innermost(sentence: TokenStream) -> int:
     """The index of the innermost statement; of the wrapper itself where nothing is seen of what it wraps."""
     start = 0
     for _ in range(_MOST_HOPS):
@@ -66,7 +66,7 @@ def _unwrap(sentence: TokenStream) -> int:
     return start
 
 
-def _explained(sentence: TokenStream, start: int) -> int:
+def _find_explained(sentence: TokenStream, start: int) -> int:
     index = start + 1
     if sentence[index].is_symbol("(") and not sentence[index + 1].is_any(_QUERY):
         return sentence.behind(index)
@@ -86,7 +86,7 @@ def _behind_word(word: str) -> Callable[[TokenStream, int], int | None]:
 
 
 _WRAPPERS: dict[str, Callable[[TokenStream, int], int | None]] = {
-    "explain": _explained,
+    "explain": _find_explained,
     "prepare": _behind_word("as"),
     "declare": _behind_word("for"),
     # The server's own label: `autovacuum: VACUUM public.orders`.
@@ -94,7 +94,7 @@ _WRAPPERS: dict[str, Callable[[TokenStream, int], int | None]] = {
 }
 
 
-def _head(sentence: TokenStream, verb: int) -> StatementHead:
+def _match_head(sentence: TokenStream, verb: int) -> StatementHead:
     """The longest match of the leading words, with noise passed over and options taken in."""
     leading: tuple[str, ...] = ()
     flags: set[str] = set()
@@ -103,7 +103,7 @@ def _head(sentence: TokenStream, verb: int) -> StatementHead:
         token = sentence[index]
         noise = statement_kinds.CREATE_NOISE if leading == ("create",) else statement_kinds.NOISE
         if token.is_symbol("(") and leading and leading[0] in statement_kinds.TAKES_OPTIONS:
-            flags |= _options(sentence, index)
+            flags |= _read_options(sentence, index)
         elif token.sort is Sort.WORD and (*leading, token.value) in statement_kinds.PREFIXES:
             leading = (*leading, token.value)
         elif leading and token.is_any(noise):
@@ -120,7 +120,7 @@ def _head(sentence: TokenStream, verb: int) -> StatementHead:
     return StatementHead(form._replace(kind=next(variants, form.kind)), verb, index, {})
 
 
-def _options(sentence: TokenStream, opener: int) -> set[str]:
+def _read_options(sentence: TokenStream, opener: int) -> set[str]:
     """The options in brackets that are not switched off: `(FULL, ANALYZE false)` is just `full`."""
     inside = range(opener + 1, sentence.behind(opener) - 1)
     return {
@@ -146,7 +146,7 @@ def main_verb(sentence: TokenStream, start: int, bodies: Bodies) -> int:
     return len(sentence.tokens)
 
 
-def _selecting(sentence: TokenStream, found: StatementHead) -> StatementHead:
+def _refine_select(sentence: TokenStream, found: StatementHead) -> StatementHead:
     """SELECT ... INTO makes a table, and FOR UPDATE locks rows, at whatever depth."""
     into = sentence.find(found.verb, frozenset({"into"}), CLAUSE_ENDS | {"from"})
     if into is not None:
@@ -165,7 +165,7 @@ def _creating_table(sentence: TokenStream, found: StatementHead) -> StatementHea
     return found._replace(form=statement_kinds.CREATE_TABLE_AS) if is_query else found
 
 
-def _copying(sentence: TokenStream, found: StatementHead) -> StatementHead:
+def _refine_copy(sentence: TokenStream, found: StatementHead) -> StatementHead:
     direction = sentence.find(found.behind, frozenset({"from", "to"}))
     if direction is None:
         return found
@@ -175,7 +175,7 @@ def _copying(sentence: TokenStream, found: StatementHead) -> StatementHead:
 
 
 _REFINERS: dict[str, Callable[[TokenStream, StatementHead], StatementHead]] = {
-    "select": _selecting,
+    "select": _refine_select,
     "create_table": _creating_table,
-    "copy": _copying,
+    "copy": _refine_copy,
 }

@@ -171,12 +171,12 @@ drop_replication_slot           replication               session      -
 """
 
 
-def _forms() -> dict[tuple[str, ...], StatementForm]:
+def _read_forms() -> dict[tuple[str, ...], StatementForm]:
     rows = (line.split() for line in _TABLE.splitlines() if line)
     return {tuple(leading): StatementForm(kind, family, target) for *leading, kind, family, target in rows}
 
 
-FORMS = _forms()
+FORMS = _read_forms()
 
 #: Every beginning of the leading words of a form.
 PREFIXES = frozenset(leading[:length] for leading in FORMS for length in range(len(leading) + 1))

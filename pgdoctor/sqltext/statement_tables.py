@@ -64,22 +64,22 @@ def find_targets(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
     return find(sentence, head) if find else ()
 
 
-def _next(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+def _read_next(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
     if sentence[head.behind].is_symbol("(") and head.form.kind.startswith("copy"):
-        return _sources(sentence, head._replace(verb=head.behind))
+        return _read_sources(sentence, head._replace(verb=head.behind))
     return sentence.relations(head.behind)
 
 
-def _column(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+def _read_column(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
     table = sentence.relation(head.behind)[0].rpartition(".")[0]
     return (table,) if table else ()
 
 
-def _sources(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_scope(sentence, head.verb, head.bodies).tables))
+def _read_sources(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_find_scope(sentence, head.verb, head.bodies).tables))
 
 
-def _behind(word: str) -> _Targets:
+def _find_behind(word: str) -> _Targets:
     wanted = frozenset({word})
 
     def find(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
@@ -90,13 +90,13 @@ def _behind(word: str) -> _Targets:
 
 
 _TARGETS: dict[str, _Targets] = {
-    "next": _next,
-    "on": _behind("on"),
-    "on?": lambda sentence, head: _behind("on")(sentence, head) or _next(sentence, head),
-    "from": _behind("from"),
-    "to": _behind("to"),
-    "column": _column,
-    "source": _sources,
+    "next": _read_next,
+    "on": _find_behind("on"),
+    "on?": lambda sentence, head: _find_behind("on")(sentence, head) or _read_next(sentence, head),
+    "from": _find_behind("from"),
+    "to": _find_behind("to"),
+    "column": _read_column,
+    "source": _read_sources,
 }
 
 
@@ -127,52 +127,52 @@ def find_scan(sentence: TokenStream, head: StatementHead) -> TableScan | None:
     return find(sentence, head) if find else None
 
 
-def _queried(sentence: TokenStream, head: StatementHead) -> TableScan | None:
-    scope = _scope(sentence, head.verb, head.bodies)
+def _read_queried(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    scope = _find_scope(sentence, head.verb, head.bodies)
     if not scope.first.name:
         return None
-    condition, is_whole = _condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
-    found = _scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+    condition, is_whole = _read_condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
+    found = _make_scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
     return found if is_whole or scope.is_restricted_outside else _with_cut(found, sentence, scope.start)
 
 
-def _inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+def _read_inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
     """The query of INSERT ... SELECT."""
     for index in sentence.level(sentence.relation(head.behind)[1]):
         opens = sentence[index].is_symbol("(") and sentence[index + 1].is_word("select", "with")
         if opens or sentence[index].is_word("select", "with", "table"):
-            return _queried(sentence, head._replace(verb=index))
+            return _read_queried(sentence, head._replace(verb=index))
     return None
 
 
-def _changed(others: frozenset[str]) -> _Scans:
+def _read_changed(others: frozenset[str]) -> _Scans:
     """UPDATE and DELETE, whose other tables stand behind FROM or USING."""
 
     def find(sentence: TokenStream, head: StatementHead) -> TableScan | None:
-        source = _source(sentence, head.behind)
+        source = _read_source(sentence, head.behind)
         if not source.name:
             return None
-        condition, is_whole = _condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
+        condition, is_whole = _read_condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
         list_begins = sentence.find(head.behind, others, _WHERE)
-        found = _scan(source, condition, is_whole, list_begins is not None, is_tied_here=True)
+        found = _make_scan(source, condition, is_whole, list_begins is not None, is_tied_here=True)
         if list_begins is not None:
-            found = found._replace(other=_only_other(_items(sentence, list_begins + 1), head))
+            found = found._replace(other=_only_other(_read_items(sentence, list_begins + 1), head))
         return found if is_whole else _with_cut(found, sentence, head.behind)
 
     return find
 
 
-def _merged(sentence: TokenStream, head: StatementHead) -> TableScan | None:
-    source = _source(sentence, head.behind)
+def _read_merged(sentence: TokenStream, head: StatementHead) -> TableScan | None:
+    source = _read_source(sentence, head.behind)
     if not source.name:
         return None
-    condition, is_whole = _condition(sentence, head.behind, _ON, _MERGE_ENDS)
-    found = _scan(source, condition, is_whole, is_joined=True)
+    condition, is_whole = _read_condition(sentence, head.behind, _ON, _MERGE_ENDS)
+    found = _make_scan(source, condition, is_whole, is_joined=True)
     list_begins = sentence.find(head.behind, _USING, _ON)
     # WHEN NOT MATCHED BY SOURCE is about all rows of the table.
     if list_begins is None or sentence.find(head.behind, _BY) is not None:
         return found
-    return found._replace(other=_only_other((_source(sentence, list_begins + 1),), head))
+    return found._replace(other=_only_other((_read_source(sentence, list_begins + 1),), head))
 
 
 def _only_other(sources: Sequence[TableSource], head: StatementHead) -> TableSource | None:
@@ -183,16 +183,16 @@ def _only_other(sources: Sequence[TableSource], head: StatementHead) -> TableSou
 
 
 _SCANS: dict[str, _Scans] = {
-    "select": _queried,
-    "select_for_update": _queried,
-    "insert": _inserted,
-    "update": _changed(_FROM),
-    "delete": _changed(_USING),
-    "merge": _merged,
+    "select": _read_queried,
+    "select_for_update": _read_queried,
+    "insert": _read_inserted,
+    "update": _read_changed(_FROM),
+    "delete": _read_changed(_USING),
+    "merge": _read_merged,
 }
 
 
-def _scan(
+def _make_scan(
     source: TableSource, condition: Sequence[Token] | None, is_whole: bool, is_joined: bool, is_tied_here: bool = False
 ) -> TableScan:
     owner = source.alias or source.name.rpartition(".")[2]
@@ -205,7 +205,7 @@ def _with_cut(scan: TableScan, sentence: TokenStream, start: int) -> TableScan:
     return scan if found is None else scan._replace(cut=read_cut_clause(sentence, found + 1))
 
 
-def _condition(
+def _read_condition(
     sentence: TokenStream, start: int, begins: frozenset[str], ends: frozenset[str]
 ) -> tuple[Sequence[Token] | None, bool]:
     """The condition behind WHERE, None if there is none, and whether that is certain."""
@@ -227,7 +227,7 @@ class _Scope(NamedTuple):
     is_restricted_outside: bool
 
 
-def _scope(sentence: TokenStream, start: int, bodies: Bodies) -> _Scope:
+def _find_scope(sentence: TokenStream, start: int, bodies: Bodies) -> _Scope:
     """The innermost query that reads the first table: subqueries and WITH queries in its place are followed."""
     waiting = dict(bodies)
     tables: tuple[str, ...] = ()
@@ -240,16 +240,16 @@ def _scope(sentence: TokenStream, start: int, bodies: Bodies) -> _Scope:
             start += 1
             continue
         first = _from_list(sentence, start)
-        sources = () if first is None else _items(sentence, first)
+        sources = () if first is None else _read_items(sentence, first)
         if first is None or not sources:
             break
         is_joined |= len(sources) > 1
         # Those of the inner query come first.
         tables = tuple(source.name for source in sources if source.name and source.name not in bodies) + tables
-        inner = _inside(sentence, first, sources[0], waiting)
+        inner = _find_inside(sentence, first, sources[0], waiting)
         if inner is None:
             return _Scope(first, sources[0], tables, is_joined, is_restricted)
-        condition, is_whole = _condition(sentence, first, _WHERE, _QUERY_ENDS)
+        condition, is_whole = _read_condition(sentence, first, _WHERE, _QUERY_ENDS)
         is_restricted |= condition is not None or not is_whole
         start = inner
     return _Scope(start, TableSource("", ""), tables, is_joined, is_restricted)
@@ -266,7 +266,7 @@ def _from_list(sentence: TokenStream, start: int) -> int | None:
     return None if found is None else found + 1
 
 
-def _items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
+def _read_items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
     """The items of a FROM or USING list."""
     found = []
     is_next = True
@@ -277,19 +277,19 @@ def _items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
         if token.is_symbol(",") or token.is_word("join"):
             is_next = True
         elif is_next and not token.is_word("only", "lateral"):
-            found.append(_source(sentence, index))
+            found.append(_read_source(sentence, index))
             is_next = False
     return tuple(found)
 
 
-def _source(sentence: TokenStream, index: int) -> TableSource:
+def _read_source(sentence: TokenStream, index: int) -> TableSource:
     name, behind = sentence.relation(index)
     if not name or sentence[behind].is_symbol("("):
         return TableSource("", "")
     return TableSource(name, sentence.alias(behind))
 
 
-def _inside(sentence: TokenStream, index: int, source: TableSource, bodies: Bodies) -> int | None:
+def _find_inside(sentence: TokenStream, index: int, source: TableSource, bodies: Bodies) -> int | None:
     """Where the query begins that stands for the first item of a FROM list, if that is not a table."""
     if sentence[index].is_symbol("("):
         return index + 1

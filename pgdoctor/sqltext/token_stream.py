@@ -33,7 +33,7 @@ class TokenStream:
         self.is_cut = is_cut
         self.last_word = last_word
         self.ends_in_literal = ends_in_literal
-        self._closers = _closers(tokens)
+        self._closers = _match_brackets(tokens)
 
     def __getitem__(self, index: int) -> Token:
         """The token at an index; outside of the statement one that is nothing."""
@@ -114,7 +114,7 @@ class TokenStream:
         return token.value
 
 
-def _closers(tokens: list[Token]) -> dict[int, int]:
+def _match_brackets(tokens: list[Token]) -> dict[int, int]:
     """The index of the bracket that closes each opening one; the end where none does."""
     found: dict[int, int] = {}
     opened: list[int] = []

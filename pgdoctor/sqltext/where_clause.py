@@ -105,8 +105,8 @@ class _Reader:
     def predicate(self, tree: Node) -> Predicate:
         filters = []
         joins = []
-        for conjunct in _sides(tree, exp.And):
-            arms = [self.arm(side) for side in _sides(conjunct, exp.Or)]
+        for conjunct in _list_sides(tree, exp.And):
+            arms = [self.arm(side) for side in _list_sides(conjunct, exp.Or)]
             if None in arms:
                 joins.append(conjunct)
             else:
@@ -193,7 +193,7 @@ class _Reader:
 
     def conjunction(self, node: Node) -> Alternative:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
-        arms = [self.judge(each) for each in _sides(node, exp.And) if self.columns(each)]
+        arms = [self.judge(each) for each in _list_sides(node, exp.And) if self.columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
         return Alternative(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
@@ -411,7 +411,7 @@ def _is_of_a_query(node: Node) -> bool:
     return any(isinstance(each, exp.Query) for each in node.walk())
 
 
-def _sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
+def _list_sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
     """What is tied together by AND, or by OR. No recursion: chains of thousands occur."""
     waiting = [node]
     while waiting:

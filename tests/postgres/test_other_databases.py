@@ -369,7 +369,7 @@ def test_a_healthy_poll_and_an_incident_at_home_open_nothing(billing: Elsewhere)
         billing.scene.client().block("update here set id = 3")
         report = await polling.look()
         assert report.waits_total == 1
-        assert polling.collector._door.beside is None
+        assert polling.collector._connection.beside is None
 
     Polling(billing.scene).run(work)
 
@@ -382,7 +382,7 @@ def test_the_connections_are_pinned_and_ours(billing: Elsewhere) -> None:
     async def work(polling: Polling) -> None:
         found = of(await polling.look(), holder)
         assert found.relation == "public.orders"
-        door = polling.collector._door.beside._readers.popitem()[1]
+        door = polling.collector._connection.beside._readers.popitem()[1]
         connection = await door.pool._pool.getconn()
         for name, value in (("search_path", "pg_catalog, pg_temp"), ("work_mem", "32MB"), ("lock_timeout", "500ms")):
             row = await (await connection.execute(f"show {name}")).fetchone()

@@ -50,7 +50,7 @@ _EXPLAIN_WIDTH = 100
 _KEPT_SECONDS = 10.0
 
 
-def _hash(text: str) -> str:
+def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -58,8 +58,8 @@ def _hash(text: str) -> str:
 #: are the icon in the browser's tab.
 _POLICY = (
     "default-src 'none'",
-    f"style-src {_hash(STYLE)}",
-    f"script-src {_hash(SCRIPT)}",
+    f"style-src {_hash_source(STYLE)}",
+    f"script-src {_hash_source(SCRIPT)}",
     "connect-src 'self'",
     "img-src data:",
     "base-uri 'none'",
@@ -99,56 +99,56 @@ class Endpoints:
     def application(self) -> Starlette:
         """The ASGI application."""
         answers = {
-            "/": self._page,
-            "/metrics": self._metrics,
-            "/health": self._health,
+            "/": self._serve_page,
+            "/metrics": self._serve_metrics,
+            "/health": self._serve_health,
             "/health/deep": self._deep_health,
-            "/diagnosis": self._diagnosis,
+            "/diagnosis": self._serve_diagnosis,
             "/explain/{name}": self._explain,
         }
-        orders = {WEBHOOK: self._alert, DISARM: self._disarm}
+        orders = {WEBHOOK: self._receive_alert, DISARM: self._disarm_servers}
         application = Starlette(
             routes=[
                 *(Route(path, answer, methods=["GET"]) for path, answer in answers.items()),
                 *(Route(path, answer, methods=["POST"]) for path, answer in orders.items()),
             ],
-            exception_handlers={HTTPException: _refuse, Exception: _fail},
+            exception_handlers={HTTPException: _refuse_request, Exception: _report_failure},
         )
         application.router.redirect_slashes = False
         return application
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _serve_metrics(self, request: Request) -> Response:
         # Not compressed, though Prometheus would take it: of so few KB nothing is gained, and with a storm under way
         # the slowest answers took up to twice as long (ten scrapers, 500 waiters: p99 52 to 83 ms, against 40).
         accept = ",".join(request.headers.getlist("accept"))
         body, content_type = await self._exposition.page_of_this_turn(accept)
         return Pieces(body, headers=_HEADERS | {"Content-Type": content_type})
 
-    async def _health(self, _: Request) -> Response:
-        return _json({"status": "UP", "service": "pgdoctor", "version": __version__})
+    async def _serve_health(self, _: Request) -> Response:
+        return _respond_json({"status": "UP", "service": "pgdoctor", "version": __version__})
 
     async def _deep_health(self, _: Request) -> Response:
         monitors = tuple(self._monitors)
         asked = [monitor.poller.recent(_HEALTH_AGE, _HEALTH_PATIENCE) for monitor in monitors]
         states = dict(zip((monitor.name for monitor in monitors), await asyncio.gather(*asked), strict=True))
         answer = describe_health(states, datetime.now(UTC), time.monotonic())
-        return _json(answer, 200 if answer["status"] == "UP" else 503)
+        return _respond_json(answer, 200 if answer["status"] == "UP" else 503)
 
-    async def _diagnosis(self, request: Request) -> Response:
-        monitor = self._chosen(request)
+    async def _serve_diagnosis(self, request: Request) -> Response:
+        monitor = self._choose_monitor(request)
         state = monitor.poller.state
         if state.diagnosis is None:
-            return _json({"error": state.error, "state": state.connection or None}, 503)
+            return _respond_json({"error": state.error, "state": state.connection or None}, 503)
         found = await self._reports[monitor.name].of(state.diagnosis)
         return Pieces(found.json, headers=_HEADERS, media_type="application/json")
 
-    async def _page(self, request: Request) -> Response:
+    async def _serve_page(self, request: Request) -> Response:
         if len(self._monitors) > 1 and "server" not in request.query_params:
             rows = [server_row(monitor) for monitor in self._monitors]
             return Response(
                 render_servers_page(rows, __version__, Arming(self._mode())), headers=_HEADERS, media_type="text/html"
             )
-        monitor = self._chosen(request)
+        monitor = self._choose_monitor(request)
         diagnosis = monitor.poller.state.diagnosis
         found = await self._reports[monitor.name].of(diagnosis) if diagnosis is not None else None
         shown = render_page(await monitoring_status(monitor, self._mode()), found.report if found else None)
@@ -160,17 +160,17 @@ class Endpoints:
             raise HTTPException(404, "no such topic; pgdoctor explain lists all")
         return Pieces(f"{page}\n", headers=_HEADERS, media_type="text/plain")
 
-    async def _alert(self, request: Request) -> Response:
-        return _json(await self._webhook.receive(request), 202)
+    async def _receive_alert(self, request: Request) -> Response:
+        return _respond_json(await self._webhook.receive(request), 202)
 
-    async def _disarm(self, request: Request) -> Response:
+    async def _disarm_servers(self, request: Request) -> Response:
         reason = request.query_params.get("reason", "no reason given")
         if len(reason) > MOST_REASON or not reason.isprintable():
             raise HTTPException(400, f"a reason has at most {MOST_REASON} characters, on one line")
         is_recorded = await self._disarm_all(reason, "POST /mitigation/disarm")
-        return _json({"disarmed": True, "recorded": is_recorded, "until": 'pgdoctor mitigate arm --reason "…"'})
+        return _respond_json({"disarmed": True, "recorded": is_recorded, "until": 'pgdoctor mitigate arm --reason "…"'})
 
-    def _chosen(self, request: Request) -> ServerMonitor:
+    def _choose_monitor(self, request: Request) -> ServerMonitor:
         """The server that a request is about. Raises HTTPException where it names none of several, or another."""
         name = request.query_params.get("server")
         if name is None and len(self._monitors) == 1:
@@ -216,21 +216,21 @@ class Reports:
         """The report; several who ask at the same time get the same one."""
         if self._written is None or self._diagnosis is not diagnosis:
             self._diagnosis = diagnosis
-            self._written = asyncio.ensure_future(_write(diagnosis))
+            self._written = asyncio.ensure_future(_write_report(diagnosis))
             # That of a convoy is tens of megabytes, and nobody may ever ask again.
-            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget, diagnosis)
+            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget_diagnosis, diagnosis)
         return await asyncio.shield(self._written)
 
-    def _forget(self, diagnosis: Diagnosis) -> None:
+    def _forget_diagnosis(self, diagnosis: Diagnosis) -> None:
         if self._diagnosis is diagnosis:
             self._diagnosis = self._written = None
 
 
-async def _write(diagnosis: Diagnosis) -> Written:
-    return await offload(len(diagnosis.snapshot.sessions), _written, diagnosis)
+async def _write_report(diagnosis: Diagnosis) -> Written:
+    return await offload(len(diagnosis.snapshot.sessions), _encode_report, diagnosis)
 
 
-def _written(diagnosis: Diagnosis) -> Written:
+def _encode_report(diagnosis: Diagnosis) -> Written:
     facts = make_report(diagnosis)
     return Written(facts, to_json(facts))
 
@@ -244,7 +244,7 @@ def describe_health(states: Mapping[str | None, ServerState], at: datetime, now:
 
     Of several servers each is a component, and `database` is the worst of them.
     """
-    components = {name: _component(state, now) for name, state in states.items()}
+    components = {name: _describe_component(state, now) for name, state in states.items()}
     worst = max(components.values(), key=lambda component: _STATUSES.index(str(component["status"])))
     named = {name: component for name, component in components.items() if name and len(components) > 1}
     return {
@@ -256,7 +256,7 @@ def describe_health(states: Mapping[str | None, ServerState], at: datetime, now:
     }
 
 
-def _component(state: ServerState, now: float) -> dict[str, object]:
+def _describe_component(state: ServerState, now: float) -> dict[str, object]:
     """One database, in this order.
 
     How full a server is that has no connection left is known from the last poll that succeeded; other servers that
@@ -268,14 +268,14 @@ def _component(state: ServerState, now: float) -> dict[str, object]:
     full = state.connection == "too_many_connections"
     database: dict[str, object] = {"status": status}
     if status != "UP":
-        database["error"] = "Connection pool exhausted" if full else state.error or _degraded(state, now)
+        database["error"] = "Connection pool exhausted" if full else state.error or _explain_degraded(state, now)
     if state.up:
         database["latency_ms"] = round(state.latency * 1000, 2)
     active, most = state.slots if state.slots and (state.up or full) else (None, None)
     return database | {"active_connections": active, "max_connections": most}
 
 
-def _degraded(state: ServerState, now: float) -> str:
+def _explain_degraded(state: ServerState, now: float) -> str:
     if state.is_blind:
         return "the role may not read other sessions' activity: grant pg_monitor"
     if state.login is not None and state.login.error is not None:
@@ -283,19 +283,19 @@ def _degraded(state: ServerState, now: float) -> str:
     return f"the last answer is {now - state.found_at:.1f} s old"
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse_request(_: Request, error: Exception) -> Response:
     status, headers, said = 500, None, "refused"
     if isinstance(error, HTTPException):
         status, headers, said = error.status_code, error.headers, error.detail
     allowed = "POST" if headers and headers.get("Allow") == "POST" else "GET"
     words = {"Not Found": "no such path", "Method Not Allowed": f"allowed methods: {allowed}"}
-    return _json({"error": words.get(said, said)}, status, headers)
+    return _respond_json({"error": words.get(said, said)}, status, headers)
 
 
-async def _fail(_: Request, error: Exception) -> Response:
-    return _json({"error": f"internal error: {type(error).__name__}"}, 500)
+async def _report_failure(_: Request, error: Exception) -> Response:
+    return _respond_json({"error": f"internal error: {type(error).__name__}"}, 500)
 
 
-def _json(value: object, status: int = 200, headers: object = None) -> Response:
+def _respond_json(value: object, status: int = 200, headers: object = None) -> Response:
     more = dict(headers) if isinstance(headers, dict) else {}
     return Response(encode_json(value), status, headers=_HEADERS | more, media_type="application/json")

@@ -57,7 +57,7 @@ class Credentials:
     def __init__(self, tokens: list[bytes], users: list[bytes]) -> None:
         self._key = os.urandom(32)
         accepted = [b"bearer " + token for token in tokens] + [b"basic " + user for user in users]
-        self._accepted = [self._digest(each) for each in accepted]
+        self._accepted = [self._digest_secret(each) for each in accepted]
         schemes = {b'Bearer realm="pgdoctor"': tokens, b'Basic realm="pgdoctor", charset="UTF-8"': users}
         #: Values of WWW-Authenticate.
         self.challenges = [challenge for challenge, secrets in schemes.items() if secrets]
@@ -69,14 +69,14 @@ class Credentials:
     def accept(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether a request with these headers is let in. All is compared, in constant time, whoever asks."""
         given = [value for name, value in headers if name == b"authorization"]
-        digest = self._digest(_plain(given[0]) if len(given) == 1 else b"")
+        digest = self._digest_secret(_normalize_scheme(given[0]) if len(given) == 1 else b"")
         return any([hmac.compare_digest(digest, each) for each in self._accepted])  # noqa: C419
 
-    def _digest(self, plain: bytes) -> bytes:
+    def _digest_secret(self, plain: bytes) -> bytes:
         return hmac.digest(self._key, plain, "sha256")
 
 
-def _plain(given: bytes) -> bytes:
+def _normalize_scheme(given: bytes) -> bytes:
     """The value of an Authorization header with its scheme in lower case and base64 undone."""
     scheme, _, value = given.strip().partition(b" ")
     scheme, value = scheme.lower(), value.strip()
@@ -118,14 +118,14 @@ class Access(msgspec.Struct, frozen=True):
 
 def load_access(http: HttpSettings, webhook: WebhookSettings | None = None, listen: str = "") -> Access:
     """Read the files. Raises ConfigError, one line that quotes nothing of what is in them."""
-    tokens = _tokens("http.token_file", http.token_file)
-    users = list(_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
-    bearers = {DISARM: tokens, WEBHOOK: _tokens("webhook.token_file", webhook.token_file if webhook else None)}
+    tokens = _read_tokens("http.token_file", http.token_file)
+    users = list(_read_users(http.basic_auth_file)) if http.basic_auth_file is not None else []
+    bearers = {DISARM: tokens, WEBHOOK: _read_tokens("webhook.token_file", webhook.token_file if webhook else None)}
     external = urlsplit(http.external_url or "").hostname
     own = ("localhost", socket.gethostname(), listen.rpartition(":")[0].strip("[]"), external, *http.allowed_hosts)
     return Access(
         Credentials(tokens, users),
-        _tls(http),
+        _make_tls_context(http),
         {path: Credentials(known, []) for path, known in bearers.items()},
         frozenset(name.lower() for name in own if name),
     )
@@ -139,7 +139,7 @@ def missing_protections(host: str, access: Access) -> list[str]:
     return [name for name, there in missing.items() if not there]
 
 
-def _tokens(key: str, path: str | None) -> list[bytes]:
+def _read_tokens(key: str, path: str | None) -> list[bytes]:
     if path is None:
         return []
     token = read_secret(key, path).strip()
@@ -151,7 +151,7 @@ def _tokens(key: str, path: str | None) -> list[bytes]:
     return [token]
 
 
-def _users(path: str) -> Iterator[bytes]:
+def _read_users(path: str) -> Iterator[bytes]:
     lines = read_secret("http.basic_auth_file", path).splitlines()
     entries = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")]
     if not entries:
@@ -166,7 +166,7 @@ def _users(path: str) -> Iterator[bytes]:
         yield line
 
 
-def _tls(http: HttpSettings) -> ssl.SSLContext | None:
+def _make_tls_context(http: HttpSettings) -> ssl.SSLContext | None:
     if http.tls_certificate is None or http.tls_key is None:
         return None
     read_secret("http.tls_key", http.tls_key)
@@ -201,23 +201,25 @@ class AuthMiddleware:
         path = scope["path"]
         credentials = self.access.bearers.get(path, self.access.credentials)
         if path in self.access.bearers and not credentials:
-            await self._refuse(scope, send, "closed", *_CLOSED[path], [])
+            await self._refuse_request(scope, send, "closed", *_CLOSED[path], [])
         elif credentials and path != _OPEN_PATH and not credentials.accept(scope["headers"]):
             challenges = [(b"www-authenticate", each) for each in credentials.challenges]
-            await self._refuse(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
+            await self._refuse_request(scope, send, "unauthorized", 401, b'{"error":"unauthorized"}', challenges)
         elif not path.isprintable():
             # The router takes a path with a line end after it for the path without, which asks for more than this.
-            await self._refuse(scope, send, "malformed", 404, b'{"error":"no such path"}', [])
+            await self._refuse_request(scope, send, "malformed", 404, b'{"error":"no such path"}', [])
         elif _head_bytes(scope) > MOST_HEAD_BYTES:
-            await self._refuse(scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', [])
+            await self._refuse_request(
+                scope, send, "oversized", 431, b'{"error":"the head of the request is too big"}', []
+            )
         elif _has_body(scope):
-            await self._refuse(scope, send, "oversized", 413, _NO_SUCH_BODY, [])
+            await self._refuse_request(scope, send, "oversized", 413, _NO_SUCH_BODY, [])
         elif not credentials and path not in _ANY_HOST and not self.access.allows_host(scope["headers"]):
-            await self._refuse(scope, send, "host", 421, _WRONG_HOST, [])
+            await self._refuse_request(scope, send, "host", 421, _WRONG_HOST, [])
         else:
             await self._application(scope, receive, send)
 
-    async def _refuse(
+    async def _refuse_request(
         self, scope: Scope, send: Send, reason: str, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> None:
         self._refusals.note(reason, scope["client"][0] if scope["client"] else None)

@@ -98,7 +98,7 @@ class ConnectionSlots:
         oldest = next(iter(self._waiting), None)
         if oldest is None or time.monotonic() - oldest.waiting_since < _BENEFIT:
             return False
-        self._close(oldest)
+        self._close_slot(oldest)
         self._refusals.note("crowded", oldest.address)
         return True
 
@@ -115,9 +115,9 @@ class ConnectionSlots:
         while any(place.has_request for place in self._taken) and time.monotonic() < end:  # noqa: ASYNC110 (time ends it too)
             await asyncio.sleep(_TURN)
         for place in tuple(self._taken):
-            self._close(place)
+            self._close_slot(place)
 
-    def _close(self, place: ConnectionSlot) -> None:
+    def _close_slot(self, place: ConnectionSlot) -> None:
         place.close()
         self.leave(place)
 
@@ -161,7 +161,7 @@ class Acceptor:
             try:
                 for _ in range(_AT_ONCE):
                     client, address = await loop.sock_accept(listener)
-                    await self._admit(client, address[0])
+                    await self._admit_client(client, address[0])
             except OSError as error:
                 if not self._find_descriptor(error):
                     await asyncio.sleep(_PAUSE)
@@ -173,7 +173,7 @@ class Acceptor:
         self._refusals.note("descriptors")
         return self._places.make_room()
 
-    async def _admit(self, client: socket.socket, address: str) -> None:
+    async def _admit_client(self, client: socket.socket, address: str) -> None:
         """Wait for a slot, then for the first request, or for the first message of a TLS handshake."""
         place = ConnectionSlot(address)
         try:
@@ -188,7 +188,7 @@ class Acceptor:
             if tls is None:
                 # Its request is there, and read in the next turns. A handshake takes as many turns as a client pleases.
                 self._places.serve(place)
-            self._open(client, place, tls)
+            self._open_connection(client, place, tls)
 
         def end(is_late: bool) -> None:
             self._places.leave(place)
@@ -199,8 +199,8 @@ class Acceptor:
         place.close = request.close
         request.begin(_FIRST_SECONDS)
 
-    def _open(self, client: socket.socket, place: ConnectionSlot, tls: ssl.SSLContext | None) -> None:
-        opening = asyncio.create_task(self._connect(client, place, tls))
+    def _open_connection(self, client: socket.socket, place: ConnectionSlot, tls: ssl.SSLContext | None) -> None:
+        opening = asyncio.create_task(self._connect_protocol(client, place, tls))
         self._opening.add(opening)
         place.close = opening.cancel
 
@@ -212,7 +212,7 @@ class Acceptor:
 
         opening.add_done_callback(finish)
 
-    async def _connect(self, client: socket.socket, place: ConnectionSlot, tls: ssl.SSLContext | None) -> None:
+    async def _connect_protocol(self, client: socket.socket, place: ConnectionSlot, tls: ssl.SSLContext | None) -> None:
         """Give the socket to HTTP, after the TLS handshake."""
         limits = (_HANDSHAKE_SECONDS, _GOODBYE_SECONDS) if tls else (None, None)
         try:

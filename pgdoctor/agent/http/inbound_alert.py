@@ -65,20 +65,20 @@ class InboundAlert(msgspec.Struct, frozen=True):
 
 def read_alert(body: bytes) -> InboundAlert:
     """The alert in a request's body. Raises NoAlert for everything else, whatever it is."""
-    found = _json(body)
+    found = _decode_json(body)
     if not isinstance(found, dict):
         raise NoAlert(f"expected an object: {_WANTED}")
     if "alertId" in found:
-        return InboundAlert("contract", _convert(found, Contract).status.lower() == _RESOLVED)
+        return InboundAlert("contract", _convert_alert(found, Contract).status.lower() == _RESOLVED)
     if "alerts" not in found and "version" not in found:
         raise NoAlert(f"a key is missing: {_WANTED}")
-    alert = _convert(found, Alertmanager)
+    alert = _convert_alert(found, Alertmanager)
     if alert.version != _VERSION:
         raise NoAlert(f'version "{_VERSION}" of Alertmanager\'s webhook is expected - at `$.version`')
     return InboundAlert("alertmanager", alert.status.lower() == _RESOLVED)
 
 
-def _convert(found: dict[str, Any], wanted: type[Any]) -> Any:
+def _convert_alert(found: dict[str, Any], wanted: type[Any]) -> Any:
     try:
         return msgspec.convert(found, wanted)
     except msgspec.ValidationError as error:
@@ -87,9 +87,11 @@ def _convert(found: dict[str, Any], wanted: type[Any]) -> Any:
         raise NoAlert("a key contains half of a surrogate pair") from None
 
 
-def _json(body: bytes) -> Any:
+def _decode_json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        return json.loads(
+            body.decode(), object_pairs_hook=_refuse_repeated_keys, parse_constant=_no_number, parse_float=_parse_finite
+        )
     except UnicodeDecodeError:
         raise NoAlert("the body is not UTF-8 text") from None
     except RecursionError:
@@ -100,7 +102,7 @@ def _json(body: bytes) -> Any:
         raise NoAlert("a number has too many digits") from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object. Of a key that is there twice nobody knows which one is meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -112,7 +114,7 @@ def _no_number(word: str) -> NoReturn:
     raise NoAlert(f"{word} is not JSON")
 
 
-def _finite(digits: str) -> float:
+def _parse_finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise NoAlert("a number is too big")

@@ -66,20 +66,20 @@ class IncompleteRequest:
 
     def begin(self, seconds: float) -> None:
         """Look at the bytes that have come with the connection; if they are not enough, wait for more."""
-        self._deadline = self._loop.call_later(seconds, self._end, True)
+        self._deadline = self._loop.call_later(seconds, self._end_request, True)
         try:
-            self._loop.add_reader(self._descriptor, self._look)
+            self._loop.add_reader(self._descriptor, self._check_request)
         except OSError:
-            self._end(False)
+            self._end_request(False)
         else:
-            self._look()
+            self._check_request()
 
     def close(self) -> None:
         """Reset the connection, without a call of `on_end`."""
-        self._stop()
+        self._stop_reading()
         reset_connection(self._client)
 
-    def _look(self) -> None:
+    def _check_request(self) -> None:
         try:
             sent = self._client.recv(MOST_HEAD_BYTES, socket.MSG_PEEK)
             is_over = len(sent) > self._size and is_complete(sent, self._is_tls)
@@ -90,19 +90,19 @@ class IncompleteRequest:
         except OSError:
             sent, is_over = b"", False
         if is_over:
-            self._stop()
+            self._stop_reading()
             self._on_complete()
         elif len(sent) > self._size:
             self._size = len(sent)
         else:
             # A report without more bytes: the client has closed the connection.
-            self._end(False)
+            self._end_request(False)
 
-    def _end(self, is_late: bool) -> None:
+    def _end_request(self, is_late: bool) -> None:
         self.close()
         self._on_end(is_late)
 
-    def _stop(self) -> None:
+    def _stop_reading(self) -> None:
         self._deadline.cancel()
         if self._client.fileno() >= 0:
             self._loop.remove_reader(self._descriptor)

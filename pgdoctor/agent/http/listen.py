@@ -16,7 +16,7 @@ def open_listening_socket(address: str) -> socket.socket:
     """A listening socket for `HOST:PORT`, `[IPv6]:PORT` or `:PORT` (all interfaces). Raises UsageError."""
     host, _, port = address.rpartition(":")
     try:
-        listener = _bind(host.strip("[]"), int(port))
+        listener = _bind_socket(host.strip("[]"), int(port))
         # Inherited by accepted connections. Without it an answer in two writes, head and body, takes 40 ms longer;
         # asyncio sets it only on sockets that say that their protocol is TCP, which these do not.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -28,7 +28,7 @@ def open_listening_socket(address: str) -> socket.socket:
         raise UsageError(f"cannot listen on {address}: {(reason or str(error)).partition(' (')[0]}") from None
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind_socket(host: str, port: int) -> socket.socket:
     if not host:
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET

@@ -29,7 +29,7 @@ class WebhookReceiver:
 
     async def receive(self, request: Request) -> dict[str, object]:
         """What an alert has set off. Raises HTTPException for what is none."""
-        alert = await self._read(request)
+        alert = await self._read_alert(request)
         if alert.is_resolved:
             return {"evaluated": False, "reason": "the alert is resolved: no poll needed"}
         asked = [ask() for ask in self._askers()]
@@ -38,7 +38,7 @@ class WebhookReceiver:
         log.info("alert received, polling", extra={"kind": alert.kind})
         return {"evaluated": True}
 
-    async def _read(self, request: Request) -> InboundAlert:
+    async def _read_alert(self, request: Request) -> InboundAlert:
         try:
             async with asyncio.timeout(_PATIENCE):
                 body = await request.body()

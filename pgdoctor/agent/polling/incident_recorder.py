@@ -112,7 +112,7 @@ class IncidentRecorder:
         Waits for the journal for `patience` seconds at most. One that cannot be used knows of none.
         """
         if self._read != server:
-            self._read, self._recalling = server, asyncio.create_task(self._recall(server))
+            self._read, self._recalling = server, asyncio.create_task(self._recall_incidents(server))
         if self._recalling is None:
             return ()
         done, _ = await asyncio.wait({self._recalling}, timeout=patience)
@@ -144,24 +144,24 @@ class IncidentRecorder:
 
     async def _record_next(self) -> None:
         if self._waiting:
-            await self._take(self._waiting.popleft())
+            await self._record_poll(self._waiting.popleft())
         elif self._latest is not None:
             seen, self._latest = self._latest, None
             await self._observe(seen)
 
-    async def _take(self, seen: PolledDiagnosis) -> None:
+    async def _record_poll(self, seen: PolledDiagnosis) -> None:
         for left in seen.lost:
             lost = closed_unobserved(left, seen.at)
             self._notifier.tell(lost.as_end, describe_event(lost.as_end, seen.diagnosis, 0), self._name)
-            await self._append(seen.server, lost)
+            await self._append_record(seen.server, lost)
         for event in seen.events:
-            await self._tell(event, seen)
-            await self._write(event, seen)
+            await self._notify_event(event, seen)
+            await self._write_event(event, seen)
         if seen.incident is not None:
             await self._tell_withheld(seen, seen.incident)
-            await self._keep(seen, seen.incident)
+            await self._keep_snapshot(seen, seen.incident)
 
-    async def _recall(self, server: str) -> tuple[IncidentRecord, ...]:
+    async def _recall_incidents(self, server: str) -> tuple[IncidentRecord, ...]:
         """Read what was before this process; what of it nobody saw the end of."""
         since = datetime.now(UTC) - _PAST
         try:
@@ -181,7 +181,7 @@ class IncidentRecorder:
                 self._observed[record.subject] = record.id
         return tuple(left.values())
 
-    async def _tell(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
+    async def _notify_event(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
         said = await offload(seen.sessions, describe_event, event, seen.diagnosis, seen.blocked)
         if event.kind != "ended":
             roots = seen.diagnosis.blockers
@@ -200,16 +200,16 @@ class IncidentRecorder:
             said = await offload(seen.sessions, describe_event, as_it_is, seen.diagnosis, seen.blocked)
             self._notifier.tell_withheld(incident, age, said, self._name)
 
-    async def _write(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
+    async def _write_event(self, event: IncidentEvent, seen: PolledDiagnosis) -> None:
         if event.kind == "started":
             self._sampler = SnapshotSampler()
         if self._written.admits(event.incident.id, event.incident.peak_blocked, time.monotonic()):
-            await self._append(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
+            await self._append_record(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
         else:
             self._keeper.leave_out("frequent")
         peak = self._sampler.last() if event.kind == "ended" else None
         if peak is not None:
-            await self._paste(seen.server, event.incident.id, peak)
+            await self._store_snapshot(seen.server, event.incident.id, peak)
 
     async def _observe(self, seen: PolledDiagnosis) -> None:
         """Write down how the incident is now, in place of how it was."""
@@ -218,10 +218,10 @@ class IncidentRecorder:
             return
         self._advice["traces"] = await offload(seen.sessions, trace_incident, seen.diagnosis)
         written = encode_observation(incident, seen.at, seen.blocked, server=self._name, **self._advice)
-        if record := await self._append(seen.server, written):
+        if record := await self._append_record(seen.server, written):
             self._observed[incident.id] = record
 
-    async def _append(self, server: str, written: IncidentRecord) -> int:
+    async def _append_record(self, server: str, written: IncidentRecord) -> int:
         body, before = msgspec.json.encode(written), self._observed.pop(written.id, 0)
         record = await self._keeper.do(
             lambda journal: journal.append(server, KIND, written.id, body, written.at, replacing=before)
@@ -231,16 +231,16 @@ class IncidentRecorder:
             self._keeper.leave_out("full")
         return record
 
-    async def _keep(self, seen: PolledDiagnosis, incident: Incident) -> None:
+    async def _keep_snapshot(self, seen: PolledDiagnosis, incident: Incident) -> None:
         """Keep what this look shows, if it shows anything new."""
         age = incident.seconds_until(seen.at)
         if seen.blocked and (seen.events or self._sampler.wants(seen.blocked, age)):
             body = await offload(seen.sessions, pack_diagnosis, seen.diagnosis)
             snap = self._sampler.add(SampledSnapshot(seen.blocked, seen.at, body), age, is_event=bool(seen.events))
             if snap is not None:
-                await self._paste(seen.server, incident.id, snap)
+                await self._store_snapshot(seen.server, incident.id, snap)
 
-    async def _paste(self, server: str, incident: str, snap: SampledSnapshot) -> None:
+    async def _store_snapshot(self, server: str, incident: str, snap: SampledSnapshot) -> None:
         if not self._pasted.admits(incident, snap.blocked, time.monotonic()):
             self._keeper.leave_out("frequent")
         elif not await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at)):

@@ -71,7 +71,7 @@ class _Learnt:
         self._at_work: set[asyncio.Task[None]] = set()
         self._worked_at = 0.0
         if server:
-            self._begin(self._recall())
+            self._begin_work(self._recall_thresholds())
 
     def observe(self, values: Mapping[str, float], at: float, *, incident: bool) -> None:
         if self._at_work and not self._is_recalled:
@@ -82,20 +82,20 @@ class _Learnt:
 
     def save(self) -> None:
         """Begin to keep what is known; or, where the journal did not say what it has, ask again."""
-        self._begin(self._save() if self._is_recalled else self._recall())
+        self._begin_work(self._save_thresholds() if self._is_recalled else self._recall_thresholds())
 
     async def end(self) -> None:
         if self._at_work:
             await asyncio.wait(self._at_work)
-        await self._save()
+        await self._save_thresholds()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin_work(self, work: Coroutine[Any, Any, None]) -> None:
         self._worked_at = time.monotonic()
         task = asyncio.create_task(work)
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
 
-    async def _recall(self) -> None:
+    async def _recall_thresholds(self) -> None:
         try:
             body = await self._keeper.do(lambda journal: journal.recall(self.server, NAME))
         except JournalError:
@@ -108,14 +108,14 @@ class _Learnt:
             except ValueError as error:
                 log.warning("stored baselines are not used; learning starts again", extra={"reason": str(error)})
 
-    async def _save(self) -> None:
+    async def _save_thresholds(self) -> None:
         if self._is_recalled:
             try:
-                await self._keeper.do(partial(_keep, server=self.server, thresholds=self.thresholds))
+                await self._keeper.do(partial(_keep_thresholds, server=self.server, thresholds=self.thresholds))
             except JournalError:
                 # The keeper has said so.
                 return
 
 
-def _keep(journal: Journal, server: str, thresholds: Thresholds) -> None:
+def _keep_thresholds(journal: Journal, server: str, thresholds: Thresholds) -> None:
     journal.remember(server, NAME, thresholds.packed())

@@ -53,7 +53,7 @@ class LoginProbe:
         """Go on with other settings. `forget`: it is another server now."""
         self._interval, self._deadline = interval, deadline
         if forget:
-            self._drop()
+            self._drop_attempt()
             self._began, self._seconds, self._error = time.monotonic(), None, None
 
     @property
@@ -73,60 +73,60 @@ class LoginProbe:
         self._began = time.monotonic()
         try:
             while True:
-                await asyncio.sleep(self._pause())
+                await asyncio.sleep(self._pause_seconds())
                 if self._attempt is not None:
-                    await self._follow(self._attempt)
+                    await self._follow_attempt(self._attempt)
                 elif self._interval and time.monotonic() - self._began >= self._interval and self._may_run():
-                    await self._begin()
+                    await self._begin_attempt()
         finally:
-            self._drop()
+            self._drop_attempt()
 
-    def _pause(self) -> float:
+    def _pause_seconds(self) -> float:
         """Seconds until the next check; long ones, for an agent of many servers has as many probes."""
         if self._attempt is not None:
             return _SHORTEST_PAUSE
         due = self._began + self._interval - time.monotonic() if self._interval else _LONGEST_PAUSE
         return min(max(due, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
-    async def _begin(self) -> None:
+    async def _begin_attempt(self) -> None:
         self._began = time.monotonic()
         try:
             self._attempt = LoginAttempt(await self._read_dsn(), self._deadline)
         except ServerError as error:
-            self._fail(str(error))
+            self._note_failure(str(error))
 
-    async def _follow(self, attempt: LoginAttempt) -> None:
+    async def _follow_attempt(self, attempt: LoginAttempt) -> None:
         """Wait for the end of an attempt, for as long as the deadline each time."""
         try:
             connection = await attempt.connection()
         except ServerError as error:
             if error.state not in _OWN_LIMIT:
-                self._fail(str(error))
+                self._note_failure(str(error))
             if attempt.is_over or error.state != _HANGS:
-                self._drop()
+                self._drop_attempt()
         except Exception as error:
             log.exception("login probe failed")
-            self._fail(f"internal error: {type(error).__name__}")
-            self._drop()
+            self._note_failure(f"internal error: {type(error).__name__}")
+            self._drop_attempt()
         else:
             connection.pgconn.finish()
             if self._attempt is attempt:
                 self._attempt = None
-                self._recover(time.monotonic() - self._began)
+                self._note_success(time.monotonic() - self._began)
 
-    def _fail(self, error: str) -> None:
+    def _note_failure(self, error: str) -> None:
         if self._error is None:
             self._failing_since = self._began
             log.warning("login failed", extra={"error": error})
         self._error = error
 
-    def _recover(self, seconds: float) -> None:
+    def _note_success(self, seconds: float) -> None:
         self._seconds = seconds
         if self._error is not None:
             log.info("login works again")
         self._error = None
 
-    def _drop(self) -> None:
+    def _drop_attempt(self) -> None:
         if self._attempt is not None:
             self._attempt.abandon()
             self._attempt = None

@@ -47,14 +47,14 @@ class PollResult(msgspec.Struct, frozen=True):
 
 
 class PollRunner:
-    """Examines one server, over one door after the other."""
+    """Examines one server, over one connection after the other."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self.budget = PollBudget(settings.interval, settings.max_server_share)
         self._settings = settings
-        #: Of the present door.
+        #: Of the present connection.
         self._watch: ServerWatch | None = None
-        self._door: Connection | None = None
+        self._connection: Connection | None = None
         #: What is unusual, for the looks from now on.
         self.anomalies: tuple[Anomaly, ...] = ()
         #: How full the journal is, for the looks from now on.
@@ -68,7 +68,7 @@ class PollRunner:
         #: Full polls that the server has refused or cancelled.
         self.failed_looks = 0
         self._deadlocks_before: tuple[str, int] | None = None
-        #: What the last look on this door found, or failed with.
+        #: What the last look on this connection found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
     @property
@@ -81,22 +81,22 @@ class PollRunner:
         self._settings = settings
         self.budget = replace(self.budget, interval=settings.interval, share=settings.max_server_share)
 
-    async def examine(self, door: Connection, *, is_urgent: bool = False) -> PollResult:
+    async def examine(self, connection: Connection, *, is_urgent: bool = False) -> PollResult:
         """Ask the gate, and look at the locks if somebody waits and the last look is paid for, or this is urgent.
 
         Raises ServerError.
         """
-        watch = self._through(door)
+        watch = self._watch_through(connection)
         began = time.monotonic()
-        gate = await self._ask(door, watch.gate(self._settings.wait_threshold))
+        gate = await self._ask_gate(connection, watch.gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
-        gate = await self._with_logins(door, watch.collector, gate, began)
+        gate = await self._with_logins(connection, watch.collector, gate, began)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_look(began)
         if gate.is_quiet:
             self.budget = self.budget.rested(began)
-            self._found = await self._judge(watch, await watch.collector.quiet(gate))
+            self._found = await self._judge_snapshot(watch, await watch.collector.quiet(gate))
         elif is_new:
-            self._found, is_new = await self._try_look(door, watch, gate, began)
+            self._found, is_new = await self._try_look(connection, watch, gate, began)
         if isinstance(self._found, ServerError):
             raise self._found.with_traceback(None)
         assert self._found is not None
@@ -105,61 +105,63 @@ class PollRunner:
             counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
         return PollResult(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
 
-    async def survey(self, door: Connection) -> None:
+    async def survey(self, connection: Connection) -> None:
         """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
-        began, before = time.monotonic(), door.cost.seconds
-        if self._door is not door or self._watch is None or not self.budget.may_survey(began):
+        began, before = time.monotonic(), connection.cost.seconds
+        if self._connection is not connection or self._watch is None or not self.budget.may_survey(began):
             return
         try:
             await self._watch.survey()
-            await self._count_deadlocks(door, self._watch.surroundings)
+            await self._count_deadlocks(connection, self._watch.surroundings)
         finally:
-            self.budget = self.budget.after_survey(began, door.cost.seconds - before)
+            self.budget = self.budget.after_survey(began, connection.cost.seconds - before)
 
-    async def _count_deadlocks(self, door: Connection, around: ServerContext | None) -> None:
+    async def _count_deadlocks(self, connection: Connection, around: ServerContext | None) -> None:
         """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
         if around is None or not around.work:
             return
-        server, before = await door.system_identifier(), self._deadlocks_before
+        server, before = await connection.system_identifier(), self._deadlocks_before
         if before is not None and before[0] == server:
             self.deadlocks += max(around.deadlocks - before[1], 0)
         self._deadlocks_before = server, around.deadlocks
 
-    def _through(self, door: Connection) -> ServerWatch:
-        if self._watch is None or self._door is not door:
-            # Behind another door there may be another server.
+    def _watch_through(self, connection: Connection) -> ServerWatch:
+        if self._watch is None or self._connection is not connection:
+            # Behind another connection there may be another server.
             # Of the one before, what it knows of changes: a restart or a failover may lie in between.
-            self._watch = ServerWatch(Collector(door), self._watch.changes if self._watch is not None else None)
-            self._door, self._found, self._startup_waiters = door, None, 0
+            self._watch = ServerWatch(Collector(connection), self._watch.changes if self._watch is not None else None)
+            self._connection, self._found, self._startup_waiters = connection, None, 0
         collector = self._watch.collector
         collector.explains, collector.patience = self._settings.explain, _PATIENCE
-        door.looks_into_databases = self._settings.look_into_databases
+        connection.looks_into_databases = self._settings.look_into_databases
         return self._watch
 
-    async def _ask(self, door: Connection, asking: Awaitable[Gate]) -> Gate:
-        before = door.cost.seconds
+    async def _ask_gate(self, connection: Connection, asking: Awaitable[Gate]) -> Gate:
+        before = connection.cost.seconds
         gate = await asking
-        self.budget = self.budget.after_gate(door.cost.seconds - before)
+        self.budget = self.budget.after_gate(connection.cost.seconds - before)
         return gate
 
-    async def _with_logins(self, door: Connection, collector: Collector, gate: Gate, now: float) -> Gate:
+    async def _with_logins(self, connection: Connection, collector: Collector, gate: Gate, now: float) -> Gate:
         """The gate with the logins that wait. Found once, they count until a full look finds none."""
         if gate.is_quiet and not self._startup_waiters and self.budget.may_check_logins(now):
-            before = door.cost.seconds
+            before = connection.cost.seconds
             try:
                 self._startup_waiters = await collector.startup_waiters(self._settings.wait_threshold)
             finally:
-                self.budget = self.budget.after_login_check(now, door.cost.seconds - before)
+                self.budget = self.budget.after_login_check(now, connection.cost.seconds - before)
         return replace(gate, lock_waiters=gate.lock_waiters + self._startup_waiters)
 
     async def _try_look(
-        self, door: Connection, watch: ServerWatch, gate: Gate, began: float
+        self, connection: Connection, watch: ServerWatch, gate: Gate, began: float
     ) -> tuple[tuple[Diagnosis, Figures], bool]:
         """What a full poll finds. If that took too long, the connection is good and the gate has answered: then what
         the last one found still stands, and that is said."""
         before, self._found = self._found, None
         try:
-            return await self._judge(watch, await self._look(door, watch.collector, gate, began)), True
+            return await self._judge_snapshot(
+                watch, await self._read_snapshot(connection, watch.collector, gate, began)
+            ), True
         except StatementFailed as error:
             if error.sqlstate not in _TOO_SLOW:
                 raise
@@ -170,11 +172,11 @@ class PollRunner:
             self.failed_looks += 1
             return (_with_failed_look(before[0], f"{_FAILED_LOOK}: {error}"), before[1]), False
 
-    async def _look(self, door: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
-        before, size = door.cost, None
+    async def _read_snapshot(self, connection: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
+        before, size = connection.cost, None
         try:
             snapshot = await collector.look(gate)
-            size = door.cost.received_bytes - before.received_bytes
+            size = connection.cost.received_bytes - before.received_bytes
             # Those that show in the activity are the gate's to count.
             starting = sum(session.is_starting for session in snapshot.sessions.values())
             self._startup_waiters = 0 if gate.server.version_num >= SHOWS_LOGINS else starting
@@ -182,10 +184,10 @@ class PollRunner:
             self._found = error
             raise
         finally:
-            self.budget = self.budget.after_look(began, door.cost.seconds - before.seconds, size)
+            self.budget = self.budget.after_look(began, connection.cost.seconds - before.seconds, size)
         return snapshot
 
-    async def _judge(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
+    async def _judge_snapshot(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
         diagnosis = await watch.judge(
             replace(snapshot, anomalies=self.anomalies, journal=self.journal, login=self.login)
         )

@@ -70,12 +70,12 @@ class PollBudget(msgspec.Struct, frozen=True):
     def after_look(self, began: float, seconds: float, size: int | None = None) -> "PollBudget":
         """With one more full look. `size`: bytes of its rows; None: it failed, and is charged with all that it took."""
         if size is None:
-            return self._charged(began, seconds)
+            return self._charge_poll(began, seconds)
         looks = (*self.looks, PollCost(seconds, size))[-_LOOKS:]
-        return replace(self._charged(began, min(each.would_take(size) for each in looks)), looks=looks)
+        return replace(self._charge_poll(began, min(each.would_take(size) for each in looks)), looks=looks)
 
-    def _charged(self, began: float, seconds: float) -> "PollBudget":
-        return replace(self, looked_at=began, look=seconds, owed=self._owes(began) + seconds)
+    def _charge_poll(self, began: float, seconds: float) -> "PollBudget":
+        return replace(self, looked_at=began, look=seconds, owed=self._seconds_owed(began) + seconds)
 
     def after_survey(self, began: float, seconds: float) -> "PollBudget":
         """With the surroundings read once more."""
@@ -106,7 +106,7 @@ class PollBudget(msgspec.Struct, frozen=True):
     def may_look(self, now: float) -> bool:
         """Looks are cheap, or all but what was laid by is paid for."""
         laid_by = self.share * _RESERVE * _KEPT_OVER
-        return self.look <= self._looks_rate * self.gate_interval or self._owes(now) <= laid_by
+        return self.look <= self._looks_rate * self.gate_interval or self._seconds_owed(now) <= laid_by
 
     def rested(self, now: float) -> "PollBudget":
         """Without the last look once it is paid for: whatever it cost, it holds nothing up any more."""
@@ -133,7 +133,7 @@ class PollBudget(msgspec.Struct, frozen=True):
     def _logins_interval(self) -> float:
         return max(_LOGINS_INTERVAL, self._login_check / (self.share * _LOGINS_PART))
 
-    def _owes(self, now: float) -> float:
+    def _seconds_owed(self, now: float) -> float:
         return max(self.owed - self._looks_rate * (now - self.looked_at), 0.0) if self.owed else 0.0
 
     @property

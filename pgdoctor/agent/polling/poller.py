@@ -152,7 +152,7 @@ class Poller:
         """Poll for ever. A poll that is not over when the next is due makes that one be left out."""
         due = time.monotonic()
         while True:
-            await self._poll()
+            await self._poll_server()
             self._tell_spacing()
             due, missed = next_tick(due, self._budget.gate_interval, time.monotonic())
             self._counters.skipped += missed
@@ -164,80 +164,80 @@ class Poller:
                     await self._wanted.wait()
                 due = time.monotonic()
 
-    async def _poll(self) -> None:
+    async def _poll_server(self) -> None:
         last_attempt = time.time()
         # For somebody who wants to know now, and not more than that: a health check may cost one statement.
         is_extra = self._wanted.is_set()
         try:
-            door = await self._connection.door()
+            connection = await self._connection.connect()
             began = time.monotonic()
             try:
-                state = await self._ask(door, began, last_attempt)
+                state = await self._ask_server(connection, began, last_attempt)
             finally:
                 self._counters.durations.add(time.monotonic() - began)
-                self._count_cost(door)
+                self._count_cost(connection)
         except ServerError as error:
-            self._publish(self._failed(error.state, str(error), last_attempt))
+            self._publish_state(self._note_failure(error.state, str(error), last_attempt))
         except Exception as error:
             # A fault of ours must neither end the agent nor look like a healthy server.
             log.exception("poll failed")
-            self._publish(self._failed("error", f"internal error: {type(error).__name__}", last_attempt))
+            self._publish_state(self._note_failure("error", f"internal error: {type(error).__name__}", last_attempt))
         else:
-            self._publish(state)
-            await self._mitigate(door)
+            self._publish_state(state)
+            await self._mitigate_incident(connection)
             if not is_extra:
-                await self._survey(door)
+                await self._survey_server(connection)
 
-    async def _ask(self, door: Connection, began: float, last_attempt: float) -> ServerState:
+    async def _ask_server(self, connection: Connection, began: float, last_attempt: float) -> ServerState:
         login = self._login_probe.result
         self._runner.login = login
-        finding = await self._runner.examine(door, is_urgent=self._mitigator.needs_a_look)
-        self._tell_connected(finding.server)
-        self._tell_failed_look(finding.diagnosis)
-        self._count_waiting(finding, began)
-        if finding.is_new:
-            self._tell_strangers(finding.diagnosis)
-            await self._follow(await door.system_identifier(), finding)
-        await self._learn(finding, door)
+        result = await self._runner.examine(connection, is_urgent=self._mitigator.needs_a_look)
+        self._tell_connected(result.server)
+        self._tell_failed_look(result.diagnosis)
+        self._count_waiting(result, began)
+        if result.is_new:
+            self._tell_strangers(result.diagnosis)
+            await self._follow_incident(await connection.system_identifier(), result)
+        await self._learn_baselines(result, connection)
         now = time.monotonic()
         return ServerState(
             connection="connected",
             error=None,
-            server=finding.server,
-            diagnosis=self._with_traces(finding.diagnosis),
-            figures=finding.figures,
-            slots=(finding.server.connections, finding.server.max_connections),
+            server=result.server,
+            diagnosis=self._with_traces(result.diagnosis),
+            figures=result.figures,
+            slots=(result.server.connections, result.server.max_connections),
             scores=self._learning.thresholds.scores,
             login=login,
             last_success=time.time(),
             last_attempt=last_attempt,
             tried_at=now,
             found_at=began,
-            looked_at=began if finding.is_new else self._state.looked_at,
-            looked_time=last_attempt if finding.is_new else self._state.looked_time,
-            latency=finding.latency,
+            looked_at=began if result.is_new else self._state.looked_at,
+            looked_time=last_attempt if result.is_new else self._state.looked_time,
+            latency=result.latency,
             duration=now - began,
         )
 
-    async def _learn(self, finding: PollResult, door: Connection) -> None:
-        found = finding.figures
-        values = signal_readings(finding.server, finding.lock_waiters, found.blocked_sessions, found.oldest_wait)
-        server, incident = await door.system_identifier(), self.incident is not None
-        self._learning.observe(server, values, finding.at.timestamp(), incident=incident)
+    async def _learn_baselines(self, result: PollResult, connection: Connection) -> None:
+        found = result.figures
+        values = signal_readings(result.server, result.lock_waiters, found.blocked_sessions, found.oldest_wait)
+        server, incident = await connection.system_identifier(), self.incident is not None
+        self._learning.observe(server, values, result.at.timestamp(), incident=incident)
         self._runner.anomalies = self._learning.thresholds.anomalies
         self._runner.journal = self._learning.journal
 
-    def _count_cost(self, door: Connection) -> None:
-        before = self._costs[1] if self._costs and self._costs[0] is door else StatementCost()
-        self._counters.add_cost(before, door.cost)
-        self._costs = door, door.cost
+    def _count_cost(self, connection: Connection) -> None:
+        before = self._costs[1] if self._costs and self._costs[0] is connection else StatementCost()
+        self._counters.add_cost(before, connection.cost)
+        self._costs = connection, connection.cost
 
-    def _count_waiting(self, finding: PollResult, began: float) -> None:
+    def _count_waiting(self, result: PollResult, began: float) -> None:
         """Integrate; but not over a time in which we were blind, since a poll failed, hung, or this process did."""
         if self._counted_at is None or not self.state.up:
             self._counted_at = time.monotonic()
             return
-        found = finding.figures
+        found = result.figures
         self._counters.add_blocked(found.blocked_sessions, found.blocked_by_class, max(began - self._counted_at, 0.0))
         self._counted_at = began
 
@@ -245,15 +245,15 @@ class Poller:
         """Take in the ends of before this process, the newest last."""
         self.ended = deque((*earlier, *self.ended), _MOST_ENDED)
 
-    async def _follow(self, server: str, finding: PollResult) -> None:
+    async def _follow_incident(self, server: str, result: PollResult) -> None:
         """Take the incident one poll further, once it is known what an earlier agent has left open."""
         left = await self._recorder.recall(server, _RECALLING)
         if left is None:
             return
-        found, waited = finding.figures, self._counters.blocked_seconds
-        now = trace_incident(finding.diagnosis) if found.blocked_sessions else None
-        look = IncidentPoll(
-            finding.at,
+        found, waited = result.figures, self._counters.blocked_seconds
+        now = trace_incident(result.diagnosis) if found.blocked_sessions else None
+        poll = IncidentPoll(
+            result.at,
             found.blocked_sessions,
             found.leading,
             found.oldest_wait,
@@ -263,14 +263,14 @@ class Poller:
         self._blocked_seconds = waited
         continued = self._find_continued(left, now)
         if continued is not None:
-            self.incident, events = continue_incident(continued.incident, look)
+            self.incident, events = continue_incident(continued.incident, poll)
         elif (ended := self._find_ended(now)) is not None:
-            self.incident, events = recur_incident(ended.incident, ended.at, look)
+            self.incident, events = recur_incident(ended.incident, ended.at, poll)
         else:
-            self.incident, events = advance_incident(self.incident, look)
+            self.incident, events = advance_incident(self.incident, poll)
         self._traces = now or self._traces
         self._tell_events(events)
-        self._note(server, finding, events, tuple(each for each in left if each is not continued))
+        self._record_incident(server, result, events, tuple(each for each in left if each is not continued))
 
     def _find_ended(self, now: IncidentTraces | None) -> IncidentEvent | None:
         """The end of the last incident, where this poll shows that incident again."""
@@ -296,20 +296,20 @@ class Poller:
                 facts |= {"seconds": event.incident.seconds_until(event.at), "peak": event.incident.peak_blocked}
             log.info("incident %s", event.kind.replace("_", " "), extra=facts)
 
-    def _note(
-        self, server: str, finding: PollResult, events: tuple[IncidentEvent, ...], lost: tuple[IncidentRecord, ...]
+    def _record_incident(
+        self, server: str, result: PollResult, events: tuple[IncidentEvent, ...], lost: tuple[IncidentRecord, ...]
     ) -> None:
-        blocked = finding.figures.blocked_sessions
-        self._recorder.see(PolledDiagnosis(server, finding.at, self.incident, events, finding.diagnosis, blocked, lost))
+        blocked = result.figures.blocked_sessions
+        self._recorder.see(PolledDiagnosis(server, result.at, self.incident, events, result.diagnosis, blocked, lost))
 
-    async def _mitigate(self, door: Connection) -> None:
+    async def _mitigate_incident(self, connection: Connection) -> None:
         state = self.state
         # Judged once: a session has to be found in as many looks as the rules ask for.
         is_new = state.looked_at == state.found_at
         if state.diagnosis is None or not is_new:
             return
         try:
-            await self._mitigator.consider(state.diagnosis, door, self._runner.read_at)
+            await self._mitigator.consider(state.diagnosis, connection, self._runner.read_at)
             if self._mitigator.has_just_signalled and self.incident is not None:
                 self._recorder.acknowledge(self.incident)
         except ServerError as error:
@@ -324,16 +324,16 @@ class Poller:
         left = self._mitigator.findings
         return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
 
-    async def _survey(self, door: Connection) -> None:
+    async def _survey_server(self, connection: Connection) -> None:
         """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
         try:
             with suppress(ServerError):
-                await self._runner.survey(door)
+                await self._runner.survey(connection)
             self._counters.deadlocks = self._runner.deadlocks
         except Exception:
             log.exception("state of the whole server not read")
         finally:
-            self._count_cost(door)
+            self._count_cost(connection)
 
     def _tell_connected(self, server: ServerInfo) -> None:
         if self._told is None and self._state.last_success is not None:
@@ -381,7 +381,7 @@ class Poller:
             log.log(level, "a stranger holds a lock of the leader election", extra=extra)
         self._told_strangers = strangers
 
-    def _failed(self, connection: str, error: str, last_attempt: float) -> ServerState:
+    def _note_failure(self, connection: str, error: str, last_attempt: float) -> ServerState:
         self._counted_at = None
         now = time.monotonic()
         if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
@@ -397,7 +397,7 @@ class Poller:
             tried_at=now,
         )
 
-    def _publish(self, state: ServerState) -> None:
+    def _publish_state(self, state: ServerState) -> None:
         self._state = state
         if state.figures is not None and state.server is not None:
             self.last_hour.add(time.monotonic(), state.figures.blocked_sessions, state.server.connections)

@@ -53,7 +53,7 @@ class DsnFile(msgspec.Struct, frozen=True):
 
 
 class Reconnector:
-    """Opens a door when there is none. Attempts are spaced at random, ever wider, up to a few seconds.
+    """Opens a connection when there is none. Attempts are spaced at random, ever wider, up to a few seconds.
 
     A connection string in a file is read at every attempt: a password that was changed in it is taken up.
     """
@@ -61,24 +61,24 @@ class Reconnector:
     def __init__(self, dsn: str | DsnFile, deadline: float) -> None:
         self._dsn = dsn
         self._deadline = deadline
-        self._door: Connection | None = None
+        self._connection: Connection | None = None
         self._failures = 0
         self._failure: ServerError | None = None
         self._next_attempt = 0.0
         self._outdated = False
         self._attempt: LoginAttempt | None = None
 
-    async def door(self) -> Connection:
-        """The open door. Raises the ServerError of the last attempt, at once while the next one is not due."""
-        if self._door is not None and self._door.is_open and not self._outdated:
-            return self._door
+    async def connect(self) -> Connection:
+        """The open connection. Raises the ServerError of the last attempt, at once while the next one is not due."""
+        if self._connection is not None and self._connection.is_open and not self._outdated:
+            return self._connection
         if self._outdated:
             self.drop()
-        self._leave()
+        self._drop_connection()
         if self._failure is not None and (self._hangs or time.monotonic() < self._next_attempt):
             raise self._failure.with_traceback(None)
         try:
-            self._door = await self._enter()
+            self._connection = await self._enter_connection()
         except ServerError as error:
             self._next_attempt = time.monotonic() + seconds_until_retry(
                 self._failures, min(LONGEST_PAUSE, self._deadline)
@@ -87,16 +87,16 @@ class Reconnector:
             self._failure = error
             raise
         self._failures, self._failure = 0, None
-        if self._door.is_pooled:
+        if self._connection.is_pooled:
             log.warning("connected through a pooler, so no session is signalled: connect to the server itself")
-        return self._door
+        return self._connection
 
     @property
     def _hangs(self) -> bool:
         """A login is under way that has not ended within the deadline. Another one would take one more slot."""
         return self._attempt is not None and not self._attempt.is_over
 
-    async def _enter(self) -> Connection:
+    async def _enter_connection(self) -> Connection:
         if self._attempt is None:
             self._attempt = LoginAttempt(await self.read_dsn(), self._deadline)
         try:
@@ -141,17 +141,17 @@ class Reconnector:
         """Let go of the connection, at once and whatever the server does. Not while it is in use."""
         self._outdated = False
         self._give_up()
-        self._leave()
+        self._drop_connection()
 
     def _give_up(self) -> None:
         if self._attempt is not None:
             self._attempt.abandon()
             self._attempt = None
 
-    def _leave(self) -> None:
-        if self._door is not None:
-            self._door.abandon()
-            self._door = None
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.abandon()
+            self._connection = None
 
 
 def seconds_until_retry(failures: int, longest: float) -> float:

@@ -51,10 +51,10 @@ def monitored_servers(config: Config, dsn: str | DsnFile) -> tuple[MonitoredServ
             "[[servers]] in the configuration and a DSN (--dsn, --dsn-file, PGDOCTOR_DSN or PGDOCTOR_DSN_FILE) "
             "exclude each other"
         )
-    return tuple(_target(each, config.agent) for each in config.servers)
+    return tuple(_make_target(each, config.agent) for each in config.servers)
 
 
-def _target(server: ServerSettings, settings: AgentSettings) -> MonitoredServer:
+def _make_target(server: ServerSettings, settings: AgentSettings) -> MonitoredServer:
     own = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
     dsn = DsnFile(server.dsn_file) if server.dsn_file else server.conninfo
     return MonitoredServer(server.name, dsn, replace(settings, **own))
@@ -83,7 +83,7 @@ class ServerMonitor:
             brake=KillSwitchFile(lambda: self.mitigator.settings.kill_switch_file).pulled,
         )
         self._connection = Reconnector(target.dsn, target.settings.deadline)
-        self._recorder = IncidentRecorder(target.name, keeper, notifier, self._remember)
+        self._recorder = IncidentRecorder(target.name, keeper, notifier, self._remember_incidents)
         self._learning = Learning(keeper)
         settings = target.settings
         self._login_probe = LoginProbe(
@@ -101,8 +101,8 @@ class ServerMonitor:
 
     def start(self, at_fault: Callable[[], None]) -> None:
         """Poll until `stop`; `at_fault` is called should it end by itself."""
-        self.task = asyncio.create_task(self._run())
-        self.task.add_done_callback(partial(self._ended, at_fault))
+        self.task = asyncio.create_task(self._run_poller())
+        self.task.add_done_callback(partial(self._note_end, at_fault))
 
     def stop(self) -> None:
         """Break off, at once and whatever the server does."""
@@ -116,7 +116,7 @@ class ServerMonitor:
         self.poller.reconfigure(settings)
         self.mitigator.reconfigure(mitigation)
 
-    async def _run(self) -> None:
+    async def _run_poller(self) -> None:
         _SERVER.set(self.name)
         beside = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._login_probe.run())]
         try:
@@ -137,10 +137,10 @@ class ServerMonitor:
         reserved = standing.reserved_connections if standing else 0
         return state.server.max_connections - reserved - state.server.connections >= FREE_SLOTS
 
-    def _remember(self, ended: Sequence[IncidentEvent]) -> None:
+    def _remember_incidents(self, ended: Sequence[IncidentEvent]) -> None:
         self.poller.remember(ended)
 
-    def _ended(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
+    def _note_end(self, at_fault: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._connection.drop()
         if not task.cancelled():
             at_fault()

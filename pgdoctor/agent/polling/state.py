@@ -43,7 +43,7 @@ class ServerState(msgspec.Struct, frozen=True):
     Clock: Unix time; monotonic for `tried_at`, `found_at` and `looked_at`.
     """
 
-    #: One of the door's STATES; empty before the first attempt has ended.
+    #: One of the connection's STATES; empty before the first attempt has ended.
     connection: str = ""
     #: Why there is no diagnosis, in one line.
     error: str | None = "not polled yet"

@@ -96,14 +96,14 @@ def describe_same_client(facts: BlockerFacts) -> Iterator[str]:
         return
     direct = {each.pid for each in facts.witnesses}
     behind = (facts.snapshot.sessions[pid] for pid in islice(facts.graph.behind(facts.node), _MOST_BEHIND))
-    alike = [each.pid for each in behind if _client(each) == _client(session)]
+    alike = [each.pid for each in behind if _client_key(each) == _client_key(session)]
     for pid in [pid for pid in alike if pid not in direct][:1]:
         yield f"{pid} behind it comes from the same client: if that client waits for {pid} first, this never ends"
     for pid in [pid for pid in alike if pid in direct and session.in_transaction_idle][:1]:
         yield f"{pid} comes from the same client: it may wait for itself, on another connection"
 
 
-def _client(session: Session) -> tuple[str | None, ...]:
+def _client_key(session: Session) -> tuple[str | None, ...]:
     return session.application_name, session.client_addr, session.usename
 
 

@@ -46,14 +46,14 @@ def describe_activity(facts: BlockerFacts) -> Iterator[str]:
     elif facts.is_waiting:
         yield from describe_own_wait(facts)
     else:
-        yield f"is working: {_work(facts)}{_excluding(facts)}"
+        yield f"is working: {_describe_work(facts)}{_describe_excluded(facts)}"
     yield from progress_evidence(facts)
 
 
 def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
     """How long the blocker itself has waited, and for which sessions; nothing if it does not wait."""
     if facts.is_waiting:
-        yield f"has waited {format_duration(facts.waiting_seconds)} for {_awaited(facts)}"
+        yield f"has waited {format_duration(facts.waiting_seconds)} for {_describe_awaited(facts)}"
 
 
 def progress_evidence(facts: BlockerFacts) -> Iterator[str]:
@@ -103,43 +103,44 @@ def statement_name(facts: BlockerFacts) -> str:
         return f"one of its {len(facts.statement.work)} statements"
     if facts.statement.kind == "unknown":
         return "its statement"
-    return _written(facts.statement.kind)
+    return _format_kind(facts.statement.kind)
 
 
-def _work(facts: BlockerFacts) -> str:
+def _describe_work(facts: BlockerFacts) -> str:
     """What it runs and for how long. Of several statements in one text the server does not show which one runs."""
     ran = format_duration(facts.statement_seconds)
     if facts.statement.is_one:
         return f"{statement_name(facts)} has run for {ran}"
     work = facts.statement.work
-    return f"a text of {len(work)} statements has run for {ran}; which of them runs now is not known ({_listed(work)})"
+    kinds = _format_kinds(work)
+    return f"a text of {len(work)} statements has run for {ran}; which of them runs now is not known ({kinds})"
 
 
-def _listed(kinds: tuple[str, ...]) -> str:
+def _format_kinds(kinds: tuple[str, ...]) -> str:
     """Kinds as people write them, the first of them: `ALTER TABLE, UPDATE, ...`."""
     more = ["..."] if len(kinds) > _MOST_NAMED else []
-    return ", ".join([*map(_written, kinds[:_MOST_NAMED]), *more])
+    return ", ".join([*map(_format_kind, kinds[:_MOST_NAMED]), *more])
 
 
-def _written(kind: str) -> str:
+def _format_kind(kind: str) -> str:
     return kind.replace("_other", "").replace("_", " ").upper()
 
 
-def _excluding(facts: BlockerFacts) -> str:
+def _describe_excluded(facts: BlockerFacts) -> str:
     """Whom its strongest table lock in somebody's way excludes. The statement that took it may be another one."""
     modes = [lock.mode for lock in facts.contested if lock.locktype == "relation" and lock.mode in STRONG]
     whom = ddl.keeps_out(modes[0]) if modes else ""
     return f" under {modes[0]}, which excludes {whom}" if whom else ""
 
 
-def _awaited(facts: BlockerFacts) -> str:
+def _describe_awaited(facts: BlockerFacts) -> str:
     nodes = facts.session.blockers if facts.session else ()
-    named = [_said(facts, node) for node in nodes[:_MOST_NAMED]]
+    named = [_describe_node(facts, node) for node in nodes[:_MOST_NAMED]]
     more = [f"{len(nodes) - _MOST_NAMED:,} more"] if len(nodes) > _MOST_NAMED else []
     return ", ".join(named + more)
 
 
-def _said(facts: BlockerFacts, node: int) -> str:
+def _describe_node(facts: BlockerFacts, node: int) -> str:
     session = facts.snapshot.sessions.get(node, Session(pid=node))
     if node < 0:
         return "a prepared transaction"

@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 def describe_contested_locks(facts: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
     """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
     contested = (lock for lock in facts.contested if lock.locktype in ("relation", "object"))
-    names = list(dict.fromkeys((*_transaction(facts), *map(facts.name, (*contested, *locks)))))
+    names = list(dict.fromkeys((*_describe_transaction(facts), *map(facts.name, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
         yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {describe_hold_time(facts)}"
@@ -35,7 +35,7 @@ def describe_hold_time(facts: BlockerFacts) -> str:
     return ", ".join(bounds)
 
 
-def _transaction(facts: BlockerFacts) -> Iterator[str]:
+def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
     if "transactionid" in facts.contested_types and facts.table is not None:
         are_keys = bool(facts.witnesses) and all(map(waits_for_key, facts.witnesses))

@@ -40,7 +40,7 @@ def count_polls(before: PollsByTransaction, snapshot: Snapshot) -> PollsByTransa
             continue
         is_waiting = bool(session.blockers or session.requests)
         if not is_waiting:
-            found[transaction] = _after(before.get(transaction, Polls()), is_idle=session.in_transaction_idle)
+            found[transaction] = _add_poll(before.get(transaction, Polls()), is_idle=session.in_transaction_idle)
         elif transaction in before:
             found[transaction] = before[transaction]
     return found
@@ -67,7 +67,7 @@ def is_between_pauses(facts: BlockerFacts) -> bool:
     return not (text.has_ddl or text.is_maintenance or text.is_lock_table)
 
 
-def _after(known: Polls, *, is_idle: bool) -> Polls:
+def _add_poll(known: Polls, *, is_idle: bool) -> Polls:
     idle = (*known.idle, is_idle)[-_MOST_POLLS:]
     share = sum(idle) / len(idle)
     least = _TOO_FEW if known.is_mostly_idle else _ENOUGH

@@ -40,19 +40,19 @@ class KnownHold:
 
     def seconds(self, waiters: Iterable[Session]) -> float | None:
         """For how long it is known to have held one of them up; None where nobody waits for it as far as is known."""
-        holds = (hold for waiter in waiters for _, hold in self._waits(waiter))
+        holds = (hold for waiter in waiters for _, hold in self._list_waits(waiter))
         return max(holds, default=None)
 
     def longest_wait(self, waiters: Iterable[Session]) -> float | None:
         """The longest wait that is known to be a wait for this one; None where none has a known beginning."""
-        waits = (min(wait, hold) for waiter in waiters for wait, hold in self._waits(waiter) if wait is not None)
+        waits = (min(wait, hold) for waiter in waiters for wait, hold in self._list_waits(waiter) if wait is not None)
         return max(waits, default=None)
 
     def since(self, lock: Lock) -> datetime:
         """Since when it is known to hold a lock that it holds in this snapshot."""
-        return min((self._snapshot.captured_at, *self._lasting, *self._earlier(lock.target, lock.mode)))
+        return min((self._snapshot.captured_at, *self._lasting, *self._list_earlier(lock.target, lock.mode)))
 
-    def _waits(self, waiter: Session) -> Iterator[tuple[float | None, float]]:
+    def _list_waits(self, waiter: Session) -> Iterator[tuple[float | None, float]]:
         """Of each request of a waiter: how long it waits, and how long this blocker is known to be in its way."""
         for request in waiter.requests:
             hold = self._snapshot.seconds_since(self._since_request(request)) or 0.0
@@ -69,7 +69,7 @@ class KnownHold:
         # Its locks do not explain the wait: they changed while they were read.
         return min(filter(None, own or self._lasting), default=None)
 
-    def _earlier(self, target: Target, mode: str) -> Iterator[datetime]:
+    def _list_earlier(self, target: Target, mode: str) -> Iterator[datetime]:
         """When earlier snapshots have shown it with this lock."""
         for known in self._snapshot.known_locks.get(self._node, ()):
             if (known.target, known.mode) == (target, mode):

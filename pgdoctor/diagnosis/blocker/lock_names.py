@@ -73,15 +73,15 @@ def describe_object(snapshot: Snapshot, lock: Lock, datname: str | None = None) 
     """What a lock is on: `public.orders`, `role app`, `advisory key 42`. `datname`: the database of its session."""
     match lock.locktype:
         case "relation":
-            return _relation(snapshot, lock, datname)
+            return _name_relation(snapshot, lock, datname)
         case "extend":
-            return f"the extension of {_file(snapshot, lock, datname)}"
+            return f"the extension of {_name_file(snapshot, lock, datname)}"
         case "tuple":
-            return f"a row of {_relation(snapshot, lock, datname)}"
+            return f"a row of {_name_relation(snapshot, lock, datname)}"
         case "page":
-            return _page(snapshot, lock, datname)
+            return _name_page(snapshot, lock, datname)
         case "object":
-            return _object(snapshot, lock, datname)
+            return _name_object(snapshot, lock, datname)
         case "advisory":
             return f"advisory key {advisory_key(lock)}"
         case "transactionid":
@@ -113,7 +113,7 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
         case "spectoken":
             return describe_object(snapshot, request)
         case "extend":
-            return f"its turn to extend {_file(snapshot, request, waiter.datname)}"
+            return f"its turn to extend {_name_file(snapshot, request, waiter.datname)}"
     why = ", to log in" if waiter.is_starting else ""
     return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
 
@@ -133,9 +133,11 @@ def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:
         return "transactions with NOTIFY commit one at a time: each holds the queue of NOTIFY until its commit is over"
     match lock.locktype:
         case "extend":
-            return f"it adds pages to {_file(snapshot, lock, None)}: one session at a time may extend a table's file"
+            return (
+                f"it adds pages to {_name_file(snapshot, lock, None)}: one session at a time may extend a table's file"
+            )
         case "page":
-            return f"it cleans {_page(snapshot, lock, None)}: one session at a time may"
+            return f"it cleans {_name_page(snapshot, lock, None)}: one session at a time may"
     return None
 
 
@@ -170,15 +172,15 @@ def format_advisory_key(key: AdvisoryKey) -> str:
     """The same of a key as `pg_locks` has it."""
     high, low, form = key
     if form == 2:
-        return f"({_signed(high, 32)}, {_signed(low, 32)})"
-    return str(_signed(high << 32 | low, 64))
+        return f"({_to_signed(high, 32)}, {_to_signed(low, 32)})"
+    return str(_to_signed(high << 32 | low, 64))
 
 
-def _signed(value: int, bits: int) -> int:
+def _to_signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def _relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+def _name_relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     table = snapshot.table_of(lock)
     if table is None:
         name = f"relation {lock.relation}"
@@ -187,21 +189,21 @@ def _relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     return name + _elsewhere(snapshot, lock, datname)
 
 
-def _file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+def _name_file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     """The relation itself, an index too: the lock is about its file, and not about the table."""
     own = snapshot.relation_of(lock)
     if own is None:
-        return _relation(snapshot, lock, datname)
+        return _name_relation(snapshot, lock, datname)
     return (f"index {own.name}" if own.kind in ("i", "I") else own.name) + _elsewhere(snapshot, lock, datname)
 
 
-def _page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+def _name_page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     """The first page of a GIN index is locked while its pending list is cleaned; nothing else locks pages."""
-    relation = _file(snapshot, lock, datname)
+    relation = _name_file(snapshot, lock, datname)
     return f"the pending list of {relation}" if lock.page == 0 else f"page {lock.page} of {relation}"
 
 
-def _object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+def _name_object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     if is_notify_queue(lock):
         return "the queue of NOTIFY"
     elsewhere = _elsewhere(snapshot, lock, datname)

@@ -55,8 +55,8 @@ def blocks_by(facts: BlockerFacts, origin: Origin) -> bool:
 
     Where none did, the statement that it runs now decides: it keeps the transaction open.
     """
-    found = frozenset().union(*(_origins(facts, lock) for lock in facts.obstacles))
-    return origin in found if found else _runs(facts, origin)
+    found = frozenset().union(*(_find_origins(facts, lock) for lock in facts.obstacles))
+    return origin in found if found else _is_running(facts, origin)
 
 
 def explain_doubt(facts: BlockerFacts) -> Iterator[str]:
@@ -76,7 +76,7 @@ def explain_doubt(facts: BlockerFacts) -> Iterator[str]:
         yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text does not show which"
 
 
-def _runs(facts: BlockerFacts, origin: Origin) -> bool:
+def _is_running(facts: BlockerFacts, origin: Origin) -> bool:
     """It runs a statement of this kind now: its request says so, or its text and the lock on a relation that it names.
 
     Temporary relations do not count, nor do those that its own transaction has created.
@@ -85,7 +85,7 @@ def _runs(facts: BlockerFacts, origin: Origin) -> bool:
         return False
     asked = [lock for lock in facts.strong if not lock.granted]
     if asked:
-        return any(origin in _origins(facts, lock) for lock in asked)
+        return any(origin in _find_origins(facts, lock) for lock in asked)
     found = ddl.parts(facts.session.statement or "", truncated=facts.session.truncated)
     if (
         len(found) != 1
@@ -97,7 +97,7 @@ def _runs(facts: BlockerFacts, origin: Origin) -> bool:
     return found[0].family == "lock" or found[0].effect.is_concurrent or _has_locked_a_target(facts, found[0])
 
 
-def _origins(facts: BlockerFacts, lock: Lock) -> _Origins:
+def _find_origins(facts: BlockerFacts, lock: Lock) -> _Origins:
     """The kinds of statements that may have taken the lock, or ask for it; none for that of plain reads and writes."""
     match lock.locktype:
         case "object":
@@ -127,11 +127,11 @@ def _told_by_text(facts: BlockerFacts, lock: Lock) -> _Origins:
         return _NONE
     found = ddl.parts(session.statement or "", truncated=session.truncated)
     return frozenset(
-        origin for part in found if _takes(part, lock, facts) for origin in _FAMILIES.get(part.family, _NONE)
+        origin for part in found if _may_take(part, lock, facts) for origin in _FAMILIES.get(part.family, _NONE)
     )
 
 
-def _takes(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
+def _may_take(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
     match part.family:
         case "lock":
             table = facts.snapshot.table_of(lock)

@@ -79,7 +79,9 @@ Contests = Mapping[Key, Contest]
 
 def follow_turns(before: Contests, snapshot: Snapshot) -> Contests:
     """What is known of contested locks after a snapshot, by what was known before it."""
-    found = {key: _after(before.get(key), wait, snapshot.captured_at) for key, wait in _waits(snapshot).items()}
+    found = {
+        key: _extend_contest(before.get(key), wait, snapshot.captured_at) for key, wait in _find_waits(snapshot).items()
+    }
     kept = {key: each for key, each in before.items() if abs(snapshot.captured_at - each.seen_at) <= MEMORY}
     return {**kept, **{key: each for key, each in found.items() if each is not None}}
 
@@ -87,11 +89,11 @@ def follow_turns(before: Contests, snapshot: Snapshot) -> Contests:
 def with_turns(snapshot: Snapshot, contests: Contests, before: Contests) -> Snapshot:
     """The snapshot with the turns before each of its holders; `before`: what was known before it."""
     found: dict[int, LockTurns] = {}
-    for key, wait in _waits(snapshot).items():
+    for key, wait in _find_waits(snapshot).items():
         contest = contests.get(key)
         if wait.node is None or contest is None:
             continue
-        turns = _facts(contest, wait, snapshot.captured_at, is_first=key not in before)
+        turns = _summarize_turns(contest, wait, snapshot.captured_at, is_first=key not in before)
         found[wait.node] = max((turns, found.get(wait.node, turns)), key=lambda each: (each.earlier, each.recent))
     return replace(snapshot, lock_turns=found) if found else snapshot
 
@@ -107,7 +109,7 @@ def find_turns(facts: BlockerFacts) -> LockTurns | None:
     held = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0
     if (turns.earlier >= _SEVERAL or turns.was_held_before) and held <= _TIMES * turns.longest:
         return turns
-    is_quick = turns.recent > 0 and turns.held_at_most < YOUNG and _pause(facts) < BRIEFLY
+    is_quick = turns.recent > 0 and turns.held_at_most < YOUNG and _seconds_paused(facts) < BRIEFLY
     return turns if is_quick and facts.graph.directly_blocked(facts.node) >= LONG_QUEUE else None
 
 
@@ -122,18 +124,18 @@ def _may_have_just_begun(facts: BlockerFacts) -> bool:
     turns = facts.snapshot.lock_turns.get(facts.node)
     if facts.session is None or not any(map(_is_followed, facts.contested)) or (turns and not turns.is_first):
         return False
-    if facts.graph.directly_blocked(facts.node) < LONG_QUEUE or _pause(facts) >= BRIEFLY:
+    if facts.graph.directly_blocked(facts.node) < LONG_QUEUE or _seconds_paused(facts) >= BRIEFLY:
         return False
     held = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0
     return held < YOUNG and (facts.state_seconds or 0.0) < YOUNG
 
 
-def _pause(facts: BlockerFacts) -> float:
+def _seconds_paused(facts: BlockerFacts) -> float:
     """Seconds for which it has done nothing."""
     return 0.0 if facts.is_running else facts.state_seconds or 0.0
 
 
-def _facts(contest: Contest, wait: _Wait, now: datetime, *, is_first: bool) -> LockTurns:
+def _summarize_turns(contest: Contest, wait: _Wait, now: datetime, *, is_first: bool) -> LockTurns:
     seen = [turn for turn in contest.turns if wait.since is not None and turn.until > wait.since]
     return LockTurns(
         earlier=len(seen),
@@ -145,10 +147,10 @@ def _facts(contest: Contest, wait: _Wait, now: datetime, *, is_first: bool) -> L
     )
 
 
-def _after(before: Contest | None, wait: _Wait, now: datetime) -> Contest | None:
+def _extend_contest(before: Contest | None, wait: _Wait, now: datetime) -> Contest | None:
     """A contest after a snapshot at `now`."""
     if before is None:
-        return _first(wait, now) if wait.holder is not None else None
+        return _begin_contest(wait, now) if wait.holder is not None else None
     if before.holder == wait.holder:
         return replace(before, seen_at=now)
     turns = (*before.turns, Turn(before.since, now)) if before.holder is not None else before.turns
@@ -158,7 +160,7 @@ def _after(before: Contest | None, wait: _Wait, now: datetime) -> Contest | None
     return Contest(wait.holder, since, now, kept, before.was_held_before and kept[:1] == turns[:1])
 
 
-def _first(wait: _Wait, now: datetime) -> Contest:
+def _begin_contest(wait: _Wait, now: datetime) -> Contest:
     """A contest of which no earlier snapshot is known.
 
     A wait that is older than the holder's transaction was for another holder: one at least, and maybe many.
@@ -169,7 +171,7 @@ def _first(wait: _Wait, now: datetime) -> Contest:
     return Contest(wait.holder, wait.began, now, (Turn(wait.since, wait.began),), was_held_before=True)
 
 
-def _waits(snapshot: Snapshot) -> dict[Key, _Wait]:
+def _find_waits(snapshot: Snapshot) -> dict[Key, _Wait]:
     """What is waited for in a snapshot, where only one transaction can hold it."""
     sessions = snapshot.sessions
     wanted = {request.target for each in sessions.values() for request in each.requests}

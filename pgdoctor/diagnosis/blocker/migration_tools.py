@@ -52,11 +52,11 @@ class DetectedTool(NamedTuple):
         return f"run by {self.name} ({self.sign})"
 
 
-def _crc(text: str) -> int:
+def _crc_hash(text: str) -> int:
     return crc32(text.encode())
 
 
-def _fnv(text: str) -> int:
+def _fnv_hash(text: str) -> int:
     """FNV-1 with 32 bits."""
     found = 2_166_136_261
     for byte in text.encode():
@@ -64,15 +64,15 @@ def _fnv(text: str) -> int:
     return found
 
 
-def _rails(number: int, database: str) -> bool:
-    return number == 2_053_462_845 * _crc(database)
+def _is_rails(number: int, database: str) -> bool:
+    return number == 2_053_462_845 * _crc_hash(database)
 
 
-def _sqlx(number: int, database: str) -> bool:
-    return number == 0x3D32AD9E * _crc(database)
+def _is_sqlx(number: int, database: str) -> bool:
+    return number == 0x3D32AD9E * _crc_hash(database)
 
 
-def _flyway(number: int, _: str) -> bool:
+def _is_flyway(number: int, _: str) -> bool:
     """The letters of its name, and to them the Java hash of its table's name: 32 bits with a sign."""
     return -(2**31) <= number - int.from_bytes(b"Flyway") < 2**31
 
@@ -80,7 +80,7 @@ def _flyway(number: int, _: str) -> bool:
 def _golang_migrate(number: int, database: str) -> bool:
     """Of the schema and the table of versions only the defaults can be guessed; older releases had neither."""
     scopes = (database, f"public\0{database}", f"public\0schema_migrations\0{database}")
-    return number in {_crc(scope) * 1_486_364_155 % 2**32 for scope in scopes}
+    return number in {_crc_hash(scope) * 1_486_364_155 % 2**32 for scope in scopes}
 
 
 def _one_of(*numbers: int) -> Callable[[int, str], bool]:
@@ -91,20 +91,22 @@ def _one_of(*numbers: int) -> Callable[[int, str], bool]:
 TOOLS = (
     MigrationTool("Alembic", ("alembic",), tables=("alembic_version",)),
     MigrationTool("Django", ("django",), tables=("django_migrations",), comment=r"framework='django\b"),
-    MigrationTool("Flyway", ("flyway",), _flyway, ("flyway_schema_history",)),
+    MigrationTool("Flyway", ("flyway",), _is_flyway, ("flyway_schema_history",)),
     MigrationTool(
         "Liquibase",
         ("liquibase",),
         tables=("databasechangelog", "databasechangeloglock"),
         comment=r"^-- ?(liquibase formatted sql|changeset \S+:\S+)",
     ),
-    MigrationTool("Rails", ("rails", "activerecord"), _rails, ("ar_internal_metadata",), comment=r"framework='rails"),
+    MigrationTool(
+        "Rails", ("rails", "activerecord"), _is_rails, ("ar_internal_metadata",), comment=r"framework='rails"
+    ),
     MigrationTool(
         "Prisma Migrate", ("prisma",), _one_of(72_707_369), ("_prisma_migrations",), comment=rf"^-- ({_PRISMA})\s*$"
     ),
     MigrationTool(
         "Atlas",
-        owns=_one_of(*(_fnv(f"atlas_migrate_{what}") for what in ("execute", "diff"))),
+        owns=_one_of(*(_fnv_hash(f"atlas_migrate_{what}") for what in ("execute", "diff"))),
         tables=("atlas_schema_revisions",),
         schema="atlas_schema_revisions",
     ),
@@ -114,7 +116,7 @@ TOOLS = (
     ),
     MigrationTool("dbmate", ("dbmate",), comment=r"^-- ?migrate:(up|down)\b"),
     MigrationTool("Sqitch", ("sqitch",), _one_of(75_474_063), schema="sqitch"),
-    MigrationTool("sqlx", ("sqlx",), _sqlx, ("_sqlx_migrations",)),
+    MigrationTool("sqlx", ("sqlx",), _is_sqlx, ("_sqlx_migrations",)),
     MigrationTool("node-pg-migrate", ("node-pg-migrate",), _one_of(7_241_865_325_823_964), ("pgmigrations",)),
     MigrationTool("Knex", ("knex",), tables=("knex_migrations", "knex_migrations_lock")),
     MigrationTool("Sequelize", ("sequelize",), tables=("SequelizeMeta",)),
@@ -181,7 +183,7 @@ def _by_table(tool: MigrationTool, tables: Iterable[tuple[str, str]]) -> str:
 
 
 def _by_comment(tool: MigrationTool, statement: str) -> str:
-    known = tool.comment and any(re.search(tool.comment, each, re.MULTILINE) for each in _comments(statement))
+    known = tool.comment and any(re.search(tool.comment, each, re.MULTILINE) for each in _find_comments(statement))
     return "by the comment at its statement" if known else ""
 
 
@@ -192,7 +194,7 @@ def _by_prefix(tool: MigrationTool, statement: str) -> str:
     return "by the name of a table in its statement" if found else ""
 
 
-def _comments(statement: str) -> Iterable[str]:
+def _find_comments(statement: str) -> Iterable[str]:
     if found := _LEADING.match(statement[:_ENDS]):
         yield found[0]
     if found := _TRAILING.search(statement[-_ENDS:]):

@@ -51,7 +51,7 @@ def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
     session = facts.session
     if facts.is_waiting:
         yield from command_status.describe_own_wait(facts)
-    elif session is not None and facts.is_running and (what := _what(session)):
+    elif session is not None and facts.is_running and (what := _name_wait(session)):
         since = facts.snapshot.seconds_since(facts.snapshot.known_events.get(session.pid))
         event = f"({session.wait_event_type}:{session.wait_event})"
         if since:
@@ -63,8 +63,8 @@ def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
 def known_events(snapshot: Snapshot, before: Waits) -> Waits:
     """The blockers that wait for something else than a lock, each with the first snapshot of that wait."""
     found: dict[tuple[Identity, str, str], datetime] = {}
-    for session in _blocking(snapshot):
-        key = _key(session)
+    for session in _list_blocking(snapshot):
+        key = _wait_key(session)
         if key is not None:
             found[key] = before.get(key, snapshot.captured_at)
     return found
@@ -74,25 +74,25 @@ def with_known_events(snapshot: Snapshot, before: Waits) -> Snapshot:
     """The snapshot with the first moment at which each blocker was seen in the wait that it is in."""
     found = {
         session.pid: before[key]
-        for session in _blocking(snapshot)
-        if (key := _key(session)) is not None and key in before
+        for session in _list_blocking(snapshot)
+        if (key := _wait_key(session)) is not None and key in before
     }
     return replace(snapshot, known_events=found) if found else snapshot
 
 
-def _blocking(snapshot: Snapshot) -> Iterator[Session]:
+def _list_blocking(snapshot: Snapshot) -> Iterator[Session]:
     pids = {node for session in snapshot.sessions.values() for node in session.blockers}
     return (snapshot.sessions[pid] for pid in pids if pid in snapshot.sessions)
 
 
-def _key(session: Session) -> tuple[Identity, str, str] | None:
+def _wait_key(session: Session) -> tuple[Identity, str, str] | None:
     identity = Identity.of(session)
     if identity is None or session.state != "active" or session.wait_event_type in (None, "Lock"):
         return None
     return identity, session.wait_event_type or "", session.wait_event or ""
 
 
-def _what(session: Session) -> str | None:
+def _name_wait(session: Session) -> str | None:
     event = session.wait_event or ""
     if event in _BY_EVENT:
         return _BY_EVENT[event]

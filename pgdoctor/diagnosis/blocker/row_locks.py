@@ -54,10 +54,10 @@ def find_wanted_row(waiter: Session) -> WantedRow | None:
         # Once a row has changed hands those who wait for it have no tuple lock.
         strongest = max(rows, key=lambda lock: lock.mode == _UPDATE)
         mode: str | None = strongest.mode if strongest.mode in (_UPDATE, _NO_KEY_UPDATE) else None
-        tables = _tables([strongest])
+        tables = _list_tables([strongest])
     else:
         mode = _guess_mode(waiter.statement or "")
-        tables = _tables(lock for lock in waiter.held if lock.locktype == "relation" and lock.mode in _ROW_MODES)
+        tables = _list_tables(lock for lock in waiter.held if lock.locktype == "relation" and lock.mode in _ROW_MODES)
     return WantedRow(mode, frozenset(islice(tables, MOST_TABLES))) if mode else None
 
 
@@ -73,7 +73,9 @@ def read_row_words(text: str) -> frozenset[str]:
     tokens = list(scan_tokens(text))
     for place, token in enumerate(tokens):
         if token.is_word("for"):
-            found.update(" ".join(words) for words in _STRENGTHS if _says(tokens[place + 1 :][: len(words)], words))
+            found.update(
+                " ".join(words) for words in _STRENGTHS if _match_words(tokens[place + 1 :][: len(words)], words)
+            )
     return frozenset(found)
 
 
@@ -91,9 +93,9 @@ class CoHolders:
         """Who may hold the row too that this session waits for."""
         if not self._snapshot.row_lockers or (row := find_wanted_row(waiter)) is None:
             return ()
-        return tuple(locker for table in sorted(row.tables) for locker in self._on(row.mode, table))
+        return tuple(locker for table in sorted(row.tables) for locker in self._find_on(row.mode, table))
 
-    def _on(self, mode: str, table: Table) -> tuple[RowLocker, ...]:
+    def _find_on(self, mode: str, table: Table) -> tuple[RowLocker, ...]:
         if (mode, table) not in self._found:
             candidates = _Contest(self._holder, mode, table, self._snapshot).candidates()
             self._found[mode, table] = tuple(
@@ -199,7 +201,7 @@ def _is_same(locker: RowLocker, holder: Session | PreparedTransaction) -> bool:
     return locker.pid is None and locker.gid is not None and locker.gid == holder.gid
 
 
-def _says(tokens: Sequence[Token], words: tuple[str, ...]) -> bool:
+def _match_words(tokens: Sequence[Token], words: tuple[str, ...]) -> bool:
     return len(tokens) == len(words) and all(token.is_word(word) for token, word in zip(tokens, words, strict=True))
 
 
@@ -207,7 +209,7 @@ def _is_of_users(lock: Lock) -> bool:
     return lock.relation is not None and lock.relation >= _FIRST_USER_OID
 
 
-def _tables(locks: Iterable[Lock]) -> list[Table]:
+def _list_tables(locks: Iterable[Lock]) -> list[Table]:
     return [
         (lock.database, lock.relation)
         for lock in locks

@@ -31,13 +31,13 @@ class AdvisoryLock(Cause):
         is_idle = facts.session.in_transaction_idle or is_between_pauses(facts)
         others = max(map(facts.waiters_for, facts.contested_types - {"advisory"}), default=0)
         return Classification(
-            evidence=tuple(_story(facts, facts.session)),
+            evidence=tuple(_describe_session(facts, facts.session)),
             remedy=Remedy("none", "an advisory lock is the application's own mutex: find out what it guards"),
             decides=not is_idle and others < facts.waiters_for("advisory"),
         )
 
 
-def _story(facts: BlockerFacts, session: Session) -> Iterator[str]:
+def _describe_session(facts: BlockerFacts, session: Session) -> Iterator[str]:
     yield from describe_advisory_lock(facts)
     yield f"others have waited for it for {format_duration(oldest_wait(facts.snapshot, facts.witnesses))}"
     yield f"has been {session.state or 'in an unknown state'} for {format_duration(facts.state_seconds)}"

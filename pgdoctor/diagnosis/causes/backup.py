@@ -28,7 +28,7 @@ class Backup(Cause):
 
     def judge(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
-        if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _streams(facts)):
+        if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _is_streaming(facts)):
             return None
         if session.application_name == "pg_restore" and lock_origin.blocks_by(facts, "ddl"):
             return None
@@ -44,7 +44,7 @@ class Backup(Cause):
         )
 
 
-def _streams(facts: BlockerFacts) -> bool:
+def _is_streaming(facts: BlockerFacts) -> bool:
     """It sends a base backup, whatever it calls itself."""
     progress = command_status.progress_of(facts)
     return progress is not None and progress.command == "base backup"

@@ -39,20 +39,20 @@ class HotRow(Cause):
 
     def judge(self, facts: BlockerFacts) -> Classification | None:
         if (turns := find_turns(facts)) is not None:
-            return _verdict(*_describe_turns(facts, turns))
+            return _make_verdict(*_describe_turns(facts, turns))
         if facts.is_root and facts.contested_types == {"tuple"}:
-            return _verdict("it gets the row that they queue for at this moment")
+            return _make_verdict("it gets the row that they queue for at this moment")
         if facts.is_waiting:
             return _judge_next_in_line(facts)
         queue = RowQueue(facts)
-        return _verdict(*_describe(queue)) if queue.changes_hands else None
+        return _make_verdict(*_describe_queue(queue)) if queue.changes_hands else None
 
 
-def _verdict(*evidence: str) -> Classification:
+def _make_verdict(*evidence: str) -> Classification:
     return Classification(evidence, _REMEDY, changes_hands=True)
 
 
-def _describe(queue: RowQueue) -> Iterator[str]:
+def _describe_queue(queue: RowQueue) -> Iterator[str]:
     """The evidence for a holder, in sentences."""
     facts, former = queue.facts, queue.former_holders
     yield f"{format_count(queue.sessions, 'session')} queue for {_name_row(facts)}"
@@ -99,7 +99,7 @@ def _judge_next_in_line(facts: BlockerFacts) -> Classification | None:
     if facts.node in facts.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
     said = f"waits in line itself for {_name_row(facts)}, which changes hands all the time"
-    return _verdict(said, *command_status.describe_own_wait(facts))
+    return _make_verdict(said, *command_status.describe_own_wait(facts))
 
 
 def _name_row(facts: BlockerFacts) -> str:

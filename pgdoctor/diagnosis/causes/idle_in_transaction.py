@@ -50,10 +50,10 @@ class IdleInTransaction(Cause):
         session = facts.session
         if session is None or not (session.in_transaction_idle or is_between_pauses(facts)):
             return None
-        return Classification(tuple(_story(facts, session)), _remedy(facts, session))
+        return Classification(tuple(_describe_session(facts, session)), _choose_remedy(facts, session))
 
 
-def _remedy(facts: BlockerFacts, session: Session) -> Remedy:
+def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
     if facts.contested_types == {"advisory"} and (tool := find_tool(facts)):
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
     if facts.contested_types == {"advisory"} and not is_of_a_transaction(facts):
@@ -65,19 +65,19 @@ def _remedy(facts: BlockerFacts, session: Session) -> Remedy:
     return Remedy("terminate", "an idle session does not react to a cancel; its transaction rolls back")
 
 
-def _story(facts: BlockerFacts, session: Session) -> Iterator[str]:
-    yield f"{_pauses(facts, session)}, its transaction open for {format_duration(facts.transaction_seconds)}"
+def _describe_session(facts: BlockerFacts, session: Session) -> Iterator[str]:
+    yield f"{_describe_pauses(facts, session)}, its transaction open for {format_duration(facts.transaction_seconds)}"
     yield from describe_advisory_lock(facts)
-    yield from held_locks.describe_contested_locks(facts, _held(facts))
+    yield from held_locks.describe_contested_locks(facts, _list_held(facts))
     yield from lock_origin.explain_doubt(facts)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"
     else:
-        yield _changes(session)
-    yield _client(facts, session)
+        yield _describe_changes(session)
+    yield _describe_client(facts, session)
 
 
-def _changes(session: Session) -> str:
+def _describe_changes(session: Session) -> str:
     """What is known of its changes. Rows that it only locked, and rows that did not match, give an id too."""
     if session.has_changes:
         return "it has a transaction id: it may have changed rows, which would roll back with it"
@@ -86,7 +86,7 @@ def _changes(session: Session) -> str:
     return "it has changed nothing"
 
 
-def _pauses(facts: BlockerFacts, session: Session) -> str:
+def _describe_pauses(facts: BlockerFacts, session: Session) -> str:
     share = facts.snapshot.idle_shares.get(facts.node)
     if session.in_transaction_idle or share is None:
         return f"{session.state} for {format_duration(facts.state_seconds)}"
@@ -100,7 +100,7 @@ def _is_aborted(session: Session) -> bool:
     return session.state == "idle in transaction (aborted)"
 
 
-def _held(facts: BlockerFacts) -> list[Lock]:
+def _list_held(facts: BlockerFacts) -> list[Lock]:
     """Its locks on tables, the strongest first, of those the one of the table that matters; then by age of the table.
 
     A mere read lock is only worth a word in somebody's way.
@@ -114,14 +114,14 @@ def _held(facts: BlockerFacts) -> list[Lock]:
     return sorted(locks, key=lambda lock: (-mode_strength(lock.mode), lock.relation != table, lock.relation or 0))
 
 
-def _client(facts: BlockerFacts, session: Session) -> str:
+def _describe_client(facts: BlockerFacts, session: Session) -> str:
     """Who its client is and whether it is still there, as far as that can be guessed."""
     who = f'its client is "{session.application_name}"' if session.application_name else "its client gives no name"
     where = f"at {session.client_addr}" if session.client_addr else "on a local socket"
-    return f"{who} {where}{_presence(facts, session)}"
+    return f"{who} {where}{_describe_presence(facts, session)}"
 
 
-def _presence(facts: BlockerFacts, session: Session) -> str:
+def _describe_presence(facts: BlockerFacts, session: Session) -> str:
     others = list(islice((each for each in facts.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
     name = (session.application_name or "").casefold().replace(" ", "").replace("-", "")
     alike = sum(
@@ -138,7 +138,7 @@ def _presence(facts: BlockerFacts, session: Session) -> str:
     if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
         return "; it is most likely alive: the socket of a local process closes with it"
     silence = facts.state_seconds or 0.0
-    longest = max((_silence(facts, each) for each in others if each.in_transaction_idle), default=0.0)
+    longest = max((_seconds_silent(facts, each) for each in others if each.in_transaction_idle), default=0.0)
     if silence >= _SILENT and silence >= _TIMES * longest:
         return "; it may be gone: without keepalives the server would not notice"
     return ""
@@ -154,5 +154,5 @@ def _connected_alike(facts: BlockerFacts, session: Session) -> int:
     return 0
 
 
-def _silence(facts: BlockerFacts, session: Session) -> float:
+def _seconds_silent(facts: BlockerFacts, session: Session) -> float:
     return facts.snapshot.seconds_since(session.state_change) or 0.0

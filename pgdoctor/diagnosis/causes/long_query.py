@@ -35,7 +35,7 @@ class LongQuery(Cause):
         evidence += open_ranges(facts)
         if facts.statement.is_one:
             evidence += unreadable_statistics(facts)
-        return Classification(tuple(evidence), _remedy(facts), advice=command_status.advise(facts))
+        return Classification(tuple(evidence), _choose_remedy(facts), advice=command_status.advise(facts))
 
 
 def _is_one_of_many(facts: BlockerFacts) -> bool:
@@ -46,7 +46,7 @@ def _is_one_of_many(facts: BlockerFacts) -> bool:
     return (KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0) >= YOUNG
 
 
-def _remedy(facts: BlockerFacts) -> Remedy:
+def _choose_remedy(facts: BlockerFacts) -> Remedy:
     if command_status.is_nearly_done(facts):
         return command_status.LET_FINISH
     if _is_one_of_many(facts):

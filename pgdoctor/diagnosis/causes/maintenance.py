@@ -29,10 +29,10 @@ class MaintenanceCommand(Cause):
         if not lock_origin.blocks_by(facts, "maintenance"):
             return None
         evidence = (*held_locks.describe_contested_locks(facts), *command_status.describe_activity(facts))
-        return Classification(evidence, _remedy(facts), advice=command_status.advise(facts))
+        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise(facts))
 
 
-def _remedy(facts: BlockerFacts) -> Remedy:
+def _choose_remedy(facts: BlockerFacts) -> Remedy:
     effect = command_status.statement_effect(facts)
     if effect.leaves:
         harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "

@@ -31,10 +31,10 @@ class Migration(Cause):
         if not lock_origin.blocks_by(facts, "ddl"):
             return None
         evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
-        return Classification(evidence, _remedy(facts), advice=command_status.advise(facts))
+        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise(facts))
 
 
-def _remedy(facts: BlockerFacts) -> Remedy:
+def _choose_remedy(facts: BlockerFacts) -> Remedy:
     effect = command_status.statement_effect(facts)
     if effect.is_concurrent:
         harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "

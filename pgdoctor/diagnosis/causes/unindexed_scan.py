@@ -81,7 +81,7 @@ class Claim(NamedTuple):
 
 def find_claim(facts: BlockerFacts) -> Claim | None:
     """The search for its own rows that no index serves; None where another scan, or none, is what holds it up."""
-    return _claim(facts) if _may_scan(facts) and _by_foreign_key(facts) is None else None
+    return _find_claim(facts) if _may_scan(facts) and _by_foreign_key(facts) is None else None
 
 
 def _may_scan(facts: BlockerFacts) -> bool:
@@ -91,22 +91,22 @@ def _may_scan(facts: BlockerFacts) -> bool:
 
 def _by_condition(facts: BlockerFacts) -> Classification | None:
     """It looks for its own rows without an index."""
-    found = _claim(facts)
+    found = _find_claim(facts)
     if found is None:
         return None
     plan = facts.snapshot.plans.get(facts.node)
     said = describe_plan(plan, found.relation.name) if plan is not None else ""
     if plan is not None and plan.finds_by_index:
         return None
-    return _verdict(facts, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
+    return _make_verdict(facts, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
 
 
-def _claim(facts: BlockerFacts) -> Claim | None:
+def _find_claim(facts: BlockerFacts) -> Claim | None:
     for table, asked in find_scanned_tables(facts):
         filters = asked.filters
         rows, relation = table.unserved_rows(filters, parts_locked(facts)), table.relation
         text = (facts.session.statement if facts.session else None) or ""
-        reasons = _reasons(table, filters, text) if rows >= BIG_TABLE_ROWS else ()
+        reasons = _find_reasons(table, filters, text) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
             if asked.is_cut:
@@ -134,13 +134,13 @@ def _joined(facts: BlockerFacts) -> Iterator[Claim]:
 _Reason = tuple[list[str], str]
 
 
-def _reasons(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
-    yield from _defeated(table, filters)
-    yield from _missing(table, filters)
-    yield from _hidden(table, filters, text)
+def _find_reasons(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
+    yield from _find_defeated(table, filters)
+    yield from _find_missing(table, filters)
+    yield from _find_hidden(table, filters, text)
 
 
-def _defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _find_defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is an index, which the type of the value keeps from being used."""
     column = find_defeated_column(table, filters)
     if column is not None:
@@ -153,21 +153,21 @@ def _defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reaso
         )
 
 
-def _missing(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _find_missing(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
     """There is no index on its columns."""
     keys = missing_keys(table, filters)
     if keys:
         missing = ", ".join(f"{table.relation.name} ({key})" for key in keys)
-        yield [f"no index on {missing}", *_selectivity(table, filters)], _index_to_create(table.relation, keys)
+        yield [f"no index on {missing}", *_describe_selectivity(table, filters)], _index_to_create(table.relation, keys)
 
 
-def _hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
+def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
     """What is made of a column is asked for, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
     for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
         column = table.written(arm.mentions[0])
         lack = f"no index serves its condition on {column} ({arm.obstacle}); how many rows that finds is not known"
-        yield [lack], _help(table, arm, text)
+        yield [lack], _advise_index(table, arm, text)
 
 
 def _would_help(arm: Alternative, table: IndexedTable) -> bool:
@@ -187,7 +187,7 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
             return True
 
 
-def _help(table: IndexedTable, arm: Alternative, text: str) -> str:
+def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
     """What would find the rows of a condition that no plain index serves."""
     relation, column = table.relation, table.written(arm.mentions[0])
     match arm.helper:
@@ -216,7 +216,7 @@ def _help_for_expression(table: IndexedTable, arm: Alternative, text: str) -> st
 def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
     """Rows that reference those it deletes or changes are looked for without an index."""
     found = []
-    for parent, key in _checks(facts):
+    for parent, key in _find_checks(facts):
         child = facts.snapshot.relations.get(key.table)
         if child is None:
             continue
@@ -233,10 +233,10 @@ def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
         f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
         f"the check has begun: it holds {_check_lock(key, facts)} on {child.name}",
     ]
-    return _verdict(facts, child, said, _index_to_create(child, [columns]))
+    return _make_verdict(facts, child, said, _index_to_create(child, [columns]))
 
 
-def _checks(facts: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
+def _find_checks(facts: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
     """The foreign keys whose checks have begun, each with the table that it references."""
     text = facts.statement
     target = find_named_table(text.targets[0], find_locked_tables(facts, CHANGE_LOCK)) if text.targets else None
@@ -249,7 +249,7 @@ def _checks(facts: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
         for key in parent.referenced_by or ():
             if not is_deleted and set(text.assigned).isdisjoint(key.referenced_columns):
                 continue
-            if not _holds(facts, key.table, _check_lock(key, facts)):
+            if not _has_lock(facts, key.table, _check_lock(key, facts)):
                 continue
             yield parent, key
             child = facts.snapshot.relations.get(key.table)
@@ -262,7 +262,7 @@ def _check_lock(key: ForeignKey, facts: BlockerFacts) -> str:
     return _CHECK_LOCKS.get(action, CHANGE_LOCK)
 
 
-def _holds(facts: BlockerFacts, oid: int, mode: str) -> bool:
+def _has_lock(facts: BlockerFacts, oid: int, mode: str) -> bool:
     return any(
         lock.locktype == "relation" and lock.mode == mode and lock.relation == oid
         for lock in facts.held
@@ -270,7 +270,7 @@ def _holds(facts: BlockerFacts, oid: int, mode: str) -> bool:
     )
 
 
-def _selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[str]:
+def _describe_selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[str]:
     """What the statistics say of the columns that are asked for, values themselves left out."""
     searches = [search for each in filters for arm in each.arms for search in arm.searches]
     if searches and all(search.operator == "<" for search in searches):
@@ -308,7 +308,7 @@ def _index_to_create(relation: Relation, keys: Sequence[str], method: str = "") 
     return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{method} ({key})" for key in keys)
 
 
-def _verdict(facts: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:
+def _make_verdict(facts: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:
     if facts.session is not None and facts.session.wait_event == "DataFileRead":
         said.append("it is reading from disk (IO/DataFileRead)")
     said += _earlier_scans(facts, relation)

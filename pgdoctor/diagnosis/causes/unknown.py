@@ -26,7 +26,7 @@ class Unknown(Cause):
     def judge(self, facts: BlockerFacts) -> Classification | None:
         if facts.is_waiting:
             return Classification(tuple(_in_line(facts)), Remedy("none", "it only waits: look at what it waits for"))
-        evidence = (_why(facts), *held_locks.describe_contested_locks(facts))
+        evidence = (_explain_session(facts), *held_locks.describe_contested_locks(facts))
         return Classification(evidence, Remedy("none", "not enough is known about it to act"))
 
 
@@ -36,7 +36,7 @@ def _in_line(facts: BlockerFacts) -> Iterator[str]:
     yield from command_status.describe_own_wait(facts)
 
 
-def _why(facts: BlockerFacts) -> str:
+def _explain_session(facts: BlockerFacts) -> str:
     if facts.session is None or not facts.session.is_visible:
         return "its columns are hidden from our role (pg_monitor shows them), or it has just ended"
     return f"has been {facts.session.state or 'in an unknown state'} for {format_duration(facts.state_seconds)}"

@@ -36,7 +36,9 @@ class Unusual(FindingCheck):
                 continue
             usual = anomaly.usual
             when = "at this hour " if usual.at_this_hour else ""
-            value, median, spread = (_said(anomaly, each) for each in (anomaly.value, usual.median, usual.spread))
+            value, median, spread = (
+                _format_reading(anomaly, each) for each in (anomaly.value, usual.median, usual.spread)
+            )
             yield Finding(
                 self.name,
                 "info",
@@ -53,5 +55,5 @@ class Unusual(FindingCheck):
             )
 
 
-def _said(anomaly: Anomaly, value: float) -> str:
+def _format_reading(anomaly: Anomaly, value: float) -> str:
     return format_duration(value) if anomaly.signal in _IN_SECONDS else f"{value:,.0f}"

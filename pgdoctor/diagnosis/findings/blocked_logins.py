@@ -39,14 +39,14 @@ class BlockedLogins(FindingCheck):
         yield Finding(
             self.name,
             "critical",
-            _summary(seen, logins, waited),
-            _advice(seen, logins),
+            _write_summary(seen, logins, waited),
+            _write_advice(seen, logins),
             {"logins": len(logins), "seconds": max(waited or 0.0, probe.failing_for if probe else 0.0)},
-            tuple(_evidence(seen, logins)),
+            tuple(_list_evidence(seen, logins)),
         )
 
 
-def _summary(seen: CheckInput, logins: list[Session], waited: float | None) -> str:
+def _write_summary(seen: CheckInput, logins: list[Session], waited: float | None) -> str:
     probe = seen.snapshot.login
     if not logins:
         assert probe is not None
@@ -57,19 +57,19 @@ def _summary(seen: CheckInput, logins: list[Session], waited: float | None) -> s
     return f"{refused}{waiting}{longest}"
 
 
-def _advice(seen: CheckInput, logins: list[Session]) -> str:
+def _write_advice(seen: CheckInput, logins: list[Session]) -> str:
     roots = sorted({root for login in logins for root in seen.graph.roots_of(login.pid)})
     if not roots:
         return _ELSEWHERE
-    named = ", ".join(_name(root) for root in roots[:_MOST_NAMED])
+    named = ", ".join(_name_node(root) for root in roots[:_MOST_NAMED])
     return f"end the transaction of {named}, which holds the lock; connected sessions continue to work"
 
 
-def _name(node: int) -> str:
+def _name_node(node: int) -> str:
     return str(node) if node > 0 else "the prepared transaction"
 
 
-def _evidence(seen: CheckInput, logins: list[Session]) -> Iterator[str]:
+def _list_evidence(seen: CheckInput, logins: list[Session]) -> Iterator[str]:
     wanted = {describe_wait(seen.snapshot, login, request, None) for login in logins for request in login.requests}
     yield from (f"waited for: {each}" for each in sorted(wanted)[:_MOST_NAMED])
     probe = seen.snapshot.login

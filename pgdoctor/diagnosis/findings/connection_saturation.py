@@ -45,7 +45,7 @@ class ConnectionSaturation(FindingCheck):
             f"{server.connections} of {server.max_connections} connections are in use ({reserved} are reserved), "
             f"{idle} of them idle{f', {in_transaction} idle in transaction' if in_transaction else ''}"
             f"{': ordinary users are refused' if are_refused else ''}",
-            _advice(idle, in_transaction, server.connections),
+            _write_advice(idle, in_transaction, server.connections),
             {
                 "connections": server.connections,
                 "max_connections": server.max_connections,
@@ -53,11 +53,11 @@ class ConnectionSaturation(FindingCheck):
                 "idle": idle,
                 "idle_in_transaction": in_transaction,
             },
-            tuple(_held(around.clients)) if around else (),
+            tuple(_describe_clients(around.clients)) if around else (),
         )
 
 
-def _advice(idle: int, in_transaction: int, connections: int) -> str:
+def _write_advice(idle: int, in_transaction: int, connections: int) -> str:
     if idle + in_transaction < _MOSTLY * connections:
         return (
             "most of them work or wait: first find what they wait for, then put a pooler in transaction mode in front"
@@ -67,7 +67,7 @@ def _advice(idle: int, in_transaction: int, connections: int) -> str:
     return "release idle connections, put a pooler in transaction mode in front"
 
 
-def _held(clients: Sequence[ClientApplication]) -> Iterator[str]:
+def _describe_clients(clients: Sequence[ClientApplication]) -> Iterator[str]:
     for each in clients[:_MOST_NAMED]:
         idle = f", {each.idle} idle" if each.idle else ""
         waiting = f", {each.idle_in_transaction} idle in transaction" if each.idle_in_transaction else ""

@@ -54,11 +54,11 @@ class ConnectionStorm(FindingCheck):
             f"{fresh} of {connected} clients connected within the last {FRESH_SECONDS} s{how}",
             "scale the clients down, put a pooler in transaction mode in front, start the clients again slowly",
             {"fresh": fresh, "connections": connected, "sessions_per_second": pace, "usual_per_second": usual},
-            tuple(_newcomers(around)),
+            tuple(_describe_newcomers(around)),
         )
 
 
-def _newcomers(around: ServerContext) -> Iterator[str]:
+def _describe_newcomers(around: ServerContext) -> Iterator[str]:
     groups = sorted((each for each in around.clients if each.fresh), key=lambda each: -each.fresh)
     for each in groups[:_MOST_NAMED]:
         yield f"{describe_origin(each)}: {each.fresh} new of {each.connections}"

@@ -32,14 +32,14 @@ class Deadlock(FindingCheck):
 
     def notes(self, seen: CheckInput) -> Iterator[Finding]:
         for cycle in seen.graph.cycles:
-            yield _lasting(seen, cycle)
+            yield _find_lasting(seen, cycle)
         lasting = {frozenset(cycle) for cycle in seen.graph.cycles}
-        over = [each for each in seen.snapshot.past_deadlocks if _pids(each) not in lasting]
+        over = [each for each in seen.snapshot.past_deadlocks if _member_pids(each) not in lasting]
         if over:
-            yield _past(seen, over)
+            yield _find_past(seen, over)
 
 
-def _lasting(seen: CheckInput, cycle: tuple[Node, ...]) -> Finding:
+def _find_lasting(seen: CheckInput, cycle: tuple[Node, ...]) -> Finding:
     members = tuple(describe_members(seen.snapshot, cycle))
     timeout = format_duration(seen.snapshot.server.deadlock_timeout)
     return Finding(
@@ -52,21 +52,21 @@ def _lasting(seen: CheckInput, cycle: tuple[Node, ...]) -> Finding:
     )
 
 
-def _past(seen: CheckInput, over: list[PastDeadlock]) -> Finding:
+def _find_past(seen: CheckInput, over: list[PastDeadlock]) -> Finding:
     latest = next((each for each in reversed(over) if each.members), over[-1])
     number = sum(each.number for each in over)
     ago = format_duration(seen.snapshot.seconds_since(over[-1].at))
     return Finding(
         Deadlock.name,
         "warning",
-        f"{format_count(number, 'deadlock')} within the last 15 min, the latest {ago} ago{_between(latest)}",
+        f"{format_count(number, 'deadlock')} within the last 15 min, the latest {ago} ago{_describe_members(latest)}",
         advise_order(latest.members) if latest.members else _IN_THE_LOG,
         {"deadlocks": number},
-        tuple(islice(_evidence(seen, over), _MOST_TOLD * 3)),
+        tuple(islice(_list_evidence(seen, over), _MOST_TOLD * 3)),
     )
 
 
-def _between(each: PastDeadlock) -> str:
+def _describe_members(each: PastDeadlock) -> str:
     if not each.members:
         return f", in database {format_name(each.database)}" if each.database else ""
     who = " and ".join(dict.fromkeys(format_client(member.application, member.user) for member in each.members))
@@ -74,7 +74,7 @@ def _between(each: PastDeadlock) -> str:
     return f", between sessions of {who}" + (f" on {', '.join(where)}" if where else "")
 
 
-def _evidence(seen: CheckInput, over: list[PastDeadlock]) -> Iterator[str]:
+def _list_evidence(seen: CheckInput, over: list[PastDeadlock]) -> Iterator[str]:
     for each in reversed(over[-_MOST_TOLD:]):
         ago = format_duration(seen.snapshot.seconds_since(each.at))
         if each.members:
@@ -87,5 +87,5 @@ def _evidence(seen: CheckInput, over: list[PastDeadlock]) -> Iterator[str]:
             )
 
 
-def _pids(each: PastDeadlock) -> frozenset[Node]:
+def _member_pids(each: PastDeadlock) -> frozenset[Node]:
     return frozenset(member.pid for member in each.members)

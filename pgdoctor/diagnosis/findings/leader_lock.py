@@ -35,7 +35,7 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Finding]:
         yield Finding(
             LeaderLock.name,
             "critical",
-            f"{_summary(unknown)} an advisory lock of pgdoctor's leader election. This may be an attempt to switch "
+            f"{_say_holders(unknown)} an advisory lock of pgdoctor's leader election. This may be an attempt to switch "
             "mitigation off; mitigation continues",
             "identify the holder, and terminate it by hand",
             {"strangers": len(unknown), "locks": sum(each.locks for each in unknown)},
@@ -46,7 +46,7 @@ def leader_lock_notes(strangers: Sequence[LockStranger]) -> Iterator[Finding]:
         yield Finding(
             LeaderLock.name,
             "warning",
-            f"{_summary(others)} a lock of pgdoctor's leader election under another role: as leader, it "
+            f"{_say_holders(others)} a lock of pgdoctor's leader election under another role: as leader, it "
             "keeps agents of our role from sending signals",
             "run every pgdoctor at this server as the same role; terminate sessions that are not pgdoctor",
             {"others": len(others)},
@@ -66,7 +66,7 @@ def describe_stranger(stranger: LockStranger) -> str:
     return f"{who}, {said}{where}"
 
 
-def _summary(strangers: Sequence[LockStranger]) -> str:
+def _say_holders(strangers: Sequence[LockStranger]) -> str:
     more = len(strangers) - 1
     first = describe_stranger(strangers[0])
     return f"{first} and {format_count(more, 'more session')} hold" if more else f"{first} holds"

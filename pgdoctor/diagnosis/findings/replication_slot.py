@@ -36,13 +36,13 @@ class ReplicationSlot(FindingCheck):
         around = seen.snapshot.surroundings
         if around is None or around.standing is None:
             return
-        troubled = [(slot, severity) for slot in around.slots if (severity := _severity(slot, around.standing))]
+        troubled = [(slot, severity) for slot in around.slots if (severity := _assess_severity(slot, around.standing))]
         for slot, severity in troubled[:_MOST_NOTES]:
             yield Finding(
                 self.name,
                 severity,
-                _said(slot, seen.snapshot),
-                _advice(slot, around.standing),
+                _describe_slot(slot, seen.snapshot),
+                _write_advice(slot, around.standing),
                 {
                     "slots": len(troubled),
                     "retained_bytes": slot.retained or 0,
@@ -52,7 +52,7 @@ class ReplicationSlot(FindingCheck):
             )
 
 
-def _severity(slot: ReplicationSlotState, standing: ServerLimits) -> str | None:
+def _assess_severity(slot: ReplicationSlotState, standing: ServerLimits) -> str | None:
     if slot.wal_status == "lost":
         return "warning"
     if slot.wal_status == "unreserved":
@@ -65,7 +65,7 @@ def _severity(slot: ReplicationSlotState, standing: ServerLimits) -> str | None:
     return "critical" if slot.left is not None and slot.left < _NEARLY_LOST * limit else "warning"
 
 
-def _said(slot: ReplicationSlotState, snapshot: Snapshot) -> str:
+def _describe_slot(slot: ReplicationSlotState, snapshot: Snapshot) -> str:
     kind = "logical" if slot.is_logical else "physical"
     where = f" of {format_name(slot.database)}" if slot.database else ""
     who = f"{'active' if slot.is_active else 'inactive'} {kind} replication slot {format_name(slot.name)}{where}"
@@ -82,7 +82,7 @@ def _said(slot: ReplicationSlotState, snapshot: Snapshot) -> str:
     return f"{who}{since} retains {format_size(slot.retained or 0)} of WAL{left}"
 
 
-def _advice(slot: ReplicationSlotState, standing: ServerLimits) -> str:
+def _write_advice(slot: ReplicationSlotState, standing: ServerLimits) -> str:
     if slot.wal_status == "lost":
         return f"drop {format_name(slot.name)}, and rebuild its consumer"
     first = (

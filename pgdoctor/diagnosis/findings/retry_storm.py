@@ -55,11 +55,11 @@ class RetryStorm(FindingCheck):
         around = seen.snapshot.surroundings
         if around is None:
             return
-        failing = {name: pace for name, pace in around.lately.items() if _fails(pace, around.usual[name])}
+        failing = {name: pace for name, pace in around.lately.items() if _is_failing(pace, around.usual[name])}
         if not failing:
             return
         name = max(failing, key=lambda each: failing[each].rollbacks)
-        suspects = _suspects(around, name)
+        suspects = _find_suspects(around, name)
         if not suspects:
             return
         pace, usual, likely = failing[name], around.usual[name], suspects[0]
@@ -69,7 +69,7 @@ class RetryStorm(FindingCheck):
             "warning",
             f"{pace.rollbacks:.0f} transactions a second fail in {name}, {pace.failing:.0%} of all "
             f"(usual: {usual.rollbacks:.1f}, {usual.failing:.0%}); "
-            + (_accused(likely) if is_known else "see the server's log for the statement"),
+            + (_describe_suspect(likely) if is_known else "see the server's log for the statement"),
             "make the clients wait before each retry, or stop them; then find out why the statement fails",
             {
                 "rollbacks_per_second": pace.rollbacks,
@@ -79,21 +79,23 @@ class RetryStorm(FindingCheck):
                 "clients": likely.clients,
                 "clients_before": likely.before,
             },
-            (likely.statement, *_senders_named(around, likely.statement)) if is_known else tuple(_listed(suspects)),
+            (likely.statement, *_senders_named(around, likely.statement))
+            if is_known
+            else tuple(_list_senders(suspects)),
         )
 
 
-def _fails(pace: Rates, usual: Rates) -> bool:
+def _is_failing(pace: Rates, usual: Rates) -> bool:
     """Far more than usual. On a database where a third of all transactions fail, no rate is."""
     is_more = pace.rollbacks >= _MANY and pace.rollbacks > usual.rollbacks
     return is_more and pace.failing > max(_MUCH, _TIMES_USUAL * usual.failing)
 
 
-def _suspects(around: ServerContext, database: str) -> list[_FailingClient]:
+def _find_suspects(around: ServerContext, database: str) -> list[_FailingClient]:
     """The statements that may cause the storm, the most probable first."""
     latest = [each for each in around.latest if each.database == database]
-    now, before = _senders(latest, around.read_at), _senders(around.latest_before)
-    troubled = _senders([each for each in latest if each.is_troubled], around.read_at)
+    now, before = _count_senders(latest, around.read_at), _count_senders(around.latest_before)
+    troubled = _count_senders([each for each in latest if each.is_troubled], around.read_at)
     began = {each.statement: each.began for each in sorted(latest, key=lambda each: each.began)}
     all_of_them = (
         _FailingClient(each, clients, before[each], troubled[each], began[each]) for each, clients in now.items()
@@ -105,7 +107,7 @@ def _suspects(around: ServerContext, database: str) -> list[_FailingClient]:
     )
 
 
-def _senders(latest: Sequence[LatestStatement], now: datetime | None = None) -> Counter[str]:
+def _count_senders(latest: Sequence[LatestStatement], now: datetime | None = None) -> Counter[str]:
     """How many clients have sent each statement; those of late where it is said what `now` is."""
     found = Counter(
         each.statement
@@ -120,12 +122,12 @@ def _is_about_the_session(each: LatestStatement) -> bool:
     return statement_kinds.SESSION.issuperset(read_statement(each.statement, truncated=True).kinds)
 
 
-def _accused(likely: _FailingClient) -> str:
+def _describe_suspect(likely: _FailingClient) -> str:
     send = "sends" if likely.clients == 1 else "send"
     return f"probably the statement that {format_count(likely.clients, 'client')} {send} ({likely.before} before)"
 
 
-def _listed(suspects: Sequence[_FailingClient]) -> Iterator[str]:
+def _list_senders(suspects: Sequence[_FailingClient]) -> Iterator[str]:
     for each in suspects[:_MOST_NAMED]:
         yield f"sent by {format_count(each.clients, 'client')}: {each.statement}"
 

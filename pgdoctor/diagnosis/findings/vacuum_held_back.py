@@ -41,21 +41,23 @@ class VacuumHeldBack(FindingCheck):
         around = seen.snapshot.surroundings
         if around is None or (seen.snapshot.server.in_recovery and not _tells_its_primary(around)):
             return
-        holders = [each for each in around.holders if _severity(each, seen.snapshot)]
+        holders = [each for each in around.holders if _assess_severity(each, seen.snapshot)]
         if not holders:
             return
         oldest = max(holders, key=lambda each: each.xids)
         forced = around.standing.freeze_max_age if around.standing else None
         is_critical = forced is not None and oldest.xids >= forced
-        severities = [severity for each in holders if (severity := _severity(each, seen.snapshot))]
+        severities = [severity for each in holders if (severity := _assess_severity(each, seen.snapshot))]
         yield Finding(
             self.name,
             "critical" if is_critical else min(severities, key=SEVERITIES.index),
-            f"{_described(oldest, seen.snapshot)} keeps vacuum from removing the dead rows of the last "
+            f"{_describe_holder(oldest, seen.snapshot)} keeps vacuum from removing the dead rows of the last "
             f"{oldest.xids:,} transactions{', and from freezing rows' if is_critical else ''}",
             _ADVICE[oldest.kind](oldest),
-            {"transactions": oldest.xids} | _seconds(oldest, seen.snapshot),
-            tuple(f"{_described(each, seen.snapshot)}: {each.xids:,} transactions" for each in holders[:_MOST_NAMED]),
+            {"transactions": oldest.xids} | _measure_age(oldest, seen.snapshot),
+            tuple(
+                f"{_describe_holder(each, seen.snapshot)}: {each.xids:,} transactions" for each in holders[:_MOST_NAMED]
+            ),
         )
 
 
@@ -63,7 +65,7 @@ def _tells_its_primary(standby: ServerContext) -> bool:
     return standby.standing is not None and standby.standing.hot_standby_feedback
 
 
-def _severity(holder: HorizonHolder, snapshot: Snapshot) -> str | None:
+def _assess_severity(holder: HorizonHolder, snapshot: Snapshot) -> str | None:
     seconds = snapshot.seconds_since(holder.since) or 0.0
     is_long = seconds >= (_LONG_IDLE_SECONDS if _does_nothing(holder) else _LONG_SECONDS)
     if holder.xids >= (_SOME if is_long else _MANY):
@@ -78,12 +80,12 @@ def _does_nothing(holder: HorizonHolder) -> bool:
     return (holder.state or "").startswith("idle in transaction") and holder.application not in _COPIES
 
 
-def _seconds(holder: HorizonHolder, snapshot: Snapshot) -> dict[str, float]:
+def _measure_age(holder: HorizonHolder, snapshot: Snapshot) -> dict[str, float]:
     seconds = snapshot.seconds_since(holder.since)
     return {} if seconds is None else {"seconds": seconds}
 
 
-def _described(holder: HorizonHolder, snapshot: Snapshot) -> str:
+def _describe_holder(holder: HorizonHolder, snapshot: Snapshot) -> str:
     open_for = f", open for {format_duration(snapshot.seconds_since(holder.since))}" if holder.since else ""
     where = f" in {format_name(holder.database)}" if holder.database else ""
     match holder.kind:
@@ -96,14 +98,14 @@ def _described(holder: HorizonHolder, snapshot: Snapshot) -> str:
     return f"session {holder.name}{where}, {format_client(holder.application, holder.user)}, {holder.state}{open_for}"
 
 
-def _session(holder: HorizonHolder) -> str:
+def _advise_session(holder: HorizonHolder) -> str:
     if _does_nothing(holder):
         return f"terminate {holder.name} (idle in transaction); set idle_in_transaction_session_timeout"
     return f"check whether the statement of {holder.name} is still needed; run long reports on a standby"
 
 
 _ADVICE: Mapping[str, Callable[[HorizonHolder], str]] = {
-    "session": _session,
+    "session": _advise_session,
     "standby": lambda _: "find the longest query on that standby, and end it there",
     "prepared_transaction": lambda holder: (
         f"COMMIT PREPARED or ROLLBACK PREPARED {format_name(holder.name)}, as its transaction manager decides"

@@ -36,12 +36,14 @@ def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPla
     for facts in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
         claimed = find_claim(facts)
         if claimed is not None:
-            objection = _objection(facts, claimed, len(found))
-            found[facts.node] = QueryPlan(claimed.relation.oid, silence=objection) if objection else _question(claimed)
+            objection = _find_objection(facts, claimed, len(found))
+            found[facts.node] = (
+                QueryPlan(claimed.relation.oid, silence=objection) if objection else _make_request(claimed)
+            )
     return found
 
 
-def _objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
+def _find_objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
     """What speaks against asking; empty where nothing does."""
     assert facts.session is not None
     if facts.session.truncated or facts.statement.kinds not in [(kind,) for kind in _KINDS]:
@@ -71,7 +73,7 @@ def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:
     )
 
 
-def _question(claimed: Claim) -> ExplainRequest:
+def _make_request(claimed: Claim) -> ExplainRequest:
     writer = _Writer(claimed)
     written = [writer.restriction(each) for each in claimed.filters if not _names_no_column(each)]
     asked = [text for text in written if text]
@@ -106,25 +108,27 @@ class _Writer:
         """One of the conditions that must all hold; empty where it has a part that cannot be asked."""
         if not all(self._is_writable(arm) for arm in restriction.arms):
             return ""
-        return "(" + " OR ".join(map(self._arm, restriction.arms)) + ")"
+        return "(" + " OR ".join(map(self._write_arm, restriction.arms)) + ")"
 
     def _is_writable(self, arm: Alternative) -> bool:
         named = arm.mentions if arm.function else arm.columns
         return bool(named) and not arm.is_doubtful and all(name in self._known for name in named)
 
-    def _arm(self, arm: Alternative) -> str:
+    def _write_arm(self, arm: Alternative) -> str:
         if arm.function in ("lower", "upper"):
-            return f"pg_catalog.{arm.function}({self._column(arm.mentions[0])}) = {self._parameter('text')}"
-        return " AND ".join(self._search(search) for search in arm.searches)
+            return f"pg_catalog.{arm.function}({self._write_column(arm.mentions[0])}) = {self._write_parameter('text')}"
+        return " AND ".join(self._write_search(search) for search in arm.searches)
 
-    def _search(self, search: Search) -> str:
-        column = self._column(search.column)
+    def _write_search(self, search: Search) -> str:
+        column = self._write_column(search.column)
         self.is_for_values = self.is_for_values and (search.may_be_for_a_value or search.operator == "null")
         match search.operator:
             case "=" | "pattern":
-                return f"{column} = {self._parameter(search.value_type)}"
+                return f"{column} = {self._write_parameter(search.value_type)}"
             case "<":  # An open range is taken for a third of the table, and read as a whole with any index.
-                return " AND ".join(f"{column} {sign} {self._parameter(search.value_type)}" for sign in (">=", "<="))
+                return " AND ".join(
+                    f"{column} {sign} {self._write_parameter(search.value_type)}" for sign in (">=", "<=")
+                )
             case "prefix":
                 return f"{column} LIKE 'x%'"
             case "null":
@@ -132,10 +136,10 @@ class _Writer:
             case "not null":
                 return f"{column} IS NOT NULL"
 
-    def _column(self, name: str) -> str:
+    def _write_column(self, name: str) -> str:
         self.columns.add(name)
         return self._known[name].quoted
 
-    def _parameter(self, value_type: str) -> str:
+    def _write_parameter(self, value_type: str) -> str:
         self.parameters += 1
         return f"${self.parameters}{_CASTS[value_type]}"

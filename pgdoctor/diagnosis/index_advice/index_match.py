@@ -108,7 +108,7 @@ class IndexedTable:
             max(part.live_rows, 0.0)
             for part in parts
             if not any(
-                self._serves_arm(arm, index) and (_covers(index, columns) or not self.finds_many(arm.searches[0]))
+                self._serves_arm(arm, index) and (_covers_all(index, columns) or not self.finds_many(arm.searches[0]))
                 for index in part.indexes or ()
                 if index.is_usable and (not index.is_partial or (index.is_not_null and _may_apply(index, {*columns})))
                 for arm in arms
@@ -211,15 +211,15 @@ class IndexedTable:
             return True
         if index.method not in ("btree", "hash"):
             return bool(about & {key.column for key in index.keys})
-        return any(self._finds(search, index) for search in arm.searches)
+        return any(self._finds_rows(search, index) for search in arm.searches)
 
-    def _finds(self, search: Search, index: IndexInfo) -> bool:
+    def _finds_rows(self, search: Search, index: IndexInfo) -> bool:
         if self.is_defeated(search):
             return False
         for place, key in enumerate(index.keys):
             if key.column != search.column:
                 continue
-            if place > 0 and not (index.method == "btree" and self._skips(index, place)):
+            if place > 0 and not (index.method == "btree" and self._may_skip(index, place)):
                 continue
             if search.operator == "prefix":
                 return key.has_prefixes and index.method == "btree"
@@ -229,7 +229,7 @@ class IndexedTable:
             return is_ordered and key.has_own_collation
         return False
 
-    def _skips(self, index: IndexInfo, place: int) -> bool:
+    def _may_skip(self, index: IndexInfo, place: int) -> bool:
         """The server may search the index without its first columns."""
         if not self._can_skip:
             return False
@@ -243,7 +243,7 @@ class IndexedTable:
         return values <= max(self.rows * _SKIPPED_SHARE, 1.0)
 
 
-def _covers(index: IndexInfo, columns: Sequence[str]) -> bool:
+def _covers_all(index: IndexInfo, columns: Sequence[str]) -> bool:
     """It is searched by all of the columns, or there is just one."""
     return len(columns) == 1 or {key.column for key in index.keys[: len(columns)]} == {*columns}
 

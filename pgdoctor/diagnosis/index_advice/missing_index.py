@@ -22,13 +22,13 @@ def missing_keys(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, .
 
     Empty where none would help: no index can serve the conditions, or they ask for a large share of the rows.
     """
-    filters = _bounded(filters)
-    together = _together(table, filters)
+    filters = _merge_ranges(filters)
+    together = _choose_together(table, filters)
     if together:
-        return (", ".join(_key(table, each) for each in together),)
+        return (", ".join(_write_key(table, each) for each in together),)
     for each in filters:
-        keys = tuple(dict.fromkeys(key for arm in _unserved(table, each) if (key := _key_for(table, arm))))
-        if keys and len(each.arms) > 1 and all(_key_for(table, arm) for arm in _unserved(table, each)):
+        keys = tuple(dict.fromkeys(key for arm in _list_unserved(table, each) if (key := _key_for(table, arm))))
+        if keys and len(each.arms) > 1 and all(_key_for(table, arm) for arm in _list_unserved(table, each)):
             return keys
     singles = [each.arms[0] for each in filters if len(each.arms) == 1 and _key_for(table, each.arms[0])]
     # An order among those left: NULLs are often few, a range may find most.
@@ -38,11 +38,11 @@ def missing_keys(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, .
 
 def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
     """The keys of indexes that may or may not help: for ranges of which nobody knows how much they find."""
-    singles = [each.arms[0].searches for each in _bounded(filters) if len(each.arms) == 1]
+    singles = [each.arms[0].searches for each in _merge_ranges(filters) if len(each.arms) == 1]
     ranges = [found[0] for found in singles if len(found) == 1 and found[0].operator == "<"]
     return tuple(
         dict.fromkeys(
-            _key(table, each)
+            _write_key(table, each)
             for each in ranges
             if not each.is_bounded and table.is_selective(replace(each, is_bounded=True))
         )
@@ -51,7 +51,7 @@ def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ..
 
 def find_defeated_column(table: IndexedTable, filters: Sequence[Filter]) -> ColumnStats | None:
     """A column that has an index, which a cast keeps from being used."""
-    for each in _bounded(filters):
+    for each in _merge_ranges(filters):
         for search in (search for arm in each.arms for search in arm.searches):
             plain = Filter((Alternative((Search(search.column, search.operator),)),))
             if table.is_defeated(search) and table.relation.indexes is not None and table.is_selective(search):
@@ -61,7 +61,7 @@ def find_defeated_column(table: IndexedTable, filters: Sequence[Filter]) -> Colu
     return None
 
 
-def _key(table: IndexedTable, search: Search) -> str:
+def _write_key(table: IndexedTable, search: Search) -> str:
     """A key of an index that serves the search, as it stands in a statement."""
     column = table.columns.get(search.column)
     is_pattern = search.operator in ("prefix", "pattern")
@@ -70,7 +70,7 @@ def _key(table: IndexedTable, search: Search) -> str:
     return f"{column.quoted} {PATTERN_CLASSES[column.type]}"
 
 
-def _together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
+def _choose_together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
     """Searches of AND-ed conditions for one index: the values that tell most, then the beginning of an order."""
     arms = [each.arms[0] for each in filters if len(each.arms) == 1]
     alone = [arm.searches[0] for arm in arms if len(arm.searches) == 1 and not arm.is_doubtful]
@@ -93,7 +93,7 @@ def _together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
     return chosen
 
 
-def _unserved(table: IndexedTable, restriction: Filter) -> list[Alternative]:
+def _list_unserved(table: IndexedTable, restriction: Filter) -> list[Alternative]:
     indexes = table.relation.indexes or ()
     named = {name for arm in restriction.arms for name in (*arm.columns, *arm.mentions)}
     return [arm for arm in restriction.arms if not table.serves(Filter((arm,)), indexes, named)]
@@ -106,20 +106,23 @@ def _key_for(table: IndexedTable, arm: Alternative) -> str:
     if arm.function and table.is_selective(Search(arm.mentions[0])):
         return f"{arm.function}({table.written(arm.mentions[0])})"
     searches = [each for each in arm.searches if not table.is_defeated(each) and table.is_selective(each)]
-    return _key(table, searches[0]) if searches else ""
+    return _write_key(table, searches[0]) if searches else ""
 
 
-def _bounded(filters: Sequence[Filter]) -> tuple[Filter, ...]:
+def _merge_ranges(filters: Sequence[Filter]) -> tuple[Filter, ...]:
     """The same conditions; two ranges of one column, which must both hold, have an end on both sides."""
     alone = (search for each in filters if len(each.arms) == 1 for search in each.arms[0].searches)
     ranges = Counter(search.column for search in alone if search.operator == "<")
     return tuple(
         Filter(
-            tuple(replace(arm, searches=tuple(_bound(search, ranges) for search in arm.searches)) for arm in each.arms)
+            tuple(
+                replace(arm, searches=tuple(_mark_bounded(search, ranges) for search in arm.searches))
+                for arm in each.arms
+            )
         )
         for each in filters
     )
 
 
-def _bound(search: Search, ranges: Mapping[str, int]) -> Search:
+def _mark_bounded(search: Search, ranges: Mapping[str, int]) -> Search:
     return replace(search, is_bounded=True) if search.operator == "<" and ranges[search.column] > 1 else search

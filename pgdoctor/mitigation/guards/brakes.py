@@ -202,14 +202,14 @@ class Systemic(Guard):
             return (
                 f"{incidents.total} independent incidents at once; the limit is {settings.max_roots}{incidents.origin}"
             )
-        blocked, share = diagnosis.blocked_sessions, _share(case)
+        blocked, share = diagnosis.blocked_sessions, _blocked_share(case)
         if blocked < _FEW_BLOCKED or share <= settings.max_blocked_fraction or not _has_acted(case):
             return None
         return f"{share:.0%} of all clients are blocked, and one action has been tried: a person decides"
 
     def value(self, case: Case) -> str:
         incidents, most = count_incidents(case).total, case.settings.max_roots
-        return f"{incidents} of at most {most} incidents, {_share(case):.0%} of clients blocked"
+        return f"{incidents} of at most {most} incidents, {_blocked_share(case):.0%} of clients blocked"
 
 
 class Broken(Guard):
@@ -263,7 +263,7 @@ class SharedRecordGuard(Guard):
         return case.circumstances.shared or "can be read and written"
 
 
-def _share(case: Case) -> float:
+def _blocked_share(case: Case) -> float:
     """Blocked sessions as a share of all client connections."""
     diagnosis = case.candidate.diagnosis
     return min(diagnosis.blocked_sessions / max(diagnosis.snapshot.server.connections, 1), 1.0)

@@ -282,13 +282,13 @@ class Announced(Guard):
     heals = ClearedBy.TIME
 
     def objection(self, case: Case) -> str | None:
-        return "this dry run has reported it already" if self._announced(case) else None
+        return "this dry run has reported it already" if self._is_announced(case) else None
 
     def value(self, case: Case) -> str:
-        return "announced" if self._announced(case) else "not yet"
+        return "announced" if self._is_announced(case) else "not yet"
 
     @staticmethod
-    def _announced(case: Case) -> bool:
+    def _is_announced(case: Case) -> bool:
         victim = case.candidate.victim
         if victim is None:
             return False

@@ -18,13 +18,13 @@ class Protected(Guard):
     name = "protected"
 
     def objection(self, case: Case) -> str | None:
-        return next(self._objections(case), None)
+        return next(self._find_objections(case), None)
 
     def value(self, case: Case) -> str:
         return format_count(len(case.settings.protect), "protection")
 
     @staticmethod
-    def _objections(case: Case) -> Iterator[str]:
+    def _find_objections(case: Case) -> Iterator[str]:
         subject = case.candidate.subject._replace(ancestors=case.circumstances.ancestors)
         for entry in case.settings.protect:
             if said := entry.objection(subject):

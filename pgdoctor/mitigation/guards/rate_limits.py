@@ -23,14 +23,16 @@ class BudgetGuard(Guard):
     heals = ClearedBy.RATION
 
     def objection(self, case: Case) -> str | None:
-        empty = [f"{each.name}: {each.spent}, the limit is {each.limit}" for each in self._asked(case) if not each.left]
+        empty = [
+            f"{each.name}: {each.spent}, the limit is {each.limit}" for each in self._find_purses(case) if not each.left
+        ]
         return "; ".join(empty) or None
 
     def value(self, case: Case) -> str:
-        return ", ".join(f"{each.name} {each.spent} of {each.limit}" for each in self._asked(case))
+        return ", ".join(f"{each.name} {each.spent} of {each.limit}" for each in self._find_purses(case))
 
     @staticmethod
-    def _asked(case: Case) -> list[Purse]:
+    def _find_purses(case: Case) -> list[Purse]:
         found = compute_budgets(case.history, case.settings, case.now, case.candidate.fingerprint)
         return [each for each in found if case.signal == "terminate" or not each.only_terminates]
 
@@ -85,7 +87,7 @@ class Cooldown(Guard):
     heals = ClearedBy.PACE
 
     def objection(self, case: Case) -> str | None:
-        elapsed = self._elapsed(case)
+        elapsed = self._seconds_elapsed(case)
         if elapsed is not None and elapsed < case.settings.cooldown:
             return (
                 f"the last action was {format_duration(max(elapsed, 0))} ago; the cool-down is {case.settings.cooldown}"
@@ -93,12 +95,12 @@ class Cooldown(Guard):
         return None
 
     def value(self, case: Case) -> str:
-        elapsed = self._elapsed(case)
+        elapsed = self._seconds_elapsed(case)
         since = "no action so far" if elapsed is None else f"{format_duration(max(elapsed, 0))} since the last one"
         return f"{since}, at least {case.settings.cooldown}"
 
     @staticmethod
-    def _elapsed(case: Case) -> float | None:
+    def _seconds_elapsed(case: Case) -> float | None:
         last = next(case.history.spent, None)
         return None if last is None else (case.now - last.at) / timedelta(seconds=1)
 
@@ -110,15 +112,15 @@ class Persistence(Guard):
     heals = ClearedBy.PACE
 
     def objection(self, case: Case) -> str | None:
-        seen = self._seen(case)
+        seen = self._count_seen(case)
         if seen < case.settings.min_samples:
             return f"it was eligible in {seen} of {case.settings.min_samples} polls in a row"
         return None
 
     def value(self, case: Case) -> str:
-        return f"{self._seen(case)} of {case.settings.min_samples} polls"
+        return f"{self._count_seen(case)} of {case.settings.min_samples} polls"
 
     @staticmethod
-    def _seen(case: Case) -> int:
+    def _count_seen(case: Case) -> int:
         victim = case.candidate.victim
         return case.history.looks(victim, case.signal) + 1 if victim else 0

@@ -19,14 +19,14 @@ class ReleaseUncertain(Guard):
     heals = ClearedBy.TIME
 
     def objection(self, case: Case) -> str | None:
-        blocker, uncertain = case.candidate.blocker, self._uncertain(case)
+        blocker, uncertain = case.candidate.blocker, self._count_uncertain(case)
         if uncertain and case.frees - uncertain < max(case.rule.min_blocked, 1):
             return blocker.release_uncertain
         return None
 
     def value(self, case: Case) -> str:
-        return f"the release of {self._uncertain(case)} of {len(case.waiters)} is not certain"
+        return f"the release of {self._count_uncertain(case)} of {len(case.waiters)} is not certain"
 
     @staticmethod
-    def _uncertain(case: Case) -> int:
+    def _count_uncertain(case: Case) -> int:
         return sum(waiter.pid in case.candidate.blocker.uncertain_waiters for waiter in case.waiters)

@@ -24,20 +24,20 @@ class MinBlocked(Guard):
         if case.candidate.frees == 0:
             return "it would free no session: all of its waiters wait for other sessions too"
         if freed == 0:
-            return f"no wait of the sessions that it would free counts: {self._uncounted(case)}"
+            return f"no wait of the sessions that it would free counts: {self._describe_uncounted(case)}"
         if freed < case.rule.min_blocked:
-            left_out = self._uncounted(case)
+            left_out = self._describe_uncounted(case)
             but = f" ({left_out})" if left_out else ""
             return f"it would free {freed}{but}; the rule requires {case.rule.min_blocked}"
         return None
 
     def value(self, case: Case) -> str:
-        left_out = self._uncounted(case)
+        left_out = self._describe_uncounted(case)
         but = f"; {left_out}" if left_out else ""
         return f"frees {case.frees} of at least {case.rule.min_blocked}{but}"
 
     @staticmethod
-    def _uncounted(case: Case) -> str:
+    def _describe_uncounted(case: Case) -> str:
         """Who does not count, and why: `4711 (mallory): it has no privilege …, and 3 more`."""
         found = [(each, said) for each in case.candidate.frees_at_once if (said := case.objection_to(each))]
         named = ", ".join(f"{each.pid} ({each.usename or '?'}): {said}" for each, said in found[:_MOST_NAMED])
@@ -50,14 +50,14 @@ class MinBlockedShare(Guard):
     name = "min_blocked_share"
 
     def objection(self, case: Case) -> str | None:
-        share, least = self._share(case), case.rule.min_blocked_share
+        share, least = self._freed_share(case), case.rule.min_blocked_share
         return f"it would free {share:.0%} of all clients; the rule requires {least:.0%}" if share < least else None
 
     def value(self, case: Case) -> str:
-        return f"frees {self._share(case):.0%} of all clients, at least {case.rule.min_blocked_share:.0%}"
+        return f"frees {self._freed_share(case):.0%} of all clients, at least {case.rule.min_blocked_share:.0%}"
 
     @staticmethod
-    def _share(case: Case) -> float:
+    def _freed_share(case: Case) -> float:
         clients = case.candidate.diagnosis.snapshot.server.connections
         return min(case.frees / max(clients, 1), 1.0)
 
@@ -126,7 +126,7 @@ class DeadlockTimeout(Guard):
     heals = ClearedBy.TIME
 
     def objection(self, case: Case) -> str | None:
-        waited, least = case.oldest_wait, self._least(case)
+        waited, least = case.oldest_wait, self._least_wait(case)
         if case.settings.allow_short_waits or (waited is not None and waited >= least):
             return None
         return (
@@ -135,10 +135,10 @@ class DeadlockTimeout(Guard):
         )
 
     def value(self, case: Case) -> str:
-        return f"{format_duration(case.oldest_wait)} of at least {format_duration(self._least(case))}"
+        return f"{format_duration(case.oldest_wait)} of at least {format_duration(self._least_wait(case))}"
 
     @staticmethod
-    def _least(case: Case) -> float:
+    def _least_wait(case: Case) -> float:
         return DEADLOCK_TIMEOUTS * case.candidate.diagnosis.snapshot.server.deadlock_timeout
 
 

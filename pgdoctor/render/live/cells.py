@@ -76,14 +76,14 @@ def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
             lines.append(line.rstrip())
         line = word.lstrip()
         while text_width(line) > columns:
-            head = _head(line, columns)
+            head = _cut_head(line, columns)
             lines.append(head)
             line = line[len(head) :]
         width = text_width(line)
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
 
 
-def _head(text: str, columns: int) -> str:
+def _cut_head(text: str, columns: int) -> str:
     """As much of a text as fits into so many cells."""
     room = columns
     for place, character in enumerate(text):

@@ -152,17 +152,19 @@ def _blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
 
 def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tuple[Line, ...]:
     """Exactly `lines` lines, none wider than `columns` cells."""
-    bar = _bar(view, columns)
+    bar = _draw_bar(view, columns)
     if view.question is not None or view.notice:
-        body = _dialogue(list(_head(seen, view, columns, lines)), list(_asked(view, columns)), lines - _BELOW)
+        body = _draw_dialogue(
+            list(_draw_head(seen, view, columns, lines)), list(_draw_question(view, columns)), lines - _BELOW
+        )
     else:
-        above = [*_head(seen, view, columns, lines)]
-        body = [*above, *_page(seen, view, columns, max(lines - len(above) - _BELOW, 0))]
+        above = [*_draw_head(seen, view, columns, lines)]
+        body = [*above, *_draw_page(seen, view, columns, max(lines - len(above) - _BELOW, 0))]
     body += [()] * (lines - _BELOW - len(body))
     return tuple(fit_line(line, columns) for line in [*body, (bar,)][-lines:])
 
 
-def _bar(view: View, columns: int) -> Span:
+def _draw_bar(view: View, columns: int) -> Span:
     if view.question is not None:
         return Span(pad_text(_ANSWERS, columns), "warn")
     if view.is_typing:
@@ -179,7 +181,7 @@ def _ending(text: str, columns: int) -> str:
     return text if len(text) <= columns else "…" + text[-(columns - 1) :]
 
 
-def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
+def _draw_dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
     """What has to be read in full: on a small screen nothing else is shown, and where that is too small it says so."""
     if len(above) + len(body) <= room:
         return [*above, *body]
@@ -188,14 +190,16 @@ def _dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
     return body if len(body) <= room else [*body[: max(room - 1, 0)], (Span(_TOO_SMALL, "warn"),)][:room]
 
 
-def _page(seen: ScreenInput, view: View, columns: int, room: int) -> list[Line]:
+def _draw_page(seen: ScreenInput, view: View, columns: int, room: int) -> list[Line]:
     if view.page == "help":
-        return _text([part for line in HELP.splitlines() for part in _broken(line, columns)], view.scrolled, room)
+        return _draw_text(
+            [part for line in HELP.splitlines() for part in _break_line(line, columns)], view.scrolled, room
+        )
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
-        return _text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
+        return _draw_text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
     if shown_tab(view) == "sessions":
         return _table(_ACTIVITY_COLUMNS, _sessions(seen, view), _activity_fields, view, columns, room)
-    return _table(_COLUMNS, _blocked(seen, view), _fields, view, columns, room)
+    return _table(_COLUMNS, _blocked(seen, view), _format_fields, view, columns, room)
 
 
 def _details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View, columns: int) -> list[str]:
@@ -206,7 +210,7 @@ def _details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View
     return render_session_details(diagnosis, report, view.chosen, columns)
 
 
-def _head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[Line]:
+def _draw_head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[Line]:
     report, most = seen.report, max(lines // _LINES_PER_ADVICE, 1)
     if seen.error is not None:
         yield from _broken_up(f"DOWN: {seen.error}", "bad", columns, most)
@@ -218,7 +222,7 @@ def _head(seen: ScreenInput, view: View, columns: int, lines: int) -> Iterator[L
         yield from _broken_up(describe_blocked(report), "bad" if report.blocked_sessions else "good", columns, most)
         yield from _broken_up(_to_do(report), "bold", columns, most)
     yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
-    yield _status(seen, view)
+    yield _draw_status(seen, view)
     if shown_tab(view) == "sessions" and seen.diagnosis is not None:
         yield from _broken_up(_figures(seen, seen.diagnosis), "plain", columns, most)
 
@@ -258,7 +262,7 @@ def _figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
     )
 
 
-def _status(seen: ScreenInput, view: View) -> Line:
+def _draw_status(seen: ScreenInput, view: View) -> Line:
     parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
     if view.filter and not view.is_typing:
         parts.append(Span(f"only {view.filter} (esc: all)  ", "warn"))
@@ -298,7 +302,7 @@ def _table(
     shown = [column for column in all_columns if columns >= column.from_width]
     if view.is_wrapped:
         shown = [column for column in shown if column.field != "statement"]
-    heading = (Span(_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
+    heading = (Span(_format_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
     place = next((place for place, row in enumerate(rows) if row.key == view.chosen and row.key is not None), 0)
 
     def lines(row: Row) -> list[Line]:
@@ -326,8 +330,8 @@ def _row_lines(
 ) -> list[Line]:
     if isinstance(row, SessionRow) and row.rest:
         return [(Span("  " * row.depth + row.rest, "dim"),)]
-    style = "chosen" if row.key == view.chosen and row.key is not None else _style(row)
-    first = (Span(_cells(shown, fields, columns), style),)
+    style = "chosen" if row.key == view.chosen and row.key is not None else _choose_style(row)
+    first = (Span(_format_cells(shown, fields, columns), style),)
     if not view.is_wrapped or not fields["statement"]:
         return [first]
     wrapped = wrap_text(fields["statement"], columns - len(_INDENT))
@@ -336,7 +340,7 @@ def _row_lines(
     return [first, *((Span(_INDENT + line, "dim"),) for line in wrapped)]
 
 
-def _style(row: ListedRow) -> str:
+def _choose_style(row: ListedRow) -> str:
     if isinstance(row, ActivityRow):
         return row.style
     if not isinstance(row, SessionRow) or not row.waits:
@@ -359,7 +363,7 @@ def _activity_fields(row: ActivityRow) -> dict[str, str]:
     }
 
 
-def _fields(row: SessionRow) -> dict[str, str]:
+def _format_fields(row: SessionRow) -> dict[str, str]:
     return {
         "pid": "  " * min(row.depth, 4) + (str(row.key) if row.key is not None else f"{row.sessions:,} ×"),
         "blocked": f"{row.blocked:,}" if row.blocked else "",
@@ -372,7 +376,7 @@ def _fields(row: SessionRow) -> dict[str, str]:
     }
 
 
-def _cells(shown: Sequence[ScreenColumn], fields: Mapping[str, str], columns: int) -> str:
+def _format_cells(shown: Sequence[ScreenColumn], fields: Mapping[str, str], columns: int) -> str:
     text = ""
     for column in shown:
         room = column.columns or max(columns - text_width(text), 0)
@@ -394,7 +398,7 @@ def format_short(seconds: float | None) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3_600:02}h"
 
 
-def _asked(view: View, columns: int) -> Iterator[Line]:
+def _draw_question(view: View, columns: int) -> Iterator[Line]:
     question = view.question
     if question is not None:
         yield (Span(f"{question.signal} {question.pid}?", "bad"),)
@@ -402,11 +406,11 @@ def _asked(view: View, columns: int) -> Iterator[Line]:
         yield from ((Span(f"  {line}"),) for line in wrap_text(paragraph, columns - 2))
 
 
-def _text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
+def _draw_text(text: Sequence[str], scrolled: int, room: int) -> list[Line]:
     first = max(min(scrolled, len(text) - room), 0)
     return [(Span(line),) for line in text[first : first + room]]
 
 
-def _broken(line: str, columns: int) -> list[str]:
+def _break_line(line: str, columns: int) -> list[str]:
     """A line of the help, as it is where it fits."""
     return [line] if text_width(line) <= columns else wrap_text(line, columns)

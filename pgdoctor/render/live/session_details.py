@@ -19,10 +19,10 @@ _MOST_OTHERS = 20
 
 def render_session_details(diagnosis: Diagnosis, report: Report, key: Name, columns: int) -> list[str]:
     """The page, in lines of at most so many cells."""
-    return [line for text in _texts(diagnosis, report, key) for line in wrap_text(text, columns)]
+    return [line for text in _list_texts(diagnosis, report, key) for line in wrap_text(text, columns)]
 
 
-def _texts(diagnosis: Diagnosis, report: Report, key: Name) -> Iterator[str]:
+def _list_texts(diagnosis: Diagnosis, report: Report, key: Name) -> Iterator[str]:
     session = diagnosis.snapshot.sessions.get(key) if isinstance(key, int) else None
     blocker = next((each for each in report.blockers if name_blocker(each) == key), None)
     if session is None and blocker is None:
@@ -30,15 +30,15 @@ def _texts(diagnosis: Diagnosis, report: Report, key: Name) -> Iterator[str]:
         return
     yield f"{key}  {blocker.classification}" if blocker else f"{key}"
     if session is not None:
-        yield from _session(session, diagnosis)
-    yield from _waits(report, key)
+        yield from _describe_session(session, diagnosis)
+    yield from _describe_waits(report, key)
     if blocker is not None:
-        yield from _blocks(report, blocker)
+        yield from _describe_blocks(report, blocker)
     if session is not None:
-        yield from _locks(session, diagnosis)
+        yield from _describe_locks(session, diagnosis)
 
 
-def _session(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
+def _describe_session(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
     def since(moment: datetime | None) -> str:
         return format_duration(diagnosis.snapshot.seconds_since(moment))
 
@@ -55,7 +55,7 @@ def _session(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
         yield f"{'runs' if session.state == 'active' else 'last ran'}: {statement}"
 
 
-def _waits(report: Report, key: Name) -> Iterator[str]:
+def _describe_waits(report: Report, key: Name) -> Iterator[str]:
     waits = [wait for wait in report.waits if wait.blocked_pid == key]
     if not waits:
         return
@@ -68,7 +68,7 @@ def _waits(report: Report, key: Name) -> Iterator[str]:
         yield f"and for {format_count(len(waits) - _MOST_OTHERS, 'session')} more"
 
 
-def _blocks(report: Report, blocker: BlockerReport) -> Iterator[str]:
+def _describe_blocks(report: Report, blocker: BlockerReport) -> Iterator[str]:
     yield ""
     yield f"blocks {format_count(blocker.blocked_sessions, 'session')}, {blocker.directly_blocked:,} directly"
     yield from (f"· {each}" for each in blocker.evidence)
@@ -81,7 +81,7 @@ def _blocks(report: Report, blocker: BlockerReport) -> Iterator[str]:
             yield f"a {cut.action} frees {format_released(cut)}: {format_freed(cut)}; costs {cut.loses}"
 
 
-def _locks(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
+def _describe_locks(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
     locks = sorted(session.locks, key=lambda lock: lock.granted)
     if not locks:
         return

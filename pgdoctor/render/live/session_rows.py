@@ -80,30 +80,30 @@ class _Rows:
     def tree(self) -> Iterator[SessionRow]:
         most = len(self._report.waits)
         for tree in build_trees(self._report, most, _MOST_STEPS):
-            yield self._row(name_blocker(tree.blocker), 0)
-            yield from self._below(tree.below, tree.rest, 1)
+            yield self._make_row(name_blocker(tree.blocker), 0)
+            yield from self._rows_below(tree.below, tree.rest, 1)
 
     def all(self) -> Iterator[SessionRow]:
         for key in {**self._blockers, **self._waits}:
-            yield self._row(key, 0)
+            yield self._make_row(key, 0)
 
-    def _below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
+    def _rows_below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
         for part in crowds(below) if self._is_grouped else below:
             if isinstance(part, Crowd):
                 yield self._crowd(part, depth)
                 continue
-            yield self._row(part.wait.blocked_pid, depth)
-            yield from self._below(part.below, part.rest, depth + 1)
+            yield self._make_row(part.wait.blocked_pid, depth)
+            yield from self._rows_below(part.below, part.rest, depth + 1)
         if rest.sessions:
             yield SessionRow(None, depth, rest=left_out(rest))
 
     def _crowd(self, crowd: Crowd, depth: int) -> SessionRow:
         """One row for equal waiters, with the longest of their waits."""
         longest = max(crowd.waits, key=lambda wait: wait.wait_seconds or 0.0)
-        row = self._row(longest.blocked_pid, depth)
+        row = self._make_row(longest.blocked_pid, depth)
         return replace(row, key=None, pid=None, blocked=0, age=None, sessions=len(crowd.waits))
 
-    def _row(self, key: Name, depth: int) -> SessionRow:
+    def _make_row(self, key: Name, depth: int) -> SessionRow:
         blocker, wait = self._blockers.get(key), self._waits.get(key)
         session = self._diagnosis.snapshot.sessions.get(key) if isinstance(key, int) else None
         return SessionRow(
@@ -112,33 +112,33 @@ class _Rows:
             pid=key if isinstance(key, int) else None,
             blocked=blocker.blocked_sessions if blocker else 0,
             wait=wait.wait_seconds if wait else None,
-            age=self._age(blocker, session),
-            classification=_class(blocker, wait),
-            what=_what(blocker, wait),
-            who=_who(blocker, wait),
+            age=self._transaction_age(blocker, session),
+            classification=_name_class(blocker, wait),
+            what=_describe_relation(blocker, wait),
+            who=_describe_user(blocker, wait),
             statement=(blocker.statement if blocker else wait.blocked_statement if wait else None) or "",
             waits=wait is not None,
         )
 
-    def _age(self, blocker: BlockerReport | None, session: Session | None) -> float | None:
+    def _transaction_age(self, blocker: BlockerReport | None, session: Session | None) -> float | None:
         if blocker is not None and blocker.transaction_seconds is not None:
             return blocker.transaction_seconds
         return self._diagnosis.snapshot.seconds_since(session.xact_start) if session else None
 
 
-def _class(blocker: BlockerReport | None, wait: Wait | None) -> str:
+def _name_class(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if blocker is None or (wait is not None and blocker.classification == "unknown"):
         return "queued" if wait is not None and wait.queued else "waits"
     return blocker.classification
 
 
-def _what(blocker: BlockerReport | None, wait: Wait | None) -> str:
+def _describe_relation(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if wait is not None:
         return f"for {format_awaited(wait)}"
     return f"on {blocker.place}" if blocker and blocker.place else ""
 
 
-def _who(blocker: BlockerReport | None, wait: Wait | None) -> str:
+def _describe_user(blocker: BlockerReport | None, wait: Wait | None) -> str:
     if blocker is not None:
         user, application = blocker.user, blocker.application
     else:

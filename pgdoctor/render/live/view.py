@@ -91,7 +91,7 @@ def press_key(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) 
     if key in ("q", "Q") and view.page == "list":
         return Pressed(view, "quit")
     if key in _WISHES:
-        return _wished(view, _WISHES[key], rows)
+        return _choose_signal(view, _WISHES[key], rows)
     if key in _PACES:
         return Pressed(view, _PACES[key])
     if key == " ":
@@ -99,15 +99,15 @@ def press_key(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) 
     if key in ("?", "h"):
         return Pressed(replace(view, page="list" if view.page == "help" else "help", scrolled=0))
     if view.page != "list":
-        return Pressed(_scrolled(view, key, page_lines))
+        return Pressed(_scroll_view(view, key, page_lines))
     if (changed := _listed_otherwise(view, key)) is not None:
         return Pressed(changed)
     if key == "j":
         return Pressed(replace(view, message="the arrows, or n and p, choose a session; k terminates it"))
     if key == "enter" and rows:
-        chosen = view.chosen if view.chosen is not None else _keys(rows)[0]
+        chosen = view.chosen if view.chosen is not None else _row_keys(rows)[0]
         return Pressed(replace(view, page="one", scrolled=0, chosen=chosen))
-    return Pressed(_moved(view, key, rows, page_lines))
+    return Pressed(_move_cursor(view, key, rows, page_lines))
 
 
 def shown_tab(view: View) -> Tab:
@@ -122,7 +122,7 @@ def follow_blocking(view: View, *, is_blocked: bool) -> View:
 
 def keep_view(view: View, rows: Sequence[ListedRow]) -> View:
     """The view of a new picture. A chosen session that is gone is chosen no more, nor is another in its place."""
-    if view.page == "list" and view.chosen is not None and view.chosen not in _keys(rows):
+    if view.page == "list" and view.chosen is not None and view.chosen not in _row_keys(rows):
         return replace(view, chosen=None)
     return view
 
@@ -161,7 +161,7 @@ def _typed(view: View, key: str) -> View:
     return view
 
 
-def _wished(view: View, signal: Signal, rows: Sequence[ListedRow]) -> Pressed:
+def _choose_signal(view: View, signal: Signal, rows: Sequence[ListedRow]) -> Pressed:
     row = next((row for row in rows if row.key == view.chosen and row.key is not None), None)
     if row is None:
         return Pressed(replace(view, message=f"choose a session to {signal} first"))
@@ -170,7 +170,7 @@ def _wished(view: View, signal: Signal, rows: Sequence[ListedRow]) -> Pressed:
     return Pressed(view, signal)
 
 
-def _scrolled(view: View, key: str, page_lines: int) -> View:
+def _scroll_view(view: View, key: str, page_lines: int) -> View:
     if key in ("escape", "enter", "q", "Q", "left"):
         return replace(view, page="list", scrolled=0)
     by = _STEPS.get(key, 0) or _FAR.get(key, 0) * page_lines
@@ -178,8 +178,8 @@ def _scrolled(view: View, key: str, page_lines: int) -> View:
     return replace(view, scrolled=max(to, 0))
 
 
-def _moved(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) -> View:
-    keys = _keys(rows)
+def _move_cursor(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) -> View:
+    keys = _row_keys(rows)
     if not keys:
         return view
     by = _STEPS.get(key, 0) or _FAR.get(key, 0) * page_lines
@@ -193,5 +193,5 @@ def _moved(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) -> 
     return view if place is None else replace(view, chosen=keys[place])
 
 
-def _keys(rows: Sequence[ListedRow]) -> list[Name]:
+def _row_keys(rows: Sequence[ListedRow]) -> list[Name]:
     return [row.key for row in rows if row.key is not None]

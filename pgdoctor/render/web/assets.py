@@ -3,11 +3,11 @@
 from pkgutil import get_data
 
 
-def _read(name: str) -> str:
+def _read_asset(name: str) -> str:
     data = get_data(__package__, name)
     assert data is not None, f"{name} is not in the package"
     return data.decode()
 
 
-SCRIPT = _read("page.js")
-STYLE = _read("page.css")
+SCRIPT = _read_asset("page.js")
+STYLE = _read_asset("page.css")

@@ -126,12 +126,12 @@ def findings_panel(report: Report) -> Iterator[str]:
         kind = {"critical": "bad", "warning": "warn"}.get(each.severity, "calm")
         yield f'<div class="note {kind}"><p><b>{text_markup(each.severity)}:</b> {sentence_markup(each.summary)}</p>'
         yield f"<p>→ {sentence_markup(each.advice)}</p>"
-        yield from _evidence(each.evidence)
+        yield from _write_evidence(each.evidence)
         yield "</div>"
     yield "</section>"
 
 
-def _evidence(lines: Sequence[str]) -> Iterator[str]:
+def _write_evidence(lines: Sequence[str]) -> Iterator[str]:
     """Who or what a finding is about."""
     if not lines:
         return
@@ -152,7 +152,7 @@ def mitigation_panel(watch: MonitoringStatus) -> Iterator[str]:
     if watch.arming.actions:
         yield '<ul class="list">'
         for action in reversed(watch.arming.actions[-_MOST_ACTIONS:]):
-            yield f"<li>{_action(action, watch.now)}</li>"
+            yield f"<li>{_write_action(action, watch.now)}</li>"
         yield "</ul>"
     yield "</div></section>"
 
@@ -172,32 +172,32 @@ def incidents_panel(watch: MonitoringStatus) -> Iterator[str]:
     yield '<ul class="list">'
     if watch.incident is not None:
         began = watch.incident.started
-        yield f"<li>{_incident(watch.incident)} <b>ongoing</b>, started {_moment(began, watch.now)}</li>"
+        yield f"<li>{_write_incident(watch.incident)} <b>ongoing</b>, started {_write_moment(began, watch.now)}</li>"
     for event in reversed(watch.ended[-_MOST_ENDED:]):
         lasted = format_duration(event.incident.seconds_until(event.at))
-        yield f"<li>{_incident(event.incident)} for {lasted}, until {_moment(event.at, watch.now)}</li>"
+        yield f"<li>{_write_incident(event.incident)} for {lasted}, until {_write_moment(event.at, watch.now)}</li>"
     yield "</ul></div></section>"
 
 
-def _incident(incident: Incident) -> str:
+def _write_incident(incident: Incident) -> str:
     return (
         f"<b>{text_markup(' → '.join(incident.classes))}</b>: up to "
         f"{format_count(incident.peak_blocked, 'session')} blocked"
     )
 
 
-def _action(action: Action, now: datetime | None) -> str:
+def _write_action(action: Action, now: datetime | None) -> str:
     outcome = (action.outcome or "in progress").replace("_", " ")
     after = f" after {format_duration(action.seconds)}" if action.seconds is not None else ""
     where = f" on {action.relation}" if action.relation else ""
     what = f"{action.signal} {action.victim.pid}"
     return (
         f"<b>{text_markup(what)}</b> {sentence_markup(f'{action.classification}{where}, rule {action.rule}')}: "
-        f"{text_markup(outcome)}{after}, {_moment(action.at, now)}"
+        f"{text_markup(outcome)}{after}, {_write_moment(action.at, now)}"
     )
 
 
-def _moment(moment: datetime, now: datetime | None) -> str:
+def _write_moment(moment: datetime, now: datetime | None) -> str:
     at = moment.astimezone(UTC)
     seconds = max((now - at).total_seconds(), 0.0) if now is not None else None
     ago = f" ({format_duration(seconds)} ago)" if seconds is not None else ""

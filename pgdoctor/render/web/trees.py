@@ -29,11 +29,11 @@ def trees_markup(report: Report) -> Iterator[str]:
     grown = list(build_trees(report, _MOST_CHILDREN, _MOST_STEPS, most))
     yield '<section aria-labelledby="trees"><h2 id="trees">Blockers and waiting sessions</h2>'
     for tree in grown[:_MOST_TOLD]:
-        yield from _told(tree)
+        yield from _write_tree(tree)
     named = grown[_MOST_TOLD : _MOST_TOLD + _MOST_NAMED]
     if named:
         yield '<ul class="card list">'
-        yield from (f"<li>{_named(tree.blocker)}</li>" for tree in named)
+        yield from (f"<li>{_write_heading(tree.blocker)}</li>" for tree in named)
         rest = len(grown) - _MOST_TOLD - len(named)
         if rest:
             yield f'<li class="dim">and {format_count(rest, "root blocker")} more</li>'
@@ -41,7 +41,7 @@ def trees_markup(report: Report) -> Iterator[str]:
     yield "</section>"
 
 
-def _told(tree: WaitTree) -> Iterator[str]:
+def _write_tree(tree: WaitTree) -> Iterator[str]:
     blocker = tree.blocker
     # By it the script finds its way back to what somebody was reading; a prepared transaction has no number.
     place = f' id="b{blocker.pid}"' if blocker.pid is not None else ""
@@ -65,7 +65,7 @@ def _told(tree: WaitTree) -> Iterator[str]:
     if blocker.advice:
         yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
     yield '<div class="tree">'
-    yield from _branches(tree.below, tree.rest)
+    yield from _write_branches(tree.below, tree.rest)
     yield "</div></article>"
 
 
@@ -79,32 +79,32 @@ def blocker_heading(blocker: BlockerReport) -> str:
     )
 
 
-def _named(blocker: BlockerReport) -> str:
+def _write_heading(blocker: BlockerReport) -> str:
     return (
         f'{blocker_heading(blocker)} <span class="dim">blocks '
         f"{format_count(blocker.blocked_sessions, 'session')}</span>"
     )
 
 
-def _branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
+def _write_branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
     """The sessions behind one blocker."""
     if not (below or rest.sessions):
         return
     yield "<ul>"
     for branch in below:
-        yield f"<li>{_waiter(branch.wait, branch.facts)}"
-        yield from _branches(branch.below, branch.rest)
+        yield f"<li>{_write_waiter(branch.wait, branch.facts)}"
+        yield from _write_branches(branch.below, branch.rest)
         yield "</li>"
     if rest.sessions:
         yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
     yield "</ul>"
 
 
-def _waiter(wait: Wait, facts: BlockerReport | None) -> str:
+def _write_waiter(wait: Wait, facts: BlockerReport | None) -> str:
     """One line, which opens to what it runs."""
     since = format_wait(wait, "briefly")
     queued = ", queued" if wait.queued else ""
-    blocks = _blocks(facts) if facts else ""
+    blocks = _write_blocked(facts) if facts else ""
     line = (
         f'<span class="pid">{wait.blocked_pid}</span> has waited <span class="wait">{since}</span> '
         f"for {sentence_markup(format_awaited(wait))}{queued}{blocks} · "
@@ -118,7 +118,7 @@ def _waiter(wait: Wait, facts: BlockerReport | None) -> str:
     )
 
 
-def _blocks(facts: BlockerReport) -> str:
+def _write_blocked(facts: BlockerReport) -> str:
     """Loud only where it is a cause of its own: in a convoy everybody blocks whoever came later."""
     if facts.classification == "unknown":
         return f' <span class="chip">blocks {facts.blocked_sessions:,}</span>'

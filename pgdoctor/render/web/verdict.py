@@ -36,7 +36,7 @@ def judge_page(watch: MonitoringStatus, report: Report | None) -> PageVerdict:
         error = watch.error or "no diagnosis"
         return PageVerdict(kind, f"DOWN: {error}", text_markup(what_to_do(watch.connection)))
     if report.blocked_sessions:
-        return _blocked(report)
+        return _judge_blocked(report)
     worst = min(
         (note for note in report.findings if note.severity in _SEVERITIES and note.kind != "visibility"),
         key=lambda note: list(_SEVERITIES).index(note.severity),
@@ -68,17 +68,17 @@ def verdict_markup(watch: MonitoringStatus, found: PageVerdict) -> Iterator[str]
         )
 
 
-def _blocked(report: Report) -> PageVerdict:
-    advice, who = report.recommendation, "".join(_roots(report))
+def _judge_blocked(report: Report) -> PageVerdict:
+    advice, who = report.recommendation, "".join(_write_roots(report))
     if advice is None:
         return PageVerdict("bad", describe_blocked(report), "", who=who)
-    why = f'<p class="why">{sentence_markup(_capital(advice.reason))}.</p>'
+    why = f'<p class="why">{sentence_markup(_capitalize_first(advice.reason))}.</p>'
     if advice.not_permitted:
         why += f'<p class="note warn">{sentence_markup(advice.not_permitted)}</p>'
-    return PageVerdict("bad", describe_blocked(report), _advised(advice, report), why, who)
+    return PageVerdict("bad", describe_blocked(report), _write_advice(advice, report), why, who)
 
 
-def _roots(report: Report) -> Iterator[str]:
+def _write_roots(report: Report) -> Iterator[str]:
     """The root blockers with the widest reach."""
     roots = [blocker for blocker in report.blockers if blocker.root]
     for blocker in roots[:_MOST_ROOTS]:
@@ -88,11 +88,11 @@ def _roots(report: Report) -> Iterator[str]:
         yield f'<p class="who dim">and {format_count(len(roots) - _MOST_ROOTS, "root blocker")} more</p>'
 
 
-def _advised(advice: Advice, report: Report) -> str:
+def _write_advice(advice: Advice, report: Report) -> str:
     if not advice.signals:
         return f"→ <b>{sentence_markup(to_do(advice))}</b>"
     return (
-        f"→ <b>{sentence_markup(to_do(advice))}</b>{_introduced(advice, report)} "
+        f"→ <b>{sentence_markup(to_do(advice))}</b>{_introduce_session(advice, report)} "
         f"frees {text_markup(format_released(advice))}; "
         f"costs {sentence_markup(advice.loses or '')}{_copy(advice)}"
     )
@@ -106,7 +106,7 @@ def _copy(advice: Advice) -> str:
     return f" {copy_button(name, f'best-{name}', to_do(advice))}"
 
 
-def _introduced(advice: Advice, report: Report) -> str:
+def _introduce_session(advice: Advice, report: Report) -> str:
     """Who that is, where it is none of the root blockers: somebody who stands in the queue."""
     pids = [signal.pid for signal in advice.signals]
     if len(pids) > 1:
@@ -117,5 +117,5 @@ def _introduced(advice: Advice, report: Report) -> str:
     return f" ({text_markup(found.classification)} by {client_markup(found.user, None, found.application)})"
 
 
-def _capital(words: str) -> str:
+def _capitalize_first(words: str) -> str:
     return words[:1].upper() + words[1:]

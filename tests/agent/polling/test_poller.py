@@ -42,7 +42,7 @@ def test_attempts_are_not_made_before_their_time():
         connection = Reconnector("host=127.0.0.1 port=1", 1.0)
         for _ in range(50):
             with pytest.raises(Unreachable, match="refused"):
-                await connection.door()
+                await connection.connect()
         return connection._failures
 
     assert asyncio.run(ask()) < 25
