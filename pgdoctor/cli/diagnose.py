@@ -9,7 +9,7 @@ from pgdoctor.cli._options import ask, databases_option, run, show_literals_opti
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.render.markdown_report import markdown
 from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json
-from pgdoctor.render.table import STATEMENT_WIDTH, render_table
+from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import tree_lines
 
 _FORMATS = ("tree", "table", "json", "markdown")
@@ -57,7 +57,7 @@ def _print_report(facts: Report, form: str, width: int | None) -> None:
         case "tree":
             write_lines(tree_lines(facts, width))
         case "table":
-            click.echo(render_table(facts, None if width is None else STATEMENT_WIDTH), nl=False)
+            click.echo(render_table(facts, width), nl=False)
         case "markdown":
             click.echo(markdown(facts), nl=False)
         case "json":

@@ -1,8 +1,9 @@
 """A report as tables: for a pipe, and for a terminal without line drawing."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
-from pgdoctor.render.live.cells import text_width
+from pgdoctor.render.live.cells import text_width, wrap_text
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import about, format_freed, format_headline, format_signals, to_do
@@ -13,6 +14,10 @@ STATEMENT_WIDTH = 60
 #: Cells of a column; what is wider moves the rest of its line. And characters of a cell.
 _WIDEST = 60
 _MOST = 20_000
+
+#: Cells of the line above an expanded row, and of its values at least.
+_RULE = 40
+_NARROWEST = 20
 
 #: Rows of waits; all of them are in the JSON.
 MOST_ROWS = 200
@@ -26,18 +31,28 @@ class WaiterStatement(str):
     __slots__ = ()
 
 
-def render_table(report: Report, statement_width: int | None = None) -> str:
-    """Blockers, waits, cuts and findings. Nothing is cut but, to a width, the statements of sessions that wait."""
-    parts = [format_headline(report), about(report)]
+def render_table(report: Report, width: int | None = None) -> str:
+    """Blockers, waits, cuts and findings. `width`: columns of the screen, None: there is none.
+
+    On a screen the statements of sessions that wait are cut, and a table that is wider has a line for each value, as
+    psql's `\\x auto` has it.
+    """
+    statement_width = None if width is None else STATEMENT_WIDTH
+    parts = [_wrap_sentence(each, width) for each in (format_headline(report), about(report))]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
-        parts.append(one_line(advice.not_permitted, _MOST))
+        parts.append(_wrap_sentence(one_line(advice.not_permitted, _MOST), width))
     for title, headers, rows in _list_tables(report):
         if rows:
-            parts.append(f"{title}\n\n{_align_columns(headers, [_format_cells(row, statement_width) for row in rows])}")
+            cells = [_format_cells(row, statement_width) for row in rows]
+            parts.append(f"{title}\n\n{_lay_out(headers, cells, width)}")
     if len(report.waits) > MOST_ROWS or report.waits_total > len(report.waits):
         parts.append(f"The first {min(len(report.waits), MOST_ROWS):,} of {report.waits_total:,} waits.")
     return "\n\n".join(parts) + "\n"
+
+
+def _wrap_sentence(text: str, width: int | None) -> str:
+    return text if width is None else "\n".join(wrap_text(text, width, _MOST))
 
 
 def _list_tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[Row]]]:
@@ -139,6 +154,22 @@ def _format_cell(value: object, statement_width: int | None) -> str:
     if isinstance(value, WaiterStatement):
         return one_line(value, statement_width or _MOST)
     return "" if value is None else one_line(str(value), _MOST)
+
+
+def _lay_out(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:
+    table = _align_columns(headers, rows)
+    if width is None or max(map(text_width, table.splitlines())) <= width:
+        return table
+    return "\n".join(chain.from_iterable(_expand_row(headers, row, place, width) for place, row in enumerate(rows, 1)))
+
+
+def _expand_row(headers: Sequence[str], row: Sequence[str], place: int, width: int) -> Iterator[str]:
+    """A line for each value that is there; what is longer goes on below."""
+    yield f"-[ {place} ]".ljust(min(width, _RULE), "-")
+    names = max(map(len, headers)) + 2
+    for header, value in zip(headers, row, strict=True):
+        for part, text in enumerate(wrap_text(value, max(width - names, _NARROWEST), _MOST) if value else ()):
+            yield f"{'' if part else header:<{names}}{text}"
 
 
 def _align_columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
