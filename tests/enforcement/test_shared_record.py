@@ -92,7 +92,7 @@ def test_h61_agents_own_disarm_holds_for_the_other_one_too(incident: Incident, j
 
     async def look_once_more() -> None:
         async with await Connection.open(incident.agent) as door:
-            await first.consider(first._look.diagnosis, door)
+            await first.consider(first._observation.diagnosis, door)
 
     asyncio.run(look_once_more())
     actions, mitigator = incident.mitigate(AT_ONCE, journal=journals[1], **ONCE)
