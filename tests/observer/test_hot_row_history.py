@@ -94,7 +94,7 @@ def test_a_running_holder_of_a_row_is_remembered_and_those_who_queue_are_not(sce
     holder = scene.client("update orders set v = 1").start("select pg_sleep(60)")
     for _ in range(2):
         scene.client().block("update orders set v = 2 where id = 1")
-    assert {pid for pid, _ in sighted(scene)[orders]} == {holder.pid}
+    assert {pid for pid, _ in sighted(scene)[None, orders]} == {holder.pid}
 
 
 # What is found with memory: first where no row is hot.

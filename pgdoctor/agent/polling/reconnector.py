@@ -96,13 +96,18 @@ class Reconnector:
         """A login is under way that has not ended within the deadline. Another one would take one more slot."""
         return self._attempt is not None and not self._attempt.is_over
 
+    @property
+    def _was_silent(self) -> bool:
+        """The attempt before had no answer: this one may have begun before the line was good, and be lost on it."""
+        return self._failure is not None and self._failure.state == "timeout"
+
     async def _enter_connection(self) -> Connection:
         if self._attempt is None:
             self._attempt = LoginAttempt(await self.read_dsn(), self._deadline)
         try:
             connection = await self._attempt.connection()
         except ServerError as error:
-            if error.state != "login_hangs" or self._attempt.is_over:
+            if error.state != "login_hangs" or self._attempt.is_over or self._was_silent:
                 self._give_up()
             raise
         self._attempt = None

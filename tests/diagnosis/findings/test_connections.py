@@ -80,7 +80,7 @@ def test_a_storm_is_a_change_and_not_a_way_of_working(own_server):
     """A few clients that connect anew each time are none, however long they do."""
     with Scene(own_server(max_connections=100).dsn) as scene, observer(scene.dsn) as seen:
         seen.look()
-        with herd(scene.dsn, clients=8, stay=0.0, pause=0.05):
+        with herd(scene.dsn, clients=8, stay=0.0, pause=0.2):
             for _ in range(5):
                 time.sleep(APART)
                 assert kinds(seen.look()) == []
