@@ -352,8 +352,9 @@ class Connection:
                 # On a busy server each may come close to the deadline, at which the server ends a statement.
                 return await self.within_deadline(self._pipeline(reads, answered), _BATCH_DEADLINES)
         except StatementFailed as error:
-            # The server skips all that comes after the statement that failed.
-            return [*answered, error, *(BatchFailed() for _ in reads[len(answered) + 1 :])]
+            # The server skips all that comes after the statement that failed; the last one only reads its clock.
+            skipped = (BatchFailed() for _ in reads[len(answered) + 1 :])
+            return answered if len(answered) == len(reads) else [*answered, error, *skipped]
         return [*answered, *(BatchFailed() for _ in reads[1:])]
 
     async def _execute_statement(self, name: str, parameters: Mapping[str, object]) -> Rows:

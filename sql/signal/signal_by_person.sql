@@ -1,4 +1,4 @@
--- One row if the session that a person was shown was signalled; none, and nobody signalled, if it is another by now.
+-- One row if the session that a person was shown was signalled; none, and no signal, if it is another by now.
 --
 -- For the commands `cancel` and `terminate` and the keys of `watch` alone: unlike the statements of mitigation it asks
 -- neither for a waiter nor for leadership, since a person decides by what the confirmation says. What no person may do
@@ -29,7 +29,7 @@ WITH victim AS MATERIALIZED (
                     s.state_change = %(state_change)s::pg_catalog.timestamptz
                     AND s.query_start IS NOT DISTINCT FROM %(query_start)s::pg_catalog.timestamptz
             WHEN s.state <> 'active' OR s.query_start = %(query_start)s::pg_catalog.timestamptz THEN true
-            -- It runs a statement that nobody has seen: no COMMIT is to be hit. As bytes, as in `signal_session`.
+            -- A statement that the person was not shown: no COMMIT is to be hit. As bytes, as in `signal_session`.
             ELSE pg_catalog.texticregexne(
                 pg_catalog.encode(pg_catalog.textsend(s.query), 'escape') COLLATE pg_catalog."C",
                 '[[:<:]](commit|end|rollback|abort|prepare)[[:>:]]'
