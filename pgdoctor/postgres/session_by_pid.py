@@ -23,7 +23,7 @@ async def fetch_session(connection: Connection, pid: int) -> FoundSession | None
 
     What a locked catalog hides stays unknown: the names, and whether our role may signal it.
     """
-    rows = await connection.fetch("session_by_pid", pid=pid, statement_bytes=STATEMENT_BYTES)
+    rows = await connection.fetch("session_facts", pids=[pid], statement_bytes=STATEMENT_BYTES)
     if not rows:
         return None
     [row] = rows

@@ -1,6 +1,7 @@
 -- One row for each asked session that is there: what it does, and whom it waits for if it waits for a lock.
 SELECT
     s.pid,
+    s.leader_pid,
     CASE WHEN s.wait_event_type = 'Lock' THEN pg_catalog.pg_blocking_pids(s.pid) ELSE '{}' END AS blocker_pids,
     s.datid AS database_oid,
     s.usesysid AS role_oid,
@@ -8,6 +9,7 @@ SELECT
     pg_catalog.host(s.client_addr) AS client_addr,
     s.backend_type,
     s.state,
+    -- Cut as bytes: functions of text may refuse the statement of a session in a database of another encoding.
     pg_catalog.substring(pg_catalog.textsend(s.query), 1, %(statement_bytes)s) AS statement,
     s.wait_event_type,
     s.wait_event,
