@@ -12,7 +12,8 @@ from pgdoctor.model.remedy import Action
 from pgdoctor.model.snapshot import Session
 
 #: The only row that the text returns where it signals no session.
-MOVED_ON = "not signalled: the session has moved on, or is hidden from this role"
+NOT_SIGNALLED = "not signalled"
+MOVED_ON = f"{NOT_SIGNALLED}: the session has moved on, or is hidden from this role"
 
 #: What has to be known before a prepared transaction is rolled back.
 ROLLBACK_WARNING = (

@@ -7,6 +7,7 @@ from itertools import chain
 import msgspec
 from tabulate import tabulate
 
+from pgdoctor.diagnosis.manual_signal import NOT_SIGNALLED
 from pgdoctor.diagnosis.waiting_request import WaitingRequest
 from pgdoctor.formatting import format_client, format_count, format_duration
 from pgdoctor.incidents.incident_log import IncidentRecord
@@ -55,6 +56,11 @@ class IncidentView(msgspec.Struct, frozen=True):
         return self.entries[-1]
 
     @property
+    def latest(self) -> KeptSnapshot | None:
+        """The last of the looks; None where none was kept."""
+        return max(self.looks, key=lambda snapshot: snapshot.at, default=None)
+
+    @property
     def peak(self) -> KeptSnapshot | None:
         """The latest of the looks that show the most; None where none was kept."""
         return max(self.looks, key=lambda snapshot: (snapshot.blocked, snapshot.at), default=None)
@@ -83,9 +89,11 @@ def incidents_table(entries: Sequence[IncidentRecord]) -> str:
 def story_text(story: IncidentView, width: int | None) -> str:
     """An incident for a terminal: its line, what happened, and the tree of each look that was kept.
 
+    The latest has SQL to paste, which signals only the sessions of that snapshot.
     No line is wider than `width` cells (at least 40); None: no line is wrapped or cut.
     """
-    snapshots = (span for snapshot in story.looks for span in _render_snapshot(snapshot, width))
+    latest = story.latest
+    snapshots = (span for each in story.looks for span in _render_snapshot(each, width, has_sql=each is latest))
     return plain(chain(lay_out(_list_paragraphs(story), width), snapshots))
 
 
@@ -157,12 +165,23 @@ def _list_paragraphs(story: IncidentView) -> Iterator[Paragraph]:
         yield Paragraph(what, first=f"{format_moment(at, day=False)}  ", others=" " * 10)
     if not story.actions:
         yield Paragraph(f"pgdoctor took no action; it recommended: {last.recommendation}")
+    if story.latest is not None:
+        yield Paragraph(describe_paste(story, story.latest))
 
 
-def _render_snapshot(snapshot: KeptSnapshot, width: int | None) -> Iterator[Span]:
+def describe_paste(story: IncidentView, latest: KeptSnapshot) -> str:
+    """What SQL of a recorded snapshot does by now."""
+    state = "over" if story.last.is_over else "ongoing"
+    return (
+        f"The incident is {state}. The SQL is as of {format_moment(latest.at)} UTC: it signals a session only if that "
+        f'is still the one recorded, and answers "{NOT_SIGNALLED}" otherwise.'
+    )
+
+
+def _render_snapshot(snapshot: KeptSnapshot, width: int | None, *, has_sql: bool) -> Iterator[Span]:
     title = f"── {format_moment(snapshot.at)} UTC: {format_count(snapshot.blocked, 'session')} blocked"
     yield from lay_out((Paragraph(""), Paragraph(title)), width)
-    yield from tree_lines(make_report(snapshot.now), width, has_sql=False)
+    yield from tree_lines(make_report(snapshot.now), width, has_sql=has_sql)
 
 
 def _describe_entry(entry: IncidentRecord) -> str:

@@ -48,7 +48,7 @@ def _list_parts(report: Report) -> Iterator[str]:
         yield f"And {format_count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
     if report.waits:
         yield f"## Waits\n\n{waits_table(report)}"
-    cuts = list(_write_cuts(report))
+    cuts = list(write_cuts(report))
     if cuts:
         yield "## What each signal would free\n\n" + "\n".join(cuts)
     if report.findings:
@@ -110,7 +110,8 @@ def waits_table(report: Report) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
 
 
-def _write_cuts(report: Report) -> Iterator[str]:
+def write_cuts(report: Report) -> Iterator[str]:
+    """What each signal would free, as items of a list, each with the SQL that sends it."""
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""

@@ -14,16 +14,18 @@ from pgdoctor.model.snapshot import DeadlockMember
 from pgdoctor.render.incident_view import (
     IncidentView,
     describe_attempts,
+    describe_paste,
     format_lasted,
     format_moment,
     format_waiting,
     list_happenings,
 )
+from pgdoctor.render.markdown_report import write_cuts
 from pgdoctor.render.markdown_text import code, escaped
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
 from pgdoctor.render.server_name import describe_server_then
-from pgdoctor.render.tree import client, to_do
+from pgdoctor.render.tree import client
 
 #: Root blockers that are told of, and groups of those who waited, the widest first.
 _MOST_ROOTS = 5
@@ -54,10 +56,9 @@ def _list_parts(story: IncidentView, facts: Report | None, prevention: Mapping[s
         yield "## Root cause\n\n" + "\n\n".join(
             [at, *starmap(_write_deadlock, _find_deadlocks(story)), *map(_write_root, roots), *_list_between(facts)]
         )
-        if not story.last.is_over:
-            yield from _to_paste(facts)
         yield f"## Impact\n\n{_write_blocked(facts)}"
     yield f"## Actions\n\n{_write_actions(story)}"
+    yield from _to_paste(story)
     yield "## Prevention\n\n" + "\n".join(_list_prevention(story, facts, prevention))
 
 
@@ -102,12 +103,12 @@ def _write_root(root: BlockerReport) -> str:
     return "\n".join(lines)
 
 
-def _to_paste(facts: Report) -> Iterator[str]:
-    """What ends it by hand while it lasts: it hits the sessions that were judged, or none."""
-    advice = facts.recommendation
-    if advice is not None and advice.sql:
-        done = f"{code(to_do(advice))}, if it is still the session of that poll"
-        yield "\n".join([f"It is ongoing. By hand: {done}.", "", "```sql", *advice.sql, "```"])
+def _to_paste(story: IncidentView) -> Iterator[str]:
+    """What a person may run, as of the latest snapshot: it signals the sessions that were judged, or none."""
+    latest = story.latest
+    cuts = list(write_cuts(make_report(latest.now))) if latest is not None else []
+    if latest is not None and cuts:
+        yield "\n".join(["## By hand", "", escaped(describe_paste(story, latest)), "", *cuts])
 
 
 def _list_between(facts: Report) -> Iterator[str]:

@@ -219,8 +219,11 @@ def test_a_report_of_an_ongoing_incident_has_the_sql_to_end_it(journal: Journal,
     write(journal, *course()[:2])
     journal.keep(SERVER, ID, pack_diagnosis(diagnose(blocked(61))), at(61))
     told = incidents(path, "report").stdout
-    assert "It is ongoing. By hand: `terminate 10`, if it is still the session of that poll." in told
-    assert f"a.xact_start OPERATOR(pg_catalog.=) '{BEGAN.isoformat(timespec='microseconds')}'" in told
+    by_hand = told.partition("## By hand\n")[2].partition("\n## ")[0]
+    assert f"The incident is ongoing. The SQL is as of {at(61):%Y-%m-%d %H:%M:%S} UTC" in by_hand
+    assert 'answers "not signalled" otherwise' in by_hand
+    assert "\n- `terminate 10`: 1 session at once, 1 more in turn" in by_hand
+    assert f"a.xact_start OPERATOR(pg_catalog.=) '{BEGAN.isoformat(timespec='microseconds')}'" in by_hand
 
 
 def test_signals_of_people_are_part_of_the_story(one: Journal, path: Path) -> None:
@@ -237,9 +240,12 @@ def test_signals_of_people_are_part_of_the_story(one: Journal, path: Path) -> No
         assert "\x1b" not in told
 
 
-def test_a_report_of_an_ended_incident_has_none(one: Journal, path: Path) -> None:
-    assert "pg_terminate_backend" not in incidents(path, "report").stdout
-    assert "pg_terminate_backend" not in incidents(path, "show").stdout
+@pytest.mark.parametrize("name", ["show", "report"])
+def test_only_the_latest_snapshot_has_sql_to_paste(one: Journal, path: Path, name: str) -> None:
+    told = incidents(path, name).stdout
+    assert "The incident is over. The SQL is as of" in told
+    pasted = re.findall(r"^ *SELECT .*pg_terminate_backend.*'not signalled: .*;$", told, re.MULTILINE)
+    assert len(pasted) == 1
 
 
 def test_the_report(one, path):
@@ -248,7 +254,7 @@ def test_the_report(one, path):
     assert headings == [
         f"# Incident {ID}: idle_in_transaction on `public.orders`",
         *("## Timeline", "## Root cause", "## Impact", "## Actions"),
-        "## Prevention",
+        *("## By hand", "## Prevention"),
     ]
     for words in (
         "| Lasted          | 1 min 30 s",
