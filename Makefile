@@ -51,7 +51,7 @@ man: .venv/.ready ## Write manual pages for man(1) to build/man, one a command
 hooks: ## Check the message of each commit in this clone (a short imperative subject)
 	@install -D -m 755 .ci/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"
 
-bench: .venv/.ready ## Measure what it costs (ARGS="rest storm peak delay trips races leaders thresholds" for parts)
+bench: .venv/.ready ## Measure the table of costs with its goals (ARGS="rest" for a part, ARGS="--compare FILE" for an earlier run, ARGS=--help)
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 clean: ## Remove what was made here, .venv included
