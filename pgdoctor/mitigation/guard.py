@@ -31,11 +31,11 @@ class Guard(ABC):
     heals: ClassVar[ClearedBy] = ClearedBy.NEVER
 
     @abstractmethod
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         """Why not, with the figures that decided it; None where this guard has nothing to say."""
 
     @abstractmethod
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         """The value that it examined, for the record of a decision, whatever its verdict."""
 
 
@@ -50,6 +50,6 @@ class GuardVerdict(msgspec.Struct, frozen=True):
 def ask_guard(guard: Guard, case: Case) -> GuardVerdict:
     """What one guard says; that it failed, where it fails: a guard that cannot judge must not let pass."""
     try:
-        return GuardVerdict(guard.name, guard.objection(case), guard.value(case))
+        return GuardVerdict(guard.name, guard.find_objection(case), guard.format_value(case))
     except Exception as error:  # noqa: BLE001
         return GuardVerdict(guard.name, f"the guard failed with {type(error).__name__}")

@@ -162,7 +162,7 @@ def _warnings(
     if session.is_superuser:
         yield "its user is a superuser"
     subject = Subject(blocker.session if blocker and blocker.session else session, diagnosis.snapshot)
-    protections = [*(each.objection(subject) for each in settings.protect)]
+    protections = [*(each.find_objection(subject) for each in settings.protect)]
     protections += [find_default_protection(session) if settings.protect_defaults else None, find_marker(session)]
     yield from (f"protected: {said}" for said in protections if said)
     hidden = diagnosis.snapshot.server.hidden_sessions

@@ -87,9 +87,9 @@ class OnlySession(msgspec.Struct, frozen=True):
 
     def means(self, decision: Decision) -> bool:
         """Whether a decision is about it."""
-        return self.objection(decision) is None
+        return self.find_objection(decision) is None
 
-    def objection(self, decision: Decision) -> str | None:
+    def find_objection(self, decision: Decision) -> str | None:
         """Why a decision is not about it."""
         if decision.pid != self.pid or self.signal not in (None, decision.signal):
             return f"only {self.signal or 'a signal'} to {self.pid} was requested"
@@ -283,7 +283,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: OnlySession 
         may_go = decision.keeps_its_turn and cheaper is None
         turn = f"{first.pid} is signalled first" if may_go and first else None
         if only is not None and not only.means(decision):
-            turn = only.objection(decision)
+            turn = only.find_objection(decision)
         elif may_go and first is None:
             first = decision
         if decision.may_come and not decision.root:

@@ -52,7 +52,7 @@ class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Found anywhere in its current or last statement.
     statement: tuple[Pattern, ...] | None = None
 
-    def objection(self, subject: Subject) -> str | None:
+    def find_objection(self, subject: Subject) -> str | None:
         """Why this session is protected, or cannot be shown not to be; None where it is not."""
         said = (find_protected_name(key, wanted, subject) for key, wanted in rule_conditions(self))
         return next((each for each in said if each), None)

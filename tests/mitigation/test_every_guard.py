@@ -34,10 +34,10 @@ class FullMoon(Guard):
 
     name = "full_moon"
 
-    def objection(self, case):
+    def find_objection(self, case):
         return "the moon is full"
 
-    def value(self, case):
+    def format_value(self, case):
         return "full"
 '''
 
@@ -65,7 +65,7 @@ def test_h74_a_guard_in_a_new_file_is_in_force(tmp_path: Path) -> None:
     [
         (("full_moon", "cycle"), "has the name of another guard"),
         (('    name = "full_moon"\n', ""), "has the name of another guard"),
-        (("def value", "def worth"), "abstract"),
+        (("def format_value", "def format_worth"), "abstract"),
     ],
     ids=["another's name", "no name", "incomplete"],
 )

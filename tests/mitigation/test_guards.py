@@ -420,7 +420,7 @@ def test_a_guard_that_fails_objects() -> None:
         name = "broken"
         heals = ClearedBy.NEVER
 
-        def objection(self, case: Case) -> str | None:
+        def find_objection(self, case: Case) -> str | None:
             raise ZeroDivisionError("with a secret")
 
     said = ask_guard(Broken(), case(holder(), writer())).objection  # type: ignore[arg-type]

@@ -199,9 +199,9 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
 def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
     decision = about(decide(), DDL)
     assert OnlySession(DDL, "cancel", decision.id).means(decision)
-    assert "in another statement" in str(OnlySession(DDL, "cancel", "another").objection(decision))
-    assert "only terminate to 20" in str(OnlySession(DDL, "terminate").objection(decision))
-    assert "only a signal to 10" in str(OnlySession(IDLE).objection(decision))
+    assert "in another statement" in str(OnlySession(DDL, "cancel", "another").find_objection(decision))
+    assert "only terminate to 20" in str(OnlySession(DDL, "terminate").find_objection(decision))
+    assert "only a signal to 10" in str(OnlySession(IDLE).find_objection(decision))
 
 
 def test_what_no_rule_speaks_of_is_only_observed_and_what_a_cheaper_cut_spares_may_come() -> None:
@@ -504,7 +504,7 @@ def test_more_protection_never_makes_a_session_fit(
         assert reasons(before) - {"cheaper_cut", "turn"} <= reasons(decision)
     if more.approved:
         victim = seen.sessions[more.approved.node]
-        assert protection.objection(Subject(victim, seen)) is None
+        assert protection.find_objection(Subject(victim, seen)) is None
         if less.approved is None:
             [before] = [each for each in less.decisions if each.node == victim.pid]
             assert reasons(before) == {"cheaper_cut"}

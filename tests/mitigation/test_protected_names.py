@@ -223,4 +223,4 @@ def test_h55_what_a_session_does_not_report_may_be_protected() -> None:
     seen = snapshot([idle(state="disabled", statement="")])
     subject = Subject(seen.sessions[IDLE_PID], seen)
     for protect in (Protect(statement=(Pattern("refresh"),)), Protect(state=("active",))):
-        assert "unknown" in str(protect.objection(subject))
+        assert "unknown" in str(protect.find_objection(subject))

@@ -41,13 +41,13 @@ def test_h33_what_is_unknown_is_not_allowed_and_may_be_protected(key: str, facts
         allowing = settings(replace(END_IDLE, **{key: wanted, "usename": wanted if key == "usename" else None}))
         assert about(decide(blocker(**facts), ddl(), by=allowing), IDLE).rule is None
         seen = snapshot([blocker(**facts)])
-        assert "unknown" in str(Protect(**{key: wanted}).objection(Subject(seen.sessions[IDLE], seen)))
+        assert "unknown" in str(Protect(**{key: wanted}).find_objection(Subject(seen.sessions[IDLE], seen)))
 
 
 def test_h33_a_relation_without_a_known_name_may_be_a_protected_one() -> None:
     seen = snapshot([blocker()], relations=())
     subject = Subject(seen.sessions[IDLE], seen)
-    assert "unknown" in str(Protect(relation=(Qualified("public.ledger"),)).objection(subject))
+    assert "unknown" in str(Protect(relation=(Qualified("public.ledger"),)).find_objection(subject))
     assert END_IDLE.is_about("idle_in_transaction", subject)
     assert not replace(END_IDLE, relation=(Qualified("public.orders"),)).is_about("idle_in_transaction", subject)
 
@@ -55,7 +55,7 @@ def test_h33_a_relation_without_a_known_name_may_be_a_protected_one() -> None:
 def test_a_statement_that_was_cut_fits_no_pattern_and_may_fit_a_protected_one() -> None:
     seen = snapshot([blocker(truncated=True)])
     subject = Subject(seen.sessions[IDLE], seen)
-    assert "unknown" in str(Protect(statement=(Pattern("never"),)).objection(subject))
+    assert "unknown" in str(Protect(statement=(Pattern("never"),)).find_objection(subject))
     assert not replace(END_IDLE, statement=(Pattern(".*"),)).is_about("idle_in_transaction", subject)
 
 

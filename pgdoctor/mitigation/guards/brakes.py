@@ -24,10 +24,10 @@ class KillSwitchGuard(Guard):
     name = "kill_switch"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return case.circumstances.kill_switch
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.circumstances.kill_switch or "off"
 
 
@@ -37,11 +37,11 @@ class MaintenanceGuard(Guard):
     name = "maintenance_mark"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         until = case.circumstances.maintenance_until
         return f"maintenance until {until.isoformat()}" if until is not None and case.now < until else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         until = case.circumstances.maintenance_until
         return f"until {until.isoformat()}" if until else "none"
 
@@ -57,12 +57,12 @@ class LeaderGuard(Guard):
     name = "leader"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.circumstances.leader:
             return None
         return f"this pgdoctor is not the leader: {case.circumstances.rival or 'leadership is lost, or not gained yet'}"
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "leader" if case.circumstances.leader else "follower"
 
 
@@ -72,7 +72,7 @@ class Privilege(Guard):
     name = "may_signal"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.circumstances.may_signal is False:
             return "our role may not signal other sessions: pg_signal_backend was revoked, or never granted"
         users = refused_users(case.history, case.now)
@@ -84,7 +84,7 @@ class Privilege(Guard):
             return f"the server refused signals to {format_count(len(users), 'user')} in a row: probably revoked"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return {True: "held", False: "not held", None: "not asked"}[case.circumstances.may_signal]
 
 
@@ -98,12 +98,12 @@ class Superuser(Guard):
     name = "superuser"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.circumstances.superuser and not case.settings.allow_superuser:
             return "our role is a superuser: use another one (pgdoctor setup --act), or allow_superuser = true"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "a superuser" if case.circumstances.superuser else "no superuser, or a command with an operator"
 
 
@@ -116,12 +116,12 @@ class Pooled(Guard):
     name = "pooled"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.circumstances.pooled:
             return "the connection goes through a pooler: connect to the server itself"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "through a pooler" if case.circumstances.pooled else "a direct connection"
 
 
@@ -134,11 +134,11 @@ class Audited(Guard):
     name = "audit"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         why = case.circumstances.audit
         return f"the action could not be recorded: {why}" if why is not None else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.circumstances.audit or "can be recorded, or does not need to be"
 
 
@@ -148,7 +148,7 @@ class StartupGrace(Guard):
     name = "startup_grace"
     heals = ClearedBy.PACE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         watched, least = case.seconds_since(case.circumstances.watching_since), case.settings.startup_grace
         if watched is not None and watched < least:
             return (
@@ -156,7 +156,7 @@ class StartupGrace(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         watched = case.seconds_since(case.circumstances.watching_since)
         if watched is None:
             return "a command with an operator"
@@ -169,7 +169,7 @@ class SampleAge(Guard):
     name = "sample_age"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         age, most = case.circumstances.sample_age, case.settings.max_sample_age
         return (
             f"the snapshot is {format_duration(age)} old, the maximum is {format_duration(most)}"
@@ -177,7 +177,7 @@ class SampleAge(Guard):
             else None
         )
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return (
             f"{format_duration(case.circumstances.sample_age)} of at "
             f"most {format_duration(case.settings.max_sample_age)}"
@@ -195,7 +195,7 @@ class Systemic(Guard):
     name = "systemic"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         diagnosis, settings = case.candidate.diagnosis, case.settings
         incidents = count_incidents(case)
         if incidents.total > settings.max_roots:
@@ -207,7 +207,7 @@ class Systemic(Guard):
             return None
         return f"{share:.0%} of all clients are blocked, and one action has been tried: a person decides"
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         incidents, most = count_incidents(case).total, case.settings.max_roots
         return f"{incidents} of at most {most} incidents, {_blocked_share(case):.0%} of clients blocked"
 
@@ -221,10 +221,10 @@ class Broken(Guard):
 
     name = "breaker"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return f"the breaker is open: {case.opening.reason}" if case.opening else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "open" if case.opening else "closed"
 
 
@@ -239,10 +239,10 @@ class Recurring(Guard):
     #: Other blockers may be signalled; but not a session in its place that queues with it.
     heals = ClearedBy.PERSON
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return case.stop.reason if case.stop else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "returned too often" if case.stop else "did not return too often"
 
 
@@ -256,10 +256,10 @@ class SharedRecordGuard(Guard):
     name = "shared_record"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return case.circumstances.shared
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.circumstances.shared or "can be read and written"
 
 

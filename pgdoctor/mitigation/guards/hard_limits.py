@@ -24,12 +24,12 @@ class NotAClient(Guard):
 
     name = "not_a_client"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.session.backend_type != "client backend":
             return f"it is {case.session.backend_type or 'a process of unknown type'}, not a client's session"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.session.backend_type or "hidden"
 
 
@@ -41,7 +41,7 @@ class Untouchable(Guard):
 
     name = "untouchable"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         classification = case.candidate.blocker.classification
         if not may_be_signalled(classification):
             return (
@@ -50,7 +50,7 @@ class Untouchable(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.candidate.blocker.classification
 
 
@@ -59,12 +59,12 @@ class Hidden(Guard):
 
     name = "hidden"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.candidate.victim is None or case.session.query_start is None:
             return "a part of its identity is hidden from our role, or it has none"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "complete" if case.candidate.victim else "incomplete"
 
 
@@ -73,14 +73,14 @@ class Own(Guard):
 
     name = "own_session"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.session.pid == case.candidate.diagnosis.snapshot.server.own_pid:
             return "it is this pgdoctor's own session"
         if case.session.application_name == OWN_APPLICATION:
             return "it is another pgdoctor's session"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.session.application_name or ""
 
 
@@ -93,12 +93,12 @@ class SyncRep(Guard):
 
     name = "sync_rep"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.session.wait_event == "SyncRep":
             return "it commits and waits for a synchronous standby"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.session.wait_event or "no wait"
 
 
@@ -107,12 +107,12 @@ class Ending(Guard):
 
     name = "ending_transaction"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.session.state == "active" and case.candidate.statement.ends_transaction:
             return "its transaction is just ending"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{case.session.state}: {case.candidate.statement.kind}"
 
 
@@ -121,12 +121,12 @@ class InACycle(Guard):
 
     name = "cycle"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.candidate.blocker.in_cycle:
             return "it is part of a deadlock, which the server resolves"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return format_count(len(case.candidate.diagnosis.graph.cycles), "cycle")
 
 
@@ -135,12 +135,12 @@ class Recovery(Guard):
 
     name = "recovery"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.candidate.diagnosis.snapshot.server.in_recovery:
             return "the server is a standby"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "standby" if case.candidate.diagnosis.snapshot.server.in_recovery else "primary"
 
 
@@ -149,7 +149,7 @@ class VisibilityGuard(Guard):
 
     name = "visibility"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         snapshot = case.candidate.diagnosis.snapshot
         if snapshot.server.hidden_sessions:
             return f"{format_count(snapshot.server.hidden_sessions, 'session')} cannot be seen: grant pg_monitor"
@@ -157,7 +157,7 @@ class VisibilityGuard(Guard):
             return "a part of the evidence could not be read"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{format_count(case.candidate.diagnosis.snapshot.server.hidden_sessions, 'session')} hidden"
 
 
@@ -166,12 +166,12 @@ class NotQueued(Guard):
 
     name = "not_queued"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if not case.candidate.may_be_cut:
             return "it waits itself, and not for a table lock with a queue behind it"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "root" if case.candidate.blocker.root else "queued"
 
 
@@ -180,12 +180,12 @@ class Concurrently(Guard):
 
     name = "concurrently"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.session.state == "active" and case.candidate.works_concurrently:
             return "a signal would leave an invalid index or a half-detached partition"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.candidate.statement.kind
 
 
@@ -194,13 +194,13 @@ class SnapshotWait(Guard):
 
     name = "snapshot_wait"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         freed = case.candidate.frees_at_once
         if freed and all(lock.locktype == "virtualxid" for session in freed for lock in session.requests):
             return "only a CONCURRENTLY command waits for it, which blocks no reader or writer"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return ", ".join(sorted({lock.locktype for each in case.candidate.frees_at_once for lock in each.requests}))
 
 
@@ -209,14 +209,14 @@ class Futile(Guard):
 
     name = "futile"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         if case.signal != "cancel" or not case.candidate.is_deaf_to_cancel:
             return None
         if deaf := explain_deafness(case.session):
             return deaf
         return "its statements are short, and its transaction mostly idle: a cancel would come too late"
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         where = case.session.wait_event or "nothing"
         return f"{case.signal} of a session that is {case.session.state}, waiting in {where}"
 
@@ -230,7 +230,7 @@ class RecommendationGuard(Guard):
 
     name = "recommendation"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         blocker = case.candidate.blocker
         if blocker.recommendation.action != "none":
             return None
@@ -241,7 +241,7 @@ class RecommendationGuard(Guard):
             return "the advisory lock changes hands: the next in line takes its place"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.candidate.blocker.recommendation.action
 
 
@@ -253,7 +253,7 @@ class Tried(Guard):
 
     name = "already_tried"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         victim = case.candidate.victim
         for action in case.history.spent:
             # The guard under_way objects while an action is in progress.
@@ -269,7 +269,7 @@ class Tried(Guard):
                 return "it was terminated before, and has not ended"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         victim = case.candidate.victim
         tried = [action.signal for action in case.history.spent if action.victim.same_session(victim)]
         return f"tried on this session: {', '.join(tried) or 'nothing'}"
@@ -281,10 +281,10 @@ class Announced(Guard):
     name = "already_announced"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return "this dry run has reported it already" if self._is_announced(case) else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "announced" if self._is_announced(case) else "not yet"
 
     @staticmethod

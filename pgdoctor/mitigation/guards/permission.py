@@ -18,7 +18,7 @@ class NotPermitted(Guard):
 
     name = "not_permitted"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         session, amid = case.session, case.circumstances
         if amid.may_signal is False:
             return None  # Our role may signal no session; the guard may_signal reports that.
@@ -28,5 +28,5 @@ class NotPermitted(Guard):
             return "it is unknown whether our role may signal it"
         return refused_by_wrapper(session) if amid.has_wrapper else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return {True: "permitted", False: "refused", None: "unknown"}[case.session.may_signal]

@@ -17,17 +17,17 @@ class Protected(Guard):
 
     name = "protected"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return next(self._find_objections(case), None)
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return format_count(len(case.settings.protect), "protection")
 
     @staticmethod
     def _find_objections(case: Case) -> Iterator[str]:
         subject = case.candidate.subject._replace(ancestors=case.circumstances.ancestors)
         for entry in case.settings.protect:
-            if said := entry.objection(subject):
+            if said := entry.find_objection(subject):
                 yield said
         classification = case.candidate.classification
         for rule in case.settings.rules:
@@ -44,10 +44,10 @@ class ProtectedByDefault(Guard):
 
     name = "protected_by_default"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return find_default_protection(case.session) if case.settings.protect_defaults else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "on" if case.settings.protect_defaults else "off"
 
 
@@ -61,8 +61,8 @@ class Marker(Guard):
 
     name = "marker"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         return find_marker(case.session)
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{MARKER} present" if find_marker(case.session) else f"no {MARKER}"

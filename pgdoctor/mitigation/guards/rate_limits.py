@@ -22,13 +22,13 @@ class BudgetGuard(Guard):
     name = "budget"
     heals = ClearedBy.RATION
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         empty = [
             f"{each.name}: {each.spent}, the limit is {each.limit}" for each in self._find_purses(case) if not each.left
         ]
         return "; ".join(empty) or None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return ", ".join(f"{each.name} {each.spent} of {each.limit}" for each in self._find_purses(case))
 
     @staticmethod
@@ -46,7 +46,7 @@ class ApprovalGuard(Guard):
     name = "approval"
     heals = ClearedBy.PERSON
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         rule, victim = case.rule, case.candidate.victim
         if not (case.settings.require_approval if rule.require_approval is None else rule.require_approval):
             return None
@@ -58,7 +58,7 @@ class ApprovalGuard(Guard):
             return f"it waits for approval: pgdoctor mitigate approve {name}"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         victim = case.candidate.victim
         given = [
             each for each in case.history.approvals if victim and each.decision == decision_id(victim, case.signal)
@@ -72,11 +72,11 @@ class UnderWay(Guard):
     name = "under_way"
     heals = ClearedBy.PACE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         action = case.history.under_way
         return f"the {action.signal} of {action.victim.pid} is in progress" if action else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return "one" if case.history.under_way else "none"
 
 
@@ -86,7 +86,7 @@ class Cooldown(Guard):
     name = "cooldown"
     heals = ClearedBy.PACE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         elapsed = self._seconds_elapsed(case)
         if elapsed is not None and elapsed < case.settings.cooldown:
             return (
@@ -94,7 +94,7 @@ class Cooldown(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         elapsed = self._seconds_elapsed(case)
         since = "no action so far" if elapsed is None else f"{format_duration(max(elapsed, 0))} since the last one"
         return f"{since}, at least {case.settings.cooldown}"
@@ -111,13 +111,13 @@ class Persistence(Guard):
     name = "persistence"
     heals = ClearedBy.PACE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         seen = self._count_seen(case)
         if seen < case.settings.min_samples:
             return f"it was eligible in {seen} of {case.settings.min_samples} polls in a row"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{self._count_seen(case)} of {case.settings.min_samples} polls"
 
     @staticmethod

@@ -18,13 +18,13 @@ class ReleaseUncertain(Guard):
     name = "release_uncertain"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         blocker, uncertain = case.candidate.blocker, self._count_uncertain(case)
         if uncertain and case.frees - uncertain < max(case.rule.min_blocked, 1):
             return blocker.release_uncertain
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"the release of {self._count_uncertain(case)} of {len(case.waiters)} is not certain"
 
     @staticmethod

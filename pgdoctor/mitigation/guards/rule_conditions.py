@@ -19,7 +19,7 @@ class MinBlocked(Guard):
 
     name = "min_blocked"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         freed = case.frees
         if case.candidate.frees == 0:
             return "it would free no session: all of its waiters wait for other sessions too"
@@ -31,7 +31,7 @@ class MinBlocked(Guard):
             return f"it would free {freed}{but}; the rule requires {case.rule.min_blocked}"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         left_out = self._describe_uncounted(case)
         but = f"; {left_out}" if left_out else ""
         return f"frees {case.frees} of at least {case.rule.min_blocked}{but}"
@@ -49,11 +49,11 @@ class MinBlockedShare(Guard):
 
     name = "min_blocked_share"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         share, least = self._freed_share(case), case.rule.min_blocked_share
         return f"it would free {share:.0%} of all clients; the rule requires {least:.0%}" if share < least else None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"frees {self._freed_share(case):.0%} of all clients, at least {case.rule.min_blocked_share:.0%}"
 
     @staticmethod
@@ -68,13 +68,13 @@ class ActiveWindow(Guard):
     name = "active_window"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         windows = case.rule.active_window
         if windows is None or any(window.includes(case.now) for window in windows):
             return None
         return f"the rule acts only {', '.join(windows)}"
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return ", ".join(case.rule.active_window or ("at any time",))
 
 
@@ -90,7 +90,7 @@ class MinWait(Guard):
     name = "min_wait"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         waited = case.oldest_wait
         if waited is None:
             return "the wait times of its waiters are unknown"
@@ -110,7 +110,7 @@ class MinWait(Guard):
             return f"it has been known to {what} for {format_duration(held)}; the rule requires {least}"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         held = "" if case.is_named else f", known to block them for {format_duration(case.known_hold)}"
         return f"{format_duration(case.oldest_wait)} of at least {format_duration(case.rule.min_wait)}{held}"
 
@@ -125,7 +125,7 @@ class DeadlockTimeout(Guard):
     name = "deadlock_timeout"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         waited, least = case.oldest_wait, self._least_wait(case)
         if case.settings.allow_short_waits or (waited is not None and waited >= least):
             return None
@@ -134,7 +134,7 @@ class DeadlockTimeout(Guard):
             f"times deadlock_timeout is {format_duration(least)}"
         )
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{format_duration(case.oldest_wait)} of at least {format_duration(self._least_wait(case))}"
 
     @staticmethod
@@ -148,7 +148,7 @@ class MinAge(Guard):
     name = "min_age"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         age, least = case.candidate.blocker.transaction_seconds, case.rule.min_age
         if least and (age is None or age < least):
             return (
@@ -156,7 +156,7 @@ class MinAge(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return (
             f"{format_duration(case.candidate.blocker.transaction_seconds)}"
             f" of at least {format_duration(case.rule.min_age)}"
@@ -168,7 +168,7 @@ class MaxAge(Guard):
 
     name = "max_age"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         age, most = case.candidate.blocker.transaction_seconds, case.rule.max_age
         if age is not None and age > most:
             return (
@@ -177,7 +177,7 @@ class MaxAge(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return (
             f"{format_duration(case.candidate.blocker.transaction_seconds)}"
             f" of at most {format_duration(case.rule.max_age)}"
@@ -190,7 +190,7 @@ class MinStateAge(Guard):
     name = "min_state_age"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.state_change), case.rule.min_state_age
         if least and (age is None or age < least):
             return (
@@ -199,7 +199,7 @@ class MinStateAge(Guard):
             )
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         age = format_duration(case.seconds_since(case.session.state_change))
         return f"{age} of at least {format_duration(case.rule.min_state_age)}"
 
@@ -210,13 +210,13 @@ class MinSessionAge(Guard):
     name = "min_session_age"
     heals = ClearedBy.TIME
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         age, least = case.seconds_since(case.session.backend_start), case.rule.min_session_age
         if least and (age is None or age < least):
             return f"it has been connected for {format_duration(age)}; the rule requires {format_duration(least)}"
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         age = format_duration(case.seconds_since(case.session.backend_start))
         return f"{age} of at least {format_duration(case.rule.min_session_age)}"
 
@@ -232,7 +232,7 @@ class QueuePolicy(Guard):
 
     name = "queue_policy"
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         policy, candidate = case.settings.queue_policy, case.candidate
         if policy != "self" and not candidate.blocker.root and candidate.is_queued_request:
             return f'queue_policy = "{policy}" leaves queued requests alone'
@@ -240,5 +240,5 @@ class QueuePolicy(Guard):
             return 'queue_policy = "none" leaves sessions in front of a queued request alone'
         return None
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return case.settings.queue_policy

@@ -19,12 +19,12 @@ class UnresolvedProtectionGuard(Guard):
     name = "unresolved_protection"
     heals = ClearedBy.BRAKE
 
-    def objection(self, case: Case) -> str | None:
+    def find_objection(self, case: Case) -> str | None:
         unresolved = case.circumstances.unresolved
         if not unresolved or case.settings.allow_unresolved_protections:
             return None
         more = f", and {format_count(len(unresolved) - 1, 'more protection')}" if len(unresolved) > 1 else ""
         return f"a protection names something that does not exist: {unresolved[0]}{more}"
 
-    def value(self, case: Case) -> str:
+    def format_value(self, case: Case) -> str:
         return f"{len(case.circumstances.unresolved)} unresolved"
