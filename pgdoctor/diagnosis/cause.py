@@ -31,7 +31,7 @@ class Cause(ABC):
     has_maker: ClassVar[bool] = False
 
     @abstractmethod
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         """The verdict, or None where this is not the cause."""
 
 

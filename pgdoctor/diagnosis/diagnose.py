@@ -46,7 +46,7 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
 
 def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     facts = BlockerFacts(node, snapshot, graph)
-    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.judge(facts)) is not None]
+    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.classify_blocker(facts)) is not None]
     verdicts.sort(key=lambda found: not found[1].decides)
     cause, verdict = verdicts[0]
     maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None

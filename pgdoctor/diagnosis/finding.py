@@ -32,7 +32,7 @@ class FindingCheck(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         """What is to be said about it, each note of this kind; none where it is not there."""
 
 
@@ -52,5 +52,5 @@ def finding_kinds() -> tuple[str, ...]:
 def run_finding_checks(snapshot: Snapshot, graph: WaitGraph, blockers: tuple[Blocker, ...]) -> tuple[Finding, ...]:
     """Everything worth saying that is not a wait, the worst first."""
     seen = CheckInput(snapshot, graph, blockers)
-    notes = [note for finding in all_finding_checks() for note in finding.notes(seen)]
+    notes = [note for finding in all_finding_checks() for note in finding.find_findings(seen)]
     return tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity)))

@@ -54,7 +54,7 @@ class Observer:
         self._blocked_since = blocked_since.add_gate(self._blocked_since, waiting, at)
         return tuple((at - since) / timedelta(seconds=1) for since in self._blocked_since.values())
 
-    def judge(self, snapshot: Snapshot) -> Diagnosis:
+    def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next look."""
         self._blocked_since = blocked_since.add_snapshot(self._blocked_since, snapshot)
         snapshot = with_blocked_since(snapshot, self._blocked_since)

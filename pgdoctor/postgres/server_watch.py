@@ -65,13 +65,13 @@ class ServerWatch:
             group.create_task(self.survey())
         gate, snapshot = looked.result()
         self._remember(gate)
-        return await self._confirm(await self.judge(snapshot))
+        return await self._confirm(await self.diagnose_snapshot(snapshot))
 
-    async def judge(self, snapshot: Snapshot) -> Diagnosis:
+    async def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next snapshot, which has just been read."""
         self.read_at = time.monotonic()
         around = replace(snapshot, surroundings=self.surroundings)
-        return await offload(len(snapshot.sessions), self._memory.judge, around)
+        return await offload(len(snapshot.sessions), self._memory.diagnose_snapshot, around)
 
     async def _confirm(self, diagnosis: Diagnosis) -> Diagnosis:
         """A second diagnosis, where the first one cannot tell."""
@@ -84,4 +84,4 @@ class ServerWatch:
         return await self._diagnose_once()
 
     async def _diagnose_once(self) -> Diagnosis:
-        return await self.judge(await self.collector.look(await self.gate(wait_threshold=0.0)))
+        return await self.diagnose_snapshot(await self.collector.look(await self.gate(wait_threshold=0.0)))

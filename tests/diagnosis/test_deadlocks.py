@@ -54,7 +54,7 @@ def _staged(scene: Scene) -> tuple[Client, Client]:
 def test_deadlock_is_named_while_it_lasts_and_when_it_is_over(scene: Scene) -> None:
     one, two = _staged(scene)
     memory = Observer()
-    [note] = _deadlocks(memory.judge(read(scene.dsn)))
+    [note] = _deadlocks(memory.diagnose_snapshot(read(scene.dsn)))
     assert "wait for each other" in note.summary
     assert "signal none" in note.advice
     assert "rows of public.acc in one order" in note.advice
@@ -65,7 +65,7 @@ def test_deadlock_is_named_while_it_lasts_and_when_it_is_over(scene: Scene) -> N
     assert "7001" not in str(note)
     scene.admin.execute("select pg_cancel_backend(%s)", [one.pid])
     two.finish()
-    [past] = _deadlocks(memory.judge(read(scene.dsn)))
+    [past] = _deadlocks(memory.diagnose_snapshot(read(scene.dsn)))
     assert past.summary.startswith("1 deadlock within the last 15 min")
     assert '"transfer-1"' in past.summary
     assert '"transfer-2"' in past.summary
@@ -77,17 +77,17 @@ def test_wait_without_a_cycle_is_no_deadlock(scene: Scene) -> None:
     scene.admin.execute("create table acc (id int primary key); insert into acc values (1)")
     scene.client("delete from acc")
     scene.client().block("delete from acc")
-    assert not _deadlocks(Observer().judge(read(scene.dsn)))
+    assert not _deadlocks(Observer().diagnose_snapshot(read(scene.dsn)))
 
 
 def test_deadlock_in_several_snapshots_is_one_and_is_forgotten() -> None:
     memory = Observer()
     for seconds in (1000, 999, 998):
-        assert len(_deadlocks(memory.judge(_cycle(seconds)))) == 1
-    [past] = _deadlocks(memory.judge(snapshot((), ago(900))))
+        assert len(_deadlocks(memory.diagnose_snapshot(_cycle(seconds)))) == 1
+    [past] = _deadlocks(memory.diagnose_snapshot(snapshot((), ago(900))))
     assert past.numbers == {"deadlocks": 1}
     late = NOW - timedelta(seconds=1000) + RECENT + timedelta(seconds=1)
-    assert not _deadlocks(memory.judge(snapshot((), late)))
+    assert not _deadlocks(memory.diagnose_snapshot(snapshot((), late)))
 
 
 def _counted(seconds: float, **databases: int) -> ServerContext:
@@ -98,16 +98,16 @@ def _counted(seconds: float, **databases: int) -> ServerContext:
 
 def test_deadlock_that_no_snapshot_has_shown_is_counted() -> None:
     memory = Observer()
-    memory.judge(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5, other=1)))
+    memory.diagnose_snapshot(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5, other=1)))
     seen = replace(snapshot((), ago(30)), surroundings=_counted(30, shop=7, other=1, late=9))
-    [note] = _deadlocks(memory.judge(seen))
+    [note] = _deadlocks(memory.diagnose_snapshot(seen))
     assert note.summary == "2 deadlocks within the last 15 min, the latest 0.0 s ago, in database shop"
     assert "the server's log has both statements" in note.advice
     assert note.numbers == {"deadlocks": 2}
     # The same reading says nothing new.
-    assert _deadlocks(memory.judge(replace(snapshot((), ago(29)), surroundings=seen.surroundings)))[0].numbers == {
-        "deadlocks": 2
-    }
+    assert _deadlocks(memory.diagnose_snapshot(replace(snapshot((), ago(29)), surroundings=seen.surroundings)))[
+        0
+    ].numbers == {"deadlocks": 2}
 
 
 def test_counter_that_begins_anew_counts_no_deadlock() -> None:
@@ -119,11 +119,11 @@ def test_counter_that_begins_anew_counts_no_deadlock() -> None:
 
 def test_deadlock_that_was_seen_and_counted_is_one() -> None:
     memory = Observer()
-    memory.judge(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5)))
-    memory.judge(_cycle(50))
-    [note] = _deadlocks(memory.judge(replace(snapshot((), ago(45)), surroundings=_counted(45, shop=6))))
+    memory.diagnose_snapshot(replace(snapshot((), ago(60)), surroundings=_counted(60, shop=5)))
+    memory.diagnose_snapshot(_cycle(50))
+    [note] = _deadlocks(memory.diagnose_snapshot(replace(snapshot((), ago(45)), surroundings=_counted(45, shop=6))))
     assert note.numbers == {"deadlocks": 1}
-    [note] = _deadlocks(memory.judge(replace(snapshot((), ago(30)), surroundings=_counted(30, shop=7))))
+    [note] = _deadlocks(memory.diagnose_snapshot(replace(snapshot((), ago(30)), surroundings=_counted(30, shop=7))))
     assert note.numbers == {"deadlocks": 2}
 
 
@@ -171,8 +171,8 @@ def _deadlock(scene: Scene) -> None:
 
 def test_past_deadlocks_stay_in_the_archive() -> None:
     memory = Observer()
-    memory.judge(_cycle(10))
-    kept = rediagnose(unpack_snapshot(pack_diagnosis(memory.judge(snapshot((), ago(5))))))
+    memory.diagnose_snapshot(_cycle(10))
+    kept = rediagnose(unpack_snapshot(pack_diagnosis(memory.diagnose_snapshot(snapshot((), ago(5))))))
     assert _deadlocks(kept)[0].summary.startswith("1 deadlock within the last 15 min")
 
 

@@ -49,7 +49,7 @@ def judged(*snapshots, by=SLOW, only=None):
     """The decision about the holder by the last of some snapshots."""
     memory = Observer()
     for seen in snapshots:
-        found = memory.judge(seen)
+        found = memory.diagnose_snapshot(seen)
     return about(make_plan(found, by, History(), only=only), HOLDER)
 
 
@@ -112,8 +112,8 @@ def test_a_running_holder_counts_from_the_first_snapshot_that_shows_it(seconds):
 def test_what_is_known_of_an_idle_holder_stays_known_when_it_runs_again():
     before = snapshot([holder(state="idle in transaction", state_change=ago(30)), waiter()], ago(1))
     memory = Observer()
-    memory.judge(before)
-    assert known(memory.judge(snapshot([holder(), waiter()])).snapshot) == 30
+    memory.diagnose_snapshot(before)
+    assert known(memory.diagnose_snapshot(snapshot([holder(), waiter()])).snapshot) == 30
 
 
 def test_nothing_is_known_by_another_transaction_mode_or_lock():
@@ -128,8 +128,8 @@ def test_nothing_is_known_by_another_transaction_mode_or_lock():
         [holder(locks=(weaker,)), queued],
     ):
         memory = Observer()
-        memory.judge(snapshot(before, ago(20)))
-        assert known(memory.judge(snapshot([holder(), waiter()])).snapshot) == 0
+        memory.diagnose_snapshot(snapshot(before, ago(20)))
+        assert known(memory.diagnose_snapshot(snapshot([holder(), waiter()])).snapshot) == 0
 
 
 def test_a_lock_that_nobody_wanted_in_between_begins_anew():
@@ -165,8 +165,8 @@ def test_a_person_who_names_the_session_decides_by_the_waits():
 
 def test_a_recorded_snapshot_gives_the_same_decision():
     memory = Observer()
-    memory.judge(snapshot([holder(), waiter()], ago(20)))
-    kept = unpack_snapshot(pack_diagnosis(memory.judge(snapshot([holder(), waiter()]))))
+    memory.diagnose_snapshot(snapshot([holder(), waiter()], ago(20)))
+    kept = unpack_snapshot(pack_diagnosis(memory.diagnose_snapshot(snapshot([holder(), waiter()]))))
     assert known(kept.snapshot) == 20
     assert reasons(about(make_plan(rediagnose(kept), SLOW, History()), HOLDER)) == set()
 

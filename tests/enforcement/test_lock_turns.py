@@ -49,8 +49,8 @@ def test_an_advisory_lock_that_changes_hands_is_not_signalled_though_a_rule_name
 
     by = settings(quick("mutex", "advisory_lock", "terminate"), allow_short_waits=True)
     memory = Observer()
-    [first, second, third] = [memory.judge(held(pid, at)) for pid, at in ((1, 50), (2, 45), (3, 40))]
-    assert not judge(make_plan(memory.judge(held(3, 40)), by, History()), 3).isdisjoint({"no_rule"})
+    [first, second, third] = [memory.diagnose_snapshot(held(pid, at)) for pid, at in ((1, 50), (2, 45), (3, 40))]
+    assert not judge(make_plan(memory.diagnose_snapshot(held(3, 40)), by, History()), 3).isdisjoint({"no_rule"})
     named_so = replace(third.blockers[0], classification="advisory_lock")
     assert "recommendation" in judge(make_plan(replace(third, blockers=(named_so,)), by, History()), 3)
     assert "recommendation" not in judge(make_plan(second, by, History()), 2)
@@ -153,7 +153,7 @@ def test_h69b_a_lock_that_has_just_changed_hands_has_no_offender_yet(
         memory, found = Observer(), []
         async with await Connection.open(incident.agent) as door:
             for _ in range(2):
-                diagnosis = memory.judge(await Collector(door).snapshot())
+                diagnosis = memory.diagnose_snapshot(await Collector(door).snapshot())
                 found.append(diagnosis.blockers[0].classification)
                 await mitigator.consider(diagnosis, door)
                 if len(found) == 1:

@@ -304,7 +304,7 @@ def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident
         async with await Connection.open(incident.agent) as door:
             acted = []
             for _ in range(2):
-                await mitigator.consider(memory.judge(await Collector(door).snapshot()), door)
+                await mitigator.consider(memory.diagnose_snapshot(await Collector(door).snapshot()), door)
                 acted.append(mitigator.history.under_way is not None)
             return acted
 

@@ -97,10 +97,10 @@ def test_gate_poll_ends_waits_and_keeps_the_others():
 
 def test_gate_polls_between_two_snapshots_count():
     memory = Observer()
-    memory.judge(taken(5, waiting(10, statement=1, wait=4.9), waiting(11, statement=1, wait=4.9)))
+    memory.diagnose_snapshot(taken(5, waiting(10, statement=1, wait=4.9), waiting(11, statement=1, wait=4.9)))
     assert memory.add_gate([(10, at(1)), (12, at(5.5))], at(6)) == (approx(1.1), 0.0)
     again = [waiting(pid, statement=began, wait=6.9) for pid, began in ((10, 1), (11, 1), (12, 5.5))]
-    seen = memory.judge(taken(7, *again)).snapshot
+    seen = memory.diagnose_snapshot(taken(7, *again)).snapshot
     # 11 did not wait at the poll.
     assert seen.blocked_since == {10: at(4.9), 11: at(6.9), 12: at(6)}
 
@@ -108,5 +108,5 @@ def test_gate_polls_between_two_snapshots_count():
 def test_snapshot_that_only_the_gate_has_read_ends_no_wait():
     memory = Observer()
     memory.add_gate([(10, at(4.95))], at(5))
-    memory.judge(replace(taken(5), sessions={}))
+    memory.diagnose_snapshot(replace(taken(5), sessions={}))
     assert memory.add_gate([(10, at(4.95))], at(6)) == (1.0,)

@@ -188,7 +188,7 @@ class PollRunner:
         return snapshot
 
     async def _judge_snapshot(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:
-        diagnosis = await watch.judge(
+        diagnosis = await watch.diagnose_snapshot(
             replace(snapshot, anomalies=self.anomalies, journal=self.journal, login=self.login)
         )
         return diagnosis, await offload(

@@ -25,7 +25,7 @@ class AdvisoryLock(Cause):
     precedence = 200
     is_signallable = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if "advisory" not in facts.contested_types or not facts.contested or facts.session is None:
             return None
         is_idle = facts.session.in_transaction_idle or is_between_pauses(facts)

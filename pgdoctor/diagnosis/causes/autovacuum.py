@@ -21,7 +21,7 @@ class Autovacuum(Cause):
     precedence = 100
     why_untouchable = "the server cancels an ordinary one by itself, and the other kind prevents wraparound"
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
         if session is None or session.backend_type != "autovacuum worker":
             return None

@@ -26,7 +26,7 @@ class Backup(Cause):
     precedence = 110
     why_untouchable = "a night without a backup is worse than a late migration"
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
         if session is None or not (_TOOLS.fullmatch(session.application_name or "") or _is_streaming(facts)):
             return None

@@ -22,7 +22,7 @@ class ExplicitLock(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         # What is hidden from us would look like a transaction that has changed nothing.
         if facts.session is None or facts.session.backend_type != "client backend":
             return None

@@ -37,7 +37,7 @@ class HotRow(Cause):
     precedence = 190
     why_untouchable = "the next in line takes its place"
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if (turns := find_turns(facts)) is not None:
             return _make_verdict(*_describe_turns(facts, turns))
         if facts.is_root and facts.contested_types == {"tuple"}:

@@ -46,7 +46,7 @@ class IdleInTransaction(Cause):
     precedence = 400
     is_signallable = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
         if session is None or not (session.in_transaction_idle or is_between_pauses(facts)):
             return None

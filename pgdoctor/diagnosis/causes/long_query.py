@@ -23,7 +23,7 @@ class LongQuery(Cause):
     is_signallable = True
     tells_more = False
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
         if session is None or not facts.is_running or facts.is_waiting or not session.statement:
             return None

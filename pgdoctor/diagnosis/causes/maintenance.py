@@ -22,7 +22,7 @@ class MaintenanceCommand(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         session = facts.session
         if session is None or session.backend_type != "client backend":
             return None

@@ -24,7 +24,7 @@ class Migration(Cause):
     is_signallable = True
     has_maker = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         # Whether it works or idles is not known of a session that is hidden from us.
         if facts.session is None or not facts.session.is_visible:
             return None

@@ -18,7 +18,7 @@ class PreparedTransactionCause(Cause):
     precedence = 120
     why_untouchable = "it has no session to signal"
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if facts.prepared is None:
             return None
         if facts.prepared.gid is None:

@@ -37,7 +37,7 @@ class Replication(Cause):
     precedence = 130
     why_untouchable = "signalling replication does more harm than the wait"
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if facts.session is None or facts.session.backend_type not in _BACKEND_TYPES:
             return None
         if facts.session.backend_type == "startup":

@@ -61,7 +61,7 @@ class UnindexedScan(Cause):
     precedence = 600
     is_signallable = True
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if not _may_scan(facts):
             return None
         return _by_foreign_key(facts) or _by_condition(facts)

@@ -23,7 +23,7 @@ class Unknown(Cause):
     why_untouchable = "doubt means no action"
     tells_more = False
 
-    def judge(self, facts: BlockerFacts) -> Classification | None:
+    def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if facts.is_waiting:
             return Classification(tuple(_in_line(facts)), Remedy("none", "it only waits: look at what it waits for"))
         evidence = (_explain_session(facts), *held_locks.describe_contested_locks(facts))

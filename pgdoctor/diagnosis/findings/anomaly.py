@@ -30,7 +30,7 @@ _ADVICE = "find out what has changed since then; a level that lasts six hours be
 class Unusual(FindingCheck):
     name = "anomaly"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         for anomaly in seen.snapshot.anomalies:
             if anomaly.signal in _ABOUT_LOCKS:
                 continue

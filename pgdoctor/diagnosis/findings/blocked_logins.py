@@ -29,7 +29,7 @@ _ELSEWHERE = "no lock blocks them: check the authentication service (LDAP, PAM, 
 class BlockedLogins(FindingCheck):
     name = "blocked_logins"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         logins = [session for session in seen.snapshot.sessions.values() if session.is_starting]
         probe = seen.snapshot.login
         is_refused = probe is not None and probe.error is not None

@@ -16,7 +16,7 @@ from pgdoctor.model.diagnosis import Finding
 class BufferPin(FindingCheck):
     name = "buffer_pin"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         waiters = seen.snapshot.server.pin_waiters
         if waiters:
             yield Finding(

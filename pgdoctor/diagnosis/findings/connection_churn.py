@@ -26,7 +26,7 @@ _MOST_NAMED = 5
 class ConnectionChurn(FindingCheck):
     name = "connection_churn"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         pace = sessions_per_second(around.lately.values()) if around is not None else 0.0
         if around is None or pace < _FAST or around.connections >= _SHORT * pace:

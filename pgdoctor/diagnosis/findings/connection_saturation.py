@@ -29,7 +29,7 @@ _MOST_NAMED = 5
 class ConnectionSaturation(FindingCheck):
     name = "connection_saturation"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         server, around = seen.snapshot.server, seen.snapshot.surroundings
         reserved = around.standing.reserved_connections if around and around.standing else 0
         ordinary = max(server.max_connections - reserved, 1)

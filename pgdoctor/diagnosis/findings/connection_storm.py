@@ -32,7 +32,7 @@ _MOST_NAMED = 5
 class ConnectionStorm(FindingCheck):
     name = "connection_storm"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None:
             return

@@ -30,7 +30,7 @@ _IN_THE_LOG = (
 class Deadlock(FindingCheck):
     name = "deadlock"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         for cycle in seen.graph.cycles:
             yield _find_lasting(seen, cycle)
         lasting = {frozenset(cycle) for cycle in seen.graph.cycles}

@@ -16,7 +16,7 @@ from pgdoctor.model.diagnosis import Finding
 class MissingEvidence(FindingCheck):
     name = "evidence"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         for what in (*seen.snapshot.unread, *(around.unread if around else ())):
             yield Finding(self.name, "warning", what, "the diagnosis rests on the remaining evidence")

@@ -21,7 +21,7 @@ _LASTING_MUCH, _LASTING_MOST = 0.5, 0.9
 class JournalFull(FindingCheck):
     name = "journal_full"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         journal = seen.snapshot.journal
         if journal is None or not journal.limit:
             return

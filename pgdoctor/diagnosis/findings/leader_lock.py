@@ -22,7 +22,7 @@ from pgdoctor.model.server_context import LockStranger
 class LeaderLock(FindingCheck):
     name = "leader_lock"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is not None:
             yield from leader_lock_notes(around.lock_strangers)

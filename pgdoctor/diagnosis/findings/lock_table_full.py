@@ -31,7 +31,7 @@ _STATEMENT_WIDTH = 120
 class LockTableFull(FindingCheck):
     name = "lock_table_full"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         table = around.lock_table if around else None
         if table is None or table.objects < _NEARLY_FULL * table.capacity:

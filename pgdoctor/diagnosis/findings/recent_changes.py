@@ -27,7 +27,7 @@ _MOST_NAMED = 10
 class RecentChanges(FindingCheck):
     name = "recent_changes"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         snapshot, around = seen.snapshot, seen.snapshot.surroundings
         if around is None or not around.changes or not _is_hurt(seen):
             return

@@ -27,7 +27,7 @@ _LONG_SECONDS = 1.0
 class ReplayHeldBack(FindingCheck):
     name = "replay_held_back"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         replay, snapshot = seen.snapshot.replay, seen.snapshot
         if replay is not None and (snapshot.seconds_since(replay.since) or 0.0) >= _LONG_SECONDS:
             yield self._held(replay, seen)

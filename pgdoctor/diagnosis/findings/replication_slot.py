@@ -32,7 +32,7 @@ _MOST_NOTES = 5
 class ReplicationSlot(FindingCheck):
     name = "replication_slot"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None:
             return

@@ -51,7 +51,7 @@ class _FailingClient(NamedTuple):
 class RetryStorm(FindingCheck):
     name = "retry_storm"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None:
             return

@@ -16,7 +16,7 @@ from pgdoctor.model.diagnosis import Finding
 class SafeSnapshot(FindingCheck):
     name = "safe_snapshot"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         waiters = seen.snapshot.server.snapshot_waiters
         if waiters:
             yield Finding(

@@ -25,7 +25,7 @@ _SYNCHRONOUS = ("sync", "quorum")
 class SyncStandbyLost(FindingCheck):
     name = "sync_standby_lost"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None or not around.standing.sync_waiters:
             return

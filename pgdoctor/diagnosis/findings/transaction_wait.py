@@ -24,7 +24,7 @@ _LONG_SECONDS = 5.0
 class TransactionWaits(FindingCheck):
     name = "transaction_wait"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         for wait in around.transaction_waits if around else ():
             oldest = wait.transactions[0] if wait.transactions else None

@@ -21,5 +21,5 @@ class UnresolvedProtection(FindingCheck):
 
     name = "unresolved_protection"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:  # noqa: ARG002
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:  # noqa: ARG002
         return iter(())

@@ -37,7 +37,7 @@ _MOST_NAMED = 5
 class VacuumHeldBack(FindingCheck):
     name = "vacuum_held_back"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or (seen.snapshot.server.in_recovery and not _tells_its_primary(around)):
             return

@@ -16,7 +16,7 @@ from pgdoctor.model.diagnosis import Finding
 class Visibility(FindingCheck):
     name = "visibility"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         hidden = seen.snapshot.server.hidden_sessions
         if hidden:
             yield Finding(

@@ -31,7 +31,7 @@ _TIMES_FORCED = 2
 class Wraparound(FindingCheck):
     name = "wraparound"
 
-    def notes(self, seen: CheckInput) -> Iterator[Finding]:
+    def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         around = seen.snapshot.surroundings
         if around is None or around.standing is None or not around.ages:
             return

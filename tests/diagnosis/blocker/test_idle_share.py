@@ -29,7 +29,7 @@ def judged(states: str, *, memory: Observer | None = None, **last) -> Blocker:
     memory = memory or Observer()
     for place, state in enumerate(states, start=1):
         is_last = place == len(states)
-        found = memory.judge(seen(state, len(states) - place, **(last if is_last else {})))
+        found = memory.diagnose_snapshot(seen(state, len(states) - place, **(last if is_last else {})))
     return found.blockers[0]
 
 
@@ -77,7 +77,7 @@ def test_polls_in_which_it_waits_itself_do_not_count():
     asks = (transaction(HOLDER, HOLDER, granted=True), lock(HOLDER, "ShareLock", granted=False, relation=6000))
     waits = {"locks": asks, "blockers": (99,)}
     for at in range(40, 20, -1):
-        memory.judge(seen("a", at, **waits))
+        memory.diagnose_snapshot(seen("a", at, **waits))
     assert judged("iiiia", memory=memory).classification == "idle_in_transaction"
 
 
@@ -87,7 +87,7 @@ def test_polls_in_which_it_waits_itself_do_not_count():
 def plans(states: str, by) -> list[Plan]:
     memory, history, found = Observer(), History(), []
     for place, state in enumerate(states, start=1):
-        diagnosis = memory.judge(seen(state, len(states) - place))
+        diagnosis = memory.diagnose_snapshot(seen(state, len(states) - place))
         found.append(make_plan(diagnosis, by, history))
         history = with_look(history, found[-1].fit, diagnosis.captured_at)
     return found
@@ -117,12 +117,12 @@ def test_mostly_idle_transaction_is_never_cancelled(action: str):
 
 def test_statement_that_began_long_after_the_wait_is_not_advised_to_be_cancelled():
     waited = seen("a", 0)
-    assert Observer().judge(waited).blockers[0].recommendation.action == "terminate"
+    assert Observer().diagnose_snapshot(waited).blockers[0].recommendation.action == "terminate"
     assert judged("a", ran=2.0).recommendation.action == "cancel"
 
 
 def test_recorded_snapshot_gives_the_same_class():
     memory = Observer()
     for place, state in enumerate("iiiia"):
-        found = memory.judge(seen(state, 4 - place))
+        found = memory.diagnose_snapshot(seen(state, 4 - place))
     assert rediagnose(unpack_snapshot(pack_diagnosis(found))).blockers[0].classification == "idle_in_transaction"

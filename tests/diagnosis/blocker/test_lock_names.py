@@ -232,7 +232,7 @@ def test_wait_seen_in_earlier_snapshots_is_said_with_its_time() -> None:
     for seconds in (20, 10, 0):
         reading = session(1, locks=(held,), wait_event_type="IO", wait_event="DataFileRead")
         waiting = session(2, blockers=(1,), locks=(asked,))
-        found = memory.judge(snapshot((reading, waiting), ago(seconds)))
+        found = memory.diagnose_snapshot(snapshot((reading, waiting), ago(seconds)))
         said_each.append("; ".join(found.blockers[0].evidence))
     assert "waits for I/O (IO:DataFileRead), for 40 s at most" in said_each[0]
     assert "has waited for I/O (IO:DataFileRead) in each snapshot for 20 s" in said_each[2]
@@ -243,7 +243,7 @@ def test_wait_in_another_statement_does_not_count_for_this_one() -> None:
     held, asked = lock(1, "AccessExclusiveLock", granted=True), lock(2, "AccessShareLock", granted=False)
     for began in (60, 5):
         reading = session(1, locks=(held,), wait_event_type="IO", wait_event="DataFileRead", query_start=ago(began))
-        found = memory.judge(snapshot((reading, session(2, blockers=(1,), locks=(asked,)))))
+        found = memory.diagnose_snapshot(snapshot((reading, session(2, blockers=(1,), locks=(asked,)))))
     assert "waits for I/O (IO:DataFileRead), for 5.0 s at most" in found.blockers[0].evidence
 
 

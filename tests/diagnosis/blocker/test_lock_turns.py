@@ -30,7 +30,7 @@ def judged(*snapshots: Snapshot) -> Diagnosis:
     """The diagnosis of the last of them."""
     memory = Observer()
     for each in snapshots:
-        found = memory.judge(each)
+        found = memory.diagnose_snapshot(each)
     return found
 
 

@@ -24,7 +24,7 @@ class FullMoon(Cause):
     name = "full_moon"
     precedence = 90
 
-    def judge(self, facts):
+    def classify_blocker(self, facts):
         return Classification(("the moon is full",), Remedy("terminate", "it helps"))
 '''
 

@@ -62,7 +62,7 @@ def worker(shop: Scene) -> Client:
 
 def judged(shop: Scene, memory: Observer, worker: Client) -> str:
     """The evidence of the next look, which finds the same cause each time."""
-    [found] = [each for each in memory.judge(snapshot(shop.dsn)).blockers if each.pid == worker.pid]
+    [found] = [each for each in memory.diagnose_snapshot(snapshot(shop.dsn)).blockers if each.pid == worker.pid]
     assert found.classification == "unindexed_scan"
     return "; ".join(found.evidence)
 

@@ -563,12 +563,12 @@ def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
     memory = Observer()
     around = replace(AROUND, **herd(0), latest=senders(3))
     for second in range(5):
-        diagnosis = memory.judge(replace(snapshot([], at=ago(-second)), surroundings=around))
+        diagnosis = memory.diagnose_snapshot(replace(snapshot([], at=ago(-second)), surroundings=around))
         assert diagnosis.findings == ()
     later = replace(
         around, read_at=ago(-900), clients=(*around.clients, ClientApplication("new", None, None, 1, 0, 0, 0))
     )
-    seen = memory.judge(replace(snapshot([], at=ago(-900)), surroundings=later)).snapshot.surroundings
+    seen = memory.diagnose_snapshot(replace(snapshot([], at=ago(-900)), surroundings=later)).snapshot.surroundings
     assert [change.what for change in seen.changes] == ['"new" connected, for the first time in 15 min 0 s']
 
 
