@@ -52,13 +52,22 @@ _MOST = 0.5
 _LAG_SECONDS = 30.0
 _LAG_BYTES = 256 << 20
 
-#: The layer by what a session waits for; by the type of its wait event where the event itself does not say.
+#: The layer by what a session waits for; by the type of its wait event where the event itself does not say. Some names
+#: have another spelling since 17.
 _BY_EVENT = {
     "SyncRep": "replication",
     "WALWrite": "I/O",
     "WALSync": "I/O",
     "WalSync": "I/O",
     "WALInsert": "I/O",
+    # Another session reads or writes the page, and these wait for it to end.
+    "BufferIO": "I/O",
+    "BufferIo": "I/O",
+    "CheckpointDone": "I/O",
+    "CheckpointStart": "I/O",
+    "SafeSnapshot": "locks",
+    # Of sessions that wait for another server.
+    "AppendReady": "elsewhere",
 }
 _BY_TYPE = {
     "CPU": "CPU",

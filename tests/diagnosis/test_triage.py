@@ -111,7 +111,14 @@ def test_the_layer_is_what_most_active_sessions_wait_for(waits, layer):
 
 
 def test_the_event_says_more_than_its_type():
-    for event, layer in (("SyncRep", "replication"), ("ParallelFinish", "CPU")):
+    layers = {
+        "SyncRep": "replication",
+        "ParallelFinish": "CPU",
+        "BufferIO": "I/O",
+        "BufferIo": "I/O",
+        "SafeSnapshot": "locks",
+    }
+    for event, layer in layers.items():
         assert triage(seen(), [ActivitySample({("IPC", event): 4})]).layer == layer
     assert triage(seen(), [ActivitySample({("LWLock", "WALWrite"): 4})]).layer == "I/O"
 
