@@ -27,6 +27,7 @@ from psycopg.rows import namedtuple_row
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
 from pgdoctor.formatting import DEFAULT_PORT, address
 from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
+from pgdoctor.postgres.login_refusal import LoginRefusal, fetch_login_refusal
 from pgdoctor.postgres.queries import load_sql
 from pgdoctor.postgres.read_batch import BatchFailed, Read, ReadBatch, Rows
 from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
@@ -37,51 +38,54 @@ APPLICATION_NAME = "pgdoctor"
 #: The oldest server whose locks can be read exactly: `pg_locks.waitstart` came with it.
 OLDEST_VERSION = 140_000
 
-#: How a connection can be. The text is what the server or libpq says; there is no SQLSTATE before a connection.
+#: How a connection can be. There is no SQLSTATE before a connection, so the server's and libpq's words are read;
+#: where they are not English, `login_refusal` finds the SQLSTATE.
 STATES = ("connected", "refused", "auth_failed", "unknown_database", "too_many_connections",
           "too_many_connections_for_role", "too_many_connections_for_database", "starting_up", "not_permitted",
           "unsupported", "login_hangs", "timeout", "error")  # fmt: skip
 
-# The first that fits: what speaks of a database or a role in general comes last.
-_SAID = (
-    ("connection refused", "refused"),
-    ("no such file or directory", "refused"),
-    ("failed to resolve host", "refused"),
-    ("too many connections for role", "too_many_connections_for_role"),
-    ("too many connections for database", "too_many_connections_for_database"),
-    ("too many clients", "too_many_connections"),
-    ("too many connections", "too_many_connections"),
-    ("remaining connection slots", "too_many_connections"),
-    ("starting up", "starting_up"),
-    ("shutting down", "starting_up"),
-    ("in recovery mode", "starting_up"),
-    ("not accepting connections", "starting_up"),
-    ("not yet accepting connections", "starting_up"),
-    ("not currently accepting connections", "not_permitted"),
-    ("not permitted to log in", "not_permitted"),
-    ("permission denied", "not_permitted"),
-    ("authentication failed", "auth_failed"),
-    ("no password supplied", "auth_failed"),
-    ("no pg_hba.conf entry", "auth_failed"),
-    # Of our own session, which has these from its start on.
-    ("due to lock timeout", "login_hangs"),
-    ("due to statement timeout", "login_hangs"),
-    ("timeout", "timeout"),
-    ("timed out", "timeout"),
-    ('role "', "auth_failed"),
-    ('database "', "unknown_database"),
+# The first that fits. Each is English only: a translation may keep a single word.
+_SAID = tuple(
+    (re.compile(words), state)
+    for words, state in (
+        (r"connection refused", "refused"),
+        (r"no such file or directory", "refused"),
+        (r"failed to resolve host", "refused"),
+        (r"too many connections for role", "too_many_connections_for_role"),
+        (r"too many connections for database", "too_many_connections_for_database"),
+        (r"too many clients", "too_many_connections"),
+        (r"too many connections", "too_many_connections"),
+        (r"remaining connection slots", "too_many_connections"),
+        (r"starting up", "starting_up"),
+        (r"shutting down", "starting_up"),
+        (r"in recovery mode", "starting_up"),
+        (r"not accepting connections", "starting_up"),
+        (r"not yet accepting connections", "starting_up"),
+        (r"not currently accepting connections", "not_permitted"),
+        (r"not permitted to log in", "not_permitted"),
+        (r"permission denied", "not_permitted"),
+        (r"authentication failed", "auth_failed"),
+        (r"no password supplied", "auth_failed"),
+        (r"no pg_hba.conf entry", "auth_failed"),
+        # Of our own session, which has these from its start on.
+        (r"due to (?:lock|statement) timeout", "login_hangs"),
+        (r"timeout expired|_timeout\b|connect(?:ion)? timeout|login timeout", "timeout"),
+        (r"timed out", "timeout"),
+        (r'role "[^"]*" does not exist|no such user', "auth_failed"),
+        (r'(?:database "[^"]*" does not exist|(?:invalid|no such) database)', "unknown_database"),
+    )
 )
 
-#: What to do, where the text does not say so.
+#: What to do, where the text does not say so, by state.
 _HINTS = {
-    "no password supplied": "set one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD",
-    "too many connections for role": "the role has reached its own connection limit: close its other sessions, "
+    "too_many_connections_for_role": "the role has reached its own connection limit: close its other sessions, "
     "or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
-    "too many connections for database": "the database has reached its own connection limit: use another database, "
+    "too_many_connections_for_database": "the database has reached its own connection limit: use another database, "
     "or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
-    "due to lock timeout": "the login waits for a catalog that each login reads: a session holds a lock on it",
-    'database "': "set another one, such as dbname=postgres; the default is the user's name",
+    "login_hangs": "the login may wait for a catalog that each login reads, if a session holds a lock on it",
+    "unknown_database": "set another one, such as dbname=postgres; the default is the user's name",
 }
+_NO_PASSWORD = "set one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD"
 
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
@@ -540,7 +544,8 @@ class LoginAttempt:
             self._patience = min(deadline, max(int(given), SHORTEST_CONNECT_TIMEOUT)) if int(given) else deadline
             parameters["connect_timeout"] = _NEVER
         self._target, options = resolve(parameters)
-        self._connecting = asyncio.ensure_future(_connect_psycopg(parameters, options, deadline))
+        self._parameters = parameters | {"options": start_up_options(options, deadline)}
+        self._connecting = asyncio.ensure_future(_connect_psycopg(parameters, self._parameters))
 
     @property
     def is_over(self) -> bool:
@@ -562,9 +567,17 @@ class LoginAttempt:
             error = hanging if await _is_answering(self._target) else silent_server_error
             raise error(self._patience, self._target) from None
         except psycopg.Error as error:
-            raise connection_error(error, self._target) from None
+            raise await self._explain_failure(error, end) from None
         except (OSError, UnicodeError):
             raise unresolved(self._target) from None
+
+    async def _explain_failure(self, error: psycopg.Error, end: float) -> Unreachable:
+        explained = connection_error(error, self._target)
+        if explained.state != "error":
+            return explained
+        patience = max(end - time.monotonic(), _ANSWER_SECONDS)
+        refusal = await fetch_login_refusal(str(error), self._parameters, patience)
+        return connection_error(error, self._target, refusal=refusal)
 
     def abandon(self) -> None:
         """Break it off; a connection that has come and was not asked for is closed."""
@@ -573,9 +586,8 @@ class LoginAttempt:
             self._connecting.result().pgconn.finish()
 
 
-async def _connect_psycopg(parameters: dict[str, Any], given: str, deadline: float) -> psycopg.AsyncConnection[Any]:
+async def _connect_psycopg(parameters: dict[str, Any], pinned: dict[str, Any]) -> psycopg.AsyncConnection[Any]:
     """Connect with our start-up options after those that are given; without ours where a pooler refuses some."""
-    pinned = parameters | {"options": start_up_options(given, deadline)}
     try:
         return await psycopg.AsyncConnection.connect(**pinned, autocommit=True)
     except psycopg.OperationalError as error:
@@ -614,22 +626,50 @@ def silent_server_error(deadline: float, target: ConnectionTarget) -> Unreachabl
     return Unreachable(f"{target} failed: the server did not answer within {deadline:g} s", "timeout")
 
 
-def connection_error(error: psycopg.Error, target: ConnectionTarget, outcome: str = "failed") -> Unreachable:
+def connection_error(
+    error: psycopg.Error, target: ConnectionTarget, outcome: str = "failed", refusal: LoginRefusal | None = None
+) -> Unreachable:
     """A connection that failed, or was lost, in one line, with its state and each server that was tried."""
-    text = first_line(error)
-    said = text.lower()
-    words, state = next((each for each in _SAID if each[0] in said), ("", "error"))
-    if isinstance(error, psycopg.errors.ConnectionTimeout):
-        state = "timeout"
-    if state == "error" and error.pgconn is not None and error.pgconn.needs_password:
-        # In whatever language the server has refused it.
-        state = "auth_failed"
-    tried = {place: shorten(reason) for place, reason in failures(str(error)[:_MOST_SAID]).items()}
+    said = _decode_failure(error)
+    text = shorten(said[:_MOST_SAID]) or type(error).__name__
+    state = refusal.state if refusal else _state_of(error)
+    tried = {place: shorten(reason) for place, reason in failures(said[:_MOST_SAID]).items()}
     if len(tried) > 1:
         text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
-    elif _is_about_locks(str(error)):
+    elif _is_about_locks(said):
         text = _LOCK_TABLE_FULL
-    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, _HINTS.get(words))))}", state)
+    code = f"SQLSTATE {refusal.sqlstate}" if refusal else ""
+    hint = _NO_PASSWORD if _asks_for_password(error) else _HINTS.get(state)
+    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, code, hint)))}", state)
+
+
+def _state_of(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return "timeout"
+    said = str(error).lower()
+    if state := next((state for words, state in _SAID if words.search(said)), None):
+        return state
+    if error.sqlstate is not None:
+        # Of a connection that is lost: the answer to a statement has said why.
+        return LoginRefusal(error.sqlstate).state
+    return "auth_failed" if _asks_for_password(error) else "error"
+
+
+def _asks_for_password(error: psycopg.Error) -> bool:
+    """The server has asked for one, in whatever language, and there was none."""
+    return error.pgconn is not None and error.pgconn.needs_password
+
+
+def _decode_failure(error: psycopg.Error) -> str:
+    """What is said of a failed login. The server's words come in its own encoding, of which it says nothing."""
+    said = str(error)
+    if said.isascii() or error.pgconn is None:
+        return said
+    raw = error.pgconn.error_message
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _is_about_locks(hint: str) -> bool:
@@ -646,4 +686,4 @@ def shorten(said: str) -> str:
     """The reason in what libpq or the server says at length: the first line, less what stands before the reason."""
     line = said.strip().partition("\n")[0]
     before = _BEFORE_REASON.search(line)
-    return re.sub(r"^(FATAL|ERROR|PANIC):\s+", "", line[before.end() if before else 0 :].strip())
+    return re.sub(r"^(?:(?:FATAL|ERROR|PANIC):\s+|\w+:\s{2,})", "", line[before.end() if before else 0 :].strip())
