@@ -11,19 +11,19 @@ import msgspec
 
 from pgdoctor.pattern import Pattern
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h|d)")
 _LONGEST = 366 * 24 * 3600.0
 
 
 class Duration(float):
     """Seconds; written with a unit, for Postgres reads a bare number as milliseconds and most tools as seconds."""
 
-    allowed: ClassVar = 'a duration with a unit, at most a year: "500ms", "15s", "2m" or "6h"'
+    allowed: ClassVar = 'a duration with a unit, at most a year: "500ms", "15s", "2m", "6h" or "30d"'
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """`"500ms"`, `"15s"`, `"2m"`, `"6h"`. Raises ValueError for everything else, bare numbers too."""
+        """`"500ms"`, `"15s"`, `"2m"`, `"6h"`, `"30d"`. Raises ValueError for everything else, bare numbers too."""
         match = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if match is None or (seconds := float(match["number"]) * _UNITS[match["unit"]]) > _LONGEST:
             raise ValueError(cls.allowed)

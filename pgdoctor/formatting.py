@@ -36,6 +36,8 @@ def agree(number: float, verb: str) -> str:
     """The verb as its subject's number has it: `1 session waits`, `2 sessions wait`; `do` becomes `does`."""
     if number != 1:
         return verb
+    if verb == "have":
+        return "has"
     return f"{verb}es" if verb.endswith(("o", "s", "sh", "ch", "x")) else f"{verb}s"
 
 

@@ -272,7 +272,20 @@ def _make_actions(mitigator: Mitigator | None) -> Iterator[Metric]:
         "blocker that returned.",
         labels=["kind"],
     )
+    rehearsals = CounterMetricFamily(
+        "pgdoctor_rehearsals",
+        "Actions that observe and dry_run did not send, by result. needless: the blocker ended by itself within 5 s. "
+        "refused: the role may not signal the session.",
+        labels=["result"],
+    )
+    saved = CounterMetricFamily(
+        "pgdoctor_rehearsed_session_seconds",
+        "Time of waiting sessions that rehearsed actions with the result helped would have saved, at least.",
+    )
     if mitigator is not None:
+        for result, number in mitigator.rehearsals.items():
+            rehearsals.add_metric([result], number)
+        saved.add_metric([], mitigator.rehearsed_session_seconds)
         for labels, number in mitigator.actions.items():
             actions.add_metric(labels, number)
         for reason, number in mitigator.refused.items():
@@ -283,6 +296,8 @@ def _make_actions(mitigator: Mitigator | None) -> Iterator[Metric]:
     yield actions
     yield refused
     yield traces
+    yield rehearsals
+    yield saved
 
 
 def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from pgdoctor.journal.store import Journal, JournalRecord
 from pgdoctor.mitigation import audit_records
 from pgdoctor.mitigation.audit_records import BY_COMMAND, NAMELESS, Brakes, Disarm, Event, MaintenanceWindow
 from pgdoctor.mitigation.history import KEPT, History
+from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.postgres.connection import Connection
 
 
@@ -106,7 +107,7 @@ class Audit:
             self._last = found[-1].id
             self._own = {each for each in self._own if each[0] == name and each[1] > self._last}
 
-    async def write(self, event: Event) -> bool:
+    async def write(self, event: Event | RehearsalScore) -> bool:
         """Whether the event is on the disk now; `error` says why not."""
         if self._keeper is None:
             return True
@@ -137,6 +138,6 @@ class Audit:
         return journal.name, sorted((*lasting, *recent), key=lambda record: record.id)
 
 
-def _append_event(journal: Journal, server: str, event: Event) -> tuple[bytes, int]:
+def _append_event(journal: Journal, server: str, event: Event | RehearsalScore) -> tuple[bytes, int]:
     kind, subject, body, at = audit_records.encode_event(event)
     return journal.name, journal.append(server, kind, subject, body, at)

@@ -16,6 +16,7 @@ from pgdoctor.enforcement.action_log import ActionKey, ActionLog
 from pgdoctor.enforcement.agent_state import AgentStateReader, Brake
 from pgdoctor.enforcement.audit import Audit
 from pgdoctor.enforcement.observation import Observation
+from pgdoctor.enforcement.rehearsals import RehearsalWatch
 from pgdoctor.enforcement.shared_record import SharedRecordAccess
 from pgdoctor.enforcement.side_effects import SideEffectWatch
 from pgdoctor.enforcement.waiter_rights import find_uncounted, list_unchecked_waiters
@@ -41,6 +42,7 @@ from pgdoctor.mitigation.history import (
 )
 from pgdoctor.mitigation.plan import OnlySession, Plan, intend_action, make_plan
 from pgdoctor.mitigation.protected_names import unresolved_notes
+from pgdoctor.mitigation.rehearsal import RehearsalResult
 from pgdoctor.mitigation.rules import Mitigation, Mode, Rule
 from pgdoctor.mitigation.shared_record import (
     SharedEvent,
@@ -114,6 +116,7 @@ class Mitigator:
         self._is_unattended = unattended
         self._telling = ActionLog()
         self._traces = SideEffectWatch()
+        self._rehearsals = RehearsalWatch()
         #: What protections name and the server does not have, in words.
         self._unresolved: tuple[str, ...] = ()
         #: Of the latest poll.
@@ -146,6 +149,16 @@ class Mitigator:
     def traces(self) -> Mapping[str, int]:
         """What actions have left behind, by kind; all kinds are there as 0."""
         return self._traces.counts
+
+    @property
+    def rehearsals(self) -> Mapping[RehearsalResult, int]:
+        """Rehearsed actions by result; all results are there as 0."""
+        return self._rehearsals.counts
+
+    @property
+    def rehearsed_session_seconds(self) -> float:
+        """Time of waiting sessions that rehearsed actions would have saved."""
+        return self._rehearsals.session_seconds
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -268,6 +281,7 @@ class Mitigator:
         self.plan = await self._plan(observation, circumstances)
         self._telling.refusals(self.plan, aloud=self.may_act)
         await self._extend_history(observation, mode)
+        await self._rehearse(observation, mode)
         # A settled action may change the picture, and the next poll shows whether a row changes hands.
         if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
             self._is_carrying_out = True
@@ -294,6 +308,15 @@ class Mitigator:
         known = in_mode(self.history, self._position.mode(observation, self.settings))
         sessions = len(observation.diagnosis.snapshot.sessions)
         return await offload(sessions, make_plan, observation.diagnosis, self.settings, known, circumstances, self.only)
+
+    async def _rehearse(self, observation: Observation, mode: Mode) -> None:
+        """Judge rehearsed actions whose blockers have ended, and begin those that this plan would signal."""
+        for score in self._rehearsals.follow(observation.diagnosis):
+            await self._audit.write(score)
+        if mode == "enforce":
+            return
+        for score in self._rehearsals.begin(self.plan, observation.diagnosis, mode):
+            await self._audit.write(score)
 
     async def _extend_history(self, observation: Observation, mode: Mode) -> None:
         """Add this poll to the history."""

@@ -47,7 +47,7 @@ _SOFT = 0.9
 ROOM = 64 * 1024
 
 #: Kinds of records that make room for others.
-EXPENDABLE = ("incident",)
+EXPENDABLE = ("incident", "rehearsal")
 
 #: Bytes of a record beside its body, roughly.
 _OVERHEAD = 200

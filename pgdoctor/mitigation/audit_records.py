@@ -27,6 +27,7 @@ from pgdoctor.mitigation.history import (
     with_action,
     with_opening,
 )
+from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.identity import Identity
@@ -218,7 +219,7 @@ class Brakes(msgspec.Struct, frozen=True):
     marked: MaintenanceWindow | None = None
 
 
-def encode_event(event: Event) -> tuple[str, str, bytes, datetime]:
+def encode_event(event: Event | RehearsalScore) -> tuple[str, str, bytes, datetime]:
     """The kind, subject (a decision's id, or nothing), body and time of an event's record."""
     return str(event.__struct_config__.tag), getattr(event, "decision", ""), msgspec.json.encode(event), event.at
 

@@ -355,7 +355,7 @@ def test_a_rule_that_takes_over_where_an_earlier_one_does_not_yet_apply_is_sound
     assert len(parse_config(RULE + 'usename = ["app"]\n' + later, "x").mitigation.rules) == 2
 
 
-@pytest.mark.parametrize("text", ["0s", "1ms", "500ms", "90s", "15s", "2m", "6h", "1.5s"])
+@pytest.mark.parametrize("text", ["0s", "1ms", "500ms", "90s", "15s", "2m", "6h", "1.5s", "30d"])
 def test_a_duration_is_written_as_it_is_read(text: str) -> None:
     assert Duration.parse(str(Duration.parse(text))) == Duration.parse(text)
 

@@ -1,0 +1,60 @@
+"""`pgdoctor mitigate score`: what rules would have saved in modes observe and dry_run, from the journal."""
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from pgdoctor.cli._options import config_option
+from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
+from pgdoctor.config.config import load_config
+from pgdoctor.errors import JournalError, UsageError
+from pgdoctor.fields import Duration
+from pgdoctor.journal.store import Journal
+from pgdoctor.mitigation.audit_records import Intent, read_events
+from pgdoctor.mitigation.rehearsal import KIND, RehearsalScore, read_scores
+from pgdoctor.render.score import make_score_report, score_lines, score_to_json
+
+
+@click.command()
+@config_option
+@click.option(
+    "--since",
+    default="30d",
+    show_default=True,
+    metavar="DURATION",
+    help="Oldest action to count, as a duration: 30d, 12h.",
+)
+@click.option("--server", metavar="ID", help="Count only the server with this system identifier.")
+@click.option("--dsn", hidden=True, expose_value=False, help="Ignored: this command does not connect.")
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+@wide_option
+def score(config: str | None, since: str, server: str | None, form: str, wide: bool) -> None:
+    """Score the actions that observe and dry_run did not send.
+
+    Each action is judged by what happened without it: how much earlier its waiters would have been released, or whether
+    it was needless. Reads the journal and connects to no server.
+    """
+    try:
+        began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
+    except ValueError as error:
+        raise UsageError(f"--since {since[:50]!r}: expected {error}") from None
+    settings = load_config(config).journal
+    if not settings.file.exists():
+        raise JournalError(f"there is no journal at {settings.file}: the agent creates it; --config gives its path")
+    with closing(Journal.open(settings.file, settings.max_size)) as journal:
+        scores = sorted(
+            read_scores(each.body for each in journal.records(server, kinds=(KIND,), since=began)),
+            key=lambda each: each.decided_at,
+        )
+        intents = read_events(journal.records(server, kinds=("intent",), since=began))
+        announced = {each.decision for each in intents if isinstance(each, Intent) and each.mode == "dry_run"}
+    report = make_score_report(scores, since=began, unscored=len(announced - _list_decisions(scores)))
+    if form == "json":
+        write_json(score_to_json(report))
+    else:
+        write_lines(score_lines(report, screen_width(wide=wide)))
+
+
+def _list_decisions(scores: list[RehearsalScore]) -> set[str]:
+    return {each.decision for each in scores}
