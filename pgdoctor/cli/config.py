@@ -99,6 +99,8 @@ async def _fetch_unresolved(dsn: str, settings: Mitigation) -> tuple[str, ...]:
     # Here, not above: nobody else needs the driver.
     from pgdoctor.enforcement.agent_state import fetch_unresolved
     from pgdoctor.postgres.connection import Connection
+    from pgdoctor.postgres.relations_elsewhere import RelationFinder
 
     async with await Connection.open(dsn, DEADLINE) as connection:
-        return await fetch_unresolved(connection, (*protected_names(settings), *allowed_names(settings)))
+        names = (*protected_names(settings), *allowed_names(settings))
+        return await fetch_unresolved(connection, names, RelationFinder(patience=DEADLINE))

@@ -19,6 +19,7 @@ from pgdoctor.mitigation.rules import Mitigation, Mode
 from pgdoctor.mitigation.shared_record import joined_brakes
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.protected_names import fetch_ancestors, fetch_known_names
+from pgdoctor.postgres.relations_elsewhere import RelationFinder, RelationsElsewhere
 from pgdoctor.postgres.signal import fetch_signal_right
 
 #: Seconds between two look-ups of protected names while no session is blocked.
@@ -45,6 +46,7 @@ class AgentStateReader:
         self._unattended = unattended
         #: What protected names were looked up last, where, when, and which of them the server does not have.
         self._looked_up: tuple[tuple[NameInUse, ...], Connection, float, tuple[str, ...]] | None = None
+        self._relations = RelationFinder()
 
     async def brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
@@ -107,7 +109,7 @@ class AgentStateReader:
         ):
             return last[3]
         try:
-            unresolved = await fetch_unresolved(connection, names)
+            unresolved = await fetch_unresolved(connection, names, self._relations)
         except StatementFailed as error:
             unresolved = (f"the names in protections could not be looked up: {error}",)
         self._looked_up = names, connection, now, unresolved
@@ -120,13 +122,26 @@ class AgentStateReader:
         )
 
 
-async def fetch_unresolved(connection: Connection, names: tuple[NameInUse, ...]) -> tuple[str, ...]:
+async def fetch_unresolved(
+    connection: Connection, names: tuple[NameInUse, ...], finder: RelationFinder
+) -> tuple[str, ...]:
     """Which of these names mean nothing at a server, in words. Raises ServerError."""
     roles = [each.name for each in names if each.kind in ("usename", "member_of")]
     databases = [each.name for each in names if each.kind == "datname"]
-    relations = [Qualified.parse(each.name).parts for each in names if each.kind == "relation"]
-    known = await fetch_known_names(connection, roles, databases, relations)
-    return find_unresolved(names, known.roles, known.databases, known.relations, connection.connection.info.dbname)
+    relations = {each.name: Qualified.parse(each.name).parts for each in names if each.kind == "relation"}
+    known = await fetch_known_names(connection, roles, databases, list(relations.values()))
+    present = {str(Qualified.parse(name)) for name in known.relations}
+    missing = [parts for name, parts in relations.items() if name not in present]
+    found = await finder.find(connection, missing) if missing else RelationsElsewhere()
+    here = f"{connection.connection.info.dbname}, the database that pgdoctor is connected to"
+    # What the connected database has comes last, and so counts.
+    return find_unresolved(
+        names,
+        known.roles,
+        known.databases,
+        {**found.kinds, **known.relations},
+        ", ".join(filter(None, (here, found.where))),
+    )
 
 
 async def _fetch_ancestors(observation: Observation, connection: Connection, settings: Mitigation) -> Ancestors | None:

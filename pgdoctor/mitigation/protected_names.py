@@ -71,20 +71,20 @@ def find_unresolved(
     roles: Mapping[str, bool],
     databases: Set[str],
     relations: Mapping[str, str],
-    database: str,
+    where: str,
 ) -> tuple[str, ...]:
     """Which names mean nothing at a server, in words.
 
-    `roles`: whether each may log in. `relations`: the kind of each, as in `pg_class`, of `database`, the only one whose
-    relations can be read.
+    `roles`: whether each may log in. `relations`: the kind of each, as in `pg_class`. `where`: the databases in which
+    they were looked for.
     """
     kinds = {str(Qualified.parse(name)): kind for name, kind in relations.items()}
-    said = ((each, _find_reason(each, roles, databases, kinds, database)) for each in names)
+    said = ((each, _find_reason(each, roles, databases, kinds, where)) for each in names)
     return tuple(f"mitigation.{each.key} {_quote_name(each)}: {reason}" for each, reason in said if reason)
 
 
 def _find_reason(
-    name: NameInUse, roles: Mapping[str, bool], databases: Set[str], relations: Mapping[str, str], database: str
+    name: NameInUse, roles: Mapping[str, bool], databases: Set[str], relations: Mapping[str, str], where: str
 ) -> str | None:
     match name.kind:
         case "usename" | "member_of" if name.name not in roles:
@@ -94,7 +94,7 @@ def _find_reason(
         case "datname" if name.name not in databases:
             return "there is no such database"
         case "relation" if name.name not in relations:
-            return f"there is no such relation in {database}, the database that pgdoctor is connected to"
+            return f"there is no such relation in {where}"
         case "relation" if relations[name.name] in _INDEXES:
             return "this is an index; name its table"
     return None

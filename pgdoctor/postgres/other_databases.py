@@ -156,10 +156,10 @@ class OtherDatabases:
         if begun >= MOST_DATABASES:
             return _TOO_MANY
         is_open = row.oid in self._readers and self._readers[row.oid].pool.is_connected
-        return "" if is_open else _find_objection(row, begun)
+        return "" if is_open else find_objection(row, begun)
 
 
-def _find_objection(row: Any, begun: int) -> str:
+def find_objection(row: Any, begun: int) -> str:
     """Why no connection to a database is opened, by what the server says of it. `begun`: others that may be opened."""
     if not row.allows_connections:
         return "it does not allow connections (ALLOW_CONNECTIONS false)"

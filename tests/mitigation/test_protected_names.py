@@ -5,6 +5,8 @@ import asyncio
 import psycopg
 import pytest
 from msgspec.structs import replace
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from pgdoctor.config.config import parse_config
 from pgdoctor.enforcement.mitigator import Mitigator
@@ -224,3 +226,39 @@ def test_h55_what_a_session_does_not_report_may_be_protected() -> None:
     subject = Subject(seen.sessions[IDLE_PID], seen)
     for protect in (Protect(statement=(Pattern("refresh"),)), Protect(state=("active",))):
         assert "unknown" in str(protect.find_objection(subject))
+
+
+def test_protected_table_of_another_database_is_resolved_there(incident: Incident) -> None:
+    other = incident.scene.database()
+    with psycopg.connect(make_conninfo(incident.scene.dsn, dbname=other), autocommit=True) as admin:
+        admin.execute('create schema "Books"; create table "Books".ledger (id int primary key, v int)')
+    holder = incident.app("update orders set v = 1 where id = 1")
+    waiter = incident.app().block("update orders set v = 2 where id = 1")
+
+    def protect(name: str, patience: float = 20.0) -> tuple[list[str | None], tuple[str, ...]]:
+        entry = Protect(relation=(Qualified(name),))
+        actions, mitigator = incident.mitigate(IDLE, protect=(entry,), patience=patience)
+        return [action.outcome for action in actions], tuple(each.evidence[0] for each in mitigator.findings)
+
+    outcomes, evidence = protect('"Books".ledger_pkey', 3.0)
+    assert (outcomes, evidence[0].rpartition(": ")[2]) == ([], "this is an index; name its table")
+    outcomes, evidence = protect("public.ledger", 3.0)
+    assert outcomes == []
+    assert "that pgdoctor is connected to, or in " in evidence[0]
+    assert incident.alive(holder)
+    assert protect('"Books".ledger') == (["released"], ())
+    waiter.finish()
+
+
+def test_protected_table_behind_a_missing_connect_is_unresolved_and_says_why(incident: Incident) -> None:
+    other = incident.scene.database()
+    with psycopg.connect(make_conninfo(incident.scene.dsn, dbname=other), autocommit=True) as admin:
+        admin.execute("create table ledger (id int)")
+        admin.execute(sql.SQL("revoke connect on database {} from public").format(sql.Identifier(other)))
+    holder = incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    entry = Protect(relation=(Qualified("public.ledger"),))
+    actions, mitigator = incident.mitigate(IDLE, protect=(entry,), patience=3.0)
+    assert actions == []
+    assert f"not looked into: {other}: our role may not connect to it" in mitigator.findings[0].evidence[0]
+    assert incident.alive(holder)

@@ -1,0 +1,145 @@
+"""Which relations there are in the other databases of a server, by name: protections may name one of any database.
+
+Each database is connected to for a moment, one after another. A connection that cannot be opened is a reason, and no
+error: the names are looked for again later.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pgdoctor.errors import ServerError, StatementFailed
+from pgdoctor.formatting import format_count
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.database_pool import DatabaseAddress, DatabasePool
+from pgdoctor.postgres.other_databases import OFF, POOLED, find_objection
+from pgdoctor.postgres.protected_names import fetch_known_names
+
+#: Databases that are looked into for one configuration.
+MOST_DATABASES = 20
+
+#: Seconds for which an answer is good, and for which a database whose login does not end is left alone.
+_GOOD_FOR = 30.0
+_GOOD_FOR_WHERE_IT_HANGS = 300.0
+
+#: Seconds that the first answer is waited for.
+_PATIENCE = 1.0
+
+_HANGS = "login_hangs"
+_NOT_YET = "the other databases have not all answered yet"
+
+
+class RelationsElsewhere(msgspec.Struct, frozen=True):
+    """What was found."""
+
+    #: By name as `quote_ident` writes it: the kind, as in `pg_class`.
+    kinds: Mapping[str, str] = {}
+    #: Where the others were looked for, in words; what was not looked into, and why.
+    where: str = ""
+
+
+class _Search(NamedTuple):
+    """What was looked for, over which connection, since when."""
+
+    names: frozenset[tuple[str, str]]
+    connection: Connection
+    began: float
+
+
+class RelationFinder:
+    """Looks for relations in the background, and remembers the answer for half a minute."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        #: Seconds that the first answer is waited for.
+        self._patience = patience
+        self._search: _Search | None = None
+        self._task: asyncio.Task[RelationsElsewhere] | None = None
+        self._answer = RelationsElsewhere(where=_NOT_YET)
+        self._good_for = _GOOD_FOR
+
+    async def find(self, connection: Connection, names: Iterable[tuple[str, str]]) -> RelationsElsewhere:
+        """Where relations are that the connected database does not have, by schema and name, as far as is known."""
+        if not connection.looks_into_databases:
+            return RelationsElsewhere(where=f"other databases were not looked into: {OFF}")
+        if connection.is_pooled:
+            return RelationsElsewhere(where=f"other databases were not looked into: {POOLED}")
+        wanted = frozenset(names)
+        if self._search is None or self._search[:2] != (wanted, connection):
+            self.abandon()
+            self._answer = RelationsElsewhere(where=_NOT_YET)
+            await asyncio.wait({self._begin(wanted, connection)}, timeout=self._patience)
+        elif self._task is None and time.monotonic() - self._search.began > self._good_for:
+            self._begin(wanted, connection)
+        return self._take_answer()
+
+    def abandon(self) -> None:
+        """Break off what goes on."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = self._search = None
+
+    def _begin(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> asyncio.Task[RelationsElsewhere]:
+        self._search = _Search(wanted, connection, time.monotonic())
+        self._task = asyncio.ensure_future(self._look(wanted, connection))
+        return self._task
+
+    def _take_answer(self) -> RelationsElsewhere:
+        if self._task is not None and self._task.done():
+            task, self._task = self._task, None
+            error = task.exception()
+            self._answer = task.result() if error is None else _failed(error)
+        return self._answer
+
+    async def _look(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> RelationsElsewhere:
+        try:
+            rows = await _fetch_databases(connection)
+        except StatementFailed as error:
+            return RelationsElsewhere(where=f"other databases could not be listed: {error}")
+        found: dict[str, str] = {}
+        unread: list[str] = []
+        self._good_for = _GOOD_FOR
+        for row in rows[:MOST_DATABASES]:
+            try:
+                found |= await _fetch_kinds(connection, row, wanted)
+            except ServerError as error:
+                unread.append(f"{row.name}: {error}")
+                if error.state == _HANGS:
+                    self._good_for = _GOOD_FOR_WHERE_IT_HANGS
+        return RelationsElsewhere(found, _describe_search(rows, unread))
+
+
+def _failed(error: BaseException) -> RelationsElsewhere:
+    why = str(error) if isinstance(error, ServerError) else f"internal error: {type(error).__name__}"
+    return RelationsElsewhere(where=f"other databases could not be looked into: {why}")
+
+
+async def _fetch_databases(connection: Connection) -> list[Any]:
+    listed = await connection.fetch("connectable_databases", most=MOST_DATABASES + 1)
+    oids = [row.oid for row in listed]
+    return sorted(await connection.fetch("other_databases", oids=oids), key=lambda row: str(row.name)) if oids else []
+
+
+async def _fetch_kinds(connection: Connection, row: Any, wanted: frozenset[tuple[str, str]]) -> Mapping[str, str]:
+    """The kinds of the relations that a database has. Raises ServerError where it cannot be read."""
+    if objection := find_objection(row, 0):
+        raise ServerError(objection)
+    pool = DatabasePool(connection, DatabaseAddress(row.oid, row.name, row.started))
+    try:
+        async with asyncio.timeout(connection.deadline):
+            known = await pool.use(lambda other: fetch_known_names(other, (), (), sorted(wanted)))
+    except TimeoutError:
+        raise ServerError(f"it did not answer within {connection.deadline:g} s", _HANGS) from None
+    finally:
+        await pool.close()
+    return known.relations
+
+
+def _describe_search(rows: list[Any], unread: list[str]) -> str:
+    looked = min(len(rows), MOST_DATABASES) - len(unread)
+    parts = [f"or in {format_count(looked, 'other database')} of the server"] if looked else []
+    if len(rows) > MOST_DATABASES:
+        parts.append(f"at most {MOST_DATABASES} others are looked into")
+    return "; ".join((*parts, *(f"not looked into: {each}" for each in unread)))
