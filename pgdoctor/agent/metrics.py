@@ -95,7 +95,8 @@ def _make_incident_history(counters: Counters) -> Iterator[Metric]:
     yield incidents
     yield HistogramMetricFamily(
         "pgdoctor_incident_duration_seconds",
-        "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without.",
+        "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without. One "
+        "that comes back counts again at its next end, with the time since it came back.",
         buckets=[_format_bucket(bucket) for bucket in counters.incident_durations.buckets()],
         sum_value=counters.incident_durations.total,
     )

@@ -19,7 +19,7 @@ from pgdoctor.agent.polling.state import ServerState, compute_figures
 from pgdoctor.diagnosis.cause import class_names
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.enforcement.mitigator import Mitigator
-from pgdoctor.incidents.incident import IncidentPoll, advance_incident
+from pgdoctor.incidents.incident import IncidentEvent, IncidentPoll, advance_incident, recur_incident
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.model.snapshot import Connections, Lock, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.postgres.connection import STATES
@@ -338,6 +338,19 @@ def test_an_incident_counts_under_each_class_that_led_it():
     for name, number in {"migration": 1, "hot_row": 1, "unknown": 0}.items():
         assert values[f'pgdoctor_incidents_total{{class="{name}",server="shop"}}'] == number
     assert values['pgdoctor_incident_duration_seconds_sum{server="shop"}'] == 8
+
+
+def test_incident_that_comes_back_counts_no_second_twice():
+    counters = ended_incident()
+    incident, _ = advance_incident(None, IncidentPoll(NOW, 3, "migration"))
+    at = NOW + timedelta(seconds=20)
+    again, events = recur_incident(incident, NOW + timedelta(seconds=8), IncidentPoll(at, 2, "migration"))
+    ended = IncidentEvent("ended", again, at + timedelta(seconds=5))
+    for event in (*events, ended):
+        counters.add_event(event, now=1e9)
+    values = series(exposed([MetricsSource("shop", ServerState(), counters, None)]))
+    assert values['pgdoctor_incident_duration_seconds_sum{server="shop"}'] == 8 + 5
+    assert values['pgdoctor_incident_duration_seconds_count{server="shop"}'] == 2
 
 
 def test_examples_of_incidents_are_shown_in_openmetrics_only():

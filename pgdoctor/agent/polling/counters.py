@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import class_names
@@ -76,6 +77,8 @@ class Counters:
         self.incidents = dict.fromkeys(class_names(), 0)
         self.incident_durations = Durations(INCIDENT_BOUNDS)
         self.releases = Durations()
+        #: By its ID, the moment at which an incident came back that had ended before.
+        self._came_back: dict[str, datetime] = {}
 
     def add_cost(self, before: StatementCost, now: StatementCost) -> None:
         """Count what one connection has cost since."""
@@ -95,10 +98,16 @@ class Counters:
                 self.releases.add(action.seconds)
 
     def add_event(self, event: IncidentEvent, now: float) -> None:
-        """Count an incident under each class that leads it, once; and how long it was. `now`: Unix time."""
+        """Count an incident under each class that leads it, once; and how long it was. `now`: Unix time.
+
+        Of one that has come back, the time before is counted already.
+        """
         incident = event.incident
-        if event.kind == "ended":
-            seconds = incident.seconds_until(event.at)
+        if event.kind == "recurred":
+            self._came_back = {incident.id: event.at}
+        elif event.kind == "ended":
+            since = self._came_back.pop(incident.id, incident.started)
+            seconds = max((event.at - since) / timedelta(seconds=1), 0.0)
             self.incident_durations.add(seconds, Example(incident.id, seconds, now))
         elif event.kind in ("started", "class_changed"):
             self.incidents[incident.classes[-1]] += 1
