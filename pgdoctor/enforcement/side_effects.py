@@ -1,18 +1,27 @@
 """Remains of the actions of the last minutes: searched after each, and reported while they are there."""
 
+import logging
 import time
+from functools import partial
 
+from pgdoctor.errors import ServerError
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.side_effects import KINDS, find_side_effects
 from pgdoctor.model.diagnosis import Diagnosis, Finding
 from pgdoctor.postgres.catalog import invalid_indexes
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.database_visit import list_databases, visit_database
+
+log = logging.getLogger(__name__)
 
 #: For how long after an action.
 _SECONDS = 600.0
 
 #: Seconds after which an index that was not valid is checked again: an operator may have dropped it.
 _AGAIN = 30.0
+
+#: Seconds that a poll waits for another database.
+_PATIENCE = 1.0
 
 
 class _Followed:
@@ -28,10 +37,20 @@ class _Followed:
 
 
 async def _invalid_indexes(action: Action, diagnosis: Diagnosis, connection: Connection) -> tuple[str, ...]:
-    """The indexes of the action's relation that are not valid; none where that is in another database."""
-    if action.datname not in (None, diagnosis.snapshot.server.database):
+    """The indexes of the action's relation that are not valid; none where its database cannot be read."""
+    if action.datname in (None, diagnosis.snapshot.server.database):
+        return await invalid_indexes(connection, action.relation)
+    if action.relation is None:
         return ()
-    return await invalid_indexes(connection, action.relation)
+    try:
+        for row in await list_databases(connection, 1, names=[action.datname]):
+            work = partial(invalid_indexes, relation=action.relation)
+            return await visit_database(connection, row, work, min(connection.deadline, _PATIENCE))
+    except ServerError as error:
+        if not connection.is_open:
+            raise
+        log.info("indexes in another database could not be read", extra={"error": str(error)})
+    return ()
 
 
 class SideEffectWatch:

@@ -7,6 +7,7 @@ error: the names are looked for again later.
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,8 +15,7 @@ import msgspec
 from pgdoctor.errors import ServerError, StatementFailed
 from pgdoctor.formatting import format_count
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.database_pool import DatabaseAddress, DatabasePool
-from pgdoctor.postgres.other_databases import OFF, POOLED, find_objection
+from pgdoctor.postgres.database_visit import HANGS, find_reason_to_stay, list_databases, visit_database
 from pgdoctor.postgres.protected_names import fetch_known_names
 
 #: Databases that are looked into for one configuration.
@@ -28,7 +28,6 @@ _GOOD_FOR_WHERE_IT_HANGS = 300.0
 #: Seconds that the first answer is waited for.
 _PATIENCE = 1.0
 
-_HANGS = "login_hangs"
 _NOT_YET = "the other databases have not all answered yet"
 
 
@@ -62,10 +61,8 @@ class RelationFinder:
 
     async def find(self, connection: Connection, names: Iterable[tuple[str, str]]) -> RelationsElsewhere:
         """Where relations are that the connected database does not have, by schema and name, as far as is known."""
-        if not connection.looks_into_databases:
-            return RelationsElsewhere(where=f"other databases were not looked into: {OFF}")
-        if connection.is_pooled:
-            return RelationsElsewhere(where=f"other databases were not looked into: {POOLED}")
+        if reason := find_reason_to_stay(connection):
+            return RelationsElsewhere(where=f"other databases were not looked into: {reason}")
         wanted = frozenset(names)
         if self._search is None or self._search[:2] != (wanted, connection):
             self.abandon()
@@ -95,7 +92,7 @@ class RelationFinder:
 
     async def _look(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> RelationsElsewhere:
         try:
-            rows = await _fetch_databases(connection)
+            rows = await list_databases(connection, MOST_DATABASES + 1)
         except StatementFailed as error:
             return RelationsElsewhere(where=f"other databases could not be listed: {error}")
         found: dict[str, str] = {}
@@ -103,10 +100,10 @@ class RelationFinder:
         self._good_for = _GOOD_FOR
         for row in rows[:MOST_DATABASES]:
             try:
-                found |= await _fetch_kinds(connection, row, wanted)
+                found |= await visit_database(connection, row, partial(_fetch_kinds, wanted), connection.deadline)
             except ServerError as error:
                 unread.append(f"{row.name}: {error}")
-                if error.state == _HANGS:
+                if error.state == HANGS:
                     self._good_for = _GOOD_FOR_WHERE_IT_HANGS
         return RelationsElsewhere(found, _describe_search(rows, unread))
 
@@ -116,25 +113,8 @@ def _failed(error: BaseException) -> RelationsElsewhere:
     return RelationsElsewhere(where=f"other databases could not be looked into: {why}")
 
 
-async def _fetch_databases(connection: Connection) -> list[Any]:
-    listed = await connection.fetch("connectable_databases", most=MOST_DATABASES + 1)
-    oids = [row.oid for row in listed]
-    return sorted(await connection.fetch("other_databases", oids=oids), key=lambda row: str(row.name)) if oids else []
-
-
-async def _fetch_kinds(connection: Connection, row: Any, wanted: frozenset[tuple[str, str]]) -> Mapping[str, str]:
-    """The kinds of the relations that a database has. Raises ServerError where it cannot be read."""
-    if objection := find_objection(row, 0):
-        raise ServerError(objection)
-    pool = DatabasePool(connection, DatabaseAddress(row.oid, row.name, row.started))
-    try:
-        async with asyncio.timeout(connection.deadline):
-            known = await pool.use(lambda other: fetch_known_names(other, (), (), sorted(wanted)))
-    except TimeoutError:
-        raise ServerError(f"it did not answer within {connection.deadline:g} s", _HANGS) from None
-    finally:
-        await pool.close()
-    return known.relations
+async def _fetch_kinds(wanted: frozenset[tuple[str, str]], connection: Connection) -> Mapping[str, str]:
+    return (await fetch_known_names(connection, (), (), sorted(wanted))).relations
 
 
 def _describe_search(rows: list[Any], unread: list[str]) -> str:

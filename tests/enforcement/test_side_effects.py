@@ -1,10 +1,12 @@
 """What an action leaves behind, and what it does not."""
 
 import asyncio
+import time
 
 import pytest
 from msgspec.structs import replace
 
+from pgdoctor.enforcement.side_effects import SideEffectWatch
 from pgdoctor.mitigation.candidate import Candidate
 from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.side_effects import KINDS, find_side_effects
@@ -97,3 +99,26 @@ def test_h14_the_index_that_a_broken_off_build_leaves_is_found(scene: Scene) -> 
     assert asyncio.run(read("public.orders")) == ("public.broken",)
     assert asyncio.run(read("public.other")) == ()
     assert asyncio.run(read(None)) == ()
+
+
+def test_index_that_is_left_invalid_in_another_database_is_found(scene: Scene) -> None:
+    other = scene.database()
+    builder = scene.client(
+        "create table orders (v int); insert into orders values (1), (1)", dbname=other, autocommit=True
+    )
+    with pytest.raises(Exception, match="could not create unique index"):
+        builder.run("create unique index concurrently broken on orders (v)")
+
+    async def look_once(datname: str) -> list[str]:
+        watch = SideEffectWatch()
+        watch.follow(action(datname=datname))
+        async with await Connection.open(scene.dsn) as connection:
+            end = time.monotonic() + 30
+            while not (found := await watch.look(diagnosis(idle(99)), connection)) and time.monotonic() < end:
+                # A login may take longer than a poll waits for it.
+                watch = SideEffectWatch()
+                watch.follow(action(datname=datname))
+        return [note.summary for _, note in found if note.kind == "invalid_index"]
+
+    [said] = asyncio.run(look_once(other))
+    assert "public.broken of public.orders" in said
