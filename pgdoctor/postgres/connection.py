@@ -520,6 +520,9 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        # Keepalives are not sent while data is not acknowledged: a login that is lost with its line would end after a
+        # quarter of an hour.
+        "tcp_user_timeout": 25_000,
     }
 
 

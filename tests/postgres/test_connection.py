@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -180,3 +182,13 @@ def test_connect_timeout_of_any_kind_ends_in_one_line(timeout: str) -> None:
     error = failure(f"host=127.0.0.1 port=1 connect_timeout={timeout}", 1.0)
     assert isinstance(error, (Unreachable, UsageError))
     assert "\n" not in str(error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a socket option of Linux")
+def test_login_that_is_lost_with_its_line_ends_with_tcp(scene: Scene) -> None:
+    async def read_limit() -> int:
+        async with await Connection.open(scene.dsn, 20.0) as connection:
+            with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as line:
+                return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert asyncio.run(read_limit()) == 25_000
