@@ -5,6 +5,7 @@
     ├── ConfigError          a wrong key or value in the configuration
     ├── QueryNotFound        a statement that is not in sql/ (our own bug, or a broken installation)
     ├── JournalError         the journal's file cannot be used
+    ├── ExportError          a file of exported incidents cannot be read
     └── ServerError          the server could not be asked, exit status 3
         ├── Unreachable      no connection (`state` says how it failed)
         ├── Unsupported      the server is older than we can read
@@ -115,6 +116,10 @@ class QueryNotFound(PgdoctorError):
 
 class JournalError(PgdoctorError):
     """The journal's file cannot be read or written: no folder, no rights, a full disk, a foreign file."""
+
+
+class ExportError(PgdoctorError):
+    """A file of exported incidents is cut off, damaged, foreign, too big, or of another version."""
 
 
 class ServerError(PgdoctorError):

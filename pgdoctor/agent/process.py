@@ -262,6 +262,8 @@ class Agent:
             if time.monotonic() >= clearing:
                 clearing = time.monotonic() + _CLEARING
                 await self._clear_journal()
+            with suppress(JournalError):
+                await self._keeper.checkpoint()
             await asyncio.sleep(1.0)
             self._lines.tell_dropped()
             memory.give_back()

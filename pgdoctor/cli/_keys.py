@@ -14,6 +14,7 @@ _KEYS = {
     curses.KEY_UP: "up",
     curses.KEY_DOWN: "down",
     curses.KEY_LEFT: "left",
+    curses.KEY_RIGHT: "right",
     curses.KEY_PPAGE: "pageup",
     curses.KEY_NPAGE: "pagedown",
     curses.KEY_HOME: "home",
@@ -36,6 +37,7 @@ _CHARACTERS = {
 _SEQUENCES = {
     "A": "up",
     "B": "down",
+    "C": "right",
     "D": "left",
     "H": "home",
     "F": "end",

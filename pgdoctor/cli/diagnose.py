@@ -5,10 +5,12 @@ import sys
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._incident_files import from_option
 from pgdoctor.cli._options import ask, databases_option, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
+from pgdoctor.errors import UsageError
 from pgdoctor.render.markdown_report import markdown
-from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json
+from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json, without_sql
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import tree_lines
 
@@ -33,6 +35,7 @@ _FORMATS = ("tree", "table", "json", "markdown")
     help="Confirm unindexed scans by EXPLAIN (never ANALYZE). Needs SELECT on the tables.",
 )
 @databases_option
+@from_option
 @show_literals_option
 @wide_option
 def command(
@@ -42,13 +45,28 @@ def command(
     all_waits: bool,
     explain: bool,
     into_databases: bool,
+    file: str | None,
+    incident: str | None,
     show_literals: bool,
     wide: bool,
 ) -> int:
-    """Show who blocks whom, why, and what each signal would free."""
-    diagnosis = run(ask(dsn, explains=explain, into_databases=into_databases))
+    """Show who blocks whom, why, and what each signal would free.
+
+    With --from the command connects to no server: it shows the recorded snapshot with the most blocked sessions.
+    """
+    form = form or ("tree" if sys.stdout.isatty() else "table")
+    if file is None:
+        if incident is not None:
+            raise UsageError("--incident needs --from FILE")
+        diagnosis = run(ask(dsn, explains=explain, into_databases=into_databases))
+    else:
+        from pgdoctor.cli._recorded import read_worst
+
+        diagnosis, origin = read_worst(file, incident)
+        if form != "json":
+            click.echo(f"{origin}\n")
     facts = make_report(diagnosis, show_literals=show_literals, most_waits=None if all_waits else MOST_WAITS)
-    _print_report(facts, form or ("tree" if sys.stdout.isatty() else "table"), screen_width(wide=wide))
+    _print_report(facts if file is None else without_sql(facts), form, screen_width(wide=wide))
     return 1 if exit_code and diagnosis.blocked_sessions else 0
 
 

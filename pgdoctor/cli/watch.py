@@ -8,11 +8,13 @@ from tempfile import TemporaryFile
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._incident_files import from_option
 from pgdoctor.cli._options import ask, config_option, run
 from pgdoctor.cli._output import screen_width
 from pgdoctor.config.config import Config, load_config
+from pgdoctor.errors import UsageError
 from pgdoctor.fields import Duration
-from pgdoctor.render.report import make_report
+from pgdoctor.render.report import make_report, without_sql
 from pgdoctor.render.tree import render_tree
 
 #: Seconds; a person does not see more, and the server would.
@@ -43,12 +45,21 @@ def _parse_interval(context: click.Context, parameter: click.Parameter, text: st
     help="Time between polls, with a unit: 500ms, 5s.",
 )
 @click.option("--read-only", is_flag=True, help="Send no signal: the keys c and k are off.")
-def command(dsn: str, interval: Duration, config: str | None, read_only: bool) -> None:
+@from_option
+def command(
+    dsn: str, interval: Duration, config: str | None, read_only: bool, file: str | None, incident: str | None
+) -> None:
     """Show who blocks whom, live.
 
     Keys: ? lists all keys, q quits. Sort, freeze, open one session, cancel or terminate it after a confirmation.
-    Without a terminal (a pipe, TERM=dumb) the command prints one poll and ends.
+    Without a terminal (a pipe, TERM=dumb) the command prints one poll and ends. With --from it connects to no server:
+    the arrow keys step through the snapshots of a recorded incident.
     """
+    if file is not None:
+        _play_back(file, incident)
+        return
+    if incident is not None:
+        raise UsageError("--incident needs --from FILE")
     settings = load_config(config)
     # Here, not above: help and usage errors need neither the driver nor a terminal.
     from pgdoctor.cli._terminal import can_draw
@@ -64,6 +75,25 @@ def command(dsn: str, interval: Duration, config: str | None, read_only: bool) -
     # What was done stays in the terminal after the screen is gone.
     for line in done:
         click.echo(line)
+
+
+def _play_back(file: str, incident: str | None) -> None:
+    """Step through a recording; without a terminal print its worst snapshot. Raises ExportError or UsageError."""
+    from pgdoctor.cli._playback import Playback
+    from pgdoctor.cli._recorded import read_recording, read_worst
+    from pgdoctor.cli._terminal import Terminal, can_draw
+
+    if not can_draw():
+        diagnosis, origin = read_worst(file, incident)
+        click.echo(f"{origin}\n\n{render_tree(without_sql(make_report(diagnosis)), screen_width())}", nl=False)
+        return
+    recording = read_recording(file, incident)
+
+    async def play() -> None:
+        with Terminal() as terminal:
+            await Playback(terminal, recording).run()
+
+    run(play())
 
 
 async def _watch_server(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:

@@ -87,11 +87,11 @@ def pack_diagnosis(diagnosis: Diagnosis) -> bytes:
         waits=diagnosis.graph.wait_count,
         judged=tuple(map(StoredVerdict.of, diagnosis.blockers[:_MOST_JUDGED])),
     )
-    packed = _pack_snapshot(kept)
+    packed = pack_stored(kept)
     for most in _FEWER:
         if len(packed) <= MOST_BYTES:
             break
-        packed = _pack_snapshot(replace(kept, snapshot=_keep_fewer(kept.snapshot, diagnosis, most)))
+        packed = pack_stored(replace(kept, snapshot=_keep_fewer(kept.snapshot, diagnosis, most)))
     return packed
 
 
@@ -111,7 +111,8 @@ def rediagnose(kept: StoredSnapshot) -> Diagnosis:
     return diagnose(kept.snapshot)
 
 
-def _pack_snapshot(kept: StoredSnapshot) -> bytes:
+def pack_stored(kept: StoredSnapshot) -> bytes:
+    """A snapshot that was stored before, as it is stored."""
     return _FORMAT + zlib.compress(_encode(kept))
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,9 @@ _DEADLINE = 2.0
 
 #: Seconds after which the file is opened anew: an open one may hide for long what each other process finds broken.
 _OPENED_AGAIN = 30.0
+
+#: Seconds after which what was written is brought from the log into the file: a copy of the file alone lacks the rest.
+_CHECKPOINTED = 10.0
 
 #: Seconds after which it is said again that something is left out.
 _SAID_AGAIN = 3600.0
@@ -47,6 +51,9 @@ class Keeper:
         self._said_at: dict[str, float] = {}
         self._journal: Journal | None = None
         self._opened_at = 0.0
+        self._checkpointed_at = 0.0
+        self._is_changed = True
+        self._is_marked = False
         self._thread = ThreadPoolExecutor(1, "journal")
         self._hanging: asyncio.Future[object] | None = None
 
@@ -67,6 +74,16 @@ class Keeper:
             self.error = None
         return result
 
+    async def checkpoint(self) -> None:
+        """Bring what was written into the file, some seconds after the last time; for an agent. Raises JournalError.
+
+        Until `close` the file is marked as one that is written to.
+        """
+        if self._is_changed and time.monotonic() - self._checkpointed_at >= _CHECKPOINTED:
+            self._checkpointed_at = time.monotonic()
+            await self.do(lambda journal: journal.begin_writing())
+            self._is_changed, self._is_marked = False, True
+
     def leave_out(self, why: str) -> None:
         """Count something of an incident that is not written, and say so once an hour."""
         self.left_out[why] += 1
@@ -77,7 +94,7 @@ class Keeper:
 
     def close(self) -> "Future[None]":
         """Let go of the file, without waiting; what is returned says when that is done."""
-        closed = self._thread.submit(self._close_file)
+        closed = self._thread.submit(self._end_writing)
         self._thread.shutdown(wait=False)
         return closed
 
@@ -108,11 +125,18 @@ class Keeper:
             self._journal.limit(self.max_size)
             result = work(self._journal)
             self.usage = self._journal.usage()
+            self._is_changed = True
             return result
         except JournalError:
             # The file may have been moved, or its disk mounted again: the next piece of work opens it.
             self._close_file()
             raise
+
+    def _end_writing(self) -> None:
+        if self._is_marked and self._journal is not None:
+            with suppress(JournalError):
+                self._journal.end_writing()
+        self._close_file()
 
     def _close_file(self) -> None:
         if self._journal is not None:

@@ -47,7 +47,10 @@ _SOFT = 0.9
 ROOM = 64 * 1024
 
 #: Kinds of records that make room for others.
-EXPENDABLE = ("incident", "rehearsal")
+EXPENDABLE = ("incident", "rehearsal", "imported")
+
+#: Where the agent keeps which file it writes to: a copy of it has another place.
+_WRITTEN = "written"
 
 #: Bytes of a record beside its body, roughly.
 _OVERHEAD = 200
@@ -156,6 +159,32 @@ class Journal:
         #: What tells this journal from another one at the same path.
         self.name = self._read_name()
         self._place = _file_place(path)
+        #: What a reader has to know of the file, in words; None: it is whole.
+        self.warning: str | None = None
+
+    @classmethod
+    def open_existing(cls, path: Path) -> Self:
+        """Open a file that is there, for a reader. Raises JournalError where it has no tables.
+
+        `warning` says so where it is a copy without the write-ahead log, which has the latest records.
+        """
+        has_log = _has_log(path)
+        if not has_log and not _has_tables(path):
+            raise JournalError(
+                f"the journal {path} has no tables: it is empty, or a copy without {path.name}-wal; "
+                "pgdoctor incidents backup FILE makes a whole copy"
+            )
+        journal = cls.open(path)
+        written = journal.recall("", _WRITTEN)
+        if written and written != _describe_place(path):
+            if has_log:
+                journal.remember("", _WRITTEN, b"")
+            else:
+                journal.warning = (
+                    f"{path} is a copy of a journal that was being written, without {path.name}-wal: its latest "
+                    "records may be missing; pgdoctor incidents backup FILE makes a whole copy"
+                )
+        return journal
 
     @classmethod
     def open(cls, path: Path, max_size: int = MAX_SIZE) -> Self:
@@ -195,6 +224,35 @@ class Journal:
         """Let go of the file."""
         with self._lock:
             self._connection.close()
+
+    def begin_writing(self) -> None:
+        """Keep that this file is written to from now on, so that a copy of it is known for one."""
+        place = _describe_place(self.path)
+        if self.recall("", _WRITTEN) != place:
+            self.remember("", _WRITTEN, place)
+        self.checkpoint()
+
+    def end_writing(self) -> None:
+        """Keep that all of it is in the file."""
+        self.remember("", _WRITTEN, b"")
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Bring what is in the write-ahead log into the file, as far as no reader is in the way."""
+        # On a full disk it fails, and loses nothing: the log keeps what it has.
+        with suppress(JournalError):
+            self._run_locked(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+
+    def backup(self, target: Path) -> None:
+        """Copy all of it, as of one moment, into a file that is there and empty; it needs no log beside it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                db.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+                copy.execute("DELETE FROM memories WHERE name = ?", (_WRITTEN,)).fetchall()
+
+        self._run_locked(work)
 
     def limit(self, max_size: int) -> None:
         """Let the file take so many bytes from now on."""
@@ -271,6 +329,40 @@ class Journal:
         )
         rows = self._run_locked(lambda db: db.execute(f"{select} ORDER BY id", (incident, server)).fetchall())
         return [KeptValue(id, server, incident, _to_moment(at), body) for id, server, incident, at, body in rows]
+
+    def replace_incident(
+        self,
+        server: str,
+        incident: str,
+        records: Sequence[tuple[str, bytes, datetime]],
+        snapshots: Sequence[tuple[bytes, datetime]],
+    ) -> bool:
+        """Write all of an incident in place of what is there of it; False where there is no room.
+
+        `records`: kind, body and time of each, in order.
+        """
+        size = sum(len(body) + _OVERHEAD for _, body, _ in records)
+        size += sum(len(body) + _OVERHEAD for body, _ in snapshots)
+        insert = "INSERT INTO records (server, at, kind, subject, body) VALUES (?, ?, ?, ?, ?)"
+        keep = "INSERT INTO snapshots (server, incident, at, body) VALUES (?, ?, ?, ?)"
+
+        def work(db: sqlite3.Connection) -> bool:
+            if not self._make_room(db, size):
+                return False
+            marks = [
+                int(db.execute(f"SELECT ifnull(max(id), 0) FROM {table}").fetchone()[0])  # noqa: S608
+                for table in ("records", "snapshots")
+            ]
+            db.executemany(insert, [(server, at.timestamp(), kind, incident, body) for kind, body, at in records])
+            db.executemany(keep, [(server, incident, at.timestamp(), body) for body, at in snapshots])
+            # Afterwards: SQLite gives the number of a deleted last record to the next one.
+            delete = "DELETE FROM records WHERE server = ? AND subject = ? AND id <= ?"
+            db.execute(delete, (server, incident, marks[0])).fetchall()
+            delete = "DELETE FROM snapshots WHERE server = ? AND incident = ? AND id <= ?"
+            db.execute(delete, (server, incident, marks[1])).fetchall()
+            return True
+
+        return self._change_rows(work)
 
     def remember(self, server: str, name: str, body: bytes) -> None:
         """Keep one value by name, in place of the one before."""
@@ -400,6 +492,30 @@ def _file_place(path: Path) -> tuple[int, int, int] | None:
     with suppress(OSError):
         return (found.st_dev, found.st_ino, path.with_name(f"{path.name}-wal").stat().st_ino) if found.st_size else None
     return found.st_dev, found.st_ino, 0
+
+
+def _describe_place(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError:
+        return b""
+    return f"{found.st_dev}:{found.st_ino}".encode()
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _has_tables(path: Path) -> bool:
+    """Whether the file itself has any; True also where that cannot be known."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            return db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    except sqlite3.Error:
+        return True
 
 
 def _prepare_database(db: sqlite3.Connection, path: Path) -> None:

@@ -40,6 +40,16 @@ class KeptSnapshot(msgspec.Struct, frozen=True):
     now: Diagnosis
 
 
+class PersonSignal(msgspec.Struct, frozen=True):
+    """A signal that a person sent by hand, and what came of it."""
+
+    at: datetime
+    signal: str
+    pid: int
+    by: str
+    outcome: str
+
+
 class IncidentView(msgspec.Struct, frozen=True):
     """All that is known of one incident."""
 
@@ -49,6 +59,10 @@ class IncidentView(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...] = ()
     #: What else it wrote down: that it stopped itself, what an action left behind.
     notes: tuple[tuple[datetime, str], ...] = ()
+    #: The signals of people, which `notes` tells of too.
+    signals: tuple[PersonSignal, ...] = ()
+    #: Of each stored snapshot: its time, blocked sessions, connections.
+    sizes: tuple[tuple[datetime, int, int], ...] = ()
 
     @property
     def last(self) -> IncidentRecord:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.blocker.lock_names import describe_wait
 from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone
@@ -184,6 +185,23 @@ def server_facts(server: ServerInfo) -> ServerFacts:
         port=server.port,
         user=server.user,
         cluster_name=server.cluster_name,
+    )
+
+
+def without_sql(report: Report) -> Report:
+    """The report of a moment that is over: without SQL to paste."""
+    advice = report.recommendation
+    blockers = (
+        replace(each, recommendation=replace(each.recommendation, sql=None)) if each.recommendation.sql else each
+        for each in report.blockers
+    )
+    return replace(
+        report,
+        blockers=tuple(blockers),
+        recommendation=replace(advice, sql=()) if advice is not None else None,
+        cuts=tuple(replace(each, sql=None) for each in report.cuts),
+        cut_sets=tuple(replace(each, sql=()) for each in report.cut_sets),
+        left_alone=tuple(replace(each, sql=None) for each in report.left_alone),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pgdoctor.agent.stored_incidents import IMPORTED_DEED
 from pgdoctor.errors import JournalError
 from pgdoctor.incidents.incident_log import KIND
 from pgdoctor.incidents.snapshot_sampling import SnapshotQuota
@@ -171,7 +172,7 @@ def test_a_kill_in_the_middle_of_making_room_loses_no_decision(tmp_path):
 
 
 def test_incidents_make_room_and_nothing_else_does():
-    assert EXPENDABLE == (KIND, rehearsal.KIND)
+    assert EXPENDABLE == (KIND, rehearsal.KIND, IMPORTED_DEED)
     assert not set(EXPENDABLE) & {*audit_records.KINDS, *audit_records.LASTING}
 
 

@@ -37,6 +37,8 @@ class ScreenInput(msgspec.Struct, frozen=True):
     age: float = 0.0
     #: Seconds from one look to the next.
     interval: float = 1.0
+    #: Of a recording: which snapshot this is; empty: it is a server.
+    recorded: str = ""
 
     @property
     def is_late(self) -> bool:
@@ -56,6 +58,7 @@ tab  the other list    1  all sessions    2  blocked sessions, which come by the
 t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
 /  filter: only rows with a text; enter keeps it, esc removes it       v  wrap statements    g  group equal waiters
 +  poll less often    -  poll more often
+→ ←  or  ] [   with --from FILE: next and previous snapshot        > <   last and first
 c  cancel the chosen session's statement     k  terminate the chosen session
    Both need no rule, but your confirmation; watch --read-only switches them off.
    Before you confirm, the screen shows the sessions that would be freed, and the work that would be lost.
@@ -76,6 +79,13 @@ _KEYS_BARS = (
     "? help  q quit  ⏎ show  space freeze  / filter  tab list  c cancel  k terminate",
     "? help  q quit  ⏎ show  space freeze  c cancel  k terminate",
     "? help  q quit  c cancel  k terminate",
+    "? help  q quit",
+)
+_RECORDED_BARS = (
+    "? help  q quit  → ← next and previous snapshot  > < last and first  ↑↓ choose  ⏎ show  / filter  t w b a l order",
+    "? help  q quit  → ← snapshot  > < last, first  ↑↓ choose  ⏎ show  / filter",
+    "? help  q quit  → ← snapshot  ⏎ show",
+    "? help  q quit  → ←",
     "? help  q quit",
 )
 _ANSWERS = "y: confirm    any other key: go back"
@@ -152,7 +162,7 @@ def _blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
 
 def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tuple[Line, ...]:
     """Exactly `lines` lines, none wider than `columns` cells."""
-    bar = _draw_bar(view, columns)
+    bar = _draw_bar(view, columns, _RECORDED_BARS if seen.recorded else _KEYS_BARS)
     if view.question is not None or view.notice:
         body = _draw_dialogue(
             list(_draw_head(seen, view, columns, lines)), list(_draw_question(view, columns)), lines - _BELOW
@@ -164,7 +174,7 @@ def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tupl
     return tuple(fit_line(line, columns) for line in [*body, (bar,)][-lines:])
 
 
-def _draw_bar(view: View, columns: int) -> Span:
+def _draw_bar(view: View, columns: int, bars: Sequence[str]) -> Span:
     if view.question is not None:
         return Span(pad_text(_ANSWERS, columns), "warn")
     if view.is_typing:
@@ -172,7 +182,7 @@ def _draw_bar(view: View, columns: int) -> Span:
         return Span(pad_text(f"{_ending('/' + view.filter + '_', room)}  {_FILTER_KEYS}", columns), "warn")
     if view.message:
         return Span(pad_text(view.message, columns), "warn")
-    said = _ANY_KEY if view.notice else next((bar for bar in _KEYS_BARS if text_width(bar) <= columns), _KEYS_BARS[-1])
+    said = _ANY_KEY if view.notice else next((bar for bar in bars if text_width(bar) <= columns), bars[-1])
     return Span(pad_text(said, columns), "bar")
 
 
@@ -269,7 +279,9 @@ def _draw_status(seen: ScreenInput, view: View) -> Line:
     if seen.error is None and seen.is_late:
         parts.append(Span(f"NO ANSWER for {format_duration(seen.age)}  ", "bad"))
     report = seen.report
-    if report is not None:
+    if seen.recorded:
+        parts.append(Span(f"{seen.recorded}  by {view.order}", "dim"))
+    elif report is not None:
         server = report.server
         at = report.captured_at[11:19]
         every = f"every {seen.interval:g} s"

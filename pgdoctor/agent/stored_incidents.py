@@ -1,0 +1,60 @@
+"""Incidents of a journal with all that is stored of them; and what was exported elsewhere, taken into a journal.
+
+An imported incident is kept apart from those that agents record: under a server's name of its own, and what mitigation
+did during it as records of a kind that no guard, budget or brake reads.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from pgdoctor.incidents.export_file import DatedSnapshot, StoredDeed, StoredIncident
+from pgdoctor.incidents.incident_log import KIND, IncidentRecord
+from pgdoctor.incidents.snapshot_archive import pack_stored, unpack_snapshot
+from pgdoctor.journal.store import Journal, JournalRecord
+
+#: Before the identifier of the server of an imported incident, and the kind of the records of what was done.
+IMPORTED = "imported:"
+IMPORTED_DEED = "imported"
+
+#: What mitigation and people write down of what they do.
+_DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome")
+
+#: How long before an incident, and after its end, something that was done belongs to it.
+_BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=2)
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    kind: str
+
+
+def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecord]) -> StoredIncident:
+    """All that a journal has of an incident with these entries. Raises JournalError where a snapshot is damaged."""
+    first, last = entries[0], entries[-1]
+    snapshots = [DatedSnapshot(kept.at, unpack_snapshot(kept.body)) for kept in journal.kept(first.id, server)]
+    snapshots.sort(key=lambda each: each.at)
+    done = journal.records(server, kinds=(*_DEEDS, IMPORTED_DEED), since=first.started - _BEFORE)
+    mine = (each for each in done if each.kind != IMPORTED_DEED or each.subject == first.id)
+    deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + _AFTER]
+    return StoredIncident(server, tuple(entries), tuple(deeds), tuple(snapshots))
+
+
+def find_copy(journal: Journal, stored: StoredIncident) -> str | None:
+    """The server under which a journal has an incident already, as recorded by an agent or imported; None: none."""
+    own = stored.server.removeprefix(IMPORTED)
+    known = {each.server for each in journal.records(kinds=(KIND,), subject=stored.id)}
+    return next((each for each in (own, IMPORTED + own) if each in known), None)
+
+
+def import_incident(journal: Journal, stored: StoredIncident) -> bool:
+    """Take in an incident, in place of an earlier import of it; False where the journal has no room."""
+    records = [(KIND, msgspec.json.encode(each), each.at) for each in stored.entries]
+    records += [(IMPORTED_DEED, each.body, each.at) for each in stored.deeds]
+    snapshots = [(pack_stored(each.stored), each.at) for each in stored.snapshots]
+    return journal.replace_incident(IMPORTED + stored.server.removeprefix(IMPORTED), stored.id, records, snapshots)
+
+
+def _read_deed(record: JournalRecord) -> StoredDeed:
+    kind = record.kind if record.kind != IMPORTED_DEED else msgspec.json.decode(record.body, type=_Kind).kind
+    return StoredDeed(record.at, kind, record.body, record.id)
