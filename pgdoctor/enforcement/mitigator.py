@@ -243,6 +243,8 @@ class Mitigator:
             self._audit.history = with_outcome(self._audit.history, action, left)
             self._log_outcome(left)
             self._broken_off = left
+        for score in self._rehearsals.end():
+            await self._audit.write(score)
         if observation is not None:
             await self._record_broken_off(observation)
 

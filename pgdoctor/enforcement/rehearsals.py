@@ -12,6 +12,7 @@ from pgdoctor.mitigation.rehearsal import (
     RehearsalScore,
     begin_rehearsal,
     continue_rehearsal,
+    end_rehearsal,
     score_refusal,
 )
 from pgdoctor.mitigation.rules import Mode
@@ -51,6 +52,11 @@ class RehearsalWatch:
             self._count(score_refusal(intend_action(each, diagnosis), mode, each.frees))
             for each in self._list_refused(plan)
         ]
+
+    def end(self) -> list[RehearsalScore]:
+        """Follow no rehearsal any more; their scores as of the last poll."""
+        ended, self._followed = self._followed, []
+        return [self._count(end_rehearsal(each)) for each in ended]
 
     def _is_followed(self, decision: Decision) -> bool:
         victim = decision.victim

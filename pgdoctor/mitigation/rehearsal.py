@@ -3,7 +3,8 @@
     rehearsed ─▶ helped       its blocker went on for longer: the signal would have released sessions earlier
               ├▶ needless     its blocker released all sessions by itself within NEEDLESS_SECONDS
               ├▶ wrong_class  for most of the time afterwards its blocker had another class
-              └▶ refused      the server does not permit our role to signal this session
+              ├▶ refused      the server does not permit our role to signal this session
+              └▶ unknown      it was not followed for NEEDLESS_SECONDS
 
 Seconds are lower bounds: only the time between two polls counts that both saw the blocker. Times are the server's.
 """
@@ -29,7 +30,7 @@ NEEDLESS_SECONDS = 5.0
 #: Seconds between two polls above which the time between them is not counted: nothing was observed in it.
 _LONGEST_GAP = 60.0
 
-RehearsalResult = Literal["helped", "needless", "wrong_class", "refused"]
+RehearsalResult = Literal["helped", "needless", "wrong_class", "refused", "unknown"]
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
@@ -99,13 +100,18 @@ def begin_rehearsal(action: Action, mode: Mode, frees: int) -> Rehearsal:
     return Rehearsal(action, mode, frees, action.at, frees)
 
 
-def continue_rehearsal(rehearsal: Rehearsal, diagnosis: Diagnosis) -> Rehearsal | RehearsalScore:
-    """The rehearsal after one more poll, or its score if the blocker no longer blocks."""
+def continue_rehearsal(
+    rehearsal: Rehearsal, diagnosis: Diagnosis, *, longest_gap: float | None = _LONGEST_GAP
+) -> Rehearsal | RehearsalScore:
+    """The rehearsal after one more poll, or its score if the blocker no longer blocks.
+
+    `longest_gap`: seconds between two polls above which the time between them does not count; None: it always counts.
+    """
     blocker = _find_blocker(rehearsal.action, diagnosis)
     if blocker is None:
         return _score_rehearsal(rehearsal, diagnosis.captured_at)
     gap = (diagnosis.captured_at - rehearsal.seen) / timedelta(seconds=1)
-    observed = gap if 0 < gap <= _LONGEST_GAP else 0.0
+    observed = gap if gap > 0 and (longest_gap is None or gap <= longest_gap) else 0.0
     name = blocker.classification
     return replace(
         rehearsal,
@@ -121,13 +127,16 @@ def score_refusal(action: Action, mode: Mode, frees: int) -> RehearsalScore:
     return _make_score(begin_rehearsal(action, mode, frees), action.at, "refused")
 
 
-def _score_rehearsal(rehearsal: Rehearsal, at: datetime) -> RehearsalScore:
-    later = _find_later_class(rehearsal)
+def end_rehearsal(rehearsal: Rehearsal) -> RehearsalScore:
+    """The score of a rehearsal as of the last poll that saw its blocker."""
+    return _score_rehearsal(rehearsal, rehearsal.seen, if_short="unknown")
+
+
+def _score_rehearsal(rehearsal: Rehearsal, at: datetime, if_short: RehearsalResult = "needless") -> RehearsalScore:
     if rehearsal.seconds < NEEDLESS_SECONDS:
-        result: RehearsalResult = "needless"
-    else:
-        result = "helped" if later is None else "wrong_class"
-    return _make_score(rehearsal, at, result, later)
+        return _make_score(rehearsal, at, if_short)
+    later = _find_later_class(rehearsal)
+    return _make_score(rehearsal, at, "helped" if later is None else "wrong_class", later)
 
 
 def _make_score(

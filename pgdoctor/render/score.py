@@ -32,6 +32,7 @@ class RuleScore(msgspec.Struct, frozen=True, rename={"classification": "class"})
     needless: int
     wrong_class: int
     refused: int
+    unknown: int
     #: How much earlier waiters would have been released; null: no action helped.
     median_seconds: float | None
     longest_seconds: float | None
@@ -95,12 +96,16 @@ def describe_saving(score: RehearsalScore) -> str:
             return f"{said}: to the wrong class, for the blocker was mostly {score.later_class}"
         case "refused":
             return f"{said}: the server would have refused it"
+        case "unknown":
+            return f"{said}: its effect is unknown, for the agent ended first"
 
 
 def _sum_up(rule: str, classification: str, scores: Sequence[RehearsalScore]) -> RuleScore:
     helped = [each for each in scores if each.result == "helped"]
     seconds = [each.seconds for each in helped]
-    counts = {name: sum(each.result == name for each in scores) for name in ("needless", "wrong_class", "refused")}
+    counts = {
+        name: sum(each.result == name for each in scores) for name in ("needless", "wrong_class", "refused", "unknown")
+    }
     return RuleScore(
         rule=rule,
         classification=classification,
@@ -114,7 +119,18 @@ def _sum_up(rule: str, classification: str, scores: Sequence[RehearsalScore]) ->
 
 
 def _draw_rules(report: ScoreReport) -> str:
-    headers = ("rule", "class", "actions", "helped", "needless", "wrong class", "refused", "median gain", "time saved")
+    headers = (
+        "rule",
+        "class",
+        "actions",
+        "helped",
+        "needless",
+        "wrong class",
+        "refused",
+        "unknown",
+        "median gain",
+        "time saved",
+    )
     rows = [
         (
             one_line(each.rule, _WIDTH),
@@ -124,6 +140,7 @@ def _draw_rules(report: ScoreReport) -> str:
             each.needless,
             each.wrong_class,
             each.refused,
+            each.unknown,
             "" if each.median_seconds is None else format_duration(each.median_seconds),
             format_duration(each.session_seconds),
         )

@@ -76,6 +76,15 @@ def test_would_be_signal_is_scored_once_its_blocker_ends(incident: Incident, pat
     assert len(scores(path)) == 1
 
 
+def test_agent_that_ends_writes_down_what_it_followed(incident: Incident, path: Path, keeper: Keeper):
+    incident.app("update orders set v = 1 where id = 1")
+    incident.app().block("update orders set v = 2 where id = 1")
+    agent = Rehearsing(incident, keeper, "observe")
+    agent.polls(2)
+    asyncio.run(agent.mitigator.end())
+    assert [each.result for each in scores(path)] in (["unknown"], ["helped"])
+
+
 def test_enforced_action_is_no_rehearsal(incident: Incident, path: Path, keeper: Keeper):
     incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")

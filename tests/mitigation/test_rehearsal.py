@@ -17,6 +17,7 @@ from pgdoctor.mitigation.rehearsal import (
     RehearsalScore,
     begin_rehearsal,
     continue_rehearsal,
+    end_rehearsal,
     read_scores,
     score_refusal,
 )
@@ -97,6 +98,13 @@ def test_blocker_of_another_class_for_most_of_the_time_is_the_wrong_victim():
     assert name != "idle_in_transaction"
     assert (score.result, score.later_class) == ("wrong_class", name)
     assert follow([later(30), later(40, busy, *rest), later(41, *NOBODY)]).result == "helped"
+
+
+@pytest.mark.parametrize(("seconds", "result"), [(NEEDLESS_SECONDS - 1, "unknown"), (NEEDLESS_SECONDS, "helped")])
+def test_rehearsal_that_is_not_followed_to_its_end_promises_nothing(seconds: float, result: str):
+    now = continue_rehearsal(rehearsed(), later(seconds))
+    assert isinstance(now, Rehearsal)
+    assert (end_rehearsal(now).result, end_rehearsal(now).seconds) == (result, seconds)
 
 
 def test_refusal_is_scored_at_once():
