@@ -4,12 +4,14 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from pgdoctor import __version__
-from pgdoctor.cli._groups import Group
+from pgdoctor.cli._groups import Group, explain_option
 from pgdoctor.cli._output import accept_any_encoding
 from pgdoctor.errors import PgdoctorError, without_connection_string
 
@@ -33,9 +35,32 @@ class Commands(Group):
         command: click.Command = module.command
         return command
 
+    # Of a closed pipe Click would make status 1, which says that a session is blocked.
 
-@click.group(cls=Commands)
-@click.version_option(__version__, prog_name="pgdoctor")
+    def make_context(self, *arguments: Any, **given: Any) -> click.Context:
+        """Read the command line; it may be the help or the version that is written."""
+        with _accept_closed_pipe():
+            return super().make_context(*arguments, **given)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _accept_closed_pipe():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _accept_closed_pipe() -> Iterator[None]:
+    """End well where the reader of our output has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        _drop_output()
+        raise click.exceptions.Exit(0) from None
+
+
+# As psql has them, where -h names a host.
+@click.group(cls=Commands, context_settings={"help_option_names": ["-?", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="pgdoctor")
 def cli() -> None:
     """Find the session that blocks your Postgres, explain why, and end it under guard rules."""
 
@@ -53,8 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.format_message(), err=True)
         status = 2
     except click.ClickException as error:
+        hint = explain_option(error) if isinstance(error, click.UsageError) else ""
         # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
-        hint = " Help is --help; -h names a host." if getattr(error, "option_name", None) == "-h" else ""
         complain(without_connection_string(error.format_message()) + hint)
         status = 2
     except PgdoctorError as error:

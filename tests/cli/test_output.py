@@ -136,3 +136,30 @@ def test_a_pipe_gets_whole_lines(holder: Client, waiter: Client, scene: Scene, p
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["explain", "explain mitigation", "config init", "setup --wrapper", "demo --help", "--help"]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(words: str) -> None:
+    """Status 1 would say that a session is blocked."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "pgdoctor", *words.split()], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_diagnosis_that_is_not_read_is_no_error(scene: Scene) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "pgdoctor", "diagnose", "--format", "tree", scene.dsn],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
