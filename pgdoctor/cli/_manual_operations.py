@@ -21,6 +21,7 @@ from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.server_watch import ServerWatch
 from pgdoctor.postgres.session_by_pid import fetch_session
+from pgdoctor.postgres.signal import has_wrapper_for_people
 
 
 class ShownAction(msgspec.Struct, frozen=True):
@@ -53,7 +54,15 @@ class ManualOperations:
         if found is None:
             return None
         settings = self._config.mitigation
-        action = judge_manual_action(signal, found.session, diagnosis, settings, leader_pid=found.leader_pid)
+        session = found.session
+        action = judge_manual_action(
+            signal,
+            session,
+            diagnosis,
+            settings,
+            leader_pid=found.leader_pid,
+            has_wrapper=session.may_signal is False and await has_wrapper_for_people(self._door),
+        )
         server = diagnosis.snapshot.server
         if action.refusal is not None:
             return ShownAction(action, server)

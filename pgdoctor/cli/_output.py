@@ -38,14 +38,13 @@ def screen_width(*, wide: bool = False) -> int | None:
     return None if wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns
 
 
-def write_lines(lines: Iterable[Span]) -> None:
-    """Write lines to stdout, in colours on a terminal; NO_COLOR and TERM=dumb are respected."""
-    is_coloured = (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
-    )
+def write_lines(lines: Iterable[Span], *, err: bool = False) -> None:
+    """Write lines to stdout, or stderr, in colours on a terminal; NO_COLOR and TERM=dumb are respected."""
+    stream = sys.stderr if err else sys.stdout
+    is_coloured = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
     for line in lines:
         style = _COLOURS.get(line.style) if is_coloured else None
-        click.echo(click.style(line.text, **style) if style and line.text else line.text)
+        click.echo(click.style(line.text, **style) if style and line.text else line.text, err=err)
 
 
 def write_json(body: bytes) -> None:

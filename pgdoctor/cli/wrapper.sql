@@ -47,12 +47,28 @@ DROP FUNCTION IF EXISTS pgdoctor.cancel_session(
 DROP FUNCTION IF EXISTS pgdoctor.terminate_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
 );
+DROP FUNCTION IF EXISTS pgdoctor.cancel_by_person(int4, timestamptz, timestamptz, timestamptz, text, timestamptz);
+DROP FUNCTION IF EXISTS pgdoctor.terminate_by_person(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, int8
+);
+DROP FUNCTION IF EXISTS pgdoctor.cancel_judged(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, bool
+);
+DROP FUNCTION IF EXISTS pgdoctor.terminate_judged(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8, bool
+);
+-- As earlier versions made it.
 DROP FUNCTION IF EXISTS pgdoctor.judged_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+);
+DROP FUNCTION IF EXISTS pgdoctor.judged_session(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, bool
 );
 
 -- The session's internal backend number, and the start of its statement. NULL if the session has changed since it was
 -- judged, if no session waits for it, or if the caller is not the leader. Raises 42501 for protected sessions.
+-- `by_person`: the caller need not lead. Leadership keeps two agents from acting at once, and keeps out no attacker: with
+-- the role's password he can end the agent's session and take the lock.
 CREATE FUNCTION pgdoctor.judged_session(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
@@ -61,6 +77,7 @@ CREATE FUNCTION pgdoctor.judged_session(
     victim_state pg_catalog.text,
     victim_state_change pg_catalog.timestamptz,
     min_wait pg_catalog.float8,
+    by_person pg_catalog.bool,
     OUT backend_id pg_catalog.int4,
     OUT query_start pg_catalog.timestamptz
 )
@@ -109,35 +126,37 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    PERFORM FROM pg_lock_status() AS l
-    WHERE
-        l.granted
-        AND l.locktype = 'advisory'
-        AND l.pid = pg_backend_pid()
-        AND l.objsubid = 1
-        AND l.classid::int8 = {leader_key} >> 32
-        AND l.objid::int8 & 7 = {leader_key} & 7;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    -- No other pgdoctor may be the leader, in any database. A lock of a stranger with that key has no effect.
-    PERFORM FROM pg_lock_status() AS l
-    CROSS JOIN LATERAL pg_stat_get_activity(pg_backend_pid()) AS o
-    LEFT JOIN LATERAL pg_stat_get_activity(l.pid) AS s ON true
-    WHERE
-        l.granted
-        AND l.locktype = 'advisory'
-        AND l.pid <> pg_backend_pid()
-        AND l.objsubid = 1
-        AND l.classid::int8 = {leader_key} >> 32
-        AND l.objid::int8 & 7 = {leader_key} & 7
-        AND CASE
-            WHEN s.pid IS NULL THEN true
-            WHEN s.application_name IS DISTINCT FROM 'pgdoctor' THEN false
-            ELSE s.usesysid = o.usesysid OR pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
-        END;
-    IF FOUND THEN
-        RETURN;
+    IF NOT by_person THEN
+        PERFORM FROM pg_lock_status() AS l
+        WHERE
+            l.granted
+            AND l.locktype = 'advisory'
+            AND l.pid = pg_backend_pid()
+            AND l.objsubid = 1
+            AND l.classid::int8 = {leader_key} >> 32
+            AND l.objid::int8 & 7 = {leader_key} & 7;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        -- No other pgdoctor may be the leader, in any database. A lock of a stranger with that key has no effect.
+        PERFORM FROM pg_lock_status() AS l
+        CROSS JOIN LATERAL pg_stat_get_activity(pg_backend_pid()) AS o
+        LEFT JOIN LATERAL pg_stat_get_activity(l.pid) AS s ON true
+        WHERE
+            l.granted
+            AND l.locktype = 'advisory'
+            AND l.pid <> pg_backend_pid()
+            AND l.objsubid = 1
+            AND l.classid::int8 = {leader_key} >> 32
+            AND l.objid::int8 & 7 = {leader_key} & 7
+            AND CASE
+                WHEN s.pid IS NULL THEN true
+                WHEN s.application_name IS DISTINCT FROM 'pgdoctor' THEN false
+                ELSE s.usesysid = o.usesysid OR pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE')
+            END;
+        IF FOUND THEN
+            RETURN;
+        END IF;
     END IF;
 
     -- Within a transaction the activity is a cached copy.
@@ -224,16 +243,17 @@ END
 $$;
 
 -- One row if the session was cancelled. No row, and no signal, if the session has changed since it was judged.
-CREATE FUNCTION pgdoctor.cancel_session(
+CREATE FUNCTION pgdoctor.cancel_judged(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
     victim_xact_start pg_catalog.timestamptz,
     victim_query_start pg_catalog.timestamptz,
     victim_state pg_catalog.text,
     victim_state_change pg_catalog.timestamptz,
-    min_wait pg_catalog.float8
+    min_wait pg_catalog.float8,
+    by_person pg_catalog.bool
 ) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -242,7 +262,7 @@ BEGIN
     SELECT j.backend_id, j.query_start INTO judged
     FROM pgdoctor.judged_session(
         victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
-        min_wait
+        min_wait, by_person
     ) AS j;
     -- As the last step, check again that it is still the same statement.
     PERFORM pg_stat_clear_snapshot();
@@ -260,7 +280,7 @@ $$;
 
 -- One row if the session was terminated. `victim_state_change` NULL: at any time of the transaction in that state.
 -- `timeout_ms`: how long to wait for its end, at most 5 s.
-CREATE FUNCTION pgdoctor.terminate_session(
+CREATE FUNCTION pgdoctor.terminate_judged(
     victim_pid pg_catalog.int4,
     victim_backend_start pg_catalog.timestamptz,
     victim_xact_start pg_catalog.timestamptz,
@@ -268,9 +288,10 @@ CREATE FUNCTION pgdoctor.terminate_session(
     victim_state pg_catalog.text,
     victim_state_change pg_catalog.timestamptz,
     min_wait pg_catalog.float8,
-    timeout_ms pg_catalog.int8
+    timeout_ms pg_catalog.int8,
+    by_person pg_catalog.bool
 ) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -280,7 +301,7 @@ BEGIN
     SELECT j.backend_id, j.query_start INTO judged
     FROM pgdoctor.judged_session(
         victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
-        min_wait
+        min_wait, by_person
     ) AS j;
     PERFORM pg_stat_clear_snapshot();
     IF
@@ -295,8 +316,102 @@ BEGIN
 END
 $$;
 
+-- For agents: the session whose wait is long enough, if the caller leads.
+CREATE FUNCTION pgdoctor.cancel_session(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    min_wait pg_catalog.float8
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT j.signalled_at, j.accepted
+    FROM pgdoctor.cancel_judged(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        min_wait, false
+    ) AS j;
+END
+$$;
+
+-- The same, to terminate it.
+CREATE FUNCTION pgdoctor.terminate_session(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    min_wait pg_catalog.float8,
+    timeout_ms pg_catalog.int8
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT j.signalled_at, j.accepted
+    FROM pgdoctor.terminate_judged(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        min_wait, timeout_ms, false
+    ) AS j;
+END
+$$;
+
+-- For `pgdoctor cancel`: the session that a person was shown, if another one waits for it.
+CREATE FUNCTION pgdoctor.cancel_by_person(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT j.signalled_at, j.accepted
+    FROM pgdoctor.cancel_judged(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        0, true
+    ) AS j;
+END
+$$;
+
+-- For `pgdoctor terminate`.
+CREATE FUNCTION pgdoctor.terminate_by_person(
+    victim_pid pg_catalog.int4,
+    victim_backend_start pg_catalog.timestamptz,
+    victim_xact_start pg_catalog.timestamptz,
+    victim_query_start pg_catalog.timestamptz,
+    victim_state pg_catalog.text,
+    victim_state_change pg_catalog.timestamptz,
+    timeout_ms pg_catalog.int8
+) RETURNS TABLE (signalled_at pg_catalog.timestamptz, accepted pg_catalog.bool)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT j.signalled_at, j.accepted
+    FROM pgdoctor.terminate_judged(
+        victim_pid, victim_backend_start, victim_xact_start, victim_query_start, victim_state, victim_state_change,
+        0, timeout_ms, true
+    ) AS j;
+END
+$$;
+
 ALTER FUNCTION pgdoctor.judged_session(
-    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, bool
+) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.cancel_judged(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, bool
+) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.terminate_judged(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8, bool
 ) OWNER TO pgdoctor_signaller;
 ALTER FUNCTION pgdoctor.cancel_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
@@ -304,12 +419,24 @@ ALTER FUNCTION pgdoctor.cancel_session(
 ALTER FUNCTION pgdoctor.terminate_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
 ) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.cancel_by_person(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz
+) OWNER TO pgdoctor_signaller;
+ALTER FUNCTION pgdoctor.terminate_by_person(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, int8
+) OWNER TO pgdoctor_signaller;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgdoctor FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgdoctor.cancel_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8
 ) TO {role};
 GRANT EXECUTE ON FUNCTION pgdoctor.terminate_session(
     int4, timestamptz, timestamptz, timestamptz, text, timestamptz, float8, int8
+) TO {role};
+GRANT EXECUTE ON FUNCTION pgdoctor.cancel_by_person(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz
+) TO {role};
+GRANT EXECUTE ON FUNCTION pgdoctor.terminate_by_person(
+    int4, timestamptz, timestamptz, timestamptz, text, timestamptz, int8
 ) TO {role};
 
 COMMIT;

@@ -55,7 +55,7 @@ async def signal_by_person(
     if new:
         outcome, reply = ManualOutcome("withheld", message="; ".join(new)), SignalReply("gone")
     else:
-        reply = await send_signal_by_person(connection, action.signal, victim)
+        reply = await send_signal_by_person(connection, action.signal, victim, wrapped=action.by_wrapper)
         outcome = await _watched(connection, watch, action, victim, reply)
     settled = PersonOutcome(
         at=intent.at + timedelta(seconds=outcome.seconds or 0.0),

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.blocker.deafness import explain_deafness
 from pgdoctor.diagnosis.cuts import MOST_RELEASED, Cut, describe_loss
 from pgdoctor.diagnosis.manual_signal import explain_refusal, write_signal_sql
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.history import Signal, WaiterKey
-from pgdoctor.mitigation.match import Subject, find_default_protection, find_marker
+from pgdoctor.mitigation.match import Subject, find_default_protection, find_marker, refused_by_wrapper
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.model.diagnosis import Blocker, Diagnosis
 from pgdoctor.model.identity import Identity
@@ -23,6 +24,8 @@ from pgdoctor.sqltext.statement import read_statement
 
 #: The application_name of pgdoctor's sessions.
 OWN_APPLICATION = "pgdoctor"
+
+_NO_WAITER = "the functions of setup --wrapper signal only a session that another one waits for"
 
 #: What may come of it. `released`: the sessions that waited for it go on. `ended`: no session waited, and the statement
 #: or the session is over. `withheld`: a brake was pulled meanwhile.
@@ -49,6 +52,8 @@ class ManualAction(msgspec.Struct, frozen=True):
     #: What another role may run instead.
     sql: str | None = None
     warnings: tuple[str, ...] = ()
+    #: Only the functions of `pgdoctor setup --wrapper` let our role signal it.
+    by_wrapper: bool = False
     #: Seconds, at the snapshot; None: not in a transaction, or in no statement.
     transaction_seconds: float | None = None
     statement_seconds: float | None = None
@@ -70,9 +75,21 @@ class ManualOutcome(msgspec.Struct, frozen=True):
 
 
 def judge_manual_action(
-    signal: Signal, session: Session, diagnosis: Diagnosis, settings: Mitigation, *, leader_pid: int | None = None
+    signal: Signal,
+    session: Session,
+    diagnosis: Diagnosis,
+    settings: Mitigation,
+    *,
+    leader_pid: int | None = None,
+    has_wrapper: bool = False,
 ) -> ManualAction:
-    """What a person is to be shown. `session` is read right after the diagnosis; `leader_pid`: of a parallel worker."""
+    """What a person is to be shown. `session` is read right after the diagnosis; `leader_pid`: of a parallel worker.
+
+    `has_wrapper`: our role may use the functions of `pgdoctor setup --wrapper`.
+    """
+    by_wrapper = has_wrapper and session.may_signal is False and not session.is_superuser
+    if by_wrapper:
+        session = replace(session, may_signal=True)
     blocker = _find_blocker(session, diagnosis)
     snapshot = diagnosis.snapshot
     graph = diagnosis.graph
@@ -93,6 +110,8 @@ def judge_manual_action(
     )
     waiting = (snapshot.sessions[node] for node in sorted(freed) if node in snapshot.sessions)
     refusal = _find_refusal(signal, session, diagnosis, leader_pid)
+    if refusal is None and by_wrapper:
+        refusal = refused_by_wrapper(session) if blocker else _NO_WAITER
     return ManualAction(
         signal=signal,
         session=session,
@@ -102,6 +121,7 @@ def judge_manual_action(
         waiters=tuple(WaiterKey(each.pid, each.query_start) for each in waiting),
         refusal=refusal,
         sql=write_signal_sql(signal, session) if session.may_signal is False else None,
+        by_wrapper=by_wrapper,
         warnings=() if refusal else tuple(_warnings(signal, session, blocker, diagnosis, settings)),
         transaction_seconds=seconds,
         statement_seconds=snapshot.seconds_since(session.query_start),

@@ -88,25 +88,36 @@ async def send_signal(
     return await _answer(connection, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
 
 
-async def send_signal_by_person(connection: Connection, signal: Signal, victim: Identity) -> SignalReply:
+async def has_wrapper_for_people(connection: Connection) -> bool:
+    """Whether our role may use those functions of `pgdoctor setup --wrapper` by which a person signals."""
+    [found] = await connection.fetch("wrapper")
+    return bool(found.is_usable_by_person)
+
+
+async def send_signal_by_person(
+    connection: Connection, signal: Signal, victim: Identity, *, wrapped: bool = False
+) -> SignalReply:
     """Signal the session that a person was shown and agreed to, if it is still that one.
 
     No one has to wait for it, and this session need not lead. A cancel is about the statement, which has to run still;
     a terminate about the transaction, which must not be ending; outside of one, about the present state. Never raises
     ServerError. After `error` it is not known whether the session was signalled.
+    `wrapped`: by the functions of `pgdoctor setup --wrapper`, which ask for a waiter, and refuse protected sessions.
     """
+    is_exact = signal == "cancel" or victim.transaction is None or not wrapped
     parameters: dict[str, object] = {
         "pid": victim.pid,
         "backend_start": victim.backend_start,
         "xact_start": victim.xact_start,
         "query_start": victim.query_start,
         "state": victim.state,
-        "state_change": victim.state_change,
+        "state_change": victim.state_change if is_exact else None,
         "signal": signal,
         "own_application": APPLICATION_NAME,
         "timeout_ms": round(min(_TERMINATE_WAIT, connection.deadline / 4) * 1000),
     }
-    return await _answer(connection, "signal_by_person", signal, parameters)
+    statement = f"{signal}_by_person_wrapped" if wrapped else "signal_by_person"
+    return await _answer(connection, statement, signal, parameters)
 
 
 async def _answer(connection: Connection, statement: str, signal: Signal, parameters: dict[str, object]) -> SignalReply:

@@ -1,13 +1,17 @@
 """What a person reads before a signal, and after it."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
 
 from pgdoctor.formatting import format_count, format_duration
-from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome
+from pgdoctor.mitigation.history import Signal
+from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome, ManualResult
 from pgdoctor.model.snapshot import ServerInfo, Session
 from pgdoctor.render.paragraph import Paragraph
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import server_facts, show_statement
+from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import client, format_freed, format_released
 
@@ -23,6 +27,100 @@ _SAID = {
     "withheld": "not sent: signals were stopped in the meantime",
     "unverified": "sent; its effect was not observed",
 }
+
+#: The functions do not say which of their conditions was not met.
+_OR_REFUSED = (
+    "or the functions of setup --wrapper count no session that waits for it: its wait must be longer than "
+    "deadlock_timeout, and its user another one, with a right on the table"
+)
+
+#: What is known where no signal was tried: why not.
+NotTried = Literal["no_such_session", "refused", "stopped", "not_confirmed"]
+
+
+class ManualReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's signal as one JSON object. Seconds; null: not known, or there is none."""
+
+    schema_version: int = 1
+    signal: Signal
+    pid: int
+    #: As of a signal that was tried; or why none was.
+    outcome: ManualResult | NotTried
+    server: ServerFacts | None = None
+    user: str | None = None
+    database: str | None = None
+    application: str | None = None
+    client: str | None = None
+    state: str | None = None
+    #: Without literals.
+    statement: str | None = None
+    transaction_seconds: float | None = None
+    statement_seconds: float | None = None
+    session_seconds: float | None = None
+    #: Its class as a blocker, and the relation that is blocked.
+    class_: str | None = msgspec.field(default=None, name="class")
+    relation: str | None = None
+    frees_at_once: int = 0
+    frees_in_turn: int = 0
+    exact: bool = False
+    loses: str | None = None
+    warnings: tuple[str, ...] = ()
+    #: The operators' brakes.
+    stopped_by: tuple[str, ...] = ()
+    refusal: str | None = None
+    #: What another role may run instead.
+    sql: str | None = None
+    released: int = 0
+    still_waiting: int = 0
+    seconds: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+    #: Whether it is in the journal; null: nothing was tried.
+    recorded: bool | None = None
+
+
+def report_action(
+    action: ManualAction, server: ServerInfo, brakes: Sequence[str], result: ManualOutcome | NotTried
+) -> ManualReport:
+    """The session, what the signal would do, and what came of it."""
+    session, cut, blocker = action.session, action.cut, action.blocker
+    tried = result if isinstance(result, ManualOutcome) else ManualOutcome("gone")
+    return ManualReport(
+        signal=action.signal,
+        pid=session.pid,
+        outcome=tried.outcome if isinstance(result, ManualOutcome) else result,
+        server=server_facts(server),
+        user=session.usename,
+        database=session.datname,
+        application=session.application_name,
+        client=session.client_addr,
+        state=session.state,
+        statement=show_statement(session.statement, show_literals=False),
+        transaction_seconds=action.transaction_seconds,
+        statement_seconds=action.statement_seconds,
+        session_seconds=action.session_seconds,
+        class_=blocker.classification if blocker else None,
+        relation=blocker.relation if blocker else None,
+        frees_at_once=cut.frees_at_once,
+        frees_in_turn=cut.frees_in_turn,
+        exact=cut.exact,
+        loses=cut.loses,
+        warnings=action.warnings,
+        stopped_by=tuple(brakes),
+        refusal=action.refusal,
+        sql=action.sql,
+        released=tried.released,
+        still_waiting=tried.waiting,
+        seconds=tried.seconds,
+        sqlstate=tried.sqlstate,
+        message=describe_refused(action, tried),
+        recorded=tried.unrecorded is None if isinstance(result, ManualOutcome) else None,
+    )
+
+
+def describe_refused(action: ManualAction, outcome: ManualOutcome) -> str | None:
+    """What the server said, or what else may be the reason where it says nothing."""
+    return _OR_REFUSED if action.by_wrapper and outcome.outcome == "gone" else outcome.message
 
 
 def describe_action(action: ManualAction, server: ServerInfo, brakes: Sequence[str]) -> Iterator[Paragraph]:
@@ -84,7 +182,7 @@ def describe_outcome(action: ManualAction, outcome: ManualOutcome) -> str:
             waited = "the sessions still wait" if action.waiters else "the statement still runs"
             hint = f"; next: pgdoctor terminate {action.session.pid}" if action.signal == "cancel" else ""
             return f"{what}: sent, but {waited} after {format_duration(outcome.seconds)}{hint}."
-    more = ", ".join(each for each in (outcome.sqlstate, outcome.message) if each)
+    more = ", ".join(each for each in (outcome.sqlstate, describe_refused(action, outcome)) if each)
     return f"{what}: {_SAID[outcome.outcome]}{f' ({more})' if more else ''}."
 
 

@@ -109,11 +109,26 @@ def test_a_password_is_asked_for_on_a_terminal_only(scene: Scene) -> None:
         (("mitigate", "disarmm"), "did you mean disarm?"),
         (("incidents", "shwo"), "did you mean show?"),
         (("xyzzy",), "pgdoctor --help lists all"),
+        (("kill", "123"), "did you mean cancel PID or terminate PID?"),
+        (("top",), "did you mean watch?"),
+        (("help",), "did you mean --help?"),
+        (("-h", "db1"), "Help is --help. The connection comes after a command: pgdoctor diagnose -h HOST"),
+        (("-U", "x"), "The connection comes after a command: pgdoctor diagnose -U USER"),
+        (("explain", "-h"), "Help is --help; -h names a host"),
+        (("cancel",), "the PID of a session is missing: pgdoctor diagnose and watch show PIDs"),
+        (("cancel", "0"), "'0' is no PID"),
+        (("terminate", "abc\x1b[31m"), "is no PID"),
+        (("terminate", "9" * 5000), "is no PID"),
         ((f"postgresql://u:{SECRET}@h/d",), "pgdoctor diagnose DSN"),
     ],
 )
 def test_a_mistyped_command_is_told_which_was_meant(typed: tuple[str, ...], said: str) -> None:
     complains(pgdoctor(*typed), 2, said)
+
+
+@pytest.mark.parametrize(("typed", "said"), [("-V", "pgdoctor, version"), ("-?", "Usage: pgdoctor")])
+def test_short_options_of_psql_for_version_and_help(typed: str, said: str) -> None:
+    assert pgdoctor(typed).stdout.startswith(said)
 
 
 def test_what_was_typed_for_mitigate_holds_for_its_commands(scene: Scene) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from tests.cli.conftest import RULES
 from tests.cli.test_bad_input import complains, pgdoctor
 from tests.evil import HOSTILE, Decoys
 from tests.live.terminal import Terminal
+from tests.postgres.test_wrapper import ROLE, wrap
 from tests.scenes import Client, Scene
 from tests.standby import standby_of
 
@@ -262,6 +264,115 @@ def test_it_acts_beside_an_agent_that_leads(scene: Scene, tmp_path: Path, holder
         status, said = say(scene, "terminate", holder.pid)
         assert (status, "released 1 session" in said) == (0, True)
         waiter.finish(20)
+
+
+# For programs
+
+
+def say_json(scene: Scene, command: str, pid: int, *options: str) -> tuple[int, dict[str, Any]]:
+    """The exit status, and the one object on stdout."""
+    done = pgdoctor(command, str(pid), "--yes", "--format", "json", "--dsn", scene.dsn, *options)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_json_says_what_came_of_it(scene: Scene, holder: Client, waiter: Client) -> None:
+    status, said = say_json(scene, "terminate", holder.pid)
+    waiter.finish()
+    assert (status, said["outcome"], said["released"], said["still_waiting"]) == (0, "released", 1, 0)
+    assert (said["schema_version"], said["signal"], said["pid"]) == (1, "terminate", holder.pid)
+    assert (said["class"], said["relation"]) == ("idle_in_transaction", "public.orders")
+    assert (said["frees_at_once"], said["recorded"], said["refusal"]) == (1, True, None)
+    assert said["server"]["database"] == scene.admin.info.dbname
+    assert said["statement"] == "update orders set v = ? where id = ?"
+
+
+def test_json_says_why_nothing_was_sent(scene: Scene, holder: Client) -> None:
+    status, said = say_json(scene, "cancel", holder.pid)
+    assert (status, said["outcome"], said["recorded"]) == (1, "refused", None)
+    assert "does not react to a cancel" in said["refusal"]
+    assert pgdoctor("mitigate", "disarm", "--reason", "failover test", "--dsn", scene.dsn).returncode == 0
+    status, said = say_json(scene, "terminate", holder.pid)
+    assert (status, said["outcome"]) == (1, "stopped")
+    assert "failover test" in said["stopped_by"][0]
+    gone = scene.client("select 1")
+    gone.close()
+    scene.wait_until(lambda: gone.shown() == "no such session")
+    status, said = say_json(scene, "terminate", gone.pid)
+    assert (status, said["outcome"]) == (1, "no_such_session")
+    assert holder.run("select 1") == [(1,)]
+
+
+def test_json_is_alone_on_stdout_where_a_person_is_asked(scene: Scene, prompt: Prompt, holder: Client) -> None:
+    terminal = prompt("terminate", holder.pid, "--format", "json")
+    terminal.press("n\r")
+    terminal.until_so(lambda: b'"outcome":"not_confirmed"' in terminal.raw, "the outcome")
+    assert exit_status(terminal) == 1
+    assert "costs" in terminal.said
+    assert "costs" not in terminal.text
+
+
+# By the functions of `pgdoctor setup --wrapper` alone
+
+
+@pytest.fixture
+def wrapped(scene: Scene) -> str:
+    """The DSN of a role that may signal only through the functions; there is a table `orders` with one row."""
+    scene.admin.execute("create table orders (id int primary key, v int)")
+    scene.admin.execute("insert into orders values (1, 0)")
+    wrap(scene)
+    scene.role("app", "all on orders")
+    scene.admin.execute(f"alter role {ROLE} set deadlock_timeout = '10ms'")
+    return make_conninfo(scene.dsn, user=ROLE, password="set by the test")
+
+
+def blocking(scene: Scene, **options: Any) -> Client:
+    """A session of another user for which one waits."""
+    holder = scene.client("update orders set v = 1 where id = 1", user="app", **options)
+    scene.client(user="app", autocommit=True).block("update orders set v = 2 where id = 1")
+    return holder
+
+
+def test_the_functions_terminate_an_idle_transaction(scene: Scene, wrapped: str) -> None:
+    holder = blocking(scene)
+    status, said = say(scene, "terminate", holder.pid, dsn=wrapped)
+    assert (status, "released 1 session" in said) == (0, True), said
+    with pytest.raises(psycopg.OperationalError):
+        holder.run("select 1")
+
+
+def test_the_functions_cancel_a_statement(scene: Scene, wrapped: str) -> None:
+    holder = blocking(scene).start("select pg_sleep(60)")
+    status, said = say(scene, "cancel", holder.pid, dsn=wrapped)
+    assert (status, "released 1 session" in said) == (0, True), said
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        holder.finish()
+
+
+def test_the_functions_act_beside_an_agent_that_leads(scene: Scene, tmp_path: Path, wrapped: str) -> None:
+    armed = RULES.replace('min_wait = "0s"', 'min_wait = "1h"')
+    with RunningAgent(wrapped, tmp_path / "pgdoctor.toml", more=armed, arguments=("--enforce",)) as agent:
+        agent.wait_for("leader", 1, 40)
+        assert say(scene, "terminate", blocking(scene).pid, dsn=wrapped)[0] == 0
+
+
+def test_what_the_functions_refuse_is_known_beforehand(scene: Scene, wrapped: str) -> None:
+    alone = scene.client("select 1", user="app")
+    status, said = say(scene, "terminate", alone.pid, dsn=wrapped)
+    assert status == 1
+    assert "the functions of setup --wrapper signal only a session that another one waits for" in said
+    spared = blocking(scene, application_name="pg_dump")
+    status, said = say(scene, "terminate", spared.pid, dsn=wrapped)
+    assert (status, "the functions of setup --wrapper refuse it: it is a backup" in said) == (1, True), said
+    assert spared.run("select 1") == [(1,)]
+
+
+def test_a_wait_that_is_too_short_for_the_functions_is_named(scene: Scene, wrapped: str) -> None:
+    scene.admin.execute(f"alter role {ROLE} set deadlock_timeout = '10min'")
+    holder = blocking(scene)
+    status, said = say(scene, "terminate", holder.pid, dsn=wrapped)
+    assert status == 1
+    assert "its wait must be longer than deadlock_timeout" in said
+    assert holder.run("select 1") == [(1,)]
 
 
 # The operator's brake

@@ -242,7 +242,44 @@ def test_the_role_itself_may_signal_nobody(wrapped: Wrapped) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         wrapped.by_hand.execute("set role pgdoctor_signaller")
     with pytest.raises(errors.InsufficientPrivilege):
-        wrapped.by_hand.execute("select pgdoctor.judged_session(%s, %s, %s, %s, %s, %s, 0)", wrapped.identity(holder))
+        wrapped.by_hand.execute(
+            "select pgdoctor.judged_session(%s, %s, %s, %s, %s, %s, 0, true)", wrapped.identity(holder)
+        )
+    for inner, more in (("cancel_judged", "0, true"), ("terminate_judged", "0, 0, true")):
+        with pytest.raises(errors.InsufficientPrivilege, match=inner):
+            wrapped.by_hand.execute(
+                f"select * from pgdoctor.{inner}(%s, %s, %s, %s, %s, %s, {more})", wrapped.identity(holder)
+            )
+    holder.run("commit")
+
+
+_BY_PERSON = {
+    "cancel": "select accepted from pgdoctor.cancel_by_person(%s, %s, %s, %s, %s, %s)",
+    "terminate": "select accepted from pgdoctor.terminate_by_person(%s, %s, %s, %s, %s, %s, 1000)",
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_person_need_not_lead_but_a_session_has_to_wait(wrapped: Wrapped, signal: str) -> None:
+    wrapped.by_hand.execute("select pg_advisory_unlock_all()")
+    running = wrapped.scene.client("update orders set v = 1 where id = 1", user="app").start("select pg_sleep(30)")
+    victim = wrapped.identity(running)
+    assert wrapped.by_hand.execute(_BY_PERSON[signal], victim).fetchall() == []
+    wrapped.blocked(running)
+    assert wrapped.by_hand.execute(_BY_PERSON[signal], victim).fetchall() == [(True,)]
+    with pytest.raises((errors.QueryCanceled, psycopg.OperationalError)):
+        running.finish()
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_person_signals_no_protected_session(wrapped: Wrapped, signal: str) -> None:
+    wrapped.scene.admin.execute("create role pgdoctor_protected; grant pgdoctor_protected to app")
+    wrapped.scene._passwords["pgdoctor_protected"] = ""
+    holder = wrapped.holder()
+    with pytest.raises(errors.InsufficientPrivilege, match="pgdoctor_protected"):
+        wrapped.by_hand.execute(_BY_PERSON[signal], wrapped.identity(holder))
+    with pytest.raises(errors.InsufficientPrivilege):
+        wrapped.scene.client(user="app").run(_BY_PERSON[signal], wrapped.identity(holder))
     holder.run("commit")
 
 
