@@ -43,7 +43,7 @@ from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.render.live.screen import ScreenInput, draw_screen
 from pgdoctor.render.live.session_rows import list_rows
 from pgdoctor.render.live.view import View
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.outbound_alert import describe_event
 from pgdoctor.render.page import render_page
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
@@ -218,7 +218,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     for width in (40, 100, 10_000):
         yield "tree", render_tree(facts, width)
     yield "table", render_table(facts)
-    yield "markdown", markdown(facts)
+    yield "markdown", render_markdown(facts)
     yield "page", render_page(MonitoringStatus(None, "connected", 1.0, 0, Arming("dry_run"), "1"), facts)
     picture = ScreenInput(seen, facts, list_rows(seen, facts, "tree"))
     for view in (View(), *(View(page="one", chosen=pid) for pid in seen.snapshot.sessions)):

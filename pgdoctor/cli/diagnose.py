@@ -9,7 +9,7 @@ from pgdoctor.cli._incident_files import from_option
 from pgdoctor.cli._options import ask, databases_option, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.errors import UsageError
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json, without_sql
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import tree_lines
@@ -77,6 +77,6 @@ def _print_report(facts: Report, form: str, width: int | None) -> None:
         case "table":
             click.echo(render_table(facts, width), nl=False)
         case "markdown":
-            click.echo(markdown(facts), nl=False)
+            click.echo(render_markdown(facts), nl=False)
         case "json":
             write_json(to_json(facts))

@@ -27,7 +27,7 @@ def command(name: str | None) -> None:
     command lists all topics.
     """
     from pgdoctor.render.manual import render_index
-    from pgdoctor.render.markdown import introduction, lay_out
+    from pgdoctor.render.markdown import lay_out, read_introduction
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
     topics = manual()
@@ -36,7 +36,7 @@ def command(name: str | None) -> None:
         return
     shelves = read_shelves()
     if name is None:
-        pages = [(topic, introduction(text)) for topic, text in topics.items()]
+        pages = [(topic, read_introduction(text)) for topic, text in topics.items()]
         click.echo(render_index("Manual: pages of the documentation", pages, width))
         click.echo("\n" + render_index("Classes: kinds of blockers", shelves["class"].items(), width))
         click.echo("\n" + render_index("Findings: problems other than lock waits", shelves["finding"].items(), width))

@@ -19,7 +19,7 @@ from pgdoctor.incidents.incident_log import latest_entries
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, incidents_table, story_text
-from pgdoctor.render.replay_view import Replay, compare_replay, replay_text
+from pgdoctor.render.replay_view import ReplayedSnapshot, compare_replay, replay_text
 
 
 @click.group(cls=Group)
@@ -80,7 +80,7 @@ def report_(incident: str | None, config: str | None, journal: str | None) -> No
 
 @command.command("replay")
 @click.argument("incident", required=False, metavar="[ID]")
-@click.option("--all", "everything", is_flag=True, help="Replay all incidents.")
+@click.option("--all", "everything", is_flag=True, help="ReplayedSnapshot all incidents.")
 @journal_options
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @click.option("--exit-code", is_flag=True, help="Exit with status 1 if a verdict differs from the recorded one.")
@@ -119,7 +119,7 @@ def _read_stories(journal: Journal, incident: str | None) -> list[IncidentView]:
     return [make_story(each) for each in read_stored(journal, incident)]
 
 
-def _replay_snapshot(story: IncidentView, snapshot: KeptSnapshot, settings: Mitigation | None) -> Replay:
+def _replay_snapshot(story: IncidentView, snapshot: KeptSnapshot, settings: Mitigation | None) -> ReplayedSnapshot:
     found = compare_replay(story.last.id, snapshot.at, snapshot.blocked, snapshot.then, snapshot.now)
     if settings is None:
         return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from pgdoctor.escape import encode_json
 from pgdoctor.incidents.incident import Severity
-from pgdoctor.render.notification import Notification, list_facts, summarize
+from pgdoctor.render.notification import Notification, list_facts, summarize_notification
 
 #: Alertmanager resolves the alert of a test after this time.
 _TEST_LASTS = timedelta(minutes=1)
@@ -19,20 +19,20 @@ _TEST_LASTS = timedelta(minutes=1)
 
 def render_alertmanager(said: Notification) -> bytes:
     """The body of the POST. Without `endsAt` an alert fires until Alertmanager's `resolve_timeout`."""
-    return encode_json(list(_alerts(said)))
+    return encode_json(list(_build_alerts(said)))
 
 
-def _alerts(said: Notification) -> Iterator[dict[str, Any]]:
+def _build_alerts(said: Notification) -> Iterator[dict[str, Any]]:
     ends = said.at if said.is_over else said.at + _TEST_LASTS if said.is_test else None
-    yield _alert(said, said.alert.severity, ends)
+    yield _build_alert(said, said.alert.severity, ends)
     # Only then may there be a warning that was fired before.
     if said.alert.severity == "critical" and said.event.kind in ("worsened", "class_changed"):
-        yield _alert(said, "warning", said.at)
+        yield _build_alert(said, "warning", said.at)
 
 
-def _alert(said: Notification, severity: Severity, ends: datetime | None) -> dict[str, Any]:
-    annotations = {"summary": summarize(said), **dict(list_facts(said))}
-    alert = {"labels": _labels(said, severity), "annotations": annotations, "startsAt": said.started}
+def _build_alert(said: Notification, severity: Severity, ends: datetime | None) -> dict[str, Any]:
+    annotations = {"summary": summarize_notification(said), **dict(list_facts(said))}
+    alert = {"labels": _build_labels(said, severity), "annotations": annotations, "startsAt": said.started}
     if ends is not None:
         alert["endsAt"] = ends
     if said.link is not None:
@@ -41,7 +41,7 @@ def _alert(said: Notification, severity: Severity, ends: datetime | None) -> dic
     return alert
 
 
-def _labels(said: Notification, severity: Severity) -> dict[str, str]:
+def _build_labels(said: Notification, severity: Severity) -> dict[str, str]:
     labels = {
         "alertname": "PgdoctorTest" if said.is_test else "PgdoctorIncident",
         "server": said.server,

@@ -11,7 +11,7 @@ from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.audit_records import Event, Intent, PersonIntent, PersonOutcome, Settled
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.tree import client
+from pgdoctor.render.tree import format_session_client
 
 _WIDTH = 60
 _MOST_TEXT = 500
@@ -111,7 +111,7 @@ def _of_person(event: PersonIntent) -> str:
     where = f" on {event.relation}" if event.relation else ""
     about = f" ({event.classification}{where})" if event.classification else ""
     despite = f", despite: {'; '.join(event.despite)}" if event.despite else ""
-    whose = client(event.usename, event.datname, event.application_name)
+    whose = format_session_client(event.usename, event.datname, event.application_name)
     return f"{event.signal} {event.victim.pid}{about} of {whose}, to free {event.frees_at_once}, by {event.by}{despite}"
 
 
@@ -123,7 +123,7 @@ def _came_of_person(event: PersonOutcome) -> str:
 
 
 def _describe_target(intent: Intent) -> str:
-    return client(intent.action.usename, intent.datname, intent.application_name)
+    return format_session_client(intent.action.usename, intent.datname, intent.application_name)
 
 
 def _describe_action(intent: Intent) -> str:

@@ -23,7 +23,7 @@ class Crowd(msgspec.Struct, frozen=True):
     waits: tuple[Wait, ...]
 
 
-def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+def group_items(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     """Items with the same key together, in the order of the first of each; those of key None stay alone."""
     found: dict[Hashable, list[T]] = {}
     for item in items:
@@ -32,10 +32,10 @@ def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     return list(found.values())
 
 
-def crowds(branches: Sequence[Branch]) -> list[Branch | Crowd]:
+def group_branches(branches: Sequence[Branch]) -> list[Branch | Crowd]:
     """Branches, with those that are alike made one."""
     found: list[Branch | Crowd] = []
-    for group in grouped(branches, _branch_kind):
+    for group in group_items(branches, _branch_kind):
         if len(group) < FEWEST:
             found += group
         else:
@@ -68,7 +68,7 @@ def rest_of(parts: Sequence[Branch | Crowd], rest: OmittedRows) -> OmittedRows:
 def roots_alike(trees: Iterable[WaitTree]) -> list[list[WaitTree]]:
     """Trees whose roots are of one kind together; fewer than FEWEST stay alone."""
     found: list[list[WaitTree]] = []
-    for group in grouped(trees, _kind_of_root):
+    for group in group_items(trees, _kind_of_root):
         found += [group] if len(group) >= FEWEST else [[tree] for tree in group]
     return found
 

@@ -40,7 +40,7 @@ class LockFacts(msgspec.Struct, frozen=True):
     wait_seconds: float | None
 
 
-class SessionFacts(msgspec.Struct, frozen=True):
+class HolderFacts(msgspec.Struct, frozen=True):
     """A session or prepared transaction. `listed` false: named only because others wait for it."""
 
     pid: int | None
@@ -77,7 +77,7 @@ class HolderReport(msgspec.Struct, frozen=True):
     target: TargetFacts
     locks: tuple[LockFacts, ...]
     locks_total: int
-    sessions: tuple[SessionFacts, ...]
+    sessions: tuple[HolderFacts, ...]
     unread: tuple[str, ...]
 
 
@@ -90,11 +90,11 @@ def make_holder_report(found: LockHolders, *, show_literals: bool = False) -> Ho
         captured_at=found.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(found.server),
         target=TargetFacts(found.target.kind, found.target.name, tuple(names[1:])),
-        locks=tuple(_lock(each, found) for each in found.locks),
+        locks=tuple(_build_lock_facts(each, found) for each in found.locks),
         locks_total=found.locks_total,
         sessions=(
-            *(_session(each, found, each.pid in listed, show_literals) for each in found.sessions.values()),
-            *_prepared(found),
+            *(_build_session_facts(each, found, each.pid in listed, show_literals) for each in found.sessions.values()),
+            *_build_prepared_facts(found),
         ),
         unread=found.unread,
     )
@@ -107,21 +107,21 @@ def holders_to_json(report: HolderReport) -> bytes:
 
 def render_holders(report: HolderReport, *, width: int | None = _STATEMENT_WIDTH) -> str:
     """The report as a table, with the sessions that the listed ones wait for below it. `width` None: cut nothing."""
-    return "\n".join(_lines(report, width)) + "\n"
+    return "\n".join(_format_lines(report, width)) + "\n"
 
 
-def _lines(report: HolderReport, width: int | None) -> Iterator[str]:
+def _format_lines(report: HolderReport, width: int | None) -> Iterator[str]:
     yield describe_server(report.server)
-    family = f" (with {_count(report)})" if report.target.includes else ""
+    family = f" (with {_describe_count(report)})" if report.target.includes else ""
     if not report.locks:
         yield _tell_nothing(report, family)
         return
     yield f"{report.target.name}{family}:"
-    rows = _rows(report, width)
+    rows = _build_rows(report, width)
     yield tabulate(rows[:MOST_ROWS], headers=_HEADINGS)
     if len(rows) > MOST_ROWS or report.locks_total > len(report.locks):
         yield f"({format_count(report.locks_total, 'lock')} in all; --format json has {len(report.locks):,} of them)"
-    yield from _waits(report)
+    yield from _describe_waits(report)
     yield from report.unread
 
 
@@ -131,12 +131,12 @@ def _tell_nothing(report: HolderReport, family: str) -> str:
     return f"No session and no prepared transaction holds or awaits a lock on {report.target.name}{family}."
 
 
-def _count(report: HolderReport) -> str:
+def _describe_count(report: HolderReport) -> str:
     number = len(report.target.includes)
     return f"{number:,} {'index, partition or toast table' if number == 1 else 'indexes, partitions and toast tables'}"
 
 
-def _rows(report: HolderReport, width: int | None) -> list[tuple[str, ...]]:
+def _build_rows(report: HolderReport, width: int | None) -> list[tuple[str, ...]]:
     """One row for the locks of one session in one mode: on the relation, and how many more."""
     groups: dict[tuple[int | None, str | None, str, bool], list[LockFacts]] = {}
     for each in report.locks:
@@ -146,21 +146,21 @@ def _rows(report: HolderReport, width: int | None) -> list[tuple[str, ...]]:
         (
             str(pid) if pid is not None else "",
             mode if granted else f"waits for {mode}",
-            _objects(locks, report.target.name),
-            _duration(locks[0]),
-            *_who(sessions.get((pid, gid)), gid, width),
+            _format_objects(locks, report.target.name),
+            _format_hold(locks[0]),
+            *_describe_holder(sessions.get((pid, gid)), gid, width),
         )
         for (pid, gid, mode, granted), locks in groups.items()
     ]
 
 
-def _objects(locks: Sequence[LockFacts], name: str) -> str:
+def _format_objects(locks: Sequence[LockFacts], name: str) -> str:
     first = next((each.object for each in locks if each.object == name), locks[0].object)
     more = f" and {len(locks) - 1:,} more" if len(locks) > 1 else ""
     return one_line(first, 200) + more
 
 
-def _duration(lock: LockFacts) -> str:
+def _format_hold(lock: LockFacts) -> str:
     if not lock.granted:
         return f"has waited {format_duration(lock.wait_seconds)}"
     least, most = lock.held_seconds_at_least, lock.held_seconds_at_most
@@ -171,32 +171,32 @@ def _duration(lock: LockFacts) -> str:
     return ", ".join(bounds) or "not known"
 
 
-def _who(session: SessionFacts | None, gid: str | None, width: int | None) -> tuple[str, str, str]:
+def _describe_holder(session: HolderFacts | None, gid: str | None, width: int | None) -> tuple[str, str, str]:
     if session is None:
         return (f"prepared transaction {format_name(gid)}" if gid else "?", "ended, or hidden from our role", "")
     if session.pid is None:
         return (f"prepared transaction {format_name(gid)} ({format_name(session.user)})", "prepared", "")
     statement = session.statement or ""
     return (
-        _client(session),
-        _state(session),
+        _format_origin(session),
+        _format_state(session),
         one_line(statement, width if width is not None else len(statement) + 1) if statement else "",
     )
 
 
-def _client(session: SessionFacts) -> str:
+def _format_origin(session: HolderFacts) -> str:
     if session.backend_type not in (None, "client backend"):
         return str(session.backend_type)
     return format_client(session.application, session.user, session.client)
 
 
-def _state(session: SessionFacts) -> str:
+def _format_state(session: HolderFacts) -> str:
     wait = f", {session.wait_event_type}:{session.wait_event}" if session.wait_event_type == "Lock" else ""
     lasting = f" {format_duration(session.state_seconds)}" if session.state_seconds is not None else ""
     return f"{session.state or 'unknown'}{lasting}{wait}"
 
 
-def _waits(report: HolderReport) -> Iterator[str]:
+def _describe_waits(report: HolderReport) -> Iterator[str]:
     """For whom the listed sessions wait, and what those do that hold none of the locks themselves."""
     by_pid = {each.pid: each for each in report.sessions}
     for session in report.sessions:
@@ -205,16 +205,17 @@ def _waits(report: HolderReport) -> Iterator[str]:
             yield f"{session.pid} waits for {ahead}"
 
 
-def _name_blocker(pid: int, session: SessionFacts | None) -> str:
+def _name_blocker(pid: int, session: HolderFacts | None) -> str:
     if pid <= 0:
         return "a prepared transaction"
     if session is None or session.listed:
         return str(pid)
-    opened = f", transaction open for {format_duration(session.transaction_seconds)}"
-    return f"{pid} ({_client(session)}, {_state(session)}{opened if session.transaction_seconds is not None else ''})"
+    seconds = session.transaction_seconds
+    opened = f", transaction open for {format_duration(seconds)}" if seconds is not None else ""
+    return f"{pid} ({_format_origin(session)}, {_format_state(session)}{opened})"
 
 
-def _lock(listed: ListedLock, found: LockHolders) -> LockFacts:
+def _build_lock_facts(listed: ListedLock, found: LockHolders) -> LockFacts:
     lock = listed.lock
     least, most = bound_hold(listed, found) if lock.granted else (None, None)
     names = Snapshot(found.captured_at, found.server, relations=found.relations)
@@ -236,9 +237,9 @@ def _lock(listed: ListedLock, found: LockHolders) -> LockFacts:
     )
 
 
-def _session(session: Session, found: LockHolders, listed: bool, show_literals: bool) -> SessionFacts:
+def _build_session_facts(session: Session, found: LockHolders, listed: bool, show_literals: bool) -> HolderFacts:
     at = Snapshot(found.captured_at, found.server)
-    return SessionFacts(
+    return HolderFacts(
         pid=session.pid,
         prepared_gid=None,
         listed=listed,
@@ -257,10 +258,10 @@ def _session(session: Session, found: LockHolders, listed: bool, show_literals: 
     )
 
 
-def _prepared(found: LockHolders) -> Iterator[SessionFacts]:
+def _build_prepared_facts(found: LockHolders) -> Iterator[HolderFacts]:
     for gid in dict.fromkeys(each.gid for each in found.locks if each.gid is not None):
         prepared = find_prepared(gid, found)
-        yield SessionFacts(
+        yield HolderFacts(
             pid=None,
             prepared_gid=gid,
             listed=True,

@@ -15,7 +15,7 @@ from pgdoctor.incidents.snapshot_archive import StoredVerdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out, plain
+from pgdoctor.render.paragraph import Paragraph, lay_out, strip_styles
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.plan import action_text
 from pgdoctor.render.report import make_report
@@ -108,7 +108,7 @@ def story_text(story: IncidentView, width: int | None) -> str:
     """
     latest = story.latest
     snapshots = (span for each in story.looks for span in _render_snapshot(each, width, has_sql=each is latest))
-    return plain(chain(lay_out(_list_paragraphs(story), width), snapshots))
+    return strip_styles(chain(lay_out(_list_paragraphs(story), width), snapshots))
 
 
 def list_happenings(story: IncidentView) -> list[tuple[datetime, str]]:

@@ -13,13 +13,13 @@ from pgdoctor.render.log_text import (
     describe_deadlock,
     describe_source,
     explain_nothing,
-    headline,
+    format_headline,
     name_class,
 )
 from pgdoctor.render.markdown_report import waits_table
-from pgdoctor.render.markdown_text import code, escaped
+from pgdoctor.render.markdown_text import escape_markdown, format_code
 from pgdoctor.render.report import BlockerReport
-from pgdoctor.render.tree import client, runs
+from pgdoctor.render.tree import describe_statement, format_session_client
 from pgdoctor.render.wait_trees import describe_blocker
 
 #: Of one incident: blockers, kinds of statements, deadlocks that are told of.
@@ -30,31 +30,31 @@ _MOST_DEADLOCKS = 5
 
 def log_markdown(report: LogReport, incidents: Sequence[PastIncident], most: int) -> str:
     """The report, with the worst `most` incidents in full."""
-    return "\n\n".join(_parts(report, incidents, most)) + "\n"
+    return "\n\n".join(_render_parts(report, incidents, most)) + "\n"
 
 
-def _parts(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
-    yield f"# {escaped(headline(report))}"
-    yield escaped(describe_source(report))
+def _render_parts(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
+    yield f"# {escape_markdown(format_headline(report))}"
+    yield escape_markdown(describe_source(report))
     if why := explain_nothing(report):
-        yield escaped(why)
+        yield escape_markdown(why)
     if report.source.notes:
-        yield "\n".join(f"- {escaped(note)}" for note in report.source.notes)
+        yield "\n".join(f"- {escape_markdown(note)}" for note in report.source.notes)
     if len(incidents) > 1:
-        yield _table(incidents)
+        yield _render_table(incidents)
     for each in choose_worst(incidents, most):
-        yield from _incident(each)
+        yield from _render_incident(each)
 
 
-def _table(incidents: Sequence[PastIncident]) -> str:
+def _render_table(incidents: Sequence[PastIncident]) -> str:
     headers = ("id", "started (UTC)", "lasted", "class", "relation", "peak", "waits", "longest", "session time")
     rows = [
         (
             each.facts.id,
             format_moment(each.started),
             format_duration(each.facts.seconds),
-            escaped(name_class(each.facts)),
-            code(each.facts.relation) if each.facts.relation else "",
+            escape_markdown(name_class(each.facts)),
+            format_code(each.facts.relation) if each.facts.relation else "",
             each.facts.peak_blocked,
             each.facts.waits_total,
             format_duration(each.facts.longest_wait_seconds),
@@ -65,52 +65,52 @@ def _table(incidents: Sequence[PastIncident]) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
 
-def _incident(incident: PastIncident) -> Iterator[str]:
+def _render_incident(incident: PastIncident) -> Iterator[str]:
     facts = incident.facts
-    where = f" on {code(facts.relation)}" if facts.relation else ""
-    yield f"## {facts.id}: {escaped(name_class(facts))}{where}"
+    where = f" on {format_code(facts.relation)}" if facts.relation else ""
+    yield f"## {facts.id}: {escape_markdown(name_class(facts))}{where}"
     began = f"from {format_moment(incident.started)} UTC, for {format_duration(facts.seconds)}"
-    yield "\n".join(f"- {escaped(sentence)}" for sentence in (began, *describe_course(facts)))
+    yield "\n".join(f"- {escape_markdown(sentence)}" for sentence in (began, *describe_course(facts)))
     for deadlock in facts.deadlocks[:_MOST_DEADLOCKS]:
-        yield f"Deadlock at {escaped(deadlock.at)}:"
-        yield "\n".join(f"- {escaped(line)}" for line in describe_deadlock(deadlock))
+        yield f"Deadlock at {escape_markdown(deadlock.at)}:"
+        yield "\n".join(f"- {escape_markdown(line)}" for line in describe_deadlock(deadlock))
     if incident.moment is not None and incident.worst_at is not None:
         yield f"### At its worst, {format_moment(incident.worst_at)} UTC"
         told = [each for each in incident.moment.blockers if each.root or each.classification != "unknown"]
-        yield "\n".join(line for each in told[:_MOST_BLOCKERS] for line in _blocker(each))
+        yield "\n".join(line for each in told[:_MOST_BLOCKERS] for line in _render_blocker(each))
         if len(told) > _MOST_BLOCKERS:
             yield f"And {format_count(len(told) - _MOST_BLOCKERS, 'blocker')} more."
         if incident.moment.waits:
             yield waits_table(incident.moment)
     if facts.statements:
         yield "### Session time by statement"
-        yield _statements(facts.statements)
+        yield _render_statements(facts.statements)
 
 
-def _blocker(blocker: BlockerReport) -> Iterator[str]:
-    where = f" on {code(blocker.relation)}" if blocker.relation else ""
+def _render_blocker(blocker: BlockerReport) -> Iterator[str]:
+    where = f" on {format_code(blocker.relation)}" if blocker.relation else ""
     waits = "" if blocker.root else ", waits itself"
-    who = code(client(blocker.user, blocker.database, blocker.application))
+    who = format_code(format_session_client(blocker.user, blocker.database, blocker.application))
     yield (
-        f"- **{escaped(describe_blocker(blocker))} {blocker.classification}**{where}, {who}: "
+        f"- **{escape_markdown(describe_blocker(blocker))} {blocker.classification}**{where}, {who}: "
         f"{blocker.blocked_sessions:,} blocked{waits}"
     )
-    yield from (f"  - {escaped(sentence)}" for sentence in blocker.evidence)
+    yield from (f"  - {escape_markdown(sentence)}" for sentence in blocker.evidence)
     if blocker.statement:
-        yield f"  - {runs(blocker)}: {code(blocker.statement)}"
+        yield f"  - {describe_statement(blocker)}: {format_code(blocker.statement)}"
     if blocker.advice:
-        yield f"  - next time: {escaped(blocker.advice)}"
+        yield f"  - next time: {escape_markdown(blocker.advice)}"
 
 
-def _statements(statements: Sequence[StatementFacts]) -> str:
+def _render_statements(statements: Sequence[StatementFacts]) -> str:
     rows = [
         (
             format_duration(each.session_seconds),
             each.waits,
             format_duration(each.longest_wait_seconds),
-            code(client(each.user, None, each.application)),
-            code(each.statement) if each.statement else "not in the log",
-            code(each.inner_statement) if each.inner_statement else "",
+            format_code(format_session_client(each.user, None, each.application)),
+            format_code(each.statement) if each.statement else "not in the log",
+            format_code(each.inner_statement) if each.inner_statement else "",
         )
         for each in statements[:_MOST_STATEMENTS]
     ]

@@ -12,11 +12,11 @@ from pgdoctor.render.log_text import (
     describe_group,
     describe_source,
     explain_nothing,
-    headline,
+    format_headline,
     name_class,
 )
 from pgdoctor.render.report import Report, Wait
-from pgdoctor.render.tree import format_awaited, format_wait, left_out, runs
+from pgdoctor.render.tree import describe_statement, format_awaited, format_wait, left_out
 from pgdoctor.render.wait_trees import Branch, OmittedRows, build_trees
 from pgdoctor.render.web.assets import STYLE
 from pgdoctor.render.web.markup import client_markup, code_markup, name_markup, sentence_markup, text_markup
@@ -45,27 +45,27 @@ def log_page(report: LogReport, incidents: Sequence[PastIncident], most: int) ->
             '<!doctype html><html lang="en" dir="ltr"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{text_markup(headline(report))}</title><style>{STYLE}{_TABLES}</style></head><body><main>",
-            *_main(report, incidents, most),
+            f"<title>{text_markup(format_headline(report))}</title><style>{STYLE}{_TABLES}</style></head><body><main>",
+            *_render_main(report, incidents, most),
             "</main></body></html>\n",
         )
     )
 
 
-def _main(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
-    yield f"<h1>{sentence_markup(headline(report))}</h1>"
+def _render_main(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
+    yield f"<h1>{sentence_markup(format_headline(report))}</h1>"
     yield f'<p class="facts"><span>{sentence_markup(describe_source(report))}</span></p>'
     if why := explain_nothing(report):
         yield f"<p>{sentence_markup(why)}</p>"
     for note in report.source.notes:
         yield f'<p class="note warn">{sentence_markup(note)}</p>'
     if incidents:
-        yield from _table(incidents)
+        yield from _render_table(incidents)
     for each in choose_worst(incidents, most):
-        yield from _incident(each)
+        yield from _render_incident(each)
 
 
-def _table(incidents: Sequence[PastIncident]) -> Iterator[str]:
+def _render_table(incidents: Sequence[PastIncident]) -> Iterator[str]:
     yield "<section><h2>Incidents</h2><table><thead><tr>"
     heads = ("started (UTC)", "lasted", "class", "relation", "peak", "waits", "longest", "session time")
     yield "".join(f"<th>{each}</th>" for each in heads) + "</tr></thead><tbody>"
@@ -82,7 +82,7 @@ def _table(incidents: Sequence[PastIncident]) -> Iterator[str]:
     yield "</tbody></table></section>"
 
 
-def _incident(incident: PastIncident) -> Iterator[str]:
+def _render_incident(incident: PastIncident) -> Iterator[str]:
     facts = incident.facts
     where = f" on {name_markup(facts.relation)}" if facts.relation else ""
     yield f'<section id="i{facts.id}"><h2>{text_markup(name_class(facts))}{where}</h2>'
@@ -90,22 +90,22 @@ def _incident(incident: PastIncident) -> Iterator[str]:
     yield from (f"<li>{sentence_markup(each)}</li>" for each in describe_course(facts))
     yield "</ul>"
     for deadlock in facts.deadlocks[:_MOST_DEADLOCKS]:
-        yield from _deadlock(deadlock)
+        yield from _render_deadlock(deadlock)
     if incident.moment is not None and incident.worst_at is not None:
         yield f"<h3>At its worst, {format_moment(incident.worst_at)} UTC</h3>"
-        yield from _trees(incident.moment)
+        yield from _render_trees(incident.moment)
     if facts.statements:
-        yield from _statements(facts.statements)
+        yield from _render_statements(facts.statements)
     yield "</section>"
 
 
-def _deadlock(deadlock: DeadlockFacts) -> Iterator[str]:
+def _render_deadlock(deadlock: DeadlockFacts) -> Iterator[str]:
     yield f'<article class="card"><h3>Deadlock at {text_markup(deadlock.at)}</h3><ul>'
     yield from (f"<li>{sentence_markup(line)}</li>" for line in describe_deadlock(deadlock))
     yield "</ul></article>"
 
 
-def _trees(moment: Report) -> Iterator[str]:
+def _render_trees(moment: Report) -> Iterator[str]:
     trees = list(build_trees(moment, _MOST_CHILDREN, _MOST_STEPS, _MOST_DRAWN))
     for tree in trees[:_MOST_TREES]:
         blocker = tree.blocker
@@ -115,30 +115,31 @@ def _trees(moment: Report) -> Iterator[str]:
         yield from (f"<li>{sentence_markup(each)}</li>" for each in blocker.evidence)
         yield "</ul>"
         if blocker.statement:
-            yield f'<p class="runs"><span class="dim">{runs(blocker)}</span> {code_markup(blocker.statement)}</p>'
+            statement = code_markup(blocker.statement)
+            yield f'<p class="runs"><span class="dim">{describe_statement(blocker)}</span> {statement}</p>'
         if blocker.advice:
             yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
         yield '<div class="tree">'
-        yield from _branches(tree.below, tree.rest)
+        yield from _render_branches(tree.below, tree.rest)
         yield "</div></article>"
     if len(trees) > _MOST_TREES:
         yield f'<p class="dim">and {format_count(len(trees) - _MOST_TREES, "root blocker")} more</p>'
 
 
-def _branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
+def _render_branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
     if not (below or rest.sessions):
         return
     yield "<ul>"
     for branch in below:
-        yield f"<li>{_waiter(branch.wait, branch.facts.classification if branch.facts else 'unknown')}"
-        yield from _branches(branch.below, branch.rest)
+        yield f"<li>{_render_waiter(branch.wait, branch.facts.classification if branch.facts else 'unknown')}"
+        yield from _render_branches(branch.below, branch.rest)
         yield "</li>"
     if rest.sessions:
         yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
     yield "</ul>"
 
 
-def _waiter(wait: Wait, classification: str) -> str:
+def _render_waiter(wait: Wait, classification: str) -> str:
     cause = "" if classification == "unknown" else f" ({classification})"
     queued = ", queued behind" if wait.queued else ""
     statement = f"<br>{code_markup(wait.blocked_statement)}" if wait.blocked_statement else ""
@@ -149,7 +150,7 @@ def _waiter(wait: Wait, classification: str) -> str:
     )
 
 
-def _statements(statements: Sequence[StatementFacts]) -> Iterator[str]:
+def _render_statements(statements: Sequence[StatementFacts]) -> Iterator[str]:
     yield "<h3>Session time by statement</h3><table><thead><tr>"
     yield "<th>session time</th><th>waits</th><th>longest</th><th>statement</th></tr></thead><tbody>"
     for each in statements[:_MOST_STATEMENTS]:

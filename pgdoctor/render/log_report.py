@@ -132,7 +132,7 @@ def make_log_report(
     outcome: Outcome, judged: Sequence[JudgedIncident], source: LogSource, *, show_literals: bool = False
 ) -> tuple[LogReport, tuple[PastIncident, ...]]:
     """The report, and its incidents for people."""
-    incidents = tuple(_incident(each, show_literals) for each in judged)
+    incidents = tuple(_build_incident(each, show_literals) for each in judged)
     report = LogReport(
         1,
         SourceFacts(
@@ -140,14 +140,14 @@ def make_log_report(
             source.formats,
             source.prefixes,
             source.size,
-            _moment(source.first),
-            _moment(source.last),
+            _format_moment(source.first),
+            _format_moment(source.last),
             source.notes,
         ),
         outcome.incidents_total,
         outcome.waits_total,
         outcome.deadlocks_total,
-        _rounded(outcome.session_seconds),
+        _round_seconds(outcome.session_seconds),
         tuple(each.facts for each in incidents),
     )
     return report, incidents
@@ -158,7 +158,7 @@ def log_report_json(report: LogReport) -> bytes:
     return encode_json(report)
 
 
-def _incident(judged: JudgedIncident, show_literals: bool) -> PastIncident:
+def _build_incident(judged: JudgedIncident, show_literals: bool) -> PastIncident:
     incident = judged.incident
     moment = make_report(judged.diagnosis, show_literals=show_literals) if judged.diagnosis is not None else None
     worst = incident.worst.at if incident.worst is not None else None
@@ -166,32 +166,34 @@ def _incident(judged: JudgedIncident, show_literals: bool) -> PastIncident:
         id=f"{incident.started:%Y%m%dT%H%M%S}{incident.started.microsecond // 1000:03}",
         started=incident.started.isoformat(timespec="milliseconds"),
         ended=incident.ended.isoformat(timespec="milliseconds"),
-        seconds=_rounded((incident.ended - incident.started) / timedelta(seconds=1)),
+        seconds=_round_seconds((incident.ended - incident.started) / timedelta(seconds=1)),
         classification=judged.classification,
-        classes=tuple(dict.fromkeys((judged.classification, *(each.classification for each in _blockers(judged))))),
+        classes=tuple(
+            dict.fromkeys((judged.classification, *(each.classification for each in _list_blockers(judged))))
+        ),
         relation=judged.relation,
         peak_blocked=incident.peak,
         waits_total=incident.waits,
-        longest_wait_seconds=_rounded(incident.longest),
-        session_seconds=_rounded(incident.session_seconds),
+        longest_wait_seconds=_round_seconds(incident.longest),
+        session_seconds=_round_seconds(incident.session_seconds),
         unseen_ends=incident.unseen_ends,
         still_waiting=incident.still_waiting,
         outcomes=incident.outcomes,
-        worst_at=_moment(worst),
+        worst_at=_format_moment(worst),
         waits=moment.waits if moment is not None else (),
         blockers=moment.blockers if moment is not None else (),
-        statements=_statements(incident, show_literals),
-        deadlocks=tuple(_deadlock(each, show_literals) for each in incident.deadlocks),
+        statements=_build_statements(incident, show_literals),
+        deadlocks=tuple(_build_deadlock(each, show_literals) for each in incident.deadlocks),
         deadlocks_total=incident.deadlocks_total,
     )
     return PastIncident(facts, incident.started, incident.ended, worst, moment)
 
 
-def _blockers(judged: JudgedIncident) -> Sequence[Blocker]:
+def _list_blockers(judged: JudgedIncident) -> Sequence[Blocker]:
     return judged.diagnosis.blockers if judged.diagnosis is not None else ()
 
 
-def _statements(incident: LogIncident, show_literals: bool) -> tuple[StatementFacts, ...]:
+def _build_statements(incident: LogIncident, show_literals: bool) -> tuple[StatementFacts, ...]:
     """By what they ran; statements that differ in their values only are one."""
     found: dict[tuple[str | None, ...], WaitingGroup] = {}
     for each in incident.groups:
@@ -210,29 +212,29 @@ def _statements(incident: LogIncident, show_literals: bool) -> tuple[StatementFa
             each.inner,
             each.function,
             each.count,
-            _rounded(each.seconds),
-            _rounded(each.longest),
+            _round_seconds(each.seconds),
+            _round_seconds(each.longest),
         )
         for each in widest
     )
 
 
-def _deadlock(deadlock: Deadlock, show_literals: bool) -> DeadlockFacts:
+def _build_deadlock(deadlock: Deadlock, show_literals: bool) -> DeadlockFacts:
     return DeadlockFacts(
         deadlock.origin.at.isoformat(timespec="milliseconds"),
         deadlock.origin.pid,
-        tuple(_member(each, show_literals) for each in deadlock.members),
+        tuple(_build_member(each, show_literals) for each in deadlock.members),
     )
 
 
-def _member(member: CircleMember, show_literals: bool) -> MemberFacts:
+def _build_member(member: CircleMember, show_literals: bool) -> MemberFacts:
     statement = show_statement(member.statement, show_literals)
     return MemberFacts(member.pid, f"{member.mode} on {member.target}", member.blocked_by, statement)
 
 
-def _moment(at: datetime | None) -> str | None:
+def _format_moment(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")
 
 
-def _rounded(seconds: float) -> float:
+def _round_seconds(seconds: float) -> float:
     return round(seconds, 3)

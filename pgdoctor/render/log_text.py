@@ -10,7 +10,7 @@ from pgdoctor.render.live.cells import Span
 from pgdoctor.render.log_report import DeadlockFacts, LogIncidentReport, LogReport, PastIncident, StatementFacts
 from pgdoctor.render.paragraph import Paragraph, lay_out
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.tree import client, past_paragraphs
+from pgdoctor.render.tree import format_session_client, past_paragraphs
 
 #: Kinds of statements, and deadlocks, that are told of one incident.
 _MOST_STATEMENTS = 8
@@ -29,14 +29,14 @@ _ENDS = {
 
 def log_lines(report: LogReport, incidents: Sequence[PastIncident], most: int, width: int | None) -> Iterator[Span]:
     """The report in lines, with the worst `most` incidents in full."""
-    yield from lay_out(_headline(report), width)
+    yield from lay_out(_build_headline(report), width)
     if len(incidents) > 1:
         yield Span("")
         for line in incidents_list(incidents).splitlines():
             yield Span(line)
     for each in choose_worst(incidents, most):
         yield Span("")
-        yield from lay_out(_incident(each), width)
+        yield from lay_out(_build_incident(each), width)
 
 
 def choose_worst(incidents: Sequence[PastIncident], most: int) -> list[PastIncident]:
@@ -45,7 +45,7 @@ def choose_worst(incidents: Sequence[PastIncident], most: int) -> list[PastIncid
     return sorted(worst, key=lambda each: each.started)
 
 
-def headline(report: LogReport) -> str:
+def format_headline(report: LogReport) -> str:
     """What the log shows, in one line."""
     if not report.incidents_total:
         return "No session waited for a lock, as far as the log shows"
@@ -130,7 +130,7 @@ def describe_group(group: StatementFacts) -> str:
         if group.inner_statement
         else ""
     )
-    who = client(group.user, None, group.application)
+    who = format_session_client(group.user, None, group.application)
     return f"{group.statement or 'statement not in the log'}{inner}  ({who})"
 
 
@@ -142,8 +142,8 @@ def describe_deadlock(deadlock: DeadlockFacts) -> Iterator[str]:
         yield f"{each.pid}{mark}, waited for {each.waits_for}, held by {each.blocked_by}{statement}"
 
 
-def _headline(report: LogReport) -> Iterator[Paragraph]:
-    yield Paragraph(f"{headline(report)}.", "bad" if report.incidents_total else "good")
+def _build_headline(report: LogReport) -> Iterator[Paragraph]:
+    yield Paragraph(f"{format_headline(report)}.", "bad" if report.incidents_total else "good")
     yield Paragraph(describe_source(report), "dim")
     if why := explain_nothing(report):
         yield Paragraph(why)
@@ -156,7 +156,7 @@ def _headline(report: LogReport) -> Iterator[Paragraph]:
         )
 
 
-def _incident(incident: PastIncident) -> Iterator[Paragraph]:
+def _build_incident(incident: PastIncident) -> Iterator[Paragraph]:
     facts = incident.facts
     where = f" on {facts.relation}" if facts.relation else ""
     yield Paragraph(

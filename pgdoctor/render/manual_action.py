@@ -13,7 +13,7 @@ from pgdoctor.render.paragraph import Paragraph
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
-from pgdoctor.render.tree import client, format_freed, format_released
+from pgdoctor.render.tree import format_freed, format_released, format_session_client
 
 #: Characters of the statement: the question below it has to stay on the screen.
 _MOST_STATEMENT = 300
@@ -127,14 +127,14 @@ def describe_action(action: ManualAction, server: ServerInfo, brakes: Sequence[s
     """The session, what the signal frees and costs, and what speaks against it."""
     session = action.session
     yield Paragraph(f"{action.signal} {session.pid} at {describe_server(server_facts(server))}", "bold", others="  ")
-    yield _indented(describe_session(action))
+    yield _indent_paragraph(describe_session(action))
     if statement := show_statement(session.statement, show_literals=False):
         runs = "runs" if session.state == "active" else "last ran"
-        yield _indented(f"{runs}: {one_line(statement, _MOST_STATEMENT)}", "dim")
+        yield _indent_paragraph(f"{runs}: {one_line(statement, _MOST_STATEMENT)}", "dim")
     if action.blocker is not None:
         where = f" on {action.blocker.relation}" if action.blocker.relation else ""
-        yield _indented(f"it is {action.blocker.classification}{where}")
-    yield _indented(describe_cut(action))
+        yield _indent_paragraph(f"it is {action.blocker.classification}{where}")
+    yield _indent_paragraph(describe_cut(action))
     yield from (Paragraph(f"warning: {each}", "warn", others="  ") for each in action.warnings)
     yield from (Paragraph(f"STOPPED: {each}", "bad", others="  ") for each in brakes)
 
@@ -150,8 +150,8 @@ def describe_session(action: ManualAction) -> str:
     """`app@shop "checkout" from 10.0.0.7, active for 12 s, its transaction open for 1 min 2 s, connected for 3 h`."""
     session = action.session
     origin = f" from {session.client_addr}" if session.client_addr else ""
-    parts = [f"{client(session.usename, session.datname, session.application_name)}{origin}"]
-    parts.append(_state(session, action.statement_seconds))
+    parts = [f"{format_session_client(session.usename, session.datname, session.application_name)}{origin}"]
+    parts.append(_format_state(session, action.statement_seconds))
     if action.transaction_seconds is not None:
         parts.append(f"its transaction open for {format_duration(action.transaction_seconds)}")
     if action.session_seconds is not None:
@@ -186,12 +186,12 @@ def describe_outcome(action: ManualAction, outcome: ManualOutcome) -> str:
     return f"{what}: {_SAID[outcome.outcome]}{f' ({more})' if more else ''}."
 
 
-def _state(session: Session, seconds: float | None) -> str:
+def _format_state(session: Session, seconds: float | None) -> str:
     """How long it has run its statement; of an idle one only what it is, for its statement began earlier."""
     if session.state == "active" and seconds is not None:
         return f"active for {format_duration(seconds)}"
     return session.state or "in an unknown state"
 
 
-def _indented(words: str, style: str = "plain") -> Paragraph:
+def _indent_paragraph(words: str, style: str = "plain") -> Paragraph:
     return Paragraph(words, style, "  ", "    ")

@@ -19,7 +19,7 @@ _LINK = re.compile(r"\[([^]]+)\]\(([^)]+)\)")
 _INDENT = "    "
 
 
-def introduction(page: str) -> str:
+def read_introduction(page: str) -> str:
     """The paragraph below the title of a page."""
     return page.split("\n\n", 2)[1]
 

@@ -9,19 +9,19 @@ from pgdoctor.diagnosis.cuts import Signal
 from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.formatting import format_count
 from pgdoctor.render.groups import list_pids
-from pgdoctor.render.markdown_text import code, escaped
+from pgdoctor.render.markdown_text import escape_markdown, format_code
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.signal_sql import find_root_sql
 from pgdoctor.render.tree import (
-    about,
-    client,
     describe_longest,
+    describe_statement,
     format_awaited,
     format_freed,
     format_headline,
     format_released,
+    format_server_line,
+    format_session_client,
     format_signals,
-    runs,
     to_do,
 )
 from pgdoctor.render.wait_trees import describe_blocker
@@ -31,14 +31,14 @@ _MOST_BLOCKERS = 50
 _MOST_KINDS = 50
 
 
-def markdown(report: Report) -> str:
+def render_markdown(report: Report) -> str:
     """The report."""
     return "\n\n".join(_list_parts(report)) + "\n"
 
 
 def _list_parts(report: Report) -> Iterator[str]:
-    yield f"# {escaped(format_headline(report))}"
-    yield code(about(report))
+    yield f"# {escape_markdown(format_headline(report))}"
+    yield format_code(format_server_line(report))
     yield from _write_advice(report)
     told = [each for each in report.blockers if each.root or each.classification != "unknown"]
     if told:
@@ -60,27 +60,32 @@ def _write_advice(report: Report) -> Iterator[str]:
     advice = report.recommendation
     if advice is None:
         return
-    frees = f" frees {escaped(format_released(advice))}; costs {escaped(advice.loses or '')}" if advice.signals else ""
-    yield f"**Recommendation:** {code(to_do(advice))}{frees}\\\n{escaped(advice.reason)}"
+    frees = (
+        f" frees {escape_markdown(format_released(advice))}; costs {escape_markdown(advice.loses or '')}"
+        if advice.signals
+        else ""
+    )
+    yield f"**Recommendation:** {format_code(to_do(advice))}{frees}\\\n{escape_markdown(advice.reason)}"
     if advice.not_permitted:
-        yield escaped(advice.not_permitted)
+        yield escape_markdown(advice.not_permitted)
 
 
 def _write_blocker(blocker: BlockerReport, sql: str | None) -> str:
-    where = f" on {code(blocker.place)}" if blocker.place else ""
+    where = f" on {format_code(blocker.place)}" if blocker.place else ""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     waits = "" if blocker.root else ", waits itself"
     do = blocker.recommendation
+    action = "do not signal" if do.action == "none" else f"{do.action} {do.pid}"
     lines = [
-        f"### {code(describe_blocker(blocker))} {blocker.classification}{also}{where}: "
+        f"### {format_code(describe_blocker(blocker))} {blocker.classification}{also}{where}: "
         f"{blocker.blocked_sessions:,} blocked{waits}",
         "",
-        f"- {code(client(blocker.user, blocker.database, blocker.application))}",
-        *(f"- {escaped(sentence)}" for sentence in blocker.evidence),
-        *([f"- {runs(blocker)}: {code(blocker.statement)}"] if blocker.statement else []),
-        f"- → {code('do not signal' if do.action == 'none' else f'{do.action} {do.pid}')}: {escaped(do.reason)}",
+        f"- {format_code(format_session_client(blocker.user, blocker.database, blocker.application))}",
+        *(f"- {escape_markdown(sentence)}" for sentence in blocker.evidence),
+        *([f"- {describe_statement(blocker)}: {format_code(blocker.statement)}"] if blocker.statement else []),
+        f"- → {format_code(action)}: {escape_markdown(do.reason)}",
         *_to_paste(sql),
-        *([f"- next time: {escaped(blocker.advice)}"] if blocker.advice else []),
+        *([f"- next time: {escape_markdown(blocker.advice)}"] if blocker.advice else []),
     ]
     return "\n".join(lines)
 
@@ -92,14 +97,14 @@ def waits_table(report: Report) -> str:
         first.setdefault(wait.blocked_pid, wait)
     kinds: dict[tuple[str, ...], list[Wait]] = defaultdict(list)
     for wait in first.values():
-        user = client(wait.blocked_user, None, wait.blocked_application)
+        user = format_session_client(wait.blocked_user, None, wait.blocked_application)
         kinds[(user, format_awaited(wait), wait.blocked_statement or "?")].append(wait)
     widest = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))[:_MOST_KINDS]
     rows = [
         (
             len(waits),
             describe_longest(waits).removeprefix(", the longest for ") or "?",
-            *map(code, kind),
+            *map(format_code, kind),
             list_pids([wait.blocked_pid for wait in waits]),
         )
         for kind, waits in widest
@@ -115,22 +120,22 @@ def write_cuts(report: Report) -> Iterator[str]:
     best = report.recommendation.signals if report.recommendation else ()
     for cut in report.cuts:
         mark = " ← best" if best == (Signal(cut.action, cut.pid),) else ""
-        frees = f"{escaped(format_released(cut))} ({format_freed(cut)})"
-        yield f"- {code(f'{cut.action} {cut.pid}')}: {frees}; costs {escaped(cut.loses)}; {escaped(cut.reason)}{mark}"
+        frees = f"{escape_markdown(format_released(cut))} ({format_freed(cut)})"
+        costs = f"costs {escape_markdown(cut.loses)}; {escape_markdown(cut.reason)}{mark}"
+        yield f"- {format_code(f'{cut.action} {cut.pid}')}: {frees}; {costs}"
         yield from _to_paste(cut.sql)
     for each in report.cut_sets:
         mark = " ← best" if best == each.signals else ""
-        frees = f"{escaped(format_released(each))} ({format_freed(each)})"
+        frees = f"{escape_markdown(format_released(each))} ({format_freed(each)})"
         yield (
-            f"- {code(format_signals(each.signals))} together: {frees}; costs {escaped(each.loses)}; "
+            f"- {format_code(format_signals(each.signals))} together: {frees}; costs {escape_markdown(each.loses)}; "
             f"one alone frees no session{mark}"
         )
         yield from _to_paste(*each.sql)
     for left in report.left_alone:
         name = str(left.pid) if left.pid is not None else f"prepared transaction '{left.prepared_gid}'"
-        yield (
-            f"- do not signal {code(name)}; its end would free {escaped(format_released(left))} ({format_freed(left)})"
-        )
+        frees = f"{escape_markdown(format_released(left))} ({format_freed(left)})"
+        yield f"- do not signal {format_code(name)}; its end would free {frees}"
         if left.sql is not None:
             yield f"  {ROLLBACK_WARNING}:"
             yield from _to_paste(left.sql)
@@ -145,6 +150,6 @@ def _to_paste(*texts: str | None) -> Iterator[str]:
 
 def _write_findings(report: Report) -> Iterator[str]:
     for finding in report.findings:
-        lines = [f"**{finding.severity}** ({finding.kind}): {escaped(finding.summary)}", ""]
-        lines += [f"- {escaped(line)}" for line in finding.evidence]
-        yield "\n".join([*lines, f"- → {escaped(finding.advice)}"])
+        lines = [f"**{finding.severity}** ({finding.kind}): {escape_markdown(finding.summary)}", ""]
+        lines += [f"- {escape_markdown(line)}" for line in finding.evidence]
+        yield "\n".join([*lines, f"- → {escape_markdown(finding.advice)}"])

@@ -12,7 +12,7 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;)
 _AT_THE_BEGINNING = re.compile(r"(?:[#+=-]|\d+[.)])(?=\s|$)|#")
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """A sentence that Markdown shows as it is."""
     shown = _MARKUP.sub(lambda found: "\\" + found[0], one_line(text, _MOST))
     if begin := _AT_THE_BEGINNING.match(shown):
@@ -22,12 +22,12 @@ def escaped(text: str) -> str:
     return shown
 
 
-def code(text: str | None) -> str:
+def format_code(text: str | None) -> str:
     """A name or a statement as a code span, also within a table."""
     clean = one_line(text or "?", _MOST)
     if r"\|" in clean or clean.isspace():
         # A table would end at the bar, whatever stands around it.
-        return escaped(clean)
+        return escape_markdown(clean)
     fence = "`" * (max(map(len, re.findall("`+", clean)), default=0) + 1)
     edge = " " if clean.startswith("`") or clean.endswith("`") else ""
     return fence + edge + clean.replace("|", r"\|") + edge + fence

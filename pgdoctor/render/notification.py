@@ -56,7 +56,7 @@ def page_link(external_url: str | None, server: str | None) -> str | None:
     return external_url.rstrip("/") + "/" + (f"?server={server}" if server else "")
 
 
-def summarize(said: Notification) -> str:
+def summarize_notification(said: Notification) -> str:
     """One sentence: server, sessions blocked, longest wait, root and class, and the best signal."""
     if said.is_test:
         return f"Test notification of pgdoctor for {said.server}: no incident"
@@ -68,7 +68,7 @@ def summarize(said: Notification) -> str:
         return f"{server}: incident ended after {lasted}: {peak} blocked at most, {longest} ({incident.classes[-1]})"
     blocked = format_count(said.alert.actual_value, "session")
     best = describe_best(said.alert.diagnosis.recommendation)
-    text = f"{server}: {blocked} blocked, {longest}, {_root(said)}{f'. Best: {best}' if best else ''}"
+    text = f"{server}: {blocked} blocked, {longest}, {_describe_root(said)}{f'. Best: {best}' if best else ''}"
     return one_line(text, _MOST_SUMMARY)
 
 
@@ -92,7 +92,7 @@ def list_facts(said: Notification) -> Iterator[tuple[str, str]]:
     if best := describe_best(said.alert.diagnosis.recommendation):
         yield "best", one_line(best, _MOST_FACT)
     if (root := _find_root(said.alert.diagnosis)) is not None:
-        yield "root", _name(root)
+        yield "root", _format_root(root)
         for name, value in _session_facts(root):
             if value:
                 yield name, one_line(value, _MOST_FACT)
@@ -112,14 +112,14 @@ def _find_root(report: Report) -> BlockerReport | None:
     return next((each for each in report.blockers if each.root), next(iter(report.blockers), None))
 
 
-def _root(said: Notification) -> str:
+def _describe_root(said: Notification) -> str:
     root = _find_root(said.alert.diagnosis)
     if root is None:
         return f"class {said.event.incident.classes[-1]}"
-    return f"root {_name(root)} ({root.classification})"
+    return f"root {_format_root(root)} ({root.classification})"
 
 
-def _name(root: BlockerReport) -> str:
+def _format_root(root: BlockerReport) -> str:
     return f"prepared transaction {format_name(root.prepared_gid)}" if root.pid is None else str(root.pid)
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from pgdoctor.escape import encode_json
-from pgdoctor.render.notification import Notification, list_facts, summarize
+from pgdoctor.render.notification import Notification, list_facts, summarize_notification
 from pgdoctor.render.plain import one_line
 
 #: Characters that PagerDuty takes.
@@ -14,11 +14,11 @@ _MOST_KEY = 255
 def render_pagerduty(said: Notification) -> bytes:
     """The body of the POST, without `routing_key`: trigger, or resolve at the end."""
     if said.is_over:
-        return encode_json(_event(said, "resolve"))
+        return encode_json(_build_event(said, "resolve"))
     links = [] if said.link is None else [{"href": said.link, "text": "Page of the server"}]
     return encode_json(
-        _event(said, "trigger")
-        | {"payload": _payload(said), "client": "pgdoctor", "links": links}
+        _build_event(said, "trigger")
+        | {"payload": _build_payload(said), "client": "pgdoctor", "links": links}
         | ({} if said.link is None else {"client_url": said.link})
     )
 
@@ -28,7 +28,7 @@ def render_acknowledgement(server: str, incident: str) -> bytes:
     return encode_json({"event_action": "acknowledge", "dedup_key": dedup_key(server, incident)})
 
 
-def _event(said: Notification, action: Literal["trigger", "resolve"]) -> dict[str, Any]:
+def _build_event(said: Notification, action: Literal["trigger", "resolve"]) -> dict[str, Any]:
     return {"event_action": action, "dedup_key": dedup_key(said.server, said.alert.alert_id)}
 
 
@@ -37,9 +37,9 @@ def dedup_key(server: str, incident: str) -> str:
     return one_line(f"{server}/{incident}", _MOST_KEY)
 
 
-def _payload(said: Notification) -> dict[str, Any]:
+def _build_payload(said: Notification) -> dict[str, Any]:
     return {
-        "summary": one_line(summarize(said), _MOST_SUMMARY),
+        "summary": one_line(summarize_notification(said), _MOST_SUMMARY),
         "source": said.server,
         "severity": "info" if said.is_test else said.alert.severity,
         "timestamp": said.at,

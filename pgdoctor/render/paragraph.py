@@ -63,6 +63,6 @@ def _wrap_paragraph(paragraph: Paragraph, columns: int) -> Iterator[Span]:
         yield Span((first if place == 0 else others) + line, paragraph.style)
 
 
-def plain(lines: Iterable[Span]) -> str:
+def strip_styles(lines: Iterable[Span]) -> str:
     """The lines as text, without styles."""
     return "".join(f"{line.text}\n" for line in lines)

@@ -21,11 +21,11 @@ from pgdoctor.render.incident_view import (
     list_happenings,
 )
 from pgdoctor.render.markdown_report import write_cuts
-from pgdoctor.render.markdown_text import code, escaped
+from pgdoctor.render.markdown_text import escape_markdown, format_code
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
 from pgdoctor.render.server_name import describe_server_then
-from pgdoctor.render.tree import client
+from pgdoctor.render.tree import format_session_client
 
 #: Root blockers that are told of, and groups of those who waited, the widest first.
 _MOST_ROOTS = 5
@@ -42,7 +42,7 @@ def render_postmortem(story: IncidentView, prevention: Mapping[str, str]) -> str
 
 def _list_parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
     last = story.last
-    where = f" on {code(last.relation)}" if last.relation else ""
+    where = f" on {format_code(last.relation)}" if last.relation else ""
     yield f"# Incident {last.id}: {_escape_plain(last.classes[0])}{where}"
     yield _write_summary(story)
     yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
@@ -64,7 +64,7 @@ def _list_parts(story: IncidentView, facts: Report | None, prevention: Mapping[s
 
 def _write_summary(story: IncidentView) -> str:
     last = story.last
-    server = ", ".join(code(name) for name in (last.server, describe_server_then(last)) if name)
+    server = ", ".join(format_code(name) for name in (last.server, describe_server_then(last)) if name)
     rows = [
         ("Server", server or "unknown"),
         ("Began", f"{format_moment(last.started)} UTC"),
@@ -92,7 +92,7 @@ def _write_deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
 
 
 def _write_root(root: BlockerReport) -> str:
-    where = f" on {code(root.place)}" if root.place else ""
+    where = f" on {format_code(root.place)}" if root.place else ""
     also = f" (also {', '.join(root.also)})" if root.also else ""
     lines = [f"**{_escape_plain(root.classification)}**{also}: {_name_blocker(root)}{where}, {_format_client(root)}; "
              f"blocks {format_count(root.blocked_sessions, 'session')}.", ""]  # fmt: skip
@@ -108,7 +108,7 @@ def _to_paste(story: IncidentView) -> Iterator[str]:
     latest = story.latest
     cuts = list(write_cuts(make_report(latest.now))) if latest is not None else []
     if latest is not None and cuts:
-        yield "\n".join(["## By hand", "", escaped(describe_paste(story, latest)), "", *cuts])
+        yield "\n".join(["## By hand", "", escape_markdown(describe_paste(story, latest)), "", *cuts])
 
 
 def _list_between(facts: Report) -> Iterator[str]:
@@ -123,12 +123,12 @@ def _list_between(facts: Report) -> Iterator[str]:
 
 
 def _name_blocker(blocker: BlockerReport) -> str:
-    prepared = f"the prepared transaction {code(blocker.prepared_gid)}"
+    prepared = f"the prepared transaction {format_code(blocker.prepared_gid)}"
     return prepared if blocker.pid is None else f"PID {blocker.pid}"
 
 
 def _format_client(blocker: BlockerReport) -> str:
-    return code(client(blocker.user, blocker.database, blocker.application))
+    return format_code(format_session_client(blocker.user, blocker.database, blocker.application))
 
 
 def _write_blocked(facts: Report) -> str:
@@ -141,7 +141,7 @@ def _write_blocked(facts: Report) -> str:
         about = (wait.blocked_application, wait.blocked_user, wait.place, wait.blocked_statement)
         groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
     widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
-    rows = [(len(seconds), format_duration(max(seconds)), *map(code, about)) for about, seconds in widest]
+    rows = [(len(seconds), format_duration(max(seconds)), *map(format_code, about)) for about, seconds in widest]
     headers = ("sessions", "longest", "application", "user", "relation", "statement")
     listed = sum(len(seconds) for _, seconds in widest)
     rest = facts.blocked_sessions - listed
@@ -174,4 +174,4 @@ def _list_prevention(story: IncidentView, facts: Report | None, prevention: Mapp
 
 
 def _escape_plain(text: str | None) -> str:
-    return escaped(one_line(text or "", _MOST_TEXT))
+    return escape_markdown(one_line(text or "", _MOST_TEXT))

@@ -23,7 +23,7 @@ class VerdictChange(msgspec.Struct, frozen=True):
     now: str | None
 
 
-class Replay(msgspec.Struct, frozen=True):
+class ReplayedSnapshot(msgspec.Struct, frozen=True):
     """One snapshot, judged again. `plan` is there where there are rules."""
 
     incident: str
@@ -34,7 +34,9 @@ class Replay(msgspec.Struct, frozen=True):
     plan: PlanFacts | None = None
 
 
-def compare_replay(incident: str, at: datetime, blocked: int, then: Sequence[StoredVerdict], now: Diagnosis) -> Replay:
+def compare_replay(
+    incident: str, at: datetime, blocked: int, then: Sequence[StoredVerdict], now: Diagnosis
+) -> ReplayedSnapshot:
     """The verdicts of today beside those of then. Blockers beyond those whose verdict was kept are not compared."""
     verdicts = tuple(map(StoredVerdict.of, now.blockers[: len(then)]))
     before, after = (
@@ -42,15 +44,15 @@ def compare_replay(incident: str, at: datetime, blocked: int, then: Sequence[Sto
         {each.node: _describe_verdict(each) for each in verdicts},
     )
     changes = (VerdictChange(node, before.get(node), after.get(node)) for node in before | after)
-    return Replay(incident, at, blocked, verdicts, tuple(each for each in changes if each.then != each.now))
+    return ReplayedSnapshot(incident, at, blocked, verdicts, tuple(each for each in changes if each.then != each.now))
 
 
-def replay_text(found: Replay) -> str:
+def replay_text(found: ReplayedSnapshot) -> str:
     """It for a terminal."""
     return "\n".join(one_line(line, _MOST_TEXT) for line in _format_replay(found)) + "\n"
 
 
-def _format_replay(found: Replay) -> Iterator[str]:
+def _format_replay(found: ReplayedSnapshot) -> Iterator[str]:
     yield f"{found.incident}  {format_moment(found.at)} UTC, {format_count(found.blocked, 'session')} blocked"
     for each in found.verdicts:
         if each.root:

@@ -73,7 +73,7 @@ class Wait(msgspec.Struct, frozen=True):
     @property
     def place(self) -> str | None:
         """The relation, with its database where that is not the connected one: `billing: public.orders`."""
-        return _place(self.relation, self.database if self.in_other_database else None)
+        return _format_place(self.relation, self.database if self.in_other_database else None)
 
 
 class RecommendationFacts(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ class BlockerReport(msgspec.Struct, frozen=True, rename={"classification": "clas
     @property
     def place(self) -> str | None:
         """The relation, with its database where that is not the connected one: `billing: public.orders`."""
-        return _place(self.relation, self.database if self.in_other_database else None)
+        return _format_place(self.relation, self.database if self.in_other_database else None)
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -261,7 +261,7 @@ def _format_moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
-def _place(relation: str | None, other_database: str | None) -> str | None:
+def _format_place(relation: str | None, other_database: str | None) -> str | None:
     return f"{other_database}: {relation}" if relation is not None and other_database is not None else relation
 
 

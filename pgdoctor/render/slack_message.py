@@ -7,7 +7,7 @@ name that a client chose becomes a mention or a link. The one link is ours, from
 from typing import Any
 
 from pgdoctor.escape import encode_json
-from pgdoctor.render.notification import Notification, list_facts, summarize
+from pgdoctor.render.notification import Notification, list_facts, summarize_notification
 
 #: Characters of a text in a section, and of one of its fields; fields in a section.
 _MOST_TEXT = 3_000
@@ -19,9 +19,9 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 def render_slack(said: Notification) -> bytes:
     """The body of the POST: `text` for notifications on a screen, `blocks` for the channel."""
-    summary = f"{_mark(said)}{summarize(said)}"
-    blocks: list[dict[str, Any]] = [{"type": "section", "text": _plain(summary, _MOST_TEXT)}]
-    fields = [_plain(f"{name}: {value}", _MOST_FIELD) for name, value in list_facts(said)]
+    summary = f"{_format_prefix(said)}{summarize_notification(said)}"
+    blocks: list[dict[str, Any]] = [{"type": "section", "text": _build_plain_text(summary, _MOST_TEXT)}]
+    fields = [_build_plain_text(f"{name}: {value}", _MOST_FIELD) for name, value in list_facts(said)]
     if not said.is_test:
         parts = [fields[first : first + _MOST_FIELDS] for first in range(0, len(fields), _MOST_FIELDS)]
         blocks += [{"type": "section", "fields": each} for each in parts]
@@ -43,12 +43,12 @@ def escape_slack(text: str, most: int) -> str:
     return "".join(parts)
 
 
-def _plain(text: str, most: int) -> dict[str, Any]:
+def _build_plain_text(text: str, most: int) -> dict[str, Any]:
     # Without emoji: `:name:` stays as a client wrote it.
     return {"type": "plain_text", "text": escape_slack(text, most), "emoji": False}
 
 
-def _mark(said: Notification) -> str:
+def _format_prefix(said: Notification) -> str:
     if said.is_test:
         return ""
     return "[resolved] " if said.is_over else f"[{said.alert.severity}] "

@@ -6,7 +6,7 @@ from itertools import chain
 from pgdoctor.render.live.cells import text_width, wrap_text
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report
-from pgdoctor.render.tree import about, format_freed, format_headline, format_signals, to_do
+from pgdoctor.render.tree import format_freed, format_headline, format_server_line, format_signals, to_do
 
 #: Characters of the statement of a session that waits, where there is a screen.
 STATEMENT_WIDTH = 60
@@ -38,7 +38,7 @@ def render_table(report: Report, width: int | None = None) -> str:
     psql's `\\x auto` has it.
     """
     statement_width = None if width is None else STATEMENT_WIDTH
-    parts = [_wrap_sentence(each, width) for each in (format_headline(report), about(report))]
+    parts = [_wrap_sentence(each, width) for each in (format_headline(report), format_server_line(report))]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
         parts.append(_wrap_sentence(one_line(advice.not_permitted, _MOST), width))

@@ -16,9 +16,18 @@ from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone, Signal
 from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.formatting import duration_between, format_count
-from pgdoctor.render.groups import FEWEST, Crowd, crowds, grouped, list_pids, rest_of, roots_alike, sessions_in
+from pgdoctor.render.groups import (
+    FEWEST,
+    Crowd,
+    group_branches,
+    group_items,
+    list_pids,
+    rest_of,
+    roots_alike,
+    sessions_in,
+)
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out, plain
+from pgdoctor.render.paragraph import Paragraph, lay_out, strip_styles
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.signal_sql import find_root_sql
@@ -37,7 +46,7 @@ _MOST_NAMED = 5
 
 def render_tree(report: Report, width: int | None = 100) -> str:
     """The report as text, no line wider than `width` cells (at least 40); None: no line is wrapped or cut."""
-    return plain(tree_lines(report, width))
+    return strip_styles(tree_lines(report, width))
 
 
 def tree_lines(report: Report, width: int | None, *, has_sql: bool = True) -> Iterator[Span]:
@@ -63,7 +72,7 @@ def format_headline(report: Report) -> str:
     return f"{describe_blocked(report)}."
 
 
-def about(report: Report) -> str:
+def format_server_line(report: Report) -> str:
     """The server that it is about, in one line."""
     server = report.server
     return f"{describe_server(server)}, {server.connections}/{server.max_connections} connections"
@@ -111,7 +120,7 @@ def format_freed(choice: Cut | CutSet | LeaveAlone) -> str:
 
 def _list_paragraphs(report: Report) -> Iterator[Paragraph]:
     yield Paragraph(format_headline(report), "bad" if report.blocked_sessions else "good")
-    yield Paragraph(about(report), "dim")
+    yield Paragraph(format_server_line(report), "dim")
     yield from _write_advice(report)
     for trees in roots_alike(build_trees(report, len(report.waits), _MOST_STEPS)):
         yield Paragraph("")
@@ -125,11 +134,11 @@ def _list_paragraphs(report: Report) -> Iterator[Paragraph]:
 
 
 def _write_root(blocker: BlockerReport, sql: str | None, *, is_over: bool = False) -> Iterator[Paragraph]:
-    yield Paragraph(title(blocker), "bold", others="│  ")
+    yield Paragraph(format_title(blocker), "bold", others="│  ")
     for sentence in blocker.evidence:
         yield Paragraph(sentence, first="│    ", others="│      ")
     if blocker.statement:
-        yield Paragraph(f"{runs(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
+        yield Paragraph(f"{describe_statement(blocker)}: {blocker.statement}", "dim", "│    ", "│      ")
     advice = blocker.recommendation
     if not is_over:
         yield Paragraph(f"{_name_signal(advice.action, advice.pid)}: {advice.reason}", "warn", "│    → ", "│      ")
@@ -139,19 +148,19 @@ def _write_root(blocker: BlockerReport, sql: str | None, *, is_over: bool = Fals
         yield Paragraph(f"next time: {blocker.advice}", first="│    ", others="│      ")
 
 
-def title(blocker: BlockerReport) -> str:
+def format_title(blocker: BlockerReport) -> str:
     """`4242 idle_in_transaction  public.orders  12 blocked  app@shop "checkout"`."""
     also = f" (also {', '.join(blocker.also)})" if blocker.also else ""
     parts = (
         f"{describe_blocker(blocker)} {blocker.classification}{also}",
         blocker.place,
         f"{blocker.blocked_sessions:,} blocked",
-        client(blocker.user, blocker.database, blocker.application),
+        format_session_client(blocker.user, blocker.database, blocker.application),
     )
     return "  ".join(part for part in parts if part)
 
 
-def runs(blocker: BlockerReport) -> str:
+def describe_statement(blocker: BlockerReport) -> str:
     """What its statement is: the one that runs, or the last one."""
     return "runs" if blocker.state == "active" else "last ran"
 
@@ -178,7 +187,7 @@ def _write_branches(
     below: Sequence[Branch], rest: OmittedRows, indent: str, most: int = MOST_CHILDREN
 ) -> Iterator[Paragraph]:
     """The sessions behind one blocker."""
-    parts = crowds(below)
+    parts = group_branches(below)
     drawn, rest = parts[:most], rest_of(parts[most:], rest)
     for place, part in enumerate(drawn, start=1):
         is_last = place == len(drawn) and not rest.sessions
@@ -221,7 +230,7 @@ def _write_waiter(wait: Wait, facts: BlockerReport | None, first: str, others: s
     queued = ", queued behind" if wait.queued else ""
     cause = f" ({facts.classification})" if facts and facts.classification != "unknown" else ""
     blocks = f", blocks {facts.blocked_sessions:,} itself{cause}" if facts else ""
-    who = client(wait.blocked_user, None, wait.blocked_application)
+    who = format_session_client(wait.blocked_user, None, wait.blocked_application)
     words = f"{wait.blocked_pid} has waited {since} for {format_awaited(wait)}{queued}{blocks}  {who}:"
     return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
 
@@ -230,7 +239,7 @@ def _write_crowd(crowd: Crowd, first: str, others: str) -> Paragraph:
     wait = crowd.waits[0]
     queued = ", queued behind" if wait.queued else ""
     longest = describe_longest(crowd.waits)
-    who = client(wait.blocked_user, None, wait.blocked_application)
+    who = format_session_client(wait.blocked_user, None, wait.blocked_application)
     pids = list_pids([each.blocked_pid for each in crowd.waits])
     words = f"{len(crowd.waits):,} × {who} wait for {format_awaited(wait)}{queued}{longest} ({pids}):"
     return Paragraph(words, first=first, others=f"{others}  ", tail=wait.blocked_statement or "")
@@ -258,7 +267,7 @@ def _write_cuts(report: Report) -> Iterator[Paragraph]:
     yield Paragraph("")
     yield Paragraph("What each signal would free:", "bold")
     best = report.recommendation.signals if report.recommendation else ()
-    for alike in grouped(report.cuts, lambda cut: _kind_of_cut(cut, best)):
+    for alike in group_items(report.cuts, lambda cut: _kind_of_cut(cut, best)):
         for group in [alike] if len(alike) >= FEWEST else [[cut] for cut in alike]:
             yield from _write_cut(group, best)
     for each in report.cut_sets:
@@ -268,7 +277,7 @@ def _write_cuts(report: Report) -> Iterator[Paragraph]:
         )
         yield _write_detail(f"frees {format_freed(each)}; costs {each.loses}; one alone frees no session")
         yield from map(_to_paste, each.sql)
-    for spared in grouped(report.left_alone, _kind_of_spared):
+    for spared in group_items(report.left_alone, _kind_of_spared):
         for left in [spared] if len(spared) >= FEWEST else [[each] for each in spared]:
             yield from _left_alone(left)
 
@@ -347,7 +356,7 @@ def _name_signal(action: str, pid: int | None) -> str:
     return "do not signal" if action == "none" else f"{action} {pid}"
 
 
-def client(user: str | None, database: str | None, application: str | None) -> str:
+def format_session_client(user: str | None, database: str | None, application: str | None) -> str:
     """Whose session it is: `app@shop "checkout"`."""
     at = f"@{database}" if database else ""
     name = f' "{application}"' if application else ""

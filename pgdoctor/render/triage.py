@@ -122,7 +122,7 @@ def triage_facts(found: Triage, diagnosis: Diagnosis) -> TriageFacts:
         next=found.next,
         blocked_sessions=diagnosis.blocked_sessions,
         roots=tuple(_make_root(blocker) for blocker in found.roots),
-        changes=tuple(_change(each, found.captured_at) for each in found.changes),
+        changes=tuple(_build_change_facts(each, found.captured_at) for each in found.changes),
         findings=found.findings,
         waits={event: round(number, 2) for event, number in found.waits.items()},
         transactions_per_second=found.transactions_per_second,
@@ -188,7 +188,7 @@ def _list_sections(facts: TriageFacts) -> Iterator[tuple[str, list[Part]]]:
     yield "load", _limit_lines(_describe_load(facts))
     told = [f"{note.severity}: {note.summary}" for note in facts.findings if note.summary not in facts.summary]
     if facts.internal_waits:
-        yield "inside", _limit_lines(_internal(facts.internal_waits), _ALL)
+        yield "inside", _limit_lines(_describe_internal_waits(facts.internal_waits), _ALL)
     yield "found", _limit_lines(_keep_first(told, _MOST_FINDINGS, "pgdoctor diagnose"), _ALL)
     yield "do", _limit_lines((*_write_advice(facts.recommendation), *facts.next[:_MOST_STEPS]), _ALL)
     yield "unseen", [("; ".join(facts.unseen[:_MOST_UNSEEN]), 1)]
@@ -224,7 +224,7 @@ def _describe_start(facts: TriageFacts) -> str:
     return f"{facts.since[11:19]} UTC, {format_duration(facts.seconds)} ago"
 
 
-def _change(change: RecentChange, now: datetime) -> ChangeFacts:
+def _build_change_facts(change: RecentChange, now: datetime) -> ChangeFacts:
     return ChangeFacts(
         at=_format_iso(change.at),
         kind=change.kind,
@@ -259,7 +259,7 @@ def _describe_load(facts: TriageFacts) -> Iterator[str]:
         yield f"{format_count(len(facts.standbys), 'receiver')} of WAL, up to {format_size(furthest)} behind"
 
 
-def _internal(waits: Iterable[InternalWait]) -> Iterator[str]:
+def _describe_internal_waits(waits: Iterable[InternalWait]) -> Iterator[str]:
     """What sessions wait for inside the server: the cause, what speaks for it, and what ends it."""
     for each in list(waits)[:_MOST_INTERNAL]:
         yield f"{each.sessions:.1f} sessions wait {each.what} ({', '.join(each.events)})"

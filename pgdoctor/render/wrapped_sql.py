@@ -20,7 +20,7 @@ def wrap_sql(text: str, columns: int) -> list[str]:
     """
     lines, line = list[str](), ""
     for token in _TOKEN.findall(text):
-        for part in _parts(token, columns):
+        for part in _split_token(token, columns):
             if line and text_width(line) + 1 + text_width(part) > columns:
                 lines.append(line)
                 line = part
@@ -32,7 +32,7 @@ def wrap_sql(text: str, columns: int) -> list[str]:
     return [*lines, line] if line else lines
 
 
-def _parts(token: str, columns: int) -> Iterator[str]:
+def _split_token(token: str, columns: int) -> Iterator[str]:
     found = _LITERAL.fullmatch(token)
     if text_width(token) <= columns or found is None:
         yield token

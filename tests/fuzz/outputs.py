@@ -23,10 +23,10 @@ from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, incidents_
 from pgdoctor.render.live.screen import ScreenInput, draw_screen
 from pgdoctor.render.live.session_rows import list_rows
 from pgdoctor.render.live.view import View
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.outbound_alert import describe_event
 from pgdoctor.render.page import render_page
-from pgdoctor.render.paragraph import plain
+from pgdoctor.render.paragraph import strip_styles
 from pgdoctor.render.plan import action_text, plan_facts, plan_text
 from pgdoctor.render.postmortem import render_postmortem
 from pgdoctor.render.report import make_report, to_json
@@ -100,7 +100,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "tree": lambda seen: render_tree(make_report(seen), 100),
     "wide tree": lambda seen: render_tree(make_report(seen), 10_000),
     "table": lambda seen: render_table(make_report(seen)),
-    "markdown": lambda seen: markdown(make_report(seen)),
+    "markdown": lambda seen: render_markdown(make_report(seen)),
     "json": lambda seen: to_json(make_report(seen)).decode(),
     "page": lambda seen: render_page(
         MonitoringStatus(None, "connected", 1.0, 0, Arming("dry_run"), "1"), make_report(seen)
@@ -111,7 +111,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "notification": lambda seen: encode_json(describe_event(_event(seen), seen, 1)).decode(),
     "postmortem": lambda seen: render_postmortem(_story(seen), _prevention()),
     "story": lambda seen: story_text(_story(seen), 200) + incidents_table(_story(seen).entries),
-    "triage": lambda seen: plain(triage_lines(triage_facts(triage(seen, ()), seen), 100)),
+    "triage": lambda seen: strip_styles(triage_lines(triage_facts(triage(seen, ()), seen), 100)),
     "triage in JSON": lambda seen: encode_json(triage_facts(triage(seen, ()), seen)).decode(),
     "metrics and health": _metrics,
 }

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgdoctor.diagnosis.manual_signal import MOVED_ON, write_rollback_sql
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import render_tree
 from tests.evil import HOSTILE, Decoys
@@ -192,7 +192,7 @@ def test_a_terminate_hits_as_it_stands_on_the_screen(shop: Scene, psql: Psql, wi
 
 def test_a_terminate_hits_as_it_stands_in_markdown(shop: Scene, psql: Psql) -> None:
     holder, waiter = idle_in_front(shop)
-    assert psql(pasted(markdown(look(shop.dsn)))) == f"signalled: terminate {holder.pid}"
+    assert psql(pasted(render_markdown(look(shop.dsn)))) == f"signalled: terminate {holder.pid}"
     waiter.finish()
 
 

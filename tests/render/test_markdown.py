@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdoctor.render.markdown_report import markdown
-from pgdoctor.render.markdown_text import code, escaped
+from pgdoctor.render.markdown_report import render_markdown
+from pgdoctor.render.markdown_text import escape_markdown, format_code
 from tests.render.test_tree import seen, session
 
 FACTS = seen(session(1, usename="app_user", statement="select * from a_b"), session(2, 1), session(3, 1))
 
 
 def test_nothing_of_an_ordinary_report_is_escaped() -> None:
-    assert "\\_" not in markdown(FACTS)
-    assert "`select * from a_b`" in markdown(FACTS)
-    assert '`app_user@shop "checkout"`' in markdown(FACTS)
+    assert "\\_" not in render_markdown(FACTS)
+    assert "`select * from a_b`" in render_markdown(FACTS)
+    assert '`app_user@shop "checkout"`' in render_markdown(FACTS)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_nothing_of_an_ordinary_report_is_escaped() -> None:
     ],
 )
 def test_a_sentence_shows_as_it_is(text: str, shown: str) -> None:
-    assert escaped(text) == shown
+    assert escape_markdown(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_a_sentence_shows_as_it_is(text: str, shown: str) -> None:
      ("", "`?`"), (None, "`?`"), ("  ", "  ")],
 )  # fmt: skip
 def test_a_name_is_a_code_span(text: str | None, shown: str) -> None:
-    assert code(text) == shown
+    assert format_code(text) == shown
 
 
 @given(st.text())
 def test_a_code_span_does_not_end_early(text: str) -> None:
-    found = code(text)
+    found = format_code(text)
     assert found.isprintable()
     if found.startswith("`") and found.endswith("`"):
         fence = len(found) - len(found.lstrip("`"))
@@ -55,7 +55,7 @@ def test_a_code_span_does_not_end_early(text: str) -> None:
 @given(st.text().filter(lambda text: "pg_" not in text.lower()))
 def test_hostile_names_add_no_line_and_no_heading(text: str) -> None:
     facts = seen(session(1, usename=text, application_name=text, datname=text, statement=text), session(2, 1))
-    drawn, usual = markdown(facts), markdown(seen(session(1), session(2, 1)))
+    drawn, usual = render_markdown(facts), render_markdown(seen(session(1), session(2, 1)))
     assert abs(drawn.count("\n") - usual.count("\n")) <= 1
     assert [line for line in drawn.splitlines() if line.startswith("## ")] == [
         line for line in usual.splitlines() if line.startswith("## ")

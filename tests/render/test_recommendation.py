@@ -3,7 +3,7 @@
 import msgspec
 
 from pgdoctor.model.snapshot import Session
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.page import render_page
 from pgdoctor.render.report import Report, make_report, to_json
 from pgdoctor.render.table import render_table
@@ -19,7 +19,7 @@ WATCH = MonitoringStatus(
 def shown(*sessions: Session) -> tuple[str, str, str, str]:
     """Tree, table, Markdown and page."""
     facts = seen(*sessions)
-    return render_tree(facts, 200), render_table(facts), markdown(facts), render_page(WATCH, facts)
+    return render_tree(facts, 200), render_table(facts), render_markdown(facts), render_page(WATCH, facts)
 
 
 def seen(*sessions: Session) -> Report:

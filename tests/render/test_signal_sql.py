@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.manual_signal import MOVED_ON, ROLLBACK_WARNING, write_rollback_sql, write_signal_sql
 from pgdoctor.model.snapshot import PreparedTransaction, Session
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.page import render_page
 from pgdoctor.render.report import Report, make_report
 from pgdoctor.render.tree import render_tree, tree_lines
@@ -38,13 +38,13 @@ def sql_of(session: Session, action: str = "terminate") -> str:
 def test_sessions_without_a_signal_have_no_sql(facts: dict[str, str | None]) -> None:
     report = seen(idle(**facts), ddl(blockers=(IDLE,)))
     assert not [cut for cut in report.cuts if cut.pid == IDLE and cut.sql]
-    for drawn in (render_tree(report, None), markdown(report), render_page(WATCH, report)):
+    for drawn in (render_tree(report, None), render_markdown(report), render_page(WATCH, report)):
         assert f"terminate {IDLE}'" not in drawn
 
 
 def test_nothing_is_offered_where_no_session_is_blocked() -> None:
     report = make_report(diagnose(snapshot([idle()])))
-    for drawn in (render_tree(report, None), markdown(report), render_page(WATCH, report)):
+    for drawn in (render_tree(report, None), render_markdown(report), render_page(WATCH, report)):
         assert "pg_terminate" not in drawn
         assert 'class="copy"' not in drawn
 
@@ -54,7 +54,7 @@ def test_nothing_is_offered_where_no_session_is_blocked() -> None:
 
 def test_each_cut_has_its_sql_once_in_every_rendering() -> None:
     report = seen()
-    for drawn in (render_tree(report, None), markdown(report)):
+    for drawn in (render_tree(report, None), render_markdown(report)):
         for text in (sql_of(ddl(), "cancel"), sql_of(idle())):
             assert drawn.count(text) == 1
     web = render_page(WATCH, report)
@@ -69,7 +69,7 @@ def test_a_set_has_one_statement_for_each_signal() -> None:
     assert report.cut_sets[0].sql == wanted
     assert report.recommendation is not None
     assert report.recommendation.sql == wanted
-    for drawn in (render_tree(report, None), markdown(report)):
+    for drawn in (render_tree(report, None), render_markdown(report)):
         assert all(drawn.count(text) == 1 for text in wanted)
 
 
@@ -78,7 +78,7 @@ def test_a_root_in_no_cut_has_its_sql_below_its_own_signal() -> None:
     report = seen(*map(idle, (1, 2, 3, 4)), ddl(blockers=(1, 2, 3, 4)))
     assert (report.cuts, report.cut_sets) == ((), ())
     drawn = render_tree(report, None)
-    assert drawn.count(sql_of(idle(1))) == markdown(report).count(sql_of(idle(1))) == 1
+    assert drawn.count(sql_of(idle(1))) == render_markdown(report).count(sql_of(idle(1))) == 1
     assert all("│" not in line for line in drawn.splitlines() if "pg_terminate" in line)
 
 
@@ -88,7 +88,7 @@ def test_cuts_that_are_alike_show_one_and_say_where_the_others_are() -> None:
     drawn = render_tree(report, None)
     assert "--format json and markdown have the SQL for the others" in drawn
     assert sum(drawn.count(text) for text in map(sql_of, roots)) == 2
-    assert all(markdown(report).count(text) == 1 for text in map(sql_of, roots))
+    assert all(render_markdown(report).count(text) == 1 for text in map(sql_of, roots))
 
 
 def test_a_prepared_transaction_has_its_rollback_with_a_warning() -> None:
@@ -97,7 +97,7 @@ def test_a_prepared_transaction_has_its_rollback_with_a_warning() -> None:
     prepared = PreparedTransaction(node=-1, gid=gid, transactionid=7, datname="shop", locks=held)
     report = make_report(diagnose(snapshot([reader(31, blockers=(-1,))], prepared=(prepared,))))
     assert [each.sql for each in report.left_alone] == ["ROLLBACK PREPARED 'it''s one';"]
-    for drawn in (render_tree(report, None), markdown(report), render_page(WATCH, report)):
+    for drawn in (render_tree(report, None), render_markdown(report), render_page(WATCH, report)):
         assert ROLLBACK_WARNING in drawn
         assert "ROLLBACK PREPARED 'it''s one';" in drawn
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Connections, Session
-from pgdoctor.render.markdown_report import markdown
+from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import Report, make_report, to_json
 from pgdoctor.render.table import render_table
@@ -89,7 +89,7 @@ def test_hostile_text_stays_on_its_line(text: str) -> None:
     drawn = render_tree(facts, 500)
     assert all(character == "\n" or character.isprintable() for character in drawn)
     assert abs(len(drawn.splitlines()) - len(render_tree(plain, 500).splitlines())) <= 1
-    for draw in (render_table, markdown):
+    for draw in (render_table, render_markdown):
         assert "\x1b" not in draw(facts)
 
 
@@ -100,7 +100,7 @@ def test_one_line_is_one_harmless_line(text: str) -> None:
 
 
 def test_markup_is_escaped_in_markdown() -> None:
-    drawn = markdown(seen(session(1, usename="<script>|x|"), session(2, 1)))
+    drawn = render_markdown(seen(session(1, usename="<script>|x|"), session(2, 1)))
     assert drawn.count("<script>") == drawn.count('`<script>\\|x\\|@shop "checkout"`') == 1
 
 

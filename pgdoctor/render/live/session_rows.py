@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session
-from pgdoctor.render.groups import Crowd, crowds
+from pgdoctor.render.groups import Crowd, group_branches
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.tree import format_awaited, left_out
 from pgdoctor.render.wait_trees import Branch, Name, OmittedRows, build_trees, name_blocker
@@ -88,7 +88,7 @@ class _Rows:
             yield self._make_row(key, 0)
 
     def _rows_below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
-        for part in crowds(below) if self._is_grouped else below:
+        for part in group_branches(below) if self._is_grouped else below:
             if isinstance(part, Crowd):
                 yield self._crowd(part, depth)
                 continue

@@ -23,7 +23,7 @@ def sparkline_markup(kind: str, values: Sequence[int | None], highest: int) -> s
     """The picture. `kind`: the class of its colour; `highest`: the value at its upper edge."""
     return (
         f'<svg class="spark {kind}" viewBox="0 0 {max(len(values), 1)} {_HEIGHT}" preserveAspectRatio="none" '
-        f'aria-hidden="true"><path d="{"".join(_areas(values, max(highest, 1)))}"/></svg>'
+        f'aria-hidden="true"><path d="{"".join(_draw_areas(values, max(highest, 1)))}"/></svg>'
     )
 
 
@@ -38,7 +38,7 @@ def last_hour_markup(recent: RecentSeries, slots: tuple[int, int] | None) -> str
 def blocked_markup(recent: RecentSeries) -> str:
     """Picture and words of the blocked sessions."""
     highest = _highest(recent.blocked)
-    said = _say(recent.blocked, recent.seconds, "") if highest else "none in the last hour"
+    said = _describe_values(recent.blocked, recent.seconds, "") if highest else "none in the last hour"
     return f"{sparkline_markup('blocked', recent.blocked, highest)}<p>Blocked sessions: {said}</p>"
 
 
@@ -46,7 +46,7 @@ def connections_markup(recent: RecentSeries, max_connections: int) -> str:
     """Picture and words of the connections; the upper edge of the picture is max_connections."""
     of = f" of {max_connections:,}" if max_connections else ""
     highest = max(max_connections, _highest(recent.connections))
-    said = _say(recent.connections, recent.seconds, of)
+    said = _describe_values(recent.connections, recent.seconds, of)
     return f"{sparkline_markup('connected', recent.connections, highest)}<p>Connections: {said}</p>"
 
 
@@ -54,14 +54,14 @@ def _highest(values: Sequence[int | None]) -> int:
     return max((value for value in values if value is not None), default=0)
 
 
-def _say(values: Sequence[int | None], seconds: float, of: str) -> str:
+def _describe_values(values: Sequence[int | None], seconds: float, of: str) -> str:
     """`at most 80 of 100, 14 min ago`."""
     highest = _highest(values)
     ago = (len(values) - 1 - max(place for place, value in enumerate(values) if value == highest)) * seconds
     return f"at most {highest:,}{of}, {format_duration(ago) if ago else f'less than {format_duration(seconds)}'} ago"
 
 
-def _areas(values: Sequence[int | None], highest: int) -> Iterator[str]:
+def _draw_areas(values: Sequence[int | None], highest: int) -> Iterator[str]:
     """Steps from the lower edge, one path for each stretch of values; equal neighbours are one step."""
     before: int | None = None
     for place, value in enumerate(values):
@@ -69,15 +69,15 @@ def _areas(values: Sequence[int | None], highest: int) -> Iterator[str]:
             if before is not None:
                 yield f"H{place}V{_HEIGHT}Z"
         elif before is None:
-            yield f"M{place} {_HEIGHT}V{_level(value, highest)}"
+            yield f"M{place} {_HEIGHT}V{_format_level(value, highest)}"
         elif value != before:
-            yield f"H{place}V{_level(value, highest)}"
+            yield f"H{place}V{_format_level(value, highest)}"
         before = value
     if before is not None:
         yield f"H{len(values)}V{_HEIGHT}Z"
 
 
-def _level(value: int, highest: int) -> str:
+def _format_level(value: int, highest: int) -> str:
     """Where a value stands; what is not 0 is to be seen."""
     height = 0.0 if value == 0 else max(value / highest * _HEIGHT, 1.0)
     return f"{_HEIGHT - height:.1f}".removesuffix(".0")

@@ -94,11 +94,11 @@ def _write_advice(advice: Advice, report: Report) -> str:
     return (
         f"→ <b>{sentence_markup(to_do(advice))}</b>{_introduce_session(advice, report)} "
         f"frees {text_markup(format_released(advice))}; "
-        f"costs {sentence_markup(advice.loses or '')}{_copy(advice)}"
+        f"costs {sentence_markup(advice.loses or '')}{_render_copy_button(advice)}"
     )
 
 
-def _copy(advice: Advice) -> str:
+def _render_copy_button(advice: Advice) -> str:
     """The button for the SQL that stands below, under the cut."""
     if not advice.sql:
         return ""
