@@ -87,7 +87,7 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
             continue
         if scanner is None:
             assembler.follower = scanner = Scanner(log.format)
-        scanner.switch(log.format)
+        scanner.switch_file(log.format)
         last = _read(log, scanner, assembler, notes) or last
     outcome = assembler.finish(last)
     if outcome.dropped:
@@ -114,10 +114,10 @@ def _read(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]
                 f"{shown_name(log.name)}: its messages are in {language}, and only English ones are read: "
                 "set lc_messages = 'C' on the server"
             )
-        for event in scanner.scan(block):
-            assembler.add(event)
+        for event in scanner.scan_block(block):
+            assembler.add_event(event)
     for event in scanner.finish():
-        assembler.add(event)
+        assembler.add_event(event)
     notes += _describe_doubts(log, scanner)
     return last_time(log.format, scanner.last_lines()) if log.format is not None else None
 

@@ -8,7 +8,7 @@ import msgspec
 from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report, show_statement
-from pgdoctor.serverlog.events import CircleMember, Deadlock
+from pgdoctor.serverlog.events import CircleMember, LoggedDeadlock
 from pgdoctor.serverlog.incidents import LogIncident, Outcome, WaitingGroup
 from pgdoctor.serverlog.judgement import JudgedIncident
 
@@ -219,7 +219,7 @@ def _build_statements(incident: LogIncident, show_literals: bool) -> tuple[State
     )
 
 
-def _build_deadlock(deadlock: Deadlock, show_literals: bool) -> DeadlockFacts:
+def _build_deadlock(deadlock: LoggedDeadlock, show_literals: bool) -> DeadlockFacts:
     return DeadlockFacts(
         deadlock.origin.at.isoformat(timespec="milliseconds"),
         deadlock.origin.pid,

@@ -3,7 +3,7 @@
 import csv
 import re
 
-from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_time, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name, read_time
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 
@@ -36,9 +36,9 @@ class CsvLog:
         """How the records of a process may be found."""
         return f",{pid},".encode()
 
-    def read(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
+    def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
         """The entry whose record is around `hit`."""
-        start, end = _begin(block, hit), line_end(block, hit)
+        start, end = _find_record_start(block, hit), line_end(block, hit)
         if start is None:
             return Reading(end)
         record = _RECORD.match(block, start, start + _MOST_BYTES)
@@ -57,7 +57,7 @@ class CsvLog:
         return None if at is None else Entry(at, None, "")
 
 
-def _begin(block: bytes, hit: int) -> int | None:
+def _find_record_start(block: bytes, hit: int) -> int | None:
     """Where the record around a place begins."""
     start = hit + 1
     for _ in range(_MOST_LINES):
@@ -86,9 +86,9 @@ def _read_record(record: bytes) -> Entry | None:
         row[_DETAIL][:MOST_DETAIL],
         row[_CONTEXT][:MOST_TEXT],
         row[_QUERY][:MOST_TEXT] or None,
-        shown(row[_USER]),
-        shown(row[_DATABASE]),
-        shown(row[_APPLICATION]),
-        shown(row[_FROM].rpartition(":")[0]),
-        shown(row[_BACKEND] if len(row) > _BACKEND else None),
+        read_name(row[_USER]),
+        read_name(row[_DATABASE]),
+        read_name(row[_APPLICATION]),
+        read_name(row[_FROM].rpartition(":")[0]),
+        read_name(row[_BACKEND] if len(row) > _BACKEND else None),
     )

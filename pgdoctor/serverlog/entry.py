@@ -75,6 +75,6 @@ def read_epoch(text: str) -> datetime | None:
         return None
 
 
-def shown(value: str | None) -> str | None:
+def read_name(value: str | None) -> str | None:
     """A name of the prefix; None for one that the server did not know."""
     return value if value and value != "[unknown]" else None

@@ -75,14 +75,14 @@ class CircleMember(msgspec.Struct, frozen=True, gc=False):
     statement: str | None = None
 
 
-class Deadlock(msgspec.Struct, frozen=True, gc=False):
+class LoggedDeadlock(msgspec.Struct, frozen=True, gc=False):
     """A deadlock report. Its origin is the victim."""
 
     origin: Origin
     members: tuple[CircleMember, ...]
 
 
-class Activity(msgspec.Struct, frozen=True, gc=False):
+class LoggedActivity(msgspec.Struct, frozen=True, gc=False):
     """What else a process wrote: a statement that began or ended then, or the end of its session."""
 
     origin: Origin
@@ -102,4 +102,4 @@ class ServerStopped(msgspec.Struct, frozen=True, gc=False):
     is_exact: bool = False
 
 
-Event = LockWait | LockAcquired | StatementEnded | Deadlock | Activity | ServerStopped
+Event = LockWait | LockAcquired | StatementEnded | LoggedDeadlock | LoggedActivity | ServerStopped

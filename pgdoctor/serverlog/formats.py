@@ -27,7 +27,7 @@ class LogFormat(Protocol):
     def is_like(self, other: "LogFormat") -> bool:
         """It reads what the other one reads."""
 
-    def read(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
+    def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
         """The entry at the place; `is_any`: one that says nothing of locks, too."""
 
     def read_time(self, line: bytes) -> Entry | None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from pgdoctor.serverlog.events import Activity
+from pgdoctor.serverlog.events import LoggedActivity
 
 #: Seconds: where a statement as short as this is logged, a pause in the log is a pause of the session.
 _SHORT = 0.1
@@ -17,7 +17,7 @@ _ENDS = ("commit", "rollback", "end", "abort", "prepare transaction")
 _IDLE_ENDS = ("idle_in_transaction_session_timeout",)
 
 
-class HolderFacts(msgspec.Struct, frozen=True):
+class LoggedHolder(msgspec.Struct, frozen=True):
     """A blocker at a moment. `state` is one of `pg_stat_activity`; None: the log does not tell."""
 
     state: str | None = None
@@ -45,17 +45,19 @@ class _Run(msgspec.Struct, frozen=True):
     text: str
 
 
-def judge_holder(notes: Sequence[Activity], at: datetime, *, needs_transaction: bool = True) -> HolderFacts:
+def judge_holder(notes: Sequence[LoggedActivity], at: datetime, *, needs_transaction: bool = True) -> LoggedHolder:
     """What a blocker did at a moment, by what it wrote before and after.
 
     `needs_transaction`: what it holds lasts no longer than its transaction; an advisory lock may.
     """
     if not notes:
-        return HolderFacts()
+        return LoggedHolder()
     named = next((each.origin for each in reversed(notes) if each.origin.user), notes[-1].origin)
-    runs = _runs(notes)
-    transaction, opened = _transaction(runs, at)
-    found = _running(runs, at) or _idle(notes, runs, at, needs_transaction) or _last(runs, at)
+    runs = _collect_runs(notes)
+    transaction, opened = _find_transaction(runs, at)
+    found = (
+        _describe_running(runs, at) or _describe_idle(notes, runs, at, needs_transaction) or _describe_last(runs, at)
+    )
     return msgspec.structs.replace(
         found,
         transaction=transaction,
@@ -68,7 +70,7 @@ def judge_holder(notes: Sequence[Activity], at: datetime, *, needs_transaction: 
     )
 
 
-def _runs(notes: Sequence[Activity]) -> list[_Run]:
+def _collect_runs(notes: Sequence[LoggedActivity]) -> list[_Run]:
     """Its statements: those with a duration, and those that only began."""
     found: list[_Run] = []
     for note in notes:
@@ -82,22 +84,24 @@ def _runs(notes: Sequence[Activity]) -> list[_Run]:
     return found
 
 
-def _running(runs: Sequence[_Run], at: datetime) -> HolderFacts | None:
+def _describe_running(runs: Sequence[_Run], at: datetime) -> LoggedHolder | None:
     for run in runs:
-        if run.end is not None and run.begin <= at < run.end and _verb(run.text) not in _BEGINS:
-            return HolderFacts("active", run.text, statement_start=run.begin, state_change=run.begin,
+        if run.end is not None and run.begin <= at < run.end and _read_verb(run.text) not in _BEGINS:
+            return LoggedHolder("active", run.text, statement_start=run.begin, state_change=run.begin,
                                reason="the log has this statement with its duration")  # fmt: skip
     return None
 
 
-def _idle(notes: Sequence[Activity], runs: Sequence[_Run], at: datetime, needs_transaction: bool) -> HolderFacts | None:
+def _describe_idle(
+    notes: Sequence[LoggedActivity], runs: Sequence[_Run], at: datetime, needs_transaction: bool
+) -> LoggedHolder | None:
     """Between the end of one statement and the beginning of the next, or the end of the session, it was idle."""
     before = next((run for run in reversed(runs) if run.end is not None and run.end <= at), None)
     after = next((run for run in runs if run.begin > at), None)
     is_open = not any(run.end is None and run.begin <= at and (not before or run.begin > before.begin) for run in runs)
     end = next((each for each in notes if each.end is not None and each.origin.at >= at), None)
     if end is not None and end.end in _IDLE_ENDS:
-        return HolderFacts(
+        return LoggedHolder(
             "idle in transaction",
             before.text if before else None,
             state_change=before.end if before else None,
@@ -111,7 +115,7 @@ def _idle(notes: Sequence[Activity], runs: Sequence[_Run], at: datetime, needs_t
     if not any((run.end or at) - run.begin <= timedelta(seconds=_SHORT) for run in short):
         return None
     until = after.begin if after is not None else end.origin.at if end is not None else at
-    return HolderFacts(
+    return LoggedHolder(
         "idle in transaction" if needs_transaction or _has_begun(runs, at) else "idle",
         before.text,
         state_change=before.end,
@@ -119,31 +123,31 @@ def _idle(notes: Sequence[Activity], runs: Sequence[_Run], at: datetime, needs_t
     )
 
 
-def _last(runs: Sequence[_Run], at: datetime) -> HolderFacts:
+def _describe_last(runs: Sequence[_Run], at: datetime) -> LoggedHolder:
     last = next((run for run in reversed(runs) if run.begin <= at), None)
     if last is None:
-        return HolderFacts()
-    return HolderFacts(None, last.text, reason="the log does not show whether this statement still ran")
+        return LoggedHolder()
+    return LoggedHolder(None, last.text, reason="the log does not show whether this statement still ran")
 
 
 def _has_begun(runs: Sequence[_Run], at: datetime) -> bool:
     """Whether its last statement that opens or ends a transaction opened one."""
     for run in reversed([run for run in runs if run.begin <= at]):
-        if _verb(run.text) in _BEGINS:
+        if _read_verb(run.text) in _BEGINS:
             return True
-        if _verb(run.text) in _ENDS:
+        if _read_verb(run.text) in _ENDS:
             return False
     return False
 
 
-def _transaction(runs: Sequence[_Run], at: datetime) -> tuple[tuple[str, ...], datetime | None]:
+def _find_transaction(runs: Sequence[_Run], at: datetime) -> tuple[tuple[str, ...], datetime | None]:
     """The statements of the transaction that was open then, and when it was opened."""
     texts: list[str] = []
     opened: datetime | None = None
     for run in runs:
         if run.begin > at:
             break
-        verb = _verb(run.text)
+        verb = _read_verb(run.text)
         if verb in _BEGINS or verb in _ENDS:
             texts, opened = [], run.begin if verb in _BEGINS else None
         else:
@@ -151,12 +155,12 @@ def _transaction(runs: Sequence[_Run], at: datetime) -> tuple[tuple[str, ...], d
     return tuple(texts[-10:]), opened
 
 
-def _find_worker(notes: Sequence[Activity]) -> str | None:
+def _find_worker(notes: Sequence[LoggedActivity]) -> str | None:
     """The server cancels only a worker of autovacuum with these words."""
     return "autovacuum worker" if any(each.end == "autovacuum_canceled" for each in notes) else None
 
 
-def _verb(text: str) -> str:
+def _read_verb(text: str) -> str:
     words = text[:60].casefold().replace(";", " ").split()
     first = " ".join(words[:2])
     return first if first in (*_BEGINS, *_ENDS) else (words[0] if words else "")

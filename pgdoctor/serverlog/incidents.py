@@ -15,11 +15,11 @@ from pgdoctor.serverlog.events import (
     ACQUIRED,
     DEADLOCK,
     UNSEEN,
-    Activity,
-    Deadlock,
     Event,
     LockAcquired,
     LockWait,
+    LoggedActivity,
+    LoggedDeadlock,
     Origin,
     ServerStopped,
     StatementEnded,
@@ -70,13 +70,13 @@ _OTHERS: About = (None, None, None, None, None)
 class Follower(Protocol):
     """Looks after what the holders of locks do in the log."""
 
-    def follow(self, pid: int) -> None:
+    def follow_process(self, pid: int) -> None:
         """Read all that this process writes from here on."""
 
-    def forget(self, pid: int) -> None:
+    def forget_process(self, pid: int) -> None:
         """Read no more of it."""
 
-    def recall(self, pid: int) -> list[Activity]:
+    def recall_activity(self, pid: int) -> list[LoggedActivity]:
         """What the process wrote just before."""
 
 
@@ -126,10 +126,10 @@ class LogIncident(msgspec.Struct, frozen=True):
     groups: tuple[WaitingGroup, ...]
     #: How waits ended, and how many did so.
     outcomes: dict[str, int]
-    deadlocks: tuple[Deadlock, ...]
+    deadlocks: tuple[LoggedDeadlock, ...]
     deadlocks_total: int
     #: What blockers wrote, by PID.
-    sessions: dict[int, tuple[Activity, ...]]
+    sessions: dict[int, tuple[LoggedActivity, ...]]
     #: Waits whose end or length the log does not say: the figures are the least.
     unseen_ends: int = 0
     #: Sessions that still waited when the log ended.
@@ -184,9 +184,9 @@ class _Course(msgspec.Struct):
     unseen: int = 0
     groups: dict[About, WaitingGroup] = {}
     outcomes: dict[str, int] = {}
-    deadlocks: list[Deadlock] = []
+    deadlocks: list[LoggedDeadlock] = []
     deadlocks_total: int = 0
-    sessions: dict[int, list[Activity]] = {}
+    sessions: dict[int, list[LoggedActivity]] = {}
     passed: dict[int, _Passed] = {}
     most_keys: int = _MOST_KEYS
 
@@ -212,23 +212,23 @@ class Assembler:
         #: Waits that are part of a deadlock, until it is reported.
         self._doomed: dict[int, LockWait] = {}
 
-    def add(self, event: Event) -> None:
+    def add_event(self, event: Event) -> None:
         """One more event."""
         if isinstance(event, ServerStopped):
-            self._stop(event)
+            self._add_server_stop(event)
             return
-        self._advance(event.origin.at)
+        self._close_quiet_courses(event.origin.at)
         match event:
             case LockWait():
-                self._wait(event)
+                self._add_wait(event)
             case LockAcquired():
-                self._acquired(event)
+                self._add_acquisition(event)
             case StatementEnded():
-                self._ended(event)
-            case Deadlock():
-                self._deadlock(event)
-            case Activity():
-                self._note(event)
+                self._add_statement_end(event)
+            case LoggedDeadlock():
+                self._add_deadlock(event)
+            case LoggedActivity():
+                self._add_activity(event)
 
     def finish(self, at: datetime | None) -> Outcome:
         """What came of it all; `at`: of the last line of the log."""
@@ -237,22 +237,22 @@ class Assembler:
         for course in list(self._courses.values()):
             still = len(course.open)
             for pid in list(course.open):
-                self._close(course, pid, end or course.last, None, UNSEEN)
-            self._store(course, still)
-        kept = sorted(self._kept, key=_cost, reverse=True)[:MOST_INCIDENTS]
+                self._close_wait(course, pid, end or course.last, None, UNSEEN)
+            self._store_course(course, still)
+        kept = sorted(self._kept, key=_compute_cost, reverse=True)[:MOST_INCIDENTS]
         kept.sort(key=lambda each: each.started)
         return Outcome(tuple(kept), self._total, self._waits, self._deadlocks, self._seconds, self._dropped)
 
-    def _advance(self, at: datetime) -> None:
+    def _close_quiet_courses(self, at: datetime) -> None:
         self._now = at if self._now is None else max(at, self._now)
         if self._checked is not None and abs(at - self._checked) < timedelta(seconds=1):
             return
         self._checked = at
         self._close_doomed(at)
         for course in [each for each in self._courses.values() if len(each.keys) > each.most_keys]:
-            self._prune(course)
+            self._prune_course(course)
         for course in [each for each in self._courses.values() if not each.open and abs(at - each.last) > QUIET]:
-            self._store(course, 0)
+            self._store_course(course, 0)
 
     def _close_doomed(self, at: datetime | None) -> None:
         """Waits that the deadlock detector has ended, though the report of it is missing."""
@@ -262,26 +262,26 @@ class Assembler:
             del self._doomed[pid]
             course = self._by_key.get(pid)
             if course is not None and pid in course.open and course.open[pid].wait is wait:
-                self._close(course, pid, wait.origin.at, wait.seconds, DEADLOCK)
+                self._close_wait(course, pid, wait.origin.at, wait.seconds, DEADLOCK)
 
-    def _wait(self, event: LockWait) -> None:
+    def _add_wait(self, event: LockWait) -> None:
         pid, at = event.origin.pid, event.origin.at
         former = self._by_key.get(pid)
         if former is not None and pid in former.open and former.open[pid].wait.target != event.target:
-            self._close(former, pid, _began(event) or at, None, UNSEEN)
+            self._close_wait(former, pid, _compute_start(event) or at, None, UNSEEN)
         if self._open >= MOST_WAITS:
             self._dropped += 1
             return
         report = self._find_report(event)
         # Of a crowd each names all others, in the same words.
         queue = () if report is not None and report[0].queue == event.queue else event.queue
-        course = self._join(event, [pid, event.target, *filter(None, event.holders), *queue])
+        course = self._join_course(event, [pid, event.target, *filter(None, event.holders), *queue])
         if pid not in course.open:
             course.waits += 1
             self._waits += 1
             self._open += 1
-            course.open[pid] = _Open(event, _began(event), _find_turns(course, event))
-            course.started = min(course.started, _began(event) or at)
+            course.open[pid] = _Open(event, _compute_start(event), _find_turns(course, event))
+            course.started = min(course.started, _compute_start(event) or at)
         else:
             course.open[pid].wait = event
         if not event.is_of_unknown_length:
@@ -303,49 +303,49 @@ class Assembler:
         course = self._by_key.get(event.target)
         return course.reports.get(event.target) if course is not None and course.open else None
 
-    def _acquired(self, event: LockAcquired) -> None:
+    def _add_acquisition(self, event: LockAcquired) -> None:
         pid, at = event.origin.pid, event.origin.at
         course = self._by_key.get(pid)
         if course is None or pid not in course.open:
             # Its beginning is in an earlier log, or below what was read of it.
             began = LockWait(event.origin, event.mode, event.target, event.seconds)
-            course = self._join(began, [pid, event.target])
+            course = self._join_course(began, [pid, event.target])
             course.started = min(course.started, at - timedelta(seconds=event.seconds))
             course.waits += 1
             self._waits += 1
             self._open += 1
-            course.open[pid] = _Open(began, _began(began))
+            course.open[pid] = _Open(began, _compute_start(began))
             self._count_peak(course, at)
-        self._close(course, pid, at, event.seconds, ACQUIRED)
+        self._close_wait(course, pid, at, event.seconds, ACQUIRED)
 
-    def _ended(self, event: StatementEnded) -> None:
+    def _add_statement_end(self, event: StatementEnded) -> None:
         pid, at = event.origin.pid, event.origin.at
         course = self._by_key.get(pid)
         if course is not None and pid in course.open:
-            self._close(course, pid, at, None, event.how)
+            self._close_wait(course, pid, at, None, event.how)
             return
         if event.how == "lock_timeout" or (event.is_of_a_row and event.how in ("statement_timeout", "canceled")):
             target = f"a row of {event.origin.relation}" if event.origin.relation else NO_LOCK
             wait = LockWait(event.origin, "", target, 0.0, is_of_unknown_length=True)
-            self._wait(wait)
+            self._add_wait(wait)
             course = self._by_key.get(pid)
             if course is not None and pid in course.open:
-                self._close(course, pid, at, None, event.how)
+                self._close_wait(course, pid, at, None, event.how)
         elif course is not None:
-            self._note(Activity(event.origin, end=event.how))
+            self._add_activity(LoggedActivity(event.origin, end=event.how))
 
-    def _deadlock(self, event: Deadlock) -> None:
+    def _add_deadlock(self, event: LoggedDeadlock) -> None:
         at, victim = event.origin.at, event.origin.pid
         self._deadlocks += 1
         waits = {each.pid: _member_wait(event, place) for place, each in enumerate(event.members)}
         first = waits.get(victim) or next(iter(waits.values()))
-        course = self._join(first, [*waits, *(each.target for each in event.members)])
+        course = self._join_course(first, [*waits, *(each.target for each in event.members)])
         course.deadlocks_total += 1
         if len(course.deadlocks) < _MOST_DEADLOCKS:
             course.deadlocks.append(event)
         self._show_circle(course, waits, at)
         if victim in course.open:
-            self._close(course, victim, at, None, DEADLOCK)
+            self._close_wait(course, victim, at, None, DEADLOCK)
         elif victim in waits:
             course.waits += 1
             self._waits += 1
@@ -354,24 +354,24 @@ class Assembler:
     def _show_circle(self, course: _Course, waits: dict[int, LockWait], at: datetime) -> None:
         """A circle is only whole in the report: that is a moment of its own."""
         both = {pid: (each.wait, each.since) for pid, each in course.open.items()}
-        both.update({pid: (_merged(both[pid][0], each) if pid in both else each, both.get(pid, (each, None))[1])
+        both.update({pid: (_merge_wait(both[pid][0], each) if pid in both else each, both.get(pid, (each, None))[1])
                      for pid, each in waits.items()})  # fmt: skip
         if len(both) >= course.peak:
             course.peak, course.is_stale = len(both), False
             course.worst = WorstMoment(at, tuple(each for each, _ in both.values()), tuple(s for _, s in both.values()))
 
-    def _note(self, event: Activity) -> None:
+    def _add_activity(self, event: LoggedActivity) -> None:
         pid = event.origin.pid
         course = self._by_key.get(pid)
         if course is None:
             return
         if pid in course.open and event.seconds is not None:
-            self._close(course, pid, event.origin.at, None, UNSEEN)
+            self._close_wait(course, pid, event.origin.at, None, UNSEEN)
         notes = course.sessions.get(pid)
         if notes is not None and len(notes) < _MOST_NOTES:
             notes.append(event)
 
-    def _join(self, wait: LockWait, keys: list[int | str]) -> _Course:
+    def _join_course(self, wait: LockWait, keys: list[int | str]) -> _Course:
         """The incident that the wait belongs to, with all that it brings together."""
         at = wait.origin.at
         found: list[_Course] = []
@@ -380,8 +380,8 @@ class Assembler:
                 if course.open or abs(at - course.last) <= QUIET:
                     found.append(course)
                 else:
-                    self._store(course, 0)
-        if not found and wait.target == NO_LOCK and (alike := self._by_key.get(_place(wait))) is not None:
+                    self._store_course(course, 0)
+        if not found and wait.target == NO_LOCK and (alike := self._by_key.get(_describe_place(wait))) is not None:
             found = [alike]
         if not found:
             course = _Course(at, at)
@@ -389,15 +389,15 @@ class Assembler:
         else:
             course, *others = sorted(found, key=lambda each: -len(each.keys))
             for other in others:
-                self._merge(course, other)
-        for key in (*keys, _place(wait)) if wait.target == NO_LOCK else keys:
+                self._merge_courses(course, other)
+        for key in (*keys, _describe_place(wait)) if wait.target == NO_LOCK else keys:
             if key != NO_LOCK:
                 course.keys[key] = None
                 self._by_key[key] = course
         course.last = max(course.last, at)
         return course
 
-    def _prune(self, course: _Course) -> None:
+    def _prune_course(self, course: _Course) -> None:
         """Forget what nobody waits for any more: an incident may last for days."""
         kept: dict[int | str, None] = dict.fromkeys(course.sessions)
         for wait in (each.wait for each in course.open.values()):
@@ -409,9 +409,9 @@ class Assembler:
         course.passed = {pid: each for pid, each in course.passed.items() if abs(course.last - each.at) <= QUIET}
         course.most_keys = max(_MOST_KEYS, 2 * len(course.keys))
 
-    def _merge(self, course: _Course, other: _Course) -> None:
+    def _merge_courses(self, course: _Course, other: _Course) -> None:
         for each in (course, other):
-            self._capture(each)
+            self._capture_peak(each)
         del self._courses[id(other)]
         for key in other.keys:
             self._by_key[key] = course
@@ -434,9 +434,9 @@ class Assembler:
             if pid not in course.sessions and len(course.sessions) < _MOST_SESSIONS:
                 course.sessions[pid] = notes
 
-    def _close(self, course: _Course, pid: int, at: datetime, seconds: float | None, how: str) -> None:
+    def _close_wait(self, course: _Course, pid: int, at: datetime, seconds: float | None, how: str) -> None:
         """A wait is over. `seconds`: for how long it waited; None: as long as the time of the log says."""
-        self._capture(course)
+        self._capture_peak(course)
         ended = course.open.pop(pid)
         self._open -= 1
         if how == ACQUIRED and ended.wait.target.startswith(_OF_A_ROW):
@@ -471,14 +471,16 @@ class Assembler:
         if number >= course.peak:
             course.peak, course.is_stale = number, True
 
-    def _capture(self, course: _Course) -> None:
+    def _capture_peak(self, course: _Course) -> None:
         if course.is_stale:
             now = max((each.wait.origin.at for each in course.open.values()), default=course.last)
             waits = list(islice(course.open.values(), _MOST_KEPT))
             queued = tuple(islice(_only_queued(course, now), _MOST_KEPT))
             course.worst = WorstMoment(
                 now,
-                tuple(each.wait if place < _MOST_WHOLE else _shortened(each.wait) for place, each in enumerate(waits)),
+                tuple(
+                    each.wait if place < _MOST_WHOLE else _shorten_wait(each.wait) for place, each in enumerate(waits)
+                ),
                 tuple(each.since for each in waits),
                 tuple(each.turns for each in waits),
                 queued,
@@ -489,39 +491,39 @@ class Assembler:
         """Find out what a holder did, once in each incident."""
         if holder == 0 or holder in course.sessions or len(course.sessions) >= _MOST_SESSIONS:
             return
-        course.sessions[holder] = self.follower.recall(holder) if self.follower is not None else []
+        course.sessions[holder] = self.follower.recall_activity(holder) if self.follower is not None else []
         if self.follower is not None:
-            self.follower.follow(holder)
+            self.follower.follow_process(holder)
 
-    def _stop(self, event: ServerStopped) -> None:
+    def _add_server_stop(self, event: ServerStopped) -> None:
         """A server that starts does not say when the one before has ended: its sessions waited at least until now."""
         self._close_doomed(None)
         for course in self._courses.values():
             for pid, each in list(course.open.items()):
                 at = event.at if event.is_exact else max(each.wait.origin.at, course.last)
-                self._close(course, pid, at, None, "server_stopped")
+                self._close_wait(course, pid, at, None, "server_stopped")
                 course.unseen += not event.is_exact
         for course in list(self._courses.values()):
-            self._store(course, 0)
+            self._store_course(course, 0)
 
-    def _store(self, course: _Course, still_waiting: int) -> None:
+    def _store_course(self, course: _Course, still_waiting: int) -> None:
         """The incident is over: kept if it is one of the worst."""
-        self._capture(course)
+        self._capture_peak(course)
         del self._courses[id(course)]
         for key in course.keys:
             if self._by_key.get(key) is course:
                 del self._by_key[key]
         for pid in course.sessions if self.follower is not None else ():
             if self.follower is not None:
-                self.follower.forget(pid)
+                self.follower.forget_process(pid)
         self._total += 1
-        self._kept.append(_finished(course, still_waiting))
+        self._kept.append(_finish_course(course, still_waiting))
         if len(self._kept) > 2 * MOST_INCIDENTS:
-            self._kept.sort(key=_cost, reverse=True)
+            self._kept.sort(key=_compute_cost, reverse=True)
             del self._kept[MOST_INCIDENTS:]
 
 
-def _finished(course: _Course, still_waiting: int) -> LogIncident:
+def _finish_course(course: _Course, still_waiting: int) -> LogIncident:
     groups = sorted(course.groups.values(), key=lambda each: -each.seconds)
     return LogIncident(
         course.started,
@@ -541,7 +543,7 @@ def _finished(course: _Course, still_waiting: int) -> LogIncident:
     )
 
 
-def _kept_sessions(course: _Course) -> Iterator[tuple[int, tuple[Activity, ...]]]:
+def _kept_sessions(course: _Course) -> Iterator[tuple[int, tuple[LoggedActivity, ...]]]:
     """Of the blockers of the worst moment, what they wrote just before and just after."""
     if course.worst is None:
         return
@@ -554,7 +556,7 @@ def _kept_sessions(course: _Course) -> Iterator[tuple[int, tuple[Activity, ...]]
         yield pid, tuple(notes[begin : begin + _MOST_SAID])
 
 
-def _shortened(wait: LockWait) -> LockWait:
+def _shorten_wait(wait: LockWait) -> LockWait:
     origin = wait.origin
     if len(origin.statement or "") <= _BRIEF and len(origin.inner or "") <= _BRIEF:
         return wait
@@ -565,24 +567,24 @@ def _shortened(wait: LockWait) -> LockWait:
     return msgspec.structs.replace(wait, origin=msgspec.structs.replace(origin, **texts))
 
 
-def _cost(incident: LogIncident) -> tuple[float, int]:
+def _compute_cost(incident: LogIncident) -> tuple[float, int]:
     return incident.session_seconds, incident.waits + incident.deadlocks_total
 
 
-def _began(wait: LockWait) -> datetime | None:
+def _compute_start(wait: LockWait) -> datetime | None:
     return None if wait.is_of_unknown_length else wait.origin.at - timedelta(seconds=wait.seconds)
 
 
 def _find_turns(course: _Course, wait: LockWait) -> Turns:
     """Of a statement that queues anew as soon as it has waited for one holder of a row."""
-    passed, began = course.passed.get(wait.origin.pid), _began(wait)
+    passed, began = course.passed.get(wait.origin.pid), _compute_start(wait)
     if passed is None or began is None or not wait.target.startswith(_OF_A_ROW):
         return _NO_TURNS
     is_same = passed.statement == wait.origin.statement and abs(began - passed.at) <= _AT_ONCE
     return passed.turns if is_same else _NO_TURNS
 
 
-def _place(wait: LockWait) -> str:
+def _describe_place(wait: LockWait) -> str:
     return f"{NO_LOCK} in {wait.origin.database}"
 
 
@@ -602,7 +604,7 @@ def _only_queued(course: _Course, at: datetime) -> Iterator[tuple[int, LockWait]
                 yield pid, report
 
 
-def _member_wait(event: Deadlock, place: int) -> LockWait:
+def _member_wait(event: LoggedDeadlock, place: int) -> LockWait:
     """The wait of a member of a deadlock, as the report has it."""
     member = event.members[place]
     origin = event.origin
@@ -611,7 +613,7 @@ def _member_wait(event: Deadlock, place: int) -> LockWait:
     return LockWait(origin, member.mode, member.target, 0.0, is_of_unknown_length=True, holders=(member.blocked_by,))
 
 
-def _merged(known: LockWait, member: LockWait) -> LockWait:
+def _merge_wait(known: LockWait, member: LockWait) -> LockWait:
     """A wait that has its own lines, with the blocker that the report names."""
     return msgspec.structs.replace(known, holders=member.holders, queue=())
 

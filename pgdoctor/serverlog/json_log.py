@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_time, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name, read_time
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 
@@ -58,7 +58,7 @@ class JsonLog:
         """How the objects of a process may be found."""
         return f'"pid":{pid},'.encode()
 
-    def read(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:  # noqa: ARG002
+    def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:  # noqa: ARG002
         """The entry whose object is on the line of `hit`."""
         end = line_end(block, hit)
         entry = read_object(block[block.rfind(b"\n", 0, hit) + 1 : end])
@@ -85,11 +85,11 @@ def read_object(line: bytes) -> Entry | None:
         found.detail[:MOST_DETAIL],
         found.context[:MOST_TEXT],
         found.statement[:MOST_TEXT] if found.statement else None,
-        shown(found.user),
-        shown(found.dbname),
-        shown(found.application_name),
-        shown(found.remote_host),
-        shown(found.backend_type),
+        read_name(found.user),
+        read_name(found.dbname),
+        read_name(found.application_name),
+        read_name(found.remote_host),
+        read_name(found.backend_type),
     )
 
 
@@ -109,9 +109,9 @@ def _read_envelope(line: bytes) -> Entry | None:
         found.detail[:MOST_DETAIL],
         found.context[:MOST_TEXT],
         found.query[:MOST_TEXT] if found.query else None,
-        shown(found.user_name),
-        shown(found.database_name),
-        shown(found.application_name),
-        shown((found.connection_from or "").rpartition(":")[0]),
-        shown(found.backend_type),
+        read_name(found.user_name),
+        read_name(found.database_name),
+        read_name(found.application_name),
+        read_name((found.connection_from or "").rpartition(":")[0]),
+        read_name(found.backend_type),
     )

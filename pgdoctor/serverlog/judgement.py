@@ -17,7 +17,7 @@ from pgdoctor.model.lock_modes import MODES, mode_strength, modes_conflict
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.serverlog.events import LockWait, Origin
-from pgdoctor.serverlog.holders import HolderFacts, judge_holder
+from pgdoctor.serverlog.holders import LoggedHolder, judge_holder
 from pgdoctor.serverlog.incidents import LogIncident, Turns, WorstMoment
 from pgdoctor.serverlog.lock_tags import find_relation, parse_lock
 from pgdoctor.sqltext import ddl, statement
@@ -52,7 +52,7 @@ class JudgedIncident(msgspec.Struct, frozen=True):
     incident: LogIncident
     diagnosis: Diagnosis | None
     #: What blockers did, by PID.
-    holders: Mapping[int, HolderFacts] = {}
+    holders: Mapping[int, LoggedHolder] = {}
 
     @property
     def leading(self) -> Blocker | None:
@@ -79,8 +79,8 @@ def judge_incident(incident: LogIncident) -> JudgedIncident:
     if incident.worst is None:
         return JudgedIncident(incident, None)
     moment = _Moment(incident, incident.worst)
-    found = diagnose(moment.snapshot())
-    blockers = tuple(_honest(each, moment) for each in found.blockers)
+    found = diagnose(moment.build_snapshot())
+    blockers = tuple(_drop_unproven_class(each, moment) for each in found.blockers)
     return JudgedIncident(incident, replace(found, blockers=blockers, findings=()), moment.facts)
 
 
@@ -100,17 +100,17 @@ class _Moment:
         }
         self.names = _name_waits(self.waits.values())
         self._oids = {name: oid for oid, name in self.names.items()}
-        self.edges = {pid: self._edges(wait) for pid, wait in self.waits.items()}
+        self.edges = {pid: self._find_blockers(wait) for pid, wait in self.waits.items()}
         self.edges |= {pid: self._queued_edges(pid, wait) for pid, wait in self.only_queued.items()}
 
-    def snapshot(self) -> Snapshot:
+    def build_snapshot(self) -> Snapshot:
         """The moment as far as the log shows it."""
         held = self._held()
-        sessions = {pid: self._waiting(pid, wait, held.get(pid, ())) for pid, wait in self.waits.items()}
+        sessions = {pid: self._build_waiter(pid, wait, held.get(pid, ())) for pid, wait in self.waits.items()}
         for pid, wait in self.only_queued.items():
             sessions[pid] = Session(pid, self.edges[pid], held.get(pid, ()), datname=wait.origin.database)
         for pid in {node for nodes in self.edges.values() for node in nodes} - sessions.keys() - {_PREPARED}:
-            sessions[pid] = self._holder(pid, held.get(pid, ()))
+            sessions[pid] = self._build_holder(pid, held.get(pid, ()))
         prepared: tuple[PreparedTransaction, ...] = ()
         if any(_PREPARED in nodes for nodes in self.edges.values()):
             prepared = (PreparedTransaction(_PREPARED, gid="?", locks=held.get(_PREPARED, ())),)
@@ -137,20 +137,20 @@ class _Moment:
         waited = (self.at - min(began, default=self.at)) / timedelta(seconds=1)
         return most if most.number >= _SEVERAL and waited <= _TIMES * most.longest else None
 
-    def describe(self, target: str) -> str:
+    def describe_lock(self, target: str) -> str:
         """A lock as the log has it, with the name of its table where statements tell it."""
         oid = find_relation(target)
         name = self.names.get(oid) if oid is not None else None
         return f"{target} ({name})" if name is not None and name != f"relation {oid}" else target
 
-    def _waiting(self, pid: int, wait: LockWait, held: tuple[Lock, ...]) -> Session:
+    def _build_waiter(self, pid: int, wait: LockWait, held: tuple[Lock, ...]) -> Session:
         origin = wait.origin
         request = replace(parse_lock(pid, wait.mode, wait.target, granted=False), waitstart=self.since[pid])
         locks = [request, *held]
         if origin.relation and request.locktype == "transactionid":
             # It names the table: the first waiter for a row has it, and the context says that it is one.
             row = parse_lock(pid, "ExclusiveLock", "tuple (0,0) of relation 0 of database 0", granted=True)
-            locks.append(replace(row, relation=self._oid(origin.relation)))
+            locks.append(replace(row, relation=self._assign_oid(origin.relation)))
         return Session(
             pid,
             self.edges[pid],
@@ -164,8 +164,8 @@ class _Moment:
             statement=origin.inner or origin.statement,
         )
 
-    def _holder(self, pid: int, held: tuple[Lock, ...]) -> Session:
-        facts = self.facts.get(pid, HolderFacts())
+    def _build_holder(self, pid: int, held: tuple[Lock, ...]) -> Session:
+        facts = self.facts.get(pid, LoggedHolder())
         is_known = bool(facts.transaction or facts.state or facts.backend_type)
         return Session(
             pid,
@@ -183,15 +183,15 @@ class _Moment:
             state_change=facts.state_change,
         )
 
-    def _oid(self, name: str) -> int:
+    def _assign_oid(self, name: str) -> int:
         oid = self._oids.setdefault(name, _NO_OID + len(self._oids))
         self.names.setdefault(oid, name)
         return oid
 
-    def _edges(self, wait: LockWait) -> tuple[int, ...]:
+    def _find_blockers(self, wait: LockWait) -> tuple[int, ...]:
         """For whom a session waits: holders whose lock conflicts, and sessions ahead whose request does."""
         holders = [_PREPARED if pid == 0 else pid for pid in wait.holders if pid != wait.origin.pid]
-        ahead = list(self._ahead(wait))
+        ahead = list(self._find_sessions_ahead(wait))
         if find_relation(wait.target) is None or wait.target.startswith("tuple"):
             return (*holders, *ahead)
         # The server lists all that hold the lock in any mode. Only a mode that conflicts is in the way.
@@ -214,7 +214,7 @@ class _Moment:
                 return (other,)
         return tuple(_PREPARED if each == 0 else each for each in wait.holders if each != pid)
 
-    def _ahead(self, wait: LockWait) -> Iterator[int]:
+    def _find_sessions_ahead(self, wait: LockWait) -> Iterator[int]:
         """Sessions before it in the queue whose requests conflict with its own."""
         pid = wait.origin.pid
         for other in wait.queue[: wait.queue.index(pid)] if pid in wait.queue else ():
@@ -228,7 +228,7 @@ class _Moment:
             origin = self.waits[pid].origin
             texts: tuple[str, ...] = (origin.inner or origin.statement or "",)
         else:
-            texts = self.facts.get(pid, HolderFacts()).transaction
+            texts = self.facts.get(pid, LoggedHolder()).transaction
         modes = [mode for text in texts for mode in _modes_of(text)]
         return max(modes, key=mode_strength, default=None)
 
@@ -295,10 +295,10 @@ def name_relations(waits: Iterable[tuple[int, str | None]]) -> dict[int, str]:
     return {oid: names.copy().pop() if len(names) == 1 else f"relation {oid}" for oid, names in found.items()}
 
 
-def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
+def _drop_unproven_class(blocker: Blocker, moment: _Moment) -> Blocker:
     """What the log shows of a blocker; a class that only follows from what it does not show becomes unknown."""
     is_waiting = blocker.node in moment.waits or blocker.node in moment.only_queued
-    facts = moment.facts.get(blocker.node, HolderFacts())
+    facts = moment.facts.get(blocker.node, LoggedHolder())
     name = blocker.classification
     if name in BY_TEXT and not has_text_of(blocker.session):
         name = "unknown"
@@ -316,7 +316,7 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
         classification=name,
         also=blocker.also if is_known else (),
         session=session,
-        evidence=(*_passed(passed), *_evidence(blocker, moment, facts)),
+        evidence=(*_describe_turns(passed), *_describe_evidence(blocker, moment, facts)),
         recommendation=_OVER,
         advice=blocker.advice if is_known else "",
         not_permitted=None,
@@ -326,7 +326,7 @@ def _honest(blocker: Blocker, moment: _Moment) -> Blocker:
     )
 
 
-def _passed(turns: Turns | None) -> Iterator[str]:
+def _describe_turns(turns: Turns | None) -> Iterator[str]:
     if turns is not None:
         yield (
             f"a row that changes hands: a statement had waited through {format_count(turns.number, 'holder')} before, "
@@ -339,7 +339,7 @@ def has_text_of(session: Session | None) -> bool:
     return any(part.family in _FAMILIES for part in ddl.parts((session.statement if session else None) or ""))
 
 
-def _evidence(blocker: Blocker, moment: _Moment, facts: HolderFacts) -> Iterator[str]:
+def _describe_evidence(blocker: Blocker, moment: _Moment, facts: LoggedHolder) -> Iterator[str]:
     if blocker.node == _PREPARED:
         yield "the log names process 0 as the holder: a prepared transaction, which has no session"
         return
@@ -349,14 +349,14 @@ def _evidence(blocker: Blocker, moment: _Moment, facts: HolderFacts) -> Iterator
     if blocker.node in moment.only_queued:
         yield "it waits in the queue itself; the log does not show for which mode"
         return
-    yield from _hold(blocker, moment)
-    yield from _doing(facts, moment.at)
+    yield from _describe_hold(blocker, moment)
+    yield from _describe_activity(facts, moment.at)
 
 
 def _own_wait(wait: LockWait, moment: _Moment) -> Iterator[str]:
     since = moment.since[wait.origin.pid]
     waited = f"had waited {format_duration((moment.at - since) / timedelta(seconds=1))}" if since else "waited"
-    yield f"it {waited} itself for {wait.mode or 'a lock'} on {moment.describe(wait.target)}"
+    yield f"it {waited} itself for {wait.mode or 'a lock'} on {moment.describe_lock(wait.target)}"
     if wait.in_deadlock:
         yield "the server found a deadlock, and ended its statement"
     yield from describe_inner(wait.origin)
@@ -369,7 +369,7 @@ def describe_inner(origin: Origin) -> Iterator[str]:
         yield f"inside of {where} it ran: {redact(origin.inner)}"
 
 
-def _hold(blocker: Blocker, moment: _Moment) -> Iterator[str]:
+def _describe_hold(blocker: Blocker, moment: _Moment) -> Iterator[str]:
     targets: dict[str, int] = {}
     is_strongest = False
     for pid, wait in moment.waits.items():
@@ -377,12 +377,12 @@ def _hold(blocker: Blocker, moment: _Moment) -> Iterator[str]:
             targets[wait.target] = targets.get(wait.target, 0) + 1
             is_strongest |= wait.target.startswith("relation") and wait.mode == MODES[0]
     for target, number in list(targets.items())[:3]:
-        yield f"the log names it as a holder of {moment.describe(target)}, to {format_count(number, 'session')}"
+        yield f"the log names it as a holder of {moment.describe_lock(target)}, to {format_count(number, 'session')}"
     if is_strongest:
         yield f"it held {MODES[-1]}: nothing else keeps {MODES[0]} waiting"
 
 
-def _doing(facts: HolderFacts, at: datetime) -> Iterator[str]:
+def _describe_activity(facts: LoggedHolder, at: datetime) -> Iterator[str]:
     if facts.state is not None:
         since = facts.state_change
         lasted = f" for {format_duration((at - since) / timedelta(seconds=1))}" if since else ""

@@ -33,7 +33,7 @@ _ROW = re.compile(r"a row of .*", re.DOTALL)
 
 def parse_lock(pid: int | None, mode: str, description: str, *, granted: bool) -> Lock:
     """The lock. Its database is left out: names come from the log, and all of them are of one place."""
-    kind, parts = _read(description)
+    kind, parts = _parse_description(description)
 
     def number(name: str) -> int | None:
         return int(parts[name]) if name in parts else None
@@ -57,7 +57,7 @@ def parse_lock(pid: int | None, mode: str, description: str, *, granted: bool) -
     )
 
 
-def _read(description: str) -> tuple[str, dict[str, str]]:
+def _parse_description(description: str) -> tuple[str, dict[str, str]]:
     """The type of a lock, and the parts of its description by the columns of `pg_locks`."""
     for kind, pattern in _PATTERNS.items():
         if found := pattern.fullmatch(description):

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from pgdoctor.serverlog.entry import MOST_TEXT, Entry
 from pgdoctor.serverlog.events import (
-    Activity,
     CircleMember,
-    Deadlock,
     Event,
     LockAcquired,
     LockWait,
+    LoggedActivity,
+    LoggedDeadlock,
     Origin,
     ServerStopped,
     StatementEnded,
@@ -97,26 +97,26 @@ def read_event(entry: Entry) -> Event | None:
         return ServerStopped(entry.at, is_exact=message == _STOPS[0])
     for beginning, how in ENDINGS.items():
         if message.startswith(beginning) and entry.pid is not None:
-            return StatementEnded(_origin(entry, entry.pid), how, is_of_a_row=bool(_ROW.match(entry.context)))
+            return StatementEnded(_build_origin(entry, entry.pid), how, is_of_a_row=bool(_ROW.match(entry.context)))
     return None
 
 
-def read_activity(entry: Entry) -> Activity | None:
+def read_activity(entry: Entry) -> LoggedActivity | None:
     """What an entry says of the process that wrote it, whatever that is; None where its PID is not known."""
     if entry.pid is None:
         return None
-    origin, message = _origin(entry, entry.pid), entry.message
+    origin, message = _build_origin(entry, entry.pid), entry.message
     if found := _DURATION.fullmatch(message):
-        return Activity(origin, found[2] and found[2][:_MOST_SAID], float(found[1]) / 1000)
+        return LoggedActivity(origin, found[2] and found[2][:_MOST_SAID], float(found[1]) / 1000)
     if found := _BEGINS.fullmatch(message):
-        return Activity(origin, found[1][:_MOST_SAID])
+        return LoggedActivity(origin, found[1][:_MOST_SAID])
     for beginning, how in ENDINGS.items():
         if message.startswith(beginning):
             is_end = message.startswith("terminating")
-            return Activity(origin, entry.statement, 0.0 if is_end else None, how if is_end else None)
+            return LoggedActivity(origin, entry.statement, 0.0 if is_end else None, how if is_end else None)
     if message.startswith(("disconnection:", "could not receive data", "unexpected EOF", "connection to client lost")):
-        return Activity(origin, end="its client disconnected")
-    return Activity(origin)
+        return LoggedActivity(origin, end="its client disconnected")
+    return LoggedActivity(origin)
 
 
 def _read_wait(entry: Entry) -> Event | None:
@@ -124,13 +124,13 @@ def _read_wait(entry: Entry) -> Event | None:
     if found is None:
         return None
     pid, what, mode, target = int(found[1]), found[2], found[3], found[4]
-    origin, seconds = _origin(entry, pid), int(found[5]) / 1000 + int(found[6]) / 1e6
+    origin, seconds = _build_origin(entry, pid), int(found[5]) / 1000 + int(found[6]) / 1e6
     if what == "acquired":
         return LockAcquired(origin, mode, target, seconds)
     if what == "failed to acquire":
         return StatementEnded(origin, "deadlock")
     queue = _QUEUE.match(entry.detail)
-    holders, waiting = (_pids(queue[1]), _pids(queue[2])) if queue else ((), ())
+    holders, waiting = (_parse_pids(queue[1]), _parse_pids(queue[2])) if queue else ((), ())
     is_deadlock = what.startswith("detected deadlock")
     return LockWait(origin, mode, target, seconds, is_deadlock, holders=holders, queue=waiting)
 
@@ -138,13 +138,13 @@ def _read_wait(entry: Entry) -> Event | None:
 def _read_deadlock(entry: Entry) -> Event | None:
     waits = list(_CIRCLE.finditer(entry.detail))
     if not waits:
-        return StatementEnded(_origin(entry, entry.pid), "deadlock") if entry.pid is not None else None
-    ran = dict(_statements(entry.detail[waits[-1].end() :], {int(each[1]) for each in waits}))
+        return StatementEnded(_build_origin(entry, entry.pid), "deadlock") if entry.pid is not None else None
+    ran = dict(_read_statements(entry.detail[waits[-1].end() :], {int(each[1]) for each in waits}))
     members = tuple(CircleMember(int(each[1]), each[2], each[3], int(each[4]), ran.get(int(each[1]))) for each in waits)
-    return Deadlock(_origin(entry, entry.pid if entry.pid is not None else members[0].pid), members)
+    return LoggedDeadlock(_build_origin(entry, entry.pid if entry.pid is not None else members[0].pid), members)
 
 
-def _statements(text: str, pids: set[int]) -> Iterator[tuple[int, str]]:
+def _read_statements(text: str, pids: set[int]) -> Iterator[tuple[int, str]]:
     """The statements below the circle, which may have several lines: only a member begins another one."""
     pid, lines = None, list[str]()
     for line in text.split("\n"):
@@ -159,7 +159,7 @@ def _statements(text: str, pids: set[int]) -> Iterator[tuple[int, str]]:
         yield pid, "\n".join(lines)
 
 
-def _inner(context: str) -> str | None:
+def _find_inner_statement(context: str) -> str | None:
     """The statement inside of a function, the innermost one."""
     begin = 0 if context.startswith(_INNER) else context.find("\n" + _INNER) + 1
     if not context.startswith(_INNER, begin):
@@ -168,12 +168,12 @@ def _inner(context: str) -> str | None:
     return context[begin + len(_INNER) : end.start() if end else None]
 
 
-def _pids(text: str) -> tuple[int, ...]:
+def _parse_pids(text: str) -> tuple[int, ...]:
     words = text[: _MOST_PIDS * 12].split(", ")[:_MOST_PIDS]
     return tuple(dict.fromkeys(int(word) for word in words if word.isdecimal() and len(word) <= 10))
 
 
-def _origin(entry: Entry, pid: int) -> Origin:
+def _build_origin(entry: Entry, pid: int) -> Origin:
     context = entry.context[:MOST_TEXT]
     row, function = (_ROW.match(context), _FUNCTION.search(context)) if context else (None, None)
     return Origin(
@@ -185,7 +185,7 @@ def _origin(entry: Entry, pid: int) -> Origin:
         entry.client,
         entry.backend_type,
         entry.statement,
-        _inner(context),
+        _find_inner_statement(context),
         function[1] if function else None,
         row[1] if row else None,
     )

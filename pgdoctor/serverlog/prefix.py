@@ -149,7 +149,7 @@ class Prefix(Protocol):
     #: As the person would write it; empty where it was only guessed at.
     template: str
 
-    def read(self, line: bytes) -> Head | None:
+    def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
 
     def write_pid(self, pid: int) -> bytes | None:
@@ -162,7 +162,7 @@ class TemplatePrefix:
     def __init__(self, template: str) -> None:
         """Raises UsageError for one that names neither time nor process."""
         self.template = template
-        self._pattern = re.compile(b"".join(_parts(template)) + _SEVERITY)
+        self._pattern = re.compile(b"".join(_compile_parts(template)) + _SEVERITY)
         names = self._pattern.groupindex
         if "time" not in names and "epoch" not in names:
             raise UsageError(f"--prefix {template[:80]!r} has no time: it needs %m, %t or %n")
@@ -173,7 +173,7 @@ class TemplatePrefix:
         found = re.search(r"(.?)%p(.?)", template)
         self._around = (found[1].encode(), found[2].replace("%", "").encode()) if found else None
 
-    def read(self, line: bytes) -> Head | None:
+    def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
         found = self._pattern.match(line[:MOST_PREFIX])
         if found is None:
@@ -197,7 +197,7 @@ class GuessedPrefix:
     def __init__(self, pid: re.Pattern[bytes]) -> None:
         self._pid = pid
 
-    def read(self, line: bytes) -> Head | None:
+    def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
         found = _ANYWHERE.search(line[:MOST_PREFIX])
         if found is None:
@@ -227,24 +227,24 @@ class GuessedPrefix:
 
 def detect_prefix(lines: Iterable[bytes]) -> Prefix | None:
     """The prefix of a log's lines; None where too few of them have one with a time."""
-    sample = list(_sample(lines))
+    sample = list(_choose_sample(lines))
     if not sample:
         return None
     best, most = None, 0
     for template in KNOWN:
         prefix = TemplatePrefix(template)
-        fitting = sum(prefix.read(line) is not None for line in sample)
+        fitting = sum(prefix.read_head(line) is not None for line in sample)
         if fitting > most:
             best, most = prefix, fitting
     if best is not None and most >= _ENOUGH * len(sample):
         return best
     guessed = GuessedPrefix(_find_pid_pattern(sample))
-    if sum(guessed.read(line) is not None for line in sample) >= max(most, 1):
+    if sum(guessed.read_head(line) is not None for line in sample) >= max(most, 1):
         return guessed
     return best
 
 
-def _sample(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _choose_sample(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines that begin or continue an entry; those that say their own PID come first, as evidence of where it is."""
     number = 0
     for line in lines:
@@ -273,7 +273,7 @@ def _find_pid_pattern(sample: Iterable[bytes]) -> re.Pattern[bytes]:
     return found.most_common(1)[0][0]
 
 
-def _parts(template: str) -> Iterator[bytes]:
+def _compile_parts(template: str) -> Iterator[bytes]:
     """The pattern of a template, piece by piece. Raises UsageError for an escape that there is not."""
     end, is_optional, named = 0, False, set[str]()
     for found in _ESCAPE.finditer(template):

@@ -33,7 +33,7 @@ def detect_format(block: bytes, template: str | None = None) -> LogFormat | None
         prefix = detect_prefix(lines)
         return StderrLog(prefix) if prefix is not None else None
     prefix = TemplatePrefix(template)
-    if lines and any(map(bytes.strip, lines)) and not any(prefix.read(line) for line in lines):
+    if lines and any(map(bytes.strip, lines)) and not any(prefix.read_head(line) for line in lines):
         found = detect_prefix(lines)
         hint = f"; {found.template!r} does" if found is not None and found.template else ""
         raise UsageError(f"--prefix {template[:80]!r} fits none of its first lines{hint}")

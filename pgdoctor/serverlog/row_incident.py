@@ -39,13 +39,13 @@ _NEEDS = (
 
 def judge_rows(tables: Sequence[Table]) -> JudgedIncident | None:
     """The incident of rows that belong together; None where they show no wait."""
-    moment = _Rows(tables)
-    snapshot = moment.snapshot()
+    moment = _SavedRows(tables)
+    snapshot = moment.build_snapshot()
     found = diagnose(snapshot)
     if not found.graph.waiters:
         return None
-    blockers = tuple(_honest(each, moment.columns) for each in found.blockers)
-    return JudgedIncident(_incident(snapshot, found), replace(found, blockers=blockers, findings=()))
+    blockers = tuple(_drop_unproven_parts(each, moment.columns) for each in found.blockers)
+    return JudgedIncident(_build_incident(snapshot, found), replace(found, blockers=blockers, findings=()))
 
 
 def add_rows(
@@ -66,7 +66,7 @@ def add_rows(
     return outcome, [*judged, found]
 
 
-class _Rows:
+class _SavedRows:
     """Rows on their way to a snapshot."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
@@ -74,15 +74,15 @@ class _Rows:
         self.columns = frozenset[str]().union(*(each.columns for each in tables))
         self._names: dict[str, int] = {}
         self._oids: set[int] = set()
-        times = (_time(row.get(name)) for each in tables for row in each.rows for name in _TIMES)
+        times = (_parse_time(row.get(name)) for each in tables for row in each.rows for name in _TIMES)
         self.at = max((each for each in times if each is not None), default=_NO_TIME)
 
-    def snapshot(self) -> Snapshot:
+    def build_snapshot(self) -> Snapshot:
         """All that the rows say."""
-        locks = list(self._locks())
-        sessions = {session.pid: session for session in self._sessions()}
+        locks = list(self._build_locks())
+        sessions = {session.pid: session for session in self._build_sessions()}
         edges = _find_waits(locks) if locks else {}
-        for pid, blockers in self._pairs().items():
+        for pid, blockers in self._collect_pairs().items():
             edges.setdefault(pid, blockers)
         by_pid: dict[int | None, list[Lock]] = {}
         for lock in locks:
@@ -107,31 +107,31 @@ class _Rows:
             },
         )
 
-    def _locks(self) -> Iterator[Lock]:
-        for row in self._rows("locks", "both"):
+    def _build_locks(self) -> Iterator[Lock]:
+        for row in self._select_rows("locks", "both"):
             if (mode := row.get("mode")) is None:
                 continue
             yield Lock(
-                _number(row.get("pid")),
+                _parse_number(row.get("pid")),
                 row.get("locktype") or "relation",
                 None,
-                self._relation(row.get("relation") or row.get("relname")),
-                _number(row.get("page")),
-                _number(row.get("tuple")),
+                self._parse_relation(row.get("relation") or row.get("relname")),
+                _parse_number(row.get("page")),
+                _parse_number(row.get("tuple")),
                 row.get("virtualxid"),
-                _number(row.get("transactionid")),
-                _number(row.get("classid")),
-                _number(row.get("objid")),
-                _number(row.get("objsubid")),
+                _parse_number(row.get("transactionid")),
+                _parse_number(row.get("classid")),
+                _parse_number(row.get("objid")),
+                _parse_number(row.get("objsubid")),
                 row.get("virtualtransaction"),
                 mode,
                 (row.get("granted") or "").casefold() in ("t", "true", "yes", "1"),
-                _time(row.get("waitstart")),
+                _parse_time(row.get("waitstart")),
             )
 
-    def _sessions(self) -> Iterator[Session]:
-        for row in self._rows("activity", "both"):
-            pid = _number(row.get("pid"))
+    def _build_sessions(self) -> Iterator[Session]:
+        for row in self._select_rows("activity", "both"):
+            pid = _parse_number(row.get("pid"))
             if pid is None:
                 continue
             is_visible = row.get("state") is not None or row.get("query") is not None
@@ -146,15 +146,15 @@ class _Rows:
                 statement=row.get("query"),
                 wait_event_type=row.get("wait_event_type"),
                 wait_event=row.get("wait_event"),
-                backend_start=_time(row.get("backend_start")),
-                xact_start=_time(row.get("xact_start")),
-                query_start=_time(row.get("query_start")),
-                state_change=_time(row.get("state_change")),
+                backend_start=_parse_time(row.get("backend_start")),
+                xact_start=_parse_time(row.get("xact_start")),
+                query_start=_parse_time(row.get("query_start")),
+                state_change=_parse_time(row.get("state_change")),
                 has_xid=row.get("backend_xid") is not None,
             )
-        for row in self._rows("pairs"):
+        for row in self._select_rows("pairs"):
             for side in ("blocked", "blocking"):
-                pid = _number(row.get(f"{side}_pid"))
+                pid = _parse_number(row.get(f"{side}_pid"))
                 if pid is not None:
                     yield Session(
                         pid,
@@ -165,13 +165,13 @@ class _Rows:
                         statement=row.get(f"{side}_statement"),
                     )
 
-    def _pairs(self) -> Mapping[int, tuple[int, ...]]:
+    def _collect_pairs(self) -> Mapping[int, tuple[int, ...]]:
         """Of the documented query; it pairs those that wait for the same lock with each other, too."""
         pairs = {
             (blocked, blocking)
-            for row in self._rows("pairs")
-            if (blocked := _number(row.get("blocked_pid"))) is not None
-            and (blocking := _number(row.get("blocking_pid"))) is not None
+            for row in self._select_rows("pairs")
+            if (blocked := _parse_number(row.get("blocked_pid"))) is not None
+            and (blocking := _parse_number(row.get("blocking_pid"))) is not None
         }
         waits: dict[int, list[int]] = {}
         for blocked, blocking in sorted(pairs):
@@ -183,14 +183,14 @@ class _Rows:
                 break
         return {pid: tuple(blockers) for pid, blockers in waits.items()}
 
-    def _rows(self, *kinds: str) -> Iterator[Row]:
+    def _select_rows(self, *kinds: str) -> Iterator[Row]:
         return (row for each in self._tables if each.kind in kinds for row in each.rows)
 
-    def _relation(self, text: str | None) -> int | None:
+    def _parse_relation(self, text: str | None) -> int | None:
         """An OID; one that is made up for a name (`relation::regclass`)."""
         if text is None:
             return None
-        number = _number(text)
+        number = _parse_number(text)
         if number is not None:
             self._oids.add(number)
             return number
@@ -207,9 +207,9 @@ def _find_waits(locks: Sequence[Lock]) -> dict[int, tuple[int, ...]]:
         if lock.granted or lock.pid is None:
             continue
         others = [each for each in by_target[lock.target] if each.pid != lock.pid]
-        hard = [_node(each) for each in others if each.granted and modes_conflict(each.mode, lock.mode)]
+        hard = [_graph_node(each) for each in others if each.granted and modes_conflict(each.mode, lock.mode)]
         ahead = [each for each in others if not each.granted and modes_conflict(each.mode, lock.mode)]
-        soft = [_node(each) for each in ahead if _is_before(each, lock, is_blocked=bool(hard))]
+        soft = [_graph_node(each) for each in ahead if _is_before(each, lock, is_blocked=bool(hard))]
         found[lock.pid] = tuple(dict.fromkeys((*found.get(lock.pid, ()), *hard, *soft)))
     return found
 
@@ -221,11 +221,11 @@ def _is_before(other: Lock, lock: Lock, *, is_blocked: bool) -> bool:
     return not is_blocked
 
 
-def _node(lock: Lock) -> int:
+def _graph_node(lock: Lock) -> int:
     return -1 if lock.pid is None else lock.pid
 
 
-def _honest(blocker: Blocker, columns: frozenset[str]) -> Blocker:
+def _drop_unproven_parts(blocker: Blocker, columns: frozenset[str]) -> Blocker:
     """Without what follows from columns that are missing, and without what to do now."""
     name = blocker.classification
     if name in BY_TEXT and "backend_xid" not in columns and not has_text_of(blocker.session):
@@ -247,7 +247,7 @@ def _honest(blocker: Blocker, columns: frozenset[str]) -> Blocker:
     )
 
 
-def _incident(snapshot: Snapshot, found: Diagnosis) -> LogIncident:
+def _build_incident(snapshot: Snapshot, found: Diagnosis) -> LogIncident:
     waiters = [snapshot.sessions[pid] for pid in found.graph.waiters]
     seconds = {session.pid: snapshot.blocked_bounds[session.pid].least or 0.0 for session in waiters}
     groups: dict[tuple[str | None, str | None, str | None], WaitingGroup] = {}
@@ -276,11 +276,11 @@ def _incident(snapshot: Snapshot, found: Diagnosis) -> LogIncident:
     )
 
 
-def _number(text: str | None) -> int | None:
+def _parse_number(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?[0-9]{1,19}", text) else None
 
 
-def _time(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     try:
         at = datetime.fromisoformat(text) if text else None
     except ValueError:

@@ -42,13 +42,13 @@ def find_tables(text: str) -> tuple[Table, ...]:
         found = [_read_json(stripped)]
     else:
         found = list(_read_psql(text))
-        if not any(map(_kind_of, map(_columns, found))):
+        if not any(map(_kind_of, map(_list_columns, found))):
             found = [_read_csv(stripped)]
-    tables = ((_kind_of(_columns(rows)), _columns(rows), rows) for rows in found)
+    tables = ((_kind_of(_list_columns(rows)), _list_columns(rows), rows) for rows in found)
     return tuple(Table(kind, columns, tuple(rows[:MOST_ROWS])) for kind, columns, rows in tables if kind)
 
 
-def _columns(rows: Sequence[Row]) -> frozenset[str]:
+def _list_columns(rows: Sequence[Row]) -> frozenset[str]:
     return frozenset(rows[0]) if rows else frozenset()
 
 
@@ -66,7 +66,7 @@ def _read_json(text: str) -> list[Row]:
     try:
         found = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
-        found = [each for line in text.splitlines()[:MOST_ROWS] if (each := _object(line)) is not None]
+        found = [each for line in text.splitlines()[:MOST_ROWS] if (each := _decode_object(line)) is not None]
     if isinstance(found, dict):
         inner = [each for each in found.values() if isinstance(each, list)]
         found = inner[0] if inner else [found]
@@ -74,17 +74,17 @@ def _read_json(text: str) -> list[Row]:
         return []
     rows = [each for each in found if isinstance(each, dict)]
     names = dict.fromkeys(str(name) for row in rows[:100] for name in row)
-    return [{name: _written(row.get(name)) for name in names} for row in rows]
+    return [{name: _format_value(row.get(name)) for name in names} for row in rows]
 
 
-def _object(line: str) -> Any:
+def _decode_object(line: str) -> Any:
     try:
         return msgspec.json.decode(line)
     except (msgspec.MsgspecError, RecursionError):
         return None
 
 
-def _written(value: Any) -> str | None:
+def _format_value(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool):
@@ -150,13 +150,13 @@ def _read_aligned(head: str, line: str, lines: Sequence[str]) -> Iterator[Row]:
         begin = 1
     else:
         begin = 0
-    names = [name.strip().casefold() for name in _cells(head, begin, ends) or []]
+    names = [name.strip().casefold() for name in _split_cells(head, begin, ends) or []]
     cells: list[str] = []
     goes_on = False
     for text in lines:
         if "|" not in text:
             break
-        found = _cells(text, begin, ends)
+        found = _split_cells(text, begin, ends)
         if found is None or len(found) != len(names):
             continue
         continued = [cell.rstrip().endswith("+") for cell in found]
@@ -167,14 +167,14 @@ def _read_aligned(head: str, line: str, lines: Sequence[str]) -> Iterator[Row]:
             ]
         else:
             if cells:
-                yield _row(names, cells)
+                yield _build_row(names, cells)
             cells = parts
         goes_on = any(continued)
     if cells:
-        yield _row(names, cells)
+        yield _build_row(names, cells)
 
 
-def _cells(text: str, begin: int, ends: Sequence[int]) -> list[str] | None:
+def _split_cells(text: str, begin: int, ends: Sequence[int]) -> list[str] | None:
     """The cells of a line: by place, or where wide characters have moved them, by its bars."""
     if all(text[end : end + 1] == "|" for end in ends):
         starts = [begin, *(end + 1 for end in ends)]
@@ -187,5 +187,5 @@ def _cells(text: str, begin: int, ends: Sequence[int]) -> list[str] | None:
     return cells
 
 
-def _row(names: Sequence[str], cells: Sequence[str]) -> Row:
+def _build_row(names: Sequence[str], cells: Sequence[str]) -> Row:
     return {name: cell.strip() or None for name, cell in zip(names, cells, strict=True)}

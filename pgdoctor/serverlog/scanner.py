@@ -4,7 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Generator, Iterator
 
-from pgdoctor.serverlog.events import Activity, Event
+from pgdoctor.serverlog.events import Event, LoggedActivity
 from pgdoctor.serverlog.formats import LogFormat, line_end
 from pgdoctor.serverlog.messages import NEEDLES, read_activity, read_event
 
@@ -39,7 +39,7 @@ class Scanner:
         #: Lines that were too long to be read.
         self.long_lines = 0
 
-    def switch(self, log: LogFormat) -> None:
+    def switch_file(self, log: LogFormat) -> None:
         """Go on with the next file of a rotated set, once the one before is finished."""
         if not log.is_like(self._log):
             self._window.clear()
@@ -47,7 +47,7 @@ class Scanner:
         self._log = log
         self.long_lines = 0
 
-    def scan(self, data: bytes) -> Iterator[Event]:
+    def scan_block(self, data: bytes) -> Iterator[Event]:
         """The events of one more block."""
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
@@ -57,7 +57,7 @@ class Scanner:
             self._rest = b"" if is_long else data
             return
         self._rest = data[cut:]
-        carry = yield from self._scan(data[:cut], is_last=False)
+        carry = yield from self._scan_entries(data[:cut], is_last=False)
         if carry is not None:
             self._rest = data[carry:]
 
@@ -65,32 +65,32 @@ class Scanner:
         """The events of what is left; the last line may be cut off."""
         rest, self._rest = self._rest, b""
         if rest:
-            yield from self._scan(rest, is_last=True)
+            yield from self._scan_entries(rest, is_last=True)
 
     def last_lines(self) -> Iterator[bytes]:
         """Lines from the end of what was read, the last one first."""
         for block in reversed(self._window):
             yield from reversed(block[-65_536:].splitlines(keepends=True))
 
-    def follow(self, pid: int) -> None:
+    def follow_process(self, pid: int) -> None:
         """Read all that this process writes from here on, until others are followed instead."""
         if pid in self._followed:
             return
         self._followed[pid] = None
         if len(self._followed) > _MOST_FOLLOWED:
             del self._followed[next(iter(self._followed))]
-        self._seek(pid, self._place)
+        self._seek_entries(pid, self._place)
 
-    def forget(self, pid: int) -> None:
+    def forget_process(self, pid: int) -> None:
         """Follow this process no more."""
         self._followed.pop(pid, None)
 
-    def recall(self, pid: int) -> list[Activity]:
+    def recall_activity(self, pid: int) -> list[LoggedActivity]:
         """What the process wrote just before, the oldest first; nothing where looking back has taken its share."""
         needle = self._log.write_pid(pid)
         if needle is None:
             return []
-        found: list[Activity] = []
+        found: list[LoggedActivity] = []
         end = block_end = self._place
         for block in (self._block, *reversed(self._window)):
             end = block_end if block is self._block else len(block)
@@ -98,22 +98,22 @@ class Scanner:
             if self._budget < 0:
                 break
             while len(found) < _MOST_RECALLED and (end := block.rfind(needle, 0, end)) >= 0:
-                entry = self._log.read(block, end, is_last=True, is_any=True).entry
+                entry = self._log.read_entry(block, end, is_last=True, is_any=True).entry
                 if entry is not None and entry.pid == pid and (said := read_activity(entry)) is not None:
                     found.append(said)
         return found[::-1]
 
-    def _scan(self, block: bytes, *, is_last: bool) -> Generator[Event, None, int | None]:
-        self._begin(block)
+    def _scan_entries(self, block: bytes, *, is_last: bool) -> Generator[Event, None, int | None]:
+        self._begin_block(block)
         done = 0
         while self._hits:
             hit = heapq.heappop(self._hits)
             if hit < done:
                 continue
             self._place = hit
-            reading = self._log.read(block, hit, is_last=is_last, is_any=bool(self._followed))
+            reading = self._log.read_entry(block, hit, is_last=is_last, is_any=bool(self._followed))
             if reading.carry is not None:
-                self._keep(block[: reading.carry])
+                self._keep_block(block[: reading.carry])
                 return reading.carry
             done = reading.end
             if reading.entry is None:
@@ -123,10 +123,10 @@ class Scanner:
                 event = read_activity(reading.entry)
             if event is not None:
                 yield event
-        self._keep(block)
+        self._keep_block(block)
         return None
 
-    def _begin(self, block: bytes) -> None:
+    def _begin_block(self, block: bytes) -> None:
         self._block, self._place = block, 0
         self._budget += len(block) * _LOOKBACK_SHARE
         hits: list[int] = []
@@ -138,9 +138,9 @@ class Scanner:
         heapq.heapify(hits)
         self._hits = hits
         for pid in self._followed:
-            self._seek(pid, 0)
+            self._seek_entries(pid, 0)
 
-    def _seek(self, pid: int, place: int) -> None:
+    def _seek_entries(self, pid: int, place: int) -> None:
         """The places of a process's entries from there on."""
         needle = self._log.write_pid(pid)
         if needle is None:
@@ -152,7 +152,7 @@ class Scanner:
             heapq.heappush(self._hits, place)
             place = line_end(self._block, place)
 
-    def _keep(self, block: bytes) -> None:
+    def _keep_block(self, block: bytes) -> None:
         self._block = b""
         self._place = 0
         self._window.append(block)

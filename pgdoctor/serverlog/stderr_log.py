@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, shown
+from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
 from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix
@@ -36,12 +36,12 @@ class StderrLog:
         """How the lines of a process may be found; None where the prefix does not say."""
         return self.prefix.write_pid(pid)
 
-    def read(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
+    def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
         """The entry that begins on the line of `hit`; `is_any`: one that says nothing of locks, too."""
         start = block.rfind(b"\n", 0, hit) + 1
         end = line_end(block, hit)
         is_more = block.startswith(b"\t", start)
-        head = None if is_more else self.prefix.read(block[start : min(end, start + MOST_PREFIX)])
+        head = None if is_more else self.prefix.read_head(block[start : min(end, start + MOST_PREFIX)])
         if head is None or head.severity not in BEGINNING:
             return Reading(end)
         message = block[start + head.begin : end].decode(errors="replace")
@@ -52,14 +52,14 @@ class StderrLog:
             return Reading(end)
         lead = block[start : start + head.begin].rpartition(head.severity + b":  ")[0]
         tail = _Tail(self.prefix, head, lead, message)
-        is_whole = message.startswith(_ALONE) or tail.take(block, end)
+        is_whole = message.startswith(_ALONE) or tail.take_lines(block, end)
         if not is_whole and not is_last and len(block) - start < _MOST_BYTES:
             return Reading(end, carry=start)
-        return Reading(end, tail.entry(at))
+        return Reading(end, tail.build_entry(at))
 
     def read_time(self, line: bytes) -> Entry | None:
         """The line alone, for its time."""
-        head = self.prefix.read(line)
+        head = self.prefix.read_head(line)
         at = head.read_time() if head is not None else None
         return Entry(at, None, "") if at is not None else None
 
@@ -74,7 +74,7 @@ class _Tail:
         self._texts: dict[str, list[str]] = {"message": [message]}
         self._room = dict.fromkeys(("message", "context", "statement"), MOST_TEXT) | {"detail": MOST_DETAIL}
 
-    def take(self, block: bytes, position: int) -> bool:
+    def take_lines(self, block: bytes, position: int) -> bool:
         """Take the lines that belong to the entry; False where the block ends before that is certain."""
         part: str | None = "message"
         others, lines, most = 0, 0, position + _MOST_BYTES
@@ -83,7 +83,7 @@ class _Tail:
                 return True
             end = line_end(block, position)
             if block[position : position + 1] == b"\t":
-                self._add(part, block[position + 1 : end])
+                self._add_text(part, block[position + 1 : end])
                 position = end
                 continue
             if "statement" in self._texts:
@@ -99,7 +99,7 @@ class _Tail:
                 others += 1
             elif head[2]:
                 part = _TAIL.get(head[0])
-                self._add(part, block[position + head[1] : end])
+                self._add_text(part, block[position + head[1] : end])
             position = end
         return False
 
@@ -109,17 +109,17 @@ class _Tail:
             found = BARE_SEVERITY.match(block, position + len(self._lead))
             if found is not None:
                 return found["severity"], found.end() - position, True
-        head = self._prefix.read(block[position : min(end, position + MOST_PREFIX)])
+        head = self._prefix.read_head(block[position : min(end, position + MOST_PREFIX)])
         if head is None:
             return None
         return head.severity, head.begin, head.pid == self._head.pid and (head.pid is not None or self._lead == b"")
 
-    def _add(self, part: str | None, text: bytes) -> None:
+    def _add_text(self, part: str | None, text: bytes) -> None:
         if part is not None and (room := self._room[part]) > 0:
             self._texts.setdefault(part, []).append(text[:room].decode(errors="replace").rstrip("\r\n"))
             self._room[part] = room - len(text)
 
-    def entry(self, at: datetime) -> Entry:
+    def build_entry(self, at: datetime) -> Entry:
         """The entry, as far as its lines were there."""
         head, texts = self._head, {part: "\n".join(lines) for part, lines in self._texts.items()}
         return Entry(
@@ -129,9 +129,12 @@ class _Tail:
             texts.get("detail", ""),
             texts.get("context", ""),
             texts.get("statement"),
-            *(shown(_text(name)) for name in (head.user, head.database, head.application, head.client, head.backend)),
+            *(
+                read_name(_decode_name(name))
+                for name in (head.user, head.database, head.application, head.client, head.backend)
+            ),
         )
 
 
-def _text(name: bytes | None) -> str | None:
+def _decode_name(name: bytes | None) -> str | None:
     return None if name is None else name.decode(errors="replace").strip()

@@ -128,10 +128,10 @@ def read(data: bytes, size: int, width: int | None) -> str:
     scanner = Scanner(log)
     assembler = Assembler(scanner)
     for begin in range(0, len(data), size):
-        for event in scanner.scan(data[begin : begin + size]):
-            assembler.add(event)
+        for event in scanner.scan_block(data[begin : begin + size]):
+            assembler.add_event(event)
     for event in scanner.finish():
-        assembler.add(event)
+        assembler.add_event(event)
     outcome = assembler.finish(last_time(log, scanner.last_lines()))
     source = LogSource(("x",), (log.name,))
     report, incidents = make_log_report(outcome, [judge_incident(each) for each in outcome.incidents], source)

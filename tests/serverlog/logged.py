@@ -26,10 +26,10 @@ def read_outcome(data: bytes, prefix: str | None = None, size: int = 1 << 20) ->
     scanner = Scanner(log)
     assembler = Assembler(scanner)
     for begin in range(0, len(data), size):
-        for event in scanner.scan(data[begin : begin + size]):
-            assembler.add(event)
+        for event in scanner.scan_block(data[begin : begin + size]):
+            assembler.add_event(event)
     for event in scanner.finish():
-        assembler.add(event)
+        assembler.add_event(event)
     return assembler.finish(None)
 
 

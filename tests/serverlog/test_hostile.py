@@ -106,8 +106,8 @@ def test_incident_without_an_end_has_a_bound() -> None:
         at += timedelta(seconds=1)
         origin = Origin(at, 10 + number % 50, statement=f"update t set v = {number}")
         target = f"transaction {number}"
-        assembler.add(LockWait(origin, "ShareLock", target, 1.0, holders=(7, 100 + number), queue=(origin.pid,)))
-        assembler.add(LockAcquired(origin, "ShareLock", target, 1.5))
+        assembler.add_event(LockWait(origin, "ShareLock", target, 1.0, holders=(7, 100 + number), queue=(origin.pid,)))
+        assembler.add_event(LockAcquired(origin, "ShareLock", target, 1.5))
     assert len(assembler._by_key) < 12_000
     [incident] = assembler.finish(at).incidents
     assert (incident.waits, incident.outcomes) == (30_000, {"acquired": 30_000})
