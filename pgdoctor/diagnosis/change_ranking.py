@@ -23,38 +23,38 @@ def rank_changes(changes: Sequence[RecentChange], blockers: Sequence[Blocker]) -
     relations = {blocker.relation for blocker in blockers if blocker.relation}
     words = {relation.rpartition(".")[2].strip('"').lower() for relation in relations}
     latest_first = sorted(changes, key=lambda change: change.at, reverse=True)
-    return tuple(sorted(latest_first, key=lambda change: _rank(change, words)))
+    return tuple(sorted(latest_first, key=lambda change: _rank_change(change, words)))
 
 
 def describe_change(change: RecentChange, now: datetime) -> str:
     """`1.3 s ago: alter table orders …`; with bounds where the time is not exact."""
-    return f"{_when(change, now)}: {change.what}{_repeated(change, now)}"
+    return f"{_describe_time(change, now)}: {change.what}{_describe_repeats(change, now)}"
 
 
-def _rank(change: RecentChange, words: set[str]) -> tuple[bool, bool, int]:
+def _rank_change(change: RecentChange, words: set[str]) -> tuple[bool, bool, int]:
     is_of_the_chain = change.kind == "ddl" and not words.isdisjoint(re.findall(r"\w+", change.what.lower()))
     is_unknown = not change.is_exact and change.after is None
     return not is_of_the_chain, is_unknown, _KINDS.index(change.kind)
 
 
-def _when(change: RecentChange, now: datetime) -> str:
+def _describe_time(change: RecentChange, now: datetime) -> str:
     if change.is_exact:
-        return f"{_age(change.at, now)} ago"
+        return f"{_format_age(change.at, now)} ago"
     if change.after is None:
         return f"at an unknown time before {change.at:%H:%M:%S} UTC"
-    return f"within the last {_age(change.after, now)}"
+    return f"within the last {_format_age(change.after, now)}"
 
 
-def _repeated(change: RecentChange, now: datetime) -> str:
+def _describe_repeats(change: RecentChange, now: datetime) -> str:
     if change.first is None:
         return ""
-    return f", for the {_ordinal(change.times)} time in {_age(change.first, now)}"
+    return f", for the {_format_ordinal(change.times)} time in {_format_age(change.first, now)}"
 
 
-def _ordinal(number: int) -> str:
+def _format_ordinal(number: int) -> str:
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
     return f"{number}{ending}"
 
 
-def _age(moment: datetime, now: datetime) -> str:
+def _format_age(moment: datetime, now: datetime) -> str:
     return format_duration(max((now - moment) / timedelta(seconds=1), 0.0))

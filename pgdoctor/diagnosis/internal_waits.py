@@ -146,12 +146,12 @@ def explain_internal_waits(waits: Mapping[_Event, float], around: ServerContext 
     `waits`: active sessions on average, by what they wait for.
     """
     busy = sum(waits.values())
-    found = [_measure(each, waits, around) for each in _EXPLANATIONS]
+    found = [_measure_wait(each, waits, around) for each in _EXPLANATIONS]
     many = (each for each in found if each.sessions >= max(_MANY, _SHARE * busy))
     return tuple(sorted(many, key=lambda each: -each.sessions))
 
 
-def _measure(known: _Explanation, waits: Mapping[_Event, float], around: ServerContext | None) -> InternalWait:
+def _measure_wait(known: _Explanation, waits: Mapping[_Event, float], around: ServerContext | None) -> InternalWait:
     here = {name: number for (kind, name), number in waits.items() if kind == "LWLock" and name in known.events}
     events = tuple(f"LWLock:{name}" for name in sorted(here, key=lambda name: -here[name]))
     evidence = tuple(text for name in sorted(here) for text in _EVIDENCE.get(name, _no_evidence)(around))
@@ -170,7 +170,7 @@ def _describe_overflow(around: ServerContext | None) -> Iterator[str]:
     yield f"{format_count(table.overflowed, 'weak table lock')} found no place in the fast path"
     most = max(table.holders, key=lambda each: each.overflowed, default=None)
     if most is not None and most.overflowed:
-        yield f"the most has {_name(most)}: {most.overflowed:,}{_text(most)}"
+        yield f"the most has {_format_holder(most)}: {most.overflowed:,}{_format_statement(most)}"
 
 
 def _describe_subtransactions(around: ServerContext | None) -> Iterator[str]:
@@ -178,7 +178,8 @@ def _describe_subtransactions(around: ServerContext | None) -> Iterator[str]:
     holders = around.lock_table.holders if around and around.lock_table else ()
     for each in holders:
         if each.ids > _CACHED_SUBTRANSACTIONS:
-            yield f"{_name(each)} has {format_count(each.ids - 1, 'subtransaction')} with an id{_text(each)}"
+            ids = format_count(each.ids - 1, "subtransaction")
+            yield f"{_format_holder(each)} has {ids} with an id{_format_statement(each)}"
 
 
 _EVIDENCE: Mapping[str, Callable[[ServerContext | None], Iterator[str]]] = {
@@ -189,11 +190,11 @@ _EVIDENCE: Mapping[str, Callable[[ServerContext | None], Iterator[str]]] = {
 }
 
 
-def _name(holder: LockTableHolder) -> str:
+def _format_holder(holder: LockTableHolder) -> str:
     if holder.pid is None:
         return f"prepared transaction {holder.gid}"
     return f"session {holder.pid} of {format_client(holder.application, holder.user)}"
 
 
-def _text(holder: LockTableHolder) -> str:
+def _format_statement(holder: LockTableHolder) -> str:
     return f", {holder.statement[:100]}" if holder.statement else ""

@@ -28,10 +28,10 @@ def bound_hold(held: ListedLock, found: LockHolders) -> HoldBounds:
     session = found.sessions.get(held.pid) if held.pid is not None else None
     if session is None:
         prepared = find_prepared(held.gid, found)
-        return HoldBounds(_seconds(found, prepared.prepared if prepared else None), None)
+        return HoldBounds(_measure_seconds(found, prepared.prepared if prepared else None), None)
     is_advisory = held.lock.locktype == "advisory"
-    most = _seconds(found, session.backend_start if is_advisory else session.xact_start)
-    return HoldBounds(_least(session, found), most)
+    most = _measure_seconds(found, session.backend_start if is_advisory else session.xact_start)
+    return HoldBounds(_measure_idle_seconds(session, found), most)
 
 
 def find_prepared(gid: str | None, found: LockHolders) -> PreparedTransaction | None:
@@ -42,15 +42,15 @@ def find_prepared(gid: str | None, found: LockHolders) -> PreparedTransaction | 
 def read_advisory_key(text: str) -> AdvisoryKey | None:
     """A key as `pg_locks` has it: of `42`, `-1`, `0x2a`, or of two integers, `1,2`. None where it is none."""
     if match := _BIGINT.fullmatch(text):
-        value = _read(match[1], 64)
+        value = _parse_unsigned(match[1], 64)
         return None if value is None else (value >> 32, value & 0xFFFFFFFF, 1)
     if match := _PAIR.fullmatch(text):
-        high, low = _read(match[1], 32), _read(match[2], 32)
+        high, low = _parse_unsigned(match[1], 32), _parse_unsigned(match[2], 32)
         return None if high is None or low is None else (high, low, 2)
     return None
 
 
-def _read(text: str, bits: int) -> int | None:
+def _parse_unsigned(text: str, bits: int) -> int | None:
     """A number as an unsigned one of so many bits; hexadecimal is taken as it stands. None where it does not fit."""
     is_hex = "x" in text.lower()
     value = int(text, 16 if is_hex else 10)
@@ -58,13 +58,13 @@ def _read(text: str, bits: int) -> int | None:
     return value & ((1 << bits) - 1) if -(1 << (bits - 1)) <= value <= highest else None
 
 
-def _least(session: Session, found: LockHolders) -> float | None:
+def _measure_idle_seconds(session: Session, found: LockHolders) -> float | None:
     """For how long it has done nothing that could get a lock."""
     does_nothing = session.state == "idle" or session.in_transaction_idle
     since = session.state_change if does_nothing else None
     waits = [each.lock.waitstart for each in found.locks if each.pid == session.pid and not each.lock.granted]
-    return _seconds(found, min((each for each in (since, *waits) if each is not None), default=None))
+    return _measure_seconds(found, min((each for each in (since, *waits) if each is not None), default=None))
 
 
-def _seconds(found: LockHolders, moment: datetime | None) -> float | None:
+def _measure_seconds(found: LockHolders, moment: datetime | None) -> float | None:
     return None if moment is None else max((found.captured_at - moment).total_seconds(), 0.0)

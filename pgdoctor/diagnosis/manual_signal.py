@@ -55,7 +55,7 @@ def write_signal_sql(action: Action, session: Session) -> str | None:
 
 def write_rollback_sql(gid: str) -> str:
     """The statement that rolls a prepared transaction back, whatever characters its gid has."""
-    return f"ROLLBACK PREPARED {_literal(gid)};"
+    return f"ROLLBACK PREPARED {_quote_literal(gid)};"
 
 
 def explain_refusal(session: Session) -> str | None:
@@ -80,14 +80,14 @@ def _write_condition(column: str, moment: datetime | None) -> str:
     return f"a.{column} {_SAME} '{moment.isoformat(timespec='microseconds')}'"
 
 
-def _literal(text: str) -> str:
+def _quote_literal(text: str) -> str:
     """A string constant that means the same whatever `standard_conforming_strings` is, and that any screen shows."""
     if "\\" not in text and text.isascii() and text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return "E'" + "".join(map(_escaped, text)) + "'"
+    return "E'" + "".join(map(_escape_character, text)) + "'"
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character in ("'", "\\"):
         return character * 2
     if character.isascii() and character.isprintable():

@@ -139,7 +139,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
         since=_find_start(diagnosis),
         layer=layer,
         because=because,
-        changes=_changes(diagnosis),
+        changes=_list_changes(diagnosis),
         next=tuple(_advise_next(diagnosis, layer, hurt=bool(brownout) or bool(_is_hurt(diagnosis)))),
         unseen=tuple(_list_unseen(diagnosis)),
         # Whoever holds somebody up for a moment only is not to be signalled.
@@ -209,12 +209,13 @@ def _describe_brownout(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> st
     busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in _BROWNOUT)
     if _is_hurt(diagnosis) or waiting < 1.0 or waiting < _MOST * busy:
         return ""
-    return f"{_format_share(waiting, busy)} waited for locks while observed, each only briefly{_retried(diagnosis)}"
+    share, retry = _format_share(waiting, busy), _describe_retry(diagnosis)
+    return f"{share} waited for locks while observed, each only briefly{retry}"
 
 
-def _retried(diagnosis: Diagnosis) -> str:
+def _describe_retry(diagnosis: Diagnosis) -> str:
     request = find_request(diagnosis)
-    for change in _changes(diagnosis):
+    for change in _list_changes(diagnosis):
         if change.kind == "ddl" and change.first is not None:
             return f"; {describe_change(change, diagnosis.captured_at).partition(': ')[2]} (a retried request)"
     if request is None:
@@ -341,13 +342,13 @@ def _advise_next(diagnosis: Diagnosis, layer: str, *, hurt: bool) -> Iterator[st
     for note in diagnosis.findings:
         if note.severity != "info" and note.kind != "evidence":
             yield f"{note.kind}: {note.advice}"
-    made = [change.what for change in _changes(diagnosis) if change.kind not in LASTING]
+    made = [change.what for change in _list_changes(diagnosis) if change.kind not in LASTING]
     if made and hurt:
         yield f"ask whether this can be reverted: {made[0]}"
     yield _NEXT[layer]
 
 
-def _changes(diagnosis: Diagnosis) -> tuple[RecentChange, ...]:
+def _list_changes(diagnosis: Diagnosis) -> tuple[RecentChange, ...]:
     around = diagnosis.snapshot.surroundings
     return rank_changes(around.changes, diagnosis.blockers) if around else ()
 

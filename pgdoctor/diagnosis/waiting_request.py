@@ -47,7 +47,7 @@ def find_request(diagnosis: Diagnosis) -> WaitingRequest | None:
             return WaitingRequest(
                 application=session.application_name,
                 user=session.usename,
-                statement=_shorten(redact(session.statement)),
+                statement=_shorten_statement(redact(session.statement)),
                 relation=table.name if table is not None else None,
                 classification=classification,
                 waited=diagnosis.snapshot.present_wait(session) or 0.0,
@@ -59,5 +59,5 @@ def _is_strong(lock: Lock) -> bool:
     return lock.locktype == "relation" and lock.mode in STRONG
 
 
-def _shorten(statement: str) -> str:
+def _shorten_statement(statement: str) -> str:
     return statement if len(statement) <= _MOST_TEXT else f"{statement[: _MOST_TEXT - 1]}…"

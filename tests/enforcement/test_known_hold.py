@@ -42,7 +42,7 @@ def waiter(seconds=60.0, **facts):
 
 def known(seen):
     """Seconds for which the holder is known to hold the waiter up."""
-    return KnownHold(HOLDER, seen).seconds([seen.sessions[WAITER]])
+    return KnownHold(HOLDER, seen).measure_seconds([seen.sessions[WAITER]])
 
 
 def judged(*snapshots, by=SLOW, only=None):
@@ -93,7 +93,7 @@ def test_a_prepared_transaction_has_held_since_it_was_prepared():
     held = (lock(None, "AccessExclusiveLock", granted=True),)
     left = PreparedTransaction(-1, "left", 7, ago(9), "app", "shop", held)
     seen = snapshot([reader(WAITER, blockers=(-1,))], prepared=(left,))
-    assert KnownHold(-1, seen).seconds([seen.sessions[WAITER]]) == 9
+    assert KnownHold(-1, seen).measure_seconds([seen.sessions[WAITER]]) == 9
 
 
 def test_a_queued_request_is_in_the_way_since_it_waits():

@@ -164,7 +164,7 @@ class BlockerFacts:
             return {}
         rivals = CoHolders(holder, self.snapshot, frozenset(self.graph.behind(self.node)))
         waiters = (self.snapshot.sessions[pid] for pid in self.graph.direct_waiters(self.node))
-        return {waiter.pid: found for waiter in waiters if (found := rivals.find(waiter))}
+        return {waiter.pid: found for waiter in waiters if (found := rivals.find_lockers(waiter))}
 
     @property
     def may_be_nested(self) -> bool:
@@ -224,7 +224,7 @@ class BlockerFacts:
         """Seconds it has waited itself; None where it does not wait, or where that is not known yet."""
         return oldest_lock_wait(self.snapshot, [self.session]) if self.session else None
 
-    def name(self, lock: Lock) -> str:
+    def name_lock(self, lock: Lock) -> str:
         """A lock in words: `AccessExclusiveLock on public.orders`."""
         return f"{lock.mode} on {describe_object(self.snapshot, lock, self.database)}"
 

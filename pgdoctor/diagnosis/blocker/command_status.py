@@ -40,7 +40,7 @@ def describe_activity(facts: BlockerFacts) -> Iterator[str]:
         return
     asked = next((lock for lock in facts.queued if lock.locktype == "relation"), None)
     if asked is not None:
-        yield f"is queued: has waited {format_duration(facts.waiting_seconds)} for {facts.name(asked)}"
+        yield f"is queued: has waited {format_duration(facts.waiting_seconds)} for {facts.name_lock(asked)}"
         if whom := ddl.keeps_out(asked.mode):
             yield f"{statement_name(facts)} asks for {asked.mode}, which excludes {whom}"
     elif facts.is_waiting:
@@ -82,7 +82,7 @@ def keeps_out_readers_or_writers(facts: BlockerFacts) -> bool:
     return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in facts.obstacles)
 
 
-def advise(facts: BlockerFacts) -> str:
+def advise_on_command(facts: BlockerFacts) -> str:
     """What would have held up fewer people; empty where there is nothing to say."""
     safer = "" if _is_for_another_lock(facts) else statement_effect(facts).safer
     if not facts.queued or ddl.RETRY in safer:

@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 def describe_contested_locks(facts: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
     """What stands in somebody's way: rows, then locks on tables and other objects; then the given locks."""
     contested = (lock for lock in facts.contested if lock.locktype in ("relation", "object"))
-    names = list(dict.fromkeys((*_describe_transaction(facts), *map(facts.name, (*contested, *locks)))))
+    names = list(dict.fromkeys((*_describe_transaction(facts), *map(facts.name_lock, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
         yield f"holds {', '.join(names[:_MOST_NAMED] + more)}, for {describe_hold_time(facts)}"
@@ -26,7 +26,7 @@ def describe_hold_time(facts: BlockerFacts) -> str:
 
     A waiter may have waited for an earlier holder, so a wait alone says nothing.
     """
-    least = KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or None
+    least = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or None
     most = facts.transaction_seconds
     if least is not None and most is not None and format_duration(least) == format_duration(most):
         return format_duration(most)
@@ -42,10 +42,10 @@ def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
         name = facts.table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
     if "virtualxid" in facts.contested_types:
-        yield f"a transaction whose end a CONCURRENTLY command waits for{_phase(facts)}"
+        yield f"a transaction whose end a CONCURRENTLY command waits for{_describe_phase(facts)}"
 
 
-def _phase(facts: BlockerFacts) -> str:
+def _describe_phase(facts: BlockerFacts) -> str:
     """What the command that waits for its end is at: `(CREATE INDEX CONCURRENTLY: waiting for old snapshots)`."""
     known = facts.snapshot.progress
     waiting = [each for each in facts.witnesses if any(lock.locktype == "virtualxid" for lock in each.requests)]

@@ -38,7 +38,7 @@ class KnownHold:
         self._snapshot = snapshot
         self._session = snapshot.sessions.get(node)
 
-    def seconds(self, waiters: Iterable[Session]) -> float | None:
+    def measure_seconds(self, waiters: Iterable[Session]) -> float | None:
         """For how long it is known to have held one of them up; None where nobody waits for it as far as is known."""
         holds = (hold for waiter in waiters for _, hold in self._list_waits(waiter))
         return max(holds, default=None)
@@ -48,7 +48,7 @@ class KnownHold:
         waits = (min(wait, hold) for waiter in waiters for wait, hold in self._list_waits(waiter) if wait is not None)
         return max(waits, default=None)
 
-    def since(self, lock: Lock) -> datetime:
+    def find_start(self, lock: Lock) -> datetime:
         """Since when it is known to hold a lock that it holds in this snapshot."""
         return min((self._snapshot.captured_at, *self._lasting, *self._list_earlier(lock.target, lock.mode)))
 
@@ -63,7 +63,7 @@ class KnownHold:
         if request.locktype in _ONE_HOLDER:
             return min(filter(None, (request.waitstart, *self._lasting)), default=None)
         held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))
-        if (found := min(map(self.since, held), default=None)) is not None:
+        if (found := min(map(self.find_start, held), default=None)) is not None:
             return found
         own = [lock.waitstart for lock in self._requests if lock.target == request.target]
         # Its locks do not explain the wait: they changed while they were read.
@@ -126,7 +126,7 @@ def known_holds(snapshot: Snapshot) -> Holds:
         if transaction is not None and contested:
             hold = KnownHold(pid, snapshot)
             found[transaction] = tuple(
-                KnownLock(target, mode, hold.since(lock)) for (target, mode), lock in contested.items()
+                KnownLock(target, mode, hold.find_start(lock)) for (target, mode), lock in contested.items()
             )
     return found
 

@@ -186,7 +186,7 @@ def _name_relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
         name = f"relation {lock.relation}"
     else:
         name = f"an index of {table.name}" if table.oid != lock.relation else table.name
-    return name + _elsewhere(snapshot, lock, datname)
+    return name + _describe_database(snapshot, lock, datname)
 
 
 def _name_file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
@@ -194,7 +194,7 @@ def _name_file(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     own = snapshot.relation_of(lock)
     if own is None:
         return _name_relation(snapshot, lock, datname)
-    return (f"index {own.name}" if own.kind in ("i", "I") else own.name) + _elsewhere(snapshot, lock, datname)
+    return (f"index {own.name}" if own.kind in ("i", "I") else own.name) + _describe_database(snapshot, lock, datname)
 
 
 def _name_page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
@@ -206,7 +206,7 @@ def _name_page(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
 def _name_object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     if is_notify_queue(lock):
         return "the queue of NOTIFY"
-    elsewhere = _elsewhere(snapshot, lock, datname)
+    elsewhere = _describe_database(snapshot, lock, datname)
     for each in snapshot.objects_of(lock):
         if (each.classid, each.objid) == (lock.classid, lock.objid):
             return f"{each.type} {each.name}{elsewhere}"
@@ -214,7 +214,7 @@ def _name_object(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     return (f"{found} {lock.objid}" if found else f"object {lock.objid} of catalog {lock.classid}") + elsewhere
 
 
-def _elsewhere(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
+def _describe_database(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
     """Which database it is in, where that is not the connected one. `datname`: that of the lock's session."""
     if snapshot.is_here(lock):
         return ""

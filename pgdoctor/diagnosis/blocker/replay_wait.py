@@ -27,7 +27,7 @@ def describe_replay_wait(replay: Replay, snapshot: Snapshot) -> str:
     seconds = snapshot.seconds_since(replay.since)
     exactly = "" if replay.lock_since is not None and replay.lock_since == replay.since else "at least "
     has_waited = "waits" if seconds is None else f"has waited {exactly}{format_duration(seconds)}"
-    return f"{has_waited} for {_awaited(replay)}"
+    return f"{has_waited} for {_describe_awaited(replay)}"
 
 
 def name_holders(replay: Replay) -> str:
@@ -38,15 +38,15 @@ def name_holders(replay: Replay) -> str:
     match replay.conflict:
         case "lock":
             verb = "holds" if len(names) == 1 else "hold"
-            return f"{_listed(names)} {verb} {replay.holders[0].mode} on it"
-        case "snapshot" if len(_databases(replay)) == 1:
+            return f"{_format_list(names)} {verb} {replay.holders[0].mode} on it"
+        case "snapshot" if len(_list_databases(replay)) == 1:
             return f"{names[0]} has the oldest snapshot"
         case "snapshot":
-            oldest = _listed([describe_holder(each) for each in _oldest_by_database(replay)])
+            oldest = _format_list([describe_holder(each) for each in _oldest_by_database(replay)])
             return f"the oldest snapshots of each database: {oldest}"
         case "buffer_pin":
-            return f"candidates, for pins are not shown: {_listed(names)}"
-    return _listed(names)
+            return f"candidates, for pins are not shown: {_format_list(names)}"
+    return _format_list(names)
 
 
 def list_culprits(replay: Replay) -> tuple[ReplayHolder, ...]:
@@ -54,7 +54,7 @@ def list_culprits(replay: Replay) -> tuple[ReplayHolder, ...]:
     match replay.conflict:
         case "lock" | "tablespace":
             return replay.holders
-        case "snapshot" if len(_databases(replay)) == 1:
+        case "snapshot" if len(_list_databases(replay)) == 1:
             return replay.holders[:1]
     return ()
 
@@ -75,7 +75,7 @@ def describe_cancel(replay: Replay, snapshot: Snapshot) -> str:
     return f"the server {verb} it {when} ({setting} = {format_duration(replay.delay)})"
 
 
-def advise(replay: Replay, snapshot: Snapshot) -> str:
+def advise_on_replay(replay: Replay, snapshot: Snapshot) -> str:
     """What a person may do; pgdoctor itself signals nobody on a standby."""
     culprits = list_culprits(replay)
     if not replay.holders:
@@ -98,16 +98,16 @@ def list_evidence(replay: Replay, snapshot: Snapshot) -> Iterator[str]:
     if replay.last_commit is not None:
         age = format_duration(snapshot.seconds_since(replay.last_commit))
         yield f"the last replayed transaction was committed {age} ago, by the primary's clock"
-    yield _feedback(replay)
+    yield _describe_feedback(replay)
 
 
-def _awaited(replay: Replay) -> str:
+def _describe_awaited(replay: Replay) -> str:
     if replay.conflict == "lock":
-        return f"AccessExclusiveLock on {_relation(replay)}"
+        return f"AccessExclusiveLock on {_describe_relation(replay)}"
     return _AWAITED[replay.conflict or "snapshot"]
 
 
-def _relation(replay: Replay) -> str:
+def _describe_relation(replay: Replay) -> str:
     if replay.relation_name is not None:
         return replay.relation_name
     if replay.relation is None:
@@ -117,7 +117,7 @@ def _relation(replay: Replay) -> str:
     return f"relation {replay.relation} of database {format_name(where or str(replay.database))}"
 
 
-def _databases(replay: Replay) -> frozenset[str | None]:
+def _list_databases(replay: Replay) -> frozenset[str | None]:
     return frozenset(each.database for each in replay.holders)
 
 
@@ -128,7 +128,7 @@ def _oldest_by_database(replay: Replay) -> tuple[ReplayHolder, ...]:
     return tuple(found.values())
 
 
-def _listed(names: list[str]) -> str:
+def _format_list(names: list[str]) -> str:
     named, rest = names[:_MOST_NAMED], len(names) - _MOST_NAMED
     return " and ".join([*named, *([f"{rest} more"] if rest > 0 else [])])
 
@@ -150,7 +150,7 @@ def _describe_in_full(holder: ReplayHolder, replay: Replay, snapshot: Snapshot) 
     return ", ".join(facts) + (f": {text}" if text else "")
 
 
-def _feedback(replay: Replay) -> str:
+def _describe_feedback(replay: Replay) -> str:
     if replay.hot_standby_feedback:
         return (
             "hot_standby_feedback = on: the primary keeps rows for queries here; locks and pins conflict all the same"

@@ -89,7 +89,7 @@ class CoHolders:
         self._left_out = behind | {snapshot.server.own_pid}
         self._found: dict[tuple[str, Table], tuple[RowLocker, ...]] = {}
 
-    def find(self, waiter: Session) -> tuple[RowLocker, ...]:
+    def find_lockers(self, waiter: Session) -> tuple[RowLocker, ...]:
         """Who may hold the row too that this session waits for."""
         if not self._snapshot.row_lockers or (row := find_wanted_row(waiter)) is None:
             return ()
@@ -97,7 +97,7 @@ class CoHolders:
 
     def _find_on(self, mode: str, table: Table) -> tuple[RowLocker, ...]:
         if (mode, table) not in self._found:
-            candidates = _Contest(self._holder, mode, table, self._snapshot).candidates()
+            candidates = _Contest(self._holder, mode, table, self._snapshot).find_candidates()
             self._found[mode, table] = tuple(
                 each for each in candidates if each.pid not in self._left_out and not _is_same(each, self._holder)
             )
@@ -135,7 +135,7 @@ class _Contest:
         self._changes_rows = any(each.changes_rows for each in here)
         self._is_only_here = self._writes_only_here = all(each.others <= self._own for each in here)
 
-    def candidates(self) -> Iterator[RowLocker]:
+    def find_candidates(self) -> Iterator[RowLocker]:
         """Who may hold the row beside the holder, in a mode that is in the way."""
         if self._is_alone():
             return

@@ -30,4 +30,4 @@ class ExplicitLock(Cause):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
         evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
-        return Classification(evidence, remedy, advice=command_status.advise(facts))
+        return Classification(evidence, remedy, advice=command_status.advise_on_command(facts))

@@ -87,7 +87,7 @@ def _name_lock(facts: BlockerFacts) -> str:
         if lock.locktype == "advisory":
             return f"the advisory lock {advisory_key(lock)}"
         if lock.locktype == "relation" and modes_conflict(lock.mode, lock.mode):
-            return facts.name(lock)
+            return facts.name_lock(lock)
     return _name_row(facts)
 
 

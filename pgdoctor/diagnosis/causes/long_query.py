@@ -35,7 +35,7 @@ class LongQuery(Cause):
         evidence += open_ranges(facts)
         if facts.statement.is_one:
             evidence += unreadable_statistics(facts)
-        return Classification(tuple(evidence), _choose_remedy(facts), advice=command_status.advise(facts))
+        return Classification(tuple(evidence), _choose_remedy(facts), advice=command_status.advise_on_command(facts))
 
 
 def _is_one_of_many(facts: BlockerFacts) -> bool:
@@ -43,7 +43,7 @@ def _is_one_of_many(facts: BlockerFacts) -> bool:
     ran, age = facts.statement_seconds, facts.transaction_seconds
     if ran is None or ran >= BRIEFLY or age is None or age < YOUNG:
         return False
-    return (KnownHold(facts.node, facts.snapshot).seconds(facts.witnesses) or 0.0) >= YOUNG
+    return (KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or 0.0) >= YOUNG
 
 
 def _choose_remedy(facts: BlockerFacts) -> Remedy:

@@ -29,7 +29,7 @@ class MaintenanceCommand(Cause):
         if not lock_origin.blocks_by(facts, "maintenance"):
             return None
         evidence = (*held_locks.describe_contested_locks(facts), *command_status.describe_activity(facts))
-        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise(facts))
+        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise_on_command(facts))
 
 
 def _choose_remedy(facts: BlockerFacts) -> Remedy:

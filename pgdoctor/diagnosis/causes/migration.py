@@ -31,7 +31,7 @@ class Migration(Cause):
         if not lock_origin.blocks_by(facts, "ddl"):
             return None
         evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
-        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise(facts))
+        return Classification(evidence, _choose_remedy(facts), advice=command_status.advise_on_command(facts))
 
 
 def _choose_remedy(facts: BlockerFacts) -> Remedy:

@@ -58,7 +58,7 @@ def _judge_startup(facts: BlockerFacts) -> Classification:
     if replay is None or replay.conflict is None:
         reason = "it holds what the primary has locked: end that transaction there"
     else:
-        reason = f"no signal is sent on a standby: {replay_wait.advise(replay, facts.snapshot)}"
+        reason = f"no signal is sent on a standby: {replay_wait.advise_on_replay(replay, facts.snapshot)}"
     return Classification(tuple(_describe_startup(facts)), Remedy("none", reason))
 
 
@@ -66,7 +66,7 @@ def _describe_startup(facts: BlockerFacts) -> Iterator[str]:
     """What the startup process holds, what it waits for itself, and where its locks come from."""
     replay = facts.snapshot.replay
     yield "it is the startup process, which replays what the primary has done"
-    names = list(dict.fromkeys(map(facts.name, facts.contested)))
+    names = list(dict.fromkeys(map(facts.name_lock, facts.contested)))
     if names:
         yield f"holds {', '.join(names[:3])}, as a transaction of the primary does"
     if replay is None:

@@ -113,10 +113,10 @@ def _find_claim(facts: BlockerFacts) -> Claim | None:
                 said = (*said, _CUT)
                 advice = f"if nothing behind the cut asks for an indexed column: {advice}"
             return Claim(relation, table, filters, said, advice)
-    return next(_joined(facts), None)
+    return next(_by_join(facts), None)
 
 
-def _joined(facts: BlockerFacts) -> Iterator[Claim]:
+def _by_join(facts: BlockerFacts) -> Iterator[Claim]:
     """The few rows of another table tell which rows it wants, and no index finds them by that."""
     for join in find_joined_tables(facts):
         table, name = join.table, join.table.relation.name
@@ -277,7 +277,7 @@ def _describe_selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Ite
         yield "how many rows its range finds is not known"
     asked = {search.column for search in searches}
     for name in sorted(asked & table.value_shares.keys()):
-        share = _percent(table.value_shares[name])
+        share = _format_percent(table.value_shares[name])
         yield f"statistics: about {share} of the rows have the wanted value of {table.written(name)}"
     for column in table.columns.values():
         values = table.distinct_values(column)
@@ -285,7 +285,7 @@ def _describe_selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Ite
             yield f"statistics: about {values:,.0f} different values of {column.quoted}"
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.00095 else "less than 0.1%"
 
 

@@ -27,7 +27,7 @@ _IN_THE_LOG = (
 )
 
 
-class Deadlock(FindingCheck):
+class DeadlockCheck(FindingCheck):
     name = "deadlock"
 
     def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _find_lasting(seen: CheckInput, cycle: tuple[Node, ...]) -> Finding:
     members = tuple(describe_members(seen.snapshot, cycle))
     timeout = format_duration(seen.snapshot.server.deadlock_timeout)
     return Finding(
-        Deadlock.name,
+        DeadlockCheck.name,
         "warning",
         f"a deadlock: sessions {', '.join(map(str, cycle))} wait for each other",
         f"the server cancels one of them after deadlock_timeout ({timeout}); signal none; then {advise_order(members)}",
@@ -57,7 +57,7 @@ def _find_past(seen: CheckInput, over: list[PastDeadlock]) -> Finding:
     number = sum(each.number for each in over)
     ago = format_duration(seen.snapshot.seconds_since(over[-1].at))
     return Finding(
-        Deadlock.name,
+        DeadlockCheck.name,
         "warning",
         f"{format_count(number, 'deadlock')} within the last 15 min, the latest {ago} ago{_describe_members(latest)}",
         advise_order(latest.members) if latest.members else _IN_THE_LOG,

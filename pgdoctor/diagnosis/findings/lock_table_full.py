@@ -40,7 +40,7 @@ class LockTableFull(FindingCheck):
             self.name,
             "critical" if table.objects >= table.capacity else "warning",
             describe_fill(table),
-            _advice(table),
+            _build_advice(table),
             {"objects": table.objects, "capacity": table.capacity, "share": table.objects / table.capacity},
             tuple(describe_lock_holder(each, seen.snapshot) for each in table.holders[:_MOST_NAMED]),
         )
@@ -69,7 +69,7 @@ def describe_lock_holder(holder: LockTableHolder, snapshot: Snapshot) -> str:
     return f"session {holder.pid}{where}, {origin}, {holder.state or 'in no state'}, {has}{open_for}{text}"
 
 
-def _advice(table: LockTable) -> str:
+def _build_advice(table: LockTable) -> str:
     large = [each for each in table.holders if each.locks >= _LARGE_SHARE * table.capacity]
     if not large:
         return "many sessions share it: raise max_locks_per_transaction (needs a restart), or lock fewer objects each"

@@ -30,12 +30,12 @@ class ReplayHeldBack(FindingCheck):
     def find_findings(self, seen: CheckInput) -> Iterator[Finding]:
         replay, snapshot = seen.snapshot.replay, seen.snapshot
         if replay is not None and (snapshot.seconds_since(replay.since) or 0.0) >= _LONG_SECONDS:
-            yield self._held(replay, seen)
+            yield self._report_conflict(replay, seen)
         around = snapshot.surroundings
         if snapshot.server.in_recovery and around and around.standing and around.standing.replay_paused:
-            yield self._paused(around.standing.unreplayed, seen)
+            yield self._report_pause(around.standing.unreplayed, seen)
 
-    def _held(self, replay: Replay, seen: CheckInput) -> Finding:
+    def _report_conflict(self, replay: Replay, seen: CheckInput) -> Finding:
         snapshot = seen.snapshot
         waiting = seen.graph.blocked(replay.pid)
         behind = f"; {format_count(waiting, 'session')} blocked behind it" if waiting else ""
@@ -53,12 +53,12 @@ class ReplayHeldBack(FindingCheck):
             "warning",
             f"replay on this standby {replay_wait.describe_replay_wait(replay, snapshot)}: "
             f"{replay_wait.name_holders(replay)}{behind}",
-            replay_wait.advise(replay, snapshot),
+            replay_wait.advise_on_replay(replay, snapshot),
             numbers,
             tuple(replay_wait.list_evidence(replay, snapshot)),
         )
 
-    def _paused(self, unreplayed: int | None, seen: CheckInput) -> Finding:
+    def _report_pause(self, unreplayed: int | None, seen: CheckInput) -> Finding:
         replay = seen.snapshot.replay
         waiting = seen.graph.blocked(replay.pid) if replay else 0
         size = f", with {format_size(unreplayed)} of WAL received and not replayed" if unreplayed is not None else ""

@@ -29,28 +29,29 @@ class TransactionWaits(FindingCheck):
         for wait in around.transaction_waits if around else ():
             oldest = wait.transactions[0] if wait.transactions else None
             if oldest and (seen.snapshot.seconds_since(oldest.since) or 0.0) >= _LONG_SECONDS:
-                yield _note(self.name, wait, oldest, seen.snapshot)
+                yield _build_finding(self.name, wait, oldest, seen.snapshot)
 
 
-def _note(kind: str, wait: TransactionWait, oldest: OpenTransaction, snapshot: Snapshot) -> Finding:
+def _build_finding(kind: str, wait: TransactionWait, oldest: OpenTransaction, snapshot: Snapshot) -> Finding:
     waiter = f"session {wait.waiter.pid} of {format_client(wait.waiter.application, wait.waiter.user)}"
+    described = _describe_transaction(oldest, snapshot)
     return Finding(
         kind,
         "warning",
-        f"{waiter} waits, without a lock, for transactions to end; the oldest is {_describe(oldest, snapshot)}",
+        f"{waiter} waits, without a lock, for transactions to end; the oldest is {described}",
         f"end the transaction of {oldest.pid}, or wait for it; the tool then goes on by itself",
         {
             "transactions": len(wait.transactions),
             "seconds": snapshot.seconds_since(oldest.since) or 0.0,
         },
         (
-            *(_describe(each, snapshot) for each in wait.transactions),
+            *(_describe_transaction(each, snapshot) for each in wait.transactions),
             f"{format_count(len(wait.transactions), 'transaction')} of its database may be waited for",
         ),
     )
 
 
-def _describe(each: OpenTransaction, snapshot: Snapshot) -> str:
+def _describe_transaction(each: OpenTransaction, snapshot: Snapshot) -> str:
     text = f": {each.statement}" if each.statement else ""
     origin = format_client(each.application, each.user)
     seconds = format_duration(snapshot.seconds_since(each.since))
