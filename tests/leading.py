@@ -11,7 +11,7 @@ async def take_the_lead(door: Connection) -> LeaderElection:
     """Hold the leader lock on this connection; waits for whoever has it."""
     leader = LeaderElection()
     for _ in range(600):
-        if await leader.lead(door, "enforce", datetime.now(UTC)):
+        if await leader.try_to_lead(door, "enforce", datetime.now(UTC)):
             return leader
         await asyncio.sleep(0.05)
     raise AssertionError("somebody else leads")

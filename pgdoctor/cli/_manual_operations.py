@@ -49,7 +49,7 @@ class ManualOperations:
 
     async def show(self, signal: Signal, pid: int) -> ShownAction | None:
         """The session as it is now, with what the signal would do; None: there is none. Raises ServerError."""
-        diagnosis = await self._watch.look()
+        diagnosis = await self._watch.diagnose_server()
         found = await fetch_session(self._door, pid)
         if found is None:
             return None
@@ -85,7 +85,7 @@ class ManualOperations:
         """Why no session is signalled at this server: by whoever said so, wherever it is written."""
         now = (await self._door.fetch("server_clock"))[0].now
         await self._audit.catch_up(self._door, now)
-        await self._sharing.read(self._door, is_urgent=True)
+        await self._sharing.read_record(self._door, is_urgent=True)
         pulled = joined_brakes(self._sharing.shared, self._audit.brakes)
         until = pulled.maintenance_until
         said = (

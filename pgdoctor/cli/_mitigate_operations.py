@@ -84,7 +84,7 @@ async def look(
     watch = ServerWatch(Collector(connection))
     for place in range(settings.min_samples if settings.rules else 1):
         await asyncio.sleep(_PAUSE if place else 0)
-        diagnosis = await watch.look()
+        diagnosis = await watch.diagnose_server()
         await mitigator.consider(diagnosis, connection)
     brakes = await mitigator.brakes()
     until = brakes.maintenance_until
@@ -136,7 +136,7 @@ async def act(
     finally:
         # The connection may live on, as that of `watch` does; what it held would keep everybody else from leading.
         with suppress(ServerError):
-            await mitigator.resign()
+            await mitigator.resign_leadership()
 
 
 def _make_mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:

@@ -62,4 +62,4 @@ async def ask(dsn: str, *, explains: bool = False, into_databases: bool = True) 
 
     async with await Connection.open(dsn, DEADLINE) as connection:
         connection.looks_into_databases = into_databases
-        return await ServerWatch(Collector(connection, explains=explains)).look_around()
+        return await ServerWatch(Collector(connection, explains=explains)).diagnose_with_context()

@@ -169,7 +169,7 @@ class WatchLoop:
             return
         if self._reader is None or self._reader[0] is not connection:
             self._reader = connection, ActivityReader(connection), ActivityRateObserver()
-        activity = await self._reader[1].read()
+        activity = await self._reader[1].read_activity()
         rates = self._reader[2].observe(activity)
         if self._view.is_frozen and self._seen.activity is not None:
             return

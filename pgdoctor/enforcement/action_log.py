@@ -35,7 +35,7 @@ class ActionLog:
         self._told: dict[object, frozenset[str]] = {}
         self._unresolved: tuple[str, ...] = ()
 
-    def expect(self, settings: Mitigation) -> None:
+    def prepare_counters(self, settings: Mitigation) -> None:
         """Have everything ready as 0 that these rules may lead to; what is wrong with them is said again."""
         self._unresolved = ()
         for rule in settings.rules:
@@ -43,18 +43,18 @@ class ActionLog:
                 for outcome in get_args(Outcome):
                     self.actions.setdefault((signal, rule.name, outcome), 0)
 
-    def intent(self, decision: Decision, intent: Intent) -> None:
+    def record_intent(self, decision: Decision, intent: Intent) -> None:
         """That something is about to be done."""
         log.info("mitigation intent", extra=_intent_facts(decision, intent))
 
-    def brake(self, pulled: str | None) -> None:
+    def record_brake(self, pulled: str | None) -> None:
         """Log that an operator has disarmed all pgdoctors of our role at the server, or armed them again."""
         if pulled is None:
             log.warning("mitigation armed again at the server")
         else:
             log.warning("mitigation disarmed at the server", extra={"why": pulled, "until": "pgdoctor mitigate arm"})
 
-    def outcome(self, action: Action) -> None:
+    def record_outcome(self, action: Action) -> None:
         """What came of it."""
         assert action.outcome is not None
         key = (action.signal, action.rule, action.outcome)
@@ -62,7 +62,7 @@ class ActionLog:
         level = logging.INFO if action.outcome in _QUIET else logging.WARNING
         log.log(level, "mitigation outcome", extra=_outcome_facts(action))
 
-    def refusals(self, plan: Plan, *, aloud: bool) -> None:
+    def record_refusals(self, plan: Plan, *, aloud: bool) -> None:
         """Count each reason once for a transaction, and tell the lasting ones, `aloud`, when they change."""
         standing: dict[object, frozenset[str]] = {}
         told: dict[object, frozenset[str]] = {}
@@ -80,7 +80,7 @@ class ActionLog:
                 )
         self._standing, self._told = standing, told
 
-    def unresolved(self, unresolved: tuple[str, ...], *, is_allowed: bool) -> None:
+    def record_unresolved(self, unresolved: tuple[str, ...], *, is_allowed: bool) -> None:
         """Say which protections name what the server does not have, when that changes."""
         if unresolved and unresolved != self._unresolved:
             consequence = "these protections have no effect" if is_allowed else "no session is signalled"

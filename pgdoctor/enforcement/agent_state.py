@@ -59,17 +59,17 @@ class AgentStateReader:
         is_untold = bool(self._audit.untold)
         return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
 
-    async def circumstances(self, observation: Observation, settings: Mitigation) -> AgentState:
+    async def read_state(self, observation: Observation, settings: Mitigation) -> AgentState:
         """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
         if observation.connection is None:
             return AgentState(armed=False)
-        acting = self.mode(observation, settings)
+        acting = self.choose_mode(observation, settings)
         leads = True
         # Through a pooler the lock would stay with one of its connections, and no other pgdoctor could lead.
         if settings.mode in ("dry_run", "enforce") and not observation.is_pooled:
-            leads = await self.leader.lead(observation.connection, acting, observation.now)
+            leads = await self.leader.try_to_lead(observation.connection, acting, observation.now)
         else:
-            await self.leader.resign()
+            await self.leader.resign_leadership()
         ours = await fetch_signal_right(observation.connection) if observation.diagnosis.blockers else None
         self.has_wrapper = ours is not None and ours.has_wrapper
         unresolved = await self._find_unresolved(observation, observation.connection, settings)
@@ -115,7 +115,7 @@ class AgentStateReader:
         self._looked_up = names, connection, now, unresolved
         return unresolved
 
-    def mode(self, observation: Observation, settings: Mitigation) -> Mode:
+    def choose_mode(self, observation: Observation, settings: Mitigation) -> Mode:
         """The mode that is in force; on paper nothing more than a dry run."""
         return mode_in_force(
             settings, AgentState(armed=self.armed and observation.connection is not None), observation.now

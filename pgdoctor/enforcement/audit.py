@@ -39,19 +39,19 @@ class Audit:
         self.untold: list[Disarm | MaintenanceWindow] = []
         self._writing = asyncio.Lock()
 
-    def pull(self, event: Disarm | MaintenanceWindow) -> None:
+    def pull_brake(self, event: Disarm | MaintenanceWindow) -> None:
         """Let it hold from now on; it is written down at the next `catch_up` that can."""
         if not (isinstance(event, Disarm) and any(isinstance(each, Disarm) for each in self._unwritten)):
             self._unwritten.append(event)
             self.untold.append(event)
-            self.take([event])
+            self.take_events([event])
 
     async def write_down(self) -> bool:
         """Whether all that holds is on the disk now, so that it holds after a restart too."""
         # One after the other: who finds it gone from the list must not take it for written.
         async with self._writing:
             while self._unwritten and self._server is not None:
-                if not (await self._is_recorded(self._unwritten[0]) or await self.write(self._unwritten[0])):
+                if not (await self._is_recorded(self._unwritten[0]) or await self.write_event(self._unwritten[0])):
                     return False
                 del self._unwritten[0]
         return self._keeper is not None and not self._unwritten
@@ -102,12 +102,12 @@ class Audit:
             held, self.brakes = self.brakes, audit_records.replay_brakes(audit_records.read_events(found))
             self._journal, self._last = name, 0
             for event in audit_records.carried_brakes(held, self.brakes, now):
-                self.pull(event)
+                self.pull_brake(event)
         if found:
             self._last = found[-1].id
             self._own = {each for each in self._own if each[0] == name and each[1] > self._last}
 
-    async def write(self, event: Event | RehearsalScore) -> bool:
+    async def write_event(self, event: Event | RehearsalScore) -> bool:
         """Whether the event is on the disk now; `error` says why not."""
         if self._keeper is None:
             return True
@@ -119,7 +119,7 @@ class Audit:
             return False
         return True
 
-    def take(self, told: Iterable[Event]) -> None:
+    def take_events(self, told: Iterable[Event]) -> None:
         """Go on with what these events say."""
         told = tuple(told)
         self.history = audit_records.replay_history(told, self.history)

@@ -83,13 +83,13 @@ class LeaderElection:
         """Whether it leads, as far as is known."""
         return self.since is not None and self._connection is not None and self._connection.is_open
 
-    async def lead(self, connection: Connection, mode: Mode, now: datetime) -> bool:
+    async def try_to_lead(self, connection: Connection, mode: Mode, now: datetime) -> bool:
         """Whether it leads on this connection in that mode; tries to. `now`: the server's clock."""
         key = LEADER_KEY if mode == "enforce" else REHEARSAL_KEY
         if connection is not self._connection:
             self._connection, self.since, self._may_hold = connection, None, False
         elif key != self._key:
-            await self.resign()
+            await self.resign_leadership()
         self._key = key
         if self.leads and time.monotonic() < self._next_check:
             return True
@@ -100,7 +100,7 @@ class LeaderElection:
             self.since = now
         return self.leads
 
-    async def resign(self) -> None:
+    async def resign_leadership(self) -> None:
         """Let others lead."""
         self.since = None
         if self._may_hold and self._connection is not None and self._connection.is_open:
@@ -113,7 +113,7 @@ class LeaderElection:
         if _has_stage(mine, _LEADS) and not _has_stage(others, _LEADS):
             return True
         if _must_withdraw(others) or (others and not mine):
-            await self.resign()
+            await self.resign_leadership()
             return False
         self._may_hold = True
         if not (_has_stage(mine, _WAITS) or await self._take_lock(connection, self._random_key(_WAITS))):
@@ -122,7 +122,7 @@ class LeaderElection:
             return False
         mine, others = await self._fetch_holders(connection)
         if _must_withdraw(others):
-            await self.resign()
+            await self.resign_leadership()
             return False
         if _has_stage(others, _CLAIMS):
             for claim in mine:
@@ -140,7 +140,7 @@ class LeaderElection:
         # An older pgdoctor makes no claim: it only checks whether another session has the leader lock.
         _, others = await self._fetch_holders(connection)
         if _has_stage(others, _LEADS):
-            await self.resign()
+            await self.resign_leadership()
             return False
         return True
 

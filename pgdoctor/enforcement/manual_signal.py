@@ -49,14 +49,14 @@ async def signal_by_person(
     assert victim is not None
     assert action.refusal is None
     now: datetime = (await connection.fetch("server_clock"))[0].now
-    intent = _intent(action, victim, now, by, despite)
-    is_written = await audit.write(intent)
+    intent = _build_intent(action, victim, now, by, despite)
+    is_written = await audit.write_event(intent)
     new = [each for each in await brakes() if each not in despite]
     if new:
         outcome, reply = ManualOutcome("withheld", message="; ".join(new)), SignalReply("gone")
     else:
         reply = await send_signal_by_person(connection, action.signal, victim, wrapped=action.by_wrapper)
-        outcome = await _watched(connection, watch, action, victim, reply)
+        outcome = await _watch_outcome(connection, watch, action, victim, reply)
     settled = PersonOutcome(
         at=intent.at + timedelta(seconds=outcome.seconds or 0.0),
         decision=intent.decision,
@@ -67,11 +67,13 @@ async def signal_by_person(
         sqlstate=outcome.sqlstate,
         message=outcome.message,
     )
-    is_written = await audit.write(settled) and is_written
+    is_written = await audit.write_event(settled) and is_written
     return outcome if is_written and audit.error is None else replace(outcome, unrecorded=audit.error or "not written")
 
 
-def _intent(action: ManualAction, victim: Identity, at: datetime, by: str, despite: Sequence[str]) -> PersonIntent:
+def _build_intent(
+    action: ManualAction, victim: Identity, at: datetime, by: str, despite: Sequence[str]
+) -> PersonIntent:
     session, blocker = action.session, action.blocker
     return PersonIntent(
         at=at,
@@ -91,7 +93,7 @@ def _intent(action: ManualAction, victim: Identity, at: datetime, by: str, despi
     )
 
 
-async def _watched(
+async def _watch_outcome(
     connection: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
 ) -> ManualOutcome:
     """What came of a signal. Where the server is lost meanwhile, that it was sent, and no more."""
@@ -100,7 +102,7 @@ async def _watched(
     began = time.monotonic()
     try:
         while True:
-            found = await _look(connection, watch, action, victim, reply)
+            found = await _check_outcome(connection, watch, action, victim, reply)
             elapsed = time.monotonic() - began
             if found.outcome in ("released", "ended") or elapsed > _PATIENCE:
                 return replace(found, seconds=elapsed)
@@ -109,7 +111,7 @@ async def _watched(
         return ManualOutcome("unverified", message=str(error))
 
 
-async def _look(
+async def _check_outcome(
     connection: Connection, watch: ServerWatch, action: ManualAction, victim: Identity, reply: SignalReply
 ) -> ManualOutcome:
     found = await fetch_session(connection, victim.pid)
@@ -118,7 +120,7 @@ async def _look(
     is_over = not is_there if action.signal == "terminate" else not _still_runs(victim, now)
     if not action.waiters:
         return ManualOutcome("ended" if is_over else "stuck" if action.signal == "terminate" else "ineffective")
-    diagnosis = await watch.look()
+    diagnosis = await watch.diagnose_server()
     waiting = sum(_still_waits(waiter, diagnosis) for waiter in action.waiters)
     sent = Action(victim, action.signal, "", "", None, action.waiters, reply.at or diagnosis.captured_at)
     failed: ManualResult = "stuck" if action.signal == "terminate" and is_there else "ineffective"

@@ -37,8 +37,8 @@ from pgdoctor.mitigation.history import (
     in_mode,
     verify_outcome,
     with_action,
-    with_look,
     with_outcome,
+    with_poll,
 )
 from pgdoctor.mitigation.plan import OnlySession, Plan, intend_action, make_plan
 from pgdoctor.mitigation.protected_names import unresolved_notes
@@ -54,7 +54,7 @@ from pgdoctor.mitigation.shared_record import (
     with_shared_event,
 )
 from pgdoctor.model.diagnosis import Diagnosis, Finding
-from pgdoctor.observer.hot_row_history import worth_a_second_look
+from pgdoctor.observer.hot_row_history import needs_second_snapshot
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.signal import SignalReply, send_signal
@@ -225,7 +225,7 @@ class Mitigator:
             if observation is None
             else observation.now + timedelta(seconds=time.monotonic() - observation.read_at)
         )
-        self._audit.pull(audit_records.Disarm(now, reason, by))
+        self._audit.pull_brake(audit_records.Disarm(now, reason, by))
 
     async def write_down(self) -> bool:
         """Whether a disarm is on the disk now, so that it holds after a restart too."""
@@ -235,7 +235,7 @@ class Mitigator:
         """Begin no more actions. An open one is still watched."""
         self._is_winding_down = True
 
-    async def end(self) -> None:
+    async def record_unfinished_action(self) -> None:
         """Record an action that is no longer watched: it was sent, or may have been, and no more is known."""
         action, observation = self.history.under_way, self._observation
         if action is not None:
@@ -248,14 +248,14 @@ class Mitigator:
         if observation is not None:
             await self._record_broken_off(observation)
 
-    async def resign(self) -> None:
+    async def resign_leadership(self) -> None:
         """Let others lead: no action goes over this connection any more. Raises ServerError."""
-        await self._position.leader.resign()
+        await self._position.leader.resign_leadership()
 
     def reconfigure(self, settings: Mitigation) -> None:
         """Go on with other settings; what was counted and done so far stays."""
         self.settings = settings
-        self._telling.expect(settings)
+        self._telling.prepare_counters(settings)
 
     async def consider(self, diagnosis: Diagnosis, connection: Connection | None, read_at: float | None = None) -> None:
         """Settle the open action, judge every blocker, and carry out at most one decision.
@@ -269,23 +269,25 @@ class Mitigator:
         )
         if observation.connection is not None and self.settings.mode != "off":
             await self._audit.catch_up(observation.connection, observation.now)
-            await self._sharing.read(observation.connection, is_urgent=bool(diagnosis.blockers or self._audit.untold))
+            await self._sharing.read_record(
+                observation.connection, is_urgent=bool(diagnosis.blockers or self._audit.untold)
+            )
         await self._settle_actions(observation)
         if self.settings.mode == "off":
-            await self._position.leader.resign()
+            await self._position.leader.resign_leadership()
             self._standing, self._unresolved = MitigationStatus("off"), ()
             return
-        mode = self._position.mode(observation, self.settings)
+        mode = self._position.choose_mode(observation, self.settings)
         await self._share_record(observation, mode)
-        circumstances = await self._position.circumstances(observation, self.settings)
+        circumstances = await self._position.read_state(observation, self.settings)
         self._unresolved = circumstances.unresolved
-        self._telling.unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
-        self.plan = await self._plan(observation, circumstances)
-        self._telling.refusals(self.plan, aloud=self.may_act)
+        self._telling.record_unresolved(self._unresolved, is_allowed=self.settings.allow_unresolved_protections)
+        self.plan = await self._make_checked_plan(observation, circumstances)
+        self._telling.record_refusals(self.plan, aloud=self.may_act)
         await self._extend_history(observation, mode)
         await self._rehearse(observation, mode)
         # A settled action may change the picture, and the next poll shows whether a row changes hands.
-        if self.may_act and not self._is_winding_down and not self.settled and not worth_a_second_look(diagnosis):
+        if self.may_act and not self._is_winding_down and not self.settled and not needs_second_snapshot(diagnosis):
             self._is_carrying_out = True
             try:
                 await self._carry_out(observation, mode)
@@ -294,7 +296,7 @@ class Mitigator:
                 self._is_carrying_out = False
         self._standing = self._make_status(observation, mode)
 
-    async def _plan(self, observation: Observation, circumstances: AgentState) -> Plan:
+    async def _make_checked_plan(self, observation: Observation, circumstances: AgentState) -> Plan:
         """The plan, once it is known of each wait that an action would be for whether it counts."""
         made = await self._make_plan(observation, circumstances)
         checked: set[int] = set()
@@ -307,18 +309,18 @@ class Mitigator:
         return made
 
     async def _make_plan(self, observation: Observation, circumstances: AgentState) -> Plan:
-        known = in_mode(self.history, self._position.mode(observation, self.settings))
+        known = in_mode(self.history, self._position.choose_mode(observation, self.settings))
         sessions = len(observation.diagnosis.snapshot.sessions)
         return await offload(sessions, make_plan, observation.diagnosis, self.settings, known, circumstances, self.only)
 
     async def _rehearse(self, observation: Observation, mode: Mode) -> None:
         """Judge rehearsed actions whose blockers have ended, and begin those that this plan would signal."""
         for score in self._rehearsals.follow(observation.diagnosis):
-            await self._audit.write(score)
+            await self._audit.write_event(score)
         if mode == "enforce":
             return
         for score in self._rehearsals.begin(self.plan, observation.diagnosis, mode):
-            await self._audit.write(score)
+            await self._audit.write_event(score)
 
     async def _extend_history(self, observation: Observation, mode: Mode) -> None:
         """Add this poll to the history."""
@@ -330,10 +332,10 @@ class Mitigator:
         new = [replace(each, rehearsed=mode != "enforce") for each in (*filter(None, (opening,)), *stops)]
         if self._position.leader.leads:
             for each in new:
-                await self._audit.write(each)
+                await self._audit.write_event(each)
             if new and mode == "enforce" and observation.connection is not None:
                 await self._tell_others(observation.connection, *new)
-        self._audit.history = with_look(
+        self._audit.history = with_poll(
             self._audit.history, self.plan.fit, observation.now, load=ServerLoad.of(observation.diagnosis), openings=new
         )
 
@@ -351,8 +353,8 @@ class Mitigator:
                 self._audit.history = with_outcome(self._audit.history, action, settled)
                 await self._conclude_action(settled, observation)
         if observation.connection is not None:
-            for done, note in await self._traces.look(observation.diagnosis, observation.connection):
-                await self._audit.write(audit_records.record_trace(done, note, observation.now))
+            for done, note in await self._traces.find_new_side_effects(observation.diagnosis, observation.connection):
+                await self._audit.write_event(audit_records.record_trace(done, note, observation.now))
 
     async def _carry_out(self, observation: Observation, mode: Mode) -> None:
         decision = self.plan.approved
@@ -362,8 +364,8 @@ class Mitigator:
         intent = audit_records.record_intent(
             action, decision, mode, observation.now, self._budgets_left(observation, mode, action)
         )
-        is_written = await self._audit.write(intent)
-        self._telling.intent(decision, intent)
+        is_written = await self._audit.write_event(intent)
+        self._telling.record_intent(decision, intent)
         outcome = self._broken_off = replace(action, outcome="error", message=audit_records.UNKNOWN)
         try:
             if mode != "enforce":
@@ -385,13 +387,13 @@ class Mitigator:
         assert observation.connection is not None
         try:
             await self._audit.catch_up(observation.connection, observation.now)
-            await self._sharing.read(observation.connection, is_urgent=True)
-            circumstances = await self._position.circumstances(observation, self.settings)
+            await self._sharing.read_record(observation.connection, is_urgent=True)
+            circumstances = await self._position.read_state(observation, self.settings)
             settings = self.settings
-            objections = (await self._plan(observation, circumstances)).objections_to(decision)
+            objections = (await self._make_checked_plan(observation, circumstances)).objections_to(decision)
         except ServerError as error:
             return replace(action, outcome="withheld", message=str(error))
-        mode = self._position.mode(observation, self.settings)
+        mode = self._position.choose_mode(observation, self.settings)
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
         # While the plan was made an operator may have pulled the brake.
@@ -426,7 +428,7 @@ class Mitigator:
         """Tell all others at the server what is about to be done; why that could not be, or None."""
         assert observation.connection is not None
         try:
-            failed = await self._sharing.write(
+            failed = await self._sharing.write_record(
                 observation.connection, lambda known: with_shared_action(known, action, observation.now), expected=True
             )
         except ServerError as error:
@@ -442,8 +444,8 @@ class Mitigator:
         untold: list[SharedEvent] = list(self._audit.untold)
         if not untold:
             for event in lifted_brakes(self._sharing.shared, self._audit.brakes):
-                if await self._audit.write(event):
-                    self._audit.take([event])
+                if await self._audit.write_event(event):
+                    self._audit.take_events([event])
         if mode == "enforce":
             untold += missing_brakes(self._sharing.shared, self._audit.brakes, observation.now)
         if untold and await self._tell_others(observation.connection, *untold):
@@ -452,7 +454,7 @@ class Mitigator:
         # The root blockers must be known before the first action; and that an agent acts at this server at all.
         is_unmarked = not self._sharing.shared.is_used or self._sharing.error is not None
         if mode == "enforce" and is_unmarked and self._is_unattended and self._position.leader.leads:
-            await self._sharing.write(observation.connection, lambda known: replace(known, is_used=True))
+            await self._sharing.write_record(observation.connection, lambda known: replace(known, is_used=True))
         self._tell_brake()
 
     async def _share_outcomes(self, observation: Observation) -> None:
@@ -468,7 +470,7 @@ class Mitigator:
                 shared = with_shared_action(shared, action, observation.now)
             return shared
 
-        if await self._sharing.write(observation.connection, concluded_all) is None:
+        if await self._sharing.write_record(observation.connection, concluded_all) is None:
             for action in settled:
                 del self._shared_intents[decision_id(action.victim, action.signal)]
 
@@ -480,27 +482,27 @@ class Mitigator:
                 shared = with_shared_event(shared, event)
             return shared
 
-        return await self._sharing.write(connection, all_told) is None
+        return await self._sharing.write_record(connection, all_told) is None
 
     def _tell_brake(self) -> None:
         """Log when an operator elsewhere has disarmed, or armed again."""
         said = self._sharing.shared.brakes.kill_switch
         if said != self._told_brake and self._is_unattended:
-            self._telling.brake(said)
+            self._telling.record_brake(said)
             self._told_brake = said
 
     async def _conclude_action(self, action: Action, observation: Observation) -> None:
         self._log_outcome(action)
-        self._traces.follow(action)
+        self._traces.follow_action(action)
         await self._record_outcome(action, observation)
 
     def _log_outcome(self, action: Action) -> None:
         self.settled += (action,)
-        self._telling.outcome(action)
+        self._telling.record_outcome(action)
 
     async def _record_outcome(self, action: Action, observation: Observation) -> None:
         mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
-        await self._audit.write(
+        await self._audit.write_event(
             audit_records.record_settled(action, observation.now, self._budgets_left(observation, mode, action))
         )
 

@@ -30,7 +30,7 @@ async def carry_out(
     give_up = began + patience
     done = 0
     while done < most:
-        await mitigator.consider(await watch.look(), connection, watch.read_at)
+        await mitigator.consider(await watch.diagnose_server(), connection, watch.read_at)
         for action in mitigator.settled:
             done += 1
             yield action
@@ -44,7 +44,7 @@ def _goes_on(mitigator: Mitigator, began: float, give_up: float) -> bool:
     now = time.monotonic()
     may_wait = now < give_up
     only = mitigator.only
-    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.means(each)))
+    left = (each for each in mitigator.plan.decisions if each.rule and (only is None or only.is_about(each)))
     return any(each.fit or (each.pending and may_wait) or _is_being_watched(each, now - began) for each in left)
 
 

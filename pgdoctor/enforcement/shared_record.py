@@ -42,7 +42,7 @@ class SharedRecordAccess:
         self._door: Connection | None = None
         self._next_read = 0.0
 
-    async def read(self, connection: Connection, *, is_urgent: bool) -> None:
+    async def read_record(self, connection: Connection, *, is_urgent: bool) -> None:
         """Read it, if that is due; `is_urgent`: it is."""
         now = time.monotonic()
         if connection is self._door and now < self._next_read and not is_urgent:
@@ -60,7 +60,7 @@ class SharedRecordAccess:
             self.text = text
             self._note_success()
 
-    async def write(
+    async def write_record(
         self, connection: Connection, change: Callable[[SharedRecord], SharedRecord], *, expected: bool = False
     ) -> str | None:
         """Write what `change` makes of it; why that was not done, or None.

@@ -63,12 +63,12 @@ class SideEffectWatch:
         self.notes: tuple[Finding, ...] = ()
         self._followed: list[_Followed] = []
 
-    def follow(self, action: Action) -> None:
+    def follow_action(self, action: Action) -> None:
         """From now on, for some minutes."""
         if action.may_have_been_sent:
             self._followed.append(_Followed(action))
 
-    async def look(self, diagnosis: Diagnosis, connection: Connection) -> list[tuple[Action, Finding]]:
+    async def find_new_side_effects(self, diagnosis: Diagnosis, connection: Connection) -> list[tuple[Action, Finding]]:
         """What is there now that was not there before; `notes` are all that is there."""
         now = time.monotonic()
         self._followed = [each for each in self._followed if each.until > now]

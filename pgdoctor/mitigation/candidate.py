@@ -166,7 +166,7 @@ class Case(msgspec.Struct, frozen=True, dict=True):
     def objection_to(self, waiter: Session) -> str | None:
         """Why a wait of this session does not count; None where it does."""
         if self.rule.names_waiters:
-            return None if self.rule.counts(waiter) else "the rule counts other waiters"
+            return None if self.rule.counts_wait(waiter) else "the rule counts other waiters"
         return self.circumstances.uncounted.get(waiter.pid)
 
     @cached_property

@@ -182,7 +182,7 @@ class History(msgspec.Struct, frozen=True):
             action for action in self.spent if action.signal == signal and same_victim(action.victim, victim, signal)
         )
 
-    def looks(self, victim: Identity, signal: Signal) -> int:
+    def count_polls(self, victim: Identity, signal: Signal) -> int:
         """In how many polls in a row it was fit: this statement for a cancel, this transaction for a terminate."""
         if signal == "terminate" and victim.transaction is not None:
             return self.transaction_samples.get(victim.transaction, 0)
@@ -196,7 +196,7 @@ def seen_in_polls(victims: Iterable[Identity], polls: int) -> History:
     return History(samples=dict.fromkeys(seen, polls), transaction_samples=transactions)
 
 
-def with_look(
+def with_poll(
     history: History,
     fit: Iterable[Identity],
     now: datetime,

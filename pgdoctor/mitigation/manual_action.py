@@ -122,7 +122,7 @@ def judge_manual_action(
         refusal=refusal,
         sql=write_signal_sql(signal, session) if session.may_signal is False else None,
         by_wrapper=by_wrapper,
-        warnings=() if refusal else tuple(_warnings(signal, session, blocker, diagnosis, settings)),
+        warnings=() if refusal else tuple(_list_warnings(signal, session, blocker, diagnosis, settings)),
         transaction_seconds=seconds,
         statement_seconds=snapshot.seconds_since(session.query_start),
         session_seconds=snapshot.seconds_since(session.backend_start),
@@ -165,7 +165,7 @@ def _find_refusal(signal: Signal, session: Session, diagnosis: Diagnosis, leader
     return explain_refusal(session)
 
 
-def _warnings(
+def _list_warnings(
     signal: Signal, session: Session, blocker: Blocker | None, diagnosis: Diagnosis, settings: Mitigation
 ) -> Iterator[str]:
     """What speaks against it, and is the person's to weigh."""

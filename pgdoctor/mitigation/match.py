@@ -173,7 +173,7 @@ def _relations_and_ancestors(subject: Subject) -> Iterator[str | None]:
     for lock in subject.session.locks:
         if lock.relation is not None:
             table = subject.snapshot.table_of(lock)
-            above = None if table is None else _above(subject, lock, table)
+            above = None if table is None else _find_parents(subject, lock, table)
             if table is None or table.kind in _OF_A_TABLE:
                 yield from above or (None,)
             else:
@@ -181,7 +181,7 @@ def _relations_and_ancestors(subject: Subject) -> Iterator[str | None]:
                 yield from (None,) if above is None else above
 
 
-def _above(subject: Subject, lock: Lock, table: Relation) -> Iterable[str] | None:
+def _find_parents(subject: Subject, lock: Lock, table: Relation) -> Iterable[str] | None:
     """The names of the tables above the one of a lock; None where they could not be read in its database."""
     if subject.snapshot.is_here(lock):
         return None if subject.ancestors is None else subject.ancestors.get(table.oid, ())

@@ -85,7 +85,7 @@ class OnlySession(msgspec.Struct, frozen=True):
     #: The id of the decision that an operator has approved; None: the session as it is now.
     decision: str | None = None
 
-    def means(self, decision: Decision) -> bool:
+    def is_about(self, decision: Decision) -> bool:
         """Whether a decision is about it."""
         return self.find_objection(decision) is None
 
@@ -282,7 +282,7 @@ def _in_turn(decisions: list[Decision], diagnosis: Diagnosis, only: OnlySession 
         cheaper = _find_cheaper(decision, requests, diagnosis)
         may_go = decision.keeps_its_turn and cheaper is None
         turn = f"{first.pid} is signalled first" if may_go and first else None
-        if only is not None and not only.means(decision):
+        if only is not None and not only.is_about(decision):
             turn = only.find_objection(decision)
         elif may_go and first is None:
             first = decision

@@ -111,7 +111,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         """Whether it says itself whose waits count, so that their privileges are not asked for."""
         return self.waiter_usename is not None or self.waiter_member_of is not None
 
-    def counts(self, waiter: Session) -> bool:
+    def counts_wait(self, waiter: Session) -> bool:
         """Whether a wait of this session counts; of an unknown user it does not where the rule names users."""
         if self.waiter_usename is not None and waiter.usename not in self.waiter_usename:
             return False
@@ -130,7 +130,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
         """Its relations are those of the connected database, unless it names databases; this session is in another."""
         return self.relation is not None and self.datname is None and subject.is_elsewhere
 
-    def protects(self, subject: Subject) -> str | None:
+    def find_protection(self, subject: Subject) -> str | None:
         """Why its protected names forbid it, or None."""
         for column in WHO:
             names: Names | None = getattr(self, f"protected_{column}")

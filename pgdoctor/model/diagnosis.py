@@ -87,7 +87,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
         """How many sessions wait for another one."""
         return len(self.graph.waiters)
 
-    def locate(self, blocker: Blocker) -> str | None:
+    def locate_blocker(self, blocker: Blocker) -> str | None:
         """Its relation; with its database, where that is not the connected one: `billing: public.orders`."""
         database = blocker.session.datname if blocker.session else None
         is_elsewhere = database is not None and self.snapshot.server.database not in (None, database)

@@ -48,7 +48,7 @@ class Waits:
                     if is_queued is queued:
                         yield Pair(waiter, node, request, queued)
 
-    def table(self, pair: Pair) -> Relation | None:
+    def find_table(self, pair: Pair) -> Relation | None:
         """The table that a wait is about; None where the locks do not tell it for sure."""
         if pair.request is None:
             return None

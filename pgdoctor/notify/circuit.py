@@ -31,13 +31,13 @@ class Circuit(msgspec.Struct, frozen=True):
         """Half-open: one call may be made, and decides."""
         if self.opened_at is None:
             return "closed"
-        return "open" if self.wait(now) else "half_open"
+        return "open" if self.wait_seconds(now) else "half_open"
 
-    def wait(self, now: float) -> float:
+    def wait_seconds(self, now: float) -> float:
         """Seconds until a call may be made; 0: now."""
         return 0.0 if self.opened_at is None else max(self.opened_at + self.pause - now, 0.0)
 
-    def after(self, succeeded: bool, now: float) -> "Circuit":
+    def after_call(self, succeeded: bool, now: float) -> "Circuit":
         """The circuit after one more call. A call from before it opened neither closes it nor keeps it open."""
         match self.state(now):
             case "open":

@@ -43,11 +43,11 @@ def read_endpoint(recipient: Recipient, place: int) -> Endpoint:
     url = given if recipient.url_file is None else _read_line(f"{where}.url_file", recipient.url_file)
     if url is None or not is_address(url):
         raise ConfigError(f"{where}.url_file: {recipient.url_file}: expected one line: {URL}")
-    token = _token(f"{where}.token_file", recipient.token_file)
-    return Endpoint(url, token, _token(f"{where}.routing_key_file", recipient.routing_key_file))
+    token = _read_token(f"{where}.token_file", recipient.token_file)
+    return Endpoint(url, token, _read_token(f"{where}.routing_key_file", recipient.routing_key_file))
 
 
-def _token(key: str, path: str | None) -> str | None:
+def _read_token(key: str, path: str | None) -> str | None:
     if path is None:
         return None
     token = _read_line(key, path)

@@ -36,6 +36,6 @@ class MinDurationFilter:
         """Whether the receiver has not been notified of the incident yet."""
         return (recipient.name, server, incident.id) in self._young
 
-    def told(self, recipient: Recipient, incident: Incident, server: str | None) -> None:
+    def mark_notified(self, recipient: Recipient, incident: Incident, server: str | None) -> None:
         """From now on the receiver is notified of the incident."""
         self._young.discard((recipient.name, server, incident.id))

@@ -87,18 +87,18 @@ class Notifier:
         for gone in before.values():
             gone.drop_all()
 
-    def tell(self, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
+    def queue_event(self, event: IncidentEvent, said: OutboundAlert, server: str | None) -> None:
         """Put an event into the queues of those who want it. Never waits."""
         for receiver in self._receivers.values():
             is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
             # What comes back begins anew for those who were told of its end.
             kind = "started" if event.kind == "recurred" else event.kind
             if is_let_pass:
-                self._repeats.note(receiver.settings, event, server)
+                self._repeats.note_event(receiver.settings, event, server)
             if is_let_pass and kind in receiver.settings.events:
                 self._offer_alert(receiver, event, said, server)
 
-    def awaits(self, incident: Incident, age: float, server: str | None) -> bool:
+    def is_due(self, incident: Incident, age: float, server: str | None) -> bool:
         """Whether an incident that was too young for a receiver is now due, or due again."""
         return any(self._is_due(each.settings, incident, age, server) for each in self._receivers.values())
 
@@ -107,18 +107,18 @@ class Notifier:
         event = IncidentEvent("started", incident, incident.started + timedelta(seconds=age))
         for receiver in self._receivers.values():
             if self._is_due(receiver.settings, incident, age, server):
-                self._withheld.told(receiver.settings, incident, server)
-                self._repeats.note(receiver.settings, event, server)
+                self._withheld.mark_notified(receiver.settings, incident, server)
+                self._repeats.note_event(receiver.settings, event, server)
                 if "started" in receiver.settings.events:
                     self._offer_alert(receiver, event, said, server)
 
-    def acknowledge(self, incident: Incident, server: str | None) -> None:
+    def announce_action(self, incident: Incident, server: str | None) -> None:
         """Say to those who know of acknowledgements that the agent has signalled a session. Never waits."""
         for receiver in self._receivers.values():
             wanted = receiver.settings
             is_known = "started" in wanted.events and not self._withheld.is_withheld(wanted, incident, server)
             if wanted.format == "pagerduty" and is_known:
-                receiver.offer(incident.id, render_acknowledgement(server or _SERVICE, incident.id))
+                receiver.queue_alert(incident.id, render_acknowledgement(server or _SERVICE, incident.id))
 
     def _is_due(self, wanted: Recipient, incident: Incident, age: float, server: str | None) -> bool:
         is_late = self._withheld.is_due(wanted, incident, age, server)
@@ -133,7 +133,7 @@ class Notifier:
         )
         link = page_link(self._external_url, server)
         notification = Notification(own, event, server or _SERVICE, link)
-        receiver.offer(said.alert_id, render_notification(notification, wanted.format))
+        receiver.queue_alert(said.alert_id, render_notification(notification, wanted.format))
 
 
 def read_pod_namespace() -> str | None:

@@ -87,7 +87,7 @@ class Receiver:
         while self._queue:
             self._settle_notice(self._queue.popleft(), "dropped", why)
 
-    def offer(self, alert: str, body: bytes) -> None:
+    def queue_alert(self, alert: str, body: bytes) -> None:
         """Take one more into the queue, instead of the oldest where it is full. Never waits."""
         while len(self._queue) >= self.settings.queue:
             self._settle_notice(self._queue.popleft(), "dropped", "the queue is full")
@@ -135,7 +135,7 @@ class Receiver:
         from pgdoctor.notify.http_post import Unanswered, post_json
         from pgdoctor.notify.retry import Postponed
 
-        await asyncio.sleep(self.circuit.wait(time.monotonic()))
+        await asyncio.sleep(self.circuit.wait_seconds(time.monotonic()))
         try:
             answer = await post_json(self.address, self.address.add_routing_key(body), self.settings.timeout, self._tls)
         except Unanswered as error:
@@ -148,7 +148,7 @@ class Receiver:
 
     def _note_result(self, succeeded: bool) -> None:
         was_open, now = self.circuit.opened_at is not None, time.monotonic()
-        self.circuit = self.circuit.after(succeeded, now)
+        self.circuit = self.circuit.after_call(succeeded, now)
         if self.circuit.opened_at is not None and not was_open:
             pause = float(self.settings.breaker_pause)
             log.warning(

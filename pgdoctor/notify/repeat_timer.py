@@ -21,7 +21,7 @@ class RepeatTimer:
         #: The age of the incident when the receiver was last notified.
         self._told: dict[_Key, float] = {}
 
-    def note(self, recipient: Recipient, event: IncidentEvent, server: str | None) -> None:
+    def note_event(self, recipient: Recipient, event: IncidentEvent, server: str | None) -> None:
         """A receiver is notified of an event, or knew of the incident before."""
         key = recipient.name, server, event.incident.id
         if event.kind == "ended":

@@ -26,7 +26,7 @@ class ActivityRateObserver:
     def observe(self, activity: Activity) -> ActivityRates:
         """The rates as of this reading, without our own transactions."""
         if self._before is not None:
-            self._add(self._before, activity)
+            self._add_counters(self._before, activity)
         self._before = msgspec.structs.replace(activity, sessions=())
         now = activity.captured_at
         self._totals.append((now, self._transactions))
@@ -37,8 +37,8 @@ class ActivityRateObserver:
         known = (self._transactions - earlier) / seconds if seconds >= _SHORTEST else None
         return ActivityRates(known, self._deadlocks)
 
-    def _add(self, before: Activity, now: Activity) -> None:
-        counted = _counted(before, now)
+    def _add_counters(self, before: Activity, now: Activity) -> None:
+        counted = _subtract_counters(before, now)
         self._own_uncounted += now.own_transactions - before.own_transactions
         own = min(counted.transactions, self._own_uncounted)
         self._own_uncounted -= own
@@ -46,7 +46,7 @@ class ActivityRateObserver:
         self._deadlocks += counted.deadlocks
 
 
-def _counted(before: Activity, now: Activity) -> DatabaseCounters:
+def _subtract_counters(before: Activity, now: Activity) -> DatabaseCounters:
     """What databases that are in both readings have counted in between; one whose statistics were reset counts 0."""
     transactions = deadlocks = 0
     for oid, counters in now.counters.items():

@@ -76,7 +76,7 @@ def with_memory(snapshot: Snapshot, sightings: tuple[Sighting, ...]) -> Snapshot
     return replace(snapshot, former_holders=found.get(None, {}), databases=others)
 
 
-def worth_a_second_look(diagnosis: Diagnosis) -> bool:
+def needs_second_snapshot(diagnosis: Diagnosis) -> bool:
     """Several sessions queue for a row whose holder is in motion: the next look tells whether it changes.
 
     So does it for a lock that only one can hold, where its holder may just have got it. Not where an earlier

@@ -86,7 +86,7 @@ class ServerRole(NamedTuple):
 def extend_known(seen: KnownRelations, now: ServerContext) -> KnownRelations:
     """What is to be remembered with one more look."""
     here = {each.application for each in now.clients if each.application and each.application != _OURS}
-    found = [*_applications(now, seen, here), *_role_changes(now, seen), *_find_ddl(now)]
+    found = [*_find_new_applications(now, seen, here), *_role_changes(now, seen), *_find_ddl(now)]
     found += _find_altered(now, seen, found)
     names = {**(seen.applications or {}), **dict.fromkeys(here, now.read_at)}
     latest = sorted(names, key=names.__getitem__)[-_MOST_APPLICATIONS:]
@@ -99,7 +99,7 @@ def extend_known(seen: KnownRelations, now: ServerContext) -> KnownRelations:
         seen.since or now.read_at,
         now.is_altered_read,
         now.next_xid,
-        _role(now) or seen.server,
+        _read_role(now) or seen.server,
     )
 
 
@@ -127,14 +127,14 @@ def with_migrations(seen: KnownRelations, snapshot: Snapshot) -> KnownRelations:
 
 def with_changes(now: ServerContext, seen: KnownRelations) -> ServerContext:
     """The surroundings with all that is news in them, the latest first."""
-    known = _grouped(seen.changes)
+    known = _group_repeats(seen.changes)
     is_told = {change.at for change in known if change.kind == "restart"}
     told = (change for change in _find_server_changes(now) if change.kind != "start" or change.at not in is_told)
     news = sorted((*known, *told), key=lambda change: change.at, reverse=True)
     return replace(now, changes=tuple(change for change in news if now.read_at - change.at <= RECENT))
 
 
-def _grouped(changes: Sequence[RecentChange]) -> list[RecentChange]:
+def _group_repeats(changes: Sequence[RecentChange]) -> list[RecentChange]:
     """The same statement, sent again and again, as one change: of the last time, with how often and since when."""
     groups: dict[tuple[str, str], list[RecentChange]] = {}
     for change in changes:
@@ -153,7 +153,7 @@ def _find_server_changes(now: ServerContext) -> Iterator[RecentChange]:
         yield RecentChange(now.standing.configured, "reload", "the configuration was reloaded")
 
 
-def _role(now: ServerContext) -> ServerRole | None:
+def _read_role(now: ServerContext) -> ServerRole | None:
     if now.standing is None:
         return None
     return ServerRole(now.system_identifier, now.in_recovery, now.standing.timeline, now.standing.started)
@@ -161,7 +161,7 @@ def _role(now: ServerContext) -> ServerRole | None:
 
 def _role_changes(now: ServerContext, seen: KnownRelations) -> Iterator[RecentChange]:
     """A restart or a failover between the last look and this one."""
-    before, after, role = seen.server, seen.read_at, _role(now)
+    before, after, role = seen.server, seen.read_at, _read_role(now)
     if before is None or role is None or after is None:
         return
     for what in _describe_failover(before, role):
@@ -182,7 +182,7 @@ def _describe_failover(before: ServerRole, now: ServerRole) -> Iterator[str]:
         yield f"failover: the timeline is {now.timeline}, and was {before.timeline} before"
 
 
-def _applications(now: ServerContext, seen: KnownRelations, here: set[str]) -> Iterator[RecentChange]:
+def _find_new_applications(now: ServerContext, seen: KnownRelations, here: set[str]) -> Iterator[RecentChange]:
     if seen.applications is None:
         yield from _all_new(now)
     elif seen.since is not None and now.read_at - seen.since >= _BASELINE:
@@ -224,10 +224,10 @@ def _find_altered(now: ServerContext, seen: KnownRelations, found: Sequence[Rece
     for each in now.altered:
         is_new = (each.oid, each.written_by) not in seen.altered and each.table_oid not in tables
         if is_new and not any(each.bare_name.lower() in what for what in said):
-            yield _altering(each, now, seen)
+            yield _build_change(each, now, seen)
 
 
-def _altering(relation: AlteredRelation, now: ServerContext, seen: KnownRelations) -> RecentChange:
+def _build_change(relation: AlteredRelation, now: ServerContext, seen: KnownRelations) -> RecentChange:
     what = f"{_KINDS[relation.kind]} {format_name(relation.name)} was created, altered or rewritten"
     if relation.committed is not None:
         return RecentChange(relation.committed, "ddl", what)

@@ -51,7 +51,7 @@ def with_scans(snapshot: Snapshot, earlier: ScanCounters | None) -> Snapshot:
     """The snapshot with what its tables have gained since an earlier look, where they have gained anything."""
     if earlier is None or not timedelta() < snapshot.captured_at - earlier.seen_at <= MEMORY:
         return snapshot
-    found = _gains(snapshot, earlier, (snapshot.captured_at - earlier.seen_at) / timedelta(seconds=1))
+    found = _compute_gains(snapshot, earlier, (snapshot.captured_at - earlier.seen_at) / timedelta(seconds=1))
     if not found:
         return snapshot
     others = {
@@ -61,7 +61,9 @@ def with_scans(snapshot: Snapshot, earlier: ScanCounters | None) -> Snapshot:
     return replace(snapshot, earlier_scans=found.get(None, {}), databases=others)
 
 
-def _gains(snapshot: Snapshot, earlier: ScanCounters, seconds: float) -> dict[int | None, dict[int, ScanCounts]]:
+def _compute_gains(
+    snapshot: Snapshot, earlier: ScanCounters, seconds: float
+) -> dict[int | None, dict[int, ScanCounts]]:
     """By database and table, where there are any."""
     found: dict[int | None, dict[int, ScanCounts]] = {}
     for (database, oid), now in read_scan_counters(snapshot).scans.items():

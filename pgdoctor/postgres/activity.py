@@ -26,25 +26,25 @@ class ActivityReader:
         self._door = connection
         self._names = RoleNames()
 
-    async def read(self) -> Activity:
+    async def read_activity(self) -> Activity:
         """The sessions as they are now. Raises ServerError."""
         rows = await self._door.fetch("activity", most=_MOST_SESSIONS, statement_bytes=_STATEMENT_BYTES)
-        await self._names.learn(rows, CatalogReader(self._door))
-        return await offload(len(rows), _activity, rows, self._names, self._door.cost.statements)
+        await self._names.learn_names(rows, CatalogReader(self._door))
+        return await offload(len(rows), _build_activity, rows, self._names, self._door.cost.statements)
 
 
-def _activity(rows: Sequence[Any], names: RoleNames, own_transactions: int) -> Activity:
+def _build_activity(rows: Sequence[Any], names: RoleNames, own_transactions: int) -> Activity:
     # Our own session is always there, and carries the sums.
     first = rows[0]
-    others = tuple(_session(row, names) for row in rows if not row.is_own)
-    return Activity(first.captured_at, others, first.all_sessions - 1, _counters(first.counters), own_transactions)
+    others = tuple(_build_session(row, names) for row in rows if not row.is_own)
+    return Activity(first.captured_at, others, first.all_sessions - 1, _read_counters(first.counters), own_transactions)
 
 
-def _counters(text: str | None) -> Mapping[int, DatabaseCounters]:
+def _read_counters(text: str | None) -> Mapping[int, DatabaseCounters]:
     return _decode_counters(text) if text else {}
 
 
-def _session(row: Any, names: RoleNames) -> ActiveSession:
+def _build_session(row: Any, names: RoleNames) -> ActiveSession:
     is_visible = row.backend_type is not None
     return ActiveSession(
         pid=row.pid,

@@ -19,9 +19,9 @@ async def observe_briefly(connection: Connection) -> tuple[Diagnosis, tuple[Acti
     Raises ServerError.
     """
     watch, glimpses = ServerWatch(Collector(connection)), []
-    await watch.look_around()
+    await watch.diagnose_with_context()
     for _ in range(_GLIMPSES):
         await asyncio.sleep(_PAUSE)
         rows = await connection.fetch("wait_event_sample")
         glimpses.append(ActivitySample({(row.wait_event_type, row.wait_event): row.sessions for row in rows}))
-    return await watch.look_around(), tuple(glimpses)
+    return await watch.diagnose_with_context(), tuple(glimpses)

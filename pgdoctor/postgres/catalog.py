@@ -73,7 +73,7 @@ class CatalogReader:
             try:
                 return await self._connection.reads.fetch(name, **parameters)
             except StatementFailed as error:
-                self._note(name, error)
+                self._note_failure(name, error)
                 break
             except BatchFailed:
                 continue
@@ -82,16 +82,16 @@ class CatalogReader:
     def _is_exhausted(self, name: str) -> bool:
         if self._timeouts < self._most_timeouts:
             return False
-        self.unread.append(f"{_spell(name)} were skipped: catalogs are locked")
+        self.unread.append(f"{_format_name(name)} were skipped: catalogs are locked")
         return True
 
-    def _note(self, name: str, error: StatementFailed) -> None:
+    def _note_failure(self, name: str, error: StatementFailed) -> None:
         self._timeouts += error.sqlstate in _TIMEOUTS
         why = f"SQLSTATE {error.sqlstate}" if name in _TAKES_VALUES else str(error)
-        self.unread.append(f"{_spell(name)} could not be read: {why}")
+        self.unread.append(f"{_format_name(name)} could not be read: {why}")
 
 
-def _spell(name: str) -> str:
+def _format_name(name: str) -> str:
     return name.replace("_", " ")
 
 
@@ -168,11 +168,13 @@ async def fetch_relations(
         if session.state == "active" and not session.blockers
         for oid in here(session.held)
     }
-    rows, references, parts = await _related(oids, sorted(worked_on), evidence)
+    rows, references, parts = await _fetch_related(oids, sorted(worked_on), evidence)
     tables = {oid for oid in worked_on & rows.keys() if rows[oid].kind in _TABLE_KINDS and not rows[oid].is_system}
     chosen = sorted(tables)[:MOST_DETAILED]
     details = await _fetch_details(chosen, rows, references, parts, evidence) if chosen else Details()
-    views = await _views([oid for oid in sorted(worked_on & rows.keys()) if rows[oid].kind == "v"], evidence)
+    views = await _fetch_simple_views(
+        [oid for oid in sorted(worked_on & rows.keys()) if rows[oid].kind == "v"], evidence
+    )
     return {
         oid: read_row(
             Relation,
@@ -189,7 +191,7 @@ async def fetch_relations(
     }
 
 
-async def _views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, SimpleView]:
+async def _fetch_simple_views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, SimpleView]:
     """Those of the views that show nothing but columns of one table."""
     found = await evidence.rows("views", oids=oids[:MOST_DETAILED]) if oids else ()
     return {
@@ -218,7 +220,7 @@ class Details(msgspec.Struct):
     references: Mapping[int, tuple[ForeignKey, ...]] = {}
 
 
-async def _related(
+async def _fetch_related(
     oids: Sequence[int], worked_on: Sequence[int], evidence: CatalogReader
 ) -> tuple[dict[int, Any], References, Parts]:
     """The rows of relations, and of some of them the foreign keys to them and the tables below them."""
@@ -239,7 +241,7 @@ async def _fetch_details(
     references = {oid: keys for oid, keys in references.items() if oid in tables}
     parts = {oid: below for oid, below in parts.items() if oid in tables and rows[oid].has_descendants}
     referencing = {key.table for keys in references.values() for key in keys} - {*tables}
-    leaves = _leaves(parts)
+    leaves = _collect_leaves(parts)
     async with reading_together() as group:
         group.create_task(_add_rows(referencing | leaves, rows, evidence))
         more_parts = group.create_task(_fetch_parts(sorted(referencing), evidence))
@@ -247,7 +249,7 @@ async def _fetch_details(
         columns = group.create_task(_fetch_columns(sorted({*tables, *referencing}), evidence))
         known = group.create_task(_fetch_statistics({oid: rows[oid] for oid in tables}, evidence))
     parts |= {oid: below for oid, below in more_parts.result().items() if oid in rows and rows[oid].has_descendants}
-    more_leaves = _leaves(parts) - leaves
+    more_leaves = _collect_leaves(parts) - leaves
     async with reading_together() as group:
         group.create_task(_add_rows(more_leaves, rows, evidence))
         more_indexes = group.create_task(_fetch_indexes(sorted(more_leaves), evidence))
@@ -261,7 +263,7 @@ async def _fetch_details(
     )
 
 
-def _leaves(parts: Parts) -> set[int]:
+def _collect_leaves(parts: Parts) -> set[int]:
     return {leaf for each in parts.values() for leaf in each or ()}
 
 

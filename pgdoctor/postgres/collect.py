@@ -105,7 +105,11 @@ class Collector:
         Raises ServerError if the server cannot be asked.
         """
         gate = await self.gate(wait_threshold=0.0)
-        return await self.quiet(gate) if gate.is_quiet and not even_if_quiet else await self.look(gate)
+        return (
+            await self.make_quiet_snapshot(gate)
+            if gate.is_quiet and not even_if_quiet
+            else await self.run_full_poll(gate)
+        )
 
     async def gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
@@ -126,7 +130,7 @@ class Collector:
         rows = await self._connection.fetch("startup_waiters", wait_threshold=timedelta(seconds=wait_threshold))
         return int(rows[0].startup_waiters)
 
-    async def quiet(self, gate: Gate) -> Snapshot:
+    async def make_quiet_snapshot(self, gate: Gate) -> Snapshot:
         """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
         if not self._is_warm:
             self._is_warm = True
@@ -134,21 +138,21 @@ class Collector:
             await self._names.fetch_all(CatalogReader(self._connection))
         return _without_waits(gate)
 
-    async def look(self, gate: Gate) -> Snapshot:
+    async def run_full_poll(self, gate: Gate) -> Snapshot:
         """The full look, right after the gate: who waits for whom, and what explains it."""
-        return await self._explain(gate, await self._lock_waits())
+        return await self._build_snapshot(gate, await self._lock_waits())
 
-    async def look_at_once(self) -> tuple[Gate, Snapshot]:
+    async def run_gate_and_full_poll(self) -> tuple[Gate, Snapshot]:
         """Gate and full look in one round trip, for those who look only once. Raises ServerError."""
         async with reading_together() as group:
             gate = group.create_task(self.gate(wait_threshold=0.0))
             rows = group.create_task(self._lock_waits())
-        return gate.result(), await self._explain(gate.result(), rows.result())
+        return gate.result(), await self._build_snapshot(gate.result(), rows.result())
 
     async def _lock_waits(self) -> Rows:
         return await self._connection.read("lock_waits", statement_bytes=STATEMENT_BYTES)
 
-    async def _explain(self, gate: Gate, rows: Rows) -> Snapshot:
+    async def _build_snapshot(self, gate: Gate, rows: Rows) -> Snapshot:
         if gate.lock_waiters >= _QUEUE and not any(row.blocker_pids for row in rows):
             # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
             rows = await self._lock_waits()
@@ -156,7 +160,7 @@ class Collector:
             return _without_waits(gate)
         return await self._read_incident(gate, rows)
 
-    async def surroundings(self) -> ServerContext | None:
+    async def read_server_context(self) -> ServerContext | None:
         """What stands around the waits; not for every poll. None where the server does not say."""
         around = await fetch_server_context(self._connection, self._names, self._oldest_xid)
         self._oldest_xid = around.oldest_xid if around else self._oldest_xid
@@ -170,7 +174,7 @@ class Collector:
         orphans = _orphan_locks(rows)
         seen = SessionsSeen(gate.captured_at, server, sessions, orphans, {row.pid: row.database_oid for row in rows})
         async with reading_together() as group:
-            group.create_task(self._names.learn(rows, evidence))
+            group.create_task(self._names.learn_names(rows, evidence))
             elsewhere = group.create_task(self._begin_elsewhere(seen, evidence))
             prepared_rows = group.create_task(_read_prepared(orphans, evidence))
             memberships = group.create_task(_read_memberships(rows, evidence))
@@ -179,11 +183,11 @@ class Collector:
             catching = group.create_task(fetch_catching(sessions, evidence))
             objects = group.create_task(fetch_locked_objects(server, sessions, evidence))
             progress = group.create_task(fetch_progress(sessions, evidence))
-            traces = group.create_task(self._tracker.traces(sessions, server.database_oid, evidence))
+            traces = group.create_task(self._tracker.find_traces(sessions, server.database_oid, evidence))
             redefines = group.create_task(fetch_redefinitions(sessions, server.database_oid, evidence))
             row_lockers = group.create_task(fetch_row_lockers(sessions, evidence))
             replay = group.create_task(_read_replay(gate, sessions, self._names, evidence))
-        prepared = () if orphans is None else _prepared(prepared_rows.result(), orphans, self._names)
+        prepared = () if orphans is None else _build_prepared(prepared_rows.result(), orphans, self._names)
         roles = _fetch_memberships(memberships.result(), rows, self._names)
         known = prepared, self._names, roles, rights.result(), catching.result()
         named = await offload(len(rows), _name_sessions, sessions, rows, *known)
@@ -388,7 +392,7 @@ def _stands_in_the_way(transaction: PreparedTransaction, request: Lock) -> bool:
 UNRESOLVED = PreparedTransaction(node=-1_000_000_000)
 
 
-def _prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: RoleNames) -> tuple[PreparedTransaction, ...]:
+def _build_prepared(rows: Iterable[Any], orphans: Sequence[Lock], names: RoleNames) -> tuple[PreparedTransaction, ...]:
     """Prepared transactions with their locks.
 
     Their rows in `pg_locks` keep the virtual transaction of the session that prepared them; the manual's join by

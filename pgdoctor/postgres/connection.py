@@ -26,7 +26,7 @@ from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
 from pgdoctor.formatting import DEFAULT_PORT, address
-from pgdoctor.postgres.conninfo import ConnectionTarget, failures, resolve
+from pgdoctor.postgres.conninfo import ConnectionTarget
 from pgdoctor.postgres.login_refusal import LoginRefusal, fetch_login_refusal
 from pgdoctor.postgres.queries import load_sql
 from pgdoctor.postgres.read_batch import BatchFailed, Read, ReadBatch, Rows
@@ -354,7 +354,7 @@ class Connection:
                 answered.append(await self.fetch(reads[0].name, **reads[0].parameters))
             else:
                 # On a busy server each may come close to the deadline, at which the server ends a statement.
-                return await self.within_deadline(self._pipeline(reads, answered), _BATCH_DEADLINES)
+                return await self.within_deadline(self._send_pipeline(reads, answered), _BATCH_DEADLINES)
         except StatementFailed as error:
             # The server skips all that comes after the statement that failed; the last one only reads its clock.
             skipped = (BatchFailed() for _ in reads[len(answered) + 1 :])
@@ -363,19 +363,19 @@ class Connection:
 
     async def _execute_statement(self, name: str, parameters: Mapping[str, object]) -> Rows:
         if not self.is_pooled:
-            return (await self._pipeline([Read(name, parameters)], []))[0]
-        async with self._turn, self._cursor() as cursor:
+            return (await self._send_pipeline([Read(name, parameters)], []))[0]
+        async with self._turn, self._make_cursor() as cursor:
             with self._counting_failures():
                 began = time.monotonic()
-                await self._send(cursor, name, parameters)
+                await self._send_statement(cursor, name, parameters)
             self._count_elapsed(time.monotonic() - began, received_bytes(cursor.pgresult))
             return await cursor.fetchall()
 
-    async def _pipeline(self, reads: Sequence[Read], answered: list[Rows]) -> Sequence[Rows]:
+    async def _send_pipeline(self, reads: Sequence[Read], answered: list[Rows]) -> Sequence[Rows]:
         """The rows of statements that are sent together. At an error `answered` gets the rows of those before it."""
         async with self._turn, AsyncExitStack() as stack:
             sent = (_CLOCK, *reads, _CLOCK)
-            cursors = [await stack.enter_async_context(self._cursor()) for _ in sent]
+            cursors = [await stack.enter_async_context(self._make_cursor()) for _ in sent]
             try:
                 with self._counting_failures():
                     await self._send_together(cursors, sent)
@@ -395,7 +395,7 @@ class Connection:
             async with self.connection.pipeline():
                 try:
                     for cursor, read in zip(cursors, reads, strict=True):
-                        await self._send(cursor, read.name, read.parameters)
+                        await self._send_statement(cursor, read.name, read.parameters)
                 except psycopg.Error as error:
                     first = error
         except psycopg.Error as error:
@@ -403,10 +403,12 @@ class Connection:
         if first is not None:
             raise first
 
-    def _cursor(self) -> psycopg.AsyncCursor[Any]:
+    def _make_cursor(self) -> psycopg.AsyncCursor[Any]:
         return self.connection.cursor(binary=True, row_factory=namedtuple_row)
 
-    async def _send(self, cursor: psycopg.AsyncCursor[Any], name: str, parameters: Mapping[str, object]) -> None:
+    async def _send_statement(
+        self, cursor: psycopg.AsyncCursor[Any], name: str, parameters: Mapping[str, object]
+    ) -> None:
         await cursor.execute(load_sql(name, self.version_num), parameters or None, prepare=not self.is_pooled)
 
     @contextmanager
@@ -546,7 +548,7 @@ class LoginAttempt:
             # Ours from here on: the driver would break it off.
             self._patience = min(deadline, max(int(given), SHORTEST_CONNECT_TIMEOUT)) if int(given) else deadline
             parameters["connect_timeout"] = _NEVER
-        self._target, options = resolve(parameters)
+        self._target, options = resolve_target(parameters)
         self._parameters = parameters | {"options": start_up_options(options, deadline)}
         self._connecting = asyncio.ensure_future(_connect_psycopg(parameters, self._parameters))
 
@@ -560,19 +562,19 @@ class LoginAttempt:
         end = time.monotonic() + self._patience
         await asyncio.wait({self._connecting}, timeout=self._patience * _ASKED_AFTER)
         if not self._connecting.done() and await _is_answering(self._target):
-            raise hanging(self._patience * _ASKED_AFTER, self._target)
+            raise build_hanging_error(self._patience * _ASKED_AFTER, self._target)
         await asyncio.wait({self._connecting}, timeout=max(end - time.monotonic(), 0.0))
         if not self._connecting.done():
             raise silent_server_error(self._patience, self._target)
         try:
             return self._connecting.result()
         except psycopg.errors.ConnectionTimeout:
-            error = hanging if await _is_answering(self._target) else silent_server_error
+            error = build_hanging_error if await _is_answering(self._target) else silent_server_error
             raise error(self._patience, self._target) from None
         except psycopg.Error as error:
             raise await self._explain_failure(error, end) from None
         except (OSError, UnicodeError):
-            raise unresolved(self._target) from None
+            raise build_unresolved_error(self._target) from None
 
     async def _explain_failure(self, error: psycopg.Error, end: float) -> Unreachable:
         explained = connection_error(error, self._target)
@@ -610,12 +612,12 @@ async def _is_answering(target: ConnectionTarget) -> bool:
     return bool(target.places) and await answers_tls_request(target.places[0], _ANSWER_SECONDS)
 
 
-def unresolved(target: ConnectionTarget) -> Unreachable:
+def build_unresolved_error(target: ConnectionTarget) -> Unreachable:
     """The error of a host name that means nothing."""
     return Unreachable(f"{target} failed: the host name cannot be resolved", "refused")
 
 
-def hanging(deadline: float, target: ConnectionTarget) -> Unreachable:
+def build_hanging_error(deadline: float, target: ConnectionTarget) -> Unreachable:
     """The error of a server that accepts connections and lets nobody in."""
     return Unreachable(
         f"{target} failed: the server accepts the connection, but the login does not end within {deadline:g} s: a "
@@ -634,9 +636,9 @@ def connection_error(
 ) -> Unreachable:
     """A connection that failed, or was lost, in one line, with its state and each server that was tried."""
     said = _decode_failure(error)
-    text = shorten(said[:_MOST_SAID]) or type(error).__name__
+    text = shorten_reason(said[:_MOST_SAID]) or type(error).__name__
     state = refusal.state if refusal else _state_of(error)
-    tried = {place: shorten(reason) for place, reason in failures(said[:_MOST_SAID]).items()}
+    tried = {place: shorten_reason(reason) for place, reason in parse_failures(said[:_MOST_SAID]).items()}
     if len(tried) > 1:
         text = "; ".join(f"{place}: {reason}" for place, reason in tried.items())
     elif _is_about_locks(said):
@@ -682,10 +684,10 @@ def _is_about_locks(hint: str) -> bool:
 
 def first_line(error: psycopg.Error) -> str:
     """What the server says, without its severity and without the hints that follow."""
-    return shorten(str(error)[:_MOST_SAID]) or type(error).__name__
+    return shorten_reason(str(error)[:_MOST_SAID]) or type(error).__name__
 
 
-def shorten(said: str) -> str:
+def shorten_reason(said: str) -> str:
     """The reason in what libpq or the server says at length: the first line, less what stands before the reason."""
     line = said.strip().partition("\n")[0]
     before = _BEFORE_REASON.search(line)

@@ -40,7 +40,7 @@ class ConnectionTarget(NamedTuple):
         return f"connection{to}{f' as {format_name(self.user)}' if self.user else ''}"
 
 
-def resolve(parameters: Mapping[str, Any]) -> tuple[ConnectionTarget, str]:
+def resolve_target(parameters: Mapping[str, Any]) -> tuple[ConnectionTarget, str]:
     """The target, and the start-up options, of parameters whose gaps libpq fills in as it does when it connects."""
     connection = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **_NOT_TO_CONNECT}).encode())
     try:
@@ -58,7 +58,7 @@ def write_dsn(parameters: Mapping[str, Any]) -> str:
     return make_conninfo("", **parameters)
 
 
-def failures(said: str) -> dict[str, str]:
+def parse_failures(said: str) -> dict[str, str]:
     """By server that was tried, why it failed; empty where what is `said` tells of no server."""
     for pattern in _LISTED:
         found = {_format_place(each.groupdict()): each["said"] for each in pattern.finditer(said)}

@@ -73,11 +73,11 @@ class DatabasePool:
         self._failed = asyncio.Event()
         self._pool = AsyncConnectionPool(
             connection_class=_Connection,
-            kwargs=_parameters(beside, address.name) | {"failed": self._fail},
+            kwargs=_build_parameters(beside, address.name) | {"failed": self._note_failure},
             min_size=0,
             max_size=1,
             open=False,
-            configure=self._enter,
+            configure=self._enter_connection,
             max_idle=IDLE_SECONDS,
             reconnect_timeout=0.0,
             num_workers=1,
@@ -90,16 +90,16 @@ class DatabasePool:
         """It has a connection, so that the next use opens none."""
         return self._pool.get_stats().get("pool_size", 0) > 0
 
-    async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def use_connection(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of work over the connection. Raises ServerError, also where there is none."""
         await self._pool.open()
-        connection = await self._connection()
+        connection = await self._take_connection()
         self._used = connection.session
         try:
             return await work(connection.session)
         except ServerError as error:
             if not connection.session.is_open:
-                self._fail(str(error))
+                self._note_failure(str(error))
             raise
         finally:
             self._used = None
@@ -107,7 +107,7 @@ class DatabasePool:
             if connection.session.is_open:
                 await self._pool.putconn(connection)
             else:
-                self._fail("the connection was lost")
+                self._note_failure("the connection was lost")
 
     def abandon(self) -> None:
         """Close it, whatever the server does, and break off what is done over it."""
@@ -125,7 +125,7 @@ class DatabasePool:
     async def _close(self) -> None:
         await self._pool.close(timeout=_CLOSING)
 
-    async def _connection(self) -> _Connection:
+    async def _take_connection(self) -> _Connection:
         asking = asyncio.ensure_future(self._pool.getconn(timeout=_NEVER))
         failing = asyncio.ensure_future(self._failed.wait())
         try:
@@ -135,7 +135,7 @@ class DatabasePool:
         except asyncio.CancelledError:
             if asking.done():
                 # It has come for nobody, and the pool has no other.
-                self._fail("it was broken off")
+                self._note_failure("it was broken off")
             raise
         finally:
             failing.cancel()
@@ -143,24 +143,24 @@ class DatabasePool:
                 asking.cancel()
         raise Unreachable(self.failure, "error")
 
-    async def _enter(self, connection: _Connection) -> None:
+    async def _enter_connection(self, connection: _Connection) -> None:
         try:
             connection.session = await Connection.enter(connection, self._deadline)
             [found] = await connection.session.fetch("database_identity")
         except ServerError as error:
-            self._fail(str(error))
+            self._note_failure(str(error))
             raise
         if (found.database_oid, found.started) != (self.address.oid, self.address.started):
-            self._fail("a connection by its name leads to another database or server")
+            self._note_failure("a connection by its name leads to another database or server")
             raise Unreachable(self.failure, "error")
 
-    def _fail(self, reason: str) -> None:
+    def _note_failure(self, reason: str) -> None:
         # What an error may show is decided where errors are made.
         self.failure = self.failure or str(Unreachable(reason, "error"))
         self._failed.set()
 
 
-def _parameters(beside: Connection, database: str) -> dict[str, Any]:
+def _build_parameters(beside: Connection, database: str) -> dict[str, Any]:
     """How to connect to another database of the server that a connection leads to, with the same start-up options.
 
     Of several hosts the DSN may name, this one.

@@ -63,7 +63,7 @@ class DatabaseReader:
         async with reading_together() as group:
             relations = group.create_task(fetch_relations(server, seen.sessions, seen.orphans, evidence))
             objects = group.create_task(fetch_locked_objects(server, seen.sessions, evidence))
-            traces = group.create_task(tracker.traces(own, oid, evidence))
+            traces = group.create_task(tracker.find_traces(own, oid, evidence))
             redefines = group.create_task(fetch_redefinitions(own, oid, evidence))
             catching = group.create_task(fetch_catching(own, evidence))
         view = Snapshot(

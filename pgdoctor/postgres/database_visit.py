@@ -38,7 +38,7 @@ async def visit_database(
     pool = DatabasePool(connection, DatabaseAddress(row.oid, row.name, row.started))
     try:
         async with asyncio.timeout(patience):
-            return await pool.use(work)
+            return await pool.use_connection(work)
     except TimeoutError:
         raise ServerError(f"it did not answer within {patience:g} s", HANGS) from None
     finally:

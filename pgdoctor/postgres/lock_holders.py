@@ -37,7 +37,7 @@ async def find_relation(connection: Connection, typed: str) -> LockTarget:
         names = ", ".join(format_name(row.name) for row in chosen)
         raise UsageError(f"{format_name(typed)} is the name of several relations: {names}")
     family = await connection.fetch("relation_family", oid=chosen[0].oid, most=_MOST_RELATIONS)
-    relations = {row.oid: _relation(row) for row in family}
+    relations = {row.oid: _build_relation(row) for row in family}
     return LockTarget("relation", chosen[0].name, relations)
 
 
@@ -56,12 +56,12 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
         most=MOST_LOCKS,
     )
     pids = {row.session_pid for row in rows if row.session_pid is not None} | ({target.pid} - {None})
-    sessions = await _sessions(connection, pids, names, evidence)
+    sessions = await _fetch_sessions(connection, pids, names, evidence)
     if target.pid is not None and target.pid not in sessions:
         raise UsageError(f"no session has PID {target.pid}")
     ahead = {pid for session in sessions.values() for pid in session.blockers} - sessions.keys() - {0}
-    sessions |= await _sessions(connection, ahead, names, evidence)
-    locks = tuple(_lock(row, names) for row in rows)
+    sessions |= await _fetch_sessions(connection, ahead, names, evidence)
+    locks = tuple(_build_lock(row, names) for row in rows)
     return LockHolders(
         captured_at=gate.captured_at,
         server=gate.server,
@@ -69,31 +69,31 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
         locks=locks,
         locks_total=rows[0].total if rows else 0,
         sessions=sessions,
-        prepared=await _prepared(locks, sessions.values(), names, evidence),
-        relations=target.relations or await _relations(locks, gate.server, evidence),
+        prepared=await _build_prepared(locks, sessions.values(), names, evidence),
+        relations=target.relations or await _fetch_relations(locks, gate.server, evidence),
         unread=tuple(evidence.unread),
     )
 
 
-async def _sessions(
+async def _fetch_sessions(
     connection: Connection, pids: Iterable[int | None], names: RoleNames, evidence: CatalogReader
 ) -> dict[int, Session]:
     asked = sorted(pid for pid in pids if pid is not None)
     if not asked:
         return {}
     rows = await connection.fetch("session_facts", pids=asked, statement_bytes=STATEMENT_BYTES)
-    await names.learn(rows, evidence)
-    return {row.pid: _session(row, names) for row in rows}
+    await names.learn_names(rows, evidence)
+    return {row.pid: _build_session(row, names) for row in rows}
 
 
-async def _prepared(
+async def _build_prepared(
     locks: Sequence[ListedLock], sessions: Iterable[Session], names: RoleNames, evidence: CatalogReader
 ) -> tuple[PreparedTransaction, ...]:
     """The prepared transactions, if one has a lock or a session waits for one."""
     if all(each.pid is not None for each in locks) and not any(0 in session.blockers for session in sessions):
         return ()
     rows = await evidence.rows("prepared_transactions")
-    await names.learn(rows, evidence)
+    await names.learn_names(rows, evidence)
     return tuple(
         PreparedTransaction(
             node=-place,
@@ -106,24 +106,24 @@ async def _prepared(
     )
 
 
-async def _relations(
+async def _fetch_relations(
     locks: Sequence[ListedLock], server: ServerInfo, evidence: CatalogReader
 ) -> Mapping[int, Relation]:
     oids = {each.lock.relation for each in locks if each.lock.database in (server.database_oid, 0)} - {None}
     rows = await evidence.rows("relations_alone", oids=sorted(oids)) if oids else ()  # type: ignore[type-var]
-    return {row.oid: _relation(row) for row in rows}
+    return {row.oid: _build_relation(row) for row in rows}
 
 
-def _relation(row: Any) -> Relation:
+def _build_relation(row: Any) -> Relation:
     return Relation(oid=row.oid, name=row.name, kind=row.kind, is_system=False, pages=0, live_rows=0.0)
 
 
-def _lock(row: Any, names: RoleNames) -> ListedLock:
+def _build_lock(row: Any, names: RoleNames) -> ListedLock:
     lock = Lock(*(getattr(row, name) for name in Lock.__struct_fields__))
     return ListedLock(lock, row.session_pid, row.gid, row.fastpath, names.databases.get(row.database_oid))
 
 
-def _session(row: Any, names: RoleNames) -> Session:
+def _build_session(row: Any, names: RoleNames) -> Session:
     return Session(
         pid=row.pid,
         blockers=tuple(row.blocker_pids),

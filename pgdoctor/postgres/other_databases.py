@@ -99,10 +99,10 @@ class OtherDatabases:
         for oid in oids:
             if (row := known.get(oid)) is None:
                 answers[oid] = DatabaseAnswer(None, unread="it is gone")
-            elif objection := self._objection(row, len(begun)):
+            elif objection := self._find_objection(row, len(begun)):
                 answers[oid] = DatabaseAnswer(row.name, unread=objection)
             else:
-                begun[oid] = self._reader(row)
+                begun[oid] = self._find_reader(row)
         for oid in self._readers.keys() - begun.keys():
             self._readers.pop(oid).abandon()
         for reader in begun.values():
@@ -119,7 +119,9 @@ class OtherDatabases:
             raise Unreachable(_NOT_NOW, "error")
         try:
             async with asyncio.timeout(_AT_ONCE):
-                return await opened.pool.use(lambda connection: connection.fetch("waiter_rights", pids=list(pids)))
+                return await opened.pool.use_connection(
+                    lambda connection: connection.fetch("waiter_rights", pids=list(pids))
+                )
         except TimeoutError:
             raise Unreachable(_NOT_NOW, "timeout") from None
 
@@ -135,7 +137,7 @@ class OtherDatabases:
         self._readers.clear()
         await asyncio.gather(*(reader.close() for reader in readers))
 
-    def _reader(self, row: Any) -> "_OpenDatabase":
+    def _find_reader(self, row: Any) -> "_OpenDatabase":
         reader = self._readers.get(row.oid)
         if reader is None or reader.pool.address.name != row.name:
             if reader is not None:
@@ -144,7 +146,7 @@ class OtherDatabases:
             self._readers[row.oid] = reader
         return reader
 
-    def _objection(self, row: Any, begun: int) -> str:
+    def _find_objection(self, row: Any, begun: int) -> str:
         """Why a database is not read; empty where nothing speaks against it."""
         reader = self._readers.get(row.oid)
         if reader is not None and reader.pool.failure:
@@ -204,11 +206,11 @@ class _OpenDatabase:
         """Read, unless an earlier reading goes on."""
         self.is_fresh = self.task is None or self.task.done()
         if self.is_fresh:
-            self._take()
+            self._take_reading()
             self._began = time.monotonic()
             address = self.pool.address
             self.task = asyncio.ensure_future(
-                self.pool.use(lambda connection: read(address.oid, address.name, connection))
+                self.pool.use_connection(lambda connection: read(address.oid, address.name, connection))
             )
             # What it raises is asked for later, or never.
             self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -217,7 +219,7 @@ class _OpenDatabase:
         """What is known now."""
         name = self.pool.address.name
         if self.is_fresh and self.task is not None and self.task.done():
-            error = self._take()
+            error = self._take_reading()
             if error is not None:
                 return DatabaseAnswer(name, unread=error)
             return DatabaseAnswer(name, self._latest)
@@ -238,7 +240,7 @@ class _OpenDatabase:
             await asyncio.wait({self.task})
         await self.pool.close()
 
-    def _take(self) -> str | None:
+    def _take_reading(self) -> str | None:
         """Take in what the task has read; or why it has read nothing."""
         task, self.task = self.task, None
         if task is None or task.cancelled():

@@ -49,7 +49,7 @@ class TraceTracker:
     def __init__(self) -> None:
         self._known: dict[int, tuple[object, ToolTraces | None]] = {}
 
-    async def traces(
+    async def find_traces(
         self, sessions: Mapping[int, Session], database_oid: int | None, reader: ProgressReader
     ) -> dict[int, ToolTraces]:
         """What gives away the tool behind the blockers among the sessions, by PID."""

@@ -56,7 +56,7 @@ class ReadBatch:
                     answer.set_exception(others)
             raise
         for (_, answer), outcome in zip(asked, found, strict=True):
-            _settle(answer, outcome)
+            _settle_answer(answer, outcome)
 
     async def _wait_for_others(self) -> None:
         """Until no more reads come. A task that starts tasks of its own is two turns of the loop late."""
@@ -67,7 +67,7 @@ class ReadBatch:
             await asyncio.sleep(0)
 
 
-def _settle(answer: asyncio.Future[Rows], outcome: Rows | Exception) -> None:
+def _settle_answer(answer: asyncio.Future[Rows], outcome: Rows | Exception) -> None:
     if answer.done():
         return
     if isinstance(outcome, Exception):

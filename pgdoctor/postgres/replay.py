@@ -43,21 +43,23 @@ async def _with_holders(
 ) -> Replay:
     if not rows:
         return replay
-    await names.learn(rows, evidence)
+    await names.learn_names(rows, evidence)
     request = rows[0]
     relation = request.locked_relation
     return replace(
         replay,
         relation=relation,
         database=request.locked_database,
-        relation_name=await _name(relation, request.locked_database, server, evidence),
+        relation_name=await _name_relation(relation, request.locked_database, server, evidence),
         lock_since=request.waitstart,
-        holders=tuple(_holder(row, names) for row in rows if row.pid is not None),
+        holders=tuple(_build_holder(row, names) for row in rows if row.pid is not None),
         holders_total=request.total,
     )
 
 
-async def _name(relation: int | None, database: int | None, server: ServerInfo, evidence: CatalogReader) -> str | None:
+async def _name_relation(
+    relation: int | None, database: int | None, server: ServerInfo, evidence: CatalogReader
+) -> str | None:
     """The relation's name, where it is of the connected database or shared by all."""
     if relation is None or database not in (server.database_oid, 0):
         return None
@@ -65,7 +67,7 @@ async def _name(relation: int | None, database: int | None, server: ServerInfo, 
     return rows[0].name if rows else None
 
 
-def _holder(row: Any, names: RoleNames) -> ReplayHolder:
+def _build_holder(row: Any, names: RoleNames) -> ReplayHolder:
     return ReplayHolder(
         pid=row.pid,
         user=names.roles.get(row.role_oid),

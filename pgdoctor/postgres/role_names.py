@@ -16,12 +16,12 @@ class RoleNames:
         self.superusers: set[int] = set()
         self._turn = asyncio.Lock()
 
-    async def learn(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
+    async def learn_names(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
         """Look up the names of all roles and databases if one of `rows` has an unknown one."""
         async with self._turn:
-            await self._learn(rows, evidence)
+            await self._learn_names(rows, evidence)
 
-    async def _learn(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
+    async def _learn_names(self, rows: Iterable[Any], evidence: CatalogReader) -> None:
         roles = {row.role_oid for row in rows} - {None} - self.roles.keys()
         databases = {row.database_oid for row in rows} - {None} - self.databases.keys()
         if (roles or databases) and await self.fetch_all(evidence):

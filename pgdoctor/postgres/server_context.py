@@ -83,10 +83,10 @@ async def fetch_server_context(
     async with reading_together() as group:
         waits = group.create_task(_read_transaction_waits(latest, names, evidence))
         altered = group.create_task(_read_altered(evidence, since if is_written else None))
-        group.create_task(names.learn((*clients, *latest, *holders, *strangers, *lock_table), evidence))
+        group.create_task(names.learn_names((*clients, *latest, *holders, *strangers, *lock_table), evidence))
     return ServerContext(
         read_at=standing.read_at,
-        standing=read_row(ServerLimits, standing, timeline=_timeline(standing.wal_timeline)),
+        standing=read_row(ServerLimits, standing, timeline=_parse_timeline(standing.wal_timeline)),
         clients=tuple(_read_client(row, names) for row in clients),
         connections=clients[0].all_connections if clients else 0,
         fresh=clients[0].all_fresh if clients else 0,
@@ -119,11 +119,11 @@ async def lock_strangers(connection: Connection) -> tuple[LockStranger, ...]:
     """Those who hold locks of the leader election and are no pgdoctor of our role; none where it cannot be read."""
     evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
     rows = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
-    await names.learn(rows, evidence)
+    await names.learn_names(rows, evidence)
     return tuple(_lock_stranger(row, names) for row in rows)
 
 
-def _timeline(digits: str | None) -> int | None:
+def _parse_timeline(digits: str | None) -> int | None:
     return int(digits, 16) if digits else None
 
 
@@ -163,7 +163,7 @@ async def fetch_lock_table(connection: Connection) -> LockTable | None:
     """How full the lock table is, and by whom; None where it cannot be read."""
     evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
     rows = await evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST)
-    await names.learn(rows, evidence)
+    await names.learn_names(rows, evidence)
     return _lock_table(rows, names)
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import Snapshot
-from pgdoctor.observer.hot_row_history import worth_a_second_look
+from pgdoctor.observer.hot_row_history import needs_second_snapshot
 from pgdoctor.observer.observer import Observer
 from pgdoctor.observer.recent_changes import KnownRelations
 from pgdoctor.observer.replay_wait import is_new_replay_wait
@@ -17,10 +17,10 @@ from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.read_batch import reading_together
 
 #: Seconds between the two looks at a row that may be a hot one.
-_SECOND_LOOK = 0.3
+_SECOND_SNAPSHOT = 0.3
 
 #: And at a standby whose replay waits: after that it has waited for long enough to be said.
-_SECOND_LOOK_AT_REPLAY = 1.1
+_SECOND_SNAPSHOT_OF_REPLAY = 1.1
 
 
 class ServerWatch:
@@ -40,32 +40,32 @@ class ServerWatch:
         """What is remembered of changes, for the watch over the next connection."""
         return self._memory.changes
 
-    async def survey(self) -> None:
+    async def read_server_context(self) -> None:
         """Read what stands around the waits, for the looks from now on. Raises ServerError."""
-        self.surroundings = await self.collector.surroundings()
+        self.surroundings = await self.collector.read_server_context()
 
-    async def gate(self, wait_threshold: float) -> Gate:
+    async def poll_gate(self, wait_threshold: float) -> Gate:
         """Poll the gate, and remember who waits. Raises ServerError."""
         gate = await self.collector.gate(wait_threshold)
-        self._remember(gate)
+        self._remember_waiters(gate)
         return gate
 
-    def _remember(self, gate: Gate) -> None:
+    def _remember_waiters(self, gate: Gate) -> None:
         self.blocked_seconds = self._memory.add_gate(gate.waiting, gate.captured_at)
 
-    async def look(self) -> Diagnosis:
+    async def diagnose_server(self) -> Diagnosis:
         """The diagnosis of the server, now. Where a row may change hands, and where nothing says since when replay
         waits, it looks twice: one look cannot tell."""
-        return await self._confirm(await self._diagnose_once())
+        return await self._confirm_diagnosis(await self._diagnose_once())
 
-    async def look_around(self) -> Diagnosis:
+    async def diagnose_with_context(self) -> Diagnosis:
         """Survey and look in as few round trips as it takes: for those who look only once."""
         async with reading_together() as group:
-            looked = group.create_task(self.collector.look_at_once())
-            group.create_task(self.survey())
+            looked = group.create_task(self.collector.run_gate_and_full_poll())
+            group.create_task(self.read_server_context())
         gate, snapshot = looked.result()
-        self._remember(gate)
-        return await self._confirm(await self.diagnose_snapshot(snapshot))
+        self._remember_waiters(gate)
+        return await self._confirm_diagnosis(await self.diagnose_snapshot(snapshot))
 
     async def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next snapshot, which has just been read."""
@@ -73,15 +73,17 @@ class ServerWatch:
         around = replace(snapshot, surroundings=self.surroundings)
         return await offload(len(snapshot.sessions), self._memory.diagnose_snapshot, around)
 
-    async def _confirm(self, diagnosis: Diagnosis) -> Diagnosis:
+    async def _confirm_diagnosis(self, diagnosis: Diagnosis) -> Diagnosis:
         """A second diagnosis, where the first one cannot tell."""
         if is_new_replay_wait(diagnosis.snapshot):
-            await asyncio.sleep(_SECOND_LOOK_AT_REPLAY)
-        elif worth_a_second_look(diagnosis):
-            await asyncio.sleep(_SECOND_LOOK)
+            await asyncio.sleep(_SECOND_SNAPSHOT_OF_REPLAY)
+        elif needs_second_snapshot(diagnosis):
+            await asyncio.sleep(_SECOND_SNAPSHOT)
         else:
             return diagnosis
         return await self._diagnose_once()
 
     async def _diagnose_once(self) -> Diagnosis:
-        return await self.diagnose_snapshot(await self.collector.look(await self.gate(wait_threshold=0.0)))
+        return await self.diagnose_snapshot(
+            await self.collector.run_full_poll(await self.poll_gate(wait_threshold=0.0))
+        )

@@ -28,7 +28,7 @@ async def fetch_session(connection: Connection, pid: int) -> FoundSession | None
         return None
     [row] = rows
     evidence, names = CatalogReader(connection), RoleNames()
-    await names.learn(rows, evidence)
+    await names.learn_names(rows, evidence)
     oids = [row.role_oid] if row.role_oid is not None else []
     rights = await evidence.rows("signal_rights", role_oids=oids) if oids else ()
     roles = await evidence.answer("memberships", role_oids=oids) if oids else None
@@ -38,7 +38,7 @@ async def fetch_session(connection: Connection, pid: int) -> FoundSession | None
         row,
         datname=names.databases.get(row.database_oid),
         usename=names.roles.get(row.role_oid),
-        statement=_text(row.statement) if visible else None,
+        statement=_decode_text(row.statement) if visible else None,
         truncated=row.statement is not None and len(row.statement) >= STATEMENT_BYTES,
         is_superuser=any(each.is_superuser for each in rights),
         may_signal=rights[0].may_signal if rights else None,
@@ -47,5 +47,5 @@ async def fetch_session(connection: Connection, pid: int) -> FoundSession | None
     return FoundSession(session, row.leader_pid if row.leader_pid != row.pid else None)
 
 
-def _text(raw: Any) -> str | None:
+def _decode_text(raw: Any) -> str | None:
     return None if raw is None else bytes(raw).decode("utf-8", errors="replace")

@@ -85,7 +85,7 @@ async def send_signal(
         "record": record,
         "timeout_ms": round(min(_TERMINATE_WAIT, connection.deadline / 4) * 1000),
     }
-    return await _answer(connection, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
+    return await _send_signal(connection, f"{signal}_wrapped" if wrapped else "signal_session", signal, parameters)
 
 
 async def has_wrapper_for_people(connection: Connection) -> bool:
@@ -117,10 +117,12 @@ async def send_signal_by_person(
         "timeout_ms": round(min(_TERMINATE_WAIT, connection.deadline / 4) * 1000),
     }
     statement = f"{signal}_by_person_wrapped" if wrapped else "signal_by_person"
-    return await _answer(connection, statement, signal, parameters)
+    return await _send_signal(connection, statement, signal, parameters)
 
 
-async def _answer(connection: Connection, statement: str, signal: Signal, parameters: dict[str, object]) -> SignalReply:
+async def _send_signal(
+    connection: Connection, statement: str, signal: Signal, parameters: dict[str, object]
+) -> SignalReply:
     try:
         rows = await connection.fetch(statement, **parameters)
     except StatementFailed as error:

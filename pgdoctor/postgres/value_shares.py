@@ -24,7 +24,7 @@ async def fetch_value_shares(snapshot: Snapshot, evidence: CatalogReader) -> dic
     found: dict[int, tuple[ValueShare, ...]] = defaultdict(tuple)
     for way, statement in (("role", "value_frequencies"), ("functions", "value_frequencies_by_functions")):
         asked = [each for each in requests if each.column.statistics_by == way]
-        shares = await _fetch(asked, statement, snapshot, evidence) if asked else {}
+        shares = await _fetch_shares(asked, statement, snapshot, evidence) if asked else {}
         for request in asked:
             if request in shares:
                 share = ValueShare(request.table, request.column.name, shares[request])
@@ -32,7 +32,7 @@ async def fetch_value_shares(snapshot: Snapshot, evidence: CatalogReader) -> dic
     return dict(found)
 
 
-async def _fetch(
+async def _fetch_shares(
     requests: Sequence[ValueRequest], statement: str, snapshot: Snapshot, evidence: CatalogReader
 ) -> Mapping[ValueRequest, float]:
     """The share of all values of a request together; a request is left out where one of them is not known."""

@@ -226,7 +226,7 @@ _redacted = lru_cache(maxsize=2_048)(redact)
 def _make_wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:
     blocker = waits.snapshot.sessions.get(pair.node)
     prepared = waits.prepared.get(pair.node)
-    table = waits.table(pair)
+    table = waits.find_table(pair)
     blocked = waits.snapshot.blocked_bounds[pair.waiter.pid]
     return Wait(
         blocked_pid=pair.waiter.pid,

@@ -184,7 +184,7 @@ def test_who_asks_whether_a_disarm_is_on_the_disk_hears_it_only_then(incident: I
     async def work() -> list[bool]:
         async with await Connection.open(incident.agent) as door:
             await audit.catch_up(door, datetime.now(UTC))
-        audit.pull(Disarm(datetime.now(UTC), "a release", "ann"))
+        audit.pull_brake(Disarm(datetime.now(UTC), "a release", "ann"))
         return await asyncio.gather(audit.write_down(), audit.write_down())
 
     assert asyncio.run(work()) == [False, False]
@@ -393,7 +393,7 @@ def test_what_holds_goes_on_where_another_server_answers(incident: Incident, pat
     async def work() -> None:
         async with await Connection.open(incident.agent) as door:
             await audit.catch_up(door, now)
-            audit.pull(Disarm(now, "an upgrade", "ann"))
+            audit.pull_brake(Disarm(now, "an upgrade", "ann"))
             with closing(Journal.open(path)) as journal:
                 kind, subject, body, at = audit_records.encode_event(
                     MaintenanceWindow(now, now + timedelta(hours=1), "it too", "ann")
@@ -465,7 +465,7 @@ def test_a_disarm_right_after_somebody_else_has_armed_holds(incident: Incident, 
         async with await Connection.open(incident.agent) as door:
             await audit.catch_up(door, datetime.now(UTC))
             await asyncio.to_thread(write, path, incident, Arm(datetime.now(UTC), "it is over", "ann"))
-            audit.pull(Disarm(datetime.now(UTC), "it is not", "bob"))
+            audit.pull_brake(Disarm(datetime.now(UTC), "it is not", "bob"))
             assert await audit.write_down()
             for _ in range(2):
                 await audit.catch_up(door, datetime.now(UTC))
@@ -480,10 +480,10 @@ def test_who_is_told_to_stop_again_writes_it_down_once(incident: Incident, path:
 
     async def work() -> None:
         async with await Connection.open(incident.agent) as door:
-            audit.pull(Disarm(datetime.now(UTC), "first", "ann"))
-            audit.pull(Disarm(datetime.now(UTC), "second", "ann"))
+            audit.pull_brake(Disarm(datetime.now(UTC), "first", "ann"))
+            audit.pull_brake(Disarm(datetime.now(UTC), "second", "ann"))
             await audit.catch_up(door, datetime.now(UTC))
-            audit.pull(Disarm(datetime.now(UTC), "third", "ann"))
+            audit.pull_brake(Disarm(datetime.now(UTC), "third", "ann"))
             assert await audit.write_down()
             await audit.catch_up(door, datetime.now(UTC))
             assert audit.brakes.kill_switch

@@ -219,7 +219,7 @@ async def watch_until(incident: Incident, workers: list[threading.Thread], *rule
     async with await Connection.open(incident.agent) as door:
         watch = ServerWatch(Collector(door))
         while any(each.is_alive() for each in workers):
-            await mitigator.consider(await watch.look(), door, watch.read_at)
+            await mitigator.consider(await watch.diagnose_server(), door, watch.read_at)
             plans.append(mitigator.plan)
             await asyncio.sleep(0.05)
     return plans, len(mitigator.history.actions)

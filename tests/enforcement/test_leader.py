@@ -44,7 +44,7 @@ async def doors(*dsns: str) -> AsyncIterator[list[Connection]]:
 
 async def tries(door: Connection, mode: Mode = "enforce") -> bool:
     """Whether somebody who has not tried before gets to lead."""
-    return await LeaderElection().lead(door, mode, NOW)
+    return await LeaderElection().try_to_lead(door, mode, NOW)
 
 
 def test_the_second_at_a_server_follows_whatever_database_it_is_in(scene: Scene) -> None:
@@ -58,7 +58,7 @@ def test_the_second_at_a_server_follows_whatever_database_it_is_in(scene: Scene)
             assert not await tries(second)
             assert not await tries(elsewhere)
             # Nothing is left of the attempt: it does not keep the next one from leading.
-            await leader.resign()
+            await leader.resign_leadership()
             assert not leader.leads
             assert await tries(elsewhere)
 
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_a_lost_lead(scene: Scene) -> None:
             with pytest.raises(ServerError):
                 await first.fetch("may_signal")
             assert not leader.leads
-            assert not await leader.lead(first, "enforce", NOW)
+            assert not await leader.try_to_lead(first, "enforce", NOW)
 
     asyncio.run(work())
 
@@ -86,11 +86,11 @@ def test_who_leads_over_a_new_connection_leads_since_then(scene: Scene) -> None:
             leader = await take_the_lead(first)
             before = leader.since
             assert before is not None
-            assert not await leader.lead(second, "enforce", NOW)
+            assert not await leader.try_to_lead(second, "enforce", NOW)
             first.abandon()
             wait_until(lambda: not holders(scene))
             leader = LeaderElection()
-            assert await leader.lead(second, "enforce", NOW)
+            assert await leader.try_to_lead(second, "enforce", NOW)
             assert leader.since == NOW
 
     asyncio.run(work())
@@ -112,7 +112,7 @@ def test_another_mode_is_another_lead(scene: Scene) -> None:
         async with doors(scene.dsn) as (door,):
             leader = await take_the_lead(door)
             for _ in range(100):
-                if await leader.lead(door, "dry_run", NOW):
+                if await leader.try_to_lead(door, "dry_run", NOW):
                     break
                 await asyncio.sleep(0.05)
             assert (holders(scene), holders(scene, REHEARSAL_KEY)) == (0, 1)
@@ -153,7 +153,7 @@ def test_h58_four_contenders_in_four_databases_elect_a_leader_in_step(scene: Sce
                 InStep.barrier = None
                 assert await all_poll(leaders, opened) == 1
                 for each in leaders:
-                    await each.resign()
+                    await each.resign_leadership()
 
     asyncio.run(work())
 
@@ -172,7 +172,9 @@ class InStep(Connection):
 
 async def all_poll(leaders: Sequence[LeaderElection], opened: Sequence[Connection]) -> int:
     """How many lead after a poll of all of them."""
-    return sum(await asyncio.gather(*(a.lead(door, "enforce", NOW) for a, door in zip(leaders, opened, strict=True))))
+    return sum(
+        await asyncio.gather(*(a.try_to_lead(door, "enforce", NOW) for a, door in zip(leaders, opened, strict=True)))
+    )
 
 
 def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) -> None:

@@ -57,7 +57,7 @@ def test_locks_of_programs_and_of_agents_are_none(incident: Incident, connected:
         elsewhere = make_conninfo(incident.agent, dbname=incident.scene.database())
         opened = [await Connection.open(dsn) for dsn in (incident.agent, elsewhere, elsewhere)]
         await take_the_lead(opened[0])
-        assert await LeaderElection().lead(opened[1], "dry_run", datetime.now(UTC))
+        assert await LeaderElection().try_to_lead(opened[1], "dry_run", datetime.now(UTC))
         assert list(await lock_strangers(opened[2])) == []
         for door in opened:
             door.abandon()

@@ -106,7 +106,7 @@ async def watch_until(incident: Incident, workers: list[threading.Thread], *rule
     async with await Connection.open(incident.agent) as door:
         watch = ServerWatch(Collector(door))
         while any(each.is_alive() for each in workers):
-            diagnosis = await watch.look()
+            diagnosis = await watch.diagnose_server()
             turns = [each.earlier for each in diagnosis.snapshot.lock_turns.values()]
             if max(turns, default=0) >= 2:
                 found.append(diagnosis.blockers[0].classification)
@@ -180,10 +180,10 @@ def test_h69b_a_holder_that_comes_to_stay_is_signalled(incident: Incident, state
         async with await Connection.open(incident.agent) as door:
             watch = ServerWatch(Collector(door))
             for holder in clients[:2]:
-                await watch.look()
+                await watch.diagnose_server()
                 await asyncio.to_thread(holder.run, "commit")
             while not mitigator.history.actions:
-                await mitigator.consider(await watch.look(), door, watch.read_at)
+                await mitigator.consider(await watch.diagnose_server(), door, watch.read_at)
                 await asyncio.sleep(0.05)
         return [each.victim.pid for each in mitigator.history.actions]
 

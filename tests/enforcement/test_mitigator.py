@@ -149,7 +149,7 @@ def test_a_brake_is_told_once_nothing_but_it_is_left_and_what_only_takes_time_is
     telling, by = ActionLog(), settings(BOTH.rules[0], min_samples=5, **limits)
     for seconds in (0.0, 1.0, 60.0, 61.0):
         looked = decide(idle(), reader(31, blockers=(IDLE,), seconds=seconds), by=by, amid=amid)
-        telling.refusals(looked, aloud=True)
+        telling.record_refusals(looked, aloud=True)
     assert [set(vars(each)["objections"]) for each in caplog.records] == ([said] if said else [])
 
 

@@ -47,7 +47,7 @@ class Rehearsing:
             async with await Connection.open(self._dsn) as connection:
                 watch = ServerWatch(Collector(connection))
                 for _ in range(times):
-                    await self.mitigator.consider(await watch.look(), connection, watch.read_at)
+                    await self.mitigator.consider(await watch.diagnose_server(), connection, watch.read_at)
 
         asyncio.run(work())
 

@@ -111,13 +111,16 @@ def test_index_that_is_left_invalid_in_another_database_is_found(scene: Scene) -
 
     async def look_once(datname: str) -> list[str]:
         watch = SideEffectWatch()
-        watch.follow(action(datname=datname))
+        watch.follow_action(action(datname=datname))
         async with await Connection.open(scene.dsn) as connection:
             end = time.monotonic() + 30
-            while not (found := await watch.look(diagnosis(idle(99)), connection)) and time.monotonic() < end:
+            while (
+                not (found := await watch.find_new_side_effects(diagnosis(idle(99)), connection))
+                and time.monotonic() < end
+            ):
                 # A login may take longer than a poll waits for it.
                 watch = SideEffectWatch()
-                watch.follow(action(datname=datname))
+                watch.follow_action(action(datname=datname))
         return [note.summary for _, note in found if note.kind == "invalid_index"]
 
     [said] = asyncio.run(look_once(other))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.fields import Duration
-from pgdoctor.mitigation.history import Action, Approval, History, decision_id, with_look
+from pgdoctor.mitigation.history import Action, Approval, History, decision_id, with_poll
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
@@ -41,32 +41,32 @@ def judged(facts, history, by=THRICE):
 
 
 def test_looks_at_one_transaction_count_whatever_it_ran_in_between():
-    history = with_look(with_look(History(), [victim(CHATTY)], NOW), [victim(idle())], NOW)
+    history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(idle())], NOW)
     assert judged(LATER, history).approved
-    assert reasons(judged(LATER, with_look(History(), [victim(CHATTY)], NOW))) == {"persistence"}
+    assert reasons(judged(LATER, with_poll(History(), [victim(CHATTY)], NOW))) == {"persistence"}
 
 
 def test_looks_at_another_transaction_do_not_count():
-    history = with_look(with_look(History(), [victim(CHATTY)], NOW), [victim(LATER)], NOW)
+    history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(LATER)], NOW)
     assert reasons(judged(NEXT, history)) == {"persistence"}
 
 
 def test_a_look_that_did_not_find_it_fit_ends_the_count():
-    history = with_look(with_look(with_look(History(), [victim(CHATTY)], NOW), [], NOW), [victim(CHATTY)], NOW)
+    history = with_poll(with_poll(with_poll(History(), [victim(CHATTY)], NOW), [], NOW), [victim(CHATTY)], NOW)
     assert history.transaction_samples == {victim(CHATTY).transaction: 1}
 
 
 def test_outside_of_a_transaction_the_looks_are_at_one_state():
     free = replace(victim(CHATTY), xact_start=None)
-    history = with_look(with_look(History(), [free], NOW), [free], NOW)
-    assert history.looks(free, "terminate") == 2
-    assert history.looks(replace(free, state_change=NOW), "terminate") == 0
+    history = with_poll(with_poll(History(), [free], NOW), [free], NOW)
+    assert history.count_polls(free, "terminate") == 2
+    assert history.count_polls(replace(free, state_change=NOW), "terminate") == 0
 
 
 def test_looks_at_a_cancel_are_at_one_statement():
-    history = with_look(with_look(History(), [victim(CHATTY)], NOW), [victim(CHATTY)], NOW)
-    assert history.looks(victim(CHATTY), "cancel") == 2
-    assert history.looks(victim(LATER), "cancel") == 0
+    history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(CHATTY)], NOW)
+    assert history.count_polls(victim(CHATTY), "cancel") == 2
+    assert history.count_polls(victim(LATER), "cancel") == 0
 
 
 def test_a_terminate_has_one_name_in_its_transaction_and_a_cancel_in_its_statement():
@@ -159,7 +159,7 @@ def test_h66_a_blocker_that_is_active_in_every_second_poll_is_ended(incident: In
             while len(classes) < 8 and not mitigator.history.actions:
                 if is_busy := len(classes) % 2 == 1:
                     holder.start("select pg_sleep(0.4)")
-                diagnosis = await watch.look()
+                diagnosis = await watch.diagnose_server()
                 classes.append(diagnosis.blockers[0].classification)
                 await mitigator.consider(diagnosis, door, watch.read_at)
                 if is_busy and not mitigator.history.actions:

@@ -98,7 +98,7 @@ async def _agent(dsn: str, journal: Path) -> None:
             async with await Connection.open(dsn) as door:
                 watch = ServerWatch(Collector(door))
                 while True:
-                    await mitigator.consider(await watch.look(), door)
+                    await mitigator.consider(await watch.diagnose_server(), door)
                     await asyncio.sleep(0.002)
         except ServerError:
             await asyncio.sleep(0.01)

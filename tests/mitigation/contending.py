@@ -51,13 +51,13 @@ async def elect(dsns: Sequence[str], rounds: int, mode: Mode = "enforce", seed: 
             leader, door = leading
             if dice.random() < 0.5:
                 counted["resigned"] += 1
-                await leader.resign()
+                await leader.resign_leadership()
             else:
                 counted["died"] += 1
                 doors[doors.index(door)] = await _replaced(door, dsns[doors.index(door)])
             counted.update(await _polled(contenders, mode, "followed"))
             for other, _ in contenders:
-                await other.resign()
+                await other.resign_leadership()
     finally:
         for door in doors:
             door.abandon()
@@ -76,7 +76,7 @@ async def _polled(contenders: Sequence[tuple[LeaderElection, Connection]], mode:
     """What two polls of all of them have come to."""
     found = []
     for poll in (1, 2):
-        leads = await asyncio.gather(*(leader.lead(door, mode, NOW) for leader, door in contenders))
+        leads = await asyncio.gather(*(leader.try_to_lead(door, mode, NOW) for leader, door in contenders))
         if sum(leads) > 1:
             return [f"{what}: two"]
         if poll == 1 and any(leads):

@@ -11,8 +11,8 @@ from pgdoctor.mitigation.history import (
     WaiterKey,
     verify_outcome,
     with_action,
-    with_look,
     with_outcome,
+    with_poll,
 )
 from pgdoctor.model.identity import Identity
 from tests.building import NOW, ago, session
@@ -102,17 +102,17 @@ def test_a_clock_that_was_set_back_does_not_make_it_ineffective() -> None:
 def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
     other = Identity.of(idle())
     assert other is not None
-    history = with_look(History(), [VICTIM, other], NOW)
-    history = with_look(history, [VICTIM], NOW)
+    history = with_poll(History(), [VICTIM, other], NOW)
+    history = with_poll(history, [VICTIM], NOW)
     assert history.samples == {VICTIM: 2}
-    assert with_look(history, [other], NOW).samples == {other: 1}
+    assert with_poll(history, [other], NOW).samples == {other: 1}
 
 
 def test_what_is_older_than_a_day_is_forgotten_unless_it_is_under_way() -> None:
     day = 24 * 3600
     old, recent = replace(ACTION, outcome="released", at=ago(day)), replace(ACTION, outcome="released", at=ago(day - 1))
     history = History(actions=(old, recent, replace(ACTION, at=ago(9 * day))))
-    assert with_look(history, [], NOW).actions == history.actions[1:]
+    assert with_poll(history, [], NOW).actions == history.actions[1:]
 
 
 def test_one_action_is_under_way_until_it_is_concluded() -> None:

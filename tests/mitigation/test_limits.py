@@ -21,7 +21,7 @@ from pgdoctor.mitigation.history import (
     ServerLoad,
     in_mode,
     with_action,
-    with_look,
+    with_poll,
 )
 from pgdoctor.mitigation.plan import intend_action, make_plan
 from pgdoctor.mitigation.rules import Breaker, Mitigation, Rule
@@ -120,7 +120,7 @@ def test_with_default_rules_a_forgotten_transaction_is_released_in_time_also_by_
         made = make_plan(diagnosis(idle(), waiter, at=at), by, history, AgentState(watching_since=NOW))
         if made.approved:
             break
-        history = with_look(history, made.fit, at)
+        history = with_poll(history, made.fit, at)
     assert 15 <= second <= 45
 
 
@@ -296,7 +296,7 @@ def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> No
     made = decide(history=History(opening=opening))
     assert made.approved is None
     assert made.opening == opening
-    assert with_look(History(), [], NOW, openings=[made.opening]).opening == opening
+    assert with_poll(History(), [], NOW, openings=[made.opening]).opening == opening
 
 
 def test_worsening_may_be_left_out() -> None:
@@ -363,7 +363,7 @@ def test_h25_a_retry_storm_is_met_twice_and_then_no_more() -> None:
         waits = tuple(replace(each, waitstart=start) for each in waiter.locks)
         seen = diagnosis(holder, replace(waiter, locks=waits), at=at)
         made = make_plan(seen, by, history)
-        history = with_look(history, made.fit, at, load=ServerLoad.of(seen), openings=made.stops)
+        history = with_poll(history, made.fit, at, load=ServerLoad.of(seen), openings=made.stops)
         if made.approved:
             actions += 1
             history = with_action(history, replace(intend_action(made.approved, seen), outcome="released"))
@@ -397,7 +397,7 @@ GROWTH = {
 def test_h26_growth_within_a_minute_is_worsening(before: ServerLoad, now: ServerLoad, worse: bool) -> None:
     def seen(*, outcome: Outcome | None = "released", seconds: float = 60.0) -> bool:
         history = History(actions=(done(outcome, seconds=seconds, load=before),))
-        return bool(with_look(history, [], NOW, load=now).actions[0].worsening)
+        return bool(with_poll(history, [], NOW, load=now).actions[0].worsening)
 
     assert seen() == worse
     assert seen(outcome=None) == worse
@@ -409,9 +409,9 @@ def test_h26_growth_within_a_minute_is_worsening(before: ServerLoad, now: Server
 
 def test_h26_what_has_worsened_is_remembered_when_it_has_calmed_down() -> None:
     history = History(actions=(done(load=ServerLoad(10, 50), seconds=10),))
-    history = with_look(history, [], NOW, load=ServerLoad(100, 50))
+    history = with_poll(history, [], NOW, load=ServerLoad(100, 50))
     assert (
-        with_look(history, [], NOW, load=ServerLoad(0, 50)).actions[0].worsening
+        with_poll(history, [], NOW, load=ServerLoad(0, 50)).actions[0].worsening
         == "blocked sessions rose from 10 to 100"
     )
 

@@ -14,7 +14,7 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.fields import Duration, Network, Qualified, Window
 from pgdoctor.mitigation.circumstances import AgentState
 from pgdoctor.mitigation.decision import Decision
-from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, with_look
+from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, decision_id, with_poll
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.plan import MOST_DECISIONS, OnlySession, Plan, make_plan
 from pgdoctor.mitigation.rule_validation import is_hidden_by
@@ -198,7 +198,7 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
 
 def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
     decision = about(decide(), DDL)
-    assert OnlySession(DDL, "cancel", decision.id).means(decision)
+    assert OnlySession(DDL, "cancel", decision.id).is_about(decision)
     assert "in another statement" in str(OnlySession(DDL, "cancel", "another").find_objection(decision))
     assert "only terminate to 20" in str(OnlySession(DDL, "terminate").find_objection(decision))
     assert "only a signal to 10" in str(OnlySession(IDLE).find_objection(decision))
@@ -231,8 +231,8 @@ def test_samples_are_counted_look_after_look_and_lost_by_a_look_without() -> Non
     for expected in (None, None, DDL):
         made = make_plan(diagnosis(), by, history)
         assert (made.approved.pid if made.approved else None) == expected
-        history = with_look(history, made.fit, NOW)
-    history = with_look(history, make_plan(diagnosis(session(1)), by, history).fit, NOW)
+        history = with_poll(history, made.fit, NOW)
+    history = with_poll(history, make_plan(diagnosis(session(1)), by, history).fit, NOW)
     assert make_plan(diagnosis(), by, history).approved is None
 
 

@@ -129,10 +129,10 @@ def test_h55_names_that_cannot_be_looked_up_may_mean_nothing(incident: Incident)
     async def consider_twice() -> None:
         async with await Connection.open(incident.agent) as door:
             watch = ServerWatch(Collector(door))
-            await mitigator.consider(await watch.look(), door)
+            await mitigator.consider(await watch.diagnose_server(), door)
             assert mitigator.findings == ()
             locker.run("lock table pg_authid in access exclusive mode")
-            await mitigator.consider(await watch.look(), door)
+            await mitigator.consider(await watch.diagnose_server(), door)
 
     try:
         asyncio.run(consider_twice())

@@ -14,7 +14,7 @@ CALLS = st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=60)
 def after(*calls: bool, at: float = 0.0) -> Circuit:
     circuit = Circuit(PAUSE)
     for succeeded in calls:
-        circuit = circuit.after(succeeded, at)
+        circuit = circuit.after_call(succeeded, at)
     return circuit
 
 
@@ -35,23 +35,23 @@ def test_old_calls_do_not_count() -> None:
 def test_it_half_opens_by_itself() -> None:
     circuit = after(*[False] * FEWEST)
     assert circuit.state(PAUSE - 0.001) == "open"
-    assert circuit.wait(10.0) == PAUSE - 10.0
+    assert circuit.wait_seconds(10.0) == PAUSE - 10.0
     assert circuit.state(PAUSE) == "half_open"
-    assert circuit.wait(PAUSE) == 0.0
+    assert circuit.wait_seconds(PAUSE) == 0.0
 
 
 def test_half_open_one_call_decides() -> None:
     circuit = after(*[False] * FEWEST)
-    assert circuit.after(True, PAUSE) == Circuit(PAUSE)
-    again = circuit.after(False, PAUSE)
+    assert circuit.after_call(True, PAUSE) == Circuit(PAUSE)
+    again = circuit.after_call(False, PAUSE)
     assert again.state(PAUSE) == "open"
-    assert again.wait(PAUSE) == PAUSE
+    assert again.wait_seconds(PAUSE) == PAUSE
 
 
 def test_a_call_of_before_it_opened_changes_nothing() -> None:
     circuit = after(*[False] * FEWEST)
-    assert circuit.after(True, 1.0) == circuit
-    assert circuit.after(False, 1.0) == circuit
+    assert circuit.after_call(True, 1.0) == circuit
+    assert circuit.after_call(False, 1.0) == circuit
 
 
 @given(CALLS)
@@ -59,10 +59,10 @@ def test_whatever_happens(calls: list[tuple[int, bool]]) -> None:
     circuit, now = Circuit(PAUSE), 0
     for seconds, succeeded in calls:
         now += seconds
-        before, circuit = circuit, circuit.after(succeeded, now)
+        before, circuit = circuit, circuit.after_call(succeeded, now)
         was, state = before.state(now), circuit.state(now)
         # Never without an end, never with an unbounded memory.
-        assert 0.0 <= circuit.wait(now) <= PAUSE
+        assert 0.0 <= circuit.wait_seconds(now) <= PAUSE
         assert len(circuit.calls) <= WINDOW
         # The only ways there are.
         assert (was, state) in {

@@ -72,7 +72,7 @@ def sent(wanted: Format, *events: IncidentEvent, application: str = "checkout", 
         notifier.start()
         for each in events:
             diagnosis = diagnose(snapshot([])) if each.kind == "ended" else seen(application)
-            notifier.tell(each, describe_event(each, diagnosis, 0 if each.kind == "ended" else 1), "shop")
+            notifier.queue_event(each, describe_event(each, diagnosis, 0 if each.kind == "ended" else 1), "shop")
         async with asyncio.timeout(20):
             while notifier.waiting.events:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -169,8 +169,8 @@ def test_pagerduty_alone_is_told_of_a_signal() -> None:
         ]
         notifier = Notifier(told)
         notifier.start()
-        notifier.tell(event("started"), describe_event(event("started"), seen(), 1), "shop")
-        notifier.acknowledge(INCIDENT, "shop")
+        notifier.queue_event(event("started"), describe_event(event("started"), seen(), 1), "shop")
+        notifier.announce_action(INCIDENT, "shop")
         async with asyncio.timeout(20):
             while notifier.waiting.events:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)

@@ -42,7 +42,7 @@ def test_what_lasts_is_told_once_it_has_and_then_all_of_it() -> None:
     assert not withheld.is_due(CHAT, INCIDENT, 29.9, "shop")
     assert not withheld.is_due(CHAT, INCIDENT, 30.0, "another server")
     assert withheld.is_due(CHAT, INCIDENT, 30.0, "shop")
-    withheld.told(CHAT, INCIDENT, "shop")
+    withheld.mark_notified(CHAT, INCIDENT, "shop")
     assert not withheld.is_due(CHAT, INCIDENT, 31.0, "shop")
     assert passed(withheld, ("class_changed", 40), ("ended", 41)) == ["class_changed", "ended"]
 

@@ -26,7 +26,7 @@ def told(server: str | None, **settings: Any) -> dict[str, Any]:
     async def whole(url: str, bodies: list[dict[str, Any]]) -> None:
         notifier = Notifier([(Recipient("a", url, **settings), Endpoint(url))])
         notifier.start()
-        notifier.tell(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), server)
+        notifier.queue_event(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), server)
         async with asyncio.timeout(20):
             while not bodies:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -67,7 +67,7 @@ def test_who_does_not_want_to_know_is_not_told() -> None:
             [(Recipient("a", "http://localhost:1/", events=("ended",)), Endpoint("http://localhost:1/"))]
         )
         notifier.start()
-        notifier.tell(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), None)
+        notifier.queue_event(STARTED, describe_event(STARTED, diagnose(snapshot([])), 1), None)
         assert notifier.waiting.events == 0
         notifier.stop()
 

@@ -43,7 +43,7 @@ class Told:
 
     def offer(self, *numbers: int) -> None:
         for number in numbers:
-            self.receiver.offer(f"incident-{number}", b'{"number": %d}' % number)
+            self.receiver.queue_alert(f"incident-{number}", b'{"number": %d}' % number)
 
     async def until(self, condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(PATIENCE):

@@ -11,10 +11,10 @@ from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Connections, ServerInfo, Session, Snapshot
 from pgdoctor.observer.hot_row_history import (
     Sighting,
+    needs_second_snapshot,
     recent_sightings,
     take_sighting,
     with_memory,
-    worth_a_second_look,
 )
 from tests.hammer import hammering, idling, running
 from tests.looking import snapshot
@@ -67,9 +67,9 @@ def test_a_second_look_is_taken_until_a_holder_of_the_row_is_known(scene, orders
     for _ in range(3):
         scene.client().block("update orders set v = 2 where id = 1")
     seen = snapshot(scene.dsn)
-    assert worth_a_second_look(diagnose(seen))
-    assert worth_a_second_look(diagnose(replace(seen, former_holders={orders + 1: frozenset({1})})))
-    assert not worth_a_second_look(diagnose(replace(seen, former_holders={orders: frozenset()})))
+    assert needs_second_snapshot(diagnose(seen))
+    assert needs_second_snapshot(diagnose(replace(seen, former_holders={orders + 1: frozenset({1})})))
+    assert not needs_second_snapshot(diagnose(replace(seen, former_holders={orders: frozenset()})))
 
 
 def sighted(scene):
@@ -116,7 +116,7 @@ def test_the_same_running_holder_throughout_is_a_long_query(scene):
     scene.client("update orders set v = 1").start("select pg_sleep(60)")
     for _ in range(4):
         scene.client().block("update orders set v = 2 where id = 1")
-    assert worth_a_second_look(diagnose(snapshot(scene.dsn)))
+    assert needs_second_snapshot(diagnose(snapshot(scene.dsn)))
     assert set(classes(scene)) == {"long_query"}
 
 
@@ -136,7 +136,7 @@ def test_many_rows_of_one_holder_with_a_waiter_each_are_no_queue(scene):
     scene.client("update orders set v = 1").start("select pg_sleep(60)")
     for row in range(1, 6):
         scene.client().block(f"update orders set v = 2 where id = {row}")
-    assert not worth_a_second_look(diagnose(snapshot(scene.dsn)))
+    assert not needs_second_snapshot(diagnose(snapshot(scene.dsn)))
 
 
 def test_a_holder_that_has_come_to_stay_is_the_offender_though_the_row_was_hot(scene, orders):

@@ -17,7 +17,7 @@ def read(dsn: str, times: int = 1) -> list[Activity]:
     async def ask() -> list[Activity]:
         async with await Connection.open(dsn) as door:
             reader = ActivityReader(door)
-            return [await reader.read() for _ in range(times)]
+            return [await reader.read_activity() for _ in range(times)]
 
     return asyncio.run(ask())
 
@@ -50,9 +50,9 @@ def test_locked_catalogs_do_not_keep_it_waiting(scene: Scene) -> None:
     async def ask() -> Activity:
         async with await Connection.open(dsn) as door:
             reader = ActivityReader(door)
-            await reader.read()
+            await reader.read_activity()
             scene.client("lock table pg_catalog.pg_authid, pg_catalog.pg_database")
-            return await reader.read()
+            return await reader.read_activity()
 
     assert asyncio.run(ask()).all_sessions >= 1
 

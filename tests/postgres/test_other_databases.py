@@ -72,7 +72,7 @@ def test_a_migration_in_another_database_has_the_name_of_its_table(billing: Else
     migration = billing.client("alter table orders add note text", application_name="flyway")
     waiter = billing.client().block("select count(*) from orders")
     seen = diagnose(snapshot(billing.scene.dsn))
-    assert seen.locate(seen.blockers[0]) == f"{billing.name}: public.orders"
+    assert seen.locate_blocker(seen.blockers[0]) == f"{billing.name}: public.orders"
     report = make_report(seen)
     found = of(report, migration)
     assert (found.relation, found.database, found.in_other_database) == ("public.orders", billing.name, True)

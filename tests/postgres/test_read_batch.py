@@ -148,7 +148,7 @@ def test_diagnosis_of_an_incident_takes_four_round_trips(scene: Scene) -> None:
     scene.client().block("update orders set ref = 3 where id = 1")
 
     async def look(door: Connection) -> None:
-        diagnosis = await ServerWatch(Collector(door)).look_around()
+        diagnosis = await ServerWatch(Collector(door)).diagnose_with_context()
         assert diagnosis.blocked_sessions == 1
 
     assert round_trips(scene.dsn, look) <= 4

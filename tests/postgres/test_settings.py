@@ -8,7 +8,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.conninfo import resolve
+from pgdoctor.postgres.conninfo import resolve_target
 from pgdoctor.postgres.settings import (
     LEFT,
     PINNED,
@@ -90,7 +90,7 @@ def test_options_of_the_dsn_the_service_and_the_environment_stay(
         assert asyncio.run(found(dsn)) == ("0.5", SEARCH_PATH)
     monkeypatch.setenv("PGOPTIONS", "-c geqo_seed=0.25 -c search_path=evil")
     assert asyncio.run(found(scene.dsn)) == ("0.25", SEARCH_PATH)
-    assert resolve({"service": "shop", "options": ""})[1] == ""
+    assert resolve_target({"service": "shop", "options": ""})[1] == ""
 
 
 def test_a_transaction_has_the_same_settings(scene: Scene) -> None:

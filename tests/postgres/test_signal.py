@@ -172,7 +172,7 @@ def test_a_session_without_the_leader_lock_signals_nobody(scene: Scene, holder: 
         async with await Connection.open(scene.dsn) as door:
             without = await send_signal(door, which, identity(scene, holder.pid), min_wait=0)
             leader = await take_the_lead(door)
-            await leader.resign()
+            await leader.resign_leadership()
             return without, await send_signal(door, which, identity(scene, holder.pid), min_wait=0)
 
     assert [reply.answer for reply in asyncio.run(work())] == ["gone", "gone"]

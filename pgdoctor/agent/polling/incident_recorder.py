@@ -104,7 +104,7 @@ class IncidentRecorder:
 
     def acknowledge(self, incident: Incident) -> None:
         """Note that the agent has signalled a session of the incident. Never waits."""
-        self._notifier.acknowledge(incident, self._name)
+        self._notifier.announce_action(incident, self._name)
 
     async def recall(self, server: str, patience: float) -> tuple[IncidentRecord, ...] | None:
         """The incidents that an earlier agent has left open at a server, told once; None: it is not known yet.
@@ -126,7 +126,7 @@ class IncidentRecorder:
         return self._sampler.wants(seen.blocked, age) or self._is_awaited(seen, incident, age)
 
     def _is_awaited(self, seen: PolledDiagnosis, incident: Incident, age: float) -> bool:
-        return seen.blocked > 0 and self._notifier.awaits(incident, age, self._name)
+        return seen.blocked > 0 and self._notifier.is_due(incident, age, self._name)
 
     async def run(self) -> None:
         """Write for ever."""
@@ -152,7 +152,7 @@ class IncidentRecorder:
     async def _record_poll(self, seen: PolledDiagnosis) -> None:
         for left in seen.lost:
             lost = closed_unobserved(left, seen.at)
-            self._notifier.tell(lost.as_end, describe_event(lost.as_end, seen.diagnosis, 0), self._name)
+            self._notifier.queue_event(lost.as_end, describe_event(lost.as_end, seen.diagnosis, 0), self._name)
             await self._append_record(seen.server, lost)
         for event in seen.events:
             await self._notify_event(event, seen)
@@ -186,12 +186,12 @@ class IncidentRecorder:
         if event.kind != "ended":
             roots = seen.diagnosis.blockers
             self._advice = {
-                "relation": seen.diagnosis.locate(roots[0]) if roots else None,
+                "relation": seen.diagnosis.locate_blocker(roots[0]) if roots else None,
                 "recommendation": said.mitigation_action,
                 "traces": trace_incident(seen.diagnosis),
                 **describe_server(seen.diagnosis.snapshot.server),
             }
-        self._notifier.tell(event, said, self._name)
+        self._notifier.queue_event(event, said, self._name)
 
     async def _tell_withheld(self, seen: PolledDiagnosis, incident: Incident) -> None:
         age = incident.seconds_until(seen.at)

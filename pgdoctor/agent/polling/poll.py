@@ -88,13 +88,13 @@ class PollRunner:
         """
         watch = self._watch_through(connection)
         began = time.monotonic()
-        gate = await self._ask_gate(connection, watch.gate(self._settings.wait_threshold))
+        gate = await self._ask_gate(connection, watch.poll_gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         gate = await self._with_logins(connection, watch.collector, gate, began)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_look(began)
         if gate.is_quiet:
             self.budget = self.budget.rested(began)
-            self._found = await self._judge_snapshot(watch, await watch.collector.quiet(gate))
+            self._found = await self._judge_snapshot(watch, await watch.collector.make_quiet_snapshot(gate))
         elif is_new:
             self._found, is_new = await self._try_look(connection, watch, gate, began)
         if isinstance(self._found, ServerError):
@@ -111,7 +111,7 @@ class PollRunner:
         if self._connection is not connection or self._watch is None or not self.budget.may_survey(began):
             return
         try:
-            await self._watch.survey()
+            await self._watch.read_server_context()
             await self._count_deadlocks(connection, self._watch.surroundings)
         finally:
             self.budget = self.budget.after_survey(began, connection.cost.seconds - before)
@@ -175,7 +175,7 @@ class PollRunner:
     async def _read_snapshot(self, connection: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
         before, size = connection.cost, None
         try:
-            snapshot = await collector.look(gate)
+            snapshot = await collector.run_full_poll(gate)
             size = connection.cost.received_bytes - before.received_bytes
             # Those that show in the activity are the gate's to count.
             starting = sum(session.is_starting for session in snapshot.sessions.values())

@@ -124,7 +124,7 @@ class ServerMonitor:
         finally:
             for task in beside:
                 task.cancel()
-            await self.mitigator.end()
+            await self.mitigator.record_unfinished_action()
             await self._learning.end()
 
     def _may_log_in(self) -> bool:

@@ -31,7 +31,7 @@ class Protected(Guard):
                 yield said
         classification = case.candidate.classification
         for rule in case.settings.rules:
-            if (rule == case.rule or classification in rule.classes) and (said := rule.protects(subject)):
+            if (rule == case.rule or classification in rule.classes) and (said := rule.find_protection(subject)):
                 yield f"{said} by rule {rule.name}"
 
 

@@ -123,4 +123,4 @@ class Persistence(Guard):
     @staticmethod
     def _count_seen(case: Case) -> int:
         victim = case.candidate.victim
-        return case.history.looks(victim, case.signal) + 1 if victim else 0
+        return case.history.count_polls(victim, case.signal) + 1 if victim else 0

@@ -3,7 +3,7 @@
 import pytest
 
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis, rediagnose, unpack_snapshot
-from pgdoctor.mitigation.history import History, with_look
+from pgdoctor.mitigation.history import History, with_poll
 from pgdoctor.mitigation.plan import Plan, make_plan
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.model.snapshot import Snapshot
@@ -89,7 +89,7 @@ def plans(states: str, by) -> list[Plan]:
     for place, state in enumerate(states, start=1):
         diagnosis = memory.diagnose_snapshot(seen(state, len(states) - place))
         found.append(make_plan(diagnosis, by, history))
-        history = with_look(history, found[-1].fit, diagnosis.captured_at)
+        history = with_poll(history, found[-1].fit, diagnosis.captured_at)
     return found
 
 

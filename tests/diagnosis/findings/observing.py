@@ -45,8 +45,8 @@ class Observer:
         return wait_until(found, timeout, kind)[0]
 
     async def _look(self) -> Diagnosis:
-        await self._watch.survey()
-        return await self._watch.look()
+        await self._watch.read_server_context()
+        return await self._watch.diagnose_server()
 
 
 @contextmanager
