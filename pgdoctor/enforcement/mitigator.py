@@ -244,7 +244,7 @@ class Mitigator:
             self._log_outcome(left)
             self._broken_off = left
         for score in self._rehearsals.end():
-            await self._audit.write(score)
+            await self._audit.write_event(score)
         if observation is not None:
             await self._record_broken_off(observation)
 

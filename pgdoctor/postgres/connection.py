@@ -26,7 +26,7 @@ from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
 from pgdoctor.formatting import DEFAULT_PORT, address
-from pgdoctor.postgres.conninfo import ConnectionTarget
+from pgdoctor.postgres.conninfo import ConnectionTarget, parse_failures, resolve_target
 from pgdoctor.postgres.login_refusal import LoginRefusal, fetch_login_refusal
 from pgdoctor.postgres.queries import load_sql
 from pgdoctor.postgres.read_batch import BatchFailed, Read, ReadBatch, Rows
