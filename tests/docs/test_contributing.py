@@ -21,7 +21,7 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "pgdoctor/diagnosis/findings/eclipse.py": (
         "pgdoctor/diagnosis/findings/deadlock.py",
-        {r"\bDeadlock\b": "Eclipse", '"deadlock"': '"eclipse"'},
+        {r"\bDeadlockCheck\b": "Eclipse", '"deadlock"': '"eclipse"'},
     ),
     "pgdoctor/mitigation/guards/spring_tide.py": (
         "pgdoctor/mitigation/guards/unresolved.py",
