@@ -81,7 +81,7 @@ def test_agent_that_ends_writes_down_what_it_followed(incident: Incident, path: 
     incident.app().block("update orders set v = 2 where id = 1")
     agent = Rehearsing(incident, keeper, "observe")
     agent.polls(2)
-    asyncio.run(agent.mitigator.end())
+    asyncio.run(agent.mitigator.record_unfinished_action())
     assert [each.result for each in scores(path)] in (["unknown"], ["helped"])
 
 
