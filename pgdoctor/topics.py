@@ -70,3 +70,13 @@ def _alerts() -> Mapping[str, str]:
     folder = package if package.joinpath(ALERT_FILES[0]).is_file() else source
     texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ALERT_FILES)
     return {name: page for text in texts for name, page in read_alerts(text).items()}
+
+
+def read_prevention() -> Mapping[str, str]:
+    """By class, what its page says about preventing it, or else about what to do."""
+    from pgdoctor.diagnosis.cause import all_causes
+    from pgdoctor.render.manual import read_parts
+
+    pages = {cause.name: inspect.getmodule(cause) for cause in all_causes()}
+    found = {name: read_parts((module and module.__doc__) or "") for name, module in pages.items()}
+    return {name: said.get("Prevent") or said["Do"] for name, said in found.items()}

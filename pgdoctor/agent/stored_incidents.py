@@ -13,13 +13,14 @@ from pgdoctor.incidents.export_file import DatedSnapshot, StoredDeed, StoredInci
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord
 from pgdoctor.incidents.snapshot_archive import pack_stored, unpack_snapshot
 from pgdoctor.journal.store import Journal, JournalRecord
+from pgdoctor.mitigation.rehearsal import KIND as REHEARSAL
 
 #: Before the identifier of the server of an imported incident, and the kind of the records of what was done.
 IMPORTED = "imported:"
 IMPORTED_DEED = "imported"
 
 #: What mitigation and people write down of what they do.
-_DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome")
+_DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome", REHEARSAL)
 
 #: How long before an incident, and after its end, something that was done belongs to it.
 _BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=2)

@@ -16,7 +16,9 @@ from pgdoctor.mitigation.audit_records import (
     replay_history,
 )
 from pgdoctor.mitigation.history import Opening
+from pgdoctor.mitigation.rehearsal import KIND, read_scores
 from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, PersonSignal, is_within
+from pgdoctor.render.score import describe_saving
 
 
 def make_story(stored: StoredIncident, *, only_peak: bool = False) -> IncidentView:
@@ -30,7 +32,7 @@ def make_story(stored: StoredIncident, *, only_peak: bool = False) -> IncidentVi
         entries=entries,
         looks=tuple(map(judge_again, snapshots)),
         actions=tuple(action for action in replay_history(events).actions if is_within(entries, action.at)),
-        notes=tuple(note for note in _write_notes(events) if is_within(entries, note[0])),
+        notes=tuple(note for note in (*_write_notes(events), *_list_savings(stored)) if is_within(entries, note[0])),
         signals=tuple(each for each in _find_signals(events) if is_within(entries, each.at)),
         sizes=tuple(
             (each.at, each.stored.blocked, each.stored.snapshot.server.connections) for each in stored.snapshots
@@ -61,6 +63,12 @@ def _write_notes(events: Sequence[Event]) -> list[tuple[datetime, str]]:
         victim = intent.action.victim
         notes.append((intent.at, f"{intent.action.signal} {victim.pid} was decided by the waits of {users}"))
     return notes
+
+
+def _list_savings(stored: StoredIncident) -> list[tuple[datetime, str]]:
+    """What armed rules would have done, by the actions that observe or dry_run did not send."""
+    scores = read_scores(each.body for each in stored.deeds if each.kind == KIND)
+    return [(score.decided_at, describe_saving(score)) for score in scores]
 
 
 def _find_signals(events: Sequence[Event]) -> list[PersonSignal]:
