@@ -4,8 +4,6 @@ C0, DEL, C1, line separators and changes of direction in every name: no output h
 """
 
 import json
-import subprocess
-import sys
 from unicodedata import category
 
 import pytest
@@ -14,6 +12,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.escape import encode_json, escape_text
 from tests.building import snapshot
+from tests.forked import pgdoctor
 from tests.mitigation.build import usual
 from tests.test_secrets import outputs
 
@@ -60,7 +59,7 @@ def test_what_can_be_printed_stays_as_it_is() -> None:
 def test_errors_on_stderr_have_none() -> None:
     name = "".join(char for char in NAME if char != "\0")
     for arguments in ((name,), ("explain", name), ("diagnose", f"--{name}"), ("config", "check", "--config", name)):
-        done = subprocess.run([sys.executable, "-m", "pgdoctor", *arguments], capture_output=True, check=False)
+        done = pgdoctor(*arguments)
         assert done.returncode == 2
-        assert bad(done.stderr.decode()) == set(), arguments
-        assert done.stderr.count(b"\n") == 1
+        assert bad(done.stderr) == set(), arguments
+        assert done.stderr.count("\n") == 1

@@ -12,8 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.agent.running import RunningAgent
 from tests.agent.test_mitigation import rules
 from tests.cli.conftest import RULES
-from tests.cli.test_bad_input import pgdoctor
 from tests.evil import HOSTILE, Decoys
+from tests.forked import pgdoctor
 from tests.live.terminal import Terminal
 from tests.pooler import PROGRAM, pooler
 from tests.scenes import Client, Scene

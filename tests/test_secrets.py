@@ -53,8 +53,8 @@ from pgdoctor.render.tree import render_tree
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from tests.agent.running import RunningAgent
 from tests.building import advisory, session, snapshot
-from tests.cli.test_bad_input import pgdoctor
 from tests.diagnosis.test_labelled import ALL, IDLE, on_row, prepared
+from tests.forked import pgdoctor
 from tests.notify.receiving import Receiving, answer
 from tests.scenes import Scene
 from tests.scenes.client import wait_until

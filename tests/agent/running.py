@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.forked import start_pgdoctor
 from tests.scenes.client import wait_until
 
 #: Seconds in which an answer over HTTP has to come, whatever the database does.
@@ -35,17 +36,21 @@ class RunningAgent:
         more: str = "",
         arguments: tuple[str, ...] = (),
         prompt: float = PROMPT,
+        forked: bool = True,
     ) -> None:
         self.config = config
         self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\nmax_server_share = {share}\n{more}')
         self._password = conninfo_to_dict(dsn or "").get("password")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pgdoctor", "agent", "--listen", "127.0.0.1:0", "--config", config, *arguments],
-            env=os.environ | ({"PGDOCTOR_DSN": dsn} if dsn else {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115
+        written, stderr = os.pipe()
+        self._stderr = os.fdopen(written, "rb")
+        with Path(os.devnull).open("rb") as stdin, os.fdopen(stderr, "wb"):
+            self._process = start_pgdoctor(
+                ["agent", "--listen", "127.0.0.1:0", "--config", config, *arguments],
+                os.environ | ({"PGDOCTOR_DSN": dsn} if dsn else {}),
+                (stdin.fileno(), self._printed.fileno(), stderr),
+                forked=forked,
+            )
         self.pid = self._process.pid
         #: What it has written to stderr, line by line.
         self.said: list[str] = []
@@ -76,8 +81,9 @@ class RunningAgent:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        with self._process.stdout as stdout:
-            return stdout.read().decode()
+        with self._printed as printed:
+            printed.seek(0)
+            return printed.read().decode()
 
     @property
     def running(self) -> bool:
@@ -143,9 +149,9 @@ class RunningAgent:
         return self.lines
 
     def _read(self) -> None:
-        for line in self._process.stderr:
-            self.said.append(line.decode().rstrip("\n"))
-        self._process.stderr.close()
+        with self._stderr as stderr:
+            for line in stderr:
+                self.said.append(line.decode().rstrip("\n"))
 
 
 def series(text: str) -> dict[str, float]:

@@ -1,11 +1,8 @@
 """Each brake, pulled while it rolls: victims come, the agent releases who waits; then nobody is signalled any more."""
 
 import contextlib
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.http.test_auth import TOKEN, secret_file
 from tests.agent.running import RunningAgent
+from tests.forked import pgdoctor
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 
@@ -100,10 +98,7 @@ class Rolling:
 
     def command(self, *arguments: str) -> str:
         """Type a command beside the agent, on its journal."""
-        typed = [sys.executable, "-m", "pgdoctor", "mitigate", *arguments, "--config", str(self.agent.config)]
-        done = subprocess.run(
-            typed, env={**os.environ, "PGDOCTOR_DSN": self.scene.dsn}, capture_output=True, text=True, timeout=30
-        )
+        done = pgdoctor("mitigate", *arguments, "--config", str(self.agent.config), PGDOCTOR_DSN=self.scene.dsn)
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 
@@ -201,8 +196,7 @@ def test_sigusr1_holds_after_a_restart_also_where_no_look_came_in_between(
     running.send(signal.SIGUSR1)
     running.wait_for_lines("mitigation disarmed")
     running.end()
-    typed = [sys.executable, "-m", "pgdoctor", "mitigate", "audit", "--config", str(running.config)]
-    assert "SIGUSR1 was sent" in subprocess.run(typed, capture_output=True, text=True, timeout=30).stdout
+    assert "SIGUSR1 was sent" in pgdoctor("mitigate", "audit", "--config", str(running.config)).stdout
 
 
 def test_a_fault_of_ours_in_a_reload_disarms_too(lone_agent: RunningAgent) -> None:
@@ -470,12 +464,12 @@ def test_h61_one_command_stops_agents_with_separate_journals(
         pair.append(started(running))
     leader = wait_until(lambda: next((each for each in pair if each.metric("leader") == 1), None), 20)
     [follower] = [each for each in pair if each is not leader]
-    typed = [sys.executable, "-m", "pgdoctor", "mitigate", "disarm", "--reason", "we fail over", "--dsn", scene.dsn]
+    typed = ("--reason", "we fail over", "--dsn", scene.dsn)
     wait_until(lambda: leader.metric("shared_record_up") == 1, 20)
-    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
+    elsewhere = {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
     marked = "select from pg_db_role_setting where setrole = 'agent'::regrole and setconfig::text ~ 'is_used'"
     wait_until(lambda: scene.admin.execute(marked).fetchall(), 20, "the agent's mark")
-    done = subprocess.run(typed, env=environment, capture_output=True, text=True, timeout=30)
+    done = pgdoctor("mitigate", "disarm", *typed, **elsewhere)
     assert (done.returncode, done.stderr) == (0, "")
     assert "connects as agent sees it" in done.stdout
 
@@ -489,5 +483,5 @@ def test_h61_one_command_stops_agents_with_separate_journals(
     follower.wait_for("leader", 1, 20)
     roll.stands_still()
     assert follower.metric('actions_refused_total{reason="kill_switch"}') > 0
-    subprocess.run([*typed[:4], "arm", *typed[5:]], env=environment, check=True, capture_output=True, timeout=30)
+    assert pgdoctor("mitigate", "arm", *typed, **elsewhere).returncode == 0
     roll.rolls()

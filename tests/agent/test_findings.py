@@ -8,7 +8,7 @@ import pytest
 
 from pgdoctor.diagnosis.finding import finding_kinds
 from pgdoctor.postgres.signal import LEADER_KEY
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 

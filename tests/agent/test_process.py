@@ -19,13 +19,12 @@ from pgdoctor.cli.agent import command
 from pgdoctor.config import config
 from tests.agent.conftest import NOBODY
 from tests.agent.running import SOON, series
+from tests.forked import pgdoctor
 from tests.scenes.client import wait_until
 
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pgdoctor", "agent", *arguments], capture_output=True, text=True, timeout=20, check=False
-    )
+    return pgdoctor("agent", *arguments)
 
 
 def refuses(result: subprocess.CompletedProcess[str], *words: str) -> None:

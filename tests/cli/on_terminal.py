@@ -3,10 +3,12 @@
 import os
 import pty
 import struct
-import subprocess
-import sys
+import tempfile
 from fcntl import ioctl
+from pathlib import Path
 from termios import TIOCSWINSZ
+
+from tests.forked import start_pgdoctor
 
 
 def on_terminal(*arguments: str, columns: int, lines: int = 24, encoding: str = "utf-8", **environment: str) -> str:
@@ -14,23 +16,28 @@ def on_terminal(*arguments: str, columns: int, lines: int = 24, encoding: str = 
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     inherited = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pgdoctor", *arguments],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env={**inherited, "TERM": "xterm-256color", **environment},
-    )
-    os.close(theirs)
+    with Path(os.devnull).open("rb") as stdin, tempfile.TemporaryFile() as stderr:
+        child = start_pgdoctor(
+            arguments,
+            {**inherited, "TERM": "xterm-256color", **environment},
+            (stdin.fileno(), theirs, stderr.fileno()),
+        )
+        os.close(theirs)
+        written = _read_to_the_end(ours)
+        os.close(ours)
+        status = child.wait(30)
+        stderr.seek(0)
+        assert status == 0, stderr.read()
+    return written.decode(encoding).replace("\r\n", "\n")
+
+
+def _read_to_the_end(terminal: int) -> bytes:
     written = b""
     while True:
         try:
-            some = os.read(ours, 65_536)
+            some = os.read(terminal, 65_536)
         except OSError:  # Its end, on Linux.
-            break
+            return written
         if not some:
-            break
+            return written
         written += some
-    os.close(ours)
-    _, complaint = child.communicate(timeout=30)
-    assert child.returncode == 0, complaint
-    return written.decode(encoding).replace("\r\n", "\n")

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,21 +13,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.cli import main
 from pgdoctor.demo.server import ThrowawayServer
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 SECRET = "hunter2-of-the-test"
-
-
-def pgdoctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line the way a person does."""
-    return subprocess.run(
-        [sys.executable, "-m", "pgdoctor", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 def complains(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:

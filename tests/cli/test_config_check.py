@@ -1,11 +1,10 @@
 """What `config check` says of a sound file. H57: a file is "sound", and does what nobody meant."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 EVERYTHING = """
@@ -39,8 +38,7 @@ TOKEN = "[http]\ntoken_file = '{0}'\n[webhook]\ntoken_file = '{1}'\n"
 def check(tmp_path: Path, text: str, *options: str) -> tuple[int, str, str]:
     file = tmp_path / "pgdoctor.toml"
     file.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pgdoctor", "config", "check", str(file), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = pgdoctor("config", "check", str(file), *options)
     return done.returncode, done.stdout, done.stderr
 
 

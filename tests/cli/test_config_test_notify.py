@@ -1,11 +1,10 @@
 """`pgdoctor config test-notify`: one notification, one line, and an exit status."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import pgdoctor
 from tests.notify import strict_receivers
 from tests.notify.receiving import Receiving, answer, nobody
 
@@ -15,8 +14,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 def notify(tmp_path: Path, receiver: str, name: str = "oncall") -> tuple[int, str, str]:
     file = tmp_path / "pgdoctor.toml"
     file.write_text(f'[[notify]]\nname = "oncall"\n{receiver}\n', encoding="utf-8")
-    command = [sys.executable, "-m", "pgdoctor", "config", "test-notify", name, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = pgdoctor("config", "test-notify", name, str(file))
     return done.returncode, done.stdout, done.stderr
 
 

@@ -10,8 +10,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgdoctor.cli._connection import Typed, combine
 from pgdoctor.errors import UsageError
-from tests.cli.test_bad_input import SECRET, complains, pgdoctor
+from tests.cli.test_bad_input import SECRET, complains
 from tests.cli.test_which_server import server_of
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 ELSEWHERE = f"host=elsewhere port=7 user=bob password={SECRET} dbname=theirs"

@@ -6,7 +6,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
+from tests.forked import pgdoctor
 from tests.pooler import PROGRAM, pooler
 from tests.scenes import Scene
 from tests.standby import standby_of

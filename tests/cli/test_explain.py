@@ -10,7 +10,8 @@ from pgdoctor.diagnosis.finding import all_finding_checks, finding_kinds
 from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import PARTS, first_sentence, read_parts, render_page
 from pgdoctor.topics import manual
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
+from tests.forked import pgdoctor
 
 _TESTS = Path(__file__).resolve().parent.parent / "diagnosis"
 

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.cli.test_bad_input import SECRET, complains, pgdoctor
+from tests.cli.test_bad_input import SECRET, complains
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 

@@ -33,7 +33,8 @@ from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.identity import Identity
 from pgdoctor.model.snapshot import Snapshot
 from tests.building import lock, row, session, snapshot, transaction
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
+from tests.forked import pgdoctor
 from tests.mitigation.build import DDL, diagnosis
 
 #: The server, the beginning of the incident that the tests are about, and its id.

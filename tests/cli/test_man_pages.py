@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pgdoctor.cli._man_pages import man_pages
-from tests.cli.test_bad_input import pgdoctor
 from tests.cli.test_help import ALL
+from tests.forked import pgdoctor
 
 PAGES = dict(man_pages())
 

@@ -18,8 +18,9 @@ from pgdoctor.mitigation.audit_records import KINDS, Brakes, read_events, replay
 from pgdoctor.mitigation.history import History
 from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
 from tests.evil import HOSTILE, Decoys
+from tests.forked import pgdoctor
 from tests.live.terminal import Terminal
 from tests.postgres.test_wrapper import ROLE, wrap
 from tests.scenes import Client, Scene

@@ -12,7 +12,8 @@ import pytest
 
 from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
+from tests.forked import pgdoctor
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from pgdoctor.cli._output import accept_any_encoding
 from tests.cli.on_terminal import on_terminal
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.scenes import Client, Scene
 
 LONG = "a_table_whose_name_is_as_long_as_names_are_and_not_one_letter_"

@@ -8,7 +8,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.cli import cli
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 SECRET = "4929-1234-5678-9123"

@@ -11,8 +11,9 @@ import pytest
 from psycopg import sql
 
 from tests.cli.on_terminal import on_terminal
-from tests.cli.test_bad_input import SECRET, complains, pgdoctor
+from tests.cli.test_bad_input import SECRET, complains
 from tests.diagnosis.findings.observing import clients
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 

@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.connection import Connection
-from tests.cli.test_bad_input import SECRET, complains, pgdoctor
+from tests.cli.test_bad_input import SECRET, complains
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 Starts = Callable[..., ThrowawayServer]

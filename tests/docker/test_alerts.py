@@ -13,8 +13,8 @@ from pgdoctor.diagnosis.finding import finding_kinds
 from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import read_parts
 from pgdoctor.topics import ALERT_FILES
-from tests.cli.test_bad_input import pgdoctor
 from tests.docker.shipped import DOCKER, alert_pages, documents, panels, rules
+from tests.forked import pgdoctor
 
 CLI = Path(pgdoctor_cli.__file__).parent
 

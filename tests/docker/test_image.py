@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from tests.cli.test_bad_input import pgdoctor
 from tests.docker.shipped import DOCKER, documents, instructions
+from tests.forked import pgdoctor
 
 
 def check():

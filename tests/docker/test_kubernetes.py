@@ -6,8 +6,9 @@ from io import StringIO
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
 from tests.docker.shipped import container, documents, instructions
+from tests.forked import pgdoctor
 
 ALL = documents("kubernetes.yml")
 KINDS = {(each["kind"], each["metadata"]["name"]): each for each in ALL}

@@ -18,9 +18,9 @@ import pytest
 from pgdoctor.config.config import parse_config
 from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.running import RunningAgent
-from tests.cli.test_bad_input import pgdoctor
 from tests.docs.command_lines import Block, blocks, check, check_pgdoctor, commands, has_placeholder
 from tests.docs.generating import CHECKOUT, DOCS
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]

@@ -14,7 +14,7 @@ from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.looking import look, snapshot
 from tests.mitigation.build import IDLE as IDLE_PID
 from tests.mitigation.build import about, decide, reasons

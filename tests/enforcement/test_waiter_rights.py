@@ -74,7 +74,7 @@ def test_h71_privileged_waiter_counts_and_is_named_in_the_audit(incident: Incide
 
 
 def _audit(tmp_path: Path) -> dict:  # type: ignore[type-arg]
-    from tests.cli.test_bad_input import pgdoctor
+    from tests.forked import pgdoctor
 
     (tmp_path / "p.toml").write_text(f'[journal]\npath = "{tmp_path}/journal.db"\n')
     plain = pgdoctor("mitigate", "audit", "--config", str(tmp_path / "p.toml")).stdout

@@ -6,8 +6,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import Any
 
 import pyte
 
+from tests.forked import start_pgdoctor
 from tests.scenes.client import wait_until
 
 UP, DOWN, LEFT, END, HOME, PAGE_DOWN = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[F", "\x1b[H", "\x1b[6~"
@@ -75,15 +74,15 @@ class Terminal:
         self.raw = b""
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pgdoctor", command, *arguments],
-            env=os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
-            stdin=slave,
-            stdout=slave,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controls else None,
-        )
+        written, stderr = os.pipe()
+        self._stderr = os.fdopen(written, "rb")
+        with os.fdopen(stderr, "wb"):
+            self._process = start_pgdoctor(
+                [command, *arguments],
+                os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
+                (slave, slave, stderr),
+                terminal=controls,
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -91,7 +90,7 @@ class Terminal:
         """End it, if it has not ended, and let go of the terminal."""
         self._process.kill()
         self._process.wait()
-        self._process.stderr.close()
+        self._stderr.close()
         self._let_go()
         os.close(self._slave)
 
@@ -164,7 +163,7 @@ class Terminal:
     @property
     def said(self) -> str:
         """What it has said on stderr, which ends with it."""
-        return self._process.stderr.read().decode()
+        return self._stderr.read().decode()
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

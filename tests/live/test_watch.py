@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pgdoctor.demo.server import ThrowawayServer
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
+from tests.forked import pgdoctor
 from tests.live.terminal import DOWN, END, HOME, UP, Terminal
 from tests.scenes import Scene
 

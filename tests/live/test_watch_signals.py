@@ -15,7 +15,7 @@ from pgdoctor.mitigation.plan import OnlySession
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.render.live.view import ViewQuestion
 from tests.cli.conftest import RULES
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.leading import take_the_lead
 from tests.live.terminal import DOWN, Terminal
 from tests.scenes import Client, Scene

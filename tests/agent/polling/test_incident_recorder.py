@@ -13,7 +13,7 @@ import pytest
 
 from pgdoctor.incidents.incident_log import KIND
 from pgdoctor.journal.store import Journal
-from tests.cli.test_bad_input import pgdoctor
+from tests.forked import pgdoctor
 from tests.notify.receiving import Receiving, answer
 from tests.scenes.client import wait_until
 

@@ -26,8 +26,8 @@ from pgdoctor.render.report import make_report, to_json
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
 from tests.agent.polling.assembling import make_poller
-from tests.cli.test_bad_input import pgdoctor
 from tests.cli.test_setup import setup
+from tests.forked import pgdoctor
 from tests.looking import snapshot
 from tests.scenes import Client, Scene
 

@@ -6,8 +6,8 @@ import os
 import psycopg
 import pytest
 
-from tests.cli.test_bad_input import pgdoctor
 from tests.diagnosis.findings.observing import kinds, observer
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 #: Gives out a hundred thousand transaction ids in a second.

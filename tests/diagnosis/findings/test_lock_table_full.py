@@ -8,8 +8,9 @@ import pytest
 from pgdoctor.errors import StatementFailed
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.signal import LEADER_KEY
-from tests.cli.test_bad_input import complains, pgdoctor
+from tests.cli.test_bad_input import complains
 from tests.diagnosis.findings.observing import kinds, observer
+from tests.forked import pgdoctor
 from tests.scenes import Scene
 
 #: So that the settings promise 10 × 20 = 200 places.

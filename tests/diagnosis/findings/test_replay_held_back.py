@@ -11,8 +11,8 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
 from tests.agent.running import RunningAgent
-from tests.cli.test_bad_input import pgdoctor
 from tests.diagnosis.findings.observing import kinds, observer
+from tests.forked import pgdoctor
 from tests.scenes.client import Client, wait_until
 from tests.standby import standby_of
 
