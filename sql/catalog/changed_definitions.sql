@@ -31,7 +31,12 @@ replaced AS (
         least(
             pg_catalog.age(c.xmax),
             (SELECT pg_catalog.min(pg_catalog.age(a.xmax)) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid),
-            (SELECT pg_catalog.min(pg_catalog.age(i.xmax)) FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid),
+            (
+                SELECT pg_catalog.min(least(pg_catalog.age(i.xmax), pg_catalog.age(d.xmax)))
+                FROM pg_catalog.pg_index AS i
+                JOIN pg_catalog.pg_class AS d ON d.oid = i.indexrelid
+                WHERE i.indrelid = c.oid
+            ),
             (SELECT pg_catalog.min(pg_catalog.age(k.xmax)) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(t.xmax)) FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid),
             (SELECT pg_catalog.min(pg_catalog.age(r.xmax)) FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid),

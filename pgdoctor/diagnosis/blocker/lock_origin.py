@@ -162,10 +162,13 @@ def _told_by_transaction(facts: BlockerFacts, lock: Lock) -> _Origins:
 def _is_rebuilt(facts: BlockerFacts, lock: Lock) -> bool:
     """REINDEX locks the index more strongly than the table; DROP INDEX and ALTER TABLE lock the table as well."""
     table = facts.snapshot.table_of(lock)
-    if table is None or not facts.is_on_index(lock):
+    if table is None or not (facts.is_on_index(lock) or lock.mode == S):
         return False
     modes = {each.mode for each in facts.held if each.locktype == "relation" and each.relation == table.oid}
-    return S in modes and AE not in modes
+    has_index = any(
+        each.mode == AE and facts.is_on_index(each) and facts.snapshot.table_of(each) == table for each in facts.held
+    )
+    return S in modes and AE not in modes and has_index
 
 
 def _is_ambiguous(facts: BlockerFacts, lock: Lock) -> bool:
