@@ -376,10 +376,12 @@ async def fetch_read_tables(
     oids = sorted({row.oid for row in found})
     if not oids:
         return {}, {}
-    rows, columns = (
-        await _fetch_relation_rows(oids, evidence),
-        _with_statistics(await _fetch_columns(oids, evidence), {}, None),
-    )
+    rows = await _fetch_relation_rows(oids, evidence)
+    async with reading_together() as group:
+        fetched = group.create_task(_fetch_columns(oids, evidence))
+        known = group.create_task(_fetch_statistics(rows, evidence))
+    told = await _statistics_by_functions(fetched.result(), evidence)
+    columns = _with_statistics(fetched.result(), known.result(), told)
     relations = {
         oid: read_row(Relation, row, table=None, columns=columns.get(oid), parts=()) for oid, row in rows.items()
     }

@@ -26,7 +26,7 @@ _WRAPPERS: tuple[tuple[Any, str, Helper], ...] = (
     (exp.AtTimeZone, "time zone conversion of the column", "expression"),
     (_JSON_FIELDS, "field of a JSON column", "expression"),
     (exp.Bracket, "element of the column", "expression"),
-    (exp.Any, "search inside of an array column", ""),
+    (exp.Any, "search inside of an array column", "element"),
     (exp.Mod, "calculation with the column", ""),
     ((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe, exp.Neg), "calculation with the column", "expression"),
     ((exp.ArrayContainsAll, exp.ArrayOverlaps), "an operator that no btree serves", "gin"),
@@ -34,7 +34,9 @@ _WRAPPERS: tuple[tuple[Any, str, Helper], ...] = (
 )
 
 #: Functions of the server's own that have about as many values as their column.
-_TELLING = word_set("coalesce abs md5 trim btrim ltrim rtrim replace regexp_replace concat initcap reverse lpad rpad")
+_TELLING = word_set(
+    "coalesce abs md5 trim btrim ltrim rtrim replace regexp_replace concat initcap reverse lpad rpad date date_trunc"
+)
 
 
 def describe_wrapping(column: Node, condition: Node) -> tuple[str, Helper]:
@@ -46,6 +48,13 @@ def describe_wrapping(column: Node, condition: Node) -> tuple[str, Helper]:
     return obstacle, helper
 
 
+_OPERATORS: dict[type[Any], str] = {
+    exp.JSONExtract: "->",
+    exp.JSONExtractScalar: "->>",
+    exp.JSONBExtractScalar: "#>>",
+    exp.JSONBExtract: "#>",
+}
+
 #: Types of casts, as a statement names them.
 _CASTS = {
     exp.DataType.Type.SMALLINT: "smallint",
@@ -54,14 +63,24 @@ _CASTS = {
     exp.DataType.Type.DECIMAL: "numeric",
     exp.DataType.Type.DOUBLE: "double precision",
     exp.DataType.Type.TEXT: "text",
+    exp.DataType.Type.VARCHAR: "character varying",
     exp.DataType.Type.UUID: "uuid",
     exp.DataType.Type.DATE: "date",
 }
 
 
 def read_expression(side: Node, find_places: Callable[[Node], tuple[int, ...]]) -> Expression | None:
-    """What one side of a comparison makes of its column; None where that is anything but JSON fields and a cast."""
+    """What one side of a comparison makes of its column; None where that is anything but JSON fields and a cast.
+
+    `date()` is a cast, too.
+    """
     node, cast = side.unnest(), ""
+    if isinstance(node, exp.Cast) and node.to.this is exp.DataType.Type.JSONB:  # A field is one already.
+        node = node.this.unnest()
+    if isinstance(node, exp.TimestampTrunc):
+        return _read_truncation(node, find_places)
+    if isinstance(node, exp.Date) and not node.expressions and isinstance(node.this, exp.Column):
+        return Expression(node.this.name, cast="date")
     if isinstance(node, exp.Cast):
         cast = "" if node.to.expressions else _CASTS.get(node.to.this, "")
         if not cast:
@@ -69,11 +88,11 @@ def read_expression(side: Node, find_places: Callable[[Node], tuple[int, ...]]) 
         node = node.this.unnest()
     operators: list[str] = []
     keys: list[int] = []
-    while isinstance(node, (exp.JSONExtract, exp.JSONExtractScalar)):
+    while isinstance(node, tuple(_OPERATORS)):
         places = find_places(_key(node.expression))
         if len(places) != 1 or places[0] < 0:
             return None
-        operators.insert(0, "->>" if isinstance(node, exp.JSONExtractScalar) else "->")
+        operators.insert(0, _OPERATORS[type(node)])
         keys.insert(0, places[0])
         node = node.this.unnest()
     if not isinstance(node, exp.Column) or not (cast or operators) or operators[-1:] == ["->"]:
@@ -81,8 +100,21 @@ def read_expression(side: Node, find_places: Callable[[Node], tuple[int, ...]]) 
     return Expression(node.name, tuple(operators), tuple(keys), cast)
 
 
+def _read_truncation(node: Node, find_places: Callable[[Node], tuple[int, ...]]) -> Expression | None:
+    unit = node.args.get("unit")
+    places = find_places(exp.Literal.string(unit.name.lower())) if unit is not None else ()
+    is_plain = isinstance(node.this, exp.Column) and not node.args.get("zone")
+    if not is_plain or len(places) != 1 or places[0] < 0:
+        return None
+    return Expression(node.this.name, keys=places, function="date_trunc")
+
+
 def _key(path: Node) -> Node:
     """The literal that a JSON operator is applied with; what is not one key stays as it is."""
+    if isinstance(path, exp.Cast):  # array['field']::text[]
+        array = path.this.unnest()
+        names = array.expressions if isinstance(array, exp.Array) else []
+        return names[0] if len(names) == 1 else path
     parts = path.expressions if isinstance(path, exp.JSONPath) else []
     is_key = len(parts) == 2 and isinstance(parts[1], exp.JSONPathKey)  # The root, and the key.
     return exp.Literal.string(parts[1].name) if is_key else path

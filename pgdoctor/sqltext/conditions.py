@@ -32,7 +32,7 @@ UNKNOWN_VALUE = -1
 Operator = Literal["=", "<", "prefix", "pattern", "null", "not null"]
 
 #: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts.
-Helper = Literal["", "expression", "trigrams", "gin"]
+Helper = Literal["", "expression", "trigrams", "gin", "element"]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -59,13 +59,15 @@ class Search(msgspec.Struct, frozen=True):
 class Expression(msgspec.Struct, frozen=True):
     """What is made of a column before it is compared: a field of its JSON value, a cast, or one of the other.
 
-    `operators`: `->` and `->>`, each with a key in `keys`: where its literal begins. `cast`: the type, if any.
+    `operators`: `->`, `->>` and `#>>`, each with a key in `keys`: where its literal begins. `cast`: the type, if any.
+    `function`: `date_trunc`, whose unit is the only key.
     """
 
     column: str
     operators: tuple[str, ...] = ()
     keys: tuple[int, ...] = ()
     cast: str = ""
+    function: str = ""
 
 
 class Alternative(msgspec.Struct, frozen=True):
@@ -76,7 +78,8 @@ class Alternative(msgspec.Struct, frozen=True):
     which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
     an index on that function of the column would be searched for a value. `helper`: the index of another kind that
     would find its rows; empty where there is none, or where the rows may well be many. `is_doubtful`: an index that
-    there is may serve it or not, so none is to be asked for.
+    there is may serve it or not, so none is to be asked for. `unless_text`: what it is where the column is no text, for
+    a cast to text changes nothing of one that is.
     """
 
     searches: tuple[Search, ...] = ()
@@ -86,6 +89,7 @@ class Alternative(msgspec.Struct, frozen=True):
     helper: Helper = ""
     expression: Expression | None = None
     is_doubtful: bool = False
+    unless_text: "Alternative | None" = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -108,11 +112,17 @@ class GivenValues(msgspec.Struct, frozen=True):
 
 
 class Tie(msgspec.Struct, frozen=True):
-    """`column = other.other_column`, the only condition that ties the table to others."""
+    """`column = other.other_column`, the only condition that ties the table to others.
+
+    `other`: what the columns of the other table are qualified with. `table`: its name where a query in the condition
+    reads it (IN, ANY, EXISTS). `filters`: what else is asked of the other table, as far as that is known.
+    """
 
     column: str
     other: str
     other_column: str
+    table: str = ""
+    filters: tuple[Filter, ...] = ()
 
 
 class Predicate(msgspec.Struct, frozen=True):

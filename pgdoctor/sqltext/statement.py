@@ -9,6 +9,7 @@ bytes, wrong in none, the others unknown); only a WHERE clause is left to a pars
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain, islice, zip_longest
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Predic
 from pgdoctor.sqltext.cut_clause import CutClause
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 from pgdoctor.sqltext.statement_head import StatementHead
-from pgdoctor.sqltext.statement_tables import TableScan, TableSource
+from pgdoctor.sqltext.statement_tables import SortKey, TableScan
 from pgdoctor.sqltext.subquery_scans import find_subquery_scans
 from pgdoctor.sqltext.token_stream import TokenStream
 
@@ -127,9 +128,13 @@ class Conditions(Struct, frozen=True):
     is_cut: bool = False
     at_cut: tuple[str, ...] = ()
     name_at_cut: str = ""
-    #: Of an UPDATE, DELETE or MERGE with one other table: its name, and the equality that ties the two.
+    #: Where each wanted row goes with one of another table: its name, or how many VALUES, and the tying equality.
     tie: Tie | None = None
     other: str = ""
+    other_rows: int = 0
+    sorted_by: tuple[SortKey, ...] = ()
+    #: It ends as soon as it has found some rows, unless it has to sort them.
+    is_limited: bool = False
 
 
 def rename_columns(asked: Conditions, names: Mapping[str, str]) -> Conditions | None:
@@ -197,7 +202,8 @@ def _find_searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
     # The rows of a list may be looked up one by one where what surrounds it asks for few.
     asks_for_nothing_else = first.filters_known and not first.filters
     others = map(_read_conditions, find_subquery_scans(sentence, head, with_lists=asks_for_nothing_else))
-    return first, *(each for each in others if _stands_alone(each))
+    joined = map(_read_conditions, statement_tables.find_join_scans(sentence, head)) if first.is_joined else ()
+    return first, *(each for each in others if _stands_alone(each)), *(each for each in joined if each.tie)
 
 
 def _stands_alone(asked: Conditions) -> bool:
@@ -239,13 +245,18 @@ def _read_conditions(scan: TableScan) -> Conditions:
         tied=found.tied if found and scan.is_tied_here else None,
         given=found.given if found else (),
         visible=_visible(scan, scan.cut) if scan.cut else None,
-        tie=found.tie if found and scan.other and found.tie and found.tie.other == _owner(scan.other) else None,
-        other=scan.other.name if scan.other else "",
+        sorted_by=scan.sorted_by,
+        is_limited=scan.is_limited,
+        **_read_tie(scan, found.tie if found else None),
     )
 
 
-def _owner(source: TableSource) -> str:
-    return source.alias or source.name.rpartition(".")[2]
+def _read_tie(scan: TableScan, tie: Tie | None) -> dict[str, Any]:
+    """The tie, where it is with a table of which something can be known."""
+    if tie is not None and tie.table:
+        return {} if tie.table in scan.with_names else {"tie": tie, "other": tie.table}
+    others = [each for each in scan.others if tie is not None and each.owner == tie.other]
+    return {"tie": tie, "other": others[0].name, "other_rows": others[0].rows} if len(others) == 1 else {}
 
 
 def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:

@@ -1,10 +1,10 @@
 """Which tables a statement is about, and where its conditions on the first of them stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pgdoctor.sqltext.cut_clause import CutClause, read_cut_clause
-from pgdoctor.sqltext.lexer import Token, word_set
+from pgdoctor.sqltext.lexer import Sort, Token, word_set
 from pgdoctor.sqltext.statement_head import Bodies, StatementHead, main_verb
 from pgdoctor.sqltext.token_stream import CLAUSE_ENDS, TokenStream
 
@@ -20,6 +20,13 @@ _LIST_ENDS = CLAUSE_ENDS | _WHERE
 
 #: What ends the condition of a query (ON CONFLICT may follow it), of an UPDATE or DELETE, and of a MERGE.
 _QUERY_ENDS = CLAUSE_ENDS | _ON
+_ORDER = word_set("order")
+_KEY_ENDS = word_set("limit offset fetch for")
+_ENOUGH = word_set("limit fetch")
+_OTHER_JOINS = word_set("left right full cross natural using")
+_TWO = 2
+_AND = Token(Sort.WORD, "and", 0, 0)
+_OPEN, _CLOSE = Token(Sort.SYMBOL, "(", 0, 0), Token(Sort.SYMBOL, ")", 0, 0)
 _CHANGE_ENDS = word_set("returning")
 _MERGE_ENDS = word_set("when")
 
@@ -28,10 +35,26 @@ _NO_LIST = word_set("values insert update delete merge")
 
 
 class TableSource(NamedTuple):
-    """An item of a FROM list; the name is empty for a subquery or a function."""
+    """An item of a FROM list; the name is empty for a subquery or a function.
+
+    `rows`: how many VALUES in its place has.
+    """
 
     name: str
     alias: str
+    rows: int = 0
+
+    @property
+    def owner(self) -> str:
+        """What its columns are qualified with."""
+        return self.alias or self.name.rpartition(".")[2]
+
+
+class SortKey(NamedTuple):
+    """An item of ORDER BY; the column is empty where it is anything but one."""
+
+    column: str
+    is_descending: bool = False
 
 
 class TableScan(NamedTuple):
@@ -50,8 +73,13 @@ class TableScan(NamedTuple):
     is_joined: bool
     is_tied_here: bool
     cut: CutClause | None = None
-    #: The only other table, of an UPDATE, DELETE or MERGE.
-    other: TableSource | None = None
+    #: The other tables, where each row that is wanted goes with one of theirs.
+    others: tuple[TableSource, ...] = ()
+    #: Names that WITH gives to queries.
+    with_names: frozenset[str] = frozenset()
+    sorted_by: tuple[SortKey, ...] = ()
+    #: It ends as soon as it has found some rows.
+    is_limited: bool = False
 
 
 _Targets = Callable[[TokenStream, StatementHead], tuple[str, ...]]
@@ -133,7 +161,60 @@ def _read_queried(sentence: TokenStream, head: StatementHead) -> TableScan | Non
         return None
     condition, is_whole = _read_condition(sentence, scope.start, _WHERE, _QUERY_ENDS)
     found = _make_scan(scope.first, condition, is_whole and not scope.is_restricted_outside, scope.is_joined)
+    found = found._replace(with_names=frozenset(head.bodies), sorted_by=_read_order(sentence, scope.start))
     return found if is_whole or scope.is_restricted_outside else _with_cut(found, sentence, scope.start)
+
+
+def _read_order(sentence: TokenStream, start: int) -> tuple[SortKey, ...]:
+    """The items of ORDER BY up to one that is no column, or that says where NULL is sorted."""
+    begin = sentence.find(start, _ORDER)
+    if begin is None or not sentence[begin + 1].is_word("by"):
+        return ()
+    found: list[SortKey] = []
+    index = begin + 2
+    while True:
+        name, behind = sentence.relation(index)
+        direction = sentence[behind].is_word("asc", "desc")
+        is_descending = sentence[behind].is_word("desc")
+        behind += direction
+        is_plain = bool(name) and (behind >= len(sentence.tokens) or sentence[behind].is_any(_KEY_ENDS))
+        if not is_plain and not sentence[behind].is_symbol(",)"):
+            return (*found, SortKey(""))
+        found.append(SortKey(name.rpartition(".")[2], is_descending))
+        if not sentence[behind].is_symbol(","):
+            return tuple(found)
+        index = behind + 1
+
+
+def find_join_scans(sentence: TokenStream, head: StatementHead) -> Iterator[TableScan]:
+    """Each of the two tables of an inner join, as searched by the rows of the other one."""
+    if head.form.kind not in ("select", "select_for_update", "insert"):
+        return
+    start = sentence.find(head.verb, _FROM, CLAUSE_ENDS) if sentence[head.verb].is_word("select") else None
+    if start is None or sentence.find(start, _ENOUGH) is not None or sentence.find(start, _OTHER_JOINS) is not None:
+        return
+    sources = _read_items(sentence, start + 1)
+    condition, is_whole = _read_joining(sentence, start + 1)
+    if len(sources) != _TWO or not condition or not is_whole or not all(each.name for each in sources):
+        return
+    names = frozenset(head.bodies)
+    for source, other in (sources, sources[::-1]):
+        if source.name not in names:
+            found = _make_scan(source, condition, is_whole, is_joined=True)
+            yield found._replace(others=_known_sources((other,), sentence, head), with_names=names)
+
+
+def _read_joining(sentence: TokenStream, start: int) -> tuple[Sequence[Token], bool]:
+    """The condition of the join and that behind WHERE, as one, and whether that is certain."""
+    condition, is_whole = _read_condition(sentence, start, _WHERE, _QUERY_ENDS)
+    on = sentence.find(start, _ON, _LIST_ENDS)
+    if on is None:
+        return condition or (), is_whole
+    joining = sentence.clause(on + 1, _LIST_ENDS)
+    if not joining or not is_whole:
+        return (), False
+    parts = (_OPEN, *joining, _CLOSE)
+    return (parts if condition is None else (*parts, _AND, _OPEN, *condition, _CLOSE)), True
 
 
 def _read_inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
@@ -155,8 +236,10 @@ def _read_changed(others: frozenset[str]) -> _Scans:
         condition, is_whole = _read_condition(sentence, head.behind, _WHERE, _CHANGE_ENDS)
         list_begins = sentence.find(head.behind, others, _WHERE)
         found = _make_scan(source, condition, is_whole, list_begins is not None, is_tied_here=True)
+        found = found._replace(with_names=frozenset(head.bodies))
         if list_begins is not None:
-            found = found._replace(other=_only_other(_read_items(sentence, list_begins + 1), head))
+            sources = _read_items(sentence, list_begins + 1)
+            found = found._replace(others=_known_sources(sources, sentence, head))
         return found if is_whole else _with_cut(found, sentence, head.behind)
 
     return find
@@ -172,14 +255,29 @@ def _read_merged(sentence: TokenStream, head: StatementHead) -> TableScan | None
     # WHEN NOT MATCHED BY SOURCE is about all rows of the table.
     if list_begins is None or sentence.find(head.behind, _BY) is not None:
         return found
-    return found._replace(other=_only_other((_read_source(sentence, list_begins + 1),), head))
+    return found._replace(others=_known_sources((_read_source(sentence, list_begins + 1),), sentence, head))
 
 
-def _only_other(sources: Sequence[TableSource], head: StatementHead) -> TableSource | None:
-    """The one other table; None for several, and for what is no table."""
-    if len(sources) != 1 or not sources[0].name or sources[0].name in head.bodies:
+def _known_sources(
+    sources: Sequence[TableSource], sentence: TokenStream, head: StatementHead
+) -> tuple[TableSource, ...]:
+    """Those that are tables, that stand for one, or that are VALUES."""
+    found = (_behind_with(each, sentence, head) if each.name in head.bodies else each for each in sources)
+    return tuple(each for each in found if each is not None and (each.name or each.rows))
+
+
+def _behind_with(source: TableSource, sentence: TokenStream, head: StatementHead) -> TableSource | None:
+    """The table that a query of WITH shows columns of, under the name that the query has; None for any other query."""
+    verb = head.bodies[source.name]
+    begin = sentence.find(verb, _FROM) if sentence[verb].is_word("select") else None
+    if begin is None:
         return None
-    return sources[0]
+    shown = [sentence[index] for index in range(verb + 1, begin)]
+    items = _read_items(sentence, begin + 1)
+    is_plain = all(token.is_name or token.is_symbol(".,*") or token.is_word("distinct") for token in shown)
+    if not is_plain or len(items) != 1 or not items[0].name or items[0].name in head.bodies:
+        return None
+    return TableSource(items[0].name, source.owner)
 
 
 _SCANS: dict[str, _Scans] = {
@@ -195,8 +293,7 @@ _SCANS: dict[str, _Scans] = {
 def _make_scan(
     source: TableSource, condition: Sequence[Token] | None, is_whole: bool, is_joined: bool, is_tied_here: bool = False
 ) -> TableScan:
-    owner = source.alias or source.name.rpartition(".")[2]
-    return TableScan(source.name, owner, condition, is_whole, is_joined, is_tied_here or not is_joined)
+    return TableScan(source.name, source.owner, condition, is_whole, is_joined, is_tied_here or not is_joined)
 
 
 def _with_cut(scan: TableScan, sentence: TokenStream, start: int) -> TableScan:
@@ -284,6 +381,10 @@ def _read_items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
 
 def _read_source(sentence: TokenStream, index: int) -> TableSource:
     name, behind = sentence.relation(index)
+    if sentence[index].is_symbol("(") and sentence[index + 1].is_word("values"):
+        inside = sentence.level(index + 2)
+        rows = sum(sentence[each].is_symbol("(") for each in inside)
+        return TableSource("", sentence.alias(sentence.behind(index)), rows)
     if not name or sentence[behind].is_symbol("("):
         return TableSource("", "")
     return TableSource(name, sentence.alias(behind))

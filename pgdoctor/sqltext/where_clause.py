@@ -6,6 +6,7 @@ In doubt a condition counts as served: a wrong "no index" is worse than none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,10 @@ _PLAIN_CASTS = frozenset(
 _MOST_STEPS = 3_000
 
 
+_CAST = re.compile(r"::|\bcast\b", re.IGNORECASE)
+_TEXT_TYPES = frozenset({exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR})
+
+
 class _Unclear(Exception):
     """Nothing should be concluded from this condition."""
 
@@ -89,20 +94,29 @@ def read_condition(condition: str, owner: str, is_alone: bool, places: Places) -
     """See `conditions.read_predicate`; the condition is free of literals, and shallow."""
     try:
         tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", read=_Clauses, error_level=sqlglot.ErrorLevel.RAISE)
-        return _Reader(owner, is_alone, places).predicate(tree.args["where"].this)
+        return _Reader(owner, is_alone, places, has_casts=_CAST.search(condition) is not None).predicate(
+            tree.args["where"].this
+        )
     except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
         return None
 
 
 class _Reader:
-    def __init__(self, owner: str, is_alone: bool, places: Places) -> None:
+    def __init__(self, owner: str, is_alone: bool, places: Places, *, has_casts: bool = False) -> None:
         self.owner = owner
         self.is_alone = is_alone
         self._places = places
+        self._has_casts = has_casts
         #: By column, what it is compared with; None: also with what is not known.
         self._given: dict[str, set[int | bool] | None] = {}
 
     def predicate(self, tree: Node) -> Predicate:
+        filters, joins = self.split(tree)
+        tied = tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins))))
+        return Predicate(filters, bool(joins), tied, tuple(self.given()), self.only_tie(joins))
+
+    def split(self, tree: Node) -> tuple[tuple[Filter, ...], list[Node]]:
+        """The conditions on the table alone, and those that tie it to others or are about others."""
         filters = []
         joins = []
         for conjunct in _list_sides(tree, exp.And):
@@ -111,19 +125,61 @@ class _Reader:
                 joins.append(conjunct)
             else:
                 filters.append(Filter(tuple(arm for arm in arms if arm is not None)))
-        tied = tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins))))
-        return Predicate(tuple(filters), bool(joins), tied, tuple(self.given()), self.only_tie(joins))
+        return tuple(filters), joins
 
     def only_tie(self, joins: Sequence[Node]) -> Tie | None:
         """The one equality that ties the table to another; None where it is none, or not the only one."""
         tying = [each for each in joins if any(self.ties(each))]
-        if len(tying) != 1 or not isinstance(tying[0], exp.EQ):
+        if len(tying) != 1:
             return None
-        sides = [tying[0].this.unnest(), tying[0].expression.unnest()]
+        if (query := _queried(tying[0])) is not None:
+            return self.tie_to_query(tying[0], query)
+        if not isinstance(tying[0], exp.EQ):
+            return None
+        found = self.equal_columns(tying[0])
+        if found is None:
+            return None
+        own, other = found
+        return Tie(own, other.table, other.name, filters=self.filters_on(other.table, joins))
+
+    def equal_columns(self, node: Node) -> tuple[str, exp.Column] | None:
+        """The table's column and the other one of `column = other.column`."""
+        sides = [node.this.unnest(), node.expression.unnest()]
         if not all(isinstance(side, exp.Column) and side.table for side in sides):
             return None
         own, other = sorted(sides, key=lambda side: not self.is_own(side))
-        return Tie(own.name, other.table, other.name) if self.is_own(own) and not self.is_own(other) else None
+        return (own.name, other) if self.is_own(own) and not self.is_own(other) else None
+
+    def filters_on(self, owner: str, joins: Sequence[Node]) -> tuple[Filter, ...]:
+        """What is asked of another table alone."""
+        reader = _Reader(owner, False, self._places, has_casts=self._has_casts)
+        try:
+            return tuple(chain.from_iterable(reader.split(each)[0] for each in joins if _has_owner(each, owner)))
+        except _Unclear:
+            return ()
+
+    def tie_to_query(self, node: Node, query: exp.Select) -> Tie | None:
+        """`column IN (SELECT other FROM table ...)`, or with ANY, or `EXISTS (... WHERE other = column)`."""
+        table = _only_table(query)
+        if table is None:
+            return None
+        alias = table.alias or table.name
+        inner = _Reader(alias, True, self._places, has_casts=self._has_casts)
+        where = query.args.get("where")
+        try:
+            filters, joins = inner.split(where.this) if where is not None else ((), [])
+        except _Unclear:
+            return None
+        name = f"{table.db}.{table.name}" if table.db else table.name
+        if isinstance(node, exp.Exists):
+            found = inner.equal_columns(joins[0]) if len(joins) == 1 and isinstance(joins[0], exp.EQ) else None
+            if found is None or found[1].table != self.owner:
+                return None
+            return Tie(found[1].name, alias, found[0], name, filters)
+        own, others = self.plain(node.this), query.expressions
+        if joins or len(own) != 1 or len(others) != 1 or not inner.is_own(others[0]):
+            return None
+        return Tie(own[0], alias, others[0].name, name, filters)
 
     def given(self) -> Iterator[GivenValues]:
         """The columns of which all values are known."""
@@ -185,11 +241,29 @@ class _Reader:
         """A condition on columns of the table and of no other."""
         if isinstance(node, exp.Or):  # Inside of an AND inside of an OR.
             raise _Unclear
+        if self._has_casts and (plain := self.without_text_casts(node)) is not None:
+            found = self.judge_as_it_stands(plain)
+            if found.searches or found.function:
+                return replace(found, unless_text=self.judge_as_it_stands(node))
+        return self.judge_as_it_stands(node)
+
+    def judge_as_it_stands(self, node: Node) -> Alternative:
         for kinds, judge in _JUDGES:
             if isinstance(node, kinds):
                 return judge(self, node)
         obstacle, helper = self.wrapping(node)
         return self.blocked(node, obstacle, "gin" if helper == "gin" else "")
+
+    def without_text_casts(self, node: Node) -> Node | None:
+        """The condition without casts of columns to text; None where it has none."""
+        if isinstance(node, (exp.And, exp.Or)) or not any(map(self.is_text_cast, node.find_all(exp.Cast))):
+            return None
+        found: Node = node.copy().transform(lambda each: each.this.unnest() if self.is_text_cast(each) else each)
+        return found
+
+    def is_text_cast(self, node: Node) -> bool:
+        is_text = isinstance(node, exp.Cast) and node.to.this in _TEXT_TYPES and not node.to.expressions
+        return is_text and self.is_own(node.this.unnest())
 
     def conjunction(self, node: Node) -> Alternative:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
@@ -340,6 +414,8 @@ class _Reader:
         if not is_for_values:
             return self.blocked(node, obstacle)
         expression = read_expression(side, self.find_places) if helper == "expression" else None
+        if expression is None and side.find(exp.TimestampTrunc):  # Of years there are few.
+            helper = ""
         return replace(self.blocked(node, obstacle, helper), expression=expression)
 
     def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Alternative:
@@ -409,6 +485,40 @@ def _holds(values: set[int | bool], wanted: bool) -> bool:
 def _is_of_a_query(node: Node) -> bool:
     """`IN (SELECT ...)` is a join: for many values the whole table is rightly read, for few the other side may lead."""
     return any(isinstance(each, exp.Query) for each in node.walk())
+
+
+#: What a query may have that is still all of one table, with or without conditions.
+_OF_ONE_TABLE = frozenset({"expressions", "from", "from_", "where", "distinct", "order", "kind", "hint"})
+
+
+def _queried(node: Node) -> exp.Select | None:
+    """The query of `x IN (SELECT ...)`, `x = ANY (SELECT ...)` or `EXISTS (SELECT ...)`."""
+    found: Any = None
+    if isinstance(node, exp.Exists):
+        found = node.this
+    elif isinstance(node, exp.In):
+        found = node.args.get("query")
+    elif isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
+        found = node.expression.this
+    while isinstance(found, (exp.Subquery, exp.Paren)):
+        found = found.this
+    return found if isinstance(found, exp.Select) else None
+
+
+def _only_table(query: exp.Select) -> exp.Table | None:
+    """The one table that a query reads all of, or what its conditions leave."""
+    if any(value for key, value in query.args.items() if key not in _OF_ONE_TABLE):
+        return None
+    source = query.args.get("from_") or query.args.get("from")
+    table = source.this if source is not None else None
+    is_plain = isinstance(table, exp.Table) and isinstance(table.this, exp.Identifier) and not table.args.get("joins")
+    return table if is_plain else None
+
+
+def _has_owner(node: Node, owner: str) -> bool:
+    """It names columns of this owner and of no other."""
+    owners = {column.table for column in node.find_all(exp.Column) if not _is_value(column)}
+    return owners == {owner}
 
 
 def _list_sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:

@@ -16,6 +16,14 @@ REPEATED = (
     *("struct<", "array<", "map<", "array[", "row(", "cast(", "[1]", "::int[]", "::a.b", "? ", "|/ ", "@ ", "# "),
     *("a collate ", "a || ", "a and ", "a or ", "a is ", "a between ", "a like any ", "case when a then ", "not "),
     *("coalesce(", "a in (", "- ", "+", "(", ";", "'x',", '"a",', "a->'b'", "interval '1' ", "exists(", "$a$ ", "/*"),
+    *(
+        "a in (select b from c where ",
+        "exists (select 1 from c where c.b = orders.a and ",
+        "array(select a from b limit 1),",
+    ),
+    *("a = any (select b from c) and ", "a::text = 'x' and ", "cast(a as text) || ", "date_trunc('day', a) = 1 or "),
+    *("order by a, ", "limit 1 ", "join b on b.a = orders.a ", "(values (1), ", "from (select a from b limit 1) c, "),
+    *("with c as materialized (select a from b where ", "a #>> '{b}' = ", "date(a) = 1 and "),
 )
 
 
@@ -41,6 +49,24 @@ def test_h80_no_repeated_piece_takes_long_to_read(piece: str) -> None:
             text = start + piece * number + "1"
             for reader in (read_statement, read_searches, redact, outline_statement, ddl_effect):
                 assert seconds(reader, text) <= LIMIT, (reader.__name__, start, number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"update orders set a = '{'x' * 1_000_000}' where a = 1",
+        f"update orders set v = 1 where a in ({', '.join(map(str, range(150_000)))})",
+        f"update orders set v = 1 from (values {', '.join(['(1)'] * 200_000)}) as c (a) where c.a = orders.a",
+        f"update orders set v = 1 where {'exists (select 1 from b where ' * 30_000}",
+        f"select 1 from orders where {'a::text = 1 and ' * 60_000} a = 1",
+    ],
+    ids=["literal", "list", "values", "nested", "casts"],
+)
+def test_text_of_a_megabyte_takes_no_longer(text: str) -> None:
+    """`track_activity_query_size` may be as much."""
+    read_searches("select from orders where a = 1")
+    for reader in (read_statement, read_searches):
+        assert seconds(reader, text) <= LIMIT, reader.__name__
 
 
 def test_a_text_that_is_outlined_reads_as_cut_where_it_was_too_long() -> None:

@@ -12,10 +12,11 @@ without an index. Then the server searches that table for each row, and no plan 
 session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
 Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
 With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
+A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
-column, and counts only where the statistics show that few rows of one other table tell which rows an UPDATE, DELETE or
-MERGE wants. Of several statements in one text the running one is not known. A foreign key with an index on some of its
-columns counts as served, unless the statistics say that these match a large share of the rows.
+column. It counts only where the statistics show that few rows of one other table tell which rows are wanted. A query in
+IN, ANY or EXISTS is such a join. Of several statements in one text the running one is not known. A foreign key with an
+index on some of its columns counts as served, unless the statistics say that these match a large share of the rows.
 pgdoctor reads the raw catalogs only: functions such as `pg_get_indexdef()` would wait for the very locks in question.
 Do: cancel the statement and create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: rely on the `seq_scan` counters: they do not move before the transaction ends (measured).
@@ -30,7 +31,7 @@ from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.cause import Cause
 from pgdoctor.diagnosis.index_advice.expression_index import is_day_of, write_key
 from pgdoctor.diagnosis.index_advice.index_match import TEXTS, IndexedTable
-from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, missing_keys
+from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, missing_keys, partial_index
 from pgdoctor.diagnosis.index_advice.scanned_tables import (
     BIG_TABLE_ROWS,
     CHANGE_LOCK,
@@ -45,6 +46,7 @@ from pgdoctor.model.query_plan import describe_plan
 from pgdoctor.model.remedy import Classification, Remedy
 from pgdoctor.model.snapshot import ForeignKey, Relation
 from pgdoctor.sqltext.conditions import Alternative, Filter, Search
+from pgdoctor.sqltext.statement import Conditions
 
 _KINDS = ("select", "select_for_update", "insert", "update", "delete", "merge")
 _WRITES = ("insert", "update", "delete", "merge")
@@ -52,6 +54,9 @@ _WRITES = ("insert", "update", "delete", "merge")
 #: The lock that a foreign key's check takes on the referencing table, by its action.
 _CHECK_LOCKS = {"a": "RowShareLock", "r": "RowShareLock"}
 
+
+#: Partitions whose indexes are written out.
+_MOST_PARTS = 8
 
 _CUT = "its text is cut (track_activity_query_size), so conditions behind the cut are not known"
 
@@ -106,7 +111,7 @@ def _find_claim(facts: BlockerFacts) -> Claim | None:
         filters = asked.filters
         rows, relation = table.unserved_rows(filters, parts_locked(facts)), table.relation
         text = (facts.session.statement if facts.session else None) or ""
-        reasons = _find_reasons(table, filters, text) if rows >= BIG_TABLE_ROWS else ()
+        reasons = _find_reasons(table, asked, text) if rows >= BIG_TABLE_ROWS else ()
         for (why, *more), advice in reasons:
             said = (f"reads all of {relation.name}, about {rows:,.0f} rows: {why}", *more)
             if asked.is_cut:
@@ -122,22 +127,18 @@ def _by_join(facts: BlockerFacts) -> Iterator[Claim]:
         table, name = join.table, join.table.relation.name
         column = table.written(join.column)
         said = f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({column})"
-        why = (
-            f"{join.other.name} (about {join.other.live_rows:,.0f} rows) tells by it which rows, some {join.found:,.0f}"
-        )
-        yield Claim(
-            table.relation, table, join.filters, (said, why), _index_to_create(table.relation, [column]), is_join=True
-        )
+        why = f"{join.other} tells by it which rows, some {join.found:,.0f}"
+        yield Claim(table.relation, table, join.filters, (said, why), _index_to_create(table, [column]), is_join=True)
 
 
 #: Why all of a table is read, in sentences, and what to do.
 _Reason = tuple[list[str], str]
 
 
-def _find_reasons(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
-    yield from _find_defeated(table, filters)
-    yield from _find_missing(table, filters)
-    yield from _find_hidden(table, filters, text)
+def _find_reasons(table: IndexedTable, asked: Conditions, text: str) -> Iterator[_Reason]:
+    yield from _find_defeated(table, asked.filters)
+    yield from _find_missing(table, asked)
+    yield from _find_hidden(table, asked.filters, text)
 
 
 def _find_defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
@@ -153,12 +154,15 @@ def _find_defeated(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_
         )
 
 
-def _find_missing(table: IndexedTable, filters: Sequence[Filter]) -> Iterator[_Reason]:
+def _find_missing(table: IndexedTable, asked: Conditions) -> Iterator[_Reason]:
     """There is no index on its columns."""
-    keys = missing_keys(table, filters)
+    keys = missing_keys(table, asked.filters, asked.sorted_by)
     if keys:
         missing = ", ".join(f"{table.relation.name} ({key})" for key in keys)
-        yield [f"no index on {missing}", *_describe_selectivity(table, filters)], _index_to_create(table.relation, keys)
+        advised = partial_index(table, asked)
+        advice = _index_to_create(table, [advised.key], where=advised.where) if advised else ""
+        why = [f"no index on {missing}", *_describe_selectivity(table, asked.filters)]
+        yield why, advice or _index_to_create(table, keys)
 
 
 def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
@@ -177,25 +181,30 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
     column = table.columns.get(arm.mentions[0])
     kind = column.type if column else ""
     if arm.expression and arm.expression.operators:
-        return kind in ("json", "jsonb")
+        return kind == "jsonb" or (kind == "json" and arm.expression.operators[-1] != "#>")  # No json is equal to one.
     match arm.helper:
         case "trigrams":
             return kind in TEXTS
         case "gin":
             return kind == "jsonb" or kind.startswith("_")  # The types of arrays are called so.
+        case "element":
+            return kind.startswith("_")
         case _:
             return True
 
 
 def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
     """What would find the rows of a condition that no plain index serves."""
-    relation, column = table.relation, table.written(arm.mentions[0])
+    column = table.written(arm.mentions[0])
     match arm.helper:
         case "trigrams":
-            index = _index_to_create(relation, [f"{column} gin_trgm_ops"], " USING gin")
+            index = _index_to_create(table, [f"{column} gin_trgm_ops"], " USING gin")
             return f"CREATE EXTENSION IF NOT EXISTS pg_trgm; {index}"
         case "gin":
-            return _index_to_create(relation, [column], " USING gin")
+            return _index_to_create(table, [column], " USING gin")
+        case "element":
+            index = _index_to_create(table, [column], " USING gin")
+            return f"write {column} @> ARRAY[...] in the place of ANY, and {index}"
         case _:
             return _help_for_expression(table, arm, text)
 
@@ -203,12 +212,12 @@ def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
 def _help_for_expression(table: IndexedTable, arm: Alternative, text: str) -> str:
     column = table.written(arm.mentions[0])
     key = write_key(arm.expression, table, text) if arm.expression else ""
-    index = _index_to_create(table.relation, [key]) if key else ""
+    index = _index_to_create(table, [key]) if key else ""
     if arm.expression and arm.expression.operators:
         is_whole = "?" not in key
         return index if is_whole else f"{index}, with the statement's own key in the place of each ?"
     if arm.expression and is_day_of(arm.expression, table):
-        return f"compare {column} itself with the two ends of the day, and {_index_to_create(table.relation, [column])}"
+        return f"compare {column} itself with the two ends of the day, and {_index_to_create(table, [column])}"
     compare = f"compare {column} itself, or create an index on that very expression"
     return f"{compare}: {index}" if index else compare
 
@@ -233,7 +242,7 @@ def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
         f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
         f"the check has begun: it holds {_check_lock(key, facts)} on {child.name}",
     ]
-    return _make_verdict(facts, child, said, _index_to_create(child, [columns]))
+    return _make_verdict(facts, child, said, _index_to_create(table, [columns]))
 
 
 def _find_checks(facts: BlockerFacts) -> Iterator[tuple[Relation, ForeignKey]]:
@@ -301,11 +310,20 @@ def _earlier_scans(facts: BlockerFacts, relation: Relation) -> Iterator[str]:
         )
 
 
-def _index_to_create(relation: Relation, keys: Sequence[str], method: str = "") -> str:
-    if relation.kind == "p":  # CONCURRENTLY is refused on a partitioned table.
-        commands = "; ".join(f"CREATE INDEX ON ONLY {relation.name}{method} ({key})" for key in keys)
-        return f"{commands}; then CREATE INDEX CONCURRENTLY on each partition, and ALTER INDEX ... ATTACH PARTITION"
-    return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{method} ({key})" for key in keys)
+def _index_to_create(table: IndexedTable, keys: Sequence[str], method: str = "", where: str = "") -> str:
+    """The commands, to be run as they stand.
+
+    CONCURRENTLY is refused on a partitioned table. Its index takes over those of its partitions, and reads no row.
+    """
+    relation, behind = table.relation, f" WHERE {where}" if where else ""
+    indexes = [f"{method} ({key}){behind}" for key in keys]
+    if relation.kind != "p":
+        return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{index}" for index in indexes)
+    parts = [part.name for part in table.parts() or ()]
+    commands = [f"CREATE INDEX CONCURRENTLY ON {part}{index}" for part in parts[:_MOST_PARTS] for index in indexes]
+    more = len(parts) - _MOST_PARTS
+    last = "; ".join(f"CREATE INDEX ON {relation.name}{index}" for index in indexes)
+    return "; ".join([*commands, f"the same on its other {more} partitions; {last}" if more > 0 else last])
 
 
 def _make_verdict(facts: BlockerFacts, relation: Relation, said: list[str], advice: str) -> Classification:

@@ -12,19 +12,24 @@ from pgdoctor.sqltext.conditions import Expression
 from pgdoctor.sqltext.lexer import read_literal
 
 _NUMBERS = frozenset({"smallint", "integer", "bigint", "numeric", "double precision"})
-_OF_TEXT = _NUMBERS | {"text", "uuid"}
+_TEXTS = frozenset({"text", "character varying"})
+_OF_TEXT = _NUMBERS | _TEXTS | {"uuid"}
 
 #: The casts of a column of a type that an index takes.
 _LASTING_CASTS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("int2", "int4", "int8", "numeric"), _NUMBERS | {"text"}),
+    **dict.fromkeys(("int2", "int4", "int8", "numeric"), _NUMBERS | _TEXTS),
     **dict.fromkeys(TEXTS, _OF_TEXT),
-    "uuid": frozenset({"text"}),
-    "bool": frozenset({"text", "integer"}),
+    "uuid": _TEXTS,
+    "bool": _TEXTS | {"integer"},
     "timestamp": frozenset({"date"}),
 }
 
 #: Two characters at least: of a stored statement there is left one.
 _NAME_OF_FIELD = re.compile(r"[A-Za-z_]{2,63}")
+_PATH_OF_FIELD = re.compile(r"\{[A-Za-z_]{1,63}(,[A-Za-z_]{1,63}){0,9}\}")
+
+#: Units of date_trunc that leave a column many values.
+_SHORT_UNITS = frozenset({"second", "minute", "hour", "day", "week"})
 
 
 def write_key(expression: Expression, table: IndexedTable, text: str) -> str:
@@ -32,10 +37,14 @@ def write_key(expression: Expression, table: IndexedTable, text: str) -> str:
     column = table.columns.get(expression.column)
     if column is None:
         return ""
+    if expression.function:
+        unit = find_unit(expression, text)
+        is_lasting = column.type == "timestamp" and unit
+        return f"date_trunc('{unit}', {column.quoted})" if is_lasting else ""
     written = column.quoted
     for number, (operator, place) in enumerate(zip(expression.operators, expression.keys, strict=True)):
         written = f"({written})" if number else written
-        written = f"{written} {operator} {_name_of_field(text, place)}"
+        written = f"{written} {operator} {_name_of_field(text, place, is_path=operator == '#>')}"
     if expression.cast:
         lasting = _OF_TEXT if expression.operators else _LASTING_CASTS.get(column.type, frozenset())
         if expression.cast not in lasting:
@@ -45,11 +54,20 @@ def write_key(expression: Expression, table: IndexedTable, text: str) -> str:
 
 
 def is_day_of(expression: Expression, table: IndexedTable) -> bool:
-    """It is the day of a moment, which depends on the session's time zone."""
+    """It is the day or the like of a moment, which depends on the session's time zone."""
     column = table.columns.get(expression.column)
-    return column is not None and column.type == "timestamptz" and expression.cast == "date"
+    is_part = expression.cast == "date" or bool(expression.function)
+    return column is not None and column.type == "timestamptz" and is_part
 
 
-def _name_of_field(text: str, place: int) -> str:
+def find_unit(expression: Expression, text: str) -> str:
+    """The unit of date_trunc, where it leaves the column many values."""
+    unit = (read_literal(text, expression.keys[0]) or "").lower()
+    return unit if unit in _SHORT_UNITS else ""
+
+
+def _name_of_field(text: str, place: int, *, is_path: bool) -> str:
     name = read_literal(text, place) or ""
-    return f"'{name}'" if _NAME_OF_FIELD.fullmatch(name) else "?"
+    if is_path and _NAME_OF_FIELD.fullmatch(name):
+        return f"'{{{name}}}'"
+    return f"'{name}'" if _NAME_OF_FIELD.fullmatch(name) or _PATH_OF_FIELD.fullmatch(name) else "?"

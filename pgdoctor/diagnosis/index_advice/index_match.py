@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pgdoctor.model.snapshot import ColumnStats, IndexInfo, Relation, Snapshot
 from pgdoctor.sqltext.conditions import Alternative, Filter, Search
+from pgdoctor.sqltext.statement_tables import SortKey
 
 #: Where a value has more than this share of the rows, an index does not help to find them: a table was read as a
 #: whole for a seventh of it (measured). Its most frequent value may have a little more.
@@ -114,6 +115,32 @@ class IndexedTable:
                 for arm in arms
             )
         )
+
+    def has_to_sort(self, order: Sequence[SortKey]) -> bool:
+        """To find the first rows in this order it reads all of them: no index begins with the first column."""
+        first = order[0].column if order else ""
+        return first in self.columns and not any(
+            first in (*index.expression_columns, *(key.column for key in index.keys[:1])) for index in self._indexes()
+        )
+
+    def settle_casts(self, filters: Sequence[Filter]) -> tuple[Filter, ...]:
+        """The conditions, in which a cast to text is one only where the column is no text."""
+        return tuple(Filter(tuple(map(self._settle_cast, each.arms))) for each in filters)
+
+    def _settle_cast(self, arm: Alternative) -> Alternative:
+        named = (self.columns.get(name) for name in arm.mentions or arm.columns)
+        is_text = all(column is not None and column.type in ("text", "varchar") for column in named)
+        return arm if arm.unless_text is None or is_text else arm.unless_text
+
+    def least_share(self, filters: Sequence[Filter]) -> float:
+        """The share of the rows that meet the conditions, at most, as far as statistics tell."""
+        least = 1.0
+        for each in filters:
+            searches = each.arms[0].searches if len(each.arms) == 1 else ()
+            if len(searches) == 1 and searches[0].operator == "=" and (share := self.share(searches[0])) is not None:
+                column = self.columns[searches[0].column]
+                least *= min(max(share, (column.top_share or 0.0) * searches[0].values), 1.0)
+        return least
 
     def is_defeated(self, search: Search) -> bool:
         """The column is cast to the type of the value, so that no plain index on it is searched."""

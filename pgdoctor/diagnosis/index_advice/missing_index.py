@@ -2,30 +2,45 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
 from pgdoctor.model.snapshot import ColumnStats
-from pgdoctor.sqltext.conditions import Alternative, Filter, Search
+from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Search
+from pgdoctor.sqltext.statement import Conditions
+from pgdoctor.sqltext.statement_tables import SortKey
 
 #: Columns of a proposed index, and the rows for one value from which on another column would be of no use.
 _MOST_COLUMNS = 3
 _FEW_ROWS = 50
 
+_MOST_SORTED = 4
+
 #: Types of texts, each with the operator class by which the beginning of one is found in any collation.
 PATTERN_CLASSES = {"text": "text_pattern_ops", "varchar": "varchar_pattern_ops", "bpchar": "bpchar_pattern_ops"}
 
 
-def missing_keys(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
+class PartialIndex(NamedTuple):
+    """A key as it stands in CREATE INDEX, and the condition on the rows."""
+
+    key: str
+    where: str
+
+
+def missing_keys(table: IndexedTable, filters: Sequence[Filter], order: Sequence[SortKey] = ()) -> tuple[str, ...]:
     """The keys of the indexes to create, one index each, for the condition that promises most.
 
-    Empty where none would help: no index can serve the conditions, or they ask for a large share of the rows.
+    `order`: how the rows are to be sorted, of which an index on values saves the sorting. Empty where none would help:
+    no index can serve the conditions, or they ask for a large share of the rows.
     """
     filters = _merge_ranges(filters)
-    together = _choose_together(table, filters)
+    together = _choose_together(table, filters, is_sorted=bool(_list_order(table, order, ())))
     if together:
-        return (", ".join(_write_key(table, each) for each in together),)
+        columns = [each.column for each in together]
+        return (", ".join([*(_write_key(table, each) for each in together), *_list_order(table, order, columns)]),)
     for each in filters:
         keys = tuple(dict.fromkeys(key for arm in _list_unserved(table, each) if (key := _key_for(table, arm))))
         if keys and len(each.arms) > 1 and all(_key_for(table, arm) for arm in _list_unserved(table, each)):
@@ -34,6 +49,43 @@ def missing_keys(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, .
     # An order among those left: NULLs are often few, a range may find most.
     singles.sort(key=lambda arm: [each.operator for each in arm.searches] == ["<"])
     return (_key_for(table, singles[0]),) if singles else ()
+
+
+def partial_index(table: IndexedTable, asked: Conditions) -> PartialIndex | None:
+    """An index on the few rows of a truth value, or without a value: smaller than one on all rows.
+
+    Only where the statement itself says so: a parameter is not known to fit. None where another condition tells more.
+    """
+    filters = _merge_ranges(asked.filters)
+    together = [each.column for each in _choose_together(table, filters, is_sorted=bool(asked.sorted_by))]
+    for search in (each.arms[0].searches[0] for each in filters if len(each.arms) == 1 and each.arms[0].searches):
+        where = _predicate_of(table, search, asked.given)
+        if where and table.is_selective(search) and together[:1] in ([], [search.column]):
+            others = [table.written(column) for column in together if column != search.column]
+            others += _list_order(table, asked.sorted_by, [*together, search.column])
+            return PartialIndex(", ".join(others) or table.written(search.column), where)
+    return None
+
+
+def _predicate_of(table: IndexedTable, search: Search, given: Sequence[GivenValues]) -> str:
+    """The condition on a truth value or on NULL as a predicate; empty where it is none."""
+    if search.operator == "null":
+        return f"{table.written(search.column)} IS NULL"
+    truths = [each.truths for each in given if each.column == search.column and not each.places]
+    if search.operator != "=" or not truths or len(truths[0]) != 1:
+        return ""
+    return table.written(search.column) if truths[0][0] else f"NOT {table.written(search.column)}"
+
+
+def _list_order(table: IndexedTable, order: Sequence[SortKey], left_out: Sequence[str]) -> list[str]:
+    """The columns that rows are sorted by, as keys; up to one that is not known. All the other way round is no need."""
+    known = list(takewhile(lambda each: each.column in table.columns, order))[:_MOST_SORTED]
+    is_mixed = len({each.is_descending for each in known}) > 1
+    return [
+        f"{table.written(each.column)} DESC" if is_mixed and each.is_descending else table.written(each.column)
+        for each in known
+        if each.column not in left_out
+    ]
 
 
 def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
@@ -70,8 +122,11 @@ def _write_key(table: IndexedTable, search: Search) -> str:
     return f"{column.quoted} {PATTERN_CLASSES[column.type]}"
 
 
-def _choose_together(table: IndexedTable, filters: Sequence[Filter]) -> list[Search]:
-    """Searches of AND-ed conditions for one index: the values that tell most, then the beginning of an order."""
+def _choose_together(table: IndexedTable, filters: Sequence[Filter], is_sorted: bool = False) -> list[Search]:
+    """Searches of AND-ed conditions for one index: the values that tell most, then the beginning of an order.
+
+    `is_sorted`: what the rows are sorted by comes behind the values.
+    """
     arms = [each.arms[0] for each in filters if len(each.arms) == 1]
     alone = [arm.searches[0] for arm in arms if len(arm.searches) == 1 and not arm.is_doubtful]
     usable = [each for each in dict.fromkeys(alone) if not table.is_defeated(each)]
@@ -85,7 +140,7 @@ def _choose_together(table: IndexedTable, filters: Sequence[Filter]) -> list[Sea
         chosen.append(search)
         values = table.values_that_tell(search)
         rows = rows / values if rows is not None and values else None
-    if chosen and len(chosen) < _MOST_COLUMNS and (rows is None or rows >= _FEW_ROWS):
+    if chosen and not is_sorted and len(chosen) < _MOST_COLUMNS and (rows is None or rows >= _FEW_ROWS):
         columns = {each.column for each in chosen}
         orders = [each for each in usable if each.operator in ("<", "prefix") and each.column not in columns]
         # Behind values even an open range narrows what is read.

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice import missing_index
 from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
@@ -34,8 +36,10 @@ def find_scanned_tables(
         if relation is None or relation.indexes is None:
             continue
         table = IndexedTable(relation, facts.snapshot, facts.node, trusts_hidden=trusts_hidden)
+        if asked.is_limited and not table.has_to_sort(asked.sorted_by):
+            continue
         if not table.may_find_by(asked.tied or ()) and not (asked.is_cut and _may_go_on_by_index(table, asked)):
-            yield table, asked
+            yield table, replace(asked, filters=table.settle_casts(asked.filters))
 
 
 def _behind_view(view: SimpleView, asked: Conditions, facts: BlockerFacts) -> tuple[Relation | None, Conditions]:
@@ -61,7 +65,8 @@ class JoinedTable(NamedTuple):
 
     table: IndexedTable
     column: str
-    other: Relation
+    #: The other table in words, with how many rows of it are asked for.
+    other: str
     #: Rows that it finds, as far as statistics tell.
     found: float
     filters: tuple[Filter, ...]
@@ -74,43 +79,58 @@ _CHEAP = 1 / 3
 
 
 def find_joined_tables(facts: BlockerFacts) -> Iterator[JoinedTable]:
-    """The tables that an UPDATE, DELETE or MERGE joins to one other by one equality, where an index would be cheap."""
+    """The tables that it joins to another one by one equality, where an index would be cheap."""
+    for table, asked, tie in find_ties(facts):
+        joining = _joining_rows(facts, table, asked, tie)
+        if joining is None:
+            continue
+        name, rows = joining
+        found = _found_by_join(table, tie, rows)
+        reads_all = table.relation.pages + table.rows * 0.01
+        if found is not None and (rows + found) * _LOOKUP <= reads_all * _CHEAP:
+            yield JoinedTable(table, tie.column, f"{name} (about {rows:,.0f} rows)", found, asked.filters)
+
+
+def _joining_rows(facts: BlockerFacts, table: IndexedTable, asked: Conditions, tie: Tie) -> tuple[str, float] | None:
+    """What tells which rows are wanted, and how many rows that has; None where it is not known."""
+    if asked.other_rows:
+        return "VALUES", float(asked.other_rows)
     relations = facts.snapshot.relations
     read = [relations[oid] for oid in facts.snapshot.read_tables.get(facts.node, ()) if oid in relations]
-    for table, asked, tie in find_ties(facts):
-        other = find_named_table(asked.other, read)
-        if other is None or other.oid == table.relation.oid or other.live_rows < 0:
-            continue
-        found = _found_by_join(table, tie, other)
-        reads_all = table.relation.pages + table.rows * 0.01
-        if found is not None and (other.live_rows + found) * _LOOKUP <= reads_all * _CHEAP:
-            yield JoinedTable(table, tie.column, other, found, asked.filters)
+    other = find_named_table(asked.other, read)
+    if other is None or other.oid == table.relation.oid or other.live_rows < 0:
+        return None
+    column, other_column = table.columns.get(tie.column), (other.columns or {}).get(tie.other_column)
+    if column is None or other_column is None or column.type != other_column.type:
+        return None
+    return other.name, other.live_rows * IndexedTable(other, facts.snapshot).least_share(tie.filters)
 
 
 def find_ties(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, Conditions, Tie]]:
     """The big tables that are joined to another by a column without an index, and have no other condition with one."""
     for asked in facts.searches:
-        relation = find_named_table(asked.scanned, find_locked_tables(facts, CHANGE_LOCK)) if asked.tie else None
-        if relation is None or asked.tie is None or not asked.filters_known:
+        relation = find_named_table(asked.scanned, find_locked_tables(facts)) if asked.tie else None
+        if relation is None or asked.tie is None or not asked.filters_known or asked.is_limited:
             continue
         if relation.kind != "r" or relation.indexes is None or relation.parts:
             continue
         table = IndexedTable(relation, facts.snapshot, facts.node)
         if table.may_find_by((asked.tie.column,)) or table.rows < BIG_TABLE_ROWS:
             continue
-        if not asked.filters or table.unserved_rows(asked.filters) >= BIG_TABLE_ROWS:
-            yield table, asked, asked.tie
+        filters = table.settle_casts(asked.filters)
+        if not filters or table.unserved_rows(filters) >= BIG_TABLE_ROWS:
+            yield table, replace(asked, filters=filters), asked.tie
 
 
-def _found_by_join(table: IndexedTable, tie: Tie, other: Relation) -> float | None:
-    """How many rows have a value that the other table has, at most; None where that is not known."""
-    column, other_column = table.columns.get(tie.column), (other.columns or {}).get(tie.other_column)
-    if column is None or other_column is None or column.is_hidden or column.type != other_column.type:
+def _found_by_join(table: IndexedTable, tie: Tie, rows: float) -> float | None:
+    """How many rows have one of so many values, at most; None where that is not known."""
+    column = table.columns.get(tie.column)
+    if column is None or column.is_hidden:
         return None
     share = table.share(Search(tie.column))
     # The most frequent value may be among them.
     largest = max(column.top_share or 0.0, share or 0.0)
-    return None if share is None else other.live_rows * largest * table.rows
+    return None if share is None else rows * largest * table.rows
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:
