@@ -23,12 +23,12 @@ from pgdoctor.cli._options import ask, run
 from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.diagnosis.cause import class_names
 from pgdoctor.render.report import BlockerReport, make_report
+from tests.diagnosis import client_scenes
 from tests.diagnosis.causes.conftest import TABLES
+from tests.diagnosis.scene_shapes import ORDERS, Row, Search
 from tests.hammer import hammering, running
 from tests.scenes import Client, Scene
 from tests.servers import Embedded
-
-ORDERS = "public.orders"
 
 #: What a stage returns where the blocker has no PID to be known by: a prepared transaction, or whoever leads.
 PREPARED, WIDEST = None, 0
@@ -1223,19 +1223,6 @@ def a_session_that_our_role_may_not_see(shop: Scene) -> int:
 # Scenes of one shape: statements of a transaction, which then sleeps or idles, and one session that waits for it
 
 
-class Row(NamedTuple):
-    """`setup` is run before; `before` in the transaction; then it sleeps, or idles where the class says so."""
-
-    name: str
-    classification: str
-    before: tuple[str, ...]
-    waits: str
-    also: tuple[str, ...] = ()
-    relation: str | None = ORDERS
-    setup: str = ""
-    wrong: str = ""
-
-
 #: What the waiter runs.
 READ, WRITE, ROW, CHANGE = (
     "select from orders",
@@ -1370,22 +1357,25 @@ ROWS = (
 
 def enter_row(row: Row) -> None:
     """Put a scene of this shape into the table."""
-    is_idle = row.classification == "idle_in_transaction"
+    is_idle = row.classification == "idle_in_transaction" or row.autocommit
+    options = {"application_name": row.application_name, "autocommit": row.autocommit}
 
     def stage(shop: Scene) -> int:
         if row.setup:
             shop.admin.execute(row.setup)
-        holder = idles(shop, *row.before) if is_idle else works(shop, "select pg_sleep(9)", *row.before)
-        shop.client().block(row.waits)
+        if is_idle:
+            holder = idles(shop, *row.before, **options)
+        else:
+            holder = works(shop, "select pg_sleep(9)", *row.before, **options)
+        shop.client(autocommit=row.waits_outside).block(row.waits)
         return holder
 
     stage.__name__ = row.name.replace(" ", "_")
-    labelled(
-        row.classification, "terminate" if is_idle else "cancel", *row.also, relation=row.relation, wrong=row.wrong
-    )(stage)
+    action = row.action or ("terminate" if is_idle else "cancel")
+    labelled(row.classification, action, *row.also, relation=row.relation, wrong=row.wrong)(stage)
 
 
-for _row in ROWS:
+for _row in (*ROWS, *client_scenes.ROWS):
     enter_row(_row)
 
 
@@ -1398,17 +1388,6 @@ _QUEUE = """
         from generate_series(1, 20000) g;
     analyze jobs
 """
-JOBS = "public.jobs"
-
-
-class Search(NamedTuple):
-    """An update or a query of jobs, and whether its rows are looked for without an index."""
-
-    name: str
-    statement: str
-    is_unindexed: bool
-    setup: str = ""
-    wrong: str = ""
 
 
 SEARCHES = (
@@ -1610,7 +1589,7 @@ def stage_search(shop: Scene, search: Search) -> int:
     if search.setup:
         shop.admin.execute(search.setup)
     worker = works(shop, search.statement)
-    wants_table(shop, "jobs")
+    wants_table(shop, search.table)
     return worker
 
 
@@ -1622,8 +1601,10 @@ def enter_search(search: Search) -> None:
 
     stage.__name__ = f"jobs {search.name}"
     given = "unindexed_scan" if search.is_unindexed else "long_query"
-    labelled(given, "cancel", relation=JOBS, wrong=search.wrong)(stage)
+    labelled(given, "cancel", relation=f"public.{search.table}", wrong=search.wrong)(stage)
 
+
+SEARCHES += client_scenes.SEARCHES
 
 for _search in SEARCHES:
     enter_search(_search)

@@ -1,19 +1,28 @@
 """Each index that is advised is created, word for word, and the planner uses it for the statement that lacked it."""
 
+from typing import Any
+
 import pytest
 
 from pgdoctor.render.report import BlockerReport
 from tests.diagnosis.causes.conftest import TABLES
 from tests.diagnosis.causes.test_unindexed_scan import HIDDEN, UNSERVED, create, facts_of
 from tests.diagnosis.causes.test_unindexed_scan import wide as wide
-from tests.diagnosis.labelled_scenes import SEARCHES, Search, stage_search
+from tests.diagnosis.labelled_scenes import SEARCHES, stage_search
+from tests.diagnosis.scene_shapes import Search
 from tests.looking import blocker
 from tests.scenes import Scene
 
 #: All of it together takes many seconds.
 pytestmark = [pytest.mark.long, pytest.mark.deadline(120)]
 
-_INDEXES = "select indexrelid::regclass::text from pg_index where indrelid::regclass::text in ('jobs', 'orders')"
+#: Those of a partitioned table have no rows, and stand in no plan.
+_INDEXES = """
+    select i.indexrelid::regclass::text from pg_index i join pg_class c on c.oid = i.indexrelid
+    where i.indrelid >= 16384 and c.relkind = 'i'
+"""
+
+_REWRITTEN = {"by a tag as any": "update jobs set kind = naps(id) where tags @> array['t7']"}
 
 _MERGE = Search(
     "merged",
@@ -38,11 +47,20 @@ def assert_used(scene: Scene, facts: BlockerReport, statement: str) -> None:
     assert new
 
 
-@pytest.mark.parametrize("search", [each for each in SEARCHES if each.is_unindexed], ids=lambda each: each.name)
+def unindexed() -> list[Any]:
+    found = [each for each in SEARCHES if each.is_unindexed]
+    return [
+        pytest.param(each, id=each.name, marks=[pytest.mark.xfail(reason=each.wrong)] if each.wrong else [])
+        for each in found
+    ]
+
+
+@pytest.mark.parametrize("search", unindexed())
 def test_index_for_a_labelled_scene_is_used(scene: Scene, search: Search) -> None:
     scene.admin.execute(TABLES)
-    pid = stage_search(scene, search)
-    assert_used(scene, blocker(scene.dsn, pid), search.statement)
+    facts = blocker(scene.dsn, stage_search(scene, search))
+    # What the advice asks to write in another way is written so.
+    assert_used(scene, facts, _REWRITTEN.get(search.name, search.statement))
 
 
 @pytest.mark.since(15)
