@@ -14,7 +14,7 @@ Of a text that the server has cut, complete conditions count, and a list of valu
 With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
 A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
-column. It counts only where the statistics show that few rows of one other table tell which rows are wanted. A query in
+column. It counts only where the statistics show that few rows of one other table tell what to search for. A query in
 IN, ANY or EXISTS is such a join. Of several statements in one text the running one is not known. A foreign key with an
 index on some of its columns counts as served, unless the statistics say that these match a large share of the rows.
 pgdoctor reads the raw catalogs only: functions such as `pg_get_indexdef()` would wait for the very locks in question.
