@@ -23,6 +23,7 @@ from pgdoctor.model.snapshot import (
     UniqueKey,
 )
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.fixed_catalogs import name_fixed_catalogs
 from pgdoctor.postgres.read_batch import BatchFailed, Rows, reading_together
 from pgdoctor.postgres.rows import read_row
 
@@ -175,7 +176,7 @@ async def fetch_relations(
     views = await _fetch_simple_views(
         [oid for oid in sorted(worked_on & rows.keys()) if rows[oid].kind == "v"], evidence
     )
-    return {
+    read = {
         oid: read_row(
             Relation,
             row,
@@ -189,6 +190,7 @@ async def fetch_relations(
         )
         for oid, row in rows.items()
     }
+    return name_fixed_catalogs(oids) | read
 
 
 async def _fetch_simple_views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, SimpleView]:
