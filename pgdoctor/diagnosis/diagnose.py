@@ -2,7 +2,7 @@
 
 from pgdoctor.diagnosis import cut_in_the_middle
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
-from pgdoctor.diagnosis.blocker.deafness import explain_deafness, may_catch_cancel
+from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persistence
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
 from pgdoctor.diagnosis.cause import all_causes
@@ -30,9 +30,6 @@ _MOST_NAMED = 10
 #: A cancel ends the innermost subtransaction only (measured, 14 and 18); which locks are older is not shown.
 _NESTED = "it may be inside a savepoint: a cancel rolls back only to it, and earlier locks stay"
 
-#: WHEN OTHERS does not catch a cancel, a handler that names it does (measured, 14 and 18).
-_CAUGHT = "its code names query_canceled and may catch it: if it goes on, terminate the session"
-
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """Who blocks whom in this snapshot, and why."""
@@ -52,7 +49,7 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
     maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None
     remedy = _choose_recommendation(facts, verdict.remedy)
     keeps_some = remedy.action == "cancel" and facts.may_be_nested
-    may_go_on = remedy.action == "cancel" and facts.session is not None and may_catch_cancel(facts.session)
+    may_go_on = remedy.action == "cancel" and facts.session is not None and bool(explain_persistence(facts.session))
     refusal = explain_refusal(facts.session) if facts.session and remedy.action != "none" else None
     others = tuple(dict.fromkeys(each for found in facts.co_holders.values() for each in found))
     names = _format_lockers(others)
@@ -160,6 +157,6 @@ def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
         return Remedy("none", "it is extending a file: check the disk, and load data with fewer sessions at once")
     if remedy.action == "cancel" and (deaf := explain_deafness(facts.session)):
         return Remedy("terminate", f"{deaf}; its transaction rolls back")
-    if remedy.action == "cancel" and may_catch_cancel(facts.session):
-        return Remedy("cancel", f"{remedy.reason}; {_CAUGHT}")
+    if remedy.action == "cancel" and (persists := explain_persistence(facts.session)):
+        return Remedy("cancel", f"{remedy.reason}; {persists}")
     return remedy

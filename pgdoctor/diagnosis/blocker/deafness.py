@@ -10,13 +10,34 @@ from pgdoctor.model.snapshot import Session
 #: Waits in the middle of a message from or to the client: a cancel is not looked at before it ends.
 _CLIENT_WAITS = frozenset({"ClientRead", "ClientWrite"})
 
-#: The names by which an exception handler catches a cancel. `WHEN OTHERS` does not.
+#: The names by which an exception handler catches a cancel. `WHEN OTHERS` does not (measured, 14 and 18).
 _HANDLER = re.compile(r"\bquery_canceled\b|\b57014\b", re.IGNORECASE)
 
 
-def may_catch_cancel(session: Session) -> bool:
-    """Whether a handler in its text, or in a function that it calls, may catch a cancel and go on."""
-    return session.may_catch_cancel or names_cancel(session.statement or "")
+#: Functions of dblink that end at the first cancel. dblink() itself waits for the rest of the result before it does,
+#: and so for the other server (measured, 14 and 18).
+_PROMPT_DBLINK = re.compile(r"\bdblink_\w", re.IGNORECASE)
+_DBLINK = re.compile(r"\bdblink\s*+\(", re.IGNORECASE)
+
+_CATCHES = "its code names query_canceled and may catch it: if it goes on, terminate the session"
+_WAITS_FOR_DBLINK = "dblink() may end only when the other server answers: if it goes on, cancel it again"
+
+
+def explain_persistence(session: Session) -> str | None:
+    """Why the session may go on after a cancel; None where nothing says so."""
+    if session.may_catch_cancel or names_cancel(session.statement or ""):
+        return _CATCHES
+    return _WAITS_FOR_DBLINK if _waits_in_dblink(session) else None
+
+
+def _waits_in_dblink(session: Session) -> bool:
+    text = session.statement or ""
+    if session.wait_event_type != "Extension":
+        return False
+    if _DBLINK.search(text):
+        return True
+    # Since 17 the event has its name, also where a function calls it.
+    return session.wait_event == "DblinkGetResult" and not _PROMPT_DBLINK.search(text)
 
 
 def names_cancel(text: str) -> bool:
