@@ -258,7 +258,7 @@ def _assess_damage(blocker: Blocker) -> Damage:
 def _weigh(session: Session | None, *, root: bool) -> Damage:
     changed = session is not None and session.has_changes
     if not root:
-        return Damage.REPEAT if changed else Damage.RETRY
+        return Damage.REPEAT if changed and session is not None and not session.queued_at_once else Damage.RETRY
     if session is not None and not session.in_transaction_idle:
         return Damage.WORK if changed else Damage.TIME
     return Damage.CHANGES if changed else Damage.IDLE

@@ -13,9 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.model.anomaly_signals import Anomaly
+from pgdoctor.model.lock_modes import STRONG
 from pgdoctor.model.query_plan import QueryPlan
 from pgdoctor.model.replay import Replay
 from pgdoctor.model.server_context import ServerContext
+
+_AT_ONCE = timedelta(seconds=1)
 
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
 Target = tuple[object, ...]
@@ -113,6 +116,17 @@ class Session(msgspec.Struct, frozen=True, dict=True):
         modes = {lock.mode for lock in self.held if lock.locktype == "relation"} - {"AccessShareLock"}
         asks = any(lock.mode == "AccessExclusiveLock" for lock in self.requests)
         return self.has_xid and (bool(modes - {"RowShareLock"}) or not (modes or asks))
+
+    @property
+    def queued_at_once(self) -> bool:
+        """Its one statement asks for a strong table lock, and was younger than a second when it began to.
+
+        A transaction of several has begun before its statement; so a cancel takes back the work of that second only.
+        """
+        starts = [lock.waitstart for lock in self.requests if lock.locktype == "relation" and lock.mode in STRONG]
+        if self.xact_start is None or self.xact_start != self.query_start or not 0 < len(starts) == len(self.requests):
+            return False
+        return all(start is not None and start - self.xact_start < _AT_ONCE for start in starts)
 
     @cached_property
     def requests(self) -> tuple[Lock, ...]:

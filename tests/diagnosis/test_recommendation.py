@@ -306,6 +306,22 @@ def test_what_an_idle_transaction_loses(shop: Scene, statement: str, lost: str) 
     assert lost in cut.loses
 
 
+def test_drop_that_queues_at_its_second_table_loses_nothing_but_a_retry(shop: Scene) -> None:
+    """It has an id and locks of its own, and all of that is of the one statement that a retry repeats."""
+    idle_reader = shop.client("select from orders")
+    shop.admin.execute("create schema old; create table old.log (); create view old.v as select id from public.orders")
+    shop.admin.execute("create function mig() returns void language sql as 'truncate old.log, other; truncate orders'")
+    asking = shop.client(autocommit=True).block("select mig()")
+    reader = shop.client().block("select from orders")
+    report = look(shop.dsn)
+    [cut] = [cut for cut in report.cuts if cut.pid == asking.pid]
+    assert cut.loses == "nothing but a retry"
+    assert report.recommendation is not None
+    assert report.recommendation.pid == asking.pid, idle_reader
+    shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])
+    reader.finish()
+
+
 def test_a_queued_alter_after_other_changes_loses_them(shop: Scene) -> None:
     shop.client("select from orders")
     alter = shop.client("update other set v = 1").block("alter table orders add column c int")

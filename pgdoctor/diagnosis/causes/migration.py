@@ -42,6 +42,8 @@ def _choose_remedy(facts: BlockerFacts) -> Remedy:
     if command_status.is_nearly_done(facts):
         return command_status.LET_FINISH
     if facts.is_waiting and facts.session is not None and facts.session.has_changes:
+        if facts.session.queued_at_once:
+            return Remedy("cancel", "it queued within its first second: a retry costs no more; set lock_timeout for it")
         return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
     if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
