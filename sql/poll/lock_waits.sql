@@ -9,6 +9,8 @@
 WITH lock AS MATERIALIZED (
     SELECT l.*
     FROM pg_catalog.pg_lock_status() AS l
+    -- The predicate locks of SERIALIZABLE block no session.
+    WHERE l.mode <> 'SIReadLock'
 ),
 
 session AS MATERIALIZED (
