@@ -276,7 +276,9 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
         task.cancel()
 
     mitigator = struck(incident, cancel)
-    assert [record.getMessage() for record in caplog.records] == ["mitigation intent", "mitigation outcome"]
+    # The driver may log that its pipeline was broken off.
+    said = [record.getMessage() for record in caplog.records if record.name == "pgdoctor.mitigation"]
+    assert said == ["mitigation intent", "mitigation outcome"]
     assert mitigator.actions["terminate", "idle", "error"] == 1
 
 
