@@ -131,7 +131,7 @@ def _make_poll_counters(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "pgdoctor_full_polls_failed",
         "Full polls that ran into a timeout. Sessions are counted as before; the diagnosis is an earlier one.",
-        counters.failed_looks,
+        counters.failed_full_polls,
     )
     yield gauge(
         "pgdoctor_poll_interval_seconds",

@@ -154,10 +154,10 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
     `pgdoctor mitigate` shows the ID. All guards judge the decision again at the next poll of the agent or of
     mitigate --execute. The approval expires after approval_ttl.
     """
-    from pgdoctor.cli._mitigate_operations import waiting
+    from pgdoctor.cli._mitigate_operations import fetch_pending_decisions
 
     settings = load_config(config).mitigation
-    found = run(waiting(dsn, load_config(config)))
+    found = run(fetch_pending_decisions(dsn, load_config(config)))
     ids = [each.id for each in found if each.id is not None]
     if decision not in ids:
         known = f"waiting decisions: {', '.join(ids)}" if ids else "no decision does"

@@ -29,7 +29,7 @@ from pgdoctor.postgres.shared_record import read_records
 from pgdoctor.render.plan import PlanFacts, plan_facts
 from pgdoctor.render.session_facts import SessionFacts, session_facts
 
-#: Seconds between two looks; a session is judged when it was the same in `min_samples` of them.
+#: Seconds between two polls; a session is judged after `min_samples` polls with the same transaction or statement.
 _PAUSE = 0.2
 
 
@@ -42,10 +42,10 @@ class PlannedSnapshot(msgspec.Struct, frozen=True):
     stops: tuple[str, ...] = ()
 
 
-async def shown(dsn: str, config: Config) -> PlanFacts:
+async def fetch_plan(dsn: str, config: Config) -> PlanFacts:
     """The plan, for people."""
     async with _open_both(dsn, config) as (connection, keeper):
-        seen = await look(connection, config, keeper)
+        seen = await observe_and_plan(connection, config, keeper)
         notes = await _election_notes(connection)
         stops = (*seen.stops, *await stops_of_others(connection))
     choices = find_cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
@@ -53,32 +53,32 @@ async def shown(dsn: str, config: Config) -> PlanFacts:
     return replace(facts, stops=stops)
 
 
-async def waiting(dsn: str, config: Config) -> list[Decision]:
+async def fetch_pending_decisions(dsn: str, config: Config) -> list[Decision]:
     """The decisions that wait for a person's word."""
     async with _open_both(dsn, config) as (connection, keeper):
-        seen = await look(connection, config, keeper)
+        seen = await observe_and_plan(connection, config, keeper)
     return [each for each in seen.plan.decisions if each.state == "pending_approval"]
 
 
-async def about(dsn: str, config: Config, pid: int) -> SessionFacts:
+async def judge_session(dsn: str, config: Config, pid: int) -> SessionFacts:
     """May one session be signalled, and what would it do?"""
     async with _open_both(dsn, config) as (connection, keeper):
-        return await ask(connection, config, keeper, pid)
+        return await judge_session_over(connection, config, keeper, pid)
 
 
-async def executed(
+async def execute_plan(
     dsn: str, config: Config, most: int, *, only: OnlySession | None = None
 ) -> tuple[list[Action], Plan, tuple[Finding, ...]]:
     """What was carried out, the plan that is left, and what is wrong with the leader election."""
     async with _open_both(dsn, config) as (connection, keeper):
-        actions, plan = await act(connection, config, keeper, most=most, only=only)
+        actions, plan = await execute_plan_over(connection, config, keeper, most=most, only=only)
         return actions, plan, await _election_notes(connection)
 
 
-async def look(
+async def observe_and_plan(
     connection: Connection, config: Config, keeper: Keeper, only: OnlySession | None = None
 ) -> PlannedSnapshot:
-    """The plan after so many looks as the settings ask for. Nobody is signalled."""
+    """The plan after `min_samples` polls. No session is signalled."""
     settings = config.mitigation
     mitigator = _make_mitigator(config, keeper, only=only, mode="observe")
     watch = ServerWatch(Collector(connection))
@@ -114,16 +114,16 @@ async def stops_of_others(connection: Connection) -> list[str]:
     return said
 
 
-async def ask(connection: Connection, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
+async def judge_session_over(connection: Connection, config: Config, keeper: Keeper, pid: int) -> SessionFacts:
     """The same as `about`, over a connection that is there already."""
-    seen = await look(connection, config, keeper, OnlySession(pid))
+    seen = await observe_and_plan(connection, config, keeper, OnlySession(pid))
     diagnosis = seen.diagnosis
     decision = next((each for each in seen.plan.decisions if each.pid == pid), None)
     said = None if decision else await _without_a_decision(connection, diagnosis, pid)
     return session_facts(pid, said, decision, find_cuts(diagnosis.blockers, diagnosis.graph))
 
 
-async def act(
+async def execute_plan_over(
     connection: Connection, config: Config, keeper: Keeper, *, most: int = 1, only: OnlySession | None = None
 ) -> tuple[list[Action], Plan]:
     """Carry out what may be done, of one session `only` if one is meant; what was done, and the plan that is left.

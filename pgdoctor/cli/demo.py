@@ -54,9 +54,9 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         stack.enter_context(stage_incident(server.dsn, lambda step: say(f"  {step}"), stay=keep))
         time.sleep(_RIPEN)
         say("`pgdoctor diagnose` reports:")
-        show(look(server.dsn))
+        show_report(read_report(server.dsn))
         if mitigate:
-            release(server.dsn, say)
+            release_waiters(server.dsn, say)
         else:
             click.echo("No signal was sent: `pgdoctor demo --mitigate` sends the best one.")
         if keep:
@@ -65,19 +65,19 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
         say("the server and its files are removed")
 
 
-def look(dsn: str) -> Report:
+def read_report(dsn: str) -> Report:
     """The server as it is now."""
     return make_report(run(ask(dsn)))
 
 
-def show(facts: Report) -> None:
+def show_report(facts: Report) -> None:
     """The tree, between empty lines."""
     click.echo()
     write_lines(tree_lines(facts, screen_width()))
     click.echo()
 
 
-def release(dsn: str, say: Callable[[str], None]) -> None:
+def release_waiters(dsn: str, say: Callable[[str], None]) -> None:
     """One guarded action at a time, each seen to have worked, until nothing is left that may be done."""
     from pgdoctor.fields import Duration
     from pgdoctor.mitigation.rules import Mitigation, Rule, RuleAction
@@ -99,7 +99,7 @@ def release(dsn: str, say: Callable[[str], None]) -> None:
     say("sending guarded signals one at a time, the best first:")
     run(_carry_out(dsn, rules, say))
     say("`pgdoctor diagnose` now reports:")
-    show(look(dsn))
+    show_report(read_report(dsn))
 
 
 async def _carry_out(dsn: str, rules: "Mitigation", say: Callable[[str], None]) -> None:

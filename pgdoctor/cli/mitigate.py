@@ -91,15 +91,15 @@ def _no_rules(config: str | None) -> str:
 
 
 def _show_plan(dsn: str, config: Config) -> PlanFacts:
-    from pgdoctor.cli._mitigate_operations import shown
+    from pgdoctor.cli._mitigate_operations import fetch_plan
 
-    return run(shown(dsn, config))
+    return run(fetch_plan(dsn, config))
 
 
 def _ask_server(dsn: str, config: Config, pid: int, form: str) -> int:
-    from pgdoctor.cli._mitigate_operations import about
+    from pgdoctor.cli._mitigate_operations import judge_session
 
-    facts = run(about(dsn, config, pid))
+    facts = run(judge_session(dsn, config, pid))
     if form == "json":
         write_json(encode_json(facts))
     else:
@@ -110,11 +110,11 @@ def _ask_server(dsn: str, config: Config, pid: int, form: str) -> int:
 def _execute_plan(dsn: str, config: Config, most: int, pid: int | None, *, tell: bool) -> PlanFacts:
     """Carry out what may be done, and return the plan that is left."""
     from pgdoctor.agent.log import install_logging
-    from pgdoctor.cli._mitigate_operations import executed
+    from pgdoctor.cli._mitigate_operations import execute_plan
     from pgdoctor.mitigation.plan import OnlySession
 
     install_logging()
-    actions, plan, notes = run(executed(dsn, config, most, only=OnlySession(pid) if pid is not None else None))
+    actions, plan, notes = run(execute_plan(dsn, config, most, only=OnlySession(pid) if pid is not None else None))
     if tell:
         for action in actions:
             click.echo(action_text(action))

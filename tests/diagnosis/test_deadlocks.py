@@ -154,7 +154,7 @@ def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
 async def _survey(runner: PollRunner, door: Connection) -> None:
     await runner.examine(door)
     runner.budget = replace(runner.budget, surveyed_at=-math.inf)
-    await runner.survey(door)
+    await runner.read_server_context(door)
 
 
 def _deadlock(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.cli._mitigate_operations import act
+from pgdoctor.cli._mitigate_operations import execute_plan_over
 from pgdoctor.cli._watch_actions import WatchActions
 from pgdoctor.config.config import load_config
 from pgdoctor.journal.keeper import Keeper
@@ -210,7 +210,7 @@ def test_act_lets_others_lead_over_a_connection_that_lives_on(
 
     async def act_and_count_locks() -> int:
         async with await Connection.open(scene.dsn) as door:
-            actions, _ = await act(door, config, keeper, only=OnlySession(holder.pid, "terminate"))
+            actions, _ = await execute_plan_over(door, config, keeper, only=OnlySession(holder.pid, "terminate"))
             assert [(each.victim.pid, each.outcome) for each in actions] == [(holder.pid, "released")]
             held = "select count(*) from pg_locks where locktype = 'advisory' and pid = %s"
             [(found,)] = scene.admin.execute(held, [door.connection.info.backend_pid]).fetchall()

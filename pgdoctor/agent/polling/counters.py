@@ -65,7 +65,7 @@ class Counters:
     def __init__(self) -> None:
         self.durations = Durations()
         self.skipped = 0
-        self.failed_looks = 0
+        self.failed_full_polls = 0
         #: Seconds from one full look to the next, while there is something to look at.
         self.poll_interval = 0.0
         self.statements = 0

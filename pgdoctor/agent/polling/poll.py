@@ -66,7 +66,7 @@ class PollRunner:
         #: That the server has counted since this process began; and the server with its counter, when last read.
         self.deadlocks = 0
         #: Full polls that the server has refused or cancelled.
-        self.failed_looks = 0
+        self.failed_full_polls = 0
         self._deadlocks_before: tuple[str, int] | None = None
         #: What the last look on this connection found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
@@ -91,9 +91,9 @@ class PollRunner:
         gate = await self._ask_gate(connection, watch.poll_gate(self._settings.wait_threshold))
         latency = time.monotonic() - began
         gate = await self._with_logins(connection, watch.collector, gate, began)
-        is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_look(began)
+        is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_poll_fully(began)
         if gate.is_quiet:
-            self.budget = self.budget.rested(began)
+            self.budget = self.budget.without_paid_poll(began)
             self._found = await self._judge_snapshot(watch, await watch.collector.make_quiet_snapshot(gate))
         elif is_new:
             self._found, is_new = await self._try_look(connection, watch, gate, began)
@@ -105,16 +105,16 @@ class PollRunner:
             counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
         return PollResult(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
 
-    async def survey(self, connection: Connection) -> None:
+    async def read_server_context(self, connection: Connection) -> None:
         """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
         began, before = time.monotonic(), connection.cost.seconds
-        if self._connection is not connection or self._watch is None or not self.budget.may_survey(began):
+        if self._connection is not connection or self._watch is None or not self.budget.may_read_context(began):
             return
         try:
             await self._watch.read_server_context()
             await self._count_deadlocks(connection, self._watch.surroundings)
         finally:
-            self.budget = self.budget.after_survey(began, connection.cost.seconds - before)
+            self.budget = self.budget.after_context_read(began, connection.cost.seconds - before)
 
     async def _count_deadlocks(self, connection: Connection, around: ServerContext | None) -> None:
         """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
@@ -169,7 +169,7 @@ class PollRunner:
                 # Not for the observer to remember: that no wait was read says nothing of the waits.
                 bare = diagnose(Snapshot(captured_at=gate.captured_at, server=gate.server))
                 before = bare, compute_figures(None)
-            self.failed_looks += 1
+            self.failed_full_polls += 1
             return (_with_failed_look(before[0], f"{_FAILED_LOOK}: {error}"), before[1]), False
 
     async def _read_snapshot(self, connection: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
@@ -184,7 +184,7 @@ class PollRunner:
             self._found = error
             raise
         finally:
-            self.budget = self.budget.after_look(began, connection.cost.seconds - before.seconds, size)
+            self.budget = self.budget.after_full_poll(began, connection.cost.seconds - before.seconds, size)
         return snapshot
 
     async def _judge_snapshot(self, watch: ServerWatch, snapshot: Snapshot) -> tuple[Diagnosis, Figures]:

@@ -25,72 +25,71 @@ _LOGINS_INTERVAL = 3.0
 _RESERVE = 0.05
 _KEPT_OVER = 60.0
 
-#: Bytes of rows up to which a look costs what its statements cost.
+#: Bytes of rows up to which only the statements of a full poll determine its cost.
 _FEW_BYTES = 16_384
 
-#: Gates, looks and surveys of which the quickest counts: on a busy machine one measures mostly how long it waited for
-#: its turn.
+#: Of so many measurements the quickest counts: on a busy machine the others contain time spent waiting for a CPU.
 _GATES = 5
-_LOOKS = 5
+_FULL_POLLS = 5
 _SURVEYS = 3
 
 
 class PollCost(msgspec.Struct, frozen=True):
-    """One full look: its seconds, and the bytes of its rows."""
+    """The cost of one full poll: its seconds, and the bytes of its rows."""
 
     seconds: float
     size: int
 
     def would_take(self, size: int) -> float:
-        """Seconds at most for one of another size: a bigger one is dearer by as much, a smaller one as dear."""
+        """At most so many seconds for a full poll of `size` bytes: in proportion for a larger one, else the same."""
         return self.seconds * max(1.0, size / max(self.size, _FEW_BYTES))
 
 
 class PollBudget(msgspec.Struct, frozen=True):
-    """What asking has cost lately, in seconds of the server, and what follows from it. Clock: monotonic."""
+    """The recent cost of polls in server seconds, and the intervals that follow from it. Clock: monotonic."""
 
     interval: float
     share: float
     gates: tuple[float, ...] = ()
-    looks: tuple[PollCost, ...] = ()
-    #: What the last one is charged with.
-    look: float = 0.0
-    #: What was not paid for after it.
+    full_polls: tuple[PollCost, ...] = ()
+    #: The cost charged for the last full poll.
+    full_poll_seconds: float = 0.0
+    #: Server seconds that were still unpaid when it ended.
     owed: float = 0.0
-    looked_at: float = float("-inf")
+    full_poll_at: float = float("-inf")
     surveys: tuple[float, ...] = ()
     surveyed_at: float = float("-inf")
     login_checks: tuple[float, ...] = ()
     logins_checked_at: float = float("-inf")
 
     def after_gate(self, seconds: float) -> "PollBudget":
-        """With one more gate."""
+        """The budget after one more gate statement."""
         return replace(self, gates=(*self.gates, seconds)[-_GATES:])
 
-    def after_look(self, began: float, seconds: float, size: int | None = None) -> "PollBudget":
-        """With one more full look. `size`: bytes of its rows; None: it failed, and is charged with all that it took."""
+    def after_full_poll(self, began: float, seconds: float, size: int | None = None) -> "PollBudget":
+        """The budget after one more full poll. `size`: bytes of its rows; None if it failed: all its time is charged."""
         if size is None:
             return self._charge_poll(began, seconds)
-        looks = (*self.looks, PollCost(seconds, size))[-_LOOKS:]
-        return replace(self._charge_poll(began, min(each.would_take(size) for each in looks)), looks=looks)
+        costs = (*self.full_polls, PollCost(seconds, size))[-_FULL_POLLS:]
+        return replace(self._charge_poll(began, min(cost.would_take(size) for cost in costs)), full_polls=costs)
 
     def _charge_poll(self, began: float, seconds: float) -> "PollBudget":
-        return replace(self, looked_at=began, look=seconds, owed=self._seconds_owed(began) + seconds)
+        return replace(self, full_poll_at=began, full_poll_seconds=seconds, owed=self._seconds_owed(began) + seconds)
 
-    def after_survey(self, began: float, seconds: float) -> "PollBudget":
-        """With the surroundings read once more."""
+    def after_context_read(self, began: float, seconds: float) -> "PollBudget":
+        """The budget after one more read of the server context."""
         return replace(self, surveyed_at=began, surveys=(*self.surveys, seconds)[-_SURVEYS:])
 
     def after_login_check(self, began: float, seconds: float) -> "PollBudget":
-        """With one more look for logins that wait."""
+        """The budget after one more count of waiting logins."""
         return replace(self, logins_checked_at=began, login_checks=(*self.login_checks, seconds)[-_SURVEYS:])
 
     def may_check_logins(self, now: float) -> bool:
-        """It is time to look for logins that wait, and the last time is paid for."""
+        """The next count of waiting logins is due, and the last one is paid for."""
         return now - self.logins_checked_at >= self._logins_interval
 
-    def may_survey(self, now: float) -> bool:
-        """It is time to read the surroundings, and the last time is paid for."""
+    def may_read_context(self, now: float) -> bool:
+        """The next read of the server context is due, and the last one is paid for."""
         return now - self.surveyed_at >= self.survey_interval
 
     @property
@@ -99,18 +98,18 @@ class PollBudget(msgspec.Struct, frozen=True):
         return max(self.interval, self._gate / (self.share * _GATES_PART))
 
     @property
-    def look_interval(self) -> float:
-        """Seconds from one full look to the next, as long as there is something to look at."""
-        return max(self.gate_interval, self.look / self._looks_rate)
+    def full_poll_interval(self) -> float:
+        """Seconds from one full poll to the next while sessions wait."""
+        return max(self.gate_interval, self.full_poll_seconds / self._full_poll_rate)
 
-    def may_look(self, now: float) -> bool:
-        """Looks are cheap, or all but what was laid by is paid for."""
-        laid_by = self.share * _RESERVE * _KEPT_OVER
-        return self.look <= self._looks_rate * self.gate_interval or self._seconds_owed(now) <= laid_by
+    def may_poll_fully(self, now: float) -> bool:
+        """Full polls fit into the budget, or the unpaid cost fits into the reserve."""
+        reserve = self.share * _RESERVE * _KEPT_OVER
+        return self.full_poll_seconds <= self._full_poll_rate * self.gate_interval or self._seconds_owed(now) <= reserve
 
-    def rested(self, now: float) -> "PollBudget":
-        """Without the last look once it is paid for: whatever it cost, it holds nothing up any more."""
-        return replace(self, look=0.0) if self.look and self.may_look(now) else self
+    def without_paid_poll(self, now: float) -> "PollBudget":
+        """The budget without the last full poll once that is paid for: it delays nothing any more."""
+        return replace(self, full_poll_seconds=0.0) if self.full_poll_seconds and self.may_poll_fully(now) else self
 
     @property
     def _gate(self) -> float:
@@ -122,7 +121,7 @@ class PollBudget(msgspec.Struct, frozen=True):
 
     @property
     def survey_interval(self) -> float:
-        """Seconds from one reading of the surroundings to the next."""
+        """Seconds from one read of the server context to the next."""
         return max(_SURVEY_INTERVAL, self._survey / (self.share * _SURVEYS_PART))
 
     @property
@@ -134,11 +133,11 @@ class PollBudget(msgspec.Struct, frozen=True):
         return max(_LOGINS_INTERVAL, self._login_check / (self.share * _LOGINS_PART))
 
     def _seconds_owed(self, now: float) -> float:
-        return max(self.owed - self._looks_rate * (now - self.looked_at), 0.0) if self.owed else 0.0
+        return max(self.owed - self._full_poll_rate * (now - self.full_poll_at), 0.0) if self.owed else 0.0
 
     @property
-    def _looks_rate(self) -> float:
-        """Seconds of the server that full looks may take in a second."""
+    def _full_poll_rate(self) -> float:
+        """Server seconds that full polls may take in each second."""
         others = self._gate / self.gate_interval + self._survey / self.survey_interval
         others += self._login_check / self._logins_interval
         return self.share * (1 - _RESERVE) - others

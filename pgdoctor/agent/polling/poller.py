@@ -153,7 +153,7 @@ class Poller:
         due = time.monotonic()
         while True:
             await self._poll_server()
-            self._tell_spacing()
+            self._log_intervals()
             due, missed = next_tick(due, self._budget.gate_interval, time.monotonic())
             self._counters.skipped += missed
             pause = due - time.monotonic()
@@ -193,7 +193,7 @@ class Poller:
         self._runner.login = login
         result = await self._runner.examine(connection, is_urgent=self._mitigator.needs_a_look)
         self._tell_connected(result.server)
-        self._tell_failed_look(result.diagnosis)
+        self._log_failed_poll(result.diagnosis)
         self._count_waiting(result, began)
         if result.is_new:
             self._tell_strangers(result.diagnosis)
@@ -328,7 +328,7 @@ class Poller:
         """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
         try:
             with suppress(ServerError):
-                await self._runner.survey(connection)
+                await self._runner.read_server_context(connection)
             self._counters.deadlocks = self._runner.deadlocks
         except Exception:
             log.exception("state of the whole server not read")
@@ -341,22 +341,22 @@ class Poller:
         log.info("connected", extra={"server_version": server.version_num, "hidden_sessions": server.hidden_sessions})
         self._told = None
 
-    def _tell_failed_look(self, diagnosis: Diagnosis) -> None:
+    def _log_failed_poll(self, diagnosis: Diagnosis) -> None:
         """Once for each full poll that the server has refused."""
-        if self._runner.failed_looks > self._counters.failed_looks:
+        if self._runner.failed_full_polls > self._counters.failed_full_polls:
             log.warning("full poll failed", extra={"error": diagnosis.snapshot.unread[-1]})
-        self._counters.failed_looks = self._runner.failed_looks
+        self._counters.failed_full_polls = self._runner.failed_full_polls
 
-    def _tell_spacing(self) -> None:
-        """Say when looks become rare, and when they are at every interval again; not at each look in between."""
+    def _log_intervals(self) -> None:
+        """Log once when full polls become less frequent, and once when every interval has one again."""
         budget, now = self._budget, time.monotonic()
-        self._counters.poll_interval = budget.look_interval
-        if budget.look_interval > budget.interval:
+        self._counters.poll_interval = budget.full_poll_interval
+        if budget.full_poll_interval > budget.interval:
             self._spaced_at = now
         is_calm = now - self._spaced_at >= _CALM
-        if budget.look_interval > 2 * budget.interval and not self._told_spaced:
-            every = round(budget.look_interval, 1)
-            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(budget.look, 3)}
+        if budget.full_poll_interval > 2 * budget.interval and not self._told_spaced:
+            every = round(budget.full_poll_interval, 1)
+            extra = {"seconds_between_looks": every, "seconds_of_the_last": round(budget.full_poll_seconds, 3)}
             log.warning("polls exceed max_server_share: full polls are less frequent", extra=extra)
             self._told_spaced = True
         elif self._told_spaced and is_calm:

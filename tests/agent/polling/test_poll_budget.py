@@ -32,10 +32,10 @@ def poll(budget: PollBudget, gate: float, looks: list[float]) -> tuple[float, fl
     for look in looks:
         while True:
             budget, spent = budget.after_gate(gate), spent + gate
-            if budget.may_look(now):
+            if budget.may_poll_fully(now):
                 break
             now += budget.gate_interval
-        budget, spent = budget.after_look(now, look), spent + look
+        budget, spent = budget.after_full_poll(now, look), spent + look
         now += budget.gate_interval
     return now, spent - looks[-1]
 
@@ -49,27 +49,27 @@ def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), SECONDS, st.lists(SECONDS, max_size=9))
 def test_no_interval_is_shorter_than_was_asked_for(interval, share, look, gates):
-    budget = PollBudget(interval, share).after_look(0.0, look)
+    budget = PollBudget(interval, share).after_full_poll(0.0, look)
     for gate in gates:
         budget = budget.after_gate(gate)
-    assert interval <= budget.gate_interval <= budget.look_interval < math.inf
+    assert interval <= budget.gate_interval <= budget.full_poll_interval < math.inf
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1))
 def test_what_is_cheap_is_asked_every_time(interval, share):
-    budget = PollBudget(interval, share).after_gate(interval * share * 0.4).after_look(0.0, interval * share * 0.5)
-    assert budget.gate_interval == budget.look_interval == interval
-    assert budget.may_look(0.0)
+    budget = PollBudget(interval, share).after_gate(interval * share * 0.4).after_full_poll(0.0, interval * share * 0.5)
+    assert budget.gate_interval == budget.full_poll_interval == interval
+    assert budget.may_poll_fully(0.0)
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), SECONDS, SECONDS)
 def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
-    budget = PollBudget(interval, share).after_gate(gate).after_look(0.0, look).after_survey(0.0, survey)
-    spent = gate / budget.gate_interval + look / budget.look_interval + survey / budget.survey_interval
+    budget = PollBudget(interval, share).after_gate(gate).after_full_poll(0.0, look).after_context_read(0.0, survey)
+    spent = gate / budget.gate_interval + look / budget.full_poll_interval + survey / budget.survey_interval
     assert spent <= share * (1 + 1e-9)
     assert budget.survey_interval >= 15
-    assert not budget.may_survey(budget.survey_interval * 0.999)
-    assert budget.may_survey(budget.survey_interval)
+    assert not budget.may_read_context(budget.survey_interval * 0.999)
+    assert budget.may_read_context(budget.survey_interval)
 
 
 @given(
@@ -83,29 +83,29 @@ def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(inte
     """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
     budget, now, spent = PollBudget(interval, share), 0.0, 0.0
     for size, waited in looks:
-        now = max(now, budget.looked_at + budget.look_interval)
+        now = max(now, budget.full_poll_at + budget.full_poll_interval)
         cost = fixed + each * max(size, 16_384)
-        budget = budget.after_look(now, cost + waited, size)
+        budget = budget.after_full_poll(now, cost + waited, size)
         spent += cost
-    assert spent <= share * (now + budget.look_interval) * (1 + 1e-9)
+    assert spent <= share * (now + budget.full_poll_interval) * (1 + 1e-9)
 
 
 def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
-    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000).after_look(1.0, 4.0, 1_100)
-    assert budget.may_look(2.0)
+    budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.01, 1_000).after_full_poll(1.0, 4.0, 1_100)
+    assert budget.may_poll_fully(2.0)
 
 
 def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
-    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.01, 1_000)
-    assert budget.after_look(1.0, 0.5, 1_000_000).look_interval > 25.0
-    assert budget.after_look(1.0, 4.0).look_interval > 200.0
+    budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.01, 1_000)
+    assert budget.after_full_poll(1.0, 0.5, 1_000_000).full_poll_interval > 25.0
+    assert budget.after_full_poll(1.0, 4.0).full_poll_interval > 200.0
 
 
 def test_one_dear_look_puts_off_no_other_but_the_next_one_does():
-    budget = PollBudget(1.0, 0.02).after_look(0.0, 0.06)
-    assert budget.may_look(1.0)
-    budget = budget.after_look(1.0, 0.06)
-    assert not budget.may_look(2.0)
+    budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.06)
+    assert budget.may_poll_fully(1.0)
+    budget = budget.after_full_poll(1.0, 0.06)
+    assert not budget.may_poll_fully(2.0)
 
 
 def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
@@ -114,14 +114,14 @@ def test_one_gate_that_had_to_wait_for_its_turn_spaces_nothing():
 
 
 def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
-    budget = PollBudget(1.0, 0.02).after_survey(0.0, 0.01).after_survey(15.0, 4.0)
-    assert budget.may_survey(30.0)
+    budget = PollBudget(1.0, 0.02).after_context_read(0.0, 0.01).after_context_read(15.0, 4.0)
+    assert budget.may_read_context(30.0)
 
 
 def test_a_look_that_is_paid_for_holds_nothing_up():
-    budget = PollBudget(1.0, 0.02).after_look(0.0, 1.0)
-    assert budget.rested(49.0).look_interval > 50.0
-    assert budget.rested(50.0).look_interval == 1.0
+    budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 1.0)
+    assert budget.without_paid_poll(49.0).full_poll_interval > 50.0
+    assert budget.without_paid_poll(50.0).full_poll_interval == 1.0
 
 
 def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
