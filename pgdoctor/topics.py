@@ -29,6 +29,14 @@ def render_topic(name: str, width: int) -> str | None:
     return lay_out(topics[name], width) if name in topics else render_shelved(name, read_shelves(), width)
 
 
+def read_prevention() -> Mapping[str, str]:
+    """By class, what its page says about preventing it, or else about what to do."""
+    from pgdoctor.render.manual import read_parts
+
+    found = {name: read_parts(page) for name, page in _classes().items()}
+    return {name: said.get("Prevent") or said["Do"] for name, said in found.items()}
+
+
 def render_shelved(name: str, shelves: Mapping[str, Mapping[str, str]], width: int) -> str | None:
     """All pages of that name, as text; None where there is none."""
     from pgdoctor.render.manual import render_page
@@ -70,13 +78,3 @@ def _alerts() -> Mapping[str, str]:
     folder = package if package.joinpath(ALERT_FILES[0]).is_file() else source
     texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ALERT_FILES)
     return {name: page for text in texts for name, page in read_alerts(text).items()}
-
-
-def read_prevention() -> Mapping[str, str]:
-    """By class, what its page says about preventing it, or else about what to do."""
-    from pgdoctor.diagnosis.cause import all_causes
-    from pgdoctor.render.manual import read_parts
-
-    pages = {cause.name: inspect.getmodule(cause) for cause in all_causes()}
-    found = {name: read_parts((module and module.__doc__) or "") for name, module in pages.items()}
-    return {name: said.get("Prevent") or said["Do"] for name, said in found.items()}

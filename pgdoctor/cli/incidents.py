@@ -10,6 +10,7 @@ from pgdoctor.cli._incident_exports import backup, export, import_
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
 from pgdoctor.cli._incident_patterns import patterns
 from pgdoctor.cli._incident_replay import replay_
+from pgdoctor.cli._incident_report import report_
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.errors import UsageError
 from pgdoctor.escape import encode_json
@@ -24,7 +25,7 @@ def command() -> None:
     """List, show, report, replay and export recorded incidents."""
 
 
-for _subcommand in (replay_, patterns, export, import_, backup):
+for _subcommand in (report_, replay_, patterns, export, import_, backup):
     command.add_command(_subcommand)
 
 
@@ -39,7 +40,7 @@ def list_(config: str | None, journal: str | None, since: str, form: str) -> Non
     with open_journal(config, journal) as opened:
         found = latest_entries(read_all(opened, since=datetime.now(UTC) - timedelta(seconds=_parse_duration(since))))
     if form == "json":
-        write_json(encode_json([replace(each, traces=None) for each in found]))
+        write_json(encode_json([replace(each, traces=None, course=()) for each in found]))
     elif found:
         click.echo(incidents_table(found), nl=False)
     else:
@@ -58,22 +59,6 @@ def show(incident: str | None, config: str | None, journal: str | None, wide: bo
     with open_journal(config, journal) as opened:
         stories = _read_stories(opened, incident)
     click.echo("\n".join(story_text(story, screen_width(wide=wide)) for story in stories), nl=False)
-
-
-@command.command("report")
-@click.argument("incident", required=False, metavar="[ID]")
-@journal_options
-def report_(incident: str | None, config: str | None, journal: str | None) -> None:
-    """Print a post-mortem report in Markdown.
-
-    ID defaults to the last incident.
-    """
-    from pgdoctor.render.postmortem import render_postmortem
-    from pgdoctor.topics import read_prevention
-
-    with open_journal(config, journal) as opened:
-        stories = _read_stories(opened, incident)
-    click.echo("\n".join(render_postmortem(story, read_prevention()) for story in stories), nl=False)
 
 
 def _parse_duration(text: str) -> Duration:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.waiting_request import WaitingRequest
 from pgdoctor.incidents.incident import Incident, IncidentEvent, Severity
+from pgdoctor.incidents.incident_course import CoursePoint, RefusedSignal
 from pgdoctor.incidents.incident_traces import IncidentTraces
 from pgdoctor.model.snapshot import ServerInfo
 
@@ -57,6 +58,9 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     request: WaitingRequest | None = None
     #: By what it is known again; None: not written down.
     traces: IncidentTraces | None = None
+    #: How it went so far, and the signals that guards refused.
+    course: tuple[CoursePoint, ...] = ()
+    refused: tuple[RefusedSignal, ...] = ()
 
     @property
     def is_over(self) -> bool:

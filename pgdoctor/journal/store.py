@@ -310,6 +310,21 @@ class Journal:
             for id, server, at, kind, subject, body in rows
         ]
 
+    def latest_records(self, kind: str, *, since: datetime, most: int) -> list[JournalRecord]:
+        """The last record on each subject, in the order of writing: of a kind, from a time on, the latest `most`."""
+        select = """
+            SELECT id, server, at, kind, subject, body FROM records WHERE id IN (
+                SELECT max(id) FROM records WHERE kind = ? AND at >= ?
+                GROUP BY server, subject ORDER BY max(id) DESC LIMIT ?)
+            ORDER BY id
+            """
+        values = (kind, since.timestamp(), most)
+        rows = self._run_locked(lambda db: db.execute(select, values).fetchall())
+        return [
+            JournalRecord(id, server, _to_moment(at), kind, subject, body)
+            for id, server, at, kind, subject, body in rows
+        ]
+
     def keep(self, server: str, incident: str, body: bytes, at: datetime) -> bool:
         """Keep a snapshot of an incident; False where there is no room for it."""
         insert = "INSERT INTO snapshots (server, incident, at, body) VALUES (?, ?, ?, ?)"

@@ -1,94 +1,120 @@
-"""A report of an incident in Markdown, ready to be pasted: what happened, why, whom it hurt, what would have helped."""
+"""A report on an incident in Markdown, ready to be pasted: what happened, why, whom it hurt, what would have helped."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from itertools import starmap
 
-from msgspec.structs import replace
 from tabulate import tabulate
 
-from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe_members
 from pgdoctor.formatting import format_count, format_duration
-from pgdoctor.model.snapshot import DeadlockMember
-from pgdoctor.render.incident_view import (
-    IncidentView,
-    describe_attempts,
-    describe_paste,
-    format_lasted,
-    format_moment,
-    format_waiting,
-    list_happenings,
-)
+from pgdoctor.render.incident_report import IncidentReport, ReportMoment, ReportTime, Why, make_incident_report
+from pgdoctor.render.incident_view import IncidentView, describe_attempts, describe_paste, format_lasted, format_moment
 from pgdoctor.render.markdown_report import write_cuts
 from pgdoctor.render.markdown_text import escape_markdown, format_code
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.report import BlockerReport, Report, Wait, make_report
-from pgdoctor.render.server_name import describe_server_then
+from pgdoctor.render.report import BlockerReport, make_report
 from pgdoctor.render.tree import format_session_client
 
-#: Root blockers that are told of, and groups of those who waited, the widest first.
+#: Root blockers that are told of, and characters of a text.
 _MOST_ROOTS = 5
-_MOST_GROUPS = 20
-
 _MOST_TEXT = 20_000
+_MOST_CELL = 120
+
+#: What each time is called.
+TIMES = {"detect": "Time to detect", "act": "Time to act", "recover": "Time to recover"}
+
+#: What stands where no record answers a question.
+OPEN_QUESTION = "to be answered by the owner"
 
 
-def render_postmortem(story: IncidentView, prevention: Mapping[str, str]) -> str:
-    """The report. `prevention`: by class, what prevents it."""
-    facts = make_report(story.peak.now) if story.peak is not None else None
-    return "\n\n".join(part for part in _list_parts(story, facts, prevention) if part) + "\n"
+def render_postmortem(story: IncidentView, pages: Mapping[str, str]) -> str:
+    """The report. `pages`: by class, what prevents it."""
+    report = make_incident_report(story, pages)
+    return "\n\n".join(part for part in _list_parts(story, report) if part) + "\n"
 
 
-def _list_parts(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
-    last = story.last
-    where = f" on {format_code(last.relation)}" if last.relation else ""
-    yield f"# Incident {last.id}: {_escape_plain(last.classes[0])}{where}"
-    yield _write_summary(story)
-    yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + "\n".join(
-        f"- `{format_moment(at)}` {_escape_plain(what)}" for at, what in list_happenings(story)
-    )
-    if facts is None:
-        yield "## Root cause\n\nNo snapshot of it was stored."
-    else:
-        roots = [each for each in facts.blockers if each.root][:_MOST_ROOTS]
-        at = f"As of the worst poll, at {format_moment(story.peak.at)} UTC." if story.peak else ""
-        yield "## Root cause\n\n" + "\n\n".join(
-            [at, *starmap(_write_deadlock, _find_deadlocks(story)), *map(_write_root, roots), *_list_between(facts)]
-        )
-        yield f"## Impact\n\n{_write_blocked(facts)}"
-    yield f"## Actions\n\n{_write_actions(story)}"
+def _list_parts(story: IncidentView, report: IncidentReport) -> Iterator[str]:
+    where = f" on {format_code(report.relation)}" if report.relation else ""
+    yield f"# Incident {escape_markdown(report.id)}: {_escape_plain(report.classification)}{where}"
+    yield _write_summary(story, report)
+    yield f"## Impact\n\n{_write_impact(report)}"
+    yield "## Times\n\n" + "\n".join(f"- {_describe_time(each)}" for each in report.times)
+    yield "## Timeline\n\nAll times are UTC, by the server's clock.\n\n" + _list_moments(report.timeline)
+    if report.changes:
+        yield "## Recent changes\n\nThe most suspicious first.\n\n" + _list_moments(report.changes)
+    yield from _write_cause(report)
+    yield "## Why it could happen\n\n" + "\n".join(starmap(_write_why, enumerate(report.whys, 1)))
+    yield f"## Actions\n\n{_write_actions(report)}"
     yield from _to_paste(story)
-    yield "## Prevention\n\n" + "\n".join(_list_prevention(story, facts, prevention))
+    yield "## Prevention\n\n" + "\n".join(_list_prevention(report))
 
 
-def _write_summary(story: IncidentView) -> str:
-    last = story.last
-    server = ", ".join(format_code(name) for name in (last.server, describe_server_then(last)) if name)
+def _write_summary(story: IncidentView, report: IncidentReport) -> str:
+    server = ", ".join(format_code(name) for name in (report.server, report.place) if name)
     rows = [
         ("Server", server or "unknown"),
-        ("Began", f"{format_moment(last.started)} UTC"),
-        ("Lasted", format_lasted(last)),
-        ("Blocked at once", f"at most {format_count(last.peak, 'session')}"),
-        ("Longest wait", f"{format_duration(last.longest_wait)}{format_waiting(last)}"),
-        *((("Came", _escape_plain(retried)),) if (retried := describe_attempts(last)) else ()),
-        ("Class", " → ".join(map(_escape_plain, last.classes))),
-        ("Severity", last.severity),
+        ("Began", f"{format_moment(report.started)} UTC"),
+        ("Lasted", format_lasted(story.last)),
+        *((("Came", _escape_plain(retried)),) if (retried := describe_attempts(story.last)) else ()),
+        ("Class", " → ".join(map(_escape_plain, report.classes))),
+        ("Severity", report.severity),
     ]
     return tabulate(rows, ("", ""), tablefmt="pipe", disable_numparse=True)
 
 
-def _find_deadlocks(story: IncidentView) -> Iterator[tuple[datetime, tuple[DeadlockMember, ...]]]:
-    """The cycles of the first snapshot that shows any, with its time; such a thing is over within a second."""
-    snapshot = next((each for each in story.looks if each.now.graph.cycles), None)
-    if snapshot is not None:
-        for cycle in snapshot.now.graph.cycles:
-            yield snapshot.at, tuple(describe_members(snapshot.now.snapshot, cycle))
+def _write_impact(report: IncidentReport) -> str:
+    impact = report.impact
+    waited = format_duration(impact.session_seconds) if impact.session_seconds is not None else "not recorded"
+    figures = [
+        f"- At most {format_count(impact.peak_blocked, 'session')} blocked at once",
+        f"- Session time lost: {waited}, of all blocked sessions together",
+        f"- Longest wait: {format_duration(impact.longest_wait_seconds)}",
+    ]
+    if not impact.groups:
+        return "\n".join(figures)
+    rows = [
+        (
+            each.sessions,
+            format_duration(each.longest_seconds),
+            *(
+                format_code(one_line(part or "?", _MOST_CELL))
+                for part in (each.application, each.user, each.relation, each.statement)
+            ),
+        )
+        for each in impact.groups
+    ]
+    headers = ("sessions", "longest", "application", "user", "relation", "statement")
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+    more = f"\n\nAnd {format_count(impact.other_sessions, 'session')} more." if impact.other_sessions else ""
+    return "\n".join((*figures, "", table)) + more
 
 
-def _write_deadlock(at: datetime, members: tuple[DeadlockMember, ...]) -> str:
-    lines = [f"**deadlock**: sessions waited for each other, at {format_moment(at)} UTC.", ""]
-    return "\n".join([*lines, *(f"- {_escape_plain(describe_member(each))}" for each in members)])
+def format_taken(each: ReportTime) -> str:
+    """How long something took, in words."""
+    if each.seconds is not None:
+        return format_duration(each.seconds)
+    return "none" if each.name == "act" else "not known"
+
+
+def _describe_time(each: ReportTime) -> str:
+    note = f" ({_escape_plain(each.note)})" if each.note else ""
+    return f"{TIMES[each.name]}: **{format_taken(each)}**, from {each.start} to {each.end}{note}"
+
+
+def _list_moments(moments: tuple[ReportMoment, ...]) -> str:
+    return "\n".join(f"- `{format_moment(each.at)}` {_escape_plain(each.what)}" for each in moments)
+
+
+def _write_cause(report: IncidentReport) -> Iterator[str]:
+    if report.worst_at is None:
+        yield "## Root cause\n\nNo snapshot of it was stored."
+        return
+    parts = [f"As of the worst poll, at {format_moment(report.worst_at)} UTC."]
+    for deadlock in report.deadlocks:
+        lines = [f"**deadlock**: sessions waited for each other, at {format_moment(deadlock.at)} UTC.", ""]
+        parts.append("\n".join([*lines, *(f"- {_escape_plain(each)}" for each in deadlock.members)]))
+    parts += map(_write_root, report.roots[:_MOST_ROOTS])
+    parts += map(_write_between, report.between[:_MOST_ROOTS])
+    yield "## Root cause\n\n" + "\n\n".join(parts)
 
 
 def _write_root(root: BlockerReport) -> str:
@@ -111,15 +137,13 @@ def _to_paste(story: IncidentView) -> Iterator[str]:
         yield "\n".join(["## By hand", "", escape_markdown(describe_paste(story, latest)), "", *cuts])
 
 
-def _list_between(facts: Report) -> Iterator[str]:
-    """Those who wait themselves, with others behind them: what made it as wide as it was."""
-    waiting = [each for each in facts.blockers if not each.root and each.classification != "unknown"]
-    for each in waiting[:_MOST_ROOTS]:
-        yield (
-            f"In between: {_name_blocker(each)} ({_escape_plain(each.classification)}, "
-            f"{_format_client(each)}) waits itself, "
-            f"and blocks {format_count(each.blocked_sessions, 'session')}."
-        )
+def _write_between(each: BlockerReport) -> str:
+    """One that waits itself, with others behind it: what made it as wide as it was."""
+    return (
+        f"In between: {_name_blocker(each)} ({_escape_plain(each.classification)}, "
+        f"{_format_client(each)}) waits itself, "
+        f"and blocks {format_count(each.blocked_sessions, 'session')}."
+    )
 
 
 def _name_blocker(blocker: BlockerReport) -> str:
@@ -131,46 +155,33 @@ def _format_client(blocker: BlockerReport) -> str:
     return format_code(format_session_client(blocker.user, blocker.database, blocker.application))
 
 
-def _write_blocked(facts: Report) -> str:
-    """Those who waited by what they ran; a session that waits for several counts once."""
-    waits: dict[int, Wait] = {}
-    for wait in facts.waits:
-        waits.setdefault(wait.blocked_pid, wait)
-    groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for wait in waits.values():
-        about = (wait.blocked_application, wait.blocked_user, wait.place, wait.blocked_statement)
-        groups[tuple(one_line(part or "?", 120) for part in about)].append(wait.wait_seconds or 0.0)
-    widest = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[:_MOST_GROUPS]
-    rows = [(len(seconds), format_duration(max(seconds)), *map(format_code, about)) for about, seconds in widest]
-    headers = ("sessions", "longest", "application", "user", "relation", "statement")
-    listed = sum(len(seconds) for _, seconds in widest)
-    rest = facts.blocked_sessions - listed
-    more = f"\n\nAnd {format_count(rest, 'session')} more." if rest > 0 else ""
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) + more
+def _write_why(place: int, why: Why) -> str:
+    answer = _escape_plain(why.answer) if why.answer is not None else f"_{OPEN_QUESTION}:_"
+    return f"{place}. **{_escape_plain(why.question)}**\\\n   {answer}"
 
 
-def _write_actions(story: IncidentView) -> str:
-    if not story.actions:
-        return f"pgdoctor took no action. Its recommendation: {_escape_plain(story.last.recommendation)}."
-    done = list_happenings(replace(story, entries=()))
-    lines = [f"- `{format_moment(at)}` {_escape_plain(what)}" for at, what in done]
-    return "\n".join(lines)
+def _write_actions(report: IncidentReport) -> str:
+    lines = [_list_moments(report.actions)] if report.actions else []
+    if not lines:
+        lines.append(f"pgdoctor took no action. Its recommendation: {_escape_plain(report.recommendation)}.")
+    for each in report.refused:
+        who = each.pid if each.pid is not None else "a prepared transaction"
+        reasons = "; ".join(map(_escape_plain, each.reasons))
+        lines.append(
+            f"- `{format_moment(each.at)}` refused: {each.signal} {who} by rule {_escape_plain(each.rule)}: {reasons}"
+        )
+    return "\n".join(lines) if report.actions else "\n\n".join((lines[0], "\n".join(lines[1:]))).rstrip()
 
 
-def _list_prevention(story: IncidentView, facts: Report | None, prevention: Mapping[str, str]) -> Iterator[str]:
-    first: dict[str, BlockerReport] = {}
-    for each in facts.blockers if facts is not None else ():
-        if each.advice:
-            first.setdefault(each.advice, each)
-    for advice, each in first.items():
-        yield f"- {_escape_plain(each.classification)}, {_name_blocker(each)}: {_escape_plain(advice)}"
-    deadlocks = list(_find_deadlocks(story))
-    for order in dict.fromkeys(advise_order(members) for _, members in deadlocks):
-        yield f"- deadlock: {_escape_plain(order)}"
-    for name in story.last.classes:
-        # The members of a cycle are of this class.
-        if name in prevention and not (deadlocks and name == "unknown"):
-            yield f"- {_escape_plain(name)}: {prevention[name]}"
+def _list_prevention(report: IncidentReport) -> Iterator[str]:
+    for each in report.prevention:
+        if each.kind == "general":
+            # A page of the manual, in Markdown.
+            yield f"- {each.what}"
+            continue
+        yield f"- {_escape_plain(each.what)}. Who: {_escape_plain(each.who)}."
+        if each.exact is not None:
+            yield from ("", "  ```sql", f"  {one_line(each.exact, _MOST_TEXT)}", "  ```", "")
 
 
 def _escape_plain(text: str | None) -> str:

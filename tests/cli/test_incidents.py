@@ -254,11 +254,11 @@ def test_the_report(one, path):
     headings = [line for line in told.splitlines() if line.startswith("#")]
     assert headings == [
         f"# Incident {ID}: idle_in_transaction on `public.orders`",
-        *("## Timeline", "## Root cause", "## Impact", "## Actions"),
+        *("## Impact", "## Times", "## Timeline", "## Root cause", "## Why it could happen", "## Actions"),
         *("## By hand", "## Prevention"),
     ]
     for words in (
-        "| Lasted          | 1 min 30 s",
+        "| Lasted   | 1 min 30 s",
         "PID 10 on `public.orders`",
         "```sql\nupdate orders set v = ?\n```",
         "| 2          | 1 min 1 s",
@@ -296,7 +296,7 @@ def test_hostile_names_stay_in_their_place(journal, path):
         assert "\u202e" not in said
         assert not [line for line in said.splitlines() if line.startswith("# x")]
     rows = incidents(path, "report").stdout.partition("## Impact")[2].partition("##")[0].strip().splitlines()
-    assert {row.replace("\\|", "").count("|") for row in rows} == {7}
+    assert {row.replace("\\|", "").count("|") for row in rows if not row.startswith("- ") and row} == {7}
 
 
 def test_an_incident_without_snapshots(journal, path):

@@ -1,8 +1,6 @@
 """The HTTP endpoints. None of them waits for the database; all read the state of the last poll."""
 
 import asyncio
-import base64
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from pgdoctor import __version__
 from pgdoctor.agent.http.auth import DISARM, WEBHOOK
+from pgdoctor.agent.http.incidents import IncidentEndpoints
+from pgdoctor.agent.http.responses import HEADERS, Pieces
 from pgdoctor.agent.http.status import monitoring_status, server_row
 from pgdoctor.agent.http.webhook import WebhookReceiver
 from pgdoctor.agent.metrics_page import MetricsPage
@@ -29,16 +28,12 @@ from pgdoctor.postgres.offload import offload
 from pgdoctor.render.page import render_page
 from pgdoctor.render.report import Report, make_report, to_json
 from pgdoctor.render.servers_page import render_servers_page
-from pgdoctor.render.web.assets import SCRIPT, STYLE
 from pgdoctor.render.web.monitoring_status import Arming
 from pgdoctor.topics import render_topic
 
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
 _HEALTH_PATIENCE = 0.8
-
-#: What is written to a client at once.
-_PIECE_BYTES = 65_536
 
 #: Characters of a reason.
 MOST_REASON = 500
@@ -48,33 +43,6 @@ _EXPLAIN_WIDTH = 100
 
 #: How long a report is kept for others who ask.
 _KEPT_SECONDS = 10.0
-
-
-def _hash_source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-#: Nothing but what the page itself brings along; its script may ask for the page again, and for nothing else. Pictures
-#: are the icon in the browser's tab.
-_POLICY = (
-    "default-src 'none'",
-    f"style-src {_hash_source(STYLE)}",
-    f"script-src {_hash_source(SCRIPT)}",
-    "connect-src 'self'",
-    "img-src data:",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-)
-
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "; ".join(_POLICY),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Endpoints:
@@ -95,6 +63,7 @@ class Endpoints:
         self._exposition = exposition
         self._mode = mode
         self._reports: dict[str | None, Reports] = defaultdict(Reports)
+        self._incidents = IncidentEndpoints(monitors, self._choose_monitor)
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -105,6 +74,9 @@ class Endpoints:
             "/health/deep": self._deep_health,
             "/diagnosis": self._serve_diagnosis,
             "/explain/{name}": self._explain,
+            "/incidents": self._incidents.serve_list,
+            "/incidents/{id}": self._incidents.serve_page,
+            "/incidents/{id}/{file}": self._incidents.serve_file,
         }
         orders = {WEBHOOK: self._receive_alert, DISARM: self._disarm_servers}
         application = Starlette(
@@ -122,7 +94,7 @@ class Endpoints:
         # the slowest answers took up to twice as long (ten scrapers, 500 waiters: p99 52 to 83 ms, against 40).
         accept = ",".join(request.headers.getlist("accept"))
         body, content_type = await self._exposition.page_of_this_turn(accept)
-        return Pieces(body, headers=_HEADERS | {"Content-Type": content_type})
+        return Pieces(body, headers=HEADERS | {"Content-Type": content_type})
 
     async def _serve_health(self, _: Request) -> Response:
         return _respond_json({"status": "UP", "service": "pgdoctor", "version": __version__})
@@ -140,25 +112,25 @@ class Endpoints:
         if state.diagnosis is None:
             return _respond_json({"error": state.error, "state": state.connection or None}, 503)
         found = await self._reports[monitor.name].of(state.diagnosis)
-        return Pieces(found.json, headers=_HEADERS, media_type="application/json")
+        return Pieces(found.json, headers=HEADERS, media_type="application/json")
 
     async def _serve_page(self, request: Request) -> Response:
         if len(self._monitors) > 1 and "server" not in request.query_params:
             rows = [server_row(monitor) for monitor in self._monitors]
             return Response(
-                render_servers_page(rows, __version__, Arming(self._mode())), headers=_HEADERS, media_type="text/html"
+                render_servers_page(rows, __version__, Arming(self._mode())), headers=HEADERS, media_type="text/html"
             )
         monitor = self._choose_monitor(request)
         diagnosis = monitor.poller.state.diagnosis
         found = await self._reports[monitor.name].of(diagnosis) if diagnosis is not None else None
         shown = render_page(await monitoring_status(monitor, self._mode()), found.report if found else None)
-        return Pieces(shown, headers=_HEADERS, media_type="text/html")
+        return Pieces(shown, headers=HEADERS, media_type="text/html")
 
     async def _explain(self, request: Request) -> Response:
         page = render_topic(request.path_params["name"], _EXPLAIN_WIDTH)
         if page is None:
             raise HTTPException(404, "no such topic; pgdoctor explain lists all")
-        return Pieces(f"{page}\n", headers=_HEADERS, media_type="text/plain")
+        return Pieces(f"{page}\n", headers=HEADERS, media_type="text/plain")
 
     async def _receive_alert(self, request: Request) -> Response:
         return _respond_json(await self._webhook.receive(request), 202)
@@ -182,20 +154,6 @@ class Endpoints:
         if monitor is None:
             raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: omit ?server='}")
         return monitor
-
-
-class Pieces(Response):
-    """A response that is handed over as fast as the client takes it: of a big one, all clients share one copy."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = memoryview(self.body)
-        # To a HEAD request a server sends none of it.
-        for begin in range(0, 0 if scope["method"] == "HEAD" else len(body), _PIECE_BYTES):
-            piece = body[begin : begin + _PIECE_BYTES]
-            await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -298,4 +256,4 @@ async def _report_failure(_: Request, error: Exception) -> Response:
 
 def _respond_json(value: object, status: int = 200, headers: object = None) -> Response:
     more = dict(headers) if isinstance(headers, dict) else {}
-    return Response(encode_json(value), status, headers=_HEADERS | more, media_type="application/json")
+    return Response(encode_json(value), status, headers=HEADERS | more, media_type="application/json")

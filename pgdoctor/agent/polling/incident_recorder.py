@@ -15,6 +15,7 @@ import msgspec
 
 from pgdoctor.errors import JournalError
 from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.incidents.incident_course import IncidentCourse, RefusedSignal
 from pgdoctor.incidents.incident_log import (
     KIND,
     IncidentRecord,
@@ -62,6 +63,8 @@ class PolledDiagnosis(NamedTuple):
     blocked: int
     #: Incidents that an earlier agent has left open, and that are no longer there.
     lost: tuple[IncidentRecord, ...] = ()
+    #: What guards refuse, as of the poll before.
+    refused: tuple[RefusedSignal, ...] = ()
 
     @property
     def sessions(self) -> int:
@@ -88,12 +91,21 @@ class IncidentRecorder:
         #: By incident, the record of its latest snapshot.
         self._observed: dict[str, int] = {}
         self._advice: dict[str, Any] = {}
+        #: Of the incident with this id, which may have begun under an earlier agent.
+        self._course: tuple[str, IncidentCourse] = "", IncidentCourse()
+        self._left: dict[str, IncidentRecord] = {}
         self._sampler = SnapshotSampler()
         self._written = SnapshotQuota(MOST_WRITTEN)
         self._pasted = SnapshotQuota(MOST_WITH_SNAPSHOTS)
 
+    @property
+    def server(self) -> str | None:
+        """What tells the server from others; None: not known yet."""
+        return self._read
+
     def see(self, seen: PolledDiagnosis) -> None:
         """Take note of a look, if it says anything new. Never waits."""
+        self._follow_course(seen)
         is_new = seen.incident is not None and self._is_new(seen, seen.incident)
         if seen.events or seen.lost or is_new:
             self._waiting.append(seen)
@@ -120,6 +132,24 @@ class IncidentRecorder:
             return None
         recalled, self._recalling = self._recalling, None
         return recalled.result()
+
+    def _follow_course(self, seen: PolledDiagnosis) -> None:
+        incident = seen.incident or next((each.incident for each in seen.events), None)
+        if incident is None:
+            return
+        if self._course[0] != incident.id:
+            left = self._left.get(incident.id)
+            self._course = incident.id, IncidentCourse(left.course, left.refused) if left else IncidentCourse()
+        course = self._course[1]
+        course.add_poll(incident.seconds_until(seen.at), seen.blocked, seen.diagnosis.snapshot.server.connections)
+        if seen.blocked:
+            course.add_refused(seen.refused)
+
+    def _known(self, incident: Incident) -> dict[str, Any]:
+        """What a record says beside the incident."""
+        if self._course[0] != incident.id:
+            return self._advice
+        return self._advice | {"course": self._course[1].points, "refused": self._course[1].refused}
 
     def _is_new(self, seen: PolledDiagnosis, incident: Incident) -> bool:
         age = incident.seconds_until(seen.at)
@@ -174,7 +204,7 @@ class IncidentRecorder:
             log.warning("past incidents skipped: damaged, or of another version", extra={"records": unread})
         past = [each for each in latest_entries(entries) if each.server == self._name]
         self._remember([each.as_end for each in past if each.is_over][-MOST_PAST:])
-        left = {each.id: each for each in past if not each.is_over}
+        self._left = left = {each.id: each for each in past if not each.is_over}
         for record in records:
             # A subject's last record is its latest; only an observation is ever replaced.
             if record.subject in left and left[record.subject].event == "observed":
@@ -204,7 +234,8 @@ class IncidentRecorder:
         if event.kind == "started":
             self._sampler = SnapshotSampler()
         if self._written.admits(event.incident.id, event.incident.peak_blocked, time.monotonic()):
-            await self._append_record(seen.server, encode_entry(event, seen.blocked, server=self._name, **self._advice))
+            known = self._known(event.incident)
+            await self._append_record(seen.server, encode_entry(event, seen.blocked, server=self._name, **known))
         else:
             self._keeper.leave_out("frequent")
         peak = self._sampler.last() if event.kind == "ended" else None
@@ -217,7 +248,7 @@ class IncidentRecorder:
         if incident is None or not self._written.admits(incident.id, incident.peak_blocked, time.monotonic()):
             return
         self._advice["traces"] = await offload(seen.sessions, trace_incident, seen.diagnosis)
-        written = encode_observation(incident, seen.at, seen.blocked, server=self._name, **self._advice)
+        written = encode_observation(incident, seen.at, seen.blocked, server=self._name, **self._known(incident))
         if record := await self._append_record(seen.server, written):
             self._observed[incident.id] = record
 

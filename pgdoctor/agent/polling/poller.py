@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -30,8 +31,10 @@ from pgdoctor.incidents.incident import (
     continue_incident,
     recur_incident,
 )
+from pgdoctor.incidents.incident_course import RefusedSignal
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.incident_traces import AGAIN, IncidentTraces, is_continued, trace_incident
+from pgdoctor.mitigation.decision import Decision
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import LockStranger
 from pgdoctor.model.snapshot import ServerInfo
@@ -300,7 +303,10 @@ class Poller:
         self, server: str, result: PollResult, events: tuple[IncidentEvent, ...], lost: tuple[IncidentRecord, ...]
     ) -> None:
         blocked = result.figures.blocked_sessions
-        self._recorder.see(PolledDiagnosis(server, result.at, self.incident, events, result.diagnosis, blocked, lost))
+        refused = tuple(find_refused(self._mitigator.plan.decisions, result.at))
+        self._recorder.see(
+            PolledDiagnosis(server, result.at, self.incident, events, result.diagnosis, blocked, lost, refused)
+        )
 
     async def _mitigate_incident(self, connection: Connection) -> None:
         state = self.state
@@ -406,6 +412,15 @@ class Poller:
         self._wanted_since = None
         published, self._published = self._published, asyncio.Event()
         published.set()
+
+
+def find_refused(decisions: Iterable[Decision], at: datetime) -> Iterator[RefusedSignal]:
+    """The signals that rules ask for and guards refuse for more than a moment."""
+    for each in decisions:
+        if each.rule is not None and each.signal is not None and each.lasting:
+            objecting = (verdict for verdict in each.objections if verdict.guard in each.lasting)
+            reasons = tuple(f"{verdict.guard}: {verdict.objection}" for verdict in objecting)
+            yield RefusedSignal(at, each.signal, each.pid, each.rule.name, reasons)
 
 
 def next_tick(due: float, interval: float, now: float) -> tuple[float, int]:

@@ -95,6 +95,11 @@ class ServerMonitor:
         self.task: asyncio.Task[None] | None = None
 
     @property
+    def system_identifier(self) -> str | None:
+        """What tells the server from others; None: it was not reached yet."""
+        return self._recorder.server
+
+    @property
     def watched(self) -> MetricsSource:
         """What its metrics are made of, now."""
         return MetricsSource(self.name, self.poller.state, self.counters, self.mitigator)

@@ -11,3 +11,6 @@ def _read_asset(name: str) -> str:
 
 SCRIPT = _read_asset("page.js")
 STYLE = _read_asset("page.css")
+
+#: On top of it, of pages that are also files and paper: reports, incidents, logs.
+DOCUMENT_STYLE = _read_asset("document.css")

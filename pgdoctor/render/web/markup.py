@@ -1,10 +1,11 @@
 """HTML in which whatever comes from a database is text: escaped, on one line, and unable to turn its surroundings."""
 
+from collections.abc import Iterable
 from html import escape
 from zlib import crc32
 
 from pgdoctor.render.plain import one_line
-from pgdoctor.render.web.assets import SCRIPT, STYLE
+from pgdoctor.render.web.assets import DOCUMENT_STYLE, SCRIPT, STYLE
 
 #: Seconds between two loads of the page where no script runs.
 REFRESH = 5
@@ -85,5 +86,20 @@ def page_markup(kind: str, title: str, main: str, foot: str) -> str:
             f'<main id="main">{main}</main>',
             f'<footer><p>{foot}</p><p id="live"><noscript>reloads every {REFRESH} s</noscript></p></footer>',
             f"<script>{SCRIPT}</script></body></html>",
+        )
+    )
+
+
+def document_markup(title: str, main: Iterable[str]) -> str:
+    """A whole page that stays as it is, and loads nothing: no script, font or picture."""
+    return "\n".join(
+        (
+            '<!doctype html><html lang="en" dir="ltr"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{text_markup(title)}</title>",
+            f"<style>{STYLE}</style><style>{DOCUMENT_STYLE}</style></head><body><main>",
+            *main,
+            "</main></body></html>\n",
         )
     )

@@ -11,6 +11,7 @@ from pgdoctor.mitigation.history import Action
 from pgdoctor.model.server_context import ClientApplication, describe_origin
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import format_freed, format_released, format_signals
+from pgdoctor.render.web.incidents_page import incident_link
 from pgdoctor.render.web.markup import note_markup, paste_markup, sentence_markup, sql_name, text_markup
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from pgdoctor.render.web.sparkline import last_hour_markup
@@ -172,16 +173,21 @@ def incidents_panel(watch: MonitoringStatus) -> Iterator[str]:
     yield '<ul class="list">'
     if watch.incident is not None:
         began = watch.incident.started
-        yield f"<li>{_write_incident(watch.incident)} <b>ongoing</b>, started {_write_moment(began, watch.now)}</li>"
+        shown = _write_incident(watch.incident, watch.server)
+        yield f"<li>{shown} <b>ongoing</b>, started {_write_moment(began, watch.now)}</li>"
     for event in reversed(watch.ended[-_MOST_ENDED:]):
         lasted = format_duration(event.incident.seconds_until(event.at))
-        yield f"<li>{_write_incident(event.incident)} for {lasted}, until {_write_moment(event.at, watch.now)}</li>"
-    yield "</ul></div></section>"
+        shown = _write_incident(event.incident, watch.server)
+        yield f"<li>{shown} for {lasted}, until {_write_moment(event.at, watch.now)}</li>"
+    of = f"?server={text_markup(watch.server)}" if watch.server else ""
+    yield f'</ul><p><a id="all-incidents" href="incidents{of}">all incidents</a></p></div></section>'
 
 
-def _write_incident(incident: Incident) -> str:
+def _write_incident(incident: Incident, server: str | None) -> str:
     return (
-        f"<b>{text_markup(' → '.join(incident.classes))}</b>: up to "
+        # By its id the script finds the link again that the keyboard stands on.
+        f'<a id="i{text_markup(incident.id)}" href="{incident_link(incident.id, server)}">'
+        f"<b>{text_markup(' → '.join(incident.classes))}</b></a>: up to "
         f"{format_count(incident.peak_blocked, 'session')} blocked"
     )
 

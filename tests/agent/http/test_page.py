@@ -237,8 +237,8 @@ def test_the_last_incidents_the_latest_first():
         WATCH, incident=incident(2, ("unknown", "long_query"), 7), ended=past, now=AT + timedelta(seconds=30)
     )
     shown = render_page(watch, facts([], []))
-    assert "<b>unknown → long_query</b>: up to 7 sessions blocked <b>ongoing</b>, started" in shown
-    peaks = re.findall(r"<b>migration</b>: up to (\d+) sessions blocked for 1 min 0 s, until", shown)
+    assert "<b>unknown → long_query</b></a>: up to 7 sessions blocked <b>ongoing</b>, started" in shown
+    peaks = re.findall(r"<b>migration</b></a>: up to (\d+) sessions blocked for 1 min 0 s, until", shown)
     assert peaks == [str(peak) for peak in range(11, 31)]
     assert "(10 min 30 s ago)" in shown
 

@@ -1,0 +1,72 @@
+"""The recorded incidents as a page, and the links between it, the page of one, and its files."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import msgspec
+
+from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.render.incident_view import format_lasted, format_moment
+from pgdoctor.render.web.markup import document_markup, name_markup, sentence_markup, text_markup
+
+#: Files of an incident, and what their links say.
+_FILES = {
+    "report.md": "Markdown",
+    "report.html": "HTML",
+    "report.json": "JSON",
+    "export.json.gz": "export file",
+}
+
+
+class IncidentLinks(msgspec.Struct, frozen=True):
+    """Links of the page of one incident. All are relative: a reverse proxy may serve this below a path of its own."""
+
+    id: str
+    #: The name of the server; None where it is the only one. Of letters that need no quoting.
+    server: str | None
+
+    def markup(self) -> str:
+        """Links to the list, to the live page and to the files."""
+        of = f"?server={escape(self.server)}" if self.server else ""
+        files = (f'<a href="{escape(self.id)}/{name}{of}" download>{said}</a>' for name, said in _FILES.items())
+        return (
+            f'<nav class="dim"><a href="../incidents{of}">all incidents</a> · <a href="../{of}">now</a> · '
+            f"download: {', '.join(files)}</nav>"
+        )
+
+
+def render_incidents_page(entries: Sequence[IncidentRecord], server: str | None, *, several: bool) -> str:
+    """The whole page, the latest first. `server`: the one it is about; `several`: links have to name one."""
+    name = f" of {server}" if server else ""
+    title = f"{format_count(len(entries), 'incident')} within 30 days{name}"
+    return document_markup(f"{title} · pgdoctor", _write_main(entries, title, several=several))
+
+
+def _write_main(entries: Sequence[IncidentRecord], title: str, *, several: bool) -> Iterator[str]:
+    yield f'<nav class="dim"><a href="./">now</a></nav><h1>{text_markup(title)}</h1>'
+    if not entries:
+        yield '<p class="dim">None was recorded.</p>'
+        return
+    heads = (*(("server",) if several else ()), "started (UTC)", "lasted", "class", "relation", "peak", "longest wait",
+             "session time")  # fmt: skip
+    yield '<div class="scroll"><table><thead><tr>' + "".join(f"<th>{each}</th>" for each in heads)
+    yield "</tr></thead><tbody>"
+    yield from (_write_row(each, several=several) for each in reversed(entries))
+    yield "</tbody></table></div>"
+
+
+def _write_row(entry: IncidentRecord, *, several: bool) -> str:
+    first = f"<td>{name_markup(entry.server)}</td>" if several else ""
+    return (
+        f'<tr>{first}<td><a href="{incident_link(entry.id, entry.server)}">{format_moment(entry.started)}</a></td>'
+        f"<td>{sentence_markup(format_lasted(entry))}</td><td>{text_markup(' → '.join(entry.classes))}</td>"
+        f"<td>{name_markup(entry.relation) if entry.relation else ''}</td>"
+        f'<td class="n">{entry.peak:,}</td><td class="n">{format_duration(entry.longest_wait)}</td>'
+        f'<td class="n">{format_duration(entry.blocked_seconds) if entry.blocked_seconds else ""}</td></tr>'
+    )
+
+
+def incident_link(incident: str, server: str | None) -> str:
+    """Where the page of an incident is, from the live page and from the list."""
+    return f"incidents/{escape(incident)}" + (f"?server={escape(server)}" if server else "")
