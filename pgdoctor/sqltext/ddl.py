@@ -5,7 +5,6 @@ Source: PostgreSQL documentation, "Explicit Locking" and "ALTER TABLE"; `AlterTa
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
 
 from msgspec import Struct
@@ -13,6 +12,7 @@ from msgspec import Struct
 from pgdoctor.model.lock_modes import mode_strength, modes_conflict
 from pgdoctor.sqltext import statement, statement_kinds, statement_tables
 from pgdoctor.sqltext.lexer import word_set
+from pgdoctor.sqltext.shape import ByShape
 from pgdoctor.sqltext.statement import Reading
 from pgdoctor.sqltext.token_stream import TokenStream
 
@@ -149,22 +149,32 @@ class Part(Struct, frozen=True):
         return statement_kinds.FAMILY_OF[self.kind]
 
 
-@lru_cache(maxsize=_CACHED)
 def ddl_effect(text: str, truncated: bool = False) -> DdlEffect:
     """The lock and the safer form of the most telling statement of a text. Never raises."""
+    return _remembered_effect(text, truncated)
+
+
+def parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
+    """The statements of a text that do any work, in order. Never raises."""
+    return _remembered_parts(text, truncated)
+
+
+def _read_effect(text: str, truncated: bool) -> DdlEffect:
     reading = statement.most_telling_reading(text, truncated)
     return _find_effect(reading) if reading else DdlEffect()
 
 
-@lru_cache(maxsize=_CACHED)
-def parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
-    """The statements of a text that do any work, in order. Never raises."""
+def _read_parts(text: str, truncated: bool) -> tuple[Part, ...]:
     found = ((reading, reading[1].form.kind) for reading in statement.readings(text, truncated))
     return tuple(
         Part(kind, statement_tables.find_targets(*reading), _find_effect(reading))
         for reading, kind in found
         if kind not in statement_kinds.SESSION
     )
+
+
+def _list_names(found: tuple[Part, ...]) -> Iterator[str]:
+    return (name for part in found for name in part.targets)
 
 
 def _find_effect(reading: Reading) -> DdlEffect:
@@ -270,3 +280,7 @@ def _is_whole(reading: Reading) -> bool:
     """An UPDATE without WHERE, seen to its end."""
     sentence, head = reading
     return not sentence.is_cut and sentence.find(head.behind, frozenset({"where"})) is None
+
+
+_remembered_effect = ByShape(_read_effect, _CACHED)
+_remembered_parts = ByShape(_read_parts, _CACHED, _list_names)

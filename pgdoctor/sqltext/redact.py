@@ -11,12 +11,12 @@ transactions, the keys of advisory locks) are not redacted anywhere: without the
 Source: PostgreSQL documentation, "Lexical Structure".
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain, islice, pairwise
 
 from pgdoctor.sqltext.lexer import Sort, Token, join_pieces, scan_tokens, stand_in, word_set
+from pgdoctor.sqltext.shape import LONGEST_SHAPED, find_shape, names_number
 from pgdoctor.sqltext.statement_kinds import CREATE_NOISE, VERBS
 
 #: Length in characters of the longest text that comes back, and how one that was longer ends.
@@ -40,16 +40,6 @@ _NO_STATEMENTS = frozenset(
 )
 
 _VALUE = "?"
-
-#: Characters of the longest text whose result is kept.
-_LONGEST_SHAPE = 4_096
-
-# A number of its own: not the end of a name, of a parameter or of an escape.
-_NUMBER = re.compile(r"(?<![\w$\\])[0-9]++(?!\w)")
-
-# With other quotes, escapes or comments in the text, a single quote may be none.
-_UNCERTAIN_QUOTES = re.compile(r"[\"\\]|\$(?![0-9])|--|/\*")
-_STRING = re.compile(r"'[^']*+'")
 
 #: Names have at most 63 bytes (NAMEDATALEN), and parameters at most five digits; what is longer is something else.
 _LONGEST = {Sort.WORD: 63, Sort.NAME: 63, Sort.PARAMETER: 6}
@@ -84,11 +74,10 @@ def redact(text: str) -> str:
 
     A thousand sessions send one statement with a thousand values, so the result is kept by the statement's shape.
     """
-    if len(text) > _LONGEST_SHAPE:
+    if len(text) > LONGEST_SHAPED:
         return redact_alone(text)
-    shown = redact_shape(_shape(text))
-    # A number within a quoted name is shown, so it has to be the text's own.
-    return redact_alone(text) if _NUMBER.search(shown) else shown
+    shown = redact_shape(find_shape(text))
+    return redact_alone(text) if names_number((shown,)) else shown
 
 
 def redact_alone(text: str) -> str:
@@ -97,15 +86,6 @@ def redact_alone(text: str) -> str:
 
 
 redact_shape = lru_cache(maxsize=512)(redact_alone)
-
-
-def _shape(text: str) -> str:
-    """The text with one number in place of each, and one string where it is certain what is a string.
-
-    Numbers keep their length: a quoted name that is too long is not shown.
-    """
-    numbers = _NUMBER.sub(lambda number: "9" * len(number[0]), text)
-    return numbers if _UNCERTAIN_QUOTES.search(numbers) else _STRING.sub("'9'", numbers)
 
 
 def outline_statement(text: str, most: int = 16_384) -> str:

@@ -18,6 +18,7 @@ from pgdoctor.sqltext import conditions, statement_head, statement_kinds, statem
 from pgdoctor.sqltext.conditions import Alternative, Filter, GivenValues, Predicate, Search, Tie
 from pgdoctor.sqltext.cut_clause import CutClause
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
+from pgdoctor.sqltext.shape import LONGEST_SHAPED, ByShape
 from pgdoctor.sqltext.statement_head import StatementHead
 from pgdoctor.sqltext.statement_tables import SortKey, TableScan
 from pgdoctor.sqltext.subquery_scans import find_subquery_scans
@@ -32,14 +33,9 @@ MOST_STATEMENTS = 300
 #: How many times longer than what is seen of it a list is taken to be that is cut.
 _CUT_LISTS = 10
 
-#: Texts up to this many characters are remembered, this many of them: 8 MB at the very most.
-_CACHED_LENGTH = 4_096
+#: Shapes of texts that are remembered, and texts with their conditions: 8 MB at the very most.
 _CACHED = 512
 _SEARCHES_CACHED = 64
-
-#: Longer texts are read several times for one diagnosis, so some of them are remembered too: 2 MB at the very most.
-_LONGEST_CACHED = 65_536
-_LONG_CACHED = 16
 
 Reading = tuple[TokenStream, StatementHead]
 
@@ -167,9 +163,7 @@ def _renamed(arm: Alternative, names: Mapping[str, str]) -> Alternative:
 
 def read_statement(text: str, truncated: bool = False) -> Statement:
     """What the text says. `truncated`: the server has cut it, so its last word is not trusted. Never raises."""
-    if len(text) <= _CACHED_LENGTH:
-        return _remembered(text, truncated)
-    return _remembered_long(text, truncated) if len(text) <= _LONGEST_CACHED else _read_text(text, truncated)
+    return _remembered(text, truncated)
 
 
 def most_telling_reading(text: str, truncated: bool = False) -> Reading | None:
@@ -189,7 +183,7 @@ def read_searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
 
     Apart from `read`, since the first clause of a process loads a parser: 30 MB and a fifth of a second.
     """
-    return _searched(text, truncated) if len(text) <= _CACHED_LENGTH else _find_searches(text, truncated)
+    return _searched(text, truncated) if len(text) <= LONGEST_SHAPED else _find_searches(text, truncated)
 
 
 def _find_searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
@@ -330,6 +324,9 @@ def _split_tokens(tokens: list[Token]) -> Iterator[list[Token]]:
     yield part
 
 
-_remembered = lru_cache(maxsize=_CACHED)(_read_text)
-_remembered_long = lru_cache(maxsize=_LONG_CACHED)(_read_text)
+def _list_names(found: Statement) -> tuple[str, ...]:
+    return (*found.targets, *found.assigned)
+
+
+_remembered = ByShape(_read_text, _CACHED, _list_names)
 _searched = lru_cache(maxsize=_SEARCHES_CACHED)(_find_searches)

@@ -318,6 +318,7 @@ PIECES = [
 @example('select "a 7 b", 7', 0)
 @example("select $7$ ' $7$, '7'", 0)
 @example("select 'a', 'b", 0)
+@example("select $a€5$ x $a€6$ hunter2 $a€5$", 0)
 @example('select "72 .5 alter role bob password {} valid until {} ( &. "', 0)
 def test_result_by_shape_is_that_of_the_text_itself(text: str, length: int) -> None:
     cut = text[: length or None]

@@ -10,8 +10,7 @@ KEY SHARE; SHARE excludes both UPDATE modes; KEY SHARE excludes UPDATE alone. So
 UPDATE (KEY SHAREs, SHAREs, and one NO KEY UPDATE) and of NO KEY UPDATE (SHAREs).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -19,12 +18,16 @@ import msgspec
 from pgdoctor.model.snapshot import Lock, PreparedTransaction, RowLocker, Session, Snapshot
 from pgdoctor.sqltext import statement
 from pgdoctor.sqltext.lexer import Token, scan_tokens
+from pgdoctor.sqltext.shape import ByShape
 
 #: A table: the OIDs of its database and of itself.
 Table = tuple[int, int]
 
 #: Tables that are asked about: a waiter without a tuple lock may have locked many.
 MOST_TABLES = 100
+
+#: Shapes of texts whose words are remembered.
+_CACHED = 256
 
 _UPDATE = "AccessExclusiveLock"
 _NO_KEY_UPDATE = "ExclusiveLock"
@@ -56,7 +59,7 @@ def find_wanted_row(waiter: Session) -> WantedRow | None:
         mode: str | None = strongest.mode if strongest.mode in (_UPDATE, _NO_KEY_UPDATE) else None
         tables = _list_tables([strongest])
     else:
-        mode = _guess_mode(waiter.statement or "")
+        mode = _guessed_mode(waiter.statement or "")
         tables = _list_tables(lock for lock in waiter.held if lock.locktype == "relation" and lock.mode in _ROW_MODES)
     return WantedRow(mode, frozenset(islice(tables, MOST_TABLES))) if mode else None
 
@@ -69,6 +72,10 @@ def find_wanted_tables(sessions: Iterable[Session]) -> tuple[Table, ...]:
 
 def read_row_words(text: str) -> frozenset[str]:
     """What a statement says of rows: `update`, `no key update`, `share`, `key share` after FOR; `insert`, `delete`."""
+    return _row_words(text)
+
+
+def _read_words(text: str, _truncated: bool = False) -> frozenset[str]:
     found = {statement.read_statement(text).kind} & {"insert", "delete"}
     tokens = list(scan_tokens(text))
     for place, token in enumerate(tokens):
@@ -82,11 +89,13 @@ def read_row_words(text: str) -> frozenset[str]:
 class CoHolders:
     """Who may hold the rows of one holder too, in the way of its waiters."""
 
-    def __init__(self, holder: Session | PreparedTransaction, snapshot: Snapshot, behind: frozenset[int]) -> None:
+    def __init__(
+        self, holder: Session | PreparedTransaction, snapshot: Snapshot, stands_behind: Callable[[int], bool]
+    ) -> None:
         self._holder = holder
         self._snapshot = snapshot
-        #: Who stands behind the holder cannot move before it, and follows in turn.
-        self._left_out = behind | {snapshot.server.own_pid}
+        #: A session that waits for the holder cannot move before it, and follows in turn.
+        self._stands_behind = stands_behind
         self._found: dict[tuple[str, Table], tuple[RowLocker, ...]] = {}
 
     def find_lockers(self, waiter: Session) -> tuple[RowLocker, ...]:
@@ -98,10 +107,13 @@ class CoHolders:
     def _find_on(self, mode: str, table: Table) -> tuple[RowLocker, ...]:
         if (mode, table) not in self._found:
             candidates = _Contest(self._holder, mode, table, self._snapshot).find_candidates()
-            self._found[mode, table] = tuple(
-                each for each in candidates if each.pid not in self._left_out and not _is_same(each, self._holder)
-            )
+            self._found[mode, table] = tuple(each for each in candidates if self._is_rival(each))
         return self._found[mode, table]
+
+    def _is_rival(self, locker: RowLocker) -> bool:
+        if locker.pid == self._snapshot.server.own_pid or _is_same(locker, self._holder):
+            return False
+        return locker.pid is None or not self._stands_behind(locker.pid)
 
 
 class _Contest:
@@ -181,9 +193,7 @@ class _Contest:
         return self._changes_rows and not may_share
 
 
-# Those who wait for the same row often say the same.
-@lru_cache(maxsize=256)
-def _guess_mode(text: str) -> str | None:
+def _guess_mode(text: str, _truncated: bool = False) -> str | None:
     """The mode in which a session without a tuple lock wants a row, by its statement; None: several may grant it."""
     kind, words = statement.read_statement(text).kind, read_row_words(text)
     if kind == "insert":
@@ -215,3 +225,8 @@ def _list_tables(locks: Iterable[Lock]) -> list[Table]:
         for lock in locks
         if lock.database is not None and lock.relation is not None and _is_of_users(lock)
     ]
+
+
+# Those who wait for the same row often say the same.
+_row_words = ByShape(_read_words, _CACHED)
+_guessed_mode = ByShape(_guess_mode, _CACHED)
