@@ -5,15 +5,15 @@ from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persistence
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
-from pgdoctor.diagnosis.cause import all_causes
+from pgdoctor.diagnosis.cause import Cause, all_causes
 from pgdoctor.diagnosis.finding import run_finding_checks
 from pgdoctor.diagnosis.manual_signal import explain_refusal, write_remedy
 from pgdoctor.model import query_plan
 from pgdoctor.model.diagnosis import Blocker, Diagnosis
-from pgdoctor.model.remedy import Remedy
+from pgdoctor.model.remedy import Classification, Remedy
 from pgdoctor.model.snapshot import RowLocker, Snapshot
 from pgdoctor.model.wait_graph import Node, WaitGraph
-from pgdoctor.model.waits import find_blocked_since, oldest_wait, wait_graph
+from pgdoctor.model.waits import longest_bounds, wait_graph
 
 #: Lock types that name what is locked in full: every holder of such a lock is known.
 _TABLE_LOCKS = frozenset({"relation"})
@@ -43,8 +43,7 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
 
 def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Blocker:
     facts = BlockerFacts(node, snapshot, graph)
-    verdicts = [(cause, verdict) for cause in all_causes() if (verdict := cause.classify_blocker(facts)) is not None]
-    verdicts.sort(key=lambda found: not found[1].decides)
+    verdicts = _list_verdicts(facts)
     cause, verdict = verdicts[0]
     maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None
     remedy = _choose_recommendation(facts, verdict.remedy)
@@ -56,7 +55,7 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
     may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= facts.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
         remedy = Remedy(remedy.action, f"not alone, because {names} may hold the row too")
-    blocked_since, blocked_since_earliest = find_blocked_since(snapshot, facts.witnesses)
+    blocked = longest_bounds(snapshot, facts.witnesses)
     relation = verdict.relation or (facts.table.name if facts.table else None)
     return Blocker(
         node=node,
@@ -71,7 +70,7 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
         directly_blocked=graph.directly_blocked(node),
         blocked_sessions=graph.blocked(node),
         transaction_seconds=facts.transaction_seconds,
-        oldest_wait_seconds=oldest_wait(snapshot, facts.witnesses),
+        oldest_wait_seconds=blocked.least,
         is_exact=facts.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
         evidence=(
             *verdict.evidence,
@@ -96,9 +95,23 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
         ),
         may_free_nobody=may_free_nobody,
         changes_hands=verdict.changes_hands,
-        blocked_since=blocked_since,
-        blocked_since_earliest=blocked_since_earliest,
+        blocked_since=snapshot.moment_before(blocked.least),
+        blocked_since_earliest=snapshot.moment_before(blocked.most),
     )
+
+
+def _list_verdicts(facts: BlockerFacts) -> list[tuple[Cause, Classification]]:
+    """The causes that recognise a blocker, the one that gives its class first."""
+    found: list[tuple[Cause, Classification]] = []
+    for cause in all_causes():
+        # Nothing is said of what only counts where no other cause decides.
+        is_last_resort = not (cause.tells_more or cause.has_maker)
+        if is_last_resort and any(verdict.decides for _, verdict in found):
+            continue
+        if (verdict := cause.classify_blocker(facts)) is not None:
+            found.append((cause, verdict))
+    found.sort(key=lambda each: not each[1].decides)
+    return found
 
 
 def _format_lockers(others: tuple[RowLocker, ...]) -> str:

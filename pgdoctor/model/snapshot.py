@@ -4,15 +4,17 @@ A *session* is known by its PID; parallel workers are folded into their leader. 
 locks without having a session: it gets a *node* number below zero, so that waits are always between integers.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.model.anomaly_signals import Anomaly
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.lock_modes import STRONG
 from pgdoctor.model.query_plan import QueryPlan
 from pgdoctor.model.replay import Replay
@@ -22,6 +24,17 @@ _AT_ONCE = timedelta(seconds=1)
 
 #: What a lock is about: its type and the columns of `pg_locks` that name the object.
 Target = tuple[object, ...]
+
+#: Where a session comes from: its application, address, user and type.
+Origin = tuple[str | None, str | None, str | None, str | None]
+
+_SECOND = timedelta(seconds=1)
+
+#: Sessions that are looked at for company.
+_MOST_SAMPLED = 100
+
+#: The objects that a session waits for, each with the mode that it asks for.
+Wants = tuple[tuple[Target, str], ...]
 
 
 class Lock(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -128,15 +141,20 @@ class Session(msgspec.Struct, frozen=True, dict=True):
             return False
         return all(start is not None and start - self.xact_start < _AT_ONCE for start in starts)
 
-    @cached_property
+    @lazy
     def requests(self) -> tuple[Lock, ...]:
         """The locks it waits for: one, or more with parallel workers."""
         return tuple(lock for lock in self.locks if not lock.granted)
 
-    @cached_property
+    @lazy
     def held(self) -> tuple[Lock, ...]:
         """The locks it holds, as far as they are evidence."""
         return tuple(lock for lock in self.locks if lock.granted)
+
+
+def find_blocking(sessions: Iterable[Session]) -> frozenset[int]:
+    """The nodes that one of the sessions waits for."""
+    return frozenset().union(*(session.blockers for session in sessions))
 
 
 class PreparedTransaction(msgspec.Struct, frozen=True, gc=False):
@@ -523,7 +541,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
         """The snapshot as a connection to that database shows it; itself, where nothing was read there."""
         return self._views.get(database or "", self)
 
-    @cached_property
+    @lazy
     def _views(self) -> Mapping[str, "Snapshot"]:
         return {
             each.name: replace(
@@ -550,9 +568,9 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
         """Seconds from `moment` to this snapshot, never below zero; None if the moment is unknown."""
         if moment is None:
             return None
-        return max((self.captured_at - moment) / timedelta(seconds=1), 0.0)
+        return max((self.captured_at - moment) / _SECOND, 0.0)
 
-    @cached_property
+    @lazy
     def blocked_bounds(self) -> Mapping[int, Bounds]:
         """By PID, for how long the statement of each session has been blocked.
 
@@ -561,15 +579,66 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
         """
         return {pid: self._bound_wait(session) for pid, session in self.sessions.items()}
 
+    @lazy
+    def blocked_ages(self) -> tuple[Mapping[int, float], Mapping[int, float]]:
+        """The `blocked_bounds`, the least and the most each on its own; below zero where they are not known."""
+        least = {pid: -1.0 if each.least is None else each.least for pid, each in self.blocked_bounds.items()}
+        return least, {pid: -1.0 if each.most is None else each.most for pid, each in self.blocked_bounds.items()}
+
+    @lazy
+    def wants(self) -> tuple[Wants, ...]:
+        """What sessions wait for, each combination once: a thousand sessions in a queue want the same."""
+        return tuple(self._numbered_wants[0])
+
+    @lazy
+    def wants_of(self) -> Mapping[int, int]:
+        """By PID: the place in `wants` of what it waits for."""
+        return self._numbered_wants[1]
+
+    @lazy
+    def _numbered_wants(self) -> tuple[Mapping[Wants, int], Mapping[int, int]]:
+        numbers: dict[Wants, int] = {}
+        places: dict[int, int] = {}
+        for pid, session in self.sessions.items():
+            wants = tuple((lock.target, lock.mode) for lock in session.requests)
+            places[pid] = numbers.setdefault(wants, len(numbers))
+        return numbers, places
+
+    def sample_beside(self, session: Session) -> Sequence[Session]:
+        """Some of the other sessions: a crowd may have a thousand, and a few tell as much."""
+        return [each for each in self._sample if each is not session][:_MOST_SAMPLED]
+
+    def count_alike(self, session: Session) -> int:
+        """How many of those have the application, the address, the user and the type of a session."""
+        counts, places = self._sampled
+        place = places.get(session.pid, _MOST_SAMPLED)
+        if self.sessions.get(session.pid) is not session or place >= _MOST_SAMPLED:
+            return counts[_origin_of(session)]
+        # The one behind the sample takes its place.
+        following = map(_origin_of, self._sample[_MOST_SAMPLED:])
+        return counts[_origin_of(session)] - 1 + sum(origin == _origin_of(session) for origin in following)
+
+    @lazy
+    def _sampled(self) -> tuple[Counter[Origin], Mapping[int, int]]:
+        """The origins in the sample, and its sessions' places by PID."""
+        places = {session.pid: place for place, session in enumerate(self._sample)}
+        return Counter(map(_origin_of, self._sample[:_MOST_SAMPLED])), places
+
+    @lazy
+    def _sample(self) -> Sequence[Session]:
+        """One more than is looked at: the session in question may be among them."""
+        return list(islice(self.sessions.values(), _MOST_SAMPLED + 1))
+
     def _bound_wait(self, session: Session) -> Bounds:
-        since = self.seconds_since(self.blocked_since.get(session.pid))
-        known = [age for age in (since, self.present_wait(session)) if age is not None]
-        return Bounds(max(known, default=None), self.seconds_since(session.query_start))
+        since, present = self.seconds_since(self.blocked_since.get(session.pid)), self.present_wait(session)
+        least = (
+            max(since, present) if since is not None and present is not None else since if present is None else present
+        )
+        return Bounds(least, self.seconds_since(session.query_start))
 
     def present_wait(self, session: Session) -> float | None:
         """Seconds of the longest wait of its requests, by the server's record; None: not recorded, or no wait."""
-        ages = (self.seconds_since(lock.waitstart) for lock in session.requests)
-        return max((age for age in ages if age is not None), default=None)
+        return self.seconds_since(min((lock.waitstart for lock in session.requests if lock.waitstart), default=None))
 
     def moment_before(self, seconds: float | None) -> datetime | None:
         """The moment so many seconds before this snapshot; None where they are unknown."""
@@ -605,3 +674,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
             return self.relations
         other = self.databases.get(lock.database or 0)
         return other.relations if other is not None else {}
+
+
+def _origin_of(session: Session) -> Origin:
+    return session.application_name, session.client_addr, session.usename, session.backend_type

@@ -1,8 +1,9 @@
 """The wait-for graph: who waits for whom, who is at the root, and how many stand behind each blocker.
 
-N sessions that queue for one row have N²/2 edges, so everything here is linear in the edges and keeps them as
-integers. The sessions behind a blocker are one big integer with a bit for each waiting session: the union of two such
-sets is one instruction for every 64 sessions.
+N sessions that queue for one row have N²/2 edges: each waits for all that are ahead of it. So a list of blockers that
+continues another one shares it (`SharedEdges`), and all work here is linear in what is not shared. The sessions behind
+a blocker are one big integer with a bit for each waiting session: the union of two such sets is one instruction for
+every 64 sessions.
 
 Sessions that wait for each other in a circle are one unit: it has no root, and the server's deadlock detector
 will choose a victim. Order: Tarjan (1972), "Depth-first search and linear graph algorithms", without recursion.
@@ -10,9 +11,14 @@ will choose a victim. Order: Tarjan (1972), "Depth-first search and linear graph
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from functools import cached_property
+from itertools import compress
 
-Node = int
+from pgdoctor.model.lazy import lazy
+from pgdoctor.model.shared_edges import Node as Node
+from pgdoctor.model.shared_edges import SharedEdges, is_group
+
+#: Makes truth values of binary digits.
+_DIGITS = bytes.maketrans(b"01", b"\0\1")
 
 
 class WaitGraph:
@@ -25,33 +31,31 @@ class WaitGraph:
     def __init__(
         self, waits: Mapping[Node, Iterable[Node]], afterwards: Mapping[Node, Iterable[Node]] | None = None
     ) -> None:
-        self.blockers_of: dict[Node, tuple[Node, ...]] = {
-            waiter: unique for waiter, blockers in waits.items() if (unique := _unique_blockers(blockers, waiter))
-        }
-        #: All that have to go before a waiter moves.
-        self._needed = self.blockers_of
-        if afterwards:
-            following = {waiter: nodes for waiter, nodes in afterwards.items() if waiter in self.blockers_of}
-            more = {
-                waiter: _unique_blockers((*self.blockers_of[waiter], *nodes), waiter)
-                for waiter, nodes in following.items()
-            }
-            self._needed = self.blockers_of | more
+        self._edges = SharedEdges(waits)
+        self.blockers_of = self._edges.blockers_of
         #: Each waiting session's place in the bit sets.
         self._bit = {waiter: place for place, waiter in enumerate(self.blockers_of)}
         self._waiters = tuple(self.blockers_of)
+        #: Those that have to go besides before a waiter moves.
+        self._more: dict[Node, tuple[Node, ...]] = {
+            waiter: tuple(
+                node for node in dict.fromkeys(nodes) if node != waiter and not self.waits_directly(waiter, node)
+            )
+            for waiter, nodes in (afterwards or {}).items()
+            if waiter in self.blockers_of
+        }
 
     @property
     def waiters(self) -> tuple[Node, ...]:
         """Everybody who waits, in the order given."""
         return self._waiters
 
-    @cached_property
+    @lazy
     def blockers(self) -> Set[Node]:
         """Everybody who is waited for."""
         return self._direct.keys()
 
-    @cached_property
+    @lazy
     def roots(self) -> frozenset[Node]:
         """Blockers that do not wait."""
         return frozenset(node for node in self._direct if node not in self.blockers_of)
@@ -61,22 +65,23 @@ class WaitGraph:
         """The number of (waiter, blocker) pairs."""
         return sum(map(len, self.blockers_of.values()))
 
-    @cached_property
+    @lazy
     def cycles(self) -> tuple[tuple[Node, ...], ...]:
         """The groups of sessions that wait for each other in a circle."""
-        return tuple(tuple(sorted(group)) for group in self._components if len(group) > 1)
+        members = (_without_groups(component) for component in self._components if len(component) > 1)
+        return tuple(tuple(sorted(each)) for each in members if len(each) > 1)
 
-    @cached_property
+    @lazy
     def in_cycle(self) -> frozenset[Node]:
         """Every member of a circle."""
         return frozenset(node for cycle in self.cycles for node in cycle)
 
-    @cached_property
+    @lazy
     def incidents(self) -> int:
         """The number of independent incidents: groups of root blockers without a common waiter."""
         return len(self.incident_members)
 
-    @cached_property
+    @lazy
     def incident_members(self) -> tuple[frozenset[Node], ...]:
         """For each independent incident its root blockers and the sessions behind them."""
         groups: list[tuple[int, frozenset[Node]]] = []
@@ -111,10 +116,10 @@ class WaitGraph:
         found: set[Node] = set()
         todo = list(waiters)
         while todo:
-            fresh = set(self.blockers_of.get(todo.pop(), ())) - found
+            fresh = set(self._edges.of(todo.pop())) - found
             found |= fresh
             todo.extend(fresh)
-        return frozenset(found)
+        return frozenset(node for node in found if not is_group(node))
 
     def direct_waiters(self, node: Node) -> Iterator[Node]:
         """The sessions that wait for this one without another in between."""
@@ -135,25 +140,47 @@ class WaitGraph:
         if len(cut) == 1:
             return frozenset(self._alone.get(next(iter(cut)), ()))
         candidates = {waiter for node in cut for waiter in self.direct_waiters(node)} - cut
-        return frozenset(waiter for waiter in candidates if cut.issuperset(self._needed[waiter]))
+        return frozenset(
+            waiter
+            for waiter in candidates
+            if self._needs(waiter) <= len(cut)
+            and cut.issuperset(self.blockers_of[waiter])
+            and cut.issuperset(self._more.get(waiter, ()))
+        )
 
     def released_in_turn(self, cut: frozenset[Node]) -> frozenset[Node]:
         """The waiters that go on when the nodes of `cut` release their locks, and each released session finishes.
 
         A session that another blocker blocks too, or that is in a circle that is not cut, stays.
         """
-        gone = set(cut)
-        for group in self._components:
-            # Blockers come first, so that once through is enough; only within a circle it takes more.
-            todo = [node for node in group if node in self.blockers_of and node not in gone]
-            while moving := [node for node in todo if gone.issuperset(self._needed[node])]:
-                gone.update(moving)
-                todo = [node for node in todo if node not in gone]
-        return frozenset(gone - cut)
+        gone, todo, left = set(cut), list(cut), dict(self._ahead)
+        while todo:
+            for follower in self._followers.get(todo.pop(), ()):
+                left[follower] -= 1
+                if not left[follower] and follower not in gone:
+                    gone.add(follower)
+                    todo.append(follower)
+        return frozenset(node for node in gone - cut if not is_group(node))
 
     def shared(self, most: int) -> Counter[frozenset[Node]]:
         """The groups of two to `most` blockers that only together block sessions, and how many sessions."""
-        return Counter(frozenset(blockers) for blockers in self._needed.values() if 2 <= len(blockers) <= most)
+        return Counter(
+            frozenset(blockers) | frozenset(self._more.get(waiter, ()))
+            for waiter, blockers in self.blockers_of.items()
+            if 2 <= self._needs(waiter) <= most
+        )
+
+    def waits_directly(self, waiter: Node, node: Node) -> bool:
+        """The one waits for the other without another in between."""
+        return waiter in self._bit and bool(self._direct.get(node, 0) & 1 << self._bit[waiter])
+
+    def stands_behind(self, waiter: Node, node: Node) -> bool:
+        """The one waits for the other, directly or through others."""
+        return waiter in self._bit and bool(self._behind_mask(node) & 1 << self._bit[waiter])
+
+    def _needs(self, waiter: Node) -> int:
+        """How many have to go before a waiter moves."""
+        return len(self.blockers_of[waiter]) + len(self._more.get(waiter, ()))
 
     def _union_masks(self, nodes: Iterable[Node]) -> int:
         mask = 0
@@ -166,71 +193,77 @@ class WaitGraph:
         return mask & ~(1 << self._bit[node]) if node in self._bit else mask
 
     def _list_members(self, mask: int) -> Iterator[Node]:
-        while mask:
-            lowest = mask & -mask
-            yield self._waiters[lowest.bit_length() - 1]
-            mask ^= lowest
+        return compress(self._waiters, f"{mask:b}"[::-1].encode().translate(_DIGITS))
 
-    @cached_property
+    @lazy
     def _direct(self) -> dict[Node, int]:
         """Each blocker's direct waiters."""
-        direct: dict[Node, int] = {}
-        for waiter, blockers in self.blockers_of.items():
-            bit = 1 << self._bit[waiter]
-            for blocker in blockers:
-                direct[blocker] = direct.get(blocker, 0) | bit
-        return direct
+        return self._edges.collect_waiters(self._bit)
 
-    @cached_property
+    @lazy
+    def _ahead(self) -> dict[Node, int]:
+        """How many have to go before each waiter moves, and each group of blockers is gone."""
+        return {node: len(targets) + len(self._more.get(node, ())) for node, targets in self._edges.targets.items()}
+
+    @lazy
+    def _followers(self) -> dict[Node, list[Node]]:
+        """The waiters and groups that each has to go for."""
+        followers: dict[Node, list[Node]] = {}
+        for node, targets in self._edges.targets.items():
+            for target in (*targets, *self._more.get(node, ())):
+                followers.setdefault(target, []).append(node)
+        return followers
+
+    @lazy
     def _alone(self) -> dict[Node, list[Node]]:
         """The waiters that each blocker alone blocks."""
         alone: dict[Node, list[Node]] = {}
-        for waiter, blockers in self._needed.items():
-            if len(blockers) == 1:
+        for waiter, blockers in self.blockers_of.items():
+            if len(blockers) == 1 and not self._more.get(waiter):
                 alone.setdefault(blockers[0], []).append(waiter)
         return alone
 
-    @cached_property
+    @lazy
     def _components(self) -> list[list[Node]]:
-        """Strongly connected components, blockers before those who wait for them."""
-        return _find_components(self.blockers_of)
+        """Strongly connected components, blockers before those who wait for them; groups of blockers among them."""
+        return _find_components(self._edges.targets)
 
-    @cached_property
+    @lazy
     def _behind(self) -> dict[Node, int]:
         """Everybody behind each blocker; a member of a circle has its whole circle behind it, itself included."""
         behind: dict[Node, int] = {}
-        for group in reversed(self._components):
+        for component in reversed(self._components):
             mask = 0
-            for node in group:
+            for node in component:
                 mask |= behind.get(node, 0)
-            if len(group) > 1:
-                mask |= sum(1 << self._bit[node] for node in group)
-            for node in group:
+            if len(component) > 1:
+                mask |= sum(1 << self._bit[node] for node in _without_groups(component))
+            for node in component:
                 behind[node] = mask
                 passed_on = mask | 1 << self._bit[node] if node in self._bit else mask
-                for blocker in self.blockers_of.get(node, ()):
+                for blocker in self._edges.of(node):
                     behind[blocker] = behind.get(blocker, 0) | passed_on
         return behind
 
-    @cached_property
+    @lazy
     def _depth(self) -> dict[Node, int]:
         depth: dict[Node, int] = {}
-        for group in self._components:
-            inside = set(group)
+        for component in self._components:
+            inside = set(component)
             outside = [
-                depth[blocker] for node in group for blocker in self.blockers_of.get(node, ()) if blocker not in inside
+                depth[blocker] for node in component for blocker in self._edges.of(node) if blocker not in inside
             ]
-            step = 1 + max(outside, default=0) if outside or len(group) > 1 else 0
-            for node in group:
+            step = max(outside, default=0)
+            # To go from a waiter to its group of blockers is no step of a chain.
+            if (outside or len(component) > 1) and not is_group(component[0] if len(component) == 1 else 0):
+                step += 1
+            for node in component:
                 depth[node] = step
         return depth
 
 
-def _unique_blockers(blockers: Iterable[Node], waiter: Node) -> tuple[Node, ...]:
-    """Each blocker once (the server names a parallel leader once for each worker), in order; never the waiter."""
-    found = dict.fromkeys(blockers)
-    found.pop(waiter, None)
-    return tuple(found)
+def _without_groups(nodes: Iterable[Node]) -> list[Node]:
+    return [node for node in nodes if not is_group(node)]
 
 
 def _find_components(edges: Mapping[Node, tuple[Node, ...]]) -> list[list[Node]]:

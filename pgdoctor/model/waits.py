@@ -1,16 +1,18 @@
 """Single waits: by which lock a session waits for another, whether that one holds it, and which table it is about."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import msgspec
 
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.lock_modes import modes_conflict
-from pgdoctor.model.snapshot import Lock, PreparedTransaction, Relation, Session, Snapshot, Target
+from pgdoctor.model.snapshot import Bounds, Lock, PreparedTransaction, Relation, Session, Snapshot, Target, Wants
 from pgdoctor.model.wait_graph import Node, WaitGraph
 
 _WRITES = ("RowShareLock", "RowExclusiveLock")
+
+#: Blockers of one session from which on the few are looked for that hold a lock.
+_LONG_LIST = 20
 
 
 class Pair(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +26,19 @@ class Pair(msgspec.Struct, frozen=True, gc=False):
     queued: bool
 
 
+class _Queue:
+    """Those who only ask for what a waiter asks for."""
+
+    def __init__(self, asking: frozenset[Node], blockers: Set[Node]) -> None:
+        self.asking = asking
+        self._blockers = blockers
+
+    @lazy
+    def others(self) -> Set[Node]:
+        """All other blockers."""
+        return self._blockers - self.asking
+
+
 class Waits:
     """The waits of a snapshot, pair by pair and lazily: a convoy has half a million of them."""
 
@@ -31,20 +46,16 @@ class Waits:
         self.snapshot = snapshot
         self.graph = graph
         self.prepared: Mapping[Node, PreparedTransaction] = {each.node: each for each in snapshot.prepared}
-        self._queues: dict[tuple[Target, ...], frozenset[Node]] = {}
+        self._queues: dict[Wants, _Queue] = {}
 
     def __iter__(self) -> Iterator[Pair]:
         """Every pair: those whose blocker holds the lock first, the queued ones last."""
         for queued in (False, True):
             for pid in self.graph.waiters:
                 waiter = self.snapshot.sessions[pid]
-                requests = [(request, request.target) for request in waiter.requests]
-                waits_ahead = self._only_asking(tuple(target for _, target in requests))
-                for node in self.graph.blockers_of[pid]:
-                    # In a long queue nearly all of half a million pairs are of this kind: each is examined once.
-                    if not queued and node in waits_ahead:
-                        continue
-                    request, is_queued = self._find_request(requests, node)
+                queue = self._queue_for(self.snapshot.wants[self.snapshot.wants_of[pid]])
+                for node in self.graph.blockers_of[pid] if queued else self._list_others(pid, queue):
+                    request, is_queued = self._find_request(waiter, node, queue)
                     if is_queued is queued:
                         yield Pair(waiter, node, request, queued)
 
@@ -54,29 +65,43 @@ class Waits:
             return None
         return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks_of(pair.node))
 
-    def _find_request(self, requests: list[tuple[Lock, Target]], node: Node) -> tuple[Lock | None, bool]:
-        """By which of the requests a session waits for the node: several only with parallel workers."""
+    def _find_request(self, waiter: Session, node: Node, queue: _Queue) -> tuple[Lock | None, bool]:
+        """By which of its requests a session waits for the node: several only with parallel workers."""
+        requests = waiter.requests
+        if len(requests) == 1 and node in queue.asking:
+            return requests[0], True
         held, asked = self._held.get(node, {}), self._asked.get(node, frozenset())
-        for request, target in requests:
-            if any(modes_conflict(mode, request.mode) for mode in held.get(target, ())):
+        for request in requests:
+            if any(modes_conflict(mode, request.mode) for mode in held.get(request.target, ())):
                 return request, False
-        for request, target in requests:
-            if target in asked:
+        for request in requests:
+            if request.target in asked:
                 return request, True
-        return (requests[0][0] if requests else None), False
+        return (requests[0] if requests else None), False
 
-    def _only_asking(self, targets: tuple[Target, ...]) -> frozenset[Node]:
+    def _list_others(self, pid: Node, queue: _Queue) -> Iterable[Node]:
+        """The blockers of a session that do not only ask for what it asks for.
+
+        In a long queue nearly all of half a million pairs are of that kind: none of them is looked at.
+        """
+        blockers = self.graph.blockers_of[pid]
+        if len(blockers) <= _LONG_LIST:
+            return [node for node in blockers if node not in queue.asking]
+        others = [node for node in queue.others if self.graph.waits_directly(pid, node)]
+        return sorted(others, key=blockers.index)
+
+    def _queue_for(self, wants: Wants) -> _Queue:
         """The blockers that ask for one of these objects, and hold none: they queue, and block those behind them."""
-        if targets not in self._queues:
-            asking, holding = ({node for target in targets for node in by.get(target, ())} for by in self._by_target)
-            self._queues[targets] = frozenset(asking - holding)
-        return self._queues[targets]
+        if wants not in self._queues:
+            asking, holding = ({node for target, _ in wants for node in by.get(target, ())} for by in self._by_target)
+            self._queues[wants] = _Queue(frozenset(asking - holding), self.graph.blockers)
+        return self._queues[wants]
 
     def _locks_of(self, node: Node) -> tuple[Lock, ...]:
         holder = self.snapshot.sessions.get(node) or self.prepared.get(node)
         return holder.locks if holder else ()
 
-    @cached_property
+    @lazy
     def _held(self) -> dict[Node, dict[Target, list[str]]]:
         """The modes each blocker holds, by locked object."""
         found: dict[Node, dict[Target, list[str]]] = {}
@@ -87,7 +112,7 @@ class Waits:
                     modes.setdefault(lock.target, []).append(lock.mode)
         return found
 
-    @cached_property
+    @lazy
     def _asked(self) -> dict[Node, frozenset[Target]]:
         """The objects each blocker waits for itself."""
         return {
@@ -95,7 +120,7 @@ class Waits:
             for node in self.graph.blockers
         }
 
-    @cached_property
+    @lazy
     def _by_target(self) -> tuple[Mapping[Target, list[Node]], Mapping[Target, list[Node]]]:
         """The blockers that ask for each object, and those that hold it."""
         asking: dict[Target, list[Node]] = {}
@@ -110,12 +135,12 @@ class Waits:
 def wait_graph(snapshot: Snapshot) -> WaitGraph:
     """Who waits for whom. Who waits for its place in the queue for a row will then wait as the one who has it does."""
     sessions = snapshot.sessions
-    first = {lock.target: pid for pid, each in sessions.items() for lock in each.held if lock.locktype == "tuple"}
+    rows = [(pid, each, lock) for pid, each in sessions.items() for lock in each.locks if lock.locktype == "tuple"]
+    first = {lock.target: pid for pid, _, lock in rows if lock.granted}
     afterwards = {
         pid: sessions[first[lock.target]].blockers
-        for pid, each in sessions.items()
-        for lock in each.requests
-        if lock.locktype == "tuple" and first.get(lock.target) in each.blockers
+        for pid, each, lock in rows
+        if not lock.granted and first.get(lock.target) in each.blockers
     }
     return WaitGraph({pid: each.blockers for pid, each in sessions.items() if each.blockers}, afterwards)
 
@@ -149,12 +174,15 @@ def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
     return max((age for age in ages if age is not None), default=None)
 
 
-def find_blocked_since(snapshot: Snapshot, waiters: Iterable[Session]) -> tuple[datetime | None, datetime | None]:
-    """Since when one of the waiters has been blocked: with certainty, and at the earliest; None where not known."""
-    bounds = [snapshot.blocked_bounds[waiter.pid] for waiter in waiters]
-    longest = (max((age for age in ages if age is not None), default=None) for ages in zip(*bounds, strict=True))
-    certain, earliest = (snapshot.moment_before(age) for age in longest) if bounds else (None, None)
-    return certain, earliest
+def longest_bounds(snapshot: Snapshot, waiters: Iterable[Session]) -> Bounds:
+    """The longest for which one of the waiters has been blocked: for certain, and at most; None where not known."""
+    pids = [waiter.pid for waiter in waiters]
+    return Bounds(*(_longest(ages, pids) for ages in snapshot.blocked_ages))
+
+
+def _longest(ages: Mapping[int, float], pids: Iterable[int]) -> float | None:
+    longest = max(map(ages.__getitem__, pids), default=-1.0)
+    return longest if longest >= 0.0 else None
 
 
 def oldest_lock_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:

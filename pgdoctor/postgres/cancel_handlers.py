@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from pgdoctor.diagnosis.blocker.deafness import names_cancel
-from pgdoctor.model.snapshot import Session
+from pgdoctor.model.snapshot import Session, find_blocking
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.sqltext import statement
 
@@ -22,7 +22,7 @@ _CALLED = re.compile(r"(?<![A-Za-z0-9_$])([A-Za-z_][A-Za-z0-9_$]*+)\"?\s*+\(")
 
 async def fetch_catching(sessions: Mapping[int, Session], evidence: CatalogReader) -> frozenset[int]:
     """The PIDs of those sessions that block others and call such a function."""
-    blocking = {pid for session in sessions.values() for pid in session.blockers}
+    blocking = find_blocking(sessions.values())
     called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called_names(session))}
     asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
     found = {row.name for row in await evidence.rows("catching_functions", names=asked)} if asked else set()

@@ -7,7 +7,7 @@ from pgdoctor.diagnosis.blocker.lock_names import format_advisory_key
 from pgdoctor.errors import StatementFailed, UsageError
 from pgdoctor.formatting import format_name
 from pgdoctor.model.lock_holders import ListedLock, LockHolders, LockTarget
-from pgdoctor.model.snapshot import AdvisoryKey, Lock, PreparedTransaction, Relation, ServerInfo, Session
+from pgdoctor.model.snapshot import AdvisoryKey, Lock, PreparedTransaction, Relation, ServerInfo, Session, find_blocking
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.collect import STATEMENT_BYTES, Collector
 from pgdoctor.postgres.connection import Connection
@@ -59,7 +59,7 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
     sessions = await _fetch_sessions(connection, pids, names, evidence)
     if target.pid is not None and target.pid not in sessions:
         raise UsageError(f"no session has PID {target.pid}")
-    ahead = {pid for session in sessions.values() for pid in session.blockers} - sessions.keys() - {0}
+    ahead = find_blocking(sessions.values()) - sessions.keys() - {0}
     sessions |= await _fetch_sessions(connection, ahead, names, evidence)
     locks = tuple(_build_lock(row, names) for row in rows)
     return LockHolders(

@@ -4,12 +4,12 @@ Asked only of those that may have an answer. Nothing here decides who blocks who
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Protocol
 
 from pgdoctor.diagnosis.blocker.migration_tools import SCHEMAS, TABLES
 from pgdoctor.model.lock_modes import MAY_BE_DDL, STRONG
-from pgdoctor.model.snapshot import CommandProgress, Session, ToolTraces
+from pgdoctor.model.snapshot import CommandProgress, Session, ToolTraces, find_blocking
 from pgdoctor.sqltext import statement, statement_kinds
 
 #: Blockers that are asked for, to bound what a convoy costs.
@@ -108,7 +108,7 @@ def _read_traces(rows: Sequence[Any]) -> ToolTraces | None:
 
 
 def _list_blockers(sessions: Mapping[int, Session]) -> Iterable[Session]:
-    blocking = set(chain.from_iterable(session.blockers for session in sessions.values()))
+    blocking = find_blocking(sessions.values())
     return (session for pid, session in sessions.items() if pid in blocking)
 
 

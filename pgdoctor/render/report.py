@@ -10,13 +10,13 @@ from itertools import islice
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.diagnosis.blocker.lock_names import describe_wait
+from pgdoctor.diagnosis.blocker.lock_names import describe_wait, is_of_waiter_alone
 from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone
 from pgdoctor.diagnosis.manual_signal import write_signal_sql
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
-from pgdoctor.model.snapshot import Connections, Relation, ServerInfo, Session, Snapshot
+from pgdoctor.model.snapshot import Connections, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.model.wait_graph import Node
 from pgdoctor.model.waits import Pair, Waits
 from pgdoctor.sqltext.redact import redact
@@ -159,7 +159,7 @@ def make_report(diagnosis: Diagnosis, *, show_literals: bool = False, most_waits
         schema_version=1,
         captured_at=diagnosis.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(diagnosis.snapshot.server),
-        waits=tuple(_make_wait(waits, pair, moving, show_literals) for pair in islice(waits, most_waits)),
+        waits=tuple(map(_WaitWriter(waits, moving, show_literals).write, islice(waits, most_waits))),
         blockers=tuple(_make_blocker(blocker, diagnosis.snapshot, show_literals) for blocker in diagnosis.blockers),
         waits_total=diagnosis.graph.wait_count,
         blocked_sessions=diagnosis.blocked_sessions,
@@ -223,38 +223,74 @@ def show_statement(statement: str | None, show_literals: bool) -> str | None:
 _redacted = lru_cache(maxsize=2_048)(redact)
 
 
-def _make_wait(waits: Waits, pair: Pair, moving: frozenset[Node], show_literals: bool) -> Wait:
-    blocker = waits.snapshot.sessions.get(pair.node)
-    prepared = waits.prepared.get(pair.node)
-    table = waits.find_table(pair)
-    blocked = waits.snapshot.blocked_bounds[pair.waiter.pid]
-    return Wait(
-        blocked_pid=pair.waiter.pid,
-        blocked_user=pair.waiter.usename,
-        blocked_statement=show_statement(pair.waiter.statement, show_literals),
-        blocked_application=pair.waiter.application_name,
-        blocking_pid=pair.node if prepared is None else None,
-        blocking_user=prepared.owner if prepared else getattr(blocker, "usename", None),
-        blocking_statement=show_statement(blocker.statement, show_literals) if blocker else None,
-        lock_type=pair.request.locktype if pair.request else None,
-        lock_mode=pair.request.mode if pair.request else None,
-        relation=table.name if table else None,
-        wait_seconds=blocked.least,
-        wait_seconds_at_most=blocked.most if pair.waiter.pid in moving else None,
-        queued=pair.queued,
-        prepared_gid=prepared.gid if prepared else None,
-        waits_for=_describe_awaited(waits, pair, table),
-        database=pair.waiter.datname,
-        in_other_database=_is_elsewhere(pair.waiter.datname, waits.snapshot),
-    )
+class _WaitWriter:
+    """Writes out waits: what is said of a waiter, and of a blocker, once for all waits that it is part of."""
 
+    def __init__(self, waits: Waits, moving: frozenset[Node], show_literals: bool) -> None:
+        self._waits = waits
+        self._snapshot = waits.snapshot
+        self._moving = moving
+        self._show_literals = show_literals
+        self._statements: dict[Node, str | None] = {}
+        #: By PID, where the wait says as much of each blocker.
+        self._written: dict[Node, Wait] = {}
 
-def _describe_awaited(waits: Waits, pair: Pair, table: Relation | None) -> str | None:
-    if pair.request is None:
-        return None
-    blocker = waits.snapshot.sessions.get(pair.node)
-    text = (blocker.statement if blocker else None) or ""
-    return describe_wait(waits.snapshot, pair.waiter, pair.request, table, text)
+    def write(self, pair: Pair) -> Wait:
+        """A wait as the report has it."""
+        blocker = self._snapshot.sessions.get(pair.node)
+        prepared = self._waits.prepared.get(pair.node)
+        known = self._written.get(pair.waiter.pid)
+        if known is None:
+            return self._write_all(pair, blocker, prepared)
+        return replace(
+            known,
+            blocking_pid=pair.node if prepared is None else None,
+            blocking_user=prepared.owner if prepared else getattr(blocker, "usename", None),
+            blocking_statement=self._show_statement(blocker),
+            queued=pair.queued,
+            prepared_gid=prepared.gid if prepared else None,
+        )
+
+    def _write_all(self, pair: Pair, blocker: Session | None, prepared: PreparedTransaction | None) -> Wait:
+        """A wait, of which the waiter and its lock are remembered."""
+        waiter, request = pair.waiter, pair.request
+        table = self._waits.find_table(pair)
+        blocked = self._snapshot.blocked_bounds[waiter.pid]
+        found = Wait(
+            blocked_pid=waiter.pid,
+            blocked_user=waiter.usename,
+            blocked_statement=self._show_statement(waiter),
+            blocked_application=waiter.application_name,
+            blocking_pid=pair.node if prepared is None else None,
+            blocking_user=prepared.owner if prepared else getattr(blocker, "usename", None),
+            blocking_statement=self._show_statement(blocker),
+            lock_type=request.locktype if request else None,
+            lock_mode=request.mode if request else None,
+            relation=table.name if table else None,
+            wait_seconds=blocked.least,
+            wait_seconds_at_most=blocked.most if waiter.pid in self._moving else None,
+            queued=pair.queued,
+            prepared_gid=prepared.gid if prepared else None,
+            waits_for=self._describe_awaited(pair, table, blocker),
+            database=waiter.datname,
+            in_other_database=_is_elsewhere(waiter.datname, self._snapshot),
+        )
+        if request is not None and len(waiter.requests) == 1 and is_of_waiter_alone(waiter, request):
+            self._written[waiter.pid] = found
+        return found
+
+    def _describe_awaited(self, pair: Pair, table: Relation | None, blocker: Session | None) -> str | None:
+        if pair.request is None:
+            return None
+        text = (blocker.statement if blocker else None) or ""
+        return describe_wait(self._snapshot, pair.waiter, pair.request, table, text)
+
+    def _show_statement(self, session: Session | None) -> str | None:
+        if session is None:
+            return None
+        if session.pid not in self._statements:
+            self._statements[session.pid] = show_statement(session.statement, self._show_literals)
+        return self._statements[session.pid]
 
 
 def _format_moment(moment: datetime | None) -> str | None:

@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 from pgdoctor.model.wait_graph import WaitGraph
 
 NODES = st.integers(-2, 9)
-WAITS = st.dictionaries(st.integers(1, 9), st.lists(NODES, max_size=5), max_size=9)
+ANY_WAITS = st.dictionaries(st.integers(1, 9), st.lists(NODES, max_size=5), max_size=9)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> dict[int, list[int]]:
+    """Waiters in one or two lines: each waits for those that are ahead, and some for others besides."""
+    waits: dict[int, list[int]] = {}
+    for members in (draw(st.permutations(range(1, 10))), draw(st.permutations(range(1, 10)))):
+        for place in draw(st.sets(st.integers(1, 8), max_size=8)):
+            waits[members[place]] = [*members[:place], *draw(st.lists(NODES, max_size=1))]
+    return waits
+
+
+WAITS = ANY_WAITS | lines()
 
 
 def edges(waits: dict[int, list[int]]) -> set[tuple[int, int]]:
@@ -122,6 +135,41 @@ def test_released_in_turn_is_the_fixed_point_of_released_at_once(
         gone |= more
     assert graph.released_in_turn(cut) == gone - cut
     assert graph.released_at_once(cut) <= graph.released_in_turn(cut)
+
+
+@given(WAITS, st.dictionaries(st.integers(1, 9), st.lists(NODES, max_size=2), max_size=4))
+def test_all_that_has_to_go_is_gone_before_a_waiter_is_released(
+    waits: dict[int, list[int]], afterwards: dict[int, list[int]]
+) -> None:
+    graph = WaitGraph(waits, afterwards)
+    for cut in map(frozenset, ({1}, {2, 3}, {1, 4, 5})):
+        gone = set(cut)
+        while more := {
+            waiter for waiter, blockers in graph.blockers_of.items()
+            if waiter not in gone and gone | {waiter} >= {*blockers, *afterwards.get(waiter, ())}
+        }:  # fmt: skip
+            gone |= more
+        assert graph.released_in_turn(cut) == gone - cut
+
+
+@given(WAITS)
+def test_a_session_stands_behind_just_those_it_waits_for(waits: dict[int, list[int]]) -> None:
+    graph = WaitGraph(waits)
+    for node in range(-2, 10):
+        assert {other for other in range(-2, 10) if graph.stands_behind(other, node)} == set(graph.behind(node))
+        direct = {other for other in range(-2, 10) if graph.waits_directly(other, node)}
+        assert direct == set(graph.direct_waiters(node))
+        ahead = {other for other in range(-2, 10) if node in naive_behind(waits, other) | {other}}
+        assert graph.ahead_of([node]) - {node} == ahead - {node}
+
+
+@given(WAITS)
+def test_depth_is_that_of_the_longest_chain_of_waits(waits: dict[int, list[int]]) -> None:
+    graph = WaitGraph(waits)
+    if graph.cycles:
+        return
+    for node in graph.waiters:
+        assert graph.depth(node) == 1 + max(graph.depth(blocker) for blocker in graph.blockers_of[node])
 
 
 @given(WAITS)

@@ -1,13 +1,13 @@
 """A blocker with all that the causes may look at: its session, its locks, and those who wait for it."""
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 
 from pgdoctor.diagnosis.blocker import migration_tools
 from pgdoctor.diagnosis.blocker.lock_names import describe_object
 from pgdoctor.diagnosis.blocker.migration_tools import DetectedTool
 from pgdoctor.diagnosis.blocker.row_locks import CoHolders
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.lock_modes import STRONG, mode_strength, modes_conflict
 from pgdoctor.model.snapshot import (
     Lock,
@@ -53,14 +53,14 @@ class BlockerFacts:
         #: Its database, where that is not the connected one.
         self.other_database = self.database if snapshot.server.database not in (None, self.database) else None
 
-    @cached_property
+    @lazy
     def statement(self) -> Statement:
         """Its current statement, or its last one where it is idle."""
         if self.session is None or self.session.statement is None:
             return statement.read_statement("")
         return statement.read_statement(self.session.statement, truncated=self.session.truncated)
 
-    @cached_property
+    @lazy
     def searches(self) -> tuple[Conditions, ...]:
         """What its statement asks of the tables it reads."""
         if self.session is None or self.session.statement is None:
@@ -96,29 +96,28 @@ class BlockerFacts:
         """It waits for nobody."""
         return not self.is_waiting
 
-    @cached_property
+    @lazy
     def locks(self) -> tuple[Lock, ...]:
         """Its locks, held and asked for, as far as they are evidence."""
         holder = self.session or self.prepared
         return holder.locks if holder is not None else ()
 
-    @cached_property
+    @lazy
     def held(self) -> tuple[Lock, ...]:
         """The locks it holds."""
         return tuple(lock for lock in self.locks if lock.granted)
 
-    @cached_property
+    @lazy
     def witnesses(self) -> tuple[Session, ...]:
         """Some of the sessions that wait for it directly."""
-        pids = islice(self.graph.direct_waiters(self.node), MOST_WITNESSES)
-        return tuple(self.snapshot.sessions[pid] for pid in pids)
+        return tuple(map(self.snapshot.sessions.__getitem__, self._witness_pids))
 
-    @cached_property
+    @lazy
     def contested(self) -> tuple[Lock, ...]:
         """The locks it holds that stand in somebody's way, the strongest first."""
         return self._in_the_way(self.held)
 
-    @cached_property
+    @lazy
     def queued(self) -> tuple[Lock, ...]:
         """The locks it asks for itself, ahead of others who therefore wait too."""
         return self._in_the_way(lock for lock in self.locks if not lock.granted)
@@ -128,13 +127,13 @@ class BlockerFacts:
         """All that its waiters wait for: its locks and its requests. By these, and by no other lock, it blocks."""
         return (*self.contested, *self.queued)
 
-    @cached_property
+    @lazy
     def strong(self) -> tuple[Lock, ...]:
         """Locks that no plain DML takes, held or asked for, on relations that others can see; the strongest first."""
         found = (lock for lock in self.locks if lock.locktype == "relation" and lock.mode in STRONG)
         return tuple(sorted(filter(self.is_lasting, found), key=lambda lock: -mode_strength(lock.mode)))
 
-    @cached_property
+    @lazy
     def contested_types(self) -> frozenset[str]:
         """The types of the locks by which it blocks."""
         return frozenset(lock.locktype for lock in self.contested or self.queued)
@@ -144,7 +143,7 @@ class BlockerFacts:
         targets = {lock.target for lock in self.obstacles if lock.locktype == locktype}
         return sum(any(request.target in targets for request in waiter.requests) for waiter in self.witnesses)
 
-    @cached_property
+    @lazy
     def row_queue(self) -> int:
         """How many sessions queue for a row that it holds; 0 where it holds nobody up by its transaction.
 
@@ -156,13 +155,13 @@ class BlockerFacts:
         first = sum(any(lock.locktype == "tuple" for lock in waiter.held) for waiter in self.witnesses)
         return self.graph.blocked(self.node) - first
 
-    @cached_property
+    @lazy
     def co_holders(self) -> Mapping[Node, tuple[RowLocker, ...]]:
         """By waiter: who may hold the row too that it waits for, unseen behind this one."""
         holder = self.session or self.prepared
         if holder is None or not self.snapshot.row_lockers or "transactionid" not in self.contested_types:
             return {}
-        rivals = CoHolders(holder, self.snapshot, frozenset(self.graph.behind(self.node)))
+        rivals = CoHolders(holder, self.snapshot, lambda pid: self.graph.stands_behind(pid, self.node))
         waiters = (self.snapshot.sessions[pid] for pid in self.graph.direct_waiters(self.node))
         return {waiter.pid: found for waiter in waiters if (found := rivals.find_lockers(waiter))}
 
@@ -174,7 +173,7 @@ class BlockerFacts:
         # A handler in the code that it calls may go on, and ask again.
         return bool(self.contested) or self.statement.is_wrapper
 
-    @cached_property
+    @lazy
     def table(self) -> Relation | None:
         """The table that it holds others up on; None where the locks do not tell."""
         # A row's lock only says in which queue it is the first.
@@ -205,7 +204,7 @@ class BlockerFacts:
         """Seconds since its current statement began."""
         return self.snapshot.seconds_since(self.session.query_start) if self.session else None
 
-    @cached_property
+    @lazy
     def maker(self) -> DetectedTool | None:
         """The migration tool that it belongs to, where that shows."""
         if self.session is None:
@@ -251,11 +250,15 @@ class BlockerFacts:
         )
         return tuple(sorted(found, key=lambda lock: -mode_strength(lock.mode)))
 
-    @cached_property
+    @lazy
+    def _witness_pids(self) -> tuple[Node, ...]:
+        return tuple(islice(self.graph.direct_waiters(self.node), MOST_WITNESSES))
+
+    @lazy
     def _wanted(self) -> dict[Target, set[str]]:
         """What its direct waiters ask for: modes by locked object."""
+        numbers = {*map(self.snapshot.wants_of.__getitem__, self._witness_pids)}
         wanted: dict[Target, set[str]] = {}
-        for waiter in self.witnesses:
-            for request in waiter.requests:
-                wanted.setdefault(request.target, set()).add(request.mode)
+        for target, mode in chain.from_iterable(self.snapshot.wants[number] for number in numbers):
+            wanted.setdefault(target, set()).add(mode)
         return wanted

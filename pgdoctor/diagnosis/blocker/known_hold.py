@@ -14,11 +14,11 @@ who wait now may have waited for that one.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import cached_property
 
 from msgspec.structs import replace
 
 from pgdoctor.model.identity import Transaction, transaction_of
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.snapshot import KnownLock, Lock, PreparedTransaction, Session, Snapshot, Target
 from pgdoctor.model.wait_graph import Node
@@ -75,7 +75,7 @@ class KnownHold:
             if (known.target, known.mode) == (target, mode):
                 yield known.since
 
-    @cached_property
+    @lazy
     def _lasting(self) -> tuple[datetime, ...]:
         """Moments since when it has got no lock: all that it holds it held then."""
         if isinstance(self._holder, PreparedTransaction):
@@ -89,13 +89,13 @@ class KnownHold:
         own = [lock.waitstart for lock in session.requests if lock.pid == session.pid and lock.waitstart]
         return tuple(own) if len(own) == len(session.requests) == 1 else ()
 
-    @cached_property
+    @lazy
     def _holder(self) -> Session | PreparedTransaction | None:
         if self._session is not None:
             return self._session
         return next((each for each in self._snapshot.prepared if each.node == self._node), None)
 
-    @cached_property
+    @lazy
     def _held(self) -> dict[Target, list[Lock]]:
         found: dict[Target, list[Lock]] = {}
         for lock in self._holder.locks if self._holder else ():
@@ -103,7 +103,7 @@ class KnownHold:
                 found.setdefault(lock.target, []).append(lock)
         return found
 
-    @cached_property
+    @lazy
     def _requests(self) -> tuple[Lock, ...]:
         return self._session.requests if self._session else ()
 

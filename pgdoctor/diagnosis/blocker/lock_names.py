@@ -118,6 +118,13 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
     return f"{request.mode} on {describe_object(snapshot, request, waiter.datname)}{why}"
 
 
+def is_of_waiter_alone(waiter: Session, request: Lock) -> bool:
+    """What a session waits for, and on which table, is the same whatever session it waits for."""
+    if request.locktype not in ("transactionid", "spectoken"):
+        return True
+    return any(lock.locktype == "tuple" for lock in waiter.held)
+
+
 def _name_from(snapshot: Snapshot, waiter: Session, table: Relation | None) -> str | None:
     """The name of a table that a session of its database waits for, with the database where that is another one."""
     if table is None:

@@ -14,7 +14,7 @@ from pgdoctor.diagnosis.blocker import command_status
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.formatting import format_duration
 from pgdoctor.model.identity import Identity
-from pgdoctor.model.snapshot import Session, Snapshot
+from pgdoctor.model.snapshot import Session, Snapshot, find_blocking
 
 #: A statement in a wait, and when a snapshot first showed it there.
 Waits = Mapping[tuple[Identity, str, str], datetime]
@@ -81,8 +81,8 @@ def with_known_events(snapshot: Snapshot, before: Waits) -> Snapshot:
 
 
 def _list_blocking(snapshot: Snapshot) -> Iterator[Session]:
-    pids = {node for session in snapshot.sessions.values() for node in session.blockers}
-    return (snapshot.sessions[pid] for pid in pids if pid in snapshot.sessions)
+    blocking = find_blocking(snapshot.sessions.values())
+    return (snapshot.sessions[pid] for pid in blocking if pid in snapshot.sessions)
 
 
 def _wait_key(session: Session) -> tuple[Identity, str, str] | None:

@@ -4,10 +4,10 @@ When a row changes hands the server lets every waiter queue anew: the waits begi
 (measured, 14 and 18). So one snapshot can tell: most statements are much older than their waits.
 """
 
-from functools import cached_property
 from itertools import islice
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BRIEFLY, LONG_QUEUE, BlockerFacts
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.snapshot import Session
 
 #: Seconds that a statement has run before its present wait, from which on it has most likely waited before.
@@ -25,7 +25,7 @@ class RowQueue:
     def __init__(self, facts: BlockerFacts) -> None:
         self.facts = facts
 
-    @cached_property
+    @lazy
     def sessions(self) -> int:
         """How many queue for the row; 0 where this is no queue for a row."""
         if self.facts.row_queue or not self._is_read_in_passing:
@@ -48,17 +48,17 @@ class RowQueue:
         table = self.facts.table
         return self.facts.snapshot.former_holders.get(table.oid, frozenset()) if table else frozenset()
 
-    @cached_property
+    @lazy
     def has_moved(self) -> bool:
         """Most of the queue has waited before its present wait, which has just begun."""
         return self.requeued >= LONG_QUEUE and 2 * self.requeued >= len(self._sample)
 
-    @cached_property
+    @lazy
     def requeued(self) -> int:
         """How many of those looked at have waited before their present wait."""
         return sum(map(self._has_requeued, self._sample))
 
-    @cached_property
+    @lazy
     def oldest_statement(self) -> float | None:
         """Seconds that the oldest statement of those looked at has run."""
         ages = (self.facts.snapshot.seconds_since(each.query_start) for each in self._sample)
@@ -73,7 +73,7 @@ class RowQueue:
         since = self.facts.snapshot.seconds_since
         return max((since(lock.waitstart) or 0.0 for lock in waiter.requests), default=0.0)
 
-    @cached_property
+    @lazy
     def _sample(self) -> tuple[Session, ...]:
         nodes = islice(self.facts.graph.behind(self.facts.node), _MOST_SAMPLED)
         found = (self.facts.snapshot.sessions[node] for node in nodes)
@@ -94,7 +94,7 @@ class RowQueue:
         others = (BlockerFacts(root, facts.snapshot, facts.graph) for root in facts.graph.roots - {facts.node})
         return any(other.table == facts.table and RowQueue(other).has_moved for other in islice(others, _MOST_SAMPLED))
 
-    @cached_property
+    @lazy
     def _is_about_a_row(self) -> bool:
         requests = [lock for waiter in self.facts.witnesses for lock in waiter.requests]
         return bool(requests) and all(lock.locktype in _ROW_LOCKS for lock in requests)

@@ -12,7 +12,6 @@ Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 t
 """
 
 from collections.abc import Iterator
-from itertools import islice
 
 from pgdoctor.diagnosis.blocker import held_locks, lock_origin
 from pgdoctor.diagnosis.blocker.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
@@ -23,9 +22,6 @@ from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.model.lock_modes import mode_strength
 from pgdoctor.model.remedy import Classification, Remedy
 from pgdoctor.model.snapshot import Lock, Session
-
-#: Other sessions that are looked at for company. A crowd may have a thousand; some tell as much.
-_MOST_OTHERS = 100
 
 #: Sessions of one application at one address, besides this one, from which on they look like a pool's.
 _POOL = 2
@@ -122,23 +118,17 @@ def _describe_client(facts: BlockerFacts, session: Session) -> str:
 
 
 def _describe_presence(facts: BlockerFacts, session: Session) -> str:
-    others = list(islice((each for each in facts.snapshot.sessions.values() if each is not session), _MOST_OTHERS))
     name = (session.application_name or "").casefold().replace(" ", "").replace("-", "")
-    alike = sum(
-        (each.application_name, each.client_addr, each.usename)
-        == (session.application_name, session.client_addr, session.usename)
-        and each.backend_type == session.backend_type
-        for each in others
-    )
     if any(pooler in name for pooler in _POOLERS):
         return ", a pooler: the application behind it left the transaction open"
-    alike = max(alike, _connected_alike(facts, session))
+    alike = max(facts.snapshot.count_alike(session), _connected_alike(facts, session))
     if session.application_name and alike >= _POOL:
         return f", likely a pool: {format_count(alike, 'other session')} here come from it"
     if session.client_addr is None or session.client_addr.startswith(_LOOPBACK):
         return "; it is most likely alive: the socket of a local process closes with it"
     silence = facts.state_seconds or 0.0
-    longest = max((_seconds_silent(facts, each) for each in others if each.in_transaction_idle), default=0.0)
+    others = (each for each in facts.snapshot.sample_beside(session) if each.in_transaction_idle)
+    longest = max((_seconds_silent(facts, each) for each in others), default=0.0)
     if silence >= _SILENT and silence >= _TIMES * longest:
         return "; it may be gone: without keepalives the server would not notice"
     return ""
