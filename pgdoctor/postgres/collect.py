@@ -268,9 +268,24 @@ def _decode_text(raw: bytes | None) -> str | None:
 
 def _read_sessions(rows: Sequence[Any], statement_bytes: int) -> dict[int, Session]:
     """The sessions by PID, before the names of their roles and databases are known."""
+    blockers = _read_blockers(rows)
+    return {row.pid: _read_session(row, blockers[row.pid], statement_bytes) for row in rows if row.pid != _ORPHANS}
+
+
+def _read_blockers(rows: Sequence[Any]) -> dict[int, tuple[int, ...]]:
+    """All blockers of each session, by PID. A row has those that its list adds to the one that it continues."""
     # A convoy of a thousand names half a million PIDs; each is to be one object.
     known = {row.pid: row.pid for row in rows}
-    return {row.pid: _read_session(row, statement_bytes, known) for row in rows if row.pid != _ORPHANS}
+    by_pid = {row.pid: row for row in rows}
+    found: dict[int, tuple[int, ...]] = {}
+    for row in rows:
+        longer = [row] if row.pid not in found else []
+        while longer and longer[-1].continues is not None and longer[-1].continues not in found:
+            longer.append(by_pid[longer[-1].continues])
+        for each in reversed(longer):
+            added = each.blocker_pids or ()
+            found[each.pid] = (*found.get(each.continues, ()), *(known.get(pid, pid) for pid in added))
+    return found
 
 
 def _name_sessions(
@@ -347,12 +362,11 @@ def _fetch_memberships(found: Rows | None, rows: Iterable[Any], names: RoleNames
     return {oid: frozenset(each) for oid, each in roles.items()}
 
 
-def _read_session(row: Any, statement_bytes: int, known: dict[int, int]) -> Session:
+def _read_session(row: Any, blockers: tuple[int, ...], statement_bytes: int) -> Session:
     visible = row.backend_type is not None
-    pids = row.blocker_pids or ()
     return Session(
         pid=row.pid,
-        blockers=tuple(map(known.get, pids, pids)),
+        blockers=blockers,
         locks=_decode_locks(row.locks) if row.locks else (),
         application_name=row.application_name,
         client_addr=row.client_addr,

@@ -31,7 +31,7 @@ ungranted AS MATERIALIZED (
     WHERE NOT l.granted
 ),
 
-waiter AS MATERIALIZED (
+blocked AS MATERIALIZED (
     SELECT w.pid, pg_catalog.pg_blocking_pids(w.pid) AS blocker_pids
     FROM (
         SELECT DISTINCT coalesce(worker.leader_pid, u.pid) AS pid
@@ -41,10 +41,36 @@ waiter AS MATERIALIZED (
     ) AS w
 ),
 
+-- Each in a line of a thousand waits for all that are ahead of it: half a million PIDs, which cost as much to write out,
+-- send and read as to find. A list that begins with the next shorter one names its waiter, and has only the rest.
+waiter AS MATERIALIZED (
+    SELECT
+        b.pid,
+        CASE WHEN b.is_longer THEN b.shorter_pid END AS continues,
+        CASE
+            WHEN b.is_longer THEN b.blocker_pids[pg_catalog.cardinality(b.shorter_pids) + 1:] ELSE b.blocker_pids
+        END AS blocker_pids
+    FROM (
+        SELECT
+            a.*,
+            a.blocker_pids[:pg_catalog.cardinality(a.shorter_pids)] OPERATOR(pg_catalog.=) a.shorter_pids AS is_longer
+        FROM (
+            SELECT
+                w.pid,
+                w.blocker_pids,
+                pg_catalog.lag(w.pid) OVER line AS shorter_pid,
+                pg_catalog.lag(w.blocker_pids) OVER line AS shorter_pids
+            FROM blocked AS w
+            WINDOW line AS (
+                PARTITION BY w.blocker_pids[1], w.blocker_pids[2] ORDER BY pg_catalog.cardinality(w.blocker_pids)
+            )
+        ) AS a
+    ) AS b
+),
+
 blocker AS MATERIALIZED (
-    SELECT DISTINCT b.pid
+    SELECT DISTINCT pg_catalog.unnest(w.blocker_pids) AS pid
     FROM waiter AS w
-    CROSS JOIN LATERAL pg_catalog.unnest(w.blocker_pids) AS b (pid)
 ),
 
 -- Blockers with their workers: whose held locks are evidence.
@@ -126,6 +152,8 @@ SELECT
     i.pid,
     -- It waits, and is a login that is not over: before 18 such a process does not show in the activity.
     waiter.pid IS NOT NULL AND (s.pid IS NULL OR s.state IS NOT DISTINCT FROM 'starting') AS is_starting,
+    -- The waiter whose blockers are this one's as well, before those that stand here.
+    waiter.continues,
     waiter.blocker_pids,
     locks.locks,
     s.datid AS database_oid,
