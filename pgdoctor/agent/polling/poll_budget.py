@@ -41,7 +41,7 @@ class PollCost(msgspec.Struct, frozen=True):
     size: int
 
     def would_take(self, size: int) -> float:
-        """At most so many seconds for a full poll of `size` bytes: in proportion for a larger one, else the same."""
+        """At most so many seconds for a full poll of `size` bytes: in proportion for a larger one, else as measured."""
         return self.seconds * max(1.0, size / max(self.size, _FEW_BYTES))
 
 
@@ -67,7 +67,7 @@ class PollBudget(msgspec.Struct, frozen=True):
         return replace(self, gates=(*self.gates, seconds)[-_GATES:])
 
     def after_full_poll(self, began: float, seconds: float, size: int | None = None) -> "PollBudget":
-        """The budget after one more full poll. `size`: bytes of its rows; None if it failed: all its time is charged."""
+        """The budget after one more full poll. `size`: bytes of its rows; None: it failed, all its time is charged."""
         if size is None:
             return self._charge_poll(began, seconds)
         costs = (*self.full_polls, PollCost(seconds, size))[-_FULL_POLLS:]
