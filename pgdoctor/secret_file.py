@@ -36,7 +36,7 @@ def find_writers(found: os.stat_result) -> str | None:
 
 
 def _other_members(found: os.stat_result) -> str:
-    """A member of a file's group that is somebody else; empty where there is none."""
+    """A member of a file's group other than its owner; empty if there is none."""
     try:
         members = grp.getgrgid(found.st_gid).gr_mem
     except KeyError:

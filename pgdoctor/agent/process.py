@@ -43,8 +43,9 @@ log = logging.getLogger(__name__)
 _GRACE = 1.0
 _JOURNAL_GRACE = 0.3
 
-#: Threads at most. Each name lookup takes one, and goes on in it for as long as its resolver hangs, though nobody waits
-#: for it any more: with Python's few threads one server's name would hold up the lookups and the judging of all others.
+#: Threads at most. Each name lookup takes one, and keeps it for as long as its resolver hangs, even if no
+#: task waits for it any more: with Python's few threads one server's name would delay the lookups and diagnoses of
+#: all others.
 _MOST_THREADS = 256
 
 #: Seconds between two looks for what the journal has kept long enough.
@@ -214,14 +215,14 @@ class Agent:
         self._say_arming()
 
     def _pull_brake(self) -> None:
-        """The brake at hand: SIGUSR1. It holds at once; it is written down now or, where that fails, at a look."""
+        """SIGUSR1 disarms. The brake holds at once; it is recorded now or, if that fails, at a later poll."""
         self._monitors.stop_acting("SIGUSR1 was sent to the agent", "a signal")
         # Kept, for of a task that nobody keeps nothing need come.
         self._writing = asyncio.create_task(self._monitors.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 
     async def _disarm_servers(self, reason: str, by: str) -> bool:
-        """Signal nobody until somebody arms again; whether that is on the disk too, for each server."""
+        """Signal no session until an operator arms again; whether that is on the disk too, for each server."""
         self._monitors.stop_acting(reason, by)
         log.warning("mitigation disarmed", extra={"by": by, "reason": reason, "until": ARM})
         return await self._monitors.write_down()

@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
         _drop_output()
         status = 0
     except Exception as error:  # noqa: BLE001
-        # Python would show the exception's text, which may quote anything, and exit with 1: somebody is blocked.
+        # Python would show the exception's text, which may quote anything, and exit with 1: a session is blocked.
         from pgdoctor.agent.log import kinds_and_places
 
         complain(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")

@@ -38,7 +38,7 @@ class PlannedSnapshot(msgspec.Struct, frozen=True):
 
     plan: Plan
     diagnosis: Diagnosis
-    #: Why nobody is signalled whoever it is, a line each.
+    #: Reasons that stop all signals, a line each.
     stops: tuple[str, ...] = ()
 
 

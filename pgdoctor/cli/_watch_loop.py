@@ -113,7 +113,7 @@ class WatchLoop:
             raise error
 
     async def settle(self) -> None:
-        """Wait for an action that is under way: nobody is signalled without being seen to."""
+        """Wait for an action that is under way: the outcome of each signal is watched."""
         if self._errand is None or self._errand.done():
             return
         if not self._is_acting:

@@ -38,7 +38,7 @@ def check(file: str, dsn: str | None) -> int:
 
     Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
-    # Here, not above: nobody else needs TLS.
+    # Here, not above: no other command needs TLS.
     from pgdoctor.agent.preflight import unusable_files
 
     try:
@@ -96,7 +96,7 @@ def test_notify(name: str, file: str) -> int:
 
 async def _fetch_unresolved(dsn: str, settings: Mitigation) -> tuple[str, ...]:
     """What rules and protections name and the server does not have."""
-    # Here, not above: nobody else needs the driver.
+    # Here, not above: no other command needs the driver.
     from pgdoctor.enforcement.agent_state import fetch_unresolved
     from pgdoctor.postgres.connection import Connection
     from pgdoctor.postgres.relations_elsewhere import RelationFinder

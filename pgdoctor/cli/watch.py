@@ -22,7 +22,7 @@ _SHORTEST_INTERVAL = 0.2
 
 
 def _parse_interval(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
-    """The seconds between two looks."""
+    """The seconds between two polls."""
     try:
         interval = Duration.parse(text)
     except ValueError as error:
@@ -97,7 +97,7 @@ def _play_back(file: str, incident: str | None) -> None:
 
 
 async def _watch_server(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:
-    """Show the server until somebody has seen enough; what was done, in lines. Raises ServerError."""
+    """Show the server until the operator quits. Returns a line for each action. Raises ServerError."""
     from pgdoctor.cli._terminal import Terminal
     from pgdoctor.cli._watch_actions import WatchActions
     from pgdoctor.cli._watch_loop import WatchLoop

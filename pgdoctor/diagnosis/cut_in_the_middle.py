@@ -13,7 +13,7 @@ from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.wait_graph import Node, WaitGraph
 
-#: Blockers that are looked at, the widest reach first: a convoy has a thousand.
+#: Blockers that are examined, the widest reach first: a convoy has a thousand.
 _MOST = 20
 
 _RETRY = Remedy(

@@ -74,16 +74,16 @@ class Cut(msgspec.Struct, frozen=True):
     released: tuple[int, ...] = ()
     #: Why the server refuses our role the signal, and what to do instead; None where it would not.
     not_permitted: str | None = None
-    #: Why it may free nobody: others may hold the row too, of whom the server shows one at a time. None: it frees.
+    #: Why it may free no session: others may hold the row too, of whom the server shows one at a time. None: it frees.
     release_uncertain: str | None = None
     #: Those others. All of them together with this one hold the row at most.
     may_hold_too: tuple[int, ...] = ()
-    #: To be run by hand: it signals this session and no later one. None: it may free nobody, or is not identified.
+    #: To be run by hand: it signals this session and no later one. None: it may free no session, or is not identified.
     sql: str | None = None
 
 
 class CutSet(msgspec.Struct, frozen=True):
-    """Signals that free somebody only together: none of them, and no part of them, does as much alone."""
+    """Signals that free a session only together: none of them, and no part of them, does as much alone."""
 
     signals: tuple[Signal, ...]
     frees_at_once: int
@@ -108,14 +108,14 @@ class LeaveAlone(msgspec.Struct, frozen=True):
     loses: str | None
     reason: str
     released: tuple[int, ...]
-    #: Why its end may free nobody: others may hold the row too. None: it frees.
+    #: Why its end may free no session: others may hold the row too. None: it frees.
     release_uncertain: str | None = None
     #: Of a prepared transaction: what rolls it back, if its transaction manager says so.
     sql: str | None = None
 
 
 def find_cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
-    """The cuts that free somebody, the best first: certain ones, most sessions at once, then the least harm."""
+    """The cuts that free a session, the best first: certain ones, most sessions at once, then the least harm."""
     worth = [blocker for blocker in blockers if _may_be_cut(blocker, graph)]
     worth.sort(key=lambda blocker: -blocker.blocked_sessions)
     found = [cut for blocker in worth[:MOST_CUTS] if (cut := _make_cut(blocker, graph)) is not None]
@@ -131,7 +131,7 @@ def find_cuts(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[Cut, ...]:
 
 
 def find_cut_sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet, ...]:
-    """The smallest sets that free somebody where no member does alone, the best first."""
+    """The smallest sets that free a session where no member does alone, the best first."""
     by_node = {blocker.node: blocker for blocker in blockers if _may_be_cut(blocker, graph)}
     groups = [
         (-waiters, len(group), sorted(group))
@@ -153,7 +153,7 @@ def _needs_all(group: frozenset[Node], graph: WaitGraph) -> bool:
 
 
 def find_left_alone(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[LeaveAlone, ...]:
-    """The root blockers that nobody should signal though their end would free somebody, the widest reach first."""
+    """The root blockers that nobody should signal though their end would free a session, the widest reach first."""
     roots = [blocker for blocker in blockers if blocker.root and blocker.recommendation.action == "none"]
     roots.sort(key=lambda blocker: -blocker.blocked_sessions)
     return tuple(
@@ -229,14 +229,14 @@ def _make_spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
 
 
 def _sql(blocker: Blocker) -> str | None:
-    """To be copied and run: not where it may free nobody."""
+    """To be copied and run: not where it may free no session."""
     if blocker.session is None or blocker.may_free_nobody:
         return None
     return write_signal_sql(blocker.recommendation.action, blocker.session)
 
 
 def _find_promised(blocker: Blocker, at_once: frozenset[Node]) -> frozenset[Node]:
-    """Of those whom its end releases, the ones that are promised: where some are certain, nobody else."""
+    """Of those whom its end releases, the ones that are promised: if some are certain, only those."""
     return (at_once - blocker.uncertain_waiters) or at_once
 
 

@@ -1,4 +1,4 @@
-"""Deadlocks: who waits for whom in a cycle, and which deadlocks of late are over.
+"""Deadlocks: the waits of a cycle, and recent deadlocks that are over.
 
 A deadlock lasts for `deadlock_timeout`, one second as a rule. A snapshot shows it if it is read in that second; the
 server's counter (`pg_stat_database.deadlocks`) has those that no snapshot has shown, without saying who it was.
@@ -112,7 +112,7 @@ def record_counters(history: DeadlockHistory, now: ServerContext) -> DeadlockHis
 
 
 def with_deadlocks(snapshot: Snapshot, history: DeadlockHistory) -> Snapshot:
-    """The snapshot with the deadlocks of late, the latest last."""
+    """The snapshot with the recent deadlocks, the latest last."""
     known = (*history.seen.values(), *history.counted)
     recent = [each for each in known if snapshot.captured_at - each.at <= RECENT]
     found = sorted(recent, key=lambda each: each.at)

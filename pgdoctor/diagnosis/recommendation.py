@@ -13,7 +13,8 @@ from pgdoctor.model.wait_graph import WaitGraph
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """The one thing to do. `action` and `pid` are those of the first signal; none: signal nobody, for the reason."""
+    """The one thing to do. `action` and `pid` are those of the first signal; none: signal no session, for the
+    reason."""
 
     action: Action
     pid: int | None
@@ -26,14 +27,14 @@ class Advice(msgspec.Struct, frozen=True):
     reason: str
     #: Why the server refuses our role one of the signals, and what to do instead; None where it would not.
     not_permitted: str | None = None
-    #: Who may hold the row too where the end of one may free nobody; see `Cut`.
+    #: Who may hold the row too where the end of one may free no session; see `Cut`.
     may_hold_too: tuple[int, ...] = ()
     #: To be run by hand, one for each signal; see `Cut`.
     sql: tuple[str, ...] = ()
 
 
 class Recommendations(msgspec.Struct, frozen=True):
-    """All that can be done about a diagnosis, the best first; `advice` None: nobody is blocked."""
+    """All that can be done about a diagnosis, the best first; `advice` None: no session is blocked."""
 
     cuts: tuple[Cut, ...]
     sets: tuple[CutSet, ...]
@@ -128,7 +129,7 @@ def _is_for_a_request(diagnosis: Diagnosis, choice: Cut | CutSet) -> bool:
 
 
 def _advise_uncertain(cut: Cut) -> Advice:
-    """Nobody is to be signalled by itself: others may hold the row too."""
+    """No session is to be signalled by itself: others may hold the row too."""
     return msgspec.structs.replace(
         _advise_none(f"{cut.release_uncertain}; check all of them before you end any", cut.pid),
         frees_at_once=cut.frees_at_once,
@@ -138,7 +139,7 @@ def _advise_uncertain(cut: Cut) -> Advice:
 
 
 def _advise_nobody(diagnosis: Diagnosis, left: tuple[LeaveAlone, ...]) -> Advice:
-    """Nobody is to be signalled: the widest of those who are left alone says why."""
+    """No session is to be signalled; the reason is that of the root with the widest reach."""
     if left:
         first = left[0]
         return msgspec.structs.replace(

@@ -22,7 +22,7 @@ from pgdoctor.model.waits import oldest_wait
 #: What an active session may wait for: event type and event; CPU and None where it does not wait.
 Event = tuple[str, str | None]
 
-#: Findings, with their severities, by which somebody is hurt now; the others will hurt one day.
+#: Findings, with their severities, by which a session is blocked now; the others will hurt one day.
 _HURTING = {
     ("sync_standby_lost", "critical"),
     ("connection_saturation", "critical"),
@@ -96,7 +96,7 @@ class Triage(msgspec.Struct, frozen=True):
     #: None: nothing was found, but our role cannot see what the others do.
     hurt: bool | None
     summary: str
-    #: Since when somebody has been hurt, as far as is known.
+    #: Since when a session has been hurt, as far as is known.
     since: datetime | None
     layer: str
     because: str
@@ -125,7 +125,7 @@ class Triage(msgspec.Struct, frozen=True):
 
 
 def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
-    """The answer, from the last look and what was seen within the moments before."""
+    """The answer, from the last poll and what was seen within the moments before."""
     around = diagnosis.snapshot.surroundings
     waits = _average_waits(glimpses)
     brownout = _describe_brownout(diagnosis, waits)

@@ -20,7 +20,7 @@ class WaitingRequest(msgspec.Struct, frozen=True, rename={"classification": "cla
     user: str | None
     statement: str
     relation: str | None
-    #: None: nobody waits behind it.
+    #: None: no session waits behind it.
     classification: str | None = None
     #: Seconds that one attempt has waited, the longest that was seen.
     waited: float = 0.0

@@ -527,7 +527,7 @@ class Mitigator:
 
 
 def _is_about_a_state(rule: Rule, settings: Mitigation) -> bool:
-    """What was asked of its statement, or of the age of its state, was asked of those of the look alone."""
+    """What was asked of its statement, or of the age of its state, was asked of the sessions of that poll alone."""
     asks_for_text = rule.statement is not None or any(each.statement is not None for each in settings.protect)
     return asks_for_text or rule.min_state_age > 0
 

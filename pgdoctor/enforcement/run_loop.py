@@ -20,10 +20,10 @@ async def carry_out(
 ) -> AsyncIterator[Action]:
     """Poll, act, poll again, until nothing is left that may be done; yields each action once it is settled.
 
-    Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for
-    `patience` seconds; `pause`: seconds between two polls. How long a running session has held its lock only
-    several looks tell: for that it goes on for as long as the rule asks for, at most a minute. Raises ServerError where
-    the server cannot be asked.
+    Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for `patience`
+    seconds; `pause`: seconds between two polls. Several polls are needed to know how long a running session has held
+    its lock: they go on for as long as the rule asks for, at most a minute. Raises ServerError where the server cannot
+    be asked.
     """
     watch = ServerWatch(Collector(connection))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""An incident: from the first look that finds somebody blocked to the first of two in a row that find nobody.
+"""An incident: from the first poll that finds somebody blocked to the first of two in a row that find nobody.
 
     none ─▶ started ─▶ (continued | class_changed | worsened)* ─▶ ended ─▶ (recurred ─▶ … ─▶ ended)*
 
@@ -33,7 +33,7 @@ Severity = Literal["warning", "critical"]
 
 
 class IncidentPoll(msgspec.Struct, frozen=True):
-    """What one look found: how many are blocked, the class of the root with the widest reach, the longest wait."""
+    """What one poll found: how many are blocked, the class of the root with the widest reach, the longest wait."""
 
     at: datetime
     blocked: int
@@ -78,7 +78,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class IncidentEvent(msgspec.Struct, frozen=True):
-    """What has happened to an incident. It ends at the first look that found nobody."""
+    """What has happened to an incident. It ends at the first poll that found nobody."""
 
     #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
     #: continued: a new agent has found it still there. recurred: it has come back, for the first time.
@@ -90,7 +90,7 @@ class IncidentEvent(msgspec.Struct, frozen=True):
 def advance_incident(
     incident: Incident | None, poll: IncidentPoll
 ) -> tuple[Incident | None, tuple[IncidentEvent, ...]]:
-    """The incident after one more look, None where there is none; and what has happened."""
+    """The incident after one more poll, None where there is none; and what has happened."""
     if poll.blocked:
         return _advance_blocked(incident, poll)
     if incident is None:

@@ -65,7 +65,7 @@ class StoredVerdict(msgspec.Struct, frozen=True, rename={"classification": "clas
 
 
 class StoredSnapshot(msgspec.Struct, frozen=True):
-    """What is kept of one look."""
+    """What is kept of one poll."""
 
     snapshot: Snapshot
     #: How many sessions were blocked, and how many waits there were; the snapshot may have fewer.

@@ -63,7 +63,7 @@ class SnapshotSampler:
         self._made_at = 0.0
 
     def wants(self, blocked: int, age: float) -> bool:
-        """Whether a look at the incident at that age would tell anything new."""
+        """Whether a snapshot of the incident at that age adds information."""
         is_higher = blocked > self._highest * _HIGHER
         return (is_higher and age - self._made_at >= _APART * blocked) or self._is_due(blocked, age)
 

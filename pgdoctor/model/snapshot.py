@@ -30,7 +30,7 @@ Origin = tuple[str | None, str | None, str | None, str | None]
 
 _SECOND = timedelta(seconds=1)
 
-#: Sessions that are looked at for company.
+#: Sessions that are compared with it.
 _MOST_SAMPLED = 100
 
 #: The objects that a session waits for, each with the mode that it asks for.

@@ -1,4 +1,4 @@
-"""What must be remembered from one look at a server to the next, and a diagnosis that makes use of it.
+"""State that is kept from one poll of a server to the next, and the diagnosis that uses it.
 
 The judging stays pure: what is remembered becomes part of the snapshot.
 """
@@ -55,7 +55,7 @@ class Observer:
         return tuple((at - since) / timedelta(seconds=1) for since in self._blocked_since.values())
 
     def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
-        """The diagnosis of the next look."""
+        """The diagnosis of the next poll."""
         self._blocked_since = blocked_since.add_snapshot(self._blocked_since, snapshot)
         snapshot = with_blocked_since(snapshot, self._blocked_since)
         self._sightings = recent_sightings(self._sightings, snapshot.captured_at)
@@ -84,7 +84,7 @@ class Observer:
         return diagnosis
 
     def _extend_context(self, now: ServerContext | None) -> ServerContext | None:
-        """The surroundings with what is remembered of earlier ones; they are read more seldom than they are judged."""
+        """The server context with what earlier ones add: it is read less often than it is judged."""
         if now is None:
             return None
         if self._surroundings is None or self._surroundings.read_at != now.read_at:

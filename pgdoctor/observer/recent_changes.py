@@ -1,4 +1,4 @@
-"""What has changed of late on a server: what an on-call engineer asks first, once sessions are blocked.
+"""What has changed recently on a server: what an on-call engineer asks first, once sessions are blocked.
 
 Some of it the server says (its start, the last reload). Some is remembered: applications that were not seen before,
 the server's role and timeline, and DDL. A statement of DDL shows while it runs, and after it while its session says
@@ -36,7 +36,7 @@ _AT_ONCE = timedelta(seconds=1)
 #: Ourselves: who looks at the server has changed nothing.
 _OURS = "pgdoctor"
 
-#: Connections of one application that speak of a pool, and not of somebody at a terminal.
+#: Connections of one application that speak of a pool, and not of a person at a terminal.
 _A_POOL = 3
 
 _STATEMENT_WIDTH = 100
@@ -52,7 +52,7 @@ _KINDS = {
     "I": "index",
 }
 
-#: Made and dropped within one session; nobody else ever sees it.
+#: Made and dropped within one session; no other session ever sees it.
 _TEMPORARY = ("create temp", "create local temp", "create global temp")
 
 
@@ -62,15 +62,15 @@ class KnownRelations(NamedTuple):
     #: By name, when it was seen last; None: nobody has looked yet.
     applications: Mapping[str, datetime] | None = None
     changes: tuple[RecentChange, ...] = ()
-    #: Relations that were found to be altered at the last look, each with the transaction that did it.
+    #: Relations that were found to be altered at the last poll, each with the transaction that did it.
     altered: frozenset[tuple[int, int]] = frozenset()
     read_at: datetime | None = None
     #: Since when applications have been remembered.
     since: datetime | None = None
-    #: The last look has read all relations that were altered before it, and the next transaction id at that time.
+    #: The last poll has read all relations that were altered before it, and the next transaction id at that time.
     is_altered_read: bool = False
     next_xid: int | None = None
-    #: The server as of the last look.
+    #: The server as of the last poll.
     server: "ServerRole | None" = None
 
 
@@ -84,7 +84,7 @@ class ServerRole(NamedTuple):
 
 
 def extend_known(seen: KnownRelations, now: ServerContext) -> KnownRelations:
-    """What is to be remembered with one more look."""
+    """What is to be remembered with one more poll."""
     here = {each.application for each in now.clients if each.application and each.application != _OURS}
     found = [*_find_new_applications(now, seen, here), *_role_changes(now, seen), *_find_ddl(now)]
     found += _find_altered(now, seen, found)
@@ -126,7 +126,7 @@ def with_migrations(seen: KnownRelations, snapshot: Snapshot) -> KnownRelations:
 
 
 def with_changes(now: ServerContext, seen: KnownRelations) -> ServerContext:
-    """The surroundings with all that is news in them, the latest first."""
+    """The server context with its recent changes, the latest first."""
     known = _group_repeats(seen.changes)
     is_told = {change.at for change in known if change.kind == "restart"}
     told = (change for change in _find_server_changes(now) if change.kind != "start" or change.at not in is_told)
@@ -160,7 +160,7 @@ def _read_role(now: ServerContext) -> ServerRole | None:
 
 
 def _role_changes(now: ServerContext, seen: KnownRelations) -> Iterator[RecentChange]:
-    """A restart or a failover between the last look and this one."""
+    """A restart or a failover between the last poll and this one."""
     before, after, role = seen.server, seen.read_at, _read_role(now)
     if before is None or role is None or after is None:
         return
@@ -193,7 +193,7 @@ def _find_new_applications(now: ServerContext, seen: KnownRelations, here: set[s
 
 
 def _all_new(now: ServerContext) -> Iterator[RecentChange]:
-    """Applications whose connections are all young, at the first look: they may have been deployed, or reconnected."""
+    """Applications whose connections are all young, at the first poll: they may have been deployed, or reconnected."""
     if now.standing is None or now.read_at - now.standing.started <= RECENT:
         # All connections are younger than the server.
         return
@@ -218,7 +218,7 @@ def _find_ddl(now: ServerContext) -> Iterator[RecentChange]:
 
 
 def _find_altered(now: ServerContext, seen: KnownRelations, found: Sequence[RecentChange]) -> Iterator[RecentChange]:
-    """Relations with new entries in the catalog, unless a statement names them that began since the last look."""
+    """Relations with new entries in the catalog, unless a statement names them that began since the last poll."""
     said = [each.what.lower() for each in found if seen.read_at and each.at >= seen.read_at]
     tables = {each.oid for each in now.altered}
     for each in now.altered:

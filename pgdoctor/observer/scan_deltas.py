@@ -1,12 +1,12 @@
 """How often all sessions together have lately read the tables of an incident as a whole: corroboration, never proof.
 
 The counters of `pg_stat_user_tables` stand still while a scan runs and until its transaction ends, then they jump
-(measured on 14 and 18: 0 during a scan of 400,000 rows and for as long as its transaction was open, 1 and 400,000
-after its commit; only a parallel worker reports its own part at its end). So what they gain between two looks tells
-of other sessions' transactions, or of earlier ones: a table that is scanned again and again lacks an index. What they
-do not gain tells nothing, so nothing is ever withdrawn for it.
-Nothing else shows that a foreign session is scanning: `pg_stat_get_xact_*` know their own session only, and plain
-statements have no progress view; IO/DataFileRead is left, which says that it reads from disk, not how.
+(measured on 14 and 18: 0 during a scan of 400,000 rows and for as long as its transaction was open, 1 and 400,000 after
+its commit; only a parallel worker reports its own part at its end). So what they gain between two polls tells of other
+sessions' transactions, or of earlier ones: a table that is scanned again and again lacks an index. What they do not
+gain tells nothing, so nothing is ever withdrawn for it. Nothing else shows that a foreign session is scanning:
+`pg_stat_get_xact_*` know their own session only, and plain statements have no progress view; IO/DataFileRead is left,
+which says that it reads from disk, not how.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from pgdoctor.model.snapshot import Relation, ScanCounts, Snapshot
 
-#: How old the earlier look may be.
+#: How old the earlier poll may be.
 MEMORY = timedelta(seconds=10)
 
 
@@ -26,7 +26,7 @@ Table = tuple[int | None, int]
 
 
 class ScanCounters(NamedTuple):
-    """The counters of one look by table; the time is the server's."""
+    """The counters of one poll by table; the time is the server's."""
 
     seen_at: datetime
     scans: Mapping[Table, ScanCounts]
@@ -48,7 +48,7 @@ def read_scan_counters(snapshot: Snapshot) -> ScanCounters:
 
 
 def with_scans(snapshot: Snapshot, earlier: ScanCounters | None) -> Snapshot:
-    """The snapshot with what its tables have gained since an earlier look, where they have gained anything."""
+    """The snapshot with what its tables have gained since an earlier poll, where they have gained anything."""
     if earlier is None or not timedelta() < snapshot.captured_at - earlier.seen_at <= MEMORY:
         return snapshot
     found = _compute_gains(snapshot, earlier, (snapshot.captured_at - earlier.seen_at) / timedelta(seconds=1))

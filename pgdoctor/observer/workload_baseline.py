@@ -1,10 +1,9 @@
 """How fast each database works lately, and how fast it usually does: by this a storm is told from a busy day.
 
-What is usual is the median of the last ten minutes of looks; until there are enough of them, the average since the
+What is usual is the median of the last ten minutes of polls; until there are enough of them, the average since the
 server's statistics began. Of a server that is younger than that nobody knows how many sessions are usual: its counters
 may be those of before its restart, and its short life may be all storm. While a storm is found nothing is learnt, so
-that it does not become usual by lasting; but what has lasted for half an hour has to be taken for a new way of
-working.
+that it does not become usual by lasting; but what has lasted for half an hour has to be taken for a new way of working.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ _ENOUGH_LOOKS = 4
 #: Seconds that a server has to have run for, so that its average pace says something.
 _YOUNG = 600.0
 
-#: Seconds between two looks that tell a pace. The server's counters are up to a second old.
+#: Seconds between two polls that tell a pace. The server's counters are up to a second old.
 _SHORTEST, _LONGEST = 1.0, 600.0
 
 #: Findings that are about a pace that is not usual.
@@ -34,20 +33,20 @@ _SETTLED = timedelta(minutes=30)
 
 
 class WorkloadHistory(NamedTuple):
-    """What is remembered of the looks before; the times are the server's."""
+    """What is remembered of the polls before; the times are the server's."""
 
     read_at: datetime | None = None
     started: datetime | None = None
     work: Mapping[str, DatabaseStats] = {}
     looks: tuple[Mapping[str, Rates], ...] = ()
-    #: What clients sent at the last look that found no storm.
+    #: What clients sent at the last poll that found no storm.
     latest: tuple[LatestStatement, ...] = ()
     #: Since when there has been a storm; None: there is none.
     stormy_since: datetime | None = None
 
 
 def with_pace(now: ServerContext, past: WorkloadHistory) -> ServerContext:
-    """The surroundings with what the databases have done since the look before, and what is usual there."""
+    """The server context with what the databases have done since the poll before, and what is usual there."""
     if past.read_at is None:
         return now
     seconds = (now.read_at - past.read_at) / timedelta(seconds=1)
@@ -61,7 +60,7 @@ def with_pace(now: ServerContext, past: WorkloadHistory) -> ServerContext:
 
 
 def extend_history(past: WorkloadHistory, now: ServerContext, is_stormy: bool) -> WorkloadHistory:
-    """What is to be remembered after a look that was judged."""
+    """What is to be remembered after a poll that was judged."""
     since = (past.stormy_since or now.read_at) if is_stormy else None
     is_usual = since is None or now.read_at - since >= _SETTLED
     return WorkloadHistory(
@@ -69,7 +68,7 @@ def extend_history(past: WorkloadHistory, now: ServerContext, is_stormy: bool) -
         started=now.standing.started if now.standing else None,
         work=now.work,
         looks=(*past.looks, now.lately)[-_MOST_LOOKS:] if is_usual and now.lately else past.looks,
-        # Of the first look nobody knows whether it was one in a storm.
+        # The first poll may already be part of a storm.
         latest=now.latest if now.lately and not is_stormy else past.latest,
         stormy_since=since,
     )

@@ -1,6 +1,6 @@
 """What is read from the catalogs about the relations that locks are about: names, sizes, indexes.
 
-Raw columns only. Whatever fails is left out and said, never fatal: somebody may hold a lock on a catalog.
+Raw columns only. Whatever fails is left out and said, never fatal: a session may hold a lock on a catalog.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ _decode_keys = msgspec.json.Decoder(tuple[UniqueKey, ...]).decode
 
 
 class CatalogReader:
-    """Reads of catalogs that may fail without taking the snapshot with them: somebody may hold a lock on one."""
+    """Reads of catalogs that may fail without taking the snapshot with them: a session may hold a lock on one."""
 
     def __init__(self, connection: Connection, most_timeouts: int = MOST_TIMEOUTS) -> None:
         self._connection = connection
@@ -131,7 +131,7 @@ async def warm_up_catalog(connection: Connection, *, statement_bytes: int) -> No
     """Run, about nothing, what an incident will need.
 
     Planning reads pg_class, pg_index, pg_statistic and others about the catalogs themselves, once for a connection.
-    While somebody holds a lock on one of them it would be too late for that.
+    While a session holds a lock on one of them it would be too late for that.
     """
     evidence = CatalogReader(connection)
     async with reading_together() as group:

@@ -1,4 +1,4 @@
-"""Reads the server into a `Snapshot`: the gate first, more only when somebody waits for a lock."""
+"""Reads the server into a `Snapshot`: the gate first, more only when a session waits for a lock."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -78,7 +78,7 @@ class Gate(msgspec.Struct, frozen=True):
 
     @property
     def is_quiet(self) -> bool:
-        """Nobody waits. Never so for a role that may not see what others do: to it every server looks quiet."""
+        """No session waits. Never so for a role that may not see what others do: to it every server looks quiet."""
         return not (self.lock_waiters or self.server.hidden_sessions)
 
 
@@ -95,14 +95,14 @@ class Collector:
         self._tracker = TraceTracker()
         self._elsewhere = DatabaseReader()
         self._is_warm = False
-        #: That was under way when the surroundings were read last.
+        #: The oldest transaction that was running when the server context was last read.
         self._oldest_xid: int | None = None
 
     async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
-        """The server as it is now, by gate and look; all waits count, however short.
+        """The server as it is now, by gate and full poll; all waits count, however short.
 
-        Where nobody seems to wait only the gate is asked. `even_if_quiet` reads the locks in any case.
-        Raises ServerError if the server cannot be asked.
+        Where no session seems to wait only the gate is asked. `even_if_quiet` reads the locks in any case. Raises
+        ServerError if the server cannot be asked.
         """
         gate = await self.gate(wait_threshold=0.0)
         return (
@@ -131,7 +131,7 @@ class Collector:
         return int(rows[0].startup_waiters)
 
     async def make_quiet_snapshot(self, gate: Gate) -> Snapshot:
-        """The snapshot of a server on which nobody waits; the first time, all is made ready for when somebody does."""
+        """The snapshot of a server on which no session waits; the first call also prepares for a full poll."""
         if not self._is_warm:
             self._is_warm = True
             await warm_up_catalog(self._connection, statement_bytes=0)
@@ -139,11 +139,11 @@ class Collector:
         return _without_waits(gate)
 
     async def run_full_poll(self, gate: Gate) -> Snapshot:
-        """The full look, right after the gate: who waits for whom, and what explains it."""
+        """The full poll, right after the gate: who waits for whom, and what explains it."""
         return await self._build_snapshot(gate, await self._lock_waits())
 
     async def run_gate_and_full_poll(self) -> tuple[Gate, Snapshot]:
-        """Gate and full look in one round trip, for those who look only once. Raises ServerError."""
+        """Gate and full poll in one round trip, for a single diagnosis. Raises ServerError."""
         async with reading_together() as group:
             gate = group.create_task(self.gate(wait_threshold=0.0))
             rows = group.create_task(self._lock_waits())

@@ -1,4 +1,4 @@
-"""Names of locked objects other than relations, of those that somebody waits for."""
+"""Names of locked objects other than relations, of those that a session waits for."""
 
 from collections.abc import Mapping
 

@@ -82,7 +82,7 @@ async def fetch_redefinitions(
 ) -> dict[int, bool]:
     """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows.
 
-    Only relations that somebody waits for are asked about: what else a transaction has changed says nothing of them.
+    Only relations that a session waits for are asked about: what else a transaction has changed says nothing of them.
     """
     wanted = {
         lock.relation

@@ -1,4 +1,4 @@
-"""Who may have locked rows of the tables on which somebody waits for a row: the server names one holder at a time."""
+"""Who may have locked rows of the tables on which a session waits for a row: the server names one holder at a time."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,8 @@ _STATEMENT_BYTES = 4_096
 
 
 async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: CatalogReader) -> tuple[RowLocker, ...]:
-    """Who may have locked rows of these tables; nothing is asked where nobody waits for a row that several may hold."""
+    """Who may have locked rows of these tables; nothing is asked where no session waits for a row that several may
+    hold."""
     tables = find_wanted_tables(sessions.values())
     if not tables:
         return ()

@@ -1,4 +1,4 @@
-"""Reads the surroundings of the waits. Each part may fail alone: what cannot be read is left out, and said."""
+"""Reads the server context of the waits. Each part may fail alone: what cannot be read is left out, and said."""
 
 from datetime import timedelta
 from functools import lru_cache
@@ -53,8 +53,8 @@ async def fetch_server_context(
 ) -> ServerContext | None:
     """What stands around the waits, now; None where not even the server's limits can be read.
 
-    `since`: the `oldest_xid` of the look before; without it nothing is known to have been altered.
-    Gives up at the first locked catalog: nobody is to wait for this.
+    `since`: the `oldest_xid` of the poll before; without it nothing is known to have been altered. Gives up at the
+    first locked catalog: no poll may wait for it.
     """
     evidence = CatalogReader(connection, most_timeouts=1)
     fresh = timedelta(seconds=FRESH_SECONDS)

@@ -30,7 +30,7 @@ class ServerWatch:
         self.collector = collector
         self._memory = Observer(changes)
         self.surroundings: ServerContext | None = None
-        #: When the last look had been read, and was yet to be judged, on the monotonic clock.
+        #: When the last poll had been read, and was yet to be judged, on the monotonic clock.
         self.read_at = 0.0
         #: For how many seconds each statement that waited at the last gate poll had been blocked at least.
         self.blocked_seconds: tuple[float, ...] = ()
@@ -41,7 +41,7 @@ class ServerWatch:
         return self._memory.changes
 
     async def read_server_context(self) -> None:
-        """Read what stands around the waits, for the looks from now on. Raises ServerError."""
+        """Read what stands around the waits, for the polls from now on. Raises ServerError."""
         self.surroundings = await self.collector.read_server_context()
 
     async def poll_gate(self, wait_threshold: float) -> Gate:
@@ -55,7 +55,7 @@ class ServerWatch:
 
     async def diagnose_server(self) -> Diagnosis:
         """The diagnosis of the server, now. Where a row may change hands, and where nothing says since when replay
-        waits, it looks twice: one look cannot tell."""
+        waits, it takes a second snapshot: one is not enough."""
         return await self._confirm_diagnosis(await self._diagnose_once())
 
     async def diagnose_with_context(self) -> Diagnosis:

@@ -16,7 +16,7 @@ from pgdoctor.errors import StatementFailed
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.queries import load_sql
 
-#: What a transaction fails with where somebody else has changed the same row meanwhile ("tuple concurrently updated",
+#: What a transaction fails with where another session has changed the same row meanwhile ("tuple concurrently updated",
 #: or two first rows at once): the next attempt sees it.
 _MEANWHILE = ("XX000", "23505")
 _ATTEMPTS = 5
@@ -46,7 +46,8 @@ async def read_records(connection: Connection) -> list[StoredRecord]:
 async def rewrite_record(
     connection: Connection, change: Callable[[str | None], str | None], role: str | None = None
 ) -> StoredRecord:
-    """Read the record and write what `change` makes of it, and let nobody else write in between; what is there now.
+    """Read the record and write what `change` makes of it, and let no other session write in between; what is there
+    now.
 
     Nothing is written where `change` returns None, or what was there. `role`: another one than ours, whose settings we
     may change. Raises ServerError, and what `change` raises; then nothing is written.

@@ -22,7 +22,7 @@ _NOT_PERMITTED = "42501"
 
 
 class SignalReply(msgspec.Struct, frozen=True):
-    """What became of a signal. `gone`: it was not any more the session that was judged; nobody was signalled."""
+    """What became of a signal. `gone`: it was not any more the session that was judged; no session was signalled."""
 
     answer: Answer
     #: The server's clock; None where nothing was sent, or where that is not known.
@@ -58,15 +58,15 @@ async def send_signal(
     record: str | None = None,
     unchanged: bool = False,
 ) -> SignalReply:
-    """Signal the session if it is still `victim`, and if somebody waits `min_wait` seconds for it.
+    """Signal the session if it is still `victim`, and if a session waits `min_wait` seconds for it.
 
     For a cancel it has to be that in every part. For a terminate it has to be in the same transaction and state, and,
-    where it runs another statement by now, in none that may end the transaction; `unchanged`: in every part, too.
-    The server signals nobody for a session that does not hold the leader lock, and nobody where the record that all
-    pgdoctors share is not `record` any more. That, too, is answered by `gone`.
-    `waiting_pids`: it has to be one of them who waits; None: anybody. The functions look themselves whose waits count.
-    `wrapped`: by the functions of `pgdoctor setup --wrapper`, which check the same, and more.
-    Never raises ServerError. After `error` it is not known whether the session was signalled.
+    where it runs another statement by now, in none that may end the transaction; `unchanged`: in every part, too. The
+    server sends no signal if our session does not hold the leader lock, or if the record that all
+    pgdoctors share is no longer `record`. That, too, is answered by `gone`. `waiting_pids`: it has to be one of them
+    who waits; None: anybody. The functions look themselves whose waits count. `wrapped`: by the functions of `pgdoctor
+    setup --wrapper`, which check the same, and more. Never raises ServerError. After `error` it is not known whether
+    the session was signalled.
     """
     # NULL: any moment of the transaction is as good for a terminate.
     is_exact = signal == "cancel" or unchanged or victim.transaction is None
@@ -130,7 +130,7 @@ async def _send_signal(
         return SignalReply(answer, sqlstate=error.sqlstate, message=str(error))
     except ServerError as error:
         return SignalReply("error", message=str(error))
-    # NULL: it moved on between the two looks. A refused cancel means that the process has just gone. A terminate
+    # NULL: it moved on between the two checks. A refused cancel means that the process has just gone. A terminate
     # answers false also for one that takes longer than the timeout, so its answer says nothing: look at who waits.
     if not rows or rows[0].accepted is None or (signal == "cancel" and not rows[0].accepted):
         return SignalReply("gone")

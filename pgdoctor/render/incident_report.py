@@ -71,7 +71,7 @@ class Impact(msgspec.Struct, frozen=True):
 
 
 class Why(msgspec.Struct, frozen=True):
-    """One of the five whys. `answer` null: no record answers it, so somebody has to be asked."""
+    """One of the five whys. `answer` null: no record answers it, so a person has to."""
 
     question: str
     answer: str | None

@@ -1,4 +1,4 @@
-"""An incident as it was written down: what happened when, what the looks showed, and what was done."""
+"""An incident as it was written down: events, snapshots and actions, in order of time."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -71,12 +71,12 @@ class IncidentView(msgspec.Struct, frozen=True):
 
     @property
     def latest(self) -> KeptSnapshot | None:
-        """The last of the looks; None where none was kept."""
+        """The last snapshot; None if none was kept."""
         return max(self.looks, key=lambda snapshot: snapshot.at, default=None)
 
     @property
     def peak(self) -> KeptSnapshot | None:
-        """The latest of the looks that show the most; None where none was kept."""
+        """The latest of the snapshots with most blocked sessions; None if none was kept."""
         return max(self.looks, key=lambda snapshot: (snapshot.blocked, snapshot.at), default=None)
 
 
@@ -101,7 +101,7 @@ def incidents_table(entries: Sequence[IncidentRecord]) -> str:
 
 
 def story_text(story: IncidentView, width: int | None) -> str:
-    """An incident for a terminal: its line, what happened, and the tree of each look that was kept.
+    """An incident for a terminal: its line, what happened, and the tree of each poll that was kept.
 
     The latest has SQL to paste, which signals only the sessions of that snapshot.
     No line is wider than `width` cells (at least 40); None: no line is wrapped or cut.

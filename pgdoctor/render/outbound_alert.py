@@ -65,7 +65,7 @@ def describe_event(event: IncidentEvent, diagnosis: Diagnosis, blocked: int) -> 
 
 
 def action_words(advice: Advice | None) -> str:
-    """The one thing to do: `cancel 1324`, `terminate 1 and 2`; `none` where nobody should be signalled."""
+    """The one thing to do: `cancel 1324`, `terminate 1 and 2`; `none` where no session should be signalled."""
     return to_do(advice) if advice is not None and advice.signals else "none"
 
 

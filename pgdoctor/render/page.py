@@ -16,7 +16,7 @@ from pgdoctor.render.web.verdict import PageVerdict, judge_page, verdict_markup
 
 #: Seconds that nobody has to be told of.
 _MOMENT = 1.0
-#: Seconds from which on it is said that the look is older than the poll.
+#: From so many seconds on the page says that the full poll is older than the last poll.
 _NOTABLE_LAG = 2.0
 
 

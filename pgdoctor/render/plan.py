@@ -81,7 +81,7 @@ class PlanFacts(msgspec.Struct, frozen=True):
     breaker: str | None
     #: What is wrong at the server that mitigation depends on.
     findings: tuple[Finding, ...] = ()
-    #: Why nobody is signalled, whoever it is: disarmed, maintenance, a record that cannot be read.
+    #: Why no session is signalled, whichever it is: disarmed, maintenance, a record that cannot be read.
     stops: tuple[str, ...] = ()
 
 

@@ -145,7 +145,7 @@ class Report(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     cycles: tuple[tuple[Node, ...], ...]
     findings: tuple[Finding, ...]
-    #: The one thing to do; None where nobody is blocked.
+    #: The one thing to do; None where no session is blocked.
     recommendation: Advice | None = None
     cut_sets: tuple[CutSet, ...] = ()
     left_alone: tuple[LeaveAlone, ...] = ()
@@ -341,7 +341,7 @@ def _make_blocker(blocker: Blocker, snapshot: Snapshot, show_literals: bool) -> 
 
 def _make_recommendation(blocker: Blocker) -> RecommendationFacts:
     remedy = blocker.recommendation
-    # To be copied and run: not where it may free nobody.
+    # To be copied and run: not where it may free no session.
     is_offered = blocker.session is not None and not blocker.may_free_nobody
     text = write_signal_sql(remedy.action, blocker.session) if blocker.session and is_offered else None
     return RecommendationFacts(remedy.action, blocker.pid, remedy.reason, text, blocker.not_permitted)

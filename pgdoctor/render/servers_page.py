@@ -22,7 +22,7 @@ class ServerRow(msgspec.Struct, frozen=True):
     blocked_sessions: int
     #: Seconds.
     oldest_wait: float
-    #: The class of the root with the widest reach; None where nobody waits.
+    #: The class of the root with the widest reach; None where no session waits.
     leading: str | None
     #: `shop on 10.0.0.5:5432`; empty: it was not reached yet.
     place: str = ""

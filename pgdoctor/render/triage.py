@@ -44,7 +44,7 @@ _ALL = 1_000
 
 
 class Root(msgspec.Struct, frozen=True, rename={"classification": "class"}):
-    """A session that others wait for, and that waits for nobody."""
+    """A session that others wait for, and that waits for no session."""
 
     pid: int | None
     prepared_gid: str | None

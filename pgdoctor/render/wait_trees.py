@@ -22,7 +22,7 @@ class Branch(msgspec.Struct, frozen=True):
     """A session that waits, and those who wait for it."""
 
     wait: Wait
-    #: What is said of it as a blocker; None where it blocks nobody.
+    #: What is said of it as a blocker; None where it blocks no session.
     facts: BlockerReport | None
     below: tuple["Branch", ...]
     rest: OmittedRows

@@ -398,7 +398,7 @@ class Assembler:
         return course
 
     def _prune_course(self, course: _Course) -> None:
-        """Forget what nobody waits for any more: an incident may last for days."""
+        """Forget what no session waits for any more: an incident may last for days."""
         kept: dict[int | str, None] = dict.fromkeys(course.sessions)
         for wait in (each.wait for each in course.open.values()):
             kept.update(dict.fromkeys((wait.origin.pid, wait.target, *wait.holders, *wait.queue)))

@@ -4,6 +4,6 @@ SELECT DISTINCT p.proname::pg_catalog.text AS name
 FROM pg_catalog.pg_proc AS p
 WHERE
     p.proname = ANY (%(names)s::pg_catalog.text[])
-    -- 11 is pg_catalog. A name would be looked up, and wait where somebody has locked pg_namespace.
+    -- 11 is pg_catalog. A name would be looked up, and wait where a session has locked pg_namespace.
     AND p.pronamespace <> 11
     AND p.prosrc ~* '\m(query_canceled|57014)\M';

@@ -1,5 +1,5 @@
 -- One row for each asked object that there is: its type, and its name as it would be written in a statement.
--- For locks of type object that somebody waits for, and no others. Not pg_describe_object(), which speaks the
+-- For locks of type object that a session waits for, and no others. Not pg_describe_object(), which speaks the
 -- server's language. It reads the catalog of the object, and so waits behind a lock on that one.
 SELECT
     a.classid,

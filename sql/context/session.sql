@@ -1,6 +1,6 @@
 -- One row: the server's cluster_name, and whether this session is ours alone, and pinned. Not so where a pooler answers
 -- by another session than the one that was connected to, or has dropped the start-up options.
--- The first statement on a connection: an operator or a cast by name may still be somebody else's, so here is none.
+-- The first statement on a connection: an operator or a cast by name may still be of another role, so here is none.
 SELECT
     s.is_ours,
     pg_catalog.current_setting('cluster_name') AS cluster_name,

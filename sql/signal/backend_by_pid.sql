@@ -1,4 +1,4 @@
--- The session or process of that number: one row, or none. Asked for when somebody asks about one that blocks nobody.
+-- The session or process of that number: one row, or none. Asked for when somebody asks about one that blocks no session.
 SELECT
     s.backend_type::pg_catalog.text AS backend_type,
     s.leader_pid,

@@ -3,7 +3,7 @@
 -- For the commands `cancel` and `terminate` and the keys of `watch` alone: unlike the statements of mitigation it asks
 -- neither for a waiter nor for leadership, since a person decides by what the confirmation says. What no person may do
 -- is the same: no other session, no process of the server, no pgdoctor, no commit that waits for its standby.
--- Check and signal are one statement, in autocommit, and the look at the session comes twice; see `signal_session`.
+-- Check and signal are one statement, in autocommit, and the session is checked twice; see `signal_session`.
 -- A cancel is about the statement, which still runs; a terminate about the transaction, whatever it runs by now.
 WITH victim AS MATERIALIZED (
     SELECT

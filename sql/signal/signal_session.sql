@@ -3,7 +3,7 @@
 -- `signal`: 'cancel' or 'terminate'; after any other text nothing is sent. A cancel needs the very statement that was
 -- judged. So does a terminate with a `state_change`; if that is NULL, any moment of the same transaction will do, in
 -- the same state.
--- Check and signal are one statement, in autocommit: between a look and a signal by PID alone a busy session has
+-- Check and signal are one statement, in autocommit: between a check and a signal by PID alone a busy session has
 -- moved on to its next statement (measured at 20 ms: the wrong one in nine of ten), and within a transaction the
 -- activity is a cached copy. Where an element is hidden from our role it is NULL, and there is no row.
 -- The costly questions come first. The look at the session comes twice: once for all that is known of it, and again as
@@ -53,7 +53,7 @@ awaited AS MATERIALIZED (
         -- Waits whose beginning the server has not written yet do not count.
         AND w.waitstart
         <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)
-        -- It is this very session that leads: who lost the leader lock signals nobody.
+        -- It is this very session that leads: who lost the leader lock signals no session.
         AND EXISTS (SELECT FROM locks AS l WHERE l.granted AND l.pid = pg_catalog.pg_backend_pid())
         -- And no other pgdoctor, in whatever database. What a stranger holds under that key says nothing.
         AND NOT EXISTS (
@@ -120,8 +120,8 @@ victim AS MATERIALIZED (
 SELECT
     pg_catalog.clock_timestamp() AS signalled_at,
     CASE
-        -- The second look. A CASE asks in this order, and for one session these functions cost next to nothing. The
-        -- identifier of a backend may be another one's after the first look: its PID and its times say whose it is.
+        -- The second check. A CASE asks in this order, and for one session these functions cost next to nothing. The
+        -- identifier of a backend may be another one's after the first check: its PID and its times say whose it is.
         WHEN
             pg_catalog.pg_stat_clear_snapshot() IS NOT NULL
             AND pg_catalog.pg_stat_get_backend_pid(v.backend_id) = v.pid
@@ -129,7 +129,7 @@ SELECT
             AND pg_catalog.pg_stat_get_backend_xact_start(v.backend_id)
             IS NOT DISTINCT FROM %(xact_start)s::pg_catalog.timestamptz
             THEN
-                -- The parameter was known before, so nothing more is read between the second look and the signal.
+                -- The parameter was known before, so nothing more is read between the second check and the signal.
                 CASE %(signal)s::pg_catalog.text
                     WHEN 'cancel' THEN pg_catalog.pg_cancel_backend(v.pid)
                     -- Waits a moment for its end, so that the next snapshot does not find it still there.

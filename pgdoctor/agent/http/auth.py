@@ -101,7 +101,7 @@ class Access(msgspec.Struct, frozen=True):
     def allows_host(self, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether `Host` is an address or a name of ours.
 
-        A page of somebody else, whose name has come to lead here (DNS rebinding), sends the name of its own.
+        A page of another host whose name resolves to this address (DNS rebinding) sends its own host name.
         """
         return all(self._is_own(value.decode("latin-1")) for name, value in headers if name == b"host")
 

@@ -66,7 +66,7 @@ class Counters:
         self.durations = Durations()
         self.skipped = 0
         self.failed_full_polls = 0
-        #: Seconds from one full look to the next, while there is something to look at.
+        #: Seconds from one full poll to the next, while there is something to look at.
         self.poll_interval = 0.0
         self.statements = 0
         self.received_bytes = 0
@@ -92,7 +92,7 @@ class Counters:
             self.blocked_seconds_by_class[name] += number * seconds
 
     def add_releases(self, settled: Iterable[Action]) -> None:
-        """Count how long the signals took that released somebody."""
+        """Count how long the signals took that released a session."""
         for action in settled:
             if action.outcome == "released" and action.seconds is not None:
                 self.releases.add(action.seconds)

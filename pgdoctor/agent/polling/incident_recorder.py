@@ -104,7 +104,7 @@ class IncidentRecorder:
         return self._read
 
     def see(self, seen: PolledDiagnosis) -> None:
-        """Take note of a look, if it says anything new. Never waits."""
+        """Take note of a poll, if it says anything new. Never waits."""
         self._follow_course(seen)
         is_new = seen.incident is not None and self._is_new(seen, seen.incident)
         if seen.events or seen.lost or is_new:
@@ -263,7 +263,7 @@ class IncidentRecorder:
         return record
 
     async def _keep_snapshot(self, seen: PolledDiagnosis, incident: Incident) -> None:
-        """Keep what this look shows, if it shows anything new."""
+        """Keep what this poll shows, if it shows anything new."""
         age = incident.seconds_until(seen.at)
         if seen.blocked and (seen.events or self._sampler.wants(seen.blocked, age)):
             body = await offload(seen.sessions, pack_diagnosis, seen.diagnosis)

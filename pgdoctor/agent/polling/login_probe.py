@@ -1,4 +1,4 @@
-"""A login of the agent's own, every few seconds: sessions that are connected do not notice that nobody else can.
+"""A login of the agent's own, every few seconds: connected sessions do not show that new logins hang.
 
 One attempt at a time, and each closes at once. One that hangs is neither broken off nor followed by another: the
 server's process would go on waiting behind it, so each new attempt would take one more slot.

@@ -41,7 +41,7 @@ class PollResult(msgspec.Struct, frozen=True):
     lock_waiters: int
     diagnosis: Diagnosis
     figures: Figures
-    #: It was made now; else the full look was not due, and this is what the last one found.
+    #: It was made now; else the full poll was not due, and this is what the last one found.
     is_new: bool
     latency: float
 
@@ -55,25 +55,25 @@ class PollRunner:
         #: Of the present connection.
         self._watch: ServerWatch | None = None
         self._connection: Connection | None = None
-        #: What is unusual, for the looks from now on.
+        #: What is unusual, for the polls from now on.
         self.anomalies: tuple[Anomaly, ...] = ()
-        #: How full the journal is, for the looks from now on.
+        #: How full the journal is, for the polls from now on.
         self.journal: JournalUse | None = None
-        #: What the login probe says, for the looks from now on.
+        #: What the login probe says, for the polls from now on.
         self.login: Login | None = None
-        #: Logins that the gate does not see, as of the last look for them.
+        #: Logins that the gate does not see, as of the last poll for them.
         self._startup_waiters = 0
         #: That the server has counted since this process began; and the server with its counter, when last read.
         self.deadlocks = 0
         #: Full polls that the server has refused or cancelled.
         self.failed_full_polls = 0
         self._deadlocks_before: tuple[str, int] | None = None
-        #: What the last look on this connection found, or failed with.
+        #: What the last poll on this connection found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
     @property
     def read_at(self) -> float:
-        """When the last look had been read, and was yet to be judged, on the monotonic clock."""
+        """When the last poll had been read, and was yet to be judged, on the monotonic clock."""
         return self._watch.read_at if self._watch is not None else 0.0
 
     def reconfigure(self, settings: AgentSettings) -> None:
@@ -82,7 +82,7 @@ class PollRunner:
         self.budget = replace(self.budget, interval=settings.interval, share=settings.max_server_share)
 
     async def examine(self, connection: Connection, *, is_urgent: bool = False) -> PollResult:
-        """Ask the gate, and look at the locks if somebody waits and the last look is paid for, or this is urgent.
+        """Ask the gate, and look at the locks if a session waits and the last poll is paid for, or this is urgent.
 
         Raises ServerError.
         """
@@ -143,7 +143,7 @@ class PollRunner:
         return gate
 
     async def _with_logins(self, connection: Connection, collector: Collector, gate: Gate, now: float) -> Gate:
-        """The gate with the logins that wait. Found once, they count until a full look finds none."""
+        """The gate with the logins that wait. Found once, they count until a full poll finds none."""
         if gate.is_quiet and not self._startup_waiters and self.budget.may_check_logins(now):
             before = connection.cost.seconds
             try:

@@ -122,7 +122,7 @@ class Poller:
     async def recent(self, most_seconds: float, patience: float) -> ServerState:
         """What is known, of at most `most_seconds` ago if a poll gives that within `patience` seconds.
 
-        All who ask wait for the same poll: once the first of them has lost its patience, nobody waits for it any more.
+        All who ask wait for the same poll: once the first of them has given up, none waits for it any more.
         """
         now = time.monotonic()
         if now - self._state.tried_at > most_seconds:
@@ -326,7 +326,7 @@ class Poller:
             self._counters.add_releases(self._mitigator.settled)
 
     def _with_traces(self, diagnosis: Diagnosis) -> Diagnosis:
-        """With what our own actions have left behind, as of the look before."""
+        """With what our own actions have left behind, as of the poll before."""
         left = self._mitigator.findings
         return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
 

@@ -1,6 +1,6 @@
 """All about one server: its connection, its polls, what they count and what acts on them; and the set of all servers.
 
-Each server has its own of everything and fails alone: what hangs holds up nobody else.
+Each server has its own of everything and fails alone: a hang of one delays no other server.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class ServerMonitors:
         self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._monitors: dict[str | None, ServerMonitor] = {}
-        #: Why nobody is to be signalled anywhere, and by whose order; None: no such order is in force.
+        #: Why no session may be signalled at any server, and by which operator; None: no such order is in force.
         self._order: tuple[str, str] | None = None
         self.reconfigure(wanted, mitigation)
 
@@ -198,7 +198,7 @@ class ServerMonitors:
             await asyncio.wait(tasks, timeout=patience / 2)
 
     def reconfigure(self, wanted: Sequence[MonitoredServer], mitigation: Mitigation) -> None:
-        """Watch those that are wanted now, and nobody else; who stays keeps connection, counts and memory."""
+        """Watch exactly these servers. A server that stays keeps its connection, counts and memory."""
         if not any(monitor.mitigator.is_disarmed for monitor in self):
             # Somebody has armed since.
             self._order = None
@@ -220,7 +220,7 @@ class ServerMonitors:
             log.info("server removed", extra={"server": gone.name})
 
     def stop_acting(self, reason: str, by: str) -> None:
-        """Signal nobody until somebody arms again, also at servers that are added before."""
+        """Signal no session until an operator arms again, also at servers that are added before."""
         self._order = reason, by
         for monitor in self:
             monitor.mitigator.disarm(reason, by)

@@ -33,7 +33,7 @@ class Figures(msgspec.Struct, frozen=True):
     depth: int = 0
     #: Groups of sessions that wait for each other in a circle.
     cycles: int = 0
-    #: The class of the root with the widest reach; None where nobody waits.
+    #: The class of the root with the widest reach; None where no session waits.
     leading: str | None = None
 
 
@@ -49,7 +49,7 @@ class ServerState(msgspec.Struct, frozen=True):
     error: str | None = "not polled yet"
     #: As of the last poll.
     server: ServerInfo | None = None
-    #: As of the last poll too, or of `looked_at` while full looks are spaced out.
+    #: As of the last poll, or of `looked_at` while full polls are less frequent.
     diagnosis: Diagnosis | None = None
     figures: Figures | None = None
     #: Connections and max_connections, of the last poll that succeeded.

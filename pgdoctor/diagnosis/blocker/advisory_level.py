@@ -18,7 +18,7 @@ _TRANSACTION_FUNCTIONS = frozenset(
     f"pg_{mode}advisory_xact_lock{shared}" for mode in ("", "try_") for shared in ("", "_shared")
 )
 
-#: Sessions behind it that are looked at. A crowd may have a thousand; some tell as much.
+#: Sessions behind it that are examined: of a thousand similar ones a few are enough.
 _MOST_BEHIND = 100
 
 

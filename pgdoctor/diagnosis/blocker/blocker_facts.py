@@ -93,7 +93,7 @@ class BlockerFacts:
 
     @property
     def is_root(self) -> bool:
-        """It waits for nobody."""
+        """It waits for no session."""
         return not self.is_waiting
 
     @lazy
@@ -114,7 +114,7 @@ class BlockerFacts:
 
     @lazy
     def contested(self) -> tuple[Lock, ...]:
-        """The locks it holds that stand in somebody's way, the strongest first."""
+        """The locks it holds that stand in another session's way, the strongest first."""
         return self._in_the_way(self.held)
 
     @lazy
@@ -233,7 +233,7 @@ class BlockerFacts:
         return table is not None and table.oid != lock.relation
 
     def is_lasting(self, lock: Lock) -> bool:
-        """Temporary relations nobody else uses, and those that its own transaction has created nobody else sees."""
+        """Temporary relations, and those that its own transaction has created: no other session uses them."""
         if not self.snapshot.is_here(lock):
             return True
         relation = self.snapshot.table_of(lock)

@@ -77,7 +77,8 @@ def is_nearly_done(facts: BlockerFacts) -> bool:
 
 
 def keeps_out_readers_or_writers(facts: BlockerFacts) -> bool:
-    """One of its table locks in somebody's way, or its request, is stronger than that of a CONCURRENTLY command."""
+    """One of its table locks in another session's way, or its request, is stronger than that of a CONCURRENTLY
+    command."""
     least = mode_strength("ShareLock")
     return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in facts.obstacles)
 
@@ -91,7 +92,8 @@ def advise_on_command(facts: BlockerFacts) -> str:
 
 
 def _is_for_another_lock(facts: BlockerFacts) -> bool:
-    """Its running DDL takes another mode than the table lock in somebody's way: a statement before took that one."""
+    """Its running DDL takes another mode than the table lock in another session's way: a statement before took that
+    one."""
     mode = statement_effect(facts).mode
     modes = {lock.mode for lock in facts.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
     return facts.statement.is_ddl and mode is not None and bool(modes) and mode not in modes
@@ -127,7 +129,8 @@ def _format_kind(kind: str) -> str:
 
 
 def _describe_excluded(facts: BlockerFacts) -> str:
-    """Whom its strongest table lock in somebody's way excludes. The statement that took it may be another one."""
+    """Whom its strongest table lock in another session's way excludes. The statement that took it may be another
+    one."""
     modes = [lock.mode for lock in facts.contested if lock.locktype == "relation" and lock.mode in STRONG]
     whom = ddl.keeps_out(modes[0]) if modes else ""
     return f" under {modes[0]}, which excludes {whom}" if whom else ""

@@ -23,7 +23,7 @@ from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.snapshot import KnownLock, Lock, PreparedTransaction, Session, Snapshot, Target
 from pgdoctor.model.wait_graph import Node
 
-#: Locks on what belongs to one transaction: nobody else ever holds them.
+#: Locks on what belongs to one transaction: no other session ever holds them.
 _ONE_HOLDER = frozenset({"transactionid", "virtualxid", "spectoken"})
 
 #: What each transaction is known to hold, of that what others want.
@@ -31,7 +31,7 @@ Holds = Mapping[Transaction, tuple[KnownLock, ...]]
 
 
 class KnownHold:
-    """One blocker of a snapshot, and since when it is known to be in somebody's way."""
+    """One blocker of a snapshot, and since when it is known to be in another session's way."""
 
     def __init__(self, node: Node, snapshot: Snapshot) -> None:
         self._node = node
@@ -39,7 +39,8 @@ class KnownHold:
         self._session = snapshot.sessions.get(node)
 
     def measure_seconds(self, waiters: Iterable[Session]) -> float | None:
-        """For how long it is known to have held one of them up; None where nobody waits for it as far as is known."""
+        """For how long it is known to have held one of them up; None where no session waits for it as far as is
+        known."""
         holds = (hold for waiter in waiters for _, hold in self._list_waits(waiter))
         return max(holds, default=None)
 

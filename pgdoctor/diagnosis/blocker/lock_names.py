@@ -60,7 +60,7 @@ _BY_TYPE = {
 #: Statements that insert a key: it may be there already, in a transaction that has not ended.
 _INSERTS = frozenset({"insert", "copy_from"}) | DDL
 
-#: Statements that look for rows to change or lock: one whose key is another one's new key waits for that, too.
+#: Statements that search for rows to change or lock: one whose key is another one's new key waits for that, too.
 _FINDS_ROWS = frozenset({"update", "delete", "select_for_update"})
 
 

@@ -1,4 +1,5 @@
-"""Which kind of statement took a lock that is in somebody's way, or asks for it: DDL, LOCK TABLE, maintenance, or none.
+"""Which kind of statement took a lock that is in another session's way, or asks for it: DDL, LOCK TABLE, maintenance,
+or none.
 
 A blocker's class follows from this, and not from its other locks. The lock itself decides: its mode, and what it is on.
 Only where several kinds of statements take such a lock does the text decide, and then what the transaction has done.
@@ -51,7 +52,8 @@ _LARGE_OBJECTS = ("pg_catalog.pg_largeobject", "pg_catalog.pg_largeobject_metada
 
 
 def blocks_by(facts: BlockerFacts, origin: Origin) -> bool:
-    """Whether a statement of this kind took a lock that is in somebody's way, or asks for one that others queue behind.
+    """Whether a statement of this kind took a lock that is in another session's way, or asks for one that others queue
+    behind.
 
     Where none did, the statement that it runs now decides: it keeps the transaction open.
     """

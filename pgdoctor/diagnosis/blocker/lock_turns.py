@@ -19,16 +19,16 @@ from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.snapshot import Lock, LockTurns, Session, Snapshot, Target
 from pgdoctor.model.wait_graph import Node
 
-#: How long a turn and a contest are remembered though nobody waits who has seen them.
+#: How long a turn and a contest are remembered after the last of their waiters has gone.
 MEMORY = timedelta(seconds=10)
 
 #: Turns that are remembered of one contest, the last ones.
 _MOST_TURNS = 50
 
-#: Blockers of one snapshot that are looked at, the widest reach first.
+#: Blockers of one snapshot that are examined, the widest reach first.
 _MOST_ROOTS = 100
 
-#: Earlier turns from which on nobody in particular is the offender.
+#: Earlier turns from which on no single session is at fault.
 _SEVERAL = 2
 
 #: Times the longest earlier turn for which a holder must have held to be the offender after all.
@@ -53,7 +53,7 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Contest(msgspec.Struct, frozen=True):
-    """A lock that others want, with its present holder (None: nobody in particular) and those before."""
+    """A lock that others want, with its present holder (None: no single session) and those before."""
 
     holder: Holder | None
     #: Since when, at the earliest, the present holder may have held the present waiters up.
@@ -99,7 +99,7 @@ def with_turns(snapshot: Snapshot, contests: Contests, before: Contests) -> Snap
 
 
 def find_turns(facts: BlockerFacts) -> LockTurns | None:
-    """The turns before this blocker's, where the lock changes hands and so nobody in particular is the offender.
+    """The turns before this blocker's, where the lock changes hands so that no single session is at fault.
 
     None where it does not; and where this blocker has held it for over twice the longest earlier turn.
     """

@@ -76,7 +76,7 @@ def describe_cancel(replay: Replay, snapshot: Snapshot) -> str:
 
 
 def advise_on_replay(replay: Replay, snapshot: Snapshot) -> str:
-    """What a person may do; pgdoctor itself signals nobody on a standby."""
+    """What a person may do; pgdoctor itself signals no session on a standby."""
     culprits = list_culprits(replay)
     if not replay.holders:
         return f"wait: {describe_cancel(replay, snapshot)}"

@@ -1,8 +1,8 @@
 """Who may hold a row together with the session that a waiter is seen to wait for.
 
 Several transactions can hold a row at once: FOR SHARE, and FOR KEY SHARE, which is the check of a foreign key. A waiter
-waits for them one after the other, and the server names only the one of the moment (measured, 14 and 18). Where
-others may hold the row, the end of that one may release nobody.
+waits for them one after the other, and the server names only the one of the moment (measured, 14 and 18). Where others
+may hold the row, the end of that one may release no session.
 
 The mode in which a waiter wants the row is the mode of its tuple lock. Which modes exclude each other (PostgreSQL
 documentation, "Row-Level Locks"): UPDATE excludes all; NO KEY UPDATE, that of an ordinary UPDATE, excludes all but
@@ -65,7 +65,7 @@ def find_wanted_row(waiter: Session) -> WantedRow | None:
 
 
 def find_wanted_tables(sessions: Iterable[Session]) -> tuple[Table, ...]:
-    """The tables on which somebody waits for a row that several may hold."""
+    """The tables on which a session waits for a row that several may hold."""
     wanted = (find_wanted_row(session) for session in sessions)
     return tuple(islice(dict.fromkeys(table for row in wanted if row for table in sorted(row.tables)), MOST_TABLES))
 

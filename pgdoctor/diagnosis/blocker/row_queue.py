@@ -13,7 +13,7 @@ from pgdoctor.model.snapshot import Session
 #: Seconds that a statement has run before its present wait, from which on it has most likely waited before.
 _WAITED_BEFORE = 0.1
 
-#: Sessions of the queue that are looked at: a few tell as much as a thousand.
+#: Sessions of the queue that are examined: a few tell as much as a thousand.
 _MOST_SAMPLED = 20
 
 _ROW_LOCKS = frozenset({"tuple", "transactionid"})
@@ -55,12 +55,12 @@ class RowQueue:
 
     @lazy
     def requeued(self) -> int:
-        """How many of those looked at have waited before their present wait."""
+        """How many of those examined have waited before their present wait."""
         return sum(map(self._has_requeued, self._sample))
 
     @lazy
     def oldest_statement(self) -> float | None:
-        """Seconds that the oldest statement of those looked at has run."""
+        """Seconds that the oldest statement of those examined has run."""
         ages = (self.facts.snapshot.seconds_since(each.query_start) for each in self._sample)
         return max((age for age in ages if age is not None), default=None)
 
@@ -81,7 +81,7 @@ class RowQueue:
 
     @property
     def _is_taking_over(self) -> bool:
-        """It has the first place in the queue, and waits for nobody any more: the row is becoming its own."""
+        """It has the first place in the queue, and waits for no session any more: the row is becoming its own."""
         return self.facts.is_root and any(lock.locktype == "tuple" for lock in self.facts.contested)
 
     @property

@@ -99,7 +99,7 @@ def _is_aborted(session: Session) -> bool:
 def _list_held(facts: BlockerFacts) -> list[Lock]:
     """Its locks on tables, the strongest first, of those the one of the table that matters; then by age of the table.
 
-    A mere read lock is only worth a word in somebody's way.
+    A read lock is only named if it blocks another session.
     """
     table = facts.table.oid if facts.table else None
     locks = [

@@ -36,7 +36,7 @@ _MOST_NAMED = 3
 
 
 class _FailingClient(NamedTuple):
-    """A statement, and how many clients have sent it of late and before; of the former, how many are in trouble.
+    """A statement, and how many clients have sent it recently and before; of the former, how many are in trouble.
 
     `began`: when the last of them has sent it.
     """
@@ -108,7 +108,7 @@ def _find_suspects(around: ServerContext, database: str) -> list[_FailingClient]
 
 
 def _count_senders(latest: Sequence[LatestStatement], now: datetime | None = None) -> Counter[str]:
-    """How many clients have sent each statement; those of late where it is said what `now` is."""
+    """How many clients have sent each statement; with `now`, only the recent ones."""
     found = Counter(
         each.statement
         for each in latest

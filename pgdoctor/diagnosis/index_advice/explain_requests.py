@@ -15,7 +15,7 @@ from pgdoctor.model.wait_graph import Node
 from pgdoctor.model.waits import wait_graph
 from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Search
 
-#: Questions of one poll, the widest reach first, and blockers that are looked at for them.
+#: Questions of one poll, the widest reach first, and blockers that are examined for them.
 MOST_QUESTIONS = 3
 _MOST_SUSPECTS = 100
 

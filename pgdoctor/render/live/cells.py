@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pgdoctor.render.plain import one_line
 
-#: Characters of a text that are looked at; no screen is wider.
+#: Characters of a text that are examined; no screen is wider.
 _MOST = 2_000
 
 #: Cells in which a text may always be laid out.

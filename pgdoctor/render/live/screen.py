@@ -35,7 +35,7 @@ class ScreenInput(msgspec.Struct, frozen=True):
     error: str | None = None
     #: Seconds since the server last answered.
     age: float = 0.0
-    #: Seconds from one look to the next.
+    #: Seconds from one poll to the next.
     interval: float = 1.0
     #: Of a recording: which snapshot this is; empty: it is a server.
     recorded: str = ""

@@ -1,4 +1,4 @@
-"""HTML in which whatever comes from a database is text: escaped, on one line, and unable to turn its surroundings."""
+"""HTML in which text of a database is escaped, on one line, and cannot change the writing direction around it."""
 
 from collections.abc import Iterable
 from html import escape

@@ -37,7 +37,7 @@ class MonitoringStatus(msgspec.Struct, frozen=True):
     version: str
     #: The name of the server; None where it is the only one.
     server: str | None = None
-    #: Seconds since the full look that is shown.
+    #: Seconds since the full poll that is shown.
     looked: float = 0.0
     #: The incident that goes on; None: there is none.
     incident: Incident | None = None
