@@ -31,7 +31,7 @@ from pgdoctor.postgres.other_databases import (
 from pgdoctor.postgres.permissions import SignalRight, fetch_signal_rights
 from pgdoctor.postgres.progress import TraceTracker, fetch_progress, fetch_redefinitions
 from pgdoctor.postgres.read_batch import Rows, reading_together
-from pgdoctor.postgres.replay import fetch_replay
+from pgdoctor.postgres.replay import ReplayReader
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.row_lockers import fetch_row_lockers
 from pgdoctor.postgres.server_context import fetch_server_context
@@ -94,6 +94,7 @@ class Collector:
         self._names = RoleNames()
         self._tracker = TraceTracker()
         self._elsewhere = DatabaseReader()
+        self._replay = ReplayReader(connection, self._names)
         self._is_warm = False
         #: The oldest transaction that was running when the server context was last read.
         self._oldest_xid: int | None = None
@@ -120,7 +121,7 @@ class Collector:
         if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
             return gate
         evidence = CatalogReader(self._connection, most_timeouts=1)
-        replay = await fetch_replay(gate.server, self._names, evidence)
+        replay = await self._replay.fetch(gate.server, evidence)
         return replace(gate, replay=replay, unread=tuple(evidence.unread))
 
     async def startup_waiters(self, wait_threshold: float) -> int:
@@ -186,7 +187,7 @@ class Collector:
             traces = group.create_task(self._tracker.find_traces(sessions, server.database_oid, evidence))
             redefines = group.create_task(fetch_redefinitions(sessions, server.database_oid, evidence))
             row_lockers = group.create_task(fetch_row_lockers(sessions, evidence))
-            replay = group.create_task(_read_replay(gate, sessions, self._names, evidence))
+            replay = group.create_task(self._read_replay(gate, sessions, evidence))
         prepared = () if orphans is None else _build_prepared(prepared_rows.result(), orphans, self._names)
         roles = _fetch_memberships(memberships.result(), rows, self._names)
         known = prepared, self._names, roles, rights.result(), catching.result()
@@ -215,6 +216,12 @@ class Collector:
         if readings is None:
             return snapshot
         return with_databases(snapshot, await readings.finish(self.patience), self._names.databases)
+
+    async def _read_replay(self, gate: Gate, sessions: Mapping[int, Session], evidence: CatalogReader) -> Replay | None:
+        """What the gate has read; else, where the startup process blocks a session, what it waits for itself."""
+        if gate.replay is not None or all(session.backend_type != "startup" for session in sessions.values()):
+            return gate.replay
+        return await self._replay.fetch(gate.server, evidence)
 
     async def _begin_elsewhere(self, seen: SessionsSeen, evidence: CatalogReader) -> Readings | None:
         """Begin to read in the other databases that the incident touches; None where it touches none."""
@@ -322,15 +329,6 @@ def _orphan_locks(rows: Iterable[Any]) -> tuple[Lock, ...] | None:
     if not any(_ORPHANS in (row.blocker_pids or ()) for row in rows):
         return None
     return next((_decode_locks(row.locks) for row in rows if row.pid == _ORPHANS and row.locks), ())
-
-
-async def _read_replay(
-    gate: Gate, sessions: Mapping[int, Session], names: RoleNames, evidence: CatalogReader
-) -> Replay | None:
-    """What the gate has read; else, where the startup process blocks a session, what it waits for itself."""
-    if gate.replay is not None or all(session.backend_type != "startup" for session in sessions.values()):
-        return gate.replay
-    return await fetch_replay(gate.server, names, evidence)
 
 
 async def _read_prepared(orphans: Sequence[Lock] | None, evidence: CatalogReader) -> Rows:

@@ -1,5 +1,6 @@
 """Replay on a real standby that a session holds up: by a lock, a snapshot or a pinned buffer; and readers behind it."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.postgres.collect import Collector
+from pgdoctor.postgres.connection import Connection
 from tests.agent.running import RunningAgent
 from tests.diagnosis.findings.observing import kinds, observer
 from tests.forked import pgdoctor
@@ -235,7 +238,16 @@ def test_transactions_hold_up_the_drop_of_a_tablespace(pair):
         assert note.advice.startswith(f"end the transaction of {sorting.info.backend_pid}, or wait")
 
 
-def test_relation_of_another_database_gets_no_made_up_name(pair):
+def read_replay(dsn, *, looks_into_databases):
+    async def read():
+        async with await Connection.open(dsn, 20.0) as connection:
+            connection.looks_into_databases = looks_into_databases
+            return (await Collector(connection).gate(0.0)).replay
+
+    return asyncio.run(read())
+
+
+def test_relation_of_another_database_has_its_own_name_or_none(pair):
     pair.primary.execute("create database other")
     dsn = make_conninfo(pair.primary.info.dsn, password=pair.primary.info.password, dbname="other")
     with psycopg.connect(dsn, autocommit=True) as writing:
@@ -247,7 +259,9 @@ def test_relation_of_another_database_gets_no_made_up_name(pair):
             writing.execute("alter table elsewhere add column v int")
             wait_until(lambda: pair.waits() == "Lock:relation")
             with observer(pair.dsn) as seen:
-                assert f"on relation {oid} of database other: " in seen.wait_for("replay_held_back").summary
+                assert "on public.elsewhere of database other: " in seen.wait_for("replay_held_back").summary
+            unnamed = read_replay(pair.dsn, looks_into_databases=False)
+            assert (unnamed.relation, unnamed.relation_name) == (oid, None)
     wait_until(pair.has_replayed)
     pair.primary.execute("drop database other")
 
