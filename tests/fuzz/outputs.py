@@ -40,7 +40,8 @@ from tests.test_secrets import DRY_RUN, logged
 
 def forget() -> None:
     """Empty what is remembered of texts, so that the next attempt costs what the first one did."""
-    for each in (statement._remembered, statement._searched, ddl._remembered_effect, ddl._remembered_parts, reporting._redacted):
+    remembered = (statement._remembered, statement._searched, ddl._remembered_effect, ddl._remembered_parts)
+    for each in (*remembered, reporting._redacted):
         each.cache_clear()
 
 
