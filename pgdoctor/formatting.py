@@ -49,7 +49,7 @@ _LONGEST_NAME = 63
 
 
 def format_name(text: str | None) -> str:
-    """A name that somebody chose, fit for a line of text: no control or direction mark, not too long."""
+    """A name chosen by a user, fit for a line of text: no control or direction mark, not too long."""
     if text is None:
         return "?"
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:64])

@@ -1,4 +1,4 @@
-"""Files that not everybody may touch: those with a secret, and those that say what pgdoctor does."""
+"""Files with restricted permissions: those with a secret, and those that control pgdoctor."""
 
 import grp
 import os

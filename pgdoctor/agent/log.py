@@ -73,7 +73,7 @@ class Lines(logging.Handler):
         self._descriptor = descriptor
         self._buckets: dict[str, TokenBucket] = {}
         self._torn = False
-        #: Lines that nobody got to read, from the start on.
+        #: Lines that were dropped since the start.
         self.dropped = 0
         self.write_as(log_format, per_second)
 
@@ -93,7 +93,7 @@ class Lines(logging.Handler):
             self._tell_dropped(bucket)
             self._write_line(self._encode(record_fields(record)))
         except Exception:  # noqa: BLE001
-            # Nothing that goes wrong in logging may stop what is logged, and there is nobody to tell.
+            # Nothing that goes wrong in logging may stop what is logged, and there is no other place to report it.
             self.dropped += 1
 
     def tell_dropped(self) -> None:
@@ -112,7 +112,7 @@ class Lines(logging.Handler):
             self._write_line(self._encode(told))
 
     def _write_line(self, text: bytes) -> None:
-        """Write a line without ever waiting long: whoever reads the other end of the pipe may have stopped."""
+        """Write a line without ever waiting long: the reader of the pipe may have stopped."""
         rest = memoryview((b"\n" if self._torn else b"") + text + b"\n")
         whole = len(rest)
         poll = select.poll()

@@ -86,7 +86,7 @@ class MetricsPage(Collector):
         return await asyncio.shield(self._coming[wanted])
 
     async def _write_page(self, open_metrics: bool) -> tuple[bytes, str]:
-        # From now on somebody who asks wants a newer one.
+        # Requests from now on need a newer one.
         del self._coming[open_metrics]
         return self._encode_page(open_metrics)
 

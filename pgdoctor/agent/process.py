@@ -48,7 +48,7 @@ _JOURNAL_GRACE = 0.3
 #: all others.
 _MOST_THREADS = 256
 
-#: Seconds between two looks for what the journal has kept long enough.
+#: Seconds between two deletions of old journal records.
 _CLEARING = 3600.0
 
 #: What lifts a disarm.
@@ -141,7 +141,7 @@ class Agent:
             lambda: self._keeper.usage or JournalUsage(0, self._keeper.max_size, 0, 0),
             lambda: self._config.http.external_url,
         )
-        # It imports what it needs; when somebody asks there may be no file descriptor left for that.
+        # It imports what it needs; at a request there may be no file descriptor left for that.
         exposition.page("")
         endpoints = Endpoints(self._monitors, exposition, webhook, self._effective_mode, self._disarm_servers)
         self._server = HttpServer(endpoints.application(), access, refusals)
@@ -217,7 +217,7 @@ class Agent:
     def _pull_brake(self) -> None:
         """SIGUSR1 disarms. The brake holds at once; it is recorded now or, if that fails, at a later poll."""
         self._monitors.stop_acting("SIGUSR1 was sent to the agent", "a signal")
-        # Kept, for of a task that nobody keeps nothing need come.
+        # Kept: a task without a reference may be garbage-collected before it ends.
         self._writing = asyncio.create_task(self._monitors.write_down())
         log.warning("mitigation disarmed", extra={"by": "SIGUSR1", "until": ARM})
 

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     accept_any_encoding()
     try:
         status: Any = cli.main(arguments, prog_name="pgdoctor", standalone_mode=False)
-        # Now, and not when the interpreter ends: then nobody could say what went wrong.
+        # Now, and not when the interpreter ends: then the error could not be reported.
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         status = exit_.exit_code
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = 2
     except click.ClickException as error:
         hint = explain_option(error) if isinstance(error, click.UsageError) else ""
-        # It quotes what was typed: somebody may have forgotten the --dsn in front of a connection string.
+        # It quotes what was typed: the --dsn in front of a connection string may be missing.
         complain(without_connection_string(error.format_message()) + hint)
         status = 2
     except PgdoctorError as error:

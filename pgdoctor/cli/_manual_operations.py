@@ -82,7 +82,7 @@ class ManualOperations:
         )
 
     async def brakes(self) -> Sequence[str]:
-        """Why no session is signalled at this server: by whoever said so, wherever it is written."""
+        """Why no session is signalled at this server: all brakes, of the server and of the journal."""
         now = (await self._door.fetch("server_clock"))[0].now
         await self._audit.catch_up(self._door, now)
         await self._sharing.read_record(self._door, is_urgent=True)

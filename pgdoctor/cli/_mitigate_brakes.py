@@ -230,7 +230,7 @@ def _say_records(told: "BrakeChange") -> str:
 
 
 def _describe_other_brakes(config: Config, told: "BrakeChange") -> str:
-    """What else keeps everybody from acting."""
+    """Other brakes that stop all signals."""
     from pgdoctor.enforcement.kill_switch import KillSwitchFile
 
     until = told.brakes.maintenance_until

@@ -1,4 +1,4 @@
-"""What the commands ask of mitigation: a plan, what of it waits for somebody, one session, the carrying out."""
+"""What the commands ask of mitigation: a plan, its pending decisions, one session, the execution."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ _PAUSE = 0.2
 
 
 class PlannedSnapshot(msgspec.Struct, frozen=True):
-    """A plan that nobody has carried out, and what it was made of."""
+    """A plan that is not executed, with its input."""
 
     plan: Plan
     diagnosis: Diagnosis
@@ -128,13 +128,14 @@ async def execute_plan_over(
 ) -> tuple[list[Action], Plan]:
     """Carry out what may be done, of one session `only` if one is meant; what was done, and the plan that is left.
 
-    This is the way for whoever has somebody at the keyboard: `only = Only(pid, "cancel")` is one key pressed.
+    For interactive use: `only = Only(pid, "cancel")` is one key pressed.
     """
     mitigator = _make_mitigator(config, keeper, only=only)
     try:
         return [action async for action in carry_out(mitigator, connection, most=most)], mitigator.plan
     finally:
-        # The connection may live on, as that of `watch` does; what it held would keep everybody else from leading.
+        # The connection may live on, as that of `watch` does; the leader lock that it holds would keep all others from
+        # leading.
         with suppress(ServerError):
             await mitigator.resign_leadership()
 

@@ -1,4 +1,4 @@
-"""What a person says of a server, written where everybody who acts reads it: at the server, and in the journal."""
+"""Brakes set by an operator, written where all pgdoctors read them: at the server, and in the journal."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -50,10 +50,11 @@ class BrakeChange(msgspec.Struct, frozen=True):
 
 
 async def tell_server(config: Config, dsn: str, event: Callable[[datetime], Event]) -> BrakeChange:
-    """Write down what somebody says of a server, at its own time. Raises ServerError, UsageError or JournalError.
+    """Record a brake or an approval of an operator, with the server's time. Raises ServerError, UsageError or
+    JournalError.
 
     A brake has to be written at the server; the journal, which only pgdoctors of this machine read, comes second. An
-    approval is for the journal alone: it stops nobody.
+    approval goes to the journal alone: it stops no signals.
     """
     async with await Connection.open(dsn, DEADLINE) as connection:
         server, now = await connection.system_identifier(), (await connection.fetch("server_clock"))[0].now

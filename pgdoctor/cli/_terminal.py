@@ -87,9 +87,9 @@ class Terminal:
     def resize(self) -> None:
         """Take the size that the terminal has by now."""
         columns, lines = os.get_terminal_size()
-        # Some are of no size at all: a pseudo-terminal that nobody has given one.
+        # Some are of no size at all: a pseudo-terminal whose size was never set.
         curses.resizeterm(lines or _LINES, columns or _COLUMNS)
-        # What the terminal made of what was on it nobody knows.
+        # The content of the screen after that is not known.
         self._window.clearok(True)
 
     def draw(self, lines: Sequence[Line]) -> None:

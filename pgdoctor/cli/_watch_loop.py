@@ -38,7 +38,7 @@ from pgdoctor.render.report import Report, make_report
 
 log = logging.getLogger(__name__)
 
-#: Of one core of the server: what the view may take of it. More than an agent, which nobody sits in front of.
+#: Of one core of the server: the share that the view may take. More than an agent takes, which runs unattended.
 SHARE = 0.1
 
 #: Seconds from one poll to the next that can be chosen.

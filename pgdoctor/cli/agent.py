@@ -88,7 +88,7 @@ def command(
     and /.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Until the agent has a hand of its own for them: whoever stops it while it starts gets the same end.
+        # Until the agent has its own handlers: a signal during the start ends it the same way.
         signal.signal(number, lambda *_: sys.exit(0))
     # Here, not above: help and usage errors need neither the driver nor the HTTP server.
     from pgdoctor.agent.polling.reconnector import DsnFile

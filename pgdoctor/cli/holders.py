@@ -1,4 +1,4 @@
-"""`pgdoctor holders`: who holds or awaits a given lock, though nobody may wait for it."""
+"""`pgdoctor holders`: the sessions that hold or await a given lock, even if none waits."""
 
 from collections.abc import Callable
 from functools import wraps

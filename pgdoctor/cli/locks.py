@@ -11,7 +11,7 @@ from pgdoctor.cli._options import DEADLINE, run, show_literals_option
 from pgdoctor.render.plain import one_line
 from pgdoctor.render.report import show_statement
 
-#: The query pairs everybody with everybody on a lock: 1,000 waiters make 1,000,000 rows (measured).
+#: The query pairs all sessions of a lock with each other: 1,000 waiters make 1,000,000 rows (measured).
 MOST_ROWS = 10_000
 
 _STATEMENT_WIDTH = 50

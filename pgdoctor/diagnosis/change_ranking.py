@@ -11,7 +11,7 @@ from pgdoctor.model.server_context import RecentChange
 #: What was made by hand, and may be taken back, comes before what the server says of itself.
 _KINDS = ("ddl", "reload", "failover", "restart", "application", "start")
 
-#: Those that nobody can take back.
+#: Changes that cannot be undone.
 LASTING = ("failover", "restart", "start")
 
 

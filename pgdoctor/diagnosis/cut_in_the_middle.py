@@ -1,4 +1,4 @@
-"""Sessions in the middle of a chain whose end frees others, where nobody may touch the session at its root.
+"""Sessions in the middle of a chain whose end frees others, where the session at its root must not be signalled.
 
 A leader holds an advisory lock; a worker waits for it, and holds rows that ten others want. The leader has to stay, but
 a cancel of the worker's request frees the ten at once.

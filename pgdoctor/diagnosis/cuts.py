@@ -1,6 +1,7 @@
 """What each possible cut would free, and what it would cost.
 
-A waiter moves at once when everybody it waits for is in the cut. It moves in turn when, besides, it only waits for
+A waiter moves at once when all sessions that it waits for are in the cut. It moves in turn when, besides, it only waits
+for
 sessions that themselves move: the readers behind a queued ALTER move at once when the ALTER is cancelled, and in
 turn, after the ALTER has run, when the idle transaction in front of it is ended. Where several hold a lock together
 (three readers in front of a TRUNCATE) no single cut frees anybody, but all of them do.
@@ -153,7 +154,7 @@ def _needs_all(group: frozenset[Node], graph: WaitGraph) -> bool:
 
 
 def find_left_alone(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[LeaveAlone, ...]:
-    """The root blockers that nobody should signal though their end would free a session, the widest reach first."""
+    """The root blockers to leave alone although their end would free a session, the widest reach first."""
     roots = [blocker for blocker in blockers if blocker.root and blocker.recommendation.action == "none"]
     roots.sort(key=lambda blocker: -blocker.blocked_sessions)
     return tuple(

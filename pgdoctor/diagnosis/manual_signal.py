@@ -1,7 +1,7 @@
 """What a person may run by hand: a signal that is bound to the session that was judged, and what ends a prepared
 transaction.
 
-The text is for anybody's psql, in a database whose owner may have put operators of his own into the search path: every
+The text is for any psql, in a database whose owner may have put operators of his own into the search path: every
 operator and function is named with its schema, and what looks an operator up by itself (IN, IS DISTINCT FROM) is not
 used. It is one line of ASCII that any psql of 14 to 18 takes.
 """

@@ -121,7 +121,7 @@ def _count_waiting(graph: WaitGraph, pids: Iterable[int]) -> int:
 
 
 def _is_for_a_request(diagnosis: Diagnosis, choice: Cut | CutSet) -> bool:
-    """It would break off a running statement for the sake of one queued request that nobody is behind."""
+    """It would break off a running statement for one queued request with no session behind it."""
     if choice.harm not in (Damage.TIME, Damage.WORK) or (choice.frees_at_once, choice.frees_in_turn) != (1, 1):
         return False
     requests = diagnosis.snapshot.sessions[choice.released[0]].requests

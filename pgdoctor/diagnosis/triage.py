@@ -1,6 +1,6 @@
-"""The first five minutes: is somebody hurt, since when, what has changed, which layer is it, and what to do next.
+"""The first five minutes: blocked sessions, their start, recent changes, the layer, and what to do next.
 
-The layer is what most active sessions wait for, unless something stronger speaks: whoever is blocked, a standby that
+The layer is what most active sessions wait for, unless there is stronger evidence: blocked sessions, a standby that
 commits wait for, connections that are used up. It is only about the database; where nothing is wrong here, it says
 so, for then it is somewhere else.
 """
@@ -142,7 +142,7 @@ def triage(diagnosis: Diagnosis, glimpses: Sequence[ActivitySample]) -> Triage:
         changes=_list_changes(diagnosis),
         next=tuple(_advise_next(diagnosis, layer, hurt=bool(brownout) or bool(_is_hurt(diagnosis)))),
         unseen=tuple(_list_unseen(diagnosis)),
-        # Whoever holds somebody up for a moment only is not to be signalled.
+        # A session that blocks others only for a moment must not be signalled.
         advice=recommend(diagnosis).advice if _find_blocked(diagnosis) else None,
         roots=tuple(_find_roots(diagnosis, 0.0 if brownout else _LONG_SECONDS)),
         findings=tuple(note for note in diagnosis.findings if note.kind != "recent_changes"),
@@ -204,7 +204,7 @@ def _is_hurt(diagnosis: Diagnosis) -> bool | None:
 def _describe_brownout(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> str:
     """Most active sessions have waited for locks while they were observed, though none for long; empty: they have not.
 
-    A request that gives up and is tried again makes such waits; the last snapshot may find nobody blocked.
+    A request that gives up and is tried again makes such waits; the last snapshot may find no session blocked.
     """
     busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in _BROWNOUT)
     if _is_hurt(diagnosis) or waiting < 1.0 or waiting < _MOST * busy:

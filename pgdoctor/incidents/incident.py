@@ -1,4 +1,4 @@
-"""An incident: from the first poll that finds somebody blocked to the first of two in a row that find nobody.
+"""An incident: from the first poll that finds a blocked session to the first of two in a row that find none.
 
     none ─▶ started ─▶ (continued | class_changed | worsened)* ─▶ ended ─▶ (recurred ─▶ … ─▶ ended)*
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.waiting_request import WaitingRequest
 
-#: Looks in a row that find nobody, after which it is over: between two waits of one trouble there may be a gap.
+#: Polls in a row without a blocked session after which it is over: between two waits of one trouble there may be a gap.
 _QUIET_LOOKS = 2
 
 #: What makes it critical: sessions that are blocked at the same time; seconds that one of them has waited.
@@ -56,7 +56,7 @@ class Incident(msgspec.Struct, frozen=True):
     #: In seconds.
     longest_wait: float = 0.0
     quiet_looks: int = 0
-    #: The first of the latest looks that found nobody.
+    #: The first of the latest polls that found no blocked session.
     quiet_since: datetime | None = None
     #: Seconds of waiting, of all blocked sessions together.
     blocked_seconds: float = 0.0
@@ -78,7 +78,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class IncidentEvent(msgspec.Struct, frozen=True):
-    """What has happened to an incident. It ends at the first poll that found nobody."""
+    """What has happened to an incident. It ends at the first poll that found no blocked session."""
 
     #: class_changed: another class leads it, for the first time. worsened: it has become critical, after its start.
     #: continued: a new agent has found it still there. recurred: it has come back, for the first time.

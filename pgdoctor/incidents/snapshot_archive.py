@@ -1,4 +1,4 @@
-"""A snapshot as it is kept: without anybody's values, compressed, with the verdict of its time beside it.
+"""A stored snapshot: without values of users, compressed, with the verdict of its time beside it.
 
 Of a statement is left what `redact.outlined` leaves, from which the same verdict follows; comments are not, so the
 tool behind a migration may not be known again where nothing but a comment gave it away.

@@ -47,7 +47,7 @@ class ManualAction(msgspec.Struct, frozen=True):
     blocker: Blocker | None
     #: The sessions that it frees at once, in the statements that wait.
     waiters: tuple[WaiterKey, ...]
-    #: Why it may not be done, whoever asks; None: it may.
+    #: Why it is refused to any operator; None: it is not.
     refusal: str | None = None
     #: What another role may run instead.
     sql: str | None = None

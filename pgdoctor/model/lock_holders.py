@@ -1,4 +1,4 @@
-"""Who holds or awaits a lock, though nobody may wait for it."""
+"""The sessions that hold or await a lock, even if none waits."""
 
 from collections.abc import Mapping
 from datetime import datetime

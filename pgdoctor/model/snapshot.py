@@ -350,7 +350,7 @@ class LockTurns(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Turns that waiters of now have waited through, and the longest of them, as far as it may have been.
     earlier: int = 0
     longest: float = 0.0
-    #: Turns that ended lately, whoever waited.
+    #: Turns that ended recently, of all waiters.
     recent: int = 0
     #: The present holder may have had it for so long, and for no longer.
     held_at_most: float = 0.0

@@ -28,7 +28,7 @@ from pgdoctor.observer.workload_baseline import WorkloadHistory
 
 
 class Observer:
-    """The last looks at one server; a new server needs a new one, for OIDs mean other tables there."""
+    """State of the last polls of one server; a new server needs a new one: its OIDs are other tables."""
 
     def __init__(self, changes: KnownRelations | None = None) -> None:
         self._blocked_since: BlockedSince = {}

@@ -59,7 +59,7 @@ _TEMPORARY = ("create temp", "create local temp", "create global temp")
 class KnownRelations(NamedTuple):
     """What was there before; the times are the server's."""
 
-    #: By name, when it was seen last; None: nobody has looked yet.
+    #: By name, when it was seen last; None: not read yet.
     applications: Mapping[str, datetime] | None = None
     changes: tuple[RecentChange, ...] = ()
     #: Relations that were found to be altered at the last poll, each with the transaction that did it.

@@ -190,7 +190,7 @@ class Connection:
         #: The server's `cluster_name`; None: it has none.
         self.cluster_name: str | None = None
         #: The session that answers is not the one that was connected to: a pooler stands in between, and what is done
-        #: to the session (settings, prepared statements) is left to whomever it serves next. So until it is known.
+        #: to the session (settings, prepared statements) is left to the client it serves next. So until it is known.
         self.is_pooled = True
         #: What is open beside it, and is closed with it.
         self.beside: Beside | None = None
@@ -618,7 +618,7 @@ def build_unresolved_error(target: ConnectionTarget) -> Unreachable:
 
 
 def build_hanging_error(deadline: float, target: ConnectionTarget) -> Unreachable:
-    """The error of a server that accepts connections and lets nobody in."""
+    """The error of a server that accepts connections but completes no login."""
     return Unreachable(
         f"{target} failed: the server accepts the connection, but the login does not end within {deadline:g} s: a "
         "session may hold a lock on a catalog that each login reads (pg_authid, pg_database)",

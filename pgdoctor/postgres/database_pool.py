@@ -134,7 +134,7 @@ class DatabasePool:
                 return asking.result()
         except asyncio.CancelledError:
             if asking.done():
-                # It has come for nobody, and the pool has no other.
+                # No task awaits this connection any more, and the pool has no other.
                 self._note_failure("it was broken off")
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Whose sessions our role may signal, by the server's own rule: known before anybody tries."""
+"""Sessions that our role may signal, by the server's own rule: known before a signal is sent."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

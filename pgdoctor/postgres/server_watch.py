@@ -16,7 +16,7 @@ from pgdoctor.postgres.collect import Collector, Gate
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.read_batch import reading_together
 
-#: Seconds between the two looks at a row that may be a hot one.
+#: Seconds between the two snapshots of a row that may be hot.
 _SECOND_SNAPSHOT = 0.3
 
 #: And at a standby whose replay waits: after that it has waited for long enough to be said.

@@ -1,6 +1,6 @@
 """The text that all pgdoctors of a role at a server share: the role's own setting of `application_name`.
 
-A role may change its own settings without any right, everybody may read them, from whatever database, and only the role
+A role may change its own settings without any right, all roles may read them, from any database, and only the role
 itself, a superuser or (by `CREATEROLE`) its administrator may write them. Measured on 14 and 18: a setting of our own
 name (`pgdoctor.record`) needs a superuser, on 15 and later a grant by one. `application_name` takes any ASCII text of
 any length; a session of pgdoctor's names itself when it connects, so the role's setting reaches none of them.
@@ -39,7 +39,7 @@ async def read_record(connection: Connection) -> StoredRecord:
 
 
 async def read_records(connection: Connection) -> list[StoredRecord]:
-    """The texts of all roles that have one, whoever wrote them. Raises ServerError."""
+    """The texts of all roles that have one, of any author. Raises ServerError."""
     return [StoredRecord(each.role, each.record, each.is_own) for each in await connection.fetch("shared_records")]
 
 

@@ -63,8 +63,8 @@ async def send_signal(
     For a cancel it has to be that in every part. For a terminate it has to be in the same transaction and state, and,
     where it runs another statement by now, in none that may end the transaction; `unchanged`: in every part, too. The
     server sends no signal if our session does not hold the leader lock, or if the record that all
-    pgdoctors share is no longer `record`. That, too, is answered by `gone`. `waiting_pids`: it has to be one of them
-    who waits; None: anybody. The functions look themselves whose waits count. `wrapped`: by the functions of `pgdoctor
+    pgdoctors share is no longer `record`. That, too, is answered by `gone`. `waiting_pids`: one of them has to wait;
+    None: any session. The functions look themselves whose waits count. `wrapped`: by the functions of `pgdoctor
     setup --wrapper`, which check the same, and more. Never raises ServerError. After `error` it is not known whether
     the session was signalled.
     """

@@ -18,7 +18,7 @@ _MOST_NAMED = 5
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """Sessions that nobody stands behind, which wait for the same and run the same."""
+    """Sessions without waiters of their own that await one lock and run one statement."""
 
     waits: tuple[Wait, ...]
 

@@ -26,7 +26,7 @@ from pgdoctor.render.tree import tree_lines
 _WIDTH = 40
 _MOST_STATEMENT = 200
 
-#: Seconds of waiting that were over when an incident was first seen, from which on that is said: nobody watched then.
+#: Seconds of waiting that were over when an incident was first seen, from which on that is said: it was not observed.
 _LONG_BEFORE = 5.0
 
 

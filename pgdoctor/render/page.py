@@ -14,7 +14,7 @@ from pgdoctor.render.web.monitoring_status import MonitoringStatus
 from pgdoctor.render.web.trees import trees_markup
 from pgdoctor.render.web.verdict import PageVerdict, judge_page, verdict_markup
 
-#: Seconds that nobody has to be told of.
+#: A lag below so many seconds is not shown.
 _MOMENT = 1.0
 #: From so many seconds on the page says that the full poll is older than the last poll.
 _NOTABLE_LAG = 2.0

@@ -82,7 +82,7 @@ class RecommendationFacts(msgspec.Struct, frozen=True):
     action: str
     pid: int | None
     reason: str
-    #: The signal, bound to the session as it was seen; for whoever may. None: there is none.
+    #: The signal, bound to the observed session; for a role with the right. None: there is none.
     sql: str | None = None
     #: Why the server refuses our role the signal, and what to do instead; None where it would not.
     not_permitted: str | None = None

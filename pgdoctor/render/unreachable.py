@@ -23,5 +23,5 @@ _WHAT_TO_DO = {
 
 
 def what_to_do(state: str) -> str:
-    """What to do, by the state of the connection; empty: nobody has tried yet."""
+    """What to do, by the state of the connection; empty: not tried yet."""
     return _WHAT_TO_DO.get(state, _WHAT_TO_DO["error"])

@@ -12,7 +12,7 @@ Name = int | str | None
 
 
 class OmittedRows(msgspec.Struct, frozen=True):
-    """Those right below somebody who are not drawn, and how many sessions that makes with all behind them."""
+    """Children of a session that are not drawn, and the number of sessions with all behind them."""
 
     waits: tuple[Wait, ...] = ()
     sessions: int = 0

@@ -8,7 +8,7 @@ JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE
     NOT i.indisvalid
-    -- The index of a partitioned table is not valid until each partition has one: nobody broke it off.
+    -- The index of a partitioned table is not valid until each partition has one: its creation was not interrupted.
     AND x.relkind = 'i'
     AND pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) = %(relation)s::pg_catalog.text
 ORDER BY name;

@@ -1,6 +1,6 @@
 -- One row for each role by its name of now, and for each role that it is a member of, directly or through others.
 -- From the catalog: pg_has_role() answers for a superuser that it is a member of everything. The names come from
--- pg_roles, which everybody may read. Asked for during incidents only, and only about the users in them.
+-- pg_roles, which all roles may read. Asked for during incidents only, and only about the users in them.
 WITH RECURSIVE membership (member_oid, role_oid) AS (
     SELECT m.member, m.roleid
     FROM pg_catalog.pg_auth_members AS m

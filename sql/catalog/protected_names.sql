@@ -1,5 +1,5 @@
 -- One row for each asked role, database and relation that there is; relations of the connected database.
--- Asked for by whoever may signal, about what protections name. It waits behind a lock on pg_authid, as role_names.sql does.
+-- For pgdoctors that may signal: the names in protections. It waits behind a lock on pg_authid, as role_names.sql does.
 SELECT
     'role' AS kind,
     r.rolname::pg_catalog.text AS name,

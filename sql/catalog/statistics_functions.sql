@@ -1,5 +1,5 @@
 -- One row: whether our role may use both functions of `pgdoctor setup --stats`, and whether these are they: they run with
--- the rights of pgdoctor_statistics, which may read the statistics and which nobody can log in as. See wrapper.sql.
+-- the rights of pgdoctor_statistics, which may read the statistics and cannot log in. See wrapper.sql.
 SELECT pg_catalog.count(*) = 2 AS is_usable
 FROM pg_catalog.pg_namespace AS n
 CROSS JOIN

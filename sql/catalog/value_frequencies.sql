@@ -25,7 +25,7 @@ JOIN pg_catalog.pg_stats AS s
     ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
     AND s.inherited = (c.relkind = 'p')
 CROSS JOIN LATERAL (
-    -- bool, int8, int2, int4, text, bpchar, varchar by OID: somebody may have a type of the same name.
+    -- bool, int8, int2, int4, text, bpchar, varchar by OID: a user may have created a type of that name.
     SELECT
         a.atttypid = ANY ('{16,20,21,23,25,1042,1043}'::pg_catalog.oid[]) OR t.typtype = 'e' AS is_comparable,
         a.atttypid = 1042 AS is_padded

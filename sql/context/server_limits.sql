@@ -16,7 +16,8 @@ SELECT
     pg_catalog.current_setting('synchronous_standby_names') AS synchronous_standby_names,
     x.oldest_xid,
     x.next_xid,
-    -- Of a standby: whether it replays, how much it has received and not replayed, and whether anybody sends to it.
+    -- Of a standby: whether it replays, how much it has received and not replayed, and whether a WAL sender is
+    -- connected.
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END AS replay_paused,
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_wal_lsn_diff(
         pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()

@@ -1,5 +1,6 @@
 -- One row: the gate of each poll. Who waits on a lock, how the connections are used, what is hidden from us.
--- How long a session has waited stands only in pg_locks, which costs 0.5 us a lock (measured). But nobody has waited
+-- How long a session has waited stands only in pg_locks, which costs 0.5 us a lock (measured). But no session has
+-- waited
 -- for longer than the statement runs that waits; one that is young is left out, so that the short waits of any
 -- write load do not open the gate.
 -- Reads the activity function and not the view: the view joins pg_database and pg_authid, so it would wait

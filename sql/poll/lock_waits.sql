@@ -87,7 +87,7 @@ tableless AS MATERIALIZED (
     WHERE u.locktype IN ('transactionid', 'virtualxid', 'spectoken')
 ),
 
--- Most rows of a big lock table belong to nobody of these: they are left out before anything else is asked.
+-- Most rows of a big lock table belong to none of these: they are left out before anything else is asked.
 involved AS MATERIALIZED (
     SELECT h.pid FROM holder AS h
     UNION

@@ -2,7 +2,7 @@
 -- pg_blocking_pids() knows none of them: it gives no blocker of that process (measured, 14 to 18).
 --   lock        who holds a lock on what it wants to lock: AccessExclusiveLock, with which each other one conflicts
 --   snapshot    whose snapshot is older than one that is taken now. Replay stands still, so what it wants to remove is
---               older than that; whoever has the oldest snapshot of the database is among those that it waits for.
+--               older than that; the session with the oldest snapshot of the database is among those that it waits for.
 --   buffer_pin  who has a snapshot, as each statement and each open cursor has; pins themselves are shown nowhere
 --   tablespace  who has a transaction: the server waits for all of them
 WITH session AS MATERIALIZED (

@@ -1,4 +1,4 @@
--- The session or process of that number: one row, or none. Asked for when somebody asks about one that blocks no session.
+-- The session or process of that number: one row, or none. For questions about a session that blocks no other.
 SELECT
     s.backend_type::pg_catalog.text AS backend_type,
     s.leader_pid,

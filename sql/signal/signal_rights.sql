@@ -1,5 +1,6 @@
 -- One row for each of these roles: whether it is a superuser, and whether our role may signal its sessions, by the
--- server's own rule (14 to 18): a superuser's only as a superuser; anybody else's with the privileges of that role, or
+-- server's own rule (14 to 18): a superuser's only as a superuser; any other session with the privileges of that role,
+-- or
 -- of pg_signal_backend. Asked for during incidents only, and only about the users who block.
 SELECT
     r.oid AS role_oid,

@@ -26,7 +26,8 @@ WITH locks AS MATERIALIZED (
         )
 ),
 
--- What all pgdoctors of our role share is what the decision was made with: nobody has pulled a brake meanwhile, or acted.
+-- What all pgdoctors of our role share is what the decision was made with: no brake was set meanwhile, and no signal
+-- sent.
 told AS MATERIALIZED (
     SELECT
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a
@@ -101,7 +102,7 @@ victim AS MATERIALIZED (
             -- locks all the same. Outside of a transaction nothing lasts.
             WHEN s.xact_start IS NULL OR %(query_start)s::pg_catalog.timestamptz IS NULL THEN false
             WHEN s.state <> 'active' OR s.query_start = %(query_start)s::pg_catalog.timestamptz THEN true
-            -- It runs a statement that nobody has judged: no COMMIT is to be hit, and nobody who asks to be spared. As
+            -- It runs a statement that was not judged: no COMMIT may be hit, and no session that is to be spared. As
             -- bytes, for functions of text may refuse the statement of a session in a database of another encoding.
             ELSE pg_catalog.texticregexne(
                 pg_catalog.encode(pg_catalog.textsend(s.query), 'escape') COLLATE pg_catalog."C",

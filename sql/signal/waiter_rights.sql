@@ -105,12 +105,12 @@ SELECT
     r.pid,
     pg_catalog.min(
         CASE
-            -- One of the server's own processes, or somebody whom it refuses nothing.
+            -- One of the server's own processes, or a superuser.
             WHEN r.role_oid IS NULL OR u.rolsuper THEN NULL
             -- The server has looked at the privilege before it came to a row; of an advisory lock it asks for none.
             WHEN r.locktype IN ('transactionid', 'tuple', 'virtualxid', 'spectoken', 'advisory') THEN NULL
             WHEN r.locktype <> 'relation' THEN 'its privilege on the object of its wait is unknown'
-            -- The system's own tables everybody needs.
+            -- All sessions need the system's own tables.
             WHEN r.relation::pg_catalog.int8 < 16384 THEN NULL
             WHEN NOT r.is_here THEN 'it waits in another database; privileges there cannot be read'
             WHEN EXISTS (

@@ -1,5 +1,6 @@
 -- One row: whether our role may use the two functions of `pgdoctor setup --wrapper` that agents signal by, and the two
--- for a person, which earlier versions did not make; and whether these are they: they run with the rights of pgdoctor_signaller, which may signal and which nobody can log in as. Any role that may make a
+-- for a person, which earlier versions did not make; and whether these are they: they run with the rights of
+-- pgdoctor_signaller, which may signal and cannot log in. Any role that may make a
 -- schema could make functions of these names. Another owner could change them after this check, to run with our rights.
 SELECT
     pg_catalog.count(*) FILTER (WHERE NOT wanted.by_person) = 2 AS is_usable,

@@ -164,7 +164,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Reports:
-    """Writes the report of a diagnosis once, and only if somebody asks."""
+    """Writes the report of a diagnosis once, at the first request for it."""
 
     def __init__(self) -> None:
         self._diagnosis: Diagnosis | None = None
@@ -175,7 +175,7 @@ class Reports:
         if self._written is None or self._diagnosis is not diagnosis:
             self._diagnosis = diagnosis
             self._written = asyncio.ensure_future(_write_report(diagnosis))
-            # That of a convoy is tens of megabytes, and nobody may ever ask again.
+            # That of a convoy is tens of megabytes, and may never be requested again.
             asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._forget_diagnosis, diagnosis)
         return await asyncio.shield(self._written)
 

@@ -25,10 +25,10 @@ from pgdoctor.secret_file import read_secret
 #: Characters of a token or password: what cannot be guessed over a network.
 _SHORTEST_SECRET = 16
 
-#: Answered to everybody: it says that the process is alive, and nothing else.
+#: Answered without authentication: it only says that the process is alive.
 _OPEN_PATH = "/health"
 
-#: Who sends these has to know a bearer token, whoever else may look: no browser sends one by itself. For each what is
+#: These need a bearer token, even where reading needs none: no browser sends one by itself. For each what is
 #: said where no token is configured.
 WEBHOOK, DISARM = "/webhook", "/mitigation/disarm"
 _CLOSED = {
@@ -52,7 +52,7 @@ _WRONG_HOST = b'{"error":"this host name is not allowed: use an address, or add 
 
 
 class Credentials:
-    """What is accepted as `Authorization`, kept as keyed digests; without any, everybody is let in."""
+    """What is accepted as `Authorization`, kept as keyed digests; without any, all requests are accepted."""
 
     def __init__(self, tokens: list[bytes], users: list[bytes]) -> None:
         self._key = os.urandom(32)
@@ -67,7 +67,7 @@ class Credentials:
         return bool(self._accepted)
 
     def accept(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Whether a request with these headers is let in. All is compared, in constant time, whoever asks."""
+        """Whether a request with these headers is let in. All digests are compared, in constant time."""
         given = [value for name, value in headers if name == b"authorization"]
         digest = self._digest_secret(_normalize_scheme(given[0]) if len(given) == 1 else b"")
         return any([hmac.compare_digest(digest, each) for each in self._accepted])  # noqa: C419

@@ -103,7 +103,7 @@ def _decode_json(body: bytes) -> Any:
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Of a key that is there twice nobody knows which one is meant."""
+    """An object. Raises for a key that is there twice: it is ambiguous."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise NoAlert("an object contains a key twice")

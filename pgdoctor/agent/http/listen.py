@@ -4,7 +4,7 @@ import socket
 
 from pgdoctor.errors import UsageError
 
-#: Connections that wait to be accepted. In a flood whoever finds no room here tries again only a second later.
+#: Connections that wait to be accepted. In a flood a client that finds the queue full tries again only a second later.
 _BACKLOG = 4096
 
 #: Bytes of an answer that the system keeps for a client that does not read; it doubles them. By itself it keeps up to

@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 #: descriptor left.
 REASONS = ("unauthorized", "closed", "host", "malformed", "oversized", "slow", "crowded", "tls", "descriptors")
 
-#: Seconds between two lines about the same reason: whoever refuses ten thousand requests must not write as many lines.
+#: Seconds between two lines about the same reason: ten thousand rejections must not write as many lines.
 _REMINDER = 60.0
 
 
 class RejectionCounter:
-    """Where everything that turns somebody away says so."""
+    """Counts and logs each rejected request or connection."""
 
     def __init__(self) -> None:
         #: By reason, from the start on.

@@ -1,7 +1,7 @@
 """`POST /webhook`: an alert asks for a fresh poll, and for nothing else.
 
 What the alert says names no victim and permits nothing: the poll is judged like any other, by the same rules and
-guards, and whoever sends a thousand alerts gets no more than one poll an interval.
+guards, and a thousand alerts cause no more than one poll an interval.
 """
 
 import asyncio

@@ -192,7 +192,7 @@ class IncidentRecorder:
             await self._keep_snapshot(seen, seen.incident)
 
     async def _recall_incidents(self, server: str) -> tuple[IncidentRecord, ...]:
-        """Read what was before this process; what of it nobody saw the end of."""
+        """Read the incidents recorded before this process started, with those whose end was not observed."""
         since = datetime.now(UTC) - _PAST
         try:
             records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))

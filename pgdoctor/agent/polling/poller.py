@@ -1,4 +1,4 @@
-"""The poll: one at a time, on the monotonic clock, and its result as one value that everybody else reads."""
+"""The poll: one at a time, on the monotonic clock, and its result as one value that all other parts read."""
 
 import asyncio
 import logging
@@ -48,7 +48,7 @@ _REMINDER = 60.0
 #: Seconds at the configured interval until that is said; a wait now and then does not make the log flap.
 _CALM = 300.0
 
-#: Seconds from a signal to the next poll: how long it took to release somebody is not to be told to the interval.
+#: Seconds from a signal to the next poll: the seconds until release are measured more exactly than the interval.
 _AFTER_A_SIGNAL = 0.1
 
 #: Seconds between two polls while all that is left to do is to see an action to its end.
@@ -169,7 +169,7 @@ class Poller:
 
     async def _poll_server(self) -> None:
         last_attempt = time.time()
-        # For somebody who wants to know now, and not more than that: a health check may cost one statement.
+        # For a health check, which may cost one statement.
         is_extra = self._wanted.is_set()
         try:
             connection = await self._connection.connect()
@@ -310,7 +310,7 @@ class Poller:
 
     async def _mitigate_incident(self, connection: Connection) -> None:
         state = self.state
-        # Judged once: a session has to be found in as many looks as the rules ask for.
+        # Judged once: a session has to be found in as many polls as the rules require.
         is_new = state.looked_at == state.found_at
         if state.diagnosis is None or not is_new:
             return

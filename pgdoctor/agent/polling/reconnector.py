@@ -124,7 +124,7 @@ class Reconnector:
     async def read_dsn(self) -> str:
         """The connection string; raises ServerError.
 
-        In a thread: whoever mounts secrets may have mounted them over a network.
+        In a thread: secrets may be mounted over a network.
         """
         if isinstance(self._dsn, str):
             return self._dsn

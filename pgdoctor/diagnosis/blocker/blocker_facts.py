@@ -88,7 +88,7 @@ class BlockerFacts:
 
     @property
     def is_waiting(self) -> bool:
-        """It waits for somebody itself."""
+        """It waits for another session itself."""
         return self.node in self.graph.blockers_of
 
     @property
@@ -145,7 +145,7 @@ class BlockerFacts:
 
     @lazy
     def row_queue(self) -> int:
-        """How many sessions queue for a row that it holds; 0 where it holds nobody up by its transaction.
+        """How many sessions queue for a row that it holds; 0 if no session waits for its transaction.
 
         The first in line for a row holds its tuple lock, and the others wait for that one. But once the row has
         changed hands all of them wait for the new holder's transaction, without any tuple lock (measured, 14 and 18).

@@ -89,7 +89,7 @@ def _list_order(table: IndexedTable, order: Sequence[SortKey], left_out: Sequenc
 
 
 def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
-    """The keys of indexes that may or may not help: for ranges of which nobody knows how much they find."""
+    """The keys of indexes that may or may not help: for ranges of unknown selectivity."""
     singles = [each.arms[0].searches for each in _merge_ranges(filters) if len(each.arms) == 1]
     ranges = [found[0] for found in singles if len(found) == 1 and found[0].operator == "<"]
     return tuple(

@@ -15,7 +15,7 @@ from pgdoctor.sqltext.statement import Conditions, rename_columns
 #: Rows from which on reading the whole table matters.
 BIG_TABLE_ROWS = 10_000
 
-#: The lock of whoever changes rows.
+#: The lock of a statement that changes rows.
 CHANGE_LOCK = "RowExclusiveLock"
 
 
@@ -134,7 +134,7 @@ def _found_by_join(table: IndexedTable, tie: Tie, rows: float) -> float | None:
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:
-    """Says which index a big table lacks for a range of which nobody knows how much it finds."""
+    """Says which index a big table lacks for a range of unknown selectivity."""
     for table, asked in find_scanned_tables(facts):
         if table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
             continue

@@ -28,7 +28,7 @@ _TRUTHS = {"t": "t", "true": "t", "1": "t", "f": "f", "false": "f", "0": "f"}
 class ValueRequest:
     """The values of one column that a blocker's statement asks for, as the server writes them.
 
-    No struct, so that nothing prints or stores it: the values are somebody's data.
+    No struct, so that nothing prints or stores it: the values are user data.
     """
 
     __slots__ = ("column", "node", "table", "values")
@@ -55,7 +55,7 @@ def joined_names(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
 
 
 def _running_blockers(snapshot: Snapshot) -> Iterator[BlockerFacts]:
-    """Those that wait for nobody and run one statement, the widest reach first; none without a big table.
+    """Those that wait for no session and run one statement, the widest reach first; none without a big table.
 
     To read their conditions costs a fifth of a second the first time.
     """

@@ -1,4 +1,4 @@
-"""What of the picture somebody wants to see, and what a key changes about that."""
+"""Which part of the screen is shown, and how keys change it."""
 
 from collections.abc import Sequence
 from typing import Literal

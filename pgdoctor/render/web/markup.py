@@ -30,7 +30,7 @@ def text_markup(words: str, width: int = _TEXT_WIDTH) -> str:
 
 
 def name_markup(name: str | None, width: int = _NAME_WIDTH) -> str:
-    """A name that somebody chose. Its writing direction does not reach beyond it."""
+    """A name chosen by a user. Its writing direction does not reach beyond it."""
     return f"<bdi>{text_markup(name or '?', width)}</bdi>"
 
 

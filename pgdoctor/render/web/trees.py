@@ -43,7 +43,7 @@ def trees_markup(report: Report) -> Iterator[str]:
 
 def _write_tree(tree: WaitTree) -> Iterator[str]:
     blocker = tree.blocker
-    # By it the script finds its way back to what somebody was reading; a prepared transaction has no number.
+    # The script uses it to restore the scroll position; a prepared transaction has no number.
     place = f' id="b{blocker.pid}"' if blocker.pid is not None else ""
     yield f'<article class="card"{place}>'
     yield f"<h3>{blocker_heading(blocker)}</h3>"
@@ -119,7 +119,7 @@ def _write_waiter(wait: Wait, facts: BlockerReport | None) -> str:
 
 
 def _write_blocked(facts: BlockerReport) -> str:
-    """Loud only where it is a cause of its own: in a convoy everybody blocks whoever came later."""
+    """Loud only where it is a cause of its own: in a convoy each session blocks the later ones."""
     if facts.classification == "unknown":
         return f' <span class="chip">blocks {facts.blocked_sessions:,}</span>'
     return f' <span class="chip bad">blocks {facts.blocked_sessions:,}, {text_markup(facts.classification)}</span>'

@@ -107,7 +107,7 @@ def _render_copy_button(advice: Advice) -> str:
 
 
 def _introduce_session(advice: Advice, report: Report) -> str:
-    """Who that is, where it is none of the root blockers: somebody who stands in the queue."""
+    """The session's name if it is no root blocker but one in the queue."""
     pids = [signal.pid for signal in advice.signals]
     if len(pids) > 1:
         return ""
