@@ -188,11 +188,11 @@ def _to_signed(value: int, bits: int) -> int:
 
 
 def _name_relation(snapshot: Snapshot, lock: Lock, datname: str | None) -> str:
-    table = snapshot.table_of(lock)
-    if table is None:
+    own, table = snapshot.relation_of(lock), snapshot.table_of(lock)
+    if own is None or table is None:
         name = f"relation {lock.relation}"
     else:
-        name = f"an index of {table.name}" if table.oid != lock.relation else table.name
+        name = f"index {own.name} of {table.name}" if table.oid != own.oid else table.name
     return name + _describe_database(snapshot, lock, datname)
 
 

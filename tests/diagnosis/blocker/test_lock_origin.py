@@ -56,7 +56,7 @@ def test_strong_lock_excludes_readers_whatever_the_text_takes(statement: str, he
 def test_reindex_excludes_readers_of_its_index() -> None:
     found = working("reindex table orders", AE, AS, lock(10, S, granted=True), on=INDEX)
     assert (found.classification, EVEN_SELECT in evidence(found)) == ("maintenance", True)
-    assert "holds AccessExclusiveLock on an index of public.orders" in evidence(found)
+    assert "holds AccessExclusiveLock on index public.orders_pkey of public.orders" in evidence(found)
 
 
 def test_reindex_excludes_only_writers_of_its_table() -> None:
