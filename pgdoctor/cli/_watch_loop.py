@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pgdoctor.agent.polling.poll import PollRunner
 from pgdoctor.agent.polling.reconnector import Reconnector
+from pgdoctor.cli._local_processes import LocalProcesses
 from pgdoctor.cli._options import DEADLINE
 from pgdoctor.cli._terminal import Terminal
 from pgdoctor.config.config import AgentSettings
@@ -56,6 +57,11 @@ Asks = Callable[[int, Signal], Awaitable[ViewQuestion | Said]]
 Acts = Callable[[ViewQuestion], Awaitable[Said]]
 
 
+def _arrangement(view: View) -> tuple[object, ...]:
+    """What the rows of a view are arranged by."""
+    return view.order, view.sort, view.is_grouped
+
+
 class WatchLoop:
     """From its first picture until `q`."""
 
@@ -75,6 +81,7 @@ class WatchLoop:
         self._runner = PollRunner(self._settings(interval))
         #: Of the present connection.
         self._reader: tuple[Connection, ActivityReader, ActivityRateObserver] | None = None
+        self._processes = LocalProcesses()
         self._asks, self._acts = asks, acts
         self._seen = ScreenInput(interval=interval)
         self._seen_at = time.monotonic()
@@ -171,10 +178,12 @@ class WatchLoop:
             self._reader = connection, ActivityReader(connection), ActivityRateObserver()
         activity = await self._reader[1].read_activity()
         rates = self._reader[2].observe(activity)
+        usage = await offload(len(activity.sessions), self._processes.read_usage, activity)
         if self._view.is_frozen and self._seen.activity is not None:
             return
-        rows = await offload(len(activity.sessions), list_activity, activity, self._view.order)
-        self._seen = replace(self._seen, activity=activity, rates=rates, activity_rows=rows)
+        processes = usage.processes if usage is not None else None
+        rows = await offload(len(activity.sessions), list_activity, activity, self._view.sort, processes)
+        self._seen = replace(self._seen, activity=activity, rates=rates, usage=usage, activity_rows=rows)
         self._keep()
 
     def _arrange_rows(self) -> None:
@@ -188,7 +197,8 @@ class WatchLoop:
             is_blocked = time.monotonic() - self._blocked_at < _CALM
             self._view = follow_blocking(view, is_blocked=is_blocked)
         if seen.activity is not None:
-            self._seen = replace(seen, activity_rows=list_activity(seen.activity, view.order))
+            processes = seen.usage.processes if seen.usage is not None else None
+            self._seen = replace(seen, activity_rows=list_activity(seen.activity, view.sort, processes))
         self._keep()
 
     def _keep(self) -> None:
@@ -209,7 +219,7 @@ class WatchLoop:
         before = self._view
         pressed = press_key(before, key, listed_rows(self._seen, before), list_lines(self._terminal.size[1]))
         self._view = pressed.view
-        if (self._view.order, self._view.is_grouped) != (before.order, before.is_grouped):
+        if _arrangement(self._view) != _arrangement(before):
             self._arrange_rows()
         if shown_tab(self._view) != shown_tab(before) or self._view.filter != before.filter:
             self._keep()

@@ -15,6 +15,27 @@ class DatabaseCounters(NamedTuple):
     deadlocks: int
 
 
+class ProcessUsage(NamedTuple):
+    """What the process of a session takes from its machine; None: not known, or not yet."""
+
+    #: Percent of one core, since the reading before.
+    cpu: float | None = None
+    #: Bytes of memory, without what it shares with others.
+    memory: int | None = None
+    #: Bytes a second from and to storage, since the reading before.
+    read: float | None = None
+    written: float | None = None
+
+
+class MachineUsage(msgspec.Struct, frozen=True):
+    """What sessions take from the machine of the server, where that is ours."""
+
+    #: By PID.
+    processes: Mapping[int, ProcessUsage] = {}
+    #: The load average of the last minute.
+    load: float | None = None
+
+
 class ActiveSession(msgspec.Struct, frozen=True):
     """A session as `pg_stat_activity` shows it; None: hidden by missing privileges, or not so."""
 
@@ -46,6 +67,9 @@ class Activity(msgspec.Struct, frozen=True):
     counters: Mapping[int, DatabaseCounters] = {}
     #: Transactions of the session that reads this, since it began.
     own_transactions: int = 0
+    #: The process of that session, and when it began.
+    own_pid: int | None = None
+    own_start: datetime | None = None
 
     def seconds_since(self, moment: datetime | None) -> float | None:
         """Seconds from a moment to this reading; None for None."""

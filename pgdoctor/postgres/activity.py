@@ -37,7 +37,15 @@ def _build_activity(rows: Sequence[Any], names: RoleNames, own_transactions: int
     # Our own session is always there, and carries the sums.
     first = rows[0]
     others = tuple(_build_session(row, names) for row in rows if not row.is_own)
-    return Activity(first.captured_at, others, first.all_sessions - 1, _read_counters(first.counters), own_transactions)
+    return Activity(
+        captured_at=first.captured_at,
+        sessions=others,
+        all_sessions=first.all_sessions - 1,
+        counters=_read_counters(first.counters),
+        own_transactions=own_transactions,
+        own_pid=first.pid,
+        own_start=first.backend_start,
+    )
 
 
 def _read_counters(text: str | None) -> Mapping[int, DatabaseCounters]:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,14 @@ Watch = Callable[..., Terminal]
 WIDE_TABLE = "evil 漢字漢字漢字 Zürich"
 HOSTILE_TABLE = "\x1b[31m\u202eevil"
 HOSTILE_NAME = "\x1b]0;owned\x07\u202e漢字"
+
+
+#: Columns of a server on this machine.
+USAGE = ["CPU%", "MEM", "READ/s", "WRITE/s"] if sys.platform == "linux" else []
+
+
+#: Of a server elsewhere this is shown instead.
+FAR = [] if USAGE else ["CLIENT"]
 
 
 @pytest.fixture
@@ -54,8 +63,23 @@ def headings(terminal: Terminal) -> str:
     [
         (40, ["PID", "STATE", "AGE", "APPLICATION"]),
         (80, ["PID", "STATE", "AGE", "WAIT EVENT", "APPLICATION", "STATEMENT"]),
-        (100, ["PID", "STATE", "AGE", "WAIT EVENT", "APPLICATION", "CLIENT", "STATEMENT"]),
-        (200, ["PID", "STATE", "AGE", "XACT", "WAIT EVENT", "APPLICATION", "USER", "DATABASE", "CLIENT", "STATEMENT"]),
+        (100, ["PID", "STATE", "AGE", *USAGE[:1], "WAIT EVENT", "APPLICATION", *FAR, "STATEMENT"]),
+        (
+            200,
+            [
+                "PID",
+                "STATE",
+                "AGE",
+                "XACT",
+                *USAGE,
+                "WAIT EVENT",
+                "APPLICATION",
+                "USER",
+                "DATABASE",
+                "CLIENT",
+                "STATEMENT",
+            ],
+        ),
     ],
 )
 def test_sessions_are_listed_by_state_while_none_is_blocked(
@@ -63,9 +87,7 @@ def test_sessions_are_listed_by_state_while_none_is_blocked(
 ) -> None:
     terminal = watch(columns=columns, lines=20)
     terminal.until("No session is blocked", "reporting", "checkout", "pool", "transactions/s")
-    assert re.split(r"(?<=\w) +(?=[A-Z]{3,})", headings(terminal).replace("WAIT EVENT", "WAIT_EVENT").strip()) == [
-        title.replace(" ", "_") for title in titles
-    ]
+    assert headings(terminal).replace("WAIT EVENT", "WAIT_EVENT").split() == [each.replace(" ", "_") for each in titles]
     assert "active" in line_with(terminal, "checkout")
     assert "idle in tx" in line_with(terminal, "reporting")
     assert re.search("checkout.*reporting.*pool", terminal.text, re.DOTALL)
@@ -104,6 +126,28 @@ def test_wait_that_follows_a_chosen_list_shows_the_blocked_again(shop: Scene, wa
     shop.client("update orders set v = 1 where id = 1")
     shop.client().block("update orders set v = 2 where id = 1")
     terminal.until("1 session blocked", "BLOCKS")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_sessions_are_sorted_by_what_they_take_from_this_machine(shop: Scene, watch: Watch) -> None:
+    """A session that computes comes first by CPU, one that has sorted much by memory."""
+    shop.client(application_name="burner").start("select count(*) from generate_series(1, 100000000000)")
+    hoarder = shop.client("set work_mem = '256MB'", application_name="hoarder")
+    hoarder.run("declare c cursor for select repeat('x', 100) || i from generate_series(1, 300000) i order by 1 desc")
+    hoarder.run("fetch 1 from c")
+    terminal = watch(columns=200, lines=20)
+    terminal.until("CPU%", "burner", "hoarder", "load")
+
+    def first_is(name: str) -> bool:
+        lines = terminal.shown
+        place = next((place for place, line in enumerate(lines) if "CPU%" in line), None)
+        return place is not None and name in lines[place + 1]
+
+    terminal.press("u")
+    terminal.until_so(lambda: "by CPU" in terminal.text and first_is("burner"), "burner first")
+    terminal.press("m")
+    terminal.until_so(lambda: "by memory" in terminal.text and first_is("hoarder"), "hoarder first")
+    terminal.until_so(lambda: re.search(r"\d M ", line_with(terminal, "hoarder")), "megabytes")
 
 
 def test_filter_leaves_only_rows_with_its_text(shop: Scene, watch: Watch) -> None:

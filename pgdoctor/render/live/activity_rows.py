@@ -1,13 +1,14 @@
 """The sessions of a server as rows: what each does, for how long, and who it is."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from pgdoctor.formatting import format_duration
-from pgdoctor.model.activity import ActiveSession, Activity
+from pgdoctor.model.activity import ActiveSession, Activity, ProcessUsage
 from pgdoctor.render.live.cells import wrap_text
-from pgdoctor.render.live.session_rows import Order
+from pgdoctor.render.live.view import SessionSort
 from pgdoctor.render.report import show_statement
 
 #: By state of a session: its short name, and its place in the list.
@@ -19,6 +20,7 @@ _STATES = {
     "idle": ("idle", 3),
 }
 _OTHER_STATE = 2
+_PLACES = dict(_STATES.values())
 
 #: What each client without a request waits for: nothing to show.
 _IDLE_WAIT = "ClientRead"
@@ -41,6 +43,7 @@ class ActivityRow(msgspec.Struct, frozen=True):
     database: str = ""
     client: str = ""
     statement: str = ""
+    usage: ProcessUsage = ProcessUsage()
     #: One of STYLES.
     style: str = "plain"
 
@@ -58,10 +61,13 @@ class ActivityRow(msgspec.Struct, frozen=True):
         )
 
 
-def list_activity(activity: Activity, order: Order) -> tuple[ActivityRow, ...]:
-    """All rows: by state, those longest in it first; by age of the transaction where that is wanted."""
-    by = _by_transaction if order == "age" else _by_state
-    return tuple(_row(activity, session) for session in sorted(activity.sessions, key=by(activity)))
+def list_activity(
+    activity: Activity, sort: SessionSort, usage: Mapping[int, ProcessUsage] | None = None
+) -> tuple[ActivityRow, ...]:
+    """All rows in the order that is wanted; `usage` by PID, None: not known."""
+    taken = usage or {}
+    rows = [_row(activity, session, taken.get(session.pid, ProcessUsage())) for session in activity.sessions]
+    return tuple(sorted(rows, key=_SORTS[sort]))
 
 
 def render_activity_details(activity: Activity, pid: int, columns: int) -> list[str] | None:
@@ -72,19 +78,34 @@ def render_activity_details(activity: Activity, pid: int, columns: int) -> list[
     return [line for text in _texts(activity, found) for line in wrap_text(text, columns)]
 
 
-def _by_transaction(activity: Activity) -> Callable[[ActiveSession], tuple[float, int]]:
-    return lambda session: (-(activity.seconds_since(session.xact_start) or 0.0), session.pid)
+def _largest(value: Callable[[ActivityRow], float | None]) -> Callable[[ActivityRow], tuple[float, int]]:
+    """The largest first; what is not known last."""
 
-
-def _by_state(activity: Activity) -> Callable[[ActiveSession], tuple[int, float, int]]:
-    def place(session: ActiveSession) -> tuple[int, float, int]:
-        rank = _STATES.get(session.state or "", ("", _OTHER_STATE))[1]
-        return rank, -(activity.seconds_since(session.state_change) or 0.0), session.pid
+    def place(row: ActivityRow) -> tuple[float, int]:
+        found = value(row)
+        return math.inf if found is None else -found, row.key
 
     return place
 
 
-def _row(activity: Activity, session: ActiveSession) -> ActivityRow:
+def _by_state(row: ActivityRow) -> tuple[int, float, int]:
+    """By state, and those longest in it first."""
+    return _PLACES.get(row.state, _OTHER_STATE), -(row.age or 0.0), row.key
+
+
+#: Where a row belongs, by what it is sorted by.
+_SORTS: Mapping[SessionSort, Callable[[ActivityRow], tuple[float, ...]]] = {
+    "state": _by_state,
+    "age": _largest(lambda row: row.age),
+    "transaction": _largest(lambda row: row.transaction),
+    "cpu": _largest(lambda row: row.usage.cpu),
+    "memory": _largest(lambda row: row.usage.memory),
+    "read": _largest(lambda row: row.usage.read),
+    "written": _largest(lambda row: row.usage.written),
+}
+
+
+def _row(activity: Activity, session: ActiveSession, usage: ProcessUsage) -> ActivityRow:
     age = activity.seconds_since(session.state_change)
     is_background = session.backend_type not in (None, "client backend")
     return ActivityRow(
@@ -98,6 +119,7 @@ def _row(activity: Activity, session: ActiveSession) -> ActivityRow:
         database=session.database or "",
         client=session.client or ("" if session.backend_type is None or is_background else "local"),
         statement=show_statement(session.statement, show_literals=False) or "",
+        usage=usage,
         style=_style(session, age),
     )
 

@@ -6,14 +6,14 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from pgdoctor.formatting import format_duration
-from pgdoctor.model.activity import Activity, ActivityRates
+from pgdoctor.model.activity import Activity, ActivityRates, MachineUsage
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.live.activity_rows import ActivityRow, render_activity_details
 from pgdoctor.render.live.cells import Line, Span, fit_line, pad_text, text_width, wrap_text
 from pgdoctor.render.live.filtering import ListedRow, filter_rows
 from pgdoctor.render.live.session_details import render_session_details
 from pgdoctor.render.live.session_rows import SessionRow
-from pgdoctor.render.live.view import View, shown_tab
+from pgdoctor.render.live.view import SessionSort, View, shown_tab
 from pgdoctor.render.report import Report
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import describe_blocked, format_released, to_do
@@ -31,6 +31,8 @@ class ScreenInput(msgspec.Struct, frozen=True):
     activity: Activity | None = None
     activity_rows: tuple[ActivityRow, ...] = ()
     rates: ActivityRates = ActivityRates()
+    #: None: the server is on another machine, or its processes cannot be read.
+    usage: MachineUsage | None = None
     #: Why it cannot be asked now; None: it can.
     error: str | None = None
     #: Seconds since the server last answered.
@@ -55,7 +57,8 @@ HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
 pgup pgdn home end   by the screen     space   freeze the screen; polling goes on
 tab  the other list    1  all sessions    2  blocked sessions, which come by themselves when a session is blocked
-t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
+blocked sessions:   t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
+all sessions, by:   s  state    e  time in it    a  age of transaction    u  CPU    m  memory    r  reads    w  writes
 /  filter: only rows with a text; enter keeps it, esc removes it       v  wrap statements    g  group equal waiters
 +  poll less often    -  poll more often
 → ←  or  ] [   with --from FILE: next and previous snapshot        > <   last and first
@@ -69,6 +72,8 @@ WAIT     how long it has waited, by the server's record
 AGE      how long its transaction has been open; in the list of all sessions: how long it has been in its state
 CLASS    why it blocks (see: pgdoctor explain CLASS); waits, queued: it waits itself
 XACT     how long its transaction has been open
+CPU%     of one core; MEM: without shared memory; READ/s, WRITE/s: from and to storage, shown to root and the server's
+         user alone. Only of a server on this machine, while all sessions are listed.
 transactions/s   of all databases with a session, over five seconds, without the view's own
 deadlocks        since the view began
 """
@@ -136,6 +141,34 @@ _ACTIVITY_COLUMNS = (
     ScreenColumn("CLIENT", "client", 15, 96),
     ScreenColumn("STATEMENT", "statement", 0, 60),
 )
+
+#: Of a server on this machine.
+_LOCAL_COLUMNS = (
+    ScreenColumn("PID", "pid", 7, 0),
+    ScreenColumn("STATE", "state", 10, 0),
+    ScreenColumn("AGE", "age", 7, 0, right=True),
+    ScreenColumn("XACT", "transaction", 7, 110, right=True),
+    ScreenColumn("CPU%", "cpu", 6, 84, right=True),
+    ScreenColumn("MEM", "memory", 7, 120, right=True),
+    ScreenColumn("READ/s", "read", 7, 170, right=True),
+    ScreenColumn("WRITE/s", "written", 7, 170, right=True),
+    ScreenColumn("WAIT EVENT", "wait_event", 16, 72),
+    ScreenColumn("APPLICATION", "application", 16, 0),
+    ScreenColumn("USER", "user", 12, 136),
+    ScreenColumn("DATABASE", "database", 12, 150),
+    ScreenColumn("CLIENT", "client", 15, 112),
+    ScreenColumn("STATEMENT", "statement", 0, 60),
+)
+
+_SORTED_BY: Mapping[SessionSort, str] = {
+    "state": "state",
+    "age": "age",
+    "transaction": "age of transaction",
+    "cpu": "CPU",
+    "memory": "memory",
+    "read": "reads",
+    "written": "writes",
+}
 
 #: Lines that a wrapped statement takes at most, and cells that it is indented by.
 _MOST_WRAPPED = 8
@@ -208,7 +241,8 @@ def _draw_page(seen: ScreenInput, view: View, columns: int, room: int) -> list[L
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
         return _draw_text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
     if shown_tab(view) == "sessions":
-        return _table(_ACTIVITY_COLUMNS, _sessions(seen, view), _activity_fields, view, columns, room)
+        shown = _ACTIVITY_COLUMNS if seen.usage is None else _LOCAL_COLUMNS
+        return _table(shown, _sessions(seen, view), _activity_fields, view, columns, room)
     return _table(_COLUMNS, _blocked(seen, view), _format_fields, view, columns, room)
 
 
@@ -268,6 +302,7 @@ def _figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
             f"{states.active} active, {in_transaction} idle in tx",
             f"longest transaction {format_short(server.oldest_transaction)}",
             f"deadlocks {rates.deadlocks}",
+            *((f"load {seen.usage.load:.2f}",) if seen.usage is not None and seen.usage.load is not None else ()),
         )
     )
 
@@ -286,7 +321,7 @@ def _draw_status(seen: ScreenInput, view: View) -> Line:
         at = report.captured_at[11:19]
         every = f"every {seen.interval:g} s"
         if shown_tab(view) == "sessions":
-            text = f"{at} UTC  by {'age' if view.order == 'age' else 'state'}  {every}{_unread(seen)}"
+            text = f"{at} UTC  by {_SORTED_BY[view.sort]}  {every}{_unread(seen)}"
         else:
             text = f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  {every}"
         parts.append(Span(text, "dim"))
@@ -366,6 +401,10 @@ def _activity_fields(row: ActivityRow) -> dict[str, str]:
         "state": row.state,
         "age": format_short(row.age),
         "transaction": format_short(row.transaction),
+        "cpu": "" if row.usage.cpu is None else f"{row.usage.cpu:.1f}",
+        "memory": format_size(row.usage.memory),
+        "read": format_size(row.usage.read),
+        "written": format_size(row.usage.written),
         "wait_event": row.wait_event,
         "application": row.application,
         "user": row.user,
@@ -394,6 +433,17 @@ def _format_cells(shown: Sequence[ScreenColumn], fields: Mapping[str, str], colu
         room = column.columns or max(columns - text_width(text), 0)
         text += pad_text(fields[column.field], room, right=column.right) + " "
     return pad_text(text.rstrip(), columns)
+
+
+def format_size(number: float | None) -> str:
+    """Bytes in at most six characters: `0`, `816 k`, `1.2 G`; empty for None."""
+    if number is None:
+        return ""
+    size, units = number / 1024, iter("kMGTP")
+    unit = next(units)
+    while size >= 999.5 and unit != "P":
+        size, unit = size / 1024, next(units)
+    return "0" if number < 1 else f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
 
 
 def format_short(seconds: float | None) -> str:

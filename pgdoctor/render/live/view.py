@@ -17,6 +17,10 @@ Signal = Literal["cancel", "terminate"]
 Tab = Literal["blocked", "sessions"]
 
 
+#: What the list of all sessions is sorted by.
+SessionSort = Literal["state", "age", "transaction", "cpu", "memory", "read", "written"]
+
+
 class ViewQuestion(msgspec.Struct, frozen=True):
     """Whether a session is to be signalled, with what that would free and cost; asked before anything is done."""
 
@@ -32,6 +36,7 @@ class View(msgspec.Struct, frozen=True):
     """What is shown, and how."""
 
     order: Order = "tree"
+    sort: SessionSort = "state"
     #: The session that is chosen; None: none yet.
     chosen: Name = None
     page: Literal["list", "one", "help"] = "list"
@@ -68,6 +73,15 @@ class Pressed(msgspec.Struct, frozen=True):
 
 
 _ORDERS: dict[str, Order] = {"t": "tree", "w": "wait", "b": "blocked", "a": "age", "l": "class"}
+_SORTS: dict[str, SessionSort] = {
+    "s": "state",
+    "e": "age",
+    "a": "transaction",
+    "u": "cpu",
+    "m": "memory",
+    "r": "read",
+    "w": "written",
+}
 _STEPS = {"up": -1, "p": -1, "down": 1, "n": 1}
 _FAR = {"pageup": -1, "pagedown": 1}
 _WISHES: dict[str, Signal] = {"c": "cancel", "k": "terminate"}
@@ -129,6 +143,8 @@ def keep_view(view: View, rows: Sequence[ListedRow]) -> View:
 
 def _listed_otherwise(view: View, key: str) -> View | None:
     """The view after a key that changes which rows are listed, and how; None after another one."""
+    if key in _SORTS and shown_tab(view) == "sessions":
+        return replace(view, sort=_SORTS[key])
     if key in _ORDERS:
         return replace(view, order=_ORDERS[key])
     if key in _TABS:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.model.activity import ActiveSession, Activity
+from pgdoctor.model.activity import ActiveSession, Activity, MachineUsage, ProcessUsage
 from pgdoctor.render.live.activity_rows import list_activity
 from pgdoctor.render.live.cells import text_width
 from pgdoctor.render.live.filtering import filter_rows
-from pgdoctor.render.live.screen import ScreenInput, draw_screen, listed_rows
+from pgdoctor.render.live.screen import ScreenInput, draw_screen, format_size, listed_rows
 from pgdoctor.render.live.session_rows import SessionRow, list_rows
 from pgdoctor.render.live.view import View, follow_blocking, keep_view, press_key, shown_tab
 from pgdoctor.render.report import make_report
@@ -34,12 +34,12 @@ def sessions_screen(
 ) -> list[str]:
     shown = view or View()
     activity = Activity(NOW, sessions, len(sessions))
-    seen = ScreenInput(CALM, make_report(CALM), activity=activity, activity_rows=list_activity(activity, shown.order))
+    seen = ScreenInput(CALM, make_report(CALM), activity=activity, activity_rows=list_activity(activity, shown.sort))
     return ["".join(span.text for span in line) for line in draw_screen(seen, shown, columns, lines)]
 
 
-def pids(*sessions: ActiveSession, order: Any = "tree") -> list[int]:
-    return [row.pid for row in list_activity(Activity(NOW, sessions), order)]
+def pids(*sessions: ActiveSession, sort: Any = "state") -> list[int]:
+    return [row.pid for row in list_activity(Activity(NOW, sessions), sort)]
 
 
 def test_sessions_are_listed_by_state_and_the_longest_in_it_first() -> None:
@@ -56,7 +56,64 @@ def test_sessions_are_listed_by_state_and_the_longest_in_it_first() -> None:
 
 def test_order_by_age_is_that_of_the_transactions() -> None:
     young, old, none = active(1, seconds=1), active(2, "idle in transaction", 99), active(3, "idle", xact_start=None)
-    assert pids(young, old, none, order="age") == [2, 1, 3]
+    assert pids(young, old, none, sort="transaction") == [2, 1, 3]
+
+
+USAGE = {
+    1: ProcessUsage(cpu=0.0, memory=3 * 1024**2, read=0.0, written=None),
+    2: ProcessUsage(cpu=97.25, memory=900 * 1024, read=1_200.0, written=5e9),
+    3: ProcessUsage(),
+}
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"),
+    [("cpu", [2, 1, 3]), ("memory", [1, 2, 3]), ("read", [2, 1, 3]), ("written", [2, 1, 3]), ("age", [3, 2, 1])],
+)
+def test_sessions_are_sorted_by_what_they_take(sort: Any, first: list[int]) -> None:
+    listed = Activity(NOW, (active(1, seconds=1), active(2, seconds=2), active(3, seconds=3)))
+    assert [row.pid for row in list_activity(listed, sort, USAGE)] == first
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, 0), (84, 1), (120, 2), (170, 4)])
+def test_what_sessions_take_is_shown_where_it_is_known(columns: int, shown: int) -> None:
+    activity = Activity(NOW, (active(1), active(2), active(3)), 3)
+    rows = list_activity(activity, "state", USAGE)
+    seen = ScreenInput(
+        CALM, make_report(CALM), activity=activity, activity_rows=rows, usage=MachineUsage(USAGE, load=1.234)
+    )
+    text = "\n".join("".join(span.text for span in line) for line in draw_screen(seen, View(), columns, 20))
+    assert "load 1.23" in " ".join(text.split())
+    values = ("97.2", "900 k", "1.2 k", "4.7 G")
+    assert [value in text for value in values] == [place < shown for place in range(4)]
+    there = "\n".join(sessions_screen(active(1), columns=columns))
+    assert "CPU%" not in there
+    assert "load" not in there
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (None, ""),
+        (0, "0"),
+        (1, "0.0 k"),
+        (1023, "1.0 k"),
+        (1024 * 999.4, "999 k"),
+        (1024 * 999.6, "1.0 M"),
+        (2**62, "4096 P"),
+    ],
+)
+def test_a_size_takes_six_cells_at_most(number: float | None, said: str) -> None:
+    assert format_size(number) == said
+    assert len(said) <= 6
+
+
+def test_keys_sort_the_list_of_all_sessions_and_not_that_of_the_blocked() -> None:
+    pressed = press_key(View(), "m", (), 10).view
+    assert (pressed.sort, pressed.order) == ("memory", "tree")
+    pressed = press_key(View(was_blocked=True), "w", (), 10).view
+    assert (pressed.sort, pressed.order) == ("state", "wait")
+    assert "by memory" in "\n".join(sessions_screen(active(1), view=View(sort="memory")))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +127,7 @@ def test_order_by_age_is_that_of_the_transactions() -> None:
     ],
 )
 def test_style_says_what_needs_attention(session: ActiveSession, style: str) -> None:
-    (row,) = list_activity(Activity(NOW, (session,)), "tree")
+    (row,) = list_activity(Activity(NOW, (session,)), "state")
     assert row.style == style
 
 
@@ -119,7 +176,7 @@ def test_chosen_session_stays_in_sight_of_a_long_list() -> None:
 
 def test_sessions_beyond_the_limit_are_counted() -> None:
     activity = Activity(NOW, (active(1),), all_sessions=1_501)
-    seen = ScreenInput(CALM, make_report(CALM), activity=activity, activity_rows=list_activity(activity, "tree"))
+    seen = ScreenInput(CALM, make_report(CALM), activity=activity, activity_rows=list_activity(activity, "state"))
     shown = "\n".join("".join(span.text for span in line) for line in draw_screen(seen, View(), 120, 20))
     assert "1,500 more sessions not shown" in shown
 
@@ -181,7 +238,7 @@ def test_chosen_session_is_kept_only_in_a_list_that_has_it() -> None:
         make_report(found),
         list_rows(found, make_report(found), "tree"),
         activity=activity,
-        activity_rows=list_activity(activity, "tree"),
+        activity_rows=list_activity(activity, "state"),
     )
     for chosen, kept in ((IDLE, IDLE), (99, None)):
         view = View(was_blocked=True, chosen=chosen)
