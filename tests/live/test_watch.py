@@ -120,7 +120,8 @@ def test_who_is_gone_is_chosen_no_more_and_nobody_in_its_place(incident: Inciden
     gone = next(each for each in incident.readers if each.pid == chosen(terminal))
     gone.close()
     terminal.until("2 sessions blocked")
-    assert chosen(terminal) is None
+    # The screen is written line by line.
+    terminal.until_so(lambda: chosen(terminal) is None, "no choice")
     terminal.press("k")
     terminal.until("choose a session to terminate first")
     assert terminal.running
