@@ -1,10 +1,12 @@
 """From the first waiting session to a firing alert: a real server, agent and Prometheus at their usual intervals."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from socket import socket
 import pytest
 
 from tests.agent.running import RunningAgent
-from tests.docker.shipped import DOCKER
+from tests.docker.shipped import DOCKER, panels
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 
@@ -25,6 +27,15 @@ pytestmark = [
 
 #: Seconds between two scrapes, and between two evaluations of rules: a usual configuration.
 SCRAPE = 15
+
+
+#: Panels that show nothing while mitigation is off.
+OF_MITIGATION = {
+    "Actions and refusals",
+    "Actions left in the budgets",
+    "Score: actions that were not sent",
+    "Score: waiting that armed rules would save",
+}
 
 
 @pytest.fixture
@@ -67,6 +78,21 @@ def firing(address: str) -> dict[str, dict]:
     return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
 
 
+def query(address: str, expression: str) -> list[dict]:
+    """What an expression of the dashboard answers now; an error of the server is an error here."""
+    path = f"query?query={urllib.parse.quote(expression)}"
+    with urllib.request.urlopen(f"{address}/api/v1/{path}", timeout=10) as answer:
+        return json.load(answer)["data"]["result"]
+
+
+def dashboard_expressions() -> Iterator[tuple[str, str]]:
+    """Title of the panel and expression, with the variables as Grafana fills them for all."""
+    for panel in panels():
+        for target in panel["targets"]:
+            filled = re.sub(r"\$__(range|rate_interval)", "5m", target["expr"])
+            yield panel["title"], re.sub(r"\$(instance|server)", ".*", filled)
+
+
 @pytest.mark.parametrize(
     ("waiters", "alert", "most"), [(10, "PgdoctorManySessionsBlocked", 60), (1, "PgdoctorWaitLasts", 300)]
 )
@@ -98,5 +124,7 @@ def test_alert_fires_within_its_time(
     assert f"{waiters} blocked now, the oldest wait " in fired["annotations"]["summary"]
     assert "mostly by class idle_in_transaction" in fired["annotations"]["summary"]
     assert fired["annotations"]["page"] == f"http://127.0.0.1:{running.port}/"
+    empty = {title for title, expression in dashboard_expressions() if not query(address, expression)}
+    assert empty <= OF_MITIGATION
     with urllib.request.urlopen(fired["annotations"]["runbook_url"], timeout=10) as page:
         assert page.read().decode().startswith(f"{alert} (alert)\n")
