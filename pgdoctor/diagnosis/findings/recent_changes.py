@@ -12,7 +12,7 @@ Source: PostgreSQL documentation, "System Information Functions" (`pg_postmaster
 
 from collections.abc import Iterator
 
-from pgdoctor.diagnosis.change_ranking import describe_change, rank_changes
+from pgdoctor.diagnosis.change_ranking import LASTING, describe_change, rank_changes
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
 from pgdoctor.formatting import format_count
 from pgdoctor.model.diagnosis import Finding
@@ -22,6 +22,9 @@ from pgdoctor.model.waits import oldest_wait
 _HURT_SECONDS = 5.0
 
 _MOST_NAMED = 10
+
+#: The advice where nothing can be taken back.
+_LASTS = "it cannot be reverted: check what clients and jobs have done since"
 
 
 class RecentChanges(FindingCheck):
@@ -37,7 +40,7 @@ class RecentChanges(FindingCheck):
             "info",
             f"{format_count(len(changes), 'change')} within the last 15 min, the most suspicious "
             f"{describe_change(changes[0], snapshot.captured_at)}",
-            "ask its owner whether it can be reverted",
+            _LASTS if changes[0].kind in LASTING else "ask its owner whether it can be reverted",
             {"changes": len(changes)},
             tuple(describe_change(change, snapshot.captured_at) for change in changes[:_MOST_NAMED]),
         )

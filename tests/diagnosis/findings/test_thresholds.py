@@ -289,6 +289,19 @@ def test_changes_are_told_when_somebody_is_hurt(seconds, expected):
         assert notes[0].summary == told
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [(CHANGES, "ask its owner whether it can be reverted"), (CHANGES[1:], "it cannot be reverted: check what clients")],
+)
+def test_a_start_of_the_server_is_not_to_be_reverted(changes, advice):
+    waiting = [
+        session(1, locks=(lock(1, "AccessExclusiveLock", granted=True),)),
+        session(2, blockers=(1,), locks=(lock(2, "AccessShareLock", granted=False, seconds=9.0),)),
+    ]
+    [note] = found(replace(AROUND, changes=changes), *waiting)
+    assert note.advice.startswith(advice)
+
+
 def test_what_could_not_be_read_of_the_surroundings_is_said():
     [note] = found(replace(AROUND, unread=("ages could not be read: canceling statement due to lock timeout",)))
     assert note.kind == "evidence"
