@@ -61,14 +61,19 @@ def list_snapshots(found: IncidentFile, chosen: StoredIncident | None, name: str
     return snapshots
 
 
+def check_free(name: str, *, force: bool) -> None:
+    """Raises UsageError for a file that is there, unless `force` is set."""
+    if name != STDIO and not force and os.path.lexists(name):
+        raise UsageError(f"{name} is there already: name another file, or add --force")
+
+
 def write_private(name: str, write: Callable[[Path], None], *, force: bool) -> Path:
     """Let `write` fill a file beside the one of that name, which then takes its place; for its owner alone.
 
     Raises UsageError for a file that is there, unless `force` is set.
     """
+    check_free(name, force=force)
     path = Path(name)
-    if not force and os.path.lexists(path):
-        raise UsageError(f"{path} is there already: name another file, or add --force")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))

@@ -9,6 +9,9 @@ AGES = (6.0, 16.0, 31.0, 61.0, 301.0)
 #: Snapshots of one incident. The last place is the peak's.
 MOST = 12
 
+#: Snapshots of one incident in a recording.
+MOST_IN_SERIES = 240
+
 #: By how much more sessions have to be blocked for another snapshot to be made, and how many seconds later for each of
 #: them: one of a convoy of a thousand takes a third of a second to make, so that is done every five.
 _HIGHER = 1.1
@@ -92,3 +95,29 @@ class SnapshotSampler:
 
     def _is_due(self, blocked: int, age: float) -> bool:
         return bool(blocked and self._ages and age >= self._ages[0])
+
+
+class SnapshotSeries:
+    """Snapshots of a recording, evenly over its time: as they come at first, and fewer the longer it lasts."""
+
+    def __init__(self, most: int = MOST_IN_SERIES) -> None:
+        self._most = most
+        self._spacing = 0.0
+        self._kept: list[tuple[float, SampledSnapshot]] = []
+
+    @property
+    def snapshots(self) -> tuple[SampledSnapshot, ...]:
+        """In the order of time."""
+        return tuple(snap for _, snap in self._kept)
+
+    def wants(self, age: float) -> bool:
+        """Whether a snapshot at that age, in seconds, is kept."""
+        return not self._kept or age - self._kept[-1][0] >= self._spacing
+
+    def add(self, snap: SampledSnapshot, age: float) -> None:
+        """Keep it. When there are too many, every second one goes, but for the largest."""
+        self._kept.append((age, snap))
+        if len(self._kept) > self._most:
+            largest = max(self._kept, key=lambda each: each[1].blocked)
+            self._kept = [each for place, each in enumerate(self._kept) if place % 2 == 0 or each is largest]
+            self._spacing = max(self._kept[-1][0] - self._kept[0][0], 0.0) / len(self._kept)

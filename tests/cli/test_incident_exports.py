@@ -123,6 +123,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(path: Path, exported: Pa
         (b"\x1f\x8bhello", "is damaged"),
         (gzip.compress(b"hello"), "no export"),
     ],
+    ids=["empty", "text", "damaged", "foreign"],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, body: bytes, words: str) -> None:
     file = tmp_path / "bad"

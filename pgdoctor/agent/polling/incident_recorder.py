@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -84,6 +85,9 @@ class IncidentRecorder:
         self._remember = remember
         self._waiting: deque[PolledDiagnosis] = deque(maxlen=_MOST_WAITING)
         self._filled = asyncio.Event()
+        #: Nothing waits to be written, and nothing is being written.
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._read: str | None = None
         self._recalling: asyncio.Task[tuple[IncidentRecord, ...]] | None = None
         #: The latest poll of the incident that goes on, until it is written down; a newer one takes its place.
@@ -97,6 +101,12 @@ class IncidentRecorder:
         self._sampler = SnapshotSampler()
         self._written = SnapshotQuota(MOST_WRITTEN)
         self._pasted = SnapshotQuota(MOST_WITH_SNAPSHOTS)
+
+    async def drain(self, patience: float) -> None:
+        """Wait until all that was seen is in the journal or left out, for `patience` seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._drained.wait()
 
     @property
     def server(self) -> str | None:
@@ -113,6 +123,7 @@ class IncidentRecorder:
             self._latest = seen if seen.incident is not None else None
         if self._waiting or self._latest is not None:
             self._filled.set()
+            self._drained.clear()
 
     def acknowledge(self, incident: Incident) -> None:
         """Note that the agent has signalled a session of the incident. Never waits."""
@@ -163,6 +174,7 @@ class IncidentRecorder:
         while True:
             while not self._waiting and self._latest is None:
                 self._filled.clear()
+                self._drained.set()
                 await self._filled.wait()
             try:
                 await self._record_next()

@@ -114,6 +114,10 @@ class ServerMonitor:
         if self.task is not None:
             self.task.cancel()
 
+    async def write_down(self, patience: float) -> None:
+        """Wait until what was seen of incidents is in the journal, for `patience` seconds at most."""
+        await self._recorder.drain(patience)
+
     def reconfigure(self, target: MonitoredServer, mitigation: Mitigation) -> None:
         """Go on with other settings, or over another way to the server."""
         settings, moved = target.settings, self._connection.use_dsn(target.dsn)
