@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "mitigation": {"diagnosis", "model", "sqltext", "fields", "pattern", "formatting", "errors"},
     "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
     "observer": {"baseline", "diagnosis", "model", "sqltext", "formatting"},
-    "incidents": {"diagnosis", "model", "sqltext", "escape", "errors"},
+    "incidents": {"diagnosis", "model", "sqltext", "escape", "formatting", "errors"},
     "serverlog": {"diagnosis", "model", "sqltext", "formatting", "errors"},
     "diagnosis": {"model", "sqltext", "formatting", "errors"},
     "baseline": {"model"},

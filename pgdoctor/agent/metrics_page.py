@@ -25,6 +25,8 @@ STATES_OF_PROCESS = {
     "config_reload_success": "1 if the last reload (SIGHUP) succeeded. 0: the old configuration is in use and no "
     "signals are sent.",
     "journal_up": "1 if the last write to the journal succeeded, else 0.",
+    "archive_up": "1 if the last write to the archive succeeded, or none is configured, else 0.",
+    "archive_waiting": "Records and snapshots of the journal that are not in the archive yet.",
 }
 
 #: What is counted of the process as a whole: the label, and what it is.
@@ -40,6 +42,10 @@ COUNTS_OF_PROCESS = {
         "reason",
         "Records and snapshots of incidents that were not stored: too many of the same size within an hour (frequent), "
         "or [journal] max_size reached (full).",
+    ),
+    "archived": (
+        "outcome",
+        "Records and snapshots of incidents that were written to the archive, and batches that failed.",
     ),
     "notifications": (
         "outcome",
@@ -57,7 +63,7 @@ class MetricsPage(Collector):
         watched: Callable[[], Iterable[MetricsSource]],
         counts: Mapping[str, Mapping[str, int]],
         dropped_lines: Callable[[], int],
-        states: Callable[[], Mapping[str, bool]],
+        states: Callable[[], Mapping[str, float]],
         told: Callable[[], QueuedNotice] = QueuedNotice,
         journal: Callable[[], JournalUsage] = lambda: JournalUsage(0, MAX_SIZE, 0, 0),
         external_url: Callable[[], str | None] = lambda: None,

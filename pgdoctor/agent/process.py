@@ -16,6 +16,7 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from pgdoctor.agent import memory
+from pgdoctor.agent.archiver import Archiver
 from pgdoctor.agent.http.app import Endpoints
 from pgdoctor.agent.http.auth import Access, load_access, missing_protections
 from pgdoctor.agent.http.listen import open_listening_socket
@@ -120,6 +121,7 @@ class Agent:
         self._lines = lines
         self._reloaded = True
         self._keeper = Keeper(config.journal.file, config.journal.max_size)
+        self._archiver = Archiver(config.archive, self._keeper)
         self._notifier = Notifier(told, config.http.external_url)
         self._monitors = ServerMonitors(
             monitored_servers(config, dsn), config.mitigation, self._keeper, self._notifier, armed=armed
@@ -131,6 +133,7 @@ class Agent:
             "webhook_received": webhook.received,
             "notifications": self._notifier.outcomes,
             "journal_left_out": self._keeper.left_out,
+            "archived": self._archiver.counts,
         }
         exposition = MetricsPage(
             self._list_sources,
@@ -165,11 +168,14 @@ class Agent:
         self._notifier.start()
         self._monitors.start(self._end.set)
         housekeeping = asyncio.create_task(self._run_housekeeping())
+        archiving = asyncio.create_task(self._archiver.run())
         serving = asyncio.create_task(self._server.serve_on(listener))
         ending = asyncio.create_task(self._end.wait())
         await asyncio.wait({housekeeping, serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         self._server.stop()
         housekeeping.cancel()
+        archiving.cancel()
+        self._archiver.close()
         await asyncio.gather(self._monitors.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
         await asyncio.wait({asyncio.wrap_future(self._keeper.close())}, timeout=_JOURNAL_GRACE)
         if untold := self._notifier.stop():
@@ -202,11 +208,13 @@ class Agent:
             log.warning("a new listen address needs a restart", extra={"listen": config.agent.listen})
         if config.journal.file != self._keeper.path:
             log.warning("a new journal needs a restart", extra={"journal": str(config.journal.file)})
-        self._config = config
+        old, self._config = self._config, config
         self._reloaded = True
         self._keeper.max_size = config.journal.max_size
         self._monitors.reconfigure(wanted, config.mitigation)
         self._notifier.reconfigure(told, config.http.external_url)
+        if config.archive != old.archive:
+            self._archiver.reconfigure(config.archive)
         self._access = access
         self._server.use(access)
         self._lines.write_as(config.log.format, config.log.lines_per_second)
@@ -250,8 +258,13 @@ class Agent:
     def _list_sources(self) -> list[MetricsSource]:
         return [monitor.watched for monitor in self._monitors]
 
-    def _list_states(self) -> Mapping[str, bool]:
-        return {"config_reload_success": self._reloaded, "journal_up": self._keeper.error is None}
+    def _list_states(self) -> Mapping[str, float]:
+        return {
+            "config_reload_success": self._reloaded,
+            "journal_up": self._keeper.error is None,
+            "archive_up": self._archiver.error is None,
+            "archive_waiting": self._archiver.waiting,
+        }
 
     def _effective_mode(self) -> str:
         return self._config.mitigation.mode if self._reloaded else "disarmed"

@@ -20,7 +20,7 @@ IMPORTED = "imported:"
 IMPORTED_DEED = "imported"
 
 #: What mitigation and people write down of what they do.
-_DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome", REHEARSAL)
+DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome", REHEARSAL)
 
 #: How long before an incident, and after its end, something that was done belongs to it.
 _BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=2)
@@ -35,7 +35,7 @@ def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecor
     first, last = entries[0], entries[-1]
     snapshots = [DatedSnapshot(kept.at, unpack_snapshot(kept.body)) for kept in journal.kept(first.id, server)]
     snapshots.sort(key=lambda each: each.at)
-    done = journal.records(server, kinds=(*_DEEDS, IMPORTED_DEED), since=first.started - _BEFORE)
+    done = journal.records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - _BEFORE)
     mine = (each for each in done if each.kind != IMPORTED_DEED or each.subject == first.id)
     deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + _AFTER]
     return StoredIncident(server, tuple(entries), tuple(deeds), tuple(snapshots))

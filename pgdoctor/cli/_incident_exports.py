@@ -8,6 +8,7 @@ import click
 
 from pgdoctor import __version__
 from pgdoctor.cli._incident_files import STDIO, read_export, write_bytes, write_private
+from pgdoctor.cli._incident_archive import find_archive
 from pgdoctor.cli._incident_journal import journal_options, journal_path, open_journal, read_stored
 from pgdoctor.errors import JournalError, UsageError
 from pgdoctor.formatting import format_count, format_size
@@ -28,7 +29,7 @@ def export(incident: str | None, out: str | None, force: bool, config: str | Non
     ID defaults to the last incident. The file has no literal of a statement, and only its owner may read it. It is
     JSON in gzip, and opens with this and later versions: incidents import, diagnose --from, watch --from.
     """
-    with open_journal(config, journal) as opened:
+    with open_journal(config, journal, incident=incident, details="named") as opened:
         found = read_stored(opened, incident)
     body = encode_export(found, __version__, datetime.now(UTC))
     name = out or f"incident-{found[0].id}.json.gz"
@@ -64,6 +65,8 @@ def backup(file: str, force: bool, config: str | None, journal: str | None) -> N
 
     The copy is one file without a write-ahead log beside it. Only its owner may read it.
     """
+    if find_archive() is not None:
+        raise UsageError("backup copies a journal, not an archive: use pg_dump")
     with open_journal(config, journal) as opened:
         if Path(file).exists() and Path(file).samefile(opened.path):
             raise UsageError(f"{file} is the journal itself: name another file")

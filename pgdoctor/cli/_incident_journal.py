@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pgdoctor.cli._incident_archive import Details, find_archive, open_archive_journal
 from pgdoctor.config.config import load_config
 from pgdoctor.errors import JournalError, UsageError
 from pgdoctor.formatting import format_count
@@ -37,8 +38,23 @@ def journal_path(config: str | None, journal: str | None) -> Path:
 
 
 @contextmanager
-def open_journal(config: str | None, journal: str | None) -> Iterator[Journal]:
-    """The journal, which has to be there. That it may lack records is said on stderr."""
+def open_journal(
+    config: str | None,
+    journal: str | None,
+    *,
+    incident: str | None = None,
+    since: datetime | None = None,
+    details: Details = "none",
+) -> Iterator[Journal]:
+    """The journal, which has to be there. That it may lack records is said on stderr.
+
+    With `--archive` it has what the archive has: records of all incidents since then, or of one, and all of `details`.
+    """
+    archive = find_archive()
+    if archive is not None:
+        with open_archive_journal(archive, incident, since, details) as copied:
+            yield copied
+        return
     path = journal_path(config, journal)
     if not path.exists():
         raise JournalError(f"there is no journal at {path}: the agent creates it; --journal or --config give its path")

@@ -1,14 +1,21 @@
 """`pgdoctor incidents patterns`: what blocks sessions again and again."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
+from pgdoctor.cli._incident_archive import fetch_shares, find_archive
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
+from pgdoctor.cli._options import run
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.errors import UsageError
 from pgdoctor.fields import Duration
 from pgdoctor.incidents.incident_log import latest_entries
+
+if TYPE_CHECKING:
+    from pgdoctor.incidents.incident_log import IncidentRecord
+    from pgdoctor.incidents.patterns import BlockerShare
 
 
 @click.command()
@@ -23,22 +30,36 @@ def patterns(config: str | None, journal: str | None, since: str, limit: int, fo
     Blocked time of all recorded incidents by class, table, application and statement of the blocker, with the
     statements that waited, and what would end it. The most blocked time comes first.
     """
-    from pgdoctor.incidents.patterns import IncidentHistory, find_patterns
+    from pgdoctor.incidents.patterns import add_up_shares
     from pgdoctor.render.patterns import make_pattern_report, pattern_lines, patterns_to_json
     from pgdoctor.topics import read_prevention
 
     began = datetime.now(UTC) - timedelta(seconds=_parse_duration(since))
-    with open_journal(config, journal) as opened:
-        names = dict.fromkeys(each.id for each in latest_entries(read_all(opened, since=began)))
-        stored = [each for name in names for each in read_stored(opened, name)]
-    histories = [IncidentHistory(each.entries[-1], tuple(one.stored for one in each.snapshots)) for each in stored]
+    archive = find_archive()
+    shares = _share_out_journal(config, journal, began) if archive is None else run(fetch_shares(archive, began))
     report = make_pattern_report(
-        find_patterns(histories), incidents=len(histories), since=began, most=limit, prevention=read_prevention()
+        add_up_shares(shares),
+        incidents=len({(last.server, last.id, last.started) for last, _ in shares}),
+        since=began,
+        most=limit,
+        prevention=read_prevention(),
     )
     if form == "json":
         write_json(patterns_to_json(report))
     else:
         write_lines(pattern_lines(report, screen_width(wide=wide)))
+
+
+def _share_out_journal(
+    config: str | None, journal: str | None, since: datetime
+) -> "list[tuple[IncidentRecord, BlockerShare]]":
+    from pgdoctor.incidents.patterns import IncidentHistory, share_out
+
+    with open_journal(config, journal) as opened:
+        names = dict.fromkeys(each.id for each in latest_entries(read_all(opened, since=since)))
+        stored = [each for name in names for each in read_stored(opened, name)]
+    histories = [IncidentHistory(each.entries[-1], tuple(one.stored for one in each.snapshots)) for each in stored]
+    return [(history.last, share) for history in histories for share in share_out(history)]
 
 
 def _parse_duration(text: str) -> Duration:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from pgdoctor.cli._incident_archive import Details
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.config.config import load_config
@@ -67,7 +68,8 @@ def _print_snapshots(
     from pgdoctor.render.incident_story import make_story
 
     settings = load_config(config).mitigation if config is not None else None
-    with open_journal(config, journal) as opened:
+    details: Details = "all" if everything else "named"
+    with open_journal(config, journal, incident=incident, details=details) as opened:
         stories = [make_story(each) for each in _read_named(opened, incident, everything=everything)]
     found = [_replay_snapshot(story, snapshot, settings) for story in stories for snapshot in story.looks]
     if form == "json":
@@ -90,7 +92,8 @@ def _summarise(sets: Sequence[str], incident: str | None, journal: str | None, *
     rules = [(Path(path).name, load_config(path).mitigation) for path in sets]
     if len({name for name, _ in rules}) < len(rules):
         rules = [(path, settings) for path, (_, settings) in zip(sets, rules, strict=True)]
-    with open_journal(sets[0], journal) as opened:
+    details: Details = "all" if everything else "named"
+    with open_journal(sets[0], journal, incident=incident, details=details) as opened:
         found = _read_named(opened, incident, everything=everything)
     return make_replay_summary([_replay_under(each, rules) for each in found])
 

@@ -22,7 +22,7 @@ def report_(incident: str | None, form: str, config: str | None, journal: str | 
     from pgdoctor.render.incident_story import make_story
     from pgdoctor.topics import read_prevention
 
-    with open_journal(config, journal) as opened:
+    with open_journal(config, journal, incident=incident, details="named") as opened:
         found = read_stored(opened, incident)
     pages, texts = read_prevention(), list[str]()
     for story in map(make_story, found):

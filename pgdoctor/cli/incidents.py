@@ -6,6 +6,7 @@ import click
 from msgspec.structs import replace
 
 from pgdoctor.cli._groups import Group
+from pgdoctor.cli._incident_archive import ArchiveChoice
 from pgdoctor.cli._incident_exports import backup, export, import_
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
 from pgdoctor.cli._incident_patterns import patterns
@@ -21,8 +22,11 @@ from pgdoctor.render.incident_view import IncidentView, incidents_table, story_t
 
 
 @click.group(cls=Group)
-def command() -> None:
+@click.option("--archive", metavar="DSN", envvar="PGDOCTOR_ARCHIVE", help="Read the archive of many agents instead.")
+@click.pass_context
+def command(context: click.Context, archive: str | None) -> None:
     """List, show, report, replay and export recorded incidents."""
+    context.obj = ArchiveChoice(archive)
 
 
 for _subcommand in (report_, replay_, patterns, export, import_, backup):
@@ -37,8 +41,9 @@ for _subcommand in (report_, replay_, patterns, export, import_, backup):
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
     """List incidents, oldest first."""
-    with open_journal(config, journal) as opened:
-        found = latest_entries(read_all(opened, since=datetime.now(UTC) - timedelta(seconds=_parse_duration(since))))
+    began = datetime.now(UTC) - timedelta(seconds=_parse_duration(since))
+    with open_journal(config, journal, since=began) as opened:
+        found = latest_entries(read_all(opened, since=began))
     if form == "json":
         write_json(encode_json([replace(each, traces=None, course=()) for each in found]))
     elif found:
@@ -56,7 +61,7 @@ def show(incident: str | None, config: str | None, journal: str | None, wide: bo
 
     ID defaults to the last incident. One tree is shown for each recorded snapshot.
     """
-    with open_journal(config, journal) as opened:
+    with open_journal(config, journal, incident=incident, details="named") as opened:
         stories = _read_stories(opened, incident)
     click.echo("\n".join(story_text(story, screen_width(wide=wide)) for story in stories), nl=False)
 

@@ -130,6 +130,19 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.path) if self.path else default_path(os.environ)
 
 
+class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[archive]` table: a PostgreSQL database into which the agent copies its incidents; without one, none."""
+
+    #: As libpq takes it; without a password.
+    dsn: str | None = None
+    #: Read at every attempt to connect.
+    dsn_file: str | None = None
+    #: Months that ended before are dropped.
+    keep: Duration = Duration(366 * 24 * 3600)
+    #: The database may be on a server that is watched: it is away when incidents are worst.
+    on_watched_server: bool = False
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -139,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     journal: JournalSettings = JournalSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     notify: tuple[Recipient, ...] = ()
     mitigation: Mitigation = Mitigation()
 
@@ -223,6 +237,7 @@ def _find_mistakes(config: Config) -> Iterator[ValidationError]:
     """What is well formed, and makes no sense."""
     yield from _mistaken_agent(config.agent)
     yield from _mistaken_servers(config.servers)
+    yield from _mistaken_archive(config.archive)
     yield from _mistaken_http(config.http)
     if config.journal.max_size < _SMALLEST_JOURNAL:
         yield ValidationError("journal.max_size", str(config.journal.max_size), f"at least {_SMALLEST_JOURNAL}")
@@ -295,6 +310,13 @@ def _mistaken_servers(servers: tuple[ServerSettings, ...]) -> Iterator[Validatio
         given = {key: value for key in ("interval", "deadline") if (value := getattr(server, key)) is not None}
         for mistake in _mistaken_agent(replace(AgentSettings(), **given)):
             yield mistake._replace(key=mistake.key.replace("agent", where))
+
+
+def _mistaken_archive(archive: ArchiveSettings) -> Iterator[ValidationError]:
+    if archive.dsn is not None and archive.dsn_file is not None:
+        yield ValidationError("archive", "dsn", "dsn or dsn_file, not both")
+    if archive.dsn is not None:
+        yield from _mistaken_dsn("archive.dsn", archive.dsn)
 
 
 def _mistaken_dsn(where: str, dsn: str) -> Iterator[ValidationError]:

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 import msgspec
 
+from pgdoctor.formatting import address
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, StoredVerdict
 from pgdoctor.model.snapshot import Session
@@ -79,8 +80,18 @@ class Pattern(msgspec.Struct, frozen=True):
     advice: str
 
 
+class BlockerShare(msgspec.Struct, frozen=True):
+    """The share of one incident that belongs to one pattern. Seconds are those of all waiting sessions together."""
+
+    blocker: BlockingSide
+    blocked_seconds: float
+    peak: int
+    waiting: tuple[WaitingSide, ...]
+    advice: str
+
+
 class _Part(msgspec.Struct):
-    """The part of one incident that belongs to one pattern; `waiting` are weights, not seconds."""
+    """What snapshots add up to for one pattern; weights are no seconds."""
 
     weight: float = 0.0
     peak: int = 0
@@ -104,28 +115,43 @@ class _Sum(msgspec.Struct):
 
 def find_patterns(histories: Iterable[IncidentHistory]) -> list[Pattern]:
     """The patterns of incidents in the order of their beginning; the most blocked time first."""
+    return add_up_shares((history.last, share) for history in histories for share in share_out(history))
+
+
+def add_up_shares(shares: Iterable[tuple[IncidentRecord, BlockerShare]]) -> list[Pattern]:
+    """The patterns of shares of incidents; the most blocked time first."""
     sums: dict[BlockingSide, _Sum] = {}
-    for history in histories:
-        for side, part, share in _share_out(history):
-            _add_part(sums.setdefault(side, _Sum(history.last)), history.last, part, share)
+    for last, share in shares:
+        _add_share(sums.setdefault(share.blocker, _Sum(last)), last, share)
     found = [_make_pattern(side, total) for side, total in sums.items()]
     return sorted(found, key=lambda each: (-each.blocked_seconds, -each.incidents, each.first_seen))
 
 
-def _share_out(history: IncidentHistory) -> Iterator[tuple[BlockingSide, _Part, float]]:
-    """The patterns of one incident with their shares of it, which add up to 1 before small ones are left out."""
+def share_out(history: IncidentHistory) -> Iterator[BlockerShare]:
+    """The blocked time of one incident by pattern; patterns with a tiny share are left out."""
     last = history.last
     parts: dict[BlockingSide, _Part] = {}
     for stored in history.snapshots:
-        _weigh_snapshot(parts, last.server, stored)
+        _weigh_snapshot(parts, _name_server(last), stored)
     total = sum(part.weight for part in parts.values())
     if not total:
-        side = BlockingSide(last.server, last.classes[-1] if last.classes else "unknown", last.relation)
-        yield side, _Part(1.0, last.peak), 1.0
+        side = BlockingSide(_name_server(last), last.classes[-1] if last.classes else "unknown", last.relation)
+        yield BlockerShare(side, last.blocked_seconds, last.peak, (), "")
         return
     for side, part in parts.items():
         if part.weight / total >= _LEAST_SHARE:
-            yield side, part, part.weight / total
+            yield _make_share(side, part, last.blocked_seconds / total)
+
+
+def _name_server(last: IncidentRecord) -> str | None:
+    """The server's name in the configuration, or its address; None: neither was written down."""
+    return last.server or (address(last.host, last.port) if last.host else None)
+
+
+def _make_share(side: BlockingSide, part: _Part, seconds_per_weight: float) -> BlockerShare:
+    longest = nlargest(_MOST_WAITING, part.waiting.items(), key=itemgetter(1))
+    waiting = tuple(WaitingSide(*about, round(weight * seconds_per_weight, 3)) for about, weight in longest)
+    return BlockerShare(side, round(part.weight * seconds_per_weight, 3), part.peak, waiting, part.advice)
 
 
 def _weigh_snapshot(parts: dict[BlockingSide, _Part], server: str | None, stored: StoredSnapshot) -> None:
@@ -165,18 +191,17 @@ def _describe_side(session: Session | None) -> Side:
     return application, _VALUES.sub("?, …", redact(session.statement)) if session.statement else None
 
 
-def _add_part(total: _Sum, last: IncidentRecord, part: _Part, share: float) -> None:
-    seconds = last.blocked_seconds * share
+def _add_share(total: _Sum, last: IncidentRecord, share: BlockerShare) -> None:
     total.incidents += 1
     total.attempts += last.attempts
-    total.blocked_seconds += seconds
+    total.blocked_seconds += share.blocked_seconds
     total.longest_wait = max(total.longest_wait, last.longest_wait)
-    total.peak = max(total.peak, part.peak)
+    total.peak = max(total.peak, share.peak)
     total.first_seen = min(total.first_seen or last.started, last.started)
     if last.at >= total.last.at:
-        total.last, total.advice = last, part.advice or total.advice
-    for side, weight in part.waiting.items():
-        _add_weight(total.waiting, side, seconds * weight / part.weight)
+        total.last, total.advice = last, share.advice or total.advice
+    for each in share.waiting:
+        _add_weight(total.waiting, (each.application, each.statement), each.blocked_seconds)
 
 
 def _make_pattern(side: BlockingSide, total: _Sum) -> Pattern:

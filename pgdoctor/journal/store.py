@@ -290,8 +290,12 @@ class Journal:
         subject: str | None = None,
         since: datetime | None = None,
         after: int = 0,
+        most: int = -1,
     ) -> list[JournalRecord]:
-        """Records in the order of writing: of a server, of some kinds, on a subject, from a time on, after an id."""
+        """Records in the order of writing: of a server, of some kinds, on a subject, from a time on, after an id.
+
+        `most`: the first so many of them; -1: all.
+        """
         wanted, values = ["id > ?"], list[object]([after])
         for column, value in (("server", server), ("subject", subject)):
             if value is not None:
@@ -303,8 +307,10 @@ class Journal:
         if kinds:
             wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += kinds
-        select = f"SELECT id, server, at, kind, subject, body FROM records WHERE {' AND '.join(wanted)} ORDER BY id"  # noqa: S608
-        rows = self._run_locked(lambda db: db.execute(select, values).fetchall())
+        select = (
+            f"SELECT id, server, at, kind, subject, body FROM records WHERE {' AND '.join(wanted)} ORDER BY id LIMIT ?"  # noqa: S608
+        )
+        rows = self._run_locked(lambda db: db.execute(select, (*values, most)).fetchall())
         return [
             JournalRecord(id, server, _to_moment(at), kind, subject, body)
             for id, server, at, kind, subject, body in rows
@@ -378,6 +384,18 @@ class Journal:
             return True
 
         return self._change_rows(work)
+
+    def kept_after(self, after: int, most: int) -> list[KeptValue]:
+        """The first snapshots with an id above this one, in the order of writing."""
+        select = "SELECT id, server, incident, at, body FROM snapshots WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._run_locked(lambda db: db.execute(select, (after, most)).fetchall())
+        return [KeptValue(id, server, incident, _to_moment(at), body) for id, server, incident, at, body in rows]
+
+    def count_after(self, record: int, snapshot: int, kinds: Sequence[str]) -> int:
+        """How many records of these kinds, and snapshots, have ids above these."""
+        records = f"SELECT count(*) FROM records WHERE id > ? AND kind IN ({', '.join('?' * len(kinds))})"  # noqa: S608
+        select = f"SELECT ({records}) + (SELECT count(*) FROM snapshots WHERE id > ?)"  # noqa: S608
+        return int(self._run_locked(lambda db: db.execute(select, (record, *kinds, snapshot)).fetchall())[0][0])
 
     def remember(self, server: str, name: str, body: bytes) -> None:
         """Keep one value by name, in place of the one before."""

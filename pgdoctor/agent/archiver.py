@@ -1,0 +1,228 @@
+"""Copies incidents from the journal into the archive, behind everything else: no poll and no decision waits for it.
+
+The journal is the queue. It is read over a connection and in a thread of its own, and a cursor in it says how far the
+archive is. An archive that is away for an hour loses nothing that the journal still has: `[journal] max_size` and
+`keep` say what that is. A batch that was written, and whose cursor was not, is written again, which changes nothing.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from pgdoctor.agent.polling.reconnector import DsnFile, Reconnector
+from pgdoctor.agent.stored_incidents import DEEDS, IMPORTED, read_incident
+from pgdoctor.config.config import ArchiveSettings
+from pgdoctor.errors import JournalError, PgdoctorError, StatementFailed
+from pgdoctor.incidents.archive_rows import Row, list_blocker_rows, list_record_rows
+from pgdoctor.incidents.incident_log import KIND, read_entries
+from pgdoctor.incidents.patterns import IncidentHistory, share_out
+from pgdoctor.journal.keeper import Keeper
+from pgdoctor.journal.store import Journal, JournalRecord, KeptValue
+from pgdoctor.postgres.archive import Write, drop_archive_months, prepare_archive, write_archive
+from pgdoctor.postgres.connection import Connection
+
+log = logging.getLogger(__name__)
+
+#: Records and snapshots of one batch. A snapshot may take half a megabyte.
+_MOST_RECORDS = 200
+_MOST_SNAPSHOTS = 10
+
+#: Seconds between two batches, where there is more at once, and after the first failure and after many.
+_PAUSE = 2.0
+_BRIEF_PAUSE = 0.05
+_LONGEST_PAUSE = 120.0
+
+#: Seconds that a statement may take: nobody waits for it.
+_DEADLINE = 10.0
+
+#: Seconds between two looks for months that are old enough to be dropped.
+_DROPPED_AGAIN = 3600.0
+
+
+class _Cursor(msgspec.Struct, frozen=True):
+    """The last record and snapshot of the journal that an archive has."""
+
+    record: int = 0
+    snapshot: int = 0
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    """What is next in the journal: of which servers, as rows, and where the cursor is afterwards."""
+
+    servers: frozenset[str]
+    rows: tuple[Row, ...]
+    size: int
+    cursor: _Cursor
+    waiting: int
+
+    @property
+    def months(self) -> set[tuple[int, int]]:
+        """The months of its rows."""
+        moments = (value for _, values in self.rows for value in values.values() if isinstance(value, datetime))
+        return {(each.year, each.month) for each in (moment.astimezone(UTC) for moment in moments)}
+
+
+class Archiver:
+    """Runs until it is cancelled. Counts from the start of the process on."""
+
+    def __init__(self, settings: ArchiveSettings, keeper: Keeper) -> None:
+        #: Records and snapshots that were written, and batches that failed.
+        self.counts = {"written": 0, "failed": 0}
+        #: Records and snapshots of the journal that the archive does not have yet, as of the last batch.
+        self.waiting = 0
+        #: Why the last batch was not written; None: it was, or there is no archive.
+        self.error: str | None = None
+        self._settings = settings
+        self._keeper = keeper
+        self._reconnector: Reconnector | None = None
+        self._failures = 0
+        self._prepared: Connection | None = None
+        self._months: set[tuple[int, int]] = set()
+        self._dropped_at = -_DROPPED_AGAIN
+        self.reconfigure(settings)
+
+    def reconfigure(self, settings: ArchiveSettings) -> None:
+        """Go on with other settings, at once."""
+        self._settings, self._failures, self._prepared = settings, 0, None
+        dsn = settings.dsn if settings.dsn_file is None else DsnFile(settings.dsn_file)
+        if self._reconnector is not None:
+            self._reconnector.drop()
+        self._reconnector = None if dsn is None else Reconnector(dsn, _DEADLINE)
+        if dsn is None:
+            self.error, self.waiting = None, 0
+
+    async def run(self) -> None:
+        """Copy what is new, again and again."""
+        while True:
+            pause = _PAUSE
+            if self._reconnector is not None:
+                pause = await self._copy_or_wait(self._reconnector)
+            await asyncio.sleep(pause)
+
+    def close(self) -> None:
+        """Let go of the connection, whatever the archive does."""
+        if self._reconnector is not None:
+            self._reconnector.drop()
+
+    async def _copy_or_wait(self, reconnector: Reconnector) -> float:
+        """Copy one batch; seconds until the next."""
+        try:
+            is_more = await self._copy_batch(await reconnector.connect())
+        except PgdoctorError as error:
+            self._note_failure(str(error))
+            return random.uniform(0.5, 1.0) * min(_PAUSE * 2.0 ** min(self._failures, 10), _LONGEST_PAUSE)
+        if self.error is not None:
+            log.info("the archive can be written again", extra={"waiting": self.waiting})
+        self._failures, self.error = 0, None
+        return _BRIEF_PAUSE if is_more else _PAUSE
+
+    def _note_failure(self, why: str) -> None:
+        if why != self.error:
+            log.warning("the archive cannot be written; the journal keeps incidents", extra={"error": why})
+        self.error = why
+        self._failures += 1
+        self.counts["failed"] += 1
+
+    async def _copy_batch(self, connection: Connection) -> bool:
+        """Whether the journal has more. Raises PgdoctorError."""
+        if self._prepared is not connection:
+            await prepare_archive(connection)
+            self._prepared, self._months = connection, set()
+        archive = await connection.system_identifier()
+        name = f"archive {archive or connection.host} {connection.connection.info.dbname}"
+        batch = await asyncio.to_thread(_read_batch, self._keeper.path, name)
+        self.waiting = batch.waiting
+        if batch.size:
+            self._refuse_watched(archive, batch)
+            await self._write_batch(connection, batch)
+            cursor = msgspec.json.encode(batch.cursor)
+            await self._keeper.do(lambda journal: journal.remember("", name, cursor))
+            self.waiting = max(batch.waiting - batch.size, 0)
+        await self._drop_old_months(connection)
+        return self.waiting > 0
+
+    def _refuse_watched(self, archive: str, batch: _Batch) -> None:
+        """Raise StatementFailed where the archive is on a server that is watched."""
+        if archive and not self._settings.on_watched_server and archive in batch.servers:
+            raise StatementFailed(
+                "the archive is on the server that is watched, so it is away when it is needed: use another server, "
+                "or set [archive] on_watched_server = true",
+                sqlstate=None,
+            )
+
+    async def _write_batch(self, connection: Connection, batch: _Batch) -> None:
+        new = batch.months - self._months
+        months = [datetime(year, month, 15, tzinfo=UTC) for year, month in sorted(new)]
+        await write_archive(connection, [Write(*row) for row in batch.rows], months)
+        self._months |= new
+        self.counts["written"] += batch.size
+
+    async def _drop_old_months(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._dropped_at >= _DROPPED_AGAIN:
+            self._dropped_at = now
+            await drop_archive_months(connection, datetime.now(UTC) - timedelta(seconds=self._settings.keep))
+
+
+def _read_batch(path: Path, name: str) -> _Batch:
+    """What is next, by the cursor of that name; nothing where there is no journal yet. Raises JournalError."""
+    if not path.exists():
+        return _Batch(frozenset(), (), 0, _Cursor(), 0)
+    with closing(Journal.open(path)) as journal:
+        return _collect_batch(journal, name)
+
+
+def _collect_batch(journal: Journal, name: str) -> _Batch:
+    cursor = _read_cursor(journal.recall("", name))
+    if cursor.record > journal.last():
+        # Another journal is at its path, whose ids begin anew.
+        cursor = _Cursor()
+    records = journal.records(kinds=(KIND, *DEEDS), after=cursor.record, most=_MOST_RECORDS)
+    snapshots = journal.kept_after(cursor.snapshot, _MOST_SNAPSHOTS)
+    own = [each for each in records if not each.server.startswith(IMPORTED)]
+    own_snapshots = [each for each in snapshots if not each.server.startswith(IMPORTED)]
+    return _Batch(
+        servers=frozenset(each.server for each in own) | {each.server for each in own_snapshots},
+        rows=(*_list_rows(own, own_snapshots), *_list_blockers(journal, own, own_snapshots)),
+        size=len(records) + len(snapshots),
+        cursor=_Cursor(
+            records[-1].id if records else cursor.record, snapshots[-1].id if snapshots else cursor.snapshot
+        ),
+        waiting=journal.count_after(cursor.record, cursor.snapshot, (KIND, *DEEDS)),
+    )
+
+
+def _list_rows(records: Iterable[JournalRecord], snapshots: Iterable[KeptValue]) -> Iterator[Row]:
+    for each in records:
+        yield from list_record_rows(each.server, each.kind, each.subject, each.at, each.body)
+    for kept in snapshots:
+        about = {"server": kept.server, "incident": kept.incident, "at": kept.at}
+        yield "archive_snapshot", {**about, "body": kept.body}
+
+
+def _read_cursor(body: bytes | None) -> _Cursor:
+    with suppress(msgspec.MsgspecError):
+        if body is not None:
+            return msgspec.json.decode(body, type=_Cursor)
+    return _Cursor()
+
+
+def _list_blockers(journal: Journal, records: Sequence[JournalRecord], snapshots: Sequence[KeptValue]) -> Sequence[Row]:
+    """The rows of what blocked in the incidents of a batch, as of all that the journal has of them."""
+    touched = {(each.server, each.subject): None for each in records if each.kind == KIND}
+    touched |= {(each.server, each.incident): None for each in snapshots}
+    rows: list[Row] = []
+    for server, incident in touched:
+        with suppress(JournalError):
+            entries, _ = read_entries(each.body for each in journal.records(server, kinds=(KIND,), subject=incident))
+            if entries:
+                stored = read_incident(journal, server, entries)
+                history = IncidentHistory(entries[-1], tuple(each.stored for each in stored.snapshots))
+                rows += list_blocker_rows(server, entries[-1], share_out(history))
+    return rows
