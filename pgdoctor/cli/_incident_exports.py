@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from pgdoctor import __version__
-from pgdoctor.cli._incident_files import STDIO, read_export, write_bytes, write_private
 from pgdoctor.cli._incident_archive import find_archive
+from pgdoctor.cli._incident_files import STDIO, read_export, write_bytes, write_private
 from pgdoctor.cli._incident_journal import journal_options, journal_path, open_journal, read_stored
 from pgdoctor.errors import JournalError, UsageError
 from pgdoctor.formatting import format_count, format_size

@@ -35,7 +35,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("mode = ", ("not valid TOML",)),
     "a table of another name": (
         "[mitigations]",
-        ("mitigations: unknown key", "agent, servers, http, webhook, log, journal, notify, mitigation"),
+        ("mitigations: unknown key", "agent, servers, http, webhook, log, journal, archive, notify, mitigation"),
     ),
     "an unknown key": ("[agent]\nport = 9899", ("agent.port: unknown key", "interval, deadline, ")),
     "an unknown key of a rule": (RULE + "min_waits = '1s'", (AT + "min_waits: unknown key", "min_wait, min_age")),
