@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -205,7 +206,8 @@ class Collector:
             row_lockers=row_lockers.result(),
             replay=replay.result(),
         )
-        if joined := await offload(len(rows), joined_names, snapshot):
+        names = partial(joined_names, with_shapes=self.explains)
+        if joined := await offload(len(rows), names, snapshot):
             read, tables = await fetch_read_tables(joined, evidence)
             snapshot = replace(snapshot, read_tables=read, relations={**tables, **snapshot.relations})
         shares = await fetch_value_shares(snapshot, evidence)

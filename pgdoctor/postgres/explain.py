@@ -5,6 +5,7 @@ What plans is a read-only transaction that is rolled back at once, and the searc
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 
 from pgdoctor.diagnosis.index_advice.explain_requests import explain_requests
 from pgdoctor.errors import ServerError, StatementFailed
-from pgdoctor.model.query_plan import ExplainRequest, QueryPlan
+from pgdoctor.model.query_plan import ExplainRequest, PlannedScan, QueryPlan
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.connection import Connection, python_codec
 from pgdoctor.postgres.queries import load_sql
@@ -35,6 +36,8 @@ _SETTINGS = """
     SET LOCAL row_security = off;
 """
 
+_IN_PART = "EXPLAIN covers only some of the conditions"
+
 #: What a refusal of the server means, by SQLSTATE.
 _REFUSALS = {
     "42501": "our role is not permitted to read the table",
@@ -53,7 +56,19 @@ class _Node(msgspec.Struct, frozen=True):
     cost: float = msgspec.field(name="Total Cost")
     rows: float = msgspec.field(name="Plan Rows")
     relation: str | None = msgspec.field(name="Relation Name", default=None)
+    alias: str = msgspec.field(name="Alias", default="")
+    join: str = msgspec.field(name="Join Type", default="")
+    #: Conditions as the server writes them, on columns and parameters of ours.
+    filter: str = msgspec.field(name="Filter", default="")
+    hash_condition: str = msgspec.field(name="Hash Cond", default="")
+    merge_condition: str = msgspec.field(name="Merge Cond", default="")
+    join_filter: str = msgspec.field(name="Join Filter", default="")
     below: tuple["_Node", ...] = msgspec.field(name="Plans", default=())
+
+    @property
+    def condition(self) -> str:
+        """By what it joins."""
+        return self.hash_condition or self.merge_condition or self.join_filter
 
     def scans(self) -> Iterator[str]:
         """How tables are read in it."""
@@ -61,6 +76,46 @@ class _Node(msgspec.Struct, frozen=True):
             yield self.kind
         for node in self.below:
             yield from node.scans()
+
+
+#: A column that is compared with a value, maybe cast to text, and one of a table.
+_COLUMN = r"(?P<column>\"(?:[^\"]|\"\")+\"|[a-z_][a-z0-9_$]*)"
+_COMPARED = re.compile(rf"\((?:\w+\.)?\(?{_COLUMN}\)?(?:::\w+)? = (?:ANY \()?\(?\$\d+")
+
+#: Joins that want no row of a table without one of the other.
+_NARROWING = frozenset({"Inner", "Semi", "Right Semi"})
+
+
+def _read_as_a_whole(question: ExplainRequest, root: _Node) -> Iterator[PlannedScan]:
+    """The tables that a plan reads as a whole, with what it wants of them."""
+    oids = {table.alias: table.oid for table in question.tables}
+    waiting: list[tuple[_Node, _Node | None, float]] = [(root, None, 0.0)]
+    while waiting:
+        node, join, other_rows = waiting.pop()
+        if node.join:
+            join = node if node.join in _NARROWING else None
+            sides = node.below[:2]
+            waiting += [(side, join, sides[1 - number].rows) for number, side in enumerate(sides) if len(sides) == 2]
+            continue
+        # What is under a LIMIT or an aggregate is read for that, and not for the join above.
+        is_passed_on = node.kind in ("Hash", "Sort", "Materialize", "Gather", "Memoize", "Gather Merge")
+        waiting += [(below, join if is_passed_on else None, other_rows) for below in node.below]
+        if node.kind != "Seq Scan" or node.alias not in oids:
+            continue
+        columns = tuple(_bare(found["column"]) for found in _COMPARED.finditer(node.filter))
+        ties = re.findall(rf"\b{node.alias}\.{_COLUMN}", join.condition) if join is not None else []
+        yield PlannedScan(
+            oids[node.alias],
+            columns,
+            node.rows,
+            joined_by=_bare(ties[0]) if join is not None and len(ties) == 1 and " = " in join.condition else "",
+            other_rows=other_rows,
+            joined_rows=join.rows if join is not None else 0.0,
+        )
+
+
+def _bare(column: str) -> str:
+    return column[1:-1].replace('""', '"') if column.startswith('"') else column
 
 
 class _Explained(msgspec.Struct, frozen=True):
@@ -96,6 +151,11 @@ def _read_plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
         [explained] = _decode(answer)
     except msgspec.MsgspecError:
         return QueryPlan(question.oid, silence="the plan could not be read")
+    if question.tables:
+        if not question.is_whole:
+            return QueryPlan(question.oid, silence=_IN_PART)
+        found = tuple(_read_as_a_whole(question, explained.plan))
+        return QueryPlan(question.oid, cost=explained.plan.cost, read_as_a_whole=found, is_of_shape=True)
     plan = QueryPlan(
         question.oid,
         scans=tuple(explained.plan.scans()),
@@ -104,7 +164,7 @@ def _read_plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
         rows=explained.plan.rows if question.is_for_values else None,
     )
     if plan.reads_all and not question.is_whole:
-        return QueryPlan(question.oid, silence="EXPLAIN covers only some of the conditions")
+        return QueryPlan(question.oid, silence=_IN_PART)
     return plan
 
 
@@ -116,15 +176,15 @@ async def _generic_plan(server: Connection, question: ExplainRequest) -> str | N
         await _run_text(
             server,
             f"BEGIN READ ONLY; {server.transaction_settings}SET LOCAL statement_timeout = {milliseconds}; {_SETTINGS}"
-            f"LOCK TABLE {question.table} IN ACCESS SHARE MODE NOWAIT",
+            f"LOCK TABLE {', '.join(table.name for table in question.planned)} IN ACCESS SHARE MODE NOWAIT",
         )
         async with server.connection.cursor() as cursor:
-            about = {"oid": question.oid, "table_name": question.table, "columns": list(question.columns)}
-            await cursor.execute(load_sql("plannable", server.version_num), about, prepare=False)
-            if await cursor.fetchone() != (True,):
-                return None
-        search = f"SELECT 1 FROM {question.table} WHERE {question.condition}"  # noqa: S608 - names are the server's.
-        await _run_text(server, f"PREPARE pgdoctor_search AS {search}")
+            for table in question.planned:
+                about = {"oid": table.oid, "table_name": table.name, "columns": list(question.columns)}
+                await cursor.execute(load_sql("plannable", server.version_num), about, prepare=False)
+                if await cursor.fetchone() != (True,):
+                    return None
+        await _run_text(server, f"PREPARE pgdoctor_search AS {question.statement}")
         is_prepared = True
         values = f"({', '.join(['NULL'] * question.parameters)})" if question.parameters else ""
         [(plan,)] = await _run_text(server, f"EXPLAIN (FORMAT JSON) EXECUTE pgdoctor_search {values}")

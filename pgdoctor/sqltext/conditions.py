@@ -178,6 +178,12 @@ def _plain_condition(clause: Sequence[Token]) -> tuple[str, Places] | None:
     return (condition, places) if condition and len(condition) <= MOST_CHARACTERS else None
 
 
+def write_without_literals(tokens: Sequence[Token]) -> str | None:
+    """A statement as sqlglot can take it, with something else in the place of each literal; None as for a clause."""
+    found = _plain_condition(tokens)
+    return found[0] if found else None
+
+
 def _write_token(token: Token, numbers: Mapping[int, int]) -> str:
     match token.sort:
         case Sort.STRING | Sort.NUMBER if token.value in _NUMBERED:

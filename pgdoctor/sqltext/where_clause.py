@@ -74,7 +74,7 @@ class _Unclear(Exception):
     """Nothing should be concluded from this condition."""
 
 
-class _Clauses(Postgres):
+class BoundedPostgres(Postgres):
     """Postgres, read in bounded time."""
 
     #: Where subscripts begin does not matter here, and to allow for it takes quadratic time.
@@ -93,7 +93,9 @@ class _Clauses(Postgres):
 def read_condition(condition: str, owner: str, is_alone: bool, places: Places) -> Predicate | None:
     """See `conditions.read_predicate`; the condition is free of literals, and shallow."""
     try:
-        tree = sqlglot.parse_one(f"SELECT 1 WHERE {condition}", read=_Clauses, error_level=sqlglot.ErrorLevel.RAISE)
+        tree = sqlglot.parse_one(
+            f"SELECT 1 WHERE {condition}", read=BoundedPostgres, error_level=sqlglot.ErrorLevel.RAISE
+        )
         return _Reader(owner, is_alone, places, has_casts=_CAST.search(condition) is not None).predicate(
             tree.args["where"].this
         )
@@ -119,8 +121,8 @@ class _Reader:
         """The conditions on the table alone, and those that tie it to others or are about others."""
         filters = []
         joins = []
-        for conjunct in _list_sides(tree, exp.And):
-            arms = [self.arm(side) for side in _list_sides(conjunct, exp.Or)]
+        for conjunct in list_sides(tree, exp.And):
+            arms = [self.arm(side) for side in list_sides(conjunct, exp.Or)]
             if None in arms:
                 joins.append(conjunct)
             else:
@@ -267,7 +269,7 @@ class _Reader:
 
     def conjunction(self, node: Node) -> Alternative:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
-        arms = [self.judge(each) for each in _list_sides(node, exp.And) if self.columns(each)]
+        arms = [self.judge(each) for each in list_sides(node, exp.And) if self.columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
         return Alternative(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
@@ -521,7 +523,7 @@ def _has_owner(node: Node, owner: str) -> bool:
     return owners == {owner}
 
 
-def _list_sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
+def list_sides(node: Node, connector: type[exp.Connector]) -> Iterator[Node]:
     """What is tied together by AND, or by OR. No recursion: chains of thousands occur."""
     waiting = [node]
     while waiting:

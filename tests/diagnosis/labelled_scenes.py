@@ -1386,6 +1386,7 @@ _QUEUE = """
     insert into jobs
         select g, case when g % 1000 = 7 then 'ready' else 'done' end, g % 1000 <> 7, g % 3
         from generate_series(1, 20000) g;
+    create or replace function slow(int) returns int language plpgsql as 'begin perform pg_sleep(9); return $1; end';
     analyze jobs
 """
 

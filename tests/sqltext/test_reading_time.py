@@ -7,6 +7,7 @@ import pytest
 from pgdoctor.sqltext.ddl import ddl_effect
 from pgdoctor.sqltext.redact import outline_statement, redact
 from pgdoctor.sqltext.statement import read_searches, read_statement
+from pgdoctor.sqltext.statement_shape import read_shape
 
 #: Seconds of CPU time for each reader and text.
 LIMIT = 0.05
@@ -47,7 +48,7 @@ def test_h80_no_repeated_piece_takes_long_to_read(piece: str) -> None:
     for start in ("select * from orders where ", "select * from orders where a = "):
         for number in (18, 300, 16_384 // len(piece)):
             text = start + piece * number + "1"
-            for reader in (read_statement, read_searches, redact, outline_statement, ddl_effect):
+            for reader in (read_statement, read_searches, read_shape, redact, outline_statement, ddl_effect):
                 assert seconds(reader, text) <= LIMIT, (reader.__name__, start, number)
 
 
@@ -65,7 +66,7 @@ def test_h80_no_repeated_piece_takes_long_to_read(piece: str) -> None:
 def test_text_of_a_megabyte_takes_no_longer(text: str) -> None:
     """`track_activity_query_size` may be as much."""
     read_searches("select from orders where a = 1")
-    for reader in (read_statement, read_searches):
+    for reader in (read_statement, read_searches, read_shape):
         assert seconds(reader, text) <= LIMIT, reader.__name__
 
 

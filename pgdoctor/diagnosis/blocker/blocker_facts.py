@@ -23,6 +23,7 @@ from pgdoctor.model.wait_graph import Node, WaitGraph
 from pgdoctor.model.waits import awaited_table, oldest_lock_wait
 from pgdoctor.sqltext import statement
 from pgdoctor.sqltext.statement import Conditions, Statement
+from pgdoctor.sqltext.statement_shape import StatementShape, read_shape
 
 #: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
 LONG_QUEUE = 2
@@ -66,6 +67,16 @@ class BlockerFacts:
         if self.session is None or self.session.statement is None:
             return ()
         return statement.read_searches(self.session.statement, truncated=self.session.truncated)
+
+    @cached_property
+    def shape(self) -> StatementShape | None:
+        """Its running statement for the planner; None where that is not to be asked about it."""
+        session = self.session
+        if session is None or session.statement is None or session.truncated or not self.is_running:
+            return None
+        if self.is_waiting or not self.statement.is_one or not self.statement.is_whole:
+            return None
+        return read_shape(session.statement)
 
     @property
     def is_running(self) -> bool:

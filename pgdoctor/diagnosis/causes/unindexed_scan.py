@@ -11,7 +11,8 @@ A foreign key may be the cause, too. The statement deletes or changes rows that 
 without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
 session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
 Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
-With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows.
+With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows. It is also asked about
+the shape of statements with several tables, without their values, and may find a scan that the text does not show.
 A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
 column. It counts only where the statistics show that few rows of one other table tell what to search for. A query in
@@ -38,11 +39,12 @@ from pgdoctor.diagnosis.index_advice.scanned_tables import (
     find_joined_tables,
     find_locked_tables,
     find_named_table,
+    find_planned_scans,
     find_scanned_tables,
     parts_locked,
 )
 from pgdoctor.formatting import format_count, format_duration
-from pgdoctor.model.query_plan import describe_plan
+from pgdoctor.model.query_plan import QueryPlan, describe_plan
 from pgdoctor.model.remedy import Classification, Remedy
 from pgdoctor.model.snapshot import ForeignKey, Relation
 from pgdoctor.sqltext.conditions import Alternative, Filter, Search
@@ -96,12 +98,12 @@ def _may_scan(facts: BlockerFacts) -> bool:
 
 def _by_condition(facts: BlockerFacts) -> Classification | None:
     """It looks for its own rows without an index."""
-    found = _find_claim(facts)
+    found = _find_claim(facts) or next(_planned(facts), None)
     if found is None:
         return None
     plan = facts.snapshot.plans.get(facts.node)
-    said = describe_plan(plan, found.relation.name) if plan is not None else ""
-    if plan is not None and plan.finds_by_index:
+    said = describe_plan(plan, found.relation.name, is_join=found.is_join) if plan is not None else ""
+    if plan is not None and (plan.finds_by_index or _is_withdrawn(found, plan)):
         return None
     return _make_verdict(facts, found.relation, [*found.evidence, *([said] if said else [])], found.advice)
 
@@ -129,6 +131,25 @@ def _by_join(facts: BlockerFacts) -> Iterator[Claim]:
         said = f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({column})"
         why = f"{join.other} tells by it which rows, some {join.found:,.0f}"
         yield Claim(table.relation, table, join.filters, (said, why), _index_to_create(table, [column]), is_join=True)
+
+
+def _is_withdrawn(claim: Claim, plan: QueryPlan) -> bool:
+    """The planner finds the rows of a join in another way."""
+    return claim.is_join and plan.is_of_shape and not plan.shows_scan(claim.relation.oid)
+
+
+def _planned(facts: BlockerFacts) -> Iterator[Claim]:
+    """The planner reads a big table as a whole for few of its rows, and no index has the columns that tell them."""
+    plan = facts.snapshot.plans.get(facts.node)
+    for table, scan, key in find_planned_scans(facts, plan.read_as_a_whole if plan is not None else ()):
+        name = table.relation.name
+        found = scan.joined_rows if scan.joined_by else scan.rows
+        said = (
+            f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({key})",
+            f"EXPLAIN of the statement's shape: sequential scan over {name} to find about {found:,.0f} rows "
+            "(generic plan)",
+        )
+        yield Claim(table.relation, table, (), said, _index_to_create(table, [key]))
 
 
 #: Why all of a table is read, in sentences, and what to do.

@@ -9,8 +9,9 @@ from itertools import chain
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.causes.unindexed_scan import Claim, find_claim
-from pgdoctor.model.query_plan import ExplainRequest, QueryPlan
-from pgdoctor.model.snapshot import Snapshot
+from pgdoctor.diagnosis.index_advice.scanned_tables import BIG_TABLE_ROWS, find_read_table
+from pgdoctor.model.query_plan import ExplainRequest, PlannedTable, QueryPlan
+from pgdoctor.model.snapshot import Relation, Snapshot
 from pgdoctor.model.wait_graph import Node
 from pgdoctor.model.waits import wait_graph
 from pgdoctor.sqltext.conditions import NO_COLUMN, Alternative, Filter, Search
@@ -20,6 +21,8 @@ MOST_QUESTIONS = 3
 _MOST_SUSPECTS = 100
 
 _KINDS = ("select", "select_for_update", "insert", "update", "delete")
+
+_NO_SHAPE = "it joins tables in a way that EXPLAIN is not asked about"
 
 _CASTS = {"": "", "numeric": "::pg_catalog.numeric", "float": "::pg_catalog.float8", "text": "::pg_catalog.text"}
 
@@ -35,7 +38,12 @@ def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPla
     found: dict[Node, ExplainRequest | QueryPlan] = {}
     for facts in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
         claimed = find_claim(facts)
-        if claimed is not None:
+        if claimed is None or claimed.is_join:
+            if (shape := shape_request(facts)) is not None and len(found) < MOST_QUESTIONS:
+                found[facts.node] = shape
+            elif claimed is not None:
+                found[facts.node] = QueryPlan(claimed.relation.oid, silence=_NO_SHAPE)
+        else:
             objection = _find_objection(facts, claimed, len(found))
             found[facts.node] = (
                 QueryPlan(claimed.relation.oid, silence=objection) if objection else _make_request(claimed)
@@ -48,13 +56,43 @@ def _find_objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
     assert facts.session is not None
     if facts.session.truncated or facts.statement.kinds not in [(kind,) for kind in _KINDS]:
         return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"
-    if claimed.is_join:
-        return "it joins two tables, which EXPLAIN is not asked about"
     if _is_locked(facts.snapshot, {claimed.relation.oid, *(claimed.relation.parts or ())}):
         return "a session holds or awaits AccessExclusiveLock on the table, so EXPLAIN would wait"
     if asked >= MOST_QUESTIONS:
         return f"at most {MOST_QUESTIONS} statements are explained at a time"
     return ""
+
+
+def shape_request(facts: BlockerFacts) -> ExplainRequest | None:
+    """What to ask about all tables of a statement; None where it is not understood, or reads no big table."""
+    shape = facts.shape
+    if shape is None:
+        return None
+    named = [(each, find_read_table(facts, each.name)) for each in shape.tables]
+    relations = [relation for _, relation in named if relation is not None]
+    known = {name for relation in relations for name in relation.columns or ()}
+    if len(relations) < len(named) or not shape.columns <= known or not any(map(_is_big, relations)):
+        return None
+    if _is_locked(facts.snapshot, {oid for each in relations for oid in (each.oid, *(each.parts or ()))}):
+        return None
+    text = "".join(relations[piece].name if isinstance(piece, int) else piece for piece in shape.pieces)
+    return ExplainRequest(
+        oid=relations[0].oid,
+        table=relations[0].name,
+        columns=tuple(sorted(shape.columns)),
+        condition="",
+        parameters=shape.parameters,
+        full_cost=0.0,
+        is_whole=shape.is_whole,
+        search=text,
+        tables=tuple(
+            PlannedTable(relation.oid, relation.name, each.alias) for each, relation in named if relation is not None
+        ),
+    )
+
+
+def _is_big(relation: Relation) -> bool:
+    return relation.indexes is not None and relation.live_rows >= BIG_TABLE_ROWS
 
 
 def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice import missing_index
-from pgdoctor.diagnosis.index_advice.index_match import IndexedTable
+from pgdoctor.diagnosis.index_advice.index_match import LARGE_SHARE, IndexedTable
+from pgdoctor.model.query_plan import PlannedScan
 from pgdoctor.model.snapshot import Relation, SimpleView
-from pgdoctor.sqltext.conditions import Filter, Search, Tie
+from pgdoctor.sqltext.conditions import Alternative, Filter, Search, Tie
 from pgdoctor.sqltext.statement import Conditions, rename_columns
 
 #: Rows from which on reading the whole table matters.
@@ -95,9 +96,7 @@ def _joining_rows(facts: BlockerFacts, table: IndexedTable, asked: Conditions, t
     """What tells which rows are wanted, and how many rows that has; None where it is not known."""
     if asked.other_rows:
         return "VALUES", float(asked.other_rows)
-    relations = facts.snapshot.relations
-    read = [relations[oid] for oid in facts.snapshot.read_tables.get(facts.node, ()) if oid in relations]
-    other = find_named_table(asked.other, read)
+    other = find_read_table(facts, asked.other)
     if other is None or other.oid == table.relation.oid or other.live_rows < 0:
         return None
     column, other_column = table.columns.get(tie.column), (other.columns or {}).get(tie.other_column)
@@ -131,6 +130,45 @@ def _found_by_join(table: IndexedTable, tie: Tie, rows: float) -> float | None:
     # The most frequent value may be among them.
     largest = max(column.top_share or 0.0, share or 0.0)
     return None if share is None else rows * largest * table.rows
+
+
+def find_read_table(facts: BlockerFacts, name: str) -> Relation | None:
+    """The table that its statement calls so, of those that it has locked and that were looked up."""
+    relations = facts.snapshot.relations
+    read = [relations[oid] for oid in facts.snapshot.read_tables.get(facts.node, ()) if oid in relations]
+    return find_named_table(name, read)
+
+
+def find_planned_scans(
+    facts: BlockerFacts, scans: Sequence[PlannedScan]
+) -> Iterator[tuple[IndexedTable, PlannedScan, str]]:
+    """The scans of a plan in whose place an index would be cheap, each with the table and the key that it lacks."""
+    for scan in scans:
+        relation = facts.snapshot.relations.get(scan.table)
+        if relation is None or relation.indexes is None or relation.view is not None or relation.kind != "r":
+            continue
+        table = IndexedTable(relation, facts.snapshot, facts.node)
+        # A parameter fits no partial index, whatever its value.
+        if table.rows < BIG_TABLE_ROWS or any(index.is_partial for index in relation.indexes):
+            continue
+        key = _key_for_values(table, scan) or _key_for_join(table, scan)
+        if key:
+            yield table, scan, key
+
+
+def _key_for_values(table: IndexedTable, scan: PlannedScan) -> str:
+    if scan.rows > LARGE_SHARE * table.rows or table.may_find_by(scan.columns):
+        return ""
+    filters = [Filter((Alternative((Search(column),)),)) for column in scan.columns if column in table.columns]
+    return next(iter(missing_index.missing_keys(table, filters)), "")
+
+
+def _key_for_join(table: IndexedTable, scan: PlannedScan) -> str:
+    if scan.joined_by not in table.columns or table.may_find_by((scan.joined_by,)):
+        return ""
+    reads_all = table.relation.pages + table.rows * 0.01
+    is_cheap = (scan.other_rows + scan.joined_rows) * _LOOKUP <= reads_all * _CHEAP
+    return table.written(scan.joined_by) if is_cheap and table.is_selective(Search(scan.joined_by)) else ""
 
 
 def open_ranges(facts: BlockerFacts) -> Iterator[str]:

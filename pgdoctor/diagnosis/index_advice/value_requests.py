@@ -45,13 +45,20 @@ def value_requests(snapshot: Snapshot) -> tuple[ValueRequest, ...]:
     return tuple(request for facts in _running_blockers(snapshot) for request in _requests(facts))
 
 
-def joined_names(snapshot: Snapshot) -> tuple[tuple[int, str], ...]:
-    """The tables to look up that running blockers join a big one to, by PID and bare name."""
-    return tuple(
-        (facts.node, asked.other.rpartition(".")[2])
+def joined_names(snapshot: Snapshot, *, with_shapes: bool = False) -> tuple[tuple[int, str], ...]:
+    """The tables to look up that running blockers join a big one to, by PID and bare name.
+
+    `with_shapes`: all tables of their statements, which the planner is to be asked about.
+    """
+    found = [
+        (facts.node, name.rpartition(".")[2])
         for facts in _running_blockers(snapshot)
-        for _, asked, _ in find_ties(facts)
-    )
+        for name in (
+            *(asked.other for _, asked, _ in find_ties(facts) if asked.other),
+            *(each.name for each in (facts.shape.tables if with_shapes and facts.shape else ())),
+        )
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _running_blockers(snapshot: Snapshot) -> Iterator[BlockerFacts]:

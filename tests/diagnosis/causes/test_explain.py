@@ -27,12 +27,18 @@ from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
 from tests.agent.polling.assembling import make_poller
 from tests.cli.test_setup import setup
+from tests.diagnosis.causes.test_unindexed_scan import create
 from tests.forked import pgdoctor
 from tests.looking import snapshot
 from tests.scenes import Client, Scene
 
 #: All of it together takes many seconds.
 pytestmark = pytest.mark.long
+
+_SLOWER = """
+    create or replace function slow(int) returns int language plpgsql as
+        'begin perform pg_sleep(case $1 when 7 then 0.1 else 3 end); return $1; end'
+"""
 
 UNSAFE = "planning could run functions that are not built-in"
 
@@ -82,7 +88,8 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
 
 
 def working(shop: Scene, where: str = "customer_id = 7", *, more: str = "", waits: bool = True) -> Client:
-    """An update that is under way, and somebody who waits for the row 7 that it has changed."""
+    """An update that is under way for a minute, and somebody who waits for the row 7 that it has changed."""
+    shop.admin.execute(_SLOWER)
     worker = shop.client().start(f"update orders set v = slow(id) where {where}{more}")
     shop.wait_until(lambda: is_held(shop))
     if waits:
@@ -427,3 +434,101 @@ def test_an_index_that_is_read_as_a_whole_does_not(shop: Scene) -> None:
     shop.admin.execute("create index on orders (id, customer_id); set enable_seqscan = off")
     worker = working(shop)
     assert look(shop).blocker(worker).classification == "unindexed_scan"
+
+
+# Statements of several tables
+
+_WANTED = """
+    create function naps(int) returns int language plpgsql as 'begin perform pg_sleep(9); return $1; end';
+    create table wanted (id int primary key, ref int, "Zq7" int);
+    alter table orders add ref int; update orders set ref = id;
+    insert into wanted select g, g + 5, g from generate_series(1, 3) g;
+    create table labels (id int primary key, note int); insert into labels select g, 0 from generate_series(1, 3) g;
+    analyze
+"""
+
+#: What the text and the statistics alone leave open, and the key that is missing; empty: an index would be of no use.
+_SHAPES = {
+    "two ties": (
+        "update orders set v = naps(orders.id) from wanted zq7, labels l "
+        "where zq7.ref = orders.ref and l.id = zq7.id and l.note = orders.v",
+        "(ref)",
+    ),
+    "a filter beside an outer join": (
+        "select naps(o.id) from orders o left join wanted w on w.id = o.v where o.ref = 7 /* zq7 */ for update of o",
+        "(ref)",
+    ),
+    "a query around a query": (
+        "update orders set v = naps(id) where ref in (select ref from wanted where id in "
+        "(select id from labels where note = 0))",
+        "(ref)",
+    ),
+    "the key": (
+        "update orders set v = naps(orders.id) from wanted w, labels l where w.ref = orders.id and l.id = w.id "
+        "and l.note = orders.v",
+        "",
+    ),
+    "every row": (
+        "select naps(o.id) from orders o left join wanted w on w.id = o.v left join labels l on l.id = w.id "
+        "for update of o",
+        "",
+    ),
+}
+
+
+def joining(shop: Scene, statement: str) -> Client:
+    """A statement under way, and who waits for its table without keeping readers out."""
+    worker = shop.client().start(statement)
+    shop.wait_until(lambda: "PgSleep" in worker.shown())
+    shop.client().block("lock table orders in exclusive mode")
+    return worker
+
+
+@pytest.mark.parametrize(("statement", "key"), _SHAPES.values(), ids=_SHAPES)
+def test_planner_is_asked_about_the_shape_of_a_statement(shop: Scene, statement: str, key: str) -> None:
+    shop.admin.execute(_WANTED)
+    worker = joining(shop, statement)
+    seen = look(shop)
+    sent = seen.sent.split("BEGIN READ ONLY")[1]
+    assert "PREPARE pgdoctor_search AS SELECT 1 FROM" in sent
+    assert "zq7" not in sent
+    found = seen.blocker(worker)
+    if not key:
+        assert found.classification == "long_query"
+        return
+    assert (found.classification, found.relation) == ("unindexed_scan", "public.orders")
+    assert f"no index on public.orders {key}" in seen.said(worker)
+    assert "EXPLAIN of the statement's shape: sequential scan over public.orders" in seen.said(worker)
+    [told] = [each for each in make_report(diagnose(seen.snapshot)).blockers if each.pid == worker.pid]
+    assert told.recommendation.reason.endswith(f"CREATE INDEX CONCURRENTLY ON public.orders {key}")
+    create(shop, told)
+    shop.admin.execute("analyze orders")
+    assert "orders_ref_idx" in str(shop.admin.execute(f"explain (costs off) {statement}").fetchall())
+
+
+def test_join_that_the_text_shows_is_confirmed_by_its_shape(shop: Scene) -> None:
+    shop.admin.execute(_WANTED)
+    worker = joining(shop, "update orders set v = naps(orders.id) from wanted w where w.ref = orders.ref")
+    seen = look(shop)
+    assert seen.blocker(worker).classification == "unindexed_scan"
+    assert "EXPLAIN confirms: sequential scan over public.orders (generic plan)" in seen.said(worker)
+
+
+def test_function_is_not_planned_in_a_shape(shop: Scene) -> None:
+    shop.admin.execute(_WANTED + ";" + _PLANTED)
+    statement = "update orders set v = naps(orders.id) from wanted w, labels l where w.ref = orders.ref "
+    worker = joining(shop, f"{statement} and l.id = w.id and l.note = orders.v and w.id <> planted(0)")
+    seen = look(shop)
+    assert seen.blocker(worker).classification == "long_query"
+    assert "planted" not in seen.sent.split("BEGIN READ ONLY")[1]
+    assert not seen.trapped
+
+
+def test_shape_is_not_asked_about_where_one_of_its_tables_has_a_function(shop: Scene) -> None:
+    shop.admin.execute(_WANTED + ";" + _PLANTED)
+    shop.admin.execute("create index on labels (planted(note))")
+    worker = joining(shop, _SHAPES["two ties"][0])
+    seen = look(shop)
+    assert "PREPARE" not in seen.sent
+    assert not seen.trapped
+    assert seen.blocker(worker).classification == "long_query"
