@@ -68,7 +68,7 @@ class BlockerFacts:
             return ()
         return statement.read_searches(self.session.statement, truncated=self.session.truncated)
 
-    @cached_property
+    @lazy
     def shape(self) -> StatementShape | None:
         """Its running statement for the planner; None where that is not to be asked about it."""
         session = self.session
