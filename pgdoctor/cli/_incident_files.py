@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -13,21 +12,9 @@ from pgdoctor.errors import ExportError, UsageError
 from pgdoctor.formatting import format_count
 from pgdoctor.incidents.export_file import DatedSnapshot, IncidentFile, StoredIncident, decode_export
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 STDIO = "-"
 
 _PIECE = 1 << 20
-
-
-def from_option(function: F) -> F:
-    """`--from` and `--incident`: a file of exported incidents in place of a server."""
-    function = click.option("--incident", metavar="ID", help="With --from: an incident of several in the file.")(
-        function
-    )
-    return click.option(
-        "--from", "file", metavar="FILE", help="File of pgdoctor incidents export or pgdoctor record. `-`: stdin."
-    )(function)
 
 
 def read_export(name: str) -> IncidentFile:

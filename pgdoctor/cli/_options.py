@@ -45,6 +45,16 @@ def databases_option(function: F) -> F:
     )(function)
 
 
+def from_option(function: F) -> F:
+    """`--from` and `--incident`: a file of exported incidents in place of a server."""
+    function = click.option("--incident", metavar="ID", help="With --from: an incident of several in the file.")(
+        function
+    )
+    return click.option(
+        "--from", "file", metavar="FILE", help="File of pgdoctor incidents export or pgdoctor record. `-`: stdin."
+    )(function)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine to its end."""
     return asyncio.run(work)

@@ -5,11 +5,9 @@ import sys
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._incident_files import from_option
-from pgdoctor.cli._options import ask, databases_option, run, show_literals_option
+from pgdoctor.cli._options import ask, databases_option, from_option, run, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.errors import UsageError
-from pgdoctor.render.markdown_report import render_markdown
 from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json, without_sql
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import tree_lines
@@ -77,6 +75,9 @@ def _print_report(facts: Report, form: str, width: int | None) -> None:
         case "table":
             click.echo(render_table(facts, width), nl=False)
         case "markdown":
+            # Here, not above: it takes a library that measures text, 30 ms to import.
+            from pgdoctor.render.markdown_report import render_markdown
+
             click.echo(render_markdown(facts), nl=False)
         case "json":
             write_json(to_json(facts))

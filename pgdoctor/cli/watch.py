@@ -8,8 +8,7 @@ from tempfile import TemporaryFile
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._incident_files import from_option
-from pgdoctor.cli._options import ask, config_option, run
+from pgdoctor.cli._options import ask, config_option, from_option, run
 from pgdoctor.cli._output import screen_width
 from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError

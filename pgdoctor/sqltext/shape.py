@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from pgdoctor.sqltext.lexer import NAME_PART
+
 #: Characters of the longest text that has a shape.
 LONGEST_SHAPED = 4_096
 
@@ -21,7 +23,7 @@ _LONG_REMEMBERED = 16
 
 # A number of its own: not the end of a name, of a parameter, of a dollar quote or of an escape. The lexer takes every
 # character beyond ASCII for a part of a name.
-_NUMBER = re.compile(r"(?<![A-Za-z0-9_$\\\x80-\U0010ffff])[0-9]++(?![A-Za-z0-9_$\x80-\U0010ffff])")
+_NUMBER = re.compile(rf"(?<!\\)(?<!{NAME_PART})[0-9]++(?!{NAME_PART})")
 
 # With other quotes, escapes or comments in the text, a single quote may be none.
 _UNCERTAIN_QUOTES = re.compile(r"[\"\\]|\$(?![0-9])|--|/\*")
