@@ -194,8 +194,11 @@ class ThrowawayServer:
             self._guard = self._start_guard()
         with _report_failures("could not run its programs"):
             self._binaries, self.version_num = self._within_reach(binaries)
-        with _report_failures("initdb failed"):
-            self._run_initdb()
+        with _report_failures("could not make its data"):
+            self.data.mkdir(mode=0o700)
+            self._account.own(self.data)
+            self._fill_data()
+        self._write_configuration()
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -237,9 +240,8 @@ class ThrowawayServer:
             raise ServerFailed(f"{binaries.bindir / 'postgres'} does not report its version: {said.strip()}")
         return int(version[1]) * 10000 + int(version[2] or 0)
 
-    def _run_initdb(self) -> None:
-        self.data.mkdir(mode=0o700)
-        self._account.own(self.data)
+    def _fill_data(self) -> None:
+        """Put a new cluster into the empty folder `data`."""
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self._password)
@@ -250,6 +252,8 @@ class ThrowawayServer:
             seconds=_INITDB_SECONDS,
         )
         password.unlink()
+
+    def _write_configuration(self) -> None:
         lines = [f"{name} = {_quote_value(value)}\n" for name, value in self._settings.items()]
         self._configuration.write_text("".join(lines))
         self._account.open_up(self._configuration)

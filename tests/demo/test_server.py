@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -22,6 +23,13 @@ with ThrowawayServer(bindir=sys.argv[1], keep="keep" in sys.argv) as server:
     print(server.folder, server.pid, server.dsn, flush=True)
     time.sleep(60 if "wait" in sys.argv else 0)
 """
+
+
+@pytest.fixture
+def own_server(bindir):
+    """Start a server as `pgdoctor demo` does, not as a copy of another."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(ThrowawayServer(bindir=bindir, **options))
 
 
 @pytest.fixture
