@@ -6,7 +6,7 @@
     pytest --postgres="host=… user=…"    a server that is there already (superuser)
 
 `@pytest.mark.since(16)` and `@pytest.mark.until(15)` skip a test on other versions, with the reason.
-`@pytest.mark.deadline(120)` lets a test take longer than a minute; no test may hang the run.
+`@pytest.mark.deadline(240)` lets a test take longer than two minutes; no test may hang the run.
 `@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`,
 plain `pytest` runs both.
 `--quick` runs the tests that need no server and no other process; so does `make quick`.
@@ -43,7 +43,7 @@ settings.load_profile("steady")
 settings.register_profile("quick", settings.get_profile("steady"), max_examples=25)
 
 _SOURCE = pytest.StashKey[Source]()
-_DEADLINE_SECONDS = 60.0
+_DEADLINE_SECONDS = 120.0
 
 #: The fixtures that start a server, or say where its programs are.
 _SERVERS = {"server", "bindir"}
@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")
     config.addinivalue_line("markers", "long: takes many seconds; run by make test-long, not by make test")
     config.addinivalue_line("markers", "browser: needs Chromium; run by make test-page, not by make test or test-long")
-    config.addinivalue_line("markers", "deadline(seconds): may take this long instead of a minute")
+    config.addinivalue_line("markers", "deadline(seconds): may take this long instead of two minutes")
     if config.getoption("--quick"):
         settings.load_profile("quick")
     try:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -90,15 +89,13 @@ def without_numbers(line: str) -> str:
     return re.sub(r"[0-9][0-9.,]*", "0", line)
 
 
-def test_mitigated_it_shows_the_recovery_and_takes_less_than_twenty_seconds(bindir: Path) -> None:
-    began = time.monotonic()
+def test_mitigated_it_shows_the_recovery(bindir: Path) -> None:
     result = demo("--mitigate", bindir=bindir)
     assert (result.returncode, result.stderr) == (0, "")
     assert "(migration on public.orders), rule queued-migrations: released" in result.stdout
     assert "(unindexed_scan on public.shipments), rule scans: released" in result.stdout
     assert result.stdout.rstrip().splitlines()[-1].endswith("the server and its files are removed")
     assert "No session is blocked" in result.stdout
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.long

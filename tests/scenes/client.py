@@ -10,8 +10,8 @@ import psycopg
 
 Rows = list[tuple[Any, ...]]
 
-#: How long to wait, in seconds, for a statement that should end or a state that should come.
-PATIENCE = 5.0
+#: How long to wait, in seconds, for a statement that should end or a state that should come, on a busy machine too.
+PATIENCE = 20.0
 _PAUSE = 0.005
 
 _ACTIVE = "select from pg_stat_activity where pid = %(pid)s and state = 'active' and query <> 'BEGIN'"
