@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,16 +45,19 @@ class RunningAgent:
         self.config = config
         self.configure(f'[agent]\ninterval = "{interval}"\ndeadline = "{deadline}"\nmax_server_share = {share}\n{more}')
         self._password = conninfo_to_dict(dsn or "").get("password")
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115
         written, stderr = os.pipe()
-        self._stderr = os.fdopen(written, "rb")
-        with Path(os.devnull).open("rb") as stdin, os.fdopen(stderr, "wb"):
-            self._process = start_pgdoctor(
-                ["agent", "--listen", "127.0.0.1:0", "--config", config, *arguments],
-                os.environ | ({"PGDOCTOR_DSN": dsn} if dsn else {}),
-                (stdin.fileno(), self._printed.fileno(), stderr),
-                forked=forked,
-            )
+        with ExitStack() as files:
+            self._printed = files.enter_context(tempfile.TemporaryFile())
+            self._stderr = files.enter_context(os.fdopen(written, "rb"))
+            with Path(os.devnull).open("rb") as stdin, os.fdopen(stderr, "wb"):
+                self._process = start_pgdoctor(
+                    ["agent", "--listen", "127.0.0.1:0", "--config", config, *arguments],
+                    os.environ | ({"PGDOCTOR_DSN": dsn} if dsn else {}),
+                    (stdin.fileno(), self._printed.fileno(), stderr),
+                    forked=forked,
+                )
+            # The reader and the end close them from here on.
+            files.pop_all()
         self.pid = self._process.pid
         #: What it has written to stderr, line by line.
         self.said: list[str] = []

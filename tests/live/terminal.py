@@ -9,6 +9,7 @@ import struct
 import termios
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pyte
@@ -75,14 +76,16 @@ class Terminal:
         self._lock = threading.Lock()
         self._over = threading.Event()
         written, stderr = os.pipe()
-        self._stderr = os.fdopen(written, "rb")
-        with os.fdopen(stderr, "wb"):
+        with ExitStack() as files, os.fdopen(stderr, "wb"):
+            self._stderr = files.enter_context(os.fdopen(written, "rb"))
             self._process = start_pgdoctor(
                 [command, *arguments],
                 os.environ | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"} | environment,
                 (slave, slave, stderr),
                 terminal=controls,
             )
+            # `close` does it from here on.
+            files.pop_all()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
