@@ -87,7 +87,7 @@ def without_data(text: str) -> str:
 
 
 class PgdoctorError(Exception):
-    """Base of every error that is the caller's to mend; its text is one line."""
+    """Base of every error that the caller can correct; its text is one line."""
 
     exit_status = 2
 

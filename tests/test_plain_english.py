@@ -1,8 +1,9 @@
-"""All that users read is plain technical English: words that are wrong, and how long short texts are."""
+"""Texts for users, docstrings and comments are plain technical English: wrong words, and the length of short texts."""
 
 import ast
 import re
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,16 @@ WRONG = {
     r"\bwritten down\b": "recorded",
     r"(?<=[.;:(] )(what|who) (is|are|was|were|has|have|had|comes?|goes|waits?|runs|holds|they)\b[^.?]*[.;)]": "a noun",
     r"\bbuil[dt] anew\b|\bmade anew\b": "rebuild",
+}
+
+#: Patterns of wrong words in docstrings and comments of the package, and in comments of its SQL.
+WRONG_INSIDE = {
+    r"(?<!`)\b(who(m)?ever|somebody|anybody|everybody|nobody)\b(?!`)": "the sessions or roles that are meant",
+    r"\b(the|a|an|each|every|last|next|first|full|one|two|more|this) looks?\b(?!-)": "poll, snapshot, check",
+    r"(?<!`)\bhurts?\b": "blocked",
+    r"\b(dear|dearer|herd|idles|amid|throw-away|of late)\b": "the field's own term",
+    r"\b(in peace|laid by|spaced out)\b": "the field's own term",
+    r"\b(wanted (is|are)|(is|are) wanted|the lead)\b": "expected, chosen, leadership",
 }
 
 #: Texts that may have a wrong word, by a part of them, and why.
@@ -124,17 +135,40 @@ def _in_files() -> Iterator[Text]:
         yield from (Text(path.name, flat(path.read_text(encoding="utf-8"))) for path in found)
 
 
-def faults(text: str) -> Iterator[str]:
-    """Each wrong word with its surroundings, and what to write."""
+def collect_internal() -> Iterator[Text]:
+    """Docstrings and blocks of comments of the package, and the comments of its SQL."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield Text(str(path.relative_to(PACKAGE)), flat(ast.get_docstring(node) or ""))
+        with path.open("rb") as stream:
+            comments = [token.string for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT]
+        yield Text(str(path.relative_to(PACKAGE)), flat("\n".join(comments)))
+    for path in sorted((PACKAGE.parent / "sql").rglob("*.sql")):
+        comments = [line.partition("--")[2] for line in path.read_text(encoding="utf-8").splitlines()]
+        yield Text(path.name, flat("\n".join(comments)))
+
+
+def faults(text: str, wrong: Mapping[str, str] = WRONG) -> Iterator[str]:
+    """Each wrong word with the text around it, and what to write."""
     for part in ALLOWED:
         text = text.replace(part, "")
-    for pattern, better in WRONG.items():
+    for pattern, better in wrong.items():
         for found in re.finditer(pattern, text, re.IGNORECASE):
             yield f"…{text[max(found.start() - 40, 0) : found.end() + 20]}…: {better}"
 
 
 def test_texts_use_the_terms_of_the_field() -> None:
     assert [f"{each.where}: {fault}" for each in collect() for fault in faults(each.text)] == []
+
+
+def test_docstrings_and_comments_use_the_terms_of_the_field() -> None:
+    texts = list(collect_internal())
+    assert [f"{each.where}: {fault}" for each in texts for fault in faults(each.text, WRONG_INSIDE)] == []
+    # Each kind is collected: a docstring, a comment, a comment of a statement.
+    everything = " ".join(each.text for each in texts)
+    for part in ("The budget after one more gate statement.", "Of the share, what the gate may take.", "for a lock"):
+        assert part in everything
 
 
 @pytest.mark.parametrize(

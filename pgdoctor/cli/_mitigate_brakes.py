@@ -1,7 +1,7 @@
 """`pgdoctor mitigate disarm`, `arm`, `maintenance`, `reset`, `approve`: what a person has to say, written down.
 
 Each is written at the server, for every pgdoctor that connects as the same role, and in the journal; an approval in the
-journal alone. Whoever acts there, an agent or a command, reads it before the next signal.
+journal alone. An agent or a command that acts there reads it before the next signal.
 """
 
 import getpass

@@ -54,7 +54,7 @@ async def fetch_plan(dsn: str, config: Config) -> PlanFacts:
 
 
 async def fetch_pending_decisions(dsn: str, config: Config) -> list[Decision]:
-    """The decisions that wait for a person's word."""
+    """The decisions that wait for approval."""
     async with _open_both(dsn, config) as (connection, keeper):
         seen = await observe_and_plan(connection, config, keeper)
     return [each for each in seen.plan.decisions if each.state == "pending_approval"]

@@ -73,7 +73,7 @@ class Terminal:
 
     @property
     def is_gone(self) -> bool:
-        """Whoever held its other end (a window, a connection) is not there any more."""
+        """Its other end (a window, a connection) is closed."""
         poll = select.poll()
         poll.register(0, select.POLLIN)
         return any(found & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, found in poll.poll(0))

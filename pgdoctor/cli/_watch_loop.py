@@ -89,7 +89,7 @@ class WatchLoop:
         #: When a session was blocked last.
         self._blocked_at = -math.inf
         self._over = asyncio.Event()
-        #: The next poll is wanted now.
+        #: The next poll is requested now.
         self._wanted = asyncio.Event()
         #: What came of each action, in lines.
         self.done: list[str] = []
@@ -187,7 +187,7 @@ class WatchLoop:
         self._keep()
 
     def _arrange_rows(self) -> None:
-        """Bring the rows into the order that is wanted."""
+        """Sort the rows in the chosen order."""
         seen, view = self._seen, self._view
         if seen.diagnosis is not None and seen.report is not None:
             rows = list_rows(seen.diagnosis, seen.report, view.order, is_grouped=view.is_grouped)

@@ -1,4 +1,4 @@
-"""`pgdoctor demo`: a throw-away Postgres with a real incident, seen, explained and released."""
+"""`pgdoctor demo`: a temporary Postgres with a real incident, seen, explained and released."""
 
 import time
 from collections.abc import Callable

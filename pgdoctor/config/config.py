@@ -222,7 +222,8 @@ def _override_settings(agent: AgentSettings, given: Mapping[str, GivenOptions]) 
 
 def _read_file(path: str) -> str:
     try:
-        # Whoever may write it decides who is signalled. A symbolic link will do: that is how Kubernetes mounts it.
+        # A user who may write it decides which sessions are signalled. A symbolic link will do: that is how Kubernetes
+        # mounts it.
         if why := find_writers(Path(path).stat()):
             raise ConfigError(f"{path}: {why} {path}")
         # Some editors begin a file with a byte order mark.

@@ -1,1 +1,1 @@
-"""A throw-away Postgres with a real incident in it."""
+"""A temporary Postgres with a real incident in it."""

@@ -1,4 +1,4 @@
-"""The ordinary user that a throw-away server runs as, for Postgres refuses to run as root."""
+"""The ordinary user that a temporary server runs as, for Postgres refuses to run as root."""
 
 import os
 import pwd

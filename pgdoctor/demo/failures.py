@@ -1,4 +1,4 @@
-"""Why there is no throw-away server: said in one line, as all errors of the product are."""
+"""Why there is no temporary server: said in one line, as all errors of the product are."""
 
 from pgdoctor.errors import PgdoctorError
 

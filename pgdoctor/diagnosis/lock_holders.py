@@ -22,7 +22,7 @@ class HoldBounds(NamedTuple):
 def bound_hold(held: ListedLock, found: LockHolders) -> HoldBounds:
     """Since when a lock is held: nothing at the server says when it was granted.
 
-    A session that idles, or waits, got what it holds before. No lock is older than its transaction, but an advisory
+    An idle or waiting session got what it holds before. No lock is older than its transaction, but an advisory
     lock may be as old as its session.
     """
     session = found.sessions.get(held.pid) if held.pid is not None else None

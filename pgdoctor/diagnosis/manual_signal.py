@@ -40,7 +40,7 @@ def write_signal_sql(action: Action, session: Session) -> str | None:
         # Outside of a transaction nothing lasts but the statement.
         parts.append(_write_condition("query_start", session.query_start))
     if action == "cancel":
-        # A session that idles after its statement would take no notice, and the answer would be wrong.
+        # A session that is idle after its statement would take no notice, and the answer would be wrong.
         parts.append(f"a.state {_SAME} 'active'")
     # By now it may commit and wait for its standby: a signal would break durability.
     parts.append(f"COALESCE(a.wait_event, '') {_OTHER} 'SyncRep'")

@@ -22,7 +22,7 @@ from pgdoctor.model.waits import oldest_wait
 #: What an active session may wait for: event type and event; CPU and None where it does not wait.
 Event = tuple[str, str | None]
 
-#: Findings, with their severities, by which a session is blocked now; the others will hurt one day.
+#: Findings, with their severities, by which a session is blocked now; the others are about the future.
 _HURTING = {
     ("sync_standby_lost", "critical"),
     ("connection_saturation", "critical"),
@@ -35,7 +35,8 @@ _ABOUT_CONNECTIONS = {
     "connection_storm": "many clients connect at the same time",
 }
 
-#: A wait for a lock that hurts: as deadlock_timeout by default, after which the server itself looks what is wrong.
+#: A wait for a lock that counts as blocked: as deadlock_timeout by default, after which the server itself looks what is
+#: wrong.
 _LONG_SECONDS = 1.0
 
 #: Waits for what DDL and applications lock. A queue for a row is judged by how long its statements have waited.
@@ -96,7 +97,7 @@ class Triage(msgspec.Struct, frozen=True):
     #: None: nothing was found, but our role cannot see what the others do.
     hurt: bool | None
     summary: str
-    #: Since when a session has been hurt, as far as is known.
+    #: Since when a session has been blocked, as far as is known.
     since: datetime | None
     layer: str
     because: str

@@ -60,7 +60,7 @@ class AgentStateReader:
         return joined_brakes(self._sharing.shared, self._audit.brakes, is_untold=is_untold)
 
     async def read_state(self, observation: Observation, settings: Mitigation) -> AgentState:
-        """All of it, for a plan that is made now; tries to get the lead where it is wanted."""
+        """All of it, for a plan that is made now; tries to become the leader where the mode requires it."""
         if observation.connection is None:
             return AgentState(armed=False)
         acting = self.choose_mode(observation, settings)

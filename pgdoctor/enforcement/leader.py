@@ -10,7 +10,7 @@ Three facts shape the protocol:
 - Any role may take any advisory lock. Therefore only sessions of our own role and application name count as
   contenders, and those of roles that may signal us anyway. Only the first half of the key is fixed. When a stranger
   holds the usual key in our database the leader takes another one: no role can lock 2^30 keys in advance.
-- Contenders try at the same moment. Each looks first, and does nothing while another one leads, claims or waits. Then
+- Contenders try at the same moment. Each reads first, and does nothing while another one leads, claims or waits. Then
   it takes two more advisory locks with random keys, a place in the queue and a claim, and looks again. A contender
   that sees a leader, or a contender of a smaller PID, gives everything back. A contender that sees another claim gives
   its claim back, and keeps its place. A contender that sees neither takes the leader lock. At the next poll a contender

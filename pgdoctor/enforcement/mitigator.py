@@ -72,7 +72,7 @@ class MitigationStatus(msgspec.Struct, frozen=True):
     unresolved: int = 0
     #: Fingerprints that are not signalled until a reset, since they came back too often.
     stopped: int = 0
-    #: Somebody has disarmed it, here or for all pgdoctors at the server.
+    #: An operator has disarmed it, here or for all pgdoctors at the server.
     disarmed: bool = False
     #: What all pgdoctors at the server share can be read and written.
     shares: bool = True

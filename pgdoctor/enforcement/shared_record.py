@@ -26,7 +26,7 @@ _IDLE_PAUSE = 5.0
 
 
 class RecordChanged(Exception):
-    """Somebody else has written to the record meanwhile."""
+    """Another pgdoctor has written to the record meanwhile."""
 
 
 class SharedRecordAccess:

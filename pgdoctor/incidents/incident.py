@@ -4,7 +4,7 @@
 
 It is critical once ten sessions were blocked at the same time, or one has waited for a minute; until then it is a
 warning. One that comes back soon is the same incident: a migration that tries again and again is one story, and from
-its second attempt on the incident lasts through the pauses. Whoever keeps, shows or sends incidents hangs on its
+its second attempt on the incident lasts through the pauses. The parts that keep, show or send incidents follow its
 events. Times are the server's.
 """
 

@@ -51,7 +51,7 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     cluster_name: str | None = None
     version_num: int | None = None
     in_recovery: bool | None = None
-    #: Nobody saw its end, for the agent was not there; it had lasted as long when it was last heard of.
+    #: Its end was not observed, for the agent was not running; it had lasted as long when it was last heard of.
     unseen: bool = False
     #: How often it came, as far as that was seen, and the request behind it; None: there was none.
     attempts: int = 1

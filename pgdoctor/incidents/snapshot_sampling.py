@@ -27,7 +27,7 @@ _HOUR = 3600.0
 class SnapshotQuota:
     """How many incidents of the same size are kept within an hour; sizes are powers of two of blocked sessions.
 
-    Somebody who makes small incidents on end keeps no big one out.
+    A client that causes many small incidents displaces no big one.
     """
 
     def __init__(self, most: int) -> None:

@@ -44,7 +44,7 @@ class Candidate:
 
     @property
     def classification(self) -> str:
-        """The class that rules name. An advisory lock is its owner's, also while a transaction of the holder idles."""
+        """The class that rules name. An advisory lock is its owner's, also while the holder is idle in transaction."""
         blocker = self.blocker
         is_mutex = "advisory_lock" in blocker.also and blocker.recommendation.action == "none"
         return "advisory_lock" if is_mutex and self.is_mostly_idle else blocker.classification
@@ -128,7 +128,8 @@ class Candidate:
 
     @property
     def is_mostly_idle(self) -> bool:
-        """Its transaction idles, now or in most of the last polls: a statement of it is over before a cancel comes."""
+        """It is idle in transaction, now or in most of the last polls: a statement of it is over before a cancel
+        comes."""
         return self.blocker.classification == "idle_in_transaction"
 
     @property

@@ -90,7 +90,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def keeps_its_turn(self) -> bool:
-        """Nobody goes before it who stands behind it."""
+        """No session behind it may come before it."""
         return self._blocked_only({ClearedBy.PACE, ClearedBy.RATION})
 
     @property

@@ -246,7 +246,7 @@ def _is_met(case: Case) -> bool:
 def _find_escalated(candidate: Candidate, settings: Mitigation, history: History) -> Rule | None:
     """The rule whose cancel of this very statement had no effect, if it goes on to terminate.
 
-    The class may have become another one: cancelled inside a savepoint a session idles on, and holds its locks.
+    The class may have become another one: cancelled inside a savepoint a session stays idle, and holds its locks.
     """
     victim = candidate.victim
     if victim is None:

@@ -179,7 +179,7 @@ class Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_roots: Count = 5
     #: The limit for the share of client connections that are blocked; beyond it one action, then an operator.
     max_blocked_fraction: Share = 0.8
-    #: Looks in a row in which the same session, unchanged, was found fit to be signalled.
+    #: Polls in a row in which one session, unchanged, was found fit to be signalled.
     min_samples: Count = 3
     require_approval: bool = False
     #: How long an approval holds.

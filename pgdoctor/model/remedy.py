@@ -12,7 +12,7 @@ class Remedy(msgspec.Struct, frozen=True):
 
     action: Action
     reason: str
-    #: Nobody has to do anything: it will be over by itself, in about a minute at most.
+    #: No action is needed: it will be over by itself, in about a minute at most.
     is_over_soon: bool = False
 
 

@@ -85,7 +85,7 @@ class FreezeAge(msgspec.Struct, frozen=True, gc=False):
 
 
 class HorizonHolder(msgspec.Struct, frozen=True, gc=False):
-    """Somebody for whose sake vacuum has to keep dead rows."""
+    """A session, slot or transaction for which vacuum has to keep dead rows."""
 
     #: session, standby (a walsender with hot_standby_feedback), prepared_transaction or slot.
     kind: str
@@ -119,7 +119,7 @@ class ReplicationSlotState(msgspec.Struct, frozen=True, gc=False):
 
 
 class Standby(msgspec.Struct, frozen=True, gc=False):
-    """Somebody who receives WAL: a standby, a backup, a subscriber."""
+    """A receiver of WAL: a standby, a backup, a subscriber."""
 
     application: str | None
     address: str | None
@@ -192,7 +192,7 @@ class AlteredRelation(msgspec.Struct, frozen=True, gc=False):
 
 
 class LockStranger(msgspec.Struct, frozen=True, gc=False):
-    """Somebody else that holds an advisory lock of the leader election."""
+    """Another session that holds an advisory lock of the leader election."""
 
     #: Of a prepared transaction there is only its `gid`.
     pid: int | None

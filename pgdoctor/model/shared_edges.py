@@ -2,7 +2,7 @@
 
 Each of a thousand sessions in line for one row waits for all that are ahead of it, in the order of the line. Half a
 million edges are then a thousand: a list of blockers that begins with another one refers to it, and adds the rest. The
-shared part is a node of its own, a *group*: whoever waits for it waits for its members.
+shared part is a node of its own, a *group*: a session that waits for it waits for its members.
 """
 
 from collections.abc import Iterable, Mapping

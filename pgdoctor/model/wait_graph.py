@@ -47,12 +47,12 @@ class WaitGraph:
 
     @property
     def waiters(self) -> tuple[Node, ...]:
-        """Everybody who waits, in the order given."""
+        """All waiters, in the order given."""
         return self._waiters
 
     @lazy
     def blockers(self) -> Set[Node]:
-        """Everybody who is waited for."""
+        """All blockers."""
         return self._direct.keys()
 
     @lazy
@@ -230,7 +230,7 @@ class WaitGraph:
 
     @lazy
     def _behind(self) -> dict[Node, int]:
-        """Everybody behind each blocker; a member of a circle has its whole circle behind it, itself included."""
+        """All sessions behind each blocker; a member of a circle has its whole circle behind it, itself included."""
         behind: dict[Node, int] = {}
         for component in reversed(self._components):
             mask = 0

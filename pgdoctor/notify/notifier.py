@@ -91,7 +91,7 @@ class Notifier:
         """Put an event into the queues of those who want it. Never waits."""
         for receiver in self._receivers.values():
             is_let_pass = self._withheld.lets_pass(receiver.settings, event, server)
-            # What comes back begins anew for those who were told of its end.
+            # A recurrence is a new incident for receivers that were notified of its end.
             kind = "started" if event.kind == "recurred" else event.kind
             if is_let_pass:
                 self._repeats.note_event(receiver.settings, event, server)

@@ -1,6 +1,6 @@
 """A diagnosis as a web page: for a phone at three in the morning. Everything from outside is escaped.
 
-The first line says what hurts, the second what to do; then who blocks whom and why, then the rest.
+The first line names the problem, the second what to do; then who blocks whom and why, then the rest.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""A report on an incident in Markdown, ready to be pasted: what happened, why, whom it hurt, what would have helped."""
+"""A report on an incident in Markdown, ready to be pasted: events, causes, blocked sessions, and what would have
+helped."""
 
 from collections.abc import Iterator, Mapping
 from itertools import starmap

@@ -6,7 +6,7 @@
     └─ 4711 waits 12 s for AccessExclusiveLock (migration)  ...
        ├─ 4712 waits 11 s for AccessShareLock  ...
 
-A session that waits for several others hangs below the first that holds its lock, so that nobody is drawn twice.
+A session that waits for several others hangs below the first that holds its lock, so that no session is drawn twice.
 """
 
 import re
@@ -79,7 +79,7 @@ def format_server_line(report: Report) -> str:
 
 
 def describe_blocked(report: Report) -> str:
-    """Who is hurt, by how much, and for how long."""
+    """How many sessions are blocked, by what, and for how long."""
     if not report.blocked_sessions:
         return "No session is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)

@@ -71,7 +71,7 @@ class _Grower:
         most_steps: int,
         most: int | None,
     ) -> None:
-        #: Whoever has found its place, drawn or not.
+        #: The sessions that have a place in a tree, drawn or not.
         self.seen: set[Name] = set()
         self._facts = {name_blocker(blocker): blocker for blocker in report.blockers}
         self._children = _map_children(report)

@@ -195,7 +195,7 @@ class Assembler:
     """Takes events in the order of the log."""
 
     def __init__(self, follower: Follower | None = None) -> None:
-        #: Whoever reads the log at the moment; None: nothing is known of holders but their PIDs.
+        #: The reader of the log at the moment; None: nothing is known of holders but their PIDs.
         self.follower = follower
         #: By their identity: there may be thousands.
         self._courses: dict[int, _Course] = {}

@@ -92,8 +92,8 @@ def outline_statement(text: str, most: int = 16_384) -> str:
     """The text for who reads it as a statement again: in place of each value one of its kind that says nothing.
 
     `name LIKE '%bob'` and `name LIKE 'bob%'` are searched in different ways, so of a pattern there is left where its
-    first wildcard stands. Where the server has cut it behind a word and not in it, that still shows. Nobody is shown
-    this: `redact` makes of it what it makes of the text itself.
+    first wildcard stands. Where the server has cut it behind a word and not in it, that still shows. This is never
+    shown: `redact` makes of it what it makes of the text itself.
     """
     left = _redact_text(text, _stand_in, most)
     return f"{left} " if text[-1:].isspace() and not left.endswith(MORE) else left

@@ -73,7 +73,7 @@ class TableScan(NamedTuple):
     is_joined: bool
     is_tied_here: bool
     cut: CutClause | None = None
-    #: The other tables, where each row that is wanted goes with one of theirs.
+    #: The other tables, where each selected row belongs to one of theirs.
     others: tuple[TableSource, ...] = ()
     #: Names that WITH gives to queries.
     with_names: frozenset[str] = frozenset()

@@ -27,6 +27,6 @@ WHERE
         WHEN s.pid IS NULL THEN true
         WHEN s.application_name IS DISTINCT FROM %(own_application)s::pg_catalog.text THEN false
         WHEN s.usesysid = o.usesysid THEN true
-        -- Whoever may signal us could end us anyway: its word that it is a pgdoctor is taken.
+        -- A role that may signal us could end us anyway: its word that it is a pgdoctor is taken.
         ELSE coalesce(pg_catalog.pg_has_role(s.usesysid, 'pg_signal_backend', 'USAGE'), false)
     END;

@@ -6,7 +6,7 @@
 -- Check and signal are one statement, in autocommit: between a check and a signal by PID alone a busy session has
 -- moved on to its next statement (measured at 20 ms: the wrong one in nine of ten), and within a transaction the
 -- activity is a cached copy. Where an element is hidden from our role it is NULL, and there is no row.
--- The costly questions come first. The look at the session comes twice: once for all that is known of it, and again as
+-- The costly questions come first. The check of the session comes twice: once for all that is known of it, and again as
 -- the very last thing, for what tells one statement from the next; from there to the signal it is some microseconds.
 -- The activity function and not the view: the view waits behind locks on pg_authid and pg_database.
 WITH locks AS MATERIALIZED (
@@ -40,7 +40,7 @@ told AS MATERIALIZED (
         ) IS NOT DISTINCT FROM %(record)s::pg_catalog.text
 ),
 
--- Somebody still waits for it. A parallel worker waits for its leader, and a leader is named for its workers.
+-- A session still waits for it. A parallel worker waits for its leader, and a leader is named for its workers.
 awaited AS MATERIALIZED (
     SELECT %(pid)s::pg_catalog.int4 AS pid
     FROM locks AS w

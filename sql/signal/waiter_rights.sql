@@ -1,5 +1,6 @@
 -- One row for each of these sessions that waits for a lock: why its wait does not count; NULL where it does.
--- A plain SELECT or UPDATE takes its table lock before the server looks at privileges (measured, 14 and 18), so anybody
+-- A plain SELECT or UPDATE takes its table lock before the server looks at privileges (measured, 14 and 18), so any
+-- role
 -- who may connect can queue behind an ALTER. A wait counts where its user may have what it asks for: by a privilege on
 -- the relation or a column of it (another one than SELECT for more than AccessShareLock), as its owner or that of the
 -- schema or database, or through what leads there: the parent of a partition, the table of an index or sequence, a view
@@ -64,7 +65,7 @@ gateway (origin, writes, is_for_rows, relation, is_by_key) AS (
         FROM pg_catalog.pg_constraint AS k
         WHERE g.is_for_rows AND k.contype = 'f' AND g.relation IN (k.conrelid, k.confrelid)
         UNION ALL
-        -- Anybody may make a view of anything: its owner has to have the privilege.
+        -- Any role may make a view of anything: its owner has to have the privilege.
         SELECT v.oid, false
         FROM pg_catalog.pg_depend AS d
         JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid

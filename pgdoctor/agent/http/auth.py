@@ -63,7 +63,7 @@ class Credentials:
         self.challenges = [challenge for challenge, secrets in schemes.items() if secrets]
 
     def __bool__(self) -> bool:
-        """Somebody has to say who they are."""
+        """Authentication is required."""
         return bool(self._accepted)
 
     def accept(self, headers: list[tuple[bytes, bytes]]) -> bool:

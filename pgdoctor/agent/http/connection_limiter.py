@@ -6,7 +6,7 @@ request at once is served, from any address. When all connections are being answ
 and those behind it in the system's queue: a burst of health checks is answered, not rejected.
 
 asyncio's own server has no limit, and reports a connection only after its TLS handshake; uvicorn's `limit_concurrency`
-answers 503 to everybody once the limit is reached, and has no time limit for a request's head.
+answers 503 to all clients once the limit is reached, and has no time limit for a request's head.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _AT_ONCE = 8
 #: Seconds until accepting is tried again after the system had no means to.
 _PAUSE = 0.05
 
-#: Seconds between two looks for a free slot.
+#: Seconds between two checks for a free slot.
 _TURN = 0.01
 
 #: Seconds that a connection may wait for its client before it is closed for another.

@@ -53,7 +53,7 @@ _PAST = timedelta(days=7)
 
 
 class PolledDiagnosis(NamedTuple):
-    """One look with an incident under way, or at its end."""
+    """One poll with an open incident, or at its end."""
 
     #: What tells the server from others; empty where our role may not know.
     server: str

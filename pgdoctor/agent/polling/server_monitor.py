@@ -204,7 +204,7 @@ class ServerMonitors:
     def reconfigure(self, wanted: Sequence[MonitoredServer], mitigation: Mitigation) -> None:
         """Watch exactly these servers. A server that stays keeps its connection, counts and memory."""
         if not any(monitor.mitigator.is_disarmed for monitor in self):
-            # Somebody has armed since.
+            # An operator has armed since.
             self._order = None
         before, self._monitors = self._monitors, {}
         for target in wanted:

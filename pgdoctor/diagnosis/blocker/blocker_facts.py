@@ -28,7 +28,8 @@ from pgdoctor.sqltext.statement_shape import StatementShape, read_shape
 #: Sessions in the queue for a row from which on it may be a hot one, besides those who are first in a line.
 LONG_QUEUE = 2
 
-#: Seconds: a transaction older than this keeps what it holds, and one that idles longer than that waits for its client.
+#: Seconds: a transaction older than this keeps what it holds, and one that is idle longer than that waits for its
+#: client.
 YOUNG = 5.0
 BRIEFLY = 1.0
 
@@ -207,7 +208,7 @@ class BlockerFacts:
 
     @property
     def state_seconds(self) -> float | None:
-        """Seconds since its state changed: how long it idles, or how long its statement runs."""
+        """Seconds since its state changed: how long it has been idle, or how long its statement has run."""
         return self.snapshot.seconds_since(self.session.state_change) if self.session else None
 
     @property

@@ -3,7 +3,7 @@
 Nothing at the server says when a lock was granted. Certain is:
 
 - a wait for a transaction's end has been for this transaction since it began;
-- a session that idles, or waits itself, got what it holds before;
+- an idle or waiting session got what it holds before;
 - a prepared transaction held its locks when it was prepared;
 - a request that others queue behind is as old as its own wait;
 - an earlier snapshot has shown this transaction with the lock.

@@ -47,7 +47,7 @@ _BY_TYPE = {
 
 
 def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
-    """What the blocker waits for, in a sentence; nothing where it idles, computes, or is hidden from our role."""
+    """What the blocker waits for, in a sentence; nothing if it is idle, computes, or is hidden from our role."""
     session = facts.session
     if facts.is_waiting:
         yield from command_status.describe_own_wait(facts)

@@ -25,7 +25,7 @@ class Migration(Cause):
     has_maker = True
 
     def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
-        # Whether it works or idles is not known of a session that is hidden from us.
+        # The state of a session that is hidden from our role is not known.
         if facts.session is None or not facts.session.is_visible:
             return None
         if not lock_origin.blocks_by(facts, "ddl"):

@@ -96,7 +96,7 @@ def _is_big(relation: Relation) -> bool:
 
 
 def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:
-    """Somebody has, or waits for, one of the tables or an index of them for himself alone."""
+    """A session has, or waits for, one of the tables or an index of them for himself alone."""
     locks = chain(
         chain.from_iterable(session.locks for session in snapshot.sessions.values()),
         chain.from_iterable(transaction.locks for transaction in snapshot.prepared),

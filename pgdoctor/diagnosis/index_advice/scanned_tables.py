@@ -93,7 +93,7 @@ def find_joined_tables(facts: BlockerFacts) -> Iterator[JoinedTable]:
 
 
 def _joining_rows(facts: BlockerFacts, table: IndexedTable, asked: Conditions, tie: Tie) -> tuple[str, float] | None:
-    """What tells which rows are wanted, and how many rows that has; None where it is not known."""
+    """The table that selects the rows, and its number of rows; None if it is not known."""
     if asked.other_rows:
         return "VALUES", float(asked.other_rows)
     other = find_read_table(facts, asked.other)

@@ -64,7 +64,7 @@ class ActivityRow(msgspec.Struct, frozen=True):
 def list_activity(
     activity: Activity, sort: SessionSort, usage: Mapping[int, ProcessUsage] | None = None
 ) -> tuple[ActivityRow, ...]:
-    """All rows in the order that is wanted; `usage` by PID, None: not known."""
+    """All rows in the chosen order; `usage` by PID, None: not known."""
     taken = usage or {}
     rows = [_row(activity, session, taken.get(session.pid, ProcessUsage())) for session in activity.sessions]
     return tuple(sorted(rows, key=_SORTS[sort]))

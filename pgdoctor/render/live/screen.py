@@ -1,4 +1,4 @@
-"""The screen of the live view, line by line: what hurts, what to do, who, and what the keys do."""
+"""The screen of the live view, line by line: the problem, what to do, the sessions, and the keys."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -25,7 +25,7 @@ class ScreenInput(msgspec.Struct, frozen=True):
     #: None: not seen yet.
     diagnosis: Diagnosis | None = None
     report: Report | None = None
-    #: In the order that is wanted.
+    #: In the chosen order.
     rows: tuple[SessionRow, ...] = ()
     #: What all sessions do; None: not read, for their list is not shown.
     activity: Activity | None = None

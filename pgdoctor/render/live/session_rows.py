@@ -1,4 +1,4 @@
-"""The sessions of a diagnosis as rows: those who wait and those who are waited for, in the order that is wanted."""
+"""The sessions of a diagnosis as rows: waiters and blockers, in the chosen order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal

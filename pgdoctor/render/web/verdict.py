@@ -1,4 +1,4 @@
-"""The top of the page: what hurts, and what to do about it."""
+"""The top of the page: the problem, and what to do about it."""
 
 from collections.abc import Iterator
 
