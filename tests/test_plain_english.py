@@ -210,7 +210,7 @@ def test_texts_of_every_kind_are_collected() -> None:
 def headlines() -> Iterator[Text]:
     """HELP texts, summaries of alerts, and the first sentence of each cause, finding and alert."""
     for metric in declared_metrics():
-        yield from (Text(metric.name, each) for each in sentences(metric.documentation))
+        yield from (Text(metric.name, each) for each in sentences(metric.text))
     for rule in rules():
         yield Text(rule["alert"], re.sub(r"\{\{.*?\}\}", "x", rule["annotations"]["summary"]))
     for name, page in alert_pages().items():

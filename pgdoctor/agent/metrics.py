@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, get_args
 
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
+from pgdoctor.agent.metric_family import (
+    Family,
+    make_counter,
+    make_counters,
+    make_gauge,
+    make_gauges,
+    make_histogram,
 )
-from prometheus_client.samples import Exemplar
-
-from pgdoctor.agent.polling.counters import Counters, HistogramBucket
+from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.state import MISSED_POLLS, ServerState, compute_figures
 from pgdoctor.diagnosis.finding import finding_kinds
 from pgdoctor.enforcement.mitigator import MitigationStatus, Mitigator
@@ -48,7 +48,7 @@ class MetricsSource(NamedTuple):
     mitigator: Mitigator | None
 
 
-def metric_families(watched: MetricsSource) -> Iterator[Metric]:
+def metric_families(watched: MetricsSource) -> Iterator[Family]:
     """All metrics of one server, of one moment, without its label."""
     yield from _make_poll_gauges(watched.state)
     yield from _make_incident_gauges(watched.state)
@@ -62,166 +62,152 @@ def metric_families(watched: MetricsSource) -> Iterator[Metric]:
     yield _make_releases(watched.counters)
 
 
-def _make_incident_history(counters: Counters) -> Iterator[Metric]:
-    yield CounterMetricFamily(
+def _make_incident_history(counters: Counters) -> Iterator[Family]:
+    yield make_counter(
         "pgdoctor_blocked_session_seconds",
         "Time that sessions spent blocked: at each poll, blocked sessions times seconds since the last poll. "
         "Waits between two polls are not counted.",
         counters.blocked_seconds,
     )
-    by_class = CounterMetricFamily(
+    yield make_counters(
         "pgdoctor_blocked_session_seconds_by_class",
         "Time that sessions spent blocked, directly or indirectly, by a blocker of the class: at each poll, sessions "
         "times seconds since the last poll. Classes overlap.",
-        labels=["class"],
+        "class",
+        counters.blocked_seconds_by_class,
     )
-    for name, seconds in counters.blocked_seconds_by_class.items():
-        by_class.add_metric([name], seconds)
-    yield by_class
-    yield CounterMetricFamily(
+    yield make_counter(
         "pgdoctor_deadlocks",
         "Deadlocks that the server has counted in all its databases since the agent's start, as of the last reading "
         "(every 15 s).",
         counters.deadlocks,
     )
-    incidents = CounterMetricFamily(
+    yield make_counters(
         "pgdoctor_incidents",
         "Incidents by the class of the root that blocks most sessions. If that class changes, the incident counts "
         "once for each class.",
-        labels=["class"],
+        "class",
+        counters.incidents,
     )
-    for name, number in counters.incidents.items():
-        incidents.add_metric([name], number)
-    yield incidents
-    yield HistogramMetricFamily(
+    yield make_histogram(
         "pgdoctor_incident_duration_seconds",
         "Duration of ended incidents: from the first poll with blocked sessions to the first of two polls without. One "
         "that comes back counts again at its next end, with the time since it came back.",
-        buckets=[_format_bucket(bucket) for bucket in counters.incident_durations.buckets()],
-        sum_value=counters.incident_durations.total,
+        counters.incident_durations,
     )
 
 
-def _make_releases(counters: Counters) -> Metric:
-    return HistogramMetricFamily(
+def _make_releases(counters: Counters) -> Family:
+    return make_histogram(
         "pgdoctor_release_seconds",
         "Time from a signal to the poll that found its waiters released. Signals without effect are not counted.",
-        buckets=[_format_bucket(bucket) for bucket in counters.releases.buckets()],
-        sum_value=counters.releases.total,
+        counters.releases,
     )
 
 
-def _format_bucket(bucket: HistogramBucket) -> tuple[str, float] | tuple[str, float, Exemplar]:
-    if bucket.example is None:
-        return bucket.bound, bucket.number
-    incident, seconds, at = bucket.example
-    return bucket.bound, bucket.number, Exemplar({"incident": incident}, seconds, at)
-
-
-def _make_poll_counters(counters: Counters) -> Iterator[Metric]:
-    yield HistogramMetricFamily(
+def _make_poll_counters(counters: Counters) -> Iterator[Family]:
+    yield make_histogram(
         "pgdoctor_poll_duration_seconds",
         "Duration of polls, from the first statement to the diagnosis, including failed polls.",
-        buckets=[_format_bucket(bucket) for bucket in counters.durations.buckets()],
-        sum_value=counters.durations.total,
+        counters.durations,
     )
-    yield CounterMetricFamily(
+    yield make_counter(
         "pgdoctor_polls_skipped", "Polls skipped because the previous poll was still running.", counters.skipped
     )
-    yield CounterMetricFamily(
+    yield make_counter(
         "pgdoctor_full_polls_failed",
         "Full polls that ran into a timeout. Sessions are counted as before; the diagnosis is an earlier one.",
         counters.failed_full_polls,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_poll_interval_seconds",
         "Time between two full polls: the configured interval, or more when polls exceed the CPU budget.",
         counters.poll_interval,
     )
-    yield CounterMetricFamily("pgdoctor_statements", "Statements sent to the server.", counters.statements)
-    yield CounterMetricFamily(
+    yield make_counter("pgdoctor_statements", "Statements sent to the server.", counters.statements)
+    yield make_counter(
         "pgdoctor_received_bytes", "Bytes of result rows received from the server.", counters.received_bytes
     )
 
 
-def _make_poll_gauges(state: ServerState) -> Iterator[Metric]:
-    yield gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
+def _make_poll_gauges(state: ServerState) -> Iterator[Family]:
+    yield make_gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
     one_hot = {name: name == state.connection for name in STATES}
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_connection_state",
         "1 for the current state of the agent's own connection, else 0.",
-        ["state"],
+        "state",
         one_hot,
     )
     login = state.login or Login()
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_login_probe_up",
         "0 if the last login of the agent's own (every login_probe_interval) failed, or has not ended within the "
         f"deadline, else 1. {_AGE}",
         state.up and login.error is None,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_login_seconds",
         f"Duration of the last login of the agent's own that succeeded. {_AGE}",
         login.seconds or 0.0,
     )
     visible = state.up and not state.is_blind
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_visibility",
         f"1 if the role may read the activity of other sessions, else 0 (see: pgdoctor setup). {_AGE}",
         visible,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_last_poll_timestamp_seconds", "Start of the last poll, in Unix time.", state.last_attempt or 0
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_last_success_timestamp_seconds",
         "End of the last successful poll, in Unix time. All other values are of that age.",
         state.last_success or 0,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_last_full_poll_timestamp_seconds",
         "Start of the last poll that read all lock waits, in Unix time: the age of the diagnosis.",
         state.looked_time or 0,
     )
 
 
-def _make_incident_gauges(state: ServerState) -> Iterator[Metric]:
+def _make_incident_gauges(state: ServerState) -> Iterator[Family]:
     found = state.figures or compute_figures(None)
-    label = ["class"]
-    yield gauge(
+    label = "class"
+    yield make_gauge(
         "pgdoctor_blocked_sessions",
         f"Sessions that have been blocked by another session for at least wait_threshold. {_AGE}",
         found.blocked_sessions,
     )
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_blockers",
         f"Blocking sessions by class. unknown includes sessions that are queued themselves. {_AGE}",
         label,
         found.blockers,
     )
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_blocked_sessions_by_class",
         f"Distinct sessions blocked, directly or indirectly, by a blocker of the class. Classes overlap. {_AGE}",
         label,
         found.blocked_by_class,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_oldest_wait_seconds",
         f"Seconds for which the longest blocked statement has waited for locks. {_AGE}",
         found.oldest_wait,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_wait_depth",
         f"Length of the longest chain from a waiter to its root blocker, in sessions. {_AGE}",
         found.depth,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_wait_cycles",
         f"Cycles of sessions that wait for each other (deadlocks); the server resolves them. {_AGE}",
         found.cycles,
     )
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_oldest_blocker_transaction_seconds",
         f"Age of the oldest transaction among blockers of the class. {_AGE}",
         label,
@@ -229,144 +215,130 @@ def _make_incident_gauges(state: ServerState) -> Iterator[Metric]:
     )
 
 
-def _make_findings(state: ServerState) -> Metric:
+def _make_findings(state: ServerState) -> Family:
     found = state.diagnosis.findings if state.diagnosis else ()
     numbers = dict.fromkeys(finding_kinds(), 0) | Counter(note.kind for note in found)
-    return gauges(
+    return make_gauges(
         "pgdoctor_findings",
         f"Current findings by kind: problems other than lock waits (see: pgdoctor explain). {_AGE}",
-        ["kind"],
+        "kind",
         numbers,
     )
 
 
-def _lock_strangers(state: ServerState) -> Metric:
+def _lock_strangers(state: ServerState) -> Family:
     around = state.diagnosis.snapshot.surroundings if state.diagnosis else None
     strangers = [each for each in around.lock_strangers if not each.may_signal] if around else []
-    return gauge(
+    return make_gauge(
         "pgdoctor_leader_lock_strangers",
         f"Sessions other than pgdoctor that hold an advisory lock of its leader election, at most 20. {_AGE}",
         len(strangers),
     )
 
 
-def _make_connections(state: ServerState) -> Iterator[Metric]:
+def _make_connections(state: ServerState) -> Iterator[Family]:
     server = state.server
     counted = server.connections_by_state if server else Connections()
     by_state = {name: getattr(counted, field) for field, name in CONNECTION_STATES.items()}
-    yield gauges("pgdoctor_connections", f"Client connections by state. {_AGE}", ["state"], by_state)
-    yield gauge(
+    yield make_gauges("pgdoctor_connections", f"Client connections by state. {_AGE}", "state", by_state)
+    yield make_gauge(
         "pgdoctor_max_connections", f"The server's max_connections. {_AGE}", server.max_connections if server else 0
     )
 
 
-def _make_actions(mitigator: Mitigator | None) -> Iterator[Metric]:
-    actions = CounterMetricFamily(
-        "pgdoctor_actions", "Signals by rule and outcome.", labels=["action", "rule", "outcome"]
+def _make_actions(mitigator: Mitigator | None) -> Iterator[Family]:
+    actions: Mapping[tuple[str, str, str], int] = mitigator.actions if mitigator is not None else {}
+    if mitigator is not None:
+        yield from _make_mitigation_status(mitigator.standing)
+    yield Family(
+        "counter",
+        "pgdoctor_actions",
+        "Signals by rule and outcome.",
+        ("action", "rule", "outcome"),
+        tuple(actions),
+        tuple(map(float, actions.values())),
     )
-    refused = CounterMetricFamily(
-        "pgdoctor_actions_refused", "Actions requested by a rule and refused by a guard.", labels=["reason"]
+    yield make_counters(
+        "pgdoctor_actions_refused",
+        "Actions requested by a rule and refused by a guard.",
+        "reason",
+        mitigator.refused if mitigator is not None else {},
     )
-    traces = CounterMetricFamily(
+    yield make_counters(
         "pgdoctor_action_traces",
         "Side effects of actions: an invalid index, a session idle in an aborted transaction with its locks, or a "
         "blocker that returned.",
-        labels=["kind"],
+        "kind",
+        mitigator.traces if mitigator is not None else {},
     )
-    rehearsals = CounterMetricFamily(
+    yield make_counters(
         "pgdoctor_rehearsals",
         "Actions that observe and dry_run did not send, by result. needless: the blocker ended by itself within 5 s. "
         "refused: the role may not signal the session.",
-        labels=["result"],
-    )
-    saved = CounterMetricFamily(
-        "pgdoctor_rehearsed_session_seconds",
-        "Time of waiting sessions that rehearsed actions with the result helped would have saved, at least.",
+        "result",
+        mitigator.rehearsals if mitigator is not None else {},
     )
     if mitigator is not None:
-        for result, number in mitigator.rehearsals.items():
-            rehearsals.add_metric([result], number)
-        saved.add_metric([], mitigator.rehearsed_session_seconds)
-        for labels, number in mitigator.actions.items():
-            actions.add_metric(labels, number)
-        for reason, number in mitigator.refused.items():
-            refused.add_metric([reason], number)
-        for kind, number in mitigator.traces.items():
-            traces.add_metric([kind], number)
-        yield from _make_mitigation_status(mitigator.standing)
-    yield actions
-    yield refused
-    yield traces
-    yield rehearsals
-    yield saved
+        yield make_counter(
+            "pgdoctor_rehearsed_session_seconds",
+            "Time of waiting sessions that rehearsed actions with the result helped would have saved, at least.",
+            mitigator.rehearsed_session_seconds,
+        )
 
 
-def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Metric]:
+def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Family]:
     one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_mitigation_mode",
         "1 for the mode in force. An expired enforce counts as dry_run; after a failed reload the mode is observe.",
-        ["mode"],
+        "mode",
         one_hot,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_leader",
         "1 if this agent holds the leader lock at the server. One agent per mode (enforce, dry_run) leads.",
         standing.leads,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_breaker_open",
         "1 if the circuit breaker is open: no signals until a person resets it.",
         standing.breaker_open,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_protections_unresolved",
         "Protections that name a role, database or relation that does not exist. While above 0, no session is "
         "signalled, unless allow_unresolved_protections is true. 0 while mode is off.",
         standing.unresolved,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_recurrence_stops",
         "Fingerprints that returned too often: their sessions are not signalled until pgdoctor mitigate reset.",
         standing.stopped,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_mitigation_disarmed",
         "1 if this agent, or all agents at the server, are disarmed: no session is signalled until they are armed.",
         standing.disarmed,
     )
-    yield gauge(
+    yield make_gauge(
         "pgdoctor_shared_record_up",
         "1 if the record that all pgdoctors at the server share can be read and written. 0: no session is signalled.",
         standing.shares,
     )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}
-    yield gauges(
+    yield make_gauges(
         "pgdoctor_budget_remaining",
         "Remaining actions of each budget. per_fingerprint is the smallest over all fingerprints. 0 while mode is off.",
-        ["budget"],
+        "budget",
         left,
     )
 
 
-def _make_anomaly_scores(state: ServerState) -> Metric:
-    return gauges(
+def _make_anomaly_scores(state: ServerState) -> Family:
+    return make_gauges(
         "pgdoctor_anomaly_score",
         "Deviation of a signal above its learnt baseline, as a modified z-score (median and MAD, with a floor). 0 "
         f"until a baseline is learnt; see pgdoctor explain anomaly. {_AGE}",
-        ["signal"],
+        "signal",
         {signal: state.scores.get(signal, 0.0) for signal in SIGNALS},
     )
-
-
-def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    """A family with one sample."""
-    return GaugeMetricFamily(name, text, value=float(value))
-
-
-def gauges(name: str, text: str, labels: list[str], values: Mapping[str, float]) -> GaugeMetricFamily:
-    """A family with one sample for each value of its label."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for label, value in values.items():
-        family.add_metric([label], float(value))
-    return family

@@ -10,7 +10,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.topics import manual, read_shelves, render_shelved
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+    from pgdoctor.agent.metric_family import Family
 
 _WIDTH = 100
 
@@ -58,15 +58,15 @@ def command(name: str | None) -> None:
 
 def _read_metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
-    return {scraped_name(family): family.documentation for family in declared_metrics()}
+    return {scraped_name(family): family.text for family in declared_metrics()}
 
 
-def scraped_name(family: "Metric") -> str:
+def scraped_name(family: "Family") -> str:
     """The name as it is scraped: with `_total` or `_info`."""
-    return family.name + _SUFFIXES.get(family.type, "")
+    return family.name + _SUFFIXES.get(family.kind, "")
 
 
-def declared_metrics() -> list["Metric"]:
+def declared_metrics() -> list["Family"]:
     """Every family of an agent's own metrics, as declared: of one server, then of the process."""
     # Here, not above: these packages take a third of a second to import.
     from pgdoctor.agent.metrics import MetricsSource, metric_families
@@ -78,4 +78,4 @@ def declared_metrics() -> list["Metric"]:
 
     nobody = MetricsSource(None, ServerState(), Counters(), Mitigator(Mitigation()))
     states = dict.fromkeys(STATES_OF_PROCESS, True)
-    return [*metric_families(nobody), *MetricsPage(tuple, {}, lambda: 0, lambda: states).collect()]
+    return [*metric_families(nobody), *MetricsPage(tuple, {}, lambda: 0, lambda: states).process_families([])]

@@ -255,8 +255,9 @@ def test_durations_fall_into_their_buckets():
     durations = Durations()
     for seconds in (0.0, BOUNDS[0], BOUNDS[-1] + 1):
         durations.add(seconds)
-    assert durations.buckets()[0] == (str(BOUNDS[0]), 2, None)
-    assert durations.buckets()[-2:] == [(str(BOUNDS[-1]), 2, None), ("+Inf", 3, None)]
+    assert (durations.bounds[0], durations.cumulative()[0]) == (str(BOUNDS[0]), 2)
+    assert durations.bounds[-2:] == (str(BOUNDS[-1]), "+Inf")
+    assert durations.cumulative()[-2:] == (2, 3)
 
 
 def test_every_help_text_of_a_finding_says_how_old_it_may_be():

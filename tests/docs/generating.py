@@ -28,9 +28,9 @@ def _items(pages: Iterable[tuple[str, str]]) -> str:
 def _metrics() -> str:
     lines = []
     for family in declared_metrics():
-        labels = ",".join(family._labelnames)
+        labels = ",".join(family.labels)
         name = scraped_name(family) + (f"{{{labels}}}" if labels else "")
-        lines.append(f"- `{name}` ({family.type}): {_AGE.sub(' (last poll).', family.documentation)}\n")
+        lines.append(f"- `{name}` ({family.kind}): {_AGE.sub(' (last poll).', family.text)}\n")
     return "".join(lines)
 
 

@@ -19,7 +19,7 @@ from pgdoctor.agent.http.incidents import IncidentEndpoints
 from pgdoctor.agent.http.responses import HEADERS, Pieces
 from pgdoctor.agent.http.status import monitoring_status, server_row
 from pgdoctor.agent.http.webhook import WebhookReceiver
-from pgdoctor.agent.metrics_page import MetricsPage
+from pgdoctor.agent.metrics_page import MetricsPage, accepts_gzip
 from pgdoctor.agent.polling.server_monitor import ServerMonitor, ServerMonitors
 from pgdoctor.agent.polling.state import ServerState
 from pgdoctor.escape import encode_json
@@ -34,6 +34,9 @@ from pgdoctor.topics import render_topic
 #: What the deep health check rests on is at most this old, if the server answers within the patience.
 _HEALTH_AGE = 2.0
 _HEALTH_PATIENCE = 0.8
+
+#: A page of metrics from so many bytes on is compressed for clients that take it: that of several servers.
+_COMPRESSED_BYTES = 65_536
 
 #: Characters of a reason.
 MOST_REASON = 500
@@ -90,11 +93,14 @@ class Endpoints:
         return application
 
     async def _serve_metrics(self, request: Request) -> Response:
-        # Not compressed, though Prometheus would take it: of so few KB nothing is gained, and with a storm under way
-        # the slowest answers took up to twice as long (ten scrapers, 500 waiters: p99 52 to 83 ms, against 40).
-        accept = ",".join(request.headers.getlist("accept"))
+        accept, encodings = (",".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding"))
         body, content_type = await self._exposition.page_of_this_turn(accept)
-        return Pieces(body, headers=HEADERS | {"Content-Type": content_type})
+        headers = HEADERS | {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        # The page of one server is not compressed, though Prometheus would take it: of so few KB nothing is gained, and
+        # with a storm under way the slowest answers took twice as long (ten scrapers, 500 waiters).
+        if len(body) >= _COMPRESSED_BYTES and accepts_gzip(encodings):
+            body, headers = await self._exposition.compress(body), headers | {"Content-Encoding": "gzip"}
+        return Pieces(body, headers=headers)
 
     async def _serve_health(self, _: Request) -> Response:
         return _respond_json({"status": "UP", "service": "pgdoctor", "version": __version__})

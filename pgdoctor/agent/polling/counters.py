@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import NamedTuple
 
 from pgdoctor.diagnosis.cause import class_names
@@ -25,14 +26,6 @@ class Example(NamedTuple):
     at: float
 
 
-class HistogramBucket(NamedTuple):
-    """How many were not above a bound, and one of them."""
-
-    bound: str
-    number: float
-    example: Example | None
-
-
 class Durations:
     """A histogram of seconds."""
 
@@ -40,6 +33,8 @@ class Durations:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._examples: list[Example | None] = [None] * (len(bounds) + 1)
+        #: The upper bound of each bucket as text; the last one holds all that was counted.
+        self.bounds = (*map(str, bounds), "+Inf")
         self.total = 0.0
 
     def add(self, seconds: float, example: Example | None = None) -> None:
@@ -49,14 +44,14 @@ class Durations:
         self._examples[place] = example
         self.total += seconds
 
-    def buckets(self) -> list[HistogramBucket]:
-        """All of them, by upper bound as text; the last holds all that was counted."""
-        found, running = [], 0
-        bounds = (*map(str, self._bounds), "+Inf")
-        for bound, count, example in zip(bounds, self._counts, self._examples, strict=True):
-            running += count
-            found.append(HistogramBucket(bound, float(running), example))
-        return found
+    def cumulative(self) -> tuple[float, ...]:
+        """For each bucket how many were not above its bound."""
+        return tuple(map(float, accumulate(self._counts)))
+
+    @property
+    def examples(self) -> tuple[Example | None, ...]:
+        """For each bucket the latest that fell into it and has a name; empty without any."""
+        return tuple(self._examples) if any(self._examples) else ()
 
 
 class Counters:
