@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from prometheus_client import ProcessCollector
@@ -88,7 +89,7 @@ class MetricsPage:
         self._told = told
         self._journal = journal
         self._external_url = external_url
-        self._coming: dict[bool, asyncio.Task[tuple[bytes, str]]] = {}
+        self._shared: dict[bool, tuple[bytes, str]] = {}
         self._texts: dict[bool, MetricsText] = {}
         self._compressed: tuple[bytes, asyncio.Task[bytes]] | None = None
         self._collector = ProcessCollector(registry=None)
@@ -101,20 +102,18 @@ class MetricsPage:
     async def page_of_this_turn(self, accept: str) -> tuple[bytes, str]:
         """The same, made once for all who ask in the same turn of the loop: in a crowd that is most of them."""
         wanted = prefers_open_metrics(accept)
-        if wanted not in self._coming:
-            self._coming[wanted] = asyncio.create_task(self._write_page(wanted))
-        return await asyncio.shield(self._coming[wanted])
+        if wanted not in self._shared:
+            if not self._shared:
+                # From the next turn on somebody who asks wants a newer one.
+                asyncio.get_running_loop().call_soon(self._shared.clear)
+            self._shared[wanted] = self._render_page(wanted)
+        return self._shared[wanted]
 
     async def compress(self, page: bytes) -> bytes:
         """A page by gzip, made once for all who get the same page."""
         if self._compressed is None or self._compressed[0] is not page:
             self._compressed = page, asyncio.create_task(asyncio.to_thread(gzip.compress, page, _COMPRESSION, mtime=0))
         return await asyncio.shield(self._compressed[1])
-
-    async def _write_page(self, open_metrics: bool) -> tuple[bytes, str]:
-        # Requests from now on need a newer one.
-        del self._coming[open_metrics]
-        return self._render_page(open_metrics)
 
     def _render_page(self, open_metrics: bool) -> tuple[bytes, str]:
         text = self._texts.get(open_metrics)
@@ -198,6 +197,7 @@ class _Range(NamedTuple):
     weight: float
 
 
+@lru_cache(maxsize=16)
 def prefers_open_metrics(accept: str) -> bool:
     """Whether a client likes OpenMetrics at least as much as plain text, which it gets unless it asks.
 

@@ -45,9 +45,8 @@ class Pieces(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = memoryview(self.body)
         # To a HEAD request a server sends none of it.
-        for begin in range(0, 0 if scope["method"] == "HEAD" else len(body), _PIECE_BYTES):
-            piece = body[begin : begin + _PIECE_BYTES]
-            await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        body = memoryview(b"" if scope["method"] == "HEAD" else self.body)
+        for begin in range(0, max(len(body), 1), _PIECE_BYTES):
+            piece = bytes(body[begin : begin + _PIECE_BYTES])
+            await send({"type": "http.response.body", "body": piece, "more_body": begin + _PIECE_BYTES < len(body)})

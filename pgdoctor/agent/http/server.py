@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TypeVar
 
 import uvicorn
@@ -180,8 +182,8 @@ class SingleRequests:
 
         async def send_answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                date = formatdate(usegmt=True).encode()
-                message = {**message, "headers": [*message["headers"], (b"date", date), (b"connection", b"close")]}
+                date = (b"date", _format_date(int(time.time())))
+                message = {**message, "headers": [*message["headers"], date, (b"connection", b"close")]}
             await connection.await_client(send(message))
 
         connection.begin_request()
@@ -189,3 +191,8 @@ class SingleRequests:
             await self._application(scope, receive_body, send_answer)
         finally:
             connection.end_request()
+
+
+@lru_cache(maxsize=1)
+def _format_date(at: int) -> bytes:
+    return formatdate(at, usegmt=True).encode()
