@@ -1,7 +1,7 @@
 """A metric family as plain values, which cost little to make and to compare, and as the client library's Metric."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
@@ -30,7 +30,7 @@ def make_gauge(name: str, text: str, value: float) -> Family:
     return Family("gauge", name, text, (), _ONE, (float(value),))
 
 
-def make_gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
+def make_gauges(name: str, text: str, label: str, values: Mapping[Any, float]) -> Family:
     """A gauge with one series for each value of its label."""
     return Family("gauge", name, text, (label,), tuple(values), tuple(map(float, values.values())))
 
@@ -40,7 +40,7 @@ def make_counter(name: str, text: str, value: float) -> Family:
     return Family("counter", name, text, (), _ONE, (float(value),))
 
 
-def make_counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
+def make_counters(name: str, text: str, label: str, values: Mapping[Any, float]) -> Family:
     """A counter with one series for each value of its label."""
     return Family("counter", name, text, (label,), tuple(values), tuple(map(float, values.values())))
 
