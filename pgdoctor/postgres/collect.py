@@ -125,6 +125,20 @@ class Collector:
         replay = await self._replay.fetch(gate.server, evidence)
         return replace(gate, replay=replay, unread=tuple(evidence.unread))
 
+    async def gate_of_waiters(self, wait_threshold: float, counted: Gate) -> Gate | None:
+        """The gate with the waiters of now and what `counted` knows of all sessions, on a server with many sessions.
+
+        None where somebody has waited for the threshold, or where sessions do not say enough: ask `gate`.
+        """
+        if counted.server.in_recovery or counted.server.hidden_sessions:
+            return None
+        row = (await self._connection.read("lock_waiters", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        if row.lock_waiters or row.in_recovery or not row.tracks_activities:
+            return None
+        server = replace(counted.server, snapshot_waiters=row.snapshot_waiters, pin_waiters=row.pin_waiters)
+        waiting = _decode_waiting(row.waiting) if row.waiting else frozenset()
+        return replace(counted, captured_at=row.captured_at, server=server, lock_waiters=0, waiting=waiting)
+
     async def startup_waiters(self, wait_threshold: float) -> int:
         """How many logins wait for a lock, as far as the gate cannot see them."""
         if self._connection.version_num >= SHOWS_LOGINS:

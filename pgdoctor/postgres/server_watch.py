@@ -50,6 +50,13 @@ class ServerWatch:
         self._remember_waiters(gate)
         return gate
 
+    async def poll_waiters(self, wait_threshold: float, counted: Gate) -> Gate | None:
+        """Poll waiters alone, with what an earlier gate has counted; None: that is not enough. Raises ServerError."""
+        gate = await self.collector.gate_of_waiters(wait_threshold, counted)
+        if gate is not None:
+            self._remember_waiters(gate)
+        return gate
+
     def _remember_waiters(self, gate: Gate) -> None:
         self.blocked_seconds = self._memory.add_gate(gate.waiting, gate.captured_at)
 

@@ -1,7 +1,6 @@
 """One poll of a server, from the gate to the diagnosis: what is asked, and when what was found before still stands."""
 
 import time
-from collections.abc import Awaitable
 from datetime import datetime
 
 import msgspec
@@ -61,6 +60,8 @@ class PollRunner:
         self.journal: JournalUse | None = None
         #: What the login probe says, for the polls from now on.
         self.login: Login | None = None
+        #: The last gate on this connection that has counted all sessions.
+        self._counted: Gate | None = None
         #: Logins that the gate does not see, as of the last poll for them.
         self._startup_waiters = 0
         #: That the server has counted since this process began; and the server with its counter, when last read.
@@ -88,7 +89,7 @@ class PollRunner:
         """
         watch = self._watch_through(connection)
         began = time.monotonic()
-        gate = await self._ask_gate(connection, watch.poll_gate(self._settings.wait_threshold))
+        gate = await self._ask_gate(connection, watch, began)
         latency = time.monotonic() - began
         gate = await self._with_logins(connection, watch.collector, gate, began)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_poll_fully(began)
@@ -131,14 +132,22 @@ class PollRunner:
             # Of the one before, what it knows of changes: a restart or a failover may lie in between.
             self._watch = ServerWatch(Collector(connection), self._watch.changes if self._watch is not None else None)
             self._connection, self._found, self._startup_waiters = connection, None, 0
+            self._counted = None
         collector = self._watch.collector
         collector.explains, collector.patience = self._settings.explain, _PATIENCE
         connection.looks_into_databases = self._settings.look_into_databases
         return self._watch
 
-    async def _ask_gate(self, connection: Connection, asking: Awaitable[Gate]) -> Gate:
-        before = connection.cost.seconds
-        gate = await asking
+    async def _ask_gate(self, connection: Connection, watch: ServerWatch, now: float) -> Gate:
+        """The gate; from the waiters alone while the last count of all sessions is not paid for."""
+        before, threshold = connection.cost.seconds, self._settings.wait_threshold
+        gate = None
+        if self._counted is not None and not self.budget.may_count(now):
+            gate = await watch.poll_waiters(threshold, self._counted)
+        if gate is None:
+            before_count = connection.cost.seconds
+            gate = self._counted = await watch.poll_gate(threshold)
+            self.budget = self.budget.after_count(now, connection.cost.seconds - before_count)
         self.budget = self.budget.after_gate(connection.cost.seconds - before)
         return gate
 

@@ -1,10 +1,11 @@
 """How often the server is polled, by the server time that polls take: a share of one core over a minute.
 
 The gate runs at every poll, so that a lost server, the connections and the end of an incident show at once. It may
-take half of the share; above that, polls become less frequent. A full poll runs as soon as the rest of the share has
-paid for the one before. The server context is read every 15 s, logins that wait are counted every 3 s; each becomes
-less frequent above a tenth of the share. A twentieth is kept in reserve, so that an expensive full poll does not delay
-the next one.
+take half of the share; above that, polls become less frequent. Where it takes more than 3 % of the share to count all
+sessions, they are counted less frequently, and only waiters are read in between. A full poll runs as soon as the rest
+of the share has paid for the one before. The server context is read every 15 s, logins that wait are counted every
+3 s; each becomes less frequent above a tenth of the share. A twentieth is kept in reserve, so that an expensive full
+poll does not delay the next one.
 """
 
 import msgspec
@@ -12,6 +13,9 @@ from msgspec.structs import replace
 
 #: Of the share, what the gate may take.
 _GATES_PART = 0.5
+
+#: Of the share, what counting all sessions may take.
+_COUNTS_PART = 0.03
 
 #: Of the share, what reading the server context may take, and the least seconds between two reads.
 _SURVEYS_PART = 0.1
@@ -60,6 +64,8 @@ class PollBudget(msgspec.Struct, frozen=True):
     surveys: tuple[float, ...] = ()
     surveyed_at: float = float("-inf")
     login_checks: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+    counted_at: float = float("-inf")
     logins_checked_at: float = float("-inf")
 
     def after_gate(self, seconds: float) -> "PollBudget":
@@ -83,6 +89,14 @@ class PollBudget(msgspec.Struct, frozen=True):
     def after_login_check(self, began: float, seconds: float) -> "PollBudget":
         """The budget after one more count of waiting logins."""
         return replace(self, logins_checked_at=began, login_checks=(*self.login_checks, seconds)[-_SURVEYS:])
+
+    def after_count(self, began: float, seconds: float) -> "PollBudget":
+        """With one more gate that has counted all sessions."""
+        return replace(self, counted_at=began, counts=(*self.counts, seconds)[-_SURVEYS:])
+
+    def may_count(self, now: float) -> bool:
+        """Counting all sessions is cheap, or the last time is paid for."""
+        return self.count_interval <= self.interval or now - self.counted_at >= self.count_interval
 
     def may_check_logins(self, now: float) -> bool:
         """The next count of waiting logins is due, and the last one is paid for."""
@@ -116,6 +130,15 @@ class PollBudget(msgspec.Struct, frozen=True):
         return min(self.gates, default=0.0)
 
     @property
+    def _count(self) -> float:
+        return min(self.counts, default=0.0)
+
+    @property
+    def count_interval(self) -> float:
+        """Seconds from one count of all sessions to the next; shorter than a poll's: at each poll."""
+        return self._count / (self.share * _COUNTS_PART)
+
+    @property
     def _survey(self) -> float:
         return min(self.surveys, default=0.0)
 
@@ -140,4 +163,6 @@ class PollBudget(msgspec.Struct, frozen=True):
         """Server seconds that full polls may take in each second."""
         others = self._gate / self.gate_interval + self._survey / self.survey_interval
         others += self._login_check / self._logins_interval
+        if self.count_interval > self.gate_interval:
+            others += self._count / self.count_interval
         return self.share * (1 - _RESERVE) - others

@@ -55,6 +55,19 @@ def test_no_interval_is_shorter_than_was_asked_for(interval, share, look, gates)
     assert interval <= budget.gate_interval <= budget.full_poll_interval < math.inf
 
 
+@given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0.0, 1.0))
+def test_sessions_are_counted_within_their_part_of_the_share(interval, share, seconds):
+    budget = PollBudget(interval, share)
+    assert budget.may_count(0.0)
+    now, counts = 0.0, 0
+    while counts < 5:
+        if budget.may_count(now):
+            budget, counts = budget.after_count(now, seconds), counts + 1
+        now = max(now + interval, budget.counted_at + budget.count_interval)
+    part = 0.03 * share * now
+    assert counts * seconds <= max(part, 5 * interval * 0.03 * share) * (1 + 1e-6)
+
+
 @given(st.floats(0.1, 60), st.floats(0.001, 1))
 def test_what_is_cheap_is_asked_every_time(interval, share):
     budget = PollBudget(interval, share).after_gate(interval * share * 0.4).after_full_poll(0.0, interval * share * 0.5)
