@@ -34,7 +34,7 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
 _LINES = {
     "pgdoctor/agent/metrics.py": (
         r"^    yield (from )?_\w+\(",
-        '    yield gauge("pgdoctor_moon_phase", "Phase of the moon, 0 to 1.", 1)\n',
+        '    yield make_gauge("pgdoctor_moon_phase", "Phase of the moon, 0 to 1.", 1)\n',
     ),
     "docker/alerts.yml": (
         r"\Z",
