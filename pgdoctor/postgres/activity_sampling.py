@@ -1,15 +1,14 @@
-"""The first five minutes in two seconds: a server looked at from two ends of a moment, and glimpses in between."""
-
-import asyncio
+"""The first five minutes in two seconds: a server looked at from two ends of a moment, with samples in between."""
 
 from pgdoctor.diagnosis.triage import ActivitySample
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.read_batch import Read
 from pgdoctor.postgres.server_watch import ServerWatch
 
-#: Glimpses, and seconds between two. The server's counters are up to a second old, so it takes more than that in all.
-_GLIMPSES = 8
+#: Samples, and seconds between two. The server's counters are up to a second old, so it takes more than that in all.
+_SAMPLES = 8
 _PAUSE = 0.2
 
 
@@ -18,10 +17,12 @@ async def observe_briefly(connection: Connection) -> tuple[Diagnosis, tuple[Acti
 
     Raises ServerError.
     """
-    watch, glimpses = ServerWatch(Collector(connection)), []
+    watch = ServerWatch(Collector(connection))
     await watch.diagnose_with_context()
-    for _ in range(_GLIMPSES):
-        await asyncio.sleep(_PAUSE)
-        rows = await connection.fetch("wait_event_sample")
-        glimpses.append(ActivitySample({(row.wait_event_type, row.wait_event): row.sessions for row in rows}))
-    return await watch.diagnose_with_context(), tuple(glimpses)
+    # One round trip: the server pauses between the samples.
+    pause, sample = Read("pause", {"seconds": _PAUSE}), Read("wait_event_sample", {})
+    answers = await connection.fetch_in_turn([pause, sample] * _SAMPLES, _SAMPLES * _PAUSE)
+    samples = [
+        ActivitySample({(row.wait_event_type, row.wait_event): row.sessions for row in rows}) for rows in answers[1::2]
+    ]
+    return await watch.diagnose_with_context(), tuple(samples)

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from itertools import takewhile
+from math import ceil
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 import psycopg
@@ -285,6 +286,16 @@ class Connection:
         while True:
             with suppress(BatchFailed):
                 return await self.reads.fetch(name, **parameters)
+
+    async def fetch_in_turn(self, reads: Sequence[Read], pauses: float = 0.0) -> Sequence[Rows]:
+        """The rows of each read, one after the other in one round trip. `pauses`: seconds that they sleep in all.
+
+        Raises ServerError. Through a pooler each is a round trip.
+        """
+        if self.is_pooled:
+            return [await self.fetch(read.name, **read.parameters) for read in reads]
+        deadlines = _BATCH_DEADLINES + ceil(pauses / self.deadline)
+        return await self.within_deadline(self._send_pipeline(reads, []), deadlines)
 
     async def fetch_some(self, name: str, most: int) -> Sequence[Any]:
         """The first rows of a statement, as named tuples; the rest is never sent."""

@@ -9,6 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.errors import StatementFailed, Unreachable
+from pgdoctor.postgres.activity_sampling import observe_briefly
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
@@ -152,3 +153,34 @@ def test_diagnosis_of_an_incident_takes_four_round_trips(scene: Scene) -> None:
         assert diagnosis.blocked_sessions == 1
 
     assert round_trips(scene.dsn, look) <= 4
+
+
+def test_triage_of_an_incident_takes_eight_round_trips(scene: Scene) -> None:
+    scene.admin.execute("create table orders (id int primary key, ref int); insert into orders values (1, 1)")
+    scene.client("update orders set ref = 2 where ref = 1")
+    scene.client().block("update orders set ref = 3 where id = 1")
+
+    async def observe(connection: Connection) -> None:
+        _, samples = await observe_briefly(connection)
+        assert all(("Lock", "transactionid") in sample.waits for sample in samples)
+
+    assert round_trips(scene.dsn, observe) <= 8
+
+
+def test_samples_of_one_round_trip_differ(scene: Scene) -> None:
+    sleeper = scene.client(autocommit=True)
+    sleeper.start(
+        "do 'begin loop perform pg_sleep(0.3); perform count(*) from generate_series(1, 1000000); end loop; end'"
+    )
+
+    async def see_both(connection: Connection) -> None:
+        _, samples = await observe_briefly(connection)
+        sampled.append({("Timeout", "PgSleep") in sample.waits for sample in samples})
+
+    sampled: list[set[bool]] = []
+
+    def differ() -> bool:
+        run(scene.dsn, see_both)
+        return {True, False} in sampled
+
+    scene.wait_until(differ)
