@@ -19,6 +19,21 @@ from tests.scenes.client import wait_until
 
 Agent = Callable[..., RunningAgent]
 
+#: All sessions of the tests are those of a superuser.
+REFUSING = """
+[mitigation]
+mode = "enforce"
+min_samples = 2
+startup_grace = "0s"
+allow_short_waits = true
+[[mitigation.rules]]
+name = "idle"
+class = "idle_in_transaction"
+action = "terminate"
+min_wait = "300ms"
+min_session_age = "0s"
+"""
+
 HOSTILE = '"><script>alert(1)</script><img src=x>'
 
 
@@ -146,5 +161,26 @@ def test_incidents_of_several_servers_name_theirs(scene: Scene, agent: Agent, tm
     assert f'href="{incident}/report.md?server=shop"' in page.text
     assert 'href="../?server=shop"' in page.text
     assert watching.get(f"/incidents/{incident}/report.md?server=shop").status_code == 200
+    holder.run("rollback")
+    waiter.finish(timeout=30)
+
+
+@pytest.mark.deadline(120)
+def test_refused_signals_are_part_of_the_incident(scene: Scene, agent: Agent, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    watching = agent(scene.dsn, more=journal(path) + REFUSING, arguments=("--enforce",), prompt=20.0)
+    watching.wait_for("up", 1)
+    scene.admin.execute("create table t ()")
+    holder = scene.client("lock table t")
+    waiter = scene.client().block("select from t")
+    found = wait_until(lambda: re.search(r"incidents/(\w+)", watching.get("/incidents").text), 30, "an incident")
+    refused = wait_until(
+        lambda: json.loads(watching.get(f"/incidents/{found[1]}/report.json").content)["refused"], 30, "a refusal"
+    )
+    assert [(each["signal"], each["pid"], each["rule"]) for each in refused] == [("terminate", holder.pid, "idle")]
+    assert any(each.startswith("superuser: ") for each in refused[0]["reasons"]), refused
+    page = watching.get(f"/incidents/{found[1]}").text
+    assert f"terminate {holder.pid} by rule idle: " in page
+    assert f"refused: terminate {holder.pid} by rule idle: " in incidents(path, "report").stdout
     holder.run("rollback")
     waiter.finish(timeout=30)
