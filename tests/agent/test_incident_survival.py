@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import threading
 import time
@@ -24,7 +25,7 @@ from pgdoctor.render.incident_report import incident_report_json, make_incident_
 from pgdoctor.render.incident_story import make_story
 from pgdoctor.render.postmortem import render_postmortem
 from pgdoctor.render.web.incident_report_page import render_incident_report
-from tests.agent.http.test_incidents import journal, wait_for_end
+from tests.agent.http.test_incidents import journal, stage, wait_for_end
 from tests.agent.running import RunningAgent
 from tests.cli.test_incidents import incidents
 from tests.incidents.test_export_file import incident
@@ -176,3 +177,27 @@ def test_a_course_has_few_points_and_keeps_its_peak() -> None:
     later = IncidentCourse(course.points)
     later.add_poll(30_000.0, 4, 20)
     assert later.points[-1].seconds == 30_000.0
+
+
+@pytest.mark.deadline(180)
+def test_a_copy_of_the_journal_of_an_agent_is_not_empty(scene: Scene, agent: Agent, tmp_path: Path) -> None:
+    path, copy = tmp_path / "journal.db", tmp_path / "copy.db"
+    watching = agent(scene.dsn, more=journal(path), prompt=20.0)
+    watching.wait_for("up", 1)
+    only = stage(scene, watching)
+    wait_for_end(path, only)
+
+    def has_incident() -> bool:
+        """Without the write-ahead log, as `cp journal.db` makes it."""
+        copy.unlink(missing_ok=True)
+        shutil.copy(path, copy)
+        found = incidents(copy, "list")
+        assert "copy.db-wal" in found.stderr, found
+        return only in found.stdout
+
+    wait_until(has_incident, 60, "the incident in a copy of the file alone")
+    watching.end()
+    shutil.copy(path, copy)
+    found = incidents(copy, "list")
+    assert only in found.stdout
+    assert found.stderr == ""
