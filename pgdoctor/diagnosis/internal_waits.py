@@ -1,4 +1,4 @@
-"""Waits for internal locks of the server (LWLocks): what they are for, what causes many of them, and what ends it.
+"""Waits inside the server (LWLocks, page I/O): what they are for, what causes many of them, and what ends it.
 
 The names are those of PostgreSQL 14 to 18. Source: PostgreSQL documentation, "Wait Events of Type LWLock", "Lock
 Management", "Resource Consumption" (the sizes of the SLRU caches, since 17); `FastPathLockSlotsPerBackend` in proc.h,
@@ -43,6 +43,8 @@ class _Explanation(msgspec.Struct, frozen=True):
     what: str
     cause: str
     end: str
+    #: The type of the events.
+    kind: str = "LWLock"
 
 
 _EXPLANATIONS = (
@@ -85,6 +87,15 @@ _EXPLANATIONS = (
         "many sessions change the same few pages: one row or a small table, the last page of an index on an ever "
         "growing key, the parent row of many foreign keys",
         "find the statement that most of them run; update the row less often, insert in batches, partition by hash",
+    ),
+    _Explanation(
+        # The second name is that of 17 and later.
+        frozenset({"BufferIO", "BufferIo"}),
+        "for a page that another session is reading or writing",
+        "the storage is slow or has stalled; the session that waits for IO:DataFileRead, DataFileExtend or "
+        "DataFileWrite does the work for all of them",
+        "check the disk (iostat, the kernel's log), and run fewer sessions that load or scan the same table",
+        kind="IPC",
     ),
     _Explanation(
         frozenset({"BufferMapping"}),
@@ -135,9 +146,9 @@ _EXPLANATIONS = (
 )
 
 
-def known_events() -> frozenset[str]:
-    """The names of all events that are explained."""
-    return frozenset().union(*(each.events for each in _EXPLANATIONS))
+def known_events(kind: str = "LWLock") -> frozenset[str]:
+    """The names of all events of a type that are explained."""
+    return frozenset().union(*(each.events for each in _EXPLANATIONS if each.kind == kind))
 
 
 def explain_internal_waits(waits: Mapping[_Event, float], around: ServerContext | None) -> tuple[InternalWait, ...]:
@@ -152,8 +163,8 @@ def explain_internal_waits(waits: Mapping[_Event, float], around: ServerContext 
 
 
 def _measure_wait(known: _Explanation, waits: Mapping[_Event, float], around: ServerContext | None) -> InternalWait:
-    here = {name: number for (kind, name), number in waits.items() if kind == "LWLock" and name in known.events}
-    events = tuple(f"LWLock:{name}" for name in sorted(here, key=lambda name: -here[name]))
+    here = {name: number for (kind, name), number in waits.items() if kind == known.kind and name in known.events}
+    events = tuple(f"{known.kind}:{name}" for name in sorted(here, key=lambda name: -here[name]))
     evidence = tuple(text for name in sorted(here) for text in _EVIDENCE.get(name, _no_evidence)(around))
     return InternalWait(events, sum(here.values()), known.what, known.cause, known.end, tuple(dict.fromkeys(evidence)))
 

@@ -28,6 +28,17 @@ def test_names_are_of_the_type_lwlock(scene):
     assert known_events() - OF_EXTENSIONS <= {name for [name] in rows}
 
 
+def test_one_name_of_page_io_is_the_servers_own(bindir):
+    program = (bindir / "postgres").read_bytes()
+    assert sum(f"\0{name}\0".encode() in program for name in known_events("IPC")) == 1
+
+
+def test_sessions_behind_the_page_of_another_are_sent_to_the_disk():
+    [wait] = explain_internal_waits({("IPC", "BufferIo"): 5.0, ("IO", "DataFileExtend"): 1.0}, None)
+    assert (wait.events, wait.sessions) == (("IPC:BufferIo",), 5.0)
+    assert "check the disk" in wait.end
+
+
 def test_few_sessions_are_not_worth_a_word():
     assert explain(LockManager=0.9) == ()
     waits = {("LWLock", "LockManager"): 2.0, ("CPU", None): 30.0}
