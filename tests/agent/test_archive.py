@@ -267,3 +267,39 @@ def test_agent_copies_what_it_records_and_catches_up_after_an_outage(
     told = json.loads(incidents(away.dsn, "list", "--format", "json").stdout)
     assert told
     assert all(each["event"] == "ended" for each in told)
+
+
+@pytest.mark.long
+@pytest.mark.deadline(600)
+def test_200_agents_write_at_the_same_time(own_server: Callable[..., ThrowawayServer], tmp_path: Path) -> None:
+    """Each begins with an empty archive, which one of them creates; nothing is lost, and nothing is there twice."""
+    away = own_server(max_connections=250)
+    keepers, archivers = [], []
+    for number in range(200):
+        path = tmp_path / f"{number}.db"
+        with closing(Journal.open(path)) as journal:
+            record(journal, str(7_000_000_000_000_000_000 + number), server=f"db{number}")
+        keepers.append(Keeper(path))
+        archivers.append(Archiver(ArchiveSettings(dsn=away.dsn), keepers[-1]))
+
+    async def work() -> None:
+        running = [asyncio.create_task(each.run()) for each in archivers]
+        try:
+            async with asyncio.timeout(540):
+                while sum(each.counts["written"] for each in archivers) < 200 * 5:
+                    await asyncio.sleep(0.1)
+        finally:
+            for each in running:
+                each.cancel()
+
+    try:
+        asyncio.run(work())
+    finally:
+        for archiver, keeper in zip(archivers, keepers, strict=True):
+            archiver.close()
+            keeper.close()
+    counts = "select count(*), count(distinct server) from pgdoctor_archive."
+    assert rows(away.dsn, f"{counts}records") == [(600, 200)]
+    assert rows(away.dsn, f"{counts}snapshots") == [(400, 200)]
+    assert rows(away.dsn, f"{counts}incidents") == [(200, 200)]
+    assert rows(away.dsn, f"{counts}blockers") == [(200, 200)]
