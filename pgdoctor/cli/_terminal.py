@@ -45,11 +45,22 @@ def _encodable(character: str, encoding: str) -> str:
     return character if known else "?" * character_cells(character)
 
 
+def _set_locale() -> None:
+    """The locale of the environment. One that this machine does not have, as after ssh, still names its encoding."""
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error:
+        wanted = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+        if "utf" in wanted.lower():
+            with suppress(locale.Error):
+                locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+
+
 class Terminal:
     """The terminal from `with` on to its end."""
 
     def __enter__(self) -> Self:
-        locale.setlocale(locale.LC_ALL, "")
+        _set_locale()
         curses.set_escdelay(_ESCAPE_MS)
         self._window = curses.initscr()
         try:

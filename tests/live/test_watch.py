@@ -247,6 +247,16 @@ def test_without_colours_nothing_is_coloured(incident: Incident, watch: Watch) -
     assert {cell.fg for line in terminal._screen.buffer.values() for cell in line.values()} == {"default"}
 
 
+@pytest.mark.parametrize(("name", "arrow"), [("xx_XX.UTF-8", "→"), ("xx_XX.ISO-8859-1", "")])
+def test_locale_that_is_not_installed_ends_nothing(incident: Incident, watch: Watch, name: str, arrow: str) -> None:
+    """As after ssh, which hands the locale of another machine on."""
+    terminal = watch(LC_ALL=name)
+    terminal.until("3 sessions blocked", arrow)
+    terminal.press("q")
+    assert terminal.end() == 0
+    assert terminal.said == ""
+
+
 @pytest.mark.long
 def test_a_locale_without_our_signs_gets_others(incident: Incident, watch: Watch) -> None:
     terminal = watch(LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
