@@ -86,6 +86,7 @@ _KEYS_BARS = (
     "? help  q quit  c cancel  k terminate",
     "? help  q quit",
 )
+_SESSIONS_BARS = (_KEYS_BARS[0].replace("t w b a l order", "s e a u m r w order"), *_KEYS_BARS[1:])
 _RECORDED_BARS = (
     "? help  q quit  → ← next and previous snapshot  > < last and first  ↑↓ choose  ⏎ show  / filter  t w b a l order",
     "? help  q quit  → ← snapshot  > < last, first  ↑↓ choose  ⏎ show  / filter",
@@ -160,6 +161,9 @@ _LOCAL_COLUMNS = (
     ScreenColumn("STATEMENT", "statement", 0, 60),
 )
 
+#: Columns of the terminal from which on what is sorted by is shown.
+_SORTED_WIDTH = 84
+
 _SORTED_BY: Mapping[SessionSort, str] = {
     "state": "state",
     "age": "age",
@@ -195,7 +199,8 @@ def _blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
 
 def draw_screen(seen: ScreenInput, view: View, columns: int, lines: int) -> tuple[Line, ...]:
     """Exactly `lines` lines, none wider than `columns` cells."""
-    bar = _draw_bar(view, columns, _RECORDED_BARS if seen.recorded else _KEYS_BARS)
+    lists = _SESSIONS_BARS if shown_tab(view) == "sessions" else _KEYS_BARS
+    bar = _draw_bar(view, columns, _RECORDED_BARS if seen.recorded else lists)
     if view.question is not None or view.notice:
         body = _draw_dialogue(
             list(_draw_head(seen, view, columns, lines)), list(_draw_question(view, columns)), lines - _BELOW
@@ -241,9 +246,17 @@ def _draw_page(seen: ScreenInput, view: View, columns: int, room: int) -> list[L
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
         return _draw_text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
     if shown_tab(view) == "sessions":
-        shown = _ACTIVITY_COLUMNS if seen.usage is None else _LOCAL_COLUMNS
+        shown = _ACTIVITY_COLUMNS if seen.usage is None else _show_sorted(_LOCAL_COLUMNS, view.sort)
         return _table(shown, _sessions(seen, view), _activity_fields, view, columns, room)
     return _table(_COLUMNS, _blocked(seen, view), _format_fields, view, columns, room)
+
+
+def _show_sorted(columns: Sequence[ScreenColumn], sort: SessionSort) -> list[ScreenColumn]:
+    """The columns; the one that is sorted by is shown as early as the first of what a session takes."""
+    return [
+        each._replace(from_width=min(each.from_width, _SORTED_WIDTH)) if each.field == sort else each
+        for each in columns
+    ]
 
 
 def _details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View, columns: int) -> list[str]:

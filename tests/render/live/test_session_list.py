@@ -91,6 +91,17 @@ def test_what_sessions_take_is_shown_where_it_is_known(columns: int, shown: int)
     assert "load" not in there
 
 
+def test_what_is_sorted_by_is_shown_on_a_narrower_screen_too() -> None:
+    activity = Activity(NOW, (active(1), active(2), active(3)), 3)
+    view = View(sort="written")
+    rows = list_activity(activity, view.sort, USAGE)
+    seen = ScreenInput(CALM, make_report(CALM), activity=activity, activity_rows=rows, usage=MachineUsage(USAGE))
+    text = "\n".join("".join(span.text for span in line) for line in draw_screen(seen, view, 84, 20))
+    assert "WRITE/s" in text
+    assert "READ/s" not in text
+    assert "4.7 G" in text
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
