@@ -5,6 +5,9 @@ Ratios and shares of one run; absolute times depend on the machine. One module a
 rest    the agent on a quiet server
 storm   1,000 waiters and 40,000 locks, and a convoy on one row: the poll against its floor and against the
         documented query; then the agent in it, with ten scrapers, and after it
+diagnosis_cost
+        1,000 waiters in a queue, a convoy, a chain and pairs: the poll against its floor, Python's share, replay and
+        archive, `diagnose` against the documented query; and `diagnose`, cold, against importing the driver
 peak    pgbench's TPC-B with 16 clients: the agent beside Debian's prometheus-postgres-exporter, and what it takes
         from the transactions
 delay   from the beginning of a wait to /metrics
