@@ -65,7 +65,7 @@ def check(file: str, dsn: str | None) -> int:
     return 0
 
 
-@command.command("test-notify")
+@command.command("test-notify", short_help="Send a test notification to one receiver.")
 @click.argument("name", metavar="NAME")
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
 def test_notify(name: str, file: str) -> int:
