@@ -38,10 +38,10 @@ _PAUSE = 2.0
 _BRIEF_PAUSE = 0.05
 _LONGEST_PAUSE = 120.0
 
-#: Seconds that a statement may take: nobody waits for it.
+#: Seconds that a statement may take: no session waits for it.
 _DEADLINE = 10.0
 
-#: Seconds between two looks for months that are old enough to be dropped.
+#: Seconds between two searches for months that are old enough to be dropped.
 _DROPPED_AGAIN = 3600.0
 
 

@@ -104,7 +104,7 @@ class MetricsPage:
         wanted = prefers_open_metrics(accept)
         if wanted not in self._shared:
             if not self._shared:
-                # From the next turn on somebody who asks wants a newer one.
+                # From the next turn on a request needs a newer one.
                 asyncio.get_running_loop().call_soon(self._shared.clear)
             self._shared[wanted] = self._render_page(wanted)
         return self._shared[wanted]

@@ -128,7 +128,7 @@ class Collector:
     async def gate_of_waiters(self, wait_threshold: float, counted: Gate) -> Gate | None:
         """The gate with the waiters of now and what `counted` knows of all sessions, on a server with many sessions.
 
-        None where somebody has waited for the threshold, or where sessions do not say enough: ask `gate`.
+        None where a session has waited for the threshold, or where sessions do not say enough: ask `gate`.
         """
         if counted.server.in_recovery or counted.server.hidden_sessions:
             return None
