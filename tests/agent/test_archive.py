@@ -285,9 +285,7 @@ def test_200_agents_write_at_the_same_time(own_server: Callable[..., ThrowawaySe
     async def work() -> None:
         running = [asyncio.create_task(each.run()) for each in archivers]
         try:
-            async with asyncio.timeout(540):
-                while sum(each.counts["written"] for each in archivers) < 200 * 5:
-                    await asyncio.sleep(0.1)
+            await asyncio.to_thread(wait_until, lambda: _count_written(archivers) >= 200 * 5, 540)
         finally:
             for each in running:
                 each.cancel()
@@ -303,3 +301,7 @@ def test_200_agents_write_at_the_same_time(own_server: Callable[..., ThrowawaySe
     assert rows(away.dsn, f"{counts}snapshots") == [(400, 200)]
     assert rows(away.dsn, f"{counts}incidents") == [(200, 200)]
     assert rows(away.dsn, f"{counts}blockers") == [(200, 200)]
+
+
+def _count_written(archivers: list[Archiver]) -> int:
+    return sum(each.counts["written"] for each in archivers)
