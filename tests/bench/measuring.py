@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -77,12 +77,20 @@ def backends(dsn: str, application: str) -> list[int]:
 class MeasuredAgent:
     """`pgdoctor agent` with its defaults and these options, on a free port."""
 
-    def __init__(self, dsn: str, *options: str, port: int = 29899) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *options: str,
+        port: int = 29899,
+        environment: Mapping[str, str] | None = None,
+        ready: Callable[[Mapping[str, float]], bool] = lambda metrics: metrics["pgdoctor_up"] == 1,
+    ) -> None:
         self._dsn = dsn
+        self._ready = ready
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pgdoctor", "agent", "--listen", f"127.0.0.1:{port}", *options],
-            env={**os.environ, "PGDOCTOR_DSN": dsn},
+            env={**os.environ, **({"PGDOCTOR_DSN": dsn} if environment is None else environment)},
             stderr=subprocess.DEVNULL,
         )
         self.pid = self._process.pid
@@ -90,7 +98,7 @@ class MeasuredAgent:
     def __enter__(self) -> Self:
         while True:
             try:
-                if self.metrics()["pgdoctor_up"] == 1:
+                if self._ready(self.metrics()):
                     return self
             except httpx.HTTPError:
                 assert self._process.poll() is None
@@ -98,7 +106,7 @@ class MeasuredAgent:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(5)
+        self._process.wait(30)
 
     @property
     def backends(self) -> list[int]:

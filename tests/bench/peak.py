@@ -29,6 +29,7 @@ SLICE_SECONDS = 6
 
 _EXPORTER = "prometheus-postgres-exporter"
 _EXPORTER_PORT = 29187
+EXPORTER_URL = f"http://127.0.0.1:{_EXPORTER_PORT}/metrics"
 
 
 def main() -> None:
@@ -41,7 +42,9 @@ def main() -> None:
 
 def _side_by_side(server: ThrowawayServer, agent: MeasuredAgent) -> None:
     with ExitStack() as running:
-        exporter = _start_exporter(server.dsn, running)
+        exporter = start_exporter(server.dsn, running)
+        if exporter:
+            running.enter_context(Scraping(EXPORTER_URL, 1, pause=1.0))
         load = running.enter_context(ending(_start_pgbench(server, SIDE_BY_SIDE_SECONDS + 10)))
         running.enter_context(Scraping(f"{agent.url}/metrics", 1, pause=1.0))
         time.sleep(5)
@@ -62,7 +65,8 @@ def _line(name: str, pid: int, own: Usage, theirs: Usage) -> list[Any]:
     return [name, cpu, backend, cpu + backend, host, rss, rss / host_memory_mb() * 100]
 
 
-def _start_exporter(dsn: str, running: ExitStack) -> int | None:
+def start_exporter(dsn: str, running: ExitStack) -> int | None:
+    """The exporter's PID; None where it is not installed."""
     program = shutil.which(_EXPORTER)
     if program is None:
         print(f"({_EXPORTER} is not installed: nothing to compare with)\n")
@@ -77,7 +81,6 @@ def _start_exporter(dsn: str, running: ExitStack) -> int | None:
     )
     running.enter_context(ending(process))
     time.sleep(2)
-    running.enter_context(Scraping(f"http://127.0.0.1:{_EXPORTER_PORT}/metrics", 1, pause=1.0))
     return process.pid
 
 

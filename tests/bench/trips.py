@@ -1,31 +1,47 @@
-"""Round trips of commands and of an agent's first look, on a line of 50 and of 200 ms, with 50 sessions that wait."""
+"""Round trips and seconds of one-shots and of an agent's first full poll on a slow line, with 50 waiting sessions."""
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.demo.server import ThrowawayServer
-from tests.bench.measuring import MeasuredAgent, show
+from tests.bench.measuring import MeasuredAgent
+from tests.bench.table import Round, Row, Stage
 from tests.wire import CountingWire
 
 WAITERS = 50
-DELAYS = (0.05, 0.2)
-_COMMANDS = ("diagnose", "triage", "locks")
+
+#: Seconds of a round trip: a line that is near, and one that is far.
+NEAR, FAR = 0.05, 0.2
+
+_LOGIN = "import psycopg, sys; psycopg.connect(sys.argv[1])"
+_COMMAND = "import runpy; runpy.run_module('pgdoctor', run_name='__main__')"
 
 
-def main() -> None:
+@contextmanager
+def _open_line() -> Iterator[Round]:
     with ThrowawayServer() as server, _incident(server.dsn):
-        login = _count(server.dsn, 0.05, "import psycopg, sys; psycopg.connect(sys.argv[1])")[0]
-        rows = [[name, delay, *_command(server.dsn, delay, name)] for name in _COMMANDS for delay in DELAYS]
-        rows += [["agent, first full poll", delay, *_agent(server.dsn, delay)] for delay in DELAYS]
-    rows = [[name, delay, trips - login, seconds] for name, delay, trips, seconds in rows]
-    title = f"Round trips after a login of {login}, {WAITERS} sessions wait"
-    show(title, rows, ("", "round trip, s", "round trips", "seconds in all"))
+        login = _count(server.dsn, NEAR, _LOGIN)[0]
+
+        def measure() -> Mapping[str, float]:
+            diagnose = [_count(server.dsn, delay, _COMMAND, "diagnose", "--dsn") for delay in (NEAR, FAR)]
+            triage = _count(server.dsn, NEAR, _COMMAND, "triage", "--dsn")
+            agent = _start_agent(server.dsn, FAR)
+            return {
+                "diagnose": diagnose[0][0] - login,
+                "diagnose_near": diagnose[0][1],
+                "diagnose_far": diagnose[1][1],
+                "triage": triage[0] - login,
+                "agent": agent[0] - login,
+                "agent_far": agent[1],
+            }
+
+        yield measure
 
 
 @contextmanager
@@ -44,11 +60,8 @@ def _incident(dsn: str) -> Iterator[None]:
         yield
 
 
-def _command(dsn: str, delay: float, name: str) -> tuple[int, float]:
-    return _count(dsn, delay, "import runpy; runpy.run_module('pgdoctor', run_name='__main__')", name, "--dsn")
-
-
 def _count(dsn: str, delay: float, code: str, *words: str) -> tuple[int, float]:
+    """Round trips and seconds of a program."""
     with CountingWire(int(conninfo_to_dict(dsn)["port"]), delay) as wire:
         there = make_conninfo(dsn, port=wire.port)
         began = time.monotonic()
@@ -56,10 +69,27 @@ def _count(dsn: str, delay: float, code: str, *words: str) -> tuple[int, float]:
         return wire.round_trips, time.monotonic() - began
 
 
-def _agent(dsn: str, delay: float) -> tuple[int, float]:
+def _start_agent(dsn: str, delay: float) -> tuple[int, float]:
+    """Round trips and seconds from the agent's start until its metrics show the incident."""
     with CountingWire(int(conninfo_to_dict(dsn)["port"]), delay) as wire:
         began = time.monotonic()
         with MeasuredAgent(make_conninfo(dsn, port=wire.port)) as agent:
             while agent.metrics()["pgdoctor_blocked_sessions"] != WAITERS:
                 time.sleep(0.01)
             return wire.round_trips, time.monotonic() - began
+
+
+STAGES = (
+    Stage(
+        (
+            Row("diagnose", "diagnose: round trips after the login", "", 6),
+            Row("triage", "triage: round trips after the login", "", 8),
+            Row("agent", "agent: round trips to its first full poll", "", 6),
+            Row("diagnose_near", f"diagnose of {WAITERS} waiters, {NEAR * 1000:g} ms a round trip", "s", 0.8),
+            Row("diagnose_far", f"  {FAR * 1000:g} ms", "s", 2),
+            Row("agent_far", f"agent: from its start to the incident, {FAR * 1000:g} ms", "s", 2),
+        ),
+        _open_line,
+        most_rounds=6,
+    ),
+)
