@@ -5,10 +5,11 @@ It is read over a connection of its own, one request at a time: neither polls no
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -23,9 +24,12 @@ from pgdoctor.agent.stored_incidents import IMPORTED, read_incident
 from pgdoctor.errors import JournalError
 from pgdoctor.incidents.export_file import StoredIncident, encode_export
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
+from pgdoctor.incidents.patterns import IncidentHistory, add_up_shares, share_out
+from pgdoctor.incidents.snapshot_archive import unpack_snapshot
 from pgdoctor.journal.store import Journal, JournalRecord
 from pgdoctor.render.incident_report import incident_report_json, make_incident_report
 from pgdoctor.render.incident_story import make_story
+from pgdoctor.render.patterns import PatternReport, make_pattern_report
 from pgdoctor.render.postmortem import render_postmortem
 from pgdoctor.render.web.incident_report_page import render_incident_report
 from pgdoctor.render.web.incidents_page import IncidentLinks, render_incidents_page
@@ -38,6 +42,10 @@ T = TypeVar("T")
 _LISTED = timedelta(days=30)
 _MOST_LISTED = 200
 _MOST_READ = 2_000
+
+#: Incidents whose snapshots are read for patterns, and patterns that are shown.
+_MOST_COMPARED = 40
+_MOST_PATTERNS = 10
 
 #: Requests that wait for their turn.
 _MOST_WAITING = 8
@@ -119,12 +127,35 @@ _NO_SUCH = "no such incident; /incidents lists all"
 
 
 def _render_list(path: Path, servers: list[_WatchedServer], name: str | None, several: bool) -> str:
-    found = list[IncidentRecord]()
-    if path.exists():
-        with _opened(path) as journal:
-            records = journal.latest_records(KIND, since=datetime.now(UTC) - _LISTED, most=_MOST_READ)
-        found = [entry for server in servers for _, entry in _choose_own(records, server)]
-    return render_incidents_page(latest_entries(found)[-_MOST_LISTED:], name, several=several)
+    since = datetime.now(UTC) - _LISTED
+    if not path.exists():
+        return render_incidents_page([], None, name, several=several)
+    with _opened(path) as journal:
+        records = journal.latest_records(KIND, since=since, most=_MOST_READ)
+        own = [each for server in servers for each in _choose_own(records, server)]
+        listed = latest_entries(entry for _, entry in own)[-_MOST_LISTED:]
+        identifiers = {(entry.server, entry.id): identifier for identifier, entry in own}
+        patterns = _find_patterns(journal, listed, identifiers, since)
+    return render_incidents_page(listed, patterns, name, several=several)
+
+
+def _find_patterns(
+    journal: Journal,
+    listed: Sequence[IncidentRecord],
+    identifiers: Mapping[tuple[str | None, str], str],
+    since: datetime,
+) -> PatternReport:
+    """What blocks again and again in the incidents with the most session time, by the biggest snapshot of each."""
+    chosen = nlargest(_MOST_COMPARED, listed, key=lambda each: each.blocked_seconds)
+    shares = []
+    for last in chosen:
+        kept = journal.kept(last.id, identifiers[last.server, last.id])
+        biggest = max(kept, key=lambda each: len(each.body), default=None)
+        snapshots = () if biggest is None else (unpack_snapshot(biggest.body),)
+        shares += [(last, share) for share in share_out(IncidentHistory(last, snapshots))]
+    return make_pattern_report(
+        add_up_shares(shares), incidents=len(chosen), since=since, most=_MOST_PATTERNS, prevention=_read_pages()
+    )
 
 
 def _render_page(path: Path, server: _WatchedServer, incident: str) -> str:

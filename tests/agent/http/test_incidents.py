@@ -7,13 +7,17 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from psycopg import sql
 
+from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.incidents.incident_log import KIND
+from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
 from tests.agent.running import RunningAgent
-from tests.cli.test_incidents import incidents
+from tests.cli.test_incidents import at, blocked, course, incidents
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
 
@@ -184,3 +188,22 @@ def test_refused_signals_are_part_of_the_incident(scene: Scene, agent: Agent, tm
     assert f"refused: terminate {holder.pid} by rule idle: " in incidents(path, "report").stdout
     holder.run("rollback")
     waiter.finish(timeout=30)
+
+
+def test_what_blocks_again_and_again_is_on_the_page(scene: Scene, agent: Agent, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    [(identifier,)] = scene.admin.execute("select system_identifier::text from pg_control_system()").fetchall()
+    with closing(Journal.open(path)) as opened:
+        for number in (1, 2):
+            for each in course(f"{number:018}", relation=f"public.{HOSTILE}"):
+                entry = replace(each, server=None, blocked_seconds=60.0 * number)
+                opened.append(identifier, KIND, each.id, msgspec.json.encode(entry), each.at)
+            opened.keep(identifier, f"{number:018}", pack_diagnosis(diagnose(blocked(61, HOSTILE))), at(61))
+    watching = agent(scene.dsn, more=journal(path))
+    watching.wait_for("up", 1)
+    listed = watching.get("/incidents").text
+    section = listed.partition("What blocks again and again")[2]
+    for words in ("3 min 0 s", "idle_in_transaction", "reporting", "update orders set v = ?"):
+        assert words in section
+    assert "idle_in_transaction_session_timeout" in section
+    assert "<script>alert" not in listed
