@@ -59,7 +59,7 @@ def demo(*options: str, bindir: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "COLUMNS": "150"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=110,
         check=False,
     )
 
