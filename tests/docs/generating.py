@@ -11,6 +11,7 @@ from pgdoctor.diagnosis.cause import all_causes
 from pgdoctor.diagnosis.finding import all_finding_checks
 from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import first_sentence
+from pgdoctor.render.schemas import OUTPUTS, schema_to_json
 
 DOCS = Path(pgdoctor.__file__).parent / "docs"
 CHECKOUT = DOCS.parents[1]
@@ -40,11 +41,18 @@ def _docstring(each: object) -> str:
     return module.__doc__ or ""
 
 
+def _code(commands: str) -> str:
+    """Commands and requests as code, other words as they are."""
+    parts = commands.split(", ")
+    return ", ".join(f"`{each}`" if each.startswith(("pgdoctor", "GET")) else each for each in parts)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "classes": lambda: _items(sorted((cause.name, first_sentence(_docstring(cause))) for cause in all_causes())),
     "findings": lambda: _items((each.name, first_sentence(_docstring(each))) for each in all_finding_checks()),
     "guards": lambda: _items((guard.name, first_sentence(guard.__doc__ or "")) for guard in all_guards()),
     "metrics": _metrics,
+    "schemas": lambda: "".join(f"- `{name}`: {_code(output.written_by)}\n" for name, output in OUTPUTS.items()),
     "configuration": lambda: f"```toml\n{EXAMPLE.strip()}\n```\n",
 }
 
@@ -59,7 +67,15 @@ def parts_of(page: str) -> list[str]:
     return [part[2] for part in _PART.finditer(page)]
 
 
+def schema_files() -> dict[Path, str]:
+    """The JSON Schemas beside the manual, as the code has them now."""
+    return {DOCS / "schemas" / f"{name}.json": schema_to_json(name) for name in OUTPUTS}
+
+
 def write() -> None:
-    """Bring all pages up to date."""
+    """Bring all pages and schemas up to date."""
+    for path, text in schema_files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     for file in DOCS.glob("*.md"):
         file.write_text(generated(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,69 @@
+"""JSON Schemas of what pgdoctor prints and sends as JSON, made of the types that are encoded.
+
+A later version of the same `schema_version` may add fields, values of `class` and `kind`, and null where the schema has
+it already. It removes and renames nothing. A reader ignores fields that it does not know.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.render.holders import HolderReport
+from pgdoctor.render.incident_report import IncidentReport
+from pgdoctor.render.lock_table import LockTableReport
+from pgdoctor.render.log_report import LogReport
+from pgdoctor.render.manual_action import ManualReport
+from pgdoctor.render.outbound_alert import OutboundAlert
+from pgdoctor.render.patterns import PatternReport
+from pgdoctor.render.plan import PlanFacts
+from pgdoctor.render.replay_summary import ReplaySummary
+from pgdoctor.render.replay_view import ReplayedSnapshot
+from pgdoctor.render.report import Report
+from pgdoctor.render.score import ScoreReport
+from pgdoctor.render.session_facts import SessionFacts
+from pgdoctor.render.triage import TriageFacts
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class JsonOutput(NamedTuple):
+    """A kind of output: its type, and what writes it."""
+
+    encoded: Any
+    written_by: str
+
+
+#: By name; the name is that of the schema's file, too.
+OUTPUTS: Mapping[str, JsonOutput] = {
+    "diagnose": JsonOutput(Report, "pgdoctor diagnose --format json, GET /diagnosis"),
+    "triage": JsonOutput(TriageFacts, "pgdoctor triage --format json"),
+    "holders": JsonOutput(HolderReport, "pgdoctor holders RELATION --format json"),
+    "lock_table": JsonOutput(LockTableReport, "pgdoctor holders --format json"),
+    "signal": JsonOutput(ManualReport, "pgdoctor cancel PID --format json, pgdoctor terminate PID --format json"),
+    "mitigate": JsonOutput(PlanFacts, "pgdoctor mitigate --format json"),
+    "mitigate_pid": JsonOutput(SessionFacts, "pgdoctor mitigate --pid PID --format json"),
+    "score": JsonOutput(ScoreReport, "pgdoctor mitigate score --format json"),
+    "incidents": JsonOutput(list[IncidentRecord], "pgdoctor incidents list --format json"),
+    "incident_report": JsonOutput(IncidentReport, "pgdoctor incidents report --format json"),
+    "replay": JsonOutput(list[ReplayedSnapshot], "pgdoctor incidents replay --format json"),
+    "replay_summary": JsonOutput(ReplaySummary, "pgdoctor incidents replay --summary --format json"),
+    "patterns": JsonOutput(PatternReport, "pgdoctor incidents patterns --format json"),
+    "log": JsonOutput(LogReport, "pgdoctor read --format json"),
+    "notification": JsonOutput(OutboundAlert, 'a receiver of [[notify]] with format = "json"'),
+}
+
+
+def make_schema(name: str) -> Mapping[str, Any]:
+    """The schema of an output by its name, as a JSON reader has it; raises KeyError."""
+    made: Mapping[str, Any] = msgspec.json.decode(schema_to_json(name))
+    return made
+
+
+def schema_to_json(name: str) -> str:
+    """The schema as indented JSON text with a line end; raises KeyError."""
+    output = OUTPUTS[name]
+    about = {"$schema": _DIALECT, "$id": f"urn:pgdoctor:schema:{name}:1", "$comment": f"By {output.written_by}."}
+    schema = msgspec.json.encode(about | msgspec.json.schema(output.encoded))
+    return msgspec.json.format(schema, indent=2).decode() + "\n"
