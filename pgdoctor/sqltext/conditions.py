@@ -206,7 +206,7 @@ def _without_repeats(clause: Sequence[Token]) -> list[tuple[Token, list[int]]]:
     for token, following in zip(clause, [*clause[1:], None], strict=True):
         if skipped:
             skipped = False
-        elif token.is_symbol(",") and kept and kept[-1][0].is_value and following is not None and following.is_value:
+        elif token.value == "," and token.is_symbol(",") and _is_between_values(kept, following):
             skipped = True
             value, places = kept[-1]
             # One that is no integer makes them all so. Of one that is no plain literal, none of them is known.
@@ -215,6 +215,10 @@ def _without_repeats(clause: Sequence[Token]) -> list[tuple[Token, list[int]]]:
         else:
             kept.append((token, [token.start if _is_plain(token) else UNKNOWN_VALUE]))
     return kept
+
+
+def _is_between_values(kept: Sequence[tuple[Token, list[int]]], following: Token | None) -> bool:
+    return bool(kept) and kept[-1][0].is_value and following is not None and following.is_value
 
 
 def _is_plain(token: Token) -> bool:

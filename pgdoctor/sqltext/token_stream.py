@@ -45,16 +45,24 @@ class TokenStream:
 
     def level(self, start: int) -> Iterator[int]:
         """Indexes from `start` on until its nesting level ends; what is in brackets is passed over."""
-        index = start
-        while index < len(self.tokens) and not self[index].is_symbol(")]"):
+        # Every word of a hostile text is passed here, several times.
+        tokens, closers, index = self.tokens, self._closers, start
+        while index < len(tokens):
+            token = tokens[index]
+            if token.sort is Sort.SYMBOL and token.value in ")]":
+                return
             yield index
-            index = self.behind(index)
+            index = closers.get(index, index) + 1
 
     def find(self, start: int, wanted: frozenset[str], before: frozenset[str] = frozenset()) -> int | None:
         """The first of some words on the level of `start`, unless one of `before` or ON CONFLICT precedes it."""
+        told = wanted | before | {"conflict"}
         for index in self.level(start):
-            token, last = self[index], self[index - 1]
-            if token.sort is not Sort.WORD or last.is_symbol(".") or (last.value, token.value) in _PHRASES:
+            token = self.tokens[index]
+            if token.value not in told or token.sort is not Sort.WORD:
+                continue
+            last = self[index - 1]
+            if last.is_symbol(".") or (last.value, token.value) in _PHRASES:
                 continue
             if token.value in wanted:
                 return index

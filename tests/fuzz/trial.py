@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Seconds of CPU time that one step may take for one text.
-LIMIT = 0.05
+LIMIT = 0.1
 
 #: Attempts before a step counts as too slow: a busy machine adds to the time, and never takes away. From the third on
 #: there is a pause of so many seconds before each, in which whatever else runs may come to an end.

@@ -9,8 +9,8 @@ from pgdoctor.sqltext.redact import outline_statement, redact
 from pgdoctor.sqltext.statement import read_searches, read_statement
 from pgdoctor.sqltext.statement_shape import read_shape
 
-#: Seconds of CPU time for each reader and text.
-LIMIT = 0.05
+#: Seconds of CPU time for each reader and text: twice what the slowest takes, for a busy machine doubles CPU time too.
+LIMIT = 0.1
 
 #: What sqlglot or a reader took quadratic or exponential time for, or may. The server hands over 16 kB at most.
 REPEATED = (
