@@ -206,7 +206,7 @@ def _without_repeats(clause: Sequence[Token]) -> list[tuple[Token, list[int]]]:
     for token, following in zip(clause, [*clause[1:], None], strict=True):
         if skipped:
             skipped = False
-        elif token.value == "," and token.is_symbol(",") and _is_between_values(kept, following):
+        elif token.value == "," and following is not None and _is_between_values(token, kept, following):
             skipped = True
             value, places = kept[-1]
             # One that is no integer makes them all so. Of one that is no plain literal, none of them is known.
@@ -217,8 +217,8 @@ def _without_repeats(clause: Sequence[Token]) -> list[tuple[Token, list[int]]]:
     return kept
 
 
-def _is_between_values(kept: Sequence[tuple[Token, list[int]]], following: Token | None) -> bool:
-    return bool(kept) and kept[-1][0].is_value and following is not None and following.is_value
+def _is_between_values(comma: Token, kept: Sequence[tuple[Token, list[int]]], following: Token) -> bool:
+    return comma.is_symbol(",") and bool(kept) and kept[-1][0].is_value and following.is_value
 
 
 def _is_plain(token: Token) -> bool:
