@@ -5,6 +5,8 @@ PYTHON ?=
 # More words for pytest: make test ARGS="-k deadlock"
 ARGS ?=
 VERSIONS ?= 14 15 16 17 18
+# Tests with a server wait more than they compute: two at a time for each core.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,14 +18,14 @@ help: ## This list
 demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it, release it
 	@.venv/bin/pgdoctor demo --mitigate
 
-test: .venv/.ready ## Run the tests, each core on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
-	@.venv/bin/python -m pytest -n auto -m "not long and not browser" $(ARGS)
+test: .venv/.ready ## Run the tests, each worker on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
+	@.venv/bin/python -m pytest -n $(WORKERS) -m "not long and not browser" $(ARGS)
 
 quick: .venv/.ready ## Run the tests that need no server and no other process, in less than a minute
 	@.venv/bin/python -m pytest -n auto -m "not long and not browser" --quick -r fE $(ARGS)
 
 test-long: .venv/.ready ## Run the rest, which takes longer: outages, floods, EXPLAIN, a scene of every class
-	@.venv/bin/python -m pytest -n auto -m "long and not browser" $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) -m "long and not browser" $(ARGS)
 
 test-page: .venv/.ready ## Look at the page in a headless Chromium, which has to be there; pictures go to build/pictures
 	@.venv/bin/python -m pytest -m browser $(ARGS)

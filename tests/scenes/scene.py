@@ -117,7 +117,7 @@ class Scene:
         with ExitStack() as stack:
             stack.callback(self._control.close)
             # What pgdoctors that ran as the superuser have told each other.
-            stack.callback(self._control.execute, "alter role current_user reset application_name")
+            stack.callback(self._clear, sql.SQL("alter role current_user reset application_name"))
             for name in self._passwords:
                 stack.callback(self._say, "drop owned by {0}; drop role {0}", name)
             for name in self._databases:
@@ -130,6 +130,18 @@ class Scene:
                 stack.callback(self.admin.close)
             for ending in self._endings:
                 stack.callback(ending)
+
+    def _clear(self, statement: sql.SQL | sql.Composed) -> None:
+        """Run it once there is room: a test may have filled the lock table, which sessions leave a little later."""
+
+        def is_done() -> bool:
+            try:
+                self._control.execute(statement)
+            except psycopg.errors.OutOfMemory:
+                return False
+            return True
+
+        wait_until(is_done, what="room in the lock table")
 
     def _wait_for_the_end(self) -> None:
         mine = {"databases": self._databases, "pids": [client.pid for client in self._clients]}
@@ -144,7 +156,7 @@ class Scene:
                 connection.execute(sql.SQL("rollback prepared {}").format(gid))
 
     def _say(self, statement: str, name: str) -> None:
-        self._control.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        self._clear(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 def _connect(dsn: str, **options: str) -> psycopg.Connection:
