@@ -531,7 +531,7 @@ def kept_busy(shop: Scene, command: str, purpose: str = "") -> int:
     """The worker of autovacuum that works on orders."""
     query = "select pid from pg_stat_activity where backend_type = 'autovacuum worker' and query like %s"
     wanted = [f"autovacuum: {command} public.orders%{purpose}"]
-    [pid] = shop.wait_until(lambda: shop.admin.execute(query, wanted).fetchone(), timeout=90)
+    [pid] = shop.wait_until(lambda: shop.admin.execute(query, wanted).fetchone(), timeout=300)
     wants_table(shop)
     return int(pid)
 

@@ -11,7 +11,7 @@ from pgdoctor.diagnosis.cause import class_names
 from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
 
 #: All of it together takes many seconds, and autovacuum has its own time.
-pytestmark = [pytest.mark.long, pytest.mark.deadline(120)]
+pytestmark = [pytest.mark.long, pytest.mark.deadline(400)]
 
 
 @pytest.fixture(scope="module")

@@ -273,12 +273,12 @@ def test_h5_who_moved_on_between_look_and_signal_is_not_signalled(scene: Scene) 
     """
     found = asyncio.run(race(scene.dsn, 500, longest_delay=0.008))
     assert found["identity"].wrong == 0
-    assert found["identity"].right > 50, "the race was no race"
+    assert found["identity"].right > 20, "the race was no race"
     assert found["identity"].sent < 450, "nobody ever moved on"
     assert found["pid alone"].wrong > 100
     # The statement of a person has the second look too. The SQL to paste has one look: its window is longer, and is
     # still below a millisecond (measured: 0 of 1,904 signals, where 957 of 3,000 by PID alone hit another statement).
     assert found["person"].wrong == 0
-    assert found["person"].right > 50
+    assert found["person"].right > 20
     assert found["pasted"].wrong < found["pid alone"].wrong / 20
-    assert found["pasted"].right > 50
+    assert found["pasted"].right > 20
