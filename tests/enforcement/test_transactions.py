@@ -128,7 +128,7 @@ def test_h66_a_chatty_blocker_is_ended_in_its_transaction(incident: Incident, pa
     holder = incident.app("update orders set v = 1 where id = 1")
     waiter = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
     with chatting(holder, pause):
-        [action], _ = incident.mitigate(FORGOTTEN, min_samples=3, patience=20)
+        [action], _ = incident.mitigate(FORGOTTEN, min_samples=3, patience=60)
     assert (action.victim.pid, action.signal, action.outcome) == (holder.pid, "terminate", "released")
     waiter.finish()
 

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
@@ -132,20 +132,26 @@ class Scene:
                 stack.callback(ending)
 
     def _clear(self, statement: sql.SQL | sql.Composed) -> None:
-        """Run it once there is room: a test may have filled the lock table, which sessions leave a little later."""
+        """Run it once there is room in the lock table."""
+        wait_until(lambda: self._has_room_for(statement), what="room in the lock table")
 
-        def is_done() -> bool:
-            try:
-                self._control.execute(statement)
-            except psycopg.errors.OutOfMemory:
-                return False
-            return True
-
-        wait_until(is_done, what="room in the lock table")
+    def _has_room_for(self, statement: sql.SQL | sql.Composed) -> bool:
+        """Whether the statement was run: a test may have filled the lock table, which sessions leave a little later."""
+        try:
+            self._control.execute(statement)
+        except psycopg.errors.OutOfMemory:
+            return False
+        return True
 
     def _wait_for_the_end(self) -> None:
         mine = {"databases": self._databases, "pids": [client.pid for client in self._clients]}
-        wait_until(lambda: not self._control.execute(_LEFT, mine).fetchone(), what="the end of every session")
+
+        def is_over() -> bool:
+            with suppress(psycopg.errors.OutOfMemory):
+                return not self._control.execute(_LEFT, mine).fetchone()
+            return False
+
+        wait_until(is_over, what="the end of every session")
 
     def _roll_back_prepared(self) -> None:
         left = self._control.execute(
