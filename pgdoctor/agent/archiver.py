@@ -116,11 +116,20 @@ class Archiver:
             is_more = await self._copy_batch(await reconnector.connect())
         except PgdoctorError as error:
             self._note_failure(str(error))
-            return random.uniform(0.5, 1.0) * min(_PAUSE * 2.0 ** min(self._failures, 10), _LONGEST_PAUSE)
+            return self._retry_pause
+        except Exception as error:
+            # A fault of ours must not end the copying without a word.
+            log.exception("archiving failed")
+            self._note_failure(f"internal error: {type(error).__name__}")
+            return self._retry_pause
         if self.error is not None:
             log.info("the archive can be written again", extra={"waiting": self.waiting})
         self._failures, self.error = 0, None
         return _BRIEF_PAUSE if is_more else _PAUSE
+
+    @property
+    def _retry_pause(self) -> float:
+        return random.uniform(0.5, 1.0) * min(_PAUSE * 2.0 ** min(self._failures, 10), _LONGEST_PAUSE)
 
     def _note_failure(self, why: str) -> None:
         if why != self.error:

@@ -47,9 +47,13 @@ async def prepare_archive(connection: Connection) -> None:
             if error.sqlstate not in _MEANWHILE:
                 raise
         version = await _fetch_version(connection)
-    if version != ARCHIVE_VERSION:
+    _refuse_other_version(version)
+    [state] = await connection.fetch("archive_state")
+    if not state.is_ours:
         raise StatementFailed(
-            f"the archive has version {version}; this pgdoctor knows version {ARCHIVE_VERSION}", sqlstate=None
+            "the schema pgdoctor_archive, or a part of it, belongs to another role, whose triggers would run as ours: "
+            "use a database that the role owns",
+            sqlstate=None,
         )
 
 
@@ -58,6 +62,10 @@ async def check_archive(connection: Connection) -> None:
     version = await _fetch_version(connection)
     if version is None:
         raise StatementFailed("the database has no archive: an agent with [archive] dsn creates it", sqlstate=None)
+    _refuse_other_version(version)
+
+
+def _refuse_other_version(version: int | None) -> None:
     if version != ARCHIVE_VERSION:
         raise StatementFailed(
             f"the archive has version {version}; this pgdoctor knows version {ARCHIVE_VERSION}", sqlstate=None
@@ -108,6 +116,10 @@ async def _fetch_version(connection: Connection) -> int | None:
         raise StatementFailed("the archive is a standby, which cannot be written to", sqlstate=None)
     if state.description is not None and found is None:
         raise StatementFailed("its schema pgdoctor_archive is not an archive of pgdoctor", sqlstate=None)
+    if not state.has_only_tables:
+        raise StatementFailed(
+            "the schema pgdoctor_archive has a view, whose functions would run as this role: drop it", sqlstate=None
+        )
     return int(found[1]) if found else None
 
 

@@ -227,6 +227,24 @@ def test_archive_of_a_later_version_is_left_alone(archive: str) -> None:
     complains(incidents(archive, "list"), 3, "the archive has version 9; this pgdoctor knows version 1")
 
 
+def test_archive_of_another_role_is_neither_written_nor_trusted(scene: Scene, archive: str) -> None:
+    """Its triggers would run as the role that writes, and its views as the role that reads."""
+
+    async def prepare(dsn: str) -> None:
+        async with await Connection.open(dsn) as connection:
+            await prepare_archive(connection)
+
+    asyncio.run(prepare(archive))
+    other = scene.role("other")
+    with psycopg.connect(archive, autocommit=True) as connection:
+        connection.execute("grant usage on schema pgdoctor_archive to other")
+    with pytest.raises(StatementFailed, match="belongs to another role"):
+        asyncio.run(prepare(other))
+    with psycopg.connect(archive, autocommit=True) as connection:
+        connection.execute("create view pgdoctor_archive.trap as select 1")
+    complains(incidents(archive, "list"), 3, "the schema pgdoctor_archive has a view")
+
+
 def test_database_without_an_archive_is_one_line(archive: str) -> None:
     complains(incidents(archive, "list"), 3, "the database has no archive")
     complains(incidents("host=127.0.0.1 port=1 connect_timeout=2", "list"), 3, "refused")
