@@ -23,7 +23,7 @@ IMPORTED_DEED = "imported"
 DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome", REHEARSAL)
 
 #: How long before an incident, and after its end, something that was done belongs to it.
-_BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=2)
+BEFORE, AFTER = timedelta(minutes=1), timedelta(minutes=2)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -35,9 +35,9 @@ def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecor
     first, last = entries[0], entries[-1]
     snapshots = [DatedSnapshot(kept.at, unpack_snapshot(kept.body)) for kept in journal.kept(first.id, server)]
     snapshots.sort(key=lambda each: each.at)
-    done = journal.records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - _BEFORE)
+    done = journal.records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - BEFORE)
     mine = (each for each in done if each.kind != IMPORTED_DEED or each.subject == first.id)
-    deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + _AFTER]
+    deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + AFTER]
     return StoredIncident(server, tuple(entries), tuple(deeds), tuple(snapshots))
 
 

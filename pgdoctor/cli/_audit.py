@@ -1,14 +1,10 @@
 """`pgdoctor mitigate audit`: what was intended, what came of it, and who pulled which brake, from the journal."""
 
-from datetime import UTC, datetime, timedelta
-
 import click
 
-from pgdoctor.cli._options import config_option
+from pgdoctor.cli._options import config_option, parse_since
 from pgdoctor.cli._output import write_json
 from pgdoctor.config.config import load_config
-from pgdoctor.errors import UsageError
-from pgdoctor.fields import Duration
 from pgdoctor.mitigation import audit_records
 from pgdoctor.render.audit import AuditEntry, entries_json, entries_table
 
@@ -32,10 +28,7 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
     """
     from pgdoctor.journal.store import Journal
 
-    try:
-        began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
-    except ValueError as error:
-        raise UsageError(f"--since {since}: expected {error}") from None
+    began = parse_since(since)
     settings = load_config(config).journal
     journal = Journal.open(settings.file, settings.max_size)
     try:

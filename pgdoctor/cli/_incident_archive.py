@@ -13,7 +13,7 @@ from typing import Any, Literal
 import click
 import msgspec
 
-from pgdoctor.agent.stored_incidents import DEEDS
+from pgdoctor.agent.stored_incidents import AFTER, BEFORE, DEEDS
 from pgdoctor.cli._options import run
 from pgdoctor.errors import UsageError
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
@@ -22,9 +22,6 @@ from pgdoctor.journal.store import Journal
 
 #: Records that are read of the archive at most: of incidents, and of what was done during one.
 _MOST = 100_000
-
-#: How long before and after an incident something that was done belongs to it.
-_BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=2)
 
 #: Seconds that connecting, and each statement, may take.
 _DEADLINE = 30.0
@@ -139,7 +136,7 @@ async def _copy_entries(
 async def _copy_details(connection: Any, journal: Journal, server: str, last: IncidentRecord) -> None:
     from pgdoctor.postgres.archive import fetch_archived_records
 
-    first, end = last.started - _BEFORE, last.at + _AFTER
+    first, end = last.started - BEFORE, last.at + AFTER
     for row in await fetch_archived_records(connection, DEEDS, first, end, server=server, most=_MOST):
         journal.append(row.server, row.kind, row.subject, row.body, row.at)
     for row in await connection.fetch("archived_snapshots", incident=last.id):

@@ -1,16 +1,14 @@
 """`pgdoctor incidents patterns`: what blocks sessions again and again."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from pgdoctor.cli._incident_archive import fetch_shares, find_archive
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
-from pgdoctor.cli._options import run
+from pgdoctor.cli._options import parse_since, run
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
-from pgdoctor.errors import UsageError
-from pgdoctor.fields import Duration
 from pgdoctor.incidents.incident_log import latest_entries
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def patterns(config: str | None, journal: str | None, since: str, limit: int, fo
     from pgdoctor.render.patterns import make_pattern_report, pattern_lines, patterns_to_json
     from pgdoctor.topics import read_prevention
 
-    began = datetime.now(UTC) - timedelta(seconds=_parse_duration(since))
+    began = parse_since(since)
     archive = find_archive()
     shares = _share_out_journal(config, journal, began) if archive is None else run(fetch_shares(archive, began))
     report = make_pattern_report(
@@ -60,10 +58,3 @@ def _share_out_journal(
         stored = [each for name in names for each in read_stored(opened, name)]
     histories = [IncidentHistory(each.entries[-1], tuple(one.stored for one in each.snapshots)) for each in stored]
     return [(history.last, share) for history in histories for share in share_out(history)]
-
-
-def _parse_duration(text: str) -> Duration:
-    try:
-        return Duration.parse(text)
-    except ValueError:
-        raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
 
+from pgdoctor.errors import UsageError
 from pgdoctor.model.diagnosis import Diagnosis
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,6 +22,17 @@ def config_option(function: F) -> F:
     return click.option(
         "--config", metavar="FILE", envvar="PGDOCTOR_CONFIG", help="Configuration file with the mitigation rules."
     )(function)
+
+
+def parse_since(text: str) -> datetime:
+    """The moment that a `--since` means, by this machine's clock. Raises UsageError."""
+    # Here, not above: most commands have no such option, and it loads the engine of patterns.
+    from pgdoctor.fields import Duration
+
+    try:
+        return datetime.now(UTC) - timedelta(seconds=Duration.parse(text))
+    except ValueError:
+        raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
 
 
 def show_literals_option(function: F) -> F:

@@ -1,15 +1,13 @@
 """`pgdoctor mitigate score`: what rules would have saved in modes observe and dry_run, from the journal."""
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 
 import click
 
-from pgdoctor.cli._options import config_option
+from pgdoctor.cli._options import config_option, parse_since
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.config.config import load_config
-from pgdoctor.errors import JournalError, UsageError
-from pgdoctor.fields import Duration
+from pgdoctor.errors import JournalError
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.audit_records import Intent, read_events
 from pgdoctor.mitigation.rehearsal import KIND, RehearsalScore, read_scores
@@ -35,10 +33,7 @@ def score(config: str | None, since: str, server: str | None, form: str, wide: b
     Each action is judged by what happened without it: how much earlier its waiters would have been released, or whether
     it was needless. Reads the journal and connects to no server.
     """
-    try:
-        began = datetime.now(UTC) - timedelta(seconds=Duration.parse(since))
-    except ValueError as error:
-        raise UsageError(f"--since {since[:50]!r}: expected {error}") from None
+    began = parse_since(since)
     settings = load_config(config).journal
     if not settings.file.exists():
         raise JournalError(f"there is no journal at {settings.file}: the agent creates it; --config gives its path")

@@ -1,7 +1,5 @@
 """`pgdoctor incidents`: what was written down: list it, show one, report on one, judge them again."""
 
-from datetime import UTC, datetime, timedelta
-
 import click
 from msgspec.structs import replace
 
@@ -12,10 +10,9 @@ from pgdoctor.cli._incident_journal import journal_options, open_journal, read_a
 from pgdoctor.cli._incident_patterns import patterns
 from pgdoctor.cli._incident_replay import replay_
 from pgdoctor.cli._incident_report import report_
+from pgdoctor.cli._options import parse_since
 from pgdoctor.cli._output import screen_width, wide_option, write_json
-from pgdoctor.errors import UsageError
 from pgdoctor.escape import encode_json
-from pgdoctor.fields import Duration
 from pgdoctor.incidents.incident_log import latest_entries
 from pgdoctor.journal.store import Journal
 from pgdoctor.render.incident_view import IncidentView, incidents_table, story_text
@@ -41,7 +38,7 @@ for _subcommand in (report_, replay_, patterns, export, import_, backup):
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def list_(config: str | None, journal: str | None, since: str, form: str) -> None:
     """List incidents, oldest first."""
-    began = datetime.now(UTC) - timedelta(seconds=_parse_duration(since))
+    began = parse_since(since)
     with open_journal(config, journal, since=began) as opened:
         found = latest_entries(read_all(opened, since=began))
     if form == "json":
@@ -64,13 +61,6 @@ def show(incident: str | None, config: str | None, journal: str | None, wide: bo
     with open_journal(config, journal, incident=incident, details="named") as opened:
         stories = _read_stories(opened, incident)
     click.echo("\n".join(story_text(story, screen_width(wide=wide)) for story in stories), nl=False)
-
-
-def _parse_duration(text: str) -> Duration:
-    try:
-        return Duration.parse(text)
-    except ValueError:
-        raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
 
 
 def _read_stories(journal: Journal, incident: str | None) -> list[IncidentView]:

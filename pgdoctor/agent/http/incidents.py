@@ -6,7 +6,7 @@ It is read over a connection of its own, one request at a time: neither polls no
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from heapq import nlargest
@@ -25,7 +25,7 @@ from pgdoctor.errors import JournalError
 from pgdoctor.incidents.export_file import StoredIncident, encode_export
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
 from pgdoctor.incidents.patterns import IncidentHistory, add_up_shares, share_out
-from pgdoctor.incidents.snapshot_archive import unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import StoredSnapshot, unpack_snapshot
 from pgdoctor.journal.store import Journal, JournalRecord
 from pgdoctor.render.incident_report import incident_report_json, make_incident_report
 from pgdoctor.render.incident_story import make_story
@@ -151,8 +151,11 @@ def _find_patterns(
     for last in chosen:
         kept = journal.kept(last.id, identifiers[last.server, last.id])
         biggest = max(kept, key=lambda each: len(each.body), default=None)
-        snapshots = () if biggest is None else (unpack_snapshot(biggest.body),)
-        shares += [(last, share) for share in share_out(IncidentHistory(last, snapshots))]
+        snapshots = list[StoredSnapshot]()
+        # A damaged one must not hide the list.
+        with suppress(JournalError):
+            snapshots += [unpack_snapshot(biggest.body)] if biggest is not None else []
+        shares += [(last, share) for share in share_out(IncidentHistory(last, tuple(snapshots)))]
     return make_pattern_report(
         add_up_shares(shares), incidents=len(chosen), since=since, most=_MOST_PATTERNS, prevention=_read_pages()
     )

@@ -199,6 +199,9 @@ def test_what_blocks_again_and_again_is_on_the_page(scene: Scene, agent: Agent, 
                 entry = replace(each, server=None, blocked_seconds=60.0 * number)
                 opened.append(identifier, KIND, each.id, msgspec.json.encode(entry), each.at)
             opened.keep(identifier, f"{number:018}", pack_diagnosis(diagnose(blocked(61, HOSTILE))), at(61))
+        for each in course(f"{3:018}"):
+            opened.append(identifier, KIND, each.id, msgspec.json.encode(replace(each, server=None)), each.at)
+        opened.keep(identifier, f"{3:018}", b"1damaged", at(61))
     watching = agent(scene.dsn, more=journal(path))
     watching.wait_for("up", 1)
     listed = watching.get("/incidents").text
