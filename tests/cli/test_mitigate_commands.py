@@ -273,7 +273,7 @@ def test_the_audit_has_all_that_was_decided_and_what_came_of_it(
 def test_an_empty_audit_and_wrong_words(rules: Path) -> None:
     assert audit(rules) == []
     assert "No records in this period" in pgdoctor("mitigate", "audit", "--config", str(rules)).stdout
-    complains(pgdoctor("mitigate", "audit", "--since", "24"), 2, "--since 24", "unit")
+    complains(pgdoctor("mitigate", "audit", "--since", "24"), 2, "--since '24'", "unit")
 
 
 WRONG = {

@@ -131,7 +131,7 @@ def test_a_stalled_slot_is_found_when_it_keeps_more_wal_than_there_should_be(own
         }
         scene.admin.execute(make[kind])
         assert kinds(seen.look()) == []
-        write_wal(scene.admin, 40)
+        write_wal(scene.admin, 44)
         note = seen.note("replication_slot")
         assert note.severity == "warning"
         assert f"inactive {kind} replication slot stalled" in note.summary
