@@ -522,6 +522,8 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     #: By PID, of blockers whose lock and text leave it open: its transaction has changed the definition of a relation
     #: that others wait for. Left out where that is not known.
     redefines: Mapping[int, bool] = {}
+    #: PIDs of those among them that have written such a table anew as CLUSTER does.
+    clustering: frozenset[int] = frozenset()
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: ServerContext | None = None
     #: Of a standby, while its replay waits for a session, or sessions wait for it.

@@ -11,6 +11,9 @@ from pgdoctor.model.wait_graph import Node, WaitGraph
 
 _WRITES = ("RowShareLock", "RowExclusiveLock")
 
+#: pg_largeobject and pg_largeobject_metadata, the same on every server.
+LARGE_OBJECT_CATALOGS = frozenset({2613, 2995})
+
 #: Blockers of one session from which on the few are looked for that hold a lock.
 _LONG_LIST = 20
 
@@ -163,8 +166,13 @@ def awaited_table(
     for lock in waiter.held:
         if lock.locktype == "tuple":
             return snapshot.table_of(lock)
-    theirs = _table_oids(snapshot, blocker_locks, _WRITES)
+    if (catalog := _only_table(_catalogs_inserted_into(snapshot, waiter.held))) is not None:
+        return catalog
     own = _table_oids(snapshot, waiter.held, _WRITES)
+    known = [lock for lock in blocker_locks if lock.locktype == "relation"]
+    if not known:  # Table locks of a prepared transaction are not read.
+        return _only_table(own)
+    theirs = _table_oids(snapshot, known, _WRITES)
     return _only_table({key: table for key, table in own.items() if key in theirs})
 
 
@@ -218,6 +226,22 @@ def _table_oids(snapshot: Snapshot, locks: Iterable[Lock], modes: Iterable[str])
         if lock.granted and lock.locktype == "relation" and lock.mode in modes
     )
     return {(database, table.oid): table for database, table in found if table and table.kind in ("r", "p", "m")}
+
+
+def _catalogs_inserted_into(snapshot: Snapshot, locks: Iterable[Lock]) -> dict[Target, Relation]:
+    """The system catalogs that a session inserts a key into: DDL locks the indexes of a catalog for that moment only.
+
+    Those of large objects stay locked until the end of the transaction, and are data of users.
+    """
+    return {
+        (lock.database, table.oid): table
+        for lock in locks
+        if lock.locktype == "relation"
+        and lock.mode == "RowExclusiveLock"
+        and (table := snapshot.table_of(lock)) is not None
+        and table.is_system
+        and table.oid not in (lock.relation, *LARGE_OBJECT_CATALOGS)
+    }
 
 
 def _only_table(tables: Mapping[Target, Relation]) -> Relation | None:

@@ -216,7 +216,8 @@ class Collector:
             objects=objects.result(),
             progress=progress.result(),
             traces=traces.result(),
-            redefines=redefines.result(),
+            redefines=redefines.result().changed,
+            clustering=redefines.result().clustering,
             row_lockers=row_lockers.result(),
             replay=replay.result(),
         )

@@ -82,7 +82,8 @@ class DatabaseReader:
             objects=view.objects,
             ancestors=ancestors.result(),
             traces=traces.result(),
-            redefines=redefines.result(),
+            redefines=redefines.result().changed,
+            clustering=redefines.result().clustering,
             catching=catching.result(),
             value_shares=view.value_shares,
             plans=await explain_searches(view, connection) if explains else {},
@@ -123,6 +124,7 @@ def _with_sessions(snapshot: Snapshot, reading: DatabaseReading) -> Snapshot:
         },
         traces={**snapshot.traces, **reading.traces},
         redefines={**snapshot.redefines, **reading.redefines},
+        clustering=snapshot.clustering | reading.clustering,
         plans={**snapshot.plans, **reading.plans},
         value_shares={**snapshot.value_shares, **reading.value_shares},
     )

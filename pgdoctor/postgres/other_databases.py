@@ -49,6 +49,7 @@ class DatabaseReading(msgspec.Struct):
     ancestors: Mapping[int, frozenset[str]] | None = None
     traces: Mapping[int, ToolTraces] = {}
     redefines: Mapping[int, bool] = {}
+    clustering: frozenset[int] = frozenset()
     catching: frozenset[int] = frozenset()
     plans: Mapping[int, QueryPlan] = {}
     value_shares: Mapping[int, tuple[ValueShare, ...]] = {}

@@ -5,7 +5,7 @@ Asked only of those that may have an answer. Nothing here decides who blocks who
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pgdoctor.diagnosis.blocker.migration_tools import SCHEMAS, TABLES
 from pgdoctor.model.lock_modes import MAY_BE_DDL, STRONG
@@ -77,10 +77,17 @@ def _session_point(session: Session) -> object:
     return session.backend_start, session.query_start, session.state_change, len(session.locks)
 
 
+class Redefinitions(NamedTuple):
+    """By PID: whether its transaction has changed a definition. And PIDs of those that have done so as CLUSTER does."""
+
+    changed: Mapping[int, bool] = {}
+    clustering: frozenset[int] = frozenset()
+
+
 async def fetch_redefinitions(
     sessions: Mapping[int, Session], database_oid: int | None, reader: ProgressReader
-) -> dict[int, bool]:
-    """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, by PID, where it shows.
+) -> Redefinitions:
+    """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, where it shows.
 
     Only relations that a session waits for are asked about: what else a transaction has changed says nothing of them.
     """
@@ -92,10 +99,13 @@ async def fetch_redefinitions(
     }
     asked = [session.pid for session in _list_blockers(sessions) if _may_have_redefined(session, wanted)][:MOST_ASKED]
     if not asked:
-        return {}
+        return Redefinitions()
     relations = sorted(filter(None, wanted))
     rows = await reader.rows("changed_definitions", pids=asked, relations=relations, database_oid=database_oid)
-    return {row.pid: row.has_changed for row in rows if row.has_changed is not None}
+    return Redefinitions(
+        {row.pid: row.has_changed for row in rows if row.has_changed is not None},
+        frozenset(row.pid for row in rows if row.is_clustered),
+    )
 
 
 def _read_traces(rows: Sequence[Any]) -> ToolTraces | None:

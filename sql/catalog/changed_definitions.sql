@@ -3,6 +3,8 @@
 -- that it replaces or deletes is still there for others, and its xmax is the transaction, or a later one below it
 -- (measured for 45 statements, 14 and 18). What is only added shows nowhere: a rule, a policy or a trigger besides others
 -- of its kind, a partition, an index besides others. Where it may be that, the answer is NULL.
+-- CLUSTER writes the table and its indexes anew, and replaces no row of a column. One of the indexes is the clustered one
+-- by then, or becomes it, which replaces its row. ALTER TABLE that writes a table anew does not touch that row.
 WITH held AS MATERIALIZED (
     SELECT DISTINCT l.pid, l.relation, l.mode, s.backend_xid
     FROM pg_catalog.pg_lock_status() AS l
@@ -49,7 +51,24 @@ replaced AS (
                     OR h.pid IN (SELECT n.pid FROM creating AS n)
             WHEN h.mode = 'ShareRowExclusiveLock' THEN c.relhastriggers
             ELSE h.pid IN (SELECT n.pid FROM creating AS n)
-        END AS may_hide
+        END AS may_hide,
+        h.mode = 'AccessExclusiveLock'
+        AND h.pid IN (SELECT n.pid FROM creating AS n)
+        AND pg_catalog.age(c.xmax) <= pg_catalog.age(h.backend_xid)
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = c.oid AND pg_catalog.age(a.xmax) <= pg_catalog.age(h.backend_xid)
+        )
+        AND EXISTS (
+            SELECT
+            FROM pg_catalog.pg_index AS i
+            JOIN pg_catalog.pg_class AS d ON d.oid = i.indexrelid
+            WHERE
+                i.indrelid = c.oid
+                AND pg_catalog.age(d.xmax) <= pg_catalog.age(h.backend_xid)
+                AND (i.indisclustered OR pg_catalog.age(i.xmax) <= pg_catalog.age(h.backend_xid))
+        ) AS is_clustered
     FROM held AS h
     JOIN pg_catalog.pg_class AS c ON c.oid = h.relation
     WHERE h.relation = ANY (%(relations)s::pg_catalog.oid[])
@@ -58,6 +77,7 @@ replaced AS (
 SELECT
     r.pid,
     CASE WHEN pg_catalog.bool_or(r.has_changed) THEN true WHEN NOT pg_catalog.bool_or(r.may_hide) THEN false END
-        AS has_changed
+        AS has_changed,
+    pg_catalog.bool_or(r.is_clustered) AS is_clustered
 FROM replaced AS r
 GROUP BY r.pid;

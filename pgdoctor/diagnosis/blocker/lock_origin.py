@@ -14,6 +14,7 @@ from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice.scanned_tables import find_named_table
 from pgdoctor.model.lock_modes import MAY_BE_DDL, STRONG
 from pgdoctor.model.snapshot import Lock, Relation
+from pgdoctor.model.waits import LARGE_OBJECT_CATALOGS
 from pgdoctor.sqltext import ddl, statement_kinds
 from pgdoctor.sqltext.ddl import AE, SUE, E, Part, S
 
@@ -47,8 +48,11 @@ _MAINTENANCE_MODES: Mapping[str, frozenset[str]] = {
 #: The catalog of databases. NOTIFY locks row 0 of it while it commits, and that is no DDL.
 _DATABASES = 1262
 
-#: A system catalog whose rows are data of users.
-_LARGE_OBJECTS = ("pg_catalog.pg_largeobject", "pg_catalog.pg_largeobject_metadata")
+#: Large objects are locked under the OID of this catalog, and are data of users.
+_LARGE_OBJECT = 2613
+
+#: The catalog of comments. COMMENT keeps its lock on it, and ANALYZE takes none.
+_COMMENTS = 2609
 
 
 def blocks_by(facts: BlockerFacts, origin: Origin) -> bool:
@@ -104,7 +108,7 @@ def _find_origins(facts: BlockerFacts, lock: Lock) -> _Origins:
     match lock.locktype:
         case "object":
             is_of_notify = lock.classid == _DATABASES and not lock.objid
-            return _NONE if is_of_notify else _DDL
+            return _NONE if is_of_notify or lock.classid == _LARGE_OBJECT else _DDL
         case "transactionid":
             return _DDL if _is_on_a_catalog(facts.table) else _NONE
         case "relation" if lock.mode in STRONG:
@@ -156,9 +160,15 @@ def _told_by_transaction(facts: BlockerFacts, lock: Lock) -> _Origins:
         return _MAINTENANCE
     if session is None or not lock.granted:
         return _DDL
+    if lock.mode == AE and facts.node in facts.snapshot.clustering:
+        return _MAINTENANCE
     if lock.mode == SUE:
-        return _DDL if facts.redefines else _NONE
+        return _DDL if facts.redefines or _has_commented(facts) else _NONE
     return _DDL if session.has_xid and facts.redefines is not False else _LOCK_TABLE
+
+
+def _has_commented(facts: BlockerFacts) -> bool:
+    return any(lock.locktype == "relation" and lock.relation == _COMMENTS for lock in facts.held)
 
 
 def _is_rebuilt(facts: BlockerFacts, lock: Lock) -> bool:
@@ -183,7 +193,7 @@ def _is_ambiguous(facts: BlockerFacts, lock: Lock) -> bool:
 
 
 def _is_on_a_catalog(table: Relation | None) -> bool:
-    return table is not None and table.is_system and table.name not in _LARGE_OBJECTS
+    return table is not None and table.is_system and table.oid not in LARGE_OBJECT_CATALOGS
 
 
 def _has_locked_a_target(facts: BlockerFacts, part: Part) -> bool:
