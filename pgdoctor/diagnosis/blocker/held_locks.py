@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.blocker.known_hold import KnownHold
-from pgdoctor.diagnosis.blocker.lock_names import waits_for_key
+from pgdoctor.diagnosis.blocker.lock_names import builds_snapshot, waits_for_key
 from pgdoctor.formatting import format_duration
 from pgdoctor.model.snapshot import Lock
 
@@ -41,6 +41,8 @@ def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
         are_keys = bool(facts.witnesses) and all(map(waits_for_key, facts.witnesses))
         name = facts.table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
+    if "transactionid" in facts.contested_types and any(map(builds_snapshot, facts.witnesses)):
+        yield "a transaction whose end a new replication slot waits for"
     if "virtualxid" in facts.contested_types:
         yield f"a transaction whose end a CONCURRENTLY command waits for{_describe_phase(facts)}"
 

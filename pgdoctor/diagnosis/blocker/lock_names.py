@@ -60,6 +60,9 @@ _BY_TYPE = {
 #: Statements that insert a key: it may be there already, in a transaction that has not ended.
 _INSERTS = frozenset({"insert", "copy_from"}) | DDL
 
+#: A function that waits as CREATE_REPLICATION_SLOT does.
+_NEW_SLOT = "pg_create_logical_replication_slot"
+
 #: Statements that search for rows to change or lock: one whose key is another one's new key waits for that, too.
 _FINDS_ROWS = frozenset({"update", "delete", "select_for_update"})
 
@@ -100,6 +103,8 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
     """
     name = _name_from(snapshot, waiter, table)
     match request.locktype:
+        case "transactionid" if builds_snapshot(waiter):
+            return f"the end of transaction {request.transactionid}, to begin logical decoding"
         case "transactionid" if waits_for_key(waiter):
             verb = "has inserted" if statement.read_statement(blocker).kind in _INSERTS else "has written"
             return f"a key{f' of {name}' if name else ''} that transaction {request.transactionid} {verb}"
@@ -146,6 +151,13 @@ def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:
         case "page":
             return f"it cleans {_name_page(snapshot, lock, None)}: one session at a time may"
     return None
+
+
+def builds_snapshot(waiter: Session) -> bool:
+    """It makes a logical replication slot, which waits for the end of all transactions that have changed something."""
+    if any(lock.locktype == "tuple" for lock in waiter.held):
+        return False
+    return waiter.backend_type == "walsender" or _NEW_SLOT in (waiter.statement or "").lower()
 
 
 def waits_for_key(waiter: Session) -> bool:

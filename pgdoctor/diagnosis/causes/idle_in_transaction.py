@@ -54,6 +54,10 @@ def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
     if facts.contested_types == {"advisory"} and not is_of_a_transaction(facts):
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
+    if _is_of_repack(facts, session):
+        return Remedy(
+            "none", "pg_repack keeps this lock while its other session copies: take back what queues behind it"
+        )
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")
     if not session.in_transaction_idle:
@@ -94,6 +98,12 @@ def _describe_pauses(facts: BlockerFacts, session: Session) -> str:
 
 def _is_aborted(session: Session) -> bool:
     return session.state == "idle in transaction (aborted)"
+
+
+def _is_of_repack(facts: BlockerFacts, session: Session) -> bool:
+    """It keeps DDL out for pg_repack, which does its work in another session."""
+    modes = {lock.mode for lock in facts.contested}
+    return session.application_name == "pg_repack" and modes == {"AccessShareLock"}
 
 
 def _list_held(facts: BlockerFacts) -> list[Lock]:
