@@ -1,13 +1,15 @@
 """A snapshot in, a diagnosis out. Pure: the same snapshot gives the same diagnosis, years later too."""
 
 from pgdoctor.diagnosis import cut_in_the_middle
-from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
+from pgdoctor.diagnosis.blocker.blocker_facts import YOUNG, BlockerFacts
 from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persistence
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
+from pgdoctor.diagnosis.blocker.remote_circle import describe_circle
 from pgdoctor.diagnosis.cause import Cause, all_causes
 from pgdoctor.diagnosis.finding import run_finding_checks
 from pgdoctor.diagnosis.manual_signal import explain_refusal, write_remedy
+from pgdoctor.formatting import format_duration
 from pgdoctor.model import query_plan
 from pgdoctor.model.diagnosis import Blocker, Diagnosis
 from pgdoctor.model.remedy import Classification, Remedy
@@ -23,6 +25,9 @@ _MOMENTARY = frozenset({"extend"})
 
 #: Of a row that several transactions have share-locked the server names one at a time (measured, 14 to 18).
 _HIDDEN = "at least this one: {} may hold the row too, visible only after its end"
+
+#: What a commit itself waits for. In other waits, or none, code of the client still runs before it.
+_COMMIT_WAITS = frozenset({"IO", "IPC", "LWLock"})
 
 #: Others that may hold a row too and are named; all of them are in `may_hold_too`.
 _MOST_NAMED = 10
@@ -133,6 +138,7 @@ def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...
     found = list(dict.fromkeys(each for each in locks if each is not None))
     if not any("has waited" in each for each in told):
         found += describe_own_wait(facts)
+    found += describe_circle(facts)
     return tuple(found)
 
 
@@ -163,7 +169,7 @@ def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
     if facts.session.wait_event == "SyncRep":
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if facts.is_running and facts.statement.ends_transaction:
-        return Remedy("none", "its transaction is just ending", is_over_soon=True)
+        return _explain_end(facts)
     if facts.contested and all(map(is_notify_queue, facts.contested)):
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
     if facts.contested_types == _MOMENTARY:
@@ -173,3 +179,14 @@ def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
     if remedy.action == "cancel" and (persists := explain_persistence(facts.session)):
         return Remedy("cancel", f"{remedy.reason}; {persists}")
     return remedy
+
+
+def _explain_end(facts: BlockerFacts) -> Remedy:
+    """Why a session that ends its transaction is left alone."""
+    seconds, session = facts.statement_seconds or 0.0, facts.session
+    if seconds < YOUNG or session is None:
+        return Remedy("none", "its transaction is just ending", is_over_soon=True)
+    ran = f"it has been ending its transaction for {format_duration(seconds)}"
+    if session.wait_event_type in _COMMIT_WAITS:
+        return Remedy("none", f"{ran}, and waits for {session.wait_event_type}:{session.wait_event}")
+    return Remedy("none", f"{ran}: deferred triggers run, or a cursor WITH HOLD is filled; let it finish")
