@@ -523,6 +523,7 @@ _TRIGGER = (
 )
 _DJANGO = "create table django_migrations (id serial, app text, name text, applied timestamptz)"
 _IDLE = "idle_in_transaction"
+_CLUSTERED = "alter table orders cluster on orders_pkey"
 
 ROWS = (
     # Migrations, as tools write them.
@@ -798,13 +799,67 @@ ROWS = (
         autocommit=True,
         action="none",
     ),
+    # Two pods that start at once make the same thing.
+    *(
+        Row(f"{what} that two pods create", "migration", (text,), text, relation=f"pg_catalog.{catalog}")
+        for what, text, catalog in (
+            ("a table", "create table if not exists t (id int)", "pg_type"),
+            ("a schema", "create schema if not exists app", "pg_namespace"),
+            ("an extension", "create extension if not exists pg_trgm", "pg_extension"),
+            ("an index", "create index if not exists by_v on other (v)", "pg_class"),
+            ("a type", "create type mood as enum ('fine')", "pg_type"),
+            ("a function", "create or replace function f() returns int language sql as 'select 1'", "pg_proc"),
+            ("a sequence", "create sequence if not exists numbers", "pg_class"),
+        )
+    ),
+    Row(
+        "a view that an idle pod creates",
+        _IDLE,
+        ("create or replace view seen as select 1", "select 1"),
+        "create or replace view seen as select 1",
+        ("migration",),
+        relation="pg_catalog.pg_type",
+    ),
+    # Large objects are data.
+    Row(
+        "a large object that is deleted twice",
+        _IDLE,
+        ("select lo_unlink(4711)",),
+        "select lo_unlink(4711)",
+        relation=None,
+        setup="select lo_create(4711)",
+    ),
+    Row(
+        "a large object that is written twice",
+        _IDLE,
+        ("select lo_put(4711, 0, 'y')",),
+        "select lo_put(4711, 0, 'z')",
+        relation="pg_catalog.pg_largeobject",
+        setup="select lo_from_bytea(4711, 'x')",
+    ),
+    # Tools whose other session works.
+    Row(
+        "pg_repack keeps a table",
+        _IDLE,
+        ("lock table orders in access share mode",),
+        _CHANGE,
+        application_name="pg_repack",
+        action="none",
+    ),
+    Row(
+        "a dump in several jobs",
+        "backup",
+        ("lock table orders in access share mode",),
+        _CHANGE,
+        application_name="pg_dump",
+        action="none",
+    ),
     # Maintenance.
     Row(
         "a clustered table",
         "maintenance",
         ("cluster orders using orders_pkey",),
         _READ,
-        wrong="as migration: CLUSTER replaces the same rows of catalogs as an ALTER TABLE that rewrites the table",
     ),
     Row("an analyzed table", _IDLE, ("analyze orders",), _CHANGE, ("maintenance",)),
     Row(
@@ -826,5 +881,13 @@ ROWS = (
         setup="create materialized view totals as select count(*) from orders",
     ),
     Row("a rebuilt table", "maintenance", ("reindex table orders",), _WRITE),
+    Row("a table that was clustered before", "maintenance", ("cluster orders",), _READ, setup=_CLUSTERED),
+    Row("an idle cluster and work", _IDLE, ("cluster orders", "select 1"), _READ, ("maintenance",), setup=_CLUSTERED),
+    Row(
+        "a clustered table and work in one text", "maintenance", ("cluster orders using orders_pkey; select 1",), _READ
+    ),
+    Row("a rewritten table", "migration", ("alter table orders add r float default random()",), _READ),
+    Row("a rewritten column", "migration", ("alter table orders alter v type bigint",), _READ, setup=_CLUSTERED),
+    Row("a table that is to be clustered", "migration", ("alter table orders cluster on orders_pkey",), _CHANGE),
     Row("an idle cluster", _IDLE, ("cluster orders using orders_pkey",), _READ, ("maintenance",)),
 )
