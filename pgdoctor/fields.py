@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ms|s|m|h|d)")
@@ -82,13 +82,13 @@ class Network(str):
                 raise ValueError(cls.allowed)
         return cls(text)
 
-    def has(self, client: str | None) -> bool:
+    def includes_client(self, client: str | None) -> bool:
         """Whether a client comes from here; None is the local socket. Raises ValueError for what is no address."""
         if client is None or self == "local":
             return client is None and self == "local"
         return _parse_address(client) in ip_network(self)
 
-    def includes(self, other: "Network") -> bool:
+    def includes_network(self, other: "Network") -> bool:
         """Whether all of the other is part of it."""
         if "local" in (self, other):
             return self == other
@@ -168,7 +168,7 @@ class Window(str):
             raise ValueError(cls.allowed) from None
         return cls(text)
 
-    def includes(self, moment: datetime) -> bool:
+    def includes_moment(self, moment: datetime) -> bool:
         """Whether a moment lies in these hours. Hours that go past midnight belong to the day they begin on."""
         match = _WINDOW.fullmatch(self)
         assert match is not None
@@ -199,7 +199,7 @@ def _parse_minutes(text: str) -> int:
 PARSE: dict[type, Callable[[object], object]] = {
     Duration: Duration.parse,
     Network: Network.parse,
-    Pattern: Pattern.parse,
+    StatementPattern: StatementPattern.parse,
     Qualified: Qualified.parse,
     Size: Size.parse,
     Window: Window.parse,

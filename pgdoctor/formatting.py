@@ -32,7 +32,7 @@ def format_count(number: float, thing: str) -> str:
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
 
 
-def agree(number: float, verb: str) -> str:
+def format_verb(number: float, verb: str) -> str:
     """The verb as its subject's number has it: `1 session waits`, `2 sessions wait`; `do` becomes `does`."""
     if number != 1:
         return verb
@@ -56,7 +56,7 @@ def format_name(text: str | None) -> str:
     return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
 
 
-def address(host: str, port: object) -> str:
+def format_address(host: str, port: object) -> str:
     """Where a server listens: `10.0.0.5:5432`, `[::1]:5432`, `/run/postgresql/.s.PGSQL.5432`."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in host)
     if shown.startswith(("/", "@")):

@@ -24,7 +24,7 @@ from types import FrameType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError
 from tests.binaries import VERSIONS, NotFetched
 from tests.evil import Decoys

@@ -6,7 +6,7 @@ Each of them says in the server's log that it was called, and by whom, and then 
 import re
 from pathlib import Path
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.scenes import Scene
 
 ROOT = Path(__file__).resolve().parents[1]

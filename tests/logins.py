@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def snapshot(dsn: str, *, explains: bool = False) -> Snapshot:
 
     async def ask() -> Snapshot:
         async with await Connection.open(dsn, 5.0) as door:
-            return await Collector(door, explains=explains).snapshot(even_if_quiet=True)
+            return await Collector(door, explains=explains).fetch_snapshot(even_if_quiet=True)
 
     return asyncio.run(ask())
 

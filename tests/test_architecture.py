@@ -40,7 +40,7 @@ MAY_IMPORT = {
         *("mitigation", "incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
         "serverlog",
     },
-    "mitigation": {"diagnosis", "model", "sqltext", "fields", "pattern", "formatting", "errors"},
+    "mitigation": {"diagnosis", "model", "sqltext", "fields", "statement_pattern", "formatting", "errors"},
     "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
     "observer": {"baseline", "diagnosis", "model", "sqltext", "formatting"},
     "incidents": {"diagnosis", "model", "sqltext", "escape", "formatting", "errors"},
@@ -50,10 +50,10 @@ MAY_IMPORT = {
     "journal": {"secret_file", "errors"},
     "sqltext": {"model", "formatting"},
     "model": {"formatting"},
-    "fields": {"pattern"},
+    "fields": {"statement_pattern"},
     "secret_file": {"errors"},
     "escape": set(),
-    "pattern": set(),
+    "statement_pattern": set(),
     "formatting": set(),
     "errors": set(),
 }
@@ -61,7 +61,7 @@ MAY_IMPORT = {
 #: Rooms without driver, clock, file, socket, environment or logger: values in, values out.
 PURE = {
     *("render", "mitigation", "observer", "incidents", "serverlog", "diagnosis", "baseline", "sqltext", "model"),
-    *("fields", "pattern", "escape", "formatting", "errors"),
+    *("fields", "statement_pattern", "escape", "formatting", "errors"),
 }
 
 #: What pure rooms may use of the standard library.
@@ -92,7 +92,7 @@ PURE_EXTRAS = {
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
-    "pattern": {"re2"},
+    "statement_pattern": {"re2"},
     "serverlog": {"csv"},
     "fields": {"zoneinfo"},  # Reads what a place's hours are, as re reads what a pattern is.
 }

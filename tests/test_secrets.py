@@ -240,7 +240,7 @@ def outputs(seen: Diagnosis) -> Iterator[tuple[str, str]]:
     yield (
         "metrics",
         MetricsPage(lambda: [MetricsSource(None, state, Counters(), mitigator)], {}, lambda: 0, dict)
-        .page("")[0]
+        .fetch_page("")[0]
         .decode(),
     )
     yield "health", json.dumps(describe_health({None: state}, datetime.now(UTC), 0.0))
@@ -387,8 +387,8 @@ def crime(scene: Scene) -> Scene:
 def _kept(journal: Path) -> list[StoredSnapshot]:
     """The snapshots of all incidents, unpacked."""
     with closing(Journal.open(journal)) as opened:
-        incidents = {record.subject for record in opened.records(kinds=(KIND,))}
-        return [unpack_snapshot(kept.body) for incident in incidents for kept in opened.kept(incident)]
+        incidents = {record.subject for record in opened.fetch_records(kinds=(KIND,))}
+        return [unpack_snapshot(kept.body) for incident in incidents for kept in opened.fetch_kept(incident)]
 
 
 @pytest.mark.long

@@ -20,8 +20,8 @@ from pgdoctor.agent.stored_incidents import DEEDS, IMPORTED, read_incident
 from pgdoctor.config.config import ArchiveSettings
 from pgdoctor.errors import JournalError, PgdoctorError, StatementFailed
 from pgdoctor.incidents.archive_rows import Row, list_blocker_rows, list_record_rows
+from pgdoctor.incidents.blocking_patterns import IncidentHistory, share_out
 from pgdoctor.incidents.incident_log import KIND, read_entries
-from pgdoctor.incidents.patterns import IncidentHistory, share_out
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal, JournalRecord, KeptValue
 from pgdoctor.postgres.archive import Write, drop_archive_months, prepare_archive, write_archive
@@ -151,7 +151,7 @@ class Archiver:
             self._refuse_watched(archive, batch)
             await self._write_batch(connection, batch)
             cursor = msgspec.json.encode(batch.cursor)
-            await self._keeper.do(lambda journal: journal.remember("", name, cursor))
+            await self._keeper.run_work(lambda journal: journal.remember("", name, cursor))
             self.waiting = max(batch.waiting - batch.size, 0)
         await self._drop_old_months(connection)
         return self.waiting > 0
@@ -189,10 +189,10 @@ def _read_batch(path: Path, name: str) -> _Batch:
 
 def _collect_batch(journal: Journal, name: str) -> _Batch:
     cursor = _read_cursor(journal.recall("", name))
-    if cursor.record > journal.last():
+    if cursor.record > journal.fetch_last_id():
         # Another journal is at its path, whose ids begin anew.
         cursor = _Cursor()
-    records = journal.records(kinds=(KIND, *DEEDS), after=cursor.record, most=_MOST_RECORDS)
+    records = journal.fetch_records(kinds=(KIND, *DEEDS), after=cursor.record, most=_MOST_RECORDS)
     snapshots = journal.kept_after(cursor.snapshot, _MOST_SNAPSHOTS)
     own = [each for each in records if not each.server.startswith(IMPORTED)]
     own_snapshots = [each for each in snapshots if not each.server.startswith(IMPORTED)]
@@ -229,7 +229,9 @@ def _list_blockers(journal: Journal, records: Sequence[JournalRecord], snapshots
     rows: list[Row] = []
     for server, incident in touched:
         with suppress(JournalError):
-            entries, _ = read_entries(each.body for each in journal.records(server, kinds=(KIND,), subject=incident))
+            entries, _ = read_entries(
+                each.body for each in journal.fetch_records(server, kinds=(KIND,), subject=incident)
+            )
             if entries:
                 stored = read_incident(journal, server, entries)
                 history = IncidentHistory(entries[-1], tuple(each.stored for each in stored.snapshots))

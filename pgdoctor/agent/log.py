@@ -54,7 +54,7 @@ class TokenBucket:
         #: What found no token since this was last set to 0.
         self.dropped = 0
 
-    def take(self, now: float) -> bool:
+    def take_token(self, now: float) -> bool:
         """Whether there is a token; takes it, or counts one more as dropped."""
         self._tokens = min(self.per_second, self._tokens + (now - self._filled_at) * self.per_second)
         self._filled_at = now
@@ -87,7 +87,7 @@ class Lines(logging.Handler):
         try:
             bucket = self._buckets.setdefault(rate_key(record), TokenBucket(self._per_second))
             bucket.per_second = self._per_second
-            if not bucket.take(time.monotonic()):
+            if not bucket.take_token(time.monotonic()):
                 self.dropped += 1
                 return
             self._tell_dropped(bucket)

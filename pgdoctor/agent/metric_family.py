@@ -47,7 +47,7 @@ def make_counters(name: str, text: str, label: str, values: Mapping[Any, float])
 
 def make_histogram(name: str, text: str, durations: Durations) -> Family:
     """A histogram of seconds."""
-    counts = durations.cumulative()
+    counts = durations.sum_buckets()
     exemplars = tuple([_make_exemplar(each) for each in durations.examples])
     return Family("histogram", name, text, (), durations.bounds, (*counts, counts[-1], durations.total), exemplars)
 

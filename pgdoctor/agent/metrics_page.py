@@ -95,7 +95,7 @@ class MetricsPage:
         self._collector = ProcessCollector(registry=None)
         self._process: tuple[float, list[Family]] = float("-inf"), []
 
-    def page(self, accept: str) -> tuple[bytes, str]:
+    def fetch_page(self, accept: str) -> tuple[bytes, str]:
         """The page in the format that the Accept header asks for, and its content type."""
         return self._render_page(prefers_open_metrics(accept))
 
@@ -144,7 +144,7 @@ class MetricsPage:
             yield make_counters(f"pgdoctor_{name}", text, label, self._counts.get(name, {}))
         yield from _make_notifications(self._told())
         yield from _make_journal_gauges(self._journal())
-        yield _links(servers, self._external_url())
+        yield _build_links(servers, self._external_url())
         yield make_info("pgdoctor_build", "The agent's version.", ("version",), (__version__,))
 
 
@@ -174,7 +174,7 @@ def _make_journal_gauges(journal: JournalUsage) -> Iterator[Family]:
     )
 
 
-def _links(servers: Sequence[str | None], external_url: str | None) -> Family:
+def _build_links(servers: Sequence[str | None], external_url: str | None) -> Family:
     """Where people find each server's page and the manual; no series unless `external_url` is known."""
     labels, keys = (("server",) if any(servers) else ()), []
     if external_url is not None:

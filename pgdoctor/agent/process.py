@@ -19,9 +19,9 @@ from pgdoctor.agent import memory
 from pgdoctor.agent.archiver import Archiver
 from pgdoctor.agent.http.app import Endpoints
 from pgdoctor.agent.http.auth import Access, load_access, missing_protections
+from pgdoctor.agent.http.http_server import HttpServer
 from pgdoctor.agent.http.listen import open_listening_socket
 from pgdoctor.agent.http.rejections import RejectionCounter
-from pgdoctor.agent.http.server import HttpServer
 from pgdoctor.agent.http.webhook import WebhookReceiver
 from pgdoctor.agent.log import Lines, install_logging
 from pgdoctor.agent.metrics import MetricsSource
@@ -145,7 +145,7 @@ class Agent:
             lambda: self._config.http.external_url,
         )
         # It imports what it needs; at a request there may be no file descriptor left for that.
-        exposition.page("")
+        exposition.fetch_page("")
         endpoints = Endpoints(self._monitors, exposition, webhook, self._effective_mode, self._disarm_servers)
         self._server = HttpServer(endpoints.application(), access, refusals)
         self._writing: asyncio.Task[bool] | None = None
@@ -286,6 +286,6 @@ class Agent:
         """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""
         oldest = datetime.now(UTC) - max(timedelta(seconds=self._config.journal.keep), KEPT)
         with suppress(JournalError):
-            await self._keeper.do(lambda journal: journal.forget(oldest, but=LASTING))
-            while await self._keeper.do(lambda journal: journal.shrink()):
+            await self._keeper.run_work(lambda journal: journal.forget(oldest, but=LASTING))
+            while await self._keeper.run_work(lambda journal: journal.shrink()):
                 pass

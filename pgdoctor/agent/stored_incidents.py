@@ -33,9 +33,9 @@ class _Kind(msgspec.Struct, frozen=True):
 def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecord]) -> StoredIncident:
     """All that a journal has of an incident with these entries. Raises JournalError where a snapshot is damaged."""
     first, last = entries[0], entries[-1]
-    snapshots = [DatedSnapshot(kept.at, unpack_snapshot(kept.body)) for kept in journal.kept(first.id, server)]
+    snapshots = [DatedSnapshot(kept.at, unpack_snapshot(kept.body)) for kept in journal.fetch_kept(first.id, server)]
     snapshots.sort(key=lambda each: each.at)
-    done = journal.records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - BEFORE)
+    done = journal.fetch_records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - BEFORE)
     mine = (each for each in done if each.kind != IMPORTED_DEED or each.subject == first.id)
     deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + AFTER]
     return StoredIncident(server, tuple(entries), tuple(deeds), tuple(snapshots))
@@ -44,7 +44,7 @@ def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecor
 def find_copy(journal: Journal, stored: StoredIncident) -> str | None:
     """The server under which a journal has an incident already, as recorded by an agent or imported; None: none."""
     own = stored.server.removeprefix(IMPORTED)
-    known = {each.server for each in journal.records(kinds=(KIND,), subject=stored.id)}
+    known = {each.server for each in journal.fetch_records(kinds=(KIND,), subject=stored.id)}
     return next((each for each in (own, IMPORTED + own) if each in known), None)
 
 

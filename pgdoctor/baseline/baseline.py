@@ -99,21 +99,21 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
     def _with_sample(self, value: float, at: float) -> "Baseline":
         held = self.score(value) >= UNUSUAL
-        days = self.days.plus(value, at, held=held) if self.days.is_due(at) else self.days
-        known = replace(self, recent=self.recent.plus(value, at, held=held), days=days)
+        days = self.days.add_sample(value, at, held=held) if self.days.is_due(at) else self.days
+        known = replace(self, recent=self.recent.add_sample(value, at, held=held), days=days)
         return known._rebase_level(at) if held and known._has_new_level(at) else known
 
     def _has_new_level(self, at: float) -> bool:
         an_hour = round(_HOUR / _MINUTE)
         hours = [
-            [sample.held for sample in self.recent.samples(at, range(hour * an_hour, (hour + 1) * an_hour))]
+            [sample.held for sample in self.recent.iterate_samples(at, range(hour * an_hour, (hour + 1) * an_hour))]
             for hour in range(_NEW_LEVEL_HOURS)
         ]
         held = [each for hour in hours for each in hour]
         return all(hours) and sum(held) >= _NEW_LEVEL_SHARE * len(held)
 
     def _rebase_level(self, at: float) -> "Baseline":
-        recent = self.recent.only(at, range(_NEW_LEVEL_HOURS * round(_HOUR / _MINUTE)))
+        recent = self.recent.keep_ages(at, range(_NEW_LEVEL_HOURS * round(_HOUR / _MINUTE)))
         by_the_hour = self.usual is not None and self.usual.at_this_hour
         return replace(self, recent=recent, days=Baseline().days if by_the_hour else self.days)
 
@@ -122,18 +122,22 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
         if len(days) >= _ENOUGH_DAYS:
             values = [value for day in days for value in day]
             median, spread = _compute_middle(values)
-            return Usual(median, max(spread, floor.at(median)), at_this_hour=True)
-        learnt = _select_values(self.recent.samples(at, range(_RECENT)), held=False)
+            return Usual(median, max(spread, floor.compute_floor(median)), at_this_hour=True)
+        learnt = _select_values(self.recent.iterate_samples(at, range(_RECENT)), held=False)
         if len(learnt) < _ENOUGH:
             return None
         median, spread = _compute_middle(learnt)
         ninth_decile = sorted(learnt)[len(learnt) * 9 // 10]
-        return Usual(median, max(spread, (ninth_decile - median) / _NINTH_DECILE, floor.at(median)), at_this_hour=False)
+        return Usual(
+            median,
+            max(spread, (ninth_decile - median) / _NINTH_DECILE, floor.compute_floor(median)),
+            at_this_hour=False,
+        )
 
     def _at_this_hour(self, at: float) -> list[list[float]]:
         """The values of this time of day, by the days on which there were any."""
         ages = (range(day * _A_DAY - _NEIGHBOURS, day * _A_DAY + _NEIGHBOURS + 1) for day in range(1, _DAYS))
-        days = [list(self.days.samples(at, around)) for around in ages]
+        days = [list(self.days.iterate_samples(at, around)) for around in ages]
         learnt, held = (
             list(filter(None, (_select_values(day, held=which) for day in days))) for which in (False, True)
         )

@@ -59,7 +59,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             return number != self.last
         return at >= (number + number * _GOLDEN % 1.0) * self.period
 
-    def plus(self, value: float, at: float, *, held: bool) -> "Ring":
+    def add_sample(self, value: float, at: float, *, held: bool) -> "Ring":
         """With one more sample, in place of what is at its place."""
         number = self._sample_number(at)
         values, flags = self._cleared_until(number)
@@ -68,7 +68,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         flags[place] = held
         return replace(self, values=bytes(values), held=bytes(flags), last=number)
 
-    def samples(self, at: float, ages: Iterable[int]) -> Iterator[RingSample]:
+    def iterate_samples(self, at: float, ages: Iterable[int]) -> Iterator[RingSample]:
         """Those of so many periods ago, where there are any."""
         if self.last is None:
             return
@@ -79,13 +79,13 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             if number - age <= self.last and not math.isnan(value := values[place]):
                 yield RingSample(value, bool(self.held[place]))
 
-    def only(self, at: float, ages: range) -> "Ring":
+    def keep_ages(self, at: float, ages: range) -> "Ring":
         """With nothing but those of so many periods ago, learnt from now."""
         kept = replace(self, values=b"", held=b"", last=None)
         for age in reversed(ages):
             moment = (self._sample_number(at) - age) * self.period
-            for sample in self.samples(at, [age]):
-                kept = kept.plus(sample.value, moment, held=False)
+            for sample in self.iterate_samples(at, [age]):
+                kept = kept.add_sample(sample.value, moment, held=False)
         return kept
 
     def _sample_number(self, at: float) -> int:

@@ -96,7 +96,7 @@ class Thresholds(msgspec.Struct, frozen=True):
             at=at,
         )
 
-    def packed(self) -> bytes:
+    def encode_state(self) -> bytes:
         """What is to survive a restart."""
         return zlib.compress(msgspec.msgpack.encode(StoredThresholds(VERSION, dict(self.baselines))), 1)
 

@@ -80,10 +80,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         hint = explain_option(error) if isinstance(error, click.UsageError) else ""
         # It quotes what was typed: the --dsn in front of a connection string may be missing.
-        complain(without_connection_string(error.format_message()) + hint)
+        print_error(without_connection_string(error.format_message()) + hint)
         status = 2
     except PgdoctorError as error:
-        complain(str(error))
+        print_error(str(error))
         status = error.exit_status
     except (click.Abort, KeyboardInterrupt):
         status = 130
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         # Python would show the exception's text, which may quote anything, and exit with 1: a session is blocked.
         from pgdoctor.agent.log import kinds_and_places
 
-        complain(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
+        print_error(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
         _drop_output()
         status = 3
     sys.exit(status if isinstance(status, int) else 0)
@@ -106,7 +106,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """One line on stderr."""
     from pgdoctor.escape import escape_text
 

@@ -32,7 +32,7 @@ def audit(config: str | None, since: str, server: str | None, form: str) -> None
     settings = load_config(config).journal
     journal = Journal.open(settings.file, settings.max_size)
     try:
-        found = journal.records(server, kinds=audit_records.KINDS, since=began)
+        found = journal.fetch_records(server, kinds=audit_records.KINDS, since=began)
     finally:
         journal.close()
     entries = [

@@ -93,7 +93,7 @@ def is_connection_string(text: str) -> bool:
     return text.startswith(("postgresql://", "postgres://")) or "=" in text
 
 
-def combine(typed: Typed, default: str) -> str:
+def build_dsn(typed: Typed, default: str) -> str:
     """The connection string of what was typed; `default` is that of the environment. Raises UsageError."""
     if typed.dsn and typed.database:
         raise UsageError("give the connection once: by --dsn, by -d, or as an argument")
@@ -127,7 +127,7 @@ def _take_typed(context: click.Context, given: dict[str, Any]) -> Typed:
 
 def _choose_dsn(context: click.Context, typed: Typed, default: str) -> str:
     before: str | None = context.meta.get(_TYPED)
-    found = combine(typed, default if before is None else before)
+    found = build_dsn(typed, default if before is None else before)
     if any(typed):
         context.meta[_TYPED] = found
     return found

@@ -14,10 +14,10 @@ import click
 import msgspec
 
 from pgdoctor.agent.stored_incidents import AFTER, BEFORE, DEEDS
-from pgdoctor.cli._options import run
+from pgdoctor.cli._options import run_coroutine
 from pgdoctor.errors import UsageError
+from pgdoctor.incidents.blocking_patterns import BlockerShare
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
-from pgdoctor.incidents.patterns import BlockerShare
 from pgdoctor.journal.store import Journal
 
 #: Records that are read of the archive at most: of incidents, and of what was done during one.
@@ -53,7 +53,7 @@ def open_archive_journal(dsn: str, incident: str | None, since: datetime | None,
     with tempfile.TemporaryDirectory(prefix="pgdoctor-") as folder:
         journal = Journal.open(Path(folder) / "archive", _LARGEST)
         try:
-            run(_fill_journal(journal, dsn, incident, since, details))
+            run_coroutine(_fill_journal(journal, dsn, incident, since, details))
             # What messages name.
             journal.path = Path("the archive")
             yield journal

@@ -36,7 +36,7 @@ def export(incident: str | None, out: str | None, force: bool, config: str | Non
     write_bytes(name, body, force=force)
     if name != STDIO:
         snapshots = sum(len(each.snapshots) for each in found)
-        click.echo(f"{name}: incident {found[0].id}, {format_count(snapshots, 'snapshot')}, {_size(body)}")
+        click.echo(f"{name}: incident {found[0].id}, {format_count(snapshots, 'snapshot')}, {_format_body_size(body)}")
 
 
 @click.command("import")
@@ -53,7 +53,7 @@ def import_(file: str, config: str | None, journal: str | None) -> None:
         raise UsageError(f"{file} has no incident: no session was blocked")
     with closing(Journal.open(journal_path(config, journal))) as opened:
         for each in found.incidents:
-            click.echo(_import(opened, each, found))
+            click.echo(_import_incident(opened, each, found))
 
 
 @click.command("backup")
@@ -74,7 +74,7 @@ def backup(file: str, force: bool, config: str | None, journal: str | None) -> N
     click.echo(f"{path}: {format_size(path.stat().st_size)}")
 
 
-def _import(journal: Journal, incident: StoredIncident, found: IncidentFile) -> str:
+def _import_incident(journal: Journal, incident: StoredIncident, found: IncidentFile) -> str:
     """What came of it, in a line."""
     from pgdoctor.agent.stored_incidents import IMPORTED, find_copy, import_incident
     from pgdoctor.render.incident_story import make_story
@@ -92,5 +92,5 @@ def _import(journal: Journal, incident: StoredIncident, found: IncidentFile) -> 
     return f"{incident.id}: {snapshots}, {written}{again}; pgdoctor incidents show {incident.id}"
 
 
-def _size(body: bytes) -> str:
+def _format_body_size(body: bytes) -> str:
     return format_size(len(body))

@@ -22,10 +22,10 @@ def read_export(name: str) -> IncidentFile:
     try:
         found = decode_export(_read_pieces(name))
     except ExportError as error:
-        raise ExportError(f"{_shown(name)} {error}") from None
+        raise ExportError(f"{_quote_name(name)} {error}") from None
     if found.left_out:
         lines = format_count(found.left_out, "line")
-        click.echo(f"pgdoctor: {lines} of {_shown(name)} left out: they are of a later version", err=True)
+        click.echo(f"pgdoctor: {lines} of {_quote_name(name)} left out: they are of a later version", err=True)
     return found
 
 
@@ -36,7 +36,7 @@ def choose_incident(found: IncidentFile, name: str, incident: str | None) -> Sto
     chosen = next((each for each in found.incidents if each.id == incident), None)
     if chosen is None:
         known = ", ".join(each.id for each in found.incidents[:5]) or "none"
-        raise UsageError(f"no incident {incident[:50]!r} in {_shown(name)}: it has {known}")
+        raise UsageError(f"no incident {incident[:50]!r} in {_quote_name(name)}: it has {known}")
     return chosen
 
 
@@ -44,7 +44,7 @@ def list_snapshots(found: IncidentFile, chosen: StoredIncident | None, name: str
     """The snapshots of an incident, or else those without a blocked session. Raises UsageError where there is none."""
     snapshots = chosen.snapshots if chosen is not None else found.quiet
     if not snapshots:
-        raise UsageError(f"{_shown(name)} has no snapshot: none of its incident was stored")
+        raise UsageError(f"{_quote_name(name)} has no snapshot: none of its incident was stored")
     return snapshots
 
 
@@ -66,7 +66,7 @@ def write_private(name: str, write: Callable[[Path], None], *, force: bool) -> P
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         try:
             write(beside)
-            _sync(beside)
+            _sync_folder(beside)
             beside.replace(path)
         finally:
             with suppress(FileNotFoundError):
@@ -81,14 +81,14 @@ def write_bytes(name: str, body: bytes, *, force: bool) -> None:
     if name == STDIO:
         click.echo(body, nl=False)
         return
-    write_private(name, lambda path: _fill(path, body), force=force)
+    write_private(name, lambda path: _write_file(path, body), force=force)
 
 
-def _fill(path: Path, body: bytes) -> None:
+def _write_file(path: Path, body: bytes) -> None:
     path.write_bytes(body)
 
 
-def _sync(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -105,8 +105,8 @@ def _read_pieces(name: str) -> Iterator[bytes]:
             yield from iter(lambda: file.read(_PIECE), b"")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UsageError(f"{_shown(name)} cannot be read: {reason}") from None
+        raise UsageError(f"{_quote_name(name)} cannot be read: {reason}") from None
 
 
-def _shown(name: str) -> str:
+def _quote_name(name: str) -> str:
     return "standard input" if name == STDIO else name

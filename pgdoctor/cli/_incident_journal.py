@@ -69,7 +69,7 @@ def open_journal(
 
 def read_all(journal: Journal, since: datetime | None = None) -> list[IncidentRecord]:
     """The entries of all incidents."""
-    return _decode_records(journal.records(kinds=(KIND,), since=since))
+    return _decode_records(journal.fetch_records(kinds=(KIND,), since=since))
 
 
 def read_stored(journal: Journal, incident: str | None) -> list[StoredIncident]:
@@ -81,7 +81,7 @@ def read_stored(journal: Journal, incident: str | None) -> list[StoredIncident]:
         if not known:
             raise UsageError(f"there is no incident in {journal.path} yet")
         incident = known[-1].id
-    records = journal.records(kinds=(KIND,), subject=incident)
+    records = journal.fetch_records(kinds=(KIND,), subject=incident)
     if not records:
         raise UsageError(_describe_unknown(journal, incident))
     servers = dict.fromkeys(record.server for record in records)

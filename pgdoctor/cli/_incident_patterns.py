@@ -7,13 +7,13 @@ import click
 
 from pgdoctor.cli._incident_archive import fetch_shares, find_archive
 from pgdoctor.cli._incident_journal import journal_options, open_journal, read_all, read_stored
-from pgdoctor.cli._options import parse_since, run
+from pgdoctor.cli._options import parse_since, run_coroutine
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.incidents.incident_log import latest_entries
 
 if TYPE_CHECKING:
+    from pgdoctor.incidents.blocking_patterns import BlockerShare
     from pgdoctor.incidents.incident_log import IncidentRecord
-    from pgdoctor.incidents.patterns import BlockerShare
 
 
 @click.command()
@@ -28,13 +28,15 @@ def patterns(config: str | None, journal: str | None, since: str, limit: int, fo
     Blocked time of all recorded incidents by class, table, application and statement of the blocker, with the
     statements that waited, and what would end it. The most blocked time comes first.
     """
-    from pgdoctor.incidents.patterns import add_up_shares
-    from pgdoctor.render.patterns import make_pattern_report, pattern_lines, patterns_to_json
+    from pgdoctor.incidents.blocking_patterns import add_up_shares
+    from pgdoctor.render.blocking_patterns import make_pattern_report, pattern_lines, patterns_to_json
     from pgdoctor.topics import read_prevention
 
     began = parse_since(since)
     archive = find_archive()
-    shares = _share_out_journal(config, journal, began) if archive is None else run(fetch_shares(archive, began))
+    shares = (
+        _share_out_journal(config, journal, began) if archive is None else run_coroutine(fetch_shares(archive, began))
+    )
     report = make_pattern_report(
         add_up_shares(shares),
         incidents=len({(last.server, last.id, last.started) for last, _ in shares}),
@@ -51,7 +53,7 @@ def patterns(config: str | None, journal: str | None, since: str, limit: int, fo
 def _share_out_journal(
     config: str | None, journal: str | None, since: datetime
 ) -> "list[tuple[IncidentRecord, BlockerShare]]":
-    from pgdoctor.incidents.patterns import IncidentHistory, share_out
+    from pgdoctor.incidents.blocking_patterns import IncidentHistory, share_out
 
     with open_journal(config, journal) as opened:
         names = dict.fromkeys(each.id for each in latest_entries(read_all(opened, since=since)))

@@ -56,7 +56,7 @@ def replay_(
     if (against or summary) and config is None:
         raise UsageError(f"--{'against' if against else 'summary'} needs rules: --config FILE")
     if sets and (summary or against or (everything and form == "text")):
-        found = _summarise(sets, incident, journal, everything=everything)
+        found = _summarise_replay(sets, incident, journal, everything=everything)
         _print_summary(found, form, screen_width(wide=wide))
         return 0
     return _print_snapshots(incident, config, journal, form, everything=everything, exit_code=exit_code)
@@ -86,7 +86,9 @@ def _read_named(journal: Journal, incident: str | None, *, everything: bool) -> 
     return [stored for name in names for stored in read_stored(journal, name)]
 
 
-def _summarise(sets: Sequence[str], incident: str | None, journal: str | None, *, everything: bool) -> "ReplaySummary":
+def _summarise_replay(
+    sets: Sequence[str], incident: str | None, journal: str | None, *, everything: bool
+) -> "ReplaySummary":
     from pgdoctor.render.replay_summary import make_replay_summary
 
     rules = [(Path(path).name, load_config(path).mitigation) for path in sets]
@@ -99,12 +101,12 @@ def _summarise(sets: Sequence[str], incident: str | None, journal: str | None, *
 
 
 def _replay_under(stored: "StoredIncident", rules: Sequence[tuple[str, Mitigation]]) -> "ReplayedIncident":
-    from pgdoctor.incidents.snapshot_archive import rediagnose
+    from pgdoctor.incidents.snapshot_archive import diagnose_again
     from pgdoctor.mitigation.incident_replay import replay_incident
     from pgdoctor.render.replay_summary import list_incident, list_outcome
 
     last = stored.entries[-1]
-    diagnoses = [rediagnose(each.stored) for each in sorted(stored.snapshots, key=lambda each: each.at)]
+    diagnoses = [diagnose_again(each.stored) for each in sorted(stored.snapshots, key=lambda each: each.at)]
     outcomes = [list_outcome(name, replay_incident(diagnoses, settings, last.started)) for name, settings in rules]
     return list_incident(last, len(diagnoses), outcomes)
 

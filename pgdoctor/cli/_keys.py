@@ -53,7 +53,7 @@ _SEQUENCES = {
 _MOUSE, _MOUSE_BYTES = "M", 3
 
 
-def keys(typed: Iterable[int | str]) -> Iterator[str]:
+def decode_keys(typed: Iterable[int | str]) -> Iterator[str]:
     """The keys in what curses read at once: characters, and numbers for the keys that it knows."""
     waiting = list(typed)
     while waiting:

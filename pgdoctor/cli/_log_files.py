@@ -16,7 +16,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.formatting import format_name
 from pgdoctor.serverlog.formats import LogFormat
 from pgdoctor.serverlog.reading import detect_format, first_time
-from pgdoctor.serverlog.rows import MOST_BYTES, Table, find_tables
+from pgdoctor.serverlog.saved_tables import MOST_BYTES, Table, find_tables
 
 #: Bytes that are read at a time, and by which a format is known.
 BLOCK = 1 << 20
@@ -43,7 +43,7 @@ class LogFile:
         self.size = 0
         #: What went wrong in the middle of it; empty: nothing.
         self.damage = ""
-        self._stream = _open(name, stack)
+        self._stream = _open_stream(name, stack)
         self.first = self._read_first()
         self.format: LogFormat | None = detect_format(self.first, prefix) if self.first.strip() else None
         self.tables: tuple[Table, ...] = ()
@@ -51,26 +51,26 @@ class LogFile:
             self.tables = find_tables(self._read_whole())
         self.begins = first_time(self.format, self.first) if self.format is not None else None
 
-    def blocks(self) -> Iterator[bytes]:
+    def read_blocks(self) -> Iterator[bytes]:
         """All of it, block by block. What is damaged ends it."""
         yield self.first
-        while block := self._read(BLOCK):
+        while block := self._read_block(BLOCK):
             yield block
 
     def _read_whole(self) -> str:
         """All of it, up to what rows may have."""
         found = self.first
-        while len(found) < MOST_BYTES and (block := self._read(BLOCK)):
+        while len(found) < MOST_BYTES and (block := self._read_block(BLOCK)):
             found += block
         return found.decode(errors="replace")
 
     def _read_first(self) -> bytes:
         found = b""
-        while len(found) < _FIRST and (block := self._read(_FIRST)):
+        while len(found) < _FIRST and (block := self._read_block(_FIRST)):
             found += block
         return found
 
-    def _read(self, size: int) -> bytes:
+    def _read_block(self, size: int) -> bytes:
         if self.damage:
             return b""
         try:
@@ -109,20 +109,20 @@ def _without_copies(names: list[str]) -> tuple[list[str], list[str]]:
     """One of the files that the server writes side by side with `log_destination = 'stderr,csvlog'`."""
     best: dict[str, tuple[int, str]] = {}
     for name in names:
-        stem, rank = _stem(name)
+        stem, rank = _split_name(name)
         if rank >= best.get(stem, (-1, ""))[0]:
             best[stem] = (rank, name)
     kept = {name for _, name in best.values()}
-    kept |= {name for name in names if _stem(name)[1] < 0}
+    kept |= {name for name in names if _split_name(name)[1] < 0}
     notes = [
-        f"{shown_name(name)} is left out: {shown_name(best[_stem(name)[0]][1])} has the same entries"
+        f"{shown_name(name)} is left out: {shown_name(best[_split_name(name)[0]][1])} has the same entries"
         for name in names
         if name not in kept
     ]
     return [name for name in names if name in kept], notes
 
 
-def _stem(name: str) -> tuple[str, int]:
+def _split_name(name: str) -> tuple[str, int]:
     plain = name
     for ending in _COMPRESSED:
         plain = plain.removesuffix(ending)
@@ -132,17 +132,17 @@ def _stem(name: str) -> tuple[str, int]:
     return name, -1
 
 
-def _open(name: str, stack: ExitStack) -> Any:
+def _open_stream(name: str, stack: ExitStack) -> Any:
     if name == STDIN:
         stdin: Any = sys.stdin.buffer
-        return _decompressed(stdin if hasattr(stdin, "peek") else io.BufferedReader(stdin), name, stack)
+        return _open_decompressed(stdin if hasattr(stdin, "peek") else io.BufferedReader(stdin), name, stack)
     try:
-        return _decompressed(stack.enter_context(Path(name).open("rb")), name, stack)
+        return _open_decompressed(stack.enter_context(Path(name).open("rb")), name, stack)
     except OSError as error:
         raise UsageError(f"cannot read {shown_name(name)}: {error.strerror or type(error).__name__}") from None
 
 
-def _decompressed(stream: Any, name: str, stack: ExitStack) -> Any:
+def _open_decompressed(stream: Any, name: str, stack: ExitStack) -> Any:
     """The bytes behind the compression, which the first bytes show; the ending does not matter."""
     mark = stream.peek(6)[:6]
     if mark.startswith(_GZIP):

@@ -8,7 +8,7 @@ import click
 
 from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._mitigate_brakes import by_option
-from pgdoctor.cli._options import config_option, run
+from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.cli._output import screen_width, write_json, write_lines
 from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError
@@ -23,8 +23,8 @@ from pgdoctor.render.manual_action import (
     describe_refusal,
     report_action,
 )
-from pgdoctor.render.paragraph import lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 
 if TYPE_CHECKING:
     from pgdoctor.cli._manual_operations import ShownAction
@@ -88,10 +88,10 @@ def signal_session(signal: Signal, pid: int, dsn: str, config: str | None, optio
     """Show the session, ask, and signal it; the exit status. Raises PgdoctorError."""
     if not options.yes and not sys.stdin.isatty():
         raise UsageError(f"{signal} {pid} needs a terminal for its confirmation; in scripts give --yes")
-    return run(_signal(signal, pid, dsn, load_config(config), options))
+    return run_coroutine(_signal_session(signal, pid, dsn, load_config(config), options))
 
 
-async def _signal(signal: Signal, pid: int, dsn: str, config: Config, options: ManualOptions) -> int:
+async def _signal_session(signal: Signal, pid: int, dsn: str, config: Config, options: ManualOptions) -> int:
     from pgdoctor.cli._manual_operations import open_operations
 
     is_json = options.form == "json"
@@ -102,11 +102,11 @@ async def _signal(signal: Signal, pid: int, dsn: str, config: Config, options: M
             return 1
         result: ManualOutcome | NotTried | None = _find_objection(shown, options)
         # JSON alone is on stdout; a person who is asked reads the rest on stderr.
-        _show(shown, is_quiet=is_json and options.yes, err=is_json)
+        _print_action(shown, is_quiet=is_json and options.yes, err=is_json)
         if result is None:
             result = (
                 await operations.act(shown, despite_brakes=options.despite_disarm)
-                if _agrees(shown, yes=options.yes)
+                if _confirm_action(shown, yes=options.yes)
                 else "not_confirmed"
             )
     _say_result(shown, result, config, is_json=is_json)
@@ -128,12 +128,12 @@ def _say_gone(signal: Signal, pid: int, *, is_json: bool) -> None:
         click.echo(f"{signal} {pid}: no, there is no such session at this server.")
 
 
-def _show(shown: "ShownAction", *, is_quiet: bool, err: bool) -> None:
+def _print_action(shown: "ShownAction", *, is_quiet: bool, err: bool) -> None:
     """What a person reads before the question."""
     action = shown.action
     said = describe_refusal(action) if action.refusal else describe_action(action, shown.server, shown.brakes)
     if not is_quiet:
-        write_lines(lay_out(said, screen_width()), err=err)
+        write_lines(lay_out_paragraphs(said, screen_width()), err=err)
 
 
 def _say_result(shown: "ShownAction", result: ManualOutcome | NotTried, config: Config, *, is_json: bool) -> None:
@@ -141,14 +141,14 @@ def _say_result(shown: "ShownAction", result: ManualOutcome | NotTried, config: 
     if is_json:
         write_json(encode_json(report_action(action, shown.server, shown.brakes, result)))
     elif isinstance(result, ManualOutcome):
-        click.echo(one_line(describe_outcome(action, result), _MOST_TEXT))
+        click.echo(format_one_line(describe_outcome(action, result), _MOST_TEXT))
     elif result in _NOT_SENT:
         click.echo(f"{action.signal} {action.session.pid}: {_NOT_SENT[result]}")
     if isinstance(result, ManualOutcome) and result.unrecorded is not None:
         click.echo(f"warning: this is not recorded in the journal {config.journal.file}: {result.unrecorded}", err=True)
 
 
-def _agrees(shown: "ShownAction", *, yes: bool) -> bool:
+def _confirm_action(shown: "ShownAction", *, yes: bool) -> bool:
     if yes:
         return True
     action = shown.action

@@ -67,7 +67,7 @@ class ManualOperations:
         if action.refusal is not None:
             return ShownAction(action, server)
         await self._audit.catch_up(self._door, diagnosis.captured_at)
-        return ShownAction(action, server, tuple(await self.brakes()), self._audit.error)
+        return ShownAction(action, server, tuple(await self.list_brakes()), self._audit.error)
 
     async def act(self, shown: ShownAction, *, despite_brakes: bool = False) -> ManualOutcome:
         """Do it, if the session is still the one that was shown; what came of it. Raises ServerError."""
@@ -77,11 +77,11 @@ class ManualOperations:
             self._audit,
             shown.action,
             by=self._by,
-            brakes=self.brakes,
+            brakes=self.list_brakes,
             despite=shown.brakes if despite_brakes else (),
         )
 
-    async def brakes(self) -> Sequence[str]:
+    async def list_brakes(self) -> Sequence[str]:
         """Why no session is signalled at this server: all brakes, of the server and of the journal."""
         now = (await self._door.fetch("server_clock"))[0].now
         await self._audit.catch_up(self._door, now)
@@ -89,7 +89,7 @@ class ManualOperations:
         pulled = joined_brakes(self._sharing.shared, self._audit.brakes)
         until = pulled.maintenance_until
         said = (
-            await self._kill_switch.pulled(),
+            await self._kill_switch.read_reason(),
             pulled.kill_switch,
             f"maintenance until {until.isoformat(timespec='seconds')}" if until is not None and until > now else None,
             self._sharing.error,

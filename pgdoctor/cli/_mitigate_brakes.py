@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pgdoctor.cli._connection import dsn_option
-from pgdoctor.cli._options import config_option, run
+from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.config.config import Config, ServerSettings, load_config
 from pgdoctor.errors import PgdoctorError, ServerError, UsageError
 from pgdoctor.fields import Duration
@@ -62,13 +62,13 @@ def by_option(function: F) -> F:
     )(function)
 
 
-def marks(function: F) -> F:
+def add_brake_options(function: F) -> F:
     """Add the options that all of these commands take."""
     return config_option(dsn_option(by_option(function)))
 
 
 @click.command()
-@marks
+@add_brake_options
 @reason_option
 def disarm(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Stop all signals at this server until `arm`.
@@ -82,7 +82,7 @@ def disarm(config: str | None, dsn: str, reason: str, by: str) -> int:
 
 
 @click.command()
-@marks
+@add_brake_options
 @reason_option
 def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Lift a disarm.
@@ -98,7 +98,7 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
 
 
 @click.command()
-@marks
+@add_brake_options
 @click.option("--for", "length", metavar="DURATION", help='Duration with a unit: "30m", "2h".')
 @click.option("--end", is_flag=True, help="End the maintenance window now.")
 @click.option("--reason", callback=_one_line, help="Reason; it is recorded in the audit.")
@@ -130,7 +130,7 @@ def maintenance(config: str | None, dsn: str, length: str | None, end: bool, rea
 
 
 @click.command()
-@marks
+@add_brake_options
 @reason_option
 def reset(config: str | None, dsn: str, reason: str, by: str) -> int:
     """Close the circuit breaker.
@@ -146,7 +146,7 @@ def reset(config: str | None, dsn: str, reason: str, by: str) -> int:
 
 
 @click.command()
-@marks
+@add_brake_options
 @click.argument("decision", metavar="ID")
 def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
     """Approve one decision that requires approval.
@@ -157,7 +157,7 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
     from pgdoctor.cli._mitigate_operations import fetch_pending_decisions
 
     settings = load_config(config).mitigation
-    found = run(fetch_pending_decisions(dsn, load_config(config)))
+    found = run_coroutine(fetch_pending_decisions(dsn, load_config(config)))
     ids = [each.id for each in found if each.id is not None]
     if decision not in ids:
         known = f"waiting decisions: {', '.join(ids)}" if ids else "no decision does"
@@ -206,7 +206,7 @@ def _read_dsn(server: ServerSettings) -> str:
 def _tell_server(config: Config, dsn: str, event: Callable[[datetime], Event], name: str = "") -> "BrakeChange":
     from pgdoctor.cli._server_brakes import tell_server
 
-    told = run(tell_server(config, dsn, event))
+    told = run_coroutine(tell_server(config, dsn, event))
     careful = f"{name}warning: "
     roles = f" or connected as {' or '.join(told.roles)}" if told.roles else ""
     if not told.is_heard:
@@ -237,7 +237,7 @@ def _describe_other_brakes(config: Config, told: "BrakeChange") -> str:
     holds = [
         told.brakes.kill_switch,
         f"maintenance until {until.isoformat(timespec='seconds')}" if until and until > told.event.at else None,
-        run(KillSwitchFile(lambda: config.mitigation.kill_switch_file).pulled()),
+        run_coroutine(KillSwitchFile(lambda: config.mitigation.kill_switch_file).read_reason()),
     ]
     said = [each for each in holds if each]
     return f" Still no session is signalled: {'; '.join(said)}." if said else ""

@@ -86,7 +86,7 @@ async def observe_and_plan(
         await asyncio.sleep(_PAUSE if place else 0)
         diagnosis = await watch.diagnose_server()
         await mitigator.consider(diagnosis, connection)
-    brakes = await mitigator.brakes()
+    brakes = await mitigator.read_brakes()
     until = brakes.maintenance_until
     held = until is not None and until > diagnosis.captured_at
     said = (
@@ -142,7 +142,7 @@ async def execute_plan_over(
 
 def _make_mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:
     settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
-    return Mitigator(settings, keeper, brake=KillSwitchFile(lambda: settings.kill_switch_file).pulled, only=only)
+    return Mitigator(settings, keeper, brake=KillSwitchFile(lambda: settings.kill_switch_file).read_reason, only=only)
 
 
 async def _election_notes(connection: Connection) -> tuple[Finding, ...]:

@@ -68,12 +68,12 @@ def from_option(function: F) -> F:
     )(function)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine to its end."""
     return asyncio.run(work)
 
 
-async def ask(dsn: str, *, explains: bool = False, into_databases: bool = True) -> Diagnosis:
+async def fetch_diagnosis(dsn: str, *, explains: bool = False, into_databases: bool = True) -> Diagnosis:
     """The diagnosis of a server, now; with `explains` its planner is asked too.
 
     `into_databases`: the catalogs of other databases that an incident touches are read, too.

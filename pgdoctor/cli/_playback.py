@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pgdoctor.cli._recorded import Recording
 from pgdoctor.cli._terminal import Terminal
-from pgdoctor.incidents.snapshot_archive import rediagnose
+from pgdoctor.incidents.snapshot_archive import diagnose_again
 from pgdoctor.render.incident_story import find_peak
 from pgdoctor.render.incident_view import format_moment
 from pgdoctor.render.live.screen import ScreenInput, draw_screen, list_lines, listed_rows
@@ -46,7 +46,7 @@ class Playback:
             loop.add_signal_handler(number, self._over.set)
         self._arrange_rows()
         try:
-            self._show()
+            self._draw_moment()
             await self._over.wait()
         finally:
             loop.remove_reader(0)
@@ -55,20 +55,20 @@ class Playback:
         if self._terminal.is_gone:
             self._over.set()
             return
-        for key in self._terminal.typed():
+        for key in self._terminal.read_keys():
             if key == "redraw":
                 self._terminal.resize()
             else:
                 self._obey_key(key)
                 self._arrange_rows()
-        self._show()
+        self._draw_moment()
 
     def _obey_key(self, key: str) -> None:
         view = self._view
         # On the page of one session the left arrow leads back to the list.
         is_step = key in _STEPS and not view.is_typing and not (key == "left" and view.page != "list")
         if is_step or (key in _ENDS and not view.is_typing):
-            self._step(key)
+            self._handle_key(key)
             return
         pressed = press_key(view, key, listed_rows(self._seen, view), list_lines(self._terminal.size[1]))
         self._view = replace(pressed.view, tab="blocked", is_frozen=False)
@@ -77,7 +77,7 @@ class Playback:
         elif pressed.wish in ("cancel", "terminate"):
             self._view = replace(self._view, message=_NO_SIGNAL)
 
-    def _step(self, key: str) -> None:
+    def _handle_key(self, key: str) -> None:
         last = len(self._recording.snapshots) - 1
         to = _ENDS[key] % (last + 1) if key in _ENDS else self._place + _STEPS[key]
         message = "" if 0 <= to <= last else f"this is the {'last' if to > last else 'first'} snapshot"
@@ -86,7 +86,7 @@ class Playback:
 
     def _judge_snapshot(self, place: int) -> ScreenInput:
         snapshots = self._recording.snapshots
-        diagnosis = rediagnose(snapshots[place].stored)
+        diagnosis = diagnose_again(snapshots[place].stored)
         at = format_moment(snapshots[place].at)
         position = f"{self._recording.name}  snapshot {place + 1} of {len(snapshots)}, {at} UTC"
         return ScreenInput(diagnosis=diagnosis, report=without_sql(make_report(diagnosis)), recorded=position)
@@ -99,10 +99,10 @@ class Playback:
         self._seen = replace(seen, rows=rows)
         self._view = keep_view(view, listed_rows(self._seen, view))
 
-    def _show(self) -> None:
+    def _draw_moment(self) -> None:
         if not self._over.is_set():
             self._terminal.draw(draw_screen(self._seen, self._view, *self._terminal.size))
 
     def _handle_resize(self) -> None:
         self._terminal.resize()
-        self._show()
+        self._draw_moment()

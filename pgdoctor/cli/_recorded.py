@@ -5,7 +5,7 @@ import msgspec
 from pgdoctor.cli._incident_files import choose_incident, list_snapshots, read_export
 from pgdoctor.formatting import format_name
 from pgdoctor.incidents.export_file import DatedSnapshot, StoredIncident
-from pgdoctor.incidents.snapshot_archive import rediagnose
+from pgdoctor.incidents.snapshot_archive import diagnose_again
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.incident_story import find_peak
 from pgdoctor.render.incident_view import format_moment
@@ -23,7 +23,7 @@ def read_recording(file: str, incident: str | None) -> Recording:
     found = read_export(file)
     chosen = choose_incident(found, file, incident)
     snapshots = sorted(list_snapshots(found, chosen, file), key=lambda each: each.at)
-    return Recording(_name(chosen), tuple(snapshots))
+    return Recording(_name_incident(chosen), tuple(snapshots))
 
 
 def read_worst(file: str, incident: str | None) -> tuple[Diagnosis, str]:
@@ -32,8 +32,8 @@ def read_worst(file: str, incident: str | None) -> tuple[Diagnosis, str]:
     worst = find_peak(recording.snapshots)
     place = recording.snapshots.index(worst) + 1
     origin = f"{recording.name}, snapshot {place} of {len(recording.snapshots)}, of {format_moment(worst.at)} UTC"
-    return rediagnose(worst.stored), origin
+    return diagnose_again(worst.stored), origin
 
 
-def _name(chosen: StoredIncident | None) -> str:
+def _name_incident(chosen: StoredIncident | None) -> str:
     return f"Incident {format_name(chosen.id)}" if chosen is not None else "No incident"

@@ -43,7 +43,7 @@ class Recorded(msgspec.Struct, frozen=True):
     quiet: tuple[DatedSnapshot, ...]
 
 
-async def record(dsn: str, length: float, interval: Duration, *, into_databases: bool) -> Recorded:
+async def record_server(dsn: str, length: float, interval: Duration, *, into_databases: bool) -> Recorded:
     """Record for `length` seconds, or until SIGINT or SIGTERM. Raises ServerError where the server cannot be asked."""
     install_logging("text")
     logging.getLogger().setLevel(logging.WARNING)
@@ -90,17 +90,17 @@ class _Recording:
         if self._latest is None:
             raise Unreachable(self._monitor.poller.state.error or "the server was not polled")
         with closing(Journal.open(path)) as journal:
-            records = journal.records(kinds=(KIND,))
+            records = journal.fetch_records(kinds=(KIND,))
             entries, _ = read_entries(record.body for record in records)
             server = records[0].server if records else ""
             found = [
-                self._complete(read_incident(journal, server, [each for each in entries if each.id == name]))
+                self._complete_incident(read_incident(journal, server, [each for each in entries if each.id == name]))
                 for name in dict.fromkeys(each.id for each in entries)
             ]
-        quiet = () if found else (_snapshot(pack_diagnosis(self._latest), self._latest),)
+        quiet = () if found else (_date_snapshot(pack_diagnosis(self._latest), self._latest),)
         return Recorded(tuple(found), quiet)
 
-    def _complete(self, incident: StoredIncident) -> StoredIncident:
+    def _complete_incident(self, incident: StoredIncident) -> StoredIncident:
         snapshots = {each.at: each for each in incident.snapshots}
         series = self._series.get(incident.id)
         for each in series.snapshots if series is not None else ():
@@ -114,10 +114,10 @@ class _Recording:
         self._latest = diagnosis
         series = self._series.setdefault(incident.id, SnapshotSeries()) if incident is not None else None
         age = incident.seconds_until(diagnosis.captured_at) if incident is not None else 0.0
-        if series is not None and series.wants(age) and diagnosis.blocked_sessions:
+        if series is not None and series.wants_snapshot(age) and diagnosis.blocked_sessions:
             body = await offload(len(diagnosis.snapshot.sessions), pack_diagnosis, diagnosis)
             series.add(SampledSnapshot(diagnosis.blocked_sessions, diagnosis.captured_at, body), age)
 
 
-def _snapshot(body: bytes, diagnosis: Diagnosis) -> DatedSnapshot:
+def _date_snapshot(body: bytes, diagnosis: Diagnosis) -> DatedSnapshot:
     return DatedSnapshot(diagnosis.captured_at, unpack_snapshot(body))

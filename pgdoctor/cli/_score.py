@@ -39,10 +39,10 @@ def score(config: str | None, since: str, server: str | None, form: str, wide: b
         raise JournalError(f"there is no journal at {settings.file}: the agent creates it; --config gives its path")
     with closing(Journal.open(settings.file, settings.max_size)) as journal:
         scores = sorted(
-            read_scores(each.body for each in journal.records(server, kinds=(KIND,), since=began)),
+            read_scores(each.body for each in journal.fetch_records(server, kinds=(KIND,), since=began)),
             key=lambda each: each.decided_at,
         )
-        intents = read_events(journal.records(server, kinds=("intent",), since=began))
+        intents = read_events(journal.fetch_records(server, kinds=("intent",), since=began))
         announced = {each.decision for each in intents if isinstance(each, Intent) and each.mode == "dry_run"}
     report = make_score_report(scores, since=began, unscored=len(announced - _list_decisions(scores)))
     if form == "json":

@@ -139,7 +139,7 @@ def _record_event(path: Path, most: int, server: str, said: Event) -> tuple[Path
 
     journal = Journal.open(path, most)
     try:
-        earlier = list(audit_records.read_events(journal.records(server, kinds=audit_records.LASTING)))
+        earlier = list(audit_records.read_events(journal.fetch_records(server, kinds=audit_records.LASTING)))
         kind, subject, body, at = audit_records.encode_event(said)
         journal.append(server, kind, subject, body, at)
         return journal.path, earlier, journal.recall(server, BY_AGENT) is not None

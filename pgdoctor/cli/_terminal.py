@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from pgdoctor.cli._keys import keys
+from pgdoctor.cli._keys import decode_keys
 from pgdoctor.render.live.cells import Line, character_cells
 
 _COLOURS = {"bad": curses.COLOR_RED, "warn": curses.COLOR_YELLOW, "good": curses.COLOR_GREEN}
@@ -36,11 +36,11 @@ def write_encodable(text: str, encoding: str) -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(_encodable(character, encoding) for character in text)
+        return "".join(_replace_unencodable(character, encoding) for character in text)
     return text
 
 
-def _encodable(character: str, encoding: str) -> str:
+def _replace_unencodable(character: str, encoding: str) -> str:
     known = character.encode(encoding, errors="ignore")
     return character if known else "?" * character_cells(character)
 
@@ -112,9 +112,9 @@ class Terminal:
                 self._write_text(span.text, self._looks[span.style])
         self._window.refresh()
 
-    def typed(self) -> Iterator[str]:
+    def read_keys(self) -> Iterator[str]:
         """What was typed since: characters, and the names of other keys."""
-        return keys(self._read_keys())
+        return decode_keys(self._read_keys())
 
     def _read_keys(self) -> Iterator[int | str]:
         with suppress(curses.error):  # There is no more.

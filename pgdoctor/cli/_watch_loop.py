@@ -57,7 +57,7 @@ Asks = Callable[[int, Signal], Awaitable[ViewQuestion | Said]]
 Acts = Callable[[ViewQuestion], Awaitable[Said]]
 
 
-def _arrangement(view: View) -> tuple[object, ...]:
+def _list_arrangement(view: View) -> tuple[object, ...]:
     """What the rows of a view are arranged by."""
     return view.order, view.sort, view.is_grouped
 
@@ -78,7 +78,7 @@ class WatchLoop:
         self._terminal = terminal
         self._connection = Reconnector(dsn, DEADLINE)
         self._into_databases = into_databases
-        self._runner = PollRunner(self._settings(interval))
+        self._runner = PollRunner(self._build_settings(interval))
         #: Of the present connection.
         self._reader: tuple[Connection, ActivityReader, ActivityRateObserver] | None = None
         self._processes = LocalProcesses()
@@ -127,7 +127,7 @@ class WatchLoop:
             self._errand.cancel()
         await asyncio.wait({self._errand})
 
-    def _settings(self, interval: float) -> AgentSettings:
+    def _build_settings(self, interval: float) -> AgentSettings:
         return AgentSettings(
             interval=Duration(interval), max_server_share=SHARE, look_into_databases=self._into_databases
         )
@@ -184,7 +184,7 @@ class WatchLoop:
         processes = usage.processes if usage is not None else None
         rows = await offload(len(activity.sessions), list_activity, activity, self._view.sort, processes)
         self._seen = replace(self._seen, activity=activity, rates=rates, usage=usage, activity_rows=rows)
-        self._keep()
+        self._keep_snapshot()
 
     def _arrange_rows(self) -> None:
         """Sort the rows in the chosen order."""
@@ -199,16 +199,16 @@ class WatchLoop:
         if seen.activity is not None:
             processes = seen.usage.processes if seen.usage is not None else None
             self._seen = replace(seen, activity_rows=list_activity(seen.activity, view.sort, processes))
-        self._keep()
+        self._keep_snapshot()
 
-    def _keep(self) -> None:
+    def _keep_snapshot(self) -> None:
         self._view = keep_view(self._view, listed_rows(self._seen, self._view))
 
     def _read_keys(self) -> None:
         if self._terminal.is_gone:
             self._over.set()
             return
-        for key in self._terminal.typed():
+        for key in self._terminal.read_keys():
             if key == "redraw":
                 self._terminal.resize()
             else:
@@ -219,10 +219,10 @@ class WatchLoop:
         before = self._view
         pressed = press_key(before, key, listed_rows(self._seen, before), list_lines(self._terminal.size[1]))
         self._view = pressed.view
-        if _arrangement(self._view) != _arrangement(before):
+        if _list_arrangement(self._view) != _list_arrangement(before):
             self._arrange_rows()
         if shown_tab(self._view) != shown_tab(before) or self._view.filter != before.filter:
-            self._keep()
+            self._keep_snapshot()
             self._wanted.set()
         match pressed.wish:
             case "slower" | "faster" as pace:
@@ -247,7 +247,7 @@ class WatchLoop:
         if others:
             now = min(others, key=lambda pace: abs(pace - now))
         self._seen = replace(self._seen, interval=now)
-        self._runner.reconfigure(self._settings(now))
+        self._runner.reconfigure(self._build_settings(now))
         self._view = replace(self._view, message=f"a poll every {now:g} s")
         self._wanted.set()
 

@@ -29,13 +29,13 @@ _HELP = {
 }
 
 
-def source(context: click.Context, key: str) -> str:
+def describe_source(context: click.Context, key: str) -> str:
     """The flag or the environment variable that set an option, for messages."""
     by_flag = context.get_parameter_source(key) is ParameterSource.COMMANDLINE
-    return f"--{key.replace('_', '-')}" if by_flag else variable(key)
+    return f"--{key.replace('_', '-')}" if by_flag else name_variable(key)
 
 
-def variable(key: str) -> str:
+def name_variable(key: str) -> str:
     return f"PGDOCTOR_{key.upper()}"
 
 
@@ -46,7 +46,7 @@ def agent_options(function: F) -> F:
         about = (
             f"{_HELP.get(field.name, '')} Default: from the configuration, else {str(field.default).lower()}.".strip()
         )
-        function = click.option(flag, envvar=variable(field.name), metavar="VALUE", help=about)(function)
+        function = click.option(flag, envvar=name_variable(field.name), metavar="VALUE", help=about)(function)
     return function
 
 
@@ -96,9 +96,11 @@ def command(
 
     dsn, dsn_file = (options.pop(key) for key in _WAYS)
     if dsn and dsn_file:
-        by_flag = [key for key in _WAYS if source(context, key).startswith("--")]
+        by_flag = [key for key in _WAYS if describe_source(context, key).startswith("--")]
         if len(by_flag) != 1:
             raise UsageError("--dsn and --dsn-file exclude each other")
         dsn_file = dsn_file if by_flag == ["dsn_file"] else None
-    given = {key: GivenOptions(source(context, key), text) for key, text in options.items() if text is not None}
+    given = {
+        key: GivenOptions(describe_source(context, key), text) for key, text in options.items() if text is not None
+    }
     return run_agent(DsnFile(dsn_file) if dsn_file else dsn or "", config, given, log_format, armed=enforce)

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import click
 
-from pgdoctor.cli import complain
+from pgdoctor.cli import print_error
 from pgdoctor.cli._groups import Group
-from pgdoctor.cli._options import DEADLINE, run
+from pgdoctor.cli._options import DEADLINE, run_coroutine
 from pgdoctor.config.config import EXAMPLE, load_config
 from pgdoctor.config.exposed_secrets import find_exposed_secrets
-from pgdoctor.config.validation import one_line
+from pgdoctor.config.validation import join_lines
 from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.protected_names import allowed_names, protected_names
@@ -45,7 +45,7 @@ def check(file: str, dsn: str | None) -> int:
         config = load_config(file)
     except ConfigError as error:
         for mistake in error.mistakes or [str(error)]:
-            complain(mistake)
+            print_error(mistake)
         return error.exit_status
     mitigation = config.mitigation
     rules, protections = (
@@ -55,13 +55,13 @@ def check(file: str, dsn: str | None) -> int:
     servers = f"; {format_count(len(config.servers), 'server')}" if config.servers else ""
     click.echo(f"{file} is valid: mitigation is {mitigation.mode}, with {rules} and {protections}{servers}")
     for sentence in (*map(describe_rule, mitigation.rules), *map(describe_protection, mitigation.protect)):
-        click.echo(one_line(sentence))
+        click.echo(join_lines(sentence))
     for problem in unusable_files(config):
-        complain(f"an agent on this machine could not start with it: {problem}")
+        print_error(f"an agent on this machine could not start with it: {problem}")
     for danger in (*find_dangers(mitigation, datetime.now(UTC)), *find_exposed_secrets(config)):
-        complain(one_line(f"warning: {danger}"))
-    for unresolved in run(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():
-        complain(one_line(f"warning: {unresolved}"))
+        print_error(join_lines(f"warning: {danger}"))
+    for unresolved in run_coroutine(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():
+        print_error(join_lines(f"warning: {unresolved}"))
     return 0
 
 
@@ -84,11 +84,11 @@ def test_notify(name: str, file: str) -> int:
     place = names.index(name)
     recipient = config.notify[place]
     endpoint = read_endpoint(recipient, place)
-    was_taken, answer = run(send_test(recipient, endpoint, config.http.external_url))
+    was_taken, answer = run_coroutine(send_test(recipient, endpoint, config.http.external_url))
     outcome = "delivered" if was_taken else "not delivered"
     line = f"{name} ({recipient.format}, {endpoint.host}): {outcome}: {answer}"
     if not was_taken:
-        complain(line)
+        print_error(line)
         return 3
     click.echo(line)
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgdoctor.cli._options import DEADLINE, ask, run
+from pgdoctor.cli._options import DEADLINE, fetch_diagnosis, run_coroutine
 from pgdoctor.cli._output import screen_width, write_lines
 from pgdoctor.render.report import Report, make_report
 from pgdoctor.render.tree import tree_lines
@@ -39,8 +39,8 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
 
     The incident runs on a temporary PostgreSQL server, which is removed afterwards.
     """
-    from pgdoctor.demo.server import ThrowawayServer
     from pgdoctor.demo.stage import stage_incident
+    from pgdoctor.demo.throwaway_server import ThrowawayServer
 
     began = time.monotonic()
 
@@ -67,7 +67,7 @@ def command(mitigate: bool, keep: bool, bindir: Path | None) -> None:
 
 def read_report(dsn: str) -> Report:
     """The server as it is now."""
-    return make_report(run(ask(dsn)))
+    return make_report(run_coroutine(fetch_diagnosis(dsn)))
 
 
 def show_report(facts: Report) -> None:
@@ -97,7 +97,7 @@ def release_waiters(dsn: str, say: Callable[[str], None]) -> None:
         ),
     )
     say("sending guarded signals one at a time, the best first:")
-    run(_carry_out(dsn, rules, say))
+    run_coroutine(_carry_out(dsn, rules, say))
     say("`pgdoctor diagnose` now reports:")
     show_report(read_report(dsn))
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import ask, databases_option, from_option, run, show_literals_option
+from pgdoctor.cli._options import databases_option, fetch_diagnosis, from_option, run_coroutine, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.errors import UsageError
 from pgdoctor.render.report import MOST_WAITS, Report, make_report, to_json, without_sql
@@ -56,7 +56,7 @@ def command(
     if file is None:
         if incident is not None:
             raise UsageError("--incident needs --from FILE")
-        diagnosis = run(ask(dsn, explains=explain, into_databases=into_databases))
+        diagnosis = run_coroutine(fetch_diagnosis(dsn, explains=explain, into_databases=into_databases))
     else:
         from pgdoctor.cli._recorded import read_worst
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgdoctor.errors import UsageError
-from pgdoctor.topics import manual, read_shelves, render_shelved
+from pgdoctor.topics import load_manual, read_shelves, render_shelved
 
 if TYPE_CHECKING:
     from pgdoctor.agent.metric_family import Family
@@ -27,12 +27,12 @@ def command(name: str | None) -> None:
     command lists all topics.
     """
     from pgdoctor.render.manual import render_index
-    from pgdoctor.render.markdown import lay_out, read_introduction
+    from pgdoctor.render.markdown import lay_out_markdown, read_introduction
 
     width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, _WIDTH)
-    topics = manual()
+    topics = load_manual()
     if name is not None and name in topics:
-        click.echo(lay_out(topics[name], width))
+        click.echo(lay_out_markdown(topics[name], width))
         return
     shelves = read_shelves()
     if name is None:

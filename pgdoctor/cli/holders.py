@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import DEADLINE, run, show_literals_option
+from pgdoctor.cli._options import DEADLINE, run_coroutine, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.diagnosis.lock_holders import read_advisory_key
 from pgdoctor.model.lock_holders import LockHolders
@@ -34,13 +34,13 @@ def _target_argument(function: F) -> F:
     """`[RELATION|PID]`, in front of the database; with `--advisory` the first argument is the database."""
 
     @wraps(function)
-    def shift(*arguments: Any, **given: Any) -> Any:
+    def shift_arguments(*arguments: Any, **given: Any) -> Any:
         if given["advisory"] is not None and given["target"] is not None:
             given["words"] = (given["target"], *given["words"])
             given["target"] = None
         return function(*arguments, **given)
 
-    decorated: Any = click.argument("target", required=False, metavar="[RELATION|PID]")(shift)
+    decorated: Any = click.argument("target", required=False, metavar="[RELATION|PID]")(shift_arguments)
     return decorated  # type: ignore[no-any-return]
 
 
@@ -64,9 +64,9 @@ def command(
     the lock table is, and the sessions with the most locks.
     """
     if target is None and advisory is None:
-        _print_lock_table(run(_ask_lock_table(dsn)), form)
+        _print_lock_table(run_coroutine(_ask_lock_table(dsn)), form)
         return
-    report = make_holder_report(run(_ask(dsn, target, advisory)), show_literals=show_literals)
+    report = make_holder_report(run_coroutine(_fetch_holders(dsn, target, advisory)), show_literals=show_literals)
     if form == "json":
         write_json(holders_to_json(report))
     elif wide or screen_width(wide=wide) is None:
@@ -88,13 +88,13 @@ async def _ask_lock_table(dsn: str) -> LockTableReport:
     from pgdoctor.postgres.server_context import fetch_lock_table
 
     async with await Connection.open(dsn, DEADLINE) as connection:
-        gate = await Collector(connection).gate(wait_threshold=0.0)
+        gate = await Collector(connection).fetch_gate(wait_threshold=0.0)
         return make_lock_table_report(gate.server, gate.captured_at, await fetch_lock_table(connection))
 
 
-async def _ask(dsn: str, target: str | None, advisory: AdvisoryKey | None) -> LockHolders:
+async def _fetch_holders(dsn: str, target: str | None, advisory: AdvisoryKey | None) -> LockHolders:
     from pgdoctor.postgres.connection import Connection
-    from pgdoctor.postgres.lock_holders import advisory_target, fetch_lock_holders, find_relation, session_target
+    from pgdoctor.postgres.lock_holders import advisory_target, fetch_lock_holders, fetch_lock_target, session_target
 
     async with await Connection.open(dsn, DEADLINE) as connection:
         if advisory is not None:
@@ -102,4 +102,4 @@ async def _ask(dsn: str, target: str | None, advisory: AdvisoryKey | None) -> Lo
         assert target is not None
         if target.isascii() and target.isdigit() and int(target) <= _LARGEST_PID:
             return await fetch_lock_holders(connection, session_target(int(target)))
-        return await fetch_lock_holders(connection, await find_relation(connection, target))
+        return await fetch_lock_holders(connection, await fetch_lock_target(connection, target))

@@ -7,8 +7,8 @@ import click
 from tabulate import tabulate
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import DEADLINE, run, show_literals_option
-from pgdoctor.render.plain import one_line
+from pgdoctor.cli._options import DEADLINE, run_coroutine, show_literals_option
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import show_statement
 
 #: The query pairs all sessions of a lock with each other: 1,000 waiters make 1,000,000 rows (measured).
@@ -27,7 +27,7 @@ def command(dsn: str, show_literals: bool) -> None:
     The query is sent exactly as documented. It also lists sessions that hold the same lock without blocking
     each other: use `pgdoctor diagnose` before you act.
     """
-    rows = run(_fetch_rows(dsn))
+    rows = run_coroutine(_fetch_rows(dsn))
     if not rows:
         click.echo("No rows: no session waits for a lock.")
         return
@@ -47,4 +47,4 @@ async def _fetch_rows(dsn: str) -> Sequence[Any]:
 def _format_cell(name: str, value: object, show_literals: bool) -> object:
     if name.endswith("_statement"):
         value = show_statement(None if value is None else str(value), show_literals)
-    return one_line(value, _STATEMENT_WIDTH) if isinstance(value, str) else value
+    return format_one_line(value, _STATEMENT_WIDTH) if isinstance(value, str) else value

@@ -7,7 +7,7 @@ from pgdoctor.cli import _mitigate_brakes
 from pgdoctor.cli._audit import audit
 from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._groups import Group
-from pgdoctor.cli._options import config_option, run
+from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.cli._output import write_json
 from pgdoctor.cli._score import score
 from pgdoctor.config.config import Config, load_config
@@ -93,13 +93,13 @@ def _no_rules(config: str | None) -> str:
 def _show_plan(dsn: str, config: Config) -> PlanFacts:
     from pgdoctor.cli._mitigate_operations import fetch_plan
 
-    return run(fetch_plan(dsn, config))
+    return run_coroutine(fetch_plan(dsn, config))
 
 
 def _ask_server(dsn: str, config: Config, pid: int, form: str) -> int:
     from pgdoctor.cli._mitigate_operations import judge_session
 
-    facts = run(judge_session(dsn, config, pid))
+    facts = run_coroutine(judge_session(dsn, config, pid))
     if form == "json":
         write_json(encode_json(facts))
     else:
@@ -114,7 +114,9 @@ def _execute_plan(dsn: str, config: Config, most: int, pid: int | None, *, tell:
     from pgdoctor.mitigation.plan import OnlySession
 
     install_logging()
-    actions, plan, notes = run(execute_plan(dsn, config, most, only=OnlySession(pid) if pid is not None else None))
+    actions, plan, notes = run_coroutine(
+        execute_plan(dsn, config, most, only=OnlySession(pid) if pid is not None else None)
+    )
     if tell:
         for action in actions:
             click.echo(action_text(action))

@@ -12,7 +12,7 @@ from pgdoctor.cli._output import screen_width, wide_option, write_json, write_li
 from pgdoctor.errors import UsageError
 from pgdoctor.formatting import format_count
 from pgdoctor.render.log_report import LogSource
-from pgdoctor.serverlog.incidents import Assembler, Outcome
+from pgdoctor.serverlog.incident_assembler import Assembler, Outcome
 from pgdoctor.serverlog.languages import find_language
 from pgdoctor.serverlog.reading import find_unknown_zone, last_time
 from pgdoctor.serverlog.scanner import Scanner
@@ -88,7 +88,7 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
         if scanner is None:
             assembler.follower = scanner = Scanner(log.format)
         scanner.switch_file(log.format)
-        last = _read(log, scanner, assembler, notes) or last
+        last = _read_file(log, scanner, assembler, notes) or last
     outcome = assembler.finish(last)
     if outcome.dropped:
         notes.append(f"{format_count(outcome.dropped, 'wait')} left out: too many sessions waited at the same time")
@@ -106,9 +106,9 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
     return outcome, source
 
 
-def _read(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]) -> datetime | None:
+def _read_file(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]) -> datetime | None:
     """The time of the last line of a file. Raises UsageError where its messages are not English."""
-    for place, block in enumerate(log.blocks()):
+    for place, block in enumerate(log.read_blocks()):
         if place < _MOST_TRIED and (language := find_language(block)) is not None:
             raise UsageError(
                 f"{shown_name(log.name)}: its messages are in {language}, and only English ones are read: "

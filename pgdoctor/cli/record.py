@@ -7,7 +7,7 @@ import click
 from pgdoctor import __version__
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._incident_files import STDIO, check_free, write_bytes
-from pgdoctor.cli._options import databases_option, run
+from pgdoctor.cli._options import databases_option, run_coroutine
 from pgdoctor.fields import Duration
 from pgdoctor.formatting import format_count, format_duration, format_size
 from pgdoctor.incidents.export_file import encode_export
@@ -47,11 +47,11 @@ def command(dsn: str, length: Duration, out: str, interval: Duration, force: boo
     file is written all the same. It has no literal of a statement. Read it with diagnose --from, watch --from or
     incidents import. It works on a standby, too.
     """
-    from pgdoctor.cli._recording import record
+    from pgdoctor.cli._recording import record_server
 
     check_free(out, force=force)
     click.echo(f"pgdoctor: recording for {format_duration(length)}; Ctrl-C ends it and writes {out}", err=True)
-    found = run(record(dsn, length, interval, into_databases=into_databases))
+    found = run_coroutine(record_server(dsn, length, interval, into_databases=into_databases))
     body = encode_export(found.incidents, __version__, datetime.now(UTC), found.quiet)
     write_bytes(out, body, force=force)
     snapshots = sum(len(each.snapshots) for each in found.incidents) + len(found.quiet)

@@ -99,7 +99,7 @@ def command(role: str, act: bool, wrapper: bool, stats: bool) -> None:
     if act and wrapper:
         raise UsageError("--act and --wrapper exclude each other")
     text = _write_wrapper() if wrapper else _ACT if act else _NO_ACT
-    text += _read("statistics.sql") if stats else _NO_STATS
+    text += _read_script("statistics.sql") if stats else _NO_STATS
     click.echo(_SLOT.sub(lambda slot: _fill_slot(slot[1], role), _SEE + text + _END), nl=False)
 
 
@@ -112,13 +112,13 @@ def _write_wrapper() -> str:
 
     rights = load_sql("waiter_rights").strip().removesuffix(";").replace("%(pids)s::pg_catalog.int4[]", "waiter_pids")
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY), "waiter_rights": rights}
-    text = _read("wrapper.sql")
+    text = _read_script("wrapper.sql")
     for name, value in fixed.items():
         text = text.replace(f"{{{name}}}", value)
     return text
 
 
-def _read(name: str) -> str:
+def _read_script(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 

@@ -3,7 +3,7 @@
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import DEADLINE, databases_option, run
+from pgdoctor.cli._options import DEADLINE, databases_option, run_coroutine
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.diagnosis.triage import Triage, triage
 from pgdoctor.errors import Unreachable
@@ -27,7 +27,7 @@ def command(dsn: str, form: str, exit_code: bool, into_databases: bool, wide: bo
     next. The command observes the server for two seconds.
     """
     try:
-        found, diagnosis = run(_observe_server(dsn, into_databases))
+        found, diagnosis = run_coroutine(_observe_server(dsn, into_databases))
     except Unreachable as error:
         raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
     facts = triage_facts(found, diagnosis)

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import ask, config_option, from_option, run
+from pgdoctor.cli._options import config_option, fetch_diagnosis, from_option, run_coroutine
 from pgdoctor.cli._output import screen_width
 from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError
@@ -65,12 +65,15 @@ def command(
 
     if not can_draw():
         click.echo(
-            render_tree(make_report(run(ask(dsn, into_databases=settings.agent.look_into_databases))), screen_width()),
+            render_tree(
+                make_report(run_coroutine(fetch_diagnosis(dsn, into_databases=settings.agent.look_into_databases))),
+                screen_width(),
+            ),
             nl=False,
         )
         return
     with _log_kept():
-        done = run(_watch_server(dsn, interval, settings, read_only=read_only))
+        done = run_coroutine(_watch_server(dsn, interval, settings, read_only=read_only))
     # What was done stays in the terminal after the screen is gone.
     for line in done:
         click.echo(line)
@@ -92,7 +95,7 @@ def _play_back(file: str, incident: str | None) -> None:
         with Terminal() as terminal:
             await Playback(terminal, recording).run()
 
-    run(play())
+    run_coroutine(play())
 
 
 async def _watch_server(dsn: str, interval: float, settings: Config, *, read_only: bool) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec.structs import replace
 
-from pgdoctor.config.validation import convert, describe_mistake, one_line, read_document
+from pgdoctor.config.validation import convert_value, describe_mistake, join_lines, read_document
 from pgdoctor.errors import ConfigError, UsageError
 from pgdoctor.fields import HIDDEN, Duration, Name, Size, ValidationError
 from pgdoctor.journal.location import MAX_SIZE, default_path
@@ -187,7 +187,7 @@ def parse_config(text: str, source: str) -> Config:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not valid TOML: {one_line(str(error))}") from None
+        raise ConfigError(f"{source}: not valid TOML: {join_lines(str(error))}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     except ValueError:
@@ -210,7 +210,7 @@ def _override_settings(agent: AgentSettings, given: Mapping[str, GivenOptions]) 
     kinds = get_type_hints(AgentSettings, include_extras=True)
     for key, (source, text) in given.items():
         try:
-            values[key] = convert(text, kinds[key], strict=False)
+            values[key] = convert_value(text, kinds[key], strict=False)
         except ValueError as error:
             found.append(ValidationError(source, text, str(error)))
     for mistake in _mistaken_agent(replace(AgentSettings(), **values)):

@@ -23,7 +23,7 @@ def read_document(raw: dict[str, Any], kind: type[T]) -> tuple[T, list[Validatio
     return _read_table(raw, kind, "", mistakes), mistakes
 
 
-def convert(value: object, kind: Any, *, strict: bool = True) -> Any:
+def convert_value(value: object, kind: Any, *, strict: bool = True) -> Any:
     """A value of a type; not `strict`: from the text of a flag. Raises ValueError that says what is allowed."""
     chosen = _choose_alternative(value, kind)
     if chosen in PARSE:
@@ -42,10 +42,10 @@ def _read_value(value: object, kind: Any, key: str, mistakes: list[ValidationErr
     if isinstance(value, list) and get_origin(chosen) is tuple:
         return _read_list(value, get_args(chosen)[0], key, mistakes)
     try:
-        return convert(value, kind)
+        return convert_value(value, kind)
     except ValueError as error:
         is_secret = key.rpartition(".")[2] in _SECRET_KEYS
-        mistakes.append(ValidationError(key, HIDDEN if is_secret else value, one_line(str(error))))
+        mistakes.append(ValidationError(key, HIDDEN if is_secret else value, join_lines(str(error))))
         return msgspec.UNSET
 
 
@@ -53,7 +53,7 @@ def _read_table(raw: dict[str, Any], kind: type[T], key: str, mistakes: list[Val
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
     for name, value in raw.items():
-        where = f"{key}.{one_line(name)}".removeprefix(".")
+        where = f"{key}.{join_lines(name)}".removeprefix(".")
         if name in fields:
             values[fields[name].name] = _read_value(value, fields[name].type, where, mistakes)
         else:
@@ -128,10 +128,10 @@ def _format_value(value: object) -> str:
     """A value as in the file, but on one line and not too long."""
     if isinstance(value, dict) and value:
         return "{…}"
-    text = one_line(json.dumps(value, ensure_ascii=False, default=str))
+    text = join_lines(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def one_line(text: str) -> str:
+def join_lines(text: str) -> str:
     """Without line ends and whatever else cannot be printed."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -30,13 +30,13 @@ class Account:
             return cls(entry.pw_uid, entry.pw_gid, switched=True)
         raise ServerFailed("PostgreSQL refuses to run as root, and there is no user `nobody`")
 
-    def identity(self) -> dict[str, Any]:
+    def subprocess_arguments(self) -> dict[str, Any]:
         """Return the arguments of `subprocess` that make a program run as this user."""
         if not self.switched:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def own(self, path: Path) -> None:
+    def change_owner(self, path: Path) -> None:
         """Hand a file or folder over to this user."""
         if self.switched:
             os.chown(path, self.uid, self.gid)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pgdoctor.demo import incident as staging
+from pgdoctor.demo import demo_incident as staging
 from pgdoctor.errors import PgdoctorError
 
 

@@ -136,7 +136,7 @@ def find_cut_sets(blockers: Iterable[Blocker], graph: WaitGraph) -> tuple[CutSet
     by_node = {blocker.node: blocker for blocker in blockers if _may_be_cut(blocker, graph)}
     groups = [
         (-waiters, len(group), sorted(group))
-        for group, waiters in graph.shared(MOST_MEMBERS).items()
+        for group, waiters in graph.count_shared(MOST_MEMBERS).items()
         if group <= by_node.keys() and not any(graph.released_at_once(frozenset({node})) for node in group)
     ]
     tried = (frozenset(group) for _, _, group in sorted(groups)[:_MOST_TRIED])
@@ -190,7 +190,7 @@ def _make_cut(blocker: Blocker, graph: WaitGraph) -> Cut | None:
         not_permitted=blocker.not_permitted,
         release_uncertain=blocker.release_uncertain if blocker.may_free_nobody else None,
         may_hold_too=blocker.may_hold_too,
-        sql=_sql(blocker),
+        sql=_format_signal_sql(blocker),
     )
 
 
@@ -198,7 +198,7 @@ def _make_set(members: list[Blocker], graph: WaitGraph) -> CutSet:
     nodes = _find_only(*members)
     at_once = graph.released_at_once(nodes)
     worst = max(members, key=lambda each: (_assess_damage(each), each.transaction_seconds or 0.0))
-    texts = [text for text in map(_sql, members) if text is not None]
+    texts = [text for text in map(_format_signal_sql, members) if text is not None]
     return CutSet(
         signals=tuple(Signal(each.recommendation.action, each.node) for each in members),
         frees_at_once=len(at_once),
@@ -229,7 +229,7 @@ def _make_spared(blocker: Blocker, graph: WaitGraph) -> LeaveAlone:
     )
 
 
-def _sql(blocker: Blocker) -> str | None:
+def _format_signal_sql(blocker: Blocker) -> str | None:
     """To be copied and run: not where it may free no session."""
     if blocker.session is None or blocker.may_free_nobody:
         return None
@@ -249,14 +249,14 @@ def describe_loss(session: Session, seconds: float | None, *, root: bool) -> str
     """What a signal to a session destroys, in words. `seconds`: its transaction's age; `root`: it waits for none."""
     if session.xact_start is None:
         return "its connection; it has no open transaction"
-    return _loss(session, seconds, _weigh(session, root=root))
+    return _describe_lost_work(session, seconds, _weigh_damage(session, root=root))
 
 
 def _assess_damage(blocker: Blocker) -> Damage:
-    return _weigh(blocker.session, root=blocker.root)
+    return _weigh_damage(blocker.session, root=blocker.root)
 
 
-def _weigh(session: Session | None, *, root: bool) -> Damage:
+def _weigh_damage(session: Session | None, *, root: bool) -> Damage:
     changed = session is not None and session.has_changes
     if not root:
         return Damage.REPEAT if changed and session is not None and not session.queued_at_once else Damage.RETRY
@@ -267,10 +267,10 @@ def _weigh(session: Session | None, *, root: bool) -> Damage:
 
 def _describe_loss(blocker: Blocker, harm: Damage) -> str:
     """What the signal destroys, in words."""
-    return _loss(blocker.session, blocker.transaction_seconds, harm)
+    return _describe_lost_work(blocker.session, blocker.transaction_seconds, harm)
 
 
-def _loss(session: Session | None, seconds: float | None, harm: Damage) -> str:
+def _describe_lost_work(session: Session | None, seconds: float | None, harm: Damage) -> str:
     age = format_duration(seconds)
     if session is not None and session.wait_event == "SyncRep":
         return "nothing that could roll back; but its commit would be reported wrongly"

@@ -50,7 +50,7 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
     facts = BlockerFacts(node, snapshot, graph)
     verdicts = _list_verdicts(facts)
     cause, verdict = verdicts[0]
-    maker = facts.maker if any(each.has_maker for each, _ in verdicts) else None
+    maker = facts.migration_tool if any(each.has_maker for each, _ in verdicts) else None
     remedy = _choose_recommendation(facts, verdict.remedy)
     keeps_some = remedy.action == "cancel" and facts.may_be_nested
     may_go_on = remedy.action == "cancel" and facts.session is not None and bool(explain_persistence(facts.session))
@@ -60,8 +60,8 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
     may_free_nobody = bool(others) and graph.released_at_once(frozenset({node})) <= facts.co_holders.keys()
     if may_free_nobody and remedy.action != "none":
         remedy = Remedy(remedy.action, f"not alone, because {names} may hold the row too")
-    blocked = longest_bounds(snapshot, facts.witnesses)
-    relation = verdict.relation or (facts.table.name if facts.table else None)
+    blocked = longest_bounds(snapshot, facts.sampled_waiters)
+    relation = verdict.relation or (facts.blocking_table.name if facts.blocking_table else None)
     return Blocker(
         node=node,
         pid=facts.session.pid if facts.session else None,
@@ -73,7 +73,7 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
         in_cycle=node in graph.in_cycle,
         relation=relation,
         directly_blocked=graph.directly_blocked(node),
-        blocked_sessions=graph.blocked(node),
+        blocked_sessions=graph.count_blocked(node),
         transaction_seconds=facts.transaction_seconds,
         oldest_wait_seconds=blocked.least,
         is_exact=facts.contested_types == _TABLE_LOCKS and not (keeps_some or may_go_on),
@@ -134,7 +134,7 @@ def _own_name(facts: BlockerFacts) -> str:
 
 def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...]:
     """What its locks are for, where no statement asks for them; and what it waits for, unless the cause tells it."""
-    locks = (explain_lock(facts.snapshot, lock) for lock in facts.contested or facts.queued)
+    locks = (explain_lock(facts.snapshot, lock) for lock in facts.blocking_locks or facts.queued_locks)
     found = list(dict.fromkeys(each for each in locks if each is not None))
     if not any("has waited" in each for each in told):
         found += describe_own_wait(facts)
@@ -170,7 +170,7 @@ def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:
         return Remedy("none", "it commits and waits for a synchronous standby: a signal would break durability")
     if facts.is_running and facts.statement.ends_transaction:
         return _explain_end(facts)
-    if facts.contested and all(map(is_notify_queue, facts.contested)):
+    if facts.blocking_locks and all(map(is_notify_queue, facts.blocking_locks)):
         return Remedy("none", "it commits: the next transaction with NOTIFY commits as soon as it is over")
     if facts.contested_types == _MOMENTARY:
         return Remedy("none", "it is extending a file: check the disk, and load data with fewer sessions at once")

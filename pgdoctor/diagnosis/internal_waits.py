@@ -146,7 +146,7 @@ _EXPLANATIONS = (
 )
 
 
-def known_events(kind: str = "LWLock") -> frozenset[str]:
+def list_known_events(kind: str = "LWLock") -> frozenset[str]:
     """The names of all events of a type that are explained."""
     return frozenset().union(*(each.events for each in _EXPLANATIONS if each.kind == kind))
 

@@ -48,7 +48,7 @@ class AgentStateReader:
         self._looked_up: tuple[tuple[NameInUse, ...], Connection, float, tuple[str, ...]] | None = None
         self._relations = RelationFinder()
 
-    async def brakes(self) -> Brakes:
+    async def read_brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
         pulled = None if self._brake is None else await self._brake()
         return replace(self.pulled, kill_switch=pulled) if pulled else self.pulled
@@ -74,7 +74,7 @@ class AgentStateReader:
         self.has_wrapper = ours is not None and ours.has_wrapper
         unresolved = await self._find_unresolved(observation, observation.connection, settings)
         ancestors = await _fetch_ancestors(observation, observation.connection, settings)
-        brakes = await self.brakes()
+        brakes = await self.read_brakes()
         return AgentState(
             leader=leads,
             rival=self.leader.rival,

@@ -61,7 +61,9 @@ class Audit:
         if self._keeper is None or not isinstance(event, Disarm):
             return False
         try:
-            found = await self._keeper.do(lambda journal: journal.records(self._server, kinds=("disarm", "arm")))
+            found = await self._keeper.run_work(
+                lambda journal: journal.fetch_records(self._server, kinds=("disarm", "arm"))
+            )
             return audit_records.replay_brakes(audit_records.read_events(found)).kill_switch is not None
         except JournalError:
             return False
@@ -81,7 +83,7 @@ class Audit:
             self._server, self._journal, self.history = server, b"", History()
         await self.write_down()
         try:
-            name, found = await self._keeper.do(lambda journal: self._read_news(journal, server, now))
+            name, found = await self._keeper.run_work(lambda journal: self._read_news(journal, server, now))
             self._take_records(name, found, now)
         except JournalError as error:
             self.error = str(error)
@@ -113,7 +115,7 @@ class Audit:
             return True
         server = self._server or ""
         try:
-            self._own.add(await self._keeper.do(lambda journal: _append_event(journal, server, event)))
+            self._own.add(await self._keeper.run_work(lambda journal: _append_event(journal, server, event)))
         except JournalError as error:
             self._is_proven, self.error = False, str(error)
             return False
@@ -127,14 +129,14 @@ class Audit:
 
     def _read_news(self, journal: Journal, server: str, now: datetime) -> tuple[bytes, list[JournalRecord]]:
         """The journal's name, and what was written there that was not read yet."""
-        is_same = journal.name == self._journal and self._last <= journal.last()
+        is_same = journal.name == self._journal and self._last <= journal.fetch_last_id()
         if not (is_same and self._is_proven):
             journal.prove_room(server, self._proof)
         if is_same:
-            return journal.name, journal.records(server, kinds=audit_records.KINDS, after=self._last)
-        lasting = journal.records(server, kinds=audit_records.LASTING)
+            return journal.name, journal.fetch_records(server, kinds=audit_records.KINDS, after=self._last)
+        lasting = journal.fetch_records(server, kinds=audit_records.LASTING)
         passing = tuple(kind for kind in audit_records.KINDS if kind not in audit_records.LASTING)
-        recent = journal.records(server, kinds=passing, since=now - KEPT)
+        recent = journal.fetch_records(server, kinds=passing, since=now - KEPT)
         return journal.name, sorted((*lasting, *recent), key=lambda record: record.id)
 
 

@@ -20,7 +20,7 @@ class KillSwitchFile:
         self._deadline = deadline
         self._hanging: Thread | None = None
 
-    async def pulled(self) -> str | None:
+    async def read_reason(self) -> str | None:
         """Why the file says stop; None where there is none, or none is configured. No answer in time is a stop too."""
         path = self._path()
         if path is None:

@@ -199,9 +199,9 @@ class Mitigator:
         action, observation = self.history.under_way, self._observation
         return action is not None and observation is not None and action.at >= observation.now
 
-    async def brakes(self) -> Brakes:
+    async def read_brakes(self) -> Brakes:
         """What was pulled, and holds, as far as is known here."""
-        return await self._position.brakes()
+        return await self._position.read_brakes()
 
     @property
     def is_disarmed(self) -> bool:
@@ -397,7 +397,7 @@ class Mitigator:
         if objections is None and mode != "enforce":
             objections = f"the mode is {mode} now"
         # While the plan was made an operator may have pulled the brake.
-        pulled = (await self.brakes()).kill_switch
+        pulled = (await self.read_brakes()).kill_switch
         if objections is None and not pulled:
             objections = await self._share_intent(action, observation)
         # And while that was written. From here to the signal nothing is waited for; what others pull the server sees.

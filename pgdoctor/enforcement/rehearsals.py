@@ -41,7 +41,7 @@ class RehearsalWatch:
         """The scores of the rehearsals whose blockers no longer block."""
         found = [continue_rehearsal(each, diagnosis) for each in self._followed]
         self._followed = [each for each in found if isinstance(each, Rehearsal)]
-        return [self._count(each) for each in found if isinstance(each, RehearsalScore)]
+        return [self._count_score(each) for each in found if isinstance(each, RehearsalScore)]
 
     def begin(self, plan: Plan, diagnosis: Diagnosis, mode: Mode) -> list[RehearsalScore]:
         """Rehearse the approved decision; the scores of those that the server would refuse."""
@@ -49,14 +49,14 @@ class RehearsalWatch:
         if decision is not None and not self._is_followed(decision) and len(self._followed) < _MOST_FOLLOWED:
             self._followed.append(begin_rehearsal(intend_action(decision, diagnosis), mode, decision.frees))
         return [
-            self._count(score_refusal(intend_action(each, diagnosis), mode, each.frees))
+            self._count_score(score_refusal(intend_action(each, diagnosis), mode, each.frees))
             for each in self._list_refused(plan)
         ]
 
     def end(self) -> list[RehearsalScore]:
         """Follow no rehearsal any more; their scores as of the last poll."""
         ended, self._followed = self._followed, []
-        return [self._count(end_rehearsal(each)) for each in ended]
+        return [self._count_score(end_rehearsal(each)) for each in ended]
 
     def _is_followed(self, decision: Decision) -> bool:
         victim = decision.victim
@@ -75,7 +75,7 @@ class RehearsalWatch:
                 del self._refused[next(iter(self._refused))]
             yield decision
 
-    def _count(self, score: RehearsalScore) -> RehearsalScore:
+    def _count_score(self, score: RehearsalScore) -> RehearsalScore:
         self.counts[score.result] += 1
         if score.result == "helped":
             self.session_seconds += score.session_seconds

@@ -68,13 +68,13 @@ class SharedRecordAccess:
         `expected`: only if it is what was read last.
         """
 
-        def changed(text: str | None) -> str:
+        def change_record(text: str | None) -> str:
             if expected and text != self.text:
                 raise RecordChanged
             return encode_record(change(decode_record(text)))
 
         try:
-            self.text = (await rewrite_record(connection, changed)).text
+            self.text = (await rewrite_record(connection, change_record)).text
             self.shared = decode_record(self.text)
         except RecordChanged:
             return "another pgdoctor or an operator has changed the shared record meanwhile"

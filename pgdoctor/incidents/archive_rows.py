@@ -6,8 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from pgdoctor.incidents.blocking_patterns import BlockerShare, BlockingSide, WaitingSide
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, read_entries
-from pgdoctor.incidents.patterns import BlockerShare, BlockingSide, WaitingSide
 
 #: Statement of `sql/archive/` and its parameters.
 Row = tuple[str, Mapping[str, object]]

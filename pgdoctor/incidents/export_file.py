@@ -139,7 +139,7 @@ def encode_export(
 
 def decode_export(pieces: Iterable[bytes]) -> IncidentFile:
     """The content of a file that is read piece by piece. Raises ExportError, whose text follows the file's name."""
-    lines = _split_lines(_unpack(pieces))
+    lines = _split_lines(_decompress_pieces(pieces))
     header = _read_header(next(lines, b""))
     found: dict[tuple[str, str], _Collected] = {}
     quiet, left_out, number = list[DatedSnapshot](), 0, 1
@@ -153,7 +153,7 @@ def decode_export(pieces: Iterable[bytes]) -> IncidentFile:
         elif isinstance(line, _End):
             if line.lines != number - 1 or next(lines, None) is not None:
                 raise ExportError("is damaged: lines are missing, or there are too many")
-            return IncidentFile(header.written_by, header.written_at, _gather(found), tuple(quiet), left_out)
+            return IncidentFile(header.written_by, header.written_at, _build_incidents(found), tuple(quiet), left_out)
         elif isinstance(line, _Snapshot) and not line.incident:
             quiet.append(DatedSnapshot(line.at, line.stored))
         else:
@@ -180,7 +180,7 @@ class _Collected:
                 self.snapshots.append(DatedSnapshot(line.at, line.stored))
 
 
-def _gather(found: dict[tuple[str, str], _Collected]) -> tuple[StoredIncident, ...]:
+def _build_incidents(found: dict[tuple[str, str], _Collected]) -> tuple[StoredIncident, ...]:
     for (_, incident), each in found.items():
         if not each.entries or any(entry.id != incident for entry in each.entries):
             raise ExportError("is damaged: the lines of an incident do not belong together")
@@ -197,7 +197,7 @@ def _write_incident(incident: StoredIncident) -> Iterator[msgspec.Struct]:
     yield from (_Snapshot(*about, each.at, each.stored) for each in incident.snapshots)
 
 
-def _unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _decompress_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The bytes behind the compression, at most MOST_UNPACKED of them."""
     unzip, size = zlib.decompressobj(wbits=_GZIP), 0
     for piece in _check_magic(pieces):

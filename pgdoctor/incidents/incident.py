@@ -144,7 +144,7 @@ def _advance_blocked(incident: Incident | None, poll: IncidentPoll) -> tuple[Inc
         quiet_looks=0,
         quiet_since=None,
         blocked_seconds=incident.blocked_seconds + poll.blocked_seconds,
-        request=_longest(incident.request, poll.request),
+        request=_join_requests(incident.request, poll.request),
     )
     if is_new:
         return incident, (IncidentEvent("class_changed", incident, poll.at),)
@@ -156,7 +156,7 @@ def _try_again(incident: Incident, pause: timedelta) -> Incident:
     return replace(incident, attempts=incident.attempts + 1, patience=max(incident.patience, patience))
 
 
-def _longest(before: WaitingRequest | None, now: WaitingRequest | None) -> WaitingRequest | None:
+def _join_requests(before: WaitingRequest | None, now: WaitingRequest | None) -> WaitingRequest | None:
     """The request of the latest attempt, with the longest wait of all that were the same."""
     if before is None or now is None or not before.is_same(now):
         return now or before

@@ -54,13 +54,13 @@ class IncidentCourse:
         """Take in a poll, that many seconds after the beginning; a clock that was set back adds no point."""
         point = CoursePoint(round(seconds, 1), blocked, connections)
         if self._points and seconds - self._points[-1].seconds < self._spacing:
-            self._points[-1] = _merge(self._points[-1], point)
+            self._points[-1] = _merge_points(self._points[-1], point)
             return
         if not self._points or point.seconds >= self._points[-1].seconds:
             self._points.append(point)
         if len(self._points) > MOST_POINTS:
             pairs = zip(self._points[::2], [*self._points[1::2], self._points[-1]], strict=False)
-            self._points = [_merge(*pair) for pair in pairs]
+            self._points = [_merge_points(*pair) for pair in pairs]
             self._spacing = self._points[-1].seconds / len(self._points)
 
     def add_refused(self, refused: Iterable[RefusedSignal]) -> None:
@@ -74,6 +74,6 @@ class IncidentCourse:
                 self._refused[key] = each
 
 
-def _merge(first: CoursePoint, second: CoursePoint) -> CoursePoint:
+def _merge_points(first: CoursePoint, second: CoursePoint) -> CoursePoint:
     """One point in place of two: the larger one at the time of the first."""
     return replace(max(first, second, key=lambda each: (each.blocked, each.connections)), seconds=first.seconds)

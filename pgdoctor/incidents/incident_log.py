@@ -99,22 +99,22 @@ _decode = msgspec.json.Decoder(IncidentRecord).decode
 _OF_SERVER = ("database", "host", "port", "user", "cluster_name", "version_num", "in_recovery")
 
 
-def describe_server(server: ServerInfo) -> dict[str, Any]:
+def build_server_fields(server: ServerInfo) -> dict[str, Any]:
     """What an entry says of a server, by field."""
     return {field: getattr(server, field) for field in _OF_SERVER}
 
 
 def encode_entry(event: IncidentEvent, blocked: int, **known: Any) -> IncidentRecord:
     """What to write down of an event; `known` are relation, recommendation, traces, server, and what describes that."""
-    return _encode(event.kind, event.incident, event.at, blocked, known)
+    return _build_record(event.kind, event.incident, event.at, blocked, known)
 
 
 def encode_observation(incident: Incident, at: datetime, blocked: int, **known: Any) -> IncidentRecord:
     """What to write down of an incident that goes on; `known` as of an event."""
-    return _encode("observed", incident, at, blocked, known)
+    return _build_record("observed", incident, at, blocked, known)
 
 
-def _encode(kind: Any, incident: Incident, at: datetime, blocked: int, known: dict[str, Any]) -> IncidentRecord:
+def _build_record(kind: Any, incident: Incident, at: datetime, blocked: int, known: dict[str, Any]) -> IncidentRecord:
     return IncidentRecord(
         event=kind,
         id=incident.id,

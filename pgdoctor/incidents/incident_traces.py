@@ -47,12 +47,12 @@ def trace_incident(diagnosis: Diagnosis) -> IncidentTraces:
     sessions = diagnosis.snapshot.sessions
     roots = list(islice((each for each in diagnosis.blockers if each.root), _MOST_ROOTS))
     waiting = (sessions[pid] for pid in diagnosis.graph.waiters if pid in sessions)
-    oldest = nsmallest(_MOST_WAITING, (each for each in waiting if each.query_start), key=_began)
+    oldest = nsmallest(_MOST_WAITING, (each for each in waiting if each.query_start), key=_find_start)
     return IncidentTraces(
         at=diagnosis.captured_at,
-        roots=tuple(_traced(each.session for each in roots)),
+        roots=tuple(_trace_sessions(each.session for each in roots)),
         prepared=tuple(each.gid for each in roots if each.gid is not None),
-        waiting=tuple(_traced(oldest)),
+        waiting=tuple(_trace_sessions(oldest)),
         relation=roots[0].relation if roots else None,
         request=find_request(diagnosis),
     )
@@ -65,35 +65,35 @@ def is_continued(before: IncidentTraces, now: IncidentTraces) -> bool:
     later at most, the same request is tried again, or a session of then blocks on the same relation again, as the
     sessions in a hot row's queue do.
     """
-    if _transactions(before.roots) & _transactions(now.roots) or set(before.prepared) & set(now.prepared):
+    if _list_transactions(before.roots) & _list_transactions(now.roots) or set(before.prepared) & set(now.prepared):
         return True
-    if _statements(before.waiting) & _statements(now.waiting):
+    if _list_statements(before.waiting) & _list_statements(now.waiting):
         return True
     is_soon = timedelta() <= now.at - before.at <= AGAIN
     if is_soon and before.request is not None and before.request.is_same(now.request):
         return True
-    took_part = _backends((*before.roots, *before.waiting))
-    return is_soon and before.relation == now.relation and bool(took_part & _backends(now.roots))
+    took_part = _list_backends((*before.roots, *before.waiting))
+    return is_soon and before.relation == now.relation and bool(took_part & _list_backends(now.roots))
 
 
-def _began(session: Session) -> datetime:
+def _find_start(session: Session) -> datetime:
     assert session.query_start is not None
     return session.query_start
 
 
-def _traced(sessions: Iterable[Session | None]) -> Iterable[TracedSession]:
+def _trace_sessions(sessions: Iterable[Session | None]) -> Iterable[TracedSession]:
     for each in sessions:
         if each is not None and each.backend_start is not None:
             yield TracedSession(each.pid, each.backend_start, each.xact_start, each.query_start)
 
 
-def _backends(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
+def _list_backends(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
     return {(each.pid, each.backend_start) for each in sessions}
 
 
-def _transactions(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
+def _list_transactions(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
     return {(each.pid, each.backend_start, each.xact_start) for each in sessions if each.xact_start is not None}
 
 
-def _statements(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
+def _list_statements(sessions: Iterable[TracedSession]) -> set[tuple[object, ...]]:
     return {(each.pid, each.backend_start, each.query_start) for each in sessions if each.query_start is not None}

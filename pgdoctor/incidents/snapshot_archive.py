@@ -106,7 +106,7 @@ def unpack_snapshot(body: bytes) -> StoredSnapshot:
         raise JournalError("a stored snapshot cannot be read: it is damaged, or of another version") from None
 
 
-def rediagnose(kept: StoredSnapshot) -> Diagnosis:
+def diagnose_again(kept: StoredSnapshot) -> Diagnosis:
     """The diagnosis that the present code makes of it."""
     return diagnose(kept.snapshot)
 

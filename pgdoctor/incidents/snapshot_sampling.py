@@ -84,7 +84,7 @@ class SnapshotSampler:
             self._peak = snap
         return None
 
-    def last(self) -> SampledSnapshot | None:
+    def take_last(self) -> SampledSnapshot | None:
         """What to keep at its end: the peak, if nothing as high was kept."""
         self._most_blocked, peak, self._peak = self._highest, self._peak, None
         return peak
@@ -110,7 +110,7 @@ class SnapshotSeries:
         """In the order of time."""
         return tuple(snap for _, snap in self._kept)
 
-    def wants(self, age: float) -> bool:
+    def wants_snapshot(self, age: float) -> bool:
         """Whether a snapshot at that age, in seconds, is kept."""
         return not self._kept or age - self._kept[-1][0] >= self._spacing
 

@@ -57,7 +57,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "journal")
         self._hanging: asyncio.Future[object] | None = None
 
-    async def do(self, work: Callable[[Journal], T]) -> T:
+    async def run_work(self, work: Callable[[Journal], T]) -> T:
         """What `work` returns, within two seconds. Raises JournalError; that it fails is logged once.
 
         Past the deadline it is not known whether it was done. While something hangs, everything else fails at once.
@@ -81,7 +81,7 @@ class Keeper:
         """
         if self._is_changed and time.monotonic() - self._checkpointed_at >= _CHECKPOINTED:
             self._checkpointed_at = time.monotonic()
-            await self.do(lambda journal: journal.begin_writing())
+            await self.run_work(lambda journal: journal.begin_writing())
             self._is_changed, self._is_marked = False, True
 
     def leave_out(self, why: str) -> None:
@@ -122,9 +122,9 @@ class Keeper:
             self._journal = Journal.open(self.path, self.max_size)
             self._opened_at = time.monotonic()
         try:
-            self._journal.limit(self.max_size)
+            self._journal.set_max_size(self.max_size)
             result = work(self._journal)
-            self.usage = self._journal.usage()
+            self.usage = self._journal.measure_usage()
             self._is_changed = True
             return result
         except JournalError:

@@ -155,7 +155,7 @@ class Journal:
         self._max_size = 0
         self._page_size = int(connection.execute("PRAGMA page_size").fetchone()[0])
         self._lasting = (-math.inf, 0)
-        self.limit(max_size)
+        self.set_max_size(max_size)
         #: What tells this journal from another one at the same path.
         self.name = self._read_name()
         self._place = _file_place(path)
@@ -216,7 +216,7 @@ class Journal:
         """Whether who opens the journal now gets this file: it may have been moved away, replaced, or emptied."""
         return self._place is not None and self._place == _file_place(self.path)
 
-    def last(self) -> int:
+    def fetch_last_id(self) -> int:
         """The id of the last record; 0: there is none."""
         return int(self._run_locked(lambda db: db.execute("SELECT ifnull(max(id), 0) FROM records").fetchall())[0][0])
 
@@ -254,7 +254,7 @@ class Journal:
 
         self._run_locked(work)
 
-    def limit(self, max_size: int) -> None:
+    def set_max_size(self, max_size: int) -> None:
         """Let the file take so many bytes from now on."""
         if max_size != self._max_size:
             pages = max_size // self._page_size
@@ -282,7 +282,7 @@ class Journal:
 
         return self._change_rows(work)
 
-    def records(
+    def fetch_records(
         self,
         server: str | None = None,
         *,
@@ -343,7 +343,7 @@ class Journal:
 
         return self._change_rows(work)
 
-    def kept(self, incident: str, server: str | None = None) -> list[KeptValue]:
+    def fetch_kept(self, incident: str, server: str | None = None) -> list[KeptValue]:
         """The snapshots of an incident, in the order of writing."""
         select = (
             "SELECT id, server, incident, at, body FROM snapshots WHERE incident = ? AND server = ifnull(?, server)"
@@ -428,7 +428,7 @@ class Journal:
         )
         return self._run_locked(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
 
-    def usage(self) -> JournalUsage:
+    def measure_usage(self) -> JournalUsage:
         """How full it is."""
         counted, lasting = self._lasting
         if time.monotonic() - counted > _COUNTED:

@@ -114,7 +114,7 @@ class Candidate:
         """All that it would free at once are queued requests that others stand behind."""
         graph = self.diagnosis.graph
         return bool(self.frees_at_once) and all(
-            waits_for_a_strong_lock(each) and graph.blocked(each.pid) for each in self.frees_at_once
+            waits_for_a_strong_lock(each) and graph.count_blocked(each.pid) for each in self.frees_at_once
         )
 
     @property

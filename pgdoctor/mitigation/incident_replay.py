@@ -54,7 +54,7 @@ def replay_incident(diagnoses: Sequence[Diagnosis], settings: Mitigation, starte
         for guard, victim in _list_objections(plan):
             spared.setdefault(guard, set()).add(victim)
         if plan.approved is not None:
-            begun = _rehearse(plan.approved, diagnosis)
+            begun = _rehearse_decision(plan.approved, diagnosis)
             history = with_action(history, replace(begun.action, outcome="would_act"))
             followed.append(begun)
     scores += [end_rehearsal(each) for each in followed]
@@ -75,7 +75,7 @@ def _know_sessions(diagnosis: Diagnosis, settings: Mitigation, history: History)
     return in_mode(known, "dry_run")
 
 
-def _rehearse(decision: Decision, diagnosis: Diagnosis) -> Rehearsal:
+def _rehearse_decision(decision: Decision, diagnosis: Diagnosis) -> Rehearsal:
     return begin_rehearsal(intend_action(decision, diagnosis), "dry_run", decision.frees)
 
 

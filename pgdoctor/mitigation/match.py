@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pgdoctor.fields import Network, Qualified
 from pgdoctor.mitigation.marker import MARKER, leading_comments
 from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 
 #: What a session is known by, and the keys that name it.
 KEYS = ("usename", "datname", "application_name", "state", "member_of", "client_addr", "relation", "statement")
@@ -140,7 +140,7 @@ def _comes_from(wanted: tuple[str, ...], session: Session) -> bool | None:
     if not session.is_visible:
         return None
     try:
-        return any(Network(each).has(session.client_addr) for each in wanted)
+        return any(Network(each).includes_client(session.client_addr) for each in wanted)
     except ValueError:
         return None
 
@@ -195,7 +195,7 @@ def _fits_statement(wanted: tuple[str, ...], session: Session) -> bool | None:
     statement = _current_statement(session)
     if statement is None or session.truncated:
         return None
-    return _any_fits(Pattern(each).fits(statement) for each in wanted)
+    return _any_fits(StatementPattern(each).matches_all(statement) for each in wanted)
 
 
 def _fits_part(wanted: tuple[str, ...], session: Session) -> bool | None:
@@ -203,7 +203,7 @@ def _fits_part(wanted: tuple[str, ...], session: Session) -> bool | None:
     statement = _current_statement(session)
     if statement is None:
         return None
-    found = _any_fits(Pattern(each).is_in(statement) for each in wanted)
+    found = _any_fits(StatementPattern(each).is_in(statement) for each in wanted)
     return None if session.truncated and not found else found
 
 

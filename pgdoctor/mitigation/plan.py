@@ -222,16 +222,16 @@ def _make_case(
     """The rule that decides, and the signal it asks for. `named`: the PID that a person has asked for, if so."""
     is_named = named is not None and candidate.blocker.pid == named
 
-    def case(rule: Rule, signal: Signal) -> Case:
+    def build_case(rule: Rule, signal: Signal) -> Case:
         amid = circumstances or AgentState()
         return Case(candidate, rule, signal, settings, history, amid, is_named=is_named)
 
     escalated = _find_escalated(candidate, settings, history)
     if escalated is not None:
-        return case(escalated, "terminate")
+        return build_case(escalated, "terminate")
     classification = candidate.classification
     about = [
-        case(rule, _first_signal(rule, candidate))
+        build_case(rule, _first_signal(rule, candidate))
         for rule in settings.rules
         if rule.is_about(classification, candidate.subject)
     ]
@@ -295,6 +295,6 @@ def _find_cheaper(decision: Decision, requests: list[Decision], diagnosis: Diagn
     """The queued request behind this session whose cut is the better one and only lacks time, if there is one."""
     if not (decision.root and requests):
         return None
-    behind = set(diagnosis.graph.behind(decision.node))
+    behind = set(diagnosis.graph.iterate_behind(decision.node))
     found = next((request for request in requests if request.node in behind), None)
     return f"a signal to {found.pid}, which queues behind it, loses less, and a rule will allow it" if found else None

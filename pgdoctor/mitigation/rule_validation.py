@@ -76,7 +76,7 @@ def is_hidden_by(earlier: Rule, later: Rule) -> bool:
 def _covers_names(key: str, more: Names, less: Names) -> bool:
     """Whether all that the second list allows is allowed by the first."""
     if key == "client_addr":
-        return all(any(Network(wide).includes(Network(narrow)) for wide in more) for narrow in less)
+        return all(any(Network(wide).includes_network(Network(narrow)) for wide in more) for narrow in less)
     return set(less) <= set(more)
 
 

@@ -14,7 +14,7 @@ from pgdoctor.diagnosis.cause import may_be_signalled
 from pgdoctor.fields import Duration, Name, Network, Qualified, Window
 from pgdoctor.mitigation.match import KEYS, Subject, find_protected_name, matches_key
 from pgdoctor.model.snapshot import Session
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 
 Mode = Literal["off", "observe", "dry_run", "enforce"]
 RuleAction = Literal["cancel", "terminate", "cancel_then_terminate"]
@@ -50,7 +50,7 @@ class Protect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Relations that it holds or asks for a lock on; a mere read counts if a session waits for it.
     relation: tuple[Qualified, ...] | None = None
     #: Found anywhere in its current or last statement.
-    statement: tuple[Pattern, ...] | None = None
+    statement: tuple[StatementPattern, ...] | None = None
 
     def find_objection(self, subject: Subject) -> str | None:
         """Why this session is protected, or cannot be shown not to be; None where it is not."""
@@ -92,7 +92,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cla
     member_of: Names | None = None
     client_addr: tuple[Network, ...] | None = None
     relation: tuple[Qualified, ...] | None = None
-    statement: tuple[Pattern, ...] | None = None
+    statement: tuple[StatementPattern, ...] | None = None
     #: Names that this rule's classes are never touched for, even where a later rule would.
     protected_usename: Names | None = None
     protected_datname: Names | None = None

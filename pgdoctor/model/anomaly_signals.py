@@ -18,7 +18,7 @@ class Floor(msgspec.Struct, frozen=True, gc=False):
     absolute: float
     share: float = 0.0
 
-    def at(self, median: float) -> float:
+    def compute_floor(self, median: float) -> float:
         """The floor beside that median."""
         return max(self.absolute, self.share * abs(median))
 

@@ -99,16 +99,16 @@ class Diagnosis(msgspec.Struct, frozen=True):
         There no wait lasts, and all move together: one statement in the queue that is old enough counts for all.
         """
         slow = (node for node in self._moving_roots() if self._is_slow(node, least_seconds))
-        return long_waiters(self.snapshot, self.graph, least_seconds).union(self.graph.behind(*slow))
+        return long_waiters(self.snapshot, self.graph, least_seconds).union(self.graph.iterate_behind(*slow))
 
     def find_moving(self) -> frozenset[Node]:
         """The sessions in the queues for locks that change hands: they have been blocked for longer than they wait."""
-        return frozenset(self.graph.behind(*self._moving_roots()))
+        return frozenset(self.graph.iterate_behind(*self._moving_roots()))
 
     def _moving_roots(self) -> Iterator[Node]:
         return (blocker.node for blocker in self.blockers if blocker.root and blocker.changes_hands)
 
     def _is_slow(self, root: Node, least_seconds: float) -> bool:
         """One of the statements behind it may have been blocked for so long."""
-        sessions = (self.snapshot.sessions[node] for node in self.graph.behind(root))
+        sessions = (self.snapshot.sessions[node] for node in self.graph.iterate_behind(root))
         return any((self.snapshot.blocked_bounds[each.pid].most or 0.0) >= least_seconds for each in sessions)

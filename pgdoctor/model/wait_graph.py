@@ -77,7 +77,7 @@ class WaitGraph:
         return frozenset(node for cycle in self.cycles for node in cycle)
 
     @lazy
-    def incidents(self) -> int:
+    def incident_count(self) -> int:
         """The number of independent incidents: groups of root blockers without a common waiter."""
         return len(self.incident_members)
 
@@ -98,11 +98,11 @@ class WaitGraph:
         """How many sessions wait for this one without another in between."""
         return self._direct.get(node, 0).bit_count()
 
-    def blocked(self, node: Node) -> int:
+    def count_blocked(self, node: Node) -> int:
         """How many sessions stand behind this one, directly or through others; never itself."""
         return self._behind_mask(node).bit_count()
 
-    def behind(self, *nodes: Node) -> Iterator[Node]:
+    def iterate_behind(self, *nodes: Node) -> Iterator[Node]:
         """The sessions that stand behind any of the nodes."""
         return self._list_members(self._union_masks(nodes))
 
@@ -125,7 +125,7 @@ class WaitGraph:
         """The sessions that wait for this one without another in between."""
         return self._list_members(self._direct.get(node, 0))
 
-    def depth(self, node: Node) -> int:
+    def measure_depth(self, node: Node) -> int:
         """The longest chain of waits from this session to a root: 0 for a root, 1 for who waits for it.
 
         In a circle all members count as one step.
@@ -143,7 +143,7 @@ class WaitGraph:
         return frozenset(
             waiter
             for waiter in candidates
-            if self._needs(waiter) <= len(cut)
+            if self._count_needed(waiter) <= len(cut)
             and cut.issuperset(self.blockers_of[waiter])
             and cut.issuperset(self._more.get(waiter, ()))
         )
@@ -162,12 +162,12 @@ class WaitGraph:
                     todo.append(follower)
         return frozenset(node for node in gone - cut if not is_group(node))
 
-    def shared(self, most: int) -> Counter[frozenset[Node]]:
+    def count_shared(self, most: int) -> Counter[frozenset[Node]]:
         """The groups of two to `most` blockers that only together block sessions, and how many sessions."""
         return Counter(
             frozenset(blockers) | frozenset(self._more.get(waiter, ()))
             for waiter, blockers in self.blockers_of.items()
-            if 2 <= self._needs(waiter) <= most
+            if 2 <= self._count_needed(waiter) <= most
         )
 
     def waits_directly(self, waiter: Node, node: Node) -> bool:
@@ -178,7 +178,7 @@ class WaitGraph:
         """The one waits for the other, directly or through others."""
         return waiter in self._bit and bool(self._behind_mask(node) & 1 << self._bit[waiter])
 
-    def _needs(self, waiter: Node) -> int:
+    def _count_needed(self, waiter: Node) -> int:
         """How many have to go before a waiter moves."""
         return len(self.blockers_of[waiter]) + len(self._more.get(waiter, ()))
 

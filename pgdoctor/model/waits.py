@@ -185,10 +185,10 @@ def oldest_wait(snapshot: Snapshot, waiters: Iterable[Session]) -> float | None:
 def longest_bounds(snapshot: Snapshot, waiters: Iterable[Session]) -> Bounds:
     """The longest for which one of the waiters has been blocked: for certain, and at most; None where not known."""
     pids = [waiter.pid for waiter in waiters]
-    return Bounds(*(_longest(ages, pids) for ages in snapshot.blocked_ages))
+    return Bounds(*(_find_longest(ages, pids) for ages in snapshot.blocked_ages))
 
 
-def _longest(ages: Mapping[int, float], pids: Iterable[int]) -> float | None:
+def _find_longest(ages: Mapping[int, float], pids: Iterable[int]) -> float | None:
     longest = max(map(ages.__getitem__, pids), default=-1.0)
     return longest if longest >= 0.0 else None
 

@@ -27,7 +27,7 @@ class Circuit(msgspec.Struct, frozen=True):
     calls: tuple[bool, ...] = ()
     opened_at: float | None = None
 
-    def state(self, now: float) -> Literal["closed", "open", "half_open"]:
+    def compute_state(self, now: float) -> Literal["closed", "open", "half_open"]:
         """Half-open: one call may be made, and decides."""
         if self.opened_at is None:
             return "closed"
@@ -39,7 +39,7 @@ class Circuit(msgspec.Struct, frozen=True):
 
     def after_call(self, succeeded: bool, now: float) -> "Circuit":
         """The circuit after one more call. A call from before it opened neither closes it nor keeps it open."""
-        match self.state(now):
+        match self.compute_state(now):
             case "open":
                 return self
             case "half_open":

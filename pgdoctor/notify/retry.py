@@ -31,11 +31,11 @@ def wait_strategy(settings: Recipient) -> Callable[[RetryCallState], float]:
     """Seconds until the next attempt: the jitter's, or what the receiver asked for if that is more."""
     jitter = wait_random_exponential(multiplier=settings.first_pause, max=settings.max_pause)
 
-    def wait(state: RetryCallState) -> float:
+    def compute_wait(state: RetryCallState) -> float:
         last = state.outcome.exception() if state.outcome is not None else None
         return max(jitter(state), last.seconds if isinstance(last, Postponed) else 0.0)
 
-    return wait
+    return compute_wait
 
 
 async def call_with_retries(attempt: Callable[[], Awaitable[T]], settings: Recipient, give_up: float) -> T:

@@ -17,7 +17,7 @@ Statement = tuple[int, datetime | None]
 BlockedSince = Mapping[Statement, datetime]
 
 
-def add_gate(known: BlockedSince, waiting: Iterable[Statement], at: datetime) -> BlockedSince:
+def add_waiting_statements(known: BlockedSince, waiting: Iterable[Statement], at: datetime) -> BlockedSince:
     """What is known after a gate poll, which names all that wait."""
     return {each: min(known.get(each, at), at) for each in waiting}
 

@@ -47,9 +47,9 @@ def take_sighting(diagnosis: Diagnosis) -> Sighting:
             facts.session
             and (facts.is_in_motion or RowQueue(facts).changes_hands)
             and "transactionid" in facts.contested_types
-            and facts.table is not None
+            and facts.blocking_table is not None
         ):
-            table = facts.other_database, facts.table.oid
+            table = facts.other_database, facts.blocking_table.oid
             found[table] = found.get(table, frozenset()) | {(node, facts.session.xact_start)}
     return Sighting(diagnosis.captured_at, found)
 
@@ -87,8 +87,8 @@ def needs_second_snapshot(diagnosis: Diagnosis) -> bool:
     return any(
         each.is_in_motion
         and each.row_queue >= LONG_QUEUE
-        and each.table is not None
-        and each.table.oid not in each.snapshot.former_holders
+        and each.blocking_table is not None
+        and each.blocking_table.oid not in each.snapshot.former_holders
         and not RowQueue(each).has_moved
         for each in suspects
     ) or may_change_hands(diagnosis)

@@ -12,7 +12,7 @@ from pgdoctor.diagnosis import deadlocks
 from pgdoctor.diagnosis.blocker.idle_share import PollsByTransaction, count_polls, with_idle_shares
 from pgdoctor.diagnosis.blocker.known_hold import Holds, known_holds, with_known_holds
 from pgdoctor.diagnosis.blocker.lock_turns import Contests, follow_turns, with_turns
-from pgdoctor.diagnosis.blocker.own_wait import Waits, known_events, with_known_events
+from pgdoctor.diagnosis.blocker.own_wait import Waits, record_known_events, with_known_events
 from pgdoctor.diagnosis.deadlocks import DeadlockHistory
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.diagnosis import Diagnosis
@@ -51,7 +51,7 @@ class Observer:
 
     def add_gate(self, waiting: Iterable[Statement], at: datetime) -> tuple[float, ...]:
         """Remember which statements wait at a gate poll; for how many seconds each has been blocked at least."""
-        self._blocked_since = blocked_since.add_gate(self._blocked_since, waiting, at)
+        self._blocked_since = blocked_since.add_waiting_statements(self._blocked_since, waiting, at)
         return tuple((at - since) / timedelta(seconds=1) for since in self._blocked_since.values())
 
     def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
@@ -64,7 +64,7 @@ class Observer:
         snapshot = with_known_holds(replace(snapshot, surroundings=around), self._holds)
         self._holds = known_holds(snapshot)
         snapshot = with_known_events(snapshot, self._events)
-        self._events = known_events(snapshot, self._events)
+        self._events = record_known_events(snapshot, self._events)
         self._polls = count_polls(self._polls, snapshot)
         snapshot = with_idle_shares(snapshot, self._polls)
         self._replay = follow_replay(self._replay, snapshot)

@@ -25,7 +25,7 @@ async def fetch_catching(sessions: Mapping[int, Session], evidence: CatalogReade
     blocking = find_blocking(sessions.values())
     called = {pid: names for pid in blocking if (session := sessions.get(pid)) and (names := _called_names(session))}
     asked = sorted({name for names in called.values() for name in names})[:MOST_NAMES]
-    found = {row.name for row in await evidence.rows("catching_functions", names=asked)} if asked else set()
+    found = {row.name for row in await evidence.fetch_rows("catching_functions", names=asked)} if asked else set()
     catching = {pid for pid, names in called.items() if not found.isdisjoint(names)}
     # Of an archived snapshot the text of a DO is left out, and the verdict has to stay the same.
     catching |= {pid for pid in blocking if pid in sessions and names_cancel(sessions[pid].statement or "")}

@@ -64,7 +64,7 @@ class CatalogReader:
         self.unread: list[str] = []
         self._timeouts = 0
 
-    async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
+    async def fetch_rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of a statement, none where the server refuses it."""
         return await self.answer(name, **parameters) or ()
 
@@ -151,14 +151,14 @@ async def fetch_relations(
     `orphans`: the locks of prepared transactions.
     """
 
-    def here(locks: Iterable[Lock]) -> list[int]:
+    def list_local_relations(locks: Iterable[Lock]) -> list[int]:
         return [
             lock.relation for lock in locks if lock.relation is not None and lock.database in (server.database_oid, 0)
         ]
 
-    asked = {oid for session in sessions.values() for oid in here(session.requests)}
+    asked = {oid for session in sessions.values() for oid in list_local_relations(session.requests)}
     evident = [*(session.locks for session in sessions.values()), orphans or ()]
-    held = {oid for locks in evident for oid in here(locks)} - asked
+    held = {oid for locks in evident for oid in list_local_relations(locks)} - asked
     oids = list(islice((*asked, *sorted(held)), MOST_RELATIONS))
     if not oids:
         return {}
@@ -167,7 +167,7 @@ async def fetch_relations(
         oid
         for session in sessions.values()
         if session.state == "active" and not session.blockers
-        for oid in here(session.held)
+        for oid in list_local_relations(session.held)
     }
     rows, references, parts = await _fetch_related(oids, sorted(worked_on), evidence)
     tables = {oid for oid in worked_on & rows.keys() if rows[oid].kind in _TABLE_KINDS and not rows[oid].is_system}
@@ -195,7 +195,7 @@ async def fetch_relations(
 
 async def _fetch_simple_views(oids: Sequence[int], evidence: CatalogReader) -> dict[int, SimpleView]:
     """Those of the views that show nothing but columns of one table."""
-    found = await evidence.rows("views", oids=oids[:MOST_DETAILED]) if oids else ()
+    found = await evidence.fetch_rows("views", oids=oids[:MOST_DETAILED]) if oids else ()
     return {
         row.view_oid: SimpleView(
             row.table_oid, dict(zip(row.names, row.columns, strict=False)), tuple(row.restricted_by)
@@ -209,7 +209,7 @@ async def _fetch_relation_rows(oids: Sequence[int], evidence: CatalogReader) -> 
     """Name, kind and size of relations by OID; the tables of asked indexes too, unless pg_index is locked."""
     rows = await evidence.answer("relations", oids=oids)
     if rows is None:
-        rows = await evidence.rows("relations_alone", oids=oids)
+        rows = await evidence.fetch_rows("relations_alone", oids=oids)
     return {row.oid: row for row in rows}
 
 
@@ -310,7 +310,7 @@ async def _fetch_statistics(tables: Mapping[int, Any], evidence: CatalogReader) 
     schemas, names = {schema for schema, _ in oids}, {name for _, name in oids}
     if not tables:
         return {}
-    found = await evidence.rows("statistics", tables=sorted(names), schemas=sorted(schemas))
+    found = await evidence.fetch_rows("statistics", tables=sorted(names), schemas=sorted(schemas))
     return {
         (oid, row.name): row
         for row in found
@@ -340,7 +340,7 @@ async def _fetch_indexes(tables: Sequence[int], evidence: CatalogReader) -> dict
 
 async def _fetch_columns(tables: Sequence[int], evidence: CatalogReader) -> Rows:
     """A row for each column of the tables."""
-    return await evidence.rows("columns", oids=tables)
+    return await evidence.fetch_rows("columns", oids=tables)
 
 
 async def _statistics_by_functions(columns: Rows, evidence: CatalogReader) -> Statistics | None:
@@ -348,7 +348,7 @@ async def _statistics_by_functions(columns: Rows, evidence: CatalogReader) -> St
     hidden = sorted({row.table_oid for row in columns if not row.is_readable})
     if not hidden or not await has_statistics_functions(evidence):
         return None
-    found = await evidence.rows("statistics_by_functions", oids=hidden)
+    found = await evidence.fetch_rows("statistics_by_functions", oids=hidden)
     return {(row.table_oid, row.name): row for row in found}
 
 
@@ -374,7 +374,7 @@ async def fetch_read_tables(
 ) -> tuple[dict[int, tuple[int, ...]], dict[int, Relation]]:
     """The tables of these names that sessions have locked, by PID; and what is known of them."""
     pids, names = [pid for pid, _ in asked], [name for _, name in asked]
-    found = await evidence.rows("read_tables", pids=pids, names=names)
+    found = await evidence.fetch_rows("read_tables", pids=pids, names=names)
     oids = sorted({row.oid for row in found})
     if not oids:
         return {}, {}
@@ -400,4 +400,4 @@ async def invalid_indexes(connection: Connection, relation: str | None) -> tuple
     """The indexes of a relation, by its name with schema, that are not valid; none where that cannot be read."""
     if relation is None:
         return ()
-    return tuple(row.name for row in await CatalogReader(connection).rows("invalid_indexes", relation=relation))
+    return tuple(row.name for row in await CatalogReader(connection).fetch_rows("invalid_indexes", relation=relation))

@@ -18,7 +18,7 @@ from pgdoctor.postgres.cancel_handlers import fetch_catching
 from pgdoctor.postgres.catalog import CatalogReader, fetch_read_tables, fetch_relations, warm_up_catalog
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.database_reading import DatabaseReader, SessionsSeen, with_databases
-from pgdoctor.postgres.explain import explain_searches
+from pgdoctor.postgres.explain_statements import explain_searches
 from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.other_databases import (
@@ -100,20 +100,20 @@ class Collector:
         #: The oldest transaction that was running when the server context was last read.
         self._oldest_xid: int | None = None
 
-    async def snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
+    async def fetch_snapshot(self, *, even_if_quiet: bool = False) -> Snapshot:
         """The server as it is now, by gate and full poll; all waits count, however short.
 
         Where no session seems to wait only the gate is asked. `even_if_quiet` reads the locks in any case. Raises
         ServerError if the server cannot be asked.
         """
-        gate = await self.gate(wait_threshold=0.0)
+        gate = await self.fetch_gate(wait_threshold=0.0)
         return (
             await self.make_quiet_snapshot(gate)
             if gate.is_quiet and not even_if_quiet
             else await self.run_full_poll(gate)
         )
 
-    async def gate(self, wait_threshold: float) -> Gate:
+    async def fetch_gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
         does not count."""
         pulse = (await self._connection.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
@@ -161,7 +161,7 @@ class Collector:
     async def run_gate_and_full_poll(self) -> tuple[Gate, Snapshot]:
         """Gate and full poll in one round trip, for a single diagnosis. Raises ServerError."""
         async with reading_together() as group:
-            gate = group.create_task(self.gate(wait_threshold=0.0))
+            gate = group.create_task(self.fetch_gate(wait_threshold=0.0))
             rows = group.create_task(self._lock_waits())
         return gate.result(), await self._build_snapshot(gate.result(), rows.result())
 
@@ -254,9 +254,9 @@ class Collector:
             try:
                 return await self._elsewhere.read(seen, oid, name, connection, explains=self.explains)
             finally:
-                self._connection.add_cost(connection.cost.since(before))
+                self._connection.add_cost(connection.cost.subtract_cost(before))
 
-        return await OtherDatabases.beside(self._connection).begin(touched, read, evidence)
+        return await OtherDatabases.share_readers(self._connection).begin(touched, read, evidence)
 
     def _read_server(self, pulse: Any) -> ServerInfo:
         states = {name: getattr(pulse, name) for name in Connections.__struct_fields__ if name != "unknown"}
@@ -349,7 +349,7 @@ def _orphan_locks(rows: Iterable[Any]) -> tuple[Lock, ...] | None:
 
 
 async def _read_prepared(orphans: Sequence[Lock] | None, evidence: CatalogReader) -> Rows:
-    return () if orphans is None else await evidence.rows("prepared_transactions")
+    return () if orphans is None else await evidence.fetch_rows("prepared_transactions")
 
 
 def _role_oids(rows: Iterable[Any]) -> list[int]:

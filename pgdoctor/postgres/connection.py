@@ -26,12 +26,12 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import namedtuple_row
 
 from pgdoctor.errors import StatementFailed, Unreachable, Unsupported, UsageError
-from pgdoctor.formatting import DEFAULT_PORT, address
+from pgdoctor.formatting import DEFAULT_PORT, format_address
 from pgdoctor.postgres.conninfo import ConnectionTarget, parse_failures, resolve_target
 from pgdoctor.postgres.login_refusal import LoginRefusal, fetch_login_refusal
 from pgdoctor.postgres.queries import load_sql
 from pgdoctor.postgres.read_batch import BatchFailed, Read, ReadBatch, Rows
-from pgdoctor.postgres.settings import SEARCH_PATH, start_up_options, transaction_settings
+from pgdoctor.postgres.session_settings import SEARCH_PATH, start_up_options, transaction_settings
 from pgdoctor.postgres.tls_request import answers_tls_request
 
 APPLICATION_NAME = "pgdoctor"
@@ -152,7 +152,7 @@ class StatementCost(NamedTuple):
     #: server nothing, and does not count.
     seconds: float = 0.0
 
-    def since(self, before: "StatementCost") -> "StatementCost":
+    def subtract_cost(self, before: "StatementCost") -> "StatementCost":
         """What has come on top of an earlier sum."""
         return StatementCost(
             self.statements - before.statements,
@@ -208,7 +208,7 @@ class Connection:
         """Connect within `deadline` seconds. `dsn` is what libpq takes; its environment fills in the rest."""
         attempt = LoginAttempt(dsn, deadline)
         try:
-            connection = await attempt.connection()
+            connection = await attempt.await_connection()
         except BaseException:
             attempt.abandon()
             raise
@@ -244,7 +244,7 @@ class Connection:
     @property
     def target(self) -> ConnectionTarget:
         """The server that the connection goes to; of several that the DSN names, this one."""
-        return ConnectionTarget((address(self.host, self.port),), self.user)
+        return ConnectionTarget((format_address(self.host, self.port),), self.user)
 
     @property
     def transaction_settings(self) -> str:
@@ -568,7 +568,7 @@ class LoginAttempt:
         """It has succeeded or failed."""
         return self._connecting.done()
 
-    async def connection(self) -> psycopg.AsyncConnection[Any]:
+    async def await_connection(self) -> psycopg.AsyncConnection[Any]:
         """The connection, within the deadline. Raises Unreachable; with the state `login_hangs` it may come later."""
         end = time.monotonic() + self._patience
         await asyncio.wait({self._connecting}, timeout=self._patience * _ASKED_AFTER)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.formatting import address, format_name
+from pgdoctor.formatting import format_address, format_name
 
 #: No such value: libpq finds all parameters, refuses this one, and connects to nothing.
 _NOT_TO_CONNECT = {"target_session_attrs": "none-of-them"}
@@ -72,7 +72,7 @@ def _list_places(found: Mapping[str, str], default_host: str) -> Iterator[str]:
     named = [host or hostaddr or default_host for host, hostaddr in hosts]
     ports = found["port"].split(",")
     ports = ports * len(named) if len(ports) == 1 else ports
-    return map(address, named, ports)
+    return map(format_address, named, ports)
 
 
 def _format_place(found: Mapping[str, str | None]) -> str:
@@ -81,7 +81,7 @@ def _format_place(found: Mapping[str, str | None]) -> str:
     host, hostaddr, port = (
         (found[key] or "").strip("'\"") if found[key] not in _UNSET else "" for key in ("host", "hostaddr", "port")
     )
-    return address(host or hostaddr, port)
+    return format_address(host or hostaddr, port)
 
 
 def _decode_text(value: bytes | None) -> str:

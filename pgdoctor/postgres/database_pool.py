@@ -114,7 +114,7 @@ class DatabasePool:
         if self._used is not None:
             self._used.abandon()
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
+            self._closing = asyncio.ensure_future(self._close_connections())
 
     async def close(self) -> None:
         """The same, and wait until it is done."""
@@ -122,7 +122,7 @@ class DatabasePool:
         assert self._closing is not None
         await self._closing
 
-    async def _close(self) -> None:
+    async def _close_connections(self) -> None:
         await self._pool.close(timeout=_CLOSING)
 
     async def _take_connection(self) -> _Connection:

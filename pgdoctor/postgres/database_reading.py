@@ -11,7 +11,7 @@ from pgdoctor.model.snapshot import Lock, OtherDatabase, ServerInfo, Session, Sn
 from pgdoctor.postgres.cancel_handlers import fetch_catching
 from pgdoctor.postgres.catalog import CatalogReader, fetch_relations
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.explain import explain_searches
+from pgdoctor.postgres.explain_statements import explain_searches
 from pgdoctor.postgres.locked_objects import fetch_locked_objects
 from pgdoctor.postgres.other_databases import DatabaseAnswer, DatabaseReading
 from pgdoctor.postgres.progress import TraceTracker, fetch_redefinitions
@@ -37,7 +37,7 @@ class SessionsSeen(NamedTuple):
         """How many of the sessions each database has, by OID, without the connected one."""
         return Counter(oid for oid in self.databases.values() if oid and oid != self.server.database_oid)
 
-    def of(self, oid: int, name: str) -> dict[int, Session]:
+    def list_sessions(self, oid: int, name: str) -> dict[int, Session]:
         """The sessions of one database, with its name."""
         return {
             pid: replace(session, datname=name)
@@ -58,7 +58,7 @@ class DatabaseReader:
         """What is to be known of a database about these sessions. Raises ServerError where the connection is lost."""
         evidence = CatalogReader(connection, _MOST_TIMEOUTS)
         server = replace(seen.server, database=name, database_oid=oid)
-        own = seen.of(oid, name)
+        own = seen.list_sessions(oid, name)
         tracker = self._trackers.setdefault(oid, TraceTracker())
         async with reading_together() as group:
             relations = group.create_task(fetch_relations(server, seen.sessions, seen.orphans, evidence))
@@ -74,7 +74,7 @@ class DatabaseReader:
             objects=objects.result(),
         )
         async with reading_together() as group:
-            ancestors = group.create_task(_ancestors(sorted(view.relations), evidence))
+            ancestors = group.create_task(_fetch_ancestors(sorted(view.relations), evidence))
             shares = group.create_task(fetch_value_shares(view, evidence))
         view = replace(view, value_shares=shares.result())
         return DatabaseReading(
@@ -130,7 +130,7 @@ def _with_sessions(snapshot: Snapshot, reading: DatabaseReading) -> Snapshot:
     )
 
 
-async def _ancestors(oids: list[int], evidence: CatalogReader) -> Mapping[int, frozenset[str]] | None:
+async def _fetch_ancestors(oids: list[int], evidence: CatalogReader) -> Mapping[int, frozenset[str]] | None:
     """The names of all tables above each relation; None where they could not be read."""
     rows = await evidence.answer("ancestors", oids=oids) if oids else ()
     if rows is None:

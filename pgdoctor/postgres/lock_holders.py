@@ -21,7 +21,7 @@ _MOST_RELATIONS = 10_000
 _NO_NAME = "22023"
 
 
-async def find_relation(connection: Connection, typed: str) -> LockTarget:
+async def fetch_lock_target(connection: Connection, typed: str) -> LockTarget:
     """The relation of that name, and all that belongs to it. Raises UsageError where there is none, or several."""
     try:
         rows = await connection.fetch("find_relation", typed=typed)
@@ -43,7 +43,7 @@ async def find_relation(connection: Connection, typed: str) -> LockTarget:
 
 async def fetch_lock_holders(connection: Connection, target: LockTarget) -> LockHolders:
     """Who holds or awaits a lock on it, now. Raises ServerError, and UsageError for a session that is not there."""
-    gate = await Collector(connection).gate(wait_threshold=0.0)
+    gate = await Collector(connection).fetch_gate(wait_threshold=0.0)
     evidence, names = CatalogReader(connection), RoleNames()
     classid, objid, objsubid = target.key or (None, None, None)
     rows = await connection.fetch(
@@ -92,7 +92,7 @@ async def _build_prepared(
     """The prepared transactions, if one has a lock or a session waits for one."""
     if all(each.pid is not None for each in locks) and not any(0 in session.blockers for session in sessions):
         return ()
-    rows = await evidence.rows("prepared_transactions")
+    rows = await evidence.fetch_rows("prepared_transactions")
     await names.learn_names(rows, evidence)
     return tuple(
         PreparedTransaction(
@@ -110,7 +110,7 @@ async def _fetch_relations(
     locks: Sequence[ListedLock], server: ServerInfo, evidence: CatalogReader
 ) -> Mapping[int, Relation]:
     oids = {each.lock.relation for each in locks if each.lock.database in (server.database_oid, 0)} - {None}
-    rows = await evidence.rows("relations_alone", oids=sorted(oids)) if oids else ()  # type: ignore[type-var]
+    rows = await evidence.fetch_rows("relations_alone", oids=sorted(oids)) if oids else ()  # type: ignore[type-var]
     return {row.oid: _build_relation(row) for row in rows}
 
 

@@ -26,5 +26,7 @@ async def fetch_locked_objects(
     if not chosen:
         return ()
     classids, objids = (list(each) for each in zip(*chosen, strict=True))
-    rows = await evidence.rows("locked_objects", classids=classids, objids=objids, most_characters=MOST_CHARACTERS)
+    rows = await evidence.fetch_rows(
+        "locked_objects", classids=classids, objids=objids, most_characters=MOST_CHARACTERS
+    )
     return tuple(read_row(LockedObject, row) for row in rows)

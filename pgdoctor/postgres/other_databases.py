@@ -79,7 +79,7 @@ class OtherDatabases:
         self._failed: dict[int, tuple[str, float]] = {}
 
     @classmethod
-    def beside(cls, connection: Connection) -> "OtherDatabases":
+    def share_readers(cls, connection: Connection) -> "OtherDatabases":
         """Those of a connection: every reader of a server has the same."""
         if not isinstance(connection.beside, OtherDatabases):
             connection.beside = cls(connection)

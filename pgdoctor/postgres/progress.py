@@ -22,7 +22,7 @@ _REPORTING = frozenset({"do", "call", "copy", "copy_from", "copy_to", "replicati
 class ProgressReader(Protocol):
     """Reads the rows of a statement; none where that fails."""
 
-    async def rows(self, name: str, **parameters: object) -> Sequence[Any]:
+    async def fetch_rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """The rows of a statement of `sql/`."""
 
     async def answer(self, name: str, **parameters: object) -> Sequence[Any] | None:
@@ -34,7 +34,7 @@ async def fetch_progress(sessions: Mapping[int, Session], reader: ProgressReader
     blockers = [session.pid for session in _list_blockers(sessions) if _may_report(session)][:MOST_ASKED]
     waiting = (session.pid for session in sessions.values() if _awaits_transactions(session))
     asked = [*blockers, *islice(waiting, MOST_ASKED)]
-    rows = await reader.rows("progress", pids=asked) if asked else ()
+    rows = await reader.fetch_rows("progress", pids=asked) if asked else ()
     return {row.pid: CommandProgress(row.command, row.phase, row.done, row.total) for row in rows}
 
 
@@ -101,7 +101,7 @@ async def fetch_redefinitions(
     if not asked:
         return Redefinitions()
     relations = sorted(filter(None, wanted))
-    rows = await reader.rows("changed_definitions", pids=asked, relations=relations, database_oid=database_oid)
+    rows = await reader.fetch_rows("changed_definitions", pids=asked, relations=relations, database_oid=database_oid)
     return Redefinitions(
         {row.pid: row.has_changed for row in rows if row.has_changed is not None},
         frozenset(row.pid for row in rows if row.is_clustered),

@@ -67,9 +67,9 @@ class RelationFinder:
         if self._search is None or self._search[:2] != (wanted, connection):
             self.abandon()
             self._answer = RelationsElsewhere(where=_NOT_YET)
-            await asyncio.wait({self._begin(wanted, connection)}, timeout=self._patience)
+            await asyncio.wait({self._start_search(wanted, connection)}, timeout=self._patience)
         elif self._task is None and time.monotonic() - self._search.began > self._good_for:
-            self._begin(wanted, connection)
+            self._start_search(wanted, connection)
         return self._take_answer()
 
     def abandon(self) -> None:
@@ -78,19 +78,21 @@ class RelationFinder:
             self._task.cancel()
         self._task = self._search = None
 
-    def _begin(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> asyncio.Task[RelationsElsewhere]:
+    def _start_search(
+        self, wanted: frozenset[tuple[str, str]], connection: Connection
+    ) -> asyncio.Task[RelationsElsewhere]:
         self._search = _Search(wanted, connection, time.monotonic())
-        self._task = asyncio.ensure_future(self._look(wanted, connection))
+        self._task = asyncio.ensure_future(self._search_databases(wanted, connection))
         return self._task
 
     def _take_answer(self) -> RelationsElsewhere:
         if self._task is not None and self._task.done():
             task, self._task = self._task, None
             error = task.exception()
-            self._answer = task.result() if error is None else _failed(error)
+            self._answer = task.result() if error is None else _describe_failure(error)
         return self._answer
 
-    async def _look(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> RelationsElsewhere:
+    async def _search_databases(self, wanted: frozenset[tuple[str, str]], connection: Connection) -> RelationsElsewhere:
         try:
             rows = await list_databases(connection, MOST_DATABASES + 1)
         except StatementFailed as error:
@@ -108,7 +110,7 @@ class RelationFinder:
         return RelationsElsewhere(found, _describe_search(rows, unread))
 
 
-def _failed(error: BaseException) -> RelationsElsewhere:
+def _describe_failure(error: BaseException) -> RelationsElsewhere:
     why = str(error) if isinstance(error, ServerError) else f"internal error: {type(error).__name__}"
     return RelationsElsewhere(where=f"other databases could not be looked into: {why}")
 

@@ -40,13 +40,13 @@ class ReplayReader:
 
     async def fetch(self, server: ServerInfo, evidence: CatalogReader) -> Replay | None:
         """The startup process, now, and the sessions that it may wait for; None where it cannot be seen."""
-        rows = await evidence.rows("replay")
+        rows = await evidence.fetch_rows("replay")
         if not rows:
             return None
         replay = Replay(**rows[0]._asdict())
         if replay.conflict is None:
             return replay
-        holders = await evidence.rows(
+        holders = await evidence.fetch_rows(
             "replay_holders",
             startup_pid=replay.pid,
             conflict=replay.conflict,
@@ -80,7 +80,7 @@ class ReplayReader:
         if relation is None or database is None:
             return None
         if database in (server.database_oid, 0):
-            rows = await evidence.rows("relations_alone", oids=[relation])
+            rows = await evidence.fetch_rows("relations_alone", oids=[relation])
             return rows[0].name if rows else None
         name, good_until = self._elsewhere.get((database, relation), (None, 0.0))
         if time.monotonic() >= good_until:

@@ -31,7 +31,7 @@ class RoleNames:
 
     async def fetch_all(self, evidence: CatalogReader) -> bool:
         """Look up the names of all roles and databases; False where that fails."""
-        found = await evidence.rows("role_names")
+        found = await evidence.fetch_rows("role_names")
         for row in found:
             known = self.roles if row.kind == "role" else self.databases
             known[row.oid] = row.name

@@ -20,7 +20,7 @@ async def fetch_row_lockers(sessions: Mapping[int, Session], evidence: CatalogRe
     tables = find_wanted_tables(sessions.values())
     if not tables:
         return ()
-    rows = await evidence.rows(
+    rows = await evidence.fetch_rows(
         "row_lockers",
         databases=[database for database, _ in tables],
         relations=[relation for _, relation in tables],

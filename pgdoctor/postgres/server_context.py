@@ -60,20 +60,20 @@ async def fetch_server_context(
     fresh = timedelta(seconds=FRESH_SECONDS)
     stranger_keys = {"key": LEADER_KEY, "own_application": APPLICATION_NAME}
     async with reading_together() as group:
-        limits = group.create_task(evidence.rows("server_limits"))
-        client_rows = group.create_task(evidence.rows("clients_by_application", fresh=fresh, most=_MOST))
+        limits = group.create_task(evidence.fetch_rows("server_limits"))
+        client_rows = group.create_task(evidence.fetch_rows("clients_by_application", fresh=fresh, most=_MOST))
         latest_rows = group.create_task(
-            evidence.rows("latest_statements", statement_bytes=_STATEMENT_BYTES, most=_MOST_STATEMENTS)
+            evidence.fetch_rows("latest_statements", statement_bytes=_STATEMENT_BYTES, most=_MOST_STATEMENTS)
         )
-        holder_rows = group.create_task(evidence.rows("xmin_horizon", most=_MOST))
-        slot_rows = group.create_task(evidence.rows("slots", most=_MOST))
-        standby_rows = group.create_task(evidence.rows("standbys", most=_MOST))
-        stranger_rows = group.create_task(evidence.rows("lock_strangers", **stranger_keys, most=_MOST))
-        work_rows = group.create_task(evidence.rows("database_stats", most=_MOST))
+        holder_rows = group.create_task(evidence.fetch_rows("xmin_horizon", most=_MOST))
+        slot_rows = group.create_task(evidence.fetch_rows("slots", most=_MOST))
+        standby_rows = group.create_task(evidence.fetch_rows("standbys", most=_MOST))
+        stranger_rows = group.create_task(evidence.fetch_rows("lock_strangers", **stranger_keys, most=_MOST))
+        work_rows = group.create_task(evidence.fetch_rows("database_stats", most=_MOST))
         table_rows = group.create_task(
-            evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST_LOCK_HOLDERS)
+            evidence.fetch_rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST_LOCK_HOLDERS)
         )
-        age_rows = group.create_task(evidence.rows("freeze_age", most=_MOST))
+        age_rows = group.create_task(evidence.fetch_rows("freeze_age", most=_MOST))
     if not limits.result():
         return None
     [standing], clients, latest = limits.result(), client_rows.result(), latest_rows.result()
@@ -118,7 +118,7 @@ async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows | No
 async def lock_strangers(connection: Connection) -> tuple[LockStranger, ...]:
     """Those who hold locks of the leader election and are no pgdoctor of our role; none where it cannot be read."""
     evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
-    rows = await evidence.rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
+    rows = await evidence.fetch_rows("lock_strangers", key=LEADER_KEY, own_application=APPLICATION_NAME, most=_MOST)
     await names.learn_names(rows, evidence)
     return tuple(_lock_stranger(row, names) for row in rows)
 
@@ -131,7 +131,7 @@ async def _read_transaction_waits(latest: Rows, names: RoleNames, evidence: Cata
     """Of each tool that asks whether transactions have ended: its statement, and the oldest transactions there."""
     found = []
     for row in [row for row in latest if asks_for_transactions(_read_latest(row, names).statement)][:_MOST_TOOLS]:
-        oldest = await evidence.rows(
+        oldest = await evidence.fetch_rows(
             "oldest_transactions",
             database_oid=row.database_oid,
             before=row.query_start,
@@ -162,7 +162,7 @@ def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
 async def fetch_lock_table(connection: Connection) -> LockTable | None:
     """How full the lock table is, and by whom; None where it cannot be read."""
     evidence, names = CatalogReader(connection, most_timeouts=1), RoleNames()
-    rows = await evidence.rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST)
+    rows = await evidence.fetch_rows("lock_table", statement_bytes=_STATEMENT_BYTES, most=_MOST)
     await names.learn_names(rows, evidence)
     return _lock_table(rows, names)
 

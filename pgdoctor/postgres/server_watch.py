@@ -46,7 +46,7 @@ class ServerWatch:
 
     async def poll_gate(self, wait_threshold: float) -> Gate:
         """Poll the gate, and remember who waits. Raises ServerError."""
-        gate = await self.collector.gate(wait_threshold)
+        gate = await self.collector.fetch_gate(wait_threshold)
         self._remember_waiters(gate)
         return gate
 

@@ -30,7 +30,7 @@ async def fetch_session(connection: Connection, pid: int) -> FoundSession | None
     evidence, names = CatalogReader(connection), RoleNames()
     await names.learn_names(rows, evidence)
     oids = [row.role_oid] if row.role_oid is not None else []
-    rights = await evidence.rows("signal_rights", role_oids=oids) if oids else ()
+    rights = await evidence.fetch_rows("signal_rights", role_oids=oids) if oids else ()
     roles = await evidence.answer("memberships", role_oids=oids) if oids else None
     visible = row.backend_type is not None
     session = read_row(

@@ -45,7 +45,7 @@ async def _fetch_shares(
     if statement == "value_frequencies":
         names = [_bare_names(snapshot.relations[request.table].name) for request in requests]
         parameters |= {"tables": sorted({name for _, name in names}), "schemas": sorted({name for name, _ in names})}
-    rows = await evidence.rows(statement, **parameters)
+    rows = await evidence.fetch_rows(statement, **parameters)
     known = {row.place: row.share for row in rows}
     shares: dict[ValueRequest, float] = defaultdict(float)
     for place, (request, _) in enumerate(asked, start=1):

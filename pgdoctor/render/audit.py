@@ -10,7 +10,7 @@ from tabulate import tabulate
 from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.audit_records import Event, Intent, PersonIntent, PersonOutcome, Settled
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_session_client
 
 _WIDTH = 60
@@ -63,7 +63,7 @@ def entries_table(entries: Sequence[AuditEntry]) -> str:
             case _:
                 pass
         decision = getattr(entry.event, "decision", "")
-        said = one_line(_describe_event(entry.event, intents.get((entry.server, decision))), _MOST_TEXT)
+        said = format_one_line(_describe_event(entry.event, intents.get((entry.server, decision))), _MOST_TEXT)
         rows.append((entry.at.astimezone(UTC).isoformat(" ", "seconds"), entry.kind, said, *[entry.server] * several))
     headers = ("at", "kind", "what", *["server"] * several)
     return tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None, None, _WIDTH, *[None] * several]) + "\n"

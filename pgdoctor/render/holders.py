@@ -11,7 +11,7 @@ from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_client, format_count, format_duration, format_name
 from pgdoctor.model.lock_holders import ListedLock, LockHolders
 from pgdoctor.model.snapshot import Session, Snapshot
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
 
@@ -157,7 +157,7 @@ def _build_rows(report: HolderReport, width: int | None) -> list[tuple[str, ...]
 def _format_objects(locks: Sequence[LockFacts], name: str) -> str:
     first = next((each.object for each in locks if each.object == name), locks[0].object)
     more = f" and {len(locks) - 1:,} more" if len(locks) > 1 else ""
-    return one_line(first, 200) + more
+    return format_one_line(first, 200) + more
 
 
 def _format_hold(lock: LockFacts) -> str:
@@ -180,7 +180,7 @@ def _describe_holder(session: HolderFacts | None, gid: str | None, width: int | 
     return (
         _format_origin(session),
         _format_state(session),
-        one_line(statement, width if width is not None else len(statement) + 1) if statement else "",
+        format_one_line(statement, width if width is not None else len(statement) + 1) if statement else "",
     )
 
 

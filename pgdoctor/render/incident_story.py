@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pgdoctor.formatting import format_name
 from pgdoctor.incidents.export_file import DatedSnapshot, StoredIncident
-from pgdoctor.incidents.snapshot_archive import rediagnose
+from pgdoctor.incidents.snapshot_archive import diagnose_again
 from pgdoctor.mitigation.audit_records import (
     Event,
     Intent,
@@ -48,7 +48,7 @@ def find_peak(snapshots: Sequence[DatedSnapshot]) -> DatedSnapshot:
 def judge_again(snapshot: DatedSnapshot) -> KeptSnapshot:
     """A snapshot with the verdict of its time, and that of the present code."""
     stored = snapshot.stored
-    return KeptSnapshot(snapshot.at, stored.blocked, stored.judged, rediagnose(stored))
+    return KeptSnapshot(snapshot.at, stored.blocked, stored.judged, diagnose_again(stored))
 
 
 def _write_notes(events: Sequence[Event]) -> list[tuple[datetime, str]]:

@@ -15,8 +15,8 @@ from pgdoctor.incidents.snapshot_archive import StoredVerdict
 from pgdoctor.mitigation.history import Action
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out, strip_styles
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs, strip_styles
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.plan import action_text
 from pgdoctor.render.report import make_report
 from pgdoctor.render.server_name import describe_place, describe_server_then
@@ -108,7 +108,7 @@ def story_text(story: IncidentView, width: int | None) -> str:
     """
     latest = story.latest
     snapshots = (span for each in story.looks for span in _render_snapshot(each, width, has_sql=each is latest))
-    return strip_styles(chain(lay_out(_list_paragraphs(story), width), snapshots))
+    return strip_styles(chain(lay_out_paragraphs(_list_paragraphs(story), width), snapshots))
 
 
 def list_happenings(story: IncidentView) -> list[tuple[datetime, str]]:
@@ -135,14 +135,16 @@ def describe_attempts(entry: IncidentRecord) -> str:
     if entry.request is None:
         return f"{often}, by the same sessions"
     waited = f"; the longest attempt waited at least {format_duration(entry.request.waited)}"
-    return f"{often}{_requested(entry.request)}{waited if entry.request.waited else ''}"
+    return f"{often}{_describe_request(entry.request)}{waited if entry.request.waited else ''}"
 
 
-def _requested(request: WaitingRequest | None) -> str:
+def _describe_request(request: WaitingRequest | None) -> str:
     if request is None:
         return ""
     who, where = format_client(request.application, request.user), f" on {request.relation}" if request.relation else ""
-    return f": {one_line(request.statement, _MOST_STATEMENT)} by {who} asks for a lock{where} and holds up others"
+    return (
+        f": {format_one_line(request.statement, _MOST_STATEMENT)} by {who} asks for a lock{where} and holds up others"
+    )
 
 
 def format_waiting(entry: IncidentRecord) -> str:
@@ -194,7 +196,7 @@ def describe_paste(story: IncidentView, latest: KeptSnapshot) -> str:
 
 def _render_snapshot(snapshot: KeptSnapshot, width: int | None, *, has_sql: bool) -> Iterator[Span]:
     title = f"── {format_moment(snapshot.at)} UTC: {format_count(snapshot.blocked, 'session')} blocked"
-    yield from lay_out((Paragraph(""), Paragraph(title)), width)
+    yield from lay_out_paragraphs((Paragraph(""), Paragraph(title)), width)
     yield from tree_lines(make_report(snapshot.now), width, has_sql=has_sql)
 
 
@@ -210,7 +212,7 @@ def _describe_entry(entry: IncidentRecord) -> str:
             longest = format_duration(entry.longest_wait)
             return f"became critical: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"
         case "recurred":
-            return f"came back, with {format_count(entry.blocked, 'session')} blocked{_requested(entry.request)}"
+            return f"came back, with {format_count(entry.blocked, 'session')} blocked{_describe_request(entry.request)}"
         case "continued":
             return f"a new agent found it still there, with {format_count(entry.blocked, 'session')} blocked"
         case "observed":
@@ -221,4 +223,4 @@ def _describe_entry(entry: IncidentRecord) -> str:
 
 
 def _shorten_name(text: str | None) -> str | None:
-    return None if text is None else one_line(text, _WIDTH)
+    return None if text is None else format_one_line(text, _WIDTH)

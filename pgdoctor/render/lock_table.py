@@ -10,7 +10,7 @@ from pgdoctor.errors import StatementFailed
 from pgdoctor.escape import encode_json
 from pgdoctor.model.server_context import LockTable, LockTableHolder
 from pgdoctor.model.snapshot import ServerInfo, Snapshot
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import ServerFacts, server_facts
 from pgdoctor.render.server_name import describe_server
 
@@ -59,4 +59,4 @@ def lock_table_lines(report: LockTableReport) -> Iterator[str]:
     """The report for a person: how full the table is, and who has the most locks."""
     yield describe_server(report.server)
     yield report.summary
-    yield from (f"  {one_line(line, _WIDTH)}" for line in report.lines)
+    yield from (f"  {format_one_line(line, _WIDTH)}" for line in report.lines)

@@ -13,7 +13,7 @@ from pgdoctor.render.log_text import (
     describe_deadlock,
     describe_source,
     explain_nothing,
-    format_headline,
+    format_log_headline,
     name_class,
 )
 from pgdoctor.render.markdown_report import waits_table
@@ -34,7 +34,7 @@ def log_markdown(report: LogReport, incidents: Sequence[PastIncident], most: int
 
 
 def _render_parts(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
-    yield f"# {escape_markdown(format_headline(report))}"
+    yield f"# {escape_markdown(format_log_headline(report))}"
     yield escape_markdown(describe_source(report))
     if why := explain_nothing(report):
         yield escape_markdown(why)

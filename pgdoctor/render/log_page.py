@@ -12,7 +12,7 @@ from pgdoctor.render.log_text import (
     describe_group,
     describe_source,
     explain_nothing,
-    format_headline,
+    format_log_headline,
     name_class,
 )
 from pgdoctor.render.web.markup import code_markup, document_markup, name_markup, sentence_markup, text_markup
@@ -25,11 +25,11 @@ _MOST_DEADLOCKS = 5
 
 def log_page(report: LogReport, incidents: Sequence[PastIncident], most: int) -> str:
     """The page, with the worst `most` incidents in full."""
-    return document_markup(format_headline(report), _render_main(report, incidents, most))
+    return document_markup(format_log_headline(report), _render_main(report, incidents, most))
 
 
 def _render_main(report: LogReport, incidents: Sequence[PastIncident], most: int) -> Iterator[str]:
-    yield f"<h1>{sentence_markup(format_headline(report))}</h1>"
+    yield f"<h1>{sentence_markup(format_log_headline(report))}</h1>"
     yield f'<p class="facts"><span>{sentence_markup(describe_source(report))}</span></p>'
     if why := explain_nothing(report):
         yield f"<p>{sentence_markup(why)}</p>"

@@ -9,7 +9,7 @@ from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report, show_statement
 from pgdoctor.serverlog.events import CircleMember, LoggedDeadlock
-from pgdoctor.serverlog.incidents import LogIncident, Outcome, WaitingGroup
+from pgdoctor.serverlog.incident_assembler import LogIncident, Outcome, WaitingGroup
 from pgdoctor.serverlog.judgement import JudgedIncident
 
 #: Kinds of statements that are listed of one incident.

@@ -8,8 +8,8 @@ from pgdoctor.formatting import format_count, format_duration, format_size
 from pgdoctor.render.incident_view import format_moment
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.log_report import DeadlockFacts, LogIncidentReport, LogReport, PastIncident, StatementFacts
-from pgdoctor.render.paragraph import Paragraph, lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_session_client, past_paragraphs
 
 #: Kinds of statements, and deadlocks, that are told of one incident.
@@ -29,14 +29,14 @@ _ENDS = {
 
 def log_lines(report: LogReport, incidents: Sequence[PastIncident], most: int, width: int | None) -> Iterator[Span]:
     """The report in lines, with the worst `most` incidents in full."""
-    yield from lay_out(_build_headline(report), width)
+    yield from lay_out_paragraphs(_build_headline(report), width)
     if len(incidents) > 1:
         yield Span("")
         for line in incidents_list(incidents).splitlines():
             yield Span(line)
     for each in choose_worst(incidents, most):
         yield Span("")
-        yield from lay_out(_build_incident(each), width)
+        yield from lay_out_paragraphs(_build_incident(each), width)
 
 
 def choose_worst(incidents: Sequence[PastIncident], most: int) -> list[PastIncident]:
@@ -45,7 +45,7 @@ def choose_worst(incidents: Sequence[PastIncident], most: int) -> list[PastIncid
     return sorted(worst, key=lambda each: each.started)
 
 
-def format_headline(report: LogReport) -> str:
+def format_log_headline(report: LogReport) -> str:
     """What the log shows, in one line."""
     if not report.incidents_total:
         return "No session waited for a lock, as far as the log shows"
@@ -62,9 +62,9 @@ def format_headline(report: LogReport) -> str:
 def describe_source(report: LogReport) -> str:
     """What was read: files, format, size, and from when to when."""
     source = report.source
-    files = ", ".join(one_line(name, 200) for name in source.files[:5])
+    files = ", ".join(format_one_line(name, 200) for name in source.files[:5])
     more = f" and {format_count(len(source.files) - 5, 'file')} more" if len(source.files) > 5 else ""
-    prefix = "".join(f" with log_line_prefix '{one_line(each, 100)}'" for each in source.prefixes if each)
+    prefix = "".join(f" with log_line_prefix '{format_one_line(each, 100)}'" for each in source.prefixes if each)
     span = f", {source.first} to {source.last}" if source.first and source.last else ""
     return f"{files}{more}: {', '.join(source.formats)}{prefix}, {format_size(source.bytes)}{span}"
 
@@ -88,7 +88,7 @@ def incidents_list(incidents: Sequence[PastIncident]) -> str:
             format_moment(each.started),
             format_duration(each.facts.seconds),
             name_class(each.facts),
-            one_line(each.facts.relation or "", _NAME),
+            format_one_line(each.facts.relation or "", _NAME),
             each.facts.peak_blocked,
             each.facts.waits_total,
             format_duration(each.facts.longest_wait_seconds),
@@ -143,7 +143,7 @@ def describe_deadlock(deadlock: DeadlockFacts) -> Iterator[str]:
 
 
 def _build_headline(report: LogReport) -> Iterator[Paragraph]:
-    yield Paragraph(f"{format_headline(report)}.", "bad" if report.incidents_total else "good")
+    yield Paragraph(f"{format_log_headline(report)}.", "bad" if report.incidents_total else "good")
     yield Paragraph(describe_source(report), "dim")
     if why := explain_nothing(report):
         yield Paragraph(why)

@@ -30,7 +30,7 @@ def read_alerts(rules: str) -> dict[str, str]:
     return {name: _COMMENT.sub("", comment) for comment, name in _ALERT.findall(rules)}
 
 
-def render_page(title: str, doc: str, width: int) -> str:
+def render_manual_page(title: str, doc: str, width: int) -> str:
     """A page: the title, what it is, and each part under its name; no line longer than `width` characters."""
     return "\n".join(_format_entries(title, read_parts(doc), max(width, 40)))
 

@@ -10,7 +10,7 @@ from pgdoctor.mitigation.history import Signal
 from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome, ManualResult
 from pgdoctor.model.snapshot import ServerInfo, Session
 from pgdoctor.render.paragraph import Paragraph
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import format_freed, format_released, format_session_client
@@ -130,7 +130,7 @@ def describe_action(action: ManualAction, server: ServerInfo, brakes: Sequence[s
     yield _indent_paragraph(describe_session(action))
     if statement := show_statement(session.statement, show_literals=False):
         runs = "runs" if session.state == "active" else "last ran"
-        yield _indent_paragraph(f"{runs}: {one_line(statement, _MOST_STATEMENT)}", "dim")
+        yield _indent_paragraph(f"{runs}: {format_one_line(statement, _MOST_STATEMENT)}", "dim")
     if action.blocker is not None:
         where = f" on {action.blocker.relation}" if action.blocker.relation else ""
         yield _indent_paragraph(f"it is {action.blocker.classification}{where}")

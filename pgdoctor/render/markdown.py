@@ -24,7 +24,7 @@ def read_introduction(page: str) -> str:
     return page.split("\n\n", 2)[1]
 
 
-def lay_out(page: str, width: int) -> str:
+def lay_out_markdown(page: str, width: int) -> str:
     """The page in lines of at most `width` characters (at least 40); lines of code are kept as they are."""
     lines: list[str] = []
     is_code = False

@@ -2,7 +2,7 @@
 
 import re
 
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 
 #: Characters of a name, a sentence or a statement.
 _MOST = 20_000
@@ -14,7 +14,7 @@ _AT_THE_BEGINNING = re.compile(r"(?:[#+=-]|\d+[.)])(?=\s|$)|#")
 
 def escape_markdown(text: str) -> str:
     """A sentence that Markdown shows as it is."""
-    shown = _MARKUP.sub(lambda found: "\\" + found[0], one_line(text, _MOST))
+    shown = _MARKUP.sub(lambda found: "\\" + found[0], format_one_line(text, _MOST))
     if begin := _AT_THE_BEGINNING.match(shown):
         # A backslash stands in front of the mark that makes a heading or a list of the line.
         mark = begin.end() - 1
@@ -24,7 +24,7 @@ def escape_markdown(text: str) -> str:
 
 def format_code(text: str | None) -> str:
     """A name or a statement as a code span, also within a table."""
-    clean = one_line(text or "?", _MOST)
+    clean = format_one_line(text or "?", _MOST)
     if r"\|" in clean or clean.isspace():
         # A table would end at the bar, whatever stands around it.
         return escape_markdown(clean)

@@ -13,7 +13,7 @@ from pgdoctor.formatting import format_count, format_duration, format_name
 from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.model.snapshot import Connections
 from pgdoctor.render.outbound_alert import METRIC, THRESHOLD, OutboundAlert
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import BlockerReport, Report, ServerFacts
 from pgdoctor.render.tree import format_released, to_do
 
@@ -60,7 +60,7 @@ def summarize_notification(said: Notification) -> str:
     """One sentence: server, sessions blocked, longest wait, root and class, and the best signal."""
     if said.is_test:
         return f"Test notification of pgdoctor for {said.server}: no incident"
-    incident, server = said.event.incident, one_line(said.server, _MOST_FACT)
+    incident, server = said.event.incident, format_one_line(said.server, _MOST_FACT)
     longest = f"longest wait {format_duration(incident.longest_wait)}"
     if said.is_over:
         lasted = format_duration(incident.seconds_until(said.event.at))
@@ -69,7 +69,7 @@ def summarize_notification(said: Notification) -> str:
     blocked = format_count(said.alert.actual_value, "session")
     best = describe_best(said.alert.diagnosis.recommendation)
     text = f"{server}: {blocked} blocked, {longest}, {_describe_root(said)}{f'. Best: {best}' if best else ''}"
-    return one_line(text, _MOST_SUMMARY)
+    return format_one_line(text, _MOST_SUMMARY)
 
 
 def describe_best(advice: Advice | None) -> str | None:
@@ -90,12 +90,12 @@ def list_facts(said: Notification) -> Iterator[tuple[str, str]]:
     yield "blocked_sessions", str(said.alert.actual_value)
     yield "longest_wait", format_duration(said.event.incident.longest_wait)
     if best := describe_best(said.alert.diagnosis.recommendation):
-        yield "best", one_line(best, _MOST_FACT)
+        yield "best", format_one_line(best, _MOST_FACT)
     if (root := _find_root(said.alert.diagnosis)) is not None:
         yield "root", _format_root(root)
         for name, value in _session_facts(root):
             if value:
-                yield name, one_line(value, _MOST_FACT)
+                yield name, format_one_line(value, _MOST_FACT)
 
 
 def make_test_notification(at: datetime, server: str | None, external_url: str | None) -> Notification:

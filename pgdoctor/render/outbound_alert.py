@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.recommendation import Advice
 from pgdoctor.incidents.incident import IncidentEvent, Severity
 from pgdoctor.model.diagnosis import Diagnosis
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import Report, make_report
 from pgdoctor.render.tree import to_do
 
@@ -103,4 +103,4 @@ def _cut_versions(whole: Report) -> Iterator[Report]:
 
 
 def _shorten_statement(statement: str | None) -> str | None:
-    return None if statement is None else one_line(statement, _MOST_STATEMENT)
+    return None if statement is None else format_one_line(statement, _MOST_STATEMENT)

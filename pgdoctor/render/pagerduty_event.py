@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pgdoctor.escape import encode_json
 from pgdoctor.render.notification import Notification, list_facts, summarize_notification
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 
 #: Characters that PagerDuty takes.
 _MOST_SUMMARY = 1_024
@@ -34,12 +34,12 @@ def _build_event(said: Notification, action: Literal["trigger", "resolve"]) -> d
 
 def dedup_key(server: str, incident: str) -> str:
     """The same for all events of an incident. Two servers may have incidents of one millisecond."""
-    return one_line(f"{server}/{incident}", _MOST_KEY)
+    return format_one_line(f"{server}/{incident}", _MOST_KEY)
 
 
 def _build_payload(said: Notification) -> dict[str, Any]:
     return {
-        "summary": one_line(summarize_notification(said), _MOST_SUMMARY),
+        "summary": format_one_line(summarize_notification(said), _MOST_SUMMARY),
         "source": said.server,
         "severity": "info" if said.is_test else said.alert.severity,
         "timestamp": said.at,

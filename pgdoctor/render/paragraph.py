@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pgdoctor.render.live.cells import Span, cut_text, text_width, wrap_text
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.wrapped_sql import wrap_sql
 
 #: The narrowest screen that is laid out for.
@@ -37,12 +37,12 @@ class Paragraph(NamedTuple):
     is_sql: bool = False
 
 
-def lay_out(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Span]:
+def lay_out_paragraphs(paragraphs: Iterable[Paragraph], columns: int | None) -> Iterator[Span]:
     """The lines, none wider than `columns` cells (at least NARROWEST); None: each paragraph is one line, uncut."""
     for paragraph in paragraphs:
         if columns is None:
             words = f"{paragraph.words} {paragraph.tail}" if paragraph.tail else paragraph.words
-            yield Span(one_line(paragraph.first + words, _MOST), paragraph.style)
+            yield Span(format_one_line(paragraph.first + words, _MOST), paragraph.style)
         else:
             yield from _wrap_paragraph(paragraph, max(columns, NARROWEST))
 

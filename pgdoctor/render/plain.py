@@ -1,7 +1,7 @@
 """Text from a database made safe for one line of a terminal: it may hold anything its clients chose."""
 
 
-def one_line(text: str, width: int) -> str:
+def format_one_line(text: str, width: int) -> str:
     """`text` without control, format and line-breaking characters, cut to `width` characters.
 
     Escape sequences, right-to-left marks and newlines in a name would otherwise redraw the reader's screen.

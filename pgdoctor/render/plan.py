@@ -14,7 +14,7 @@ from pgdoctor.mitigation.history import Action
 from pgdoctor.mitigation.plan import Plan
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.identity import Identity
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_released
 
 #: Characters of a line in the column of reasons.
@@ -103,18 +103,18 @@ def plan_facts(
 
 def plan_text(facts: PlanFacts) -> str:
     """The plan as tables."""
-    parts = [one_line(f"{each.severity}: {each.summary}; {each.advice}", _MOST_TEXT) for each in facts.findings]
+    parts = [format_one_line(f"{each.severity}: {each.summary}; {each.advice}", _MOST_TEXT) for each in facts.findings]
     parts.append(_format_table(facts) if facts.decisions else "No session is blocked.")
     if facts.cuts and not any(decision.rule for decision in facts.decisions):
         parts.append("\n".join(map(_describe_cut, facts.cuts[:3])))
-    parts += [one_line(f"No session is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
+    parts += [format_one_line(f"No session is signalled: {each}.", _MOST_TEXT) for each in facts.stops]
     return "\n\n".join(parts) + "\n"
 
 
 def action_text(action: Action) -> str:
     """What one action did, in one line."""
     what = f"{action.signal} {action.victim.pid} ({action.classification}, rule {action.rule})"
-    said = f": {one_line(action.message, _MOST_TEXT)}" if action.message else ""
+    said = f": {format_one_line(action.message, _MOST_TEXT)}" if action.message else ""
     if action.outcome == "released":
         return f"{what}: released {format_count(len(action.waiters), 'session')} in {action.seconds:.1f} s"
     return f"{what}: {_OUTCOMES[action.outcome or 'error']}{said}"
@@ -157,11 +157,11 @@ def _format_table(facts: PlanFacts) -> str:
 def _format_verdict(decision: DecisionFacts) -> str:
     said = [f"{verdict.guard}: {verdict.objection}" for verdict in decision.verdicts if verdict.objection]
     text = f"no: {'; '.join(said)}" if said else "; ".join(("yes", *decision.notes))
-    return one_line(text, _MOST_TEXT)
+    return format_one_line(text, _MOST_TEXT)
 
 
 def _shorten_name(text: str | None) -> str | None:
-    return None if text is None else one_line(text, _WIDTH)
+    return None if text is None else format_one_line(text, _WIDTH)
 
 
 def _describe_cut(cut: Cut) -> str:
@@ -169,7 +169,7 @@ def _describe_cut(cut: Cut) -> str:
     said = (
         f"By hand: {cut.action} {cut.pid} frees {format_released(cut)}; it costs {cut.loses} ({cut.reason}).{refused}"
     )
-    return one_line(said, _MOST_TEXT)
+    return format_one_line(said, _MOST_TEXT)
 
 
 def decision_facts(decision: Decision) -> DecisionFacts:

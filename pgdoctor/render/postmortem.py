@@ -11,7 +11,7 @@ from pgdoctor.render.incident_report import IncidentReport, ReportMoment, Report
 from pgdoctor.render.incident_view import IncidentView, describe_attempts, describe_paste, format_lasted, format_moment
 from pgdoctor.render.markdown_report import write_cuts
 from pgdoctor.render.markdown_text import escape_markdown, format_code
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import BlockerReport, make_report
 from pgdoctor.render.tree import format_session_client
 
@@ -77,7 +77,7 @@ def _write_impact(report: IncidentReport) -> str:
             each.sessions,
             format_duration(each.longest_seconds),
             *(
-                format_code(one_line(part or "?", _MOST_CELL))
+                format_code(format_one_line(part or "?", _MOST_CELL))
                 for part in (each.application, each.user, each.relation, each.statement)
             ),
         )
@@ -126,7 +126,7 @@ def _write_root(root: BlockerReport) -> str:
     lines += [f"- {_escape_plain(sentence)}" for sentence in root.evidence]
     if root.statement:
         # It begins with a word, never with the mark that would end the block.
-        lines += ["", "```sql", one_line(root.statement, _MOST_TEXT), "```"]
+        lines += ["", "```sql", format_one_line(root.statement, _MOST_TEXT), "```"]
     return "\n".join(lines)
 
 
@@ -182,8 +182,8 @@ def _list_prevention(report: IncidentReport) -> Iterator[str]:
             continue
         yield f"- {_escape_plain(each.what)}. Who: {_escape_plain(each.who)}."
         if each.exact is not None:
-            yield from ("", "  ```sql", f"  {one_line(each.exact, _MOST_TEXT)}", "  ```", "")
+            yield from ("", "  ```sql", f"  {format_one_line(each.exact, _MOST_TEXT)}", "  ```", "")
 
 
 def _escape_plain(text: str | None) -> str:
-    return escape_markdown(one_line(text or "", _MOST_TEXT))
+    return escape_markdown(format_one_line(text or "", _MOST_TEXT))

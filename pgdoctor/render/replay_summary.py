@@ -14,8 +14,8 @@ from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.mitigation.incident_replay import IncidentReplay
 from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 
 _WIDTH = 40
 
@@ -114,8 +114,8 @@ def replay_summary_lines(summary: ReplaySummary, columns: int | None) -> Iterato
         return
     yield from (Span(line) for line in _draw_table(summary).splitlines())
     yield Span("")
-    yield from lay_out((Paragraph(_describe_total(each)) for each in summary.totals), columns)
-    yield from lay_out((Paragraph(_NOTE),), columns)
+    yield from lay_out_paragraphs((Paragraph(_describe_total(each)) for each in summary.totals), columns)
+    yield from lay_out_paragraphs((Paragraph(_NOTE),), columns)
 
 
 _NOTE = (
@@ -143,10 +143,10 @@ def _draw_table(summary: ReplaySummary) -> str:
     rows = [
         (
             each.id,
-            one_line(each.server or "", _WIDTH),
+            format_one_line(each.server or "", _WIDTH),
             format_duration(each.seconds),
             each.peak,
-            *[one_line(outcome.rules, _WIDTH)] * several,
+            *[format_one_line(outcome.rules, _WIDTH)] * several,
             *_list_cells(each, outcome),
         )
         for each in summary.incidents
@@ -172,7 +172,8 @@ def _describe_total(total: RulesTotal) -> str:
     seconds = total.median_seconds_to_act
     first = "" if seconds is None else f", after {format_duration(seconds)} in the median"
     return (
-        f"{one_line(total.rules, _WIDTH)} would act in {total.acted:,} of {format_count(total.incidents, 'incident')}"
-        f"{first}, and save at least {format_duration(total.session_seconds)} of waiting; "
+        f"{format_one_line(total.rules, _WIDTH)} would act in {total.acted:,} of "
+        f"{format_count(total.incidents, 'incident')}{first}, "
+        f"and save at least {format_duration(total.session_seconds)} of waiting; "
         f"{format_count(total.needless, 'needless action')}."
     )

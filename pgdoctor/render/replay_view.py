@@ -9,7 +9,7 @@ from pgdoctor.formatting import format_count
 from pgdoctor.incidents.snapshot_archive import StoredVerdict
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.incident_view import format_moment
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.plan import DecisionFacts, PlanFacts, plan_text
 
 _MOST_TEXT = 2_000
@@ -49,7 +49,7 @@ def compare_replay(
 
 def replay_text(found: ReplayedSnapshot) -> str:
     """It for a terminal."""
-    return "\n".join(one_line(line, _MOST_TEXT) for line in _format_replay(found)) + "\n"
+    return "\n".join(format_one_line(line, _MOST_TEXT) for line in _format_replay(found)) + "\n"
 
 
 def _format_replay(found: ReplayedSnapshot) -> Iterator[str]:

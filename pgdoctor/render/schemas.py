@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.render.blocking_patterns import PatternReport
 from pgdoctor.render.holders import HolderReport
 from pgdoctor.render.incident_report import IncidentReport
 from pgdoctor.render.lock_table import LockTableReport
 from pgdoctor.render.log_report import LogReport
 from pgdoctor.render.manual_action import ManualReport
 from pgdoctor.render.outbound_alert import OutboundAlert
-from pgdoctor.render.patterns import PatternReport
 from pgdoctor.render.plan import PlanFacts
 from pgdoctor.render.replay_summary import ReplaySummary
 from pgdoctor.render.replay_view import ReplayedSnapshot

@@ -9,12 +9,12 @@ import msgspec
 from tabulate import tabulate
 
 from pgdoctor.escape import encode_json
-from pgdoctor.formatting import agree, format_count, format_duration
+from pgdoctor.formatting import format_count, format_duration, format_verb
 from pgdoctor.mitigation.rehearsal import NEEDLESS_SECONDS, RehearsalScore
 from pgdoctor.render.incident_view import format_moment
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 
 #: Rehearsed actions that are listed one by one, the latest last.
 _MOST_LISTED = 20
@@ -77,7 +77,7 @@ def score_lines(report: ScoreReport, columns: int | None) -> Iterator[Span]:
     if report.rules:
         yield from (Span(line) for line in _draw_rules(report).splitlines())
         yield Span("")
-    yield from lay_out((Paragraph(sentence) for sentence in _list_sentences(report)), columns)
+    yield from lay_out_paragraphs((Paragraph(sentence) for sentence in _list_sentences(report)), columns)
     if report.rehearsals:
         yield Span("")
         yield from (Span(line) for line in _draw_rehearsals(report).splitlines())
@@ -133,7 +133,7 @@ def _draw_rules(report: ScoreReport) -> str:
     )
     rows = [
         (
-            one_line(each.rule, _WIDTH),
+            format_one_line(each.rule, _WIDTH),
             each.classification,
             each.actions,
             each.helped,
@@ -156,11 +156,11 @@ def _list_sentences(report: ScoreReport) -> Iterator[str]:
     else:
         saved = format_duration(sum(each.session_seconds for each in report.rules))
         others = total - helped
-        rest = f"; {format_count(others, 'action')} {agree(others, 'do')} not" if others else ""
+        rest = f"; {format_count(others, 'action')} {format_verb(others, 'do')} not" if others else ""
         yield (
             f"Armed, the rules would have sent {format_count(total, 'signal')} since {report.since[:10]}. "
-            f"{format_count(helped, 'action')} {agree(helped, 'help')} and {agree(helped, 'save')} at least {saved} "
-            f"of waiting{rest}."
+            f"{format_count(helped, 'action')} {format_verb(helped, 'help')} "
+            f"and {format_verb(helped, 'save')} at least {saved} of waiting{rest}."
         )
         yield (
             f"needless: the blocker ended by itself within {format_duration(report.needless_seconds)}. wrong class: "
@@ -169,7 +169,7 @@ def _list_sentences(report: ScoreReport) -> Iterator[str]:
         )
     if report.unscored:
         noun = format_count(report.unscored, "action")
-        yield f"{noun} of dry runs {agree(report.unscored, 'have')} no score: the agent ended first."
+        yield f"{noun} of dry runs {format_verb(report.unscored, 'have')} no score: the agent ended first."
 
 
 def _draw_rehearsals(report: ScoreReport) -> str:
@@ -177,9 +177,9 @@ def _draw_rehearsals(report: ScoreReport) -> str:
     rows = [
         (
             format_moment(each.decided_at),
-            one_line(each.rule, _WIDTH),
+            format_one_line(each.rule, _WIDTH),
             each.signal,
-            one_line(each.relation or "?", _WIDTH),
+            format_one_line(each.relation or "?", _WIDTH),
             each.frees,
             each.result.replace("_", " "),
             format_duration(each.seconds),

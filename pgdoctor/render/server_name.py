@@ -1,6 +1,6 @@
 """Which server: where it was connected to and as whom, and what runs there."""
 
-from pgdoctor.formatting import address, format_name
+from pgdoctor.formatting import format_address, format_name
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.render.report import ServerFacts
 
@@ -23,7 +23,7 @@ def describe_server_then(entry: IncidentRecord) -> str | None:
 
 def describe_place(database: str | None, host: str | None, port: int | None) -> str:
     """`shop on 10.0.0.5:5432`; without the place where that is not known."""
-    place = f" on {address(host, port)}" if host else ""
+    place = f" on {format_address(host, port)}" if host else ""
     return f"{format_name(database)}{place}"
 
 

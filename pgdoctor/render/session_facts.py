@@ -8,7 +8,7 @@ from tabulate import tabulate
 from pgdoctor.diagnosis.cuts import Cut
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.decision import Decision
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.plan import DecisionFacts, decision_facts
 from pgdoctor.render.tree import format_freed
 
@@ -49,15 +49,15 @@ def _write_headline(decision: DecisionFacts) -> str:
     where = f" on {decision.relation}" if decision.relation else ""
     what = f"{decision.pid} is {decision.classification}{where}"
     if decision.rule is None:
-        return one_line(f"{what}; no rule allows a signal.", _MOST_TEXT)
+        return format_one_line(f"{what}; no rule allows a signal.", _MOST_TEXT)
     said = f"{what}. Rule {decision.rule} would {decision.action} it"
     objections = [verdict.guard for verdict in decision.verdicts if verdict.objection is not None]
     if not objections:
         but = f"; but it is {', '.join(decision.notes)}" if decision.notes else "; no guard objects"
-        return one_line(f"{said}{but}.", _MOST_TEXT)
+        return format_one_line(f"{said}{but}.", _MOST_TEXT)
     if decision.state == "pending_approval":
-        return one_line(f"{said}; it waits for approval: pgdoctor mitigate approve {decision.id}", _MOST_TEXT)
-    return one_line(f"{said}; objections: {', '.join(objections)}.", _MOST_TEXT)
+        return format_one_line(f"{said}; it waits for approval: pgdoctor mitigate approve {decision.id}", _MOST_TEXT)
+    return format_one_line(f"{said}; objections: {', '.join(objections)}.", _MOST_TEXT)
 
 
 def describe_effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
@@ -69,7 +69,7 @@ def describe_effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
             if decision.rule
             else "A signal to it is not recommended."
         )
-        return [freed, *(one_line(each, _MOST_TEXT) for each in decision.evidence)]
+        return [freed, *(format_one_line(each, _MOST_TEXT) for each in decision.evidence)]
     if cut.release_uncertain is not None:
         sure = f"uncertain: {cut.release_uncertain}"
     elif cut.exact:
@@ -81,8 +81,8 @@ def describe_effect(facts: SessionFacts, decision: DecisionFacts) -> list[str]:
     whom = f" ({format_freed(cut)})" if cut.released else ""
     return [
         f"A {cut.action} frees {cut.frees_at_once:,} at once{whom}{then}; {sure}.",
-        one_line(f"It costs {cut.loses} ({cut.reason}).", _MOST_TEXT),
-        *(one_line(each, _MOST_TEXT) for each in decision.evidence),
+        format_one_line(f"It costs {cut.loses} ({cut.reason}).", _MOST_TEXT),
+        *(format_one_line(each, _MOST_TEXT) for each in decision.evidence),
     ]
 
 
@@ -91,7 +91,7 @@ def _format_guards(decision: DecisionFacts) -> str:
         (
             verdict.guard,
             "no" if verdict.objection else "yes",
-            one_line(verdict.objection or verdict.value, _MOST_TEXT),
+            format_one_line(verdict.objection or verdict.value, _MOST_TEXT),
         )
         for verdict in decision.verdicts
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from pgdoctor.render.live.cells import text_width, wrap_text
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import format_freed, format_headline, format_server_line, format_signals, to_do
 
@@ -41,7 +41,7 @@ def render_table(report: Report, width: int | None = None) -> str:
     parts = [_wrap_sentence(each, width) for each in (format_headline(report), format_server_line(report))]
     advice = report.recommendation
     if advice is not None and advice.not_permitted:
-        parts.append(_wrap_sentence(one_line(advice.not_permitted, _MOST), width))
+        parts.append(_wrap_sentence(format_one_line(advice.not_permitted, _MOST), width))
     for title, headers, rows in _list_tables(report):
         if rows:
             cells = [_format_cells(row, statement_width) for row in rows]
@@ -152,8 +152,8 @@ def _format_cell(value: object, statement_width: int | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, WaiterStatement):
-        return one_line(value, statement_width or _MOST)
-    return "" if value is None else one_line(str(value), _MOST)
+        return format_one_line(value, statement_width or _MOST)
+    return "" if value is None else format_one_line(str(value), _MOST)
 
 
 def _lay_out(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:

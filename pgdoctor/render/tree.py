@@ -27,7 +27,7 @@ from pgdoctor.render.groups import (
     sessions_in,
 )
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out, strip_styles
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs, strip_styles
 from pgdoctor.render.report import BlockerReport, Report, Wait
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.signal_sql import find_root_sql
@@ -54,7 +54,7 @@ def tree_lines(report: Report, width: int | None, *, has_sql: bool = True) -> It
 
     `has_sql` false: without SQL to paste, as for a server that is by now in another state.
     """
-    return lay_out((each for each in _list_paragraphs(report) if has_sql or not each.is_sql), width)
+    return lay_out_paragraphs((each for each in _list_paragraphs(report) if has_sql or not each.is_sql), width)
 
 
 def past_paragraphs(report: Report) -> Iterator[Paragraph]:

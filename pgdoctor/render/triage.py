@@ -14,7 +14,7 @@ from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.server_context import RecentChange, Standby
 from pgdoctor.render.live.cells import Span, cut_text, wrap_text
 from pgdoctor.render.paragraph import NARROWEST
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import ServerFacts, server_facts, show_statement
 from pgdoctor.render.server_name import describe_server
 from pgdoctor.render.tree import format_released, to_do
@@ -309,7 +309,7 @@ def _make_root(blocker: Blocker) -> Root:
         blocked_sessions=blocker.blocked_sessions,
         user=session.usename if session else None,
         application=session.application_name if session else None,
-        statement=statement and one_line(statement, _STATEMENT_WIDTH),
+        statement=statement and format_one_line(statement, _STATEMENT_WIDTH),
         database=session.datname if session else None,
     )
 

@@ -47,10 +47,10 @@ def build_trees(
     A session that waits for several others hangs below the first that holds its lock. Children stand in the order of
     the queue, the longest wait first. Sessions nearer to the root are drawn before those further away.
     """
-    grower = _Grower(report, most_children, most_steps, most)
+    grower = _TreeBuilder(report, most_children, most_steps, most)
     for blocker in report.blockers:
         if blocker.root or (blocker.in_cycle and name_blocker(blocker) not in grower.seen):
-            yield grower.tree(blocker)
+            yield grower.build_tree(blocker)
 
 
 def name_blocker(blocker: BlockerReport) -> Name:
@@ -63,7 +63,7 @@ def describe_blocker(blocker: BlockerReport) -> str:
     return str(blocker.pid) if blocker.pid is not None else f"prepared transaction '{blocker.prepared_gid}'"
 
 
-class _Grower:
+class _TreeBuilder:
     def __init__(
         self,
         report: Report,
@@ -79,7 +79,7 @@ class _Grower:
         self._most_steps = most_steps
         self._most = most if most is not None else len(report.waits)
 
-    def tree(self, blocker: BlockerReport) -> WaitTree:
+    def build_tree(self, blocker: BlockerReport) -> WaitTree:
         below, order = self._place_sessions(name_blocker(blocker))
         drawn = self._choose_drawn(name_blocker(blocker), below)
         behind: dict[Name, int] = {}

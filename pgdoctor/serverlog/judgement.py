@@ -17,9 +17,9 @@ from pgdoctor.model.lock_modes import MODES, mode_strength, modes_conflict
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.serverlog.events import LockWait, Origin
-from pgdoctor.serverlog.holders import LoggedHolder, judge_holder
-from pgdoctor.serverlog.incidents import LogIncident, Turns, WorstMoment
-from pgdoctor.serverlog.lock_tags import find_relation, parse_lock
+from pgdoctor.serverlog.incident_assembler import LogIncident, Turns, WorstMoment
+from pgdoctor.serverlog.lock_tags import parse_lock, parse_relation_oid
+from pgdoctor.serverlog.logged_holder import LoggedHolder, judge_holder
 from pgdoctor.sqltext import ddl, statement
 from pgdoctor.sqltext.redact import redact
 
@@ -139,7 +139,7 @@ class _Moment:
 
     def describe_lock(self, target: str) -> str:
         """A lock as the log has it, with the name of its table where statements tell it."""
-        oid = find_relation(target)
+        oid = parse_relation_oid(target)
         name = self.names.get(oid) if oid is not None else None
         return f"{target} ({name})" if name is not None and name != f"relation {oid}" else target
 
@@ -192,7 +192,7 @@ class _Moment:
         """For whom a session waits: holders whose lock conflicts, and sessions ahead whose request does."""
         holders = [_PREPARED if pid == 0 else pid for pid in wait.holders if pid != wait.origin.pid]
         ahead = list(self._find_sessions_ahead(wait))
-        if find_relation(wait.target) is None or wait.target.startswith("tuple"):
+        if parse_relation_oid(wait.target) is None or wait.target.startswith("tuple"):
             return (*holders, *ahead)
         # The server lists all that hold the lock in any mode. Only a mode that conflicts is in the way.
         modes = {pid: self._known_mode(pid) for pid in holders}
@@ -259,7 +259,7 @@ class _Moment:
 
 def _modes_of(text: str) -> Iterator[str]:
     """The modes in which a text locks tables."""
-    for part in ddl.parts(text):
+    for part in ddl.split_parts(text):
         if part.family in _FAMILIES:
             if part.effect.mode is not None:
                 yield part.effect.mode
@@ -275,7 +275,7 @@ def _modes_of(text: str) -> Iterator[str]:
 
 def _name_waits(waits: Iterable[LockWait]) -> dict[int, str]:
     """Names by OID of the relations that sessions wait for."""
-    pairs = ((find_relation(wait.target), wait.origin.inner or wait.origin.statement) for wait in waits)
+    pairs = ((parse_relation_oid(wait.target), wait.origin.inner or wait.origin.statement) for wait in waits)
     return name_relations((oid, text) for oid, text in pairs if oid is not None)
 
 
@@ -336,7 +336,7 @@ def _describe_turns(turns: Turns | None) -> Iterator[str]:
 
 def has_text_of(session: Session | None) -> bool:
     """Its text has a statement of one of these classes."""
-    return any(part.family in _FAMILIES for part in ddl.parts((session.statement if session else None) or ""))
+    return any(part.family in _FAMILIES for part in ddl.split_parts((session.statement if session else None) or ""))
 
 
 def _describe_evidence(blocker: Blocker, moment: _Moment, facts: LoggedHolder) -> Iterator[str]:

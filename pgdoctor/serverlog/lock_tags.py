@@ -35,21 +35,21 @@ def parse_lock(pid: int | None, mode: str, description: str, *, granted: bool) -
     """The lock. Its database is left out: names come from the log, and all of them are of one place."""
     kind, parts = _parse_description(description)
 
-    def number(name: str) -> int | None:
+    def parse_number(name: str) -> int | None:
         return int(parts[name]) if name in parts else None
 
     return Lock(
         pid,
         kind,
         None,
-        number("relation"),
-        number("page"),
-        number("tuple"),
+        parse_number("relation"),
+        parse_number("page"),
+        parse_number("tuple"),
         parts.get("virtualxid"),
-        number("transactionid"),
-        number("classid"),
-        number("objid"),
-        number("objsubid"),
+        parse_number("transactionid"),
+        parse_number("classid"),
+        parse_number("objid"),
+        parse_number("objsubid"),
         None,
         mode,
         granted,
@@ -65,7 +65,7 @@ def _parse_description(description: str) -> tuple[str, dict[str, str]]:
     return "transactionid" if _ROW.fullmatch(description) else "unknown", {}
 
 
-def find_relation(description: str) -> int | None:
+def parse_relation_oid(description: str) -> int | None:
     """The OID of the relation that a lock is about; None where it is about none."""
     found = re.search(r"\brelation (\d{1,10}) of database", description)
     return int(found[1]) if found else None

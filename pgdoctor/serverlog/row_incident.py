@@ -20,9 +20,9 @@ from pgdoctor.model.snapshot import (
     Snapshot,
     Target,
 )
-from pgdoctor.serverlog.incidents import LogIncident, Outcome, WaitingGroup, WorstMoment
+from pgdoctor.serverlog.incident_assembler import LogIncident, Outcome, WaitingGroup, WorstMoment
 from pgdoctor.serverlog.judgement import BY_TEXT, JudgedIncident, has_text_of, name_relations
-from pgdoctor.serverlog.rows import Row, Table
+from pgdoctor.serverlog.saved_tables import Row, Table
 
 _TIMES = ("now", "captured_at", "waitstart", "state_change", "query_start", "xact_start", "backend_start")
 _NO_OID = 1 << 32

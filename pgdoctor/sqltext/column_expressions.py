@@ -89,7 +89,7 @@ def read_expression(side: Node, find_places: Callable[[Node], tuple[int, ...]]) 
     operators: list[str] = []
     keys: list[int] = []
     while isinstance(node, tuple(_OPERATORS)):
-        places = find_places(_key(node.expression))
+        places = find_places(_find_key(node.expression))
         if len(places) != 1 or places[0] < 0:
             return None
         operators.insert(0, _OPERATORS[type(node)])
@@ -109,7 +109,7 @@ def _read_truncation(node: Node, find_places: Callable[[Node], tuple[int, ...]])
     return Expression(node.this.name, keys=places, function="date_trunc")
 
 
-def _key(path: Node) -> Node:
+def _find_key(path: Node) -> Node:
     """The literal that a JSON operator is applied with; what is not one key stays as it is."""
     if isinstance(path, exp.Cast):  # array['field']::text[]
         array = path.this.unnest()

@@ -34,7 +34,7 @@ class CutClause(NamedTuple):
 def read_cut_clause(sentence: TokenStream, start: int) -> CutClause | None:
     """What is left of the clause that begins there and that the cut ends; None where that is in doubt."""
     tokens = sentence.tokens[start:]
-    level = [index - start for index in sentence.level(start)]
+    level = [index - start for index in sentence.iterate_level(start)]
     if any(tokens[index].is_any(_UNCLEAR) for index in level):
         return None
     last = _last_and(tokens, level)
@@ -42,7 +42,7 @@ def read_cut_clause(sentence: TokenStream, start: int) -> CutClause | None:
     if any(token.is_word("select") for token in tail):
         return None
     if completed := _completed_list(tail, sentence):
-        return CutClause((*tokens[: last + 1], *completed), listed=_listed(tail))
+        return CutClause((*tokens[: last + 1], *completed), listed=_find_listed_column(tail))
     if completed := _completed_value(tail, sentence):
         return CutClause((*tokens[: last + 1], *completed))
     names = tuple(token.value for token in tail if token.is_name)
@@ -74,7 +74,7 @@ def _completed_list(tail: Sequence[Token], sentence: TokenStream) -> tuple[Token
     whole = values[: commas[-1]] if commas else ([_PARAMETER] if sentence.ends_in_literal else [])
     if not whole:
         return ()
-    closing = [_symbol(_CLOSING[tail[index].value]) for index in reversed(opened)]
+    closing = [_build_symbol(_CLOSING[tail[index].value]) for index in reversed(opened)]
     return (*tail[: opened[-1] + 1], *whole, *closing)
 
 
@@ -94,7 +94,7 @@ def _may_be_in_list(token: Token, before: Token) -> bool:
     return token.is_value or token.is_symbol(",:-") or (token.is_name and before.is_symbol(":"))
 
 
-def _listed(tail: Sequence[Token]) -> str:
+def _find_listed_column(tail: Sequence[Token]) -> str:
     """The column of a list: the name in front of IN, or of = ANY."""
     before = next(index for index, token in enumerate(tail) if token.is_symbol("([")) - 1
     return next((token.value for token in reversed(tail[:before]) if token.is_name), "")
@@ -111,5 +111,5 @@ def _completed_value(tail: Sequence[Token], sentence: TokenStream) -> tuple[Toke
     return ()
 
 
-def _symbol(sign: str) -> Token:
+def _build_symbol(sign: str) -> Token:
     return Token(Sort.SYMBOL, sign, 0, 0)

@@ -154,7 +154,7 @@ def ddl_effect(text: str, truncated: bool = False) -> DdlEffect:
     return _remembered_effect(text, truncated)
 
 
-def parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
+def split_parts(text: str, truncated: bool = False) -> tuple[Part, ...]:
     """The statements of a text that do any work, in order. Never raises."""
     return _remembered_parts(text, truncated)
 
@@ -165,7 +165,7 @@ def _read_effect(text: str, truncated: bool) -> DdlEffect:
 
 
 def _read_parts(text: str, truncated: bool) -> tuple[Part, ...]:
-    found = ((reading, reading[1].form.kind) for reading in statement.readings(text, truncated))
+    found = ((reading, reading[1].form.kind) for reading in statement.read_statements(text, truncated))
     return tuple(
         Part(kind, statement_tables.find_targets(*reading), _find_effect(reading))
         for reading, kind in found
@@ -225,11 +225,11 @@ def _find_alter_effect(reading: Reading) -> DdlEffect:
 def _find_actions(reading: Reading) -> Iterator[int]:
     """The indexes at which the actions of ALTER TABLE begin."""
     sentence, head = reading
-    name, behind = sentence.relation(head.behind)
+    name, behind = sentence.read_relation(head.behind)
     if not name:
         return
     starts = True
-    for index in sentence.level(behind + sentence[behind].is_symbol("*")):
+    for index in sentence.iterate_level(behind + sentence[behind].is_symbol("*")):
         if starts:
             yield index
         starts = sentence[index].is_symbol(",")
@@ -243,9 +243,9 @@ def _action_mode(sentence: TokenStream, start: int) -> str:
 
 
 def _sets_strongest(sentence: TokenStream, start: int) -> bool:
-    for index in sentence.level(start):
+    for index in sentence.iterate_level(start):
         if sentence[index].is_symbol("("):
-            inside = range(index, min(sentence.behind(index), len(sentence.tokens)))
+            inside = range(index, min(sentence.next_index(index), len(sentence.tokens)))
             return any(sentence[each].is_any(_STRONGEST_SETTINGS) for each in inside)
         if sentence[index].is_symbol(","):
             break
@@ -255,7 +255,7 @@ def _sets_strongest(sentence: TokenStream, start: int) -> bool:
 def _detaches_concurrently(sentence: TokenStream, start: int) -> bool:
     if not _match_form(sentence, start, "detach partition"):
         return False
-    _, behind = sentence.relation(start + 2)
+    _, behind = sentence.read_relation(start + 2)
     return sentence[behind].is_word("concurrently", "finalize")
 
 

@@ -233,17 +233,17 @@ def _find_secret(statement: Sequence[Token]) -> int:
 def _find_setting(statement: Sequence[Token], index: int) -> int:
     """Where the value of the setting begins whose name is at `index`."""
 
-    def at(index: int) -> Token:
+    def read_token(index: int) -> Token:
         return statement[index] if index < len(statement) else _NO_TOKEN
 
-    index += at(index).is_word("session", "local")
-    if at(index).is_any(_NO_SETTINGS):
+    index += read_token(index).is_word("session", "local")
+    if read_token(index).is_any(_NO_SETTINGS):
         return len(statement)
     # What is not shown is no name any more, and the same has to come of what is redacted already.
-    index += _is_shown_name(at(index))
-    while at(index).is_symbol(".") and _is_shown_name(at(index + 1)):
+    index += _is_shown_name(read_token(index))
+    while read_token(index).is_symbol(".") and _is_shown_name(read_token(index + 1)):
         index += 2
-    return index + (at(index).is_symbol("=") or at(index).is_word("to"))
+    return index + (read_token(index).is_symbol("=") or read_token(index).is_word("to"))
 
 
 def _is_shown_name(token: Token) -> bool:

@@ -39,12 +39,12 @@ def write_shape(plain: str) -> StatementShape | None:
     """The shape of a statement that is free of literals; None where it cannot be written."""
     try:
         tree = sqlglot.parse_one(plain, read=BoundedPostgres, error_level=sqlglot.ErrorLevel.RAISE)
-        return _Writer().shape(tree)
+        return _ShapeWriter().write_shape(tree)
     except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
         return None
 
 
-class _Writer:
+class _ShapeWriter:
     def __init__(self) -> None:
         self._tables: list[ShapeTable] = []
         self._columns: set[str] = set()
@@ -55,33 +55,33 @@ class _Writer:
         self._scopes: list[dict[str, str]] = []
         self._with: dict[str, str] = {}
 
-    def shape(self, tree: Node) -> StatementShape:
-        written = "".join(self._statement(tree))
+    def write_shape(self, tree: Node) -> StatementShape:
+        written = "".join(self._write_statement(tree))
         parts = written.split("\0")
         pieces = tuple(int(part) if number % 2 else part for number, part in enumerate(parts))
         return StatementShape(tuple(self._tables), pieces, frozenset(self._columns), self._parameters, self._is_whole)
 
-    def _statement(self, tree: Node) -> str:
+    def _write_statement(self, tree: Node) -> str:
         tree = tree.unnest()
         with_list = self._with_list(tree)
         if isinstance(tree, exp.Select):
-            return with_list + self._select(tree, "1")
+            return with_list + self._write_select(tree, "1")
         if isinstance(tree, exp.Insert) and isinstance(tree.expression, (exp.Select, exp.Subquery)):
-            return with_list + self._statement(tree.expression)
+            return with_list + self._write_statement(tree.expression)
         self._scopes.append({})
-        sources = [self._source(tree.this)]
+        sources = [self._write_source(tree.this)]
         where = tree.args.get("where")
         if isinstance(tree, exp.Update):
-            source = _from(tree)
+            source = _find_from(tree)
             sources += ["".join(self._with_joins(source.this))] if source is not None else []
         elif isinstance(tree, exp.Delete):
             sources += ["".join(self._with_joins(each)) for each in tree.args.get("using") or []]
         elif isinstance(tree, exp.Merge) and not any(each.args.get("source") for each in tree.find_all(exp.When)):
-            sources.append(self._source(tree.args["using"]))
+            sources.append(self._write_source(tree.args["using"]))
             where = exp.Where(this=tree.args["on"])
         else:
             raise _Unwritable
-        condition = self._where(where.this if where is not None else None)
+        condition = self._write_where(where.this if where is not None else None)
         return f"{with_list}SELECT 1 FROM {', '.join(sources)}{condition}"  # noqa: S608 - no word is the client's.
 
     def _with_list(self, tree: Node) -> str:
@@ -94,71 +94,71 @@ class _Writer:
         for each in found.expressions:
             if not isinstance(each.this, exp.Select):
                 raise _Unwritable
-            body = self._select(each.this, None)
+            body = self._write_select(each.this, None)
             name = self._with[each.alias] = f"c{len(self._with)}"
             materialized = {True: "MATERIALIZED ", False: "NOT MATERIALIZED "}.get(each.args.get("materialized"), "")
             written.append(f"{name} AS {materialized}({body})")
         return f"WITH {', '.join(written)} "
 
-    def _select(self, query: exp.Select, shown: str | None) -> str:
+    def _write_select(self, query: exp.Select, shown: str | None) -> str:
         """A query; `shown` None: its own list, which must be columns or one aggregate."""
-        source = _from(query)
+        source = _find_from(query)
         if source is None or query.args.get("having") or query.args.get("windows"):
             raise _Unwritable
         self._scopes.append({})
         sources = "".join(self._with_joins(source.this)) + "".join(
-            self._join(each) for each in query.args.get("joins") or []
+            self._write_join(each) for each in query.args.get("joins") or []
         )
         where = query.args.get("where")
-        condition = self._where(where.this if where is not None else None)
-        end = self._end(query)
-        listed = shown if shown is not None else self._list(query)
+        condition = self._write_where(where.this if where is not None else None)
+        end = self._write_end(query)
+        listed = shown if shown is not None else self._write_list(query)
         self._scopes.pop()
         return f"SELECT {listed} FROM {sources}{condition}{end}"  # noqa: S608 - no word is the client's.
 
-    def _end(self, query: exp.Select) -> str:
+    def _write_end(self, query: exp.Select) -> str:
         """ORDER BY and LIMIT: they decide together whether the rows have to be sorted."""
         if not query.args.get("limit"):
             return ""
         if query.args.get("group") or query.args.get("distinct") or any(query.find_all(exp.AggFunc)):
             return ""
         order = query.args.get("order")
-        keys = [self._key(each) for each in order.expressions] if order is not None else []
+        keys = [self._write_key(each) for each in order.expressions] if order is not None else []
         by = f" ORDER BY {', '.join(keys)}" if keys else ""
-        return f"{by} LIMIT {self._parameter()}"
+        return f"{by} LIMIT {self._write_parameter()}"
 
-    def _key(self, ordered: Node) -> str:
+    def _write_key(self, ordered: Node) -> str:
         column = ordered.this.unnest()
         if not isinstance(column, exp.Column):
             raise _Unwritable
-        return self._column(column) + (" DESC" if ordered.args.get("desc") else "")
+        return self._write_column(column) + (" DESC" if ordered.args.get("desc") else "")
 
-    def _list(self, query: exp.Select) -> str:
+    def _write_list(self, query: exp.Select) -> str:
         """The columns that a query gives to the one around it."""
         if all(isinstance(each, exp.Star) or isinstance(each.this, exp.Star) for each in query.expressions):
             return "*"
-        return ", ".join(self._given(each) for each in query.expressions)
+        return ", ".join(self._write_given(each) for each in query.expressions)
 
-    def _given(self, node: Node) -> str:
+    def _write_given(self, node: Node) -> str:
         node = node.unnest()
         if isinstance(node, exp.Column):
-            return self._column(node)
+            return self._write_column(node)
         if isinstance(node, (exp.Max, exp.Min)) and isinstance(node.this, exp.Column) and not node.expressions:
-            return f"pg_catalog.{type(node).__name__.lower()}({self._column(node.this)})"
+            return f"pg_catalog.{type(node).__name__.lower()}({self._write_column(node.this)})"
         raise _Unwritable
 
     def _with_joins(self, source: Node) -> Iterator[str]:
-        yield self._source(source)
+        yield self._write_source(source)
         for each in source.args.get("joins") or []:
-            yield self._join(each)
+            yield self._write_join(each)
 
-    def _source(self, source: Node) -> str:
+    def _write_source(self, source: Node) -> str:
         self._sources += 1
         if self._sources > _MOST_SOURCES or source.args.get("laterals") or source.args.get("sample"):
             raise _Unwritable
         if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Select):
             alias = f"s{self._sources}"
-            text = f"({self._select(source.this, None)}) AS {alias}"
+            text = f"({self._write_select(source.this, None)}) AS {alias}"
             self._scopes[-1][source.alias] = alias
             return text
         if not isinstance(source, exp.Table) or not isinstance(source.this, exp.Identifier):
@@ -171,17 +171,17 @@ class _Writer:
         self._tables.append(ShapeTable(f"{source.db}.{source.name}" if source.db else source.name, alias))
         return f"\0{len(self._tables) - 1}\0 AS {alias}"
 
-    def _join(self, join: Node) -> str:
+    def _write_join(self, join: Node) -> str:
         kind = (join.args.get("side") or join.args.get("kind") or "").upper()
         if kind not in _JOINS or join.args.get("using") or join.args.get("method"):
             raise _Unwritable
         on = join.args.get("on")
-        source = self._source(join.this)
+        source = self._write_source(join.this)
         if on is None:
             return f", {source}"
-        return f" {_JOINS[kind]} {source} ON {self._condition(on)}"
+        return f" {_JOINS[kind]} {source} ON {self._write_condition(on)}"
 
-    def _where(self, tree: Node | None) -> str:
+    def _write_where(self, tree: Node | None) -> str:
         """What is understood of a condition; what is not is left out."""
         if tree is None:
             return ""
@@ -190,60 +190,60 @@ class _Writer:
             before = len(self._tables), self._parameters, [dict(scope) for scope in self._scopes]
             columns = set(self._columns)
             try:
-                written.append(self._condition(each))
+                written.append(self._write_condition(each))
             except _Unwritable:
                 del self._tables[before[0] :]
                 self._parameters, self._scopes, self._columns = before[1], before[2], columns
                 self._is_whole = False
         return f" WHERE {' AND '.join(written)}" if written else ""
 
-    def _condition(self, node: Node) -> str:
+    def _write_condition(self, node: Node) -> str:
         node = node.unnest()
         for kind, word in ((exp.And, " AND "), (exp.Or, " OR ")):
             if isinstance(node, kind):
-                return "(" + word.join(self._condition(each) for each in list_sides(node, kind)) + ")"
+                return "(" + word.join(self._write_condition(each) for each in list_sides(node, kind)) + ")"
         if isinstance(node, exp.Not):
-            return f"(NOT {self._condition(node.this)})"
+            return f"(NOT {self._write_condition(node.this)})"
         if isinstance(node, exp.Column):
-            return self._column(node)
+            return self._write_column(node)
         if isinstance(node, exp.Exists) and isinstance(node.this, exp.Select):
-            return f"EXISTS ({self._select(node.this, '1')})"
+            return f"EXISTS ({self._write_select(node.this, '1')})"
         if isinstance(node, exp.In):
-            inside = self._query(node.args["query"]) if node.args.get("query") else self._parameters_for(node)
-            return f"({self._operand(node.this)} IN {inside})"
+            inside = self._write_query(node.args["query"]) if node.args.get("query") else self._parameters_for(node)
+            return f"({self._write_operand(node.this)} IN {inside})"
         if isinstance(node, exp.Between):
-            low, high = self._operand(node.args["low"]), self._operand(node.args["high"])
-            return f"({self._operand(node.this)} BETWEEN {low} AND {high})"
+            low, high = self._write_operand(node.args["low"]), self._write_operand(node.args["high"])
+            return f"({self._write_operand(node.this)} BETWEEN {low} AND {high})"
         if isinstance(node, exp.Is) and isinstance(node.expression, (exp.Null, exp.Boolean)):
             negation = "NOT " if node.args.get("negate") else ""
-            return f"({self._operand(node.this)} IS {negation}{node.expression.sql()})"
+            return f"({self._write_operand(node.this)} IS {negation}{node.expression.sql()})"
         if type(node) in _SIGNS:
-            return f"({self._operand(node.this)} {_SIGNS[type(node)]} {self._operand(node.expression)})"
+            return f"({self._write_operand(node.this)} {_SIGNS[type(node)]} {self._write_operand(node.expression)})"
         raise _Unwritable
 
-    def _operand(self, node: Node) -> str:
+    def _write_operand(self, node: Node) -> str:
         node = node.unnest()
         if isinstance(node, exp.Column):
-            return self._column(node)
+            return self._write_column(node)
         if isinstance(node, exp.Boolean):
             return str(node.sql())
         if isinstance(node, (exp.Lower, exp.Upper)) and isinstance(node.this, exp.Column):
-            return f"pg_catalog.{type(node).__name__.lower()}({self._column(node.this)})"
+            return f"pg_catalog.{type(node).__name__.lower()}({self._write_column(node.this)})"
         if isinstance(node, exp.Any):
             is_of_values = node.find(exp.Column, exp.Query) is None
-            return f"ANY ({self._parameter()})" if is_of_values else f"ANY {self._query(node.this)}"
+            return f"ANY ({self._write_parameter()})" if is_of_values else f"ANY {self._write_query(node.this)}"
         if isinstance(node, (exp.Subquery, exp.Select)):
-            return self._query(node)
+            return self._write_query(node)
         if node.find(exp.Column, exp.Query) or is_volatile(node) or may_change(node):
             raise _Unwritable
-        return self._parameter()
+        return self._write_parameter()
 
     def _parameters_for(self, node: Node) -> str:
         if not node.expressions or any(each.find(exp.Column, exp.Query) for each in node.expressions):
             raise _Unwritable
-        return f"({', '.join(self._parameter() for _ in node.expressions)})"
+        return f"({', '.join(self._write_parameter() for _ in node.expressions)})"
 
-    def _query(self, node: Node) -> str:
+    def _write_query(self, node: Node) -> str:
         """A query of values in brackets, or of an array."""
         while isinstance(node, (exp.Subquery, exp.Paren)):
             node = node.this
@@ -251,9 +251,9 @@ class _Writer:
             node = node.expressions[0]
         if not isinstance(node, exp.Select):
             raise _Unwritable
-        return f"({self._select(node, None)})"
+        return f"({self._write_select(node, None)})"
 
-    def _column(self, column: exp.Column) -> str:
+    def _write_column(self, column: exp.Column) -> str:
         if column.name == "ctid" or column.args.get("db"):
             raise _Unwritable
         self._columns.add(column.name)
@@ -265,11 +265,11 @@ class _Writer:
             raise _Unwritable
         return f"{owner}.{quoted}"
 
-    def _parameter(self) -> str:
+    def _write_parameter(self) -> str:
         self._parameters += 1
         return f"${self._parameters}"
 
 
-def _from(node: Node) -> Node | None:
+def _find_from(node: Node) -> Node | None:
     found: Node | None = node.args.get("from_") or node.args.get("from")
     return found

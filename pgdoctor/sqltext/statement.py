@@ -144,14 +144,14 @@ def rename_columns(asked: Conditions, names: Mapping[str, str]) -> Conditions | 
         return None
     return replace(
         asked,
-        filters=tuple(Filter(tuple(_renamed(arm, names) for arm in each.arms)) for each in asked.filters),
+        filters=tuple(Filter(tuple(_rename_columns(arm, names) for arm in each.arms)) for each in asked.filters),
         tied=None if asked.tied is None else tuple(names[each] for each in asked.tied),
         given=tuple(replace(each, column=names[each.column]) for each in asked.given),
         at_cut=tuple(names.get(each, each) for each in asked.at_cut),
     )
 
 
-def _renamed(arm: Alternative, names: Mapping[str, str]) -> Alternative:
+def _rename_columns(arm: Alternative, names: Mapping[str, str]) -> Alternative:
     expression = arm.expression and replace(arm.expression, column=names[arm.expression.column])
     return replace(
         arm,
@@ -168,11 +168,11 @@ def read_statement(text: str, truncated: bool = False) -> Statement:
 
 def most_telling_reading(text: str, truncated: bool = False) -> Reading | None:
     """The most telling statement of a text, token by token; None where there is none."""
-    found = readings(text, truncated)
+    found = read_statements(text, truncated)
     return _most_telling(found) if found else None
 
 
-def readings(text: str, truncated: bool = False) -> list[Reading]:
+def read_statements(text: str, truncated: bool = False) -> list[Reading]:
     """The statements of a text, token by token. Never raises."""
     return [(sentence, statement_head.read_head(sentence)) for sentence in _read_sentences(text, truncated)[0]]
 
@@ -187,7 +187,7 @@ def read_searches(text: str, truncated: bool = False) -> tuple[Conditions, ...]:
 
 
 def _find_searches(text: str, truncated: bool) -> tuple[Conditions, ...]:
-    found = readings(text, truncated)
+    found = read_statements(text, truncated)
     if not found:
         return ()
     sentence, head = _most_telling(found)
@@ -238,7 +238,7 @@ def _read_conditions(scan: TableScan) -> Conditions:
         is_joined=scan.is_joined or (found is not None and found.is_joined),
         tied=found.tied if found and scan.is_tied_here else None,
         given=found.given if found else (),
-        visible=_visible(scan, scan.cut) if scan.cut else None,
+        visible=_read_visible(scan, scan.cut) if scan.cut else None,
         sorted_by=scan.sorted_by,
         is_limited=scan.is_limited,
         **_read_tie(scan, found.tie if found else None),
@@ -253,7 +253,7 @@ def _read_tie(scan: TableScan, tie: Tie | None) -> dict[str, Any]:
     return {"tie": tie, "other": others[0].name, "other_rows": others[0].rows} if len(others) == 1 else {}
 
 
-def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:
+def _read_visible(scan: TableScan, cut: CutClause) -> Conditions | None:
     """What the text asks in front of the cut."""
     whole = _read_conditions(scan._replace(condition=cut.tokens, is_whole=True, cut=None))
     if not whole.filters_known:
@@ -261,7 +261,7 @@ def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:
     # A list that is cut may be many times longer, and which values follow is not known.
     return replace(
         whole,
-        filters=tuple(_lengthened(each, cut.listed) for each in whole.filters),
+        filters=tuple(_lengthen_filter(each, cut.listed) for each in whole.filters),
         given=tuple(each for each in whole.given if each.column != cut.listed),
         is_cut=True,
         at_cut=cut.names,
@@ -269,7 +269,7 @@ def _visible(scan: TableScan, cut: CutClause) -> Conditions | None:
     )
 
 
-def _lengthened(restriction: Filter, column: str) -> Filter:
+def _lengthen_filter(restriction: Filter, column: str) -> Filter:
     arms = tuple(
         replace(
             arm, searches=tuple(_with_more_values(each) if each.column == column else each for each in arm.searches)

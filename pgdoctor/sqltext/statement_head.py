@@ -69,7 +69,7 @@ def _find_innermost(sentence: TokenStream) -> int:
 def _find_explained(sentence: TokenStream, start: int) -> int:
     index = start + 1
     if sentence[index].is_symbol("(") and not sentence[index + 1].is_any(_QUERY):
-        return sentence.behind(index)
+        return sentence.next_index(index)
     while sentence[index].is_word("analyze", "analyse", "verbose"):
         index += 1
     return index
@@ -110,7 +110,7 @@ def _match_head(sentence: TokenStream, verb: int) -> StatementHead:
             flags.add(token.value)
         else:
             break
-        index = sentence.behind(index)
+        index = sentence.next_index(index)
     while leading and leading not in statement_kinds.FORMS:
         leading = leading[:-1]
     form = statement_kinds.FORMS.get(leading, statement_kinds.UNKNOWN)
@@ -122,7 +122,7 @@ def _match_head(sentence: TokenStream, verb: int) -> StatementHead:
 
 def _read_options(sentence: TokenStream, opener: int) -> set[str]:
     """The options in brackets that are not switched off: `(FULL, ANALYZE false)` is just `full`."""
-    inside = range(opener + 1, sentence.behind(opener) - 1)
+    inside = range(opener + 1, sentence.next_index(opener) - 1)
     return {
         sentence[index].value
         for index in inside
@@ -133,7 +133,7 @@ def _read_options(sentence: TokenStream, opener: int) -> set[str]:
 def main_verb(sentence: TokenStream, start: int, bodies: Bodies) -> int:
     """The index of the main verb behind a WITH list, whose queries are added to `bodies`; past the end if unseen."""
     name = ""
-    for index in sentence.level(start + 1):
+    for index in sentence.iterate_level(start + 1):
         token, last = sentence[index], sentence[index - 1]
         if last.is_word("with", "recursive") or last.is_symbol(","):
             name = token.value

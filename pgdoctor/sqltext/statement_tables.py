@@ -95,11 +95,11 @@ def find_targets(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
 def _read_next(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
     if sentence[head.behind].is_symbol("(") and head.form.kind.startswith("copy"):
         return _read_sources(sentence, head._replace(verb=head.behind))
-    return sentence.relations(head.behind)
+    return sentence.read_relations(head.behind)
 
 
 def _read_column(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
-    table = sentence.relation(head.behind)[0].rpartition(".")[0]
+    table = sentence.read_relation(head.behind)[0].rpartition(".")[0]
     return (table,) if table else ()
 
 
@@ -112,7 +112,7 @@ def _find_behind(word: str) -> _Targets:
 
     def find(sentence: TokenStream, head: StatementHead) -> tuple[str, ...]:
         found = sentence.find(head.behind, wanted)
-        return () if found is None else sentence.relations(found + 1)
+        return () if found is None else sentence.read_relations(found + 1)
 
     return find
 
@@ -134,7 +134,7 @@ def find_assigned_columns(sentence: TokenStream, head: StatementHead) -> tuple[s
         return ()
     found: list[str] = []
     is_setting = is_next = False
-    for index in sentence.level(head.behind):
+    for index in sentence.iterate_level(head.behind):
         token = sentence[index]
         if token.is_word("set"):
             is_next = is_setting = head.form.kind == "update" or sentence[index - 1].is_word("update")
@@ -143,7 +143,7 @@ def find_assigned_columns(sentence: TokenStream, head: StatementHead) -> tuple[s
         elif is_setting and token.is_symbol(","):
             is_next = True
         elif is_setting and is_next:
-            inside = range(index, sentence.behind(index))
+            inside = range(index, sentence.next_index(index))
             found += [sentence[each].value for each in inside if sentence[each].is_name]
             is_next = False
     return tuple(dict.fromkeys(found))
@@ -173,7 +173,7 @@ def _read_order(sentence: TokenStream, start: int) -> tuple[SortKey, ...]:
     found: list[SortKey] = []
     index = begin + 2
     while True:
-        name, behind = sentence.relation(index)
+        name, behind = sentence.read_relation(index)
         direction = sentence[behind].is_word("asc", "desc")
         is_descending = sentence[behind].is_word("desc")
         behind += direction
@@ -210,7 +210,7 @@ def _read_joining(sentence: TokenStream, start: int) -> tuple[Sequence[Token], b
     on = sentence.find(start, _ON, _LIST_ENDS)
     if on is None:
         return condition or (), is_whole
-    joining = sentence.clause(on + 1, _LIST_ENDS)
+    joining = sentence.read_clause(on + 1, _LIST_ENDS)
     if not joining or not is_whole:
         return (), False
     parts = (_OPEN, *joining, _CLOSE)
@@ -219,7 +219,7 @@ def _read_joining(sentence: TokenStream, start: int) -> tuple[Sequence[Token], b
 
 def _read_inserted(sentence: TokenStream, head: StatementHead) -> TableScan | None:
     """The query of INSERT ... SELECT."""
-    for index in sentence.level(sentence.relation(head.behind)[1]):
+    for index in sentence.iterate_level(sentence.read_relation(head.behind)[1]):
         opens = sentence[index].is_symbol("(") and sentence[index + 1].is_word("select", "with")
         if opens or sentence[index].is_word("select", "with", "table"):
             return _read_queried(sentence, head._replace(verb=index))
@@ -309,8 +309,8 @@ def _read_condition(
     before = ends - _ON  # ON also stands in a JOIN, before WHERE.
     found = sentence.find(start, begins, before)
     if found is None:
-        return None, sentence.clause(start, before) is not None
-    clause = sentence.clause(found + 1, ends)
+        return None, sentence.read_clause(start, before) is not None
+    clause = sentence.read_clause(found + 1, ends)
     return clause or (), clause is not None
 
 
@@ -367,7 +367,7 @@ def _read_items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
     """The items of a FROM or USING list."""
     found = []
     is_next = True
-    for index in sentence.level(start):
+    for index in sentence.iterate_level(start):
         token = sentence[index]
         if token.is_any(_LIST_ENDS) or (token.is_word("conflict") and sentence[index - 1].is_word("on")):
             break
@@ -380,14 +380,14 @@ def _read_items(sentence: TokenStream, start: int) -> tuple[TableSource, ...]:
 
 
 def _read_source(sentence: TokenStream, index: int) -> TableSource:
-    name, behind = sentence.relation(index)
+    name, behind = sentence.read_relation(index)
     if sentence[index].is_symbol("(") and sentence[index + 1].is_word("values"):
-        inside = sentence.level(index + 2)
+        inside = sentence.iterate_level(index + 2)
         rows = sum(sentence[each].is_symbol("(") for each in inside)
-        return TableSource("", sentence.alias(sentence.behind(index)), rows)
+        return TableSource("", sentence.read_alias(sentence.next_index(index)), rows)
     if not name or sentence[behind].is_symbol("("):
         return TableSource("", "")
-    return TableSource(name, sentence.alias(behind))
+    return TableSource(name, sentence.read_alias(behind))
 
 
 def _find_inside(sentence: TokenStream, index: int, source: TableSource, bodies: Bodies) -> int | None:

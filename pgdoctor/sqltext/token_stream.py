@@ -39,11 +39,11 @@ class TokenStream:
         """The token at an index; outside of the statement one that is nothing."""
         return self.tokens[index] if 0 <= index < len(self.tokens) else _NO_TOKEN
 
-    def behind(self, index: int) -> int:
+    def next_index(self, index: int) -> int:
         """The next index on the same nesting level."""
         return self._closers.get(index, index) + 1
 
-    def level(self, start: int) -> Iterator[int]:
+    def iterate_level(self, start: int) -> Iterator[int]:
         """Indexes from `start` on until its nesting level ends; what is in brackets is passed over."""
         # Every word of a hostile text is passed here, several times.
         tokens, closers, index = self.tokens, self._closers, start
@@ -57,7 +57,7 @@ class TokenStream:
     def find(self, start: int, wanted: frozenset[str], before: frozenset[str] = frozenset()) -> int | None:
         """The first of some words on the level of `start`, unless one of `before` or ON CONFLICT precedes it."""
         told = wanted | before | {"conflict"}
-        for index in self.level(start):
+        for index in self.iterate_level(start):
             token = self.tokens[index]
             if token.value not in told or token.sort is not Sort.WORD:
                 continue
@@ -70,16 +70,16 @@ class TokenStream:
                 return None
         return None
 
-    def clause(self, start: int, ends: frozenset[str]) -> list[Token] | None:
+    def read_clause(self, start: int, ends: frozenset[str]) -> list[Token] | None:
         """The tokens from `start` to a word that ends the clause, or to the end of its level; None if that was cut."""
         end = self.find(start, ends)
         if end is None:
-            end = max((self.behind(index) for index in self.level(start)), default=start)
+            end = max((self.next_index(index) for index in self.iterate_level(start)), default=start)
             if end >= len(self.tokens) and self.is_cut:
                 return None
         return self.tokens[start:end]
 
-    def relation(self, index: int) -> tuple[str, int]:
+    def read_relation(self, index: int) -> tuple[str, int]:
         """The relation named at an index, its parts joined by dots, and the index behind it.
 
         The name is empty where none stands there, or where its end was cut off.
@@ -96,23 +96,23 @@ class TokenStream:
             index += 2
         return "", index
 
-    def relations(self, start: int) -> tuple[str, ...]:
+    def read_relations(self, start: int) -> tuple[str, ...]:
         """A list of relations with commas between them, each with whatever brackets follow its name."""
         found = []
         index = start
         while True:
-            name, index = self.relation(index)
+            name, index = self.read_relation(index)
             if not name:
                 break
             found.append(name)
             while self[index].is_symbol("(*)"):
-                index = self.behind(index)
+                index = self.next_index(index)
             if not self[index].is_symbol(","):
                 break
             index += 1
         return tuple(dict.fromkeys(found))
 
-    def alias(self, index: int) -> str:
+    def read_alias(self, index: int) -> str:
         """The alias that stands right behind a relation; empty if it has none."""
         index += self[index].is_symbol("*")
         named = self[index].is_word("as")

@@ -96,7 +96,7 @@ def read_condition(condition: str, owner: str, is_alone: bool, places: Places) -
         tree = sqlglot.parse_one(
             f"SELECT 1 WHERE {condition}", read=BoundedPostgres, error_level=sqlglot.ErrorLevel.RAISE
         )
-        return _Reader(owner, is_alone, places, has_casts=_CAST.search(condition) is not None).predicate(
+        return _Reader(owner, is_alone, places, has_casts=_CAST.search(condition) is not None).read_predicate(
             tree.args["where"].this
         )
     except Exception:  # noqa: BLE001 - sqlglot raises IndexError and RecursionError among many others.
@@ -112,17 +112,17 @@ class _Reader:
         #: By column, what it is compared with; None: also with what is not known.
         self._given: dict[str, set[int | bool] | None] = {}
 
-    def predicate(self, tree: Node) -> Predicate:
-        filters, joins = self.split(tree)
-        tied = tuple(dict.fromkeys(chain.from_iterable(map(self.ties, joins))))
-        return Predicate(filters, bool(joins), tied, tuple(self.given()), self.only_tie(joins))
+    def read_predicate(self, tree: Node) -> Predicate:
+        filters, joins = self.split_conditions(tree)
+        tied = tuple(dict.fromkeys(chain.from_iterable(map(self.list_ties, joins))))
+        return Predicate(filters, bool(joins), tied, tuple(self.list_given()), self.only_tie(joins))
 
-    def split(self, tree: Node) -> tuple[tuple[Filter, ...], list[Node]]:
+    def split_conditions(self, tree: Node) -> tuple[tuple[Filter, ...], list[Node]]:
         """The conditions on the table alone, and those that tie it to others or are about others."""
         filters = []
         joins = []
         for conjunct in list_sides(tree, exp.And):
-            arms = [self.arm(side) for side in list_sides(conjunct, exp.Or)]
+            arms = [self.read_arm(side) for side in list_sides(conjunct, exp.Or)]
             if None in arms:
                 joins.append(conjunct)
             else:
@@ -131,10 +131,10 @@ class _Reader:
 
     def only_tie(self, joins: Sequence[Node]) -> Tie | None:
         """The one equality that ties the table to another; None where it is none, or not the only one."""
-        tying = [each for each in joins if any(self.ties(each))]
+        tying = [each for each in joins if any(self.list_ties(each))]
         if len(tying) != 1:
             return None
-        if (query := _queried(tying[0])) is not None:
+        if (query := _find_query(tying[0])) is not None:
             return self.tie_to_query(tying[0], query)
         if not isinstance(tying[0], exp.EQ):
             return None
@@ -156,7 +156,9 @@ class _Reader:
         """What is asked of another table alone."""
         reader = _Reader(owner, False, self._places, has_casts=self._has_casts)
         try:
-            return tuple(chain.from_iterable(reader.split(each)[0] for each in joins if _has_owner(each, owner)))
+            return tuple(
+                chain.from_iterable(reader.split_conditions(each)[0] for each in joins if _has_owner(each, owner))
+            )
         except _Unclear:
             return ()
 
@@ -169,7 +171,7 @@ class _Reader:
         inner = _Reader(alias, True, self._places, has_casts=self._has_casts)
         where = query.args.get("where")
         try:
-            filters, joins = inner.split(where.this) if where is not None else ((), [])
+            filters, joins = inner.split_conditions(where.this) if where is not None else ((), [])
         except _Unclear:
             return None
         name = f"{table.db}.{table.name}" if table.db else table.name
@@ -178,19 +180,21 @@ class _Reader:
             if found is None or found[1].table != self.owner:
                 return None
             return Tie(found[1].name, alias, found[0], name, filters)
-        own, others = self.plain(node.this), query.expressions
+        own, others = self.list_plain(node.this), query.expressions
         if joins or len(own) != 1 or len(others) != 1 or not inner.is_own(others[0]):
             return None
         return Tie(own[0], alias, others[0].name, name, filters)
 
-    def given(self) -> Iterator[GivenValues]:
+    def list_given(self) -> Iterator[GivenValues]:
         """The columns of which all values are known."""
         for column, values in self._given.items():
             if values:
                 places = sorted(each for each in values if not isinstance(each, bool))
-                yield GivenValues(column, tuple(places), tuple(each for each in (False, True) if _holds(values, each)))
+                yield GivenValues(
+                    column, tuple(places), tuple(each for each in (False, True) if _holds_truth(values, each))
+                )
 
-    def note(self, columns: Sequence[str], *values: Node | bool | None) -> None:
+    def note_search(self, columns: Sequence[str], *values: Node | bool | None) -> None:
         """A search of columns for values; None is one that is not known."""
         for column in columns:
             known = [self.read_value(value) for value in values] if len(columns) == 1 else [None]
@@ -222,7 +226,7 @@ class _Reader:
         number = stand_in_number(value.name) if isinstance(value, exp.Literal) else None
         return self._places.get(number, ()) if number is not None else ()
 
-    def ties(self, node: Node) -> Iterator[str]:
+    def list_ties(self, node: Node) -> Iterator[str]:
         """The columns in a join that are the table's, or may be: those without a qualifier too."""
         for column in node.find_all(exp.Column):
             if column.table in ("", self.owner) and not _is_value(column):
@@ -230,16 +234,16 @@ class _Reader:
                     raise _Unclear
                 yield column.name
 
-    def arm(self, node: Node) -> Alternative | None:
+    def read_arm(self, node: Node) -> Alternative | None:
         """One condition; None if it ties the table to another one, or is about another one."""
         if self.is_about_others(node):
             return None
-        own = self.columns(node)
+        own = self.list_columns(node)
         if "ctid" in own:  # Rows are fetched by their place, which needs no index.
             raise _Unclear
-        return self.judge(node) if own else Alternative(obstacle=NO_COLUMN)
+        return self.judge_condition(node) if own else Alternative(obstacle=NO_COLUMN)
 
-    def judge(self, node: Node) -> Alternative:
+    def judge_condition(self, node: Node) -> Alternative:
         """A condition on columns of the table and of no other."""
         if isinstance(node, exp.Or):  # Inside of an AND inside of an OR.
             raise _Unclear
@@ -253,8 +257,8 @@ class _Reader:
         for kinds, judge in _JUDGES:
             if isinstance(node, kinds):
                 return judge(self, node)
-        obstacle, helper = self.wrapping(node)
-        return self.blocked(node, obstacle, "gin" if helper == "gin" else "")
+        obstacle, helper = self.find_wrapping(node)
+        return self.build_blocked(node, obstacle, "gin" if helper == "gin" else "")
 
     def without_text_casts(self, node: Node) -> Node | None:
         """The condition without casts of columns to text; None where it has none."""
@@ -267,96 +271,102 @@ class _Reader:
         is_text = isinstance(node, exp.Cast) and node.to.this in _TEXT_TYPES and not node.to.expressions
         return is_text and self.is_own(node.this.unnest())
 
-    def conjunction(self, node: Node) -> Alternative:
+    def read_conjunction(self, node: Node) -> Alternative:
         """Conditions inside of an arm: an index on any one of them finds the rows of the arm."""
-        arms = [self.judge(each) for each in list_sides(node, exp.And) if self.columns(each)]
+        arms = [self.judge_condition(each) for each in list_sides(node, exp.And) if self.list_columns(each)]
         searches = tuple(dict.fromkeys(search for arm in arms for search in arm.searches))
         return Alternative(searches, is_doubtful=any(arm.is_doubtful for arm in arms)) if searches else arms[0]
 
-    def negation(self, node: Node) -> Alternative:
+    def read_negation(self, node: Node) -> Alternative:
         inner = node.this.unnest()
         if isinstance(inner, (exp.And, exp.Or)):
             raise _Unclear
         if isinstance(inner, exp.NEQ):
-            return self.comparison(inner)
-        if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null) and (columns := self.plain(inner.this)):
+            return self.read_comparison(inner)
+        if (
+            isinstance(inner, exp.Is)
+            and isinstance(inner.expression, exp.Null)
+            and (columns := self.list_plain(inner.this))
+        ):
             return self.found_by(inner, columns, "not null")
         if isinstance(inner, exp.Column):
-            return self.boolean(inner, is_true=False)
+            return self.read_boolean(inner, is_true=False)
         if isinstance(inner, (exp.Is, *_RANGES)):
-            self.note(self.columns(inner), None)
-            return self.judge(inner)
-        return self.blocked(node, "a negation cannot use an index")
+            self.note_search(self.list_columns(inner), None)
+            return self.judge_condition(inner)
+        return self.build_blocked(node, "a negation cannot use an index")
 
-    def boolean(self, node: Node, *, is_true: bool = True) -> Alternative:
-        self.note((node.name,), is_true)
+    def read_boolean(self, node: Node, *, is_true: bool = True) -> Alternative:
+        self.note_search((node.name,), is_true)
         return Alternative((Search(node.name),))
 
-    def comparison(self, node: Node) -> Alternative:
+    def read_comparison(self, node: Node) -> Alternative:
         left, right = node.this, node.expression
         for side, other in ((left, right), (right, left)):
-            if columns := self.plain(side):
+            if columns := self.list_plain(side):
                 # An index on (a, b) is searched by the order of a first: for < only a leads.
                 if isinstance(node, _RANGES):
                     return self.found_by(node, columns[:1], "<", other)
                 return self.found_by(node, columns, "=", other)
-            if (column := self.folded(side)) and isinstance(node, exp.EQ) and not self.columns(other):
-                return self.wrapped(column, side)
+            if (column := self.find_folded(side)) and isinstance(node, exp.EQ) and not self.list_columns(other):
+                return self.read_wrapped(column, side)
         is_for_values = isinstance(node, exp.EQ) and not isinstance(right.unnest(), exp.Boolean)
-        side = left if self.columns(left) else right
-        return self.hidden(node, is_for_values and not (self.columns(left) and self.columns(right)), side)
+        side = left if self.list_columns(left) else right
+        return self.read_hidden(
+            node, is_for_values and not (self.list_columns(left) and self.list_columns(right)), side
+        )
 
-    def inequality(self, node: Node) -> Alternative:
+    def read_inequality(self, node: Node) -> Alternative:
         if isinstance(node.expression, exp.Boolean):  # `flag <> true` is `not flag` to the planner.
-            if (columns := self.plain(node.this)) and len(columns) == 1:
-                self.note(columns, not node.expression.this)
+            if (columns := self.list_plain(node.this)) and len(columns) == 1:
+                self.note_search(columns, not node.expression.this)
                 return Alternative((Search(columns[0]),))
-            return self.comparison(node)
-        return self.blocked(node, "<> cannot use an index")
+            return self.read_comparison(node)
+        return self.build_blocked(node, "<> cannot use an index")
 
-    def distinction(self, node: Node) -> Alternative:
-        return self.blocked(node, "IS DISTINCT FROM cannot use an index")
+    def read_distinction(self, node: Node) -> Alternative:
+        return self.build_blocked(node, "IS DISTINCT FROM cannot use an index")
 
-    def membership(self, node: Node) -> Alternative:
+    def read_membership(self, node: Node) -> Alternative:
         """IN a list, and IS NULL and its like."""
-        columns = self.plain(node.this)
+        columns = self.list_plain(node.this)
         if columns:
             operator: Operator = "="
             if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
                 operator = "not null" if node.args.get("negate") else "null"
             values = node.expressions or ([node.expression] if isinstance(node, exp.Is) else [])
             return self.found_by(node, columns, operator, *values)
-        if (column := self.folded(node.this)) and not any(map(self.columns, node.expressions)):
-            return self.wrapped(column, node.this)
-        is_for_values = isinstance(node, exp.In) and not any(map(self.columns, node.expressions))
-        return self.hidden(node, is_for_values, node.this)
+        if (column := self.find_folded(node.this)) and not any(map(self.list_columns, node.expressions)):
+            return self.read_wrapped(column, node.this)
+        is_for_values = isinstance(node, exp.In) and not any(map(self.list_columns, node.expressions))
+        return self.read_hidden(node, is_for_values, node.this)
 
-    def interval(self, node: Node) -> Alternative:
+    def read_interval(self, node: Node) -> Alternative:
         """BETWEEN is two comparisons, and one that is served will do."""
-        if self.columns(node.this) and not self.plain(node.this):
-            is_for_values = not any(self.columns(node.args[end]) for end in ("low", "high"))
-            return self.hidden(node, is_for_values, node.this)
+        if self.list_columns(node.this) and not self.list_plain(node.this):
+            is_for_values = not any(self.list_columns(node.args[end]) for end in ("low", "high"))
+            return self.read_hidden(node, is_for_values, node.this)
         bounds = (
             exp.GTE(this=node.this, expression=node.args["low"]),
             exp.LTE(this=node.this, expression=node.args["high"]),
         )
-        arms = [self.judge(bound) for bound in bounds if self.columns(bound)]
+        arms = [self.judge_condition(bound) for bound in bounds if self.list_columns(bound)]
         arm = next((arm for arm in arms if arm.columns), arms[0])
         is_bounded = [each.columns for each in arms] == [arm.columns] * 2
         return replace(arm, searches=tuple(replace(search, is_bounded=is_bounded) for search in arm.searches))
 
-    def pattern(self, node: Node) -> Alternative:
+    def read_pattern(self, node: Node) -> Alternative:
         """A pattern is searched by what comes before its first wildcard; a parameter's is not known."""
-        if not self.plain(node.this):
-            return self.hidden(node, False, node.this)
+        if not self.list_plain(node.this):
+            return self.read_hidden(node, False, node.this)
         pattern = node.expression.unnest()
         if node.args.get("negate"):
-            return self.blocked(node, "a negation cannot use an index")
+            return self.build_blocked(node, "a negation cannot use an index")
         if isinstance(pattern, (exp.Any, exp.Array)):
-            return self.blocked(node, "one of several patterns")
+            return self.build_blocked(node, "one of several patterns")
         known = pattern.name if isinstance(pattern, exp.Literal) else None
         if known is not None and known[:1] in _WILD and isinstance(node, (exp.Like, exp.SimilarTo)):
-            return self.blocked(node, "leading wildcard", "trigrams" if known == "%x" else "")
+            return self.build_blocked(node, "leading wildcard", "trigrams" if known == "%x" else "")
         if known is not None and known[:1] != "^" and isinstance(node, exp.RegexpLike):
             return self.free_pattern(node)
         # The pattern that is not known, and a regular expression, may turn out to be a value.
@@ -367,63 +377,63 @@ class _Reader:
             operator = "prefix"
         elif isinstance(node, exp.Like) and known is not None:
             operator = "="
-        return self.found_by(node, self.plain(node.this), operator, pattern)
+        return self.found_by(node, self.list_plain(node.this), operator, pattern)
 
     def free_pattern(self, node: Node) -> Alternative:
         """A pattern whose beginning is free, or may be: what has no case, as a digit, is still searched by."""
         if node.args.get("negate"):
-            return self.blocked(node, "a negation cannot use an index")
+            return self.build_blocked(node, "a negation cannot use an index")
         pattern = node.expression.unnest()
         is_free = pattern.name == "%x" if isinstance(node, exp.ILike) else not pattern.name.startswith("^")
-        helps = isinstance(pattern, exp.Literal) and is_free and self.plain(node.this)
-        return self.blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
+        helps = isinstance(pattern, exp.Literal) and is_free and self.list_plain(node.this)
+        return self.build_blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
 
-    def escaped(self, node: Node) -> Alternative:
+    def read_escaped(self, node: Node) -> Alternative:
         """With an escape character of its own a pattern's wildcard may be none."""
-        arm = self.judge(node.this)
+        arm = self.judge_condition(node.this)
         return replace(arm, searches=tuple(Search(search.column, "pattern") for search in arm.searches))
 
-    def folded(self, node: Node) -> str:
+    def find_folded(self, node: Node) -> str:
         """The column inside of `lower(column)` or `upper(column)`; else empty."""
         node = node.unnest()
-        found = self.plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
+        found = self.list_plain(node.this) if isinstance(node, (exp.Lower, exp.Upper)) else ()
         return found[0] if len(found) == 1 else ""
 
-    def wrapped(self, column: str, side: Node) -> Alternative:
+    def read_wrapped(self, column: str, side: Node) -> Alternative:
         function = "lower" if isinstance(side.unnest(), exp.Lower) else "upper"
         return Alternative(obstacle=f"column is wrapped in {function}()", mentions=(column,), function=function)
 
     def found_by(self, node: Node, columns: tuple[str, ...], operator: Operator, *values: Node) -> Alternative:
         """An index on the columns is searched for the values, if they are the same for all rows."""
-        if any(map(self.columns, values)):
-            return self.blocked(node, "compares columns of the same row")
+        if any(map(self.list_columns, values)):
+            return self.build_blocked(node, "compares columns of the same row")
         if any(map(is_volatile, values)):
-            return self.blocked(node, "compared with a volatile function")
+            return self.build_blocked(node, "compared with a volatile function")
         if any(value.find(exp.Collate) for value in values):
             raise _Unclear
         if operator == "=":
-            self.note(columns, *(values or (None,)))
+            self.note_search(columns, *(values or (None,)))
         elif operator == "pattern":
-            self.note(columns, None)
+            self.note_search(columns, None)
         types = {value_type(value) for value in values} - {""}
         number = sum(len(self.find_places(each)) or 1 for each in values) if len(columns) == 1 else 1
         searches = tuple(Search(column, operator, min(types, default=""), values=max(number, 1)) for column in columns)
         return Alternative(searches, is_doubtful=any(map(may_change, values)))
 
-    def hidden(self, node: Node, is_for_values: bool, side: Node) -> Alternative:
+    def read_hidden(self, node: Node, is_for_values: bool, side: Node) -> Alternative:
         """A condition on what is made of a column; for given values, whose rows are few, another index helps."""
-        obstacle, helper = self.wrapping(node)
+        obstacle, helper = self.find_wrapping(node)
         if not is_for_values:
-            return self.blocked(node, obstacle)
+            return self.build_blocked(node, obstacle)
         expression = read_expression(side, self.find_places) if helper == "expression" else None
         if expression is None and side.find(exp.TimestampTrunc):  # Of years there are few.
             helper = ""
-        return replace(self.blocked(node, obstacle, helper), expression=expression)
+        return replace(self.build_blocked(node, obstacle, helper), expression=expression)
 
-    def blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Alternative:
-        return Alternative(obstacle=obstacle, mentions=self.columns(node), helper=helper)
+    def build_blocked(self, node: Node, obstacle: str, helper: Helper = "") -> Alternative:
+        return Alternative(obstacle=obstacle, mentions=self.list_columns(node), helper=helper)
 
-    def wrapping(self, node: Node) -> tuple[str, Helper]:
+    def find_wrapping(self, node: Node) -> tuple[str, Helper]:
         """Why the first column of the table in a condition is not searched by an index, and by what it could be."""
         column = next(each for each in outside_of_queries(node) if self.is_own(each))
         if isinstance(
@@ -432,7 +442,7 @@ class _Reader:
             raise _Unclear
         return describe_wrapping(column, node)
 
-    def plain(self, node: Node | None) -> tuple[str, ...]:
+    def list_plain(self, node: Node | None) -> tuple[str, ...]:
         """The columns of the table that stand here by themselves, one or a row of them."""
         if node is None:
             return ()
@@ -441,7 +451,7 @@ class _Reader:
         each = node.expressions if is_row else [node]
         return tuple(column.name for column in each) if all(map(self.is_own, each)) else ()
 
-    def columns(self, node: Node) -> tuple[str, ...]:
+    def list_columns(self, node: Node) -> tuple[str, ...]:
         """The columns of the table in a condition."""
         return tuple(dict.fromkeys(each.name for each in outside_of_queries(node) if self.is_own(each)))
 
@@ -465,21 +475,21 @@ class _Reader:
 
 
 _JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Alternative]], ...] = (
-    (exp.And, _Reader.conjunction),
-    (exp.Not, _Reader.negation),
-    (exp.Column, _Reader.boolean),
-    (exp.NEQ, _Reader.inequality),
-    ((exp.NullSafeEQ, exp.NullSafeNEQ), _Reader.distinction),
-    ((exp.EQ, *_RANGES), _Reader.comparison),
-    ((exp.In, exp.Is), _Reader.membership),
-    (exp.Between, _Reader.interval),
+    (exp.And, _Reader.read_conjunction),
+    (exp.Not, _Reader.read_negation),
+    (exp.Column, _Reader.read_boolean),
+    (exp.NEQ, _Reader.read_inequality),
+    ((exp.NullSafeEQ, exp.NullSafeNEQ), _Reader.read_distinction),
+    ((exp.EQ, *_RANGES), _Reader.read_comparison),
+    ((exp.In, exp.Is), _Reader.read_membership),
+    (exp.Between, _Reader.read_interval),
     ((exp.ILike, exp.RegexpILike), _Reader.free_pattern),
-    ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.pattern),
-    (exp.Escape, _Reader.escaped),
+    ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.read_pattern),
+    (exp.Escape, _Reader.read_escaped),
 )
 
 
-def _holds(values: set[int | bool], wanted: bool) -> bool:
+def _holds_truth(values: set[int | bool], wanted: bool) -> bool:
     """A truth value is among them; a place may be equal to it."""
     return any(each is wanted for each in values)
 
@@ -493,7 +503,7 @@ def _is_of_a_query(node: Node) -> bool:
 _OF_ONE_TABLE = frozenset({"expressions", "from", "from_", "where", "distinct", "order", "kind", "hint"})
 
 
-def _queried(node: Node) -> exp.Select | None:
+def _find_query(node: Node) -> exp.Select | None:
     """The query of `x IN (SELECT ...)`, `x = ANY (SELECT ...)` or `EXISTS (SELECT ...)`."""
     found: Any = None
     if isinstance(node, exp.Exists):

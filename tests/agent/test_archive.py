@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pgdoctor.agent.archiver import Archiver
 from pgdoctor.cli import main
 from pgdoctor.config.config import ArchiveSettings
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.errors import StatementFailed
 from pgdoctor.incidents.incident import Incident

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.http.test_auth import TOKEN, secret_file
 from tests.agent.running import RunningAgent
 from tests.forked import pgdoctor

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests import binaries
 from tests.agent.polling.test_outage import END_OURS, fails, own_sessions, slot_of_agent, slots_taken, stopped
 from tests.scenes.client import wait_until

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.incidents.export_file import decode_export
 from pgdoctor.incidents.incident_course import MOST_POINTS, IncidentCourse
 from pgdoctor.incidents.incident_log import KIND, read_entries
@@ -79,7 +79,7 @@ def kill_agents(scene: Scene, agent: Agent, tmp_path: Path, times: int) -> None:
     [only] = exported(path, tmp_path / "one.json.gz")
     wait_for_end(path, only)
     with closing(Journal.open(path)) as opened:
-        entries, unread = read_entries(each.body for each in opened.records(kinds=(KIND,)))
+        entries, unread = read_entries(each.body for each in opened.fetch_records(kinds=(KIND,)))
     assert unread == 0
     assert [each.event for each in entries].count("started") == 1
     assert [each.event for each in entries].count("ended") == 1
@@ -103,7 +103,7 @@ def test_the_course_of_an_incident_goes_on_after_a_restart(scene: Scene, agent: 
 
     def points() -> int:
         with closing(Journal.open(path)) as opened:
-            entries, _ = read_entries(each.body for each in opened.records(kinds=(KIND,)))
+            entries, _ = read_entries(each.body for each in opened.fetch_records(kinds=(KIND,)))
         return len(entries[-1].course) if entries else 0
 
     first = agent(scene.dsn, more=journal(path), prompt=20.0)

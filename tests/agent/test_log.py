@@ -119,8 +119,8 @@ def test_a_flood_of_one_kind_is_cut_and_counted_and_does_not_drown_another(pipe)
 
 def test_the_bucket_fills_again():
     bucket = TokenBucket(2)
-    assert [bucket.take(10.0) for _ in range(3)] == [True, True, False]
-    assert [bucket.take(10.5) for _ in range(2)] == [True, False]
+    assert [bucket.take_token(10.0) for _ in range(3)] == [True, True, False]
+    assert [bucket.take_token(10.5) for _ in range(2)] == [True, False]
     assert bucket.dropped == 2
 
 

@@ -122,7 +122,7 @@ def shown(state: ServerState) -> str:
 def exposed(watched: list[MetricsSource], accept: str = "") -> str:
     return (
         MetricsPage(lambda: watched, {}, lambda: 0, lambda: dict.fromkeys(STATES_OF_PROCESS, True))
-        .page(accept)[0]
+        .fetch_page(accept)[0]
         .decode()
     )
 
@@ -255,9 +255,9 @@ def test_durations_fall_into_their_buckets():
     durations = Durations()
     for seconds in (0.0, BOUNDS[0], BOUNDS[-1] + 1):
         durations.add(seconds)
-    assert (durations.bounds[0], durations.cumulative()[0]) == (str(BOUNDS[0]), 2)
+    assert (durations.bounds[0], durations.sum_buckets()[0]) == (str(BOUNDS[0]), 2)
     assert durations.bounds[-2:] == (str(BOUNDS[-1]), "+Inf")
-    assert durations.cumulative()[-2:] == (2, 3)
+    assert durations.sum_buckets()[-2:] == (2, 3)
 
 
 def test_every_help_text_of_a_finding_says_how_old_it_may_be():
@@ -305,7 +305,7 @@ def test_blocked_seconds_are_counted_by_class() -> None:
 def test_page_link_of_each_server_follows_the_external_url() -> None:
     def links(url: str | None, *names: str | None) -> set[str]:
         watched = [MetricsSource(name, ServerState(), Counters(), None) for name in names]
-        page = MetricsPage(lambda: watched, {}, lambda: 0, dict, external_url=lambda: url).page("")[0].decode()
+        page = MetricsPage(lambda: watched, {}, lambda: 0, dict, external_url=lambda: url).fetch_page("")[0].decode()
         return {name for name in series(page) if name.startswith("pgdoctor_page")}
 
     assert links(None, "a") == set()

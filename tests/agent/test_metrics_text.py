@@ -113,15 +113,15 @@ def without_process(page: str) -> str:
 def test_page_parses_after_changes(accept: str, parse) -> None:
     watched = observed(up=False, statements=1)
     page = MetricsPage(lambda: watched, {}, lambda: 0, dict)
-    first = page.page(accept)[0].decode()
+    first = page.fetch_page(accept)[0].decode()
     watched = observed(up=True, statements=7)
-    second = page.page(accept)[0].decode()
-    fresh = MetricsPage(lambda: watched, {}, lambda: 0, dict).page(accept)[0].decode()
+    second = page.fetch_page(accept)[0].decode()
+    fresh = MetricsPage(lambda: watched, {}, lambda: 0, dict).fetch_page(accept)[0].decode()
     assert without_process(fresh) == without_process(second) != without_process(first)
     samples = {(each.name, each.labels.get("server")): each.value for it in parse(second) for each in it.samples}
     assert samples["pgdoctor_statements_total", 'b"c'] == 7
     watched = watched[:1]
-    assert 'b\\"c' not in page.page(accept)[0].decode()
+    assert 'b\\"c' not in page.fetch_page(accept)[0].decode()
 
 
 def test_unchanged_page_is_the_same_bytes_and_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,5 +159,5 @@ def test_gzip_is_used_where_the_client_names_it(accept_encoding: str, accepted: 
 
 
 def test_rendered_names_hold_no_place_of_a_template() -> None:
-    page = MetricsPage(lambda: observed(up=True, statements=1), {}, lambda: 0, dict).page("")[0].decode()
+    page = MetricsPage(lambda: observed(up=True, statements=1), {}, lambda: 0, dict).fetch_page("")[0].decode()
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", page)

@@ -78,7 +78,7 @@ def records() -> list[JournalRecord]:
     if not path.exists():
         return []
     with closing(Journal.open(path)) as journal:
-        return journal.records(kinds=KINDS)
+        return journal.fetch_records(kinds=KINDS)
 
 
 def refused(reason: str) -> str:

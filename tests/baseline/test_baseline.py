@@ -200,7 +200,7 @@ def test_a_leak_that_creeps_through_a_day_is_unusual_by_the_days_before():
 def test_after_a_gap_of_a_week_the_hours_are_still_known_and_the_last_day_is_not():
     known = fed(Baseline(), office, 0, 5 * DAY)
     after = known.observe(20.0, MIDNIGHT + 12 * DAY + 3 * HOUR, FLOOR)
-    assert sum(1 for _ in after.recent.samples(MIDNIGHT + 12 * DAY + 3 * HOUR, range(after.recent.size))) == 1
+    assert sum(1 for _ in after.recent.iterate_samples(MIDNIGHT + 12 * DAY + 3 * HOUR, range(after.recent.size))) == 1
     assert after.score(80.0) >= UNUSUAL
     assert fed(after, office, 60 * DAY, 60 * DAY + MINUTE).score(1e6) == 0.0
 
@@ -228,19 +228,19 @@ def test_a_value_that_is_none_is_not_learnt_and_not_unusual(missing):
 
 def test_what_runs_at_the_full_minute_is_not_in_every_sample():
     known = fed(Baseline(), lambda at: 50.0 if at % MINUTE < 6 else 0.0, 0, DAY / 6, 1.0)
-    values = [sample.value for sample in known.recent.samples(MIDNIGHT + DAY / 6 - 1, range(240))]
+    values = [sample.value for sample in known.recent.iterate_samples(MIDNIGHT + DAY / 6 - 1, range(240))]
     assert 0.05 < sum(value > 0 for value in values) / len(values) < 0.15
 
 
 def test_a_ring_has_one_sample_a_period_and_holes_where_nobody_looked():
     ring = Ring(60.0, 5)
     for number in (0, 1, 3):
-        ring = ring.plus(float(number), number * 60.0 + 1, held=number == 1)
-    assert [tuple(each) for each in ring.samples(200.0, range(5))] == [(3.0, False), (1.0, True), (0.0, False)]
-    ring = ring.plus(6.0, 361.0, held=False)
-    assert [each.value for each in ring.samples(361.0, range(5))] == [6.0, 3.0]
-    assert list(ring.samples(3_600.0, range(5))) == []
-    assert ring.only(361.0, range(1)) == Ring(60.0, 5).plus(6.0, 361.0, held=False)
+        ring = ring.add_sample(float(number), number * 60.0 + 1, held=number == 1)
+    assert [tuple(each) for each in ring.iterate_samples(200.0, range(5))] == [(3.0, False), (1.0, True), (0.0, False)]
+    ring = ring.add_sample(6.0, 361.0, held=False)
+    assert [each.value for each in ring.iterate_samples(361.0, range(5))] == [6.0, 3.0]
+    assert list(ring.iterate_samples(3_600.0, range(5))) == []
+    assert ring.keep_ages(361.0, range(1)) == Ring(60.0, 5).add_sample(6.0, 361.0, held=False)
 
 
 VALUES = st.floats(0, 1e12) | st.floats()

@@ -119,7 +119,7 @@ def test_after_a_restart_every_score_is_the_same(polls, value):
     for each, step, incident in polls:
         at += step
         thresholds = thresholds.observe(QUIET | {"connections": each, "oldest_wait": each}, at, incident=incident)
-    again = unpack_thresholds(thresholds.packed())
+    again = unpack_thresholds(thresholds.encode_state())
     assert again.baselines == thresholds.baselines
     values = dict.fromkeys(SIGNALS, value)
     assert (
@@ -130,7 +130,7 @@ def test_after_a_restart_every_score_is_the_same(polls, value):
 
 def test_what_is_kept_is_small_however_long_it_goes_on():
     long = fed(Thresholds(), QUIET, MIDNIGHT, 30 * DAY, 5_000.0)
-    assert len(long.packed()) < 100_000
+    assert len(long.encode_state()) < 100_000
     rings = [ring for each in long.baselines.values() for ring in (each.recent, each.days)]
     assert sum(len(ring.values) + len(ring.held) for ring in rings) < 230_000
 
@@ -157,7 +157,7 @@ def unsound() -> bytes:
         (packed(version=VERSION + 1, baselines={}), f"format {VERSION + 1}, this pgdoctor knows {VERSION}"),
         (packed(version=VERSION, baselines={}), "damaged"),
         (packed(version=VERSION, baselines={"connections": 7}), "damaged"),
-        (Thresholds().packed()[:40], "damaged"),
+        (Thresholds().encode_state()[:40], "damaged"),
         (unsound(), "damaged"),
     ],
 )

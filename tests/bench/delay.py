@@ -6,7 +6,7 @@ import time
 
 import psycopg
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import MeasuredAgent, percentile, show
 
 ROUNDS = 60

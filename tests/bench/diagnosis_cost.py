@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.incidents.snapshot_archive import pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import diagnose_again, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
@@ -77,7 +77,7 @@ async def _measure_shape(connection: Connection, shape: str) -> dict[str, float]
     floor = sum([await _backend_ms(connection, statement, _REPEATS) for statement in FLOOR])
     poll = await _poll_ms(connection)
     found = {f"poll_{shape}": poll / floor}
-    snapshot = await Collector(connection).snapshot()
+    snapshot = await Collector(connection).fetch_snapshot()
     if shape in _PYTHON:
         found[f"python_{shape}"] = _least_ms(lambda: to_json(make_report(diagnose(_anew(snapshot)))))
     if shape == "queue":
@@ -86,7 +86,7 @@ async def _measure_shape(connection: Connection, shape: str) -> dict[str, float]
         diagnosis = diagnose(snapshot)
         body = pack_diagnosis(diagnosis)
         found["archive"] = _least_ms(lambda: pack_diagnosis(diagnosis))
-        found["replay"] = 1000 / _least_ms(lambda: rediagnose(unpack_snapshot(body)))
+        found["replay"] = 1000 / _least_ms(lambda: diagnose_again(unpack_snapshot(body)))
     return found
 
 

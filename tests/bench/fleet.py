@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.running import series
 from tests.bench.measuring import MeasuredAgent, Usage, memory_mb
 from tests.bench.table import Round, Row, Stage

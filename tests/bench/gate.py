@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import MeasuredAgent, Usage
 from tests.bench.table import Round, Row, Stage
 

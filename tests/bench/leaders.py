@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import show
 from tests.mitigation.competing import compete
 from tests.mitigation.conftest import people

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import MeasuredAgent, Scraping, Usage, backends, ending, host_memory_mb, memory_mb, show
 
 CLIENTS = 16

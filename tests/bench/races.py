@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import show
 from tests.postgres.racing import LONGEST_DELAY, Tally, race
 from tests.postgres.terminate_racing import race_terminates

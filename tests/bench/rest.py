@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import MeasuredAgent, Scraping, Usage, memory_mb
 from tests.bench.table import Round, Row, Stage
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.postgres.collect import STATEMENT_BYTES, Collector
 from pgdoctor.postgres.connection import Connection
@@ -116,12 +116,12 @@ async def _backend_ms(door: Connection, statement: str, repeats: int = REPEATS) 
 
 async def _client(name: str, door: Connection) -> None:
     collector = Collector(door)
-    snapshot = await collector.snapshot()
+    snapshot = await collector.fetch_snapshot()
     backend = door.connection.info.backend_pid
     wall, own, theirs = [], [], []
     for _ in range(REPEATS):
         began, used, there = time.perf_counter(), time.process_time(), backend_ms(backend)
-        await collector.snapshot()
+        await collector.fetch_snapshot()
         wall.append((time.perf_counter() - began) * 1000)
         own.append((time.process_time() - used) * 1000)
         theirs.append(backend_ms(backend) - there)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.bench.measuring import MeasuredAgent
 from tests.bench.table import Round, Row, Stage
 from tests.wire import CountingWire

@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 from selenium.webdriver.common.keys import Keys
 
-from pgdoctor.demo.server import ThrowawayServer
 from pgdoctor.demo.stage import stage_incident
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.browser.chromium import Browser
 from tests.scenes import Scene

@@ -8,7 +8,7 @@ import sys
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgdoctor.cli._connection import Typed, combine
+from pgdoctor.cli._connection import Typed, build_dsn
 from pgdoctor.errors import UsageError
 from tests.cli.test_bad_input import SECRET, complains
 from tests.cli.test_which_server import server_of
@@ -19,13 +19,13 @@ ELSEWHERE = f"host=elsewhere port=7 user=bob password={SECRET} dbname=theirs"
 
 
 def combined(default: str = "", **typed: str) -> dict[str, str]:
-    return conninfo_to_dict(combine(Typed(**typed), default))
+    return conninfo_to_dict(build_dsn(Typed(**typed), default))
 
 
 def test_what_is_not_typed_stays_as_it_is() -> None:
-    assert combine(Typed(), ELSEWHERE) == ELSEWHERE
-    assert combine(Typed(dsn="postgresql://h/d"), ELSEWHERE) == "postgresql://h/d"
-    assert combine(Typed(), "") == ""
+    assert build_dsn(Typed(), ELSEWHERE) == ELSEWHERE
+    assert build_dsn(Typed(dsn="postgresql://h/d"), ELSEWHERE) == "postgresql://h/d"
+    assert build_dsn(Typed(), "") == ""
 
 
 def test_a_connection_string_beats_the_options_as_in_psql() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.cli.test_bad_input import complains
 from tests.forked import pgdoctor
 from tests.pooler import PROGRAM, pooler

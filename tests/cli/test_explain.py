@@ -8,8 +8,8 @@ import pytest
 from pgdoctor.diagnosis.cause import all_causes, class_names
 from pgdoctor.diagnosis.finding import all_finding_checks, finding_kinds
 from pgdoctor.mitigation.guards import all_guards
-from pgdoctor.render.manual import PARTS, first_sentence, read_parts, render_page
-from pgdoctor.topics import manual
+from pgdoctor.render.manual import PARTS, first_sentence, read_parts, render_manual_page
+from pgdoctor.topics import load_manual
 from tests.cli.test_bad_input import complains
 from tests.forked import pgdoctor
 
@@ -30,13 +30,13 @@ def test_a_class_shares_its_name_with_no_guard_and_no_finding():
 
 
 def test_page_of_the_manual_shares_its_name_with_no_other_topic():
-    assert not {*class_names(), *finding_kinds(), *(guard.name for guard in all_guards())} & set(manual())
+    assert not {*class_names(), *finding_kinds(), *(guard.name for guard in all_guards())} & set(load_manual())
 
 
-@pytest.mark.parametrize("topic", manual())
+@pytest.mark.parametrize("topic", load_manual())
 def test_page_of_the_manual_is_laid_out_for_a_terminal(topic):
     shown = pgdoctor("explain", topic).stdout
-    title = manual()[topic].partition("\n")[0].removeprefix("# ")
+    title = load_manual()[topic].partition("\n")[0].removeprefix("# ")
     assert shown.startswith(f"{title}\n{'=' * len(title)}\n\n")
     prose = [line for line in shown.splitlines() if not line.startswith("    ")]
     assert max(map(len, prose)) <= 100
@@ -51,7 +51,7 @@ def test_where_a_finding_and_a_guard_share_a_name_both_are_explained():
 
 def test_without_a_name_all_are_listed():
     listed = pgdoctor("explain").stdout
-    for name in (*manual(), *class_names(), *finding_kinds(), *(guard.name for guard in all_guards())):
+    for name in (*load_manual(), *class_names(), *finding_kinds(), *(guard.name for guard in all_guards())):
         assert f"  {name} " in listed
     assert max(map(len, listed.splitlines())) <= 100
 
@@ -116,5 +116,5 @@ def test_words_within_a_sentence_do_not_begin_a_part():
 
 
 def test_a_page_is_wrapped():
-    shown = render_page("x", "A. \n\nDo: " + "word " * 100, 50)
+    shown = render_manual_page("x", "A. \n\nDo: " + "word " * 100, 50)
     assert max(map(len, shown.splitlines())) <= 50

@@ -91,8 +91,8 @@ def test_imported_deeds_are_nothing_that_a_guard_reads(exported: Path, tmp_path:
     other = tmp_path / "other.db"
     incidents(other, "import", str(exported))
     with closing(Journal.open(other)) as journal:
-        assert journal.records(SERVER) == []
-        kinds = {each.kind for each in journal.records()}
+        assert journal.fetch_records(SERVER) == []
+        kinds = {each.kind for each in journal.fetch_records()}
         assert not kinds.intersection(audit_records.KINDS)
         assert KIND in kinds
         # As of an import of an import.
@@ -166,7 +166,7 @@ def test_a_backup_is_whole_and_one_file(path: Path, tmp_path: Path) -> None:
     assert incidents(copy, "show").stdout == incidents(path, "show").stdout
     assert incidents(copy, "list").stderr == ""
     with closing(Journal.open(copy)) as journal:
-        assert journal.records(subject="late")
+        assert journal.fetch_records(subject="late")
 
 
 def test_a_copy_of_a_new_journal_does_not_look_empty(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgdoctor.cli._keys import OTHER, keys
+from pgdoctor.cli._keys import OTHER, decode_keys
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ from pgdoctor.cli._keys import OTHER, keys
     ],
 )
 def test_a_sequence_is_one_key(typed: str, found: list[str]) -> None:
-    assert list(keys(typed)) == found
+    assert list(decode_keys(typed)) == found
 
 
 def test_what_curses_knows_itself() -> None:
-    assert list(keys([curses.KEY_DOWN, "k", curses.KEY_F5, curses.KEY_RESIZE])) == ["down", "k", OTHER]
+    assert list(decode_keys([curses.KEY_DOWN, "k", curses.KEY_F5, curses.KEY_RESIZE])) == ["down", "k", OTHER]
 
 
 @given(st.lists(st.one_of(st.characters(), st.integers(256, 600), st.just("\x1b"), st.just("["))))
 def test_whatever_is_typed_no_more_keys_come_of_it(typed: list[int | str]) -> None:
-    assert len(list(keys(typed))) <= len(typed)
+    assert len(list(decode_keys(typed))) <= len(typed)

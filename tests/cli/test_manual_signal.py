@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.journal.location import default_path
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation.audit_records import KINDS, Brakes, read_events, replay_brakes, replay_history
@@ -445,7 +445,7 @@ def test_it_is_on_record_and_spends_nothing_of_a_machine(scene: Scene, holder: C
 def test_mitigation_learns_nothing_from_it(scene: Scene, holder: Client, waiter: Client) -> None:
     assert say(scene, "terminate", holder.pid)[0] == 0
     journal = Journal.open(default_path(os.environ))
-    told = list(read_events(journal.records(None, kinds=KINDS)))
+    told = list(read_events(journal.fetch_records(None, kinds=KINDS)))
     journal.close()
     assert len(told) == 2
     assert replay_history(told) == History()

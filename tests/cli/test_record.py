@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.test_incident_survival import lock_until_lost
 from tests.cli.test_bad_input import complains, pgdoctor
 from tests.cli.test_incidents import incidents

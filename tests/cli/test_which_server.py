@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import ServerError
 from pgdoctor.postgres.connection import Connection
 from tests.cli.test_bad_input import SECRET, complains

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgdoctor.demo.incident import READERS, WRITERS
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.demo_incident import READERS, WRITERS
 from pgdoctor.demo.stage import stage_incident
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.looking import look
 from tests.scenes.client import wait_until

@@ -19,8 +19,8 @@ from psycopg.conninfo import make_conninfo
 from tabulate import tabulate
 
 from pgdoctor.cli import setup
-from pgdoctor.cli._options import ask, run
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.cli._options import fetch_diagnosis, run_coroutine
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.cause import class_names
 from pgdoctor.render.report import BlockerReport, make_report
 from tests.diagnosis import client_scenes
@@ -1665,7 +1665,7 @@ def verdict(
             dsn = role_of_setup(shop, with_statistics=with_statistics)
         if pid == WIDEST:
             return _usual(dsn)
-        [found] = [facts for facts in make_report(run(ask(dsn))).blockers if facts.pid == pid]
+        [found] = [facts for facts in make_report(run_coroutine(fetch_diagnosis(dsn))).blockers if facts.pid == pid]
         return found
 
 
@@ -1679,7 +1679,7 @@ def role_of_setup(shop: Scene, *, with_statistics: bool) -> str:
 
 def _usual(dsn: str) -> BlockerReport:
     """What is said of the widest blocker most of the time: a look may fall between two holders."""
-    seen = [found[0] for _ in range(7) if (found := make_report(run(ask(dsn))).blockers)]
+    seen = [found[0] for _ in range(7) if (found := make_report(run_coroutine(fetch_diagnosis(dsn))).blockers)]
     [(usual, _)] = Counter(each.classification for each in seen).most_common(1)
     return next(each for each in seen if each.classification == usual)
 

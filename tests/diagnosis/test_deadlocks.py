@@ -11,7 +11,7 @@ from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.deadlocks import RECENT, DeadlockHistory, record_counters
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.incidents.incident_log import IncidentRecord
-from pgdoctor.incidents.snapshot_archive import StoredVerdict, pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import StoredVerdict, diagnose_again, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.diagnosis import Diagnosis, Finding
 from pgdoctor.model.server_context import DatabaseStats, ServerContext
 from pgdoctor.model.snapshot import PastDeadlock, Snapshot
@@ -172,7 +172,7 @@ def _deadlock(scene: Scene) -> None:
 def test_past_deadlocks_stay_in_the_archive() -> None:
     memory = Observer()
     memory.diagnose_snapshot(_cycle(10))
-    kept = rediagnose(unpack_snapshot(pack_diagnosis(memory.diagnose_snapshot(snapshot((), ago(5))))))
+    kept = diagnose_again(unpack_snapshot(pack_diagnosis(memory.diagnose_snapshot(snapshot((), ago(5))))))
     assert _deadlocks(kept)[0].summary.startswith("1 deadlock within the last 15 min")
 
 

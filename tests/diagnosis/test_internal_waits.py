@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgdoctor.diagnosis.internal_waits import explain_internal_waits, known_events
+from pgdoctor.diagnosis.internal_waits import explain_internal_waits, list_known_events
 from pgdoctor.diagnosis.triage import ActivitySample, triage
 from pgdoctor.render.triage import triage_facts, triage_lines
 from tests.diagnosis.findings.observing import observer
@@ -18,19 +18,19 @@ def explain(**sessions):
 def test_names_are_those_of_the_server(bindir):
     """Before 17 no view lists them; but the program has each as a text."""
     program = (bindir / "postgres").read_bytes()
-    missing = {name for name in known_events() - OF_EXTENSIONS if f"{name}\0".encode() not in program}
+    missing = {name for name in list_known_events() - OF_EXTENSIONS if f"{name}\0".encode() not in program}
     assert missing == set()
 
 
 @pytest.mark.since(17)
 def test_names_are_of_the_type_lwlock(scene):
     rows = scene.admin.execute("select name from pg_wait_events where type = 'LWLock'").fetchall()
-    assert known_events() - OF_EXTENSIONS <= {name for [name] in rows}
+    assert list_known_events() - OF_EXTENSIONS <= {name for [name] in rows}
 
 
 def test_one_name_of_page_io_is_the_servers_own(bindir):
     program = (bindir / "postgres").read_bytes()
-    assert sum(f"\0{name}\0".encode() in program for name in known_events("IPC")) == 1
+    assert sum(f"\0{name}\0".encode() in program for name in list_known_events("IPC")) == 1
 
 
 def test_sessions_behind_the_page_of_another_are_sent_to_the_disk():

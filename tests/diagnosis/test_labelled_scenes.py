@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.cause import class_names
 from tests.diagnosis.labelled_scenes import SCENES, SETTINGS, Staged, differs, verdict
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from pgdoctor.config.config import parse_config
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.running import RunningAgent
 from tests.docs.command_lines import Block, blocks, check, check_pgdoctor, commands, has_placeholder
 from tests.docs.generating import CHECKOUT, DOCS

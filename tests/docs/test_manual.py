@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 import pgdoctor as package
-from pgdoctor.cli.explain import manual
+from pgdoctor.cli.explain import load_manual
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections
 from pgdoctor.postgres.connection import STATES
 from pgdoctor.render.log_report import LogIncidentReport, LogReport, SourceFacts, StatementFacts
-from pgdoctor.render.markdown import lay_out
+from pgdoctor.render.markdown import lay_out_markdown
 from pgdoctor.render.report import Report
 from pgdoctor.render.triage import TriageFacts
 from tests.cli.test_help import ALL
@@ -38,7 +38,7 @@ def test_readme_has_at_most_130_lines() -> None:
 
 def test_readme_links_every_page_of_the_manual() -> None:
     linked = re.findall(r"^\| \[(\w+)\]\(pgdoctor/docs/(\w+)\.md\)", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(linked) == [(topic, topic) for topic in manual()]
+    assert sorted(linked) == [(topic, topic) for topic in load_manual()]
 
 
 @by_name
@@ -55,16 +55,16 @@ def test_every_path_exists(file: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("topic", manual())
+@pytest.mark.parametrize("topic", load_manual())
 def test_page_is_what_the_code_generates(topic: str) -> None:
     assert generated(text(topic)) == text(topic), "run make docs"
 
 
 def test_every_generator_has_its_page() -> None:
-    assert sorted(part for topic in manual() for part in parts_of(text(topic))) == sorted(GENERATORS)
+    assert sorted(part for topic in load_manual() for part in parts_of(text(topic))) == sorted(GENERATORS)
 
 
-@pytest.mark.parametrize("topic", manual())
+@pytest.mark.parametrize("topic", load_manual())
 def test_page_begins_with_a_title_and_a_sentence(topic: str) -> None:
     assert re.match(r"# .+\n\n[A-Z][^\n]*[.:]\n", text(topic))
 
@@ -132,7 +132,7 @@ def test_every_json_field_is_in_the_manual(kind: type) -> None:
 def test_layout_wraps_prose_and_keeps_code() -> None:
     table = "| a | b |\n|---|---|\n| `c` | d \\| e |\n"
     page = f"# T\n\n{'word ' * 9}\n\n1. {'item ' * 9}\n\n{table}\n```sh\n{'x' * 60}\n```\n"
-    assert lay_out(page, 40).splitlines() == [
+    assert lay_out_markdown(page, 40).splitlines() == [
         *("T", "=", ""),
         *("word word word word word word word word", "word", ""),
         *("1. item item item item item item item", "   item item", ""),
@@ -142,4 +142,7 @@ def test_layout_wraps_prose_and_keeps_code() -> None:
 
 
 def test_layout_names_the_command_for_a_page_of_the_manual() -> None:
-    assert lay_out("See [json](json.md) and [x](../y.yml).", 80) == "See `pgdoctor explain json` and x (../y.yml)."
+    assert (
+        lay_out_markdown("See [json](json.md) and [x](../y.yml).", 80)
+        == "See `pgdoctor explain json` and x (../y.yml)."
+    )

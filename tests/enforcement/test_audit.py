@@ -54,7 +54,7 @@ def hold(incident: Incident, row: int) -> Client:
 
 def recorded(path: Path) -> list[JournalRecord]:
     with closing(Journal.open(path)) as journal:
-        return journal.records()
+        return journal.fetch_records()
 
 
 def told(path: Path) -> list[Event]:
@@ -337,11 +337,11 @@ def test_a_disarm_by_another_process_is_in_time_for_the_signal(
     class Watching(Keeper):
         """Disarms as another process would, when it has seen the intent."""
 
-        async def do(self, work):  # type: ignore[no-untyped-def]
-            found = await super().do(work)
+        async def run_work(self, work):  # type: ignore[no-untyped-def]
+            found = await super().run_work(work)
             if [record.kind for record in recorded(path)] == ["intent"]:
                 with closing(Journal.open(path)) as journal:
-                    [intent] = journal.records()
+                    [intent] = journal.fetch_records()
                     kind, subject, body, at = audit_records.encode_event(Disarm(datetime.now(UTC), "a release", "ann"))
                     journal.append(intent.server, kind, subject, body, at)
             return found
@@ -378,7 +378,7 @@ def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
     )
     if anew:
         assert actions == []
-        assert asyncio.run(mitigator.brakes()).kill_switch == "disarmed by ann: a release"
+        assert asyncio.run(mitigator.read_brakes()).kill_switch == "disarmed by ann: a release"
         assert incident.alive(holder)
     else:
         # The new file has what was done since.

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.fields import Duration
 from pgdoctor.model.identity import Identity
 from tests.looking import blocker

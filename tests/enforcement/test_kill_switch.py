@@ -12,8 +12,8 @@ from pgdoctor.enforcement.kill_switch import KillSwitchFile, read_kill_switch
 
 def test_without_one_nothing_is_stopped(tmp_path: Path) -> None:
     assert read_kill_switch(str(tmp_path / "stop")) is None
-    assert asyncio.run(KillSwitchFile(lambda: None).pulled()) is None
-    assert asyncio.run(KillSwitchFile(lambda: str(tmp_path / "stop")).pulled()) is None
+    assert asyncio.run(KillSwitchFile(lambda: None).read_reason()) is None
+    assert asyncio.run(KillSwitchFile(lambda: str(tmp_path / "stop")).read_reason()) is None
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")])
@@ -55,16 +55,16 @@ def test_a_file_system_that_hangs_stops_and_holds_up_nobody(tmp_path: Path, monk
     async def work() -> None:
         switch = KillSwitchFile(lambda: str(tmp_path / "stop"), deadline=0.05)
         for _ in range(3):
-            said = await switch.pulled()
+            said = await switch.read_reason()
             assert said is not None
             assert "does not answer" in said
         assert len(asked) == 1, "one thread hangs, and not more"
         back.set()
         assert switch._hanging is not None
         await asyncio.to_thread(switch._hanging.join)
-        assert await switch.pulled() is None
+        assert await switch.read_reason() is None
         (tmp_path / "stop").touch()
-        assert "exists" in str(await switch.pulled())
+        assert "exists" in str(await switch.read_reason())
 
     monkeypatch.setattr(os, "lstat", lstat)
     try:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.blocker.known_hold import KnownHold
 from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.fields import Duration
-from pgdoctor.incidents.snapshot_archive import pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import diagnose_again, pack_diagnosis, unpack_snapshot
 from pgdoctor.mitigation.history import History
 from pgdoctor.mitigation.plan import OnlySession, Plan, make_plan
 from pgdoctor.mitigation.rules import Mitigation
@@ -168,7 +168,7 @@ def test_a_recorded_snapshot_gives_the_same_decision():
     memory.diagnose_snapshot(snapshot([holder(), waiter()], ago(20)))
     kept = unpack_snapshot(pack_diagnosis(memory.diagnose_snapshot(snapshot([holder(), waiter()]))))
     assert known(kept.snapshot) == 20
-    assert reasons(about(make_plan(rediagnose(kept), SLOW, History()), HOLDER)) == set()
+    assert reasons(about(make_plan(diagnose_again(kept), SLOW, History()), HOLDER)) == set()
 
 
 # On a real server.

@@ -182,7 +182,7 @@ def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) 
 
     async def work() -> None:
         async with await Connection.open(incident.agent) as door:
-            await mitigator.consider(diagnose(await Collector(door).snapshot()), door)
+            await mitigator.consider(diagnose(await Collector(door).fetch_snapshot()), door)
             assert mitigator.standing.leads
             door.abandon()
         assert not mitigator.standing.leads
@@ -253,7 +253,7 @@ def test_h60_a_second_leader_is_seen_by_the_signal_itself(incident: Incident) ->
     async def work() -> str:
         async with doors(incident.agent) as (door,):
             await take_the_lead(door)
-            snapshot = await Collector(door).snapshot()
+            snapshot = await Collector(door).fetch_snapshot()
             identity = Identity.of(snapshot.sessions[holder.pid])
             assert identity is not None
             with psycopg.connect(elsewhere, autocommit=True, application_name="pgdoctor") as other:

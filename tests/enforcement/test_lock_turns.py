@@ -153,7 +153,7 @@ def test_h69b_a_lock_that_has_just_changed_hands_has_no_offender_yet(
         memory, found = Observer(), []
         async with await Connection.open(incident.agent) as door:
             for _ in range(2):
-                diagnosis = memory.diagnose_snapshot(await Collector(door).snapshot())
+                diagnosis = memory.diagnose_snapshot(await Collector(door).fetch_snapshot())
                 found.append(diagnosis.blockers[0].classification)
                 await mitigator.consider(diagnosis, door)
                 if len(found) == 1:

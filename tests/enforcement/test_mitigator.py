@@ -160,7 +160,7 @@ def test_where_the_server_is_gone_nothing_is_decided(incident: Incident) -> None
 
     async def work() -> None:
         async with await Connection.open(incident.agent) as door:
-            seen = diagnose(await Collector(door).snapshot())
+            seen = diagnose(await Collector(door).fetch_snapshot())
             door.abandon()
             with pytest.raises(Unreachable):
                 await mitigator.consider(seen, door)
@@ -206,7 +206,7 @@ def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
         monkeypatch.setattr("pgdoctor.enforcement.mitigator.make_plan", slowly)
         monkeypatch.setattr(offload, "_MANY_SESSIONS", 0)
         async with await Connection.open(incident.agent) as door:
-            await mitigator.consider(diagnose(await Collector(door).snapshot()), door)
+            await mitigator.consider(diagnose(await Collector(door).fetch_snapshot()), door)
 
     asyncio.run(work())
     assert [(each.outcome, each.message) for each in mitigator.history.actions] == [("withheld", said)]
@@ -229,7 +229,7 @@ def struck(
                     strike(mitigator, door)
 
             mitigator = Mitigator(AT_ONCE, brake=brake)
-            seen = diagnose(await Collector(door).snapshot())
+            seen = diagnose(await Collector(door).fetch_snapshot())
             with suppress(asyncio.CancelledError):
                 await asyncio.create_task(mitigator.consider(seen, door))
             if again:
@@ -306,7 +306,7 @@ def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident
         async with await Connection.open(incident.agent) as door:
             acted = []
             for _ in range(2):
-                await mitigator.consider(memory.diagnose_snapshot(await Collector(door).snapshot()), door)
+                await mitigator.consider(memory.diagnose_snapshot(await Collector(door).fetch_snapshot()), door)
                 acted.append(mitigator.history.under_way is not None)
             return acted
 

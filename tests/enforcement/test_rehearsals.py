@@ -54,7 +54,7 @@ class Rehearsing:
 
 def scores(path: Path) -> list[RehearsalScore]:
     with closing(Journal.open(path)) as journal:
-        return list(read_scores(each.body for each in journal.records(kinds=(KIND,))))
+        return list(read_scores(each.body for each in journal.fetch_records(kinds=(KIND,))))
 
 
 @pytest.mark.parametrize("mode", ["observe", "dry_run"])

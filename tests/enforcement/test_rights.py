@@ -143,9 +143,9 @@ def test_locked_role_catalog_leaves_it_unknown_and_nobody_is_signalled(incident:
     async def work() -> Snapshot:
         async with await Connection.open(incident.agent) as door:
             collector = Collector(door)
-            await collector.snapshot(even_if_quiet=True)
+            await collector.fetch_snapshot(even_if_quiet=True)
             catalog.run("lock table pg_authid")
-            return await collector.snapshot(even_if_quiet=True)
+            return await collector.fetch_snapshot(even_if_quiet=True)
 
     seen = asyncio.run(work())
     assert seen.sessions[blocking.pid].may_signal is None

@@ -92,7 +92,11 @@ def _metrics(seen: Diagnosis) -> str:
     state = ServerState(
         connection="connected", error=None, server=seen.snapshot.server, diagnosis=seen, figures=compute_figures(seen)
     )
-    body = MetricsPage(lambda: [MetricsSource(None, state, Counters(), None)], {}, lambda: 0, dict).page("")[0].decode()
+    body = (
+        MetricsPage(lambda: [MetricsSource(None, state, Counters(), None)], {}, lambda: 0, dict)
+        .fetch_page("")[0]
+        .decode()
+    )
     return body + encode_json(describe_health({None: state}, datetime.now(UTC), 0.0)).decode()
 
 

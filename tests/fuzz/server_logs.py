@@ -11,12 +11,12 @@ from pgdoctor.errors import UsageError
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.log_report import LogSource, log_report_json, make_log_report
 from pgdoctor.render.log_text import log_lines
-from pgdoctor.serverlog.incidents import Assembler, Outcome
+from pgdoctor.serverlog.incident_assembler import Assembler, Outcome
 from pgdoctor.serverlog.judgement import judge_incident
 from pgdoctor.serverlog.languages import find_language
 from pgdoctor.serverlog.reading import detect_format, last_time
 from pgdoctor.serverlog.row_incident import judge_rows
-from pgdoctor.serverlog.rows import find_tables
+from pgdoctor.serverlog.saved_tables import find_tables
 from pgdoctor.serverlog.scanner import Scanner
 from tests.cli.test_read import LOG
 from tests.fuzz.mutating import HOSTILE, mutated

@@ -8,11 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgdoctor.cli._options import ask, run
+from pgdoctor.cli._options import fetch_diagnosis, run_coroutine
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.errors import JournalError
 from pgdoctor.incidents import snapshot_archive
-from pgdoctor.incidents.snapshot_archive import MOST_BYTES, StoredVerdict, pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import (
+    MOST_BYTES,
+    StoredVerdict,
+    diagnose_again,
+    pack_diagnosis,
+    unpack_snapshot,
+)
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Session, Snapshot
 from pgdoctor.render.report import make_report
@@ -26,7 +32,7 @@ SECRET = "zq7hunter2"
 
 def again(seen: Diagnosis) -> Diagnosis:
     """The diagnosis after it was kept."""
-    return rediagnose(unpack_snapshot(pack_diagnosis(seen)))
+    return diagnose_again(unpack_snapshot(pack_diagnosis(seen)))
 
 
 def verdicts(seen: Diagnosis) -> list[object]:
@@ -106,7 +112,7 @@ def test_what_would_be_too_big_is_kept_in_part(monkeypatch: pytest.MonkeyPatch) 
     assert (kept.blocked, kept.waits) == (300, 300 * 301 // 2)
     assert len(kept.snapshot.sessions) in (20, 100)
     assert "left out" in kept.snapshot.unread[-1]
-    assert rediagnose(kept).blockers[0].classification == seen.blockers[0].classification
+    assert diagnose_again(kept).blockers[0].classification == seen.blockers[0].classification
 
 
 @pytest.mark.parametrize("body", [b"", b"2", b"1", b"1xyz", pack_diagnosis(diagnose(convoy(3)))[:-9]])
@@ -136,7 +142,7 @@ def test_a_real_one(scene: Scene) -> None:
     scene.client().block(f"update orders set v = '{SECRET}' where id = 7 and v <> '{SECRET}'")
     migration = scene.client().block(f"alter table orders add c text default '{SECRET}'")
     scene.client().block(f"select * from orders where v = '{SECRET}'")
-    seen = run(ask(scene.dsn))
+    seen = run_coroutine(fetch_diagnosis(scene.dsn))
     kept = again(seen)
     classes = {each.pid: each.classification for each in seen.blockers}
     assert classes[holder.pid] == "idle_in_transaction"

@@ -20,7 +20,7 @@ def kept(*looks: tuple[int, float, bool]) -> list[SampledSnapshot]:
         if is_event or not place or sampler.wants(blocked, age):
             snap = SampledSnapshot(blocked, NOW + timedelta(seconds=age), b"")
             found.append(sampler.add(snap, age, is_event=is_event or not place))
-    return [each for each in (*found, sampler.last()) if each is not None]
+    return [each for each in (*found, sampler.take_last()) if each is not None]
 
 
 def test_a_quiet_one_is_kept_at_its_start_and_at_some_ages() -> None:

@@ -21,7 +21,7 @@ def test_work_is_done_one_after_the_other(tmp_path):
 
     async def work() -> list[int]:
         return await asyncio.gather(
-            *(keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW)) for _ in range(20))
+            *(keeper.run_work(lambda journal: journal.append("a", "k", "", b"{}", NOW)) for _ in range(20))
         )
 
     assert sorted(asyncio.run(work())) == list(range(1, 21))
@@ -37,10 +37,10 @@ def test_it_fails_in_words_and_comes_back_by_itself(tmp_path, caplog):
     async def work() -> None:
         for _ in range(3):
             with pytest.raises(JournalError, match="cannot be opened"):
-                await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW))
+                await keeper.run_work(lambda journal: journal.append("a", "k", "", b"{}", NOW))
         assert keeper.error
         blocking.unlink()
-        assert await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW)) == 1
+        assert await keeper.run_work(lambda journal: journal.append("a", "k", "", b"{}", NOW)) == 1
 
     with caplog.at_level("INFO"):
         asyncio.run(work())
@@ -57,14 +57,14 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
 
     async def work() -> None:
         with pytest.raises(JournalError, match="did not answer within"):
-            await keeper.do(lambda _: answers.wait(20))
+            await keeper.run_work(lambda _: answers.wait(20))
         with pytest.raises(JournalError, match="does not answer"):
-            await keeper.do(lambda journal: journal.records())
+            await keeper.run_work(lambda journal: journal.fetch_records())
         answers.set()
         async with asyncio.timeout(20):
             while True:
                 try:
-                    assert await keeper.do(lambda journal: journal.records()) == []
+                    assert await keeper.run_work(lambda journal: journal.fetch_records()) == []
                 except JournalError:
                     await asyncio.sleep(0.01)
                 else:
@@ -83,7 +83,7 @@ def test_what_it_takes_for_written_others_can_read(tmp_path, what):
         return journal.append("a", "k", "the last one", b"{}", NOW)
 
     async def work() -> bool:
-        await keeper.do(append)
+        await keeper.run_work(append)
         if what == "deleted":
             path.unlink()
         if what.startswith("its log"):
@@ -93,7 +93,7 @@ def test_what_it_takes_for_written_others_can_read(tmp_path, what):
         if what == "emptied":
             path.write_bytes(b"")
         try:
-            await keeper.do(append)
+            await keeper.run_work(append)
         except JournalError:
             return False
         return True
@@ -112,7 +112,7 @@ def test_file_that_others_find_broken_is_found_broken(tmp_path, monkeypatch):
     keeper = Keeper(path)
 
     async def work() -> None:
-        await keeper.do(lambda journal: journal.append("a", "k", "", b"{}", NOW))
+        await keeper.run_work(lambda journal: journal.append("a", "k", "", b"{}", NOW))
         with closing(sqlite3.connect(path)) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with path.open("r+b") as file:
@@ -120,7 +120,7 @@ def test_file_that_others_find_broken_is_found_broken(tmp_path, monkeypatch):
         with pytest.raises(JournalError, match="damaged"):
             Journal.open(path)
         with pytest.raises(JournalError, match="damaged"):
-            await keeper.do(lambda journal: journal.records())
+            await keeper.run_work(lambda journal: journal.fetch_records())
         assert keeper.error
 
     asyncio.run(work())

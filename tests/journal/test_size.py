@@ -50,26 +50,30 @@ def test_a_flood_of_incidents_stays_below_the_limit_and_no_decision_is_lost(jour
         if number % 25 == 0:
             decisions.append(journal.append("a", "intent", f"decision-{number}", b"x" * 8000, at))
             most = max(most, on_disk(journal))
-    usage = journal.usage()
+    usage = journal.measure_usage()
     assert max(most, on_disk(journal)) <= LIMIT + MAX_LOG
     assert usage.used <= LIMIT * 0.9
     assert usage.lasting >= 8000 * len(decisions)
-    assert [each.id for each in journal.records(kinds=("intent",))] == decisions
-    assert [len(each.body) for each in journal.kept("incident-499")] == [5_000, 60_000, 20_000], "the newest is whole"
-    [peak] = journal.kept("incident-400")
+    assert [each.id for each in journal.fetch_records(kinds=("intent",))] == decisions
+    assert [len(each.body) for each in journal.fetch_kept("incident-499")] == [5_000, 60_000, 20_000], (
+        "the newest is whole"
+    )
+    [peak] = journal.fetch_kept("incident-400")
     assert len(peak.body) == 60_000, "of an older one its biggest is left"
-    assert journal.kept("incident-0") == []
+    assert journal.fetch_kept("incident-0") == []
 
 
 def test_records_of_incidents_go_after_all_snapshots_and_the_oldest_first(journal):
     first = journal.append("a", KIND, "first", b"{}", NOON)
     journal.keep("a", "first", b"snapshot", NOON)
-    while journal.append("a", "intent", "decision", b"x" * 200_000, NOON) and journal.usage().used < LIMIT * 0.88:
+    while (
+        journal.append("a", "intent", "decision", b"x" * 200_000, NOON) and journal.measure_usage().used < LIMIT * 0.88
+    ):
         pass
     for number in range(40):
         assert journal.append("a", KIND, f"{number}", b"y" * 20_000, NOON + timedelta(seconds=number))
     assert count(journal, "snapshots") == 0
-    kept = journal.records(kinds=(KIND,))
+    kept = journal.fetch_records(kinds=(KIND,))
     assert first not in [each.id for each in kept]
     assert kept[-1].subject == "39"
 
@@ -86,7 +90,7 @@ def test_a_journal_full_of_decisions_says_so_and_takes_no_incident(journal):
         fill()
     assert "\n" not in str(raised.value)
     assert on_disk(journal) <= LIMIT + MAX_LOG
-    assert len(journal.records(kinds=("intent",))) == written, "none was deleted for another one"
+    assert len(journal.fetch_records(kinds=("intent",))) == written, "none was deleted for another one"
     assert journal.append("a", KIND, "incident", b"{}", NOON) == 0
     assert journal.keep("a", "incident", b"snapshot", NOON) is False
     assert journal.forget(NOON + timedelta(days=1)) > 0
@@ -116,7 +120,7 @@ def test_a_lower_limit_gives_back_what_is_above_it(tmp_path):
         while journal.shrink():
             pass
         assert on_disk(journal) <= LIMIT + MAX_LOG
-        assert journal.kept("299")
+        assert journal.fetch_kept("299")
 
 
 @pytest.mark.long
@@ -136,7 +140,7 @@ def test_a_file_of_an_older_version_is_brought_below_the_limit(tmp_path):
         while journal.shrink():
             pass
         assert on_disk(journal) <= LIMIT + MAX_LOG
-        assert [each.subject for each in journal.records()] == ["decision"]
+        assert [each.subject for each in journal.fetch_records()] == ["decision"]
         assert journal.keep("a", "now", b"snapshot", NOON)
 
 
@@ -164,8 +168,8 @@ def test_a_kill_in_the_middle_of_making_room_loses_no_decision(tmp_path):
                 break
         told += [int(line) for line in flooding.stdout if line.endswith("\n")]
     with closing(Journal.open(path, LIMIT)) as journal:
-        assert [each.id for each in journal.records(kinds=("intent",))][: len(told)] == told
-        assert journal.kept("0") == []
+        assert [each.id for each in journal.fetch_records(kinds=("intent",))][: len(told)] == told
+        assert journal.fetch_kept("0") == []
         assert on_disk(journal) <= LIMIT + MAX_LOG
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -44,11 +44,11 @@ def test_records_come_back_as_they_were_written(journal):
     first = journal.append("a", "intent", "7-1-cancel", b'{"pid": 7}', NOON)
     journal.append("b", "intent", "8-1-cancel", b"{}", NOON)
     journal.append("a", "outcome", "7-1-cancel", b"{}", NOON + timedelta(seconds=1))
-    (record,) = journal.records("a", kinds=["intent"])
+    (record,) = journal.fetch_records("a", kinds=["intent"])
     assert (record.id, record.at, record.subject, record.body) == (first, NOON, "7-1-cancel", b'{"pid": 7}')
-    assert [each.kind for each in journal.records(subject="7-1-cancel")] == ["intent", "outcome"]
-    assert [each.server for each in journal.records(after=first)] == ["b", "a"]
-    assert [each.kind for each in journal.records(since=NOON + timedelta(seconds=1))] == ["outcome"]
+    assert [each.kind for each in journal.fetch_records(subject="7-1-cancel")] == ["intent", "outcome"]
+    assert [each.server for each in journal.fetch_records(after=first)] == ["b", "a"]
+    assert [each.kind for each in journal.fetch_records(since=NOON + timedelta(seconds=1))] == ["outcome"]
 
 
 def test_replaced_record_goes_with_the_new_one(journal):
@@ -57,7 +57,7 @@ def test_replaced_record_goes_with_the_new_one(journal):
     second = journal.append("a", "incident", "i1", b"3", NOON, replacing=first)
     journal.append("a", "incident", "i2", b"4", NOON, replacing=second)
     journal.append("a", "incident", "i1", b"5", NOON, replacing=other)
-    assert [each.body for each in journal.records()] == [b"2", b"3", b"4", b"5"]
+    assert [each.body for each in journal.fetch_records()] == [b"2", b"3", b"4", b"5"]
 
 
 def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
@@ -67,8 +67,8 @@ def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
     journal.remember("a", "baseline", b"old")
     journal.remember("a", "baseline", b"new")
     assert journal.forget(NOON + timedelta(minutes=1)) == 2
-    assert [each.at for each in journal.records()] == [NOON + timedelta(hours=1)]
-    assert journal.kept("incident") == []
+    assert [each.at for each in journal.fetch_records()] == [NOON + timedelta(hours=1)]
+    assert journal.fetch_kept("incident") == []
     assert journal.recall("a", "baseline") == b"new"
     assert journal.recall("b", "baseline") is None
 
@@ -77,7 +77,7 @@ def test_what_holds_until_further_notice_is_not_forgotten(journal):
     for kind in ("intent", "opening", "disarm"):
         journal.append("a", kind, "", b"{}", NOON)
     assert journal.forget(NOON + timedelta(days=99), but=("opening", "disarm")) == 1
-    assert [each.kind for each in journal.records()] == ["opening", "disarm"]
+    assert [each.kind for each in journal.fetch_records()] == ["opening", "disarm"]
 
 
 def test_no_place_is_given_twice_for_who_reads_on_from_the_last_one(journal):
@@ -86,15 +86,15 @@ def test_no_place_is_given_twice_for_who_reads_on_from_the_last_one(journal):
         last = journal.append("a", "intent", "", b"{}", NOON)
     journal.forget(NOON + timedelta(days=30))
     disarm = journal.append("a", "disarm", "", b"{}", NOON + timedelta(days=31))
-    assert [each.id for each in journal.records(after=last)] == [disarm]
+    assert [each.id for each in journal.fetch_records(after=last)] == [disarm]
 
 
 def test_snapshots_belong_to_an_incident_of_a_server(journal):
     journal.keep("a", "one", b"first", NOON)
     journal.keep("a", "one", b"second", NOON)
     journal.keep("b", "one", b"another server's", NOON)
-    assert [each.body for each in journal.kept("one", "a")] == [b"first", b"second"]
-    assert len(journal.kept("one")) == 3
+    assert [each.body for each in journal.fetch_kept("one", "a")] == [b"first", b"second"]
+    assert len(journal.fetch_kept("one")) == 3
 
 
 def test_nobody_else_may_read_it(journal):
@@ -119,7 +119,7 @@ def test_what_was_appended_survives_a_kill(tmp_path):
     writer.send_signal(signal.SIGKILL)
     said += [int(line) for line in writer.communicate()[0].splitlines() if line]
     reopened = Journal.open(path)
-    assert [record.id for record in reopened.records()][: len(said)] == said
+    assert [record.id for record in reopened.fetch_records()][: len(said)] == said
     reopened.close()
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(journal):
     journal._connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(JournalError, match="the disk is full"):
         journal.append("a", "intent", "", b"x" * 100_000, NOON)
-    assert len(journal.records()) == 1
+    assert len(journal.fetch_records()) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_the_clock_of_the_file_keeps_microseconds(journal):
     moments = [NOON + timedelta(microseconds=number) for number in range(0, 1_000_000, 99_991)]
     for moment in moments:
         journal.append("a", "tick", "", b"{}", moment)
-    assert [record.at for record in journal.records()] == moments
+    assert [record.at for record in journal.fetch_records()] == moments
 
 
 def test_it_can_be_read_while_another_writes(tmp_path):
@@ -188,8 +188,8 @@ def test_it_can_be_read_while_another_writes(tmp_path):
     writer = appending(path, 1_000_000, "")
     assert writer.stdout.readline() == "1\n"
     reader = Journal.open(path)
-    before = len(reader.records())
-    while len(reader.records()) <= before:
+    before = len(reader.fetch_records())
+    while len(reader.fetch_records()) <= before:
         os.sched_yield()
     writer.kill()
     writer.communicate()

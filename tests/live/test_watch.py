@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.cli.test_bad_input import complains
 from tests.forked import pgdoctor
 from tests.live.terminal import DOWN, END, HOME, UP, Terminal

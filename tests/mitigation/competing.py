@@ -150,7 +150,7 @@ def _is_intended(journal: Path, victim: Client) -> bool:
     if not journal.exists():
         return False
     with closing(Journal.open(journal)) as opened:
-        latest = opened.records(kinds=("intent",))[-2:]
+        latest = opened.fetch_records(kinds=("intent",))[-2:]
     return any(
         isinstance(each, Intent) and each.action.victim.pid == victim.pid for each in audit_records.read_events(latest)
     )

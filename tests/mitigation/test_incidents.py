@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.fields import Duration
 from pgdoctor.mitigation.rules import Protect
 from tests.mitigation.conftest import DDL, IDLE, SLOW, Incident, people, rule

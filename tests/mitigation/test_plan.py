@@ -22,7 +22,7 @@ from pgdoctor.mitigation.rules import Breaker, Mitigation, Protect, Rule
 from pgdoctor.model.identity import Identity
 from pgdoctor.model.lock_modes import MODES, STRONG
 from pgdoctor.model.snapshot import Session, Snapshot
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 from tests.building import NOW, ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,
@@ -343,7 +343,7 @@ def one_rule(draw: st.DrawFn, name: str) -> Rule:
         state=draw(mostly(None, ("active",), ("active", "idle in transaction"))),
         member_of=draw(LISTS),
         client_addr=draw(mostly(None, (Network("local"),), (Network("10.0.0.0/8"),))),
-        statement=draw(mostly(None, (Pattern("select .*"), Pattern(".*")))),
+        statement=draw(mostly(None, (StatementPattern("select .*"), StatementPattern(".*")))),
         usename=draw(LISTS),
         application_name=draw(LISTS),
         protected_usename=draw(mostly(None, ("boss",))),
@@ -358,7 +358,7 @@ PROTECTIONS = st.builds(
     member_of=PROTECTED,
     client_addr=mostly(None, (Network("10.0.0.0/8"),), (Network("local"),)),
     relation=mostly(None, (Qualified("public.orders"),), (Qualified("public.ledger"),)),
-    statement=mostly(None, (Pattern("select .*"),)),
+    statement=mostly(None, (StatementPattern("select .*"),)),
 )
 
 

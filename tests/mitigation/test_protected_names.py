@@ -15,10 +15,10 @@ from pgdoctor.fields import Qualified
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.rules import Mitigation, Protect
 from pgdoctor.mitigation.stored_names import find_reason_against
-from pgdoctor.pattern import Pattern
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.server_watch import ServerWatch
+from pgdoctor.statement_pattern import StatementPattern
 from tests.building import snapshot
 from tests.mitigation.build import IDLE as IDLE_PID
 from tests.mitigation.build import idle
@@ -210,12 +210,12 @@ def test_h55_a_table_is_protected_while_its_parents_cannot_be_read(incident: Inc
 def test_h55_a_protected_statement_is_found_anywhere_in_the_text(incident: Incident, pattern: str) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
-    protect = Protect(statement=(Pattern(pattern),))
+    protect = Protect(statement=(StatementPattern(pattern),))
     assert incident.mitigate(IDLE, protect=(protect,), patience=0.5)[0] == []
     assert incident.alive(holder)
-    part = replace(IDLE, usename=("app",), statement=(Pattern("update"),))
+    part = replace(IDLE, usename=("app",), statement=(StatementPattern("update"),))
     assert incident.mitigate(part, patience=0.5)[0] == [], "a rule's pattern has to fit all of it"
-    whole = replace(part, statement=(Pattern("update .*"),))
+    whole = replace(part, statement=(StatementPattern("update .*"),))
     assert [action.outcome for action in incident.mitigate(whole, patience=0.5)[0]] == ["released"]
     waiter.finish()
 
@@ -224,7 +224,7 @@ def test_h55_what_a_session_does_not_report_may_be_protected() -> None:
     """With track_activities off the server shows "disabled" for its state, and no statement."""
     seen = snapshot([idle(state="disabled", statement="")])
     subject = Subject(seen.sessions[IDLE_PID], seen)
-    for protect in (Protect(statement=(Pattern("refresh"),)), Protect(state=("active",))):
+    for protect in (Protect(statement=(StatementPattern("refresh"),)), Protect(state=("active",))):
         assert "unknown" in str(protect.find_objection(subject))
 
 

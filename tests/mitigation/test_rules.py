@@ -11,7 +11,7 @@ from pgdoctor.fields import Network, Qualified, Window
 from pgdoctor.mitigation.match import Subject
 from pgdoctor.mitigation.rules import Mitigation, Protect
 from pgdoctor.model.snapshot import Session
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 from tests.building import snapshot
 from tests.mitigation.build import END_IDLE, IDLE, about, ddl, decide, idle, protecting, reasons, settings
 
@@ -24,7 +24,7 @@ KEYS = {
     "member_of": (("readers",), ("dba",), {"roles": None}),
     "client_addr": ((Network("10.1.0.0/16"),), (Network("192.168.0.0/16"),), {"client_addr": "?"}),
     "relation": ((Qualified("public.orders"),), (Qualified("public.ledger"),), {}),
-    "statement": ((Pattern("select .*"),), (Pattern("delete"),), {"statement": None}),
+    "statement": ((StatementPattern("select .*"),), (StatementPattern("delete"),), {"statement": None}),
 }
 FACTS = {"roles": frozenset({"app", "readers"}), "client_addr": "10.1.2.3"}
 UNKNOWN = {key: facts for key, (_, _, facts) in KEYS.items() if facts}
@@ -55,8 +55,8 @@ def test_h33_a_relation_without_a_known_name_may_be_a_protected_one() -> None:
 def test_a_statement_that_was_cut_fits_no_pattern_and_may_fit_a_protected_one() -> None:
     seen = snapshot([blocker(truncated=True)])
     subject = Subject(seen.sessions[IDLE], seen)
-    assert "unknown" in str(Protect(statement=(Pattern("never"),)).find_objection(subject))
-    assert not replace(END_IDLE, statement=(Pattern(".*"),)).is_about("idle_in_transaction", subject)
+    assert "unknown" in str(Protect(statement=(StatementPattern("never"),)).find_objection(subject))
+    assert not replace(END_IDLE, statement=(StatementPattern(".*"),)).is_about("idle_in_transaction", subject)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -75,7 +75,7 @@ def test_a_protection_is_about_who_fits_and_beats_every_rule(key: str) -> None:
 
 
 def test_what_protects_a_statement_does_not_say_what_it_says() -> None:
-    by = protecting(statement=(Pattern("select .*"),))
+    by = protecting(statement=(StatementPattern("select .*"),))
     [said] = about(decide(blocker(), ddl(), by=by), IDLE).objections
     assert said.objection == "such a statement is protected"
 
@@ -92,8 +92,8 @@ def test_what_protects_a_statement_does_not_say_what_it_says() -> None:
     ],
 )
 def test_a_network_has_its_addresses(network: str, inside: str | None, outside: str | None) -> None:
-    assert Network.parse(network).has(inside)
-    assert not Network.parse(network).has(outside)
+    assert Network.parse(network).includes_client(inside)
+    assert not Network.parse(network).includes_client(outside)
 
 
 def test_h10_a_superuser_under_set_role_is_judged_by_its_login() -> None:
@@ -338,9 +338,9 @@ def test_hours_are_those_of_the_place_and_belong_to_the_day_they_begin_on() -> N
         (summer.replace(hour=20), True),
         (summer.replace(hour=19, minute=59), False),
     ):
-        assert night.includes(moment) is inside, moment
+        assert night.includes_moment(moment) is inside, moment
     over_the_week = Window.parse("sat-mon 00:00-24:00")
-    assert [over_the_week.includes(friday + timedelta(days=days)) for days in range(5)] == [0, 1, 1, 1, 0]
+    assert [over_the_week.includes_moment(friday + timedelta(days=days)) for days in range(5)] == [0, 1, 1, 1, 0]
 
 
 def test_a_word_that_would_be_forgotten_before_it_is_heard_is_refused() -> None:

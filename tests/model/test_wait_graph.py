@@ -46,7 +46,7 @@ def test_without_waits_there_is_nothing() -> None:
     assert not graph.blockers
     assert not graph.roots
     assert not graph.cycles
-    assert graph.wait_count == graph.depth(1) == graph.blocked(1) == 0
+    assert graph.wait_count == graph.measure_depth(1) == graph.count_blocked(1) == 0
 
 
 def test_a_waiter_that_waits_for_nobody_is_no_waiter() -> None:
@@ -64,9 +64,9 @@ def test_a_queued_blocker_is_no_root_but_has_its_own_reach() -> None:
     assert graph.roots == {1}
     assert [*graph.roots_of(4)] == [1]
     assert not [*graph.roots_of(1)]
-    assert (graph.directly_blocked(1), graph.blocked(1)) == (1, 3)
-    assert (graph.directly_blocked(2), graph.blocked(2)) == (2, 2)
-    assert [graph.depth(node) for node in (1, 2, 3)] == [0, 1, 2]
+    assert (graph.directly_blocked(1), graph.count_blocked(1)) == (1, 3)
+    assert (graph.directly_blocked(2), graph.count_blocked(2)) == (2, 2)
+    assert [graph.measure_depth(node) for node in (1, 2, 3)] == [0, 1, 2]
 
 
 def test_who_will_wait_for_another_one_afterwards_is_not_released() -> None:
@@ -74,7 +74,7 @@ def test_who_will_wait_for_another_one_afterwards_is_not_released() -> None:
     assert graph.released_at_once(frozenset({2})) == graph.released_in_turn(frozenset({2})) == {5}
     assert graph.released_at_once(frozenset({1, 2})) == {3, 5}
     assert graph.released_in_turn(frozenset({1})) == {2, 3, 4, 5}
-    assert (graph.directly_blocked(1), graph.blocked(1), graph.wait_count) == (1, 4, 5)
+    assert (graph.directly_blocked(1), graph.count_blocked(1), graph.wait_count) == (1, 4, 5)
 
 
 def test_a_circle_is_one_unit_without_a_root() -> None:
@@ -82,8 +82,8 @@ def test_a_circle_is_one_unit_without_a_root() -> None:
     assert graph.roots == frozenset()
     assert graph.cycles == ((1, 2),)
     assert graph.in_cycle == {1, 2}
-    assert graph.blocked(1) == 2
-    assert graph.blocked(2) == 2
+    assert graph.count_blocked(1) == 2
+    assert graph.count_blocked(2) == 2
     assert not graph.released_in_turn(frozenset({9}))
 
 
@@ -105,8 +105,8 @@ def test_cutting_one_of_two_blockers_frees_nobody() -> None:
 def test_reach_equals_the_naive_one(waits: dict[int, list[int]]) -> None:
     graph = WaitGraph(waits)
     for node in {blocker for _, blocker in edges(waits)}:
-        assert set(graph.behind(node)) == naive_behind(waits, node)
-        assert graph.blocked(node) == len(naive_behind(waits, node))
+        assert set(graph.iterate_behind(node)) == naive_behind(waits, node)
+        assert graph.count_blocked(node) == len(naive_behind(waits, node))
         assert graph.directly_blocked(node) == len({waiter for waiter, blocker in edges(waits) if blocker == node})
 
 
@@ -156,7 +156,7 @@ def test_all_that_has_to_go_is_gone_before_a_waiter_is_released(
 def test_a_session_stands_behind_just_those_it_waits_for(waits: dict[int, list[int]]) -> None:
     graph = WaitGraph(waits)
     for node in range(-2, 10):
-        assert {other for other in range(-2, 10) if graph.stands_behind(other, node)} == set(graph.behind(node))
+        assert {other for other in range(-2, 10) if graph.stands_behind(other, node)} == set(graph.iterate_behind(node))
         direct = {other for other in range(-2, 10) if graph.waits_directly(other, node)}
         assert direct == set(graph.direct_waiters(node))
         ahead = {other for other in range(-2, 10) if node in naive_behind(waits, other) | {other}}
@@ -169,7 +169,7 @@ def test_depth_is_that_of_the_longest_chain_of_waits(waits: dict[int, list[int]]
     if graph.cycles:
         return
     for node in graph.waiters:
-        assert graph.depth(node) == 1 + max(graph.depth(blocker) for blocker in graph.blockers_of[node])
+        assert graph.measure_depth(node) == 1 + max(graph.measure_depth(blocker) for blocker in graph.blockers_of[node])
 
 
 @given(WAITS)
@@ -177,21 +177,21 @@ def test_depth_grows_by_one_along_every_wait_outside_of_circles(waits: dict[int,
     graph = WaitGraph(waits)
     for waiter, blocker in edges(waits):
         if not {waiter, blocker} <= graph.in_cycle:
-            assert graph.depth(waiter) > graph.depth(blocker)
-    assert all(graph.depth(root) == 0 for root in graph.roots)
+            assert graph.measure_depth(waiter) > graph.measure_depth(blocker)
+    assert all(graph.measure_depth(root) == 0 for root in graph.roots)
 
 
 def test_a_convoy_of_a_thousand_has_half_a_million_waits_and_one_root() -> None:
     graph = WaitGraph({pid: tuple(range(pid)) for pid in range(1, 1001)})
     assert graph.wait_count == 500_500
     assert graph.roots == {0}
-    assert graph.blocked(0) == graph.depth(1000) == 1000
+    assert graph.count_blocked(0) == graph.measure_depth(1000) == 1000
 
 
 def test_a_chain_longer_than_the_recursion_limit_is_walked() -> None:
     length = sys.getrecursionlimit() * 5
     graph = WaitGraph({pid: (pid - 1,) for pid in range(1, length)})
-    assert graph.depth(length - 1) == length - 1
+    assert graph.measure_depth(length - 1) == length - 1
     assert graph.released_in_turn(frozenset({0})) == set(range(1, length))
 
 

@@ -19,24 +19,24 @@ def after(*calls: bool, at: float = 0.0) -> Circuit:
 
 
 def test_a_few_failures_do_not_open_it() -> None:
-    assert after(*[False] * (FEWEST - 1)).state(0) == "closed"
+    assert after(*[False] * (FEWEST - 1)).compute_state(0) == "closed"
 
 
 def test_it_opens_at_half() -> None:
-    assert after(True, True, True, False).state(0) == "closed"
-    assert after(True, True, False, False).state(0) == "open"
+    assert after(True, True, True, False).compute_state(0) == "closed"
+    assert after(True, True, False, False).compute_state(0) == "open"
 
 
 def test_old_calls_do_not_count() -> None:
-    assert after(*[True] * 100, *[False] * (WINDOW // 2 - 1)).state(0) == "closed"
-    assert after(*[True] * 100, *[False] * (WINDOW // 2)).state(0) == "open"
+    assert after(*[True] * 100, *[False] * (WINDOW // 2 - 1)).compute_state(0) == "closed"
+    assert after(*[True] * 100, *[False] * (WINDOW // 2)).compute_state(0) == "open"
 
 
 def test_it_half_opens_by_itself() -> None:
     circuit = after(*[False] * FEWEST)
-    assert circuit.state(PAUSE - 0.001) == "open"
+    assert circuit.compute_state(PAUSE - 0.001) == "open"
     assert circuit.wait_seconds(10.0) == PAUSE - 10.0
-    assert circuit.state(PAUSE) == "half_open"
+    assert circuit.compute_state(PAUSE) == "half_open"
     assert circuit.wait_seconds(PAUSE) == 0.0
 
 
@@ -44,7 +44,7 @@ def test_half_open_one_call_decides() -> None:
     circuit = after(*[False] * FEWEST)
     assert circuit.after_call(True, PAUSE) == Circuit(PAUSE)
     again = circuit.after_call(False, PAUSE)
-    assert again.state(PAUSE) == "open"
+    assert again.compute_state(PAUSE) == "open"
     assert again.wait_seconds(PAUSE) == PAUSE
 
 
@@ -60,7 +60,7 @@ def test_whatever_happens(calls: list[tuple[int, bool]]) -> None:
     for seconds, succeeded in calls:
         now += seconds
         before, circuit = circuit, circuit.after_call(succeeded, now)
-        was, state = before.state(now), circuit.state(now)
+        was, state = before.compute_state(now), circuit.compute_state(now)
         # Never without an end, never with an unbounded memory.
         assert 0.0 <= circuit.wait_seconds(now) <= PAUSE
         assert len(circuit.calls) <= WINDOW
@@ -84,4 +84,4 @@ def test_whatever_happens(calls: list[tuple[int, bool]]) -> None:
 def test_who_always_succeeds_is_never_left_in_peace(calls: list[bool]) -> None:
     mostly = [True if place % 3 else called for place, called in enumerate(calls)]
     circuit = after(True, True, *mostly)
-    assert circuit.state(0) == "closed"
+    assert circuit.compute_state(0) == "closed"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Bounds, Connections, Lock, ServerInfo, Session, Snapshot
 from pgdoctor.model.waits import oldest_lock_wait, oldest_wait
-from pgdoctor.observer.blocked_since import add_gate, add_snapshot, with_blocked_since
+from pgdoctor.observer.blocked_since import add_snapshot, add_waiting_statements, with_blocked_since
 from pgdoctor.observer.observer import Observer
 
 approx = pytest.approx
@@ -91,7 +91,7 @@ def test_single_snapshot_knows_bounds():
 
 
 def test_gate_poll_ends_waits_and_keeps_the_others():
-    known = add_gate({(10, at(1)): at(2), (11, at(1)): at(2)}, [(10, at(1)), (12, at(3))], at(4))
+    known = add_waiting_statements({(10, at(1)): at(2), (11, at(1)): at(2)}, [(10, at(1)), (12, at(3))], at(4))
     assert known == {(10, at(1)): at(2), (12, at(3)): at(4)}
 
 

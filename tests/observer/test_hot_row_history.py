@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.cli._options import ask, run
+from pgdoctor.cli._options import fetch_diagnosis, run_coroutine
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Connections, ServerInfo, Session, Snapshot
 from pgdoctor.observer.hot_row_history import (
@@ -168,7 +168,7 @@ def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause)
 @pytest.mark.usefixtures("orders")
 def test_a_single_diagnosis_looks_twice(scene):
     with hammering(scene.dsn, 8, running):
-        seen = [run(ask(scene.dsn)) for _ in range(4)]
+        seen = [run_coroutine(fetch_diagnosis(scene.dsn)) for _ in range(4)]
     found = [each.blockers[0] for each in seen if each.blockers]
     hot = [each for each in found if each.classification == "hot_row"]
     assert len(hot) >= 2

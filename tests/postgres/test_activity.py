@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.model.activity import Activity
 from pgdoctor.postgres.activity import ActivityReader
 from pgdoctor.postgres.connection import Connection

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError, StatementFailed, Unreachable, UsageError
 from pgdoctor.postgres.connection import STATES, Connection, connection_error, parse_dsn
 from pgdoctor.postgres.conninfo import ConnectionTarget

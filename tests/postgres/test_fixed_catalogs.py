@@ -27,11 +27,11 @@ def test_lock_on_login_catalogs_is_named_while_nothing_can_be_read(own_server) -
     async def poll_behind(locker: psycopg.Connection) -> Snapshot:
         async with await Connection.open(server.dsn, 10.0) as connection:
             collector = Collector(connection)
-            await collector.snapshot()
+            await collector.fetch_snapshot()
             locker.execute("lock table pg_authid, pg_class in access exclusive mode")
             with logging_in(server, 1):
                 for _ in range(600):
-                    if (seen := await collector.snapshot(even_if_quiet=True)).sessions:
+                    if (seen := await collector.fetch_snapshot(even_if_quiet=True)).sessions:
                         return seen
                     await asyncio.sleep(0.1)
         raise AssertionError("no login waits")

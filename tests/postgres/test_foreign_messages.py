@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import Unreachable
 from pgdoctor.postgres import login_refusal
 from pgdoctor.postgres.connection import Connection, connection_error

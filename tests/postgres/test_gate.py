@@ -23,9 +23,9 @@ def counted(scene: Scene, *thresholds: float, after: Callable[[], object] = lamb
 
     async def ask() -> list[int]:
         async with await Connection.open(scene.dsn, 5.0) as door:
-            await Collector(door).gate(0.0)
+            await Collector(door).fetch_gate(0.0)
             after()
-            return [(await Collector(door).gate(threshold)).lock_waiters for threshold in thresholds]
+            return [(await Collector(door).fetch_gate(threshold)).lock_waiters for threshold in thresholds]
 
     return asyncio.run(ask())
 
@@ -79,7 +79,7 @@ def waiting(scene: Scene) -> frozenset[Statement]:
 
     async def ask() -> frozenset[Statement]:
         async with await Connection.open(scene.dsn, 5.0) as door:
-            return (await Collector(door).gate(LONG)).waiting
+            return (await Collector(door).fetch_gate(LONG)).waiting
 
     return asyncio.run(ask())
 
@@ -110,7 +110,7 @@ def test_a_door_knows_what_it_has_cost(scene: Scene) -> None:
         async with await Connection.open(scene.dsn, 2.0) as door:
             opened = door.cost
             assert (opened.statements, opened.seconds) == (1, 0.0)
-            await Collector(door).gate(0.0)
+            await Collector(door).fetch_gate(0.0)
             gated = door.cost
             assert gated.statements == 2
             assert 50 < gated.received_bytes - opened.received_bytes < 500
@@ -130,7 +130,7 @@ def test_the_oldest_transaction_is_a_clients_and_not_our_own(scene: Scene) -> No
         async def ask() -> float:
             async with await Connection.open(scene.dsn, 5.0) as door:
                 await door.connection.execute("begin")
-                return (await Collector(door).gate(0.0)).server.oldest_transaction
+                return (await Collector(door).fetch_gate(0.0)).server.oldest_transaction
 
         return asyncio.run(ask())
 

@@ -21,7 +21,7 @@ def read_gates(scene: Scene, threshold: float, *, user_dsn: str | None = None) -
     async def ask() -> tuple[Gate, Gate | None]:
         async with await Connection.open(user_dsn or scene.dsn, 5.0) as connection:
             collector = Collector(connection)
-            counted = await collector.gate(threshold)
+            counted = await collector.fetch_gate(threshold)
             return counted, await collector.gate_of_waiters(threshold, counted)
 
     return asyncio.run(ask())
@@ -75,7 +75,7 @@ def test_standby_and_hidden_sessions_are_counted_in_full(scene: Scene, change: s
     async def ask() -> Gate | None:
         async with await Connection.open(scene.dsn, 5.0) as connection:
             collector = Collector(connection)
-            counted = await collector.gate(LONG)
+            counted = await collector.fetch_gate(LONG)
             server = replace(counted.server, **{change: 1})
             return await collector.gate_of_waiters(LONG, replace(counted, server=server))
 
@@ -94,7 +94,7 @@ def test_login_behind_a_locked_catalog_asks_for_all_sessions(scene: Scene) -> No
     async def ask() -> Gate | None:
         async with await Connection.open(scene.dsn, 5.0) as connection:
             collector = Collector(connection)
-            counted = await collector.gate(LONG)
+            counted = await collector.fetch_gate(LONG)
             assert await collector.gate_of_waiters(LONG, counted) is not None
             locker.run("lock table pg_catalog.pg_database in access exclusive mode")
             login.start()

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
@@ -198,7 +198,7 @@ def test_a_database_that_is_switched_off_is_one_sentence(billing: Elsewhere) -> 
     async def ask() -> Snapshot:
         async with await Connection.open(billing.scene.dsn, 5.0) as door:
             door.looks_into_databases = False
-            return await Collector(door).snapshot()
+            return await Collector(door).fetch_snapshot()
 
     found = of(make_report(diagnose(asyncio.run(ask()))), holder)
     assert found.relation is None
@@ -232,7 +232,7 @@ class Polling:
         return asyncio.run(polling())
 
     async def look(self) -> Report:
-        return make_report(diagnose(await self.collector.snapshot()))
+        return make_report(diagnose(await self.collector.fetch_snapshot()))
 
     def own(self, database: str) -> int:
         return self.scene.admin.execute(OWN, [database]).fetchone()[0]

@@ -73,9 +73,9 @@ def test_refused_read_leaves_the_others(scene: Scene) -> None:
             other.execute("lock table pg_catalog.pg_index in access exclusive mode")
             evidence = CatalogReader(door)
             async with reading_together() as group:
-                clock = group.create_task(evidence.rows("server_clock"))
-                indexes = group.create_task(evidence.rows("indexes", oids=[1]))
-                limits = group.create_task(evidence.rows("server_limits"))
+                clock = group.create_task(evidence.fetch_rows("server_clock"))
+                indexes = group.create_task(evidence.fetch_rows("indexes", oids=[1]))
+                limits = group.create_task(evidence.fetch_rows("server_limits"))
         assert len(clock.result()) == len(limits.result()) == 1
         assert indexes.result() == ()
         assert [text.partition(":")[0] for text in evidence.unread] == ["indexes could not be read"]
@@ -90,7 +90,7 @@ def test_locked_catalogs_use_up_the_patience_of_one_reader(scene: Scene) -> None
             evidence = CatalogReader(door, most_timeouts=1)
             async with reading_together() as group:
                 for _ in range(5):
-                    group.create_task(evidence.rows("indexes", oids=[1]))
+                    group.create_task(evidence.fetch_rows("indexes", oids=[1]))
             other.rollback()
         assert sum("could not be read" in text for text in evidence.unread) == 1
         assert sum("were skipped" in text for text in evidence.unread) == 4
@@ -116,7 +116,7 @@ def test_driver_logs_nothing_of_a_refused_read(scene: Scene, caplog: pytest.LogC
             evidence = CatalogReader(door)
             async with reading_together() as group:
                 for oids in ("no list", [1], "no list", [2]):
-                    group.create_task(evidence.rows("indexes", oids=oids))
+                    group.create_task(evidence.fetch_rows("indexes", oids=oids))
             assert len(evidence.unread) == 2
 
     run(scene.dsn, read)

@@ -17,15 +17,15 @@ def test_it_is_asked_again_only_after_another_statement(scene: Scene) -> None:
     async def look() -> None:
         async with await Connection.open(scene.dsn) as door:
             collector = Collector(door)
-            first, _ = await counted(door, collector.snapshot)
-            second, statements = await counted(door, collector.snapshot)
+            first, _ = await counted(door, collector.fetch_snapshot)
+            second, statements = await counted(door, collector.fetch_snapshot)
             assert traces(first) == traces(second) == ToolTraces(tables=(("public", "alembic_version"),))
             await asyncio.to_thread(blocker.run, "select pg_advisory_xact_lock(7)")
-            third, more = await counted(door, collector.snapshot)
+            third, more = await counted(door, collector.fetch_snapshot)
             assert traces(third) == ToolTraces(keys=((0, 7, 1),), tables=(("public", "alembic_version"),))
             assert more == statements + 1
             await asyncio.to_thread(blocker.run, "commit")
-            assert (await collector.snapshot()).traces == {}
+            assert (await collector.fetch_snapshot()).traces == {}
 
     def traces(snapshot: Snapshot) -> ToolTraces:
         return snapshot.traces[blocker.pid]

@@ -10,7 +10,7 @@ from pgdoctor.mitigation.manual_action import ManualAction, ManualOutcome, Manua
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.model.snapshot import Session
 from pgdoctor.render.manual_action import describe_action, describe_outcome, describe_refusal
-from pgdoctor.render.paragraph import lay_out, strip_styles
+from pgdoctor.render.paragraph import lay_out_paragraphs, strip_styles
 from tests.building import SERVER, ago, session
 from tests.mitigation.build import DDL, IDLE, ddl, diagnosis, idle, usual
 
@@ -20,7 +20,7 @@ def judged(signal: Any, named: Session, *others: Session, **server: Any) -> Manu
 
 
 def text(action: ManualAction, width: int = 80) -> str:
-    return strip_styles(lay_out(describe_action(action, SERVER, ("disarmed by ann: a release",)), width))
+    return strip_styles(lay_out_paragraphs(describe_action(action, SERVER, ("disarmed by ann: a release",)), width))
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -41,7 +41,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_hard_limits_hold_for_a_person(signal: str, facts: dict[str, Any], why: str) -> None:
     action = judged(signal, idle(**facts), ddl())
     assert why in (action.refusal or "")
-    said = strip_styles(lay_out(describe_refusal(action), None))
+    said = strip_styles(lay_out_paragraphs(describe_refusal(action), None))
     assert said.startswith(f"{signal} {IDLE}: no, ")
     assert ("SELECT" in said) is ("may_signal" in facts)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.model.snapshot import Connections, Session
 from pgdoctor.render.markdown_report import render_markdown
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import Report, make_report, to_json
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
@@ -95,8 +95,8 @@ def test_hostile_text_stays_on_its_line(text: str) -> None:
 
 @given(st.text())
 def test_one_line_is_one_harmless_line(text: str) -> None:
-    assert len(one_line(text, 20)) <= 20
-    assert one_line(text, 20).isprintable()
+    assert len(format_one_line(text, 20)) <= 20
+    assert format_one_line(text, 20).isprintable()
 
 
 def test_markup_is_escaped_in_markdown() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgdoctor.demo.server import ThrowawayServer
-from pgdoctor.serverlog.incidents import Assembler, Outcome
+from pgdoctor.demo.throwaway_server import ThrowawayServer
+from pgdoctor.serverlog.incident_assembler import Assembler, Outcome
 from pgdoctor.serverlog.judgement import JudgedIncident, judge_incident
 from pgdoctor.serverlog.reading import detect_format
 from pgdoctor.serverlog.scanner import Scanner

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import UsageError
 from pgdoctor.serverlog.judgement import JudgedIncident
 from pgdoctor.serverlog.prefix import KNOWN, TemplatePrefix, detect_prefix

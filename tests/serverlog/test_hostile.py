@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgdoctor.serverlog.events import LockAcquired, LockWait, Origin
-from pgdoctor.serverlog.incidents import MOST_INCIDENTS, MOST_WAITS, Assembler
+from pgdoctor.serverlog.incident_assembler import MOST_INCIDENTS, MOST_WAITS, Assembler
 from pgdoctor.serverlog.judgement import judge_incident
 from tests.cli.test_read import LOG
 from tests.serverlog.logged import read_outcome

@@ -7,7 +7,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.render.log_report import LogSource, PastIncident, make_log_report
 from pgdoctor.render.log_text import describe_course
 from pgdoctor.serverlog.judgement import judge_incident

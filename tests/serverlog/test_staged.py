@@ -12,8 +12,8 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from pgdoctor.cli._options import ask, run
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.cli._options import fetch_diagnosis, run_coroutine
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.model.diagnosis import Blocker, Diagnosis
 from pgdoctor.serverlog.judgement import JudgedIncident
 from tests.diagnosis.causes.conftest import TABLES
@@ -183,7 +183,7 @@ def stage(kind: Kind, server: ThrowawayServer) -> Seen:
     with Scene(server.dsn) as shop:
         shop.admin.execute(TABLES)
         staged = kind.stage(shop)
-        live = run(ask(shop.dsn))
+        live = run_coroutine(fetch_diagnosis(shop.dsn))
         word = " still waiting for " if staged.release is not None else "ERROR:  deadlock detected"
         tail.wait_for(shop, word, times=staged.waiters)
         if staged.release is not None:
@@ -248,7 +248,9 @@ def test_log_shows_the_incident_that_the_agent_saw(kind: Kind, log: str, request
     assert all(is_right for _, is_right in right(seen))
     if seen.root is not None:
         assert {each.node for each in logged.diagnosis.blockers if each.root} == {seen.root}
-        assert logged.diagnosis.graph.blocked(seen.root) == seen.live.graph.blocked(seen.root) == seen.waiters
+        assert (
+            logged.diagnosis.graph.count_blocked(seen.root) == seen.live.graph.count_blocked(seen.root) == seen.waiters
+        )
         assert logged.incident.outcomes == {"acquired": seen.waiters}
 
 

@@ -29,7 +29,7 @@ def test_a_statement_by_its_shape_is_the_statement(text: str, length: int, trunc
     for alike in (find_shape(cut), cut.replace("7", "3"), cut):
         # The others are remembered first.
         assert statement.read_statement(alike, truncated) == statement._read_text(alike, truncated)
-        assert ddl.parts(alike, truncated) == ddl._read_parts(alike, truncated)
+        assert ddl.split_parts(alike, truncated) == ddl._read_parts(alike, truncated)
         assert ddl.ddl_effect(alike, truncated) == ddl._read_effect(alike, truncated)
         assert row_locks.read_row_words(alike) == row_locks._read_words(alike)
         assert row_locks._guessed_mode(alike) == row_locks._guess_mode(alike)

@@ -23,7 +23,7 @@ import psycopg
 from pgdoctor.agent.polling.poll import PollRunner
 from pgdoctor.baseline.thresholds import signal_readings
 from pgdoctor.config.config import AgentSettings
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.postgres.connection import Connection
 

@@ -76,7 +76,7 @@ class Endpoints:
             "/health": self._serve_health,
             "/health/deep": self._deep_health,
             "/diagnosis": self._serve_diagnosis,
-            "/explain/{name}": self._explain,
+            "/explain/{name}": self._serve_manual,
             "/incidents": self._incidents.serve_list,
             "/incidents/{id}": self._incidents.serve_page,
             "/incidents/{id}/{file}": self._incidents.serve_file,
@@ -117,7 +117,7 @@ class Endpoints:
         state = monitor.poller.state
         if state.diagnosis is None:
             return _respond_json({"error": state.error, "state": state.connection or None}, 503)
-        found = await self._reports[monitor.name].of(state.diagnosis)
+        found = await self._reports[monitor.name].build_report(state.diagnosis)
         return Pieces(found.json, headers=HEADERS, media_type="application/json")
 
     async def _serve_page(self, request: Request) -> Response:
@@ -128,11 +128,11 @@ class Endpoints:
             )
         monitor = self._choose_monitor(request)
         diagnosis = monitor.poller.state.diagnosis
-        found = await self._reports[monitor.name].of(diagnosis) if diagnosis is not None else None
+        found = await self._reports[monitor.name].build_report(diagnosis) if diagnosis is not None else None
         shown = render_page(await monitoring_status(monitor, self._mode()), found.report if found else None)
         return Pieces(shown, headers=HEADERS, media_type="text/html")
 
-    async def _explain(self, request: Request) -> Response:
+    async def _serve_manual(self, request: Request) -> Response:
         page = render_topic(request.path_params["name"], _EXPLAIN_WIDTH)
         if page is None:
             raise HTTPException(404, "no such topic; pgdoctor explain lists all")
@@ -156,7 +156,7 @@ class Endpoints:
         names = ", ".join(monitor.name for monitor in self._monitors if monitor.name)
         if name is None:
             raise HTTPException(400, f"several servers are watched: add ?server= with one of {names}")
-        monitor = self._monitors.named(name)
+        monitor = self._monitors.find_monitor(name)
         if monitor is None:
             raise HTTPException(404, f"no such server; there is {names or 'only one, without a name: omit ?server='}")
         return monitor
@@ -176,7 +176,7 @@ class Reports:
         self._diagnosis: Diagnosis | None = None
         self._written: asyncio.Future[Written] | None = None
 
-    async def of(self, diagnosis: Diagnosis) -> Written:
+    async def build_report(self, diagnosis: Diagnosis) -> Written:
         """The report; several who ask at the same time get the same one."""
         if self._written is None or self._diagnosis is not diagnosis:
             self._diagnosis = diagnosis

@@ -222,7 +222,7 @@ class AuthMiddleware:
     async def _refuse_request(
         self, scope: Scope, send: Send, reason: str, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        self._refusals.note(reason, scope["client"][0] if scope["client"] else None)
+        self._refusals.count_rejection(reason, scope["client"][0] if scope["client"] else None)
         headers = [
             *headers,
             (b"content-type", b"application/json"),

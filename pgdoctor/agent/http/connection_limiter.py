@@ -75,7 +75,7 @@ class ConnectionSlots:
         #: The longest wait first. An ordered dictionary finds its first key at once, also after many were removed.
         self._waiting: OrderedDict[ConnectionSlot, None] = OrderedDict()
 
-    def take(self, place: ConnectionSlot) -> bool:
+    def acquire_slot(self, place: ConnectionSlot) -> bool:
         """Whether there is room, or could be made. From now on the connection waits for its client."""
         if len(self._taken) >= self.most and not self.make_room():
             return False
@@ -99,10 +99,10 @@ class ConnectionSlots:
         if oldest is None or time.monotonic() - oldest.waiting_since < _BENEFIT:
             return False
         self._close_slot(oldest)
-        self._refusals.note("crowded", oldest.address)
+        self._refusals.count_rejection("crowded", oldest.address)
         return True
 
-    def leave(self, place: ConnectionSlot) -> None:
+    def release_slot(self, place: ConnectionSlot) -> None:
         """The connection is closed."""
         self._taken.discard(place)
         self._waiting.pop(place, None)
@@ -119,7 +119,7 @@ class ConnectionSlots:
 
     def _close_slot(self, place: ConnectionSlot) -> None:
         place.close()
-        self.leave(place)
+        self.release_slot(place)
 
 
 def most_slots() -> int:
@@ -170,14 +170,14 @@ class Acceptor:
         """Whether accepting may work now."""
         if error.errno not in _SCARCE:
             return False
-        self._refusals.note("descriptors")
+        self._refusals.count_rejection("descriptors")
         return self._places.make_room()
 
     async def _admit_client(self, client: socket.socket, address: str) -> None:
         """Wait for a slot, then for the first request, or for the first message of a TLS handshake."""
         place = ConnectionSlot(address)
         try:
-            while not self._places.take(place):  # noqa: ASYNC110 (time makes room too)
+            while not self._places.acquire_slot(place):  # noqa: ASYNC110 (time makes room too)
                 await asyncio.sleep(_TURN)
         except asyncio.CancelledError:
             client.close()
@@ -191,9 +191,9 @@ class Acceptor:
             self._open_connection(client, place, tls)
 
         def end(is_late: bool) -> None:
-            self._places.leave(place)
+            self._places.release_slot(place)
             if is_late:
-                self._refusals.note("slow" if tls is None else "tls", address)
+                self._refusals.count_rejection("slow" if tls is None else "tls", address)
 
         request = IncompleteRequest(client, tls is not None, open_connection, end)
         place.close = request.close
@@ -207,7 +207,7 @@ class Acceptor:
         def finish(task: asyncio.Task[None]) -> None:
             self._opening.discard(task)
             if task.cancelled():
-                self._places.leave(place)
+                self._places.release_slot(place)
                 client.close()
 
         opening.add_done_callback(finish)
@@ -225,5 +225,5 @@ class Acceptor:
             )
         except OSError:
             # Only a handshake fails; asyncio has closed the socket.
-            self._places.leave(place)
-            self._refusals.note("tls", place.address)
+            self._places.release_slot(place)
+            self._refusals.count_rejection("tls", place.address)

@@ -22,14 +22,14 @@ from pgdoctor.agent.http.responses import HEADERS, Pieces
 from pgdoctor.agent.polling.server_monitor import ServerMonitor, ServerMonitors
 from pgdoctor.agent.stored_incidents import IMPORTED, read_incident
 from pgdoctor.errors import JournalError
+from pgdoctor.incidents.blocking_patterns import IncidentHistory, add_up_shares, share_out
 from pgdoctor.incidents.export_file import StoredIncident, encode_export
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
-from pgdoctor.incidents.patterns import IncidentHistory, add_up_shares, share_out
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, unpack_snapshot
 from pgdoctor.journal.store import Journal, JournalRecord
+from pgdoctor.render.blocking_patterns import PatternReport, make_pattern_report
 from pgdoctor.render.incident_report import incident_report_json, make_incident_report
 from pgdoctor.render.incident_story import make_story
-from pgdoctor.render.patterns import PatternReport, make_pattern_report
 from pgdoctor.render.postmortem import render_postmortem
 from pgdoctor.render.web.incident_report_page import render_incident_report
 from pgdoctor.render.web.incidents_page import IncidentLinks, render_incidents_page
@@ -84,12 +84,12 @@ class IncidentEndpoints:
         servers = [_WatchedServer(each.name, each.system_identifier) for each in monitors]
         name = monitors[0].name if is_one else None
         several = len(self._monitors) > 1
-        page = await self._work(_render_list, monitors[0].keeper.path, servers, name, several)
+        page = await self._run_in_thread(_render_list, monitors[0].keeper.path, servers, name, several)
         return Pieces(page, headers=HEADERS, media_type="text/html")
 
     async def serve_page(self, request: Request) -> Response:
         """One incident."""
-        page = await self._work(_render_page, *self._place(request))
+        page = await self._run_in_thread(_render_page, *self._find_incident(request))
         return Pieces(page, headers=HEADERS, media_type="text/html")
 
     async def serve_file(self, request: Request) -> Response:
@@ -97,19 +97,19 @@ class IncidentEndpoints:
         name = request.path_params["file"]
         if name not in _FILES:
             raise HTTPException(404, f"no such file; there is {', '.join(_FILES)}")
-        path, server, incident = self._place(request)
-        body = await self._work(_render_file, path, server, incident, name)
+        path, server, incident = self._find_incident(request)
+        body = await self._run_in_thread(_render_file, path, server, incident, name)
         saved = {"Content-Disposition": f'attachment; filename="incident-{incident}-{name}"'}
         return Pieces(body, headers=HEADERS | saved, media_type=_FILES[name])
 
-    def _place(self, request: Request) -> tuple[Path, _WatchedServer, str]:
+    def _find_incident(self, request: Request) -> tuple[Path, _WatchedServer, str]:
         """The journal, the server and the incident that a request is about. Raises HTTPException."""
         monitor, incident = self._choose(request), request.path_params["id"]
         if not _ID.fullmatch(incident):
             raise HTTPException(404, _NO_SUCH)
         return monitor.keeper.path, _WatchedServer(monitor.name, monitor.system_identifier), incident
 
-    async def _work(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns, in a thread; one at a time, for the polls need the processor too."""
         if self._waiting >= _MOST_WAITING:
             raise HTTPException(503, "too many incidents are read at the same time: try again")
@@ -130,7 +130,7 @@ def _render_list(path: Path, servers: list[_WatchedServer], name: str | None, se
     since = datetime.now(UTC) - _LISTED
     if not path.exists():
         return render_incidents_page([], None, name, several=several)
-    with _opened(path) as journal:
+    with _open_journal(path) as journal:
         records = journal.latest_records(KIND, since=since, most=_MOST_READ)
         own = [each for server in servers for each in _choose_own(records, server)]
         listed = latest_entries(entry for _, entry in own)[-_MOST_LISTED:]
@@ -149,7 +149,7 @@ def _find_patterns(
     chosen = nlargest(_MOST_COMPARED, listed, key=lambda each: each.blocked_seconds)
     shares = []
     for last in chosen:
-        kept = journal.kept(last.id, identifiers[last.server, last.id])
+        kept = journal.fetch_kept(last.id, identifiers[last.server, last.id])
         biggest = max(kept, key=lambda each: len(each.body), default=None)
         snapshots = list[StoredSnapshot]()
         # A damaged one must not hide the list.
@@ -163,7 +163,7 @@ def _find_patterns(
 
 def _render_page(path: Path, server: _WatchedServer, incident: str) -> str:
     stored = _read_one(path, server, incident)
-    links = IncidentLinks(incident, server.name).markup()
+    links = IncidentLinks(incident, server.name).render_links()
     return render_incident_report(make_story(stored, only_peak=True), _read_pages(), links)
 
 
@@ -183,8 +183,8 @@ def _render_file(path: Path, server: _WatchedServer, incident: str, name: str) -
 def _read_one(path: Path, server: _WatchedServer, incident: str) -> StoredIncident:
     """The incident of that id; where the server's identity has changed, the latest. Raises HTTPException."""
     if path.exists():
-        with _opened(path) as journal:
-            found = _choose_own(journal.records(kinds=(KIND,), subject=incident), server)
+        with _open_journal(path) as journal:
+            found = _choose_own(journal.fetch_records(kinds=(KIND,), subject=incident), server)
             if found:
                 identifier = found[-1][0]
                 return read_incident(journal, identifier, [entry for name, entry in found if name == identifier])
@@ -192,7 +192,7 @@ def _read_one(path: Path, server: _WatchedServer, incident: str) -> StoredIncide
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Journal]:
+def _open_journal(path: Path) -> Iterator[Journal]:
     journal = Journal.open_existing(path)
     try:
         yield journal

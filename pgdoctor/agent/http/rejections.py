@@ -23,7 +23,7 @@ class RejectionCounter:
         self.counts = dict.fromkeys(REASONS, 0)
         self._told: dict[str, tuple[float, int]] = {}
 
-    def note(self, reason: str, client: str | None = None) -> None:
+    def count_rejection(self, reason: str, client: str | None = None) -> None:
         """Count one more for one of REASONS."""
         self.counts[reason] += 1
         now = time.monotonic()

@@ -33,7 +33,7 @@ async def monitoring_status(monitor: ServerMonitor, mode: str) -> MonitoringStat
         now=datetime.now(UTC),
         slots=state.slots,
         clients=around.clients if around else (),
-        recent=monitor.poller.last_hour.series(time.monotonic()),
+        recent=monitor.poller.last_hour.list_values(time.monotonic()),
     )
 
 
@@ -41,7 +41,7 @@ async def arming_status(mitigator: Mitigator, mode: str, now: datetime) -> Armin
     """How mitigation is."""
     why = find_lapse(mitigator.settings, AgentState(armed=mitigator.armed), now) if mode == "enforce" else None
     may_act = mode in ("dry_run", "enforce")
-    held_back = tuple(_held_back(mitigator, await mitigator.brakes(), why, now)) if may_act else ()
+    held_back = tuple(_held_back(mitigator, await mitigator.read_brakes(), why, now)) if may_act else ()
     return Arming("lapsed" if why else mode, held_back, mitigator.history.actions, mitigator.standing.leads)
 
 
@@ -76,7 +76,7 @@ def server_row(monitor: ServerMonitor) -> ServerRow:
         blocked_sessions=found.blocked_sessions,
         oldest_wait=found.oldest_wait,
         leading=found.leading,
-        recent=monitor.poller.last_hour.series(time.monotonic()),
+        recent=monitor.poller.last_hour.list_values(time.monotonic()),
         slots=state.slots,
         place=describe_place(state.server.database, state.server.host, state.server.port) if state.server else "",
     )

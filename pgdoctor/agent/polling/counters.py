@@ -44,7 +44,7 @@ class Durations:
         self._examples[place] = example
         self.total += seconds
 
-    def cumulative(self) -> tuple[float, ...]:
+    def sum_buckets(self) -> tuple[float, ...]:
         """For each bucket how many were not above its bound."""
         return tuple(map(float, accumulate(self._counts)))
 

@@ -20,8 +20,8 @@ from pgdoctor.incidents.incident_course import IncidentCourse, RefusedSignal
 from pgdoctor.incidents.incident_log import (
     KIND,
     IncidentRecord,
+    build_server_fields,
     closed_unobserved,
-    describe_server,
     encode_entry,
     encode_observation,
     latest_entries,
@@ -207,7 +207,9 @@ class IncidentRecorder:
         """Read the incidents recorded before this process started, with those whose end was not observed."""
         since = datetime.now(UTC) - _PAST
         try:
-            records = await self._keeper.do(lambda journal: journal.records(server, kinds=(KIND,), since=since))
+            records = await self._keeper.run_work(
+                lambda journal: journal.fetch_records(server, kinds=(KIND,), since=since)
+            )
         except JournalError:
             # The keeper has said so.
             return ()
@@ -231,7 +233,7 @@ class IncidentRecorder:
                 "relation": seen.diagnosis.locate_blocker(roots[0]) if roots else None,
                 "recommendation": said.mitigation_action,
                 "traces": trace_incident(seen.diagnosis),
-                **describe_server(seen.diagnosis.snapshot.server),
+                **build_server_fields(seen.diagnosis.snapshot.server),
             }
         self._notifier.queue_event(event, said, self._name)
 
@@ -250,7 +252,7 @@ class IncidentRecorder:
             await self._append_record(seen.server, encode_entry(event, seen.blocked, server=self._name, **known))
         else:
             self._keeper.leave_out("frequent")
-        peak = self._sampler.last() if event.kind == "ended" else None
+        peak = self._sampler.take_last() if event.kind == "ended" else None
         if peak is not None:
             await self._store_snapshot(seen.server, event.incident.id, peak)
 
@@ -266,7 +268,7 @@ class IncidentRecorder:
 
     async def _append_record(self, server: str, written: IncidentRecord) -> int:
         body, before = msgspec.json.encode(written), self._observed.pop(written.id, 0)
-        record = await self._keeper.do(
+        record = await self._keeper.run_work(
             lambda journal: journal.append(server, KIND, written.id, body, written.at, replacing=before)
         )
         if not record:
@@ -286,5 +288,5 @@ class IncidentRecorder:
     async def _store_snapshot(self, server: str, incident: str, snap: SampledSnapshot) -> None:
         if not self._pasted.admits(incident, snap.blocked, time.monotonic()):
             self._keeper.leave_out("frequent")
-        elif not await self._keeper.do(lambda journal: journal.keep(server, incident, snap.body, snap.at)):
+        elif not await self._keeper.run_work(lambda journal: journal.keep(server, incident, snap.body, snap.at)):
             self._keeper.leave_out("full")

@@ -97,7 +97,7 @@ class _Learnt:
 
     async def _recall_thresholds(self) -> None:
         try:
-            body = await self._keeper.do(lambda journal: journal.recall(self.server, NAME))
+            body = await self._keeper.run_work(lambda journal: journal.recall(self.server, NAME))
         except JournalError:
             # The keeper has said so. Learnt anew meanwhile, and forgotten when the journal answers.
             return
@@ -111,11 +111,11 @@ class _Learnt:
     async def _save_thresholds(self) -> None:
         if self._is_recalled:
             try:
-                await self._keeper.do(partial(_keep_thresholds, server=self.server, thresholds=self.thresholds))
+                await self._keeper.run_work(partial(_keep_thresholds, server=self.server, thresholds=self.thresholds))
             except JournalError:
                 # The keeper has said so.
                 return
 
 
 def _keep_thresholds(journal: Journal, server: str, thresholds: Thresholds) -> None:
-    journal.remember(server, NAME, thresholds.packed())
+    journal.remember(server, NAME, thresholds.encode_state())

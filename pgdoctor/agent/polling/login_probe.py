@@ -98,7 +98,7 @@ class LoginProbe:
     async def _follow_attempt(self, attempt: LoginAttempt) -> None:
         """Wait for the end of an attempt, for as long as the deadline each time."""
         try:
-            connection = await attempt.connection()
+            connection = await attempt.await_connection()
         except ServerError as error:
             if error.state not in _OWN_LIMIT:
                 self._note_failure(str(error))

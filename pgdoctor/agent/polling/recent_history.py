@@ -23,23 +23,23 @@ class RecentHistory:
 
     def add(self, now: float, blocked: int, connections: int) -> None:
         """Take in a successful poll. `now`: the monotonic clock."""
-        self._advance(now)
+        self._clear_begun_slots(now)
         place = self._newest % SLOTS
         self._blocked[place] = max(self._blocked[place], blocked)
         self._connections[place] = max(self._connections[place], connections)
 
-    def series(self, now: float) -> RecentSeries:
+    def list_values(self, now: float) -> RecentSeries:
         """The values of the hour before `now`, the oldest first."""
-        self._advance(now)
-        return RecentSeries(self._ordered(self._blocked), self._ordered(self._connections), SLOT_SECONDS)
+        self._clear_begun_slots(now)
+        return RecentSeries(self._order_values(self._blocked), self._order_values(self._connections), SLOT_SECONDS)
 
-    def _advance(self, now: float) -> None:
+    def _clear_begun_slots(self, now: float) -> None:
         """Empty the slots that have begun since."""
         newest = int(now / SLOT_SECONDS)
         for number in range(max(self._newest + 1, newest - SLOTS + 1), newest + 1):
             self._blocked[number % SLOTS] = self._connections[number % SLOTS] = _NONE
         self._newest = max(self._newest, newest)
 
-    def _ordered(self, ring: "array[int]") -> tuple[int | None, ...]:
+    def _order_values(self, ring: "array[int]") -> tuple[int | None, ...]:
         begin = (self._newest + 1) % SLOTS
         return tuple(None if value == _NONE else value for value in (*ring[begin:], *ring[:begin]))

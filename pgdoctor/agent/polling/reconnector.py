@@ -105,7 +105,7 @@ class Reconnector:
         if self._attempt is None:
             self._attempt = LoginAttempt(await self.read_dsn(), self._deadline)
         try:
-            connection = await self._attempt.connection()
+            connection = await self._attempt.await_connection()
         except ServerError as error:
             if error.state != "login_hangs" or self._attempt.is_over or self._was_silent:
                 self._give_up()

@@ -80,7 +80,7 @@ class ServerMonitor:
             keeper,
             unattended=True,
             armed=armed,
-            brake=KillSwitchFile(lambda: self.mitigator.settings.kill_switch_file).pulled,
+            brake=KillSwitchFile(lambda: self.mitigator.settings.kill_switch_file).read_reason,
         )
         self._connection = Reconnector(target.dsn, target.settings.deadline)
         self._recorder = IncidentRecorder(target.name, keeper, notifier, self._remember_incidents)
@@ -182,7 +182,7 @@ class ServerMonitors:
     def __len__(self) -> int:
         return len(self._monitors)
 
-    def named(self, name: str) -> ServerMonitor | None:
+    def find_monitor(self, name: str) -> ServerMonitor | None:
         """The one of that name."""
         return self._monitors.get(name)
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.cause import class_names
-from pgdoctor.formatting import address, format_name
+from pgdoctor.formatting import format_address, format_name
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.snapshot import Login, ServerInfo
 from pgdoctor.model.waits import oldest_wait
@@ -85,7 +85,7 @@ class ServerState(msgspec.Struct, frozen=True):
         server = self.server
         if server is None or server.host is None:
             return ""
-        return f"connection to {address(server.host, server.port)} as {format_name(server.user)}: "
+        return f"connection to {format_address(server.host, server.port)} as {format_name(server.user)}: "
 
     def as_of(self, now: float, interval: float) -> "ServerState":
         """This state as it is to be shown at a moment: what was found goes when it is too old.
@@ -124,11 +124,13 @@ def compute_figures(diagnosis: Diagnosis | None, threshold: float = 0.0) -> Figu
             oldest[name] = max(oldest[name], blocker.transaction_seconds or 0.0)
     return Figures(
         blockers={name: len(found) for name, found in nodes.items()},
-        blocked_by_class={name: len(waiters.intersection(graph.behind(*found))) for name, found in nodes.items()},
+        blocked_by_class={
+            name: len(waiters.intersection(graph.iterate_behind(*found))) for name, found in nodes.items()
+        },
         oldest_transaction=oldest,
         blocked_sessions=len(waiters),
         oldest_wait=oldest_wait(snapshot, (snapshot.sessions[pid] for pid in waiters)) or 0.0,
-        depth=max(map(graph.depth, waiters), default=0),
+        depth=max(map(graph.measure_depth, waiters), default=0),
         cycles=sum(not waiters.isdisjoint(cycle) for cycle in graph.cycles),
         # Blockers come roots first, the widest reach first.
         leading=next((each.classification for each in diagnosis.blockers if each.node in counted), None),

@@ -24,7 +24,7 @@ _MOST_BEHIND = 100
 
 def describe_advisory_lock(facts: BlockerFacts) -> Iterator[str]:
     """The first advisory lock that others want, in sentences: its key, whose it is, and what gives it back."""
-    lock = next((lock for lock in facts.contested if lock.locktype == "advisory"), None)
+    lock = next((lock for lock in facts.blocking_locks if lock.locktype == "advisory"), None)
     if lock is None:
         return
     tool = find_tool(facts)
@@ -38,7 +38,7 @@ def find_tool(facts: BlockerFacts) -> str | None:
     database = facts.session.datname if facts.session else None
     found = (
         detect_lock_owner(parse_advisory_key(lock), database or "")
-        for lock in facts.contested
+        for lock in facts.blocking_locks
         if lock.locktype == "advisory"
     )
     return next(filter(None, found), None)
@@ -79,7 +79,7 @@ def is_of_a_transaction(facts: BlockerFacts) -> bool:
     An application takes a lock by one key in one way.
     """
     level = find_level(facts)
-    waiters = [each for each in facts.witnesses if any(lock.locktype == "advisory" for lock in each.requests)]
+    waiters = [each for each in facts.sampled_waiters if any(lock.locktype == "advisory" for lock in each.requests)]
     return level == "transaction" or (
         level is None and bool(waiters) and all(_named_level(each.statement) == "transaction" for each in waiters)
     )
@@ -94,8 +94,8 @@ def describe_same_client(facts: BlockerFacts) -> Iterator[str]:
     session = facts.session
     if session is None or facts.is_running or not session.application_name:
         return
-    direct = {each.pid for each in facts.witnesses}
-    behind = (facts.snapshot.sessions[pid] for pid in islice(facts.graph.behind(facts.node), _MOST_BEHIND))
+    direct = {each.pid for each in facts.sampled_waiters}
+    behind = (facts.snapshot.sessions[pid] for pid in islice(facts.graph.iterate_behind(facts.node), _MOST_BEHIND))
     alike = [each.pid for each in behind if _client_key(each) == _client_key(session)]
     for pid in [pid for pid in alike if pid not in direct][:1]:
         yield f"{pid} behind it comes from the same client: if that client waits for {pid} first, this never ends"

@@ -63,14 +63,14 @@ class BlockerFacts:
         return statement.read_statement(self.session.statement, truncated=self.session.truncated)
 
     @lazy
-    def searches(self) -> tuple[Conditions, ...]:
+    def table_conditions(self) -> tuple[Conditions, ...]:
         """What its statement asks of the tables it reads."""
         if self.session is None or self.session.statement is None:
             return ()
         return statement.read_searches(self.session.statement, truncated=self.session.truncated)
 
     @lazy
-    def shape(self) -> StatementShape | None:
+    def statement_shape(self) -> StatementShape | None:
         """Its running statement for the planner; None where that is not to be asked about it."""
         session = self.session
         if session is None or session.statement is None or session.truncated or not self.is_running:
@@ -115,32 +115,32 @@ class BlockerFacts:
         return holder.locks if holder is not None else ()
 
     @lazy
-    def held(self) -> tuple[Lock, ...]:
+    def held_locks(self) -> tuple[Lock, ...]:
         """The locks it holds."""
         return tuple(lock for lock in self.locks if lock.granted)
 
     @lazy
-    def witnesses(self) -> tuple[Session, ...]:
+    def sampled_waiters(self) -> tuple[Session, ...]:
         """Some of the sessions that wait for it directly."""
         return tuple(map(self.snapshot.sessions.__getitem__, self._witness_pids))
 
     @lazy
-    def contested(self) -> tuple[Lock, ...]:
+    def blocking_locks(self) -> tuple[Lock, ...]:
         """The locks it holds that stand in another session's way, the strongest first."""
-        return self._in_the_way(self.held)
+        return self._in_the_way(self.held_locks)
 
     @lazy
-    def queued(self) -> tuple[Lock, ...]:
+    def queued_locks(self) -> tuple[Lock, ...]:
         """The locks it asks for itself, ahead of others who therefore wait too."""
         return self._in_the_way(lock for lock in self.locks if not lock.granted)
 
     @property
     def obstacles(self) -> tuple[Lock, ...]:
         """All that its waiters wait for: its locks and its requests. By these, and by no other lock, it blocks."""
-        return (*self.contested, *self.queued)
+        return (*self.blocking_locks, *self.queued_locks)
 
     @lazy
-    def strong(self) -> tuple[Lock, ...]:
+    def strong_table_locks(self) -> tuple[Lock, ...]:
         """Locks that no plain DML takes, held or asked for, on relations that others can see; the strongest first."""
         found = (lock for lock in self.locks if lock.locktype == "relation" and lock.mode in STRONG)
         return tuple(sorted(filter(self.is_lasting, found), key=lambda lock: -mode_strength(lock.mode)))
@@ -148,12 +148,12 @@ class BlockerFacts:
     @lazy
     def contested_types(self) -> frozenset[str]:
         """The types of the locks by which it blocks."""
-        return frozenset(lock.locktype for lock in self.contested or self.queued)
+        return frozenset(lock.locktype for lock in self.blocking_locks or self.queued_locks)
 
     def waiters_for(self, locktype: str) -> int:
         """How many of the witnesses wait for a lock of this type that it holds or asks for."""
         targets = {lock.target for lock in self.obstacles if lock.locktype == locktype}
-        return sum(any(request.target in targets for request in waiter.requests) for waiter in self.witnesses)
+        return sum(any(request.target in targets for request in waiter.requests) for waiter in self.sampled_waiters)
 
     @lazy
     def row_queue(self) -> int:
@@ -164,8 +164,8 @@ class BlockerFacts:
         """
         if "transactionid" not in self.contested_types:
             return 0
-        first = sum(any(lock.locktype == "tuple" for lock in waiter.held) for waiter in self.witnesses)
-        return self.graph.blocked(self.node) - first
+        first = sum(any(lock.locktype == "tuple" for lock in waiter.held) for waiter in self.sampled_waiters)
+        return self.graph.count_blocked(self.node) - first
 
     @lazy
     def co_holders(self) -> Mapping[Node, tuple[RowLocker, ...]]:
@@ -183,19 +183,19 @@ class BlockerFacts:
         if self.session is None or not self.session.has_subtransactions:
             return False
         # A handler in the code that it calls may go on, and ask again.
-        return bool(self.contested) or self.statement.is_wrapper
+        return bool(self.blocking_locks) or self.statement.is_wrapper
 
     @lazy
-    def table(self) -> Relation | None:
+    def blocking_table(self) -> Relation | None:
         """The table that it holds others up on; None where the locks do not tell."""
         # A row's lock only says in which queue it is the first.
-        contested = sorted(self.contested, key=lambda lock: lock.locktype != "relation")
-        for lock in (*contested, *self.queued):
+        contested = sorted(self.blocking_locks, key=lambda lock: lock.locktype != "relation")
+        for lock in (*contested, *self.queued_locks):
             if (table := self.snapshot.table_of(lock)) is not None:
                 return table
-        for waiter in self.witnesses:
+        for waiter in self.sampled_waiters:
             for request in waiter.requests:
-                if (table := awaited_table(self.snapshot, waiter, request, self.held)) is not None:
+                if (table := awaited_table(self.snapshot, waiter, request, self.held_locks)) is not None:
                     return table
         return None
 
@@ -217,7 +217,7 @@ class BlockerFacts:
         return self.snapshot.seconds_since(self.session.query_start) if self.session else None
 
     @lazy
-    def maker(self) -> DetectedTool | None:
+    def migration_tool(self) -> DetectedTool | None:
         """The migration tool that it belongs to, where that shows."""
         if self.session is None:
             return None
@@ -258,7 +258,9 @@ class BlockerFacts:
     def _in_the_way(self, locks: Iterable[Lock]) -> tuple[Lock, ...]:
         """Those of the locks that conflict with what a direct waiter asks for, the strongest first."""
         found = (
-            lock for lock in locks if any(modes_conflict(lock.mode, mode) for mode in self._wanted.get(lock.target, ()))
+            lock
+            for lock in locks
+            if any(modes_conflict(lock.mode, mode) for mode in self._requested_modes.get(lock.target, ()))
         )
         return tuple(sorted(found, key=lambda lock: -mode_strength(lock.mode)))
 
@@ -267,7 +269,7 @@ class BlockerFacts:
         return tuple(islice(self.graph.direct_waiters(self.node), MOST_WITNESSES))
 
     @lazy
-    def _wanted(self) -> dict[Target, set[str]]:
+    def _requested_modes(self) -> dict[Target, set[str]]:
         """What its direct waiters ask for: modes by locked object."""
         numbers = {*map(self.snapshot.wants_of.__getitem__, self._witness_pids)}
         wanted: dict[Target, set[str]] = {}

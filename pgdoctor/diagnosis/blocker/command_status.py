@@ -23,7 +23,7 @@ def statement_effect(facts: BlockerFacts) -> DdlEffect:
     session = facts.session
     if session is None or not facts.is_running:
         return DdlEffect()
-    found = ddl.parts(session.statement or "", truncated=session.truncated)
+    found = ddl.split_parts(session.statement or "", truncated=session.truncated)
     return found[0].effect if len(found) == 1 else DdlEffect()
 
 
@@ -38,19 +38,19 @@ def describe_activity(facts: BlockerFacts) -> Iterator[str]:
     """What it does now, in sentences."""
     if not facts.is_running:
         return
-    asked = next((lock for lock in facts.queued if lock.locktype == "relation"), None)
+    asked = next((lock for lock in facts.queued_locks if lock.locktype == "relation"), None)
     if asked is not None:
         yield f"is queued: has waited {format_duration(facts.waiting_seconds)} for {facts.name_lock(asked)}"
         if whom := ddl.keeps_out(asked.mode):
             yield f"{statement_name(facts)} asks for {asked.mode}, which excludes {whom}"
     elif facts.is_waiting:
-        yield from describe_own_wait(facts)
+        yield from describe_command_wait(facts)
     else:
         yield f"is working: {_describe_work(facts)}{_describe_excluded(facts)}"
     yield from progress_evidence(facts)
 
 
-def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
+def describe_command_wait(facts: BlockerFacts) -> Iterator[str]:
     """How long the blocker itself has waited, and for which sessions; nothing if it does not wait."""
     if facts.is_waiting:
         yield f"has waited {format_duration(facts.waiting_seconds)} for {_describe_awaited(facts)}"
@@ -68,7 +68,7 @@ def progress_of(facts: BlockerFacts) -> CommandProgress | None:
     return facts.snapshot.progress.get(facts.node)
 
 
-def is_nearly_done(facts: BlockerFacts) -> bool:
+def is_command_nearly_done(facts: BlockerFacts) -> bool:
     """Its one statement will be over in no time. Behind the first of several others may follow."""
     progress = progress_of(facts)
     if progress is None or facts.is_waiting or not facts.statement.is_one:
@@ -86,7 +86,7 @@ def keeps_out_readers_or_writers(facts: BlockerFacts) -> bool:
 def advise_on_command(facts: BlockerFacts) -> str:
     """What would have held up fewer people; empty where there is nothing to say."""
     safer = "" if _is_for_another_lock(facts) else statement_effect(facts).safer
-    if not facts.queued or ddl.RETRY in safer:
+    if not facts.queued_locks or ddl.RETRY in safer:
         return safer
     return f"{safer}; {ddl.RETRY}" if safer else ddl.RETRY
 
@@ -131,7 +131,7 @@ def _format_kind(kind: str) -> str:
 def _describe_excluded(facts: BlockerFacts) -> str:
     """Whom its strongest table lock in another session's way excludes. The statement that took it may be another
     one."""
-    modes = [lock.mode for lock in facts.contested if lock.locktype == "relation" and lock.mode in STRONG]
+    modes = [lock.mode for lock in facts.blocking_locks if lock.locktype == "relation" and lock.mode in STRONG]
     whom = ddl.keeps_out(modes[0]) if modes else ""
     return f" under {modes[0]}, which excludes {whom}" if whom else ""
 

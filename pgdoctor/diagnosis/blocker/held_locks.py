@@ -14,7 +14,7 @@ _MOST_NAMED = 3
 
 def describe_contested_locks(facts: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
     """What stands in another session's way: rows, then locks on tables and other objects; then the given locks."""
-    contested = (lock for lock in facts.contested if lock.locktype in ("relation", "object"))
+    contested = (lock for lock in facts.blocking_locks if lock.locktype in ("relation", "object"))
     names = list(dict.fromkeys((*_describe_transaction(facts), *map(facts.name_lock, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     if names:
@@ -26,7 +26,7 @@ def describe_hold_time(facts: BlockerFacts) -> str:
 
     A waiter may have waited for an earlier holder, so a wait alone says nothing.
     """
-    least = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or None
+    least = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.sampled_waiters) or None
     most = facts.transaction_seconds
     if least is not None and most is not None and format_duration(least) == format_duration(most):
         return format_duration(most)
@@ -37,11 +37,11 @@ def describe_hold_time(facts: BlockerFacts) -> str:
 
 def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
-    if "transactionid" in facts.contested_types and facts.table is not None:
-        are_keys = bool(facts.witnesses) and all(map(waits_for_key, facts.witnesses))
-        name = facts.table.name
+    if "transactionid" in facts.contested_types and facts.blocking_table is not None:
+        are_keys = bool(facts.sampled_waiters) and all(map(waits_for_key, facts.sampled_waiters))
+        name = facts.blocking_table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
-    if "transactionid" in facts.contested_types and any(map(builds_snapshot, facts.witnesses)):
+    if "transactionid" in facts.contested_types and any(map(builds_snapshot, facts.sampled_waiters)):
         yield "a transaction whose end a new replication slot waits for"
     if "virtualxid" in facts.contested_types:
         yield f"a transaction whose end a CONCURRENTLY command waits for{_describe_phase(facts)}"
@@ -50,6 +50,6 @@ def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
 def _describe_phase(facts: BlockerFacts) -> str:
     """What the command that waits for its end is at: `(CREATE INDEX CONCURRENTLY: waiting for old snapshots)`."""
     known = facts.snapshot.progress
-    waiting = [each for each in facts.witnesses if any(lock.locktype == "virtualxid" for lock in each.requests)]
+    waiting = [each for each in facts.sampled_waiters if any(lock.locktype == "virtualxid" for lock in each.requests)]
     found = next((known[waiter.pid] for waiter in waiting if waiter.pid in known), None)
     return f" ({found.command}: {found.phase})" if found is not None else ""

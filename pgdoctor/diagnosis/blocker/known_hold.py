@@ -51,7 +51,9 @@ class KnownHold:
 
     def find_start(self, lock: Lock) -> datetime:
         """Since when it is known to hold a lock that it holds in this snapshot."""
-        return min((self._snapshot.captured_at, *self._lasting, *self._list_earlier(lock.target, lock.mode)))
+        return min(
+            (self._snapshot.captured_at, *self._moments_without_new_lock, *self._list_earlier(lock.target, lock.mode))
+        )
 
     def _list_waits(self, waiter: Session) -> Iterator[tuple[float | None, float]]:
         """Of each request of a waiter: how long it waits, and how long this blocker is known to be in its way."""
@@ -62,13 +64,13 @@ class KnownHold:
     def _since_request(self, request: Lock) -> datetime | None:
         """Since when it is known to be in the way of a request."""
         if request.locktype in _ONE_HOLDER:
-            return min(filter(None, (request.waitstart, *self._lasting)), default=None)
+            return min(filter(None, (request.waitstart, *self._moments_without_new_lock)), default=None)
         held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))
         if (found := min(map(self.find_start, held), default=None)) is not None:
             return found
         own = [lock.waitstart for lock in self._requests if lock.target == request.target]
         # Its locks do not explain the wait: they changed while they were read.
-        return min(filter(None, own or self._lasting), default=None)
+        return min(filter(None, own or self._moments_without_new_lock), default=None)
 
     def _list_earlier(self, target: Target, mode: str) -> Iterator[datetime]:
         """When earlier snapshots have shown it with this lock."""
@@ -77,7 +79,7 @@ class KnownHold:
                 yield known.since
 
     @lazy
-    def _lasting(self) -> tuple[datetime, ...]:
+    def _moments_without_new_lock(self) -> tuple[datetime, ...]:
         """Moments since when it has got no lock: all that it holds it held then."""
         if isinstance(self._holder, PreparedTransaction):
             return (self._holder.prepared,) if self._holder.prepared else ()

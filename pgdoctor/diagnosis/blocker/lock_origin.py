@@ -89,10 +89,10 @@ def _is_running(facts: BlockerFacts, origin: Origin) -> bool:
     """
     if facts.session is None or not facts.is_running:
         return False
-    asked = [lock for lock in facts.strong if not lock.granted]
+    asked = [lock for lock in facts.strong_table_locks if not lock.granted]
     if asked:
         return any(origin in _find_origins(facts, lock) for lock in asked)
-    found = ddl.parts(facts.session.statement or "", truncated=facts.session.truncated)
+    found = ddl.split_parts(facts.session.statement or "", truncated=facts.session.truncated)
     if (
         len(found) != 1
         or origin not in _FAMILIES.get(found[0].family, _NONE)
@@ -110,7 +110,7 @@ def _find_origins(facts: BlockerFacts, lock: Lock) -> _Origins:
             is_of_notify = lock.classid == _DATABASES and not lock.objid
             return _NONE if is_of_notify or lock.classid == _LARGE_OBJECT else _DDL
         case "transactionid":
-            return _DDL if _is_on_a_catalog(facts.table) else _NONE
+            return _DDL if _is_on_a_catalog(facts.blocking_table) else _NONE
         case "relation" if lock.mode in STRONG:
             return _told_by_object(facts, lock) or _told_by_text(facts, lock) or _told_by_transaction(facts, lock)
     return _NONE
@@ -131,7 +131,7 @@ def _told_by_text(facts: BlockerFacts, lock: Lock) -> _Origins:
     session = facts.session
     if session is None:
         return _NONE
-    found = ddl.parts(session.statement or "", truncated=session.truncated)
+    found = ddl.split_parts(session.statement or "", truncated=session.truncated)
     return frozenset(
         origin for part in found if _may_take(part, lock, facts) for origin in _FAMILIES.get(part.family, _NONE)
     )
@@ -168,7 +168,7 @@ def _told_by_transaction(facts: BlockerFacts, lock: Lock) -> _Origins:
 
 
 def _has_commented(facts: BlockerFacts) -> bool:
-    return any(lock.locktype == "relation" and lock.relation == _COMMENTS for lock in facts.held)
+    return any(lock.locktype == "relation" and lock.relation == _COMMENTS for lock in facts.held_locks)
 
 
 def _is_rebuilt(facts: BlockerFacts, lock: Lock) -> bool:
@@ -176,9 +176,10 @@ def _is_rebuilt(facts: BlockerFacts, lock: Lock) -> bool:
     table = facts.snapshot.table_of(lock)
     if table is None or not (facts.is_on_index(lock) or lock.mode == S):
         return False
-    modes = {each.mode for each in facts.held if each.locktype == "relation" and each.relation == table.oid}
+    modes = {each.mode for each in facts.held_locks if each.locktype == "relation" and each.relation == table.oid}
     has_index = any(
-        each.mode == AE and facts.is_on_index(each) and facts.snapshot.table_of(each) == table for each in facts.held
+        each.mode == AE and facts.is_on_index(each) and facts.snapshot.table_of(each) == table
+        for each in facts.held_locks
     )
     return S in modes and AE not in modes and has_index
 
@@ -200,6 +201,6 @@ def _has_locked_a_target(facts: BlockerFacts, part: Part) -> bool:
     """It has a strong lock on a relation that the statement names, or none at all: GRANT, or DDL that just begins."""
     if not any(lock.locktype == "relation" and lock.mode in STRONG for lock in facts.locks):
         return True
-    relations = [facts.snapshot.relations.get(lock.relation or 0) for lock in facts.strong]
+    relations = [facts.snapshot.relations.get(lock.relation or 0) for lock in facts.strong_table_locks]
     known = list({each.oid: each for each in relations if each is not None}.values())
     return any(find_named_table(target, known) is not None for target in part.targets)

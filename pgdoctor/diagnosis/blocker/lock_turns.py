@@ -106,7 +106,7 @@ def find_turns(facts: BlockerFacts) -> LockTurns | None:
     turns = facts.snapshot.lock_turns.get(facts.node)
     if turns is None or facts.is_waiting or facts.session is None:
         return None
-    held = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or 0.0
+    held = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.sampled_waiters) or 0.0
     if (turns.earlier >= _SEVERAL or turns.was_held_before) and held <= _TIMES * turns.longest:
         return turns
     is_quick = turns.recent > 0 and turns.held_at_most < YOUNG and _seconds_paused(facts) < BRIEFLY
@@ -122,11 +122,11 @@ def may_change_hands(diagnosis: Diagnosis) -> bool:
 
 def _may_have_just_begun(facts: BlockerFacts) -> bool:
     turns = facts.snapshot.lock_turns.get(facts.node)
-    if facts.session is None or not any(map(_is_followed, facts.contested)) or (turns and not turns.is_first):
+    if facts.session is None or not any(map(_is_followed, facts.blocking_locks)) or (turns and not turns.is_first):
         return False
     if facts.graph.directly_blocked(facts.node) < LONG_QUEUE or _seconds_paused(facts) >= BRIEFLY:
         return False
-    held = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or 0.0
+    held = KnownHold(facts.node, facts.snapshot).measure_seconds(facts.sampled_waiters) or 0.0
     return held < YOUNG and (facts.state_seconds or 0.0) < YOUNG
 
 

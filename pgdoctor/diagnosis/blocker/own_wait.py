@@ -50,7 +50,7 @@ def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
     """What the blocker waits for, in a sentence; nothing if it is idle, computes, or is hidden from our role."""
     session = facts.session
     if facts.is_waiting:
-        yield from command_status.describe_own_wait(facts)
+        yield from command_status.describe_command_wait(facts)
     elif session is not None and facts.is_running and (what := _name_wait(session)):
         since = facts.snapshot.seconds_since(facts.snapshot.known_events.get(session.pid))
         event = f"({session.wait_event_type}:{session.wait_event})"
@@ -60,7 +60,7 @@ def describe_own_wait(facts: BlockerFacts) -> Iterator[str]:
             yield f"waits {what} {event}, for {format_duration(facts.statement_seconds)} at most"
 
 
-def known_events(snapshot: Snapshot, before: Waits) -> Waits:
+def record_known_events(snapshot: Snapshot, before: Waits) -> Waits:
     """The blockers that wait for something else than a lock, each with the first snapshot of that wait."""
     found: dict[tuple[Identity, str, str], datetime] = {}
     for session in _list_blocking(snapshot):

@@ -26,18 +26,18 @@ class RowQueue:
         self.facts = facts
 
     @lazy
-    def sessions(self) -> int:
+    def waiter_count(self) -> int:
         """How many queue for the row; 0 where this is no queue for a row."""
         if self.facts.row_queue or not self._is_read_in_passing:
             return self.facts.row_queue
-        return self.facts.graph.blocked(self.facts.node)
+        return self.facts.graph.count_blocked(self.facts.node)
 
     @property
     def changes_hands(self) -> bool:
         """Another session had the row just before, and this one is not known to keep it."""
         if not self.facts.is_going_on:
             return False
-        if self.sessions < LONG_QUEUE:
+        if self.waiter_count < LONG_QUEUE:
             return self._has_just_split_off
         is_known = bool(self.former_holders) and self.facts.is_in_motion
         return is_known or self.has_moved or self._is_taking_over
@@ -45,16 +45,16 @@ class RowQueue:
     @property
     def former_holders(self) -> frozenset[int]:
         """Sessions that earlier snapshots have shown with a row of the table, in transactions that are over."""
-        table = self.facts.table
+        table = self.facts.blocking_table
         return self.facts.snapshot.former_holders.get(table.oid, frozenset()) if table else frozenset()
 
     @lazy
     def has_moved(self) -> bool:
         """Most of the queue has waited before its present wait, which has just begun."""
-        return self.requeued >= LONG_QUEUE and 2 * self.requeued >= len(self._sample)
+        return self.requeued_count >= LONG_QUEUE and 2 * self.requeued_count >= len(self._sample)
 
     @lazy
-    def requeued(self) -> int:
+    def requeued_count(self) -> int:
         """How many of those examined have waited before their present wait."""
         return sum(map(self._has_requeued, self._sample))
 
@@ -75,28 +75,31 @@ class RowQueue:
 
     @lazy
     def _sample(self) -> tuple[Session, ...]:
-        nodes = islice(self.facts.graph.behind(self.facts.node), _MOST_SAMPLED)
+        nodes = islice(self.facts.graph.iterate_behind(self.facts.node), _MOST_SAMPLED)
         found = (self.facts.snapshot.sessions[node] for node in nodes)
         return tuple(each for each in found if any(lock.locktype in _ROW_LOCKS for lock in each.requests))
 
     @property
     def _is_taking_over(self) -> bool:
         """It has the first place in the queue, and waits for no session any more: the row is becoming its own."""
-        return self.facts.is_root and any(lock.locktype == "tuple" for lock in self.facts.contested)
+        return self.facts.is_root and any(lock.locktype == "tuple" for lock in self.facts.blocking_locks)
 
     @property
     def _has_just_split_off(self) -> bool:
         """The row is its own for a moment, and most of the queue still shows behind the session before."""
         facts = self.facts
-        is_young = all(self._present_wait(waiter) < _WAITED_BEFORE for waiter in facts.witnesses)
-        if not is_young or facts.table is None or not self._is_about_a_row:
+        is_young = all(self._present_wait(waiter) < _WAITED_BEFORE for waiter in facts.sampled_waiters)
+        if not is_young or facts.blocking_table is None or not self._is_about_a_row:
             return False
         others = (BlockerFacts(root, facts.snapshot, facts.graph) for root in facts.graph.roots - {facts.node})
-        return any(other.table == facts.table and RowQueue(other).has_moved for other in islice(others, _MOST_SAMPLED))
+        return any(
+            other.blocking_table == facts.blocking_table and RowQueue(other).has_moved
+            for other in islice(others, _MOST_SAMPLED)
+        )
 
     @lazy
     def _is_about_a_row(self) -> bool:
-        requests = [lock for waiter in self.facts.witnesses for lock in waiter.requests]
+        requests = [lock for waiter in self.facts.sampled_waiters for lock in waiter.requests]
         return bool(requests) and all(lock.locktype in _ROW_LOCKS for lock in requests)
 
     @property

@@ -26,7 +26,7 @@ class AdvisoryLock(Cause):
     is_signallable = True
 
     def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
-        if "advisory" not in facts.contested_types or not facts.contested or facts.session is None:
+        if "advisory" not in facts.contested_types or not facts.blocking_locks or facts.session is None:
             return None
         is_idle = facts.session.in_transaction_idle or is_between_pauses(facts)
         others = max(map(facts.waiters_for, facts.contested_types - {"advisory"}), default=0)
@@ -39,5 +39,5 @@ class AdvisoryLock(Cause):
 
 def _describe_session(facts: BlockerFacts, session: Session) -> Iterator[str]:
     yield from describe_advisory_lock(facts)
-    yield f"others have waited for it for {format_duration(oldest_wait(facts.snapshot, facts.witnesses))}"
+    yield f"others have waited for it for {format_duration(oldest_wait(facts.snapshot, facts.sampled_waiters))}"
     yield f"has been {session.state or 'in an unknown state'} for {format_duration(facts.state_seconds)}"

@@ -37,7 +37,7 @@ class Backup(Cause):
             evidence=(
                 f"{name} has had its transaction open for {format_duration(facts.transaction_seconds)}",
                 *held_locks.describe_contested_locks(facts),
-                *command_status.describe_own_wait(facts),
+                *command_status.describe_command_wait(facts),
                 *command_status.progress_evidence(facts),
             ),
             remedy=Remedy("none", "let the backup finish; take back what queues behind it"),

@@ -55,7 +55,7 @@ def _make_verdict(*evidence: str) -> Classification:
 def _describe_queue(queue: RowQueue) -> Iterator[str]:
     """The evidence for a holder, in sentences."""
     facts, former = queue.facts, queue.former_holders
-    yield f"{format_count(queue.sessions, 'session')} queue for {_name_row(facts)}"
+    yield f"{format_count(queue.waiter_count, 'session')} queue for {_name_row(facts)}"
     if former:
         yield (
             f"{format_count(len(former), 'session')} held it just before, in transactions that are over; "
@@ -69,7 +69,7 @@ def _describe_queue(queue: RowQueue) -> Iterator[str]:
 
 
 def _describe_turns(facts: BlockerFacts, turns: LockTurns) -> Iterator[str]:
-    queue = format_count(facts.graph.blocked(facts.node), "session")
+    queue = format_count(facts.graph.count_blocked(facts.node), "session")
     yield f"{queue} queue for {_name_lock(facts)}, which changes hands"
     if turns.earlier > turns.was_held_before:
         longest = format_duration(turns.longest)
@@ -83,7 +83,7 @@ def _describe_turns(facts: BlockerFacts, turns: LockTurns) -> Iterator[str]:
 
 def _name_lock(facts: BlockerFacts) -> str:
     """What its waiters want: the advisory lock, the lock on a table, or a row."""
-    for lock in facts.contested:
+    for lock in facts.blocking_locks:
         if lock.locktype == "advisory":
             return f"the advisory lock {advisory_key(lock)}"
         if lock.locktype == "relation" and modes_conflict(lock.mode, lock.mode):
@@ -99,8 +99,8 @@ def _judge_next_in_line(facts: BlockerFacts) -> Classification | None:
     if facts.node in facts.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
     said = f"waits in line itself for {_name_row(facts)}, which changes hands all the time"
-    return _make_verdict(said, *command_status.describe_own_wait(facts))
+    return _make_verdict(said, *command_status.describe_command_wait(facts))
 
 
 def _name_row(facts: BlockerFacts) -> str:
-    return f"a row of {facts.table.name}" if facts.table else "a row"
+    return f"a row of {facts.blocking_table.name}" if facts.blocking_table else "a row"

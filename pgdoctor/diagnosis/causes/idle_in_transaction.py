@@ -102,7 +102,7 @@ def _is_aborted(session: Session) -> bool:
 
 def _is_of_repack(facts: BlockerFacts, session: Session) -> bool:
     """It keeps DDL out for pg_repack, which does its work in another session."""
-    modes = {lock.mode for lock in facts.contested}
+    modes = {lock.mode for lock in facts.blocking_locks}
     return session.application_name == "pg_repack" and modes == {"AccessShareLock"}
 
 
@@ -111,10 +111,10 @@ def _list_held(facts: BlockerFacts) -> list[Lock]:
 
     A read lock is only named if it blocks another session.
     """
-    table = facts.table.oid if facts.table else None
+    table = facts.blocking_table.oid if facts.blocking_table else None
     locks = [
         lock
-        for lock in facts.held
+        for lock in facts.held_locks
         if lock.locktype == "relation" and lock.mode != "AccessShareLock" and facts.is_on_lasting_table(lock)
     ]
     return sorted(locks, key=lambda lock: (-mode_strength(lock.mode), lock.relation != table, lock.relation or 0))

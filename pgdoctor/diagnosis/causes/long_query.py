@@ -12,7 +12,7 @@ from pgdoctor.diagnosis.blocker import command_status, held_locks
 from pgdoctor.diagnosis.blocker.blocker_facts import BRIEFLY, YOUNG, BlockerFacts
 from pgdoctor.diagnosis.blocker.known_hold import KnownHold
 from pgdoctor.diagnosis.cause import Cause
-from pgdoctor.diagnosis.index_advice.scanned_tables import open_ranges, unreadable_statistics
+from pgdoctor.diagnosis.index_advice.scanned_tables import describe_open_ranges, unreadable_statistics
 from pgdoctor.formatting import format_duration
 from pgdoctor.model.remedy import Classification, Remedy
 
@@ -32,7 +32,7 @@ class LongQuery(Cause):
         evidence = [f"its statement has run for {format_duration(facts.state_seconds)}"]
         evidence += command_status.progress_evidence(facts)
         evidence += held_locks.describe_contested_locks(facts)
-        evidence += open_ranges(facts)
+        evidence += describe_open_ranges(facts)
         if facts.statement.is_one:
             evidence += unreadable_statistics(facts)
         return Classification(tuple(evidence), _choose_remedy(facts), advice=command_status.advise_on_command(facts))
@@ -43,11 +43,11 @@ def _is_one_of_many(facts: BlockerFacts) -> bool:
     ran, age = facts.statement_seconds, facts.transaction_seconds
     if ran is None or ran >= BRIEFLY or age is None or age < YOUNG:
         return False
-    return (KnownHold(facts.node, facts.snapshot).measure_seconds(facts.witnesses) or 0.0) >= YOUNG
+    return (KnownHold(facts.node, facts.snapshot).measure_seconds(facts.sampled_waiters) or 0.0) >= YOUNG
 
 
 def _choose_remedy(facts: BlockerFacts) -> Remedy:
-    if command_status.is_nearly_done(facts):
+    if command_status.is_command_nearly_done(facts):
         return command_status.LET_FINISH
     if _is_one_of_many(facts):
         return Remedy("terminate", "they have waited since before this short statement: a cancel would come too late")

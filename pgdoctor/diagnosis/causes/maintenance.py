@@ -39,9 +39,9 @@ def _choose_remedy(facts: BlockerFacts) -> Remedy:
         return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
     if effect.is_concurrent and not facts.is_waiting:
         return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
-    if command_status.is_nearly_done(facts):
+    if command_status.is_command_nearly_done(facts):
         return command_status.LET_FINISH
-    if all(lock.mode == SUE for lock in facts.contested) and not facts.is_waiting:
+    if all(lock.mode == SUE for lock in facts.blocking_locks) and not facts.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
     if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")

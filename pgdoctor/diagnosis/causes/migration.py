@@ -39,7 +39,7 @@ def _choose_remedy(facts: BlockerFacts) -> Remedy:
     if effect.is_concurrent:
         harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}broken off it leaves {effect.leaves} behind")
-    if command_status.is_nearly_done(facts):
+    if command_status.is_command_nearly_done(facts):
         return command_status.LET_FINISH
     if facts.is_waiting and facts.session is not None and facts.session.has_changes:
         if facts.session.queued_at_once:

@@ -47,7 +47,7 @@ class Replication(Cause):
                 f"it is a {facts.session.backend_type} process, "
                 f"its transaction open for {format_duration(facts.transaction_seconds)}",
                 *held_locks.describe_contested_locks(facts),
-                *command_status.describe_own_wait(facts),
+                *command_status.describe_command_wait(facts),
             ),
             remedy=Remedy("none", "signalling replication does more harm than the wait"),
         )
@@ -66,7 +66,7 @@ def _describe_startup(facts: BlockerFacts) -> Iterator[str]:
     """What the startup process holds, what it waits for itself, and where its locks come from."""
     replay = facts.snapshot.replay
     yield "it is the startup process, which replays what the primary has done"
-    names = list(dict.fromkeys(map(facts.name_lock, facts.contested)))
+    names = list(dict.fromkeys(map(facts.name_lock, facts.blocking_locks)))
     if names:
         yield f"holds {', '.join(names[:3])}, as a transaction of the primary does"
     if replay is None:

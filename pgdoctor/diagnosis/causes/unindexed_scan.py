@@ -98,7 +98,7 @@ def _may_scan(facts: BlockerFacts) -> bool:
 
 def _by_condition(facts: BlockerFacts) -> Classification | None:
     """It looks for its own rows without an index."""
-    found = _find_claim(facts) or next(_planned(facts), None)
+    found = _find_claim(facts) or next(_claim_planned_scans(facts), None)
     if found is None:
         return None
     plan = facts.snapshot.plans.get(facts.node)
@@ -127,7 +127,7 @@ def _by_join(facts: BlockerFacts) -> Iterator[Claim]:
     """The few rows of another table tell which rows it wants, and no index finds them by that."""
     for join in find_joined_tables(facts):
         table, name = join.table, join.table.relation.name
-        column = table.written(join.column)
+        column = table.format_column(join.column)
         said = f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({column})"
         why = f"{join.other} tells by it which rows, some {join.found:,.0f}"
         yield Claim(table.relation, table, join.filters, (said, why), _index_to_create(table, [column]), is_join=True)
@@ -138,7 +138,7 @@ def _is_withdrawn(claim: Claim, plan: QueryPlan) -> bool:
     return claim.is_join and plan.is_of_shape and not plan.shows_scan(claim.relation.oid)
 
 
-def _planned(facts: BlockerFacts) -> Iterator[Claim]:
+def _claim_planned_scans(facts: BlockerFacts) -> Iterator[Claim]:
     """The planner reads a big table as a whole for few of its rows, and no index has the columns that tell them."""
     plan = facts.snapshot.plans.get(facts.node)
     for table, scan, key in find_planned_scans(facts, plan.read_as_a_whole if plan is not None else ()):
@@ -190,7 +190,7 @@ def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> I
     """What is made of a column is asked for, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
     for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
-        column = table.written(arm.mentions[0])
+        column = table.format_column(arm.mentions[0])
         lack = f"no index serves its condition on {column} ({arm.obstacle}); how many rows that finds is not known"
         yield [lack], _advise_index(table, arm, text)
 
@@ -216,7 +216,7 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
 
 def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
     """What would find the rows of a condition that no plain index serves."""
-    column = table.written(arm.mentions[0])
+    column = table.format_column(arm.mentions[0])
     match arm.helper:
         case "trigrams":
             index = _index_to_create(table, [f"{column} gin_trgm_ops"], " USING gin")
@@ -231,7 +231,7 @@ def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
 
 
 def _help_for_expression(table: IndexedTable, arm: Alternative, text: str) -> str:
-    column = table.written(arm.mentions[0])
+    column = table.format_column(arm.mentions[0])
     key = write_key(arm.expression, table, text) if arm.expression else ""
     index = _index_to_create(table, [key]) if key else ""
     if arm.expression and arm.expression.operators:
@@ -257,7 +257,7 @@ def _by_foreign_key(facts: BlockerFacts) -> Classification | None:
     if not found:
         return None
     rows, parent, key, child, table = max(found, key=lambda each: each[0])
-    columns = ", ".join(map(table.written, key.columns))
+    columns = ", ".join(map(table.format_column, key.columns))
     said = [
         f"each row of {parent.name} that it deletes or changes is looked for in all of {child.name}, about "
         f"{rows:,.0f} rows: no index on {child.name} ({columns}) for the foreign key {key.name}",
@@ -295,7 +295,7 @@ def _check_lock(key: ForeignKey, facts: BlockerFacts) -> str:
 def _has_lock(facts: BlockerFacts, oid: int, mode: str) -> bool:
     return any(
         lock.locktype == "relation" and lock.mode == mode and lock.relation == oid
-        for lock in facts.held
+        for lock in facts.held_locks
         if facts.snapshot.table_of(lock) is not None
     )
 
@@ -308,7 +308,7 @@ def _describe_selectivity(table: IndexedTable, filters: Sequence[Filter]) -> Ite
     asked = {search.column for search in searches}
     for name in sorted(asked & table.value_shares.keys()):
         share = _format_percent(table.value_shares[name])
-        yield f"statistics: about {share} of the rows have the wanted value of {table.written(name)}"
+        yield f"statistics: about {share} of the rows have the wanted value of {table.format_column(name)}"
     for column in table.columns.values():
         values = table.distinct_values(column)
         if column.name in asked - table.value_shares.keys() and values is not None and values > 1:
@@ -340,7 +340,7 @@ def _index_to_create(table: IndexedTable, keys: Sequence[str], method: str = "",
     indexes = [f"{method} ({key}){behind}" for key in keys]
     if relation.kind != "p":
         return "; ".join(f"CREATE INDEX CONCURRENTLY ON {relation.name}{index}" for index in indexes)
-    parts = [part.name for part in table.parts() or ()]
+    parts = [part.name for part in table.list_partitions() or ()]
     commands = [f"CREATE INDEX CONCURRENTLY ON {part}{index}" for part in parts[:_MOST_PARTS] for index in indexes]
     more = len(parts) - _MOST_PARTS
     last = "; ".join(f"CREATE INDEX ON {relation.name}{index}" for index in indexes)

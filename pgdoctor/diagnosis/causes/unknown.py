@@ -33,7 +33,7 @@ class Unknown(Cause):
 def _in_line(facts: BlockerFacts) -> Iterator[str]:
     line = "in a circle" if facts.node in facts.graph.in_cycle else "in line itself: not the cause"
     yield f"waits {line}"
-    yield from command_status.describe_own_wait(facts)
+    yield from command_status.describe_command_wait(facts)
 
 
 def _explain_session(facts: BlockerFacts) -> str:

@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, "The Cumulative Statistics System".
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import agree, format_count
+from pgdoctor.formatting import format_count, format_verb
 from pgdoctor.model.diagnosis import Finding
 
 
@@ -22,7 +22,7 @@ class BufferPin(FindingCheck):
             yield Finding(
                 self.name,
                 "info",
-                f"{format_count(waiters, 'session')} {agree(waiters, 'wait')} "
+                f"{format_count(waiters, 'session')} {format_verb(waiters, 'wait')} "
                 "for a buffer that another session has pinned",
                 "often VACUUM behind an open cursor; no lock is involved",
                 {"sessions": waiters},

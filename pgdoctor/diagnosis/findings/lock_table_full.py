@@ -13,7 +13,7 @@ Source: PostgreSQL documentation, "Lock Management" (max_locks_per_transaction);
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import agree, format_client, format_count, format_duration, format_name
+from pgdoctor.formatting import format_client, format_count, format_duration, format_name, format_verb
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.server_context import LockTable, LockTableHolder
 from pgdoctor.model.snapshot import Snapshot
@@ -59,7 +59,7 @@ def describe_fill(table: LockTable) -> str:
 def describe_lock_holder(holder: LockTableHolder, snapshot: Snapshot) -> str:
     """A session with many locks: whose, how many, what it does, since when."""
     where = f" in {format_name(holder.database)}" if holder.database else ""
-    has = f"{agree(1, 'hold')} {format_count(holder.locks, 'lock')}"
+    has = f"{format_verb(1, 'hold')} {format_count(holder.locks, 'lock')}"
     open_for = f", transaction open for {format_duration(snapshot.seconds_since(holder.since))}" if holder.since else ""
     if holder.pid is None:
         return f"prepared transaction {format_name(holder.gid)}{where} {has}{open_for}"

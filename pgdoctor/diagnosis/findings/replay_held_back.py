@@ -37,7 +37,7 @@ class ReplayHeldBack(FindingCheck):
 
     def _report_conflict(self, replay: Replay, seen: CheckInput) -> Finding:
         snapshot = seen.snapshot
-        waiting = seen.graph.blocked(replay.pid)
+        waiting = seen.graph.count_blocked(replay.pid)
         behind = f"; {format_count(waiting, 'session')} blocked behind it" if waiting else ""
         numbers = {
             "seconds": snapshot.seconds_since(replay.since) or 0.0,
@@ -60,7 +60,7 @@ class ReplayHeldBack(FindingCheck):
 
     def _report_pause(self, unreplayed: int | None, seen: CheckInput) -> Finding:
         replay = seen.snapshot.replay
-        waiting = seen.graph.blocked(replay.pid) if replay else 0
+        waiting = seen.graph.count_blocked(replay.pid) if replay else 0
         size = f", with {format_size(unreplayed)} of WAL received and not replayed" if unreplayed is not None else ""
         return Finding(
             self.name,

@@ -9,7 +9,7 @@ Source: PostgreSQL documentation, "SET TRANSACTION".
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import agree, format_count
+from pgdoctor.formatting import format_count, format_verb
 from pgdoctor.model.diagnosis import Finding
 
 
@@ -22,7 +22,7 @@ class SafeSnapshot(FindingCheck):
             yield Finding(
                 self.name,
                 "info",
-                f"{format_count(waiters, 'session')} {agree(waiters, 'wait')} for a safe snapshot "
+                f"{format_count(waiters, 'session')} {format_verb(waiters, 'wait')} for a safe snapshot "
                 "(SERIALIZABLE READ ONLY DEFERRABLE)",
                 "they wait for concurrent serializable transactions to end; no lock is involved",
                 {"sessions": waiters},

@@ -13,7 +13,7 @@ Source: PostgreSQL documentation, "Synchronous Replication".
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import agree, format_count, format_duration, format_name
+from pgdoctor.formatting import format_count, format_duration, format_name, format_verb
 from pgdoctor.model.diagnosis import Finding
 
 #: Seconds. A standby acknowledges within milliseconds; a long statement with its commit at the end is rare.
@@ -38,7 +38,7 @@ class SyncStandbyLost(FindingCheck):
         yield Finding(
             self.name,
             "critical",
-            f"{format_count(waiters, 'commit')} {agree(waiters, 'wait')} for a synchronous standby, "
+            f"{format_count(waiters, 'commit')} {format_verb(waiters, 'wait')} for a synchronous standby, "
             f"the longest for {format_duration(oldest)}; {connected}",
             "restart it, or remove it from synchronous_standby_names "
             f"({format_name(names)}) and reload; signal no session",

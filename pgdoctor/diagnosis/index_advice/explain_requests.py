@@ -34,7 +34,7 @@ def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPla
     """By blocker: what to ask about its search, or a silent plan that says why it is not asked."""
     graph = wait_graph(snapshot)
     running = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
-    running.sort(key=lambda node: (-graph.blocked(node), node))
+    running.sort(key=lambda node: (-graph.count_blocked(node), node))
     found: dict[Node, ExplainRequest | QueryPlan] = {}
     for facts in (BlockerFacts(node, snapshot, graph) for node in running[:_MOST_SUSPECTS]):
         claimed = find_claim(facts)
@@ -65,7 +65,7 @@ def _find_objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
 
 def shape_request(facts: BlockerFacts) -> ExplainRequest | None:
     """What to ask about all tables of a statement; None where it is not understood, or reads no big table."""
-    shape = facts.shape
+    shape = facts.statement_shape
     if shape is None:
         return None
     named = [(each, find_read_table(facts, each.name)) for each in shape.tables]
@@ -112,8 +112,8 @@ def _is_locked(snapshot: Snapshot, oids: set[int]) -> bool:
 
 
 def _make_request(claimed: Claim) -> ExplainRequest:
-    writer = _Writer(claimed)
-    written = [writer.restriction(each) for each in claimed.filters if not _names_no_column(each)]
+    writer = _RestrictionWriter(claimed)
+    written = [writer.write_restriction(each) for each in claimed.filters if not _names_no_column(each)]
     asked = [text for text in written if text]
     return ExplainRequest(
         oid=claimed.relation.oid,
@@ -122,7 +122,8 @@ def _make_request(claimed: Claim) -> ExplainRequest:
         condition=" AND ".join(asked) or "true",
         parameters=writer.parameters,
         full_cost=sum(
-            max(part.pages, 0) * _PAGE + max(part.live_rows, 0.0) * _ROW for part in claimed.table.parts() or ()
+            max(part.pages, 0) * _PAGE + max(part.live_rows, 0.0) * _ROW
+            for part in claimed.table.list_partitions() or ()
         ),
         is_whole=len(asked) == len(written),
         is_for_values=writer.is_for_values,
@@ -133,7 +134,7 @@ def _names_no_column(restriction: Filter) -> bool:
     return all(arm.obstacle == NO_COLUMN for arm in restriction.arms)
 
 
-class _Writer:
+class _RestrictionWriter:
     """Writes the conditions on one table, each value as the next parameter."""
 
     def __init__(self, claimed: Claim) -> None:
@@ -142,7 +143,7 @@ class _Writer:
         self.is_for_values = True
         self._known = claimed.table.columns
 
-    def restriction(self, restriction: Filter) -> str:
+    def write_restriction(self, restriction: Filter) -> str:
         """One of the conditions that must all hold; empty where it has a part that cannot be asked."""
         if not all(self._is_writable(arm) for arm in restriction.arms):
             return ""

@@ -50,7 +50,7 @@ class IndexedTable:
         self._snapshot = snapshot
         self._can_skip = snapshot.server.version_num >= _SKIP_SCAN
 
-    def parts(self, locked: Collection[int] = ()) -> tuple[Relation, ...] | None:
+    def list_partitions(self, locked: Collection[int] = ()) -> tuple[Relation, ...] | None:
         """The tables with its rows; of several partitions those that are locked, if any is. None: not known."""
         if self.relation.parts is None:
             return None
@@ -63,14 +63,14 @@ class IndexedTable:
 
     def unserved_rows(self, filters: Sequence[Filter], locked: Collection[int] = ()) -> float:
         """Rows in tables of it where no index serves any of the conditions; 0 where that is not known."""
-        parts = self.parts(locked)
+        parts = self.list_partitions(locked)
         if parts is None or any(part.indexes is None for part in parts):
             return 0.0
         named = {name for each in filters for arm in each.arms for name in (*arm.columns, *arm.mentions)}
         unserved = [
             max(part.live_rows, 0.0)
             for part in parts
-            if not any(self.serves(each, part.indexes or (), named) for each in filters)
+            if not any(self.has_index_for(each, part.indexes or (), named) for each in filters)
         ]
         is_pruned = any(column.is_partition_key and column.name in named for column in self.columns.values())
         if is_pruned and not any(part.oid in locked for part in parts):
@@ -79,7 +79,7 @@ class IndexedTable:
 
     def may_find_by(self, columns: Collection[str]) -> bool:
         """An index has one of the columns, or something made of it, so that a join may find rows by it."""
-        if not columns or self.parts() is None:
+        if not columns or self.list_partitions() is None:
             return bool(columns)
         return not {*columns, "*"}.isdisjoint(self.indexed_columns())
 
@@ -87,13 +87,13 @@ class IndexedTable:
         """The columns that an index has, or of which it has something; `*` for a whole row."""
         return frozenset(
             name
-            for index in self._indexes()
+            for index in self._list_indexes()
             for name in (*index.expression_columns, *(key.column for key in index.keys if key.column))
         )
 
-    def _indexes(self) -> Iterator[IndexInfo]:
+    def _list_indexes(self) -> Iterator[IndexInfo]:
         """Those of all its parts, and its own."""
-        for part in self.parts() or ():
+        for part in self.list_partitions() or ():
             yield from part.indexes or ()
 
     def unserved_rows_of_check(self, columns: Sequence[str]) -> float:
@@ -101,7 +101,7 @@ class IndexedTable:
 
         An index on some of them serves, unless the statistics say that it finds a large share of the rows.
         """
-        parts = self.parts()
+        parts = self.list_partitions()
         if parts is None or any(part.indexes is None for part in parts):
             return 0.0
         arms = [Alternative((Search(column),)) for column in columns]
@@ -120,7 +120,8 @@ class IndexedTable:
         """To find the first rows in this order it reads all of them: no index begins with the first column."""
         first = order[0].column if order else ""
         return first in self.columns and not any(
-            first in (*index.expression_columns, *(key.column for key in index.keys[:1])) for index in self._indexes()
+            first in (*index.expression_columns, *(key.column for key in index.keys[:1]))
+            for index in self._list_indexes()
         )
 
     def settle_casts(self, filters: Sequence[Filter]) -> tuple[Filter, ...]:
@@ -137,7 +138,11 @@ class IndexedTable:
         least = 1.0
         for each in filters:
             searches = each.arms[0].searches if len(each.arms) == 1 else ()
-            if len(searches) == 1 and searches[0].operator == "=" and (share := self.share(searches[0])) is not None:
+            if (
+                len(searches) == 1
+                and searches[0].operator == "="
+                and (share := self.estimate_share(searches[0])) is not None
+            ):
                 column = self.columns[searches[0].column]
                 least *= min(max(share, (column.top_share or 0.0) * searches[0].values), 1.0)
         return least
@@ -147,7 +152,7 @@ class IndexedTable:
         column = self.columns.get(search.column)
         return column is not None and (column.type, search.value_type) in _CASTS
 
-    def share(self, search: Search) -> float | None:
+    def estimate_share(self, search: Search) -> float | None:
         """The share of the rows that one search finds for most values; None where that is not known."""
         column = self.columns.get(search.column)
         if column is None:
@@ -187,7 +192,7 @@ class IndexedTable:
         column = self.columns.get(search.column)
         if column is None or not column.is_hidden or self._trusts_hidden:
             return False
-        return not any(index.keys and index.keys[0].column == column.name for index in self._indexes())
+        return not any(index.keys and index.keys[0].column == column.name for index in self._list_indexes())
 
     def finds_many(self, search: Search) -> bool:
         """It finds a large share of the rows, or may well do."""
@@ -196,7 +201,7 @@ class IndexedTable:
             return True
         if column is not None and search.operator == "prefix" and column.type not in TEXTS:
             return True
-        share = self.share(search)
+        share = self.estimate_share(search)
         is_known = search.operator == "=" and search.column in self.value_shares
         is_top_likely = column is not None and (column.top_share or 0.0) > LARGE_TOP_SHARE
         if search.may_be_for_a_value and not is_known and is_top_likely:
@@ -210,7 +215,7 @@ class IndexedTable:
         column = self.columns.get(search.column)
         return self.distinct_values(column) if column else None
 
-    def written(self, name: str) -> str:
+    def format_column(self, name: str) -> str:
         """A column as it stands in a statement."""
         column = self.columns.get(name)
         return column.quoted if column else name
@@ -218,9 +223,9 @@ class IndexedTable:
     @property
     def rows(self) -> float:
         """Rows of all its parts; 0 where that is not known."""
-        return sum(max(part.live_rows, 0.0) for part in self.parts() or ())
+        return sum(max(part.live_rows, 0.0) for part in self.list_partitions() or ())
 
-    def serves(self, restriction: Filter, indexes: Sequence[IndexInfo], named: set[str]) -> bool:
+    def has_index_for(self, restriction: Filter, indexes: Sequence[IndexInfo], named: set[str]) -> bool:
         """The indexes may find the rows of a condition: every arm has one. `named`: the columns of all conditions."""
         usable = [each for each in indexes if each.is_usable and each.keys and _may_apply(each, named)]
         return bool(restriction.arms) and all(

@@ -61,20 +61,20 @@ def partial_index(table: IndexedTable, asked: Conditions) -> PartialIndex | None
     for search in (each.arms[0].searches[0] for each in filters if len(each.arms) == 1 and each.arms[0].searches):
         where = _predicate_of(table, search, asked.given)
         if where and table.is_selective(search) and together[:1] in ([], [search.column]):
-            others = [table.written(column) for column in together if column != search.column]
+            others = [table.format_column(column) for column in together if column != search.column]
             others += _list_order(table, asked.sorted_by, [*together, search.column])
-            return PartialIndex(", ".join(others) or table.written(search.column), where)
+            return PartialIndex(", ".join(others) or table.format_column(search.column), where)
     return None
 
 
 def _predicate_of(table: IndexedTable, search: Search, given: Sequence[GivenValues]) -> str:
     """The condition on a truth value or on NULL as a predicate; empty where it is none."""
     if search.operator == "null":
-        return f"{table.written(search.column)} IS NULL"
+        return f"{table.format_column(search.column)} IS NULL"
     truths = [each.truths for each in given if each.column == search.column and not each.places]
     if search.operator != "=" or not truths or len(truths[0]) != 1:
         return ""
-    return table.written(search.column) if truths[0][0] else f"NOT {table.written(search.column)}"
+    return table.format_column(search.column) if truths[0][0] else f"NOT {table.format_column(search.column)}"
 
 
 def _list_order(table: IndexedTable, order: Sequence[SortKey], left_out: Sequence[str]) -> list[str]:
@@ -82,13 +82,15 @@ def _list_order(table: IndexedTable, order: Sequence[SortKey], left_out: Sequenc
     known = list(takewhile(lambda each: each.column in table.columns, order))[:_MOST_SORTED]
     is_mixed = len({each.is_descending for each in known}) > 1
     return [
-        f"{table.written(each.column)} DESC" if is_mixed and each.is_descending else table.written(each.column)
+        f"{table.format_column(each.column)} DESC"
+        if is_mixed and each.is_descending
+        else table.format_column(each.column)
         for each in known
         if each.column not in left_out
     ]
 
 
-def open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
+def find_open_ranges(table: IndexedTable, filters: Sequence[Filter]) -> tuple[str, ...]:
     """The keys of indexes that may or may not help: for ranges of unknown selectivity."""
     singles = [each.arms[0].searches for each in _merge_ranges(filters) if len(each.arms) == 1]
     ranges = [found[0] for found in singles if len(found) == 1 and found[0].operator == "<"]
@@ -108,7 +110,7 @@ def find_defeated_column(table: IndexedTable, filters: Sequence[Filter]) -> Colu
             plain = Filter((Alternative((Search(search.column, search.operator),)),))
             if table.is_defeated(search) and table.relation.indexes is not None and table.is_selective(search):
                 named = {search.column}
-                if table.serves(plain, table.relation.indexes, named):
+                if table.has_index_for(plain, table.relation.indexes, named):
                     return table.columns[search.column]
     return None
 
@@ -118,7 +120,7 @@ def _write_key(table: IndexedTable, search: Search) -> str:
     column = table.columns.get(search.column)
     is_pattern = search.operator in ("prefix", "pattern")
     if column is None or not is_pattern or column.is_bytewise or column.type not in PATTERN_CLASSES:
-        return table.written(search.column)
+        return table.format_column(search.column)
     return f"{column.quoted} {PATTERN_CLASSES[column.type]}"
 
 
@@ -151,7 +153,7 @@ def _choose_together(table: IndexedTable, filters: Sequence[Filter], is_sorted: 
 def _list_unserved(table: IndexedTable, restriction: Filter) -> list[Alternative]:
     indexes = table.relation.indexes or ()
     named = {name for arm in restriction.arms for name in (*arm.columns, *arm.mentions)}
-    return [arm for arm in restriction.arms if not table.serves(Filter((arm,)), indexes, named)]
+    return [arm for arm in restriction.arms if not table.has_index_for(Filter((arm,)), indexes, named)]
 
 
 def _key_for(table: IndexedTable, arm: Alternative) -> str:
@@ -159,7 +161,7 @@ def _key_for(table: IndexedTable, arm: Alternative) -> str:
     if arm.is_doubtful:
         return ""
     if arm.function and table.is_selective(Search(arm.mentions[0])):
-        return f"{arm.function}({table.written(arm.mentions[0])})"
+        return f"{arm.function}({table.format_column(arm.mentions[0])})"
     searches = [each for each in arm.searches if not table.is_defeated(each) and table.is_selective(each)]
     return _write_key(table, searches[0]) if searches else ""
 

@@ -27,7 +27,7 @@ def find_scanned_tables(
 
     With a join an index on a joined column may serve, whatever the conditions say.
     """
-    for each in facts.searches:
+    for each in facts.table_conditions:
         asked = each.visible or each
         if not asked.filters_known or asked.tied is None or not asked.filters:
             continue
@@ -107,7 +107,7 @@ def _joining_rows(facts: BlockerFacts, table: IndexedTable, asked: Conditions, t
 
 def find_ties(facts: BlockerFacts) -> Iterator[tuple[IndexedTable, Conditions, Tie]]:
     """The big tables that are joined to another by a column without an index, and have no other condition with one."""
-    for asked in facts.searches:
+    for asked in facts.table_conditions:
         relation = find_named_table(asked.scanned, find_locked_tables(facts)) if asked.tie else None
         if relation is None or asked.tie is None or not asked.filters_known or asked.is_limited:
             continue
@@ -126,7 +126,7 @@ def _found_by_join(table: IndexedTable, tie: Tie, rows: float) -> float | None:
     column = table.columns.get(tie.column)
     if column is None or column.is_hidden:
         return None
-    share = table.share(Search(tie.column))
+    share = table.estimate_share(Search(tie.column))
     # The most frequent value may be among them.
     largest = max(column.top_share or 0.0, share or 0.0)
     return None if share is None else rows * largest * table.rows
@@ -168,16 +168,18 @@ def _key_for_join(table: IndexedTable, scan: PlannedScan) -> str:
         return ""
     reads_all = table.relation.pages + table.rows * 0.01
     is_cheap = (scan.other_rows + scan.joined_rows) * _LOOKUP <= reads_all * _CHEAP
-    return table.written(scan.joined_by) if is_cheap and table.is_selective(Search(scan.joined_by)) else ""
+    return table.format_column(scan.joined_by) if is_cheap and table.is_selective(Search(scan.joined_by)) else ""
 
 
-def open_ranges(facts: BlockerFacts) -> Iterator[str]:
+def describe_open_ranges(facts: BlockerFacts) -> Iterator[str]:
     """Says which index a big table lacks for a range of unknown selectivity."""
     for table, asked in find_scanned_tables(facts):
         if table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
             continue
         name, doubt = table.relation.name, "an index helps only if the range is selective, which is unknown"
-        yield from (f"no index on {name} ({key}): {doubt}" for key in missing_index.open_ranges(table, asked.filters))
+        yield from (
+            f"no index on {name} ({key}): {doubt}" for key in missing_index.find_open_ranges(table, asked.filters)
+        )
 
 
 def unreadable_statistics(facts: BlockerFacts) -> Iterator[str]:
@@ -199,7 +201,7 @@ def find_locked_tables(facts: BlockerFacts, mode: str = "") -> list[Relation]:
     snapshot = facts.snapshot
     found = {
         table.oid: table
-        for lock in facts.held
+        for lock in facts.held_locks
         if lock.locktype == "relation"
         and mode in ("", lock.mode)
         and (table := snapshot.table_of(lock)) is not None
@@ -212,7 +214,7 @@ def parts_locked(facts: BlockerFacts) -> set[int]:
     """What it has locked to change rows: of a partitioned table the partitions that it cannot leave out."""
     return {
         lock.relation
-        for lock in facts.held
+        for lock in facts.held_locks
         if lock.locktype == "relation" and lock.mode in ("RowShareLock", CHANGE_LOCK) and lock.relation is not None
     }
 

@@ -42,7 +42,7 @@ class ValueRequest:
 
 def value_requests(snapshot: Snapshot) -> tuple[ValueRequest, ...]:
     """What to ask about the running blockers that search a big table without an index."""
-    return tuple(request for facts in _running_blockers(snapshot) for request in _requests(facts))
+    return tuple(request for facts in _running_blockers(snapshot) for request in _build_requests(facts))
 
 
 def joined_names(snapshot: Snapshot, *, with_shapes: bool = False) -> tuple[tuple[int, str], ...]:
@@ -55,7 +55,7 @@ def joined_names(snapshot: Snapshot, *, with_shapes: bool = False) -> tuple[tupl
         for facts in _running_blockers(snapshot)
         for name in (
             *(asked.other for _, asked, _ in find_ties(facts) if asked.other),
-            *(each.name for each in (facts.shape.tables if with_shapes and facts.shape else ())),
+            *(each.name for each in (facts.statement_shape.tables if with_shapes and facts.statement_shape else ())),
         )
     ]
     return tuple(dict.fromkeys(found))
@@ -71,13 +71,13 @@ def _running_blockers(snapshot: Snapshot) -> Iterator[BlockerFacts]:
         return
     graph = wait_graph(snapshot)
     nodes = [node for node in graph.blockers if node in snapshot.sessions and node not in graph.blockers_of]
-    nodes.sort(key=lambda node: (-graph.blocked(node), node))
+    nodes.sort(key=lambda node: (-graph.count_blocked(node), node))
     for facts in (BlockerFacts(node, snapshot, graph) for node in nodes[:MOST_BLOCKERS]):
         if facts.is_running and facts.statement.is_one:
             yield facts
 
 
-def _requests(facts: BlockerFacts) -> Iterator[ValueRequest]:
+def _build_requests(facts: BlockerFacts) -> Iterator[ValueRequest]:
     text = facts.session.statement if facts.session else None
     for table, asked in find_scanned_tables(facts, trusts_hidden=True):
         if not asked.given or table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:

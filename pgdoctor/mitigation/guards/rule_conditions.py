@@ -70,7 +70,7 @@ class ActiveWindow(Guard):
 
     def find_objection(self, case: Case) -> str | None:
         windows = case.rule.active_window
-        if windows is None or any(window.includes(case.now) for window in windows):
+        if windows is None or any(window.includes_moment(case.now) for window in windows):
             return None
         return f"the rule acts only {', '.join(windows)}"
 

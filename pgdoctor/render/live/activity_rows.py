@@ -66,7 +66,7 @@ def list_activity(
 ) -> tuple[ActivityRow, ...]:
     """All rows in the chosen order; `usage` by PID, None: not known."""
     taken = usage or {}
-    rows = [_row(activity, session, taken.get(session.pid, ProcessUsage())) for session in activity.sessions]
+    rows = [_build_row(activity, session, taken.get(session.pid, ProcessUsage())) for session in activity.sessions]
     return tuple(sorted(rows, key=_SORTS[sort]))
 
 
@@ -75,10 +75,10 @@ def render_activity_details(activity: Activity, pid: int, columns: int) -> list[
     found = next((session for session in activity.sessions if session.pid == pid), None)
     if found is None:
         return None
-    return [line for text in _texts(activity, found) for line in wrap_text(text, columns)]
+    return [line for text in _list_texts(activity, found) for line in wrap_text(text, columns)]
 
 
-def _largest(value: Callable[[ActivityRow], float | None]) -> Callable[[ActivityRow], tuple[float, int]]:
+def _sort_by_largest(value: Callable[[ActivityRow], float | None]) -> Callable[[ActivityRow], tuple[float, int]]:
     """The largest first; what is not known last."""
 
     def place(row: ActivityRow) -> tuple[float, int]:
@@ -96,16 +96,16 @@ def _by_state(row: ActivityRow) -> tuple[int, float, int]:
 #: Where a row belongs, by what it is sorted by.
 _SORTS: Mapping[SessionSort, Callable[[ActivityRow], tuple[float, ...]]] = {
     "state": _by_state,
-    "age": _largest(lambda row: row.age),
-    "transaction": _largest(lambda row: row.transaction),
-    "cpu": _largest(lambda row: row.usage.cpu),
-    "memory": _largest(lambda row: row.usage.memory),
-    "read": _largest(lambda row: row.usage.read),
-    "written": _largest(lambda row: row.usage.written),
+    "age": _sort_by_largest(lambda row: row.age),
+    "transaction": _sort_by_largest(lambda row: row.transaction),
+    "cpu": _sort_by_largest(lambda row: row.usage.cpu),
+    "memory": _sort_by_largest(lambda row: row.usage.memory),
+    "read": _sort_by_largest(lambda row: row.usage.read),
+    "written": _sort_by_largest(lambda row: row.usage.written),
 }
 
 
-def _row(activity: Activity, session: ActiveSession, usage: ProcessUsage) -> ActivityRow:
+def _build_row(activity: Activity, session: ActiveSession, usage: ProcessUsage) -> ActivityRow:
     age = activity.seconds_since(session.state_change)
     is_background = session.backend_type not in (None, "client backend")
     return ActivityRow(
@@ -120,11 +120,11 @@ def _row(activity: Activity, session: ActiveSession, usage: ProcessUsage) -> Act
         client=session.client or ("" if session.backend_type is None or is_background else "local"),
         statement=show_statement(session.statement, show_literals=False) or "",
         usage=usage,
-        style=_style(session, age),
+        style=_choose_style(session, age),
     )
 
 
-def _style(session: ActiveSession, age: float | None) -> str:
+def _choose_style(session: ActiveSession, age: float | None) -> str:
     if session.wait_event_type == "Lock":
         return "bad"
     if session.state in ("idle in transaction", "idle in transaction (aborted)"):
@@ -132,7 +132,7 @@ def _style(session: ActiveSession, age: float | None) -> str:
     return "dim" if session.state == "idle" else "plain"
 
 
-def _texts(activity: Activity, session: ActiveSession) -> Iterator[str]:
+def _list_texts(activity: Activity, session: ActiveSession) -> Iterator[str]:
     ages: Mapping[str, float | None] = {
         "connected": activity.seconds_since(session.backend_start),
         "state": activity.seconds_since(session.state_change),

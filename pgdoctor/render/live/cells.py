@@ -5,7 +5,7 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 
 #: Characters of a text that are examined; no screen is wider.
 _MOST = 2_000
@@ -44,7 +44,7 @@ def text_width(text: str) -> int:
 
 def cut_text(text: str, most: int) -> str:
     """One harmless line of at most so many cells."""
-    clean = one_line(text, _MOST)
+    clean = format_one_line(text, _MOST)
     if text_width(clean) <= most:
         return clean
     taken, room = list[str](), most - 1
@@ -66,7 +66,7 @@ def pad_text(text: str, columns: int, *, right: bool = False) -> str:
 def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
     """A text of at most so many characters, in lines of at most so many cells (10 at least), broken at spaces."""
     columns, lines, line, width = max(columns, _NARROWEST), list[str](), "", 0
-    for word in _WORD.findall(one_line(text, most)):
+    for word in _WORD.findall(format_one_line(text, most)):
         # The width of the line is carried along: measured anew at each word, a wide screen takes quadratic time.
         wide = text_width(word)
         if width + wide <= columns:

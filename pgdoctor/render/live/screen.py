@@ -186,14 +186,14 @@ def list_lines(lines: int) -> int:
 
 def listed_rows(seen: ScreenInput, view: View) -> tuple[ListedRow, ...]:
     """The rows of the list that is shown, less those that the filter leaves out."""
-    return _sessions(seen, view) if shown_tab(view) == "sessions" else _blocked(seen, view)
+    return _list_sessions(seen, view) if shown_tab(view) == "sessions" else _list_blocked(seen, view)
 
 
-def _sessions(seen: ScreenInput, view: View) -> tuple[ActivityRow, ...]:
+def _list_sessions(seen: ScreenInput, view: View) -> tuple[ActivityRow, ...]:
     return filter_rows(seen.activity_rows, view.filter)
 
 
-def _blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
+def _list_blocked(seen: ScreenInput, view: View) -> tuple[SessionRow, ...]:
     return filter_rows(seen.rows, view.filter)
 
 
@@ -217,14 +217,14 @@ def _draw_bar(view: View, columns: int, bars: Sequence[str]) -> Span:
         return Span(pad_text(_ANSWERS, columns), "warn")
     if view.is_typing:
         room = max(columns - text_width(_FILTER_KEYS) - 2, _FEWEST_TYPED)
-        return Span(pad_text(f"{_ending('/' + view.filter + '_', room)}  {_FILTER_KEYS}", columns), "warn")
+        return Span(pad_text(f"{_cut_beginning('/' + view.filter + '_', room)}  {_FILTER_KEYS}", columns), "warn")
     if view.message:
         return Span(pad_text(view.message, columns), "warn")
     said = _ANY_KEY if view.notice else next((bar for bar in bars if text_width(bar) <= columns), bars[-1])
     return Span(pad_text(said, columns), "bar")
 
 
-def _ending(text: str, columns: int) -> str:
+def _cut_beginning(text: str, columns: int) -> str:
     """The end of a text, in at most so many characters: what is typed last shows."""
     return text if len(text) <= columns else "…" + text[-(columns - 1) :]
 
@@ -244,11 +244,11 @@ def _draw_page(seen: ScreenInput, view: View, columns: int, room: int) -> list[L
             [part for line in HELP.splitlines() for part in _break_line(line, columns)], view.scrolled, room
         )
     if view.page == "one" and seen.diagnosis is not None and seen.report is not None:
-        return _draw_text(_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
+        return _draw_text(_format_details(seen, seen.diagnosis, seen.report, view, columns), view.scrolled, room)
     if shown_tab(view) == "sessions":
         shown = _ACTIVITY_COLUMNS if seen.usage is None else _show_sorted(_LOCAL_COLUMNS, view.sort)
-        return _table(shown, _sessions(seen, view), _activity_fields, view, columns, room)
-    return _table(_COLUMNS, _blocked(seen, view), _format_fields, view, columns, room)
+        return _draw_table(shown, _list_sessions(seen, view), _activity_fields, view, columns, room)
+    return _draw_table(_COLUMNS, _list_blocked(seen, view), _format_fields, view, columns, room)
 
 
 def _show_sorted(columns: Sequence[ScreenColumn], sort: SessionSort) -> list[ScreenColumn]:
@@ -259,7 +259,7 @@ def _show_sorted(columns: Sequence[ScreenColumn], sort: SessionSort) -> list[Scr
     ]
 
 
-def _details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View, columns: int) -> list[str]:
+def _format_details(seen: ScreenInput, diagnosis: Diagnosis, report: Report, view: View, columns: int) -> list[str]:
     if view.chosen not in (row.key for row in seen.rows) and seen.activity is not None and isinstance(view.chosen, int):
         found = render_activity_details(seen.activity, view.chosen, columns)
         if found is not None:
@@ -281,7 +281,7 @@ def _draw_head(seen: ScreenInput, view: View, columns: int, lines: int) -> Itera
     yield (Span(describe_server(report.server) if report is not None else "", "dim"),)
     yield _draw_status(seen, view)
     if shown_tab(view) == "sessions" and seen.diagnosis is not None:
-        yield from _broken_up(_figures(seen, seen.diagnosis), "plain", columns, most)
+        yield from _broken_up(_format_figures(seen, seen.diagnosis), "plain", columns, most)
 
 
 def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]:
@@ -302,7 +302,7 @@ def _to_do(report: Report) -> str:
     return f"{worst.severity}: {worst.summary}" if worst else ""
 
 
-def _figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
+def _format_figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
     """What the whole server does: `812 transactions/s  42/100 connections: 3 active …`."""
     server, rates = diagnosis.snapshot.server, seen.rates
     states = server.connections_by_state
@@ -334,7 +334,7 @@ def _draw_status(seen: ScreenInput, view: View) -> Line:
         at = report.captured_at[11:19]
         every = f"every {seen.interval:g} s"
         if shown_tab(view) == "sessions":
-            text = f"{at} UTC  by {_SORTED_BY[view.sort]}  {every}{_unread(seen)}"
+            text = f"{at} UTC  by {_SORTED_BY[view.sort]}  {every}{_describe_unread(seen)}"
         else:
             text = f"{at} UTC  by {view.order}  {server.connections}/{server.max_connections} connections  {every}"
         parts.append(Span(text, "dim"))
@@ -345,12 +345,12 @@ def _draw_status(seen: ScreenInput, view: View) -> Line:
     return tuple(parts)
 
 
-def _unread(seen: ScreenInput) -> str:
+def _describe_unread(seen: ScreenInput) -> str:
     left = seen.activity.all_sessions - len(seen.activity.sessions) if seen.activity is not None else 0
     return f"  {left:,} more sessions not shown" if left > 0 else ""
 
 
-def _table(
+def _draw_table(
     all_columns: Sequence[ScreenColumn],
     rows: Sequence[Row],
     fields: Callable[[Row], Mapping[str, str]],
@@ -365,23 +365,23 @@ def _table(
     heading = (Span(_format_cells(shown, {each.field: each.heading for each in shown}, columns), "dim"),)
     place = next((place for place, row in enumerate(rows) if row.key == view.chosen and row.key is not None), 0)
 
-    def lines(row: Row) -> list[Line]:
+    def draw_row(row: Row) -> list[Line]:
         return _row_lines(row, fields(row), shown, view, columns)
 
     # From the chosen row upwards while it takes less than half of the room, then downwards.
-    first, used = place, len(lines(rows[place])) if rows else 0
+    first, used = place, len(draw_row(rows[place])) if rows else 0
     while first > 0 and used < room // 2:
         first -= 1
-        used += len(lines(rows[first]))
+        used += len(draw_row(rows[first]))
     body = list[Line]()
     for row in rows[first:]:
         if len(body) >= room:
             break
-        body += lines(row)
+        body += draw_row(row)
     # At the end of the list the screen is filled from its bottom.
     while first > 0 and len(body) < room - 1:
         first -= 1
-        body = [*lines(rows[first]), *body]
+        body = [*draw_row(rows[first]), *body]
     return [heading, *body][:room]
 
 
@@ -415,9 +415,9 @@ def _activity_fields(row: ActivityRow) -> dict[str, str]:
         "age": format_short(row.age),
         "transaction": format_short(row.transaction),
         "cpu": "" if row.usage.cpu is None else f"{row.usage.cpu:.1f}",
-        "memory": format_size(row.usage.memory),
-        "read": format_size(row.usage.read),
-        "written": format_size(row.usage.written),
+        "memory": format_short_size(row.usage.memory),
+        "read": format_short_size(row.usage.read),
+        "written": format_short_size(row.usage.written),
         "wait_event": row.wait_event,
         "application": row.application,
         "user": row.user,
@@ -448,7 +448,7 @@ def _format_cells(shown: Sequence[ScreenColumn], fields: Mapping[str, str], colu
     return pad_text(text.rstrip(), columns)
 
 
-def format_size(number: float | None) -> str:
+def format_short_size(number: float | None) -> str:
     """Bytes in at most six characters: `0`, `816 k`, `1.2 G`; empty for None."""
     if number is None:
         return ""

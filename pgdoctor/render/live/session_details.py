@@ -39,15 +39,15 @@ def _list_texts(diagnosis: Diagnosis, report: Report, key: Name) -> Iterator[str
 
 
 def _describe_session(session: Session, diagnosis: Diagnosis) -> Iterator[str]:
-    def since(moment: datetime | None) -> str:
+    def format_time_since(moment: datetime | None) -> str:
         return format_duration(diagnosis.snapshot.seconds_since(moment))
 
     who = f"{session.usename or '?'}@{session.datname or '?'}"
     application = f' "{session.application_name}"' if session.application_name else ""
     place = session.client_addr or "this machine"
-    yield f"{who}{application} from {place}, connected for {since(session.backend_start)}"
-    transaction = f", its transaction open for {since(session.xact_start)}" if session.xact_start else ""
-    yield f"{session.state or 'its state is hidden'} for {since(session.state_change)}{transaction}"
+    yield f"{who}{application} from {place}, connected for {format_time_since(session.backend_start)}"
+    transaction = f", its transaction open for {format_time_since(session.xact_start)}" if session.xact_start else ""
+    yield f"{session.state or 'its state is hidden'} for {format_time_since(session.state_change)}{transaction}"
     if session.wait_event:
         yield f"wait event {session.wait_event_type}: {session.wait_event}"
     statement = show_statement(session.statement, show_literals=False)

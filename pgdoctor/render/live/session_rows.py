@@ -55,8 +55,8 @@ def list_rows(diagnosis: Diagnosis, report: Report, order: Order, *, is_grouped:
     """
     made = _Rows(diagnosis, report, is_grouped)
     if order == "tree":
-        return tuple(made.tree())
-    return tuple(sorted(made.all(), key=_KEYS[order]))
+        return tuple(made.list_tree())
+    return tuple(sorted(made.list_all(), key=_KEYS[order]))
 
 
 _KEYS: Mapping[str, Callable[[SessionRow], tuple[object, ...]]] = {
@@ -77,27 +77,27 @@ class _Rows:
         for wait in report.waits:
             self._waits.setdefault(wait.blocked_pid, wait)
 
-    def tree(self) -> Iterator[SessionRow]:
+    def list_tree(self) -> Iterator[SessionRow]:
         most = len(self._report.waits)
         for tree in build_trees(self._report, most, _MOST_STEPS):
             yield self._make_row(name_blocker(tree.blocker), 0)
             yield from self._rows_below(tree.below, tree.rest, 1)
 
-    def all(self) -> Iterator[SessionRow]:
+    def list_all(self) -> Iterator[SessionRow]:
         for key in {**self._blockers, **self._waits}:
             yield self._make_row(key, 0)
 
     def _rows_below(self, below: Sequence[Branch], rest: OmittedRows, depth: int) -> Iterator[SessionRow]:
         for part in group_branches(below) if self._is_grouped else below:
             if isinstance(part, Crowd):
-                yield self._crowd(part, depth)
+                yield self._build_crowd_row(part, depth)
                 continue
             yield self._make_row(part.wait.blocked_pid, depth)
             yield from self._rows_below(part.below, part.rest, depth + 1)
         if rest.sessions:
             yield SessionRow(None, depth, rest=left_out(rest))
 
-    def _crowd(self, crowd: Crowd, depth: int) -> SessionRow:
+    def _build_crowd_row(self, crowd: Crowd, depth: int) -> SessionRow:
         """One row for equal waiters, with the longest of their waits."""
         longest = max(crowd.waits, key=lambda wait: wait.wait_seconds or 0.0)
         row = self._make_row(longest.blocked_pid, depth)

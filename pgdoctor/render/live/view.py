@@ -100,7 +100,7 @@ def press_key(view: View, key: str, rows: Sequence[ListedRow], page_lines: int) 
     if view.notice:
         return Pressed(replace(view, notice=()))
     if view.is_typing:
-        return Pressed(_typed(view, key))
+        return Pressed(_apply_filter_key(view, key))
     view = replace(view, message="")
     if key in ("q", "Q") and view.page == "list":
         return Pressed(view, "quit")
@@ -163,7 +163,7 @@ def _listed_otherwise(view: View, key: str) -> View | None:
     return None
 
 
-def _typed(view: View, key: str) -> View:
+def _apply_filter_key(view: View, key: str) -> View:
     """The filter after a key; the list follows each of them."""
     match key:
         case "enter":

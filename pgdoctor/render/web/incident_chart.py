@@ -35,7 +35,7 @@ def chart_markup(story: IncidentView) -> Iterator[str]:
     if len(points) < 2:
         return
     marks = list_marks(story)[:_MOST_MARKS]
-    yield from _draw(points, marks, story)
+    yield from _draw_chart(points, marks, story)
     if marks:
         yield '<ol class="plain">'
         yield from (
@@ -51,19 +51,22 @@ def list_points(story: IncidentView) -> list[CoursePoint]:
     last = story.last
     if len(last.course) >= 2:
         return list(last.course)
-    found = {_since(story, at): CoursePoint(_since(story, at), blocked, seen) for at, blocked, seen in story.sizes}
+    found = {
+        _measure_seconds(story, at): CoursePoint(_measure_seconds(story, at), blocked, seen)
+        for at, blocked, seen in story.sizes
+    }
     for entry in story.entries:
-        seconds = _since(story, entry.at)
+        seconds = _measure_seconds(story, entry.at)
         found.setdefault(seconds, CoursePoint(seconds, entry.blocked, 0))
     return [found[seconds] for seconds in sorted(found)]
 
 
 def list_marks(story: IncidentView) -> list[ChartMark]:
     """The actions of mitigation and the signals of people, in the order of time."""
-    marks = [ChartMark(_since(story, each.at), each.at, action_text(each)) for each in story.actions]
+    marks = [ChartMark(_measure_seconds(story, each.at), each.at, action_text(each)) for each in story.actions]
     marks += [
         ChartMark(
-            _since(story, each.at),
+            _measure_seconds(story, each.at),
             each.at,
             f"{each.signal} {each.pid} by {each.by}: {each.outcome.replace('_', ' ')}",
         )
@@ -72,11 +75,11 @@ def list_marks(story: IncidentView) -> list[ChartMark]:
     return sorted(marks, key=lambda each: each.seconds)
 
 
-def _since(story: IncidentView, at: datetime) -> float:
+def _measure_seconds(story: IncidentView, at: datetime) -> float:
     return max((at - story.last.started) / timedelta(seconds=1), 0.0)
 
 
-def _draw(points: Sequence[CoursePoint], marks: Sequence[ChartMark], story: IncidentView) -> Iterator[str]:
+def _draw_chart(points: Sequence[CoursePoint], marks: Sequence[ChartMark], story: IncidentView) -> Iterator[str]:
     length = max(points[-1].seconds, *(each.seconds for each in marks), 0.1)
     most_blocked = max(max(each.blocked for each in points), 1)
     most_connected = max(each.connections for each in points)
@@ -95,7 +98,7 @@ def _draw(points: Sequence[CoursePoint], marks: Sequence[ChartMark], story: Inci
         yield from _draw_area("connected", values, length, most_connected, top, _CONNECTED)
         yield f'<text x="2" y="{top - 5}">connections, at most {most_connected:,}</text>'
     for number, each in enumerate(marks, 1):
-        x = _place(each.seconds, length)
+        x = _compute_x(each.seconds, length)
         yield f'<line class="mark" x1="{x}" x2="{x}" y1="{_ROOM}" y2="{bottom}"/>'
         yield f'<text class="mark" x="{x + 3:.1f}" y="{_ROOM + 11 + 12 * ((number - 1) % 8)}">{number}</text>'
     yield f'<text x="2" y="{height - 4}">{format_moment(story.last.started)} UTC</text>'
@@ -109,11 +112,11 @@ def _draw_area(
     base = top + height
     path = [f"M0 {base}"]
     for seconds, value in values:
-        path.append(f"H{_place(seconds, length)}V{base - value / most * height:.1f}")
-    path.append(f"H{_place(values[-1][0], length)}V{base}Z")
+        path.append(f"H{_compute_x(seconds, length)}V{base - value / most * height:.1f}")
+    path.append(f"H{_compute_x(values[-1][0], length)}V{base}Z")
     yield f'<path class="{kind}" d="{"".join(path)}"/>'
     yield f'<line class="axis" x1="0" x2="{_WIDTH}" y1="{base}" y2="{base}"/>'
 
 
-def _place(seconds: float, length: float) -> float:
+def _compute_x(seconds: float, length: float) -> float:
     return round(min(seconds / length, 1.0) * (_WIDTH - 2) + 1, 1)

@@ -31,31 +31,31 @@ def _write_main(story: IncidentView, report: IncidentReport, nav: str) -> Iterat
     kind = "bad" if report.severity == "critical" else "warn"
     yield f'<div class="verdict {kind}"><h1>Incident {text_markup(report.id)}: '
     yield f"{text_markup(' → '.join(report.classes))}{where}</h1>"
-    yield f'<p class="do">{sentence_markup(_headline(story, report))}</p></div>'
+    yield f'<p class="do">{sentence_markup(_render_headline(story, report))}</p></div>'
     yield '<p class="facts">'
     yield from (f"<span>{sentence_markup(each)}</span>" for each in (report.server, report.place) if each)
     yield f"<span>from {format_moment(report.started)} UTC</span><span>{report.severity}</span></p>"
-    yield _section("Course", _scroll("".join(chart_markup(story))))
-    yield _section("Impact", "".join(_write_impact(story, report)))
-    yield _section("Times", "".join(_write_times(report)))
-    yield _section("Timeline", _list_moments(report.timeline))
-    yield _section("Recent changes", _list_moments(report.changes))
-    yield _section("Root cause", "".join(_write_cause(story, report)))
-    yield _section("Why it could happen", "".join(_write_whys(report)))
-    yield _section("Actions", "".join(_write_actions(report)))
-    yield _section("Prevention", "".join(_write_prevention(report)))
+    yield _render_section("Course", _render_scrollable("".join(chart_markup(story))))
+    yield _render_section("Impact", "".join(_write_impact(story, report)))
+    yield _render_section("Times", "".join(_write_times(report)))
+    yield _render_section("Timeline", _list_moments(report.timeline))
+    yield _render_section("Recent changes", _list_moments(report.changes))
+    yield _render_section("Root cause", "".join(_write_cause(story, report)))
+    yield _render_section("Why it could happen", "".join(_write_whys(report)))
+    yield _render_section("Actions", "".join(_write_actions(report)))
+    yield _render_section("Prevention", "".join(_write_prevention(report)))
 
 
-def _headline(story: IncidentView, report: IncidentReport) -> str:
+def _render_headline(story: IncidentView, report: IncidentReport) -> str:
     lasted = format_lasted(story.last)
     return f"{format_count(report.impact.peak_blocked, 'session')} blocked at once, lasted {lasted}"
 
 
-def _scroll(content: str) -> str:
+def _render_scrollable(content: str) -> str:
     return f'<div class="scroll">{content}</div>' if content else ""
 
 
-def _section(title: str, content: str) -> str:
+def _render_section(title: str, content: str) -> str:
     return f"<section><h2>{title}</h2>{content}</section>" if content else ""
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.incidents.incident_log import IncidentRecord
+from pgdoctor.render.blocking_patterns import PatternFacts, PatternReport
 from pgdoctor.render.incident_view import format_lasted, format_moment
-from pgdoctor.render.patterns import PatternFacts, PatternReport
 from pgdoctor.render.web.markup import code_markup, document_markup, name_markup, sentence_markup, text_markup
 
 #: Files of an incident, and what their links say.
@@ -28,7 +28,7 @@ class IncidentLinks(msgspec.Struct, frozen=True):
     #: The name of the server; None where it is the only one. Of letters that need no quoting.
     server: str | None
 
-    def markup(self) -> str:
+    def render_links(self) -> str:
         """Links to the list, to the live page and to the files."""
         of = f"?server={escape(self.server)}" if self.server else ""
         files = (f'<a href="{escape(self.id)}/{name}{of}" download>{said}</a>' for name, said in _FILES.items())

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 from zlib import crc32
 
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.web.assets import DOCUMENT_STYLE, SCRIPT, STYLE
 
 #: Seconds between two loads of the page where no script runs.
@@ -26,7 +26,7 @@ _ICON_END = "'/%3E%3C/svg%3E"
 
 def text_markup(words: str, width: int = _TEXT_WIDTH) -> str:
     """Words of ours, in which a name may stand. Control, format and line-breaking characters show as �."""
-    return escape(one_line(words, width), quote=False)
+    return escape(format_one_line(words, width), quote=False)
 
 
 def name_markup(name: str | None, width: int = _NAME_WIDTH) -> str:

@@ -32,26 +32,26 @@ def past_trees_markup(moment: Report) -> Iterator[str]:
         if blocker.advice:
             yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
         yield '<div class="tree">'
-        yield from _branches(tree.below, tree.rest)
+        yield from _render_branches(tree.below, tree.rest)
         yield "</div></article>"
     if len(trees) > _MOST_TREES:
         yield f'<p class="dim">and {format_count(len(trees) - _MOST_TREES, "root blocker")} more</p>'
 
 
-def _branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
+def _render_branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
     if not (below or rest.sessions):
         return
     yield "<ul>"
     for branch in below:
-        yield f"<li>{_waiter(branch.wait, branch.facts.classification if branch.facts else 'unknown')}"
-        yield from _branches(branch.below, branch.rest)
+        yield f"<li>{_render_waiter(branch.wait, branch.facts.classification if branch.facts else 'unknown')}"
+        yield from _render_branches(branch.below, branch.rest)
         yield "</li>"
     if rest.sessions:
         yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
     yield "</ul>"
 
 
-def _waiter(wait: Wait, classification: str) -> str:
+def _render_waiter(wait: Wait, classification: str) -> str:
     cause = "" if classification == "unknown" else f" ({classification})"
     queued = ", queued behind" if wait.queued else ""
     statement = f"<br>{code_markup(wait.blocked_statement)}" if wait.blocked_statement else ""

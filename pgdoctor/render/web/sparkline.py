@@ -37,7 +37,7 @@ def last_hour_markup(recent: RecentSeries, slots: tuple[int, int] | None) -> str
 
 def blocked_markup(recent: RecentSeries) -> str:
     """Picture and words of the blocked sessions."""
-    highest = _highest(recent.blocked)
+    highest = _find_highest(recent.blocked)
     said = _describe_values(recent.blocked, recent.seconds, "") if highest else "none in the last hour"
     return f"{sparkline_markup('blocked', recent.blocked, highest)}<p>Blocked sessions: {said}</p>"
 
@@ -45,18 +45,18 @@ def blocked_markup(recent: RecentSeries) -> str:
 def connections_markup(recent: RecentSeries, max_connections: int) -> str:
     """Picture and words of the connections; the upper edge of the picture is max_connections."""
     of = f" of {max_connections:,}" if max_connections else ""
-    highest = max(max_connections, _highest(recent.connections))
+    highest = max(max_connections, _find_highest(recent.connections))
     said = _describe_values(recent.connections, recent.seconds, of)
     return f"{sparkline_markup('connected', recent.connections, highest)}<p>Connections: {said}</p>"
 
 
-def _highest(values: Sequence[int | None]) -> int:
+def _find_highest(values: Sequence[int | None]) -> int:
     return max((value for value in values if value is not None), default=0)
 
 
 def _describe_values(values: Sequence[int | None], seconds: float, of: str) -> str:
     """`at most 80 of 100, 14 min ago`."""
-    highest = _highest(values)
+    highest = _find_highest(values)
     ago = (len(values) - 1 - max(place for place, value in enumerate(values) if value == highest)) * seconds
     return f"at most {highest:,}{of}, {format_duration(ago) if ago else f'less than {format_duration(seconds)}'} ago"
 

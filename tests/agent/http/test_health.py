@@ -12,7 +12,7 @@ import pytest
 
 from pgdoctor.agent.http.app import describe_health
 from pgdoctor.agent.polling.state import ServerState
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.agent.polling.test_outage import slot_of_agent, slots_taken, stopped
 from tests.scenes.client import wait_until
 

@@ -68,7 +68,7 @@ def wait_for_end(path: Path, incident: str) -> None:
 
     def has_end() -> bool:
         with closing(Journal.open(path)) as opened:
-            return any(b'"ended"' in each.body for each in opened.records(kinds=(KIND,), subject=incident))
+            return any(b'"ended"' in each.body for each in opened.fetch_records(kinds=(KIND,), subject=incident))
 
     wait_until(has_end, 30, "the end in the journal")
 

@@ -20,9 +20,9 @@ import pytest
 from pgdoctor.agent.http.app import Pieces
 from pgdoctor.agent.http.auth import load_access
 from pgdoctor.agent.http.connection_limiter import MOST_PLACES, most_slots
+from pgdoctor.agent.http.http_server import HttpServer
 from pgdoctor.agent.http.listen import open_listening_socket
 from pgdoctor.agent.http.rejections import RejectionCounter
-from pgdoctor.agent.http.server import HttpServer
 from pgdoctor.config.config import HttpSettings
 from tests.agent.conftest import NOBODY
 from tests.agent.running import PROMPT, SOON, RunningAgent, series

@@ -110,7 +110,7 @@ def test_a_new_agent_knows_the_last_incidents(scene, agent):
     first.end()
     # What a newer version may have written takes nothing else with it.
     with closing(Journal.open(next(state().glob("*.db")))) as journal:
-        [server] = {record.server for record in journal.records(kinds=(KIND,))}
+        [server] = {record.server for record in journal.fetch_records(kinds=(KIND,))}
         journal.append(server, KIND, "x", b'{"event": "teapot"}', datetime.now(UTC))
 
     second = agent(scene.dsn)
@@ -245,7 +245,7 @@ def test_migration_that_retries_is_one_incident_that_names_it(scene, agent):
 
 def incident_records() -> list[dict]:
     with closing(Journal.open(next(state().glob("*.db")))) as journal:
-        return [json.loads(record.body) for record in journal.records(kinds=(KIND,))]
+        return [json.loads(record.body) for record in journal.fetch_records(kinds=(KIND,))]
 
 
 @pytest.mark.long

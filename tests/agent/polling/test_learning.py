@@ -62,7 +62,7 @@ def test_every_signal_has_a_score_and_it_is_nothing_before_anything_is_known(sce
 
 def test_what_was_learnt_before_the_start_is_used_and_kept_at_the_end(scene, journal, learning):
     server = identifier(scene)
-    journal.remember(server, NAME, known(time.time()).packed())
+    journal.remember(server, NAME, known(time.time()).encode_state())
     for _ in range(40):
         scene.client()
     watching = learning(scene)
@@ -76,7 +76,7 @@ def test_what_was_learnt_before_the_start_is_used_and_kept_at_the_end(scene, jou
 @pytest.mark.long
 @pytest.mark.deadline(120)
 def test_what_is_unusual_for_half_a_minute_is_a_finding(scene, journal, learning):
-    journal.remember(identifier(scene), NAME, known(time.time()).packed())
+    journal.remember(identifier(scene), NAME, known(time.time()).encode_state())
     for _ in range(40):
         scene.client()
     watching = learning(scene)
@@ -92,7 +92,7 @@ def test_what_is_unusual_for_half_a_minute_is_a_finding(scene, journal, learning
     assert "usual 5 ± 3" in watching.get("/").text
 
 
-@pytest.mark.parametrize("body", [b"garbage", b"", known(0.0).packed()[:-9]])
+@pytest.mark.parametrize("body", [b"garbage", b"", known(0.0).encode_state()[:-9]])
 def test_a_memory_that_cannot_be_read_costs_one_line(scene, journal, learning, body):
     server = identifier(scene)
     journal.remember(server, NAME, body)
@@ -107,7 +107,7 @@ def test_a_memory_that_cannot_be_read_costs_one_line(scene, journal, learning, b
 
 
 def test_what_was_learnt_of_another_server_is_neither_used_nor_lost(scene, journal, learning):
-    other = known(time.time()).packed()
+    other = known(time.time()).encode_state()
     journal.remember("1", NAME, other)
     for _ in range(40):
         scene.client()
@@ -165,7 +165,7 @@ def after(keeper: Keeper, *servers: str) -> Learning:
 
 def test_each_server_behind_a_connection_has_a_memory_of_its_own(journal):
     before = known(time.time())
-    journal.remember("2", NAME, before.packed())
+    journal.remember("2", NAME, before.encode_state())
     there = after(Keeper(journal.path), "1", "2")
     assert there.thresholds.baselines["connections"].usual == before.baselines["connections"].usual
     assert unpack_thresholds(journal.recall("1", NAME)).baselines["connections"].usual is None
@@ -186,7 +186,7 @@ def test_without_a_journal_it_learns_all_the_same(tmp_path):
 
 def test_nothing_is_written_over_what_could_not_be_read_and_it_is_asked_for_again(journal, monkeypatch):
     before, aside = known(time.time()), journal.path.with_name("aside")
-    journal.remember("1", NAME, before.packed())
+    journal.remember("1", NAME, before.encode_state())
     journal.close()
     journal.path.rename(aside)
     journal.path.mkdir()
@@ -202,7 +202,7 @@ def test_nothing_is_written_over_what_could_not_be_read_and_it_is_asked_for_agai
         aside.rename(journal.path)
         await learning.end()
         with closing(Journal.open(journal.path)) as again:
-            assert again.recall("1", NAME) == before.packed()
+            assert again.recall("1", NAME) == before.encode_state()
         monkeypatch.setattr("pgdoctor.agent.polling.learning._SAVING", 0.0)
         learning.observe("1", QUIET, time.time(), incident=False)
         await learning.end()

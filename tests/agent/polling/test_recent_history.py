@@ -12,7 +12,7 @@ def test_each_slot_has_its_highest_value_and_gaps_are_none() -> None:
     history = RecentHistory()
     for seconds, blocked, connections in ((0, 3, 10), (29, 1, 12), (60, 0, 8)):
         history.add(1_000 * SLOT_SECONDS + seconds, blocked, connections)
-    found = history.series(1_000 * SLOT_SECONDS + 95)
+    found = history.list_values(1_000 * SLOT_SECONDS + 95)
     assert found.blocked[-4:] == (3, None, 0, None)
     assert found.connections[-4:] == (12, None, 8, None)
     assert found.blocked[:-4] == (None,) * (SLOTS - 4)
@@ -21,10 +21,10 @@ def test_each_slot_has_its_highest_value_and_gaps_are_none() -> None:
 def test_values_are_gone_after_an_hour() -> None:
     history = RecentHistory()
     history.add(5_000.0, 7, 70)
-    assert 7 in history.series(5_000.0 + HOUR - SLOT_SECONDS).blocked
-    assert set(history.series(5_000.0 + HOUR).blocked) == {None}
+    assert 7 in history.list_values(5_000.0 + HOUR - SLOT_SECONDS).blocked
+    assert set(history.list_values(5_000.0 + HOUR).blocked) == {None}
     history.add(1e9, 1, 1)
-    assert history.series(1e9).blocked[-1] == 1
+    assert history.list_values(1e9).blocked[-1] == 1
 
 
 @given(st.lists(st.tuples(st.floats(0, 3 * HOUR), st.integers(0, 10_000))))
@@ -33,7 +33,7 @@ def test_series_are_those_of_a_list_of_all_polls(polls: list[tuple[float, int]])
     for seconds, number in all_polls:
         history.add(1e6 + seconds, number, number)
     now = 1e6 + 3 * HOUR
-    found = history.series(now).blocked
+    found = history.list_values(now).blocked
     newest = int(now / SLOT_SECONDS)
     expected: list[int | None] = [None] * SLOTS
     for seconds, number in all_polls:

@@ -116,8 +116,8 @@ def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypat
         async with asyncio.timeout(15):
             while not all(watcher.poller.state.connection for watcher in watchers):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-            assert watchers.named("hanging0").poller.state.connection == "timeout"
-            polled = watchers.named("shop").poller
+            assert watchers.find_monitor("hanging0").poller.state.connection == "timeout"
+            polled = watchers.find_monitor("shop").poller
             seen = {polled.state.last_success for _ in range(20) if not await asyncio.sleep(0.1)}
         assert polled.state.up
         assert len(seen) > 5

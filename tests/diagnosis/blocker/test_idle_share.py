@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgdoctor.incidents.snapshot_archive import pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import diagnose_again, pack_diagnosis, unpack_snapshot
 from pgdoctor.mitigation.history import History, with_poll
 from pgdoctor.mitigation.plan import Plan, make_plan
 from pgdoctor.model.diagnosis import Blocker
@@ -125,4 +125,4 @@ def test_recorded_snapshot_gives_the_same_class():
     memory = Observer()
     for place, state in enumerate("iiiia"):
         found = memory.diagnose_snapshot(seen(state, 4 - place))
-    assert rediagnose(unpack_snapshot(pack_diagnosis(found))).blockers[0].classification == "idle_in_transaction"
+    assert diagnose_again(unpack_snapshot(pack_diagnosis(found))).blockers[0].classification == "idle_in_transaction"

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from pgdoctor.incidents.snapshot_archive import pack_diagnosis, rediagnose, unpack_snapshot
+from pgdoctor.incidents.snapshot_archive import diagnose_again, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.diagnosis import Blocker, Diagnosis
 from pgdoctor.model.snapshot import Lock, Session, Snapshot
 from pgdoctor.observer.observer import Observer
@@ -194,4 +194,4 @@ def test_the_next_in_line_is_no_offender_at_the_moment_at_which_it_gets_the_row(
 
 def test_recorded_snapshot_gives_the_same_class():
     kept = unpack_snapshot(pack_diagnosis(judged(held(1, 50), held(2, 45), held(3, 40))))
-    assert root(rediagnose(kept)).classification == "hot_row"
+    assert root(diagnose_again(kept)).classification == "hot_row"

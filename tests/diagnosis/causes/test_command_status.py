@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.diagnosis.blocker import command_progress
 from pgdoctor.model.snapshot import CommandProgress
 from pgdoctor.postgres.connection import Connection

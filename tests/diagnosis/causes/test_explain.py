@@ -21,7 +21,7 @@ from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.explain import explain_searches
+from pgdoctor.postgres.explain_statements import explain_searches
 from pgdoctor.render.report import make_report, to_json
 from pgdoctor.render.table import render_table
 from pgdoctor.render.tree import render_tree
@@ -74,7 +74,7 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
             with tempfile.TemporaryFile() as trace:
                 door.connection.pgconn.trace(trace.fileno())
                 if before is None:
-                    seen = await Collector(door, explains=explains).snapshot(even_if_quiet=True)
+                    seen = await Collector(door, explains=explains).fetch_snapshot(even_if_quiet=True)
                 else:
                     seen = replace(before, plans=await explain_searches(before, door))
                 door.connection.pgconn.untrace()

@@ -39,10 +39,10 @@ def poll_behind(scene: Scene, lock: Callable[[], object]) -> tuple[Snapshot, flo
     async def ask() -> tuple[Snapshot, float]:
         async with await Connection.open(scene.dsn, 5.0) as door:
             collector = Collector(door)
-            await collector.snapshot()
+            await collector.fetch_snapshot()
             lock()
             begin = time.monotonic()
-            return await collector.snapshot(), time.monotonic() - begin
+            return await collector.fetch_snapshot(), time.monotonic() - begin
 
     return asyncio.run(ask())
 

@@ -141,9 +141,9 @@ def test_without_the_catalogs_the_rest_is_still_said(shop: Scene) -> None:
             first, later = Collector(door), Collector(other)
             for each in (door, other):
                 await warm_up_catalog(each, statement_bytes=0)
-            await first.snapshot()
+            await first.fetch_snapshot()
             shop.client("lock pg_namespace in access exclusive mode")
-            return await first.snapshot(), await later.snapshot()
+            return await first.fetch_snapshot(), await later.fetch_snapshot()
 
     knows, seen = asyncio.run(ask())
     [facts] = [each for each in diagnose(knows).blockers if each.pid == holder.pid]

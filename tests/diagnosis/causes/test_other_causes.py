@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.looking import blocker, look, said
 from tests.scenes import Scene
 

@@ -21,7 +21,7 @@ def test_one_look_sees_the_logins_that_wait(own_server) -> None:
             collector = Collector(door)
             with locked_logins(server) as locker, logging_in(server, 1):
                 for _ in range(100):
-                    seen = await collector.snapshot(even_if_quiet=True)
+                    seen = await collector.fetch_snapshot(even_if_quiet=True)
                     if seen.sessions:
                         return locker.info.backend_pid, seen
                     await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from tests.agent.running import RunningAgent
@@ -242,7 +242,7 @@ def read_replay(dsn, *, looks_into_databases):
     async def read():
         async with await Connection.open(dsn, 20.0) as connection:
             connection.looks_into_databases = looks_into_databases
-            return (await Collector(connection).gate(0.0)).replay
+            return (await Collector(connection).fetch_gate(0.0)).replay
 
     return asyncio.run(read())
 

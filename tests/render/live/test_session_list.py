@@ -12,7 +12,7 @@ from pgdoctor.model.activity import ActiveSession, Activity, MachineUsage, Proce
 from pgdoctor.render.live.activity_rows import list_activity
 from pgdoctor.render.live.cells import text_width
 from pgdoctor.render.live.filtering import filter_rows
-from pgdoctor.render.live.screen import ScreenInput, draw_screen, format_size, listed_rows
+from pgdoctor.render.live.screen import ScreenInput, draw_screen, format_short_size, listed_rows
 from pgdoctor.render.live.session_rows import SessionRow, list_rows
 from pgdoctor.render.live.view import View, follow_blocking, keep_view, press_key, shown_tab
 from pgdoctor.render.report import make_report
@@ -115,7 +115,7 @@ def test_what_is_sorted_by_is_shown_on_a_narrower_screen_too() -> None:
     ],
 )
 def test_a_size_takes_six_cells_at_most(number: float | None, said: str) -> None:
-    assert format_size(number) == said
+    assert format_short_size(number) == said
     assert len(said) <= 6
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
+from pgdoctor.incidents.blocking_patterns import BlockingPattern, IncidentHistory, find_patterns
 from pgdoctor.incidents.incident_log import IncidentRecord
-from pgdoctor.incidents.patterns import IncidentHistory, Pattern, find_patterns
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.snapshot import Session, Snapshot
 from tests.building import NOW, ago, lock, row, session, snapshot, transaction
@@ -63,7 +63,7 @@ def stored(*sessions: Session) -> StoredSnapshot:
     return unpack_snapshot(pack_diagnosis(diagnose(snapshot(list(sessions)))))
 
 
-def patterns(*histories: IncidentHistory) -> list[Pattern]:
+def patterns(*histories: IncidentHistory) -> list[BlockingPattern]:
     return find_patterns(histories)
 
 

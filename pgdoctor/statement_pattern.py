@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import re2
 
 #: Characters of a pattern, and instructions that RE2 makes of it. A statement has at most 16 KB; with this many
-#: instructions the worst text takes RE2 less than 50 ms (measured, tests/mitigation/test_pattern.py).
+#: instructions the worst text takes RE2 less than 50 ms (measured, tests/mitigation/test_statement_pattern.py).
 _MOST_CHARACTERS = 500
 _MOST_INSTRUCTIONS = 500
 
@@ -35,7 +35,7 @@ _NAMES = (
 _BACKREFERENCE = re.compile(r"invalid escape sequence: \\[1-9]")
 
 
-class Pattern(str):
+class StatementPattern(str):
     """A regular expression in RE2's syntax; its dot fits line breaks too."""
 
     __slots__ = ()
@@ -50,7 +50,7 @@ class Pattern(str):
             raise ValueError(f"{cls.allowed}: {reason}")
         return cls(text)
 
-    def fits(self, statement: str) -> bool | None:
+    def matches_all(self, statement: str) -> bool | None:
         """Whether all of the statement is of this pattern; None where the text is not known in full."""
         return self._judge_fit(statement, _compile_pattern(self).fullmatch(_encode_text(statement)) is not None)
 

@@ -70,12 +70,12 @@ class _Node(msgspec.Struct, frozen=True):
         """By what it joins."""
         return self.hash_condition or self.merge_condition or self.join_filter
 
-    def scans(self) -> Iterator[str]:
+    def list_scans(self) -> Iterator[str]:
         """How tables are read in it."""
         if self.relation is not None:
             yield self.kind
         for node in self.below:
-            yield from node.scans()
+            yield from node.list_scans()
 
 
 #: A column that is compared with a value, maybe cast to text, and one of a table.
@@ -102,19 +102,19 @@ def _read_as_a_whole(question: ExplainRequest, root: _Node) -> Iterator[PlannedS
         waiting += [(below, join if is_passed_on else None, other_rows) for below in node.below]
         if node.kind != "Seq Scan" or node.alias not in oids:
             continue
-        columns = tuple(_bare(found["column"]) for found in _COMPARED.finditer(node.filter))
+        columns = tuple(_strip_quotes(found["column"]) for found in _COMPARED.finditer(node.filter))
         ties = re.findall(rf"\b{node.alias}\.{_COLUMN}", join.condition) if join is not None else []
         yield PlannedScan(
             oids[node.alias],
             columns,
             node.rows,
-            joined_by=_bare(ties[0]) if join is not None and len(ties) == 1 and " = " in join.condition else "",
+            joined_by=_strip_quotes(ties[0]) if join is not None and len(ties) == 1 and " = " in join.condition else "",
             other_rows=other_rows,
             joined_rows=join.rows if join is not None else 0.0,
         )
 
 
-def _bare(column: str) -> str:
+def _strip_quotes(column: str) -> str:
     return column[1:-1].replace('""', '"') if column.startswith('"') else column
 
 
@@ -158,7 +158,7 @@ def _read_plan(question: ExplainRequest, answer: str | None) -> QueryPlan:
         return QueryPlan(question.oid, cost=explained.plan.cost, read_as_a_whole=found, is_of_shape=True)
     plan = QueryPlan(
         question.oid,
-        scans=tuple(explained.plan.scans()),
+        scans=tuple(explained.plan.list_scans()),
         cost=explained.plan.cost,
         full_cost=question.full_cost,
         rows=explained.plan.rows if question.is_for_values else None,

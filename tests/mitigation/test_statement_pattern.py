@@ -10,7 +10,7 @@ import pytest
 from pgdoctor.config.config import parse_config
 from pgdoctor.errors import ConfigError
 from pgdoctor.mitigation.rules import Protect
-from pgdoctor.pattern import Pattern
+from pgdoctor.statement_pattern import StatementPattern
 from tests.mitigation.conftest import IDLE, Incident
 
 REFRESH = r"(?is)\s*(/\*.*\*/\s*)*refresh\s.*"
@@ -42,9 +42,9 @@ PATTERNS = (
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_h54_no_text_takes_long(pattern: str) -> None:
     """The best of three: this machine does other things as well."""
-    compiled = Pattern.parse(pattern)
+    compiled = StatementPattern.parse(pattern)
     for name, text in TEXTS.items():
-        for ask in (compiled.fits, compiled.is_in):
+        for ask in (compiled.matches_all, compiled.is_in):
             assert min(_seconds(ask, text) for _ in range(3)) < 0.05 * len(text) / 16_384 + 0.01, name
 
 
@@ -58,7 +58,7 @@ def test_h54_a_hostile_statement_does_not_hang_the_agent(incident: Incident) -> 
     holder = incident.app("select pg_advisory_lock(1)", HOSTILE.replace("lock(1)", "lock(2)"), autocommit=True)
     waiter = incident.app(autocommit=True).block("select pg_advisory_lock(2)")
     began = time.monotonic()
-    protect = Protect(statement=(Pattern.parse(REFRESH),))
+    protect = Protect(statement=(StatementPattern.parse(REFRESH),))
     _, mitigator = incident.mitigate(IDLE, protect=(protect,))
     assert [each.pid for each in mitigator.plan.decisions] == [holder.pid]
     assert time.monotonic() - began < 10
@@ -113,8 +113,8 @@ def test_the_engine_is_loaded_only_where_a_pattern_is_configured(key: str, is_lo
 
 @pytest.mark.parametrize("text", ["caf\ufffd", "\ufffd"])
 def test_text_of_another_encoding_may_be_what_a_pattern_says(text: str) -> None:
-    assert Pattern("café").is_in(text) is None
-    assert Pattern("café").fits(text) is None
-    assert Pattern("cafe").is_in(text) is False
-    assert Pattern("café").is_in("un café") is True
-    assert Pattern("café").fits("un café") is False
+    assert StatementPattern("café").is_in(text) is None
+    assert StatementPattern("café").matches_all(text) is None
+    assert StatementPattern("cafe").is_in(text) is False
+    assert StatementPattern("café").is_in("un café") is True
+    assert StatementPattern("café").matches_all("un café") is False

@@ -13,7 +13,7 @@ from operator import itemgetter
 
 import msgspec
 
-from pgdoctor.formatting import address
+from pgdoctor.formatting import format_address
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, StoredVerdict
 from pgdoctor.model.snapshot import Session
@@ -61,7 +61,7 @@ class WaitingSide(msgspec.Struct, frozen=True):
     blocked_seconds: float
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class BlockingPattern(msgspec.Struct, frozen=True):
     """A pattern over all its incidents. Seconds are rounded to milliseconds."""
 
     blocker: BlockingSide
@@ -113,12 +113,12 @@ class _Sum(msgspec.Struct):
     waiting: dict[Side, float] = msgspec.field(default_factory=dict)
 
 
-def find_patterns(histories: Iterable[IncidentHistory]) -> list[Pattern]:
+def find_patterns(histories: Iterable[IncidentHistory]) -> list[BlockingPattern]:
     """The patterns of incidents in the order of their beginning; the most blocked time first."""
     return add_up_shares((history.last, share) for history in histories for share in share_out(history))
 
 
-def add_up_shares(shares: Iterable[tuple[IncidentRecord, BlockerShare]]) -> list[Pattern]:
+def add_up_shares(shares: Iterable[tuple[IncidentRecord, BlockerShare]]) -> list[BlockingPattern]:
     """The patterns of shares of incidents; the most blocked time first."""
     sums: dict[BlockingSide, _Sum] = {}
     for last, share in shares:
@@ -145,7 +145,7 @@ def share_out(history: IncidentHistory) -> Iterator[BlockerShare]:
 
 def _name_server(last: IncidentRecord) -> str | None:
     """The server's name in the configuration, or its address; None: neither was written down."""
-    return last.server or (address(last.host, last.port) if last.host else None)
+    return last.server or (format_address(last.host, last.port) if last.host else None)
 
 
 def _make_share(side: BlockingSide, part: _Part, seconds_per_weight: float) -> BlockerShare:
@@ -163,14 +163,14 @@ def _weigh_snapshot(parts: dict[BlockingSide, _Part], server: str | None, stored
         part = parts.setdefault(_describe_blocker(server, verdict, sessions.get(node)), _Part())
         part.peak = max(part.peak, verdict.blocked_sessions)
         part.advice = verdict.advice or part.advice
-        for waiter in graph.behind(node):
+        for waiter in graph.iterate_behind(node):
             part.weight += weights[waiter]
             _add_weight(part.waiting, _describe_side(sessions.get(waiter)), weights[waiter])
 
 
 def _weigh_waiters(graph: WaitGraph, roots: Iterable[Node]) -> Mapping[Node, float]:
     """A waiter counts once, however many roots it stands behind."""
-    behind = Counter(waiter for root in roots for waiter in graph.behind(root))
+    behind = Counter(waiter for root in roots for waiter in graph.iterate_behind(root))
     return {waiter: 1 / count for waiter, count in behind.items()}
 
 
@@ -204,10 +204,10 @@ def _add_share(total: _Sum, last: IncidentRecord, share: BlockerShare) -> None:
         _add_weight(total.waiting, (each.application, each.statement), each.blocked_seconds)
 
 
-def _make_pattern(side: BlockingSide, total: _Sum) -> Pattern:
+def _make_pattern(side: BlockingSide, total: _Sum) -> BlockingPattern:
     assert total.first_seen is not None
     longest = nlargest(_MOST_WAITING, total.waiting.items(), key=itemgetter(1))
-    return Pattern(
+    return BlockingPattern(
         blocker=side,
         incidents=total.incidents,
         attempts=total.attempts,

@@ -196,7 +196,7 @@ class ThrowawayServer:
             self._binaries, self.version_num = self._within_reach(binaries)
         with _report_failures("could not make its data"):
             self.data.mkdir(mode=0o700)
-            self._account.own(self.data)
+            self._account.change_owner(self.data)
             self._fill_data()
         self._write_configuration()
 
@@ -245,7 +245,7 @@ class ThrowawayServer:
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self._password)
-        self._account.own(password)
+        self._account.change_owner(password)
         self.run(
             *(self.bindir / "initdb", "-D", self.data, "-U", "postgres", "--pwfile", password),
             *("-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--no-sync", "--no-instructions"),
@@ -276,7 +276,7 @@ class ThrowawayServer:
             errors="replace",
             timeout=seconds,
             check=False,
-            **self._account.identity(),
+            **self._account.subprocess_arguments(),
         )
         if done.returncode != 0:
             raise ServerFailed(_last_words(done.stdout) or f"{command[0]} ended with {done.returncode}")
@@ -310,7 +310,7 @@ class ThrowawayServer:
                 stderr=log,
                 # A Ctrl-C in the terminal is for this process, which then stops the server in good order.
                 start_new_session=True,
-                **self._account.identity(),
+                **self._account.subprocess_arguments(),
             )
         self._tell_guard(self._process.pid)
         deadline = time.monotonic() + _START_SECONDS

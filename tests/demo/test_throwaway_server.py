@@ -13,12 +13,12 @@ import pytest
 
 from pgdoctor.demo.failures import BinariesMissing, ServerFailed
 from pgdoctor.demo.programs import Binaries
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.scenes.client import wait_until
 
 ALONE = """
 import sys, time
-from pgdoctor.demo.server import ThrowawayServer
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 with ThrowawayServer(bindir=sys.argv[1], keep="keep" in sys.argv) as server:
     print(server.folder, server.pid, server.dsn, flush=True)
     time.sleep(60 if "wait" in sys.argv else 0)
@@ -170,5 +170,5 @@ def test_programs_out_of_the_users_reach_are_copied(bindir, tmp_path):
 def test_a_port_that_is_taken_is_left_for_another(own_server, monkeypatch):
     first = own_server()
     ports = iter([first.port, first.port, first.port + 1])
-    monkeypatch.setattr("pgdoctor.demo.server._free_port", lambda: next(ports))
+    monkeypatch.setattr("pgdoctor.demo.throwaway_server._free_port", lambda: next(ports))
     assert own_server().port == first.port + 1

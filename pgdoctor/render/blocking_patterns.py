@@ -7,11 +7,11 @@ import msgspec
 
 from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_count, format_duration, format_name
-from pgdoctor.incidents.patterns import Pattern, WaitingSide
+from pgdoctor.incidents.blocking_patterns import BlockingPattern, WaitingSide
 from pgdoctor.render.incident_view import format_moment
 from pgdoctor.render.live.cells import Span
-from pgdoctor.render.paragraph import Paragraph, lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 
 #: Characters of a statement.
 _MOST_STATEMENT = 400
@@ -51,7 +51,7 @@ class PatternReport(msgspec.Struct, frozen=True):
 
 
 def make_pattern_report(
-    patterns: Sequence[Pattern], *, incidents: int, since: datetime, most: int, prevention: Mapping[str, str]
+    patterns: Sequence[BlockingPattern], *, incidents: int, since: datetime, most: int, prevention: Mapping[str, str]
 ) -> PatternReport:
     """The report of at most `most` patterns. `prevention`: by class, what prevents it."""
     return PatternReport(
@@ -71,10 +71,10 @@ def patterns_to_json(report: PatternReport) -> bytes:
 
 def pattern_lines(report: PatternReport, columns: int | None) -> Iterator[Span]:
     """The report for a person, in lines of at most `columns` cells; None: not wrapped."""
-    return lay_out(_list_paragraphs(report), columns)
+    return lay_out_paragraphs(_list_paragraphs(report), columns)
 
 
-def _list_facts(pattern: Pattern, prevention: Mapping[str, str]) -> PatternFacts:
+def _list_facts(pattern: BlockingPattern, prevention: Mapping[str, str]) -> PatternFacts:
     blocker = pattern.blocker
     return PatternFacts(
         server=blocker.server,
@@ -108,20 +108,20 @@ def _list_paragraphs(report: PatternReport) -> Iterator[Paragraph]:
 
 
 def _describe_pattern(place: int, pattern: PatternFacts, all_seconds: float) -> Iterator[Paragraph]:
-    on = f" on {one_line(pattern.relation, 80)}" if pattern.relation else ""
+    on = f" on {format_one_line(pattern.relation, 80)}" if pattern.relation else ""
     where = f"{format_name(pattern.server)}: " if pattern.server else ""
     share = f" ({pattern.blocked_seconds / all_seconds:.0%} of all)" if all_seconds else ""
     yield Paragraph("")
     yield Paragraph(f"{where}{pattern.classification}{on}", style="bold", first=f"{place}. ", others="   ")
-    yield _fact("waited", f"{format_duration(pattern.blocked_seconds)}{share}, {_describe_count(pattern)}")
-    yield _fact("last", f"{format_moment(datetime.fromisoformat(pattern.last_seen))} UTC, "
+    yield _build_fact("waited", f"{format_duration(pattern.blocked_seconds)}{share}, {_describe_count(pattern)}")
+    yield _build_fact("last", f"{format_moment(datetime.fromisoformat(pattern.last_seen))} UTC, "
                         f"incident {pattern.last_incident}")  # fmt: skip
-    yield _fact("blocker", _describe_side(pattern.application, pattern.statement))
+    yield _build_fact("blocker", _describe_side(pattern.application, pattern.statement))
     for each in pattern.waiting:
         waited = f"{format_duration(each.blocked_seconds)}: "
-        yield _fact("waiting", waited + _describe_side(each.application, each.statement))
+        yield _build_fact("waiting", waited + _describe_side(each.application, each.statement))
     if pattern.prevention:
-        yield _fact("prevent", pattern.prevention)
+        yield _build_fact("prevent", pattern.prevention)
 
 
 def _describe_count(pattern: PatternFacts) -> str:
@@ -133,8 +133,8 @@ def _describe_count(pattern: PatternFacts) -> str:
 
 def _describe_side(application: str | None, statement: str | None) -> str:
     said = f'"{format_name(application)}"' if application else "an application without a name"
-    return f"{said}, {one_line(statement, _MOST_STATEMENT) if statement else 'statement not known'}"
+    return f"{said}, {format_one_line(statement, _MOST_STATEMENT) if statement else 'statement not known'}"
 
 
-def _fact(name: str, words: str) -> Paragraph:
+def _build_fact(name: str, words: str) -> Paragraph:
     return Paragraph(words, first=f"   {name:<8}", others=_INDENT)

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 
 from pgdoctor.cli import cli
-from pgdoctor.cli._options import ask, run
+from pgdoctor.cli._options import fetch_diagnosis, run_coroutine
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.serverlog.row_incident import judge_rows
-from pgdoctor.serverlog.rows import find_tables
+from pgdoctor.serverlog.saved_tables import find_tables
 from tests.diagnosis.causes.conftest import TABLES
 from tests.scenes import Client, Scene
 
@@ -77,14 +77,14 @@ def check(text: str, live: Diagnosis, *, has_states: bool = True) -> None:
 )
 def test_tables_of_psql_say_what_the_agent_says(shop: Scene, psql: Callable[..., str], options: list[str]) -> None:
     queue(shop)
-    live = run(ask(shop.dsn))
+    live = run_coroutine(fetch_diagnosis(shop.dsn))
     check(psql(*options, _LOCKS, _ACTIVITY), live)
     check(psql(*options, _JOIN), live)
 
 
 def test_csv_says_what_the_agent_says(shop: Scene, psql: Callable[..., str], tmp_path: Path) -> None:
     queue(shop)
-    live = run(ask(shop.dsn))
+    live = run_coroutine(fetch_diagnosis(shop.dsn))
     check(psql("--csv", _JOIN), live)
     files = [tmp_path / "locks.csv", tmp_path / "activity.csv"]
     for file, statement in zip(files, (_LOCKS, _ACTIVITY), strict=True):
@@ -98,7 +98,7 @@ def test_csv_says_what_the_agent_says(shop: Scene, psql: Callable[..., str], tmp
 
 def test_json_says_what_the_agent_says(shop: Scene, psql: Callable[..., str]) -> None:
     queue(shop)
-    live = run(ask(shop.dsn))
+    live = run_coroutine(fetch_diagnosis(shop.dsn))
     check(psql("-At", f"select json_agg(r) from ({_JOIN}) r"), live)
     check(psql("-At", f"select row_to_json(r) from ({_JOIN}) r"), live)
 
@@ -120,7 +120,7 @@ def test_documented_query_names_the_root(shop: Scene, psql: Callable[..., str], 
     [file] = (Path(__file__).parents[2] / "sql").rglob("documented_blocking_locks.sql")
     found = judge_rows(find_tables(psql(*options, "\n" + file.read_text()))).diagnosis
     assert {each.pid for each in found.blockers if each.root} == {holder.pid}
-    assert set(found.graph.behind(holder.pid)) == set(waiters)
+    assert set(found.graph.iterate_behind(holder.pid)) == set(waiters)
 
 
 def test_prepared_transaction_has_no_pid(shop: Scene, psql: Callable[..., str]) -> None:

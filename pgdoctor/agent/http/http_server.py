@@ -115,7 +115,7 @@ class HttpConnection(asyncio.Protocol):
         was_closing = self._transport.is_closing()
         self.http.data_received(data)
         if self._transport.is_closing() and not was_closing:
-            self._refusals.note("malformed", self._place.address)
+            self._refusals.count_rejection("malformed", self._place.address)
 
     def eof_received(self) -> bool | None:
         """The client sends no more."""
@@ -132,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the slot."""
         self._deadline.cancel()
-        self._places.leave(self._place)
+        self._places.release_slot(self._place)
         self.http.connection_lost(exc)
         # It leads back here: without a circle the memory is free at once.
         del self.http
@@ -160,7 +160,7 @@ class HttpConnection(asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        self._refusals.note("slow", self._place.address)
+        self._refusals.count_rejection("slow", self._place.address)
         self._transport.abort()
 
 

@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.conninfo import resolve_target
-from pgdoctor.postgres.settings import (
+from pgdoctor.postgres.session_settings import (
     LEFT,
     PINNED,
     PINNED_OTHERWISE,
