@@ -41,10 +41,10 @@ def format_verb(number: float, verb: str) -> str:
     return f"{verb}es" if verb.endswith(("o", "s", "sh", "ch", "x")) else f"{verb}s"
 
 
-#: Where a server listens unless it was told otherwise.
+#: Where a server listens by default.
 DEFAULT_PORT = 5432
 
-#: Bytes that a name has at most (NAMEDATALEN); what is longer comes from elsewhere.
+#: Bytes that a name has at most (NAMEDATALEN); longer texts come from elsewhere.
 _LONGEST_NAME = 63
 
 

@@ -51,7 +51,7 @@ def test_a_connection_string_is_never_said(kind: type[PgdoctorError], password: 
     "piece", ["a", "a.", "a:", "a@", "a://", "://", ":@", '":@', "password ", "/:@", "1,", "»", "x.a:", "a://@"]
 )
 def test_h54_no_message_takes_long_to_hide_a_password_in(piece: str) -> None:
-    """64 kB of `a.` took 26 s: the search began anew at each letter."""
+    """64 kB of `a.` took 26 s: the search began again at each letter."""
     text = piece * (65_536 // len(piece))
     began = time.process_time()
     without_connection_string(text)

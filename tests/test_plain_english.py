@@ -46,6 +46,14 @@ WRONG_INSIDE = {
     r"\b(dear|dearer|herd|idles|amid|throw-away|of late)\b": "the field's own term",
     r"\b(in peace|laid by|spaced out)\b": "the field's own term",
     r"\b(wanted (is|are)|(is|are) wanted|the lead)\b": "expected, chosen, leadership",
+    r"(?<!`)\btold\b(?!`)": "reported, notified, shown",
+    r"\bwr(itten|ite|ites|ote) down\b": "record",
+    r"\bunder way\b": "running, in progress",
+    r"\bspeaks? against\b": "objection",
+    r"\bstands? in (the|its|their|another session's) way\b|\bin another session's way\b": "blocks",
+    r"\bin the way\b": "blocks, conflicts",
+    r"\banew\b": "again",
+    r"\b(what|who) is (longer|older|wider|damaged|deeper) (is|has|comes|ends|goes|moves)\b": "a noun",
 }
 
 #: Texts that may have a wrong word, by a part of them, and why.

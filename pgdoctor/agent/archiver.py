@@ -190,7 +190,7 @@ def _read_batch(path: Path, name: str) -> _Batch:
 def _collect_batch(journal: Journal, name: str) -> _Batch:
     cursor = _read_cursor(journal.recall("", name))
     if cursor.record > journal.fetch_last_id():
-        # Another journal is at its path, whose ids begin anew.
+        # Another journal is at its path, whose ids begin again.
         cursor = _Cursor()
     records = journal.fetch_records(kinds=(KIND, *DEEDS), after=cursor.record, most=_MOST_RECORDS)
     snapshots = journal.kept_after(cursor.snapshot, _MOST_SNAPSHOTS)

@@ -97,7 +97,7 @@ class Lines(logging.Handler):
             self.dropped += 1
 
     def tell_dropped(self) -> None:
-        """Say how many lines of each kind were dropped, for those that have been told nothing since."""
+        """Say how many lines of each kind were dropped, for those that have had no message since."""
         self.acquire()
         try:
             for bucket in self._buckets.values():
@@ -166,7 +166,7 @@ def _format_value(value: object) -> str:
 
 
 def _encode_unknown(value: object) -> str:
-    """What a value that JSON does not know says; of an exception, which may quote anything, only its kind."""
+    """The text of a value that JSON does not know; of an exception, which may quote anything, only its kind."""
     return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 

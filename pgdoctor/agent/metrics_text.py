@@ -1,4 +1,4 @@
-"""The text of metric families, which is made anew only for series whose values have changed.
+"""The text of metric families, which is written again only for series whose values have changed.
 
 The client library writes each family the first time, and whenever other series come; after that only numbers are
 exchanged. Of 200 servers it would take 200 ms of CPU for each page (measured).

@@ -40,7 +40,7 @@ from pgdoctor.postgres.connection import parse_dsn
 
 log = logging.getLogger(__name__)
 
-#: Seconds after SIGTERM for answers that are under way, and from then on for closing the journal.
+#: Seconds after SIGTERM for running answers, and from then on for closing the journal.
 _GRACE = 1.0
 _JOURNAL_GRACE = 0.3
 

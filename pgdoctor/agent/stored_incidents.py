@@ -19,7 +19,7 @@ from pgdoctor.mitigation.rehearsal import KIND as REHEARSAL
 IMPORTED = "imported:"
 IMPORTED_DEED = "imported"
 
-#: What mitigation and people write down of what they do.
+#: What mitigation and operators record of their actions.
 DEEDS = ("intent", "outcome", "opening", "trace", "person_intent", "person_outcome", REHEARSAL)
 
 #: How long before an incident, and after its end, something that was done belongs to it.

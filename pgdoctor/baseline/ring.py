@@ -75,7 +75,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         number, values = self._sample_number(at), memoryview(self.values).cast(_NUMBER)
         for age in ages:
             place = (number - age) % self.size
-            # What is at the place of a period that is not over is a whole round old.
+            # The value at the place of an unfinished period is a whole round old.
             if number - age <= self.last and not math.isnan(value := values[place]):
                 yield RingSample(value, bool(self.held[place]))
 

@@ -38,7 +38,7 @@ def signal_readings(
 ) -> dict[str, float]:
     """The value of each signal, from the gate of a poll and the figures of its snapshot."""
     if server.hidden_sessions:
-        # What is hidden is missing: it is not zero.
+        # Hidden counters are missing: it is not zero.
         return {"connections": float(server.connections)}
     active = server.connections_by_state.active
     return {

@@ -1,4 +1,4 @@
-"""Where to connect to, as psql is told it: `-h -p -U -d -W`, a connection string or a database as argument.
+"""Where to connect to, as for psql: `-h -p -U -d -W`, a connection string or a database as argument.
 
 Precedence is libpq's: fields of a connection string on the command line, then `-h -p -U -d`, then `PGDOCTOR_DSN`, then
 the service file and `PGHOST` and its like, each field by itself. With another host, or another connection string,

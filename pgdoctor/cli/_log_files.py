@@ -52,7 +52,7 @@ class LogFile:
         self.begins = first_time(self.format, self.first) if self.format is not None else None
 
     def read_blocks(self) -> Iterator[bytes]:
-        """All of it, block by block. What is damaged ends it."""
+        """All of it, block by block. Damage ends it."""
         yield self.first
         while block := self._read_block(BLOCK):
             yield block

@@ -1,4 +1,4 @@
-"""`pgdoctor mitigate disarm`, `arm`, `maintenance`, `reset`, `approve`: what a person has to say, written down.
+"""`pgdoctor mitigate disarm`, `arm`, `maintenance`, `reset`, `approve`: what a person has to say, recorded.
 
 Each is written at the server, for every pgdoctor that connects as the same role, and in the journal; an approval in the
 journal alone. An agent or a command that acts there reads it before the next signal.
@@ -180,7 +180,7 @@ def _tell_servers(
 ) -> int:
     """Tell the server, or each of the configuration's `[[servers]]` where no other is named, and say what holds there.
 
-    The exit status: 3 where one of several could not be told. Raises PgdoctorError where the only one could not.
+    The exit status: 3 where one of several could not be notified. Raises PgdoctorError where the only one could not.
     """
     whole = load_config(config)
     servers = [] if dsn or not whole.servers else [*whole.servers]

@@ -31,7 +31,7 @@ _RESERVE = 4 * 1024 * 1024
 
 
 class BrakeChange(msgspec.Struct, frozen=True):
-    """What was written down, and what holds now at that server."""
+    """What was recorded, and what holds now at that server."""
 
     event: Event
     #: Before and after.
@@ -134,7 +134,7 @@ def _make_change(
 
 
 def _record_event(path: Path, most: int, server: str, said: Event) -> tuple[Path, list[Event], bool]:
-    """Where it was written down, what had been before, and whether an agent that may act uses this journal."""
+    """Where it was recorded, what had been before, and whether an agent that may act uses this journal."""
     from pgdoctor.journal.store import Journal
 
     journal = Journal.open(path, most)

@@ -49,7 +49,7 @@ PACES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 #: a moment all the time, and the lists would take turns.
 _CALM = 3.0
 
-#: What is to be read about a session.
+#: Lines to show about a session.
 Said = tuple[str, ...]
 #: Looks into whether a session may be signalled: the question to ask, or why there is none.
 Asks = Callable[[int, Signal], Awaitable[ViewQuestion | Said]]
@@ -120,7 +120,7 @@ class WatchLoop:
             raise error
 
     async def settle(self) -> None:
-        """Wait for an action that is under way: the outcome of each signal is watched."""
+        """Wait for a running action: the outcome of each signal is watched."""
         if self._errand is None or self._errand.done():
             return
         if not self._is_acting:

@@ -1,4 +1,4 @@
-"""`pgdoctor incidents`: what was written down: list it, show one, report on one, judge them again."""
+"""`pgdoctor incidents`: what was recorded: list it, show one, report on one, judge them again."""
 
 import click
 from msgspec.structs import replace

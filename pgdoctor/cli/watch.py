@@ -74,7 +74,7 @@ def command(
         return
     with _log_kept():
         done = run_coroutine(_watch_server(dsn, interval, settings, read_only=read_only))
-    # What was done stays in the terminal after the screen is gone.
+    # The actions stay in the terminal after the screen is gone.
     for line in done:
         click.echo(line)
 

@@ -111,7 +111,7 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `[log]` table."""
 
     format: LogFormat = "json"
-    #: Lines of one kind; what is more is counted.
+    #: Lines of one kind; the rest is only counted.
     lines_per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
 
 

@@ -17,7 +17,7 @@ def stage_incident(dsn: str, say: Callable[[str], None], *, stay: bool = False) 
     `say` gets a line for each step. Raises PgdoctorError where the incident could not be staged.
     """
     process = subprocess.Popen(
-        # By its file, and -P: what lies in the current folder must not stand in for it.
+        # By its file, and -P: files of the current folder must not replace it.
         [sys.executable, "-P", staging.__file__, *(["--stay"] if stay else [])],
         env={**os.environ, "PGDOCTOR_DSN": dsn},
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Which of the recent changes is the most suspicious, and how its time is told."""
+"""Which of the recent changes is the most suspicious, and how its time is shown."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LASTING = ("failover", "restart", "start")
 def rank_changes(changes: Sequence[RecentChange], blockers: Sequence[Blocker]) -> tuple[RecentChange, ...]:
     """The changes, the most suspicious first: DDL on what sessions are blocked on, then by kind, the latest first.
 
-    What happened at a time that is not known comes last of its kind.
+    A change at an unknown time comes last of its kind.
     """
     relations = {blocker.relation for blocker in blockers if blocker.relation}
     words = {relation.rpartition(".")[2].strip('"').lower() for relation in relations}

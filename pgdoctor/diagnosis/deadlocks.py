@@ -18,7 +18,7 @@ from pgdoctor.model.wait_graph import Node, WaitGraph
 from pgdoctor.model.waits import awaited_table
 from pgdoctor.sqltext.redact import redact
 
-#: What is older is no longer news; how many are remembered, and how many sessions of each.
+#: Older ones are no longer news; how many are remembered, and how many sessions of each.
 RECENT = timedelta(minutes=15)
 _MOST_DEADLOCKS = 20
 _MOST_MEMBERS = 5
@@ -93,7 +93,7 @@ def record_cycles(history: DeadlockHistory, snapshot: Snapshot, graph: WaitGraph
 
 
 def record_counters(history: DeadlockHistory, now: ServerContext) -> DeadlockHistory:
-    """With the server's counters, where they were read anew."""
+    """With the server's counters, where they were read again."""
     if not now.work or now.read_at == history.read_at:
         return history
     counters = {name: work.deadlocks for name, work in now.work.items()}

@@ -58,7 +58,7 @@ def _choose_advice(
 ) -> Advice | None:
     """The best cut, or why there is none.
 
-    Best is what relieves most sessions. But what costs nothing but a retry goes first if it relieves half as many:
+    Best is what relieves most sessions. But a signal that costs only a retry goes first if it relieves half as many:
     the ALTER is taken back before the report in front of it is ended, and then there is time to look again.
     """
     if not diagnosis.graph.waiters:

@@ -29,14 +29,14 @@ class ActionLog:
     def __init__(self) -> None:
         #: Actions by signal, rule and outcome; all that may come up are there as 0.
         self.actions: dict[ActionKey, int] = {}
-        #: Refusals by reason, one for each transaction that it speaks against; all reasons are there as 0.
+        #: Refusals by reason, one for each transaction that it objects to; all reasons are there as 0.
         self.refused = dict.fromkeys(REASONS, 0)
         self._standing: dict[object, frozenset[str]] = {}
         self._told: dict[object, frozenset[str]] = {}
         self._unresolved: tuple[str, ...] = ()
 
     def prepare_counters(self, settings: Mitigation) -> None:
-        """Have everything ready as 0 that these rules may lead to; what is wrong with them is said again."""
+        """Have everything ready as 0 that these rules may lead to; their mistakes are logged again."""
         self._unresolved = ()
         for rule in settings.rules:
             for signal in get_args(Signal):

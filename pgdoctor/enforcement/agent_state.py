@@ -134,7 +134,7 @@ async def fetch_unresolved(
     missing = [parts for name, parts in relations.items() if name not in present]
     found = await finder.find(connection, missing) if missing else RelationsElsewhere()
     here = f"{connection.connection.info.dbname}, the database that pgdoctor is connected to"
-    # What the connected database has comes last, and so counts.
+    # The connected database comes last, and so counts.
     return find_unresolved(
         names,
         known.roles,

@@ -1,4 +1,4 @@
-"""The journal as mitigation uses it: what is done is on the disk before it is done, and what others write is heard.
+"""The journal as mitigation uses it: each action is on the disk before it is done, and the records of others are read.
 
 Without a journal (a rehearsal, a test) everything is kept in memory alone.
 """
@@ -40,7 +40,7 @@ class Audit:
         self._writing = asyncio.Lock()
 
     def pull_brake(self, event: Disarm | MaintenanceWindow) -> None:
-        """Let it hold from now on; it is written down at the next `catch_up` that can."""
+        """Let it hold from now on; it is recorded at the next `catch_up` that can."""
         if not (isinstance(event, Disarm) and any(isinstance(each, Disarm) for each in self._unwritten)):
             self._unwritten.append(event)
             self.untold.append(event)
@@ -48,7 +48,7 @@ class Audit:
 
     async def write_down(self) -> bool:
         """Whether all that holds is on the disk now, so that it holds after a restart too."""
-        # One after the other: who finds it gone from the list must not take it for written.
+        # One after the other: a reader that finds it gone from the list must not take it for written.
         async with self._writing:
             while self._unwritten and self._server is not None:
                 if not (await self._is_recorded(self._unwritten[0]) or await self.write_event(self._unwritten[0])):
@@ -100,7 +100,7 @@ class Audit:
                 [*audit_records.read_events(found), *self._unwritten], self.brakes
             )
         else:
-            # Of another server, or in place of the one before: what holds goes on until it is lifted here.
+            # Of another server, or in place of the one before: a brake holds until it is lifted here.
             held, self.brakes = self.brakes, audit_records.replay_brakes(audit_records.read_events(found))
             self._journal, self._last = name, 0
             for event in audit_records.carried_brakes(held, self.brakes, now):

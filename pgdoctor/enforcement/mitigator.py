@@ -1,8 +1,8 @@
 """Carries plans out, one action at a time, and watches whether those who waited were released.
 
-It takes nothing but a plan of its own making: there is no way to a signal past the guards. Each action is recorded and
-told twice: as an intent, which is on the disk before anything is sent, and by its outcome. What a statement says is in
-neither.
+It takes nothing but a plan of its own making: there is no way to a signal past the guards. Each action is recorded
+and reported twice: an intent, which is on the disk before anything is sent, and its outcome. Neither has the text
+of a statement.
 """
 
 import time
@@ -74,7 +74,7 @@ class MitigationStatus(msgspec.Struct, frozen=True):
     stopped: int = 0
     #: An operator has disarmed it, here or for all pgdoctors at the server.
     disarmed: bool = False
-    #: What all pgdoctors at the server share can be read and written.
+    #: The record that all pgdoctors at the server share can be read and written.
     shares: bool = True
     #: The rest of each budget; of those of a kind of incident, the smallest.
     budgets: Mapping[str, int] = {}
@@ -142,7 +142,7 @@ class Mitigator:
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """Refusals by reason, one for each transaction that it speaks against; all reasons are there as 0."""
+        """Refusals by reason, one for each transaction that it objects to; all reasons are there as 0."""
         return self._telling.refused
 
     @property
@@ -253,7 +253,7 @@ class Mitigator:
         await self._position.leader.resign_leadership()
 
     def reconfigure(self, settings: Mitigation) -> None:
-        """Go on with other settings; what was counted and done so far stays."""
+        """Go on with other settings; counts and actions so far stay."""
         self.settings = settings
         self._telling.prepare_counters(settings)
 

@@ -41,7 +41,7 @@ async def find_uncounted(connection: Connection, pids: Set[int], snapshot: Snaps
     found: dict[int, str | None] = {row.pid: row.objection for row in rows}
     for oid, waiting in _by_other_database(asked, snapshot).items():
         with suppress(ServerError):
-            # What the first connection says of them is that it does not know, unless it needs not to.
+            # The first connection does not know them, unless it needs not to.
             there = await OtherDatabases.share_readers(connection).waiter_rights(oid, waiting)
             found |= {row.pid: row.objection for row in there if found.get(row.pid) is not None}
     missing = f"it does not wait any more, or is not among the first {_MOST_ASKED:,} waiters"

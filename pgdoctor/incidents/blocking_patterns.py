@@ -144,7 +144,7 @@ def share_out(history: IncidentHistory) -> Iterator[BlockerShare]:
 
 
 def _name_server(last: IncidentRecord) -> str | None:
-    """The server's name in the configuration, or its address; None: neither was written down."""
+    """The server's name in the configuration, or its address; None: neither was recorded."""
     return last.server or (format_address(last.host, last.port) if last.host else None)
 
 

@@ -5,7 +5,7 @@
     {"line": "end", "lines": 17}
 
 A later minor version may add lines and fields; both are left out here, and lines that are left out are counted. Another
-major version is refused. What is read is bounded: a small file may unpack to something big.
+major version is refused. Reading is bounded: a small file may unpack to something big.
 """
 
 import zlib
@@ -55,7 +55,7 @@ class DatedSnapshot(msgspec.Struct, frozen=True):
 
 
 class StoredIncident(msgspec.Struct, frozen=True):
-    """All that is stored of one incident. `server`: what tells the server from others."""
+    """All that is stored of one incident. `server`: the identity of the server."""
 
     server: str
     entries: tuple[IncidentRecord, ...]

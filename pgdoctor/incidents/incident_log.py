@@ -21,7 +21,7 @@ KIND = "incident"
 
 
 class IncidentRecord(msgspec.Struct, frozen=True):
-    """An event of an incident, as it is written down. Times are the server's."""
+    """An event of an incident, as it is recorded. Times are the server's."""
 
     #: observed: it goes on, as of the latest snapshot.
     event: Literal["started", "continued", "recurred", "class_changed", "worsened", "observed", "ended"]
@@ -44,7 +44,7 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     #: The server's name in the configuration, and the database that is connected to.
     server: str | None = None
     database: str | None = None
-    #: Where that was connected to, as whom, and what ran there; None: not written down.
+    #: Where that was connected to, as whom, and what ran there; None: not recorded.
     host: str | None = None
     port: int | None = None
     user: str | None = None
@@ -56,7 +56,7 @@ class IncidentRecord(msgspec.Struct, frozen=True):
     #: How often it came, as far as that was seen, and the request behind it; None: there was none.
     attempts: int = 1
     request: WaitingRequest | None = None
-    #: By what it is known again; None: not written down.
+    #: By what it is known again; None: not recorded.
     traces: IncidentTraces | None = None
     #: How it went so far, and the signals that guards refused.
     course: tuple[CoursePoint, ...] = ()
@@ -105,12 +105,12 @@ def build_server_fields(server: ServerInfo) -> dict[str, Any]:
 
 
 def encode_entry(event: IncidentEvent, blocked: int, **known: Any) -> IncidentRecord:
-    """What to write down of an event; `known` are relation, recommendation, traces, server, and what describes that."""
+    """The record of an event; `known` are relation, recommendation, traces, server, and what describes that."""
     return _build_record(event.kind, event.incident, event.at, blocked, known)
 
 
 def encode_observation(incident: Incident, at: datetime, blocked: int, **known: Any) -> IncidentRecord:
-    """What to write down of an incident that goes on; `known` as of an event."""
+    """The record of an incident that goes on; `known` as of an event."""
     return _build_record("observed", incident, at, blocked, known)
 
 
@@ -153,5 +153,5 @@ def latest_entries(entries: Iterable[IncidentRecord]) -> list[IncidentRecord]:
 
 
 def closed_unobserved(last: IncidentRecord, at: datetime) -> IncidentRecord:
-    """The end of an incident that was under way when its agent went away."""
+    """The end of an incident that was open when its agent went away."""
     return replace(last, event="ended", at=at, blocked=0, unseen=True)

@@ -55,7 +55,7 @@ class SampledSnapshot(NamedTuple):
 
 
 class SnapshotSampler:
-    """What was kept of the incident under way."""
+    """What was kept of the running incident."""
 
     def __init__(self) -> None:
         self._kept = 0

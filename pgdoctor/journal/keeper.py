@@ -21,7 +21,7 @@ T = TypeVar("T")
 #: Seconds that a piece of work may take: a sync to a busy disk takes some of a second.
 _DEADLINE = 2.0
 
-#: Seconds after which the file is opened anew: an open one may hide for long what each other process finds broken.
+#: Seconds after which the file is opened again: an open one may hide for long what each other process finds broken.
 _OPENED_AGAIN = 30.0
 
 #: Seconds after which what was written is brought from the log into the file: a copy of the file alone lacks the rest.
@@ -93,7 +93,7 @@ class Keeper:
             log.warning("some records of incidents are not stored", extra={"why": _WHY[why]})
 
     def close(self) -> "Future[None]":
-        """Let go of the file, without waiting; what is returned says when that is done."""
+        """Let go of the file, without waiting; the returned future says when that is done."""
         closed = self._thread.submit(self._end_writing)
         self._thread.shutdown(wait=False)
         return closed

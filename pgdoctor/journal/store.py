@@ -39,7 +39,7 @@ _PATIENCE = 1.0
 MAX_LOG = 16 * 1024 * 1024
 _USUAL_LOG = 4 * 1024 * 1024
 
-#: The part of the file that snapshots and incidents may fill together with all the rest; what is above is kept free
+#: The part of the file that snapshots and incidents may fill together with all the rest; the space above is kept free
 #: for decisions.
 _SOFT = 0.9
 
@@ -156,7 +156,7 @@ class Journal:
         self._page_size = int(connection.execute("PRAGMA page_size").fetchone()[0])
         self._lasting = (-math.inf, 0)
         self.set_max_size(max_size)
-        #: What tells this journal from another one at the same path.
+        #: The identity of this journal, which another file at the same path does not have.
         self.name = self._read_name()
         self._place = _file_place(path)
         #: What a reader has to know of the file, in words; None: it is whole.
@@ -238,7 +238,7 @@ class Journal:
         self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Bring what is in the write-ahead log into the file, as far as no reader is in the way."""
+        """Bring what is in the write-ahead log into the file, as far as no reader prevents it."""
         # On a full disk it fails, and loses nothing: the log keeps what it has.
         with suppress(JournalError):
             self._run_locked(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())

@@ -1,8 +1,8 @@
-"""What mitigation writes down, and what follows from it: a history is nothing but the fold of its records.
+"""The records of mitigation, and what follows from it: a history is nothing but the fold of its records.
 
-An action is written twice: what is intended, before anything is sent, and what came of it. Who reads an intent without
-an outcome knows only that the signal may have been sent: it is spent, and its outcome is `error`. What a dry run
-announced it has not done: it counts in dry runs, and `in_mode` leaves it out of everything else.
+An action is written twice: what is intended, before anything is sent, and what came of it. An intent without an
+outcome shows only that the signal may have been sent: it is spent, and its outcome is `error`. A dry run has not done
+its announced actions: it counts in dry runs, and `in_mode` leaves it out of everything else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How many actions are left: in each window, all told, of terminates, and of one kind coming back."""
+"""How many actions are left: in each window, in total, of terminates, and of one kind coming back."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

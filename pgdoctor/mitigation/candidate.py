@@ -192,7 +192,7 @@ class Case(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def known_hold(self) -> float | None:
-        """Seconds for which the candidate is known to have been in the way of one of them."""
+        """Seconds for which the candidate is known to have blocked one of them."""
         return KnownHold(self.candidate.blocker.node, self.candidate.diagnosis.snapshot).measure_seconds(self.waiters)
 
     @cached_property

@@ -25,7 +25,7 @@ _HEALS = {
     TURN: ClearedBy.PACE,
 }
 
-#: Everything that may speak against an action: the closed set of the metrics' `reason` label.
+#: Every possible objection to an action: the closed set of the metrics' `reason` label.
 REASONS = tuple(_HEALS)
 
 #: The state of a blocker before any action on it; later states are those of its actions.
@@ -69,18 +69,18 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def objections(self) -> tuple[GuardVerdict, ...]:
-        """Everything that speaks against it."""
+        """Every objection to it."""
         return tuple(verdict for verdict in self.verdicts if verdict.objection is not None)
 
     @property
     def approved(self) -> bool:
-        """Every guard was asked, and nothing speaks against it."""
+        """Every guard was asked, and none objects."""
         asked = {verdict.guard for verdict in self.verdicts}
         return self.victim is not None and asked >= _HEALS.keys() and not self.objections
 
     @property
     def fit(self) -> bool:
-        """Nothing speaks against acting, but that it may not be its turn yet."""
+        """The only objection is that it may not be its turn yet."""
         return self._blocked_only({ClearedBy.PACE})
 
     @property

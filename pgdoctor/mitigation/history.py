@@ -127,7 +127,7 @@ class Opening(msgspec.Struct, frozen=True, tag="opening", tag_field="kind"):
 
 
 class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="kind"):
-    """That a person closed the breaker: what came before it does not count towards it any more."""
+    """That a person closed the breaker: earlier actions do not count towards it any more."""
 
     at: datetime
     reason: str
@@ -233,7 +233,7 @@ def with_opening(history: History, opening: Opening) -> History:
 
 
 def in_mode(history: History, mode: Mode) -> History:
-    """The history as a run in this mode knows it: what dry runs announced was not done, and binds only them."""
+    """The history as a run in this mode knows it: announcements of dry runs were not done, and bind only dry runs."""
     if mode != "dry_run":
         done = tuple(each for each in history.actions if each.outcome != "would_act")
         stops = tuple(each for each in history.stops if not each.rehearsed)

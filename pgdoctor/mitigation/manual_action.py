@@ -1,7 +1,7 @@
-"""What a person may do to one session, what it frees and costs, and what speaks against it.
+"""What a person may do to one session, what it frees and costs, and the objections.
 
-Rules and budgets are for machines: a person needs none. What no one may do is refused here, and once more by the
-statement that signals. What only speaks against it is a warning, shown before the person agrees.
+Rules and budgets are for machines: a person needs none. Forbidden signals are refused here, and once more by the
+statement that signals. An objection that an operator may overrule is a warning, shown before the person agrees.
 """
 
 from collections.abc import Iterator
@@ -168,7 +168,7 @@ def _find_refusal(signal: Signal, session: Session, diagnosis: Diagnosis, leader
 def _list_warnings(
     signal: Signal, session: Session, blocker: Blocker | None, diagnosis: Diagnosis, settings: Mitigation
 ) -> Iterator[str]:
-    """What speaks against it, and is the person's to weigh."""
+    """The objections that an operator may overrule."""
     if signal == "cancel" and (deaf := explain_deafness(session)):
         yield deaf
     if blocker is None:

@@ -52,7 +52,7 @@ class Subject(NamedTuple):
 
 
 def matches_key(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
-    """Whether one of the values that a rule allows fits; None where that cannot be told."""
+    """Whether one of the values that a rule allows fits; None where that is unknown."""
     session = subject.session
     match key:
         case "member_of":
@@ -68,7 +68,7 @@ def matches_key(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | N
 
 
 def is_protected(key: str, wanted: tuple[str, ...], subject: Subject) -> bool | None:
-    """Whether one of the protected values fits; None where that cannot be told.
+    """Whether one of the protected values fits; None where that is unknown.
 
     It is as in a rule, except that a statement may fit in part, and a table also as a part of another.
     """
@@ -103,7 +103,7 @@ def is_shipped(application: str) -> bool:
 
 
 def find_default_protection(session: Session) -> str | None:
-    """Why the protections that come with pgdoctor speak against it, or None."""
+    """Why the protections that come with pgdoctor object to it, or None."""
     if is_shipped(session.application_name or ""):
         return f"application_name {session.application_name} is a backup or an interactive tool"
     if session.roles is None:

@@ -1,7 +1,7 @@
 """What every pgdoctor at a server has to know before it signals, as one line of text: brakes, and what was done. Pure.
 
 It is read and written as a whole. Nothing grows without end: of each brake only what holds is kept, of the actions
-those of the last day, and the latest alone where they are many. What cannot be read is an error, never "nothing".
+those of the last day, and the latest alone where they are many. An unreadable record is an error, never "nothing".
 """
 
 import json
@@ -37,7 +37,7 @@ class UnreadableRecord(PgdoctorError):
 
 
 class SharedAction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An action as it is written down, without names that a short text has no room for. Times in Unix microseconds."""
+    """An action as it is recorded, without names that a short text has no room for. Times in Unix microseconds."""
 
     at: int
     signal: Signal
@@ -233,7 +233,7 @@ def joined_history(shared: SharedRecord, known: History) -> History:
 def joined_brakes(shared: SharedRecord, known: Brakes, *, is_untold: bool = False) -> Brakes:
     """The brakes that hold here or by the record. One of here is lifted by the record where it was lifted later there.
 
-    `is_untold`: what was pulled here is not in the record yet, so nothing in it can mean that.
+    `is_untold`: a local brake is not in the record yet, so nothing in it can mean that.
     """
     there = shared.brakes
     is_armed = not is_untold and _is_later(there.said, known.said)

@@ -18,7 +18,7 @@ KINDS = ("invalid_index", "aborted_holder", "recurrence")
 def find_side_effects(action: Action, after: Diagnosis, invalid_indexes: Sequence[str]) -> tuple[Finding, ...]:
     """What is wrong after an action that was sent; nothing where none was.
 
-    `invalid_indexes`: those of the action's relation, read after it. What was there before counts as well: the index
+    `invalid_indexes`: those of the action's relation, read after it. Earlier remains count as well: the index
     of a command that builds concurrently is invalid from its beginning, and left so when it is broken off.
     """
     if action.outcome is None or not action.may_have_been_sent:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-#: Scores above it are not told apart.
+#: Scores above it are not distinguished.
 HIGHEST = 1000.0
 
 

@@ -76,7 +76,7 @@ class Replay(msgspec.Struct, frozen=True):
 
     @property
     def since(self) -> datetime | None:
-        """Since when it has waited for certain; None where one snapshot alone does not tell."""
+        """Since when it has waited for certain; None where one snapshot alone does not show it."""
         return min((each for each in (self.lock_since, self.seen_since) if each is not None), default=None)
 
 

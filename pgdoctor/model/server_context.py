@@ -145,7 +145,7 @@ class ServerLimits(msgspec.Struct, frozen=True, gc=False):
     max_slot_wal_keep_size: int | None
     #: Empty: commits wait for no standby.
     synchronous_standby_names: str
-    #: Of a standby: what its sessions read is kept for them on the primary.
+    #: Of a standby: the primary keeps the rows that its sessions read.
     hot_standby_feedback: bool = False
     #: Of a standby: replay is paused; and WAL that was received and not replayed yet, in bytes. None: nothing was
     #: received, or this is no standby.
@@ -299,10 +299,10 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     altered: tuple[AlteredRelation, ...] = ()
     #: All of those were read.
     is_altered_read: bool = False
-    #: The oldest transaction that was under way, and the next to come, as the numbers of their ids.
+    #: The oldest transaction that was running, and the next to come, as the numbers of their ids.
     oldest_xid: int | None = None
     next_xid: int | None = None
-    #: What tells the server from others, and whether it was a standby; empty: not known.
+    #: The identity of the server, and whether it was a standby; empty: not known.
     system_identifier: str = ""
     in_recovery: bool = False
     #: What could not be read, in plain words.

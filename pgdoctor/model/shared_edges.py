@@ -52,7 +52,7 @@ class SharedEdges:
         found: dict[Node, int] = {}
         for waiter, place in bits.items():
             _add_mask(found, self.targets[waiter], 1 << place)
-        # What waits for a group waits for the group that this one continues: the last first.
+        # A waiter of a group waits for the group that this one continues: the last first.
         for group in reversed(self._groups):
             _add_mask(found, self._groups[group], found.pop(group))
         return found

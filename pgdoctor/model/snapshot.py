@@ -121,7 +121,7 @@ class Session(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def has_changes(self) -> bool:
-        """A rollback of its transaction would lose something, as far as its locks tell.
+        """A rollback of its transaction would lose something, as far as its locks show.
 
         Locking rows brings an id too, and so does the mere request for AccessExclusiveLock. An id that neither
         explains is that of a change whose lock is given back already: GRANT.
@@ -399,7 +399,7 @@ class ServerInfo(msgspec.Struct, frozen=True, gc=False):
     hidden_sessions: int = 0
     snapshot_waiters: int = 0
     pin_waiters: int = 0
-    #: Seconds after which the server looks for deadlocks, and cancels an autovacuum that is in the way.
+    #: Seconds after which the server looks for deadlocks, and cancels a blocking autovacuum.
     deadlock_timeout: float = 1.0
     #: Seconds for which the oldest open transaction of a client has been open; 0 where there is none.
     oldest_transaction: float = 0.0
@@ -454,7 +454,7 @@ class Login(msgspec.Struct, frozen=True, gc=False):
 class OtherDatabase(msgspec.Struct, frozen=True):
     """A database that an incident touches, other than the connected one, and what was read in it.
 
-    What is known by OID stands here and not in the snapshot: copies of one template have the same OIDs.
+    Facts by OID are here and not in the snapshot: copies of one template have the same OIDs.
     """
 
     #: As the server has it; None: it is not known.
@@ -499,7 +499,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     row_lockers: tuple[RowLocker, ...] = ()
     #: Of earlier snapshots: table OID to the sessions that held a row of it, in transactions that are over.
     former_holders: Mapping[int, frozenset[int]] = {}
-    #: By PID: locks that earlier snapshots have shown this transaction with, in the way of others.
+    #: By PID: locks of this transaction in earlier snapshots that blocked other sessions.
     known_locks: Mapping[int, tuple[KnownLock, ...]] = {}
     #: By PID, of blockers: the first of the snapshots in a row that show its statement in the wait that it is in.
     known_events: Mapping[int, datetime] = {}
@@ -522,7 +522,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
     #: By PID, of blockers whose lock and text leave it open: its transaction has changed the definition of a relation
     #: that others wait for. Left out where that is not known.
     redefines: Mapping[int, bool] = {}
-    #: PIDs of those among them that have written such a table anew as CLUSTER does.
+    #: PIDs of those among them that have rewritten such a table as CLUSTER does.
     clustering: frozenset[int] = frozenset()
     #: Read seldom, and maybe some seconds older than the rest; None: not read.
     surroundings: ServerContext | None = None
@@ -607,7 +607,7 @@ class Snapshot(msgspec.Struct, frozen=True, dict=True):
         return numbers, places
 
     def sample_beside(self, session: Session) -> Sequence[Session]:
-        """Some of the other sessions: a crowd may have a thousand, and a few tell as much."""
+        """Some of the other sessions: a crowd may have a thousand, and a few show as much."""
         return [each for each in self._sample if each is not session][:_MOST_SAMPLED]
 
     def count_alike(self, session: Session) -> int:

@@ -63,7 +63,7 @@ class Waits:
                         yield Pair(waiter, node, request, queued)
 
     def find_table(self, pair: Pair) -> Relation | None:
-        """The table that a wait is about; None where the locks do not tell it for sure."""
+        """The table that a wait is about; None where the locks do not show it for certain."""
         if pair.request is None:
             return None
         return awaited_table(self.snapshot, pair.waiter, pair.request, self._locks_of(pair.node))
@@ -136,7 +136,8 @@ class Waits:
 
 
 def wait_graph(snapshot: Snapshot) -> WaitGraph:
-    """Who waits for whom. Who waits for its place in the queue for a row will then wait as the one who has it does."""
+    """Who waits for whom. A session that waits for its place in the queue for a row will then wait as the first one
+    does."""
     sessions = snapshot.sessions
     rows = [(pid, each, lock) for pid, each in sessions.items() for lock in each.locks if lock.locktype == "tuple"]
     first = {lock.target: pid for pid, _, lock in rows if lock.granted}
@@ -151,7 +152,7 @@ def wait_graph(snapshot: Snapshot) -> WaitGraph:
 def awaited_table(
     snapshot: Snapshot, waiter: Session, request: Lock, blocker_locks: Iterable[Lock] = ()
 ) -> Relation | None:
-    """The table that a wait is about; None where the locks do not tell it for sure.
+    """The table that a wait is about; None where the locks do not show it for certain.
 
     A wait for a row shows as a wait for a transaction. The first waiter of a row holds the row's tuple lock,
     which names the table; a wait for a unique key does not, but then there may be just one table that both sides

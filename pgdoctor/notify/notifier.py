@@ -19,7 +19,7 @@ from pgdoctor.render.notification_formats import render_notification
 from pgdoctor.render.outbound_alert import OutboundAlert
 from pgdoctor.render.pagerduty_event import render_acknowledgement
 
-#: Where Kubernetes writes down the namespace of a pod.
+#: The file in which Kubernetes puts the namespace of a pod.
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 #: What a server without a name is called.

@@ -73,7 +73,7 @@ class Receiver:
         self._queue.clear()
 
     def reconfigure(self, settings: Recipient, address: Endpoint) -> None:
-        """Go on with other settings, or to another address: what waits is sent there, at once."""
+        """Go on with other settings, or to another address: waiting notifications are sent there, at once."""
         if (settings, address) == (self.settings, self.address):
             return
         self.stop()

@@ -1,7 +1,7 @@
 """Since when waiting statements have been blocked, from one snapshot or gate poll to the next.
 
 A statement has been blocked since the first of them from which on each has shown it waiting. Its lock's own `waitstart`
-says less where a lock changes hands, for then every waiter queues anew; a single snapshot knows no more than that.
+says less where a lock changes hands, for then every waiter queues again; a single snapshot knows no more than that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ def with_blocked_since(snapshot: Snapshot, known: BlockedSince) -> Snapshot:
 
 
 def find_statement(session: Session) -> Statement | None:
-    """What tells this statement of the session from its others; None where that is hidden from our role."""
+    """The identity of this statement within its session; None where that is hidden from our role."""
     began = session.query_start or session.backend_start
     return (session.pid, began) if began is not None else None
 

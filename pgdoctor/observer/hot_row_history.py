@@ -1,4 +1,4 @@
-"""Who held contested rows up in the last polls: by this a row that changes hands is told from one that is kept.
+"""Holders of contested rows in the last polls, which show whether a row changes hands or is kept.
 
 The agent remembers some polls; a single diagnosis looks twice where the shape is that of a hot row.
 """
@@ -21,7 +21,7 @@ MEMORY = timedelta(seconds=10)
 #: Blockers of one poll that are examined, the widest reach first.
 _MOST_ROOTS = 100
 
-#: A session and the beginning of its transaction: who updates a row in a loop holds it each time anew.
+#: A session and the beginning of its transaction: who updates a row in a loop holds it again each time.
 Holder = tuple[int, datetime | None]
 
 
@@ -80,7 +80,7 @@ def needs_second_snapshot(diagnosis: Diagnosis) -> bool:
     """Several sessions queue for a row whose holder is in motion: the next poll tells whether it changes.
 
     So does it for a lock that only one can hold, where its holder may just have got it. Not where an earlier poll knows
-    a holder of that table, for then this one has told.
+    a holder of that table, for then this one has shown it.
     """
     roots = [blocker.node for blocker in diagnosis.blockers if blocker.root and blocker.pid is not None]
     suspects = (BlockerFacts(node, diagnosis.snapshot, diagnosis.graph) for node in roots[:_MOST_ROOTS])

@@ -1,6 +1,6 @@
 """State that is kept from one poll of a server to the next, and the diagnosis that uses it.
 
-The judging stays pure: what is remembered becomes part of the snapshot.
+The judging stays pure: the remembered facts become part of the snapshot.
 """
 
 from collections.abc import Iterable

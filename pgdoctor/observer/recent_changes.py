@@ -2,7 +2,7 @@
 
 Some of it the server says (its start, the last reload). Some is remembered: applications that were not seen before,
 the server's role and timeline, and DDL. A statement of DDL shows while it runs, and after it while its session says
-nothing else. What it has done to relations of the connected database shows by the next reading, but not who did it.
+nothing else. Its changes to relations of the connected database show at the next reading, but without the role.
 No time is said that is not certain: where the server does not keep the time of a commit, there are bounds. Nothing is
 called new before there was time to see what is usual.
 """
@@ -20,13 +20,13 @@ from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.sqltext import statement
 from pgdoctor.sqltext.redact import redact
 
-#: What is older is no longer news.
+#: Older changes are no longer news.
 RECENT = timedelta(minutes=15)
 
 #: How long a server has to have been watched before an application that comes is one that was not there before.
 _BASELINE = RECENT
 
-#: Applications and changes that are remembered; clients may name themselves anew each time.
+#: Applications and changes that are remembered; clients may change their names each time.
 _MOST_APPLICATIONS = 1_000
 _MOST_CHANGES = 50
 

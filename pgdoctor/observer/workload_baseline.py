@@ -1,9 +1,9 @@
-"""How fast each database works lately, and how fast it usually does: by this a storm is told from a busy day.
+"""How fast each database works lately, and how fast it usually does: by this a storm is distinguished from a busy day.
 
-What is usual is the median of the last ten minutes of polls; until there are enough of them, the average since the
+The usual rate is the median of the last ten minutes of polls; until there are enough of them, the average since the
 server's statistics began. The usual number of sessions of a younger server is unknown: its counters
 may be those of before its restart, and its short life may be all storm. While a storm is found nothing is learnt, so
-that it does not become usual by lasting; but what has lasted for half an hour has to be taken for a new way of working.
+that it does not become usual by lasting; but a rate that has lasted for half an hour is the new usual one.
 """
 
 from collections.abc import Mapping

@@ -238,7 +238,7 @@ async def _fetch_details(
 ) -> Details:
     """Indexes and columns of tables, of their partitions, and of the tables that reference them.
 
-    What is not known by name yet is added to `rows`.
+    Relations without a known name are added to `rows`.
     """
     references = {oid: keys for oid, keys in references.items() if oid in tables}
     parts = {oid: below for oid, below in parts.items() if oid in tables and rows[oid].has_descendants}

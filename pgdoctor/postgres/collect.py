@@ -114,8 +114,8 @@ class Collector:
         )
 
     async def fetch_gate(self, wait_threshold: float) -> Gate:
-        """The one cheap statement of every poll. Who can be known to have waited for less than so many seconds
-        does not count."""
+        """The one cheap statement of every poll. Sessions that are known to have waited for less than so many seconds
+        do not count."""
         pulse = (await self._connection.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
         gate = Gate(pulse.captured_at, self._read_server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
@@ -286,7 +286,7 @@ def _without_waits(gate: Gate) -> Snapshot:
 
 
 def _decode_text(raw: bytes | None) -> str | None:
-    """A statement, of whatever encoding: what is not UTF-8 is replaced, never an error."""
+    """A statement, of whatever encoding: text that is not UTF-8 is replaced, never an error."""
     return None if raw is None else raw.decode("utf-8", errors="replace")
 
 
@@ -357,7 +357,7 @@ def _role_oids(rows: Iterable[Any]) -> list[int]:
 
 
 async def _read_memberships(rows: Iterable[Any], evidence: CatalogReader) -> Rows | None:
-    """Read anew each time: a GRANT of the role that protects holds at once."""
+    """Read again each time: a GRANT of the role that protects holds at once."""
     oids = _role_oids(rows)
     return await evidence.answer("memberships", role_oids=oids) if oids else None
 

@@ -267,7 +267,7 @@ class Connection:
         return self._system_identifier or ""
 
     async def system_identifier(self) -> str:
-        """What tells this server from every other one; empty where the role may not know, or it cannot be told now."""
+        """The identity of this server; empty where the role may not read it, or it cannot be read now."""
         if self._system_identifier is None:
             try:
                 self._system_identifier = str((await self.fetch("system_identifier"))[0].system_identifier)

@@ -1,7 +1,7 @@
 """A pool of one connection to another database of the server: opened when it is asked for, closed soon after.
 
-The first connection is kept by the `Reconnector`, which says why a pool does not suit it. Here one does: what is read
-over it is evidence that may be missing, and nothing waits for it.
+The first connection is kept by the `Reconnector`, which says why a pool does not suit it. Here one does: it reads
+only evidence that may be missing, and nothing waits for it.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
     @classmethod
     async def connect(cls, conninfo: str = "", *, failed: Callable[[str], None], **kwargs: Any) -> Self:  # type: ignore[override]
-        """Connect; `failed` is told why that is not possible."""
+        """Connect; `failed` gets the reason why that is not possible."""
         try:
             return await super().connect(conninfo, **kwargs)
         except psycopg.Error as error:
@@ -155,7 +155,7 @@ class DatabasePool:
             raise Unreachable(self.failure, "error")
 
     def _note_failure(self, reason: str) -> None:
-        # What an error may show is decided where errors are made.
+        # The class of an error decides what its text may show.
         self.failure = self.failure or str(Unreachable(reason, "error"))
         self._failed.set()
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def find_reason_to_stay(connection: Connection) -> str:
-    """Why no other database is looked into from this connection; empty where nothing speaks against it."""
+    """Why no other database is looked into from this connection; empty without an objection."""
     if not connection.looks_into_databases:
         return OFF
     return POOLED if connection.is_pooled else ""

@@ -1,7 +1,7 @@
 """Asks the planner about the searches of blockers. Whatever fails is said in the answer, never fatal.
 
 Nothing is executed (never ANALYZE). No lock on a table is queued for: a session that waits is one more in the queue.
-What plans is a read-only transaction that is rolled back at once, and the search is wholly ours (see `questions`).
+Planning runs in a read-only transaction that is rolled back at once, and the search is wholly ours (see `questions`).
 """
 
 import asyncio
@@ -97,7 +97,7 @@ def _read_as_a_whole(question: ExplainRequest, root: _Node) -> Iterator[PlannedS
             sides = node.below[:2]
             waiting += [(side, join, sides[1 - number].rows) for number, side in enumerate(sides) if len(sides) == 2]
             continue
-        # What is under a LIMIT or an aggregate is read for that, and not for the join above.
+        # A scan under a LIMIT or an aggregate is read for that, and not for the join above.
         is_passed_on = node.kind in ("Hash", "Sort", "Materialize", "Gather", "Memoize", "Gather Merge")
         waiting += [(below, join if is_passed_on else None, other_rows) for below in node.below]
         if node.kind != "Seq Scan" or node.alias not in oids:

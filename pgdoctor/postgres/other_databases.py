@@ -42,7 +42,7 @@ _TOO_MANY = f"at most {MOST_DATABASES} other databases are read at a time"
 
 
 class DatabaseReading(msgspec.Struct):
-    """What was read in one database. What is by PID holds for the moment only, and so do the names above tables."""
+    """What was read in one database. Facts by PID hold for the moment only, and so do the names above tables."""
 
     relations: Mapping[int, Relation] = {}
     objects: tuple[LockedObject, ...] = ()
@@ -148,7 +148,7 @@ class OtherDatabases:
         return reader
 
     def _find_objection(self, row: Any, begun: int) -> str:
-        """Why a database is not read; empty where nothing speaks against it."""
+        """Why a database is not read; empty without an objection."""
         reader = self._readers.get(row.oid)
         if reader is not None and reader.pool.failure:
             self._failed[row.oid] = reader.pool.failure, time.monotonic()

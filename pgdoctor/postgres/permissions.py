@@ -17,7 +17,7 @@ class SignalRight(NamedTuple):
 async def fetch_signal_rights(rows: Iterable[Any], evidence: CatalogReader) -> dict[int, SignalRight]:
     """What holds for the users of the sessions that block others, by role OID; empty where that cannot be read.
 
-    Read anew each time: a GRANT, a REVOKE and an ALTER ROLE hold at once.
+    Read again each time: a GRANT, a REVOKE and an ALTER ROLE hold at once.
     """
     rows = list(rows)
     blocking = {pid for row in rows for pid in row.blocker_pids or ()}

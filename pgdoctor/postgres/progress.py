@@ -89,7 +89,7 @@ async def fetch_redefinitions(
 ) -> Redefinitions:
     """Whether blockers whose lock may be DDL's or LOCK TABLE's have changed a definition, where it shows.
 
-    Only relations that a session waits for are asked about: what else a transaction has changed says nothing of them.
+    Only relations that a session waits for are asked about: other changes of a transaction say nothing about them.
     """
     wanted = {
         lock.relation

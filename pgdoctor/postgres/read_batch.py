@@ -39,7 +39,7 @@ class ReadBatch:
         return await answer
 
     async def _send_all(self) -> None:
-        """Let the other tasks ask, then send what all have asked. What is raised is the error of all."""
+        """Let the other tasks ask, then send what all have asked. The raised error is that of the whole batch."""
         asked: list[tuple[Read, asyncio.Future[Rows]]] = []
         try:
             async with self._turn:

@@ -1,4 +1,4 @@
-"""Reads the server context of the waits. Each part may fail alone: what cannot be read is left out, and said."""
+"""Reads the server context of the waits. Each part may fail alone: unreadable parts are left out, and reported."""
 
 from datetime import timedelta
 from functools import lru_cache

@@ -189,7 +189,7 @@ def timeout_settings(deadline: float) -> dict[str, str]:
 
 
 def _of_a_transaction(version_num: int, deadline: float) -> Iterator[tuple[str, str]]:
-    # Time-outs first: what is in force until then may be very short.
+    # Time-outs first: the value in force until then may be very short.
     if version_num >= 170_000:
         yield "transaction_timeout", "0"
     for name, value in {**timeout_settings(deadline), **PINNED}.items():

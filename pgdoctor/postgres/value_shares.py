@@ -1,5 +1,5 @@
 """How frequent the values are that running blockers search for. A value goes to the server as a parameter, and nowhere
-else: what comes back is a number, and of an error only that there was one.
+else: the result is a number, and of an error only that there was one.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What mitigation has written down: one object a record for programs, one line an event for people."""
+"""What mitigation has recorded: one object a record for programs, one line an event for people."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Sessions that are alike, told of together: a thousand who wait for the same with the same statement are one line."""
+"""Sessions that are alike, shown together: a thousand who wait for the same with the same statement are one line."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar

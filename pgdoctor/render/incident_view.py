@@ -1,4 +1,4 @@
-"""An incident as it was written down: events, snapshots and actions, in order of time."""
+"""An incident as it was recorded: events, snapshots and actions, in order of time."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -57,7 +57,7 @@ class IncidentView(msgspec.Struct, frozen=True):
     looks: tuple[KeptSnapshot, ...] = ()
     #: What mitigation did, or announced, meanwhile.
     actions: tuple[Action, ...] = ()
-    #: What else it wrote down: that it stopped itself, what an action left behind.
+    #: Its other records: that it stopped itself, what an action left behind.
     notes: tuple[tuple[datetime, str], ...] = ()
     #: The signals of people, which `notes` tells of too.
     signals: tuple[PersonSignal, ...] = ()
@@ -148,7 +148,7 @@ def _describe_request(request: WaitingRequest | None) -> str:
 
 
 def format_waiting(entry: IncidentRecord) -> str:
-    """`, 95 s of waiting in all`; empty where that was not written down."""
+    """`, 95 s of waiting in all`; empty where that was not recorded."""
     return f", {format_duration(entry.blocked_seconds)} of waiting in all" if entry.blocked_seconds else ""
 
 

@@ -22,7 +22,7 @@ from pgdoctor.render.report import BlockerReport
 from pgdoctor.render.tree import describe_statement, format_session_client
 from pgdoctor.render.wait_trees import describe_blocker
 
-#: Of one incident: blockers, kinds of statements, deadlocks that are told of.
+#: Of one incident: blockers, kinds of statements, deadlocks that are reported.
 _MOST_BLOCKERS = 10
 _MOST_STATEMENTS = 20
 _MOST_DEADLOCKS = 5

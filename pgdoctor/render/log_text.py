@@ -12,7 +12,7 @@ from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
 from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_session_client, past_paragraphs
 
-#: Kinds of statements, and deadlocks, that are told of one incident.
+#: Kinds of statements, and deadlocks, that are shown of one incident.
 _MOST_STATEMENTS = 8
 _MOST_DEADLOCKS = 3
 

@@ -124,7 +124,7 @@ def describe_refused(action: ManualAction, outcome: ManualOutcome) -> str | None
 
 
 def describe_action(action: ManualAction, server: ServerInfo, brakes: Sequence[str]) -> Iterator[Paragraph]:
-    """The session, what the signal frees and costs, and what speaks against it."""
+    """The session, what the signal frees and costs, and the objections."""
     session = action.session
     yield Paragraph(f"{action.signal} {session.pid} at {describe_server(server_facts(server))}", "bold", others="  ")
     yield _indent_paragraph(describe_session(action))

@@ -26,7 +26,7 @@ from pgdoctor.render.tree import (
 )
 from pgdoctor.render.wait_trees import describe_blocker
 
-#: Blockers, and kinds of sessions that wait, that are told of; all of them are in the JSON.
+#: Blockers, and kinds of sessions that wait, that are reported; all of them are in the JSON.
 _MOST_BLOCKERS = 50
 _MOST_KINDS = 50
 

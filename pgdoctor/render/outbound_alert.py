@@ -1,4 +1,4 @@
-"""An incident as receivers are told of it: a small, fixed object, with a diagnosis that is cut down to fit."""
+"""An incident as receivers receive it: a small, fixed object, with a diagnosis that is cut down to fit."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -15,7 +15,7 @@ from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.report import BlockerReport, make_report
 from pgdoctor.render.tree import format_session_client
 
-#: Root blockers that are told of, and characters of a text.
+#: Root blockers that are reported, and characters of a text.
 _MOST_ROOTS = 5
 _MOST_TEXT = 20_000
 _MOST_CELL = 120

@@ -13,7 +13,7 @@ def describe_server(server: ServerFacts) -> str:
 
 
 def describe_server_then(entry: IncidentRecord) -> str | None:
-    """The same of an incident that was written down; None where that says nothing of it."""
+    """The same of an incident that was recorded; None where that says nothing of it."""
     if entry.database is None:
         return None
     place = describe_place(entry.database, entry.host, entry.port)

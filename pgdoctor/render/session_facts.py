@@ -29,7 +29,7 @@ class SessionFacts(msgspec.Struct, frozen=True):
 
 
 def session_facts(pid: int, said: str | None, decision: Decision | None, cuts: Sequence[Cut]) -> SessionFacts:
-    """What is to be told about one session."""
+    """The facts to report about one session."""
     cut = next((each for each in cuts if each.pid == pid), None)
     return SessionFacts(1, pid, said, decision_facts(decision) if decision else None, cut)
 

@@ -11,7 +11,7 @@ from pgdoctor.render.tree import format_freed, format_headline, format_server_li
 #: Characters of the statement of a session that waits, where there is a screen.
 STATEMENT_WIDTH = 60
 
-#: Cells of a column; what is wider moves the rest of its line. And characters of a cell.
+#: Cells of a column; a wider text moves the rest of its line. And characters of a cell.
 _WIDEST = 60
 _MOST = 20_000
 
@@ -164,7 +164,7 @@ def _lay_out(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int |
 
 
 def _expand_row(headers: Sequence[str], row: Sequence[str], place: int, width: int) -> Iterator[str]:
-    """A line for each value that is there; what is longer goes on below."""
+    """A line for each value that is there; a longer text goes on below."""
     yield f"-[ {place} ]".ljust(min(width, _RULE), "-")
     names = max(map(len, headers)) + 2
     for header, value in zip(headers, row, strict=True):

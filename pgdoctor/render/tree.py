@@ -37,7 +37,7 @@ from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_tree
 MOST_CHILDREN = 20
 _MOST_STEPS = 20
 
-#: Lines drawn below roots that are told of together.
+#: Lines drawn below roots that are reported together.
 _MOST_BEHIND_OTHERS = 5
 
 #: Released sessions named by a cut; the rest is counted.

@@ -576,7 +576,7 @@ def _compute_start(wait: LockWait) -> datetime | None:
 
 
 def _find_turns(course: _Course, wait: LockWait) -> Turns:
-    """Of a statement that queues anew as soon as it has waited for one holder of a row."""
+    """Of a statement that queues again as soon as it has waited for one holder of a row."""
     passed, began = course.passed.get(wait.origin.pid), _compute_start(wait)
     if passed is None or began is None or not wait.target.startswith(_OF_A_ROW):
         return _NO_TURNS

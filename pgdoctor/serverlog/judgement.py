@@ -1,7 +1,7 @@
 """The worst moment of an incident as a snapshot, judged by the causes that judge a live one.
 
 A log shows less than the server does: which sessions wait for what, and who holds it, but rarely what the holders did.
-What it does not show is left out of the snapshot, and a class that would follow from that is not given.
+Facts that are not in the log are left out of the snapshot, and so is a class that would need them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ class JudgedIncident(msgspec.Struct, frozen=True):
 
     @property
     def relation(self) -> str | None:
-        """The table that it is about, as far as the statements tell."""
+        """The table that it is about, as far as the statements show."""
         if self.leading is not None and self.leading.relation:
             return self.leading.relation
         worst = self.incident.worst
@@ -194,7 +194,7 @@ class _Moment:
         ahead = list(self._find_sessions_ahead(wait))
         if parse_relation_oid(wait.target) is None or wait.target.startswith("tuple"):
             return (*holders, *ahead)
-        # The server lists all that hold the lock in any mode. Only a mode that conflicts is in the way.
+        # The server lists all that hold the lock in any mode. Only a conflicting mode blocks.
         modes = {pid: self._known_mode(pid) for pid in holders}
         certain = [pid for pid in holders if (mode := modes[pid]) is not None and modes_conflict(mode, wait.mode)]
         possible = [pid for pid in holders if modes[pid] is None]
@@ -233,7 +233,7 @@ class _Moment:
         return max(modes, key=mode_strength, default=None)
 
     def _held(self) -> dict[int, tuple[Lock, ...]]:
-        """The locks of each blocker: in the mode that its statements take, or else the weakest that is in the way."""
+        """The locks of each blocker: in the mode that its statements take, or else the weakest that conflicts."""
         wanted: dict[tuple[int, str], list[str]] = {}
         for pid, wait in self.waits.items():
             for node in self.edges[pid]:

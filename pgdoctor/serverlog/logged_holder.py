@@ -18,7 +18,7 @@ _IDLE_ENDS = ("idle_in_transaction_session_timeout",)
 
 
 class LoggedHolder(msgspec.Struct, frozen=True):
-    """A blocker at a moment. `state` is one of `pg_stat_activity`; None: the log does not tell."""
+    """A blocker at a moment. `state` is one of `pg_stat_activity`; None: the log does not show it."""
 
     state: str | None = None
     #: The one that ran, or the last one; with its values.

@@ -8,7 +8,7 @@ from pgdoctor.serverlog.events import Event, LoggedActivity
 from pgdoctor.serverlog.formats import LogFormat, line_end
 from pgdoctor.serverlog.messages import NEEDLES, read_activity, read_event
 
-#: Bytes of a line; what is longer is left out.
+#: Bytes of a line; longer lines are left out.
 _LONGEST_LINE = 1 << 20
 
 #: Bytes that are kept to look back at what a holder did before, and how often as much may be read for that.

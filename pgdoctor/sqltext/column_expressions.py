@@ -110,7 +110,7 @@ def _read_truncation(node: Node, find_places: Callable[[Node], tuple[int, ...]])
 
 
 def _find_key(path: Node) -> Node:
-    """The literal that a JSON operator is applied with; what is not one key stays as it is."""
+    """The literal that a JSON operator is applied with; other paths stay as they are."""
     if isinstance(path, exp.Cast):  # array['field']::text[]
         array = path.this.unnest()
         names = array.expressions if isinstance(array, exp.Array) else []

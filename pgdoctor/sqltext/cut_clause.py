@@ -1,7 +1,7 @@
 """What is left of a condition that the server has cut at `track_activity_query_size`.
 
-Used are the conditions that are complete and joined by AND, and a list of values that is cut inside of them. What
-stands behind the cut may add a condition, so in doubt nothing is left. Where OR or CASE is visible, all is in doubt.
+Used are the conditions that are complete and joined by AND, and a list of values that is cut inside of them. The text
+behind the cut may add a condition, so in doubt nothing is left. Where OR or CASE is visible, all is in doubt.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Statements that may be shown: names and words stay, every value becomes `?`, all comments go.
 
-It fails closed. What may be read in two ways (cut text, a quote that a backslash may have escaped) hides the rest of
-the text; a text that does not begin like a statement (as a pasted connection string) is not shown at all.
-No form of comment is kept: what a library writes there (`controller:...`, `user_id:...`) is its users' data.
+It fails closed. Ambiguous text (cut text, a quote that a backslash may have escaped) hides the rest of the text; a
+text that does not begin like a statement (as a pasted connection string) is not shown at all. No form of comment is
+kept: what a library writes there (`controller:...`, `user_id:...`) is its users' data.
 
 Words without quotes are names, and are shown. So are names in double quotes, but for those that stand where only a
 value makes sense (`email = "bob"`, from a client that took them for string quotes) or that cannot be a name's.
@@ -41,7 +41,7 @@ _NO_STATEMENTS = frozenset(
 
 _VALUE = "?"
 
-#: Names have at most 63 bytes (NAMEDATALEN), and parameters at most five digits; what is longer is something else.
+#: Names have at most 63 bytes (NAMEDATALEN), and parameters at most five digits; longer numbers are something else.
 _LONGEST = {Sort.WORD: 63, Sort.NAME: 63, Sort.PARAMETER: 6}
 
 #: One double quote too many makes names of what stands between the real ones: `" = 'secret' and "`.
@@ -239,7 +239,7 @@ def _find_setting(statement: Sequence[Token], index: int) -> int:
     index += read_token(index).is_word("session", "local")
     if read_token(index).is_any(_NO_SETTINGS):
         return len(statement)
-    # What is not shown is no name any more, and the same has to come of what is redacted already.
+    # A hidden part is no name any more, and redacting twice has to give the same text.
     index += _is_shown_name(read_token(index))
     while read_token(index).is_symbol(".") and _is_shown_name(read_token(index + 1)):
         index += 2

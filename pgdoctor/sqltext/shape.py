@@ -1,6 +1,6 @@
 """The shape of a text: what statements have in common that differ in their values alone.
 
-A thousand sessions send one statement with a thousand values. What a shape says is worked out once.
+A thousand sessions send one statement with a thousand values. A shape is computed once.
 """
 
 import re
@@ -35,7 +35,7 @@ Found = TypeVar("Found")
 def find_shape(text: str) -> str:
     """The text with one number in place of each, and one string where it is certain what is a string.
 
-    Numbers keep their length: a quoted name that is too long is not shown. What a LIKE pattern begins with is lost.
+    Numbers keep their length: a quoted name that is too long is not shown. The beginning of a LIKE pattern is lost.
     """
     return _kept_shape(text) if len(text) <= _LONGEST_KEPT else _make_shape(text)
 

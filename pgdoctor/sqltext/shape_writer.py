@@ -1,4 +1,4 @@
-"""The part of `statement_shape` that needs sqlglot. Import it late. What it does not know it does not write."""
+"""The part of `statement_shape` that needs sqlglot. Import it late. Unknown parts are not written."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class _ShapeWriter:
         return f" {_JOINS[kind]} {source} ON {self._write_condition(on)}"
 
     def _write_where(self, tree: Node | None) -> str:
-        """What is understood of a condition; what is not is left out."""
+        """What is understood of a condition; the rest is left out."""
         if tree is None:
             return ""
         written = []

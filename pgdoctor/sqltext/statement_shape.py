@@ -1,7 +1,7 @@
-"""A statement written anew for the planner: its tables, joins, conditions and order, and no word of its own else.
+"""A statement written again for the planner: its tables, joins, conditions and order, and no word of its own else.
 
-Each value is a parameter, each alias ours; names are those of columns, which the catalog has to confirm. What is not
-understood is left out, which `is_whole` says.
+Each value is a parameter, each alias ours; names are those of columns, which the catalog has to confirm. Parts that
+are not understood are left out; `is_whole` says so.
 """
 
 import msgspec

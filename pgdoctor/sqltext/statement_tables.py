@@ -62,8 +62,8 @@ class TableScan(NamedTuple):
 
     `owner` is what its columns are qualified with. `condition` is None where there is none. `is_whole` is false
     where some of it was cut off, or where a query around this one adds to it. `is_tied_here`: nothing but the condition
-    ties it to other tables. What an UPDATE or DELETE changes can stand in no JOIN. `cut`: what is left of a
-    condition that was cut off.
+    ties it to other tables. The target of an UPDATE or DELETE cannot be in a JOIN. `cut`: the rest of a condition
+    that was cut off.
     """
 
     table: str

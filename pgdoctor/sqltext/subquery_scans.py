@@ -41,7 +41,7 @@ def _is_limited(sentence: TokenStream, start: int) -> bool:
 
 
 def _is_read_in_part(sentence: TokenStream, start: int) -> bool:
-    """What reads a query of WITH may end before that does."""
+    """The reader of a query of WITH may end before that does."""
     is_materialized = sentence[start - 2].is_word("materialized")
     return is_materialized and any(token.is_any(_ENOUGH) for token in sentence.tokens)
 

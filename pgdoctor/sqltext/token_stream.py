@@ -44,7 +44,7 @@ class TokenStream:
         return self._closers.get(index, index) + 1
 
     def iterate_level(self, start: int) -> Iterator[int]:
-        """Indexes from `start` on until its nesting level ends; what is in brackets is passed over."""
+        """Indexes from `start` on until its nesting level ends; brackets are passed over."""
         # Every word of a hostile text is passed here, several times.
         tokens, closers, index = self.tokens, self._closers, start
         while index < len(tokens):

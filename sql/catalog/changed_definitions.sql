@@ -1,10 +1,10 @@
 -- One row for each asked process: whether its transaction has changed the definition of an asked relation that it has
 -- locked. LOCK TABLE leaves the locks of DDL, but no trace in the catalogs. DDL that is not committed yet does: the row
 -- that it replaces or deletes is still there for others, and its xmax is the transaction, or a later one below it
--- (measured for 45 statements, 14 and 18). What is only added shows nowhere: a rule, a policy or a trigger besides others
--- of its kind, a partition, an index besides others. Where it may be that, the answer is NULL.
--- CLUSTER writes the table and its indexes anew, and replaces no row of a column. One of the indexes is the clustered one
--- by then, or becomes it, which replaces its row. ALTER TABLE that writes a table anew does not touch that row.
+-- (measured for 45 statements, 14 and 18). An added definition shows nowhere: a rule, a policy or a trigger besides
+-- others of its kind, a partition, an index besides others. Where it may be that, the answer is NULL.
+-- CLUSTER rewrites the table and its indexes, and replaces no row of a column. One of the indexes is the clustered one
+-- by then, or becomes it, which replaces its row. An ALTER TABLE that rewrites a table does not touch that row.
 WITH held AS MATERIALIZED (
     SELECT DISTINCT l.pid, l.relation, l.mode, s.backend_xid
     FROM pg_catalog.pg_lock_status() AS l

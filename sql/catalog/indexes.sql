@@ -1,7 +1,7 @@
 -- One row for each index of the asked tables, from raw catalog columns (see relations.sql for why).
 -- keys, in order, as the fields of `UniqueKey`: the column (NULL where the key is an expression), whether it is ordered as
 -- `<` orders it, whether the beginning of a text can be searched in it, whether its collation is the column's.
--- What an expression or a predicate is about is told by the column numbers of its node tree.
+-- The columns of an expression or a predicate are the column numbers of its node tree.
 SELECT
     i.indrelid AS table_oid,
     am.amname AS method,

@@ -1,5 +1,5 @@
 -- One row for each advisory lock of a pgdoctor whose key begins as the leader lock's does, in whatever database: who
--- leads, claims leadership, or waits for its turn. What strangers hold is left out.
+-- leads, claims leadership, or waits for its turn. Locks of strangers are left out.
 -- The functions and not the views: the views wait behind locks on pg_authid and pg_database. The locks are read first:
 -- a holder that has no entry in the activity has just ended, and is counted to be safe.
 SELECT

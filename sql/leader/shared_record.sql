@@ -1,5 +1,5 @@
--- One row: what the pgdoctors of our role at this server have told each other (NULL: nothing), the role, and whether
--- nothing can be told here, for a standby takes no writes.
+-- One row: the shared record of the pgdoctors of our role at this server (NULL: none), the role, and whether
+-- nothing can be recorded here, for a standby takes no writes.
 -- It is the role's own setting of application_name, which a pgdoctor sets for itself whenever it connects. The activity
 -- function says which role we are: looking its name up would wait behind a lock on pg_authid.
 SELECT

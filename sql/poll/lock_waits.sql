@@ -4,8 +4,8 @@
 -- One statement, so that waits, locks and facts are of one moment, and one read of each source: pg_locks costs
 -- about 0.5 us a lock in the whole server however little of it is returned (measured).
 -- Who waits is taken from the ungranted rows of pg_locks, which needs no privilege and shows parallel workers,
--- whose leader only reports an IPC wait. Who blocks whom is pg_blocking_pids() alone: it knows the conflict
--- table, the queue, lock groups and prepared transactions (as 0). The locks are evidence, never the verdict.
+-- whose leader only reports an IPC wait. The blockers of a session come from pg_blocking_pids() alone: it knows the
+-- conflict table, the queue, lock groups and prepared transactions (as 0). The locks are evidence, never the verdict.
 WITH lock AS MATERIALIZED (
     SELECT l.*
     FROM pg_catalog.pg_lock_status() AS l

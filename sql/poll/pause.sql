@@ -1,4 +1,4 @@
--- One row, after so many seconds. What the next statement of the same batch reads of the activity is new: within a
+-- One row, after so many seconds. The next statement of the same batch reads new rows of the activity: within a
 -- transaction, and a batch is one, the server shows the activity as it was at the first read.
 SELECT
     pg_catalog.pg_sleep(%(seconds)s),

@@ -56,7 +56,7 @@ awaited AS MATERIALIZED (
         <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(min_wait)s::pg_catalog.float8)
         -- It is this very session that leads: who lost the leader lock signals no session.
         AND EXISTS (SELECT FROM locks AS l WHERE l.granted AND l.pid = pg_catalog.pg_backend_pid())
-        -- And no other pgdoctor, in whatever database. What a stranger holds under that key says nothing.
+        -- And no other pgdoctor, in whatever database. The lock of a stranger under that key says nothing.
         AND NOT EXISTS (
             SELECT FROM locks AS l
             CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS o
@@ -82,7 +82,7 @@ victim AS MATERIALIZED (
         s.query_start,
         b.id AS backend_id
     FROM awaited AS a
-    -- Anew, for the leaders were looked up in it. Never NULL: that would mean every session.
+    -- Read again, for the leaders were looked up in it. Never NULL: that would mean every session.
     CROSS JOIN LATERAL pg_catalog.pg_stat_get_activity(
         CASE WHEN pg_catalog.pg_stat_clear_snapshot() IS NOT NULL THEN a.pid ELSE 0 END
     ) AS s

@@ -1,5 +1,5 @@
 -- `signal_by_person` for a terminate, by the function of `pgdoctor setup --wrapper`, which checks everything itself: one row if
--- the session was told to end; none, and no signal, if it is another by now, or if no session waits for it.
+-- the session was signalled; none, and no signal, if it is another by now, or if no session waits for it.
 SELECT
     s.signalled_at,
     s.accepted

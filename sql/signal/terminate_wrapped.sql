@@ -1,5 +1,5 @@
 -- `signal_session` for a terminate, by the function of `pgdoctor setup --wrapper`, which checks everything itself: one
--- row if the session was told to end; none, and no signal, if it is no longer the one that was judged.
+-- row if the session was signalled; none, and no signal, if it is no longer the one that was judged.
 SELECT
     t.signalled_at,
     t.accepted

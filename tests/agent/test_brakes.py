@@ -303,7 +303,7 @@ def test_h21_it_acts_when_all_other_connections_are_taken(
 def test_a_disarm_while_the_server_is_down_holds_when_it_is_back(
     own_server: Callable[..., ThrowawayServer], agent: Callable[..., RunningAgent], tmp_path: Path
 ) -> None:
-    """Which server that is the agent does not know yet; it is written down as soon as it does."""
+    """Which server that is the agent does not know yet; it is recorded as soon as it does."""
     (tmp_path / "run").mkdir()
     secret_file(tmp_path / "token", TOKEN)
     server = own_server()

@@ -73,7 +73,7 @@ def hold(scene, row=1):
 
 
 def records() -> list[JournalRecord]:
-    """What mitigation has written down."""
+    """What mitigation has recorded."""
     path = Path(os.environ["XDG_STATE_HOME"]) / "pgdoctor" / "journal.db"
     if not path.exists():
         return []

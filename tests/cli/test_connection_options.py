@@ -1,4 +1,4 @@
-"""Where to connect to, as psql is told it; and which command was meant."""
+"""Where to connect to, as for psql; and the command that was meant."""
 
 import os
 import pty

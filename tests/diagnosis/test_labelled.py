@@ -178,7 +178,7 @@ IDLE_IN_TRANSACTION = [
         "none",
         relation=None,
     ),
-    Case("a commit under way is not idle", on_row(statement="commit"), "long_query", "none"),
+    Case("a commit in progress is not idle", on_row(statement="commit"), "long_query", "none"),
     Case(
         "a function called by fast path is not idle",
         on_row(state="fastpath function call", statement="<FASTPATH> function call"),
@@ -723,8 +723,8 @@ LONG_QUERY = [
         "long_query",
         "terminate",
     ),
-    Case("ROLLBACK under way frees everybody by itself", on_row(statement="rollback"), "long_query", "none"),
-    Case("PREPARE TRANSACTION under way", on_row(statement="prepare transaction 'a'"), "long_query", "none"),
+    Case("ROLLBACK in progress frees everybody by itself", on_row(statement="rollback"), "long_query", "none"),
+    Case("PREPARE TRANSACTION in progress", on_row(statement="prepare transaction 'a'"), "long_query", "none"),
     Case(
         "COMMIT that waits for its standby",
         on_row(statement="commit", wait_event_type="IPC", wait_event="SyncRep"),

@@ -125,7 +125,7 @@ def test_a_lower_limit_gives_back_what_is_above_it(tmp_path):
 
 @pytest.mark.long
 def test_a_file_of_an_older_version_is_brought_below_the_limit(tmp_path):
-    """Its pages cannot be given back one by one: it is written anew, once."""
+    """Its pages cannot be given back one by one: it is rewritten, once."""
     path = tmp_path / "journal.db"
     with closing(Journal.open(path, 4 * LIMIT)) as journal:
         journal.append("a", "intent", "decision", b"{}", NOON)

@@ -1,4 +1,4 @@
-"""What is written down, and what a later process knows by it."""
+"""What is recorded, and what a later process knows by it."""
 
 from datetime import timedelta
 

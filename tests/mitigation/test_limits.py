@@ -250,7 +250,7 @@ CLOSED = {
         *(done("not_permitted", pid=1), done("error", pid=2), done(pid=3)),
         *(done("not_permitted", pid=4), done("error", pid=5)),
     ),
-    "one is under way": (done("ineffective", pid=1), done(None, pid=2)),
+    "one is in progress": (done("ineffective", pid=1), done(None, pid=2)),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is written anew of a statement for the planner, and above all what is not."""
+"""What is written again of a statement for the planner, and above all what is not."""
 
 import pytest
 

@@ -50,7 +50,7 @@ _KEPT_SECONDS = 10.0
 
 class Endpoints:
     """What answers the requests. `mode` says how mitigation is switched; `disarm`, given a reason and by whom, stops it
-    everywhere, and says whether that is written down."""
+    everywhere, and says whether that is recorded."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Endpoints:
         body, content_type = await self._exposition.page_of_this_turn(accept)
         headers = HEADERS | {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         # The page of one server is not compressed, though Prometheus would take it: of so few KB nothing is gained, and
-        # with a storm under way the slowest answers took twice as long (ten scrapers, 500 waiters).
+        # during a storm the slowest answers took twice as long (ten scrapers, 500 waiters).
         if len(body) >= _COMPRESSED_BYTES and accepts_gzip(encodings):
             body, headers = await self._exposition.compress(body), headers | {"Content-Encoding": "gzip"}
         return Pieces(body, headers=headers)

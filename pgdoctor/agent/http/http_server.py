@@ -29,7 +29,7 @@ T = TypeVar("T")
 _HEAD_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 
-#: Seconds that answers under way have when the server stops.
+#: Seconds that running answers have when the server stops.
 _SHUTDOWN_SECONDS = 0.8
 
 #: The key of the connection in a request's state.

@@ -62,7 +62,7 @@ _FILES = {
 
 
 class _WatchedServer(NamedTuple):
-    """By what the records of a server are known: its name, and what tells it from others, None: not known yet."""
+    """By what the records of a server are known: its name, and its identity, None: not known yet."""
 
     name: str | None
     identifier: str | None
@@ -201,7 +201,7 @@ def _open_journal(path: Path) -> Iterator[Journal]:
 
 
 def _choose_own(records: Iterable[JournalRecord], server: _WatchedServer) -> list[tuple[str, IncidentRecord]]:
-    """Entries of a server, each with what told it from others then."""
+    """Entries of a server, each with its identity at that time."""
     found = []
     for record in records:
         entries, _ = read_entries([record.body])
@@ -210,7 +210,7 @@ def _choose_own(records: Iterable[JournalRecord], server: _WatchedServer) -> lis
 
 
 def _is_own(server: _WatchedServer, record: JournalRecord, entry: IncidentRecord) -> bool:
-    """Of this server by its name in the configuration; without one, by what tells it from others, if that is known."""
+    """Of this server by its name in the configuration; without one, by its identity, if that is known."""
     if record.server.startswith(IMPORTED) or entry.server != server.name:
         return False
     return server.name is not None or server.identifier in (None, record.server)

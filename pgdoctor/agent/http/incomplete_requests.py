@@ -19,7 +19,7 @@ from pgdoctor.agent.http.auth import MOST_HEAD_BYTES
 _TLS_HANDSHAKE = 0x16
 _TLS_RECORD_HEAD_BYTES = 5
 
-#: What begins with a lower byte is no HTTP.
+#: Requests that begin with a lower byte are not HTTP.
 _FIRST_PRINTABLE = 0x21
 
 #: Close without a goodbye: otherwise the system keeps a closed connection until the client closes it too.

@@ -1,4 +1,4 @@
-"""Requests and connections that are refused: counted each, told of once a minute and reason."""
+"""Requests and connections that are refused: counted each, logged once a minute and reason."""
 
 import logging
 import time

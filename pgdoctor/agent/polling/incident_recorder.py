@@ -1,4 +1,4 @@
-"""What becomes of an incident's events: receivers are told, the journal keeps them, and snapshots beside them.
+"""What follows from an incident's events: receivers are notified, the journal keeps them, and snapshots beside them.
 
 All of it in a task of its own. The poll only says what it has seen, and waits for nothing.
 """
@@ -55,7 +55,7 @@ _PAST = timedelta(days=7)
 class PolledDiagnosis(NamedTuple):
     """One poll with an open incident, or at its end."""
 
-    #: What tells the server from others; empty where our role may not know.
+    #: The identity of the server; empty where our role may not know.
     server: str
     at: datetime
     incident: Incident | None
@@ -90,7 +90,7 @@ class IncidentRecorder:
         self._drained.set()
         self._read: str | None = None
         self._recalling: asyncio.Task[tuple[IncidentRecord, ...]] | None = None
-        #: The latest poll of the incident that goes on, until it is written down; a newer one takes its place.
+        #: The latest poll of the incident that goes on, until it is recorded; a newer one takes its place.
         self._latest: PolledDiagnosis | None = None
         #: By incident, the record of its latest snapshot.
         self._observed: dict[str, int] = {}
@@ -110,7 +110,7 @@ class IncidentRecorder:
 
     @property
     def server(self) -> str | None:
-        """What tells the server from others; None: not known yet."""
+        """The identity of the server; None: not known yet."""
         return self._read
 
     def see(self, seen: PolledDiagnosis) -> None:
@@ -130,7 +130,7 @@ class IncidentRecorder:
         self._notifier.announce_action(incident, self._name)
 
     async def recall(self, server: str, patience: float) -> tuple[IncidentRecord, ...] | None:
-        """The incidents that an earlier agent has left open at a server, told once; None: it is not known yet.
+        """The incidents that an earlier agent has left open at a server, reported once; None: it is not known yet.
 
         Waits for the journal for `patience` seconds at most. One that cannot be used knows of none.
         """
@@ -257,7 +257,7 @@ class IncidentRecorder:
             await self._store_snapshot(seen.server, event.incident.id, peak)
 
     async def _observe(self, seen: PolledDiagnosis) -> None:
-        """Write down how the incident is now, in place of how it was."""
+        """Record how the incident is now, in place of how it was."""
         incident = seen.incident
         if incident is None or not self._written.admits(incident.id, incident.peak_blocked, time.monotonic()):
             return

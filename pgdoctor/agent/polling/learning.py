@@ -99,7 +99,7 @@ class _Learnt:
         try:
             body = await self._keeper.run_work(lambda journal: journal.recall(self.server, NAME))
         except JournalError:
-            # The keeper has said so. Learnt anew meanwhile, and forgotten when the journal answers.
+            # The keeper has said so. Learnt again meanwhile, and forgotten when the journal answers.
             return
         self._is_recalled = True
         if body is not None:

@@ -78,7 +78,7 @@ class PollRunner:
         return self._watch.read_at if self._watch is not None else 0.0
 
     def reconfigure(self, settings: AgentSettings) -> None:
-        """Go on with other settings; what asking has cost lately still counts."""
+        """Go on with other settings; the recent cost of EXPLAIN still counts."""
         self._settings = settings
         self.budget = replace(self.budget, interval=settings.interval, share=settings.max_server_share)
 
@@ -118,7 +118,7 @@ class PollRunner:
             self.budget = self.budget.after_context_read(began, connection.cost.seconds - before)
 
     async def _count_deadlocks(self, connection: Connection, around: ServerContext | None) -> None:
-        """Add those since the last reading of the counters of this server; after a reset of them, begin anew."""
+        """Add those since the last reading of the counters of this server; after a reset of them, begin again."""
         if around is None or not around.work:
             return
         server, before = await connection.system_identifier(), self._deadlocks_before

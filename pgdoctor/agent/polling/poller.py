@@ -95,7 +95,7 @@ class Poller:
         #: What the last poll with blocked sessions has shown of the incident, and the end of the last one.
         self._traces: IncidentTraces | None = None
         self._last_end: IncidentEvent | None = None
-        #: Of the seconds of waiting, those that an incident was told of.
+        #: Of the seconds of waiting, those that an incident reported.
         self._blocked_seconds = 0.0
         self._asked_at: float | None = None
         self._told: tuple[str, float] | None = None
@@ -134,7 +134,7 @@ class Poller:
         return self.state
 
     def ask(self) -> bool:
-        """Have the next poll begin now, or let the one under way do; False where one was asked for an interval ago."""
+        """Have the next poll begin now, or use the running one; False where one was asked for an interval ago."""
         now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at < self._budget.gate_interval:
             return False
@@ -143,7 +143,7 @@ class Poller:
         return True
 
     async def settle(self, patience: float) -> None:
-        """See to its end what is under way, within `patience` seconds, and have nothing more begin."""
+        """Finish the running work, within `patience` seconds, and have nothing more begin."""
         self._mitigator.wind_down()
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -331,7 +331,7 @@ class Poller:
         return replace(diagnosis, findings=(*diagnosis.findings, *left)) if left else diagnosis
 
     async def _survey_server(self, connection: Connection) -> None:
-        """After all that is urgent. What fails here for want of a server fails again in the next poll, and is told."""
+        """After all that is urgent. A failure here without a server fails again in the next poll, and is reported."""
         try:
             with suppress(ServerError):
                 await self._runner.read_server_context(connection)

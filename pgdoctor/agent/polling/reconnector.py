@@ -93,7 +93,7 @@ class Reconnector:
 
     @property
     def _hangs(self) -> bool:
-        """A login is under way that has not ended within the deadline. Another one would take one more slot."""
+        """A login is running and has not ended within the deadline. Another one would take one more slot."""
         return self._attempt is not None and not self._attempt.is_over
 
     @property

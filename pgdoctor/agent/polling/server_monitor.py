@@ -96,7 +96,7 @@ class ServerMonitor:
 
     @property
     def system_identifier(self) -> str | None:
-        """What tells the server from others; None: it was not reached yet."""
+        """The identity of the server; None: it was not reached yet."""
         return self._recorder.server
 
     @property
@@ -193,7 +193,7 @@ class ServerMonitors:
             monitor.start(at_fault)
 
     async def stop(self, patience: float) -> None:
-        """See to their end what actions are under way, within `patience` seconds; then break off everywhere."""
+        """Finish running actions within `patience` seconds; then break off everywhere."""
         tasks = [monitor.task for monitor in self if monitor.task is not None]
         await asyncio.gather(*(monitor.poller.settle(patience) for monitor in self))
         for monitor in self:

@@ -88,7 +88,7 @@ class ServerState(msgspec.Struct, frozen=True):
         return f"connection to {format_address(server.host, server.port)} as {format_name(server.user)}: "
 
     def as_of(self, now: float, interval: float) -> "ServerState":
-        """This state as it is to be shown at a moment: what was found goes when it is too old.
+        """This state as it is to be shown at a moment: results are dropped when they are too old.
 
         A poll that takes longer than the interval is late, not lost.
         """

@@ -74,7 +74,7 @@ def find_level(facts: BlockerFacts) -> str | None:
 
 
 def is_of_a_transaction(facts: BlockerFacts) -> bool:
-    """The end of its transaction gives the lock back, as far as its text tells, or else those of all who wait for it.
+    """The end of its transaction gives the lock back, as far as its text shows, or else those of all who wait for it.
 
     An application takes a lock by one key in one way.
     """

@@ -33,7 +33,7 @@ LONG_QUEUE = 2
 YOUNG = 5.0
 BRIEFLY = 1.0
 
-#: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few tell as much.
+#: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few show as much.
 MOST_WITNESSES = 100
 
 
@@ -81,7 +81,7 @@ class BlockerFacts:
 
     @property
     def is_running(self) -> bool:
-        """A statement of it is under way (it may wait for a lock)."""
+        """One of its statements is running (it may wait for a lock)."""
         return self.session is not None and self.session.state == "active"
 
     @property
@@ -126,7 +126,7 @@ class BlockerFacts:
 
     @lazy
     def blocking_locks(self) -> tuple[Lock, ...]:
-        """The locks it holds that stand in another session's way, the strongest first."""
+        """The locks it holds that block another session, the strongest first."""
         return self._in_the_way(self.held_locks)
 
     @lazy
@@ -187,7 +187,7 @@ class BlockerFacts:
 
     @lazy
     def blocking_table(self) -> Relation | None:
-        """The table that it holds others up on; None where the locks do not tell."""
+        """The table that it holds others up on; None where the locks do not show it."""
         # A row's lock only says in which queue it is the first.
         contested = sorted(self.blocking_locks, key=lambda lock: lock.locktype != "relation")
         for lock in (*contested, *self.queued_locks):

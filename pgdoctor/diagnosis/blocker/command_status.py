@@ -77,7 +77,7 @@ def is_command_nearly_done(facts: BlockerFacts) -> bool:
 
 
 def keeps_out_readers_or_writers(facts: BlockerFacts) -> bool:
-    """One of its table locks in another session's way, or its request, is stronger than that of a CONCURRENTLY
+    """One of its table locks that blocks another session, or its request, is stronger than that of a CONCURRENTLY
     command."""
     least = mode_strength("ShareLock")
     return any(lock.locktype == "relation" and mode_strength(lock.mode) >= least for lock in facts.obstacles)
@@ -92,7 +92,7 @@ def advise_on_command(facts: BlockerFacts) -> str:
 
 
 def _is_for_another_lock(facts: BlockerFacts) -> bool:
-    """Its running DDL takes another mode than the table lock in another session's way: a statement before took that
+    """Its running DDL takes another mode than the table lock that blocks another session: a statement before took that
     one."""
     mode = statement_effect(facts).mode
     modes = {lock.mode for lock in facts.obstacles if lock.locktype == "relation" and lock.mode in STRONG}
@@ -129,7 +129,7 @@ def _format_kind(kind: str) -> str:
 
 
 def _describe_excluded(facts: BlockerFacts) -> str:
-    """Whom its strongest table lock in another session's way excludes. The statement that took it may be another
+    """Whom its strongest table lock that blocks another session excludes. The statement that took it may be another
     one."""
     modes = [lock.mode for lock in facts.blocking_locks if lock.locktype == "relation" and lock.mode in STRONG]
     whom = ddl.keeps_out(modes[0]) if modes else ""

@@ -13,7 +13,7 @@ _MOST_NAMED = 3
 
 
 def describe_contested_locks(facts: BlockerFacts, locks: Iterable[Lock] = ()) -> Iterator[str]:
-    """What stands in another session's way: rows, then locks on tables and other objects; then the given locks."""
+    """What blocks another session: rows, then locks on tables and other objects; then the given locks."""
     contested = (lock for lock in facts.blocking_locks if lock.locktype in ("relation", "object"))
     names = list(dict.fromkeys((*_describe_transaction(facts), *map(facts.name_lock, (*contested, *locks)))))
     more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []

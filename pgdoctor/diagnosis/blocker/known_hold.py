@@ -1,4 +1,4 @@
-"""Since when a blocker is known to be in the way of those who wait for it. No moment is earlier than the truth.
+"""Since when a blocker is known to block its waiters. No moment is earlier than the truth.
 
 Nothing at the server says when a lock was granted. Certain is:
 
@@ -31,7 +31,7 @@ Holds = Mapping[Transaction, tuple[KnownLock, ...]]
 
 
 class KnownHold:
-    """One blocker of a snapshot, and since when it is known to be in another session's way."""
+    """One blocker of a snapshot, and since when it is known to block another session."""
 
     def __init__(self, node: Node, snapshot: Snapshot) -> None:
         self._node = node
@@ -56,13 +56,13 @@ class KnownHold:
         )
 
     def _list_waits(self, waiter: Session) -> Iterator[tuple[float | None, float]]:
-        """Of each request of a waiter: how long it waits, and how long this blocker is known to be in its way."""
+        """Of each request of a waiter: how long it waits, and how long this blocker is known to block it."""
         for request in waiter.requests:
             hold = self._snapshot.seconds_since(self._since_request(request)) or 0.0
             yield self._snapshot.seconds_since(request.waitstart), hold
 
     def _since_request(self, request: Lock) -> datetime | None:
-        """Since when it is known to be in the way of a request."""
+        """Since when it is known to block a request."""
         if request.locktype in _ONE_HOLDER:
             return min(filter(None, (request.waitstart, *self._moments_without_new_lock)), default=None)
         held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))

@@ -1,4 +1,4 @@
-"""Which kind of statement took a lock that is in another session's way, or asks for it: DDL, LOCK TABLE, maintenance,
+"""Which kind of statement took a lock that blocks another session, or asks for it: DDL, LOCK TABLE, maintenance,
 or none.
 
 A blocker's class follows from this, and not from its other locks. The lock itself decides: its mode, and what it is on.
@@ -56,7 +56,7 @@ _COMMENTS = 2609
 
 
 def blocks_by(facts: BlockerFacts, origin: Origin) -> bool:
-    """Whether a statement of this kind took a lock that is in another session's way, or asks for one that others queue
+    """Whether a statement of this kind took a lock that blocks another session, or asks for one that others queue
     behind.
 
     Where none did, the statement that it runs now decides: it keeps the transaction open.

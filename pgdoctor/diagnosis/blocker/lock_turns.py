@@ -46,7 +46,7 @@ Key = tuple[object, ...]
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """A hold that is over: since when at the earliest, until when at the latest it was in the way."""
+    """A hold that is over: the earliest start, and the latest end."""
 
     since: datetime
     until: datetime

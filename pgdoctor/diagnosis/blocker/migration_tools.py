@@ -25,14 +25,14 @@ _PRISMA = (
 
 
 class MigrationTool(NamedTuple):
-    """A migration tool and its signs; what it does not have is empty."""
+    """A migration tool and its signs; missing parts are empty."""
 
     name: str
     #: Words by which a session calls itself, in lower case.
     words: tuple[str, ...] = ()
     #: Whether a bigint is its advisory lock in a database of that name.
     owns: Callable[[int, str], bool] = lambda _number, _database: False
-    #: Tables where it writes down what it has done.
+    #: Tables where it records its work.
     tables: tuple[str, ...] = ()
     #: The schema that it keeps for itself.
     schema: str = ""
@@ -87,7 +87,7 @@ def _one_of(*numbers: int) -> Callable[[int, str], bool]:
     return lambda number, _: number in numbers
 
 
-#: A tool further up is told before one further down.
+#: A tool further up is reported before one further down.
 TOOLS = (
     MigrationTool("Alembic", ("alembic",), tables=("alembic_version",)),
     MigrationTool("Django", ("django",), tables=("django_migrations",), comment=r"framework='django\b"),

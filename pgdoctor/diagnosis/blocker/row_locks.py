@@ -6,8 +6,8 @@ may hold the row, the end of that one may release no session.
 
 The mode in which a waiter wants the row is the mode of its tuple lock. Which modes exclude each other (PostgreSQL
 documentation, "Row-Level Locks"): UPDATE excludes all; NO KEY UPDATE, that of an ordinary UPDATE, excludes all but
-KEY SHARE; SHARE excludes both UPDATE modes; KEY SHARE excludes UPDATE alone. So several can only be in the way of
-UPDATE (KEY SHAREs, SHAREs, and one NO KEY UPDATE) and of NO KEY UPDATE (SHAREs).
+KEY SHARE; SHARE excludes both UPDATE modes; KEY SHARE excludes UPDATE alone. So several can only block UPDATE (KEY
+SHAREs, SHAREs, and one NO KEY UPDATE) and of NO KEY UPDATE (SHAREs).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ class WantedRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def find_wanted_row(waiter: Session) -> WantedRow | None:
-    """The row that a session waits for in a mode that several may be in the way of; None: it waits for no such row."""
+    """The row that a session waits for in a mode that several sessions may block; None: it waits for no such row."""
     if not any(lock.locktype == "transactionid" for lock in waiter.requests):
         return None
     rows = [lock for lock in waiter.held if lock.locktype == "tuple"]
@@ -87,7 +87,7 @@ def _read_words(text: str, _truncated: bool = False) -> frozenset[str]:
 
 
 class CoHolders:
-    """Who may hold the rows of one holder too, in the way of its waiters."""
+    """Sessions that may hold the rows of one holder too, and block its waiters."""
 
     def __init__(
         self, holder: Session | PreparedTransaction, snapshot: Snapshot, stands_behind: Callable[[int], bool]
@@ -99,7 +99,7 @@ class CoHolders:
         self._found: dict[tuple[str, Table], tuple[RowLocker, ...]] = {}
 
     def find_lockers(self, waiter: Session) -> tuple[RowLocker, ...]:
-        """Who may hold the row too that this session waits for."""
+        """Sessions that may also hold the row that this session waits for."""
         if not self._snapshot.row_lockers or (row := find_wanted_row(waiter)) is None:
             return ()
         return tuple(locker for table in sorted(row.tables) for locker in self._find_on(row.mode, table))
@@ -148,7 +148,7 @@ class _Contest:
         self._is_only_here = self._writes_only_here = all(each.others <= self._own for each in here)
 
     def find_candidates(self) -> Iterator[RowLocker]:
-        """Who may hold the row beside the holder, in a mode that is in the way."""
+        """Sessions that may hold the row beside the holder, in a conflicting mode."""
         if self._is_alone():
             return
         for locker in self._snapshot.row_lockers:
@@ -156,9 +156,9 @@ class _Contest:
                 yield locker
 
     def _is_alone(self) -> bool:
-        """What the holder has of the row leaves no room for another one that is in the way.
+        """The holder's lock on the row excludes another blocker of it.
 
-        Who has said FOR UPDATE has a row for itself, as who has deleted it; this one, where it has locked rows of no
+        FOR UPDATE and DELETE hold a row alone; this one, where it has locked rows of no
         other table.
         """
         if not (self._locks_rows or self._changes_rows):
@@ -186,7 +186,7 @@ class _Contest:
         return locker.locks_rows or locker.changes_rows
 
     def _has_changed_the_row(self) -> bool:
-        """It has written to this table, and has no share of a row of it as far as its locks and its words tell."""
+        """It has written to this table, and has no share of a row of it as far as its locks and its words show."""
         may_share = self._locks_rows and not (
             self._is_only_here and self._says.isdisjoint({"insert", "share", "key share"})
         )

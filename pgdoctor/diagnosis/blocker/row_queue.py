@@ -1,6 +1,6 @@
 """The queue for one row behind a blocker, and whether the row changes hands.
 
-When a row changes hands the server lets every waiter queue anew: the waits begin again, the statements do not
+When a row changes hands the server lets every waiter queue again: the waits begin again, the statements do not
 (measured, 14 and 18). So one snapshot can tell: most statements are much older than their waits.
 """
 
@@ -13,7 +13,7 @@ from pgdoctor.model.snapshot import Session
 #: Seconds that a statement has run before its present wait, from which on it has most likely waited before.
 _WAITED_BEFORE = 0.1
 
-#: Sessions of the queue that are examined: a few tell as much as a thousand.
+#: Sessions of the queue that are examined: a few show as much as a thousand.
 _MOST_SAMPLED = 20
 
 _ROW_LOCKS = frozenset({"tuple", "transactionid"})

@@ -23,7 +23,7 @@ class ExplicitLock(Cause):
     has_maker = True
 
     def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
-        # What is hidden from us would look like a transaction that has changed nothing.
+        # A hidden session would look like a transaction that has changed nothing.
         if facts.session is None or facts.session.backend_type != "client backend":
             return None
         if not lock_origin.blocks_by(facts, "lock_table"):

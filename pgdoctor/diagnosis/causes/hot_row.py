@@ -2,7 +2,7 @@
 
 Recognised by: two or more sessions queue for the same row, its holder goes on with its transaction (it may idle for a
 moment between two statements), and the row changes hands. That shows in one snapshot: most statements in the queue are
-older than their waits by 100 ms or more, and these waits are younger than a second, for all queue anew when the row
+older than their waits by 100 ms or more, and these waits are younger than a second, for all queue again when the row
 changes hands. Or an earlier snapshot saw another transaction hold the row that is over, and the present one is younger
 than five seconds. The session that is next in the queue, and so holds up those behind it, belongs to it. A table lock
 or an advisory lock that changes hands is the same. So is any lock, of a row too, that two or more others have held in
@@ -63,7 +63,7 @@ def _describe_queue(queue: RowQueue) -> Iterator[str]:
         )
     if queue.has_moved:
         yield (
-            f"it changes hands: they queue anew each time, and the oldest of their statements has run for "
+            f"it changes hands: they queue again each time, and the oldest of their statements has run for "
             f"{format_duration(queue.oldest_statement)}"
         )
 

@@ -75,7 +75,7 @@ class UnindexedScan(Cause):
 
 
 class Claim(NamedTuple):
-    """A search for rows that no index serves, as far as the catalogs tell."""
+    """A search for rows that no index serves, as far as the catalogs show."""
 
     relation: Relation
     table: IndexedTable
@@ -187,7 +187,7 @@ def _find_missing(table: IndexedTable, asked: Conditions) -> Iterator[_Reason]:
 
 
 def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
-    """What is made of a column is asked for, which no plain index serves."""
+    """The condition is on an expression of a column, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
     for arm in (arm for arm in arms if arm.helper and _would_help(arm, table)):
         column = table.format_column(arm.mentions[0])

@@ -1,4 +1,4 @@
-"""Clients connect anew for each request: the server starts and ends more backends than it keeps.
+"""Clients open a new connection for each request: the server starts and ends more backends than it keeps.
 
 Recognised by: a hundred sessions a second or more begin, and a session lasts less than a second on average. Few are
 connected at any moment, so the number of connections shows nothing. A single poll knows no rate.

@@ -1,6 +1,6 @@
 """What to ask the planner about the blockers of a snapshot: little, seldom, and nothing that is not ours.
 
-Planning evaluates functions, so another session's text is never planned, not even quoted: the search is written anew
+Planning evaluates functions, so another session's text is never planned, not even quoted: the search is written again
 from the columns and operators that were understood. Its values stay out of it as well, for the server may log and
 remember what it is sent (`pg_stat_statements` keeps the text of an EXPLAIN as it is).
 """
@@ -52,7 +52,7 @@ def explain_requests(snapshot: Snapshot) -> dict[Node, ExplainRequest | QueryPla
 
 
 def _find_objection(facts: BlockerFacts, claimed: Claim, asked: int) -> str:
-    """What speaks against asking; empty where nothing does."""
+    """The objection to asking; empty without one."""
     assert facts.session is not None
     if facts.session.truncated or facts.statement.kinds not in [(kind,) for kind in _KINDS]:
         return "its text is not one complete SELECT, INSERT, UPDATE or DELETE"

@@ -134,7 +134,7 @@ class IndexedTable:
         return arm if arm.unless_text is None or is_text else arm.unless_text
 
     def least_share(self, filters: Sequence[Filter]) -> float:
-        """The share of the rows that meet the conditions, at most, as far as statistics tell."""
+        """The share of the rows that meet the conditions, at most, as far as statistics show."""
         least = 1.0
         for each in filters:
             searches = each.arms[0].searches if len(each.arms) == 1 else ()

@@ -127,7 +127,7 @@ def _write_key(table: IndexedTable, search: Search) -> str:
 def _choose_together(table: IndexedTable, filters: Sequence[Filter], is_sorted: bool = False) -> list[Search]:
     """Searches of AND-ed conditions for one index: the values that tell most, then the beginning of an order.
 
-    `is_sorted`: what the rows are sorted by comes behind the values.
+    `is_sorted`: the sort columns come behind the values.
     """
     arms = [each.arms[0] for each in filters if len(each.arms) == 1]
     alone = [arm.searches[0] for arm in arms if len(arm.searches) == 1 and not arm.is_doubtful]

@@ -1,4 +1,4 @@
-"""Which table a running statement reads to find its rows, as its text and its locks tell together."""
+"""Which table a running statement reads to find its rows, as its text and its locks show together."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class JoinedTable(NamedTuple):
     column: str
     #: The other table in words, with how many rows of it are asked for.
     other: str
-    #: Rows that it finds, as far as statistics tell.
+    #: Rows that it finds, as far as statistics show.
     found: float
     filters: tuple[Filter, ...]
 

@@ -116,7 +116,7 @@ class MinWait(Guard):
 
 
 class DeadlockTimeout(Guard):
-    """The server has not had enough time to find a deadlock, or to cancel an autovacuum in the way.
+    """The server has not had enough time to find a deadlock, or to cancel a blocking autovacuum.
 
     It checks once in each wait, `deadlock_timeout` after the start. So the whole wait counts, for any holder of the
     lock.

@@ -79,7 +79,7 @@ def render_activity_details(activity: Activity, pid: int, columns: int) -> list[
 
 
 def _sort_by_largest(value: Callable[[ActivityRow], float | None]) -> Callable[[ActivityRow], tuple[float, int]]:
-    """The largest first; what is not known last."""
+    """The largest first; unknown values last."""
 
     def place(row: ActivityRow) -> tuple[float, int]:
         found = value(row)

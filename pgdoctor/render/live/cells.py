@@ -67,7 +67,7 @@ def wrap_text(text: str, columns: int, most: int = _MOST) -> list[str]:
     """A text of at most so many characters, in lines of at most so many cells (10 at least), broken at spaces."""
     columns, lines, line, width = max(columns, _NARROWEST), list[str](), "", 0
     for word in _WORD.findall(format_one_line(text, most)):
-        # The width of the line is carried along: measured anew at each word, a wide screen takes quadratic time.
+        # The width of the line is carried along: measured again at each word, a wide screen takes quadratic time.
         wide = text_width(word)
         if width + wide <= columns:
             line, width = line + word, width + wide

@@ -225,12 +225,13 @@ def _draw_bar(view: View, columns: int, bars: Sequence[str]) -> Span:
 
 
 def _cut_beginning(text: str, columns: int) -> str:
-    """The end of a text, in at most so many characters: what is typed last shows."""
+    """The end of a text, in at most so many characters: the last characters show."""
     return text if len(text) <= columns else "…" + text[-(columns - 1) :]
 
 
 def _draw_dialogue(above: list[Line], body: list[Line], room: int) -> list[Line]:
-    """What has to be read in full: on a small screen nothing else is shown, and where that is too small it says so."""
+    """Text that has to be read in full: on a small screen nothing else is shown, and where that is too small it says
+    so."""
     if len(above) + len(body) <= room:
         return [*above, *body]
     while body and not body[-1]:
@@ -285,7 +286,7 @@ def _draw_head(seen: ScreenInput, view: View, columns: int, lines: int) -> Itera
 
 
 def _broken_up(text: str, style: str, columns: int, most: int) -> Iterator[Line]:
-    """A text in at most so many lines; what does not fit any more is cut with the last of them."""
+    """A text in at most so many lines; the last item is cut with the rest."""
     parts = wrap_text(text, columns)
     if len(parts) > most:
         parts = [*parts[: most - 1], " ".join(parts[most - 1 :])]

@@ -15,7 +15,7 @@ from pgdoctor.render.wait_trees import Branch, Name, OmittedRows, build_trees, n
 
 Order = Literal["tree", "wait", "blocked", "age", "class"]
 
-#: Steps of the tree; who stands deeper shows in the other orders.
+#: Steps of the tree; deeper sessions show in the other orders.
 _MOST_STEPS = 30
 
 

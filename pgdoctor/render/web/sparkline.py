@@ -78,6 +78,6 @@ def _draw_areas(values: Sequence[int | None], highest: int) -> Iterator[str]:
 
 
 def _format_level(value: int, highest: int) -> str:
-    """Where a value stands; what is not 0 is to be seen."""
+    """Where a value stands; every value above 0 is visible."""
     height = 0.0 if value == 0 else max(value / highest * _HEIGHT, 1.0)
     return f"{_HEIGHT - height:.1f}".removesuffix(".0")

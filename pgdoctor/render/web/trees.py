@@ -8,7 +8,7 @@ from pgdoctor.render.tree import format_awaited, format_wait, left_out
 from pgdoctor.render.wait_trees import Branch, OmittedRows, WaitTree, build_trees, describe_blocker
 from pgdoctor.render.web.markup import client_markup, code_markup, name_markup, sentence_markup, text_markup
 
-#: Root blockers that are told in full, and those that get a line; the rest is counted.
+#: Root blockers that are shown in full, and those that get a line; the rest is counted.
 _MOST_TOLD = 8
 _MOST_NAMED = 40
 

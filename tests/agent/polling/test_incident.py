@@ -26,7 +26,7 @@ def test_a_block_shows_within_two_polls_and_is_gone_within_two(scene, agent):
     holder = scene.client("update orders set v = 'hidden-one' where id = 1")
     waiter = scene.client(application_name="check<out>").block("update orders set v = 'hidden-two' where id = 1")
     time.sleep(THRESHOLD)
-    # One may be under way already; the next one sees it.
+    # One may be in progress already; the next one sees it.
     metrics = watching.wait_for_polls(2)
     assert metrics["pgdoctor_blocked_sessions"] == 1
     assert metrics['pgdoctor_blockers{class="idle_in_transaction"}'] == 1

@@ -169,7 +169,7 @@ def test_children_stand_in_the_order_of_the_queue(scene: Scene) -> None:
 
 
 def _let_waitstart_differ(scene: Scene, pid: int) -> None:
-    """Wait until the server has written down when the wait began, and its clock has moved on."""
+    """Wait until the server has recorded when the wait began, and its clock has moved on."""
     asked = "select 1 from pg_locks where pid = %s and not granted and waitstart < clock_timestamp()"
     wait_until(lambda: scene.admin.execute(asked, [pid]).fetchone())
 

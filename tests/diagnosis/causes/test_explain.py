@@ -88,7 +88,7 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
 
 
 def working(shop: Scene, where: str = "customer_id = 7", *, more: str = "", waits: bool = True) -> Client:
-    """An update that is under way for a minute, and somebody who waits for the row 7 that it has changed."""
+    """An update that is in progress for a minute, and somebody who waits for the row 7 that it has changed."""
     shop.admin.execute(_SLOWER)
     worker = shop.client().start(f"update orders set v = slow(id) where {where}{more}")
     shop.wait_until(lambda: is_held(shop))
@@ -477,7 +477,7 @@ _SHAPES = {
 
 
 def joining(shop: Scene, statement: str) -> Client:
-    """A statement under way, and who waits for its table without keeping readers out."""
+    """A statement in progress, and who waits for its table without keeping readers out."""
     worker = shop.client().start(statement)
     shop.wait_until(lambda: "PgSleep" in worker.shown())
     shop.client().block("lock table orders in exclusive mode")

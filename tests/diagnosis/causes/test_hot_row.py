@@ -40,7 +40,7 @@ def test_kept_row_is_no_hot_row_for_old_statements_after_a_second(scene):
     for _ in range(4):
         scene.client().block(WORKS_FIRST)
     scene.wait_until(lambda: find_root(scene).classification == "long_query")
-    # A snapshot later says the same: the waits grow older, and do not begin anew.
+    # A snapshot later says the same: the waits grow older, and do not begin again.
     assert find_root(scene).classification == "long_query"
 
 

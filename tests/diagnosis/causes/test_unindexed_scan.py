@@ -154,7 +154,7 @@ HIDDEN = {
 
 
 def updates(shop: Scene, where: str, table: str = "orders") -> str:
-    """The class of an update that is under way, has changed the row 7, and holds it."""
+    """The class of an update that is in progress, has changed the row 7, and holds it."""
     worker = shop.client().start(f"update {table} set v = slow(id) where {where}")
     row = f"select from {table} where id = 7 for update nowait"
 

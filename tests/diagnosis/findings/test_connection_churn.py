@@ -1,4 +1,4 @@
-"""Clients that connect anew for each request, and busy servers that only seem to."""
+"""Clients that connect again for each request, and busy servers that only seem to."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

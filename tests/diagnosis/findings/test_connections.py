@@ -77,7 +77,7 @@ def test_a_herd_of_clients_that_connect_again_and_again_is_a_storm(own_server):
 
 @pytest.mark.long
 def test_a_storm_is_a_change_and_not_a_way_of_working(own_server):
-    """A few clients that connect anew each time are none, however long they do."""
+    """A few clients that connect again each time are none, however long they do."""
     with Scene(own_server(max_connections=100).dsn) as scene, observer(scene.dsn) as seen:
         seen.look()
         with herd(scene.dsn, clients=8, stay=0.0, pause=0.2):

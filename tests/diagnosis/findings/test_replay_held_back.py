@@ -45,7 +45,7 @@ class Pair(NamedTuple):
             wait_until(lambda name=name, value=value: self._shows(name) == value)
 
     def _shows(self, name):
-        # A setting is read anew between two statements only.
+        # A setting is read again between two statements only.
         with psycopg.connect(self.dsn, autocommit=True) as fresh:
             return fresh.execute("select current_setting(%s)", [name]).fetchone()[0]
 
