@@ -9,6 +9,18 @@ import msgspec
 #: of direction, invisible characters. Decided by `str.isprintable`, which says the same of C0.
 _NOT_ASCII = re.compile(r"[\x7f-\U0010ffff]")
 
+#: What chats, mails and pagers read as markup, a mention or a link, and what people read instead.
+_LOOK_ALIKES = str.maketrans(dict(zip("@<>&*`~|[]#\\", "＠‹›＆∗ˋ∼¦［］＃＼", strict=True)))
+_MARKUP = (
+    (re.compile(r"(?<![^\W_])_|_(?![^\W_])"), "＿"),  # Not within a word: it is part of most names.
+    (re.compile(r"://"), ":／／"),
+    (re.compile(r"(?i)\b(www|mailto|tel|javascript|data)([.:])(?=\S)"), r"\1［\2］"),
+    (re.compile(r"([{$])(?=[{%])"), r"\1 "),
+)
+
+#: A dot with which a name could be the address of a site: `evil.example`.
+_DOT = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
+
 
 def encode_json(value: Any) -> bytes:
     """A value as JSON without a character that is not printable; what it means stays the same."""
@@ -24,6 +36,19 @@ def escape_text(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def defuse_markup(text: str) -> str:
+    """A text that no receiver reads as markup, a mention or a link with a scheme; people read what it was."""
+    text = text.translate(_LOOK_ALIKES)
+    for pattern, instead in _MARKUP:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def defuse_name(text: str) -> str:
+    """A name that its user chose freely: what `defuse_markup` does, and it is no address without a scheme either."""
+    return _DOT.sub("［.］", defuse_markup(text))
 
 
 def _in_json(found: re.Match[str]) -> str:
