@@ -35,7 +35,13 @@ MAY_IMPORT = {
     "enforcement": {
         *("mitigation", "postgres", "journal", "observer", "diagnosis", "model", "fields", "formatting", "errors"),
     },
-    "notify": {"render", "incidents", "mitigation", "model", "fields", "escape", "formatting", "secret_file", "errors"},
+    "notify": {
+        *("notify.formats", "notify.format", "notify.endpoint", "render", "incidents", "mitigation", "model"),
+        *("fields", "escape", "formatting", "secret_file", "errors"),
+    },
+    "notify.formats": {"notify.format", "notify.endpoint", "render", "incidents", "escape"},
+    "notify.format": {"notify.endpoint", "render", "escape"},
+    "notify.endpoint": set(),
     "render": {
         *("mitigation", "incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
         "serverlog",
@@ -62,6 +68,7 @@ MAY_IMPORT = {
 PURE = {
     *("render", "mitigation", "observer", "incidents", "serverlog", "diagnosis", "baseline", "sqltext", "model"),
     *("fields", "statement_pattern", "escape", "formatting", "errors"),
+    *("notify.formats", "notify.format", "notify.endpoint"),
 }
 
 #: What pure rooms may use of the standard library.
@@ -91,6 +98,8 @@ PURE_EXTRAS = {
     "render.web.assets": {"pkgutil"},  # Reads what is shipped beside it, as an import reads code.
     # Causes, findings and guards are found by looking into their folders.
     "diagnosis.discovery": {"importlib", "pkgutil"},
+    "notify.formats": {"importlib", "pkgutil"},  # As causes are.
+    "notify.endpoint": {"urllib"},
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
     "statement_pattern": {"re2"},
     "serverlog": {"csv"},

@@ -6,7 +6,7 @@ from functools import partial
 from pgdoctor.agent.http.auth import load_access
 from pgdoctor.config.config import Config, HttpSettings, WebhookSettings
 from pgdoctor.errors import ConfigError
-from pgdoctor.notify.endpoint import read_endpoint
+from pgdoctor.notify.endpoint_files import read_endpoint
 
 
 def unusable_files(config: Config) -> Iterator[str]:

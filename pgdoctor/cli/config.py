@@ -1,5 +1,6 @@
 """`pgdoctor config`: print a configuration file to begin from, check one, and send a test notification."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -15,6 +16,7 @@ from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.protected_names import allowed_names, protected_names
 from pgdoctor.mitigation.rule_sentences import describe_protection, describe_rule, find_dangers
 from pgdoctor.mitigation.rules import Mitigation
+from pgdoctor.notify.settings import Recipient
 
 
 @click.group(cls=Group)
@@ -58,6 +60,8 @@ def check(file: str, dsn: str | None) -> int:
         click.echo(join_lines(sentence))
     for problem in unusable_files(config):
         print_error(f"an agent on this machine could not start with it: {problem}")
+    for problem in run_coroutine(_find_broken_templates(config.notify)):
+        print_error(problem)
     for danger in (*find_dangers(mitigation, datetime.now(UTC)), *find_exposed_secrets(config)):
         print_error(join_lines(f"warning: {danger}"))
     for unresolved in run_coroutine(_fetch_unresolved(dsn, mitigation)) if dsn is not None else ():
@@ -68,13 +72,14 @@ def check(file: str, dsn: str | None) -> int:
 @command.command("test-notify", short_help="Send a test notification to one receiver.")
 @click.argument("name", metavar="NAME")
 @click.argument("file", default="pgdoctor.toml", envvar="PGDOCTOR_CONFIG", metavar="[FILE]")
-def test_notify(name: str, file: str) -> int:
+@click.option("--show", is_flag=True, help="Print what would be sent, without secrets, and send nothing.")
+def test_notify(name: str, file: str, show: bool) -> int:
     """Send one test notification to the receiver NAME of [[notify]].
 
     FILE defaults to PGDOCTOR_CONFIG, then pgdoctor.toml. The exit status is 0 if the receiver took it, 3 if not.
     """
     # Here, not above: no other command sends.
-    from pgdoctor.notify.endpoint import read_endpoint
+    from pgdoctor.notify.endpoint_files import read_endpoint
     from pgdoctor.notify.send_once import send_test
 
     config = load_config(file)
@@ -82,15 +87,49 @@ def test_notify(name: str, file: str) -> int:
     if name not in names:
         raise UsageError(f"no receiver {name} in {file}: {', '.join(names) or 'it has no [[notify]]'}")
     place = names.index(name)
-    recipient = config.notify[place]
+    recipient, external_url = config.notify[place], config.http.external_url
+    if show:
+        return run_coroutine(_show_test(recipient, place, external_url))
     endpoint = read_endpoint(recipient, place)
-    was_taken, answer = run_coroutine(send_test(recipient, endpoint, config.http.external_url))
+    was_taken, answer = run_coroutine(send_test(recipient, endpoint, external_url))
     outcome = "delivered" if was_taken else "not delivered"
     line = f"{name} ({recipient.format}, {endpoint.host}): {outcome}: {answer}"
     if not was_taken:
         print_error(line)
         return 3
     click.echo(line)
+    return 0
+
+
+async def _find_broken_templates(recipients: Sequence[Recipient]) -> list[str]:
+    """What is wrong with templates that can be read, one line each."""
+    found = []
+    for place, recipient in enumerate(recipients):
+        if recipient.template_file is None:
+            continue
+        # Here, not above: it starts processes.
+        from pgdoctor.notify.endpoint_files import read_endpoint
+        from pgdoctor.notify.send_once import show_test
+
+        try:
+            read_endpoint(recipient, place)
+            _ = [body async for body in show_test(recipient, place, None)]
+        except ConfigError:
+            continue
+        except ValueError as error:
+            found.append(f"notify[{place}].template_file: {join_lines(str(error))}")
+    return found
+
+
+async def _show_test(recipient: Recipient, place: int, external_url: str | None) -> int:
+    from pgdoctor.notify.send_once import show_test
+
+    try:
+        async for body in show_test(recipient, place, external_url):
+            click.echo(body)
+    except ValueError as error:
+        print_error(f"{recipient.name} ({recipient.format}): {error}")
+        return 3
     return 0
 
 

@@ -6,9 +6,12 @@ from msgspec.structs import replace
 
 from pgdoctor.config.config import Config
 from pgdoctor.errors import ConfigError
-from pgdoctor.notify.endpoint import read_endpoint
+from pgdoctor.notify.endpoint_files import read_endpoint
 from pgdoctor.notify.settings import Recipient
 from pgdoctor.secret_file import read_secret
+
+#: Keys of a receiver that name a secret, and what it is.
+_SECRETS = {"token_file": "bearer token", "routing_key_file": "routing key", "api_key_file": "API key"}
 
 _LOOPBACK = ("127.", "[::1]", "localhost")
 
@@ -23,7 +26,7 @@ def find_exposed_secrets(config: Config) -> Iterator[str]:
     if asks and http.tls_certificate is None and not config.agent.listen.startswith(_LOOPBACK):
         yield f"{asks[0]} without http.tls_certificate on {config.agent.listen}: the secret travels in clear text"
     for place, receiver in enumerate(config.notify):
-        for key, secret in (("token_file", "bearer token"), ("routing_key_file", "routing key")):
+        for key, secret in _SECRETS.items():
             if getattr(receiver, key) and _is_plain(receiver, place):
                 yield f"notify[{place}].{key}: its url is plain http, so the {secret} travels in clear text"
 
@@ -42,12 +45,9 @@ def _shared_tokens(config: Config) -> Iterator[str]:
 
 
 def _is_plain(receiver: Recipient, place: int) -> bool:
+    without = replace(receiver, token_file=None, routing_key_file=None, api_key_file=None, template_file=None)
     try:
-        return (
-            read_endpoint(replace(receiver, token_file=None, routing_key_file=None), place)
-            .url.lower()
-            .startswith("http://")
-        )
+        return read_endpoint(without, place).url.lower().startswith("http://")
     except ConfigError:
         return False
 

@@ -1,60 +1,46 @@
-"""Where a receiver is, with its secrets: read at the start and at SIGHUP, and never shown."""
+"""Where a receiver is, with its secrets and what else its files say: never shown."""
 
 from urllib.parse import urlsplit
 
 import msgspec
 
-from pgdoctor.errors import ConfigError
-from pgdoctor.notify.settings import PAGERDUTY_URL, URL, Recipient, is_address
-from pgdoctor.secret_file import read_secret
+#: What is sent, where nothing else is said.
+JSON = "application/json"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A URL, and the bearer token or routing key that goes with it."""
+    """A URL, and what goes with it."""
 
     url: str
+    #: Sent as `Authorization: Bearer …`.
     token: str | None = None
+    #: Of PagerDuty.
     routing_key: str | None = None
+    #: Of Opsgenie.
+    api_key: str | None = None
+    #: Of Slack, for a message by a bot.
+    channel: str | None = None
+    #: A Jinja2 template, and what it makes.
+    template: str | None = None
+    content_type: str = JSON
 
     @property
     def host(self) -> str:
-        """What may be said of it."""
-        return urlsplit(self.url).hostname or ""
+        """What may be said of it: of an URL of Apprise the kind of service alone, for its host may be a token."""
+        parts = urlsplit(self.url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else parts.scheme
 
     @property
     def is_tls(self) -> bool:
         return self.url.startswith("https:")
 
-    def add_routing_key(self, body: bytes) -> bytes:
-        """The body as it is sent. Only here, so that no queue holds the secret, and a new key counts at once."""
-        if self.routing_key is None:
-            return body
-        return b'{"routing_key":' + msgspec.json.encode(self.routing_key) + b"," + body[1:]
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text for people may contain."""
+        parts = urlsplit(self.url)
+        hidden = (self.token, self.routing_key, self.api_key, parts.path.strip("/"), parts.query, parts.password)
+        return tuple(each for each in hidden if each)
 
     def __repr__(self) -> str:
         """Nothing but the host: it may end up in a traceback."""
         return f"Address({self.host})"
-
-
-def read_endpoint(recipient: Recipient, place: int) -> Endpoint:
-    """Read the files of the recipient at a place of `[[notify]]`. Raises ConfigError, which quotes nothing of them."""
-    where = f"notify[{place}]"
-    given = PAGERDUTY_URL if recipient.url is None and recipient.format == "pagerduty" else recipient.url
-    url = given if recipient.url_file is None else _read_line(f"{where}.url_file", recipient.url_file)
-    if url is None or not is_address(url):
-        raise ConfigError(f"{where}.url_file: {recipient.url_file}: expected one line: {URL}")
-    token = _read_token(f"{where}.token_file", recipient.token_file)
-    return Endpoint(url, token, _read_token(f"{where}.routing_key_file", recipient.routing_key_file))
-
-
-def _read_token(key: str, path: str | None) -> str | None:
-    if path is None:
-        return None
-    token = _read_line(key, path)
-    if not (token and all("!" <= char <= "~" for char in token)):
-        raise ConfigError(f"{key}: {path}: expected one line of printable ASCII characters, without spaces")
-    return token
-
-
-def _read_line(key: str, path: str) -> str:
-    return read_secret(key, path).decode("latin-1").strip()

@@ -9,15 +9,15 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.incidents.incident import Incident, IncidentEvent
-from pgdoctor.notify.endpoint import Endpoint, read_endpoint
+from pgdoctor.notify.endpoint import Endpoint
+from pgdoctor.notify.endpoint_files import read_endpoint
+from pgdoctor.notify.formats import load_format
 from pgdoctor.notify.min_duration_filter import MinDurationFilter
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
 from pgdoctor.notify.repeat_timer import RepeatTimer
 from pgdoctor.notify.settings import Recipient
-from pgdoctor.render.notification import Notification, page_link
-from pgdoctor.render.notification_formats import render_notification
+from pgdoctor.render.notification import Notification, incident_page_link
 from pgdoctor.render.outbound_alert import OutboundAlert
-from pgdoctor.render.pagerduty_event import render_acknowledgement
 
 #: The file in which Kubernetes puts the namespace of a pod.
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -117,8 +117,9 @@ class Notifier:
         for receiver in self._receivers.values():
             wanted = receiver.settings
             is_known = "started" in wanted.events and not self._withheld.is_withheld(wanted, incident, server)
-            if wanted.format == "pagerduty" and is_known:
-                receiver.queue_alert(incident.id, render_acknowledgement(server or _SERVICE, incident.id))
+            said = load_format(wanted.format).render_acknowledgement(server or _SERVICE, incident.id)
+            if said is not None and is_known:
+                receiver.queue_alert(incident.id, said)
 
     def _is_due(self, wanted: Recipient, incident: Incident, age: float, server: str | None) -> bool:
         is_late = self._withheld.is_due(wanted, incident, age, server)
@@ -131,9 +132,9 @@ class Notifier:
             service=wanted.service or server or _SERVICE,
             k8s_namespace=wanted.k8s_namespace or self._namespace,
         )
-        link = page_link(self._external_url, server)
+        link = incident_page_link(self._external_url, server, event.incident.id)
         notification = Notification(own, event, server or _SERVICE, link)
-        receiver.queue_alert(said.alert_id, render_notification(notification, wanted.format))
+        receiver.queue_alert(said.alert_id, *load_format(wanted.format).render_event(notification))
 
 
 def read_pod_namespace() -> str | None:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, get_args
 
 from pgdoctor.notify.circuit import Circuit
 from pgdoctor.notify.endpoint import Endpoint
+from pgdoctor.notify.format import Outgoing, Reply
+from pgdoctor.notify.formats import load_format
 from pgdoctor.notify.settings import Recipient
 
 log = logging.getLogger(__name__)
@@ -19,18 +21,18 @@ log = logging.getLogger(__name__)
 Outcome = Literal["delivered", "refused", "failed", "expired", "dropped"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-#: Answers of a receiver that may take it later: a timeout, too many requests, its own troubles.
-_LATER = (408, 429, *range(500, 600))
+#: Threads that a receiver is known to have; of more the oldest is forgotten, and what follows begins another.
+_MOST_THREADS = 1_000
 
 #: Seconds between two lines about the same trouble.
 _REMINDER = 60.0
 
 
 class Notice(NamedTuple):
-    """What is to be sent, and since when (monotonic)."""
+    """What is to be sent of an event, one after the other, and since when (monotonic)."""
 
     alert: str
-    body: bytes
+    parts: tuple[Outgoing, ...]
     since: float
 
 
@@ -41,7 +43,10 @@ class Receiver:
         self.settings = settings
         self.address = address
         self.circuit = Circuit(settings.breaker_pause)
+        self._format = load_format(settings.format)
         self._outcomes = outcomes
+        #: What the receiver calls the thread of an incident.
+        self._threads: dict[str, str] = {}
         self._queue: deque[Notice] = deque()
         self._sending: Notice | None = None
         self._filled = asyncio.Event()
@@ -79,6 +84,9 @@ class Receiver:
         self.stop()
         if settings.format != self.settings.format:
             self._drop_queued("it was written in another format")
+        if (settings.format, address) != (self.settings.format, self.address):
+            self._threads.clear()
+        self._format = load_format(settings.format)
         self.settings, self.address = settings, address
         self.circuit = Circuit(settings.breaker_pause)
         self.start()
@@ -87,11 +95,11 @@ class Receiver:
         while self._queue:
             self._settle_notice(self._queue.popleft(), "dropped", why)
 
-    def queue_alert(self, alert: str, body: bytes) -> None:
-        """Take one more into the queue, instead of the oldest where it is full. Never waits."""
+    def queue_alert(self, alert: str, *parts: Outgoing) -> None:
+        """Take one more event into the queue, instead of the oldest where it is full. Never waits."""
         while len(self._queue) >= self.settings.queue:
             self._settle_notice(self._queue.popleft(), "dropped", "the queue is full")
-        self._queue.append(Notice(alert, body, time.monotonic()))
+        self._queue.append(Notice(alert, parts, time.monotonic()))
         self._filled.set()
 
     async def _run_queue(self) -> None:
@@ -112,7 +120,7 @@ class Receiver:
 
     def _load_sender(self) -> None:
         """Load what sends, not before there is something to send: 5 MB. Off the loop: it takes a fifth of a second."""
-        from pgdoctor.notify import http_post, retry  # noqa: F401
+        from pgdoctor.notify import retry, transports  # noqa: F401
 
         if self._tls is None and self.address.is_tls:
             self._tls = ssl.create_default_context()
@@ -124,27 +132,43 @@ class Receiver:
         give_up = notice.since + self.settings.max_age
         if time.monotonic() >= give_up:
             return "expired", "it waited too long in the queue"
-        try:
-            status = await call_with_retries(partial(self._attempt_post, notice.body), self.settings, give_up)
-        except GaveUp as last:
-            return "expired" if last.is_late else "failed", str(last)
-        return ("delivered", "") if 200 <= status < 300 else ("refused", f"the receiver answered {status}")
+        for part in notice.parts:
+            try:
+                reply = await call_with_retries(partial(self._attempt_part, part), self.settings, give_up)
+            except GaveUp as last:
+                return "expired" if last.is_late else "failed", str(last)
+            if not reply.is_delivered:
+                return "refused", reply.why
+        return "delivered", ""
 
-    async def _attempt_post(self, body: bytes) -> int:
-        """The status of the answer, once the circuit lets a call through. Raises Postponed."""
-        from pgdoctor.notify.http_post import Unanswered, post_json
+    async def _attempt_part(self, part: Outgoing) -> Reply:
+        """What the receiver answers, once the circuit lets a call through. Raises Postponed."""
+        from pgdoctor.notify.http_post import Unanswered
         from pgdoctor.notify.retry import Postponed
+        from pgdoctor.notify.transports import Way, send_part
 
         await asyncio.sleep(self.circuit.wait_seconds(time.monotonic()))
+        way = Way(self.address, self.settings.timeout, self._tls)
         try:
-            answer = await post_json(self.address, self.address.add_routing_key(body), self.settings.timeout, self._tls)
+            reply = await send_part(self._format, part, way, self._threads.get(part.thread or ""))
         except Unanswered as error:
             self._note_result(False)
             raise self._log_failure(Postponed(str(error))) from None
-        self._note_result(200 <= answer.status < 300)
-        if answer.status in _LATER:
-            raise self._log_failure(Postponed(f"the receiver answered {answer.status}", answer.retry_after))
-        return answer.status
+        self._note_result(reply.is_delivered)
+        if reply.may_work_later:
+            raise self._log_failure(Postponed(reply.why, reply.retry_after))
+        self._note_thread(part, reply)
+        return reply
+
+    def _note_thread(self, part: Outgoing, reply: Reply) -> None:
+        if part.thread is None:
+            return
+        if part.ends_thread:
+            self._threads.pop(part.thread, None)
+        elif reply.thread is not None:
+            self._threads.setdefault(part.thread, reply.thread)
+        while len(self._threads) > _MOST_THREADS:
+            del self._threads[next(iter(self._threads))]
 
     def _note_result(self, succeeded: bool) -> None:
         was_open, now = self.circuit.opened_at is not None, time.monotonic()

@@ -5,6 +5,7 @@ age of an incident is by the server's clock.
 """
 
 from pgdoctor.incidents.incident import Incident, IncidentEvent
+from pgdoctor.notify.formats import load_format
 from pgdoctor.notify.settings import Recipient
 
 #: Seconds between two repetitions, as Prometheus does.
@@ -26,7 +27,7 @@ class RepeatTimer:
         key = recipient.name, server, event.incident.id
         if event.kind == "ended":
             self._told.pop(key, None)
-        elif recipient.format == "alertmanager" and "started" in recipient.events:
+        elif load_format(recipient.format).is_repeated and "started" in recipient.events:
             self._told[key] = event.incident.seconds_until(event.at)
 
     def is_due(self, recipient: Recipient, incident: Incident, age: float, server: str | None) -> bool:

@@ -1,27 +1,37 @@
 """The `[[notify]]` tables: the receivers of notifications, their events, and how long delivery is tried."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pgdoctor.fields import HIDDEN, Duration, Name, ValidationError
+from pgdoctor.notify.formats import list_formats, load_format
 
 EventName = Literal["started", "class_changed", "worsened", "ended"]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 
-#: What the body looks like; each has a file in `render`.
-Format = Literal["json", "alertmanager", "slack", "pagerduty"]
+#: Keys that say where to, and those that only some formats have.
+_ADDRESSES = ("url", "url_file")
+_FORMAT_KEYS = ("token_file", "routing_key_file", "api_key_file", "channel", "template_file", "content_type")
 
-#: Where PagerDuty takes events, unless an account is in another region.
-PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+Channel = Annotated[
+    str, msgspec.Meta(pattern=r"^[#@]?[^\s<>@#,]{1,80}\Z", description='a channel such as "C0123456789" or "#dba"')
+]
+ContentType = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z]+/[a-z0-9.+-]+(; ?charset=utf-8)?\Z",
+        description='a media type such as "application/json" or "text/plain"',
+    ),
+]
 
 URL = "http:// or https://, a host, and a path; without user name and password (use url_file or token_file)"
 
 
 class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of `[[notify]]`. Exactly one of `url` and `url_file` says where to; PagerDuty needs neither."""
+    """One of `[[notify]]`. Exactly one of `url` and `url_file` says where to; some formats need neither."""
 
     #: What logs and metrics call it: its address may be a secret.
     name: Name
@@ -30,9 +40,17 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url_file: str | None = None
     #: What is sent as `Authorization: Bearer …`.
     token_file: str | None = None
-    format: Format = "json"
+    #: One of `list_formats`.
+    format: str = "json"
     #: The integration key of a service in PagerDuty, one line; for that format alone.
     routing_key_file: str | None = None
+    #: The key of an API integration of Opsgenie, one line; for that format alone.
+    api_key_file: str | None = None
+    #: Where a bot of Slack posts; None: the address is that of an incoming webhook.
+    channel: Channel | None = None
+    #: A Jinja2 template, read at the start and at SIGHUP, and what it makes; None: JSON.
+    template_file: str | None = None
+    content_type: ContentType | None = None
     events: tuple[EventName, ...] = EVENTS
     #: An incident that ends earlier is not notified; a longer one is notified at that age.
     min_duration: Duration = Duration(0)
@@ -53,6 +71,11 @@ class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Events that wait; where there are more, the oldest is dropped.
     queue: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
 
+    @property
+    def given_keys(self) -> Collection[str]:
+        """Which keys of an address and of single formats it has."""
+        return [key for key in (*_ADDRESSES, *_FORMAT_KEYS) if getattr(self, key) is not None]
+
 
 def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[ValidationError]:
     """What is well formed and makes no sense. Keys are those below `notify`."""
@@ -60,7 +83,7 @@ def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[Validat
         where = f"[{place}]"
         if each.name in (other.name for other in recipients[:place]):
             yield ValidationError(f"{where}.name", each.name, "a unique name")
-        yield from _mistaken_address(where, each)
+        yield from _mistaken_format(where, each)
         if each.url is not None and not is_address(each.url):
             yield ValidationError(f"{where}.url", HIDDEN, URL)
         if not each.events:
@@ -70,16 +93,20 @@ def find_recipient_mistakes(recipients: Sequence[Recipient]) -> Iterator[Validat
                 yield ValidationError(f"{where}.{key}", str(getattr(each, key)), "at least 100ms")
 
 
-def _mistaken_address(where: str, each: Recipient) -> Iterator[ValidationError]:
-    missing, is_pagerduty = (each.url, each.url_file).count(None), each.format == "pagerduty"
-    if is_pagerduty and missing == 0:
-        yield ValidationError(where, each.name, "at most one of url and url_file")
-    elif not is_pagerduty and missing != 1:
-        yield ValidationError(where, each.name, "exactly one of url and url_file")
-    if is_pagerduty and each.routing_key_file is None:
-        yield ValidationError(where, each.name, 'routing_key_file, which format = "pagerduty" needs')
-    if not is_pagerduty and each.routing_key_file is not None:
-        yield ValidationError(where, each.name, 'routing_key_file only with format = "pagerduty"')
+def _mistaken_format(where: str, each: Recipient) -> Iterator[ValidationError]:
+    names = list_formats()
+    if each.format not in names:
+        allowed = ", ".join(f'"{name}"' for name in names)
+        yield ValidationError(f"{where}.format", each.format, f"one of {allowed}")
+        return
+    kind = load_format(each.format)
+    for mistake in kind.find_mistakes(each.given_keys):
+        yield ValidationError(where, each.name, mistake)
+    for key in each.given_keys:
+        if key not in (*_ADDRESSES, *kind.needs, *kind.takes):
+            takers = [name for name in names if key in (*load_format(name).needs, *load_format(name).takes)]
+            formats = " or ".join(f'"{name}"' for name in takers)
+            yield ValidationError(where, each.name, f"{key} only with format = {formats}")
 
 
 def is_address(url: str) -> bool:

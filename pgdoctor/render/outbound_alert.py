@@ -44,6 +44,10 @@ class OutboundAlert(msgspec.Struct, frozen=True, rename={
     #: When it happened, by the server's clock.
     timestamp: datetime
     diagnosis: Report
+    #: The sentence that all formats begin with.
+    summary: str = ""
+    #: The page of the incident, if `external_url` is known.
+    link: str | None = None
 
 
 def describe_event(event: IncidentEvent, diagnosis: Diagnosis, blocked: int) -> OutboundAlert:

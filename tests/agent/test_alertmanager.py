@@ -24,8 +24,9 @@ pytestmark = [
     pytest.mark.deadline(120),
 ]
 
-#: A hostile application name: data, wherever it arrives.
-HOSTILE = "<!here> {{ .Labels }} &"
+#: A hostile application name, and as which text it arrives.
+HOSTILE = "<!here> {{ .Labels }} & https://evil.example"
+SHOWN = "‹!here› { { .Labels }} ＆ https:／／evil［.］example"
 
 
 @pytest.fixture
@@ -87,9 +88,10 @@ def test_alert_fires_and_resolves_by_its_labels(scene, agent, alertmanager):
         "severity": "warning",
     }
     assert alert["status"]["state"] in ("active", "unprocessed")
-    assert alert["generatorURL"] == alert["annotations"]["page"] == "https://pg.example/db1/"
+    page = f"https://pg.example/db1/incidents/{alert['annotations']['incident']}"
+    assert alert["generatorURL"] == alert["annotations"]["page"] == page
     assert f"root {holder.pid} (idle_in_transaction)" in alert["annotations"]["summary"]
-    assert alert["annotations"]["application"] == HOSTILE
+    assert alert["annotations"]["application"] == SHOWN
     assert "zq7hunter2" not in str(alert)
     holder.run("commit")
     waiter.finish()

@@ -85,6 +85,31 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
         TOLD + 'format = "slack"\nurl = "http://a/"\nrouting_key_file = "/k"',
         ('notify[0] = "a"', 'routing_key_file only with format = "pagerduty"'),
     ),
+    "an alert without a key": (TOLD + 'format = "opsgenie"', ('notify[0] = "a"', "api_key_file, which")),
+    "a key for a webhook": (
+        TOLD + 'format = "msteams"\nurl = "http://a/"\napi_key_file = "b"',
+        ('notify[0] = "a"', 'api_key_file only with format = "opsgenie"'),
+    ),
+    "a channel without a token": (
+        TOLD + 'format = "slack"\nchannel = "#dba"',
+        ('notify[0] = "a"', "token_file with the bot's token, which channel needs"),
+    ),
+    "a channel that is a mention": (
+        TOLD + 'format = "slack"\nchannel = "<!here>"\ntoken_file = "b"',
+        ("notify[0].channel", '"#dba"'),
+    ),
+    "a template without a file": (
+        TOLD + 'format = "template"\nurl = "http://a/"',
+        ('notify[0] = "a"', 'template_file, which format = "template" needs'),
+    ),
+    "a content type that is two headers": (
+        TOLD + 'format = "template"\nurl = "http://a/"\ntemplate_file = "b"\ncontent_type = "text/plain\\r\\nX: y"',
+        ("notify[0].content_type", '"text/plain"'),
+    ),
+    "a URL of Apprise in the file": (
+        TOLD + 'format = "apprise"\nurl = "mailto://u:hunter2@a"',
+        ('notify[0] = "a"', "url_file alone, with one URL of Apprise"),
+    ),
     "an address that is none": (TOLD + 'url = "hunter2"', ("notify[0].url: http:// or https://",)),
     "an address of another kind": (TOLD + 'url = "ftp://a/hunter2"', ("notify[0].url: http:// or https://",)),
     "an address with a password": (TOLD + 'url = "https://u:hunter2@a/"', ("notify[0].url:", "url_file")),
@@ -376,11 +401,13 @@ def test_the_rules_of_the_example_are_sound_and_say_the_defaults() -> None:
     config = parse_config(uncommented, "example")
     assert [server.name for server in config.servers] == ["shop", "ledger", "crm"]
     assert len(config.mitigation.rules) == 3
-    chosen = {"name", "url", "url_file", "token_file", "events", "service", "k8s_namespace"}
-    assert [told.format for told in config.notify] == ["json", "json", "pagerduty"]
+    chosen = {"name", "url", "url_file", "token_file", "events", "service", "k8s_namespace", "format"}
+    chosen |= {"routing_key_file", "api_key_file", "channel", "template_file", "content_type"}
+    formats = ["json", "json", "pagerduty", "opsgenie", "slack", "template"]
+    assert [told.format for told in config.notify] == formats
     for told in config.notify:
         for field in msgspec.structs.fields(Recipient):
-            if field.name not in chosen | {"routing_key_file", "format"}:
+            if field.name not in chosen:
                 assert getattr(told, field.name) == field.default, field.name
     idle = config.mitigation.rules[0]
     for field in msgspec.structs.fields(Rule):

@@ -27,6 +27,7 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "pgdoctor/mitigation/guards/unresolved.py",
         {r"class \w+": "class SpringTide", '"unresolved_protection"': '"spring_tide"'},
     ),
+    "pgdoctor/notify/formats/carrier_pigeon.py": ("pgdoctor/notify/formats/msteams.py", {r"class \w+": "class Pigeon"}),
     "pgdoctor/cli/moonrise.py": ("pgdoctor/cli/locks.py", {}),
 }
 
@@ -70,6 +71,10 @@ _ASKING = {
     "tests/mitigation/test_every_guard.py": (
         "tests/mitigation/test_every_guard.py::test_each_guard_objects_where_it_should_and_only_there[spring_tide]"
     ),
+    "tests/notify/test_every_format.py": "tests/notify/test_every_format.py::test_each_format_has_a_receiver",
+    "pgdoctor/docs/notifications.md": (
+        "tests/notify/test_every_format.py::test_each_format_is_in_the_manual[carrier_pigeon]"
+    ),
     "pgdoctor/docs/concepts.md": "tests/docs/test_manual.py::test_page_is_what_the_code_generates[concepts]",
     "pgdoctor/docs/mitigation.md": "tests/docs/test_manual.py::test_page_is_what_the_code_generates[mitigation]",
     "pgdoctor/docs/metrics.md": "tests/docs/test_manual.py::test_page_is_what_the_code_generates[metrics]",
@@ -84,6 +89,8 @@ for name, kind in (("new_moon", "class"), ("eclipse", "finding"), ("spring_tide"
                    ("PgdoctorFullMoon", "alert"), ("pgdoctor_moon_phase", "metric")):
     shown = CliRunner().invoke(cli, ["explain", name])
     assert shown.stdout.startswith(f"{name} ({kind})"), (shown.output, shown.exception)
+from pgdoctor.notify.formats import list_formats, load_format
+assert "carrier_pigeon" in list_formats() and load_format("carrier_pigeon").name == "carrier_pigeon"
 assert "moonrise" in CliRunner().invoke(cli, ["--help"]).stdout
 """
 

@@ -71,7 +71,10 @@ class Receiving:
             body += _some(client)
         self.times.append(time.monotonic())
         self.heads.append(head.decode())
-        self.bodies.append(json.loads(body))
+        try:
+            self.bodies.append(json.loads(body))
+        except ValueError:
+            self.bodies.append({"text": body.decode()})
 
 
 def _some(client: socket.socket) -> bytes:
@@ -86,6 +89,16 @@ def answer(status: int = 204, **headers: str) -> Manner:
 
     def say(client: socket.socket) -> None:
         client.sendall(head)
+
+    return say
+
+
+def answer_json(status: int, said: Any) -> Manner:
+    body = json.dumps(said).encode()
+    head = f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def say(client: socket.socket) -> None:
+        client.sendall(head.encode() + body)
 
     return say
 

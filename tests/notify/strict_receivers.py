@@ -1,37 +1,48 @@
-"""Receivers that check a body as the real ones do, by their public documentation; a body with a mistake gets 400."""
+"""Receivers that check a request as the real ones do, by their public documentation; a request with a mistake fails."""
 
 import json
 import re
 import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from tests.notify.receiving import Receiving, answer
+from tests.notify import receiver_schemas as schemas
+from tests.notify.receiver_schemas import find_mistakes
+from tests.notify.receiving import Receiving, answer, answer_json
 
-Check = Callable[[Any], Iterator[str]]
+KEY = "0123456789abcdef0123456789abcdef"
+TOKEN = "xoxb-token-of-the-test-zq7"
 
 
 class StrictReceiver(Receiving):
     """Answers `status`, or 400 where the check finds a mistake in a body."""
 
-    def __init__(self, check: Check, status: int) -> None:
+    def __init__(self, check: Callable[[Any], Iterator[str]], status: int) -> None:
         super().__init__(self._judge)
         self._check, self._status = check, status
         self.mistakes: list[str] = []
 
+    @property
+    def request(self) -> tuple[str, str, dict[str, str]]:
+        """Method, target and headers of the latest request."""
+        first, *lines = self.heads[-1].split("\r\n")
+        method, target, _ = first.split(" ")
+        return method, target, {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
     def _judge(self, client: socket.socket) -> None:
-        found = list(self._check(self.bodies[-1]))
+        found = [*self._check(self.bodies[-1]), *find_unprintable(self.bodies[-1])]
         self.mistakes += found
         answer(400 if found else self._status)(client)
 
 
-def slack() -> StrictReceiver:
-    return StrictReceiver(check_slack, 200)
-
-
-def pagerduty() -> StrictReceiver:
-    return StrictReceiver(check_pagerduty, 202)
+def find_unprintable(body: Any) -> Iterator[str]:
+    """Control and format characters, and those that change the direction of text; line ends are ours."""
+    if isinstance(body, str):
+        yield from (f"a control character: {char!r}" for char in body.replace("\n", "") if not char.isprintable())
+    elif isinstance(body, dict | list):
+        for each in body.values() if isinstance(body, dict) else body:
+            yield from find_unprintable(each)
 
 
 def alertmanager() -> StrictReceiver:
@@ -39,16 +50,9 @@ def alertmanager() -> StrictReceiver:
 
 
 def check_alertmanager(body: Any) -> Iterator[str]:
-    """`postableAlerts` of Alertmanager's OpenAPI description, and `Alert.Validate` of its model."""
-    if not isinstance(body, list) or not body:
-        yield "not an array of alerts"
-        return
-    for alert in body:
-        yield from _unknown(alert, {"labels", "annotations", "startsAt", "endsAt", "generatorURL"})
-        yield from _texts("label", alert.get("labels", {}))
-        yield from _texts("annotation", alert.get("annotations", {}))
-        if not alert.get("labels", {}).get("alertname"):
-            yield "no alertname"
+    """Its schema, and `Alert.Validate` of its model."""
+    yield from find_mistakes(body, schemas.ALERTMANAGER)
+    for alert in body if isinstance(body, list) else ():
         moments = [datetime.fromisoformat(alert[key]) for key in ("startsAt", "endsAt") if key in alert]
         if any(each.tzinfo is None for each in moments):
             yield "a moment without an offset"
@@ -56,86 +60,107 @@ def check_alertmanager(body: Any) -> Iterator[str]:
             yield "start time must be before end time"
 
 
-def _texts(kind: str, found: dict[str, Any]) -> Iterator[str]:
-    for name, value in found.items():
-        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
-            yield f"invalid {kind} name {name!r}"
-        if not isinstance(value, str) or not value:
-            yield f"{kind} {name} is not a text, or empty"
+def pagerduty() -> StrictReceiver:
+    return StrictReceiver(check_pagerduty, 202)
 
 
 def check_pagerduty(body: Any) -> Iterator[str]:
     """Events API v2: `POST /v2/enqueue`."""
-    own = {"routing_key", "event_action", "dedup_key", "payload", "client", "client_url", "links", "images"}
-    yield from _unknown(body, own)
-    if not re.fullmatch(r"[0-9a-zA-Z]{32}", str(body.get("routing_key"))):
-        yield "Invalid routing key"
-    if body.get("event_action") not in ("trigger", "acknowledge", "resolve"):
-        yield "'event_action' is invalid"
-    if not 1 <= len(body.get("dedup_key", "")) <= 255:
-        yield "'dedup_key' is missing or too long"
-    for link in body.get("links", []):
-        if not str(link.get("href")).startswith(("http://", "https://")):
-            yield "a link without an address"
-    if body.get("event_action") == "trigger":
-        yield from _payload(body.get("payload"))
+    yield from find_mistakes(body, schemas.PAGERDUTY)
     if len(json.dumps(body)) > 512 * 1024:
         yield "too large"
 
 
-def _payload(payload: Any) -> Iterator[str]:
-    if not isinstance(payload, dict):
-        yield "'payload' is missing"
-        return
-    known = {"summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"}
-    yield from _unknown(payload, known)
-    if not 1 <= len(payload.get("summary", "")) <= 1024:
-        yield "'payload.summary' is missing or too long"
-    if not payload.get("source"):
-        yield "'payload.source' is missing"
-    if payload.get("severity") not in ("critical", "error", "warning", "info"):
-        yield "'payload.severity' is invalid"
-    if "timestamp" in payload:
-        datetime.fromisoformat(payload["timestamp"])
-    if not isinstance(payload.get("custom_details", {}), dict):
-        yield "'payload.custom_details' is not an object"
+def slack() -> StrictReceiver:
+    return StrictReceiver(check_slack, 200)
 
 
 def check_slack(body: Any) -> Iterator[str]:
-    """Incoming webhooks, and Block Kit's sections and text objects."""
-    yield from _unknown(body, {"text", "blocks", "mrkdwn"})
-    if not body.get("text"):
-        yield "no_text"
-    yield from _control_characters(body["text"])
-    if not 1 <= len(body["blocks"]) <= 50:
-        yield "invalid_blocks: from 1 to 50"
-    for block in body["blocks"]:
-        yield from _unknown(block, {"type", "text", "fields"})
-        if block["type"] != "section" or not ("text" in block or block.get("fields")):
-            yield "invalid_blocks: not a section with a text or fields"
-        if "text" in block:
-            yield from _text_object(block["text"], 3000)
-        if len(block.get("fields", [])) > 10:
-            yield "invalid_blocks: more than 10 fields"
-        for field in block.get("fields", []):
-            yield from _text_object(field, 2000)
+    yield from find_mistakes(body, schemas.SLACK_WEBHOOK)
 
 
-def _text_object(found: dict[str, Any], most: int) -> Iterator[str]:
-    yield from _unknown(found, {"type", "text", "emoji"})
-    if not 1 <= len(found["text"]) <= most:
-        yield f"invalid_blocks: a text of {len(found['text'])} characters"
-    if found["type"] == "plain_text":
-        yield from _control_characters(found["text"])
-    elif found["type"] != "mrkdwn" or "emoji" in found:
-        yield "invalid_blocks: not a text object"
+class SlackBot(StrictReceiver):
+    """`chat.postMessage`: it answers 200 whatever it says, and knows the threads that it began."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda body: find_mistakes(body, schemas.SLACK_BOT), 200)
+        self.url = f"http://127.0.0.1:{self.port}/api/chat.postMessage"
+        #: The messages by what they are called.
+        self.messages: dict[str, Any] = {}
+
+    def _judge(self, client: socket.socket) -> None:
+        body, (method, target, headers) = self.bodies[-1], self.request
+        found = [*self._check(body), *find_unprintable(body)]
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            found.append("invalid_auth")
+        if (method, target) != ("POST", "/api/chat.postMessage"):
+            found.append("unknown_method")
+        if not str(body.get("channel")).startswith(("C", "#")):
+            found.append("channel_not_found")
+        if body.get("thread_ts", next(iter(self.messages), None)) not in (None, *self.messages):
+            found.append("invalid_thread_ts")
+        self.mistakes += found
+        if found:
+            error = found[-1] if found[-1].isidentifier() else "invalid_blocks"
+            answer_json(200, {"ok": False, "error": error})(client)
+            return
+        name = f"17000000{len(self.messages):02}.000100"
+        self.messages[name] = body
+        answer_json(200, {"ok": True, "channel": "C0123456789", "ts": name, "message": body})(client)
 
 
-def _control_characters(text: str) -> Iterator[str]:
-    """Slack takes what is not escaped; a reader of it could be mentioned."""
-    if re.search(r"[<>]|&(?!(amp|lt|gt);)", text):
-        yield f"not escaped: {text!r}"
+class Opsgenie(StrictReceiver):
+    """The Alert API: it answers 202, and an alert is open from its creation until it is closed."""
+
+    _CHANGES: ClassVar[Any] = {
+        ("POST", "close"): schemas.OPSGENIE_CHANGE,
+        ("POST", "acknowledge"): schemas.OPSGENIE_CHANGE,
+        ("POST", "notes"): schemas.OPSGENIE_NOTE,
+        ("PUT", "priority"): schemas.OPSGENIE_PRIORITY,
+    }
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: iter(()), 202)
+        self.url = f"http://127.0.0.1:{self.port}/v2/alerts"
+        #: What was done to each alert, by its alias.
+        self.done: dict[str, list[str]] = {}
+        self.open: set[str] = set()
+
+    def _judge(self, client: socket.socket) -> None:
+        found = [*self._find_mistakes(), *find_unprintable(self.bodies[-1])]
+        self.mistakes += found
+        said = {"message": found[0]} if found else {"result": "Request will be processed"}
+        answer_json(422 if found else 202, said | {"took": 0.1, "requestId": "43a29c5c"})(client)
+
+    def _find_mistakes(self) -> Iterator[str]:
+        body, (method, target, headers) = self.bodies[-1], self.request
+        if headers.get("authorization") != f"GenieKey {KEY}":
+            yield "Could not authenticate"
+        if (method, target) == ("POST", "/v2/alerts"):
+            yield from find_mistakes(body, schemas.OPSGENIE_ALERT)
+            if sum(len(name) + len(value) for name, value in body["details"].items()) > 8_000:
+                yield "Details cannot be more than 8000 characters"
+            self.done.setdefault(body["alias"], []).append("create")
+            self.open.add(body["alias"])
+            return
+        change = re.fullmatch(r"/v2/alerts/([^/?]+)/([a-z]+)\?identifierType=alias", target)
+        schema = change and self._CHANGES.get((method, change[2]))
+        if not change or schema is None:
+            yield f"no such request: {method} {target}"
+            return
+        yield from find_mistakes(body, schema)
+        if change[1] not in self.open:
+            yield "no such alert is open"
+        self.done.setdefault(change[1], []).append(change[2])
+        if change[2] == "close":
+            self.open.discard(change[1])
 
 
-def _unknown(found: dict[str, Any], known: set[str]) -> Iterator[str]:
-    yield from (f"unknown field {each}" for each in found.keys() - known)
+def msteams() -> StrictReceiver:
+    return StrictReceiver(check_msteams, 202)
+
+
+def check_msteams(body: Any) -> Iterator[str]:
+    yield from find_mistakes(body, schemas.MSTEAMS)
+    if len(json.dumps(body, ensure_ascii=False).encode()) > 28 * 1024:
+        yield "Webhook message delivery failed: RequestEntityTooLarge"

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from pgdoctor.fields import Duration
 from pgdoctor.notify.endpoint import Endpoint
+from pgdoctor.notify.format import Outgoing
 from pgdoctor.notify.receiver import OUTCOMES, Receiver
 from pgdoctor.notify.settings import Recipient
 from tests.notify.receiving import BAD, Manner, Receiving, answer, hang, nobody, redirect, slam
@@ -43,7 +44,7 @@ class Told:
 
     def offer(self, *numbers: int) -> None:
         for number in numbers:
-            self.receiver.queue_alert(f"incident-{number}", b'{"number": %d}' % number)
+            self.receiver.queue_alert(f"incident-{number}", Outgoing(b'{"number": %d}' % number))
 
     async def until(self, condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(PATIENCE):

@@ -11,15 +11,20 @@ from typing import Any
 
 from pgdoctor.escape import encode_json
 from pgdoctor.incidents.incident import Severity
+from pgdoctor.notify.format import Format, Outgoing
 from pgdoctor.render.notification import Notification, list_facts, summarize_notification
 
 #: Alertmanager resolves the alert of a test after this time.
 _TEST_LASTS = timedelta(minutes=1)
 
 
-def render_alertmanager(said: Notification) -> bytes:
-    """The body of the POST. Without `endsAt` an alert fires until Alertmanager's `resolve_timeout`."""
-    return encode_json(list(_build_alerts(said)))
+class Alertmanager(Format):
+    """An alert that is repeated: without `endsAt` it fires until Alertmanager's `resolve_timeout`, five minutes."""
+
+    is_repeated = True
+
+    def render_event(self, said: Notification) -> tuple[Outgoing, ...]:
+        return (Outgoing(encode_json(list(_build_alerts(said)))),)
 
 
 def _build_alerts(said: Notification) -> Iterator[dict[str, Any]]:
