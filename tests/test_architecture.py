@@ -252,7 +252,28 @@ def test_only_commands_signal_for_a_person():
     acting = {
         name for name in modules() if "cli._manual_operations" in own_imports(name) and name != "cli._manual_operations"
     }
-    assert acting <= {"cli._manual", "cli._watch_actions"}
+    assert acting <= {"cli._manual", "cli._watch_actions", "cli._proposal_answers"}
+
+
+def test_no_tool_of_an_assistant_reaches_a_signal():
+    """What it imports, directly or not within the commands, has no way to send one; and only commands answer it."""
+    reached, todo = set[str](), [name for name in modules() if fits(name, "cli._mcp") or name == "cli.mcp"]
+    while todo:
+        name = todo.pop()
+        if name not in reached:
+            reached.add(name)
+            todo += [each for each in own_imports(name) if room_of(each) == "cli"]
+    assert not reached & {"cli._manual_operations", "cli._proposal_answers", "cli._manual", "cli._watch_actions"}
+    importing = {name for name in modules() if "cli._proposal_answers" in own_imports(name)}
+    assert importing - {"cli._proposal_answers"} == {"cli._proposals"}
+
+
+def test_only_the_server_of_tools_knows_its_sdk():
+    """It takes a second to import and 40 MB: no other command pays for it."""
+    knowing = {name for name in modules() if {each.partition(".")[0] for each in imports(name)} & {"mcp", "mcp_types"}}
+    assert knowing == {"cli.mcp", "cli._mcp.server", "cli._mcp.stdio", "cli._mcp.http"}
+    entering = {name for name in modules() for each in own_imports(name) if fits(each, "cli._mcp")}
+    assert {name for name in entering if not fits(name, "cli._mcp")} == {"cli.mcp"}
 
 
 def importers(module: str, function: str) -> set[str]:

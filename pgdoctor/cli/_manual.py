@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from pgdoctor.cli._connection import dsn_option
-from pgdoctor.cli._mitigate_brakes import by_option
+from pgdoctor.cli._operator import by_option
 from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.cli._output import screen_width, write_json, write_lines
 from pgdoctor.config.config import Config, load_config

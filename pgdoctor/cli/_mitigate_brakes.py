@@ -4,9 +4,6 @@ Each is written at the server, for every pgdoctor that connects as the same role
 journal alone. An agent or a command that acts there reads it before the next signal.
 """
 
-import getpass
-import os
-import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,52 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pgdoctor.cli._connection import dsn_option
+from pgdoctor.cli._operator import by_option, check_line, reason_option
 from pgdoctor.cli._options import config_option, run_coroutine
-from pgdoctor.config.config import Config, ServerSettings, load_config
+from pgdoctor.cli._proposals import approve_proposal
+from pgdoctor.cli._server_choice import read_dsn
+from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import PgdoctorError, ServerError, UsageError
 from pgdoctor.fields import Duration
 from pgdoctor.mitigation.audit_records import Arm, Disarm, Event, MaintenanceWindow
 from pgdoctor.mitigation.history import Approval, Reset
+from pgdoctor.mitigation.proposals import PREFIX
 
 if TYPE_CHECKING:
     from pgdoctor.cli._server_brakes import BrakeChange
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_MOST_REASON = 500
-
-
-def name_operator() -> str:
-    """Who acts, as far as the system knows: `user@host`."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # In a container a user need not have a name.
-        user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
-
-
-def _one_line(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    if text is not None and not (0 < len(text.strip()) <= _MOST_REASON and text.isprintable()):
-        raise click.BadParameter(f"expected one line of at most {_MOST_REASON} characters", param=parameter)
-    return text and text.strip()
-
-
-def reason_option(function: F) -> F:
-    return click.option("--reason", required=True, callback=_one_line, help="Reason; it is recorded in the audit.")(
-        function
-    )
-
-
-def by_option(function: F) -> F:
-    return click.option(
-        "--by",
-        default=name_operator,
-        show_default="user@host",
-        callback=_one_line,
-        metavar="NAME",
-        help="Name of the person; it is recorded in the audit.",
-    )(function)
 
 
 def add_brake_options(function: F) -> F:
@@ -101,7 +67,7 @@ def arm(config: str | None, dsn: str, reason: str, by: str) -> int:
 @add_brake_options
 @click.option("--for", "length", metavar="DURATION", help='Duration with a unit: "30m", "2h".')
 @click.option("--end", is_flag=True, help="End the maintenance window now.")
-@click.option("--reason", callback=_one_line, help="Reason; it is recorded in the audit.")
+@click.option("--reason", callback=check_line, help="Reason; it is recorded in the audit.")
 def maintenance(config: str | None, dsn: str, length: str | None, end: bool, reason: str | None, by: str) -> int:
     """Stop all signals at this server for a time.
 
@@ -148,12 +114,16 @@ def reset(config: str | None, dsn: str, reason: str, by: str) -> int:
 @click.command()
 @add_brake_options
 @click.argument("decision", metavar="ID")
-def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
-    """Approve one decision that requires approval.
+@click.option("--yes", is_flag=True, help="Do not ask for a confirmation of a proposal; for scripts.")
+def approve(config: str | None, dsn: str, decision: str, by: str, yes: bool) -> int:
+    """Approve one decision that requires approval, or a proposal.
 
     `pgdoctor mitigate` shows the ID. All guards judge the decision again at the next poll of the agent or of
-    mitigate --execute. The approval expires after approval_ttl.
+    mitigate --execute. The approval expires after approval_ttl. The ID of an assistant's proposal begins with p-: it
+    is judged by all guards, and the signal is sent at once. Exit status 1: it was not sent, or had no effect.
     """
+    if decision.startswith(PREFIX):
+        return approve_proposal(config, dsn, decision, by, yes=yes)
     from pgdoctor.cli._mitigate_operations import fetch_pending_decisions
 
     settings = load_config(config).mitigation
@@ -170,6 +140,7 @@ def approve(config: str | None, dsn: str, decision: str, by: str) -> None:
         f"Approved for {ttl}: {meant.signal} {meant.pid} ({meant.classification}, rule {rule.name if rule else '?'}), "
         f"which would free {meant.frees}. {_say_records(told)}{_describe_other_brakes(load_config(config), told)}"
     )
+    return 0
 
 
 COMMANDS: Sequence[click.Command] = (disarm, arm, maintenance, reset, approve)
@@ -185,22 +156,16 @@ def _tell_servers(
     whole = load_config(config)
     servers = [] if dsn or not whole.servers else [*whole.servers]
     if len(servers) < 2:
-        click.echo(answer(_tell_server(whole, _read_dsn(servers[0]) if servers else dsn, event)))
+        click.echo(answer(_tell_server(whole, read_dsn(servers[0]) if servers else dsn, event)))
         return 0
     status = 0
     for server in servers:
         try:
-            click.echo(f"{server.name}: {answer(_tell_server(whole, _read_dsn(server), event, f'{server.name}: '))}")
+            click.echo(f"{server.name}: {answer(_tell_server(whole, read_dsn(server), event, f'{server.name}: '))}")
         except PgdoctorError as error:
             click.echo(f"{server.name}: error: {error}", err=True)
             status = ServerError.exit_status
     return status
-
-
-def _read_dsn(server: ServerSettings) -> str:
-    from pgdoctor.agent.polling.reconnector import DsnFile
-
-    return DsnFile(server.dsn_file).read() if server.dsn_file else server.conninfo
 
 
 def _tell_server(config: Config, dsn: str, event: Callable[[datetime], Event], name: str = "") -> "BrakeChange":

@@ -42,10 +42,10 @@ class PlannedSnapshot(msgspec.Struct, frozen=True):
     stops: tuple[str, ...] = ()
 
 
-async def fetch_plan(dsn: str, config: Config) -> PlanFacts:
-    """The plan, for people."""
+async def fetch_plan(dsn: str, config: Config, *, only_reads: bool = False) -> PlanFacts:
+    """The plan, for people. `only_reads`: nothing is written to the journal."""
     async with _open_both(dsn, config) as (connection, keeper):
-        seen = await observe_and_plan(connection, config, keeper)
+        seen = await observe_and_plan(connection, config, keeper, only_reads=only_reads)
         notes = await _election_notes(connection)
         stops = (*seen.stops, *await stops_of_others(connection))
     choices = find_cuts(seen.diagnosis.blockers, seen.diagnosis.graph)
@@ -76,11 +76,16 @@ async def execute_plan(
 
 
 async def observe_and_plan(
-    connection: Connection, config: Config, keeper: Keeper, only: OnlySession | None = None
+    connection: Connection,
+    config: Config,
+    keeper: Keeper,
+    only: OnlySession | None = None,
+    *,
+    only_reads: bool = False,
 ) -> PlannedSnapshot:
-    """The plan after `min_samples` polls. No session is signalled."""
+    """The plan after `min_samples` polls. No session is signalled. `only_reads`: nothing is written to the journal."""
     settings = config.mitigation
-    mitigator = _make_mitigator(config, keeper, only=only, mode="observe")
+    mitigator = _make_mitigator(config, keeper, only=only, mode="observe", only_reads=only_reads)
     watch = ServerWatch(Collector(connection))
     for place in range(settings.min_samples if settings.rules else 1):
         await asyncio.sleep(_PAUSE if place else 0)
@@ -140,9 +145,14 @@ async def execute_plan_over(
             await mitigator.resign_leadership()
 
 
-def _make_mitigator(config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None) -> Mitigator:
+def _make_mitigator(
+    config: Config, keeper: Keeper, *, only: OnlySession | None, mode: str | None = None, only_reads: bool = False
+) -> Mitigator:
     settings = replace(config.mitigation, mode=mode) if mode else config.mitigation
-    return Mitigator(settings, keeper, brake=KillSwitchFile(lambda: settings.kill_switch_file).read_reason, only=only)
+    # An empty journal is not made only to be read.
+    known = keeper if not only_reads or keeper.path.exists() else None
+    brake = KillSwitchFile(lambda: settings.kill_switch_file).read_reason
+    return Mitigator(settings, known, brake=brake, only=only, only_reads=only_reads)
 
 
 async def _election_notes(connection: Connection) -> tuple[Finding, ...]:

@@ -1,7 +1,7 @@
 """The keys c and k: a person signals one session, as `pgdoctor cancel PID` and `pgdoctor terminate PID` do."""
 
 from pgdoctor.cli._manual_operations import ShownAction, open_operations
-from pgdoctor.cli._mitigate_brakes import name_operator
+from pgdoctor.cli._operator import name_operator
 from pgdoctor.cli._watch_loop import Said
 from pgdoctor.config.config import Config
 from pgdoctor.mitigation.history import decision_id

@@ -48,7 +48,7 @@ def command(name: str | None) -> None:
         click.echo("\nMetrics: give the full name, as in pgdoctor explain pgdoctor_blocked_sessions.")
         return
     if name.startswith("pgdoctor_"):
-        shelves = {"metric": _read_metrics()}
+        shelves = {"metric": read_metrics()}
     if (page := render_shelved(name, shelves, width)) is not None:
         click.echo(page)
         return
@@ -56,7 +56,7 @@ def command(name: str | None) -> None:
     raise UsageError(f"there is no page for {name[:100]!r}; known pages: {known}")
 
 
-def _read_metrics() -> Mapping[str, str]:
+def read_metrics() -> Mapping[str, str]:
     """The HELP texts, by the names that are scraped."""
     return {scraped_name(family): family.text for family in declared_metrics()}
 

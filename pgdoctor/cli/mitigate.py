@@ -9,6 +9,7 @@ from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._groups import Group
 from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.cli._output import write_json
+from pgdoctor.cli._proposals import proposals, reject
 from pgdoctor.cli._score import score
 from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError
@@ -60,7 +61,7 @@ def command(
     )
 
 
-for each in (*_mitigate_brakes.COMMANDS, audit, score):
+for each in (*_mitigate_brakes.COMMANDS, proposals, reject, audit, score):
     command.add_command(each)
 
 

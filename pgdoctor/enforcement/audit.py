@@ -20,13 +20,15 @@ from pgdoctor.postgres.connection import Connection
 class Audit:
     """What is known of one server after all that was done there, by whichever process."""
 
-    def __init__(self, keeper: Keeper | None = None, proof: str = BY_COMMAND) -> None:
+    def __init__(self, keeper: Keeper | None = None, proof: str = BY_COMMAND, *, only_reads: bool = False) -> None:
         self.history = History()
         self.brakes = Brakes()
         #: Why what is done could not be recorded; None: it can be, or need not be.
         self.error: str | None = None
         self._keeper = keeper
         self._proof = proof
+        #: What is to be written down is dropped.
+        self._only_reads = only_reads
         self._server: str | None = None
         #: The journal that was read, up to which record; and those that were written here, each with its journal.
         self._journal = b""
@@ -111,7 +113,7 @@ class Audit:
 
     async def write_event(self, event: Event | RehearsalScore) -> bool:
         """Whether the event is on the disk now; `error` says why not."""
-        if self._keeper is None:
+        if self._keeper is None or self._only_reads:
             return True
         server = self._server or ""
         try:
@@ -130,7 +132,7 @@ class Audit:
     def _read_news(self, journal: Journal, server: str, now: datetime) -> tuple[bytes, list[JournalRecord]]:
         """The journal's name, and what was written there that was not read yet."""
         is_same = journal.name == self._journal and self._last <= journal.fetch_last_id()
-        if not (is_same and self._is_proven):
+        if not (is_same and self._is_proven) and not self._only_reads:
             journal.prove_room(server, self._proof)
         if is_same:
             return journal.name, journal.fetch_records(server, kinds=audit_records.KINDS, after=self._last)

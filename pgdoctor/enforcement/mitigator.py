@@ -87,6 +87,7 @@ class Mitigator:
     Without a journal its actions are forgotten at the end. `unattended`: no operator watches it, as in an agent.
     `armed`: it was given the second key that enforce needs. `brake` says why no session is to be signalled, if so; it
     is asked before each plan, and again before each signal. `only`: no other session is signalled.
+    `only_reads`: nothing is written to the journal, as for a plan that an assistant asks for.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Mitigator:
         armed: bool = True,
         brake: Brake | None = None,
         only: OnlySession | None = None,
+        only_reads: bool = False,
     ) -> None:
         self.settings = settings
         self.only = only
@@ -106,7 +108,7 @@ class Mitigator:
         #: The actions whose outcome the latest diagnosis has shown.
         self.settled: tuple[Action, ...] = ()
         self._standing = MitigationStatus(settings.mode)
-        self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND)
+        self._audit = Audit(journal, BY_AGENT if unattended else BY_COMMAND, only_reads=only_reads)
         self._sharing = SharedRecordAccess()
         self._position = AgentStateReader(self._audit, self._sharing, brake, unattended=unattended, armed=armed)
         #: Actions that were written to what pgdoctors share, and whose outcome was not: as they were then.

@@ -282,6 +282,20 @@ class Journal:
 
         return self._change_rows(work)
 
+    def claim(self, server: str, kind: str, subject: str, body: bytes, at: datetime) -> bool:
+        """Write a record, unless the server has one of that kind on that subject; whether it was written."""
+        insert = (
+            "INSERT INTO records (server, at, kind, subject, body) SELECT ?, ?, ?, ?, ? WHERE NOT EXISTS "
+            "(SELECT 1 FROM records WHERE server = ? AND kind = ? AND subject = ?)"
+        )
+        values = server, at.timestamp(), kind, subject, body, server, kind, subject
+
+        def work(db: sqlite3.Connection) -> bool:
+            self._make_room(db, len(body) + _OVERHEAD)
+            return db.execute(insert, values).rowcount > 0
+
+        return self._change_rows(work)
+
     def fetch_records(
         self,
         server: str | None = None,

@@ -27,6 +27,7 @@ from pgdoctor.mitigation.history import (
     with_action,
     with_opening,
 )
+from pgdoctor.mitigation.proposals import Proposal, ProposalClosed, ProposalRefused
 from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.diagnosis import Finding
@@ -180,12 +181,18 @@ Event = (
     | Arm
     | MaintenanceWindow
     | Trace
+    | Proposal
+    | ProposalClosed
+    | ProposalRefused
 )
+
+#: What assistants propose, and what people answer.
+PROPOSALS = ("proposal", "proposal_closed", "proposal_refused")
 
 #: The kinds of records, and those that hold until a later record ends them, however old they are.
 KINDS = (
     *("intent", "outcome", "opening", "reset", "approval", "disarm", "arm", "maintenance", "trace"),
-    *("person_intent", "person_outcome"),
+    *("person_intent", "person_outcome", *PROPOSALS),
 )
 LASTING = ("opening", "reset", "disarm", "arm", "maintenance")
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_count
 from pgdoctor.mitigation.audit_records import Event, Intent, PersonIntent, PersonOutcome, Settled
+from pgdoctor.mitigation.proposals import Proposal, ProposalClosed, ProposalRefused
 from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_session_client
 
@@ -103,6 +104,8 @@ def _describe_event(event: Event, intent: Intent | None) -> str:
             return _of_person(event)
         case PersonOutcome():
             return _came_of_person(event)
+        case Proposal() | ProposalClosed() | ProposalRefused():
+            return _describe_proposal(event)
     facts = msgspec.to_builtins(event)
     return ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("kind", "at"))
 
@@ -120,6 +123,18 @@ def _came_of_person(event: PersonOutcome) -> str:
     more = ", ".join(each for each in (event.sqlstate, event.message) if each)
     freed = f", {format_count(event.released, 'session')}" if event.released else ""
     return f"{event.decision}: {event.outcome.replace('_', ' ')}{freed}{after}{f' ({more})' if more else ''}"
+
+
+def _describe_proposal(event: Proposal | ProposalClosed | ProposalRefused) -> str:
+    match event:
+        case Proposal():
+            whose = format_session_client(event.usename, event.datname, event.application_name)
+            return f"{event.id}: {event.signal} {event.victim.pid} of {whose}, proposed by {event.by}: {event.reason}"
+        case ProposalClosed():
+            why = f": {event.reason}" if event.reason else ""
+            return f"{event.decision}: {event.answer} by {event.by}{why}"
+        case ProposalRefused():
+            return f"{event.decision}: not sent for {event.by}: {'; '.join(event.objections)}"
 
 
 def _describe_target(intent: Intent) -> str:

@@ -11,6 +11,14 @@ import msgspec
 
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.render.blocking_patterns import PatternReport
+from pgdoctor.render.brief.diagnosis import BriefDiagnosis
+from pgdoctor.render.brief.holders import BriefHolders
+from pgdoctor.render.brief.incidents import BriefIncidentReport, BriefIncidents
+from pgdoctor.render.brief.log import BriefLog
+from pgdoctor.render.brief.manual import BriefTopic
+from pgdoctor.render.brief.plan import BriefPlan
+from pgdoctor.render.brief.proposal import BriefProposal
+from pgdoctor.render.brief.triage import BriefTriage
 from pgdoctor.render.holders import HolderReport
 from pgdoctor.render.incident_report import IncidentReport
 from pgdoctor.render.lock_table import LockTableReport
@@ -51,6 +59,15 @@ OUTPUTS: Mapping[str, JsonOutput] = {
     "replay_summary": JsonOutput(ReplaySummary, "pgdoctor incidents replay --summary --format json"),
     "patterns": JsonOutput(PatternReport, "pgdoctor incidents patterns --format json"),
     "log": JsonOutput(LogReport, "pgdoctor read --format json"),
+    "mcp_triage": JsonOutput(BriefTriage, "the tool triage of pgdoctor mcp"),
+    "mcp_diagnose": JsonOutput(BriefDiagnosis, "the tool diagnose of pgdoctor mcp"),
+    "mcp_holders": JsonOutput(BriefHolders, "the tool holders of pgdoctor mcp"),
+    "mcp_plan": JsonOutput(BriefPlan, "the tool plan of pgdoctor mcp"),
+    "mcp_incidents": JsonOutput(BriefIncidents, "the tool incidents of pgdoctor mcp"),
+    "mcp_incident_report": JsonOutput(BriefIncidentReport, "the tool incident_report of pgdoctor mcp"),
+    "mcp_explain": JsonOutput(BriefTopic, "the tool explain of pgdoctor mcp"),
+    "mcp_read_log": JsonOutput(BriefLog, "the tool read_log of pgdoctor mcp"),
+    "mcp_propose_signal": JsonOutput(BriefProposal, "the tool propose_signal of pgdoctor mcp"),
     "notification": JsonOutput(OutboundAlert, 'a receiver of [[notify]] with format = "json"'),
 }
 
@@ -67,3 +84,11 @@ def schema_to_json(name: str) -> str:
     about = {"$schema": _DIALECT, "$id": f"urn:pgdoctor:schema:{name}:1", "$comment": f"By {output.written_by}."}
     schema = msgspec.json.encode(about | msgspec.json.schema(output.encoded))
     return msgspec.json.format(schema, indent=2).decode() + "\n"
+
+
+def make_object_schema(struct: type[Any]) -> dict[str, Any]:
+    """The schema of a Struct with the object itself at the root, as the Model Context Protocol asks for."""
+    made: dict[str, Any] = msgspec.json.schema(struct)
+    rest: dict[str, Any] = made["$defs"]
+    root: dict[str, Any] = rest.pop(made["$ref"].removeprefix("#/$defs/"))
+    return root | ({"$defs": rest} if rest else {})
