@@ -9,11 +9,13 @@ import msgspec
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._operator import by_option
 from pgdoctor.cli._server_choice import read_dsn
-from pgdoctor.config.config import Config, load_config
+from pgdoctor.config.config import Address, Config, load_config
 from pgdoctor.errors import UsageError
 
 if TYPE_CHECKING:
     from pgdoctor.cli._mcp.tool import Tool
+
+_HIGHEST_PORT = 65_535
 
 
 @click.command()
@@ -50,8 +52,7 @@ def command(
     No tool signals a session. Text of database clients is marked as untrusted, and has no literals. Needs the extra
     mcp: pip install 'pgdoctor[mcp]'.
     """
-    if address is None and token_file is not None:
-        raise UsageError("--token-file belongs to --http")
+    _check_address(address, token_file)
     settings = load_config(config)
     if journal is not None:
         settings = msgspec.structs.replace(settings, journal=msgspec.structs.replace(settings.journal, path=journal))
@@ -62,6 +63,18 @@ def command(
         raise UsageError("the extra mcp is not installed: pip install 'pgdoctor[mcp]'") from None
     tools = _make_tools(settings, config, journal, dsn, logs, by if allow_proposals else None)
     _serve(tools, settings, address, token_file)
+
+
+def _check_address(address: str | None, token_file: str | None) -> None:
+    if address is None and token_file is not None:
+        raise UsageError("--token-file belongs to --http")
+    try:
+        msgspec.convert(address, Address | None)
+        is_port = address is None or int(address.rpartition(":")[2]) <= _HIGHEST_PORT
+    except msgspec.ValidationError:
+        is_port = False
+    if not is_port:
+        raise UsageError("--http: expected HOST:PORT, such as 127.0.0.1:9898 or [::1]:9898")
 
 
 def _choose_dsn(settings: Config, dsn: str, name: str | None) -> str:

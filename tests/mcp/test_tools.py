@@ -52,7 +52,7 @@ async def look_around(connect: Connecting, holder: Session, waiter: Session) -> 
         assert "idle_in_transaction" in (await call(client, "explain", topic="idle_in_transaction")).facts["text"]
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.long)])
 def test_live_incident_over_stdio(scene: Scene, rules: Path, holder: Session, waiter: Session, mode: str) -> None:
     arguments = ("--dsn", scene.dsn, "--config", str(rules))
     work = look_around(lambda: over_stdio(*arguments, mode=mode), holder, waiter)
@@ -60,7 +60,7 @@ def test_live_incident_over_stdio(scene: Scene, rules: Path, holder: Session, wa
     assert holder.run("select 1") == [(1,)]
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.long)])
 def test_live_incident_over_http(
     scene: Scene, rules: Path, tmp_path: Path, holder: Session, waiter: Session, mode: str
 ) -> None:
@@ -86,6 +86,7 @@ def test_each_tool_has_schemas_and_says_that_it_only_reads(scene: Scene, tmp_pat
     assert len(shown) / 3.5 < 1_800
 
 
+@pytest.mark.long
 def test_manual_is_there_as_resources_and_in_parts(scene: Scene) -> None:
     async def read(client: Client) -> None:
         resources = {each.uri for each in (await client.list_resources()).resources}
@@ -110,6 +111,7 @@ def test_manual_is_there_as_resources_and_in_parts(scene: Scene) -> None:
     ask(scene.dsn, read)
 
 
+@pytest.mark.long
 def test_recorded_incident_is_listed_and_reported(
     scene: Scene, tmp_path: Path, holder: Session, waiter: Session
 ) -> None:
@@ -133,6 +135,7 @@ def test_recorded_incident_is_listed_and_reported(
     ask(scene.dsn, read)
 
 
+@pytest.mark.long
 def test_without_a_journal_it_says_so_and_makes_none(scene: Scene, tmp_path: Path) -> None:
     journal = tmp_path / "state" / "journal.db"
 
@@ -159,6 +162,7 @@ def test_log_is_read(scene: Scene, tmp_path: Path) -> None:
     ask(scene.dsn, read, arguments=("--logs", str(tmp_path)))
 
 
+@pytest.mark.long
 def test_configured_server_is_chosen(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = conninfo_to_dict(scene.dsn)
     monkeypatch.setenv("PGPASSWORD", str(parts.pop("password", "")))

@@ -78,6 +78,7 @@ def check(tool: str, facts: object) -> None:
     assert "untrusted" in facts["notice"]
 
 
+@pytest.mark.long
 def test_server_instructions_name_the_rule(scene: Scene) -> None:
     async def read() -> str:
         async with over_stdio("--dsn", scene.dsn, mode="legacy") as client:
