@@ -68,7 +68,7 @@ class ProposalAnswers:
         known = self._operations
         manual = ManualOperations(known.connection, known.config, known.keeper, self._by)
         # It has to know the journal before it writes to it; the brakes are read once more before the signal.
-        await manual.brakes()
+        await manual.list_brakes()
         return await manual.act(ShownAction(action, server))
 
     async def _close(self, closed: ProposalClosed) -> None:

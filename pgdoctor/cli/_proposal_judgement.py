@@ -66,7 +66,7 @@ class ProposalOperations:
     async def list_proposals(self) -> tuple[KnownProposal, ...]:
         """The proposals of the last day for this server, oldest first."""
         server, since = await self._identify(), await self.read_clock() - KEPT
-        found = await self.keeper.do(lambda journal: journal.records(server, kinds=PROPOSALS, since=since))
+        found = await self.keeper.run_work(lambda journal: journal.fetch_records(server, kinds=PROPOSALS, since=since))
         return fold_proposals(audit_records.read_events(found))
 
     async def file(self, signal: Signal, pid: int, reason: str, by: str) -> tuple[Proposal, ManualAction]:
@@ -110,7 +110,7 @@ class ProposalOperations:
         """Write it down."""
         server = await self._identify()
         kind, subject, body, at = audit_records.encode_event(event)
-        await self.keeper.do(lambda journal: journal.append(server, kind, subject, body, at))
+        await self.keeper.run_work(lambda journal: journal.append(server, kind, subject, body, at))
 
     async def close(self, closed: ProposalClosed) -> bool:
         """Write the answer of a person down; False where the proposal has one."""
@@ -120,7 +120,7 @@ class ProposalOperations:
         def claim(journal: Journal) -> bool:
             return journal.claim(server, kind, subject, body, at)
 
-        return await self.keeper.do(claim)
+        return await self.keeper.run_work(claim)
 
     async def _plan(self, signal: Signal, pid: int) -> PlannedSnapshot:
         """The plan of the guards, as if a rule allowed this signal to this session."""

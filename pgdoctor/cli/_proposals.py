@@ -9,7 +9,7 @@ import click
 
 from pgdoctor.cli._connection import dsn_option
 from pgdoctor.cli._operator import by_option, check_line
-from pgdoctor.cli._options import config_option, run
+from pgdoctor.cli._options import config_option, run_coroutine
 from pgdoctor.cli._output import screen_width, write_json, write_lines
 from pgdoctor.config.config import load_config
 from pgdoctor.errors import UsageError
@@ -17,8 +17,8 @@ from pgdoctor.escape import encode_json
 from pgdoctor.mitigation.manual_action import ManualOutcome
 from pgdoctor.mitigation.proposals import KnownProposal
 from pgdoctor.render.manual_action import describe_action, describe_outcome
-from pgdoctor.render.paragraph import Paragraph, lay_out
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.proposals import describe_proposal, proposals_table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def proposals(config: str | None, dsn: str, is_all: bool, form: str) -> None:
 
     pgdoctor mcp --allow-proposals files them. Each expires after 10 minutes; approve or reject it by its ID.
     """
-    known, now = run(_list_proposals(dsn, config))
+    known, now = run_coroutine(_list_proposals(dsn, config))
     found = [each for each in known if is_all or each.find_state(now) == "open"]
     if form == "json":
         write_json(encode_json([{"state": each.find_state(now), "proposal": each.proposal} for each in found]))
@@ -53,7 +53,7 @@ def proposals(config: str | None, dsn: str, is_all: bool, form: str) -> None:
 @click.argument("proposal", metavar="ID")
 def reject(config: str | None, dsn: str, by: str, reason: str | None, proposal: str) -> None:
     """Reject a signal that an assistant has proposed."""
-    run(_reject(dsn, config, proposal, by, reason or ""))
+    run_coroutine(_reject(dsn, config, proposal, by, reason or ""))
     click.echo(f"Rejected: {proposal}. No signal was sent.")
 
 
@@ -61,7 +61,7 @@ def approve_proposal(config: str | None, dsn: str, proposal: str, by: str, *, ye
     """Show a proposal, ask, judge it anew, and send its signal; the exit status. Raises PgdoctorError."""
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"approve {proposal} needs a terminal for its confirmation; in scripts give --yes")
-    return run(_approve(dsn, config, proposal, by, yes=yes))
+    return run_coroutine(_approve(dsn, config, proposal, by, yes=yes))
 
 
 async def _list_proposals(dsn: str, config: str | None) -> tuple[tuple[KnownProposal, ...], datetime]:
@@ -96,9 +96,9 @@ async def _send(answers: "ProposalAnswers", proposal_id: str) -> int:
         _write(describe_action(approved.action, approved.server, ()))
     if approved.outcome is None or approved.action is None:
         for each in approved.objections:
-            click.echo(one_line(f"not sent: {each}", _MOST_TEXT))
+            click.echo(format_one_line(f"not sent: {each}", _MOST_TEXT))
         return 1
-    click.echo(one_line(describe_outcome(approved.action, approved.outcome), _MOST_TEXT))
+    click.echo(format_one_line(describe_outcome(approved.action, approved.outcome), _MOST_TEXT))
     return _exit_status(approved.outcome)
 
 
@@ -107,4 +107,4 @@ def _exit_status(outcome: ManualOutcome) -> int:
 
 
 def _write(paragraphs: Iterator[Paragraph]) -> None:
-    write_lines(lay_out(paragraphs, screen_width()))
+    write_lines(lay_out_paragraphs(paragraphs, screen_width()))

@@ -8,7 +8,7 @@ from tabulate import tabulate
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.mitigation.proposals import KnownProposal, Proposal
 from pgdoctor.render.paragraph import Paragraph
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.tree import format_session_client
 
 _WIDTH = 60
@@ -25,10 +25,10 @@ def proposals_table(found: Sequence[KnownProposal], now: datetime) -> str:
             each.find_state(now),
             _format_age(each.proposal, now),
             f"{each.proposal.signal} {each.proposal.victim.pid}",
-            one_line(each.proposal.classification or "", _WIDTH),
-            one_line(each.proposal.relation or "", _WIDTH),
+            format_one_line(each.proposal.classification or "", _WIDTH),
+            format_one_line(each.proposal.relation or "", _WIDTH),
             each.proposal.frees_in_turn,
-            one_line(each.proposal.reason, _MOST_TEXT),
+            format_one_line(each.proposal.reason, _MOST_TEXT),
         )
         for each in found
     ]
@@ -43,9 +43,9 @@ def describe_proposal(proposal: Proposal) -> Iterator[Paragraph]:
     about = proposal.classification or "no blocker"
     where = f" on {proposal.relation}" if proposal.relation else ""
     freed = format_count(proposal.frees_in_turn, "session")
-    said = one_line(f"it was {about}{where}; frees {freed}; costs {proposal.loses}", _MOST_TEXT)
+    said = format_one_line(f"it was {about}{where}; frees {freed}; costs {proposal.loses}", _MOST_TEXT)
     yield Paragraph(said, first="  ", others="    ")
-    reason = one_line(f"{proposal.by} says (not verified): {proposal.reason}", _MOST_TEXT)
+    reason = format_one_line(f"{proposal.by} says (not verified): {proposal.reason}", _MOST_TEXT)
     yield Paragraph(reason, first="  ", others="    ")
 
 

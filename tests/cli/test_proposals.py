@@ -159,7 +159,7 @@ def test_expired_proposal_cannot_be_approved(scene: Scene, config: Path, holder:
     filed = propose(scene, config, holder.pid)
     # Ten minutes earlier by the clock of the server, which is that of the record.
     with closing(Journal.open(default_path(os.environ))) as opened:
-        [record] = opened.records(kinds=PROPOSALS)
+        [record] = opened.fetch_records(kinds=PROPOSALS)
         body = msgspec.json.decode(record.body) | {"at": "2026-01-01T00:00:00Z", "id": "p-00000000"}
         opened.append(record.server, record.kind, "p-00000000", msgspec.json.encode(body), record.at)
     assert [each["state"] for each in listed(scene, config, "--all")] == ["open", "expired"]

@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdoctor.render.schemas import OUTPUTS
-from pgdoctor.topics import manual
+from pgdoctor.topics import load_manual
 from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES, holder, rules, waiter
 from tests.cli.test_read import LOG
@@ -90,7 +90,7 @@ def test_each_tool_has_schemas_and_says_that_it_only_reads(scene: Scene, tmp_pat
 def test_manual_is_there_as_resources_and_in_parts(scene: Scene) -> None:
     async def read(client: Client) -> None:
         resources = {each.uri for each in (await client.list_resources()).resources}
-        assert {f"pgdoctor://manual/{topic}" for topic in manual()} <= resources
+        assert {f"pgdoctor://manual/{topic}" for topic in load_manual()} <= resources
         assert {"pgdoctor://manual/migration", "pgdoctor://manual/kill_switch"} <= resources
         page = await client.read_resource("pgdoctor://manual/mitigation")
         whole = page.contents[0].text

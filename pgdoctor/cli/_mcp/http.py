@@ -15,9 +15,9 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pgdoctor.agent.http.auth import Access, load_access, missing_protections
+from pgdoctor.agent.http.http_server import HttpServer
 from pgdoctor.agent.http.listen import open_listening_socket
 from pgdoctor.agent.http.rejections import RejectionCounter
-from pgdoctor.agent.http.server import HttpServer
 from pgdoctor.config.config import HttpSettings
 from pgdoctor.errors import UsageError
 

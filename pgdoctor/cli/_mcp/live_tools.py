@@ -6,7 +6,7 @@ import msgspec
 
 from pgdoctor.cli._mcp.tool import Most, ShortText, Tool
 from pgdoctor.cli._mitigate_operations import fetch_plan
-from pgdoctor.cli._options import DEADLINE, ask
+from pgdoctor.cli._options import DEADLINE, fetch_diagnosis
 from pgdoctor.config.config import Config
 from pgdoctor.diagnosis.lock_holders import read_advisory_key
 from pgdoctor.diagnosis.triage import triage
@@ -14,7 +14,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.model.lock_holders import LockHolders
 from pgdoctor.postgres.activity_sampling import observe_briefly
 from pgdoctor.postgres.connection import Connection
-from pgdoctor.postgres.lock_holders import advisory_target, fetch_lock_holders, find_relation, session_target
+from pgdoctor.postgres.lock_holders import advisory_target, fetch_lock_holders, fetch_lock_target, session_target
 from pgdoctor.postgres.offload import offload
 from pgdoctor.render.brief.diagnosis import BriefDiagnosis, make_brief_diagnosis
 from pgdoctor.render.brief.holders import BriefHolders, make_brief_holders
@@ -93,7 +93,7 @@ class LiveTools:
         )
 
     async def _diagnose(self, listing: Listing) -> BriefDiagnosis:
-        diagnosis = await ask(self._dsn, into_databases=self._config.agent.look_into_databases)
+        diagnosis = await fetch_diagnosis(self._dsn, into_databases=self._config.agent.look_into_databases)
         report = await offload(len(diagnosis.snapshot.sessions), make_report, diagnosis)
         return make_brief_diagnosis(report, listing.limit)
 
@@ -123,4 +123,4 @@ async def _fetch_holders(connection: Connection, question: HolderQuestion) -> Lo
         if key is None:
             raise UsageError("holders: advisory_key is a bigint (42, -1, 0x2a), or two integers (1,2)")
         return await fetch_lock_holders(connection, advisory_target(key))
-    return await fetch_lock_holders(connection, await find_relation(connection, question.relation or ""))
+    return await fetch_lock_holders(connection, await fetch_lock_target(connection, question.relation or ""))

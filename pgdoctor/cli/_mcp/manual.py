@@ -10,7 +10,7 @@ from pgdoctor.cli._mcp.tool import ShortText, Tool
 from pgdoctor.cli.explain import read_metrics
 from pgdoctor.errors import UsageError
 from pgdoctor.render.brief.manual import BriefTopic, split_page
-from pgdoctor.topics import manual, read_shelves, render_shelved, render_topic
+from pgdoctor.topics import load_manual, read_shelves, render_shelved, render_topic
 
 #: Of a resource's address; the topic follows.
 SCHEME = "pgdoctor://manual/"
@@ -32,7 +32,7 @@ EXPLAIN: Tool[TopicQuestion]
 @cache
 def list_topics() -> Mapping[str, tuple[str, ...]]:
     """The names of all topics by kind: pages of the manual, classes, findings, guards, alerts."""
-    return {"manual": tuple(manual()), **{kind: tuple(shelf) for kind, shelf in read_shelves().items()}}
+    return {"manual": tuple(load_manual()), **{kind: tuple(shelf) for kind, shelf in read_shelves().items()}}
 
 
 def read_topic(topic: str) -> str:

@@ -1,6 +1,9 @@
 """The server on standard input and output: one message a line, of bounded length, and never more than is taken away."""
 
+import asyncio
 import math
+import os
+import signal
 import sys
 from typing import Any, BinaryIO
 
@@ -15,6 +18,9 @@ MOST_BYTES = 65_536
 
 #: Answers that the client has not taken; with more, no further line is read.
 _MOST_UNTAKEN = 64
+
+#: The exit status of a signal.
+_ENDING = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 _NO_MESSAGE = f"expected one JSON-RPC message a line, of at most {MOST_BYTES:,} bytes"
 
@@ -38,7 +44,10 @@ class BoundedLines:
 
 
 async def serve_stdio(server: Server[Any]) -> None:
-    """Answer until the client closes our input."""
+    """Answer until the client closes our input, or until SIGTERM or SIGINT."""
+    for number, status in _ENDING.items():
+        # A thread waits for the client's next line: nothing wakes it, and an orderly end would wait for it.
+        asyncio.get_running_loop().add_signal_handler(number, os._exit, status)
     bounded: Any = BoundedLines(sys.stdin.buffer)
     to_server, incoming = anyio.create_memory_object_stream[Incoming](0)
     outgoing, from_server = anyio.create_memory_object_stream[SessionMessage](math.inf)

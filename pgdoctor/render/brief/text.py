@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 
 T = TypeVar("T")
 
@@ -69,4 +69,4 @@ def round_seconds(seconds: float | None) -> float | None:
 
 
 def _cut(text: str | None, width: int) -> str | None:
-    return one_line(" ".join(text[: 4 * width].split()), width) or None if text else None
+    return format_one_line(" ".join(text[: 4 * width].split()), width) or None if text else None
