@@ -40,7 +40,7 @@ from pgdoctor.postgres.signal import has_wrapper_for_people
 
 
 class JudgedSignal(msgspec.Struct, frozen=True):
-    """A signal to one session, with all that speaks against it now."""
+    """A signal to one session, with all objections to it now."""
 
     #: None: there is no such session.
     action: ManualAction | None
@@ -107,13 +107,13 @@ class ProposalOperations:
         return JudgedSignal(action, server, tuple(_list_objections(action, seen, signal, stops)))
 
     async def write(self, event: Proposal | ProposalRefused) -> None:
-        """Write it down."""
+        """Record it in the journal."""
         server = await self._identify()
         kind, subject, body, at = audit_records.encode_event(event)
         await self.keeper.run_work(lambda journal: journal.append(server, kind, subject, body, at))
 
     async def close(self, closed: ProposalClosed) -> bool:
-        """Write the answer of a person down; False where the proposal has one."""
+        """Record the answer of a person; False where the proposal has one."""
         server = await self._identify()
         kind, subject, body, at = audit_records.encode_event(closed)
 

@@ -58,7 +58,7 @@ def reject(config: str | None, dsn: str, by: str, reason: str | None, proposal: 
 
 
 def approve_proposal(config: str | None, dsn: str, proposal: str, by: str, *, yes: bool) -> int:
-    """Show a proposal, ask, judge it anew, and send its signal; the exit status. Raises PgdoctorError."""
+    """Show a proposal, ask, judge it again, and send its signal; the exit status. Raises PgdoctorError."""
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"approve {proposal} needs a terminal for its confirmation; in scripts give --yes")
     return run_coroutine(_approve(dsn, config, proposal, by, yes=yes))

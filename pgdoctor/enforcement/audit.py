@@ -27,7 +27,7 @@ class Audit:
         self.error: str | None = None
         self._keeper = keeper
         self._proof = proof
-        #: What is to be written down is dropped.
+        #: No record is written.
         self._only_reads = only_reads
         self._server: str | None = None
         #: The journal that was read, up to which record; and those that were written here, each with its journal.

@@ -37,7 +37,7 @@ def proposals_table(found: Sequence[KnownProposal], now: datetime) -> str:
 
 
 def describe_proposal(proposal: Proposal) -> Iterator[Paragraph]:
-    """What a person reads before the question. It is as of the proposal; all of it is judged anew afterwards."""
+    """What a person reads before the question. It is as of the proposal; all of it is judged again afterwards."""
     whose = format_session_client(proposal.usename, proposal.datname, proposal.application_name)
     yield Paragraph(f"{proposal.id}: {proposal.signal} {proposal.victim.pid} of {whose}", "bold", others="  ")
     about = proposal.classification or "no blocker"

@@ -1,4 +1,4 @@
-"""What an assistant is told of a signal that it has proposed."""
+"""A proposed signal, as the assistant is answered."""
 
 import msgspec
 
