@@ -50,7 +50,7 @@ def test_json_means_what_it_meant(text: str) -> None:
     assert encoded.decode().isprintable()
 
 
-def test_what_can_be_printed_stays_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     assert encode_json("Zürich ✓ 𝄞").decode() == '"Zürich ✓ 𝄞"'
     assert escape_text("Zürich ✓") == "Zürich ✓"
     assert escape_text("a\u202eb\x9bc\n") == r"a\u202eb\x9bc\n"

@@ -81,7 +81,7 @@ def test_a_waiting_client_can_be_closed(scene):
         waiter.finish()
 
 
-def test_clients_are_who_they_are_told_to_be(scene):
+def test_clients_are_as_configured(scene):
     dsn = scene.role("reporter", "pg_monitor", "connect on database postgres")
     other = scene.database()
     client = scene.client(user="reporter", dbname=other, application_name="nightly")

@@ -307,7 +307,7 @@ def test_the_literals_are_there_where_they_are_asked_for() -> None:
     assert SECRET in to_json(make_report(seen, show_literals=True)).decode()
 
 
-def test_names_are_shown_for_somebody_has_to_act_on_them() -> None:
+def test_names_are_shown_for_operators_have_to_act_on_them() -> None:
     gid = to_json(make_report(diagnose(prepared(gid="order 7 of bob")))).decode()
     assert "order 7 of bob" in gid
     holder = session(10, application_name="checkout-7", usename="bob", locks=(advisory(10, granted=True, key=4711),))

@@ -186,7 +186,7 @@ def test_sigusr1(roll: Rolling) -> None:
     roll.rolls()
 
 
-def test_sigusr1_holds_after_a_restart_also_where_no_look_came_in_between(
+def test_sigusr1_holds_after_a_restart_also_where_no_poll_came_in_between(
     scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
 ) -> None:
     """As somebody does it who wants it to stop: first the signal, then systemctl restart."""
@@ -411,7 +411,7 @@ SHOP = '[[servers]]\nname = "shop"\ndsn_file = "{folder}/dsn"\n'
 LEDGER = '[[servers]]\nname = "ledger"\ndsn = "host=127.0.0.1 port=1"\n'
 
 
-def test_a_server_that_is_added_after_the_order_stands_still_too_until_somebody_has_armed(
+def test_a_server_that_is_added_after_the_order_stands_still_too_until_an_operator_has_armed(
     scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()

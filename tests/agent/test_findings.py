@@ -22,7 +22,7 @@ def test_every_kind_is_there_from_the_first_scrape_on(lone_agent):
     assert series == {f'pgdoctor_findings{{kind="{kind}"}}': 0 for kind in finding_kinds()}
 
 
-def test_what_stands_around_the_waits_is_found_without_anybody_waiting(own_server, agent):
+def test_findings_do_not_need_a_lock_wait(own_server, agent):
     with Scene(own_server(max_connections=20, settings={"synchronous_standby_names": "nobody"}).dsn) as scene:
         scene.admin.execute("create table orders (id int)")
         hanging = scene.client(autocommit=True).start("insert into orders values (1)")
@@ -51,7 +51,7 @@ def test_a_locked_catalog_costs_evidence_and_no_poll(own_server, agent):
 
 
 @pytest.mark.long
-def test_changes_are_told_while_somebody_is_hurt(own_server, agent):
+def test_changes_are_reported_while_a_session_is_blocked(own_server, agent):
     server = own_server()
     with Scene(server.dsn) as scene:
         scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
@@ -87,7 +87,7 @@ def test_restart_of_the_server_is_a_change(own_server, agent):
 
 
 @pytest.mark.long
-def test_ddl_of_a_session_that_is_gone_is_told_too(own_server, agent):
+def test_ddl_of_a_session_that_is_gone_is_reported_too(own_server, agent):
     with Scene(own_server().dsn) as scene:
         scene.admin.execute("create table orders (id int); create table other (id int)")
         watching = agent(scene.dsn)

@@ -89,7 +89,7 @@ logging.getLogger("pgdoctor").error("failed", extra={{"error": OSError("{SECRET}
 """
 
 
-def test_what_python_itself_would_report_is_a_line_without_its_text():
+def test_warning_of_python_is_a_line_without_its_text():
     run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, timeout=30, check=True)
     assert SECRET not in run.stdout + run.stderr
     said = [json.loads(each) for each in run.stderr.splitlines()]
@@ -155,7 +155,7 @@ def test_a_long_line_that_was_torn_does_not_spoil_the_next(pipe):
     assert os.read(pipe[0], 1 << 20).startswith(b'\n{"time"')
 
 
-def test_what_cannot_be_written_as_json_is_dropped_and_counted(pipe):
+def test_line_that_is_no_json_is_dropped_and_counted(pipe):
     handler = Lines(pipe[1])
     handler.emit(record(message="\ud800"))
     handler.emit(record(message="%d", args=("none",)))

@@ -167,7 +167,7 @@ def test_the_format_is_the_one_that_is_liked_best(accept: str, wanted: bool):
     assert prefers_open_metrics(accept) is wanted
 
 
-def test_who_asks_in_the_same_turn_shares_a_page_and_who_asks_later_gets_a_newer_one():
+def test_simultaneous_requests_share_a_page_and_later_ones_get_a_newer_page():
     asyncio.run(ask_together())
 
 
@@ -227,7 +227,7 @@ def test_two_roots_of_one_class_do_not_count_a_session_twice():
     assert counted.blocked_by_class["idle_in_transaction"] == 1
 
 
-def test_what_is_too_old_is_not_shown():
+def test_outdated_state_is_not_shown():
     state = found(Snapshot(NOW, server()))
     assert state.as_of(2.9, interval=1.0) is state
     late = state.as_of(3.1, interval=1.0)
@@ -266,7 +266,7 @@ def test_every_help_text_of_a_finding_says_how_old_it_may_be():
     assert all("last poll" in text for text in texts)
 
 
-def test_who_has_not_waited_for_the_threshold_is_not_counted():
+def test_waits_below_the_threshold_are_not_counted():
     def waiter(pid: int, blocker: int, seconds: float | None, query_seconds: float = 100.0) -> Session:
         since = None if seconds is None else NOW - timedelta(seconds=seconds)
         asked = Lock(pid, "relation", 1, 7, *[None] * 8, "AccessShareLock", False, since)  # type: ignore[arg-type]

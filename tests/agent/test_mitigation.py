@@ -90,7 +90,7 @@ def acted(outcome: str, rule: str = "idle", action: str = "terminate") -> str:
 
 
 @pytest.mark.usefixtures("orders")
-def test_what_it_does_is_on_record_and_in_the_metrics(scene, agent):
+def test_actions_are_in_the_journal_and_the_metrics(scene, agent):
     watching = agent(scene.dsn, more=rules("max_actions_per_hour = 7"))
     watching.wait_for("leader", 1)
     assert watching.metric('mitigation_mode{mode="enforce"}') == 1
@@ -114,7 +114,7 @@ def test_what_it_does_is_on_record_and_in_the_metrics(scene, agent):
 
 
 @pytest.mark.usefixtures("orders")
-def test_pager_is_told_of_the_signal(scene, agent, tmp_path):
+def test_pager_is_notified_of_the_signal(scene, agent, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef0123456789abcdef\n")
     key.chmod(0o600)
@@ -165,7 +165,7 @@ def test_h23_of_two_agents_one_leads_and_the_other_takes_over(scene, agent):
 
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
-def test_h22_a_leader_that_loses_its_connection_leads_anew_and_watches_anew(scene, agent):
+def test_h22_a_leader_that_loses_its_connection_leads_again_and_watches_again(scene, agent):
     watching = agent(scene.dsn, more=rules('startup_grace = "1h"'))
     watching.wait_for("leader", 1)
     scene.admin.execute(
@@ -181,7 +181,7 @@ def test_h22_a_leader_that_loses_its_connection_leads_anew_and_watches_anew(scen
 @pytest.mark.long
 @pytest.mark.deadline(120)
 @pytest.mark.usefixtures("orders")
-def test_with_default_rules_a_forgotten_transaction_holds_nobody_up_for_45_seconds(scene, agent):
+def test_with_default_rules_a_forgotten_transaction_holds_nothing_up_for_45_seconds(scene, agent):
     """By an agent that has just begun to watch; and from the signal to the release it is less than a second."""
     scene.admin.execute("grant all on orders to public")
     rule = '[[mitigation.rules]]\nname = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\n'
@@ -251,7 +251,7 @@ def outcomes() -> list[tuple[str, str]]:
 
 
 @pytest.mark.usefixtures("orders")
-def test_told_to_end_it_sees_an_action_to_its_end(scene, agent):
+def test_stopping_agent_finishes_an_action(scene, agent):
     """The next look would be a minute away; a health check has one made."""
     watching = agent(scene.dsn, interval="60s", prompt=5.0, more=rules("min_samples = 1"))
     watching.wait_for("leader", 1)
@@ -267,7 +267,7 @@ _NESTED = ("begin", "update orders set v = 1 where id = 1", "savepoint inner_one
 
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
-def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes_on_from_there(scene, agent):
+def test_stop_before_the_effect_is_known_is_recorded_for_the_next_agent(scene, agent):
     """Cancelled inside a savepoint it keeps its locks; the grace is over only after the restart."""
     rule = _SLOW.replace('"cancel"', '"cancel_then_terminate"\ngrace = "4s"')
     first = agent(scene.dsn, more=rules(rule=rule))
@@ -286,7 +286,7 @@ def test_told_to_end_before_the_effect_is_known_it_says_so_and_the_next_one_goes
 
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
-def test_told_to_end_while_it_waits_for_its_victims_end_it_puts_that_on_record(scene, agent):
+def test_stop_during_verification_is_recorded(scene, agent):
     watching = agent(scene.dsn, more=rules())
     holder, waiter = hold(scene)
     os.kill(holder.pid, signal.SIGSTOP)

@@ -94,7 +94,7 @@ def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
 @pytest.mark.long
 @pytest.mark.deadline(120)
 @pytest.mark.usefixtures("orders")
-def test_of_a_hiccup_who_does_not_want_to_know_is_not_told(scene, agent):
+def test_of_a_hiccup_receiver_without_interest_is_not_reported(scene, agent):
     with Receiving(answer(200)) as chat, Receiving(answer(200)) as everybody:
         watching = agent(
             scene.dsn, more=table("chat", chat.url, 'min_duration = "6s"') + table("everybody", everybody.url)
@@ -156,7 +156,7 @@ def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent
 
 @pytest.mark.long
 @pytest.mark.usefixtures("orders")
-def test_a_receiver_of_500_is_told_when_it_is_well_again(scene, agent):
+def test_a_receiver_of_500_is_notified_when_it_is_well_again(scene, agent):
     with Receiving(*[answer(500)] * 5, answer(200)) as there:
         quick = ('first_pause = "100ms"', 'max_pause = "100ms"', 'breaker_pause = "1s"')
         watching = agent(scene.dsn, more=table("oncall", there.url, *quick))

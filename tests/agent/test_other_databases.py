@@ -28,7 +28,7 @@ def test_the_agent_names_the_table_and_the_index_of_a_scan_elsewhere(
     assert running.end()[1] == 0
 
 
-def test_the_agent_stays_in_one_database_where_it_is_told_to(scene: Scene, agent: Callable[..., RunningAgent]) -> None:
+def test_the_agent_stays_in_one_database_where_configured(scene: Scene, agent: Callable[..., RunningAgent]) -> None:
     billing = Elsewhere(scene)
     holder = billing.incident()
     running = agent(scene.dsn, prompt=10.0, more="look_into_databases = false\n")

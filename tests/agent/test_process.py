@@ -190,7 +190,7 @@ def test_head_is_get_without_the_body(lone_agent):
         assert int(head.headers["content-length"]) > 0
 
 
-def test_what_the_page_is_allowed_to_do(lone_agent):
+def test_page_has_a_strict_content_security_policy(lone_agent):
     answer = lone_agent.get("/")
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]
@@ -272,7 +272,7 @@ def test_name_lookup_that_hangs_does_not_delay_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_whoever_stops_it_while_it_starts_gets_the_same_end(tmp_path, number):
+def test_stop_during_the_start_ends_the_same_way(tmp_path, number):
     config = tmp_path / "pgdoctor.toml"
     os.mkfifo(config)
     starting = subprocess.Popen([sys.executable, "-m", "pgdoctor", "agent", "--config", config], stderr=subprocess.PIPE)

@@ -35,7 +35,7 @@ def test_a_quote_does_not_end_a_value():
     assert said.endswith(r'application_name="x\" outcome=\"released"')
 
 
-def test_what_was_dropped_is_one_line_too():
+def test_dropped_lines_are_one_line_too():
     read_end, write_end = os.pipe()
     handler = Lines(write_end, "text", per_second=1)
     for _ in range(2050):

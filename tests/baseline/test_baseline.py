@@ -68,12 +68,12 @@ def test_before_there_are_fifteen_minutes_nothing_is_known():
     assert fed(young, constant(3.0), 14 * MINUTE, 16 * MINUTE, 1.0).score(1e6) == HIGHEST
 
 
-def test_a_hiccup_on_a_server_where_nobody_is_ever_blocked_is_none():
+def test_a_hiccup_on_a_server_where_no_session_is_ever_blocked_is_none():
     quiet = fed(Baseline(), constant(0.0), 0, HOUR, MINUTE)
     assert quiet.score(3.0) < UNUSUAL <= quiet.score(4.0)
 
 
-def test_an_incident_of_an_hour_is_not_learnt_though_nobody_says_that_it_is_one():
+def test_an_incident_of_an_hour_is_not_learnt_without_a_mark():
     before = fed(Baseline(), noisy(40.0), 0, 6 * HOUR, MINUTE)
     inside = before
     for at in moments(6 * HOUR, 7 * HOUR, MINUTE):
@@ -110,7 +110,7 @@ def test_a_level_that_an_incident_breaks_up_is_not_taken_for_a_new_one():
     assert level.score(90.0) >= UNUSUAL
 
 
-def test_what_is_usual_at_noon_is_unusual_at_night():
+def test_usual_rate_of_noon_is_unusual_at_night():
     known = fed(Baseline(), office, 0, 5 * DAY)
     night = fed(known, office, 5 * DAY, 5 * DAY + 3 * HOUR)
     assert night.score(20.0) == 0.0
@@ -226,13 +226,13 @@ def test_a_value_that_is_none_is_not_learnt_and_not_unusual(missing):
     assert after.score(missing) == 0.0
 
 
-def test_what_runs_at_the_full_minute_is_not_in_every_sample():
+def test_jobs_at_the_full_minute_are_not_in_every_sample():
     known = fed(Baseline(), lambda at: 50.0 if at % MINUTE < 6 else 0.0, 0, DAY / 6, 1.0)
     values = [sample.value for sample in known.recent.iterate_samples(MIDNIGHT + DAY / 6 - 1, range(240))]
     assert 0.05 < sum(value > 0 for value in values) / len(values) < 0.15
 
 
-def test_a_ring_has_one_sample_a_period_and_holes_where_nobody_looked():
+def test_a_ring_has_one_sample_a_period_and_holes_without_polls():
     ring = Ring(60.0, 5)
     for number in (0, 1, 3):
         ring = ring.add_sample(float(number), number * 60.0 + 1, held=number == 1)

@@ -64,14 +64,14 @@ def test_a_finding_has_to_last(known):
 
 
 @pytest.mark.parametrize("begin", [0.0, 7_200.0], ids=["the clock was set back", "an hour later"])
-def test_over_what_nobody_saw_a_finding_has_not_lasted(known, begin):
+def test_over_gaps_between_polls_a_finding_has_not_lasted(known, begin):
     crowded = QUIET | {"connections": 90.0}
     later = fed(known, crowded, MIDNIGHT + 3_600, LASTING + 1, 1.0)
     assert later.anomalies
     assert fed(later, crowded, MIDNIGHT + begin, LASTING, 1.0).anomalies == ()
 
 
-def test_an_incident_in_which_somebody_waits_long_is_not_learnt_from_to_its_end(known):
+def test_an_incident_in_which_a_session_waits_long_is_not_learnt_from_to_its_end(known):
     begin = MIDNIGHT + 3_600
     hurt = QUIET | {"blocked_sessions": 1.0, "oldest_wait": 6.0, "connections": 45.0}
     after = fed(known, hurt, begin, 2 * 3_600, 20.0, incident=True)
@@ -128,7 +128,7 @@ def test_after_a_restart_every_score_is_the_same(polls, value):
     )
 
 
-def test_what_is_kept_is_small_however_long_it_goes_on():
+def test_kept_state_stays_small():
     long = fed(Thresholds(), QUIET, MIDNIGHT, 30 * DAY, 5_000.0)
     assert len(long.encode_state()) < 100_000
     rings = [ring for each in long.baselines.values() for ring in (each.recent, each.days)]
@@ -161,7 +161,7 @@ def unsound() -> bytes:
         (unsound(), "damaged"),
     ],
 )
-def test_what_is_not_ours_is_refused_in_words(body, said):
+def test_foreign_archive_is_refused_in_words(body, said):
     with pytest.raises(ValueError, match=said) as error:
         unpack_thresholds(body)
     assert "\n" not in str(error.value)

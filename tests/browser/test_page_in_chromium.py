@@ -83,7 +83,7 @@ def staged(scene: Scene) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_an_incident_is_told_on_every_screen(
+def test_an_incident_is_reported_on_every_screen(
     staged: Scene, agent: Agent, browser: Browser, width: str, dark: bool
 ) -> None:
     watching = agent(staged.dsn, more=ARMED, arguments=("--enforce",))
@@ -602,7 +602,7 @@ def test_screen_reader_finds_parts_by_their_names(
     assert "status" in roles
 
 
-def test_screen_reader_is_told_what_changes(scene: Scene, agent: Agent, browser: Browser) -> None:
+def test_screen_reader_is_notified_what_changes(scene: Scene, agent: Agent, browser: Browser) -> None:
     scene.admin.execute("create table t ()")
     watching = agent(scene.dsn)
     watching.wait_for("up", 1, PATIENCE)

@@ -180,7 +180,7 @@ def test_the_libpq_environment_and_our_own_are_heeded(scene: Scene) -> None:
     assert json.loads(ours.stdout)["server"]["database"] == parameters["dbname"]
 
 
-def test_exit_status_says_whether_somebody_is_blocked(scene: Scene) -> None:
+def test_exit_status_says_whether_a_session_is_blocked(scene: Scene) -> None:
     assert pgdoctor("diagnose", "--dsn", scene.dsn, "--exit-code").returncode == 0
     scene.client("create table t (id int)", "commit", "lock table t")
     scene.client().block("select from t")

@@ -71,7 +71,7 @@ def test_h57_a_careful_file_is_warned_of_nothing(tmp_path: Path) -> None:
         ('[[mitigation.protect]]\napplication_name = ["app%"]', "looks like a pattern"),
     ],
 )
-def test_h57_what_is_dangerous_is_a_warning(tmp_path: Path, text: str, warning: str) -> None:
+def test_h57_dangerous_setting_is_a_warning(tmp_path: Path, text: str, warning: str) -> None:
     status, _, said = check(tmp_path, text)
     assert status == 0
     assert "warning: " in said

@@ -22,7 +22,7 @@ def combined(default: str = "", **typed: str) -> dict[str, str]:
     return conninfo_to_dict(build_dsn(Typed(**typed), default))
 
 
-def test_what_is_not_typed_stays_as_it_is() -> None:
+def test_omitted_options_keep_their_defaults() -> None:
     assert build_dsn(Typed(), ELSEWHERE) == ELSEWHERE
     assert build_dsn(Typed(dsn="postgresql://h/d"), ELSEWHERE) == "postgresql://h/d"
     assert build_dsn(Typed(), "") == ""
@@ -52,7 +52,7 @@ def test_a_value_of_any_characters_reaches_libpq_whole() -> None:
 
 
 @pytest.mark.parametrize("typed", [{"dsn": "host=a", "database": "b"}, {"database": f"app:{SECRET}@h/d"}])
-def test_what_cannot_be_meant_is_refused_without_showing_it(typed: dict[str, str]) -> None:
+def test_impossible_connection_is_refused_without_showing_it(typed: dict[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
         combined(**typed)
     assert SECRET not in str(caught.value)
@@ -123,7 +123,7 @@ def test_a_password_is_asked_for_on_a_terminal_only(scene: Scene) -> None:
         ((f"postgresql://u:{SECRET}@h/d",), "pgdoctor diagnose DSN"),
     ],
 )
-def test_a_mistyped_command_is_told_which_was_meant(typed: tuple[str, ...], said: str) -> None:
+def test_a_mistyped_command_names_the_similar_command(typed: tuple[str, ...], said: str) -> None:
     complains(pgdoctor(*typed), 2, said)
 
 
@@ -132,7 +132,7 @@ def test_short_options_of_psql_for_version_and_help(typed: str, said: str) -> No
     assert pgdoctor(typed).stdout.startswith(said)
 
 
-def test_what_was_typed_for_mitigate_holds_for_its_commands(scene: Scene) -> None:
+def test_options_of_mitigate_hold_for_its_commands(scene: Scene) -> None:
     shown = pgdoctor("mitigate", "--dsn", scene.dsn, "disarm", "--reason", "x", PGDOCTOR_DSN="host=127.0.0.1 port=1")
     assert shown.returncode == 0, shown.stderr
     armed = pgdoctor("mitigate", "arm", "--reason", "x", scene.dsn)

@@ -58,7 +58,7 @@ def test_relation_that_is_not_there_is_one_line(orders, typed, word):
     complains(pgdoctor("holders", typed, "--dsn", orders.dsn), 2, word)
 
 
-def test_nobody_has_a_lock(orders):
+def test_lock_without_a_holder_is_shown(orders):
     text = holders(orders.dsn, "public.orders")
     said = "holds or awaits a lock on public.orders (with 1 index, partition or toast table)."
     assert f"No session and no prepared transaction {said}" in text
@@ -136,7 +136,7 @@ def test_advisory_lock_by_its_key(scene, taken, typed, shown):
         assert lock["held_seconds_at_least"] <= lock["held_seconds_at_most"]
 
 
-def test_advisory_lock_of_another_database_is_told_apart(scene):
+def test_advisory_lock_of_another_database_is_distinguished(scene):
     other = scene.database()
     scene.client("select pg_advisory_lock(42)", autocommit=True, dbname=other)
     [lock] = facts(scene.dsn, "--advisory", "42")["locks"]
@@ -177,7 +177,7 @@ def test_prepared_transaction_is_listed_and_named_for_its_waiter(own_server):
         waiter.finish()
 
 
-def test_role_without_rights_on_the_table_is_told_all_the_same(orders):
+def test_role_without_rights_on_the_table_is_reported_all_the_same(orders):
     holder = orders.client("update orders set v = 1")
     dsn = orders.role("watching", "pg_monitor")
     assert str(holder.pid) in holders(dsn, "public.orders")

@@ -141,7 +141,7 @@ def test_an_empty_one_is_one_line(journal, path):
         complains(incidents(path, name), 2, "there is no incident in")
 
 
-def test_what_is_no_journal_is_one_line(path):
+def test_file_that_is_no_journal_is_one_line(path):
     path.write_text("hello" * 1_000)
     complains(incidents(path, "list"), 2, "is not a journal")
 
@@ -200,7 +200,7 @@ def act(journal: Journal, mode: Mode) -> None:
             journal.append(SERVER, kind, subject, body, moment)
 
 
-def test_what_was_done_is_told(one, path):
+def test_actions_are_listed(one, path):
     act(one, "enforce")
     said = "terminate 10 (idle_in_transaction, rule idle): released 1 session in 0.4 s"
     assert incidents(path, "show").stdout.count(said) == 1
@@ -268,7 +268,7 @@ def test_the_report(one, path):
         assert words in told
 
 
-def test_who_stands_in_between_is_part_of_the_cause(journal, path):
+def test_session_in_between_is_part_of_the_cause(journal, path):
     write(journal, *course())
     journal.keep(SERVER, ID, pack_diagnosis(diagnosis()), at(61))
     told = incidents(path, "report").stdout
@@ -277,7 +277,7 @@ def test_who_stands_in_between_is_part_of_the_cause(journal, path):
     assert f"- migration, PID {DDL}: " in told
 
 
-def test_that_it_was_there_before_anybody_looked_is_said(journal, path):
+def test_that_it_was_there_before_the_first_poll_is_said(journal, path):
     [first, *_] = course()
     write(journal, replace(first, longest_wait=600.0))
     for arguments in (["show"], ["report"]):
@@ -354,13 +354,13 @@ def test_replaying_everything(one, path):
     assert len(found) == 3
 
 
-def test_what_is_damaged_is_one_line(one, path):
+def test_damaged_record_is_one_line(one, path):
     one.keep(SERVER, ID, b"1nonsense", at(80))
     for name in ("show", "report", "replay"):
         complains(incidents(path, name), 2, "a stored snapshot cannot be read")
 
 
-def test_what_is_of_another_version_is_left_out_and_said(one, path):
+def test_records_of_another_version_are_left_out_and_reported(one, path):
     whole = incidents(path, "list").stdout
     one.append(SERVER, KIND, "x", b'{"event": "teapot"}', at(80))
     for arguments in (("list",), ("report",), ("replay",)):

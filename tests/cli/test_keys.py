@@ -32,10 +32,10 @@ def test_a_sequence_is_one_key(typed: str, found: list[str]) -> None:
     assert list(decode_keys(typed)) == found
 
 
-def test_what_curses_knows_itself() -> None:
+def test_curses_decodes_its_own_keys() -> None:
     assert list(decode_keys([curses.KEY_DOWN, "k", curses.KEY_F5, curses.KEY_RESIZE])) == ["down", "k", OTHER]
 
 
 @given(st.lists(st.one_of(st.characters(), st.integers(256, 600), st.just("\x1b"), st.just("["))))
-def test_whatever_is_typed_no_more_keys_come_of_it(typed: list[int | str]) -> None:
+def test_typed_keys_never_multiply(typed: list[int | str]) -> None:
     assert len(list(decode_keys(typed))) <= len(typed)

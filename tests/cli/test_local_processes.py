@@ -65,7 +65,7 @@ def test_a_server_elsewhere_is_not_taken_for_a_local_one(scene: Scene, tmp_path:
     assert LocalProcesses(tmp_path).read_usage(activity) is None
 
 
-def test_what_may_not_be_read_is_left_out(scene: Scene, tmp_path: Path) -> None:
+def test_unreadable_processes_are_left_out(scene: Scene, tmp_path: Path) -> None:
     """As another user than the server's, the kernel shows no storage; and a session may end while it is read."""
     activity = with_own(scene)
     (tmp_path / "stat").write_text(Path("/proc/stat").read_text())

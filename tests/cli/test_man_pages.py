@@ -49,6 +49,6 @@ def test_the_shell_completes(typed: str, place: int, offered: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_is_told_how_to_complete(shell: str) -> None:
+def test_the_shell_gets_completions(shell: str) -> None:
     told = pgdoctor(_PGDOCTOR_COMPLETE=f"{shell}_source")
     assert "_PGDOCTOR_COMPLETE" in told.stdout, told

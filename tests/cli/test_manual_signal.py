@@ -153,7 +153,7 @@ def test_no_is_the_default(prompt: Prompt, holder: Client, waiter: Client) -> No
     assert waiter.busy
 
 
-def test_it_shows_whom_and_what_and_does_it(scene: Scene, prompt: Prompt, holder: Client, waiter: Client) -> None:
+def test_command_shows_the_session_and_signals_it(scene: Scene, prompt: Prompt, holder: Client, waiter: Client) -> None:
     terminal = prompt("terminate", holder.pid)
     until(
         terminal,
@@ -356,7 +356,7 @@ def test_the_functions_act_beside_an_agent_that_leads(scene: Scene, tmp_path: Pa
         assert say(scene, "terminate", blocking(scene).pid, dsn=wrapped)[0] == 0
 
 
-def test_what_the_functions_refuse_is_known_beforehand(scene: Scene, wrapped: str) -> None:
+def test_refusals_of_the_functions_are_known_beforehand(scene: Scene, wrapped: str) -> None:
     alone = scene.client("select 1", user="app")
     status, said = say(scene, "terminate", alone.pid, dsn=wrapped)
     assert status == 1
@@ -379,7 +379,7 @@ def test_a_wait_that_is_too_short_for_the_functions_is_named(scene: Scene, wrapp
 # The operator's brake
 
 
-def test_a_disarm_stops_a_person_who_does_not_override_it(scene: Scene, holder: Client, waiter: Client) -> None:
+def test_disarm_stops_an_operator_without_an_override(scene: Scene, holder: Client, waiter: Client) -> None:
     assert pgdoctor("mitigate", "disarm", "--reason", "failover test", "--dsn", scene.dsn).returncode == 0
     status, said = say(scene, "terminate", holder.pid)
     assert status == 1

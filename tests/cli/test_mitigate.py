@@ -51,7 +51,7 @@ def test_no_server_is_one_line(rules: Path) -> None:
         complains(pgdoctor("mitigate", "--dsn", "host=127.0.0.1 port=1", "--config", str(rules), *more), 3, "refused")
 
 
-def test_the_plan_is_shown_and_nobody_is_touched(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+def test_plan_is_shown_and_no_session_is_signalled(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     result = pgdoctor("mitigate", "--dsn", scene.dsn, "--config", str(rules))
     assert result.returncode == 0
     [line] = [line for line in result.stdout.splitlines() if str(holder.pid) in line]
@@ -98,7 +98,7 @@ def test_execute_releases_and_says_so_before_and_after(
     waiter.finish()
 
 
-def test_execute_that_releases_nobody_fails(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+def test_execute_that_releases_no_session_fails(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     """It is a superuser's session."""
     agent = scene.role("agent", "pg_monitor", "pg_signal_backend")
     asked = ("--execute", "--pid", str(holder.pid), "--format", "json", "--config", str(rules))

@@ -69,7 +69,7 @@ def test_one_session_that_a_guard_protects(scene: Scene, rules: Path, holder: Cl
 
 
 @pytest.mark.long
-def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+def test_session_that_blocks_none_is_one_clear_line(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     alone = scene.client("select 1")
     [(checkpointer,)] = scene.admin.execute(
         "select pid from pg_stat_activity where backend_type = 'checkpointer'"
@@ -88,7 +88,7 @@ def test_who_blocks_nobody_is_one_clear_line(scene: Scene, rules: Path, holder: 
 
 
 @pytest.mark.long
-def test_execute_with_a_pid_acts_on_nobody_else(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
+def test_execute_with_a_pid_acts_on_no_other_session(scene: Scene, rules: Path, holder: Client, waiter: Client) -> None:
     scene.admin.execute("insert into orders values (2, 0)")
     other = scene.client("update orders set v = 1 where id = 2")
     others_waiter = scene.client().block("update orders set v = 2 where id = 2")
@@ -157,7 +157,7 @@ def test_approval_of_a_terminate_is_of_one_transaction_and_expires(
     )
 
 
-def test_disarm_holds_for_whoever_acts_until_somebody_arms(
+def test_disarm_holds_for_every_agent_until_an_operator_arms(
     scene: Scene,
     rules: Path,
     holder: Client,
@@ -186,7 +186,7 @@ def test_a_disarm_that_no_agent_will_hear_says_so(scene: Scene, rules: Path) -> 
         wait_until(lambda: pgdoctor(*disarm, PGDOCTOR_DSN=scene.dsn).stderr == "", 20)
 
 
-def test_who_has_no_name_on_this_machine_can_disarm_too(scene: Scene, rules: Path) -> None:
+def test_user_without_a_name_can_disarm(scene: Scene, rules: Path) -> None:
     """In a container an agent runs with any number as its user."""
     program = "import pwd; pwd.getpwuid = {}.__getitem__; from pgdoctor.cli import cli; cli()"
     unnamed = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "")
@@ -211,7 +211,7 @@ def test_a_mark_on_a_server_without_a_name_holds_there_and_is_in_no_journal(scen
 
 
 @pytest.mark.long
-def test_what_still_holds_is_said(scene: Scene, rules: Path, tmp_path: Path) -> None:
+def test_remaining_brakes_are_listed(scene: Scene, rules: Path, tmp_path: Path) -> None:
     (tmp_path / "stop").touch()
     rules.write_text(RULES.replace("cooldown", f'kill_switch_file = "{tmp_path}/stop"\ncooldown'))
     assert "Mitigation was not disarmed." in (said := mitigate(scene, rules, "arm", "--reason", "just so"))
@@ -338,7 +338,7 @@ def test_h61_disarm_of_several_servers_tells_each_and_says_which_failed(
     assert "hands off" in pgdoctor("mitigate", "--dsn", scene.dsn).stdout
 
 
-def test_h64_disarm_over_a_record_that_cannot_be_read_says_how_to_begin_anew(scene: Scene, rules: Path) -> None:
+def test_h64_disarm_over_a_record_that_cannot_be_read_says_how_to_begin_again(scene: Scene, rules: Path) -> None:
     scene.admin.execute("alter role current_user set application_name = 'stop'")
     done = pgdoctor("mitigate", "disarm", "--reason", "x", "--config", str(rules), PGDOCTOR_DSN=scene.dsn)
     complains(done, 2, "no session is signalled at this server", "RESET application_name")

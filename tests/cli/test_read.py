@@ -68,7 +68,7 @@ def log(tmp_path: Path) -> Path:
     return file
 
 
-def test_text_says_who_waited_for_whom_and_how_long(log: Path) -> None:
+def test_text_shows_waits_with_blocker_and_duration(log: Path) -> None:
     said = read(log)
     assert "2 incidents, 3 waits, 6.7 s of session time lost, 1 deadlock." in said
     assert "2331 idle_in_transaction  metric  2 blocked" in said
@@ -195,7 +195,7 @@ def test_log_without_waits_says_what_to_switch_on(tmp_path: Path) -> None:
         ("LOG:  checkpoint starting\n", "neither a log with times"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_unreadable_file_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "odd.log"
     file.write_text(text)
     with pytest.raises(UsageError, match=says) as refused:
@@ -221,7 +221,7 @@ def test_page_is_one_file_and_names_are_text_in_it(log: Path) -> None:
     assert not re.search(r"<script|src=|url\(|http", page)
 
 
-def test_only_the_worst_are_told_in_full(log: Path) -> None:
+def test_only_the_worst_are_shown_in_full(log: Path) -> None:
     assert read(log, "--top", "1").count("── 2026") == 1
     assert read(log, "--top", "0").count("── 2026") == 0
     assert len(read_json(log, "--top", "1")["incidents"]) == 2

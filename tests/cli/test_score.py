@@ -102,7 +102,7 @@ def test_since_leaves_older_actions_out(config, since: str, left: int):
     assert len(json.loads(score(config, "--since", since, "--format", "json").stdout)["rehearsals"]) == left
 
 
-def test_servers_are_told_apart(config):
+def test_servers_are_distinguished(config):
     write(config, scored(1))
     write(config, scored(2), server="7444444444444444444")
     found = json.loads(score(config, "--server", SERVER, "--format", "json").stdout)["rehearsals"]

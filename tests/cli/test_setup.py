@@ -29,7 +29,7 @@ def setup(scene: Scene, role: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_role_sees_everything_and_may_signal_nobody(scene: Scene, role: str) -> None:
+def test_the_role_sees_everything_and_may_signal_no_session(scene: Scene, role: str) -> None:
     dsn = setup(scene, role)
     scene.role("app")
     app = scene.client(user="app")
@@ -108,7 +108,7 @@ def test_h52_each_function_has_a_search_path_of_its_own(scene: Scene) -> None:
     assert scene.admin.execute(paths).fetchall() == [(["search_path=pg_catalog, pg_temp"],)]
 
 
-def test_the_limit_of_the_role_is_told_from_a_full_server(scene: Scene) -> None:
+def test_the_limit_of_the_role_is_distinguished_from_a_full_server(scene: Scene) -> None:
     dsn = setup(scene, "setup_watcher")
     for _ in range(10):
         scene.client(user="setup_watcher")

@@ -51,7 +51,7 @@ def test_no_server_is_one_line_and_three():
     complains(result, 3, "refused. No server listens there: is PostgreSQL running")
 
 
-def test_a_server_without_a_connection_left_is_told_as_such(own_server):
+def test_a_server_without_a_connection_left_is_reported_as_such(own_server):
     with Scene(own_server(max_connections=5).dsn) as scene:
         for _ in range(4):
             scene.client()
@@ -68,7 +68,7 @@ def test_on_a_quiet_server_it_sends_people_elsewhere(orders):
 
 
 @pytest.mark.long
-def test_who_is_blocked_since_when_and_what_changed(orders):
+def test_triage_shows_blocked_sessions_and_recent_changes(orders):
     before = datetime.now(UTC)
     reader = orders.client("select * from orders where note = 'secret'", application_name="reporting")
     alter = orders.client(application_name="deploy").block("alter table orders add column c text default 'secret'")
@@ -94,7 +94,7 @@ def test_who_is_blocked_since_when_and_what_changed(orders):
 
 @pytest.mark.long
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_it_fits_on_the_screen_whatever_is_wrong(own_server, columns):
+def test_triage_fits_on_the_screen(own_server, columns):
     """Clients fill the connections and are blocked, a slot keeps WAL, a role has no sense of decency."""
     small = {"wal_level": "logical", "max_wal_size": "32MB", "min_wal_size": "32MB"}
     with Scene(own_server(max_connections=30, settings=small).dsn) as scene:
@@ -144,7 +144,7 @@ def working(scene, statement, clients=3):
         ("select pg_sleep(60)", "elsewhere"),
     ],
 )
-def test_who_works_is_not_hurt_and_the_layer_is_what_they_wait_for(scene, statement, layer):
+def test_working_sessions_are_not_blocked_and_the_layer_is_their_wait(scene, statement, layer):
     scene.admin.execute("set statement_timeout = 0")
     with working(scene, statement):
         found = facts(scene.dsn)
@@ -164,7 +164,7 @@ def test_a_role_that_sees_nothing_says_so_and_is_not_sure(orders):
 
 
 @pytest.mark.long
-def test_the_pace_of_a_server_is_told(orders):
+def test_the_pace_of_a_server_is_reported(orders):
     with clients(orders.dsn, 2, lambda each: each.execute("select * from orders")):
         found = facts(orders.dsn)
     assert found["transactions_per_second"] > 50

@@ -35,7 +35,7 @@ def failure(dsn: str) -> str:
 
 
 @pytest.mark.deadline(180)
-def test_two_servers_with_the_same_database_are_told_apart(own_server: Starts) -> None:
+def test_two_servers_with_the_same_database_are_distinguished(own_server: Starts) -> None:
     servers = [own_server(settings={"cluster_name": name}) for name in ("shop-1", "shop-2")]
     for server, name in zip(servers, ("shop-1", "shop-2"), strict=True):
         found = server_of("--dsn", server.dsn)

@@ -171,7 +171,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_one_line_that_names_key_value_and_what_is_allowed(text: str, words: tuple[str, ...]) -> None:
+def test_mistake_is_one_line_with_key_value_and_allowed_values(text: str, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(text, "pgdoctor.toml")
     said = str(caught.value)
@@ -198,7 +198,7 @@ def test_each_mistake_in_a_list_is_named() -> None:
     assert keys == ["usename[0]", "usename[2]", "client_addr[1]", "client_addr[2]"]
 
 
-def test_what_makes_no_sense_is_named_beside_what_is_malformed() -> None:
+def test_contradictions_are_listed_beside_malformed_values() -> None:
     text = f"""
         [agent]
         interval = "1ms"
@@ -358,7 +358,7 @@ def test_a_full_rule_is_read_as_written() -> None:
     )
 
 
-def test_what_is_given_beside_the_file_holds_for_every_server(tmp_path: Path) -> None:
+def test_flags_beside_the_file_hold_for_every_server(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(SHOP + 'dsn = "host=a"\ninterval = "3s"\ndeadline = "4s"')
     config = load_config(str(tmp_path / "x.toml"), {"interval": GivenOptions("--interval", "2s")})
     assert config.agent.interval == 2

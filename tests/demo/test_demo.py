@@ -65,7 +65,7 @@ def demo(*options: str, bindir: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.long
-def test_it_shows_the_tree_and_what_each_cut_would_free_and_touches_nobody(bindir: Path) -> None:
+def test_it_shows_the_tree_and_what_each_cut_would_free_and_touches_no_session(bindir: Path) -> None:
     result = demo(bindir=bindir)
     assert (result.returncode, result.stderr) == (0, "")
     assert f"{BLOCKED} sessions blocked by 2 root blockers" in result.stdout
@@ -136,7 +136,7 @@ def staged(own_server: Callable[..., ThrowawayServer]) -> Iterator[ThrowawayServ
         yield server
 
 
-def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_nobody_else(
+def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_no_other_session(
     staged: ThrowawayServer, tmp_path: Path
 ) -> None:
     with psycopg.connect(staged.dsn) as bystander, psycopg.connect(staged.dsn, autocommit=True) as watcher:

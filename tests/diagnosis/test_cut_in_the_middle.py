@@ -56,7 +56,7 @@ def test_worker_behind_a_commit_is_not_cut() -> None:
     assert of_worker(root, behind, waiter(3)).recommendation.action == "none"
 
 
-def test_worker_behind_which_nobody_is_freed_is_not_cut() -> None:
+def test_worker_behind_which_no_session_is_freed_is_not_cut() -> None:
     other = session(9, state="idle", xact_start=None, locks=(advisory(9, granted=True, key=2),))
     both = session(
         3, blockers=(WORKER, 9), locks=(transaction(3, WORKER, granted=False), advisory(3, granted=False, key=2))
@@ -85,7 +85,7 @@ def test_worker_that_another_cut_frees_is_not_cut_itself() -> None:
     assert {each.node for each in found if each.recommendation.action == "cancel"} == {WORKER}
 
 
-def test_cut_in_the_middle_frees_whom_it_promises(shop: Scene) -> None:
+def test_cut_in_the_middle_frees_the_promised_sessions(shop: Scene) -> None:
     shop.client("select pg_advisory_lock(42)", autocommit=True)
     middle = shop.client("update orders set v = 1 where id = 7").block("select pg_advisory_lock(42)")
     behind = shop.client().block("update orders set v = 2 where id = 7")

@@ -110,7 +110,7 @@ def test_deadlock_that_no_snapshot_has_shown_is_counted() -> None:
     ].numbers == {"deadlocks": 2}
 
 
-def test_counter_that_begins_anew_counts_no_deadlock() -> None:
+def test_counter_that_begins_again_counts_no_deadlock() -> None:
     history = record_counters(DeadlockHistory(), _counted(60, shop=5))
     history = record_counters(history, _counted(45, shop=0))
     history = record_counters(history, ServerContext(read_at=ago(30)))

@@ -24,13 +24,13 @@ CHANGE = "update orders set v = 2 where id = 1"
         ("insert into orders values (0, 1)", "insert into orders values (0, 1)"),
     ],
 )
-def test_who_has_the_row_or_the_table_for_itself(shop: Scene, statement: str, wanted: str) -> None:
+def test_exclusive_holder_of_a_row_or_table_is_known(shop: Scene, statement: str, wanted: str) -> None:
     holder = shop.client(statement)
     shop.client().block(wanted)
     assert AT_LEAST not in said(blocker(shop.dsn, holder.pid))
 
 
-def test_who_only_waits_in_line(shop: Scene) -> None:
+def test_session_that_only_waits_in_line_is_no_blocker(shop: Scene) -> None:
     shop.client("select from orders where id = 1 for share")
     first = shop.client().block(CHANGE)
     shop.client().block(CHANGE)

@@ -74,7 +74,7 @@ def test_session_with_many_subtransactions_is_named(scene):
     )
 
 
-def test_locks_beyond_the_fast_path_are_counted_and_told_in_plain_words(scene):
+def test_locks_beyond_the_fast_path_are_counted_and_shown_in_plain_words(scene):
     scene.admin.execute("create table events (at int) partition by range (at)")
     for number in range(100):
         scene.admin.execute(

@@ -63,7 +63,7 @@ def test_a_mere_request_is_given_up_behind_a_savepoint_too(shop: Scene) -> None:
     behind.finish()
 
 
-def test_the_end_of_a_session_is_exact_whatever_savepoints_it_has(shop: Scene) -> None:
+def test_end_of_a_session_with_savepoints_is_exact(shop: Scene) -> None:
     holder = shop.client("savepoint s", "alter table orders add column c int")
     behind = shop.client().block("select from orders")
     cut = cut_of(shop, holder.pid)
@@ -76,7 +76,7 @@ def test_the_end_of_a_session_is_exact_whatever_savepoints_it_has(shop: Scene) -
 # The queue for a row
 
 
-def test_who_waits_for_a_place_in_the_queue_for_a_row_is_not_released_by_the_first_of_it(shop: Scene) -> None:
+def test_waiter_for_a_tuple_lock_is_not_released_by_the_first_waiter(shop: Scene) -> None:
     holder = shop.client("update orders set v = 1 where id = 1")
     first = shop.client("alter table other add column c int").block("update orders set v = 2 where id = 1")
     second = shop.client().block("update orders set v = 3 where id = 1")

@@ -46,11 +46,11 @@ WAITS = st.dictionaries(st.integers(1, 9), st.lists(st.integers(1, 12), min_size
 # What must not be said
 
 
-def test_nobody_blocked_needs_no_advice() -> None:
+def test_no_blocked_session_needs_no_advice() -> None:
     assert recommend(diagnosis(session(1))) == Recommendations((), (), (), None)
 
 
-def test_one_of_three_readers_frees_nobody_and_is_no_cut() -> None:
+def test_one_of_three_readers_frees_no_session_and_is_no_cut() -> None:
     found = recommend(diagnosis(idle(1), idle(2), idle(3), ddl(blockers=(1, 2, 3))))
     assert found.cuts == ()
     [together] = found.sets
@@ -65,7 +65,7 @@ def test_a_set_of_four_is_not_proposed() -> None:
     assert "too many" in found.advice.reason
 
 
-def test_where_one_cut_frees_somebody_its_set_is_not_proposed() -> None:
+def test_where_one_cut_frees_a_session_its_set_is_not_proposed() -> None:
     found = recommend(diagnosis(idle(1), idle(2), ddl(20, blockers=(1,)), ddl(21, blockers=(1, 2))))
     assert [cut.pid for cut in found.cuts] == [1]
     assert found.sets == ()
@@ -103,7 +103,7 @@ def test_a_report_is_not_ended_for_a_migration_with_changes_either() -> None:
     assert advice.signals == (Signal("cancel", DDL),)
 
 
-def test_a_queued_alter_that_frees_little_does_not_save_who_blocks_the_rest() -> None:
+def test_queued_alter_that_frees_little_does_not_spare_the_root() -> None:
     rows = [session(pid, blockers=(IDLE,), locks=(lock(pid, "ShareLock", granted=False),)) for pid in range(50, 60)]
     advice = advised(idle(), ddl(), reader(31), *rows)
     assert (advice.action, advice.pid) == ("terminate", IDLE)
@@ -122,7 +122,7 @@ def test_a_queued_alter_that_frees_little_does_not_save_who_blocks_the_rest() ->
         idle(state=None, backend_type=None),
     ],
 )
-def test_who_is_to_be_left_alone_is_not_signalled_but_what_queues_behind_may_be(root: Session) -> None:
+def test_untouchable_session_is_spared_but_its_queue_may_be_signalled(root: Session) -> None:
     alone = recommend(diagnosis(root, ddl()))
     assert (alone.cuts, alone.sets) == ((), ())
     assert alone.advice
@@ -165,7 +165,7 @@ def test_an_id_for_a_mere_request_or_a_row_lock_is_no_change() -> None:
 # What must be said
 
 
-def test_what_a_transaction_has_changed_is_lost() -> None:
+def test_changes_of_a_transaction_are_lost() -> None:
     wrote = (lock(IDLE, "RowExclusiveLock", granted=True),)
     [cut] = recommend(diagnosis(idle(has_xid=True, locks=wrote), reader(31, blockers=(IDLE,)))).cuts
     assert cut.loses == "a transaction open for 1 min 0 s that may have changed rows: they roll back"
@@ -183,7 +183,7 @@ def test_the_released_are_listed_up_to_a_bound_and_all_counted() -> None:
 
 
 @given(WAITS)
-def test_what_is_said_to_be_released_is_exactly_who_waits_for_nobody_else(waits: dict[int, list[int]]) -> None:
+def test_released_sessions_are_those_without_another_blocker(waits: dict[int, list[int]]) -> None:
     found = recommend(staged(waits))
     for choice, pids in [(cut, {cut.pid}) for cut in found.cuts] + [
         (each, {signal.pid for signal in each.signals}) for each in found.sets
@@ -204,7 +204,7 @@ def test_no_set_has_a_member_too_many_or_one_that_would_do_alone(waits: dict[int
 
 
 @given(WAITS)
-def test_who_needs_a_small_set_is_in_what_one_frees(waits: dict[int, list[int]]) -> None:
+def test_waiter_of_a_small_set_counts_as_freed(waits: dict[int, list[int]]) -> None:
     made = staged(waits)
     found = recommend(made)
     if len(found.sets) == MOST_SETS:
@@ -299,7 +299,7 @@ def test_a_prepared_transaction_is_advised_about_with_its_gid(shop: Scene) -> No
         ("lock table orders in share mode", "that changed nothing"),
     ],
 )
-def test_what_an_idle_transaction_loses(shop: Scene, statement: str, lost: str) -> None:
+def test_signal_to_an_idle_transaction_names_its_loss(shop: Scene, statement: str, lost: str) -> None:
     shop.client(statement)
     shop.client().block("update orders set v = 2 where id = 1")
     [cut] = look(shop.dsn).cuts

@@ -25,7 +25,7 @@ def glimpses(**waits):
     return [ActivitySample({(kind, None if kind == "CPU" else "x"): number for kind, number in waits.items()})] * 10
 
 
-def test_a_wait_of_a_moment_hurts_nobody_and_nobody_is_to_be_signalled_for_it():
+def test_a_wait_of_a_moment_blocks_too_short_for_a_signal():
     found = triage(seen(0.5, 0.9), glimpses(Lock=2))
     assert (found.hurt, found.advice, found.roots, found.since) == (False, None, (), None)
     assert found.layer == "locks"
@@ -49,7 +49,7 @@ def samples(*events):
         ([], False),
     ],
 )
-def test_share_of_active_sessions_that_waited_for_tables_hurts(events, hurt):
+def test_share_of_active_sessions_that_waited_for_tables_counts(events, hurt):
     assert triage(seen(), samples(*events)).hurt is hurt
 
 
@@ -84,7 +84,7 @@ def test_brownout_that_is_seen_names_the_request_and_its_root():
     assert [root.pid for root in found.roots] == [1]
 
 
-def test_a_long_wait_hurts_and_its_beginning_is_told():
+def test_a_long_wait_is_reported_with_its_beginning():
     found = triage(seen(0.5, 30.0), glimpses(Lock=2))
     assert (found.hurt, found.layer, found.since) == (True, "locks", ago(30))
     assert [root.pid for root in found.roots] == [1]
@@ -147,7 +147,7 @@ def test_a_standby_whose_readers_see_old_data_is_itself_the_layer(known, why):
     assert why is None or why in found.because
 
 
-def test_full_connections_hurt_but_a_lock_comes_first():
+def test_full_connections_count_but_a_lock_comes_first():
     assert triage(seen(connections=100), glimpses()).layer == "connections"
     assert triage(seen(connections=100), glimpses()).hurt is True
     assert triage(seen(30.0, connections=100), glimpses(Lock=1)).layer == "locks"
@@ -168,19 +168,19 @@ def test_clients_that_try_again_are_a_matter_of_the_application_unless_they_keep
     assert ("check the application that sends them" in found.because) == (layer == "elsewhere")
 
 
-def test_nobody_can_take_back_a_start():
+def test_client_cannot_change_its_start_time():
     around = ServerContext(read_at=NOW, changes=(RecentChange(ago(9), "start", "the server started"),))
     found = triage(seen(30.0, around=around), glimpses(Lock=1))
     assert not any("reverted" in each for each in found.next)
 
 
-def test_who_sees_nothing_does_not_say_that_all_is_well():
+def test_blind_role_does_not_report_health():
     found = triage(seen(hidden_sessions=3), glimpses())
     assert found.hurt is None
     assert "pg_monitor" in found.unseen[0]
 
 
-def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
+def test_of_the_changes_the_one_that_a_user_made_is_to_be_taken_back():
     made = RecentChange(ago(20), "ddl", "alter table")
     changes = (RecentChange(ago(9), "start", "x"), RecentChange(ago(10), "application", "new"), made)
     found = triage(seen(30.0, around=ServerContext(read_at=NOW, changes=changes)), glimpses(Lock=1))
@@ -191,7 +191,7 @@ def test_of_the_changes_the_one_that_somebody_made_is_to_be_taken_back():
 @pytest.mark.parametrize(
     ("commits", "why"), [(49, "the server is nearly idle"), (50, "the server answers requests at once")]
 )
-def test_who_answers_at_once_is_not_idle(commits, why):
+def test_client_that_answers_at_once_is_not_idle(commits, why):
     around = ServerContext(read_at=NOW, lately={"a": Rates(commits)}, usual={"a": Rates()})
     assert triage(seen(around=around), glimpses(CPU=0)).because.startswith(why)
 

@@ -40,7 +40,7 @@ def test_promtool_takes_the_rules():
 
 @needs_promtool
 @pytest.mark.parametrize("name", TESTS)
-def test_what_fires_and_what_does_not(name):
+def test_alert_fires_for_its_cases_only(name):
     status, said = promtool("test", "rules", name)
     assert status == 0, said
 
@@ -91,7 +91,7 @@ def test_every_metric_and_every_value_of_a_label_exists_on_a_running_agent(agent
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_each_says_how_bad_it_is_who_it_is_and_what_to_do(rule):
+def test_each_alert_has_severity_session_and_advice(rule):
     assert rule["alert"].startswith("Pgdoctor")
     assert rule["labels"]["severity"] in ("critical", "warning")
     summary, description = rule["annotations"]["summary"], rule["annotations"]["description"]

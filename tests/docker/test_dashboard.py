@@ -14,7 +14,7 @@ DASHBOARD = json.loads((DOCKER / "dashboard.json").read_text(encoding="utf-8"))
 CHOSEN = {"type": "prometheus", "uid": "${datasource}"}
 
 
-def test_it_asks_for_a_data_source_and_for_whom_it_shows():
+def test_dashboard_asks_for_a_data_source_and_a_server():
     variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
     assert list(variables) == ["datasource", "instance", "server"]
     assert variables["datasource"]["query"] == "prometheus"

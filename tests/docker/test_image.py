@@ -48,7 +48,7 @@ def test_the_image_has_all_that_the_package_is_built_from():
     assert all((DOCKER.parent / name).exists() for name in copied)
 
 
-def test_nobody_is_root_and_the_journal_has_its_place():
+def test_containers_do_not_run_as_root_and_mount_the_journal():
     assert list(instructions("USER")) == ["10001:10001"]
     (places,) = instructions("VOLUME")
     (environment,) = (line for line in instructions("ENV") if "STATE_DIRECTORY" in line)

@@ -34,7 +34,7 @@ def test_kubernetes_own_schema_finds_no_fault(document):
     kubernetes_validate.validate(document, "1.29", strict=True)
 
 
-def test_the_configuration_is_right_and_acts_on_nobody(tmp_path):
+def test_the_configuration_is_right_and_acts_on_no_session(tmp_path):
     file = tmp_path / "pgdoctor.toml"
     file.write_text(CONFIGURATION)
     checked = pgdoctor("config", "check", file)
@@ -91,7 +91,7 @@ def test_all_ports_are_one():
     assert {each["targetPort"] for each in KINDS["Service", "postgres"]["spec"]["ports"]} == ports
 
 
-def test_what_kubernetes_and_prometheus_ask_for_is_answered_while_the_database_is_down(agent):
+def test_health_and_metrics_answer_while_the_database_is_down(agent):
     running = agent("postgresql://app@127.0.0.1:1/shop")
     probe = SIDECAR["livenessProbe"]["httpGet"]
     assert probe["port"] == "pgdoctor"

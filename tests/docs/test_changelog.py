@@ -42,7 +42,7 @@ def test_change_is_one_line_of_at_most_25_words() -> None:
     assert between == []
 
 
-def test_change_is_told_once() -> None:
+def test_change_is_reported_once() -> None:
     assert sorted(_LINES) == sorted(set(_LINES))
 
 

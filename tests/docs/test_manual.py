@@ -80,7 +80,7 @@ def test_sentences_have_8_to_15_words_on_average(file: Path) -> None:
     assert 8 <= mean <= 15
 
 
-def test_sentences_are_told_apart() -> None:
+def test_sentences_are_distinguished() -> None:
     table = "| a | b |\n|---|---|\n| x | Y z. |\n"
     page = f"# A title\n\nOne `a. b` two. Three (four)?\n\n- Five: six.\n\n```sh\nno code.\n```\n{table}"
     assert list(sentences(page)) == ["One x two.", "Three (four)?", "Five: six.", "Y z."]

@@ -116,7 +116,7 @@ def test_the_intent_is_on_the_disk_before_the_signal_and_the_outcome_after(
     assert outcome.signalled_at == actions[0].at
 
 
-def test_what_the_server_refused_is_on_record_with_its_sqlstate(incident: Incident, path: Path, keeper: Keeper) -> None:
+def test_refusal_of_the_server_is_recorded_with_its_sqlstate(incident: Incident, path: Path, keeper: Keeper) -> None:
     """Between the look and the signal the user has become a superuser."""
     boss = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -162,7 +162,7 @@ def nowhere(tmp_path: Path) -> Iterator[Keeper]:
     kept.close()
 
 
-def test_without_a_record_nobody_is_signalled(incident: Incident, holder: Client, nowhere: Keeper) -> None:
+def test_without_a_record_no_session_is_signalled(incident: Incident, holder: Client, nowhere: Keeper) -> None:
     actions, mitigator = incident.mitigate(AT_ONCE, journal=nowhere, min_samples=1, most=1)
     assert actions == []
     [objection] = mitigator.plan.decisions[0].objections
@@ -177,7 +177,7 @@ def test_a_dry_run_goes_on_without_a_record(incident: Incident, holder: Client, 
     assert incident.alive(holder)
 
 
-def test_who_asks_whether_a_disarm_is_on_the_disk_hears_it_only_then(incident: Incident, nowhere: Keeper) -> None:
+def test_disarm_is_confirmed_once_it_is_on_the_disk(incident: Incident, nowhere: Keeper) -> None:
     """Also where another is just about to write it, and fails."""
     audit = Audit(nowhere)
 
@@ -216,9 +216,7 @@ def test_a_disk_that_is_full_by_then_withholds_the_signal(
 # Who comes after
 
 
-def test_what_was_spent_is_spent_after_a_restart(
-    incident: Incident, holder: Client, path: Path, keeper: Keeper
-) -> None:
+def test_spent_budget_survives_a_restart(incident: Incident, holder: Client, path: Path, keeper: Keeper) -> None:
     limits = {"min_samples": 1, "most": 1, "max_actions_per_hour": 1}
     actions, _ = incident.mitigate(AT_ONCE, journal=keeper, **limits)
     assert [each.outcome for each in actions] == ["released"]
@@ -243,7 +241,7 @@ def test_the_cool_down_goes_on_after_a_restart(incident: Incident, holder: Clien
     assert incident.alive(other)
 
 
-def test_h37_an_intent_that_nobody_concluded_is_spent_and_not_repeated(
+def test_h37_an_intent_that_no_agent_concluded_is_spent_and_not_repeated(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
     class Crash(BaseException):
@@ -265,7 +263,7 @@ def test_h37_an_intent_that_nobody_concluded_is_spent_and_not_repeated(
     assert incident.alive(holder)
 
 
-def test_a_breaker_stays_open_after_a_restart_until_somebody_resets_it(
+def test_a_breaker_stays_open_after_a_restart_until_an_operator_resets_it(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
     opened = Opening(datetime.now(UTC) - timedelta(days=9), "2 blockers in a row were signalled without effect")
@@ -290,7 +288,7 @@ def test_that_the_breaker_opened_is_on_record_once(
     assert incident.alive(holder)
 
 
-def test_what_a_dry_run_announced_is_done_once_it_is_enforced(
+def test_action_announced_by_a_dry_run_is_sent_once_enforced(
     incident: Incident, holder: Client, keeper: Keeper
 ) -> None:
     usual = {"min_samples": 1, "most": 1, "max_actions_per_hour": 1}
@@ -386,7 +384,7 @@ def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
         assert {record.kind for record in recorded(path)} == {"intent", "outcome"}
 
 
-def test_what_holds_goes_on_where_another_server_answers(incident: Incident, path: Path, keeper: Keeper) -> None:
+def test_brakes_hold_where_another_server_answers(incident: Incident, path: Path, keeper: Keeper) -> None:
     """Upgraded in a maintenance, it has another identifier; an arm at the new one lifts it there."""
     audit, now = Audit(keeper), datetime.now(UTC)
 
@@ -418,7 +416,7 @@ def test_what_holds_goes_on_where_another_server_answers(incident: Incident, pat
     asyncio.run(work())
 
 
-def test_a_server_that_cannot_be_told_from_others_is_not_acted_upon(
+def test_a_server_that_without_an_identity_is_not_acted_upon(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
     write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
@@ -456,7 +454,7 @@ def test_a_server_that_does_not_say_its_name_this_once_keeps_its_brakes(
     asyncio.run(work())
 
 
-def test_a_disarm_right_after_somebody_else_has_armed_holds(incident: Incident, path: Path, keeper: Keeper) -> None:
+def test_a_disarm_right_after_another_user_has_armed_holds(incident: Incident, path: Path, keeper: Keeper) -> None:
     """The arming is read at the next look only; what was said after it is not undone by it."""
     write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
     audit = Audit(keeper)
@@ -475,7 +473,7 @@ def test_a_disarm_right_after_somebody_else_has_armed_holds(incident: Incident, 
     assert [record.kind for record in recorded(path)] == ["disarm", "arm", "disarm"]
 
 
-def test_who_is_told_to_stop_again_writes_it_down_once(incident: Incident, path: Path, keeper: Keeper) -> None:
+def test_repeated_stop_is_recorded_once(incident: Incident, path: Path, keeper: Keeper) -> None:
     audit = Audit(keeper)
 
     async def work() -> None:

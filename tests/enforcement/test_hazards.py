@@ -67,7 +67,7 @@ _DECOYS = """
 """
 
 
-def test_h39_what_has_the_same_name_in_another_schema_is_never_called(incident: Incident) -> None:
+def test_h39_function_of_the_same_name_in_another_schema_is_never_called(incident: Incident) -> None:
     incident.scene.admin.execute(_DECOYS)
     incident.scene.admin.execute("alter role agent set search_path = public, pg_catalog")
     idle = incident.app("update orders set v = 1 where id = 1")
@@ -127,7 +127,9 @@ def test_h47_the_locks_of_a_client_that_says_nothing_any_more_are_freed(incident
 
 
 @pytest.mark.long
-def test_h20_on_a_standby_nobody_is_signalled_until_it_is_a_primary(own_server: Callable[..., ThrowawayServer]) -> None:
+def test_h20_on_a_standby_no_session_is_signalled_until_it_is_a_primary(
+    own_server: Callable[..., ThrowawayServer],
+) -> None:
     primary = own_server()
     with psycopg.connect(primary.dsn, autocommit=True) as connection:
         connection.execute("create role agent login password 'x'; grant pg_monitor, pg_signal_backend to agent")
@@ -277,7 +279,7 @@ def test_h65_a_text_that_ends_in_commit_is_cancelled_while_it_works(incident: In
         holder.finish()
 
 
-def test_h69_nobody_is_signalled_where_several_hold_the_row(incident: Incident) -> None:
+def test_h69_no_session_is_signalled_where_several_hold_the_row(incident: Incident) -> None:
     """H69: three children hold their parent: the end of two released nobody, and then the breaker opened."""
     incident.scene.admin.execute("create table parts (id serial, order_id int references orders)")
     incident.scene.admin.execute("alter table parts owner to app")

@@ -17,13 +17,13 @@ def test_without_one_nothing_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")])
-def test_whatever_it_is_it_stops(tmp_path: Path, make: object) -> None:
+def test_any_kill_switch_file_stops(tmp_path: Path, make: object) -> None:
     make(tmp_path / "stop")  # type: ignore[operator]
     assert read_kill_switch(str(tmp_path / "stop")) == f"the kill-switch file {tmp_path / 'stop'} exists"
 
 
 @pytest.mark.parametrize("path", ["missing/stop", "file/stop", "x" * 5000, "null\0byte"])
-def test_what_cannot_be_told_stops(tmp_path: Path, path: str) -> None:
+def test_unknown_record_stops_actions(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     said = read_kill_switch(f"{tmp_path}/{path}")
     assert said is not None
@@ -42,7 +42,7 @@ def test_a_folder_that_may_not_be_read_stops(tmp_path: Path) -> None:
     assert "Permission denied" in str(said)
 
 
-def test_a_file_system_that_hangs_stops_and_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_hangs_stops_and_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Staged where the answer comes from, for a file system that hangs takes more rights than a test has."""
     back, asked = threading.Event(), []
     there = os.lstat

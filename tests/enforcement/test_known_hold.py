@@ -109,7 +109,7 @@ def test_a_running_holder_counts_from_the_first_snapshot_that_shows_it(seconds):
         assert objection(decision) == "it has been known to hold the lock for 14 s; the rule requires 15 s"
 
 
-def test_what_is_known_of_an_idle_holder_stays_known_when_it_runs_again():
+def test_known_hold_of_an_idle_session_survives_its_next_statement():
     before = snapshot([holder(state="idle in transaction", state_change=ago(30)), waiter()], ago(1))
     memory = Observer()
     memory.diagnose_snapshot(before)
@@ -132,7 +132,7 @@ def test_nothing_is_known_by_another_transaction_mode_or_lock():
         assert known(memory.diagnose_snapshot(snapshot([holder(), waiter()])).snapshot) == 0
 
 
-def test_a_lock_that_nobody_wanted_in_between_begins_anew():
+def test_a_lock_that_no_session_wanted_in_between_begins_again():
     seen = [snapshot([holder(), waiter()], ago(20)), snapshot([], ago(10)), snapshot([holder(), waiter()])]
     assert reasons(judged(*seen)) == {"min_wait"}
 
@@ -157,7 +157,7 @@ def test_of_several_waiters_the_longest_wait_for_it_counts():
     assert KnownHold(HOLDER, seen).longest_wait(seen.sessions.values()) == 3
 
 
-def test_a_person_who_names_the_session_decides_by_the_waits():
+def test_operator_who_names_the_session_decides_by_the_waits():
     seen = snapshot([holder(), waiter()])
     assert reasons(judged(seen, only=OnlySession(HOLDER))) == set()
     assert "min_wait" in reasons(judged(seen, only=OnlySession(WAITER)))
@@ -248,7 +248,7 @@ def test_h69_a_running_holder_is_signalled_once_it_was_seen_for_long_enough(inci
     waiter.finish()
 
 
-def test_h69_an_idle_holder_is_signalled_at_the_first_look(incident: Incident) -> None:
+def test_h69_an_idle_holder_is_signalled_at_the_first_poll(incident: Incident) -> None:
     keeps = incident.app("lock table orders")
     waiter = incident.app(autocommit=True).block("select * from orders")
     wait_until(lambda: _waited(incident, waiter.pid) > 0.5)
@@ -258,7 +258,7 @@ def test_h69_an_idle_holder_is_signalled_at_the_first_look(incident: Incident) -
     waiter.finish()
 
 
-def test_h69_a_running_holder_of_a_row_is_signalled_at_the_first_look(incident: Incident) -> None:
+def test_h69_a_running_holder_of_a_row_is_signalled_at_the_first_poll(incident: Incident) -> None:
     """A row's holder that runs is known by the wait for its transaction."""
     keeps = incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
     waiter = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")

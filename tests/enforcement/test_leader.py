@@ -47,7 +47,7 @@ async def tries(door: Connection, mode: Mode = "enforce") -> bool:
     return await LeaderElection().try_to_lead(door, mode, NOW)
 
 
-def test_the_second_at_a_server_follows_whatever_database_it_is_in(scene: Scene) -> None:
+def test_second_agent_at_a_server_follows_in_any_database(scene: Scene) -> None:
     other = make_conninfo(scene.dsn, dbname=scene.database())
 
     async def work() -> None:
@@ -80,7 +80,7 @@ def test_a_lost_connection_is_a_lost_lead(scene: Scene) -> None:
     asyncio.run(work())
 
 
-def test_who_leads_over_a_new_connection_leads_since_then(scene: Scene) -> None:
+def test_leadership_begins_again_with_a_new_connection(scene: Scene) -> None:
     async def work() -> None:
         async with doors(scene.dsn, scene.dsn) as (first, second):
             leader = await take_the_lead(first)
@@ -96,7 +96,7 @@ def test_who_leads_over_a_new_connection_leads_since_then(scene: Scene) -> None:
     asyncio.run(work())
 
 
-def test_who_rehearses_keeps_nobody_from_acting(scene: Scene) -> None:
+def test_rehearsal_keeps_no_agent_from_acting(scene: Scene) -> None:
     async def work() -> None:
         async with doors(scene.dsn, scene.dsn, scene.dsn) as (rehearsing, other, acting):
             assert await tries(rehearsing, "dry_run")
@@ -177,7 +177,7 @@ async def all_poll(leaders: Sequence[LeaderElection], opened: Sequence[Connectio
     )
 
 
-def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) -> None:
+def test_agent_without_a_connection_is_not_shown_as_leader(incident: Incident) -> None:
     mitigator = Mitigator(Mitigation(mode="enforce"))
 
     async def work() -> None:
@@ -191,7 +191,7 @@ def test_who_has_lost_the_connection_is_not_shown_as_leader(incident: Incident) 
     asyncio.run(work())
 
 
-def test_a_follower_signals_nobody_and_says_who_leads(incident: Incident) -> None:
+def test_a_follower_signals_no_session_and_says_the_leader(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     leading = psycopg.connect(incident.agent, autocommit=True, application_name="pgdoctor")

@@ -72,7 +72,7 @@ def test_a_dry_run_decides_once_for_a_statement() -> None:
     assert mitigator.refused["already_announced"] == 1
 
 
-def test_what_was_stopped_for_coming_back_stays_stopped() -> None:
+def test_recurring_fingerprint_stays_stopped() -> None:
     mitigator = Mitigator(replace(BOTH, mode="dry_run", breaker=Breaker(recurrence=1)))
     consider(mitigator, diagnosis(), diagnosis(session(1)))
     assert not any(mitigator.actions.values())
@@ -102,7 +102,7 @@ def test_the_same_kind_of_incident_has_a_budget_of_its_own() -> None:
     assert mitigator.refused["budget"] == 1
 
 
-def test_another_look_is_urgent_only_where_a_decision_waits_for_nothing_else() -> None:
+def test_another_poll_is_urgent_only_where_a_decision_waits_for_nothing_else() -> None:
     mitigator = Mitigator(replace(BOTH, min_samples=3), armed=False)
     consider(mitigator, diagnosis())
     assert mitigator.needs_a_look
@@ -123,7 +123,7 @@ def test_other_settings_keep_what_was_counted_and_done() -> None:
     assert mitigator.history is before
 
 
-def test_a_refusal_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_reported_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "pgdoctor.mitigation")
     mitigator = Mitigator(settings(*BOTH.rules, mode="dry_run"))
     shown = diagnosis(idle(application_name="pgdoctor"), reader(31, blockers=(IDLE,)))
@@ -142,7 +142,7 @@ def test_a_refusal_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> 
         (AgentState(), {}, None),
     ],
 )
-def test_a_brake_is_told_once_nothing_but_it_is_left_and_what_only_takes_time_is_not(
+def test_a_brake_is_reported_once_nothing_but_it_is_left_and_what_only_takes_time_is_not(
     caplog: pytest.LogCaptureFixture, amid: AgentState, limits: dict[str, int], said: set[str] | None
 ) -> None:
     caplog.set_level("INFO", "pgdoctor.mitigation")
@@ -184,7 +184,7 @@ def test_settings_that_come_between_decision_and_signal_hold(incident: Incident,
         (lambda each: each.reconfigure(replace(AT_ONCE, rules=())), "the settings have changed"),
     ],
 )
-def test_what_comes_while_the_last_plan_is_made_is_in_time_for_the_signal(
+def test_record_during_the_last_plan_is_in_time_for_the_signal(
     incident: Incident, monkeypatch: pytest.MonkeyPatch, strike: Callable[[Mitigator], None], said: str
 ) -> None:
     """Of a convoy it is made in a thread, and takes so long that an order over HTTP is answered meanwhile."""
@@ -258,7 +258,7 @@ def test_where_the_server_goes_away_the_outcome_is_an_error_and_it_is_not_tried_
     assert mitigator.refused["already_tried"] == 1
 
 
-def test_where_the_server_goes_away_before_all_can_be_told_nothing_was_sent(incident: Incident) -> None:
+def test_where_the_server_goes_away_before_all_can_be_reported_nothing_was_sent(incident: Incident) -> None:
     mitigator = struck(incident, lambda _, door: door.abandon())
     assert mitigator.actions["terminate", "idle", "withheld"] == 1
     assert sum(mitigator.actions.values()) == 1
@@ -283,7 +283,7 @@ def test_a_mitigator_that_is_cancelled_says_what_became_of_it(
 
 
 @pytest.mark.parametrize("pause", [running, idling])
-def test_h15_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
+def test_h15_momentary_holder_of_a_hot_row_is_not_signalled(
     incident: Incident, pause: Callable[[psycopg.Connection], None]
 ) -> None:
     rules = [replace(each, min_wait=Duration(0), min_age=Duration(0)) for each in (END_IDLE, SLOW)]
@@ -294,7 +294,7 @@ def test_h15_nobody_who_has_a_hot_row_for_a_moment_is_signalled(
             assert not any(mitigator.actions.values())
 
 
-def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident) -> None:
+def test_contested_row_needs_two_polls(incident: Incident) -> None:
     incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
     for _ in range(3):
         incident.app().block("update orders set v = 2 where id = 1")
@@ -313,7 +313,7 @@ def test_nobody_is_judged_by_one_look_at_a_row_that_many_want(incident: Incident
     assert asyncio.run(looks()) == [False, True]
 
 
-def test_h15_who_keeps_a_row_throughout_is_signalled_though_many_want_it(incident: Incident) -> None:
+def test_h15_lasting_holder_of_a_contested_row_is_signalled(incident: Incident) -> None:
     incident.app("update orders set v = 1 where id = 1").start("select pg_sleep(60)")
     for _ in range(3):
         incident.app().block("update orders set v = 2 where id = 1")

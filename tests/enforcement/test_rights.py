@@ -81,7 +81,7 @@ def test_statement_by_hand_hits_that_session_only(incident: Incident) -> None:
     waiting.finish()
 
 
-def test_people_read_beforehand_who_may(incident: Incident) -> None:
+def test_question_names_the_roles_that_may_signal(incident: Incident) -> None:
     blocking, _ = block(incident, None)
     report = look(incident.agent)
     drawn = render_tree(report)
@@ -135,7 +135,7 @@ def test_may_signal_is_what_the_server_answers(incident: Incident) -> None:
     ]
 
 
-def test_locked_role_catalog_leaves_it_unknown_and_nobody_is_signalled(incident: Incident) -> None:
+def test_locked_role_catalog_leaves_it_unknown_and_no_session_is_signalled(incident: Incident) -> None:
     """The answer comes within the lock_timeout, and doubt is an objection."""
     blocking, _ = block(incident, "app")
     catalog = incident.scene.client()

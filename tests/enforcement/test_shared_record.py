@@ -71,7 +71,7 @@ def objections(mitigator: Any) -> dict[str, str]:
     return {each.guard: each.objection for each in decision.objections}
 
 
-def test_h61_disarmed_pair_signals_nobody_after_a_failover(incident: Incident, journals: list[Keeper]) -> None:
+def test_h61_disarmed_pair_signals_no_session_after_a_failover(incident: Incident, journals: list[Keeper]) -> None:
     holder = hold(incident, 1)
     say(incident, lambda now: Disarm(now, "a release", "ann"))
     for journal in journals:
@@ -122,7 +122,7 @@ def test_h61_disarm_between_judging_and_signal_is_seen_by_the_signal_itself(
     assert record(incident) == "stop"
 
 
-def test_h61_signal_of_another_record_than_the_one_that_was_judged_goes_to_nobody(incident: Incident) -> None:
+def test_h61_signal_of_another_record_than_the_one_that_was_judged_is_not_sent(incident: Incident) -> None:
     holder = hold(incident, 1)
     [row] = incident.scene.admin.execute(
         "select pid, backend_start, xact_start, query_start, state, state_change from pg_stat_activity where pid = %s",
@@ -202,7 +202,7 @@ def test_h63_rehearsals_and_onlookers_write_nothing(incident: Incident, journals
 
 
 @pytest.mark.parametrize("text", ["psql", MARK + "{", MARK.replace("1", "2")])
-def test_h64_record_that_cannot_be_read_stops_signals_and_says_how_to_begin_anew(
+def test_h64_record_that_cannot_be_read_stops_signals_and_says_how_to_begin_again(
     incident: Incident, journals: list[Keeper], text: str
 ) -> None:
     holder = hold(incident, 1)

@@ -49,7 +49,7 @@ def behind(*holders: Session) -> Diagnosis:
 
 
 @pytest.mark.parametrize("outcome", [None, "gone", "withheld", "would_act", "not_permitted"])
-def test_what_was_not_sent_leaves_nothing_behind(outcome: str | None) -> None:
+def test_unsent_action_leaves_nothing_behind(outcome: str | None) -> None:
     again = behind(idle(99), idle(state="idle in transaction (aborted)"))
     assert kinds(again, "public.i", outcome=outcome) == []
 
@@ -67,16 +67,16 @@ def test_another_session_that_idles_aborted_is_not_the_victim() -> None:
     assert "aborted_holder" not in kinds(behind(idle(99, state="idle in transaction (aborted)", usename="other")))
 
 
-def test_h2_a_cancelled_session_that_keeps_its_locks_is_told() -> None:
+def test_h2_a_cancelled_session_that_keeps_its_locks_is_reported() -> None:
     assert kinds(behind(idle(state="idle in transaction (aborted)"))) == ["aborted_holder"]
 
 
-def test_h25_the_same_coming_back_is_told() -> None:
+def test_h25_the_same_coming_back_is_reported() -> None:
     assert kinds(behind(idle(99))) == ["recurrence"]
     assert kinds(behind(idle(xact_start=ago(1)))) == ["recurrence"]
 
 
-def test_h14_an_index_that_is_not_valid_is_told() -> None:
+def test_h14_an_index_that_is_not_valid_is_reported() -> None:
     [note] = find_side_effects(action(), diagnosis(idle(99)), ["public.i"])
     assert note.kind == "invalid_index"
     assert note.kind in KINDS

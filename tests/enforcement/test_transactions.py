@@ -40,30 +40,30 @@ def judged(facts, history, by=THRICE):
     return about(decide(facts, reader(31, blockers=(IDLE,)), by=by, history=history), IDLE)
 
 
-def test_looks_at_one_transaction_count_whatever_it_ran_in_between():
+def test_polls_at_one_transaction_count_across_statements():
     history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(idle())], NOW)
     assert judged(LATER, history).approved
     assert reasons(judged(LATER, with_poll(History(), [victim(CHATTY)], NOW))) == {"persistence"}
 
 
-def test_looks_at_another_transaction_do_not_count():
+def test_polls_at_another_transaction_do_not_count():
     history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(LATER)], NOW)
     assert reasons(judged(NEXT, history)) == {"persistence"}
 
 
-def test_a_look_that_did_not_find_it_fit_ends_the_count():
+def test_a_poll_that_did_not_find_it_fit_ends_the_count():
     history = with_poll(with_poll(with_poll(History(), [victim(CHATTY)], NOW), [], NOW), [victim(CHATTY)], NOW)
     assert history.transaction_samples == {victim(CHATTY).transaction: 1}
 
 
-def test_outside_of_a_transaction_the_looks_are_at_one_state():
+def test_outside_of_a_transaction_the_polls_are_at_one_state():
     free = replace(victim(CHATTY), xact_start=None)
     history = with_poll(with_poll(History(), [free], NOW), [free], NOW)
     assert history.count_polls(free, "terminate") == 2
     assert history.count_polls(replace(free, state_change=NOW), "terminate") == 0
 
 
-def test_looks_at_a_cancel_are_at_one_statement():
+def test_polls_at_a_cancel_are_at_one_statement():
     history = with_poll(with_poll(History(), [victim(CHATTY)], NOW), [victim(CHATTY)], NOW)
     assert history.count_polls(victim(CHATTY), "cancel") == 2
     assert history.count_polls(victim(LATER), "cancel") == 0

@@ -38,7 +38,7 @@ def ask(dsn: str, *waiters: Client) -> list[str | None]:
 
 
 @pytest.mark.parametrize("statement", ["table orders", "update orders set v = 1", "comment on table orders is ''"])
-def test_h71_stranger_makes_nobody_a_victim(incident: Incident, statement: str) -> None:
+def test_h71_stranger_makes_no_victim(incident: Incident, statement: str) -> None:
     """The server takes the lock before it looks at privileges: a stranger had the owner's session ended."""
     incident.scene.role("stranger")
     owner = incident.app(ALTER)
@@ -174,7 +174,7 @@ def test_every_way_to_a_privilege_counts(incident: Incident, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRANGER)
-def test_what_is_no_privilege_does_not_count(incident: Incident, name: str) -> None:
+def test_unknown_privilege_does_not_count(incident: Incident, name: str) -> None:
     waiter = _stage(incident, *STRANGER[name])
     [said] = ask(incident.agent, waiter)
     assert said == ("its privilege on the object of its wait is unknown" if name == "object" else PRIVILEGE)
@@ -273,7 +273,7 @@ def test_rule_that_names_its_waiters_counts_them_and_no_others(incident: Inciden
     assert [(each.victim.pid, each.outcome) for each in actions] == [(owner.pid, "released")]
 
 
-def test_signal_asks_for_a_wait_of_those_who_count(incident: Incident) -> None:
+def test_signal_needs_a_wait_of_a_counted_user(incident: Incident) -> None:
     """Between the look and the signal the one who counts has gone, and a stranger waits on."""
     owner = incident.app("update orders set v = 1 where id = 1")
     first = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
@@ -298,7 +298,7 @@ def test_signal_asks_for_a_wait_of_those_who_count(incident: Incident) -> None:
 # Without a server
 
 
-def test_thresholds_are_of_those_who_count() -> None:
+def test_thresholds_use_counted_waiters() -> None:
     old = reader(31, blockers=(10,), seconds=600.0, usename="stranger")
     young = reader(32, blockers=(10,), seconds=20.0)
     holder = idle(locks=(lock(10, "AccessExclusiveLock", granted=True),))

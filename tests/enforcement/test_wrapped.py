@@ -34,7 +34,7 @@ def test_a_running_statement_is_cancelled_through_the_function(wrapped: Incident
     waiter.finish()
 
 
-def test_what_the_function_refuses_is_not_tried(wrapped: Incident) -> None:
+def test_signal_refused_by_the_function_is_not_tried(wrapped: Incident) -> None:
     """The configuration has switched its own protection off; the server's stays."""
     wrapped.scene.admin.execute("create role pgdoctor_protected; grant pgdoctor_protected to app")
     wrapped.scene._passwords["pgdoctor_protected"] = ""

@@ -127,7 +127,7 @@ def test_a_future_major_version_is_refused_and_named() -> None:
     refused(packed([header, *others]), r"is of format 2\.3, and this pgdoctor reads 1\.x: .*\(9\.1\)")
 
 
-def test_what_is_no_export_is_refused() -> None:
+def test_file_that_is_no_export_is_refused() -> None:
     refused(b"", "is empty")
     refused(b"hello", "is no export of pgdoctor incidents")
     refused(b"SQLite format 3\x00 and more", "is a journal")

@@ -21,17 +21,17 @@ def followed(*found: tuple[int, str | None]) -> tuple[Incident | None, list[Inci
     return incident, events
 
 
-def test_nobody_blocked_is_no_incident() -> None:
+def test_no_blocked_session_is_no_incident() -> None:
     assert followed((0, None), (0, None), (0, None)) == (None, [])
 
 
-def test_one_quiet_look_does_not_end_it() -> None:
+def test_one_quiet_poll_does_not_end_it() -> None:
     incident, events = followed((2, "migration"), (0, None), (1, "migration"), (0, None))
     assert incident is not None
     assert [event.kind for event in events] == ["started"]
 
 
-def test_two_quiet_looks_end_it_at_the_first_of_them() -> None:
+def test_two_quiet_polls_end_it_at_the_first_of_them() -> None:
     incident, events = followed((2, "migration"), (5, "migration"), (0, None), (0, None), (0, None))
     assert incident is None
     assert [event.kind for event in events] == ["started", "ended"]
@@ -41,7 +41,7 @@ def test_two_quiet_looks_end_it_at_the_first_of_them() -> None:
     assert ended.incident.id == events[0].incident.id == "20260522T231000000"
 
 
-def test_a_class_that_comes_back_is_told_once() -> None:
+def test_a_class_that_comes_back_is_reported_once() -> None:
     classes = ("migration", "hot_row", "migration", "hot_row")
     incident, events = followed(*((1, name) for name in classes))
     assert incident is not None
@@ -88,7 +88,7 @@ def test_one_that_starts_critical_does_not_worsen() -> None:
     assert looks((10, 1.0), (20, 70.0)) == ["started"]
 
 
-def test_who_is_critical_ends_critical() -> None:
+def test_critical_incident_ends_critical() -> None:
     incident, events = advance_incident(None, IncidentPoll(NOW, 10, "migration"))
     for second in (1, 2):
         incident, events = advance_incident(incident, IncidentPoll(NOW + timedelta(seconds=second), 0))

@@ -77,7 +77,7 @@ def reading(xact_start: datetime = NOW - timedelta(seconds=90)) -> Session:
     return session(10, xact_start=xact_start, locks=(lock(10, "AccessShareLock", granted=True),))
 
 
-def test_the_same_request_is_the_same_incident_whoever_is_in_front() -> None:
+def test_the_same_request_is_the_same_incident_with_any_session_in_front() -> None:
     before = traced(reading(), altering(20), behind(30, 20))
     assert before.request is not None
     assert before.request.statement == "alter table orders add c int default ?"

@@ -68,7 +68,7 @@ def test_the_verdict_is_the_same_of_statements_that_are_cut(case, length: int) -
 
 
 @given(st.text(st.sampled_from("select fromwhere'\"$%_?-/*;,()=1.5\\\nExNU&:@\x00é"), max_size=80))
-def test_what_is_left_of_a_statement_is_shown_like_the_statement(text: str) -> None:
+def test_cut_statement_is_shown_like_a_whole_one(text: str) -> None:
     assert redact(outline_statement(text)) == redact(text)
     assert outline_statement(outline_statement(text)) == outline_statement(text)
 
@@ -83,7 +83,7 @@ def test_what_is_left_of_a_statement_is_shown_like_the_statement(text: str) -> N
         ("host=h password=zq7hunter2", "<statement not shown: cannot be redacted>"),
     ],
 )
-def test_what_is_left_of_a_statement(text: str, left: str) -> None:
+def test_statement_is_kept_without_literals(text: str, left: str) -> None:
     assert outline_statement(text) == left
 
 
@@ -103,7 +103,7 @@ def test_a_convoy_is_kept_whole_and_small() -> None:
     assert verdicts(again(seen)) == verdicts(seen)
 
 
-def test_what_would_be_too_big_is_kept_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_big_snapshot_is_kept_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = diagnose(convoy(300))
     monkeypatch.setattr(snapshot_archive, "MOST_BYTES", 6_000)
     body = pack_diagnosis(seen)
@@ -116,7 +116,7 @@ def test_what_would_be_too_big_is_kept_in_part(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("body", [b"", b"2", b"1", b"1xyz", pack_diagnosis(diagnose(convoy(3)))[:-9]])
-def test_what_is_damaged_or_of_another_format_is_one_line(body: bytes) -> None:
+def test_damaged_or_unknown_format_is_one_line(body: bytes) -> None:
     with pytest.raises(JournalError, match="stored snapshot") as caught:
         unpack_snapshot(body)
     assert "\n" not in str(caught.value)

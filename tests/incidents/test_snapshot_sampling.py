@@ -48,13 +48,13 @@ def test_the_last_place_is_the_peaks() -> None:
     ]
 
 
-def test_a_peak_between_two_looks_that_are_kept() -> None:
+def test_a_peak_between_two_polls_that_are_kept() -> None:
     found = kept((4, 1, False), (5, 1, False), (7, 1, False), (6, 1, False), (1, 1, False))
     assert [each.blocked for each in found] == [4, 7]
 
 
 @given(LOOKS)
-def test_whatever_happens_the_start_and_the_peak_are_kept_and_not_too_many(looks) -> None:
+def test_start_and_peak_are_always_kept_within_the_limit(looks) -> None:
     # Not just as far apart as they have to be: the sum of many steps is rounded.
     calm = [(blocked, max(seconds, blocked * 0.0051), is_event) for blocked, seconds, is_event in looks]
     found = kept(*calm)

@@ -51,7 +51,7 @@ def test_it_fails_in_words_and_comes_back_by_itself(tmp_path, caplog):
     keeper.close()
 
 
-def test_a_disk_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
+def test_a_disk_that_hangs_holds_nothing_up(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_DEADLINE", 0.05)
     keeper, answers = Keeper(tmp_path / "journal.db"), threading.Event()
 
@@ -75,7 +75,7 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["its log deleted", "its log deleted and it overwritten", "emptied", "deleted"])
-def test_what_it_takes_for_written_others_can_read(tmp_path, what):
+def test_committed_records_are_readable_by_other_processes(tmp_path, what):
     path = tmp_path / "journal.db"
     keeper, log = Keeper(path), path.with_name("journal.db-wal")
 

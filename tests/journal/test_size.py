@@ -97,7 +97,7 @@ def test_a_journal_full_of_decisions_says_so_and_takes_no_incident(journal):
     assert journal.append("a", "intent", "decision", b"x" * 100_000, NOON) > written, "it can be used again"
 
 
-def test_a_reader_who_does_not_end_lets_the_log_grow_so_far_and_no_further(journal):
+def test_endless_reader_lets_the_log_grow_within_a_limit(journal):
     journal.keep("a", "before", b"snapshot", NOON)
     with closing(sqlite3.connect(journal.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")

@@ -60,7 +60,7 @@ def test_replaced_record_goes_with_the_new_one(journal):
     assert [each.body for each in journal.fetch_records()] == [b"2", b"3", b"4", b"5"]
 
 
-def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
+def test_old_history_is_forgotten_and_recent_history_stays(journal):
     journal.append("a", "intent", "", b"{}", NOON)
     journal.append("a", "intent", "", b"{}", NOON + timedelta(hours=1))
     journal.keep("a", "incident", b"snapshot", NOON)
@@ -73,14 +73,14 @@ def test_what_is_old_is_forgotten_and_what_is_remembered_stays(journal):
     assert journal.recall("b", "baseline") is None
 
 
-def test_what_holds_until_further_notice_is_not_forgotten(journal):
+def test_record_without_an_end_is_not_forgotten(journal):
     for kind in ("intent", "opening", "disarm"):
         journal.append("a", kind, "", b"{}", NOON)
     assert journal.forget(NOON + timedelta(days=99), but=("opening", "disarm")) == 1
     assert [each.kind for each in journal.fetch_records()] == ["opening", "disarm"]
 
 
-def test_no_place_is_given_twice_for_who_reads_on_from_the_last_one(journal):
+def test_record_ids_are_not_reused_for_readers(journal):
     """Else what comes after a quiet month, a disarm say, would be taken for read."""
     for _ in range(3):
         last = journal.append("a", "intent", "", b"{}", NOON)
@@ -97,7 +97,7 @@ def test_snapshots_belong_to_an_incident_of_a_server(journal):
     assert len(journal.fetch_kept("one")) == 3
 
 
-def test_nobody_else_may_read_it(journal):
+def test_other_users_may_not_read_it(journal):
     assert journal.path.stat().st_mode & 0o777 == 0o600
     assert journal.path.parent.stat().st_mode & 0o777 == 0o700
     beside = journal.path.with_name("journal.db-wal")
@@ -112,7 +112,7 @@ def test_several_processes_make_and_fill_it_at_once(tmp_path):
     assert sorted(ids) == list(range(1, 81))
 
 
-def test_what_was_appended_survives_a_kill(tmp_path):
+def test_appended_records_survive_a_kill(tmp_path):
     path = tmp_path / "journal.db"
     writer = appending(path, 1_000_000, "")
     said = [int(writer.stdout.readline()) for _ in range(20)]
@@ -123,7 +123,7 @@ def test_what_was_appended_survives_a_kill(tmp_path):
     reopened.close()
 
 
-def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
+def test_file_that_is_no_journal_is_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_text("this is not a database, " * 100)
     with pytest.raises(JournalError, match=r"text is not a journal, or it is damaged: .*; move it away"):
         Journal.open(tmp_path / "text")

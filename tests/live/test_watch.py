@@ -54,7 +54,7 @@ def chosen(terminal: Terminal) -> int | None:
     return next((pid for pid, is_chosen in listed(terminal) if is_chosen), None)
 
 
-def test_it_shows_who_blocks_whom_and_what_to_do(incident: Incident, watch: Watch) -> None:
+def test_screen_shows_blockers_waiters_and_advice(incident: Incident, watch: Watch) -> None:
     terminal = watch()
     terminal.until("3 sessions blocked by 1 root blocker", f"→ cancel {incident.alter.pid} frees 2 sessions at once")
     assert pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid]
@@ -112,7 +112,7 @@ def test_keys_sort_choose_show_and_freeze(incident: Incident, watch: Watch) -> N
 
 
 @pytest.mark.long
-def test_who_is_gone_is_chosen_no_more_and_nobody_in_its_place(incident: Incident, watch: Watch) -> None:
+def test_ended_session_is_not_chosen_nor_replaced(incident: Incident, watch: Watch) -> None:
     terminal = watch()
     terminal.until("3 sessions blocked")
     terminal.press(END)
@@ -193,7 +193,7 @@ def test_however_it_ends_the_terminal_is_given_back(scene: Scene, watch: Watch, 
 
 
 @pytest.mark.long
-def test_it_ends_when_nobody_is_at_the_other_end_of_the_terminal(scene: Scene, watch: Watch) -> None:
+def test_it_ends_when_no_user_is_at_the_other_end_of_the_terminal(scene: Scene, watch: Watch) -> None:
     """Without a word from the system: who was started by `setsid` or `nohup` gets no SIGHUP."""
     terminal = watch(controls=False)
     terminal.until("No session is blocked")
@@ -222,7 +222,7 @@ def test_control_c_ends_it(scene: Scene, watch: Watch) -> None:
     assert terminal.end() == 0
 
 
-def test_the_size_is_the_terminals_own_whatever_the_environment_says(incident: Incident, watch: Watch) -> None:
+def test_size_is_that_of_the_terminal_not_of_the_environment(incident: Incident, watch: Watch) -> None:
     terminal = watch(columns=200, COLUMNS="60", LINES="10")
     terminal.until("3 sessions blocked", "terminate  t w b a l")
     assert terminal.text.rstrip().splitlines()[-1].strip().startswith("? help")
@@ -265,7 +265,7 @@ def test_a_locale_without_our_signs_gets_others(incident: Incident, watch: Watch
     assert terminal.end() == 0
 
 
-def test_a_pipe_gets_one_look(incident: Incident) -> None:
+def test_a_pipe_gets_one_poll(incident: Incident) -> None:
     result = pgdoctor("watch", "--dsn", incident.scene.dsn)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("3 sessions blocked by 1 root blocker")
@@ -275,7 +275,7 @@ def test_a_pipe_gets_one_look(incident: Incident) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("term", ["dumb", "", "no-such-terminal"])
-def test_a_terminal_that_cannot_be_drawn_on_gets_one_look(incident: Incident, watch: Watch, term: str) -> None:
+def test_a_terminal_that_cannot_be_drawn_on_gets_one_poll(incident: Incident, watch: Watch, term: str) -> None:
     # As tall as what is printed, with the SQL to paste.
     terminal = watch(TERM=term, lines=100)
     terminal.until("3 blocked", "└─")

@@ -198,7 +198,7 @@ def test_equal_waiters_are_one_row_until_ungrouped(shop: Scene, watch: Watch) ->
     assert "5 ×" not in terminal.text
 
 
-def test_who_stands_before_what_at_100_columns(shop: Scene, watch: Watch) -> None:
+def test_columns_are_ordered_at_100_characters(shop: Scene, watch: Watch) -> None:
     shop.client("lock table orders in exclusive mode", application_name="holder")
     shop.client(application_name="shop-web").block("insert into orders values (5, 5)")
     terminal = watch(columns=100)

@@ -101,7 +101,7 @@ def test_a_disarm_is_not_overridden_by_a_key(scene: Scene, holder: Client, waite
 
 
 @pytest.mark.long
-def test_who_ends_between_question_and_yes_is_not_signalled(holder: Client, waiter: Client, watch: Watch) -> None:
+def test_session_that_ends_before_the_answer_is_not_signalled(holder: Client, waiter: Client, watch: Watch) -> None:
     terminal = watch()
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")
@@ -186,9 +186,7 @@ def test_protections_of_a_configuration_are_shown(tmp_path: Path, holder: Client
 
 
 @pytest.mark.long
-def test_who_quits_while_something_is_done_is_told_what_came_of_it(
-    holder: Client, waiter: Client, watch: Watch
-) -> None:
+def test_quitting_during_an_action_shows_its_outcome(holder: Client, waiter: Client, watch: Watch) -> None:
     terminal = watch()
     terminal.until("1 session blocked")
     terminal.press(DOWN, "k")

@@ -115,7 +115,7 @@ def test_intent_and_outcome_and_approval_are_about_the_same_decision() -> None:
     assert first.subject == second.subject == approved().id
 
 
-def test_what_others_write_into_the_journal_is_not_ours() -> None:
+def test_records_of_other_servers_are_not_ours() -> None:
     [record] = as_records(Arm(NOW, "", ""))
     assert list(audit_records.read_events([replace(record, kind="incident_started", body=b"{}")])) == []
 
@@ -127,7 +127,7 @@ def test_a_record_that_cannot_be_read_is_an_error_for_it_may_be_a_brake(body: by
         list(audit_records.read_events([replace(record, body=body)]))
 
 
-def test_what_a_newer_version_adds_does_not_hinder_an_older_one() -> None:
+def test_older_version_ignores_fields_of_a_newer_one() -> None:
     [record] = as_records(Disarm(NOW, "a release", "ann"))
     [read] = audit_records.read_events([replace(record, body=record.body.replace(b"{", b'{"new":1,', 1))])
     assert read == Disarm(NOW, "a release", "ann")
@@ -198,13 +198,13 @@ def test_the_last_word_on_a_brake_holds() -> None:
     assert audit_records.replay_brakes([arm, disarm]).kill_switch
 
 
-def test_maintenance_holds_until_then_or_until_somebody_ends_it() -> None:
+def test_maintenance_holds_until_then_or_until_an_operator_ends_it() -> None:
     mark, end = MaintenanceWindow(ago(10), NOW, "a move", "ann"), MaintenanceWindow(ago(5), ago(5), "done", "ann")
     assert audit_records.replay_brakes([mark]).maintenance_until == NOW
     assert audit_records.replay_brakes([mark, end]).maintenance_until is None
 
 
-def test_a_shorter_maintenance_does_not_end_somebody_elses_longer_one() -> None:
+def test_a_shorter_maintenance_does_not_end_another_operators_longer_one() -> None:
     long, short = (
         MaintenanceWindow(ago(10), NOW, "a move", "ann"),
         MaintenanceWindow(ago(9), ago(5), "a restart", "bob"),
@@ -245,7 +245,7 @@ REHEARSED = (
 
 
 @given(st.lists(st.sampled_from([*SENT, *REHEARSED]), max_size=12))
-def test_h49_what_dry_runs_wrote_changes_nothing_for_who_acts(told: list[Event]) -> None:
+def test_h49_records_of_dry_runs_change_nothing_for_an_acting_agent(told: list[Event]) -> None:
     without = [event for event in told if event not in REHEARSED]
     assert in_mode(audit_records.replay_history(told), "enforce") == in_mode(
         audit_records.replay_history(without), "enforce"

@@ -111,7 +111,7 @@ def test_the_guard_itself_objects(guard: str, facts: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("statement", ["commit and chain", "create index concurrently i on orders (v)"])
-def test_what_an_idle_session_ran_last_does_not_protect_it(statement: str) -> None:
+def test_last_statement_does_not_protect_an_idle_session(statement: str) -> None:
     """COMMIT AND CHAIN leaves a transaction open behind it."""
     for guard in ("ending_transaction", "concurrently"):
         assert ask_guard(named(guard), case(holder(statement=statement), writer())).objection is None
@@ -188,15 +188,15 @@ def test_h17_a_prepared_transaction_is_never_signalled() -> None:
     assert decision.approved is False
 
 
-def test_h20_nobody_is_signalled_on_a_standby() -> None:
+def test_h20_no_session_is_signalled_on_a_standby() -> None:
     assert reasons(about(decide(holder(), writer(), in_recovery=True), IDLE)) == {"recovery"}
 
 
-def test_h9_nobody_is_signalled_while_sessions_are_hidden() -> None:
+def test_h9_no_session_is_signalled_while_sessions_are_hidden() -> None:
     assert reasons(about(decide(holder(), writer(), hidden_sessions=3), IDLE)) == {"visibility"}
 
 
-def test_nobody_is_signalled_while_evidence_is_missing() -> None:
+def test_missing_evidence_prevents_signals() -> None:
     seen = replace(snapshot([holder(), writer()]), unread=("names could not be read",))
     assert reasons(about(make_plan(diagnose(seen), BOTH, History()), IDLE)) == {"visibility"}
 
@@ -209,7 +209,7 @@ def test_both_sides_call_pgdoctor_by_the_same_name() -> None:
     assert OWN_APPLICATION == APPLICATION_NAME
 
 
-def test_h43_nobody_in_a_circle_is_signalled() -> None:
+def test_h43_session_in_a_circle_is_not_signalled() -> None:
     first = ddl(1, blockers=(2,), locks=(lock(1, "AccessExclusiveLock", granted=False),))
     second = ddl(2, blockers=(1,), locks=(lock(2, "AccessExclusiveLock", granted=False),))
     made = decide(first, second, reader(31, blockers=(1,)))
@@ -217,7 +217,7 @@ def test_h43_nobody_in_a_circle_is_signalled() -> None:
     assert all("cycle" in reasons(decision) for decision in made.decisions)
 
 
-def test_of_those_who_wait_only_a_queued_table_lock_is_worth_a_signal() -> None:
+def test_only_a_queued_table_lock_makes_a_waiter_worth_a_signal() -> None:
     """A migration that waits for a row is not cancelled for those behind it: the holder of the row is."""
     held = lock(20, "AccessExclusiveLock", granted=True)
     waits_for_a_row = ddl(20, locks=(held, lock(20, "ShareLock", granted=False, **ROW)), has_xid=True)
@@ -233,7 +233,7 @@ def test_a_queued_reader_is_not_signalled() -> None:
 
 
 @pytest.mark.parametrize("wait", ["ClientRead", "ClientWrite"])
-def test_a_cancel_is_not_sent_to_who_would_not_look_at_it(wait: str) -> None:
+def test_cancel_is_not_sent_to_a_session_that_ignores_it(wait: str) -> None:
     busy = session(IDLE, statement="copy orders from stdin", wait_event_type="Client", wait_event=wait)
     by = settings(rule("slow", "long_query", "cancel"))
     assert reasons(about(decide(busy, writer(), by=by), IDLE)) == {"futile"}
@@ -247,7 +247,7 @@ def test_the_ladder_skips_a_cancel_that_would_have_no_effect() -> None:
     assert approved.signal == "terminate"
 
 
-def test_a_session_is_not_cut_for_someone_who_waits_for_others_too() -> None:
+def test_session_is_not_signalled_for_a_waiter_with_other_blockers() -> None:
     made = decide(idle(), idle(11), ddl(blockers=(IDLE, 11)))
     assert made.approved is None
     assert "min_blocked" in reasons(about(made, IDLE))
@@ -266,7 +266,7 @@ def test_a_session_is_not_cut_for_a_concurrently_command_that_waits_for_its_snap
     assert "snapshot_wait" not in reasons(about(decide(idle(), building, reader(31, blockers=(IDLE,))), IDLE))
 
 
-def test_a_root_counts_those_who_follow_in_turn() -> None:
+def test_root_counts_the_sessions_that_follow_in_turn() -> None:
     assert about(decide(by=settings(END_IDLE)), IDLE).frees == 4
     assert decide(by=settings(replace(END_IDLE, min_blocked=4))).approved is not None
     assert decide(by=settings(replace(END_IDLE, min_blocked=5))).approved is None
@@ -279,7 +279,7 @@ def test_a_wait_that_is_short_or_unknown_is_not_enough(seconds: float | None) ->
     assert reasons(about(made, IDLE)) - {"deadlock_timeout"} == {"min_wait"}
 
 
-def test_a_wait_of_somebody_whom_the_cut_does_not_free_does_not_count() -> None:
+def test_a_wait_of_a_session_that_the_cut_does_not_free_does_not_count() -> None:
     made = decide(idle(), ddl(seconds=5), reader(31, seconds=60), by=settings(END_IDLE))
     assert reasons(about(made, IDLE)) == {"min_wait"}
 
@@ -315,7 +315,7 @@ def test_an_unknown_name_is_not_an_allowed_one(column: str) -> None:
     assert reasons(about(decide(idle(**{column: None}), ddl(), by=by), IDLE)) == {"no_rule"}
 
 
-def test_what_a_rule_protects_no_later_rule_touches() -> None:
+def test_later_rule_does_not_touch_a_session_protected_by_an_earlier_one() -> None:
     by = settings(
         rule("careful", "idle_in_transaction", "terminate", min_wait=Duration(3600), protected_usename=("app",)),
         END_IDLE,
@@ -363,7 +363,7 @@ def test_another_transaction_of_the_same_session_is_another_matter() -> None:
     assert after(done("ineffective", victim=holder(query_start=ago(100), xact_start=ago(100)))) == set()
 
 
-def test_what_the_server_refused_is_not_asked_again_for_the_same_session() -> None:
+def test_signal_refused_for_a_session_is_not_retried() -> None:
     assert after(done("not_permitted", victim=holder(query_start=ago(100), xact_start=ago(100)))) == {"already_tried"}
 
 
@@ -400,7 +400,7 @@ def test_no_budget_is_no_action() -> None:
     assert after(by=replace(BOTH, max_actions_per_hour=0)) == {"budget"}
 
 
-def test_it_has_to_be_the_same_transaction_look_after_look() -> None:
+def test_it_has_to_be_the_same_transaction_poll_after_poll() -> None:
     by = replace(BOTH, min_samples=3)
     seen, now = Identity.of(holder()), holder()
     assert seen is not None
@@ -441,7 +441,7 @@ def test_every_guard_has_a_name_of_its_own_and_says_what_it_is_for() -> None:
         assert type(guard).__doc__, guard
 
 
-def test_guards_are_asked_whatever_the_others_said() -> None:
+def test_every_guard_is_asked_after_an_objection() -> None:
     decision = about(decide(holder(application_name="pgdoctor", wait_event="SyncRep"), writer()), IDLE)
     assert {verdict.guard for verdict in decision.verdicts} == set(REASONS)
     assert {"own_session", "sync_rep"} <= reasons(decision)

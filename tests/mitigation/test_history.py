@@ -45,7 +45,7 @@ def test_it_was_ineffective_when_they_still_wait_after_the_grace() -> None:
     assert outcome(late=True) == "ineffective"
 
 
-def test_h46_a_session_that_was_told_to_end_and_is_still_there_is_stuck() -> None:
+def test_h46_a_session_that_was_signalled_and_is_still_there_is_stuck() -> None:
     ended = replace(ACTION, signal="terminate")
     assert verify_outcome(ended, diagnosis()).outcome is None
     assert verify_outcome(ended, diagnosis(at=LATE)).outcome == "stuck"
@@ -53,11 +53,11 @@ def test_h46_a_session_that_was_told_to_end_and_is_still_there_is_stuck() -> Non
     assert verify_outcome(ended, another).outcome != "stuck"
 
 
-def test_one_who_still_waits_for_the_victim_is_enough_to_go_on_looking() -> None:
+def test_one_remaining_waiter_keeps_the_verification_going() -> None:
     assert outcome(idle(), ddl(), reader(31)) is None
 
 
-def test_it_helped_when_nobody_waits_any_more() -> None:
+def test_it_helped_when_no_session_waits_any_more() -> None:
     settled = verify_outcome(ACTION, diagnosis(session(1)))
     assert (settled.outcome, settled.seconds) == ("released", 1.0)
 
@@ -99,7 +99,7 @@ def test_a_clock_that_was_set_back_does_not_make_it_ineffective() -> None:
     assert settled.outcome is None
 
 
-def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
+def test_polls_in_a_row_are_counted_and_a_poll_without_starts_again() -> None:
     other = Identity.of(idle())
     assert other is not None
     history = with_poll(History(), [VICTIM, other], NOW)
@@ -108,14 +108,14 @@ def test_looks_in_a_row_are_counted_and_a_look_without_starts_anew() -> None:
     assert with_poll(history, [other], NOW).samples == {other: 1}
 
 
-def test_what_is_older_than_a_day_is_forgotten_unless_it_is_under_way() -> None:
+def test_actions_older_than_a_day_are_forgotten_unless_running() -> None:
     day = 24 * 3600
     old, recent = replace(ACTION, outcome="released", at=ago(day)), replace(ACTION, outcome="released", at=ago(day - 1))
     history = History(actions=(old, recent, replace(ACTION, at=ago(9 * day))))
     assert with_poll(history, [], NOW).actions == history.actions[1:]
 
 
-def test_one_action_is_under_way_until_it_is_concluded() -> None:
+def test_one_action_is_in_progress_until_it_is_concluded() -> None:
     history = with_action(History(), ACTION)
     assert history.under_way is ACTION
     history = with_outcome(history, ACTION, replace(ACTION, outcome="released"))

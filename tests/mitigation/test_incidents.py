@@ -45,7 +45,7 @@ def test_protected_sessions_are_left_alone(incident: Incident) -> None:
     assert second.busy
 
 
-def test_what_a_rule_does_not_allow_is_left_alone(incident: Incident) -> None:
+def test_session_outside_of_all_rules_is_left_alone(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     for names in ({"usename": ("other",)}, {"datname": ("other",)}, {"application_name": ("other",)}):
@@ -139,7 +139,7 @@ def test_h43_a_deadlock_is_left_to_the_server(incident: Incident) -> None:
     assert all(client.busy for client in (first, second, third))
 
 
-def test_h9_nobody_is_signalled_by_an_agent_that_cannot_see(incident: Incident) -> None:
+def test_h9_no_session_is_signalled_by_an_agent_that_cannot_see(incident: Incident) -> None:
     blind = incident.scene.role("blind", "pg_signal_backend")
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -149,7 +149,7 @@ def test_h9_nobody_is_signalled_by_an_agent_that_cannot_see(incident: Incident) 
     assert all(not decision.approved for decision in mitigator.plan.decisions)
 
 
-def test_h16_only_the_one_in_whom_all_is_decided_is_cut(incident: Incident) -> None:
+def test_h16_only_the_common_root_is_signalled(incident: Incident) -> None:
     """Two readers in front of an ALTER: ending one of them frees nobody."""
     readers = [incident.app("select * from orders") for _ in range(2)]
     incident.app().block("alter table orders add column note text")
@@ -162,7 +162,7 @@ def test_h16_only_the_one_in_whom_all_is_decided_is_cut(incident: Incident) -> N
 # What each mode does
 
 
-def test_off_and_observe_and_dry_run_touch_nobody(incident: Incident, caplog: pytest.LogCaptureFixture) -> None:
+def test_off_and_observe_and_dry_run_touch_no_session(incident: Incident, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pgdoctor.mitigation")
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
@@ -194,7 +194,7 @@ def test_h49_a_dry_run_intends_what_enforce_does(incident: Incident, caplog: pyt
         assert intents[0][part] == intents[1][part]
 
 
-def test_with_a_brake_on_nobody_is_signalled(incident: Incident) -> None:
+def test_with_a_brake_on_no_session_is_signalled(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
     actions, mitigator = incident.mitigate(*ALL_RULES, brake=lambda: "somebody said stop", patience=0.3)
@@ -220,7 +220,7 @@ def test_a_brake_that_is_pulled_after_the_decision_is_in_time(incident: Incident
     assert incident.alive(holder)
 
 
-def test_h36_who_was_stopped_between_decision_and_signal_does_not_signal(incident: Incident) -> None:
+def test_h36_agent_stopped_between_decision_and_signal_does_not_signal(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     asked: list[int] = []
@@ -377,7 +377,7 @@ def test_h8_a_superusers_session_is_not_tried_and_the_other_one_is_released(
     waiter.finish()
 
 
-def test_h16b_nobody_is_signalled_while_a_second_session_may_hold_the_row(incident: Incident) -> None:
+def test_h16b_no_session_is_signalled_while_a_second_session_may_hold_the_row(incident: Incident) -> None:
     """Of two that lock a row shared, the server names one at a time (measured): ending that one may free nobody."""
     first = incident.app("select from orders where id = 1 for share")
     second = incident.app("select from orders where id = 1 for share")

@@ -64,7 +64,7 @@ BRAKES = {
 
 
 @pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
-def test_a_brake_stops_everybody_and_nothing_else_is_said(guard: str, amid: AgentState) -> None:
+def test_a_brake_stops_every_agent_and_nothing_else_is_said(guard: str, amid: AgentState) -> None:
     made = decide(amid=amid)
     assert made.approved is None
     assert reasons(about(made, DDL)) == {guard}
@@ -83,7 +83,7 @@ def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: Agent
     assert "cheaper_cut" in reasons(reader_in_front)
 
 
-def test_brakes_that_are_off_stop_nobody() -> None:
+def test_brakes_that_are_off_stop_nothing() -> None:
     amid = AgentState(
         maintenance_until=NOW,
         may_signal=True,
@@ -163,7 +163,7 @@ SPENT = {
 
 
 @pytest.mark.parametrize(("by", "actions"), SPENT.values(), ids=SPENT)
-def test_what_is_spent_is_spent(by: Mitigation, actions: tuple[Action, ...]) -> None:
+def test_spent_budget_is_not_given_back(by: Mitigation, actions: tuple[Action, ...]) -> None:
     assert after(*actions, by=by) == {"budget"}
     gone = tuple(replace(action, outcome="gone") for action in actions)
     assert after(*gone, by=by) == ({"budget"} if not actions else set())
@@ -172,7 +172,7 @@ def test_what_is_spent_is_spent(by: Mitigation, actions: tuple[Action, ...]) -> 
     )
 
 
-def test_h37_an_intent_without_an_outcome_is_under_way_and_is_spent() -> None:
+def test_h37_an_intent_without_an_outcome_is_in_progress_and_is_spent() -> None:
     """What a crash left: whether it was sent nobody knows."""
     assert after(done(None)) == {"under_way"}
     spent = {each.name: each.spent for each in compute_budgets(History(actions=(done(None),)), BOTH, NOW)}
@@ -204,14 +204,14 @@ def test_five_minutes_are_five_minutes() -> None:
     assert after(done(seconds=300), by=by) == set()
 
 
-def test_what_is_left_of_a_kind_is_that_of_the_kind_asked_for_or_the_least() -> None:
+def test_remaining_budget_is_that_of_the_kind_or_the_least() -> None:
     by, history = settings(END_IDLE, max_per_fingerprint_per_hour=2), History(actions=(done(fingerprint="a"),))
     for fingerprint, left in ((None, 1), ("a", 1), ("b", 2)):
         assert budgets_left(history, by, NOW, fingerprint)["per_fingerprint"] == left
     assert budgets_left(History(), by, NOW)["per_fingerprint"] == 2
 
 
-def test_what_was_not_sent_breaks_no_run_of_refusals() -> None:
+def test_unsent_action_breaks_no_run_of_refusals() -> None:
     refused, unsent, known = (done(each, pid=5) for each in ("not_permitted", "withheld", "ineffective"))
     assert "3 signals in a row were refused" in str(opened(refused, unsent, refused, done(None), refused))
     assert opened(refused, refused, known, refused) is None
@@ -291,7 +291,7 @@ def test_once_open_it_stays_open_though_what_opened_it_is_forgotten() -> None:
     assert after(opening=opening, reset=Reset(ago(10 * 86400), "of an earlier one", "ann")) == {"breaker"}
 
 
-def test_with_the_breaker_open_nobody_is_signalled_and_the_plan_says_why() -> None:
+def test_with_the_breaker_open_no_session_is_signalled_and_the_plan_says_why() -> None:
     opening = Opening(ago(10), "why")
     made = decide(history=History(opening=opening))
     assert made.approved is None
@@ -312,7 +312,7 @@ def comes_back(
     return after(*before, by=by or settings(END_IDLE, max_per_fingerprint_per_hour=9, max_terminates_per_hour=9))
 
 
-def test_h25_what_comes_back_for_the_third_time_is_stopped() -> None:
+def test_h25_third_recurrence_stops_the_fingerprint() -> None:
     assert comes_back(1) == set()
     assert comes_back(2) == {"recurrence"}
     assert comes_back(2, seconds=1800) == set()
@@ -407,7 +407,7 @@ def test_h26_growth_within_a_minute_is_worsening(before: ServerLoad, now: Server
     assert not seen(outcome="withheld")
 
 
-def test_h26_what_has_worsened_is_remembered_when_it_has_calmed_down() -> None:
+def test_h26_worsened_incident_is_remembered_after_its_end() -> None:
     history = History(actions=(done(load=ServerLoad(10, 50), seconds=10),))
     history = with_poll(history, [], NOW, load=ServerLoad(100, 50))
     assert (
@@ -428,7 +428,7 @@ def test_h44_many_independent_incidents_are_nobodys_fault() -> None:
     assert decide(*sessions[2:]).approved is not None
 
 
-def test_h59_a_user_that_blocks_only_itself_stops_nobody_else() -> None:
+def test_h59_a_user_that_blocks_only_itself_stops_no_other() -> None:
     """Any role may take advisory locks of its own, with many sessions that wait for each other."""
     own = [
         each
@@ -496,7 +496,7 @@ def refusals(*users: str, seconds: float = 60.0) -> tuple[Action, ...]:
     return tuple(done("not_permitted", pid=pid, seconds=seconds, usename=user) for pid, user in enumerate(users, 1))
 
 
-def test_what_the_server_refused_for_a_user_is_not_tried_again_for_minutes() -> None:
+def test_signal_refused_for_a_user_is_not_retried_for_minutes() -> None:
     assert after(*refusals("app")) == {"may_signal"}
     assert after(*refusals("boss")) == set()
     assert after(*refusals("app", seconds=600)) == set()
@@ -565,7 +565,7 @@ def test_while_the_queued_alter_waits_for_a_word_the_reader_in_front_of_it_is_sp
     assert reasons(about(made, IDLE)) == {"cheaper_cut"}
 
 
-def test_who_waits_for_a_word_does_not_hold_up_who_needs_none() -> None:
+def test_action_that_waits_for_approval_delays_no_other() -> None:
     by = settings(replace(END_IDLE, require_approval=True, usename=("app",)), replace(END_IDLE, name="free"))
     made = decide(idle(), ddl(), idle(11, usename="batch"), reader(51, blockers=(11,)), by=by)
     assert made.approved is about(made, 11)
@@ -584,7 +584,7 @@ def test_the_server_looks_for_deadlocks_first() -> None:
     assert decide(*waiting, by=rehearsal, deadlock_timeout=2.0).approved is not None
 
 
-def test_h45_how_long_somebody_waits_is_not_how_old_its_transaction_is() -> None:
+def test_h45_how_long_a_session_waits_is_not_how_old_its_transaction_is() -> None:
     old = reader(31, blockers=(IDLE,), seconds=2, xact_start=ago(3600), query_start=ago(3600))
     assert "min_wait" in reasons(about(decide(idle(), old, by=settings(END_IDLE)), IDLE))
 
@@ -597,7 +597,7 @@ AGES = {
 
 
 @pytest.mark.parametrize(("guard", "facts"), AGES.items())
-def test_what_is_too_old_or_too_young_is_left_alone(guard: str, facts: dict[str, object]) -> None:
+def test_session_outside_of_the_age_limits_is_left_alone(guard: str, facts: dict[str, object]) -> None:
     by = settings(replace(END_IDLE, min_state_age=Duration(30)))
     assert guard in reasons(about(decide(idle(**facts), ddl(), by=by), IDLE))
     assert decide(idle(), ddl(), by=by).approved is not None
@@ -631,13 +631,13 @@ WAITED_FOR = {
 
 
 @pytest.mark.parametrize(("guard", "rule"), WAITED_FOR.items(), ids=WAITED_FOR)
-def test_what_only_has_to_be_waited_for_leaves_it_a_candidate(guard: str, rule: Rule) -> None:
+def test_temporary_objection_keeps_the_candidate(guard: str, rule: Rule) -> None:
     decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(rule)), IDLE)
     assert reasons(decision) == {guard}
     assert (decision.state, decision.pending, decision.fit, decision.lasting) == ("candidate", True, False, set())
 
 
-def test_the_servers_own_look_for_a_deadlock_is_waited_for_too() -> None:
+def test_the_servers_deadlock_check_is_waited_for_too() -> None:
     decision = about(decide(idle(), reader(31, blockers=(IDLE,)), by=settings(END_IDLE), deadlock_timeout=60), IDLE)
     assert (reasons(decision), decision.state) == ({"deadlock_timeout"}, "candidate")
 
@@ -653,7 +653,7 @@ def test_whose_turn_has_not_come_yet_is_fit_meanwhile(by: int, action: Outcome |
 # Queues
 
 
-def test_h13_the_policy_says_who_goes() -> None:
+def test_h13_policy_decides_the_signalled_session() -> None:
     def approved(policy: str) -> int | None:
         made = decide(by=replace(BOTH, queue_policy=policy))
         return made.approved.pid if made.approved else None
@@ -663,7 +663,7 @@ def test_h13_the_policy_says_who_goes() -> None:
     assert approved("none") is None
 
 
-def test_h13_none_leaves_alone_who_stands_before_the_queue_too() -> None:
+def test_h13_policy_none_spares_the_head_of_the_queue() -> None:
     made = decide(by=replace(BOTH, queue_policy="none"))
     assert reasons(about(made, DDL)) == {"queue_policy"}
     assert reasons(about(made, IDLE)) == {"queue_policy"}

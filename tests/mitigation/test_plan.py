@@ -51,7 +51,7 @@ def test_without_rules_nothing_is_done() -> None:
     assert {reason for decision in made.decisions for reason in reasons(decision)} == {"no_rule"}
 
 
-def test_nobody_blocked_nothing_to_decide() -> None:
+def test_no_blocked_session_needs_no_decision() -> None:
     assert decide(session(1), by=BOTH) == Plan()
 
 
@@ -161,7 +161,7 @@ def test_a_cancel_that_had_no_effect_is_followed_by_a_terminate() -> None:
     assert decide(moved_on, ddl(), by=settings(ladder), history=history).approved is None
 
 
-def test_a_cancel_that_nobody_watched_is_followed_by_a_terminate_once_its_grace_is_over() -> None:
+def test_a_cancel_that_no_agent_watched_is_followed_by_a_terminate_once_its_grace_is_over() -> None:
     """The agent that sent it was told to end; who stands in the way in the same statement was not helped by it."""
     ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10))
     before = Identity.of(session(IDLE))
@@ -196,7 +196,7 @@ def test_a_decision_is_held_against_the_plan_of_the_last_moment() -> None:
         assert "the decision has changed" in str(moved_on.objections_to(meant))
 
 
-def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -> None:
+def test_consent_for_one_state_does_not_hold_for_another() -> None:
     decision = about(decide(), DDL)
     assert OnlySession(DDL, "cancel", decision.id).is_about(decision)
     assert "in another statement" in str(OnlySession(DDL, "cancel", "another").find_objection(decision))
@@ -204,7 +204,7 @@ def test_who_agreed_to_a_session_in_one_state_did_not_agree_to_it_in_another() -
     assert "only a signal to 10" in str(OnlySession(IDLE).find_objection(decision))
 
 
-def test_what_no_rule_speaks_of_is_only_observed_and_what_a_cheaper_cut_spares_may_come() -> None:
+def test_session_without_a_rule_is_observed_and_a_cheaper_cut_may_follow() -> None:
     assert about(decide(by=settings(END_IDLE)), DDL).state == "observed"
     assert not about(decide(by=settings(END_IDLE)), DDL).may_come
     spared = about(decide(amid=AgentState(leader=False)), IDLE)
@@ -225,7 +225,7 @@ def test_escalation_asks_every_guard_again() -> None:
     assert reasons(about(decide(idle(), ddl(), by=by, history=history), IDLE)) == {"cooldown"}
 
 
-def test_samples_are_counted_look_after_look_and_lost_by_a_look_without() -> None:
+def test_samples_are_counted_poll_after_poll_and_lost_by_a_poll_without() -> None:
     by = replace(BOTH, min_samples=3)
     history = History()
     for expected in (None, None, DDL):
@@ -529,7 +529,7 @@ def test_a_smaller_budget_never_adds_an_action(
 
 @given(judged(), CIRCUMSTANCES)
 @hypothesis.settings(max_examples=60)
-def test_whatever_brakes_never_adds_an_action(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
+def test_brakes_never_add_an_action(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
     seen, by, history = given
     free, braked = (make_plan(diagnose(seen), by, history, each).approved for each in (AgentState(), amid))
     assert braked is None or braked.victim == (free.victim if free else None)
@@ -556,7 +556,7 @@ def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, His
 
 @given(judged())
 @hypothesis.settings(max_examples=60)
-def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
+def test_more_polls_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     patient = make_plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
     hasty = make_plan(diagnose(seen), by, history)
@@ -565,9 +565,7 @@ def test_more_looks_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigat
 
 @given(judged(), st.sampled_from([None, "cancel", "terminate"]))
 @hypothesis.settings(max_examples=60)
-def test_who_asks_for_one_session_gets_that_one_or_nobody(
-    given: tuple[Snapshot, Mitigation, History], signal: Any
-) -> None:
+def test_request_for_one_session_gets_it_or_none(given: tuple[Snapshot, Mitigation, History], signal: Any) -> None:
     seen, by, history = given
     for pid in seen.sessions:
         made = make_plan(diagnose(seen), by, history, None, OnlySession(pid, signal)).approved

@@ -81,7 +81,7 @@ def test_h55_a_refusal_says_how_the_server_stores_a_name(scene: Scene, name: str
         (Protect(relation=(Qualified("public.elsewhere_pkey"),)), "this is an index; name its table"),
     ],
 )
-def test_h55_nobody_is_signalled_while_a_protection_names_nothing(
+def test_h55_no_session_is_signalled_while_a_protection_names_nothing(
     incident: Incident, protect: Protect, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
@@ -220,7 +220,7 @@ def test_h55_a_protected_statement_is_found_anywhere_in_the_text(incident: Incid
     waiter.finish()
 
 
-def test_h55_what_a_session_does_not_report_may_be_protected() -> None:
+def test_h55_unreported_attribute_may_be_protected() -> None:
     """With track_activities off the server shows "disabled" for its state, and no statement."""
     seen = snapshot([idle(state="disabled", statement="")])
     subject = Subject(seen.sessions[IDLE_PID], seen)

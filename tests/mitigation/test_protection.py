@@ -38,7 +38,7 @@ def test_a_member_of_a_protected_role_is_left_alone_from_the_grant_on(incident: 
     waiter.finish()
 
 
-def test_who_comes_from_where_and_holds_what_is_known(incident: Incident) -> None:
+def test_clients_and_locks_of_sessions_are_known(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1")
     waiter = incident.app().block("update orders set v = 2 where id = 1")
     for protect in (
@@ -89,7 +89,7 @@ def test_h41_a_marked_session_is_left_alone(incident: Incident, where: str) -> N
     assert incident.alive(holder)
 
 
-def test_h29_somebody_at_psql_is_left_alone(incident: Incident) -> None:
+def test_h29_user_at_psql_is_left_alone(incident: Incident) -> None:
     holder = incident.app("update orders set v = 1 where id = 1", application_name="psql")
     incident.app().block("update orders set v = 2 where id = 1")
     assert incident.mitigate(*ALL_RULES, patience=0.5)[0] == []
@@ -123,7 +123,7 @@ def test_the_servers_own_deadlock_timeout_is_the_floor(incident: Incident) -> No
     assert incident.alive(holder)
 
 
-def test_h46_who_does_not_end_is_told_and_not_signalled_again(
+def test_h46_session_that_does_not_end_is_reported_and_not_signalled_again(
     incident: Incident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backend that is stopped stands for one that is stuck in the code of an extension."""

@@ -35,7 +35,7 @@ def blocker(**facts: object) -> Session:
 
 
 @pytest.mark.parametrize(("key", "facts"), UNKNOWN.items(), ids=UNKNOWN)
-def test_h33_what_is_unknown_is_not_allowed_and_may_be_protected(key: str, facts: dict[str, object]) -> None:
+def test_h33_unknown_attribute_is_not_allowed_and_may_be_protected(key: str, facts: dict[str, object]) -> None:
     fits, other, _ = KEYS[key]
     for wanted in (fits, other):
         allowing = settings(replace(END_IDLE, **{key: wanted, "usename": wanted if key == "usename" else None}))
@@ -60,7 +60,7 @@ def test_a_statement_that_was_cut_fits_no_pattern_and_may_fit_a_protected_one() 
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_rule_is_about_who_fits_and_nobody_else(key: str) -> None:
+def test_a_rule_is_about_matching_sessions_only(key: str) -> None:
     fits, other, _ = KEYS[key]
     for wanted, is_about in ((fits, True), (other, False), ((*other, *fits), True)):
         made = decide(blocker(), ddl(), by=settings(replace(END_IDLE, **{key: wanted})))
@@ -68,13 +68,13 @@ def test_a_rule_is_about_who_fits_and_nobody_else(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_protection_is_about_who_fits_and_beats_every_rule(key: str) -> None:
+def test_protection_of_a_matching_session_beats_every_rule(key: str) -> None:
     fits, other, _ = KEYS[key]
     assert reasons(about(decide(blocker(), ddl(), by=protecting(**{key: fits})), IDLE)) == {"protected"}
     assert "protected" not in reasons(about(decide(blocker(), ddl(), by=protecting(**{key: other})), IDLE))
 
 
-def test_what_protects_a_statement_does_not_say_what_it_says() -> None:
+def test_protection_of_a_statement_does_not_show_its_text() -> None:
     by = protecting(statement=(StatementPattern("select .*"),))
     [said] = about(decide(blocker(), ddl(), by=by), IDLE).objections
     assert said.objection == "such a statement is protected"
@@ -113,7 +113,7 @@ def test_h30_a_backup_is_protected(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["psql", "pgAdmin 4 - DB:shop", "DBeaver 24.1 - SQLEditor <Script.sql>", "PSQL"])
-def test_h29_somebody_who_watches_is_protected(name: str) -> None:
+def test_h29_watching_user_is_protected(name: str) -> None:
     made = decide(idle(application_name=name), ddl(), by=settings(END_IDLE))
     assert reasons(about(made, IDLE)) == {"protected_by_default"}
 
@@ -143,7 +143,7 @@ def test_an_application_that_only_begins_like_a_tool_is_not_one() -> None:
         {"statement": "-- pgdoctor:protect\nselect 1", "truncated": True},
     ],
 )
-def test_h41_who_asks_for_it_is_left_alone_and_counted_as_such(facts: dict[str, object]) -> None:
+def test_h41_session_with_the_marker_is_left_alone_and_counted(facts: dict[str, object]) -> None:
     assert reasons(about(decide(idle(**facts), ddl(), by=settings(END_IDLE)), IDLE)) == {"marker"}
     off = settings(END_IDLE, protect_defaults=False)
     assert reasons(about(decide(idle(**facts), ddl(), by=off), IDLE)) == {"marker"}
@@ -169,7 +169,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
-def test_h31_what_is_empty_is_refused_and_never_means_everybody(text: str) -> None:
+def test_h31_empty_list_is_refused_and_never_means_every_session(text: str) -> None:
     with pytest.raises(ConfigError, match=r"mitigation\.(rules|protect)\[0\]"):
         parse_config(text, "x")
 
@@ -257,7 +257,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("parts", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_work_is_refused_by_its_key(parts: tuple[str, ...]) -> None:
+def test_impossible_setting_is_refused_by_its_key(parts: tuple[str, ...]) -> None:
     text, *words = parts
     with pytest.raises(ConfigError) as caught:
         parse_config(text, "x")
@@ -301,7 +301,7 @@ def test_a_relation_is_the_same_however_it_is_quoted(written: str, meant: str) -
     assert Qualified.parse(meant) == meant
 
 
-def test_short_waits_are_for_who_asks_for_them() -> None:
+def test_short_waits_are_read_only_on_request() -> None:
     text = f'[mitigation]\nallow_short_waits = true\n{RULE}min_wait = "0s"'
     assert parse_config(text, "x").mitigation.rules[0].min_wait == 0
 

@@ -162,7 +162,7 @@ def test_actions_of_others_count_and_own_ones_count_once() -> None:
     assert known.under_way is None
 
 
-def test_own_action_under_way_is_not_taken_for_somebody_elses() -> None:
+def test_own_action_in_progress_is_not_taken_for_that_of_another() -> None:
     mine = action(1)
     known = joined_history(with_shared_action(SharedRecord(), mine, NOW), History(actions=(mine,)))
     assert known.under_way == mine
@@ -175,7 +175,7 @@ def test_withheld_here_does_not_hide_that_another_acted() -> None:
     assert [each.outcome for each in known.spent] == ["ineffective"]
 
 
-def test_what_was_not_sent_is_taken_out_again() -> None:
+def test_unsent_action_is_taken_out_again() -> None:
     shared = with_shared_action(SharedRecord(), action(1), NOW)
     for outcome in ("gone", "withheld"):
         assert with_shared_action(shared, action(1, outcome=outcome), NOW).actions == ()

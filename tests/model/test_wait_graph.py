@@ -49,7 +49,7 @@ def test_without_waits_there_is_nothing() -> None:
     assert graph.wait_count == graph.measure_depth(1) == graph.count_blocked(1) == 0
 
 
-def test_a_waiter_that_waits_for_nobody_is_no_waiter() -> None:
+def test_a_waiter_that_waits_for_no_session_is_no_waiter() -> None:
     assert not WaitGraph({1: (), 2: (2,)}).waiters
 
 
@@ -69,7 +69,7 @@ def test_a_queued_blocker_is_no_root_but_has_its_own_reach() -> None:
     assert [graph.measure_depth(node) for node in (1, 2, 3)] == [0, 1, 2]
 
 
-def test_who_will_wait_for_another_one_afterwards_is_not_released() -> None:
+def test_waiter_with_a_next_blocker_is_not_released() -> None:
     graph = WaitGraph({2: (1,), 3: (2,), 4: (2, 3), 5: (2,)}, afterwards={3: (1,), 4: (1,)})
     assert graph.released_at_once(frozenset({2})) == graph.released_in_turn(frozenset({2})) == {5}
     assert graph.released_at_once(frozenset({1, 2})) == {3, 5}
@@ -94,7 +94,7 @@ def test_cutting_the_queued_one_frees_those_behind_it_at_once() -> None:
     assert graph.released_in_turn(frozenset({1})) == {2, 3, 4}
 
 
-def test_cutting_one_of_two_blockers_frees_nobody() -> None:
+def test_cutting_one_of_two_blockers_frees_no_session() -> None:
     graph = WaitGraph({3: (1, 2), 4: (3,)})
     assert not graph.released_at_once(frozenset({1}))
     assert not graph.released_in_turn(frozenset({1}))
@@ -117,7 +117,7 @@ def test_roots_block_and_do_not_wait(waits: dict[int, list[int]]) -> None:
 
 
 @given(WAITS)
-def test_in_a_circle_are_just_those_who_stand_behind_themselves(waits: dict[int, list[int]]) -> None:
+def test_circle_has_the_sessions_behind_themselves(waits: dict[int, list[int]]) -> None:
     graph = WaitGraph(waits)
     circular = {
         node for node in waits if any(node in naive_behind(waits, other) for other in naive_behind(waits, node))

@@ -55,7 +55,7 @@ def test_a_call_of_before_it_opened_changes_nothing() -> None:
 
 
 @given(CALLS)
-def test_whatever_happens(calls: list[tuple[int, bool]]) -> None:
+def test_random_courses_keep_the_invariants(calls: list[tuple[int, bool]]) -> None:
     circuit, now = Circuit(PAUSE), 0
     for seconds, succeeded in calls:
         now += seconds
@@ -81,7 +81,7 @@ def test_whatever_happens(calls: list[tuple[int, bool]]) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_who_always_succeeds_is_never_left_in_peace(calls: list[bool]) -> None:
+def test_receiver_that_succeeds_never_opens_the_circuit(calls: list[bool]) -> None:
     mostly = [True if place % 3 else called for place, called in enumerate(calls)]
     circuit = after(True, True, *mostly)
     assert circuit.compute_state(0) == "closed"

@@ -136,7 +136,7 @@ def card(body: Any) -> Any:
     return body["attachments"][0]["content"]
 
 
-def test_alertmanager_is_told_the_end_by_the_labels_of_the_start() -> None:
+def test_alertmanager_is_notified_the_end_by_the_labels_of_the_start() -> None:
     [[started], [ended]] = sent("alertmanager", event("started"), event("ended", seconds=5))
     assert started["labels"] == ended["labels"]
     assert started["labels"] == {
@@ -151,7 +151,7 @@ def test_alertmanager_is_told_the_end_by_the_labels_of_the_start() -> None:
     assert started["generatorURL"] == started["annotations"]["page"] == PAGE
 
 
-def test_alertmanager_is_told_the_end_of_a_warning_that_became_critical() -> None:
+def test_alertmanager_is_notified_the_end_of_a_warning_that_became_critical() -> None:
     [[_], [critical, warning], [ended]] = sent(
         "alertmanager", event("started"), event("worsened", CRITICAL, 1), event("ended", CRITICAL, 2)
     )
@@ -186,7 +186,7 @@ def test_pagerduty_triggers_and_resolves_by_the_incident() -> None:
     assert "payload" not in ended
 
 
-def test_pagerduty_alone_is_told_of_a_signal() -> None:
+def test_pagerduty_alone_is_notified_of_a_signal() -> None:
     async def whole(there: StrictReceiver, chat: StrictReceiver) -> None:
         pager = Recipient("a", there.url, format="pagerduty")
         young = Recipient("b", there.url, format="pagerduty", min_duration=Duration(3600))

@@ -25,18 +25,18 @@ def passed(withheld: MinDurationFilter, *events: tuple[str, float], to: Recipien
     return [kind for kind, seconds in events if withheld.lets_pass(to, event(kind, seconds), "shop")]
 
 
-def test_without_a_wish_all_of_it_is_told_at_once() -> None:
+def test_without_a_wish_all_of_it_is_reported_at_once() -> None:
     everything = ("started", 0), ("worsened", 1), ("ended", 2)
     assert passed(MinDurationFilter(), *everything, to=replace(CHAT, min_duration=Duration(0))) == [
         kind for kind, _ in everything
     ]
 
 
-def test_of_what_ends_before_nothing_is_told() -> None:
+def test_of_what_ends_before_nothing_is_reported() -> None:
     assert passed(MinDurationFilter(), ("started", 0), ("class_changed", 1), ("worsened", 20), ("ended", 29.9)) == []
 
 
-def test_what_lasts_is_told_once_it_has_and_then_all_of_it() -> None:
+def test_lasting_incident_is_delivered_with_all_its_events() -> None:
     withheld = MinDurationFilter()
     assert passed(withheld, ("started", 0)) == []
     assert not withheld.is_due(CHAT, INCIDENT, 29.9, "shop")
@@ -53,7 +53,7 @@ def test_an_event_at_the_right_age_tells_of_it_too() -> None:
     assert not withheld.is_due(CHAT, INCIDENT, 31.0, "shop")
 
 
-def test_the_end_of_one_of_before_the_agent_is_told() -> None:
+def test_the_end_of_one_of_before_the_agent_is_reported() -> None:
     """Whether somebody was told of its beginning nobody knows any more."""
     assert passed(MinDurationFilter(), ("ended", 1)) == ["ended"]
 
@@ -62,6 +62,6 @@ def test_the_end_of_one_of_before_the_agent_is_told() -> None:
     st.lists(st.tuples(st.sampled_from(["class_changed", "worsened"]), st.floats(0, 100)), max_size=5),
     st.floats(0, 100),
 )
-def test_nobody_hears_of_an_end_without_a_beginning(between: list[tuple[str, float]], end: float) -> None:
+def test_end_without_a_start_is_not_delivered(between: list[tuple[str, float]], end: float) -> None:
     told = passed(MinDurationFilter(), ("started", 0), *sorted(between, key=lambda each: each[1]), ("ended", end))
     assert told == [] or told[0] != "ended"

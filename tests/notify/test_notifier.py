@@ -61,7 +61,7 @@ def test_the_service_is_the_servers_name() -> None:
     assert told("shop", service="checkout")["service"] == "checkout"
 
 
-def test_who_does_not_want_to_know_is_not_told() -> None:
+def test_receiver_without_the_event_is_not_notified() -> None:
     async def whole() -> None:
         notifier = Notifier(
             [(Recipient("a", "http://localhost:1/", events=("ended",)), Endpoint("http://localhost:1/"))]
@@ -110,7 +110,7 @@ def test_a_routing_key_of_a_file_and_the_address_of_pagerduty(tmp_path: Path) ->
         resolve_recipients([Recipient("a", format="pagerduty", routing_key_file=secret(tmp_path / "bad", "zq7 8"))])
 
 
-def test_a_file_that_everybody_may_read_or_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_that_other_users_may_read_or_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .* chmod o="):
         resolve_recipients([Recipient("a", url_file=secret(tmp_path / "url", "http://a/", 0o644))])
     with pytest.raises(ConfigError, match=r"notify\[0\]\.url_file: .*cannot be read"):

@@ -82,7 +82,7 @@ def run(*manners: Manner, **given: Any) -> Callable[[Callable[[Told, Receiving],
     return runs
 
 
-def test_what_is_sent() -> None:
+def test_request_has_the_fields_of_the_contract() -> None:
     @run(answer(200))
     async def _(told: Told, there: Receiving) -> None:
         told.offer(1)
@@ -108,7 +108,7 @@ def test_all_of_it_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("manner", BAD, ids=lambda manner: manner.__name__)
-def test_one_that_misbehaves_is_told_once_it_behaves(manner: Manner) -> None:
+def test_one_that_misbehaves_is_reported_once_it_behaves(manner: Manner) -> None:
     @run(manner, manner, answer(200))
     async def _(told: Told, there: Receiving) -> None:
         told.offer(1)
@@ -159,7 +159,7 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
         assert proxy.heads == []
 
 
-def test_nobody_there() -> None:
+def test_missing_user_is_reported() -> None:
     async def whole() -> None:
         async with telling(nobody(), attempts=3) as told:
             told.offer(1)
@@ -177,7 +177,7 @@ def test_a_receiver_that_asks_for_time_gets_it() -> None:
         assert second - first >= 1.0
 
 
-def test_what_is_too_old_is_not_told_any_more() -> None:
+def test_outdated_event_is_not_delivered() -> None:
     @run(hang, max_age=Duration(0.2))
     async def _(told: Told, there: Receiving) -> None:
         told.offer(1, 2)

@@ -70,7 +70,7 @@ def test_a_receiver_may_ask_for_more(attempt: int, seconds: float) -> None:
         ("²", 0.0),
     ],
 )
-def test_what_a_receiver_asks_for_is_bounded(said: str, seconds: float) -> None:
+def test_delay_requested_by_a_receiver_is_bounded(said: str, seconds: float) -> None:
     assert _retry_after([(b"Retry-After", said.encode("latin-1"))], now=10.0) == seconds
 
 
@@ -87,7 +87,7 @@ def test_the_attempts_are_counted() -> None:
     assert not caught.value.is_late
 
 
-def test_what_is_too_old_is_given_up() -> None:
+def test_delivery_is_given_up_after_its_limit() -> None:
     async def attempt() -> None:
         raise Postponed("later", 50.0)
 
@@ -96,7 +96,7 @@ def test_what_is_too_old_is_given_up() -> None:
     assert caught.value.is_late
 
 
-def test_what_is_no_matter_of_time_is_not_tried_again() -> None:
+def test_permanent_failure_is_not_retried() -> None:
     async def attempt() -> None:
         raise ValueError
 

@@ -49,7 +49,7 @@ def test_another_statement_of_the_session_has_not_been_blocked_before():
     assert seen.blocked_since == {10: at(5.9)}
 
 
-def test_statement_that_did_not_wait_in_between_is_blocked_anew():
+def test_statement_that_did_not_wait_in_between_is_blocked_again():
     seen = remembered(
         taken(5, waiting(10, statement=1, wait=4.9)),
         taken(6, waiting(11, statement=1, wait=4.9)),
@@ -70,7 +70,7 @@ def test_clock_that_was_set_back_makes_no_wait_begin_in_the_future():
     assert seen.blocked_since == {10: at(3)}
 
 
-def test_wait_that_begins_anew_in_each_snapshot_is_one_wait():
+def test_wait_that_begins_again_in_each_snapshot_is_one_wait():
     waits = [waiting(10, statement=1, wait=seconds - 0.05) for seconds in (5, 6, 7)]
     seen = remembered(*(taken(seconds, each) for seconds, each in zip((5, 6, 7), waits, strict=True)))
     assert seen.blocked_since == {10: at(4.95)}

@@ -30,7 +30,7 @@ def seen(seconds_ago: float, **holders: int) -> Sighting:
     return Sighting(NOW - timedelta(seconds=seconds_ago), found)
 
 
-def test_what_is_old_or_empty_is_forgotten():
+def test_old_or_empty_entries_are_forgotten():
     young, old, empty = seen(3, t1=10), seen(11, t1=11), seen(1)
     assert recent_sightings((old, young, empty), NOW) == (young,)
 
@@ -39,12 +39,12 @@ def test_a_clock_that_was_set_back_keeps_nothing_for_ever():
     assert recent_sightings((seen(-3600, t1=10),), NOW) == ()
 
 
-def test_holders_of_all_looks_by_table_whose_transactions_are_over():
+def test_holders_of_all_polls_by_table_whose_transactions_are_over():
     sightings = (seen(3, t1=10), seen(2, t1=11, t2=12), seen(1, t1=10))
     assert with_memory(looked(), sightings).former_holders == {1: {10, 11}, 2: {12}}
 
 
-def test_who_is_still_in_its_transaction_is_no_former_holder_but_in_another_one_it_is():
+def test_former_holder_has_ended_its_transaction():
     sightings = (seen(1, t1=10, t2=11),)
     now = looked(Session(10, xact_start=NOW), Session(11, xact_start=NOW + timedelta(seconds=1)))
     assert with_memory(now, sightings).former_holders == {1: frozenset(), 2: {11}}
@@ -62,7 +62,7 @@ def orders(scene):
     return scene.admin.execute("select 'orders'::regclass::oid::int8").fetchone()[0]
 
 
-def test_a_second_look_is_taken_until_a_holder_of_the_row_is_known(scene, orders):
+def test_a_second_poll_is_taken_until_a_holder_of_the_row_is_known(scene, orders):
     scene.client("update orders set v = 1").start("select pg_sleep(60)")
     for _ in range(3):
         scene.client().block("update orders set v = 2 where id = 1")
@@ -90,7 +90,7 @@ def test_a_holder_of_the_whole_table_is_not_remembered(scene):
     assert sighted(scene) == {}
 
 
-def test_a_running_holder_of_a_row_is_remembered_and_those_who_queue_are_not(scene, orders):
+def test_running_holder_of_a_row_is_remembered_and_its_queue_is_not(scene, orders):
     holder = scene.client("update orders set v = 1").start("select pg_sleep(60)")
     for _ in range(2):
         scene.client().block("update orders set v = 2 where id = 1")
@@ -156,7 +156,7 @@ def test_a_holder_that_has_come_to_stay_is_the_offender_though_the_row_was_hot(s
 
 @pytest.mark.usefixtures("orders")
 @pytest.mark.parametrize("pause", [running, idling])
-def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause):
+def test_a_row_that_is_really_hot_is_known_from_the_second_poll_on(scene, pause):
     with hammering(scene.dsn, 8, pause):
         first, *others = classes(scene, looks=8)
     # Whether one snapshot tells depends on how long the statements have waited already.
@@ -166,7 +166,7 @@ def test_a_row_that_is_really_hot_is_known_from_the_second_look_on(scene, pause)
 
 
 @pytest.mark.usefixtures("orders")
-def test_a_single_diagnosis_looks_twice(scene):
+def test_a_single_diagnosis_reads_twice(scene):
     with hammering(scene.dsn, 8, running):
         seen = [run_coroutine(fetch_diagnosis(scene.dsn)) for _ in range(4)]
     found = [each.blockers[0] for each in seen if each.blockers]

@@ -32,11 +32,11 @@ def test_wait_is_as_old_as_the_first_snapshot_in_a_row_that_shows_it():
     assert follow(WAITING, WAITING, WAITING) == [None, 1.0, 2.0]
 
 
-def test_wait_begins_anew_where_something_was_replayed_in_between():
+def test_wait_begins_again_where_something_was_replayed_in_between():
     assert follow(WAITING, replace(WAITING, lsn="0/18"), replace(WAITING, lsn="0/18")) == [None, None, 1.0]
 
 
-def test_wait_begins_anew_for_another_conflict_or_after_none():
+def test_wait_begins_again_for_another_conflict_or_after_none():
     pinned = replace(WAITING, wait_event_type="BufferPin", wait_event="BufferPin")
     assert follow(WAITING, pinned, WAITING) == [None, None, None]
     assert follow(WAITING, None, WAITING) == [None, None, None]

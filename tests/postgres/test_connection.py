@@ -57,7 +57,7 @@ def failure(dsn: str, deadline: float = 2.0) -> PgdoctorError:
         ("something new", "error"),
     ],
 )
-def test_how_a_connection_failed_is_told_by_what_the_server_says(said: str, state: str) -> None:
+def test_how_a_connection_failed_is_reported_by_what_the_server_says(said: str, state: str) -> None:
     error = connection_error(psycopg.OperationalError(f"connection failed: {said}"), TARGET)
     assert error.state == state
     assert state in STATES
@@ -71,7 +71,7 @@ def test_a_socket_that_is_not_there_is_not_taken_for_any_file() -> None:
     assert (missing.state, str(missing)) == ("refused", said)
 
 
-def test_what_to_do_is_said_only_where_it_helps() -> None:
+def test_advice_is_shown_only_where_it_helps() -> None:
     rejected = 'no pg_hba.conf entry for host "h", user "u", database "d", no encryption'
     said = str(connection_error(psycopg.OperationalError(rejected), TARGET))
     assert said == f"connection to 10.0.0.5:5432 as x failed: {rejected}"
@@ -83,7 +83,7 @@ def test_a_dsn_that_does_not_parse_is_wrong_usage(dsn: str) -> None:
         parse_dsn(dsn)
 
 
-def test_a_missing_database_is_told_from_a_missing_server(scene: Scene) -> None:
+def test_a_missing_database_is_distinguished_from_a_missing_server(scene: Scene) -> None:
     missing = failure(make_conninfo(scene.dsn, dbname="nowhere"))
     assert isinstance(missing, Unreachable)
     assert missing.state == "unknown_database"
@@ -92,7 +92,7 @@ def test_a_missing_database_is_told_from_a_missing_server(scene: Scene) -> None:
     assert refused.state == "refused"
 
 
-def test_the_session_is_ours_whatever_the_role_and_the_database_have_set(scene: Scene) -> None:
+def test_settings_of_role_and_database_do_not_change_our_session(scene: Scene) -> None:
     dsn = scene.role("watcher", "pg_monitor")
     scene.admin.execute("alter role watcher set statement_timeout = '500ms'")
     scene.admin.execute("alter role watcher set idle_session_timeout = '1s'")

@@ -163,7 +163,7 @@ def test_a_transaction_block_does_not_show_it_an_old_picture(shop: Scene, psql: 
     holder.run("select 1")
 
 
-def test_a_role_that_cannot_see_the_session_is_told_so(shop: Scene, psql: Psql) -> None:
+def test_a_role_that_cannot_see_the_session_gets_a_message(shop: Scene, psql: Psql) -> None:
     holder, _ = idle_in_front(shop)
     text = offered(look(shop.dsn), holder.pid)
     assert "hidden from this role" in psql(text, dsn=shop.role("blind"))
@@ -196,7 +196,7 @@ def test_a_terminate_hits_as_it_stands_in_markdown(shop: Scene, psql: Psql) -> N
     waiter.finish()
 
 
-def test_a_terminate_hits_whatever_the_transaction_ran_since(shop: Scene, psql: Psql) -> None:
+def test_terminate_hits_the_transaction_after_another_statement(shop: Scene, psql: Psql) -> None:
     holder, waiter = idle_in_front(shop)
     text = offered(look(shop.dsn), holder.pid)
     holder.run("select 1")

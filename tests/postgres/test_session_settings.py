@@ -43,7 +43,7 @@ def test_start_up_options_name_only_settings_of_every_version(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("form", ["database {database}", "role watcher", "role watcher in database {database}"])
-def test_h51_whatever_is_set_for_a_database_or_a_role_our_settings_hold(scene: Scene, form: str) -> None:
+def test_h51_our_settings_hold_over_those_of_database_and_role(scene: Scene, form: str) -> None:
     dsn = scene.role("watcher", "pg_monitor")
     scene.role("mallory", "create on database " + scene.admin.info.dbname)
     scene.admin.execute("grant mallory to watcher")

@@ -54,7 +54,7 @@ SIGNALS: tuple[Signal, Signal] = ("cancel", "terminate")
 
 @pytest.mark.parametrize("which", SIGNALS)
 @pytest.mark.parametrize("part", ["backend_start", "xact_start", "query_start", "state_change"])
-def test_h6_one_microsecond_off_is_somebody_else(scene: Scene, holder: Client, which: Signal, part: str) -> None:
+def test_h6_one_microsecond_off_is_another_session(scene: Scene, holder: Client, which: Signal, part: str) -> None:
     victim = identity(scene, holder.pid)
     moment = getattr(victim, part) + timedelta(microseconds=1)
     assert signal(scene, which, replace(victim, **{part: moment}), unchanged=True).answer == "gone"
@@ -72,7 +72,7 @@ def test_h66_a_terminate_hits_no_other_transaction(scene: Scene, holder: Client,
     assert identity(scene, holder.pid) == victim
 
 
-def test_h66_a_terminate_hits_the_transaction_whatever_it_ran_meanwhile(scene: Scene, holder: Client) -> None:
+def test_h66_terminate_hits_the_transaction_after_a_later_statement(scene: Scene, holder: Client) -> None:
     victim = identity(scene, holder.pid)
     holder.run("select 1")
     assert signal(scene, "cancel", victim).answer == "gone"
@@ -143,29 +143,27 @@ def test_h66_outside_of_a_transaction_a_terminate_is_about_the_present_state(sce
 
 @pytest.mark.parametrize("which", SIGNALS)
 @pytest.mark.parametrize("change", [{"state": "active"}, {"xact_start": None}, {"query_start": None}, {"pid": 1}])
-def test_another_state_is_somebody_else(scene: Scene, holder: Client, which: Signal, change: dict[str, Any]) -> None:
+def test_another_state_is_another_session(scene: Scene, holder: Client, which: Signal, change: dict[str, Any]) -> None:
     victim = identity(scene, holder.pid)
     assert signal(scene, which, replace(victim, **change)).answer == "gone"
     assert identity(scene, holder.pid) == victim
 
 
 @pytest.mark.parametrize("which", SIGNALS)
-def test_nobody_is_signalled_whom_nobody_waits_for(scene: Scene, which: Signal) -> None:
+def test_session_without_waiters_is_not_signalled(scene: Scene, which: Signal) -> None:
     alone = scene.client("select 1")
     assert signal(scene, which, identity(scene, alone.pid)).answer == "gone"
     alone.run("select 1")
 
 
 @pytest.mark.parametrize("which", SIGNALS)
-def test_nobody_is_signalled_before_somebody_has_waited_long_enough(
-    scene: Scene, holder: Client, which: Signal
-) -> None:
+def test_signal_needs_a_wait_of_the_minimum(scene: Scene, holder: Client, which: Signal) -> None:
     assert signal(scene, which, identity(scene, holder.pid), min_wait=60).answer == "gone"
     holder.run("select 1")
 
 
 @pytest.mark.parametrize("which", SIGNALS)
-def test_a_session_without_the_leader_lock_signals_nobody(scene: Scene, holder: Client, which: Signal) -> None:
+def test_a_session_without_the_leader_lock_signals_no_session(scene: Scene, holder: Client, which: Signal) -> None:
     """Whoever it is, and whatever it calls itself: the server looks."""
 
     async def work() -> tuple[SignalReply, SignalReply]:
@@ -249,7 +247,7 @@ def test_a_function_of_the_same_name_is_not_called(scene: Scene, holder: Client)
         holder.run("select 1")
 
 
-def test_what_the_server_refuses_is_said(scene: Scene, holder: Client) -> None:
+def test_refusal_of_the_server_is_reported(scene: Scene, holder: Client) -> None:
     agent = scene.role("agent", "pg_monitor", "pg_signal_backend")
 
     async def work() -> SignalReply:
@@ -264,7 +262,7 @@ def test_what_the_server_refuses_is_said(scene: Scene, holder: Client) -> None:
 
 @pytest.mark.long
 @pytest.mark.deadline(300)
-def test_h5_who_moved_on_between_look_and_signal_is_not_signalled(scene: Scene) -> None:
+def test_h5_session_that_moved_on_after_the_poll_is_not_signalled(scene: Scene) -> None:
     """The race: a victim that runs statements of 4 ms back to back, and up to 8 ms between the look and the signal.
 
     Between the server's own second look and its signal lie some microseconds; a statement that ends just there, and

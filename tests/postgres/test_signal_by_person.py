@@ -106,14 +106,14 @@ def test_no_session_has_to_wait_and_none_to_lead(scene: Scene, busy: Client, whi
         busy.finish()
 
 
-def test_a_terminate_hits_the_transaction_whatever_it_runs_by_now(scene: Scene) -> None:
+def test_terminate_hits_the_transaction_with_any_current_statement(scene: Scene) -> None:
     client = scene.client("select 1")
     victim = identity(scene, client.pid)
     client.start("select pg_sleep(60)")
     assert signal(scene, "terminate", victim).answer == "sent"
 
 
-def test_a_role_that_may_not_is_told_so(scene: Scene, busy: Client) -> None:
+def test_a_role_that_may_not_gets_a_message(scene: Scene, busy: Client) -> None:
     reply = signal(scene, "cancel", identity(scene, busy.pid), scene.role("watcher", "pg_monitor", "pg_signal_backend"))
     assert (reply.answer, reply.sqlstate) == ("not_permitted", "42501")
     assert busy.busy

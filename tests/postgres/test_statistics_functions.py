@@ -68,11 +68,11 @@ def share(dsn: str, column: str, literal: str, table: str = "jobs") -> float | N
         ("id", "17", 0.0001),
     ],
 )
-def test_share_of_a_value_is_told(dsn: str, column: str, literal: str, expected: float) -> None:
+def test_share_of_a_value_is_reported(dsn: str, column: str, literal: str, expected: float) -> None:
     assert share(dsn, column, literal) == pytest.approx(expected, abs=0.02)
 
 
-def test_numbers_of_a_column_are_told_and_no_value(dsn: str) -> None:
+def test_numbers_of_a_column_are_reported_and_no_value(dsn: str) -> None:
     with psycopg.connect(dsn) as by_hand:
         [(null_share, values, shares)] = by_hand.execute(_NUMBERS, ["jobs", "state"]).fetchall()
         assert (null_share, values) == (0.0, 2.0)
@@ -81,7 +81,7 @@ def test_numbers_of_a_column_are_told_and_no_value(dsn: str) -> None:
             by_hand.execute("select 1 from pg_catalog.pg_statistic")
 
 
-def test_other_types_catalogs_and_row_security_are_not_told(scene: Scene, dsn: str) -> None:
+def test_other_types_catalogs_and_row_security_are_not_reported(scene: Scene, dsn: str) -> None:
     assert share(dsn, "tag", "n") is None
     assert share(dsn, "relkind", "r", "pg_class") is None
     with psycopg.connect(dsn) as by_hand:

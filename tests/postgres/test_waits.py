@@ -238,7 +238,7 @@ def test_a_wait_names_both_sides_the_lock_and_its_age(scene: Scene) -> None:
     assert 0 <= wait.wait_seconds < 5
 
 
-def test_who_only_queues_ahead_is_said_to_be_queued(scene: Scene) -> None:
+def test_session_that_only_queues_ahead_is_shown_as_queued(scene: Scene) -> None:
     orders(scene)
     reader = scene.client("select from orders")
     alter = scene.client().block("alter table orders add column c int")

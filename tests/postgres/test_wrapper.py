@@ -108,7 +108,7 @@ def test_an_idle_transaction_is_terminated(wrapped: Wrapped) -> None:
 
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("part", [1, 2, 3, 5])
-def test_one_microsecond_off_is_somebody_else(wrapped: Wrapped, signal: str, part: int) -> None:
+def test_one_microsecond_off_is_another_session(wrapped: Wrapped, signal: str, part: int) -> None:
     holder = wrapped.holder()
     victim = wrapped.identity(holder)
     victim[part] += timedelta(microseconds=1)
@@ -117,7 +117,7 @@ def test_one_microsecond_off_is_somebody_else(wrapped: Wrapped, signal: str, par
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_who_blocks_nobody_is_not_signalled(wrapped: Wrapped, signal: str) -> None:
+def test_session_that_blocks_none_is_not_signalled(wrapped: Wrapped, signal: str) -> None:
     alone = wrapped.scene.client("update orders set v = 1 where id = 1", user="app")
     assert wrapped.call(signal, wrapped.identity(alone)) == []
     alone.run("commit")
@@ -138,7 +138,7 @@ def test_a_wait_below_the_rules_or_the_deadlock_timeout_is_too_short(wrapped: Wr
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_who_does_not_lead_signals_nobody(wrapped: Wrapped, signal: str) -> None:
+def test_agent_without_leadership_signals_no_session(wrapped: Wrapped, signal: str) -> None:
     holder = wrapped.holder()
     victim = wrapped.identity(holder)
     wrapped.by_hand.execute("select pg_advisory_unlock_all()")
@@ -159,7 +159,7 @@ def test_who_does_not_lead_signals_nobody(wrapped: Wrapped, signal: str) -> None
         ("app", {"application_name": "batch pgdoctor:protect"}, "asks for protection"),
     ],
 )
-def test_who_is_never_signalled_is_refused_by_name(
+def test_protected_kinds_are_refused_by_name(
     wrapped: Wrapped, signal: str, user: str | None, options: dict[str, str], said: str
 ) -> None:
     if user == "shielded":
@@ -203,7 +203,7 @@ def test_h56_a_comment_in_front_of_a_statement_protects(wrapped: Wrapped, text: 
 
 
 @pytest.mark.parametrize("text", NOT_PROTECTING)
-def test_h56_the_marker_elsewhere_protects_nobody(wrapped: Wrapped, text: str) -> None:
+def test_h56_the_marker_elsewhere_protects_no_session(wrapped: Wrapped, text: str) -> None:
     """A literal or an alias that any user of the application may have written."""
     statement = text % "update orders set v = 1 where id = 1"
     assert MARK not in leading_comments(statement)
@@ -221,7 +221,7 @@ def test_neither_another_pgdoctor_nor_the_caller_itself_is_signalled(wrapped: Wr
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_h7_a_stale_picture_within_a_transaction_signals_nobody(wrapped: Wrapped, signal: str) -> None:
+def test_h7_a_stale_picture_within_a_transaction_signals_no_session(wrapped: Wrapped, signal: str) -> None:
     holder = wrapped.holder()
     by_hand = wrapped.by_hand
     by_hand.execute("begin")
@@ -234,7 +234,7 @@ def test_h7_a_stale_picture_within_a_transaction_signals_nobody(wrapped: Wrapped
     holder.run("commit")
 
 
-def test_the_role_itself_may_signal_nobody(wrapped: Wrapped) -> None:
+def test_the_role_itself_may_signal_no_session(wrapped: Wrapped) -> None:
     holder = wrapped.holder()
     for statement in ("select pg_cancel_backend(%s)", "select pg_terminate_backend(%s)"):
         with pytest.raises(errors.InsufficientPrivilege):
@@ -283,7 +283,7 @@ def test_a_person_signals_no_protected_session(wrapped: Wrapped, signal: str) ->
     holder.run("commit")
 
 
-def test_nobody_else_may_call_them(wrapped: Wrapped) -> None:
+def test_other_roles_may_not_call_them(wrapped: Wrapped) -> None:
     holder = wrapped.holder()
     with pytest.raises(errors.InsufficientPrivilege):
         wrapped.scene.client(user="app").run(_CALL["terminate"], [*wrapped.identity(holder), 0.0])
@@ -340,7 +340,7 @@ def test_the_revoke_holds_in_a_session_that_was_open_before(wrapped: Wrapped) ->
     holder.run("commit")
 
 
-def test_functions_that_somebody_else_has_put_there_are_not_used(scene: Scene) -> None:
+def test_functions_that_another_user_has_put_there_are_not_used(scene: Scene) -> None:
     dsn = scene.role(ROLE, "pg_monitor")
     scene.role("mallory", f"create on database {scene.admin.info.dbname}")
     mallory = scene.client(user="mallory", autocommit=True)
@@ -373,7 +373,7 @@ def test_a_wait_of_ones_own_making_is_none(wrapped: Wrapped) -> None:
     own.finish()
 
 
-def test_what_somebody_has_prepared_is_no_way_in(scene: Scene) -> None:
+def test_objects_prepared_by_another_role_are_no_way_in(scene: Scene) -> None:
     """A schema of that name, with its rights; or the role that comes to own the functions."""
     scene.role("mallory", f"create on database {scene.admin.info.dbname}")
     mallory = scene.client(user="mallory", autocommit=True)
@@ -390,7 +390,7 @@ def test_what_somebody_has_prepared_is_no_way_in(scene: Scene) -> None:
     wrap(scene)
 
 
-def test_who_was_allowed_before_is_not_any_more(wrapped: Wrapped) -> None:
+def test_revoked_permission_holds_at_once(wrapped: Wrapped) -> None:
     """It is run for another role, or somebody had granted it on."""
     functions = "all functions in schema pgdoctor"
     wrapped.scene.admin.execute(f"grant usage on schema pgdoctor to app; grant execute on {functions} to app")
@@ -435,7 +435,7 @@ def test_h72_wait_of_a_stranger_counts_for_nothing(wrapped: Wrapped) -> None:
         stranger.finish()
 
 
-def test_wait_of_a_reader_who_may_read_counts(wrapped: Wrapped) -> None:
+def test_wait_of_a_reader_with_rights_counts(wrapped: Wrapped) -> None:
     scene = wrapped.scene
     scene.role("reporting", "select on orders")
     scene.admin.execute("alter table orders owner to app")

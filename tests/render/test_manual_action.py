@@ -62,7 +62,7 @@ def test_a_session_in_another_transaction_is_not_the_blocker_that_was_diagnosed(
     assert action.cut.frees_at_once == 0
 
 
-def test_what_it_frees_and_costs_is_that_of_the_diagnosis() -> None:
+def test_manual_action_frees_and_costs_what_the_diagnosis_says() -> None:
     seen = diagnosis(*usual())
     action = judge_manual_action("cancel", ddl(), seen, Mitigation())
     assert (action.refusal, action.warnings) == (None, ("it is unknown whether our role may signal it",))

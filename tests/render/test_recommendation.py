@@ -26,7 +26,7 @@ def seen(*sessions: Session) -> Report:
     return make_report(diagnosis(*sessions))
 
 
-def test_where_nobody_is_blocked_nothing_is_recommended() -> None:
+def test_without_a_blocked_session_nothing_is_recommended() -> None:
     facts = seen(idle())
     assert facts.recommendation is None
     assert "→" not in render_tree(facts)
@@ -58,7 +58,7 @@ def test_a_set_of_both_signals_is_not_best_where_only_a_request_waits() -> None:
         assert "terminate 1 and 2, cancel 3" in text
 
 
-def test_who_is_to_be_left_alone_is_shown_with_what_it_holds_up() -> None:
+def test_untouchable_session_is_shown_with_its_waiters() -> None:
     drawn, plain, markdown, web = shown(idle(application_name="pg_dump"), ddl())
     assert drawn.splitlines()[2] == "→ do not signal 10"
     assert "do not signal 10; its end would free 1 session at once: 20" in drawn

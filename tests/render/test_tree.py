@@ -36,13 +36,13 @@ def seen(*sessions: Session) -> Report:
     return make_report(diagnose(snapshot(sessions, **LOCAL)))
 
 
-def test_nobody_blocked_is_one_line_and_the_server() -> None:
+def test_no_blocked_session_is_one_line_with_the_server() -> None:
     assert render_tree(seen()).splitlines()[0] == "No session is blocked."
     assert render_tree(seen()).endswith("PostgreSQL 15.18, primary, 42/100 connections\n")
     assert render_table(seen()).startswith("No session is blocked")
 
 
-def test_the_tree_hangs_a_waiter_below_whom_it_waits_for() -> None:
+def test_tree_puts_a_waiter_below_its_blocker() -> None:
     drawn = render_tree(seen(session(1), session(2, 1), session(3, 2)), 200)
     assert drawn.splitlines()[0] == "2 sessions blocked by 1 root blocker, the longest for 12 s."
     assert "\n└─ 2 has waited 12 s for ExclusiveLock on advisory key 1" in drawn

@@ -41,7 +41,7 @@ def interleaved(log: str) -> str:
     return "".join(mixed)
 
 
-def test_interleaved_entries_of_several_processes_are_told_apart() -> None:
+def test_interleaved_entries_of_several_processes_are_distinguished() -> None:
     waits = "".join(line for line in entries(LOG) if "[2333]" in line or "[2336]" in line)
     mixed = interleaved(waits)
     assert mixed != waits

@@ -10,7 +10,7 @@ from tests.scenes import Scene
     "text",
     ["", "select 1", "insert into t values (1)", "alter table", "alter table t", "grant select on t to u", "do 'x'"],
 )
-def test_what_the_text_does_not_tell(text):
+def test_text_alone_does_not_decide(text):
     assert ddl_effect(text) == DdlEffect()
 
 
@@ -32,7 +32,7 @@ def test_a_cut_text_tells_only_what_more_of_it_cannot_change():
         "delete from t",
     ],
 )
-def test_what_is_safe_already_gets_no_advice(text):
+def test_safe_ddl_gets_no_advice(text):
     assert ddl_effect(text).safer == ""
 
 
@@ -89,7 +89,7 @@ def test_the_concurrent_forms(text):
         ("alter table t detach partition p concurrently", "half detached"),
     ],
 )
-def test_what_is_left_behind(text, left):
+def test_leftovers_of_an_action_are_findings(text, left):
     assert left in ddl_effect(text).leaves
     assert bool(left) == bool(ddl_effect(text).leaves)
 
@@ -102,7 +102,7 @@ def test_a_constraint_called_concurrently_is_no_concurrent_form():
 @pytest.mark.parametrize(
     ("mode", "whom"), [(AE, "even SELECT"), (SRE, "INSERT"), (S, "INSERT"), (SUE, "other DDL"), ("RowShareLock", "")]
 )
-def test_whom_a_mode_keeps_out(mode, whom):
+def test_lock_mode_names_the_excluded_statements(mode, whom):
     assert whom in keeps_out(mode)
     assert bool(keeps_out(mode)) == bool(whom)
 

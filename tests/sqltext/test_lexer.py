@@ -73,12 +73,12 @@ def test_a_number_is_one_token(text: str) -> None:
         ("größe ﬁ", "ww"),
     ],
 )
-def test_what_only_looks_like_something_else(text: str, expected: str) -> None:
+def test_similar_sessions_are_not_of_the_class(text: str, expected: str) -> None:
     assert sorts(text) == expected
 
 
 @pytest.mark.parametrize("text", ["'a", "'a''", r"E'a\'", "E'a\\", '"a', "$$a", "$a$b$A$", "/* a", "/* /* */", "B'0"])
-def test_what_has_no_end_takes_the_rest(text: str) -> None:
+def test_unterminated_text_takes_the_rest(text: str) -> None:
     assert sorts(f"x, {text}") == "w,!"
 
 
@@ -94,7 +94,7 @@ def test_what_has_no_end_takes_the_rest(text: str) -> None:
         "{d}",
     ],
 )
-def test_what_can_be_read_in_two_ways_is_doubtful(text: str) -> None:
+def test_ambiguous_text_is_doubtful(text: str) -> None:
     assert sorts(f"x, {text}").startswith("w,?")
 
 

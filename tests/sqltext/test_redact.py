@@ -221,7 +221,7 @@ def test_no_number_is_shown(value: int, around: str) -> None:
         ('START_REPLICATION SLOT "s" LOGICAL 0/16B3748', 'START_REPLICATION SLOT "s" LOGICAL ?/?'),
     ],
 )
-def test_what_is_shown(text: str, shown: str) -> None:
+def test_details_show_the_fields_of_a_session(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 

@@ -28,7 +28,7 @@ from tests.diagnosis.asking import conditions
         "with",
     ],
 )
-def test_what_is_no_statement_says_nothing(text: str) -> None:
+def test_text_without_a_statement_gives_nothing(text: str) -> None:
     found = read_statement(text)
     assert found.kind == "unknown"
     assert found.targets == ()
@@ -226,7 +226,7 @@ def test_of_equals_the_first_speaks() -> None:
         ("select 'commit'", False),
     ],
 )
-def test_what_ends_a_transaction(text: str, ends: bool) -> None:
+def test_statements_that_end_a_transaction_are_known(text: str, ends: bool) -> None:
     assert read_statement(text).ends_transaction is ends
 
 
@@ -285,7 +285,7 @@ def test_a_word_that_touches_the_cut_is_not_trusted() -> None:
     assert read_statement("rollback", truncated=True).kind == "unknown"
 
 
-def test_a_literal_without_its_end_was_cut_whatever_the_caller_says() -> None:
+def test_literal_without_its_end_counts_as_cut() -> None:
     cut = "update orders set a = 'abc"
     assert (read_statement(cut).kind, read_statement(cut).targets, conditions(cut).filters_known) == (
         "update",

@@ -52,7 +52,7 @@ def shape(text: str) -> str:
         ),
     ],
 )
-def test_statement_is_written_anew(text: str, written: str) -> None:
+def test_statement_is_written_again(text: str, written: str) -> None:
     found = read_shape(text)
     assert found is not None
     assert (shape(text), found.is_whole) == (written, True)
@@ -113,5 +113,5 @@ def test_no_word_but_tables_and_columns_is_written(text: str) -> None:
         "select from jobs where b = 'cut",
     ],
 )
-def test_what_is_not_understood_has_no_shape(text: str) -> None:
+def test_text_that_is_not_understood_has_no_shape(text: str) -> None:
     assert shape(text) in ("", "SELECT 1 FROM jobs AS t0")

@@ -61,7 +61,7 @@ def test_without_a_condition_that_is_known() -> None:
 @pytest.mark.parametrize(
     "text", ["insert into orders values (1)", "lock orders", "create index on orders (a) where b = 1"]
 )
-def test_what_searches_no_rows_has_no_conditions(text: str) -> None:
+def test_statement_without_a_search_has_no_conditions(text: str) -> None:
     found = conditions(text)
     assert (found.scanned, found.filters_known, found.has_where) == ("", False, False)
 
@@ -202,7 +202,7 @@ def test_a_query_inside_that_is_run_as_it_stands(text: str) -> None:
         ("select * from orders where d = 2", ()),
     ],
 )
-def test_what_ties_a_table_to_others(text: str, tied: tuple[str, ...] | None) -> None:
+def test_join_conditions_tie_a_table_to_others(text: str, tied: tuple[str, ...] | None) -> None:
     assert conditions(text).tied == tied
 
 
@@ -394,7 +394,7 @@ def test_a_plain_index_serves(condition: str, column: str) -> None:
         ("a = 1::bigint", Search("a")),
     ],
 )
-def test_what_an_index_is_searched_for(condition: str, search: Search) -> None:
+def test_index_is_searched_for_its_columns(condition: str, search: Search) -> None:
     assert where(condition).filters == (Filter((Alternative((search,)),)),)
 
 
@@ -449,7 +449,7 @@ def test_an_index_on_lower_would_be_searched_for_a_value() -> None:
         ("j @> '{}'", "gin"),
     ],
 )
-def test_what_would_find_the_rows_behind_an_obstacle(condition: str, helper: str) -> None:
+def test_advice_names_an_index_behind_an_obstacle(condition: str, helper: str) -> None:
     assert [arm.helper for each in where(condition).filters for arm in each.arms] == [helper]
 
 

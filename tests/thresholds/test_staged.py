@@ -13,7 +13,7 @@ from tests.thresholds.recorder import DAYS, schedule
 
 
 @pytest.mark.long
-def test_what_is_learnt_finds_more_than_a_rule_file_does():
+def test_learnt_thresholds_find_more_than_a_rule_file():
     series = staged()
     found = judge(series, any_of([score >= ALARMING for score in scores] for scores in learnt(series).values()))
     ruled = judge(series, any_of(above(series.values[name], RULES[name]) for name in SIGNALS))

@@ -69,7 +69,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("given", WRONG.values(), ids=WRONG)
-def test_who_does_not_know_the_secret_gets_nothing(guarded, given):
+def test_request_without_the_secret_gets_nothing(guarded, given):
     with httpx.Client(base_url=f"http://127.0.0.1:{guarded.port}", timeout=5) as client:
         for path in PATHS:
             answer = client.get(path, headers=[("Authorization", each) for each in given])
@@ -82,7 +82,7 @@ def test_who_does_not_know_the_secret_gets_nothing(guarded, given):
 
 
 @pytest.mark.parametrize("given", [f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic("ada", PASSWORD)])
-def test_who_knows_it_is_answered(guarded, given):
+def test_request_with_the_secret_is_answered(guarded, given):
     for path, status in {"/metrics": 200, "/": 200, "/health/deep": 503, "/diagnosis": 503, "/nothing": 404}.items():
         assert guarded.get(path, authorization=given.encode()).status_code == status
 
@@ -97,7 +97,7 @@ def test_no_other_way_of_writing_a_path_goes_around_its_token(guarded, lone_agen
     assert "mitigation disarmed" not in [line["event"] for line in (*lone_agent.lines, *guarded.lines)]
 
 
-def test_health_is_open_to_everybody_and_says_nothing(guarded):
+def test_health_is_open_to_all_clients_and_says_nothing(guarded):
     assert guarded.get("/health").json().keys() == {"status", "service", "version"}
 
 
@@ -171,7 +171,7 @@ def test_an_agent_does_not_start_with_a_broken_file(tmp_path):
     )
 
 
-def test_what_is_missing_where_everybody_can_connect(tmp_path):
+def test_open_address_without_a_secret_is_a_warning(tmp_path):
     bare = load_access(HttpSettings())
     for host in ("127.0.0.1", "127.3.4.5", "::1"):
         assert missing_protections(host, bare) == []

@@ -122,7 +122,7 @@ def test_an_incident_over_http_is_that_of_the_journal(scene: Scene, agent: Agent
     assert report["whys"][4]["answer"] is None
 
 
-def test_what_is_not_there_is_404(lone_agent: RunningAgent) -> None:
+def test_missing_path_is_404(lone_agent: RunningAgent) -> None:
     for path in ("/incidents/20260522T231000000", "/incidents/x%0d%0ay", "/incidents/x/report.md", "/incidents/a/b.c"):
         answer = lone_agent.get(path)
         assert answer.status_code == 404, path
@@ -190,7 +190,7 @@ def test_refused_signals_are_part_of_the_incident(scene: Scene, agent: Agent, tm
     waiter.finish(timeout=30)
 
 
-def test_what_blocks_again_and_again_is_on_the_page(scene: Scene, agent: Agent, tmp_path: Path) -> None:
+def test_recurring_blockers_are_on_the_page(scene: Scene, agent: Agent, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     [(identifier,)] = scene.admin.execute("select system_identifier::text from pg_control_system()").fetchall()
     with closing(Journal.open(path)) as opened:

@@ -126,7 +126,7 @@ def status(port: int, path: str) -> int:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", "400"),
     ],
 )
-def test_what_is_no_proper_request_is_refused_at_once(lone_agent, head, code):
+def test_malformed_request_is_refused_at_once(lone_agent, head, code):
     with connect(lone_agent.port) as client:
         client.sendall(head)
         answer = first_line(client)
@@ -159,7 +159,7 @@ def test_it_takes_as_many_file_descriptors_as_it_may_have():
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_slow_clients_make_room_for_those_who_ask(agent):
+def test_slow_clients_are_closed_for_clients_that_ask(agent):
     watching = agent(NOBODY)
     with slow_clients(watching.port, MANY), Watcher(watching.port) as watcher:
         wait_until(lambda: watcher.answers > 10)
@@ -179,7 +179,7 @@ def test_requests_that_do_not_wait_for_an_answer_are_answered_once(agent):
     assert psutil.Process(watching.pid).memory_info().rss - before < 64e6
 
 
-def test_those_who_do_not_take_a_big_answer_make_room_and_share_one_copy():
+def test_clients_that_do_not_read_a_big_answer_are_closed_and_share_one_copy():
     asyncio.run(answer_who_does_not_read())
 
 
@@ -219,7 +219,7 @@ def test_a_connection_takes_one_request(lone_agent):
     assert b"\r\nconnection: close\r\n" in answer.lower()
 
 
-def test_answer_under_way_is_finished_at_the_end(agent):
+def test_answer_in_progress_is_finished_at_the_end(agent):
     watching = agent(NOBODY)
     with connect(watching.port) as late:
         late.sendall(b"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")

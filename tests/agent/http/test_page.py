@@ -158,7 +158,7 @@ class Checker(HTMLParser):
         render_page(WATCH, facts([blocker(1, root=False, in_cycle=True)], [wait(1, 2), wait(2, 1)])),
     ],
 )
-def test_whatever_is_shown_is_text(shown):
+def test_shown_values_are_text(shown):
     checked = Checker(shown)
     assert checked.open == []
     assert checked.elements <= ELEMENTS
@@ -204,7 +204,7 @@ def test_the_worst_server_comes_first():
     assert render_servers_page([calm], "1", Arming("off")).count('"verdict good"') == 1
 
 
-def test_a_look_that_is_older_than_the_poll_is_said():
+def test_a_poll_that_is_older_than_the_poll_is_said():
     spaced = msgspec.structs.replace(WATCH, looked=30.0)
     assert "last full poll 30 s ago" in render_page(spaced, facts([], []))
     assert "full look" not in render_page(WATCH, facts([], []))
@@ -216,7 +216,7 @@ def test_a_broken_configuration_is_said_on_the_page_of_all_servers_too():
     assert "Mitigation" not in render_servers_page([ServerRow("a", None, 0, 0, 0.0, None)], "1", Arming("dry_run"))
 
 
-def test_what_holds_mitigation_back_stands_beside_what_it_may_do():
+def test_page_shows_brakes_beside_the_mode():
     arming = Arming("enforce", ("The breaker is open, no session is signalled: <b>.",), leads=True)
     shown = render_page(msgspec.structs.replace(WATCH, arming=arming), facts([], []))
     assert "This agent is the leader: no other agent acts at this server." in shown
@@ -243,7 +243,7 @@ def test_the_last_incidents_the_latest_first():
     assert "(10 min 30 s ago)" in shown
 
 
-def test_a_finding_shows_who_it_is_about():
+def test_finding_names_its_session():
     evidence = tuple(f"app{number} has {HOSTILE}" for number in range(9))
     note = Finding("connection_saturation", "critical", "95 of 100 connections are in use", "free some", {}, evidence)
     shown = render_page(WATCH, msgspec.structs.replace(facts([], []), findings=(note,)))

@@ -79,7 +79,7 @@ def test_renewed_files_are_taken_at_sighup_and_broken_ones_are_not(agent, author
     assert watching.end()[0] < SOON
 
 
-def test_who_does_not_speak_tls_is_refused_and_counted(agent, authority):
+def test_client_without_tls_is_refused_and_counted(agent, authority):
     watching = agent(NOBODY, more=authority.table)
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://127.0.0.1:{watching.port}/metrics", timeout=5)

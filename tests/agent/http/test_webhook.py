@@ -129,7 +129,7 @@ def received(agent: RunningAgent) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("body", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_no_alert_is_refused_with_the_reason(receiving: RunningAgent, body: bytes, said: str) -> None:
+def test_body_without_an_alert_is_refused_with_the_reason(receiving: RunningAgent, body: bytes, said: str) -> None:
     before = received(receiving)
     answer = post(receiving, body)
     assert answer.status_code == 400
@@ -164,7 +164,7 @@ def test_bytes_of_any_kind_are_refused_in_words(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "wrong", SENDER[:-1], SENDER + "x", TOKEN])
-def test_who_does_not_know_the_token_is_not_heard(receiving: RunningAgent, token: str) -> None:
+def test_request_without_the_token_is_rejected(receiving: RunningAgent, token: str) -> None:
     before = received(receiving)
     answer = post(receiving, CONTRACT, token)
     assert (answer.status_code, answer.json()) == (401, {"error": "unauthorized"})
@@ -209,7 +209,7 @@ def test_an_alert_is_answered_with_what_it_has_set_off(receiving: RunningAgent) 
 
 
 @pytest.mark.parametrize("alert", [GROUP, CONTRACT])
-def test_h48_a_hundred_alerts_are_one_look_and_change_no_action(
+def test_h48_a_hundred_alerts_are_one_poll_and_change_no_action(
     scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Any, alert: dict[str, Any]
 ) -> None:
     """Between two polls, half a minute apart: the first of a hundred brings a look, the others nothing."""

@@ -131,7 +131,7 @@ def test_probe_that_is_switched_off_does_nothing() -> None:
         *(pytest.param(each, marks=pytest.mark.long) for each in ("pg_database", "pg_db_role_setting", "pg_class")),
     ],
 )
-def test_login_that_hangs_is_told_from_a_server_that_does_not_answer(own_server, catalog: str) -> None:
+def test_login_that_hangs_is_distinguished_from_a_server_that_does_not_answer(own_server, catalog: str) -> None:
     server = own_server()
     with locked_logins(server, catalog), pytest.raises(Unreachable) as caught:
         asyncio.run(Connection.open(server.dsn, 1.0))

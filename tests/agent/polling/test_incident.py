@@ -121,7 +121,7 @@ def test_under_enforce_it_releases_the_waiters(scene, agent):
     assert said == ["mitigation intent", "mitigation outcome"]
 
 
-def test_without_rules_it_touches_nobody(scene, agent):
+def test_without_rules_it_touches_no_session(scene, agent):
     watching = agent(scene.dsn)
     scene.admin.execute("create table t ()")
     holder = scene.client("lock table t")
@@ -232,7 +232,7 @@ def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
     assert not [line for line in watching.lines if line["event"] == "server cannot be polled"]
 
 
-def test_a_look_that_fails_is_no_healthy_server(scene, agent):
+def test_a_poll_that_fails_is_no_healthy_server(scene, agent):
     scene.admin.execute("create table t ()")
     dsn = scene.role("watcher", "pg_monitor")
     watching = agent(dsn, share=0.01)

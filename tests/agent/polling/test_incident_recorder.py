@@ -270,7 +270,7 @@ def test_without_a_journal_everything_else_goes_on(scene, agent):
 
 
 @pytest.mark.long
-def test_what_mitigation_did_is_part_of_the_incident(scene, agent):
+def test_actions_of_mitigation_are_part_of_the_incident(scene, agent):
     rule = (
         'name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "300ms"\nmin_session_age = "0s"'
     )

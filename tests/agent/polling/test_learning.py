@@ -60,7 +60,7 @@ def test_every_signal_has_a_score_and_it_is_nothing_before_anything_is_known(sce
     assert scores == {f'pgdoctor_anomaly_score{{signal="{name}"}}': 0.0 for name in SIGNALS}
 
 
-def test_what_was_learnt_before_the_start_is_used_and_kept_at_the_end(scene, journal, learning):
+def test_baselines_are_loaded_at_the_start_and_saved_at_the_end(scene, journal, learning):
     server = identifier(scene)
     journal.remember(server, NAME, known(time.time()).encode_state())
     for _ in range(40):
@@ -75,7 +75,7 @@ def test_what_was_learnt_before_the_start_is_used_and_kept_at_the_end(scene, jou
 
 @pytest.mark.long
 @pytest.mark.deadline(120)
-def test_what_is_unusual_for_half_a_minute_is_a_finding(scene, journal, learning):
+def test_unusual_rate_for_half_a_minute_is_a_finding(scene, journal, learning):
     journal.remember(identifier(scene), NAME, known(time.time()).encode_state())
     for _ in range(40):
         scene.client()
@@ -106,7 +106,7 @@ def test_a_memory_that_cannot_be_read_costs_one_line(scene, journal, learning, b
     assert unpack_thresholds(journal.recall(server, NAME)).baselines["connections"].recent.last is not None
 
 
-def test_what_was_learnt_of_another_server_is_neither_used_nor_lost(scene, journal, learning):
+def test_baselines_of_another_server_are_neither_used_nor_lost(scene, journal, learning):
     other = known(time.time()).encode_state()
     journal.remember("1", NAME, other)
     for _ in range(40):

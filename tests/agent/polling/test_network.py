@@ -110,7 +110,7 @@ def test_a_connection_that_is_open_on_one_side_only(scene, agent, wire):
     assert watching.metric("polls_skipped_total") > 0
 
 
-def test_somebody_who_accepts_and_says_nothing(scene, agent, wire):
+def test_silent_peer_is_a_timeout(scene, agent, wire):
     between = wire(port_of(scene.dsn))
     between.is_cut = True
     watching = agent(through(scene.dsn, between.port))

@@ -107,7 +107,7 @@ def test_a_server_that_crashes_and_comes_back(own_server, agent):
 
 
 @pytest.mark.parametrize("deadline", ["1s", "30s"])
-def test_waiting_that_nobody_saw_is_not_counted(own_server, agent, deadline):
+def test_waiting_that_no_agent_saw_is_not_counted(own_server, agent, deadline):
     server = own_server(max_connections=20)
     watching = agent(server.dsn, deadline=deadline)
     with psycopg.connect(server.dsn) as holder, psycopg.connect(server.dsn) as waiter:
@@ -151,7 +151,7 @@ def test_a_server_that_hangs(own_server, agent):
     wait_until(lambda: own_sessions(server) == 1)
 
 
-def test_what_was_found_goes_before_the_hanging_poll_has_ended(own_server, agent):
+def test_results_expire_before_a_hanging_poll_ends(own_server, agent):
     server = own_server(max_connections=20)
     watching = agent(server.dsn, deadline="30s")
     watching.wait_for("up", 1)

@@ -24,7 +24,7 @@ def pgbouncer(scene: Scene, tmp_path: Path, request: pytest.FixtureRequest) -> I
 
 
 @pytest.mark.usefixtures("orders")
-def test_h23_behind_pgbouncer_nobody_is_signalled(scene, agent, pgbouncer):  # noqa: F811
+def test_h23_behind_pgbouncer_no_session_is_signalled(scene, agent, pgbouncer):  # noqa: F811
     watching = agent(pgbouncer, more=rules())
     holder, _ = hold(scene)
     watching.wait_for(refused("pooled"), 1)
@@ -36,7 +36,7 @@ def test_h23_behind_pgbouncer_nobody_is_signalled(scene, agent, pgbouncer):  # n
     assert scene.admin.execute(held).fetchone() == (0,)
 
 
-def test_what_it_does_to_its_session_is_left_to_nobody(scene, agent, pgbouncer):  # noqa: F811
+def test_session_settings_do_not_leak_through_a_pooler(scene, agent, pgbouncer):  # noqa: F811
     watching = agent(pgbouncer)
     watching.wait_for("up", 1)
     watching.wait_for_polls(5)

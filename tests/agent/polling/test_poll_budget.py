@@ -69,14 +69,14 @@ def test_sessions_are_counted_within_their_part_of_the_share(interval, share, se
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1))
-def test_what_is_cheap_is_asked_every_time(interval, share):
+def test_cheap_statements_run_in_every_poll(interval, share):
     budget = PollBudget(interval, share).after_gate(interval * share * 0.4).after_full_poll(0.0, interval * share * 0.5)
     assert budget.gate_interval == budget.full_poll_interval == interval
     assert budget.may_poll_fully(0.0)
 
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), SECONDS, SECONDS)
-def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
+def test_gates_polls_and_surveys_together_stay_within_the_share(interval, share, gate, look, survey):
     budget = PollBudget(interval, share).after_gate(gate).after_full_poll(0.0, look).after_context_read(0.0, survey)
     spent = gate / budget.gate_interval + look / budget.full_poll_interval + survey / budget.survey_interval
     assert spent <= share * (1 + 1e-9)
@@ -92,7 +92,7 @@ def test_gates_looks_and_surveys_together_stay_within_the_share(interval, share,
     st.floats(0, 1e-5),
     st.lists(st.tuples(st.integers(0, 100_000), SECONDS), min_size=1, max_size=20),
 )
-def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
+def test_polls_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
     """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
     budget, now, spent = PollBudget(interval, share), 0.0, 0.0
     for size, waited in looks:
@@ -103,18 +103,18 @@ def test_looks_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(inte
     assert spent <= share * (now + budget.full_poll_interval) * (1 + 1e-9)
 
 
-def test_a_look_that_had_to_wait_for_its_turn_puts_off_no_other():
+def test_a_poll_that_had_to_wait_for_its_turn_puts_off_no_other():
     budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.01, 1_000).after_full_poll(1.0, 4.0, 1_100)
     assert budget.may_poll_fully(2.0)
 
 
-def test_a_look_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
+def test_a_poll_that_found_much_more_or_failed_is_charged_with_all_that_it_took():
     budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.01, 1_000)
     assert budget.after_full_poll(1.0, 0.5, 1_000_000).full_poll_interval > 25.0
     assert budget.after_full_poll(1.0, 4.0).full_poll_interval > 200.0
 
 
-def test_one_dear_look_puts_off_no_other_but_the_next_one_does():
+def test_one_expensive_poll_puts_off_no_other_but_the_next_one_does():
     budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 0.06)
     assert budget.may_poll_fully(1.0)
     budget = budget.after_full_poll(1.0, 0.06)
@@ -131,13 +131,13 @@ def test_one_survey_that_had_to_wait_for_its_turn_puts_off_no_finding():
     assert budget.may_read_context(30.0)
 
 
-def test_a_look_that_is_paid_for_holds_nothing_up():
+def test_a_poll_that_is_paid_for_holds_nothing_up():
     budget = PollBudget(1.0, 0.02).after_full_poll(0.0, 1.0)
     assert budget.without_paid_poll(49.0).full_poll_interval > 50.0
     assert budget.without_paid_poll(50.0).full_poll_interval == 1.0
 
 
-def test_looks_that_are_too_dear_are_spaced_out_and_it_says_so(scene, agent):
+def test_expensive_polls_become_less_frequent_with_a_message(scene, agent):
     # Many locks make a look dear, and not the gate.
     scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     watching = agent(scene.dsn, share=0.002)

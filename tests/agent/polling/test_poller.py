@@ -21,7 +21,7 @@ def test_a_poll_in_time_is_followed_by_the_next():
     assert next_tick(10.0, 1.0, 10.3) == (11.0, 0)
 
 
-def test_what_a_late_poll_misses_is_left_out():
+def test_late_poll_leaves_out_the_missed_values():
     assert next_tick(10.0, 1.0, 13.4) == (14.0, 3)
 
 

@@ -81,7 +81,7 @@ def test_each_server_speaks_for_itself(scene, agent, reach):
     assert {line["server"] for line in failed} == {"dead"}
 
 
-def test_one_that_hangs_holds_up_nobody_else(scene, own_server, agent, reach):
+def test_one_that_hangs_holds_up_no_other(scene, own_server, agent, reach):
     hanging = own_server(max_connections=20)
     watching = agent(None, deadline="30s", more=reach("shop", scene.dsn) + reach("hanging", hanging.dsn))
     watching.wait_for('up{server="hanging"}', 1)
@@ -93,7 +93,7 @@ def test_one_that_hangs_holds_up_nobody_else(scene, own_server, agent, reach):
     watching.wait_for('up{server="hanging"}', 1)
 
 
-def test_names_that_no_resolver_answers_for_hold_up_nobody_else(scene, monkeypatch, tmp_path):
+def test_names_that_no_resolver_answers_for_hold_up_no_other(scene, monkeypatch, tmp_path):
     released, real = threading.Event(), socket.getaddrinfo
 
     def lookup(host, *arguments, **more):

@@ -40,7 +40,7 @@ def test_running_session_reacts_to_a_cancel(facts: dict[str, str]) -> None:
         ({"wait_event": "ClientWrite"}, "it waits for its client (ClientWrite)"),
     ],
 )
-def test_deaf_session_is_told_with_the_reason(facts: dict[str, str], reason: str) -> None:
+def test_deaf_session_is_reported_with_the_reason(facts: dict[str, str], reason: str) -> None:
     assert reason in (explain_deafness(session(1, **facts)) or "")
 
 

@@ -4,7 +4,7 @@ from tests.looking import blocker, said
 from tests.scenes import Scene
 
 
-def test_predicate_locks_are_not_held_against_anybody(shop: Scene) -> None:
+def test_predicate_locks_are_not_held_against_any_session(shop: Scene) -> None:
     """SIReadLock blocks no session; what a SERIALIZABLE transaction holds is its rows."""
     isolation = "set transaction isolation level serializable"
     holder = shop.client(isolation, "select sum(v) from orders", "select from orders where id = 1 for update")

@@ -47,7 +47,7 @@ def evidence(found: Blocker) -> str:
         ("create index on other (v)", AE, AS),
     ],
 )
-def test_strong_lock_excludes_readers_whatever_the_text_takes(statement: str, held: str, wanted: str) -> None:
+def test_strong_lock_excludes_readers_with_any_text(statement: str, held: str, wanted: str) -> None:
     found = working(statement, held, wanted)
     assert (found.classification, f"under {AE}, {EVEN_SELECT}" in evidence(found)) == ("migration", True)
     assert "no reader" not in evidence(found) + found.recommendation.reason
@@ -89,7 +89,7 @@ def test_one_statement_in_a_block_is_the_running_one() -> None:
     assert "ALTER TABLE has run for 1 min 0 s" in evidence(found)
 
 
-def test_request_of_one_of_several_statements_is_told_by_its_mode() -> None:
+def test_request_of_one_of_several_statements_is_reported_by_its_mode() -> None:
     front = session(5, state="idle in transaction", locks=(lock(5, AS, granted=True),))
     text = "update other set v = 1; alter table orders add c int"
     asking = session(10, statement=text, blockers=(5,), locks=(lock(10, AE, granted=False),))

@@ -178,7 +178,7 @@ def test_a_clock_that_was_set_back_makes_no_turn_last_for_ever():
     assert blocker.classification == "hot_row"
 
 
-def test_several_former_turns_just_before_are_said_though_nobody_waits_who_saw_them():
+def test_several_former_turns_just_before_are_said_without_a_waiter_that_saw_them():
     later = quick(3, 9.5, pause=0.1)
     waiters = tuple(reader(each, blockers=(3,), seconds=9, query_start=ago(9)) for each in WAITERS)
     seen = replace(later, captured_at=ago(9), sessions={3: later.sessions[3], **{each.pid: each for each in waiters}})

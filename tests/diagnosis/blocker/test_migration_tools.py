@@ -21,7 +21,7 @@ def named(application: str = "", statement: str = "", **traces: object) -> str |
 @pytest.mark.parametrize(
     "application", ["", "psql", "django_shop", "prismatic", "mygoose", "atlas", "PostgreSQL JDBC Driver", "migrate-app"]
 )
-def test_other_names_give_nobody_away(application):
+def test_other_names_give_no_tool_away(application):
     assert named(application) is None
 
 
@@ -40,12 +40,12 @@ def test_other_names_give_nobody_away(application):
         "alter table my_pgosc_st_orders add c int /* pgosc_st_orders_1 */",
     ],
 )
-def test_comments_of_people_and_literals_give_nobody_away(statement):
+def test_comments_of_people_and_literals_give_no_tool_away(statement):
     assert named(statement=statement) is None
 
 
 @pytest.mark.parametrize("number", [1, -1, 72707368, 2053462845, 1486364155, 5887940537704921957, 0x466C79776179 << 8])
-def test_other_keys_belong_to_nobody(number):
+def test_other_keys_belong_to_no_tool(number):
     assert detect_lock_owner(bigint(number), DATABASE) is None
 
 
@@ -55,7 +55,7 @@ def test_a_key_is_that_of_its_database():
 
 
 @pytest.mark.parametrize("table", ["orders", "migrations", "alembic_version_old", "my_schema_migrations"])
-def test_other_tables_give_nobody_away(table):
+def test_other_tables_give_no_tool_away(table):
     assert named(tables=(("public", table),)) is None
 
 
@@ -122,7 +122,7 @@ def test_the_tables_of_each_tool(table, tool):
         ("alter table t add c int /*app='shop',framework='django%3A5.1'*/;", "Django"),
     ],
 )
-def test_the_comment_is_told_by_its_form_and_never_shown(statement, tool):
+def test_the_comment_is_reported_by_its_form_and_never_shown(statement, tool):
     assert str(detect_tool("", statement, ToolTraces(), DATABASE)) == f"run by {tool} (by the comment at its statement)"
 
 

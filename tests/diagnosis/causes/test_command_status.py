@@ -90,7 +90,7 @@ def test_an_index_build_in_the_middle(shop: Scene) -> None:
 
 
 @pytest.mark.parametrize("command", ["vacuum", "analyze"])
-def test_what_is_held_back_by_its_cost_shows_its_per_cent(shop: Scene, command: str) -> None:
+def test_throttled_vacuum_shows_its_progress(shop: Scene, command: str) -> None:
     shop.admin.execute("update orders set v = v + 1")
     vacuum = shop.client("set vacuum_cost_delay = 100", "set vacuum_cost_limit = 10", autocommit=True)
     vacuum.start(f"{command} orders")
@@ -171,7 +171,7 @@ def test_a_poll_does_not_wait_for_progress(shop: Scene) -> None:
     assert seen == {builder.pid: "scanning table"}
 
 
-def test_a_queued_alter_says_whom_it_keeps_out(shop: Scene) -> None:
+def test_queued_alter_names_the_excluded_statements(shop: Scene) -> None:
     shop.client("select from orders")
     alter = shop.client().block("alter table orders alter column v type bigint")
     shop.client().block("select from orders")
@@ -184,7 +184,7 @@ def test_a_queued_alter_says_whom_it_keeps_out(shop: Scene) -> None:
 
 
 @pytest.mark.parametrize("statement", ["create index concurrently on orders (v)", "reindex table concurrently orders"])
-def test_a_concurrent_build_names_whom_it_waits_for_and_is_never_cut(shop: Scene, statement: str) -> None:
+def test_concurrent_build_names_its_blocker_and_is_never_signalled(shop: Scene, statement: str) -> None:
     writer = shop.client("update orders set v = 1 where id = 1")
     builder = shop.client(autocommit=True).block(statement)
     shop.client().block("alter table orders add column c int")

@@ -109,7 +109,7 @@ def is_held(shop: Scene) -> bool:
 # What must not happen
 
 
-def test_nothing_is_asked_unless_it_is_told_to(shop: Scene) -> None:
+def test_nothing_is_asked_unless_configured(shop: Scene) -> None:
     worker = working(shop)
     seen = look(shop, explains=False)
     assert "EXPLAIN" not in seen.sent
@@ -249,7 +249,7 @@ def test_only_one_whole_statement_is_asked_about(shop: Scene) -> None:
         assert ("EXPLAIN" in again.sent) == asked
 
 
-def test_nobody_is_asked_about_a_table_that_somebody_wants_for_himself(shop: Scene) -> None:
+def test_table_with_a_pending_exclusive_lock_is_not_planned(shop: Scene) -> None:
     worker = working(shop, waits=False)
     shop.client().block("alter table orders add column c int")
     seen = look(shop)
@@ -284,7 +284,7 @@ def test_a_locked_catalog_costs_the_confirmation_only(shop: Scene) -> None:
     assert "not confirmed by EXPLAIN: the table or a catalog is locked" in look(shop, before=before).said(worker)
 
 
-def test_a_role_that_may_not_read_the_table_is_told_so(shop: Scene) -> None:
+def test_a_role_that_may_not_read_the_table_gets_a_message(shop: Scene) -> None:
     worker = working(shop)
     dsn = setup(shop, "watcher", "--stats")
     found = look(shop, dsn)
@@ -347,7 +347,7 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
     assert asyncio.run(polls()) == [True] * 8
 
 
-def test_the_agent_asks_from_when_it_is_told_to(shop: Scene, tmp_path: Path) -> None:
+def test_the_agent_asks_from_when_configured(shop: Scene, tmp_path: Path) -> None:
     worker = working(shop)
 
     async def poll() -> list[str]:

@@ -25,7 +25,7 @@ def test_an_idle_session_outside_of_a_transaction_is_not_it(shop: Scene) -> None
     assert blocker(shop.dsn, holder.pid).classification == "advisory_lock"
 
 
-def test_an_aborted_transaction_without_savepoint_blocks_nobody(shop: Scene) -> None:
+def test_an_aborted_transaction_without_savepoint_blocks_no_session(shop: Scene) -> None:
     holder = shop.client("update orders set v = 1 where id = 1")
     waiter = shop.client().block("update orders set v = 2 where id = 1")
     try:
@@ -193,7 +193,7 @@ def test_since_when_it_is_held_is_said_with_its_bounds(waited: float | None) -> 
 # Its story, on a real server
 
 
-def test_what_was_only_read_or_locked_is_no_change(shop: Scene) -> None:
+def test_reads_and_locks_are_no_changes(shop: Scene) -> None:
     holder = shop.client("select from orders where id = 1 for update")
     shop.client().block("update orders set v = 2 where id = 1")
     assert "its locks show no change" in said(blocker(shop.dsn, holder.pid))
@@ -208,7 +208,7 @@ def test_a_change_that_keeps_no_lock_is_one(shop: Scene) -> None:
     assert "it has a transaction id: it may have changed rows" in said(facts)
 
 
-def test_its_changes_its_locks_and_its_client_are_told(shop: Scene) -> None:
+def test_its_changes_its_locks_and_its_client_are_reported(shop: Scene) -> None:
     holder = shop.client(
         "update other set v = 1", "update orders set v = 1 where id = 1", "select 1", application_name="checkout"
     )

@@ -9,7 +9,7 @@ from tests.looking import blocker, look, said
 from tests.scenes import Scene
 
 
-def test_a_holder_of_rows_and_an_advisory_lock_nobody_wants_is_no_advisory_blocker(shop: Scene) -> None:
+def test_a_holder_of_rows_and_an_advisory_lock_no_session_wants_is_no_advisory_blocker(shop: Scene) -> None:
     holder = shop.client("select pg_advisory_lock(1)", "update orders set v = 1 where id = 1")
     shop.client().block("update orders set v = 2 where id = 1")
     assert blocker(shop.dsn, holder.pid).classification == "idle_in_transaction"
@@ -47,7 +47,7 @@ def test_a_prepared_transaction_is_named_with_what_to_say(shop: Scene) -> None:
         ["savepoint s", "lock table orders", "release s", "update orders set v = 1"],
     ],
 )
-def test_lock_table_is_no_migration_whatever_follows_it(shop: Scene, statements: list[str]) -> None:
+def test_lock_table_is_no_migration_with_any_next_statement(shop: Scene, statements: list[str]) -> None:
     holder = shop.client(*statements)
     shop.client().block("insert into orders values (99999, 1)")
     facts = blocker(shop.dsn, holder.pid)
@@ -74,7 +74,7 @@ def test_lock_table_is_no_migration_whatever_follows_it(shop: Scene, statements:
         "savepoint s; alter table orders add column c int; release s",
     ],
 )
-def test_ddl_is_no_lock_table_whatever_follows_it(shop: Scene, statement: str) -> None:
+def test_ddl_is_no_lock_table_with_any_next_statement(shop: Scene, statement: str) -> None:
     shop.admin.execute("""
         alter table orders add constraint positive check (v >= 0); create index by_v on orders (v);
         create function nothing() returns trigger language plpgsql as 'begin return null; end'
@@ -187,7 +187,7 @@ def test_a_backup_is_left_alone(shop: Scene) -> None:
     assert [cut.pid for cut in look(shop.dsn).cuts] == [alter.pid]
 
 
-def test_a_process_of_replication_is_told_by_its_backend_and_left_alone(own_server: Any) -> None:
+def test_a_process_of_replication_is_reported_by_its_backend_and_left_alone(own_server: Any) -> None:
     server: ThrowawayServer = own_server(settings={"wal_level": "replica", "max_wal_senders": 2})
     with Scene(server.dsn) as scene:
         scene.admin.execute("create table t (id int primary key, v int); insert into t values (1, 0)")
@@ -227,7 +227,7 @@ def test_a_session_that_only_waits_in_line_is_not_accused(shop: Scene) -> None:
     assert f"for {holder.pid} (idle in transaction for" in said(facts)
 
 
-def test_what_is_hidden_is_unknown(shop: Scene) -> None:
+def test_hidden_session_is_unknown(shop: Scene) -> None:
     holder = shop.client("update orders set v = 1 where id = 7")
     shop.client().block("update orders set v = 2 where id = 7")
     facts = blocker(shop.role("stranger"), holder.pid)

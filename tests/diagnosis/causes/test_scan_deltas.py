@@ -39,7 +39,7 @@ def test_a_table_that_was_not_looked_at_before_has_gained_nothing() -> None:
     )
 
 
-def test_what_was_gained_between_two_looks() -> None:
+def test_progress_between_two_polls_is_known() -> None:
     assert with_scans(seen(8, 8000), before(2)).earlier_scans == {1: ScanCounts(3, 3000, 2.0)}
 
 

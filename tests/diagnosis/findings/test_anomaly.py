@@ -30,5 +30,5 @@ def test_of_waits_for_locks_the_diagnosis_says_more():
     assert [each.partition(":")[0] for each in shown] == ["active sessions", "connections", "oldest transaction"]
 
 
-def test_what_is_usual_is_not_mentioned():
+def test_usual_rate_is_not_mentioned():
     assert said() == []

@@ -13,7 +13,7 @@ from tests.logins import locked_logins, logging_in
 from tests.looking import look
 
 
-def test_one_look_sees_the_logins_that_wait(own_server) -> None:
+def test_one_poll_sees_the_logins_that_wait(own_server) -> None:
     server = own_server()
 
     async def ask():

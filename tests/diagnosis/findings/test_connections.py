@@ -12,7 +12,7 @@ from tests.diagnosis.findings.observing import APART, kinds, observer
 from tests.scenes import Scene
 
 
-def test_it_is_found_who_holds_the_connections_when_nearly_all_are_in_use(own_server):
+def test_saturation_names_the_holders_of_connections(own_server):
     with Scene(own_server(max_connections=20).dsn) as scene, observer(scene.dsn) as seen:
         scene.role("mallory")
         scene.client(application_name="checkout", user="mallory")

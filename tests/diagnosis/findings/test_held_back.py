@@ -28,7 +28,7 @@ def burn(scene, times):
 
 @pytest.mark.long
 @pytest.mark.deadline(180)
-def test_whoever_holds_vacuum_back_is_named_one_after_the_other(own_server):
+def test_holders_of_the_xmin_horizon_are_named_in_turn(own_server):
     server = own_server(settings={"wal_level": "logical", "max_wal_size": "10GB"})
     with Scene(server.dsn) as scene, observer(scene.dsn) as seen:
         scene.admin.execute("create table orders (id int)")

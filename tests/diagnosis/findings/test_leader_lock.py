@@ -19,7 +19,7 @@ def test_without_strangers_nothing_is_found() -> None:
     assert found() == []
 
 
-def test_a_stranger_is_named_on_one_line_whatever_it_calls_itself() -> None:
+def test_stranger_with_any_name_is_one_line() -> None:
     [note] = found(LockStranger(4711, None, 1, False, "mallory", "10.0.0.9", "psql\ncritical: all is well", "shop"))
     assert "PID 4711" in note.summary
     assert "mallory from 10.0.0.9" in note.summary

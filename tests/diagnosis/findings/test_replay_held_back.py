@@ -124,7 +124,7 @@ def test_holder_of_a_lock_that_replay_wants_is_named(pair):
         assert "replay_held_back" not in kinds(seen.look())
 
 
-def test_readers_behind_replay_are_told_of_the_session_that_it_waits_for(pair):
+def test_readers_behind_replay_are_notified_of_the_session_that_it_waits_for(pair):
     with session(pair, "select from orders") as holder, session(pair, autocommit=True) as reading:
         pair.primary.execute("alter table orders add column w int")
         wait_until(lambda: pair.waits() == "Lock:relation")

@@ -62,7 +62,7 @@ def test_one_client_that_does_not_wait_before_it_tries_again_is_enough(orders):
     assert "probably the statement that 1 client sends (0 before)" in note.summary
 
 
-def test_one_look_ahead_says_who_sends_what_and_leaves_the_rest_to_the_log(orders):
+def test_first_poll_names_senders_and_refers_to_the_log(orders):
     orders.admin.execute("create unique index on orders (id)")
     with (
         clients(orders.dsn, 4, patient),

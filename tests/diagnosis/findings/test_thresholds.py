@@ -98,7 +98,7 @@ def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
         (200_000_000, 60, "critical"),
     ],
 )
-def test_who_holds_vacuum_back(xids, seconds, expected):
+def test_holder_of_the_xmin_horizon_is_named(xids, seconds, expected):
     around = replace(AROUND, holders=(HorizonHolder("session", "7", xids, since=ago(seconds), state="active"),))
     assert severity("vacuum_held_back", around) == expected
 
@@ -115,7 +115,7 @@ def test_who_holds_vacuum_back(xids, seconds, expected):
         (HorizonHolder("slot", "warehouse", 10_000), 86_400, None),
     ],
 )
-def test_who_does_nothing_may_hold_vacuum_back_for_minutes(holder, seconds, expected):
+def test_idle_session_may_hold_vacuum_back_for_minutes(holder, seconds, expected):
     since = None if holder.kind == "slot" else ago(seconds)
     assert severity("vacuum_held_back", replace(AROUND, holders=(replace(holder, since=since),))) == expected
 
@@ -128,7 +128,7 @@ def test_a_standby_holds_back_only_what_it_tells_its_primary(feedback, expected)
 
 
 @pytest.mark.parametrize("kind", ["session", "standby", "prepared_transaction", "slot"])
-def test_each_kind_of_holder_is_told_with_what_to_do(kind):
+def test_each_kind_of_holder_is_reported_with_what_to_do(kind):
     [note] = found(
         replace(AROUND, holders=(HorizonHolder(kind, "seven", 2_000_000, state="inactive", application="x"),))
     )
@@ -152,7 +152,7 @@ def test_each_kind_of_holder_is_told_with_what_to_do(kind):
         (ReplicationSlotState("a", True, False, "lost", None, None), 15 * GIGABYTE, "warning"),
     ],
 )
-def test_what_a_slot_keeps(slot, limit, expected):
+def test_slot_names_the_wal_it_keeps(slot, limit, expected):
     around = replace(AROUND, slots=(slot,), standing=replace(STANDING, max_slot_wal_keep_size=limit))
     assert severity("replication_slot", around) == expected
 
@@ -195,7 +195,7 @@ def test_a_storm_of_connections(fresh, pace, before, expected):
 
 
 @pytest.mark.parametrize(("fresh", "expected"), [(49, None), (50, "warning")])
-def test_a_storm_of_connections_at_the_only_look(fresh, expected):
+def test_a_storm_of_connections_at_the_only_poll(fresh, expected):
     assert severity("connection_storm", replace(AROUND, **herd(fresh, 60))) == expected
 
 
@@ -230,7 +230,7 @@ def test_a_storm_of_retries(pace, before, latest, latest_before, expected):
     assert severity("retry_storm", around) == expected
 
 
-def test_what_is_sent_in_another_database_is_none_of_it():
+def test_statements_of_another_database_do_not_count():
     around = replace(
         AROUND, lately={"shop": Rates(8, 4), "other": Rates(9, 0)}, usual={"shop": Rates(), "other": Rates()}
     )
@@ -265,7 +265,7 @@ def test_idle_transactions_that_fill_the_connections_are_neither_work_nor_a_matt
     assert note.advice.startswith("terminate the oldest session that is idle in transaction")
 
 
-def test_who_fills_the_connections_by_work_is_told_to_look_for_what_it_waits_for():
+def test_busy_connections_get_the_advice_to_find_their_wait():
     [note] = found(AROUND, connections=95, connections_by_state=Connections(active=90, idle=5))
     assert "first find what they wait for" in note.advice
 
@@ -277,7 +277,7 @@ CHANGES = (
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, []), (4.9, []), (5.0, ["recent_changes"])])
-def test_changes_are_told_when_somebody_is_hurt(seconds, expected):
+def test_changes_are_reported_when_a_session_is_blocked(seconds, expected):
     waiting = [
         session(1, locks=(lock(1, "AccessExclusiveLock", granted=True),)),
         session(2, blockers=(1,), locks=(lock(2, "AccessShareLock", granted=False, seconds=seconds),)),
@@ -302,7 +302,7 @@ def test_a_start_of_the_server_is_not_to_be_reverted(changes, advice):
     assert note.advice.startswith(advice)
 
 
-def test_what_could_not_be_read_of_the_surroundings_is_said():
+def test_unreadable_server_context_is_reported():
     [note] = found(replace(AROUND, unread=("ages could not be read: canceling statement due to lock timeout",)))
     assert note.kind == "evidence"
 
@@ -322,20 +322,20 @@ def after_looks(*paces: Rates, stormy: bool = False, seconds: float = 15.0) -> W
     return past
 
 
-def test_what_is_usual_is_the_median_of_the_last_looks():
+def test_usual_rate_is_the_median_of_the_last_polls():
     past = after_looks(*[Rates(commits=100)] * 6, Rates(commits=10_000))
     now = ServerContext(read_at=past.read_at + timedelta(seconds=10), work=past.work)
     assert workload_baseline.with_pace(now, past).usual == {"shop": Rates(commits=100)}
 
 
-def test_before_there_are_enough_looks_it_is_the_average_of_all_time():
+def test_before_there_are_enough_polls_it_is_the_average_of_all_time():
     past = WorkloadHistory(read_at=NOW, started=ago(1_000), work={"shop": DatabaseStats(commits=5_000)})
     now = ServerContext(read_at=NOW + timedelta(seconds=2), work={"shop": DatabaseStats(commits=5_200)})
     seen = workload_baseline.with_pace(now, past)
     assert (seen.lately["shop"].commits, seen.usual["shop"].commits) == (100, 5)
 
 
-def test_of_a_young_server_nobody_knows_how_many_sessions_are_usual():
+def test_of_a_young_server_it_is_unknown_how_many_sessions_are_usual():
     past = WorkloadHistory(
         read_at=NOW, started=ago(599), work={"shop": DatabaseStats(commits=599, rollbacks=599, sessions=1_000_000)}
     )
@@ -343,7 +343,7 @@ def test_of_a_young_server_nobody_knows_how_many_sessions_are_usual():
     assert workload_baseline.with_pace(now, past).usual["shop"] == Rates(commits=1, rollbacks=1)
 
 
-def test_what_is_sent_before_a_pace_is_known_is_no_measure():
+def test_sessions_before_a_known_rate_are_no_measure():
     first = ServerContext(read_at=NOW, work={"shop": DatabaseStats()}, latest=senders(3))
     assert (
         workload_baseline.extend_history(
@@ -410,7 +410,7 @@ def test_application_that_was_not_seen_in_the_baseline_is_new():
     assert recent_changes.extend_known(carried, seen_at(930, "checkout 1.4.1")).changes == (change,)
 
 
-def test_who_looks_at_the_server_is_no_news():
+def test_monitoring_sessions_are_no_change():
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0, "checkout"))
     seen = recent_changes.extend_known(seen, seen_at(15, "checkout", "pgdoctor"))
     assert recent_changes.with_changes(seen_at(15), seen).changes == ()
@@ -443,7 +443,7 @@ ORDERS = AlteredRelation(7, 900, "r", "public.orders", "orders")
 INDEX = AlteredRelation(8, 900, "i", "public.orders_pkey", "orders_pkey", table_oid=7)
 
 
-def test_what_was_altered_between_two_looks_is_told_once():
+def test_change_between_two_polls_is_reported_once():
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
     for second in (15, 30):  # Listed again, for somebody has a transaction open.
         seen = recent_changes.extend_known(seen, seen_at(second, altered=(ORDERS, INDEX)))
@@ -546,7 +546,7 @@ def test_ddl_of_the_blocking_chain_is_the_most_suspicious():
     ]
 
 
-def test_what_a_statement_tells_of_is_not_told_twice():
+def test_statement_is_not_reported_twice():
     latest = (LatestStatement("ALTER TABLE Orders ADD c text", ago(-4), "deploy", "app"),)
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
     seen = recent_changes.extend_known(seen, replace(seen_at(15, latest=latest), altered=(ORDERS,)))

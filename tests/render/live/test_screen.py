@@ -47,9 +47,7 @@ def drawn(picture: ScreenInput, view: View | None = None, columns: int = 120, li
 
 
 @given(st.lists(st.sampled_from(KEYS), max_size=30), st.integers(1, 250), st.integers(1, 60), st.booleans())
-def test_whatever_is_typed_the_screen_is_full_and_no_fuller(
-    keys: list[str], columns: int, lines: int, is_lost: bool
-) -> None:
+def test_screen_is_exactly_full_after_any_key(keys: list[str], columns: int, lines: int, is_lost: bool) -> None:
     picture = replace(seen(), error="connection refused" if is_lost else None)
     view = View()
     for key in keys:
@@ -103,7 +101,7 @@ def test_a_chain_deeper_than_the_tree_is_summed_up() -> None:
     assert len(seen(idle(), reader(100, blockers=(IDLE,)), order="wait").rows) == 2
 
 
-def test_who_is_gone_is_chosen_no_more() -> None:
+def test_ended_session_is_not_chosen() -> None:
     assert keep_view(View(chosen=31), (SessionRow(30), SessionRow(31))).chosen == 31
     assert keep_view(View(chosen=31), (SessionRow(30),)).chosen is None
     # Its own page says that it is gone.
@@ -115,7 +113,7 @@ def test_who_is_gone_is_chosen_no_more() -> None:
 
 
 @pytest.mark.parametrize("key", ["c", "k"])
-def test_nobody_is_asked_about_who_was_not_chosen(key: str) -> None:
+def test_approval_is_asked_only_for_the_chosen_session(key: str) -> None:
     for view in (View(), View(chosen="some gid"), View(chosen=4711)):
         pressed = press_key(view, key, (*seen().rows, SessionRow("some gid")), 10)
         assert pressed.wish == ""
@@ -180,7 +178,7 @@ def test_durations_are_short(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-def test_what_to_do_is_wrapped_and_not_cut(columns: int) -> None:
+def test_advice_is_wrapped_and_not_cut(columns: int) -> None:
     shown = drawn(seen(idle(), ddl(), *map(reader, READERS)), columns=columns, lines=30)
     assert "costs nothing but a retry" in " ".join(" ".join(shown).split())
     assert not any("…" in line for line in shown[:3])

@@ -76,7 +76,7 @@ def test_sessions_are_sorted_by_what_they_take(sort: Any, first: list[int]) -> N
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(80, 0), (84, 1), (120, 2), (170, 4)])
-def test_what_sessions_take_is_shown_where_it_is_known(columns: int, shown: int) -> None:
+def test_resource_use_of_sessions_is_shown_where_known(columns: int, shown: int) -> None:
     activity = Activity(NOW, (active(1), active(2), active(3)), 3)
     rows = list_activity(activity, "state", USAGE)
     seen = ScreenInput(
@@ -91,7 +91,7 @@ def test_what_sessions_take_is_shown_where_it_is_known(columns: int, shown: int)
     assert "load" not in there
 
 
-def test_what_is_sorted_by_is_shown_on_a_narrower_screen_too() -> None:
+def test_sort_column_is_shown_on_a_narrow_screen() -> None:
     activity = Activity(NOW, (active(1), active(2), active(3)), 3)
     view = View(sort="written")
     rows = list_activity(activity, view.sort, USAGE)
