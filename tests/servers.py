@@ -24,6 +24,8 @@ from tests import binaries
 WHEEL = 18
 #: Room for the crowds that scenes stage.
 MAX_CONNECTIONS = 200
+#: A run makes thousands of databases, and their WAL may lie in memory.
+MAX_WAL = "256MB"
 
 
 class NoServer(Exception):
@@ -51,7 +53,7 @@ class Embedded:
         self.label = f"{self.version}, embedded"
 
     def open(self) -> AbstractContextManager[ThrowawayServer]:
-        return ThrowawayServer(bindir=self.bindir, max_connections=MAX_CONNECTIONS)
+        return ThrowawayServer(bindir=self.bindir, max_connections=MAX_CONNECTIONS, settings={"max_wal_size": MAX_WAL})
 
 
 class Template(ThrowawayServer):

@@ -140,7 +140,7 @@ def packed(**kept: object) -> bytes:
 
 
 def unsound() -> bytes:
-    baselines = dict(fed(Thresholds(), QUIET, MIDNIGHT, 3_600, 20.0).baselines)
+    baselines = dict(fed(Thresholds(), QUIET, MIDNIGHT, 60.0, 20.0).baselines)
     recent = replace(baselines["connections"].recent, values=b"\0" * 8)
     baselines["connections"] = replace(baselines["connections"], recent=recent)
     return zlib.compress(msgspec.msgpack.encode(StoredThresholds(VERSION, baselines)))
