@@ -31,6 +31,12 @@ _JOINS = {"": "JOIN", "INNER": "JOIN", "LEFT": "LEFT JOIN", "RIGHT": "RIGHT JOIN
 _MOST_SOURCES = 12
 
 
+#: What is written for an item of a list that is not understood.
+_NOTHING = "NULL"
+
+_QUERIES = (exp.Select, exp.SetOperation)
+
+
 class _Unwritable(Exception):
     """A part of the statement is not understood."""
 
@@ -54,6 +60,10 @@ class _ShapeWriter:
         #: What names of tables and aliases mean, the innermost query last.
         self._scopes: list[dict[str, str]] = []
         self._with: dict[str, str] = {}
+        #: By alias of ours: the columns that a query in brackets has named itself, and what they are called here; empty
+        #: for those that are not written.
+        self._named: dict[str, dict[str, str]] = {}
+        self._outputs = 0
 
     def write_shape(self, tree: Node) -> StatementShape:
         written = "".join(self._write_statement(tree))
@@ -63,11 +73,21 @@ class _ShapeWriter:
 
     def _write_statement(self, tree: Node) -> str:
         tree = tree.unnest()
-        with_list = self._with_list(tree)
-        if isinstance(tree, exp.Select):
-            return with_list + self._write_select(tree, "1")
-        if isinstance(tree, exp.Insert) and isinstance(tree.expression, (exp.Select, exp.Subquery)):
-            return with_list + self._write_statement(tree.expression)
+        with_list, changes = self._with_list(tree)
+        body = self._write_body(tree)
+        return with_list + (" UNION ALL ".join(f"({each})" for each in (body, *changes)) if changes else body)
+
+    def _write_body(self, tree: Node) -> str:
+        if isinstance(tree, _QUERIES):
+            return self._write_plain_query(tree, "1")[0]
+        if isinstance(tree, exp.Insert) and isinstance(tree.expression, (*_QUERIES, exp.Subquery)):
+            return self._write_statement(tree.expression)
+        if isinstance(tree, exp.Insert) and isinstance(tree.expression, exp.Values):
+            return "SELECT 1"
+        return self._write_change(tree, "1")[0]
+
+    def _write_change(self, tree: Node, shown: str | None) -> tuple[str, dict[str, str]]:
+        """The search of a statement that changes rows; `shown` None: its RETURNING list."""
         self._scopes.append({})
         sources = [self._write_source(tree.this)]
         where = tree.args.get("where")
@@ -82,25 +102,64 @@ class _ShapeWriter:
         else:
             raise _Unwritable
         condition = self._write_where(where.this if where is not None else None)
-        return f"{with_list}SELECT 1 FROM {', '.join(sources)}{condition}"  # noqa: S608 - no word is the client's.
+        listed, named = (shown, {}) if shown is not None else self._write_list(tree.args["returning"])
+        self._scopes.pop()
+        return f"SELECT {listed} FROM {', '.join(sources)}{condition}", named  # noqa: S608 - no word is the client's.
 
-    def _with_list(self, tree: Node) -> str:
+    def _with_list(self, tree: Node) -> tuple[str, list[str]]:
+        """The WITH list, and the searches of those of its statements that change rows: they run unasked for."""
         found = tree.args.get("with_") or tree.args.get("with")
         if found is None:
-            return ""
-        if found.args.get("recursive"):
-            raise _Unwritable
-        written = []
+            return "", []
+        is_recursive = bool(found.args.get("recursive"))
+        written, changes = [], []
         for each in found.expressions:
-            if not isinstance(each.this, exp.Select):
-                raise _Unwritable
-            body = self._write_select(each.this, None)
-            name = self._with[each.alias] = f"c{len(self._with)}"
+            name, columns = f"c{len(self._with)}", each.args["alias"].args.get("columns") or []
+            if is_recursive:
+                self._with[each.alias] = name
+            self._named[name] = {column.name: self._name_output() for column in columns}
             materialized = {True: "MATERIALIZED ", False: "NOT MATERIALIZED "}.get(each.args.get("materialized"), "")
-            written.append(f"{name} AS {materialized}({body})")
-        return f"WITH {', '.join(written)} "
+            if isinstance(each.this, _QUERIES):
+                body, named = self._write_query_body(each.this, None)
+            elif isinstance(each.this, (exp.Update, exp.Delete, exp.Insert)):
+                changes.append(self._write_body(each.this))
+                if isinstance(each.this, exp.Insert) or not each.this.args.get("returning"):
+                    continue
+                body, named = self._write_change(each.this, None)
+                materialized = "MATERIALIZED "
+            else:
+                raise _Unwritable
+            names = f" ({', '.join(self._named[name].values())})" if columns else ""
+            self._named[name] = self._named[name] or named
+            self._with[each.alias] = name
+            written.append(f"{name}{names} AS {materialized}({body})")
+        recursive = "RECURSIVE " if is_recursive else ""
+        return (f"WITH {recursive}{', '.join(written)} " if written else ""), changes
 
-    def _write_select(self, query: exp.Select, shown: str | None) -> str:
+    def _write_query_body(
+        self, query: Node, shown: str | None, *, is_compared: bool = False
+    ) -> tuple[str, dict[str, str]]:
+        """A query or several that are put together, and the columns that it names itself. What is done with the rows
+        of both is the same to the scans below. `is_compared`: all of its list must be understood."""
+        query = query.unnest()
+        with_list, changes = self._with_list(query)
+        if changes:
+            raise _Unwritable
+        text, named = self._write_plain_query(query, shown, is_compared=is_compared)
+        return with_list + text, named
+
+    def _write_plain_query(
+        self, query: Node, shown: str | None, *, is_compared: bool = False
+    ) -> tuple[str, dict[str, str]]:
+        if isinstance(query, exp.Select):
+            return self._write_select(query, shown, is_compared=is_compared)
+        if not isinstance(query, exp.SetOperation):
+            raise _Unwritable
+        left, named = self._write_query_body(query.this, shown, is_compared=is_compared)
+        right, _ = self._write_query_body(query.expression, shown, is_compared=is_compared)
+        return f"({left}) UNION ALL ({right})", named
+
+    def _write_select(self, query: exp.Select, shown: str | None, *, is_compared: bool) -> tuple[str, dict[str, str]]:
         """A query; `shown` None: its own list, which must be columns or one aggregate."""
         source = _find_from(query)
         if source is None or query.args.get("having") or query.args.get("windows"):
@@ -112,9 +171,11 @@ class _ShapeWriter:
         where = query.args.get("where")
         condition = self._write_where(where.this if where is not None else None)
         end = self._write_end(query)
-        listed = shown if shown is not None else self._write_list(query)
+        listed, named = (shown, {}) if shown is not None else self._write_list(query)
+        if is_compared and any(f"{each} ".startswith(f"{_NOTHING} ") for each in listed.split(", ")):
+            raise _Unwritable
         self._scopes.pop()
-        return f"SELECT {listed} FROM {sources}{condition}{end}"  # noqa: S608 - no word is the client's.
+        return f"SELECT {listed} FROM {sources}{condition}{end}", named  # noqa: S608 - no word is the client's.
 
     def _write_end(self, query: exp.Select) -> str:
         """ORDER BY and LIMIT: they decide together whether the rows have to be sorted."""
@@ -133,11 +194,33 @@ class _ShapeWriter:
             raise _Unwritable
         return self._write_column(column) + (" DESC" if ordered.args.get("desc") else "")
 
-    def _write_list(self, query: exp.Select) -> str:
-        """The columns that a query gives to the one around it."""
+    def _write_list(self, query: Node) -> tuple[str, dict[str, str]]:
+        """The columns that a query gives to the one around it, and those of them that it names itself."""
         if all(isinstance(each, exp.Star) or isinstance(each.this, exp.Star) for each in query.expressions):
-            return "*"
-        return ", ".join(self._write_given(each) for each in query.expressions)
+            return "*", {}
+        written, named = [], {}
+        # Groups are not written, so nothing is made of the rows of one beside other columns.
+        is_one = len(query.expressions) == 1
+        for each in query.expressions:
+            given = self._write_given_or_null(each.this if isinstance(each, exp.Alias) else each, is_one=is_one)
+            if isinstance(each, exp.Alias):
+                output = self._name_output()
+                named[each.alias] = output if given != _NOTHING else ""
+                given = f"{given} AS {output}"
+            written.append(given)
+        return ", ".join(written), named
+
+    def _name_output(self) -> str:
+        self._outputs += 1
+        return f"o{self._outputs}"
+
+    def _write_given_or_null(self, node: Node, *, is_one: bool) -> str:
+        if not is_one and node.find(exp.AggFunc):
+            return _NOTHING
+        try:
+            return self._write_given(node)
+        except _Unwritable:
+            return _NOTHING
 
     def _write_given(self, node: Node) -> str:
         node = node.unnest()
@@ -156,16 +239,19 @@ class _ShapeWriter:
         self._sources += 1
         if self._sources > _MOST_SOURCES or source.args.get("laterals") or source.args.get("sample"):
             raise _Unwritable
-        if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Select):
+        if isinstance(source, exp.Subquery) and isinstance(source.this, _QUERIES):
+            if source.args["alias"].args.get("columns"):
+                raise _Unwritable
             alias = f"s{self._sources}"
-            text = f"({self._write_select(source.this, None)}) AS {alias}"
+            body, self._named[alias] = self._write_query_body(source.this, None)
             self._scopes[-1][source.alias] = alias
-            return text
+            return f"({body}) AS {alias}"
         if not isinstance(source, exp.Table) or not isinstance(source.this, exp.Identifier):
             raise _Unwritable
         own = source.alias or source.name
         if source.name in self._with and not source.db:
             alias = self._scopes[-1][own] = f"s{self._sources}"
+            self._named[alias] = self._named[self._with[source.name]]
             return f"{self._with[source.name]} AS {alias}"
         alias = self._scopes[-1][own] = f"t{len(self._tables)}"
         self._tables.append(ShapeTable(f"{source.db}.{source.name}" if source.db else source.name, alias))
@@ -207,7 +293,7 @@ class _ShapeWriter:
         if isinstance(node, exp.Column):
             return self._write_column(node)
         if isinstance(node, exp.Exists) and isinstance(node.this, exp.Select):
-            return f"EXISTS ({self._write_select(node.this, '1')})"
+            return f"EXISTS ({self._write_query_body(node.this, '1')[0]})"
         if isinstance(node, exp.In):
             inside = self._write_query(node.args["query"]) if node.args.get("query") else self._parameters_for(node)
             return f"({self._write_operand(node.this)} IN {inside})"
@@ -249,21 +335,34 @@ class _ShapeWriter:
             node = node.this
         if isinstance(node, exp.Array) and len(node.expressions) == 1:
             node = node.expressions[0]
-        if not isinstance(node, exp.Select):
+        if not isinstance(node, _QUERIES):
             raise _Unwritable
-        return f"({self._write_select(node, None)})"
+        return f"({self._write_query_body(node, None, is_compared=True)[0]})"
 
     def _write_column(self, column: exp.Column) -> str:
         if column.name == "ctid" or column.args.get("db"):
             raise _Unwritable
+        owner = ""
+        if column.table:
+            owner = next((scope[column.table] for scope in reversed(self._scopes) if column.table in scope), "")
+            if not owner:
+                raise _Unwritable
+        if (named := self._find_named(column, owner)) is not None:
+            return named
         self._columns.add(column.name)
         quoted = '"' + column.name.replace('"', '""') + '"'
-        if not column.table:
-            return quoted
-        owner = next((scope[column.table] for scope in reversed(self._scopes) if column.table in scope), None)
-        if owner is None:
+        return f"{owner}.{quoted}" if owner else quoted
+
+    def _find_named(self, column: exp.Column, owner: str) -> str | None:
+        """A column that a query in brackets has named itself; None for all others."""
+        owners = [owner] if owner else list(self._scopes[-1].values()) if self._scopes else []
+        found = [each for each in owners if column.name in self._named.get(each, {})]
+        if not found:
+            return None
+        output = self._named[found[0]][column.name]
+        if len(found) > 1 or not output:
             raise _Unwritable
-        return f"{owner}.{quoted}"
+        return f"{found[0]}.{output}"
 
     def _write_parameter(self) -> str:
         self._parameters += 1

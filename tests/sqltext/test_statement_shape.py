@@ -50,6 +50,35 @@ def shape(text: str) -> str:
             'SELECT 1 FROM jobs AS t0 WHERE (("r" = ANY ($1)) OR ("r" = ANY (SELECT "r" FROM a AS t1 WHERE '
             '("n" > $2))))',
         ),
+        (
+            "select id from jobs where r = 'x' union select evil() from a where n = 3 order by 1 limit 5",
+            '(SELECT 1 FROM jobs AS t0 WHERE ("r" = $1)) UNION ALL (SELECT 1 FROM a AS t1 WHERE ("n" = $2))',
+        ),
+        (
+            "with recursive tree (id, depth) as (select id, 1 from jobs where r = 'x' union all select j.id, "
+            "t.depth + 1 from jobs j join tree t on j.parent = t.id) delete from jobs "
+            "where id in (select id from tree)",
+            'WITH RECURSIVE c0 (o1, o2) AS ((SELECT "id", NULL FROM jobs AS t0 WHERE ("r" = $1)) UNION ALL '
+            '(SELECT t1."id", NULL FROM jobs AS t1 JOIN c0 AS s3 ON (t1."parent" = s3.o1))) '
+            'SELECT 1 FROM jobs AS t2 WHERE ("id" IN (SELECT s5.o1 FROM c0 AS s5))',
+        ),
+        (
+            "with moved as (delete from jobs j using a where a.r = j.r returning j.id as number) "
+            "insert into b select number, evil() from moved where number > 3",
+            'WITH c0 AS MATERIALIZED (SELECT t2."id" AS o1 FROM jobs AS t2, a AS t3 WHERE (t3."r" = t2."r")) '
+            "(SELECT 1 FROM c0 AS s5 WHERE (s5.o1 > $1)) UNION ALL "
+            '(SELECT 1 FROM jobs AS t0, a AS t1 WHERE (t1."r" = t0."r"))',
+        ),
+        (
+            "with done as (update jobs set k = 1 where r = 'x') select from a where n = 2 order by n limit 1",
+            '(SELECT 1 FROM a AS t1 WHERE ("n" = $2) ORDER BY "n" LIMIT $3) UNION ALL '
+            '(SELECT 1 FROM jobs AS t0 WHERE ("r" = $1))',
+        ),
+        (
+            "update jobs j set k = 1 from (select r as key, evil(n) as m from a where n = 1) w where w.key = j.r",
+            'SELECT 1 FROM jobs AS t0, (SELECT "r" AS o1, NULL AS o2 FROM a AS t1 WHERE ("n" = $1)) AS s2 '
+            'WHERE (s2.o1 = t0."r")',
+        ),
     ],
 )
 def test_statement_is_written_again(text: str, written: str) -> None:
@@ -105,11 +134,11 @@ def test_no_word_but_tables_and_columns_is_written(text: str) -> None:
         "select from jobs join a using (id)",
         "select from evil() as e",
         "select from jobs, lateral (select a from b) x",
-        "with recursive w as (select a from jobs) select from w",
-        "with w as (delete from a returning *) select from w",
         "select from jobs where a in (select evil(b) from a)",
         "merge into jobs j using a on a.r = j.r when not matched by source then delete",
-        "select from jobs where a = 1 union select from a",
+        "select from jobs where a in (select evil(b) as b from a)",
+        "select from jobs where a in (select b from a union select evil(b) from a)",
+        "with zq7 as (delete from a returning evil(b) as b) select from jobs join zq7 on zq7.b = jobs.a",
         "select from jobs where b = 'cut",
     ],
 )
