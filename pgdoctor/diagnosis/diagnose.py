@@ -155,7 +155,10 @@ def _read_elsewhere(facts: BlockerFacts, snapshot: Snapshot) -> tuple[str, ...]:
     if facts.snapshot is not snapshot:
         return (f"names, indexes and statistics are those of database {facts.other_database}",)
     unread = (each for each in snapshot.databases.values() if each.name == facts.database and each.unread)
-    return tuple(f"the catalog of database {each.name} was not read: {each.unread}" for each in unread)
+    return tuple(
+        f"the catalog of {f'database {each.name}' if each.name else 'its database'} was not read: {each.unread}"
+        for each in unread
+    )
 
 
 def _choose_recommendation(facts: BlockerFacts, remedy: Remedy) -> Remedy:

@@ -12,7 +12,10 @@ SELECT
     CASE
         WHEN s.is_ours AND pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL
             THEN pg_catalog.set_config('transaction_timeout', '0', false)
-    END AS transaction_timeout
+    END AS transaction_timeout,
+    -- Looks up once whether our role has pg_read_all_stats, which reads pg_authid and pg_auth_members. The session
+    -- remembers it, so that a later lock on these holds up no poll.
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())) AS sessions_seen
 FROM (
     SELECT
         pg_catalog.int4eq(pg_catalog.pg_backend_pid(), %(own_pid)s::pg_catalog.int4)

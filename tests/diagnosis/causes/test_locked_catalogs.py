@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from pgdoctor.diagnosis.diagnose import diagnose
@@ -11,6 +12,7 @@ from pgdoctor.model.snapshot import Snapshot
 from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.render.report import make_report
+from tests.diagnosis.labelled_scenes import role_of_setup
 from tests.scenes import Scene
 
 #: All of it together takes many seconds.
@@ -76,3 +78,23 @@ def test_nothing_that_is_read_waits_for_a_lock_on_the_table_itself(shop: Scene) 
     [found] = [each for each in make_report(diagnose(seen)).blockers if each.pid == worker.pid]
     assert (found.classification, found.also) == ("migration", ("unindexed_scan",))
     assert (seen.unread, seconds < _IN_TIME / 6) == ((), True)
+
+
+@pytest.mark.parametrize("catalog", ["pg_authid", "pg_auth_members"])
+def test_lock_between_login_and_first_poll_costs_no_diagnosis(scene: Scene, catalog: str) -> None:
+    dsn = role_of_setup(scene, with_statistics=False)
+    locker, waiter = scene.client("select 1"), psycopg.connect(scene.dsn)
+    scene.at_the_end(waiter.close)
+
+    async def ask() -> Snapshot:
+        async with await Connection.open(dsn, 5.0) as door:
+            locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
+            # The scene's own look at the activity would wait for the lock, too.
+            waiter.pgconn.send_query(f"select from pg_catalog.{catalog}".encode())
+            while not (seen := await Collector(door).snapshot(even_if_quiet=True)).sessions:
+                pass
+            return seen
+
+    [found] = diagnose(asyncio.run(ask())).blockers
+    locker.run("rollback")
+    assert (found.pid, found.relation) == (locker.pid, f"pg_catalog.{catalog}")
