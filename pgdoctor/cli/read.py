@@ -29,7 +29,7 @@ _VIEWS = {
 }
 
 #: Blocks of a file in which its language is looked for.
-_MOST_TRIED = 8
+_MOST_TRIED = 128
 
 
 @click.command()

@@ -52,11 +52,12 @@ def read_time(text: str) -> datetime | None:
 
     An unknown abbreviation is taken for UTC.
     """
-    second = _read_second(text[:19], text[19:].lstrip(".0123456789").strip())
-    if second is None:
-        return None
     fraction = text[20:23] if text[19:20] == "." else ""
-    return second + timedelta(milliseconds=int(fraction)) if fraction.isdecimal() and fraction.isascii() else second
+    zone = text[24:] if len(fraction) == 3 and text[23:24] == " " else text[19:].lstrip(".0123456789").strip()
+    second = _read_second(text[:19], zone)
+    if second is None or not (fraction.isdecimal() and fraction.isascii()):
+        return second
+    return second + timedelta(milliseconds=int(fraction))
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ Source: ProcSleep in proc.c, DeadLockReport in deadlock.c, ProcessInterrupts in 
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from pgdoctor.serverlog.entry import MOST_TEXT, Entry
 from pgdoctor.serverlog.events import (
@@ -123,8 +124,8 @@ def _read_wait(entry: Entry) -> Event | None:
     found = _WAIT.fullmatch(entry.message)
     if found is None:
         return None
-    pid, what, mode, target = int(found[1]), found[2], found[3], found[4]
-    origin, seconds = _build_origin(entry, pid), int(found[5]) / 1000 + int(found[6]) / 1e6
+    number, what, mode, target, milliseconds, fraction = found.groups()
+    origin, seconds = _build_origin(entry, int(number)), int(milliseconds) / 1000 + int(fraction) / 1e6
     if what == "acquired":
         return LockAcquired(origin, mode, target, seconds)
     if what == "failed to acquire":
@@ -170,12 +171,12 @@ def _find_inner_statement(context: str) -> str | None:
 
 def _parse_pids(text: str) -> tuple[int, ...]:
     words = text[: _MOST_PIDS * 12].split(", ")[:_MOST_PIDS]
-    return tuple(dict.fromkeys(int(word) for word in words if word.isdecimal() and len(word) <= 10))
+    if len(words) == 1:
+        return (int(text),) if text.isdecimal() and len(text) <= 10 else ()
+    return tuple(dict.fromkeys([int(word) for word in words if word.isdecimal() and len(word) <= 10]))
 
 
 def _build_origin(entry: Entry, pid: int) -> Origin:
-    context = entry.context[:MOST_TEXT]
-    row, function = (_ROW.match(context), _FUNCTION.search(context)) if context else (None, None)
     return Origin(
         entry.at,
         pid,
@@ -185,7 +186,12 @@ def _build_origin(entry: Entry, pid: int) -> Origin:
         entry.client,
         entry.backend_type,
         entry.statement,
-        _find_inner_statement(context),
-        function[1] if function else None,
-        row[1] if row else None,
+        *(_read_context(entry.context[:MOST_TEXT]) if entry.context else (None, None, None)),
     )
+
+
+@lru_cache(maxsize=256)
+def _read_context(context: str) -> tuple[str | None, str | None, str | None]:
+    """The statement inside of a function, the function, and the table whose row it is about."""
+    row, function = _ROW.match(context), _FUNCTION.search(context)
+    return _find_inner_statement(context), function[1] if function else None, row[1] if row else None

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 import msgspec
@@ -47,6 +48,10 @@ _ESCAPES = {
     "%": rb"%",
 }
 _ESCAPE = re.compile(r"%(-?\d{0,3})([a-zA-Z%])")
+
+#: What stands between the message and the STATEMENT of an entry, in this order, and what is read of it.
+_IN_ORDER = (b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION")
+_KEPT = (b"DETAIL", b"CONTEXT")
 
 _GROUPS = ("severity", "time", "pid", "session", "user", "database", "application", "client", "backend")
 
@@ -143,6 +148,17 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         return read_time(text) if text[4:5] == "-" else read_epoch(text)
 
 
+class WholeEntry(msgspec.Struct, frozen=True, gc=False):
+    """An entry of one process that no line of others interrupts, and where it ends; None: it has no such line."""
+
+    head: Head
+    end: int
+    message: bytes
+    detail: bytes | None
+    context: bytes | None
+    statement: bytes
+
+
 class Prefix(Protocol):
     """Reads the heads of lines."""
 
@@ -151,6 +167,9 @@ class Prefix(Protocol):
 
     def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
+
+    def match_entry(self, block: bytes, start: int, most: int) -> WholeEntry | None:
+        """The entry that begins there, if it ends within so many bytes; None: its lines are to be read one by one."""
 
     def write_pid(self, pid: int) -> bytes | None:
         """How the lines of a process may be found; None where the prefix does not say."""
@@ -176,17 +195,45 @@ class TemplatePrefix:
     def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
         found = self._pattern.match(line[:MOST_PREFIX])
+        return self._build_head(found, found.end()) if found is not None else None
+
+    def match_entry(self, block: bytes, start: int, most: int) -> WholeEntry | None:
+        """The entry that begins there, if it ends within so many bytes; None: its lines are to be read one by one."""
+        found = self._whole_entry.match(block, start, start + most)
         if found is None:
             return None
+        *_, message, detail, context, statement = found.groups()
+        head = self._build_head(found, found.start("message") - start)
+        return WholeEntry(head, found.end(), message, detail, context, statement)
+
+    @cached_property
+    def _whole_entry(self) -> re.Pattern[bytes]:
+        return _compile_whole_entry(self.template)
+
+    def _build_head(self, found: re.Match[bytes], begin: int) -> Head:
         _, time, pid, session, *names = map((*found.groups(), None).__getitem__, self._order)
         number = int(pid) if pid else int(session.rpartition(b".")[2], 16) if session else None
-        return Head(found["severity"], found.end(), time, number, *names)
+        return Head(found["severity"], begin, time, number, *names)
 
     def write_pid(self, pid: int) -> bytes | None:
         """How the lines of a process may be found; None where the prefix does not say."""
         if self._around is not None:
             return self._around[0] + str(pid).encode() + self._around[1]
         return f".{pid:x}".encode() if self._has_session else None
+
+
+def _compile_whole_entry(template: str) -> re.Pattern[bytes]:
+    head = b"".join(_compile_parts(template))
+    again = b"".join(_compile_parts(template, is_again=True))
+    text = rb"[^\n]*+(?:\n\t[^\n]*+)*+"
+    follow = [
+        b"(?:(?>%b)%b:  (?P<%b>%b)\n)?+" % (again, word, word.lower(), text)
+        if word in _KEPT
+        else b"(?:(?>%b)%b:  %b\n)?+" % (again, word, text)
+        for word in _IN_ORDER
+    ]
+    last = b"(?>%b)STATEMENT:  (?P<statement>%b)\n" % (again, text)
+    return re.compile(b"(?>%b%b)(?P<message>[^\n]*+)\n%b%b" % (head, _SEVERITY, b"".join(follow), last))
 
 
 class GuessedPrefix:
@@ -219,6 +266,10 @@ class GuessedPrefix:
             keys.get("application"),
             keys.get("client"),
         )
+
+    def match_entry(self, block: bytes, start: int, most: int) -> WholeEntry | None:  # noqa: ARG002
+        """None: what is the same in all lines of an entry is not known."""
+        return None
 
     def write_pid(self, pid: int) -> bytes | None:
         """How the lines of a process may be found; None where the prefix does not say."""
@@ -273,8 +324,11 @@ def _find_pid_pattern(sample: Iterable[bytes]) -> re.Pattern[bytes]:
     return found.most_common(1)[0][0]
 
 
-def _compile_parts(template: str) -> Iterator[bytes]:
-    """The pattern of a template, piece by piece. Raises UsageError for an escape that there is not."""
+def _compile_parts(template: str, *, is_again: bool = False) -> Iterator[bytes]:
+    """The pattern of a template, piece by piece. Raises UsageError for an escape that there is not.
+
+    `is_again`: of the next lines of an entry, whose names, time and process are those of its first one.
+    """
     end, is_optional, named = 0, False, set[str]()
     for found in _ESCAPE.finditer(template):
         yield re.escape(template[end : found.start()].encode())
@@ -291,7 +345,9 @@ def _compile_parts(template: str) -> Iterator[bytes]:
             name = re.match(rb"\(\?P<(\w+)>", pattern)
             if name is not None:
                 key = name[1].decode()
-                if key in named:
+                if is_again:
+                    pattern = b"(?P=%b)" % name[1]
+                elif key in named:
                     pattern = b"(?:" + pattern[name.end() :]
                 named.add(key)
             yield rb" {0,64}" + pattern + rb" {0,64}" if found[1] else pattern

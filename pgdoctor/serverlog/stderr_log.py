@@ -1,11 +1,12 @@
 """The log of stderr or syslog: lines with a prefix, of which several make an entry."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
-from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix
+from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix, WholeEntry
 
 #: Bytes and foreign entries behind which an entry is over, though it has no STATEMENT: others may write between.
 _MOST_BYTES = 65_536
@@ -39,6 +40,9 @@ class StderrLog:
     def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
         """The entry that begins on the line of `hit`; `is_any`: one that says nothing of locks, too."""
         start = block.rfind(b"\n", 0, hit) + 1
+        whole = self.prefix.match_entry(block, start, _MOST_BYTES)
+        if whole is not None and (is_last or whole.end < len(block)) and whole.head.severity in BEGINNING:
+            return _read_whole_entry(whole, is_any=is_any)
         end = line_end(block, hit)
         is_more = block.startswith(b"\t", start)
         head = None if is_more else self.prefix.read_head(block[start : min(end, start + MOST_PREFIX)])
@@ -129,11 +133,39 @@ class _Tail:
             texts.get("detail", ""),
             texts.get("context", ""),
             texts.get("statement"),
-            *(
-                read_name(_decode_name(name))
-                for name in (head.user, head.database, head.application, head.client, head.backend)
-            ),
+            *_read_names(head.user, head.database, head.application, head.client, head.backend),
         )
+
+
+def _read_whole_entry(found: WholeEntry, *, is_any: bool) -> Reading:
+    head, message = found.head, found.message.decode(errors="replace").rstrip("\r")
+    at = head.read_time() if is_any or is_telling(message) else None
+    if at is None:
+        return Reading(found.end)
+    entry = Entry(
+        at,
+        head.pid,
+        message,
+        _decode_text(found.detail, MOST_DETAIL),
+        _decode_text(found.context, MOST_TEXT),
+        _decode_text(found.statement, MOST_TEXT),
+        *_read_names(head.user, head.database, head.application, head.client, head.backend),
+    )
+    return Reading(found.end, entry)
+
+
+def _decode_text(text: bytes | None, room: int) -> str:
+    """A text of one or more lines, without the tabs in front of them; empty where there is none."""
+    if text is None:
+        return ""
+    if b"\n" not in text:
+        return text[:room].decode(errors="replace").rstrip("\r")
+    return text[:room].decode(errors="replace").replace("\r\n", "\n").replace("\n\t", "\n").rstrip("\r")
+
+
+@lru_cache(maxsize=256)
+def _read_names(*names: bytes | None) -> tuple[str | None, ...]:
+    return tuple(read_name(_decode_name(name)) for name in names)
 
 
 def _decode_name(name: bytes | None) -> str | None:
