@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -33,6 +34,21 @@ def parse_since(text: str) -> datetime:
         return datetime.now(UTC) - timedelta(seconds=Duration.parse(text))
     except ValueError:
         raise UsageError(f"--since {text[:50]!r}: {Duration.allowed}") from None
+
+
+def parse_log_time(option: str, text: str | None) -> datetime | None:
+    """A moment of a log: a time, in UTC unless it has an offset, or so long ago. Raises UsageError."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        at = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    try:
+        return parse_since(text)
+    except UsageError:
+        raise UsageError(
+            f"{option} {text[:50]!r}: a time such as '2026-11-30 03:00' (UTC), or so long ago, such as 2h"
+        ) from None
 
 
 def show_literals_option(function: F) -> F:

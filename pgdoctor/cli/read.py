@@ -7,13 +7,14 @@ from datetime import datetime
 import click
 
 from pgdoctor.cli._log_files import LogFile, open_logs, shown_name
-from pgdoctor.cli._options import show_literals_option
+from pgdoctor.cli._options import parse_log_time, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.errors import UsageError
 from pgdoctor.formatting import format_count
 from pgdoctor.render.log_report import LogSource
 from pgdoctor.serverlog.incident_assembler import Assembler, Outcome
 from pgdoctor.serverlog.languages import find_language
+from pgdoctor.serverlog.period import Period
 from pgdoctor.serverlog.reading import find_unknown_zone, last_time
 from pgdoctor.serverlog.scanner import Scanner
 from pgdoctor.serverlog.stderr_log import StderrLog
@@ -37,13 +38,24 @@ _MOST_TRIED = 128
 @click.option(
     "--prefix", metavar="TEMPLATE", help="log_line_prefix of the server, such as '%m [%p] %u@%d '. Default: detected."
 )
+@click.option("--since", metavar="TIME", help="Leave out what the log says before: '2026-11-30 03:00', or 2h ago.")
+@click.option("--until", metavar="TIME", help="Leave out what the log says after.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True, help="Output format.")
 @click.option(
     "--top", metavar="N", type=click.IntRange(min=0), default=10, show_default=True, help="Worst incidents in full."
 )
 @show_literals_option
 @wide_option
-def command(files: tuple[str, ...], prefix: str | None, form: str, top: int, show_literals: bool, wide: bool) -> None:
+def command(
+    files: tuple[str, ...],
+    prefix: str | None,
+    since: str | None,
+    until: str | None,
+    form: str,
+    top: int,
+    show_literals: bool,
+    wide: bool,
+) -> None:
     """Read lock incidents from the log of a server.
 
     FILES are logs of stderr, csvlog or jsonlog, as they are or compressed; `-` is standard input. Several files are
@@ -55,9 +67,10 @@ def command(files: tuple[str, ...], prefix: str | None, form: str, top: int, sho
     from pgdoctor.serverlog.judgement import judge_incident
     from pgdoctor.serverlog.row_incident import add_rows
 
+    period = Period(parse_log_time("--since", since), parse_log_time("--until", until))
     with ExitStack() as stack:
         logs, notes = open_logs(files, prefix, stack)
-        outcome, source = _read_all(logs, notes)
+        outcome, source = _read_all(logs, notes, period)
         tables = [table for log in logs for table in log.tables]
     judged = [judge_incident(each) for each in outcome.incidents]
     if tables:
@@ -78,8 +91,8 @@ def command(files: tuple[str, ...], prefix: str | None, form: str, top: int, sho
             write_lines(log_lines(report, incidents, top, screen_width(wide=wide)))
 
 
-def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource]:
-    """What came of all files, one after the other."""
+def _read_all(logs: list[LogFile], notes: list[str], period: Period) -> tuple[Outcome, LogSource]:
+    """What came of all files, one after the other; notes are added to the list."""
     scanner: Scanner | None = None
     assembler, last = Assembler(), None
     for log in logs:
@@ -88,8 +101,10 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
         if scanner is None:
             assembler.follower = scanner = Scanner(log.format)
         scanner.switch_file(log.format)
-        last = _read_file(log, scanner, assembler, notes) or last
-    outcome = assembler.finish(last)
+        if period.until is not None and log.begins is not None and log.begins > period.until:
+            continue
+        last = _read_file(log, scanner, assembler, notes, period) or last
+    outcome = assembler.finish(period.cut_end(last))
     if outcome.dropped:
         notes.append(f"{format_count(outcome.dropped, 'wait')} left out: too many sessions waited at the same time")
     formats = [log.format for log in logs if log.format is not None]
@@ -99,14 +114,16 @@ def _read_all(logs: list[LogFile], notes: list[str]) -> tuple[Outcome, LogSource
         tuple(dict.fromkeys([*(each.name for each in formats), *_describe_rows(logs)])),
         tuple(dict.fromkeys(prefixes)),
         sum(log.size for log in logs),
-        min((log.begins for log in logs if log.begins is not None), default=None),
-        last,
+        period.cut_begin(min((log.begins for log in logs if log.begins is not None), default=None)),
+        period.cut_end(last),
         tuple(notes),
     )
     return outcome, source
 
 
-def _read_file(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str]) -> datetime | None:
+def _read_file(
+    log: LogFile, scanner: Scanner, assembler: Assembler, notes: list[str], period: Period
+) -> datetime | None:
     """The time of the last line of a file. Raises UsageError where its messages are not English."""
     for place, block in enumerate(log.read_blocks()):
         if place < _MOST_TRIED and (language := find_language(block)) is not None:
@@ -115,9 +132,11 @@ def _read_file(log: LogFile, scanner: Scanner, assembler: Assembler, notes: list
                 "set lc_messages = 'C' on the server"
             )
         for event in scanner.scan_block(block):
-            assembler.add_event(event)
+            if period.contains(event):
+                assembler.add_event(event)
     for event in scanner.finish():
-        assembler.add_event(event)
+        if period.contains(event):
+            assembler.add_event(event)
     notes += _describe_doubts(log, scanner)
     return last_time(log.format, scanner.last_lines()) if log.format is not None else None
 

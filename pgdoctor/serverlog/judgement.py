@@ -20,6 +20,7 @@ from pgdoctor.serverlog.events import LockWait, Origin
 from pgdoctor.serverlog.incident_assembler import LogIncident, Turns, WorstMoment
 from pgdoctor.serverlog.lock_tags import parse_lock, parse_relation_oid
 from pgdoctor.serverlog.logged_holder import LoggedHolder, judge_holder
+from pgdoctor.serverlog.messages import RECOVERY_CONFLICT
 from pgdoctor.sqltext import ddl, statement
 from pgdoctor.sqltext.redact import redact
 
@@ -377,6 +378,9 @@ def _describe_hold(blocker: Blocker, moment: _Moment) -> Iterator[str]:
             targets[wait.target] = targets.get(wait.target, 0) + 1
             is_strongest |= wait.target.startswith("relation") and wait.mode == MODES[0]
     for target, number in list(targets.items())[:3]:
+        if target.startswith(RECOVERY_CONFLICT):
+            yield f"replay on this standby waited for it: {target}"
+            continue
         yield f"the log names it as a holder of {moment.describe_lock(target)}, to {format_count(number, 'session')}"
     if is_strongest:
         yield f"it held {MODES[-1]}: nothing else keeps {MODES[0]} waiting"

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+import msgspec
+
 from pgdoctor.serverlog.entry import MOST_TEXT, Entry
 from pgdoctor.serverlog.events import (
     CircleMember,
@@ -27,6 +29,8 @@ NEEDLES = (
     b" detected deadlock while ",
     b" avoided deadlock for ",
     b" failed to acquire ",
+    b"recovery still waiting after ",
+    b"recovery finished waiting after ",
     b"deadlock detected",
     b"canceling ",
     b"terminating connection ",
@@ -64,6 +68,15 @@ _WAIT = re.compile(
     r"|failed to acquire) (\w{1,40}) on (.{1,200}?)(?: by rearranging queue order)? after (\d{1,12})\.(\d{3}) ms"
     r"(?: at character \d+)?"
 )
+#: How the targets of waits of replay begin, other than locks on a table.
+RECOVERY_CONFLICT = "recovery conflict on "
+
+#: Of the process that replays, with `log_recovery_conflict_waits`; source: LogRecoveryConflict in standby.c.
+_REPLAY = re.compile(
+    r"recovery (still|finished) waiting after (\d{1,12})\.(\d{3}) ms: (" + RECOVERY_CONFLICT + r".{1,80})"
+)
+_IN_CONFLICT = re.compile(r"Conflicting process(?:es)?: ([\d, ]*)\.")
+_REPLAYED_LOCK = re.compile(r"WAL redo at \S{1,40} for Standby/LOCK: .{0,4000}?\bdb (\d{1,10}) rel (\d{1,10})")
 _QUEUE = re.compile(r"Process(?:es)? holding the lock: ([\d, ]*)\. Wait queue: ([\d, ]*)\.")
 _CIRCLE = re.compile(r"Process (\d{1,10}) waits for (\w{1,40}) on (.{1,200}?); blocked by process (\d{1,10})\.")
 _RAN = re.compile(r"Process (\d{1,10}): (.*)", re.DOTALL)
@@ -78,13 +91,15 @@ _BEGINS = re.compile(r"(?:statement|execute [^:]{0,130}): (.*)", re.DOTALL)
 #: Characters of a statement of a holder: of each of its last ones the beginning tells its kind.
 _MOST_SAID = 1_000
 
+_TELLING = ("process ", "deadlock detected", "canceling ", "terminating ", "database system ", "recovery ")
+
 #: PIDs that are read of one list.
 _MOST_PIDS = 10_000
 
 
 def is_telling(message: str) -> bool:
     """The message may be an event of `read_event`."""
-    return message.startswith(("process ", "deadlock detected", "canceling ", "terminating ", "database system "))
+    return message.startswith(_TELLING)
 
 
 def read_event(entry: Entry) -> Event | None:
@@ -94,6 +109,8 @@ def read_event(entry: Entry) -> Event | None:
         return _read_wait(entry)
     if message == "deadlock detected":
         return _read_deadlock(entry)
+    if message.startswith("recovery "):
+        return _read_replay_wait(entry)
     if message.startswith(_STOPS):
         return ServerStopped(entry.at, is_exact=message == _STOPS[0])
     for beginning, how in ENDINGS.items():
@@ -134,6 +151,25 @@ def _read_wait(entry: Entry) -> Event | None:
     holders, waiting = (_parse_pids(queue[1]), _parse_pids(queue[2])) if queue else ((), ())
     is_deadlock = what.startswith("detected deadlock")
     return LockWait(origin, mode, target, seconds, is_deadlock, holders=holders, queue=waiting)
+
+
+def _read_replay_wait(entry: Entry) -> Event | None:
+    """Replay on a standby waits for sessions: for their lock on a table, or for what they may still read."""
+    found = _REPLAY.fullmatch(entry.message)
+    if found is None or entry.pid is None:
+        return None
+    what, milliseconds, fraction, target = found.groups()
+    origin = msgspec.structs.replace(_build_origin(entry, entry.pid), backend_type="startup")
+    seconds = int(milliseconds) / 1000 + int(fraction) / 1e6
+    lock = _REPLAYED_LOCK.match(entry.context)
+    if lock is not None:
+        target = f"relation {lock[2]} of database {lock[1]}"
+    # Only this mode is replayed: a weaker one conflicts with nothing that a standby allows.
+    mode = "AccessExclusiveLock" if lock is not None else ""
+    if what == "finished":
+        return LockAcquired(origin, mode, target, seconds)
+    sessions = _IN_CONFLICT.match(entry.detail)
+    return LockWait(origin, mode, target, seconds, holders=_parse_pids(sessions[1]) if sessions else ())
 
 
 def _read_deadlock(entry: Entry) -> Event | None:

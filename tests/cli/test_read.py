@@ -239,3 +239,20 @@ def test_hostile_names_move_no_terminal(tmp_path: Path) -> None:
     file.write_text(LOG.replace("app@shop/load", "a\x1b[2J\u202e@shop/l\x07d").replace("metric", "me\x1b]0;x\x07tric"))
     for form in ("text", "markdown", "html", "json"):
         assert not UNSAFE.search(read(file, "--format", form).replace("\n", ""))
+
+
+def test_period_leaves_out_what_is_before_and_behind(log: Path) -> None:
+    since = read_json(log, "--since", "2026-11-30 03:18")
+    assert [each["deadlocks_total"] for each in since["incidents"]] == [1]
+    assert since["source"]["first"].startswith("2026-11-30T03:18:00")
+    until = read_json(log, "--until", "2026-11-30T04:18:00+01:00")
+    assert [each["deadlocks_total"] for each in until["incidents"]] == [0]
+    both = read_json(log, "--since", "2026-11-30 03:17:40", "--until", "2026-11-30 03:18 UTC")
+    # Waits that end in it count whole, though the log says earlier that they go on.
+    assert [each["outcomes"] for each in both["incidents"]] == [{"acquired": 2}]
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_wrong_time_is_refused_in_one_line(log: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} 'tomorrow': a time such as"):
+        read(log, option, "tomorrow")

@@ -1,9 +1,8 @@
 """Incidents that are staged on a real server: what its log shows, beside what the agent says while they last.
 
-`python -m tests.serverlog.test_staged 14 18` prints how often the class from the log is the agent's.
+`python -m tests.serverlog.precision 14 18` prints how often the class from the log is the agent's.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from pgdoctor.serverlog.judgement import JudgedIncident
 from tests.diagnosis.causes.conftest import TABLES
 from tests.scenes import Client, Scene
 from tests.serverlog.logged import SETTINGS, TALKATIVE, read_incidents, tail_of
-from tests.servers import Embedded
 
 _SLEEPS = "select pg_sleep(2)"
 
@@ -252,26 +250,3 @@ def test_log_shows_the_incident_that_the_agent_saw(kind: Kind, log: str, request
             logged.diagnosis.graph.count_blocked(seen.root) == seen.live.graph.count_blocked(seen.root) == seen.waiters
         )
         assert logged.incident.outcomes == {"acquired": seen.waiters}
-
-
-def tell(major: int) -> None:
-    """Precision on one version: of the classes that the log gives, those that the agent gave."""
-    for name, settings in (("all statements logged", TALKATIVE), ("lock waits only", SETTINGS)):
-        said: list[tuple[str, bool]] = []
-        roots = known = 0
-        with ThrowawayServer(bindir=Embedded(major).bindir, settings=settings) as server:
-            for kind in KINDS:
-                seen = stage(kind, server)
-                said += right(seen)
-                roots += 1
-                known += seen.logged.classification != "unknown" or bool(seen.logged.incident.deadlocks)
-        correct = sum(is_right for _, is_right in said)
-        print(
-            f"PostgreSQL {major}, {name}: {len(KINDS)} kinds; classes given {len(said)}, the agent's {correct} "
-            f"(precision {correct / max(len(said), 1):.3f}); roots explained {known} of {roots}"
-        )
-
-
-if __name__ == "__main__":
-    for each in sys.argv[1:] or ["18"]:
-        tell(int(each))
