@@ -38,6 +38,11 @@ _PAUSE = 2.0
 _BRIEF_PAUSE = 0.05
 _LONGEST_PAUSE = 120.0
 
+#: Times that the archive has to refuse the same batch for its values until its rows are written one by one, and the
+#: classes of SQLSTATE that say so: with the same values it will refuse them again. None: the driver refuses them.
+_REFUSALS = 3
+_OF_VALUES = frozenset({"21", "22", "23", "44", "54", "P0"})
+
 #: Seconds that a statement may take: no session waits for it.
 _DEADLINE = 10.0
 
@@ -56,10 +61,16 @@ class _Batch(msgspec.Struct, frozen=True):
     """What is next in the journal: of which servers, as rows, and where the cursor is afterwards."""
 
     servers: frozenset[str]
-    rows: tuple[Row, ...]
+    #: Rows that are written together or not at all: those of one record, snapshot or blocker.
+    groups: tuple[tuple[Row, ...], ...]
     size: int
     cursor: _Cursor
     waiting: int
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """All rows."""
+        return (row for group in self.groups for row in group)
 
     @property
     def months(self) -> set[tuple[int, int]]:
@@ -72,8 +83,8 @@ class Archiver:
     """Runs until it is cancelled. Counts from the start of the process on."""
 
     def __init__(self, settings: ArchiveSettings, keeper: Keeper) -> None:
-        #: Records and snapshots that were written, and batches that failed.
-        self.counts = {"written": 0, "failed": 0}
+        #: Records and snapshots that were written, batches that failed, and parts that the archive always refuses.
+        self.counts = {"written": 0, "failed": 0, "set_aside": 0}
         #: Records and snapshots of the journal that the archive does not have yet, as of the last batch.
         self.waiting = 0
         #: Why the last batch was not written; None: it was, or there is no archive.
@@ -82,6 +93,8 @@ class Archiver:
         self._keeper = keeper
         self._reconnector: Reconnector | None = None
         self._failures = 0
+        #: The batch that the archive has refused for its values, by its cursor, and how often.
+        self._refused = (_Cursor(), 0)
         self._prepared: Connection | None = None
         self._months: set[tuple[int, int]] = set()
         self._dropped_at = -_DROPPED_AGAIN
@@ -168,9 +181,34 @@ class Archiver:
     async def _write_batch(self, connection: Connection, batch: _Batch) -> None:
         new = batch.months - self._months
         months = [datetime(year, month, 15, tzinfo=UTC) for year, month in sorted(new)]
-        await write_archive(connection, [Write(*row) for row in batch.rows], months)
+        cursor, refusals = self._refused
+        if cursor == batch.cursor and refusals >= _REFUSALS:
+            set_aside = await self._write_groups(connection, batch, months)
+        else:
+            try:
+                await write_archive(connection, [Write(*row) for row in batch.rows], months)
+            except StatementFailed as error:
+                if _is_of_values(error):
+                    self._refused = (batch.cursor, refusals + 1 if cursor == batch.cursor else 1)
+                raise
+            set_aside = 0
         self._months |= new
-        self.counts["written"] += batch.size
+        self.counts["written"] += max(batch.size - set_aside, 0)
+        self.counts["set_aside"] += set_aside
+
+    async def _write_groups(self, connection: Connection, batch: _Batch, months: Sequence[datetime]) -> int:
+        """Write what the archive takes; the number of groups that it refuses, which the journal alone keeps."""
+        await write_archive(connection, [], months)
+        set_aside = 0
+        for group in batch.groups:
+            try:
+                await write_archive(connection, [Write(*row) for row in group])
+            except StatementFailed as error:
+                if not _is_of_values(error):
+                    raise
+                set_aside += 1
+                log.warning("the archive refuses a row for good: it is left out", extra=_describe_group(group, error))
+        return set_aside
 
     async def _drop_old_months(self, connection: Connection) -> None:
         now = asyncio.get_running_loop().time()
@@ -198,7 +236,7 @@ def _collect_batch(journal: Journal, name: str) -> _Batch:
     own_snapshots = [each for each in snapshots if not each.server.startswith(IMPORTED)]
     return _Batch(
         servers=frozenset(each.server for each in own) | {each.server for each in own_snapshots},
-        rows=(*_list_rows(own, own_snapshots), *_list_blockers(journal, own, own_snapshots)),
+        groups=(*_list_groups(own, own_snapshots), *_list_blockers(journal, own, own_snapshots)),
         size=len(records) + len(snapshots),
         cursor=_Cursor(
             records[-1].id if records else cursor.record, snapshots[-1].id if snapshots else cursor.snapshot
@@ -207,12 +245,23 @@ def _collect_batch(journal: Journal, name: str) -> _Batch:
     )
 
 
-def _list_rows(records: Iterable[JournalRecord], snapshots: Iterable[KeptValue]) -> Iterator[Row]:
+def _is_of_values(error: StatementFailed) -> bool:
+    return error.sqlstate is None or error.sqlstate[:2] in _OF_VALUES
+
+
+def _describe_group(group: Sequence[Row], error: StatementFailed) -> dict[str, object]:
+    """Which rows they are, for the log: without their values."""
+    _, values = group[0]
+    about = {name: values[name] for name in ("server", "kind", "subject", "incident") if name in values}
+    return {"rows": ", ".join(dict.fromkeys(name for name, _ in group)), **about, "sqlstate": error.sqlstate}
+
+
+def _list_groups(records: Iterable[JournalRecord], snapshots: Iterable[KeptValue]) -> Iterator[tuple[Row, ...]]:
     for each in records:
-        yield from list_record_rows(each.server, each.kind, each.subject, each.at, each.body)
+        yield tuple(list_record_rows(each.server, each.kind, each.subject, each.at, each.body))
     for kept in snapshots:
         about = {"server": kept.server, "incident": kept.incident, "at": kept.at}
-        yield "archive_snapshot", {**about, "body": kept.body}
+        yield (("archive_snapshot", {**about, "body": kept.body}),)
 
 
 def _read_cursor(body: bytes | None) -> _Cursor:
@@ -222,11 +271,13 @@ def _read_cursor(body: bytes | None) -> _Cursor:
     return _Cursor()
 
 
-def _list_blockers(journal: Journal, records: Sequence[JournalRecord], snapshots: Sequence[KeptValue]) -> Sequence[Row]:
+def _list_blockers(
+    journal: Journal, records: Sequence[JournalRecord], snapshots: Sequence[KeptValue]
+) -> Sequence[tuple[Row, ...]]:
     """The rows of what blocked in the incidents of a batch, as of all that the journal has of them."""
     touched = {(each.server, each.subject): None for each in records if each.kind == KIND}
     touched |= {(each.server, each.incident): None for each in snapshots}
-    rows: list[Row] = []
+    rows: list[tuple[Row, ...]] = []
     for server, incident in touched:
         with suppress(JournalError):
             entries, _ = read_entries(
@@ -235,5 +286,5 @@ def _list_blockers(journal: Journal, records: Sequence[JournalRecord], snapshots
             if entries:
                 stored = read_incident(journal, server, entries)
                 history = IncidentHistory(entries[-1], tuple(each.stored for each in stored.snapshots))
-                rows += list_blocker_rows(server, entries[-1], share_out(history))
+                rows += ((row,) for row in list_blocker_rows(server, entries[-1], share_out(history)))
     return rows

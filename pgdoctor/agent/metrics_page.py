@@ -59,7 +59,8 @@ COUNTS_OF_PROCESS = {
     ),
     "archived": (
         "outcome",
-        "Records and snapshots of incidents that were written to the archive, and batches that failed.",
+        "Records and snapshots of incidents that were written to the archive, batches that failed, and rows that were "
+        "left out since the archive refuses their values (set_aside).",
     ),
     "notifications": (
         "outcome",

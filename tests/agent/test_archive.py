@@ -132,6 +132,37 @@ def test_repeated_copies_change_nothing(archive: str, journal: Journal, path: Pa
     assert after == before
 
 
+def test_row_that_is_always_refused_holds_up_no_other(
+    archive: str, journal: Journal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(journal)
+    copy(path, archive)
+    with psycopg.connect(archive) as owner:
+        owner.execute("alter table pgdoctor_archive.records add check (subject <> 'refused')")
+    journal.append(SERVER, KIND, "refused", b"{}", at(70))
+    journal.append(SERVER, KIND, "taken", b"{}", at(71))
+    keeper = Keeper(path)
+    archiver = Archiver(ArchiveSettings(dsn=archive, on_watched_server=True), keeper)
+
+    async def work() -> None:
+        for _ in range(3):
+            await archiver._copy_or_wait(archiver._reconnector)
+            assert archiver.error is not None
+        await archiver._copy_or_wait(archiver._reconnector)
+
+    try:
+        asyncio.run(work())
+    finally:
+        archiver.close()
+        keeper.close().result(5)
+    assert (archiver.error, archiver.waiting) == (None, 0)
+    assert archiver.counts == {"written": 1, "failed": 3, "set_aside": 1}
+    found = rows(archive, "select subject from pgdoctor_archive.records where subject in ('refused', 'taken')")
+    assert found == [("taken",)]
+    [warning] = [each for each in caplog.records if "refuses a row for good" in each.message]
+    assert (warning.subject, warning.sqlstate) == ("refused", "23514")
+
+
 def _identifier(dsn: str) -> str:
     async def work() -> str:
         async with await Connection.open(dsn) as connection:
