@@ -7,9 +7,9 @@ lock waits alone. A class of the log is right where the agent gave it; one of th
 import sys
 from collections import Counter
 
-from pgdoctor.demo.server import ThrowawayServer
 from tabulate import tabulate
 
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.serverlog.logged import SETTINGS, TALKATIVE
 from tests.serverlog.test_staged import KINDS, Seen, classes, stage
 from tests.servers import Embedded

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from pgdoctor.demo.server import ThrowawayServer
 from psycopg.conninfo import make_conninfo
 
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from tests.scenes.client import wait_until
 from tests.serverlog.logged import read_incidents, tail_of
 from tests.standby import standby_of
