@@ -115,7 +115,7 @@ def _memory_has_room() -> bool:
 
 
 def _forget_settings(keep_libpq: bool) -> None:
-    """Whoever runs the tests may have a PGHOST or PGDOCTOR_DSN set: no test may reach that server."""
+    """The environment of the tests may have a PGHOST or PGDOCTOR_DSN set: no test may reach that server."""
     for name in list(os.environ):
         ours = name.startswith("PGDOCTOR_") and not name.startswith("PGDOCTOR_TEST_")
         libpq = name.startswith("PG") and not name.startswith("PGDOCTOR_")

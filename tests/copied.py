@@ -1,4 +1,4 @@
-"""The package with one more file in it, as somebody has who adds to it."""
+"""The package with one more file in it, as a contributor has who adds to it."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A database whose owner has put objects of his own before those of the server, for whoever connects to it.
+"""A database whose owner has put objects of his own before those of the server, for every session that connects to it.
 
 Each of them says in the server's log that it was called, and by whom, and then fails.
 """
@@ -28,7 +28,7 @@ _NOTE = """
         begin raise log 'DECOY % as %', what, current_user; return true; end $$;
 """
 
-#: Whatever the server does not let anybody make again is left out.
+#: Objects that the server does not let a user create again are left out.
 _PLANT = r"""
 do $plant$
 declare
@@ -111,7 +111,7 @@ _COUNT = """
         (select count(*) from pg_catalog.pg_type where typnamespace = 'evil'::regnamespace and typtype = 'd')
 """
 
-#: What an owner may hand to sessions beside the path: each of them hurts where it is not pinned.
+#: What an owner may hand to sessions beside the path: each of them fails where it is not pinned.
 HOSTILE = {
     "search_path": "evil, pg_catalog",
     "transform_null_equals": "on",

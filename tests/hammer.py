@@ -1,4 +1,4 @@
-"""A row that everybody wants: `orders` with id 1, updated all the time by sessions that keep it for a moment."""
+"""A row that every session wants: `orders` with id 1, updated all the time by sessions that keep it for a moment."""
 
 import time
 from collections.abc import Callable, Iterator

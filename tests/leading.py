@@ -1,4 +1,4 @@
-"""The lead at a server, for tests that signal by themselves."""
+"""Leadership at a server, for tests that signal by themselves."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from pgdoctor.postgres.connection import Connection
 
 
 async def take_the_lead(door: Connection) -> LeaderElection:
-    """Hold the leader lock on this connection; waits for whoever has it."""
+    """Hold the leader lock on this connection; waits for its holder."""
     leader = LeaderElection()
     for _ in range(600):
         if await leader.try_to_lead(door, "enforce", datetime.now(UTC)):

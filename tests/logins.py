@@ -25,7 +25,7 @@ def logging_in(server: ThrowawayServer, number: int) -> Iterator[None]:
 
 @contextmanager
 def locked_logins(server: ThrowawayServer, catalog: str = "pg_authid") -> Iterator[psycopg.Connection]:
-    """A session that has locked a catalog that each login reads; and nobody can log in."""
+    """A session that has locked a catalog that each login reads; and no session can log in."""
     with psycopg.connect(server.dsn, application_name="locker") as locker:
         locker.execute(f"lock table {catalog} in access exclusive mode")
         yield locker

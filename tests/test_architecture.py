@@ -1,4 +1,4 @@
-"""Imports point one way, from the shell to the pure core; the pure core asks nobody for anything.
+"""Imports point one way, from the shell to the pure core; the pure core asks no other module for anything.
 
 The house rules are the tables below; moving an arrow is one edit there.
 """
@@ -16,7 +16,7 @@ PACKAGE = Path(pgdoctor.__file__).parent
 SQL = PACKAGE.parent / "sql"
 
 #: A room, a module or folder below pgdoctor/, and the rooms that it may import from. The longest name that fits
-#: decides. Everybody may import from their own room, and `__version__`.
+#: decides. Every module may import from its own room, and `__version__`.
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {

@@ -27,7 +27,7 @@ _TABLES = """
     create table public.flyway_schema_history (version text);
     grant all on all tables in schema public to watcher;
 """
-#: Clients of a scene are nobody whom the decoys are for.
+#: The decoys are not for clients of a scene.
 _OPTIONS = {"options": "-c search_path=pg_catalog,public -c exit_on_error=off -c statement_timeout=0 -c lock_timeout=0"
             " -c idle_in_transaction_session_timeout=0 -c default_transaction_isolation=read\\ committed"}  # fmt: skip
 
@@ -63,7 +63,7 @@ class Incident:
 
 _DATABASE = "database {database}"
 #: How to the server, and for whom the owner has set his settings. Through a pooler one form is enough: it hands on what
-#: is in force there, whoever has set it.
+#: is in force there, after any change.
 _CASES = [
     ("direct", _DATABASE),
     ("direct", "role watcher"),

@@ -1,4 +1,4 @@
-"""Files that say what pgdoctor does, and that others may write: whoever can decides who is signalled."""
+"""Files that say what pgdoctor does, and that others may write: a writer decides which session is signalled."""
 
 import grp
 import os

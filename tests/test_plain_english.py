@@ -17,6 +17,7 @@ from tests.docker.shipped import DOCKER, alert_pages, rules
 from tests.docs.sentences import sentences, words
 
 PACKAGE = Path(pgdoctor.__file__).parent
+TESTS = Path(__file__).parent
 
 #: Patterns of wrong words, each with what to write instead.
 WRONG = {
@@ -55,6 +56,12 @@ WRONG_INSIDE = {
     r"\banew\b": "again",
     r"\b(what|who) is (longer|older|wider|damaged|deeper) (is|has|comes|ends|goes|moves)\b": "a noun",
 }
+
+#: A name of a test that has a relative clause for a subject, or a word that is wrong in texts.
+_WRONG_NAME = re.compile(
+    r"test_(h\d+[a-z]?_)?(who|whom|whoever|what|whatever)_"
+    r"|_(whoever|nobody|somebody|everybody|anybody|told|anew|dear|under_way|in_peace)(_|$)"
+)
 
 #: Texts that may have a wrong word, by a part of them, and why.
 ALLOWED = {
@@ -144,17 +151,24 @@ def _in_files() -> Iterator[Text]:
 
 
 def collect_internal() -> Iterator[Text]:
-    """Docstrings and blocks of comments of the package, and the comments of its SQL."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                yield Text(str(path.relative_to(PACKAGE)), flat(ast.get_docstring(node) or ""))
-        with path.open("rb") as stream:
-            comments = [token.string for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT]
-        yield Text(str(path.relative_to(PACKAGE)), flat("\n".join(comments)))
+    """Docstrings and comments of the package and of the tests, and the comments of its SQL."""
+    for folder in (PACKAGE, TESTS):
+        for path in sorted(folder.rglob("*.py")):
+            # This file has the wrong words themselves.
+            if path != Path(__file__):
+                yield from (Text(str(path.relative_to(folder.parent)), text) for text in _inner_texts(path))
     for path in sorted((PACKAGE.parent / "sql").rglob("*.sql")):
         comments = [line.partition("--")[2] for line in path.read_text(encoding="utf-8").splitlines()]
         yield Text(path.name, flat("\n".join(comments)))
+
+
+def _inner_texts(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield flat(ast.get_docstring(node) or "")
+    with path.open("rb") as stream:
+        comments = [token.string for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT]
+    yield flat("\n".join(comments))
 
 
 def faults(text: str, wrong: Mapping[str, str] = WRONG) -> Iterator[str]:
@@ -177,6 +191,16 @@ def test_docstrings_and_comments_use_the_terms_of_the_field() -> None:
     everything = " ".join(each.text for each in texts)
     for part in ("The budget after one more gate statement.", "Of the share, what the gate may take.", "for a lock"):
         assert part in everything
+
+
+def test_names_of_tests_state_a_behaviour() -> None:
+    names = [
+        name
+        for path in sorted(TESTS.rglob("test_*.py"))
+        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(names) > 2000
+    assert [name for name in names if _WRONG_NAME.search(name)] == []
 
 
 @pytest.mark.parametrize(

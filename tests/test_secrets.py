@@ -1,7 +1,7 @@
-"""What somebody wrote as a value comes out nowhere: planted secrets through every output that there is.
+"""Values of clients come out nowhere: planted secrets through every output that there is.
 
 Names may be shown: roles, databases, relations, applications, identifiers of prepared transactions, keys of advisory
-locks. Somebody has to act on them, and none of them comes from a statement's text.
+locks. Operators have to act on them, and none of them comes from a statement's text.
 """
 
 import asyncio
@@ -187,7 +187,7 @@ def planted(draw: st.DrawFn) -> str:
 
 @st.composite
 def incidents(draw: st.DrawFn) -> Snapshot:
-    """A situation of any class in which everybody runs a statement with a secret."""
+    """A situation of any class in which every session runs a statement with a secret."""
     seen = draw(st.sampled_from(ALL)).snapshot
     sessions = {
         pid: replace(each, statement=draw(planted()), truncated=draw(st.booleans()))
@@ -336,7 +336,7 @@ PLANTED = [
     f"delete from orders where customer_id = {CARD} and v = '{'x' * 3_000}{SECRET}'",
 ]
 
-#: Fails at once, and its session idles on, with the text in view and the locks of before the savepoint.
+#: Fails at once, and its session is idle on, with the text in view and the locks of before the savepoint.
 FAILING = f'select 1 from orders where v = "{SECRET}"'
 
 CONFIG = """

@@ -20,7 +20,7 @@ from tests.scenes.client import wait_until
 #: Seconds in which an answer over HTTP has to come, whatever the database does; on a busy machine too.
 PROMPT = 5.0
 
-#: Seconds in which it ends when it is told to, on a busy machine too; deadlines that must not matter there are longer.
+#: Seconds in which it ends on a signal, on a busy machine too; deadlines that must not matter there are longer.
 SOON = 15.0
 
 #: Seconds to wait for what should come after a few polls, on a busy machine too.

@@ -31,7 +31,7 @@ SHOWN = "‹!here› { { .Labels }} ＆ https:／／evil［.］example"
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """The address of one that notifies nobody."""
+    """The address of one that has no receivers."""
     config = tmp_path / "alertmanager.yml"
     config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -123,7 +123,7 @@ def test_repeated_copies_change_nothing(archive: str, journal: Journal, path: Pa
     counts = "select (select count(*) from pgdoctor_archive.{}), (select count(*) from pgdoctor_archive.{})"
     before = rows(archive, counts.format("records", "snapshots")), rows(archive, counts.format("incidents", "blockers"))
     assert before[0] == [(9, 2)] or before[0][0][1] == 2
-    # The cursor is lost: the archiver begins anew.
+    # The cursor is lost: the archiver begins again.
     with psycopg.connect(archive) as connection:
         name = f"archive {_identifier(archive)} {connection.info.dbname}"
     journal.remember("", name, b"{}")

@@ -1,4 +1,4 @@
-"""Each brake, pulled while it rolls: victims come, the agent releases who waits; then nobody is signalled any more."""
+"""Each brake, set while the agent acts: it releases waiters; then no session is signalled any more."""
 
 import contextlib
 import re
@@ -80,7 +80,7 @@ class Rolling:
     waiters: list[Client] = field(default_factory=list)
 
     def arrive(self) -> None:
-        """One more idles in its transaction while somebody waits."""
+        """One more is idle in its transaction while a session waits."""
         row = len(self.victims)
         holder = self.scene.client(f"insert into orders values ({row})", user="app")
         self.waiters.append(self.scene.client(user="app", autocommit=True).block(f"insert into orders values ({row})"))
@@ -121,7 +121,7 @@ class Rolling:
         assert self.alive() == before | {self.victims[-1].pid}
 
     def rolls(self) -> None:
-        """Whoever waits is released."""
+        """The waiter is released."""
         try:
             wait_until(lambda: not any(waiter.busy for waiter in self.waiters), 20, "everybody released")
         except AssertionError:
@@ -132,7 +132,7 @@ class Rolling:
 
 @pytest.fixture
 def roll(scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path) -> Rolling:
-    """It has just released somebody, and two more have come."""
+    """It has just released a waiter, and two more have come."""
     scene.admin.execute("create table orders (id int primary key)")
     scene.role("app", "all on orders")
     folder = tmp_path / "run"
@@ -189,7 +189,7 @@ def test_sigusr1(roll: Rolling) -> None:
 def test_sigusr1_holds_after_a_restart_also_where_no_poll_came_in_between(
     scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Path
 ) -> None:
-    """As somebody does it who wants it to stop: first the signal, then systemctl restart."""
+    """As an operator stops it: first the signal, then systemctl restart."""
     (tmp_path / "run").mkdir()
     secret_file(tmp_path / "token", TOKEN)
     running = started(agent(scene.dsn, interval="50s", more=tables(tmp_path / "run")))

@@ -14,7 +14,7 @@ import pytest
 from tests.agent.conftest import NOBODY
 from tests.agent.running import RunningAgent, series
 
-#: Seconds that a scrape may last longer in a storm than on an agent in peace, on the same machine at the same time.
+#: Seconds that a scrape may last longer in a storm than on an agent alone, on the same machine at the same time.
 MOST_DELAY = 1.0
 
 #: CPU that a storm may cost the agent, in what it costs the attacker.

@@ -1,6 +1,6 @@
 """What befalls a server in its life, while the agent looks: it answers throughout, says the truth, and comes back.
 
-Every look at a metric here has to be answered within a second.
+Every poll at a metric here has to be answered within a second.
 """
 
 import os
@@ -204,7 +204,7 @@ def live_through(server, watching, connection):
 
 
 def blocked_at(dsn, watching):
-    """Somebody waits there, is seen, and is released."""
+    """A session waits there, is seen, and is released."""
     with psycopg.connect(dsn, autocommit=True) as holder, psycopg.connect(dsn, autocommit=True) as waiter:
         holder.execute("create table if not exists fault ()")
         holder.execute("begin; lock table fault")

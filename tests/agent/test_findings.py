@@ -1,4 +1,4 @@
-"""Findings of a real agent: on /diagnosis, as a metric, and not in the way of its polls."""
+"""Findings of a real agent: on /diagnosis, as a metric, and without a delay of its polls."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -72,7 +72,7 @@ def test_restart_of_the_server_is_a_change(own_server, agent):
     server = own_server()
     with psycopg.connect(server.dsn, application_name="checkout"):
         watching = agent(server.dsn)
-        # The first time the surroundings are read nobody knows what was there before.
+        # The first time the surroundings are read it is unknown what was there before.
         wait_until(lambda: watching.get("/").text.count("of <bdi>"), 20)
     server.restart()
     watching.wait_for("up", 0)
@@ -92,7 +92,7 @@ def test_ddl_of_a_session_that_is_gone_is_reported_too(own_server, agent):
         scene.admin.execute("create table orders (id int); create table other (id int)")
         watching = agent(scene.dsn)
         watching.wait_for("up", 1)
-        # The first time the surroundings are read nobody knows what was there before.
+        # The first time the surroundings are read it is unknown what was there before.
         wait_until(lambda: watching.get("/").text.count("of <bdi>"), 20)
         with psycopg.connect(scene.dsn, autocommit=True) as gone:
             gone.execute("alter table orders add column c text")

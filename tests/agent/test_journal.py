@@ -1,4 +1,4 @@
-"""A journal that cannot be written: the agent goes on looking, says so, and does nothing that nobody could look up."""
+"""A journal that cannot be written: the agent goes on looking, says so, and does nothing that cannot be looked up."""
 
 import resource
 import sys

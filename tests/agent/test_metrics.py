@@ -279,7 +279,7 @@ def test_waits_below_the_threshold_are_not_counted():
     snapshot = Snapshot(NOW, server(), {each.pid: each for each in (*idle, young, old, unknown, fresh)})
     diagnosis = diagnose(snapshot)
     counted = compute_figures(diagnosis, 0.1)
-    # 5 waits for the young 3, and so for 1: both are counted, for somebody has waited for them.
+    # 5 waits for the young 3, and so for 1: both are counted, for a session has waited for them.
     assert counted.blocked_sessions == 2
     assert counted.blockers["idle_in_transaction"] == 2
     assert sum(counted.blockers.values()) == 3

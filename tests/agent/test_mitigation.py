@@ -105,7 +105,7 @@ def test_actions_are_in_the_journal_and_the_metrics(scene, agent):
     watching.wait_for('budget_remaining{budget="actions_per_hour"}', 6)
     assert watching.metric('budget_remaining{budget="per_fingerprint"}') == 1
     wait_until(lambda: [record.kind for record in records()] == ["intent", "outcome"])
-    # The same again: it is told, and counted, that it came back.
+    # The same again: it is reported, and counted, that it came back.
     waiter.run("rollback")
     _, waiter = hold(scene)
     watching.wait_for('action_traces_total{kind="recurrence"}', 1)
@@ -241,7 +241,7 @@ def test_h37_killed_between_intent_and_outcome_it_has_spent_the_action_and_does_
     assert last.run("select 1") == [(1,)]
 
 
-# Told to end
+# Signalled to end
 
 
 def outcomes() -> list[tuple[str, str]]:
@@ -252,7 +252,7 @@ def outcomes() -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("orders")
 def test_stopping_agent_finishes_an_action(scene, agent):
-    """The next look would be a minute away; a health check has one made."""
+    """The next poll would be a minute away; a health check has one made."""
     watching = agent(scene.dsn, interval="60s", prompt=5.0, more=rules("min_samples = 1"))
     watching.wait_for("leader", 1)
     _, waiter = hold(scene)
@@ -357,7 +357,7 @@ def test_h2_a_session_that_idles_aborted_with_its_locks_is_a_finding(scene, agen
 
 @pytest.fixture
 def pooler(scene) -> Iterator[str]:
-    """A DSN by which another backend answers than the one that the client is told of, as poolers make one up."""
+    """A DSN by which another backend answers than the one that the client is notified of, as poolers make one up."""
     given = conninfo_to_dict(scene.dsn)
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""Receivers of a real agent are told of a real incident, and whatever they do, nobody waits for them."""
+"""Receivers of a real agent are notified of a real incident, and the agent never waits for them."""
 
 import json
 import signal
@@ -70,7 +70,7 @@ def test_an_incident_from_its_start_to_its_end(scene, agent, tmp_path):
     }
     assert started["alertId"] == next(line["incident"] for line in lines if line["event"] == "incident started")
     assert (started["severity"], started["metric"], started["threshold"]) == ("warning", "pgdoctor_blocked_sessions", 1)
-    # A look may come before the second of the two is behind the other one.
+    # A poll may come before the second of the two is behind the other one.
     assert [body["actualValue"] for body in there.bodies] in ([1, 2, 0], [1, 3, 0])
     assert {(body["service"], body["k8s_namespace"]) for body in there.bodies} == {("shop", "prod")}
     assert started["mitigationAction"] == f"terminate {holder.pid}"

@@ -14,7 +14,7 @@ from tests.agent.running import series
 from tests.agent.test_stderr import listening
 from tests.scenes.client import wait_until
 
-#: A mount namespace of its own, in which everything is read-only; then nobody, who may read what this test may (the
+#: A mount namespace of its own, in which everything is read-only; then no user may read more than this test (the
 #: interpreter may live in root's home), and change nothing.
 READ_ONLY = """
 mount -o remount,bind,ro /

@@ -1,4 +1,4 @@
-"""Whatever becomes of its stderr, the agent goes on, and counts what nobody could read."""
+"""Whatever becomes of its stderr, the agent goes on, and counts what could not be read."""
 
 import json
 import os
@@ -95,7 +95,8 @@ def started(stderr: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 @contextmanager
 def listening(command: list[str], **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """An agent and its port, once it listens; known from the system, for nobody may be able to read what it says."""
+    """An agent and its port, once it listens; known from the system, for no process may be able to read what it
+    says."""
     with subprocess.Popen([*command, "--listen", "127.0.0.1:0"], **options) as process:
         try:
             port = wait_until(lambda: process.poll() is None and port_of(process.pid), 20, "a listening agent")

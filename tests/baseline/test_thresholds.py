@@ -57,7 +57,7 @@ def test_a_finding_has_to_last(known):
         LASTING,
     )
     assert anomaly.score == later.scores["connections"] >= ALARMING
-    # A moment below it, and it begins anew.
+    # A moment below it, and it begins again.
     again = fed(later, QUIET, begin + 31, 1.0, 1.0)
     assert again.anomalies == ()
     assert fed(again, crowded, begin + 32, LASTING, 1.0).anomalies == ()

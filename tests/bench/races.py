@@ -1,4 +1,4 @@
-"""Whom a signal hits whose victim runs statements of 4 ms back to back, 0 to 50 ms after the look at it."""
+"""Whom a signal hits whose victim runs statements of 4 ms back to back, 0 to 50 ms after the poll at it."""
 
 import asyncio
 

@@ -30,7 +30,7 @@ FLOOR = (
     "select * from pg_stat_get_activity(null) s where wait_event_type = 'Lock'",
 )
 
-#: Who holds, who queues, and what everybody waits for.
+#: Who holds, who queues, and what every session waits for.
 STORMS = {
     f"{WAITERS:,} readers behind one ALTER": (
         "select from bench",
@@ -183,7 +183,7 @@ async def _partitioned(dsn: str) -> None:
 
 
 async def _reader(dsn: str) -> psycopg.AsyncConnection[Any]:
-    """Somebody whose transaction has read every partition: harmless, and a thousand locks."""
+    """A session whose transaction has read every partition: harmless, and a thousand locks."""
     client = await _connect(dsn)
     await client.execute("begin; lock table parted in access share mode")
     return client

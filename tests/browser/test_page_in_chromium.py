@@ -47,7 +47,7 @@ def url(agent: RunningAgent, path: str = "/") -> str:
 
 
 def is_sound(browser: Browser, agent: RunningAgent) -> None:
-    """It fits its window, can be read, and has neither complained nor asked anybody else."""
+    """It fits its window, can be read, and has neither complained nor asked another session."""
     assert browser.complaints() == []
     asked = browser.requests()
     assert asked
@@ -398,7 +398,7 @@ def test_a_silent_agent_makes_the_page_say_that_it_is_old(scene: Scene, agent: A
     try:
         wait_until(lambda: browser.ask("return !document.getElementById('stale').hidden"), PATIENCE)
         assert re.match("The agent does not answer .*: this page shows the state of", browser.text("#stale"))
-        # In the tab too: nobody looks at a page that says that nobody is blocked.
+        # In the tab too: no user reads a page that says that no session is blocked.
         assert browser.ask("return document.title") == "NO ANSWER · pgdoctor"
         assert "d3302f" in browser.ask("return document.querySelector('link[rel=icon]').href")
         browser.picture("stale-phone")

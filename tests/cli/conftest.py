@@ -22,7 +22,7 @@ min_session_age = "0s"
 
 @pytest.fixture
 def holder(scene: Scene) -> Client:
-    """Idles in its transaction and holds a row up."""
+    """Is idle in its transaction and holds a row up."""
     scene.admin.execute("create table orders (id int primary key, v int)")
     scene.admin.execute("insert into orders values (1, 0)")
     return scene.client("update orders set v = 4711 where id = 1")

@@ -1,4 +1,4 @@
-"""What `config check` says of a sound file. H57: a file is "sound", and does what nobody meant."""
+"""What `config check` says of a sound file. H57: a file is "sound", and does what no user meant."""
 
 from pathlib import Path
 

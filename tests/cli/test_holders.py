@@ -1,4 +1,4 @@
-"""`pgdoctor holders`: each that holds or awaits a lock is listed, with bounds that hold, though nobody waits."""
+"""`pgdoctor holders`: each that holds or awaits a lock is listed, with bounds that hold, though no session waits."""
 
 import json
 

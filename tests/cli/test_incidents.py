@@ -110,7 +110,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def one(journal: Journal) -> Journal:
-    """A journal with one incident and two looks at it."""
+    """A journal with one incident and two polls at it."""
     write(journal, *course())
     for seconds in (1, 61):
         journal.keep(SERVER, ID, pack_diagnosis(diagnose(blocked(seconds))), at(seconds))

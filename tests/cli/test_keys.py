@@ -16,7 +16,7 @@ from pgdoctor.cli._keys import OTHER, decode_keys
         ("\r\n", ["enter", "enter"]),
         ("\x1b", ["escape"]),
         ("\x1bq", ["escape", "q"]),
-        # Arrows of a terminal that was not told to send them in the other way, or has not listened.
+        # Arrows of a terminal that was not set to send them in the other way, or has not listened.
         ("\x1b[A\x1b[B\x1b[D\x1b[5~\x1b[6~\x1b[H\x1b[F", ["up", "down", "left", "pageup", "pagedown", "home", "end"]),
         ("\x1bOA\x1bOB", ["up", "down"]),
         # With a modifier, of no meaning here; a key of functions; both kinds of a mouse; the brackets of a paste.

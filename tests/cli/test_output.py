@@ -30,7 +30,7 @@ def unwrapped(text: str) -> str:
 
 @pytest.fixture
 def migration(scene: Scene) -> Scene:
-    """An idle transaction in the way of an ALTER TABLE, with a crowd behind it; all names are long, or wide."""
+    """An idle transaction that blocks an ALTER TABLE, with a crowd behind it; all names are long, or wide."""
     scene.admin.execute(f"create table {LONG} (id int)")
     scene.client(f"select from {LONG}", application_name="レポート作成" * 3)
     scene.client().block(f"alter table {LONG} add column note text")

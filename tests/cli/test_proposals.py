@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def propose(scene: Scene, config: Path, pid: int, signal: str = "terminate") -> dict[str, Any]:
-    """File a proposal; what the assistant is told."""
+    """File a proposal; the answer to the assistant."""
 
     async def file(client: Assistant) -> dict[str, Any]:
         answer = await call(client, "propose_signal", signal=signal, pid=pid, reason="it blocks the checkout")
@@ -50,7 +50,7 @@ def propose(scene: Scene, config: Path, pid: int, signal: str = "terminate") -> 
 
 
 def refused(scene: Scene, config: Path, pid: int, signal: str = "terminate") -> str:
-    """What the assistant is told of a proposal that is not filed."""
+    """What the assistant is notified of a proposal that is not filed."""
 
     async def file(client: Assistant) -> str:
         return await refusal(client, "propose_signal", signal=signal, pid=pid, reason="why not")
@@ -121,7 +121,7 @@ def test_rejected_proposal_sends_nothing(scene: Scene, config: Path, holder: Cli
 
 
 @pytest.mark.long
-def test_approval_is_judged_anew_by_every_guard(scene: Scene, config: Path, holder: Client, waiter: Client) -> None:
+def test_approval_is_judged_again_by_every_guard(scene: Scene, config: Path, holder: Client, waiter: Client) -> None:
     filed = propose(scene, config, holder.pid)
     config.write_text(f'{_SHORT}[[mitigation.protect]]\nstate = ["idle in transaction"]\n')
     status, said = answer(scene, config, "approve", filed["id"], "--yes")
@@ -170,7 +170,7 @@ def test_expired_proposal_cannot_be_approved(scene: Scene, config: Path, holder:
 
 
 @pytest.mark.long
-def test_what_guards_refuse_is_not_proposed(scene: Scene, config: Path, holder: Client, waiter: Client) -> None:
+def test_session_that_guards_refuse_is_not_proposed(scene: Scene, config: Path, holder: Client, waiter: Client) -> None:
     assert "no session waits for it" in refused(scene, config, scene.client("select 1").pid)
     assert "there is no such session" in refused(scene, config, 2**30)
     assert "does not react to a cancel" in refused(scene, config, holder.pid, "cancel")

@@ -1,4 +1,4 @@
-"""The demo shows a real incident, and its incident is what the agent releases by itself, touching nobody else."""
+"""The demo shows a real incident, and its incident is what the agent releases by itself, touching no other session."""
 
 import os
 import re
@@ -140,7 +140,7 @@ def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_no_other
     staged: ThrowawayServer, tmp_path: Path
 ) -> None:
     with psycopg.connect(staged.dsn) as bystander, psycopg.connect(staged.dsn, autocommit=True) as watcher:
-        # It has locks and idles in its transaction, like an offender, but holds up nobody.
+        # It has locks and is idle in its transaction, like an offender, but holds up no session.
         bystander.execute("create table mine (id int)")
         before = sessions(watcher)
         assert look(staged.dsn).blocked_sessions == BLOCKED
@@ -153,7 +153,7 @@ def test_an_enforcing_agent_releases_the_incident_by_itself_and_touches_no_other
                 'pgdoctor_actions_total{action="cancel",outcome="released",rule="queued-migrations"}',
                 'pgdoctor_actions_total{action="cancel",outcome="released",rule="scans"}',
             }
-        # The reader in front of the migration is left alone: once the migration is gone it holds up nobody.
+        # The reader in front of the migration is left alone: once the migration is gone it holds up no session.
         assert sessions(watcher)["reporting"] == before["reporting"]
         bystander.execute("select from mine")
 

@@ -1,4 +1,4 @@
-"""The throw-away server: what it promises to be, and that it goes in every way that a process can end."""
+"""The temporary server: what it promises to be, and that it goes in every way that a process can end."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def answers(dsn):
 
 
 def alive(pid):
-    # A process that nobody has waited for yet is dead all the same.
+    # A process that was not waited for yet is dead all the same.
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 

@@ -30,7 +30,7 @@ from tests.hammer import hammering, running
 from tests.scenes import Client, Scene
 from tests.servers import Embedded
 
-#: What a stage returns where the blocker has no PID to be known by: a prepared transaction, or whoever leads.
+#: What a stage returns where the blocker has no PID to be known by: a prepared transaction, or the leader.
 PREPARED, WIDEST = None, 0
 
 #: Of a server for scenes of autovacuum and replication. The age is the lowest that there is.
@@ -104,7 +104,7 @@ def wants_table(shop: Scene, table: str = "orders") -> Client:
 
 
 def wants_row(shop: Scene) -> Client:
-    """Who asks for row 7, once somebody has it: a statement that sleeps has not yet reached it."""
+    """Who asks for row 7, once a session has it: a statement that sleeps has not yet reached it."""
 
     def is_taken() -> bool:
         try:
@@ -711,7 +711,7 @@ def a_row_that_everybody_updates(shop: Scene) -> int:
 
 
 def dumps(shop: Scene, server: ThrowawayServer) -> None:
-    """pg_dump, of which nobody reads what it writes."""
+    """pg_dump, of which no session reads what it writes."""
     program = [server.bindir / "pg_dump", shop.dsn]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     shop.at_the_end(lambda: (process.kill(), process.communicate()))
@@ -1261,7 +1261,7 @@ def a_session_that_our_role_may_not_see(shop: Scene) -> int:
     return holder
 
 
-# Scenes of one shape: statements of a transaction, which then sleeps or idles, and one session that waits for it
+# Scenes of one shape: statements of a transaction, which then sleeps or is idle, and one session that waits for it
 
 
 #: What the waiter runs.
@@ -1278,7 +1278,7 @@ _TRIGGER = "create trigger zz before insert on orders for each row execute funct
 _VIEW = "create view seen as select id, v from orders"
 
 ROWS = (
-    # Only the rows, or a weak lock, are in the way.
+    # Only the rows, or a weak lock, conflict.
     Row("idle with a temporary table", "idle_in_transaction", ("create temp table t (id int)", _ROW), ROW),
     Row("idle with a table made of a query", "idle_in_transaction", ("create table t as select 1", _ROW), ROW),
     Row("idle with a lock on another table", "idle_in_transaction", ("lock table other", _ROW), ROW),
@@ -1678,7 +1678,7 @@ def role_of_setup(shop: Scene, *, with_statistics: bool) -> str:
 
 
 def _usual(dsn: str) -> BlockerReport:
-    """What is said of the widest blocker most of the time: a look may fall between two holders."""
+    """What is said of the widest blocker most of the time: a poll may fall between two holders."""
     seen = [found[0] for _ in range(7) if (found := make_report(run_coroutine(fetch_diagnosis(dsn))).blockers)]
     [(usual, _)] = Counter(each.classification for each in seen).most_common(1)
     return next(each for each in seen if each.classification == usual)

@@ -6,7 +6,7 @@ ORDERS = "public.orders"
 
 
 class Row(NamedTuple):
-    """Statements of a transaction, which then sleeps, or idles where the class says so; one session waits for it.
+    """Statements of a transaction, which then sleeps, or is idle where the class says so; one session waits for it.
 
     `setup` is run before; `before` in the transaction, the last of it outside of one where it is `autocommit`.
     """

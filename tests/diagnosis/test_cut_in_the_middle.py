@@ -1,4 +1,4 @@
-"""The cut in the middle of a chain whose root nobody should touch: where it must not be proposed first."""
+"""The cut in the middle of a chain whose root must not be signalled: where it must not be proposed first."""
 
 from typing import Any
 

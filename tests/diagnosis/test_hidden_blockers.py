@@ -9,7 +9,7 @@ AT_LEAST = "at least this one"
 CHANGE = "update orders set v = 2 where id = 1"
 
 
-# Where nobody can hide
+# Where no session can hide
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ CHANGE = "update orders set v = 2 where id = 1"
         ("update orders set v = 1 where id = 1", CHANGE),
         ("select from orders where id = 1 for update", CHANGE),
         ("lock table orders in share mode", CHANGE),
-        # Whoever wants a share is only held up by the one who has the row for itself.
+        # A session that wants a share is only held up by an exclusive holder of the row.
         ("update orders set v = 1 where id = 1", "select from orders where id = 1 for share"),
         ("update orders set id = 0 where id = 1", "select from orders where id = 1 for key share"),
         ("insert into orders values (0, 1)", "insert into orders values (0, 1)"),

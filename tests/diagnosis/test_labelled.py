@@ -69,7 +69,7 @@ class Case(NamedTuple):
 def on_table(
     held: str, wanted: str = AE, *more: Lock, relations: tuple[Relation, ...] = (ORDERS, OTHER), **facts: Any
 ) -> Snapshot:
-    """It holds orders in one mode, and somebody wants it in another."""
+    """It holds orders in one mode, and a session wants it in another."""
     holder = session(HOLDER, **{"locks": (lock(HOLDER, held, granted=True), *more), **facts})
     return snapshot([holder, wants_table(wanted)], relations=relations)
 
@@ -79,7 +79,7 @@ def wants_table(mode: str, pid: int = WAITER, behind: int = HOLDER, **about: Any
 
 
 def on_row(*more: Lock, relations: tuple[Relation, ...] = (ORDERS, OTHER), **facts: Any) -> Snapshot:
-    """It has changed a row of orders, and somebody wants to change it too."""
+    """It has changed a row of orders, and a session wants to change it too."""
     return snapshot([row_holder(*more, **facts), row_waiter()], relations=relations)
 
 
@@ -96,14 +96,14 @@ def row_waiter(pid: int = WAITER, behind: int = HOLDER) -> Session:
 
 
 def on_advisory(*more: Lock, **facts: Any) -> Snapshot:
-    """It holds an advisory lock, and somebody wants it."""
+    """It holds an advisory lock, and a session wants it."""
     holder = session(HOLDER, **{"locks": (advisory(HOLDER, granted=True), *more), **facts})
     waiter = session(WAITER, blockers=(HOLDER,), locks=(advisory(WAITER, granted=False),))
     return snapshot([holder, waiter])
 
 
 def queued(wanted: str, *more: Lock, **facts: Any) -> Snapshot:
-    """It waits for orders behind an idle reader, and somebody who wants to read queues behind it."""
+    """It waits for orders behind an idle reader, and a session that wants to read queues behind it."""
     front = session(FRONT, locks=(lock(FRONT, AS, granted=True),), **IDLE)
     asked = (lock(HOLDER, wanted, granted=False), *more)
     return snapshot([front, session(HOLDER, blockers=(FRONT,), locks=asked, **facts), wants_table(AS)])
@@ -138,7 +138,7 @@ DDL_RUNS = ("migration", "cancel")
 #: A table of one session alone.
 SCRATCH = Relation(5003, "pg_temp_3.scratch", "r", is_system=False, pages=1, live_rows=9.0, is_temporary=True)
 
-#: A strong lock that nobody is waiting for.
+#: A strong lock that no session is waiting for.
 OTHER_TABLE = lock(HOLDER, AE, granted=True, relation=OTHER.oid)
 
 BIG = replace(ORDERS, pages=20_000, live_rows=2_000_000.0)

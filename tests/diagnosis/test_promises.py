@@ -108,7 +108,7 @@ DELETE = "delete from orders where id = 1"
 
 
 def test_h69_three_children_hold_the_parent_and_only_the_end_of_all_frees_the_delete(shop: Scene) -> None:
-    """H69: the end of one of them is promised to free the DELETE, and frees nobody."""
+    """H69: the end of one of them is promised to free the DELETE, and frees no session."""
     holders = {child.pid for child in children(shop, 1, 1, 1)}
     delete = shop.client().block(DELETE)
     seen = look(shop.dsn)
@@ -156,7 +156,7 @@ def test_h69_the_last_of_the_children_is_a_promise_that_is_kept(shop: Scene) -> 
     delete.finish()
 
 
-#: The row of another order: what is done to it is not in the way of who wants the first one.
+#: The row of another order: what is done to it does not block a session that wants the first one.
 FOR_SHARE = "select from orders where id = 1 for share"
 KEY_SHARE = "select from orders where id = 1 for key share"
 FOR_UPDATE = "select from orders where id = 1 for update"
@@ -169,7 +169,7 @@ CHILD = "insert into parts (order_id) values ({})"
 @pytest.mark.parametrize(
     ("holder", "other", "wanted"),
     [
-        # Who changes a row, and who changes it too: children's checks are not in the way.
+        # Who changes a row, and who changes it too: children's checks do not conflict.
         ((UPDATE,), (CHILD.format(1),), UPDATE),
         ((UPDATE,), (CHILD.format(1),), NO_KEY_UPDATE),
         ((UPDATE, CHILD.format(1)), (CHILD.format(1),), UPDATE),
@@ -186,7 +186,7 @@ CHILD = "insert into parts (order_id) values ({})"
         ((UPDATE,), (CHILD.format(1),), FOR_SHARE),
         ((KEY_UPDATE,), (CHILD.format(2),), KEY_SHARE),
         ((KEY_UPDATE,), (CHILD.format(2),), CHILD.format(1)),
-        # Of those who share the table nobody locks rows.
+        # Of those who share the table no session locks rows.
         ((CHILD.format(1),), ("select from orders where id = 1",), DELETE),
         ((UPDATE,), ("update orders set v = 1 where id = 2",), DELETE),
         ((FOR_SHARE,), ("select from orders where id = 2 for update",), DELETE),

@@ -17,7 +17,7 @@ from tests.scenes import Scene
 
 
 def staged(waits: dict[int, list[int]]) -> Diagnosis:
-    """Who waits is an ALTER, and whoever only blocks has a transaction open and does nothing."""
+    """The waiter is an ALTER, and the blocker has a transaction open and does nothing."""
     nodes = waits.keys() | {blocker for blockers in waits.values() for blocker in blockers}
     return diagnosis(
         *(ddl(pid, blockers=tuple(waits[pid])) if waits.get(pid) else idle(pid) for pid in sorted(nodes)),

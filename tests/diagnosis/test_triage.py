@@ -40,7 +40,7 @@ def samples(*events):
 @pytest.mark.parametrize(
     ("events", "hurt"),
     [
-        # Most of the time nobody is active: of those who are, most wait.
+        # Most of the time no session is active: of those who are, most wait.
         ([(5, 0), (5, 0), (0, 0), (0, 0)], True),
         ([(5, 4), (5, 5)], True),
         ([(5, 6), (5, 6)], False),

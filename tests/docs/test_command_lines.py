@@ -32,7 +32,7 @@ RUN = {"pgdoctor", "psql", "curl", "export"}
 #: What takes a server of its own and half a minute, and is run by tests/demo.
 PARSED_ONLY = ("pgdoctor demo",)
 
-#: Rules for `--config pgdoctor.toml`; nobody is blocked, so nobody is signalled.
+#: Rules for `--config pgdoctor.toml`; no session is blocked, so no session is signalled.
 RULES = """
 [mitigation]
 mode = "enforce"
@@ -80,7 +80,7 @@ RUNNABLE = [block for block in SHELL if any(runnable(block))]
 
 @pytest.fixture(scope="module")
 def surroundings(bindir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """The environment of somebody who has set pgdoctor up: a server, the role, a journal with an incident in it."""
+    """The environment of a user who has set pgdoctor up: a server, the role, a journal with an incident in it."""
     home = tmp_path_factory.mktemp("home")
     with ThrowawayServer(bindir=bindir) as server:
         at = psycopg.conninfo.conninfo_to_dict(server.dsn)

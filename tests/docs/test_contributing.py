@@ -97,7 +97,7 @@ assert "moonrise" in CliRunner().invoke(cli, ["--help"]).stdout
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The checkout with one of each added, as somebody has who has only written what it is."""
+    """The checkout with one of each added, as a contributor has who has only written what it is."""
     for folder in ("pgdoctor", "tests", "sql", "docker"):
         shutil.copytree(CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml"):

@@ -103,6 +103,26 @@ def test_every_room_is_in_the_architecture() -> None:
     assert [room for room in rooms if f"`pgdoctor/{room}`" not in text("architecture")] == []
 
 
+def test_every_path_in_the_architecture_exists() -> None:
+    paths = re.findall(r"`((?:pgdoctor|sql|tests)(?:/[\w.]+)*)`", text("architecture"))
+    assert len(paths) > 40
+    assert [path for path in paths if not (Path(package.__file__).parent.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Where is the cost of a poll bounded?",
+        "Where is a lock named?",
+        "Where is a guard added?",
+        "What happens between a decision and a signal?",
+        "Which text does a person see for it?",
+    ],
+)
+def test_first_questions_have_a_file(question: str) -> None:
+    assert re.search(rf"^\| {re.escape(question)} \| `pgdoctor/", text("architecture"), re.MULTILINE)
+
+
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_every_signal_is_in_the_manual(signal: str) -> None:
     assert f"`{signal}`" in text("metrics")

@@ -1,4 +1,4 @@
-"""What is done is on the disk before it is done, and holds for whoever comes after."""
+"""What is done is on the disk before it is done, and holds for every later process."""
 
 import asyncio
 import itertools
@@ -42,7 +42,7 @@ def keeper(path: Path) -> Iterator[Keeper]:
 
 @pytest.fixture
 def holder(incident: Incident) -> Client:
-    """Idles in its transaction; somebody waits for it."""
+    """Is idle in its transaction; a session waits for it."""
     return hold(incident, 1)
 
 
@@ -82,7 +82,7 @@ def at_the_last_moment(strike: Callable[[], None]) -> Callable[[], None]:
 
 
 def at_the_first_look(strike: Callable[[], None]) -> Callable[[], None]:
-    """The same right after the first look."""
+    """The same right after the first poll."""
     asked = itertools.count(1)
     return lambda: strike() if next(asked) == 1 else None
 
@@ -117,7 +117,7 @@ def test_the_intent_is_on_the_disk_before_the_signal_and_the_outcome_after(
 
 
 def test_refusal_of_the_server_is_recorded_with_its_sqlstate(incident: Incident, path: Path, keeper: Keeper) -> None:
-    """Between the look and the signal the user has become a superuser."""
+    """Between the poll and the signal the user has become a superuser."""
     boss = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     asked = count()
@@ -142,7 +142,7 @@ def test_no_literal_of_a_statement_is_on_record(incident: Incident, path: Path, 
 
 
 def test_h28_a_dry_run_names_the_application_that_would_be_hit(incident: Incident, path: Path, keeper: Keeper) -> None:
-    """Some drivers end their process at 57P01: whoever arms it can look up beforehand whose clients those are."""
+    """Some drivers end their process at 57P01: the application is known before arming."""
     incident.app("update orders set v = 1 where id = 1", application_name="worker 3")
     incident.app().block("update orders set v = 2 where id = 1")
     incident.mitigate(AT_ONCE, journal=keeper, min_samples=1, most=1, mode="dry_run")
@@ -193,7 +193,7 @@ def test_disarm_is_confirmed_once_it_is_on_the_disk(incident: Incident, nowhere:
 def test_a_disk_that_is_full_by_then_withholds_the_signal(
     incident: Incident, holder: Client, path: Path, keeper: Keeper
 ) -> None:
-    """The journal can be read, and not written to: somebody else holds its lock and does not let go."""
+    """The journal can be read, and not written to: another process holds its lock and does not let go."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         asked = itertools.count(1)
 
@@ -359,7 +359,7 @@ def test_a_disarm_by_another_process_is_in_time_for_the_signal(
 def test_a_disarm_is_heard_also_where_the_file_was_moved_away(
     incident: Incident, holder: Client, path: Path, keeper: Keeper, anew: bool
 ) -> None:
-    """Who has the old one open writes on into what nobody else sees."""
+    """Who has the old one open writes on into what no other session sees."""
     write(path, incident, *(Approval(f"{place}", datetime.now(UTC), "ann") for place in range(5)))
 
     def strike() -> None:
@@ -455,7 +455,7 @@ def test_a_server_that_does_not_say_its_name_this_once_keeps_its_brakes(
 
 
 def test_a_disarm_right_after_another_user_has_armed_holds(incident: Incident, path: Path, keeper: Keeper) -> None:
-    """The arming is read at the next look only; what was said after it is not undone by it."""
+    """The arming is read at the next poll only; what was said after it is not undone by it."""
     write(path, incident, Disarm(datetime.now(UTC), "a release", "ann"))
     audit = Audit(keeper)
 

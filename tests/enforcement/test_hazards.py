@@ -83,7 +83,7 @@ def test_h39_function_of_the_same_name_in_another_schema_is_never_called(inciden
 
 
 def test_h42_of_a_parallel_query_its_leader_is_signalled(incident: Incident) -> None:
-    """A worker of it holds the lock that everybody waits for, and has no session of its own."""
+    """A worker of it holds the lock that every session waits for, and has no session of its own."""
     admin = incident.scene.admin
     admin.execute(
         "create function nap(id int) returns int language plpgsql parallel safe "
@@ -280,7 +280,7 @@ def test_h65_a_text_that_ends_in_commit_is_cancelled_while_it_works(incident: In
 
 
 def test_h69_no_session_is_signalled_where_several_hold_the_row(incident: Incident) -> None:
-    """H69: three children hold their parent: the end of two released nobody, and then the breaker opened."""
+    """H69: three children hold their parent: the end of two released no session, and then the breaker opened."""
     incident.scene.admin.execute("create table parts (id serial, order_id int references orders)")
     incident.scene.admin.execute("alter table parts owner to app")
     children = [incident.app("insert into parts (order_id) values (1)") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The kill-switch file: there, not there, or nobody can tell."""
+"""The kill-switch file: there, not there, or unknown."""
 
 import asyncio
 import os

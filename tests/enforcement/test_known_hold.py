@@ -213,7 +213,7 @@ def working(incident: Incident, *, idle: bool) -> Iterator[list[threading.Thread
 
 
 async def watch_until(incident: Incident, workers: list[threading.Thread], *rules) -> tuple[list[Plan], int]:
-    """The plans of all looks while somebody works, and how many actions were taken."""
+    """The plans of all looks while a session works, and how many actions were taken."""
     settings = Mitigation(mode="enforce", cooldown=Duration(0), min_samples=1, allow_short_waits=True, rules=rules)
     mitigator, plans = Mitigator(settings), []
     async with await Connection.open(incident.agent) as door:

@@ -43,7 +43,7 @@ async def doors(*dsns: str) -> AsyncIterator[list[Connection]]:
 
 
 async def tries(door: Connection, mode: Mode = "enforce") -> bool:
-    """Whether somebody who has not tried before gets to lead."""
+    """Whether a new agent gets leadership."""
     return await LeaderElection().try_to_lead(door, mode, NOW)
 
 
@@ -148,7 +148,7 @@ def test_h58_four_contenders_in_four_databases_elect_a_leader_in_step(scene: Sce
             for _ in range(10):
                 leaders = [LeaderElection() for _ in opened]
                 InStep.barrier = asyncio.Barrier(len(opened))
-                # Nobody can know at the first poll: each sees all the others' claims.
+                # No agent can know at the first poll: each sees all the others' claims.
                 assert await all_poll(leaders, opened) == 0
                 InStep.barrier = None
                 assert await all_poll(leaders, opened) == 1
@@ -274,5 +274,5 @@ def test_h23_two_agents_send_one_signal_for_each_decision_though_their_leader_is
     assert counted["twice"] == 0
     assert counted["killed"] > 5
     assert counted["once"] > 30
-    # Where the leader dies between intent and signal nobody else sends it: it may have been sent.
+    # Where the leader dies between intent and signal no other session sends it: it may have been sent.
     assert counted["never"] <= counted["killed"]

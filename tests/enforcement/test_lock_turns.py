@@ -1,4 +1,4 @@
-"""H69b: nobody is signalled for a lock that changes hands, until one comes to stay."""
+"""H69b: no session is signalled for a lock that changes hands, until one comes to stay."""
 
 import asyncio
 import threading

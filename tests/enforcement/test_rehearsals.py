@@ -35,7 +35,7 @@ def keeper(path: Path) -> Iterator[Keeper]:
 
 
 class Rehearsing:
-    """An agent in a mode that signals nobody, poll by poll."""
+    """An agent in a mode that signals no session, poll by poll."""
 
     def __init__(self, incident: Incident, keeper: Keeper | None, mode: Mode) -> None:
         rules = Mitigation(mode=mode, rules=(AT_ONCE,), min_samples=1, cooldown=Duration(0), allow_short_waits=True)

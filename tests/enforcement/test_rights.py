@@ -24,7 +24,7 @@ from tests.scenes import Client
 
 
 def block(incident: Incident, user: str | None, *more: str) -> tuple[Client, Client]:
-    """A session of that user that idles in its transaction, and one of the application that waits for it."""
+    """A session of that user that is idle in its transaction, and one of the application that waits for it."""
     blocking = incident.scene.client("update orders set v = 1 where id = 1", *more, user=user)
     waiting = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
     return blocking, waiting
@@ -32,7 +32,7 @@ def block(incident: Incident, user: str | None, *more: str) -> tuple[Client, Cli
 
 @pytest.mark.parametrize("mode", ["enforce", "dry_run"])
 def test_h70_superuser_session_is_not_tried(incident: Incident, mode: str) -> None:
-    """Two refusals in a row switched mitigation off for everybody; a dry run said it would act."""
+    """Two refusals in a row switched mitigation off everywhere; a dry run said it would act."""
     blocking, _ = block(incident, None)
     actions, mitigator = incident.mitigate(IDLE, min_samples=1, mode=mode)
     assert actions == []

@@ -85,7 +85,7 @@ def test_h61_disarmed_pair_signals_no_session_after_a_failover(incident: Inciden
 
 
 def test_h61_agents_own_disarm_holds_for_the_other_one_too(incident: Incident, journals: list[Keeper]) -> None:
-    """By SIGUSR1 or over HTTP: it holds there at once, and everywhere from its next look on."""
+    """By SIGUSR1 or over HTTP: it holds there at once, and everywhere from its next poll on."""
     holder = hold(incident, 1)
     first = incident.mitigate(AT_ONCE, journal=journals[0], mode="dry_run", **ONCE)[1]
     first.disarm("hands off", "a signal")
@@ -99,7 +99,7 @@ def test_h61_agents_own_disarm_holds_for_the_other_one_too(incident: Incident, j
     assert actions == []
     assert "hands off" in objections(mitigator)["kill_switch"]
     assert incident.alive(holder)
-    # Somebody arms from a third place; the first one hears of it, though its own journal says otherwise.
+    # An operator arms from a third place; the first agent reads it, though its own journal says otherwise.
     say(incident, lambda now: Arm(now, "go on", "ann"))
     actions, mitigator = incident.mitigate(AT_ONCE, journal=journals[0], **ONCE)
     assert [each.outcome for each in actions] == ["released"]
@@ -113,7 +113,7 @@ def test_h61_disarm_between_judging_and_signal_is_seen_by_the_signal_itself(
 
     def disarm() -> None:
         with psycopg.connect(incident.agent, autocommit=True) as connection:
-            # What was judged is not there any more, whoever wrote what.
+            # The judged session is gone, after any write.
             connection.execute("alter role agent set application_name = 'stop'")
 
     actions, _ = incident.mitigate(AT_ONCE, journal=journals[0], brake=at_the_last_moment(disarm), **ONCE)

@@ -84,7 +84,7 @@ def test_h14_an_index_that_is_not_valid_is_reported() -> None:
 
 
 def test_h14_the_index_that_a_broken_off_build_leaves_is_found(scene: Scene) -> None:
-    """Whoever holds the table meanwhile: the catalogs are read, and no lock on it is asked for."""
+    """Another session holds the table meanwhile: the catalogs are read, and no lock on it is asked for."""
     scene.admin.execute("create table orders (v int); insert into orders values (1), (1)")
     scene.admin.execute("create index sound on orders (v)")
     builder = scene.client(autocommit=True)

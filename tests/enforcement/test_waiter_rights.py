@@ -1,4 +1,4 @@
-"""Whose waits count: a session is not ended for the sake of somebody who may not have what he asks for."""
+"""Whose waits count: a session is not ended for a user without rights to the requested object."""
 
 import asyncio
 import json
@@ -259,7 +259,7 @@ def test_look_up_waits_for_no_lock_on_the_table_and_half_a_second_for_a_catalog(
 
 
 def test_rule_that_names_its_waiters_counts_them_and_no_others(incident: Incident) -> None:
-    """Whoever writes the rule has decided: the privilege is not asked for, as of one who comes by a function."""
+    """The author of the rule has decided: the privilege is not asked for, as of one who comes by a function."""
     scene = incident.scene
     scene.role("stranger")
     owner = incident.app(ALTER)
@@ -274,7 +274,7 @@ def test_rule_that_names_its_waiters_counts_them_and_no_others(incident: Inciden
 
 
 def test_signal_needs_a_wait_of_a_counted_user(incident: Incident) -> None:
-    """Between the look and the signal the one who counts has gone, and a stranger waits on."""
+    """Between the poll and the signal the one who counts has gone, and a stranger waits on."""
     owner = incident.app("update orders set v = 1 where id = 1")
     first = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
     second = incident.app(autocommit=True)

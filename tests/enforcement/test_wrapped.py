@@ -1,4 +1,4 @@
-"""An agent whose role may signal nobody, at a server with the functions of `pgdoctor setup --wrapper`."""
+"""An agent whose role may signal no session, at a server with the functions of `pgdoctor setup --wrapper`."""
 
 import pytest
 from psycopg import errors

@@ -1,4 +1,4 @@
-"""A journal whose rows somebody has changed, through `pgdoctor incidents` and the history of mitigation."""
+"""A journal whose rows were changed by hand, through `pgdoctor incidents` and the history of mitigation."""
 
 import random
 import sqlite3

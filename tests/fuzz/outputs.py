@@ -121,7 +121,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "metrics and health": _metrics,
 }
 
-#: Not shown to anybody, so that it may hold anything but a value.
+#: Not shown, so that it may hold anything but a value.
 KEPT = "kept"
 
 

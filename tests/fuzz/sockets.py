@@ -21,7 +21,7 @@ TOKEN = "token-of-the-fuzzing"
 @contextmanager
 def agent() -> Iterator[RunningAgent]:
     """An agent whose server does not exist and which is not about to look for it."""
-    # The tests' settings are not those of whoever runs this; a journal of its own is.
+    # The tests' settings are not those of the developer; a journal of its own is.
     with tempfile.TemporaryDirectory() as folder:
         token = Path(folder, "token")
         token.write_text(TOKEN)

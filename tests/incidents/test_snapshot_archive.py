@@ -1,4 +1,4 @@
-"""What is kept of a snapshot says the same again, and nothing that anybody wrote as a value."""
+"""What is kept of a snapshot says the same again, and no value of a client."""
 
 from collections.abc import Iterator
 

@@ -60,5 +60,5 @@ def test_start_and_peak_are_always_kept_within_the_limit(looks) -> None:
     found = kept(*calm)
     assert len(found) <= MOST
     assert found[0].blocked == calm[0][0]
-    # A look that shows hardly more than one that was kept need not be kept itself.
+    # A poll that shows hardly more than one that was kept need not be kept itself.
     assert max(each.blocked for each in found) * 1.11 >= max(blocked for blocked, _, _ in calm)

@@ -1,4 +1,4 @@
-"""A real terminal with somebody at it: a pty whose screen is read with pyte, and whose size changes."""
+"""A real terminal with a user at it: a pty whose screen is read with pyte, and whose size changes."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ from tests.forked import start_pgdoctor
 from tests.scenes.client import wait_until
 
 UP, DOWN, LEFT, END, HOME, PAGE_DOWN = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[F", "\x1b[H", "\x1b[6~"
-#: As a terminal sends them after it was told to (`smkx`).
+#: As a terminal sends them after it was notified to (`smkx`).
 APPLICATION = {UP: "\x1bOA", DOWN: "\x1bOB", LEFT: "\x1bOD", END: "\x1bOF", HOME: "\x1bOH"}
 
 #: Seconds until something has to show, on a machine that may be busy.
@@ -69,7 +69,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         if sized:
             self._size(columns, lines)
-        #: How the terminal is set, as whoever comes after will find it.
+        #: How the terminal is set, as the next program will find it.
         self.before = termios.tcgetattr(slave)
         self._slave = slave
         self.raw = b""
@@ -119,7 +119,7 @@ class Terminal:
         return "\n".join(self.shown)
 
     def style(self, word: str) -> Any:
-        """The look of the first character of a word on the screen."""
+        """The poll of the first character of a word on the screen."""
         for line, text in enumerate(self.shown):
             if word in text:
                 return self._screen.buffer[line][text.index(word)]

@@ -292,7 +292,7 @@ def test_other_encodings_show_the_sessions(
 ) -> None:
     plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     environment = request.getfixturevalue("latin1") if encoding == "latin1" else plain
-    # xterm would be told to repeat blanks, which the screen of these tests does not know.
+    # xterm would be asked to repeat blanks, which the screen of these tests does not know.
     terminal = watch(columns=200, lines=24, PYTHONUTF8="0", NO_COLOR="1", TERM="screen", **environment)
     terminal.until("No session is blocked", "holder", "STATEMENT")
     terminal.until_so(lambda: b"evil ????????????" in terminal.raw, "a ? for each cell")

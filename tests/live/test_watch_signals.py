@@ -27,7 +27,7 @@ Watch = Callable[..., Terminal]
 
 @pytest.fixture
 def holder(scene: Scene) -> Client:
-    """Idles in its transaction and holds a row up."""
+    """Is idle in its transaction and holds a row up."""
     scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
     return scene.client("update orders set v = 4711 where id = 1")
 
@@ -53,7 +53,7 @@ def shows(terminal: Terminal, *words: str) -> None:
 
 
 def test_a_yes_is_of_the_transaction_that_was_asked_about(scene: Scene, holder: Client, waiter: Client) -> None:
-    """Until somebody has read it and said yes, the session may do something else, and hold up others with that."""
+    """Until a user has read it and said yes, the session may do something else, and hold up others with that."""
     cutting = WatchActions(scene.dsn, load_config(None))
     question = asyncio.run(cutting.ask(holder.pid, "terminate"))
     assert isinstance(question, ViewQuestion)

@@ -1,6 +1,6 @@
 """Incidents made by hand, and the rules that speak of them.
 
-The usual incident: 10 idles in its transaction and has read orders; 20 wants to ALTER it, and queues; 31, 32 and 33
+The usual incident: 10 is idle in its transaction and has read orders; 20 wants to ALTER it, and queues; 31, 32 and 33
 want to read it, and queue behind 20. All of it 60 seconds old.
 """
 
@@ -66,7 +66,7 @@ CANCEL_DDL = rule("ddl", "migration", "cancel")
 
 
 def settings(*rules: Rule, **others: Any) -> Mitigation:
-    """Rules that act at the first look, unless something else is said."""
+    """Rules that act at the first poll, unless something else is said."""
     return Mitigation(**{"mode": "enforce", "cooldown": Duration(0), "min_samples": 1, "rules": rules, **others})
 
 

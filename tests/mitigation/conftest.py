@@ -101,7 +101,7 @@ class Incident:
 
 @pytest.fixture
 def incident(scene: Scene) -> Iterator[Incident]:
-    """At its end everybody who had no part in it is still there, undisturbed."""
+    """At its end all sessions without a part in it are still there."""
     yield from people(scene)
 
 

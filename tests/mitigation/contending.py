@@ -18,7 +18,7 @@ _SLOWEST = 0.005
 
 
 class SlowDoor(Connection):
-    """Lets time pass before each statement: between a lock and the look after it others get their turn."""
+    """Lets time pass before each statement: between a lock and the poll after it others get their turn."""
 
     dice = random.Random(11)
     slowest = _SLOWEST

@@ -38,7 +38,7 @@ from tests.mitigation.build import (
     settings,
 )
 
-#: A session that idles in its transaction with one row lock, and one that waits for the row.
+#: A session that is idle in its transaction with one row lock, and one that waits for the row.
 ROW = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 77}
 
 
@@ -90,7 +90,7 @@ CHANGES: dict[str, tuple[str, dict[str, object]]] = {
     ),
 }
 
-#: One rule for each class that may have one, so that nothing but the guard stands in the way.
+#: One rule for each class that may have one, so that nothing but the guard objects.
 ANY_CLASS = settings(
     *(rule(name, name, "terminate", min_wait=Duration(0)) for name in class_names() if may_be_signalled(name))
 )

@@ -1,4 +1,4 @@
-"""Whether an action helped is told by those who waited, and by nobody else."""
+"""Whether an action helped is shown by those who waited, and by no other session."""
 
 from datetime import timedelta
 

@@ -150,7 +150,7 @@ def test_h9_no_session_is_signalled_by_an_agent_that_cannot_see(incident: Incide
 
 
 def test_h16_only_the_common_root_is_signalled(incident: Incident) -> None:
-    """Two readers in front of an ALTER: ending one of them frees nobody."""
+    """Two readers in front of an ALTER: ending one of them frees no session."""
     readers = [incident.app("select * from orders") for _ in range(2)]
     incident.app().block("alter table orders add column note text")
     actions, mitigator = incident.mitigate(IDLE, patience=0.5)
@@ -378,7 +378,7 @@ def test_h8_a_superusers_session_is_not_tried_and_the_other_one_is_released(
 
 
 def test_h16b_no_session_is_signalled_while_a_second_session_may_hold_the_row(incident: Incident) -> None:
-    """Of two that lock a row shared, the server names one at a time (measured): ending that one may free nobody."""
+    """Of two that lock a row shared, the server names one at a time (measured): ending that one may free no session."""
     first = incident.app("select from orders where id = 1 for share")
     second = incident.app("select from orders where id = 1 for share")
     waiter = incident.app().block("update orders set v = 2 where id = 1")

@@ -74,7 +74,7 @@ def test_a_brake_stops_every_agent_and_nothing_else_is_said(guard: str, amid: Ag
 
 @pytest.mark.parametrize(("guard", "amid"), BRAKES.values(), ids=BRAKES)
 def test_a_brake_says_nothing_against_the_session_itself(guard: str, amid: AgentState) -> None:
-    """Once it is released this one has its turn: until then nobody takes it for settled, or goes in its stead."""
+    """Once it is released this one has its turn: until then it does not count as settled, or goes in its stead."""
     decision = about(decide(amid=amid), DDL)
     assert decision.state == "candidate"
     assert decision.pending
@@ -173,7 +173,7 @@ def test_spent_budget_is_not_given_back(by: Mitigation, actions: tuple[Action, .
 
 
 def test_h37_an_intent_without_an_outcome_is_in_progress_and_is_spent() -> None:
-    """What a crash left: whether it was sent nobody knows."""
+    """What a crash left: whether it was sent it is unknown."""
     assert after(done(None)) == {"under_way"}
     spent = {each.name: each.spent for each in compute_budgets(History(actions=(done(None),)), BOTH, NOW)}
     assert spent["actions_per_5m"] == spent["actions_per_hour"] == spent["terminates_per_hour"] == 1

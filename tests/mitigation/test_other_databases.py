@@ -26,7 +26,7 @@ SALES = (Qualified("public.sales"),)
 
 
 class There:
-    """A second database, in which a session idles in its transaction and holds another one up."""
+    """A second database, in which a session is idle in its transaction and holds another one up."""
 
     def __init__(self, incident: Incident) -> None:
         self.incident = incident

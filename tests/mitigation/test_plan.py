@@ -135,7 +135,7 @@ def test_where_no_rule_is_met_the_first_one_about_it_says_what_is_missing() -> N
 
 
 def test_a_cancel_that_had_no_effect_is_followed_by_a_terminate() -> None:
-    """Cancelled inside a savepoint a session idles on, of another class now, and holds its locks."""
+    """Cancelled inside a savepoint a session is idle on, of another class now, and holds its locks."""
     ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10))
     aborted = idle(state="idle in transaction (aborted)", state_change=ago(12))
     before = Identity.of(session(IDLE))
@@ -162,7 +162,7 @@ def test_a_cancel_that_had_no_effect_is_followed_by_a_terminate() -> None:
 
 
 def test_a_cancel_that_no_agent_watched_is_followed_by_a_terminate_once_its_grace_is_over() -> None:
-    """The agent that sent it was told to end; who stands in the way in the same statement was not helped by it."""
+    """The agent that sent it was signalled to end; the blocker in the same statement was not helped by it."""
     ladder = rule("slow", "long_query", "cancel_then_terminate", grace=Duration(10))
     before = Identity.of(session(IDLE))
     assert before is not None
@@ -237,7 +237,7 @@ def test_samples_are_counted_poll_after_poll_and_lost_by_a_poll_without() -> Non
 
 
 def test_a_convoy_of_a_thousand_is_judged_in_time() -> None:
-    """Half a million pairs: one holder of a row, and everybody behind it in a queue for the row."""
+    """Half a million pairs: one holder of a row, and all others behind it in a queue for the row."""
     row = {"locktype": "transactionid", "database": None, "relation": None, "transactionid": 7}
     place = {"locktype": "tuple", "page": 1, "tuple": 1}
     first = idle(1, locks=(lock(1, "ExclusiveLock", granted=True, **row),))

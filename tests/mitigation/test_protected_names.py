@@ -112,7 +112,7 @@ def test_h55_a_rules_protected_name_that_means_nothing_stops_it_too(incident: In
 
 
 def test_h55_names_that_cannot_be_looked_up_may_mean_nothing(incident: Incident) -> None:
-    """Somebody holds a lock on the catalog of roles, from behind the first look on."""
+    """A session holds a lock on the catalog of roles, from behind the first poll on."""
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     locker = incident.scene.client()
@@ -144,7 +144,7 @@ def test_h55_names_that_cannot_be_looked_up_may_mean_nothing(incident: Incident)
 
 
 def test_h55_a_role_is_protected_by_its_name_of_now(incident: Incident) -> None:
-    """The names of all roles are learnt once; this one is renamed behind the first look."""
+    """The names of all roles are learnt once; this one is renamed behind the first poll."""
     holder = incident.app("update orders set v = 1 where id = 1")
     incident.app().block("update orders set v = 2 where id = 1")
     renamed: list[str] = []

@@ -1,4 +1,4 @@
-"""Protections and policies where a real server tells who somebody is."""
+"""Protections and policies where a real server shows the identity of a user."""
 
 import os
 import signal
@@ -111,7 +111,7 @@ def test_h13_with_the_policy_blockers_the_reader_goes_and_the_alter_gets_through
 
 
 def test_the_servers_own_deadlock_timeout_is_the_floor(incident: Incident) -> None:
-    """What the role of the agent is told by the server, in whatever unit it was written."""
+    """What the role of the agent is notified by the server, in whatever unit it was written."""
     dsn = incident.scene.role("patient", "pg_monitor", "pg_signal_backend")
     incident.scene.admin.execute("alter role patient set deadlock_timeout = '2min'")
     holder = incident.app("update orders set v = 1 where id = 1")

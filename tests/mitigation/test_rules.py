@@ -15,7 +15,7 @@ from pgdoctor.statement_pattern import StatementPattern
 from tests.building import snapshot
 from tests.mitigation.build import END_IDLE, IDLE, about, ddl, decide, idle, protecting, reasons, settings
 
-#: Each key with values that fit the idle blocker, values that do not, and the fact without which nobody knows.
+#: Each key with values that fit the idle blocker, values that do not, and the fact without which it is unknown.
 KEYS = {
     "usename": (("app",), ("boss",), {"usename": None}),
     "datname": (("shop",), ("ledger",), {"datname": None}),
@@ -97,7 +97,7 @@ def test_a_network_has_its_addresses(network: str, inside: str | None, outside: 
 
 
 def test_h10_a_superuser_under_set_role_is_judged_by_its_login() -> None:
-    """The server shows who logged in; what it does since as somebody else is not to be seen."""
+    """The server shows who logged in; what it does since as another role is not to be seen."""
     by = settings(replace(END_IDLE, usename=("appu",)))
     assert about(decide(idle(usename="boss", is_superuser=True), ddl(), by=by), IDLE).rule is None
 

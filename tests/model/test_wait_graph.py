@@ -1,4 +1,4 @@
-"""The wait-for graph against a naive one, on any graph; and its size on the shapes that hurt."""
+"""The wait-for graph against a naive one, on any graph; and its size on the expensive shapes."""
 
 import sys
 

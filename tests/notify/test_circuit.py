@@ -1,4 +1,4 @@
-"""When a receiver is left in peace, as a state machine."""
+"""When a receiver is left alone, as a state machine."""
 
 from hypothesis import given
 from hypothesis import strategies as st

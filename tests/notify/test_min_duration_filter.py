@@ -54,7 +54,7 @@ def test_an_event_at_the_right_age_tells_of_it_too() -> None:
 
 
 def test_the_end_of_one_of_before_the_agent_is_reported() -> None:
-    """Whether somebody was told of its beginning nobody knows any more."""
+    """Whether a user was notified of its beginning is no longer known."""
     assert passed(MinDurationFilter(), ("ended", 1)) == ["ended"]
 
 

@@ -1,4 +1,4 @@
-"""Who is told what, under which name; and the files that addresses and tokens come from."""
+"""Which receiver gets which event, under which name; and the files that addresses and tokens come from."""
 
 import asyncio
 from pathlib import Path

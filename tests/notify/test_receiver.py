@@ -52,7 +52,7 @@ class Told:
                 await asyncio.sleep(0.005)
 
     async def settled(self, **outcomes: int) -> None:
-        """Wait until nothing is left to be told; then this is what became of it."""
+        """Wait until nothing is left to deliver; return the outcomes."""
         await self.until(lambda: self.receiver.waiting == 0)
         assert self.outcomes == dict.fromkeys(OUTCOMES, 0) | outcomes
 
@@ -209,7 +209,7 @@ def test_the_circuit_opens_and_closes_by_itself() -> None:
 
 
 def test_an_hour_of_500_costs_few_calls() -> None:
-    """Left in peace: at most one call a pause once it is open."""
+    """Left alone: at most one call a pause once it is open."""
 
     @run(answer(500), breaker_pause=Duration(0.2), attempts=1_000)
     async def _(told: Told, there: Receiving) -> None:
@@ -295,7 +295,7 @@ def test_tls(authority: trustme.CA) -> None:
 
 @pytest.mark.parametrize("names", ["another.example.org", None])
 def test_a_certificate_that_is_not_trusted(authority: trustme.CA, caplog: Any, names: str | None) -> None:
-    """That of another host, or of an authority that nobody knows: nothing is sent."""
+    """That of another host, or of an authority that is unknown: nothing is sent."""
     tls = served(authority, names) if names else served(trustme.CA(), "127.0.0.1")
 
     async def whole() -> None:

@@ -101,7 +101,7 @@ def test_running_holder_of_a_row_is_remembered_and_its_queue_is_not(scene, order
 
 
 def classes(scene, looks=4):
-    """The class of the widest root in each of some looks, as the agent takes them; None where nobody blocks."""
+    """The class of the widest root in each of some looks, as the agent takes them; None without a blocker."""
     sightings, found = (), []
     for _ in range(looks):
         seen = diagnose(with_memory(snapshot(scene.dsn), sightings))
@@ -161,7 +161,7 @@ def test_a_row_that_is_really_hot_is_known_from_the_second_poll_on(scene, pause)
         first, *others = classes(scene, looks=8)
     # Whether one snapshot tells depends on how long the statements have waited already.
     assert first in ("long_query", "idle_in_transaction", "hot_row")
-    # A look may fall between two holders.
+    # A poll may fall between two holders.
     assert others.count("hot_row") >= 5
 
 

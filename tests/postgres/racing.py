@@ -17,7 +17,7 @@ from pgdoctor.postgres.signal import send_signal, send_signal_by_person
 from tests.leading import take_the_lead
 from tests.scenes.client import wait_until
 
-#: Seconds that a statement of the victim takes, and at most lie between the look and the signal.
+#: Seconds that a statement of the victim takes, and at most lie between the poll and the signal.
 STATEMENT = 0.004
 LONGEST_DELAY = 0.05
 

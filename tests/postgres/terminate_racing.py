@@ -91,7 +91,7 @@ def _judge(control: psycopg.Connection, pid: int) -> tuple[int, Identity]:
 
 
 def _run_victim(dsn: str, pipe: Pipe) -> None:
-    """Hold a lock and run one transaction after the other; where the connection is lost, say where, and start anew."""
+    """Hold a lock and run one transaction after the other; where the connection is lost, say where, and start again."""
     number, dice = 0, random.Random(11)
     while not pipe.poll():
         connection = pq.PGconn.connect(dsn.encode())

@@ -11,7 +11,7 @@ from tests.scenes import Scene
 #: Of the text that was agreed upon: scripts rely on its names and its meaning.
 DOCUMENTED = "ab06c8080def521da9fd33b62a4d2f905d614cc0301a2b1db8bcfc3d8f0a1e80"
 
-#: Scenes in which it also names sessions that block nobody, or that only wait on the same lock.
+#: Scenes in which it also names sessions that block no session, or that only wait on the same lock.
 SAYS_TOO_MUCH = {
     "a_row_convoy": "those who queue for the same row, in both directions",
     "a_ddl_queue": "readers that queue beside each other",

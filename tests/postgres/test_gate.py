@@ -1,4 +1,4 @@
-"""The gate of a poll: whoever has waited for the threshold opens it, and a short wait does not."""
+"""The gate of a poll: a session that has waited for the threshold opens it, and a short wait does not."""
 
 import asyncio
 import threading

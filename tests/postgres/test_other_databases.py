@@ -52,7 +52,7 @@ class Elsewhere:
         return self.scene.client(*statements, dbname=self.name, **options)
 
     def incident(self) -> Client:
-        """A session that idles in its transaction and holds a row of `orders` up."""
+        """A session that is idle in its transaction and holds a row of `orders` up."""
         holder = self.client("update orders set v = 1 where id = 1")
         self.client().block("update orders set v = 2 where id = 1")
         return holder

@@ -61,7 +61,7 @@ def shop(scene: Scene) -> Scene:
 
 
 def idle_in_front(shop: Scene, **options: str) -> tuple[Client, Client]:
-    """A transaction that idles, and a session that waits for it."""
+    """A transaction that is idle, and a session that waits for it."""
     holder = shop.client("lock table orders", **options)
     return holder, shop.client().block("select from orders")
 
@@ -79,7 +79,7 @@ def offered(report: Report, pid: int) -> str:
 
 
 def pasted(drawn: str) -> str:
-    """What somebody copies from the screen: the lines of the first statement, with the blanks in front of them."""
+    """What a user copies from the screen: the lines of the first statement, with the blanks in front of them."""
     lines = drawn.splitlines()
     begin = next(number for number, line in enumerate(lines) if "SELECT COALESCE" in line)
     end = next(number for number, line in enumerate(lines) if line.endswith("pgdoctor;") and number >= begin)

@@ -25,7 +25,7 @@ _NOT_LISTED = {"role"}
 
 
 def test_h51_each_setting_of_the_server_is_pinned_or_left_with_a_reason(scene: Scene) -> None:
-    """A setting of a later version is missing in the table until somebody has thought about it."""
+    """A setting of a later version is missing in the table until a user has thought about it."""
     listed = "select name from pg_settings where context in ('user', 'backend') and name not like 'plpgsql.%'"
     known = {*PINNED, *PINNED_OTHERWISE}.union(*LEFT.values())
     assert {name for (name,) in scene.admin.execute(listed)} - known == set()

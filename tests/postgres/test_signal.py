@@ -1,4 +1,4 @@
-"""The signal itself: one statement that checks who it is and signals, and never anybody else."""
+"""The signal itself: one statement that checks who it is and signals, and never another session."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ def signal(
 
 @pytest.fixture
 def holder(scene: Scene) -> Client:
-    """Holds a row up that somebody waits for."""
+    """Holds a row up that a session waits for."""
     scene.admin.execute("create table orders (id int primary key, v int)")
     scene.admin.execute("insert into orders values (1, 0)")
     client = scene.client("update orders set v = 1")
@@ -164,7 +164,7 @@ def test_signal_needs_a_wait_of_the_minimum(scene: Scene, holder: Client, which:
 
 @pytest.mark.parametrize("which", SIGNALS)
 def test_a_session_without_the_leader_lock_signals_no_session(scene: Scene, holder: Client, which: Signal) -> None:
-    """Whoever it is, and whatever it calls itself: the server looks."""
+    """Any session with any name: the server checks."""
 
     async def work() -> tuple[SignalReply, SignalReply]:
         async with await Connection.open(scene.dsn) as door:
@@ -263,7 +263,7 @@ def test_refusal_of_the_server_is_reported(scene: Scene, holder: Client) -> None
 @pytest.mark.long
 @pytest.mark.deadline(300)
 def test_h5_session_that_moved_on_after_the_poll_is_not_signalled(scene: Scene) -> None:
-    """The race: a victim that runs statements of 4 ms back to back, and up to 8 ms between the look and the signal.
+    """The race: a victim that runs statements of 4 ms back to back, and up to 8 ms between the poll and the signal.
 
     Between the server's own second look and its signal lie some microseconds; a statement that ends just there, and
     whose successor begins there too, would let the signal hit that one (measured: 0 of 35,234 signals). A check by PID
@@ -274,7 +274,7 @@ def test_h5_session_that_moved_on_after_the_poll_is_not_signalled(scene: Scene) 
     assert found["identity"].right > 20, "the race was no race"
     assert found["identity"].sent < 450, "nobody ever moved on"
     assert found["pid alone"].wrong > 100
-    # The statement of a person has the second look too. The SQL to paste has one look: its window is longer, and is
+    # The statement of a person has the second look too. The SQL to paste has one poll: its window is longer, and is
     # still below a millisecond (measured: 0 of 1,904 signals, where 957 of 3,000 by PID alone hit another statement).
     assert found["person"].wrong == 0
     assert found["person"].right > 20

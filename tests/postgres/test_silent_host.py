@@ -44,7 +44,7 @@ class Network:
         number = os.getpid() % 4000
         self.name = f"pgdoctor{number}"
         self.outside, self.inside = f"pgdo{number}", f"pgdi{number}"
-        # Of the block for documentation, which nobody routes.
+        # Of the block for documentation, which is not routed.
         self.here, self.there = f"198.51.100.{number % 60 * 4 + 1}", f"198.51.100.{number % 60 * 4 + 2}"
         _ip("netns", "add", self.name)
         stack.callback(_ip, "netns", "del", self.name)

@@ -39,7 +39,7 @@ def wrap(scene: Scene, *options: str) -> None:
 
 @dataclass
 class Wrapped:
-    """A database with the functions, and somebody at the keyboard who has got hold of the agent's role."""
+    """A database with the functions, and a user at the keyboard who has got hold of the agent's role."""
 
     scene: Scene
     dsn: str
@@ -55,14 +55,14 @@ class Wrapped:
         return [accepted for (accepted,) in rows]
 
     def blocked(self, holder: Client, seconds: float = 0.02) -> Client:
-        """`holder`, once somebody has waited for it for so long."""
+        """`holder`, once a session has waited for it for so long."""
         self.scene.client(user="app", autocommit=True).block("update orders set v = 2 where id = 1")
         wait = timedelta(seconds=seconds)
         self.scene.wait_until(lambda: self.scene.admin.execute(_WAITS, [wait]).fetchone() == (True,))
         return holder
 
     def holder(self, user: str | None = "app", **options: Any) -> Client:
-        """Idles in its transaction, and somebody waits for it."""
+        """Is idle in its transaction, and a session waits for it."""
         return self.blocked(self.scene.client("update orders set v = 1 where id = 1", user=user, **options))
 
     def is_usable(self) -> bool:
@@ -353,13 +353,13 @@ def test_functions_that_another_user_has_put_there_are_not_used(scene: Scene) ->
         )
     mallory.run(f"grant usage on schema pgdoctor to {ROLE}")
     assert not Wrapped(scene, dsn, scene.admin).is_usable()
-    # Nor where that role may signal: it could still change them after the look.
+    # Nor where that role may signal: it could still change them after the poll.
     scene.admin.execute("grant pg_signal_backend to mallory")
     assert not Wrapped(scene, dsn, scene.admin).is_usable()
 
 
 def test_a_wait_of_ones_own_making_is_none(wrapped: Wrapped) -> None:
-    """Else whoever has got hold of the role could end whom he likes: he waits for him, and calls the function."""
+    """Else a thief of the role could end any session: it waits for the session, and calls the function."""
     victim = wrapped.scene.client("select pg_advisory_xact_lock(7)", user="app")
     own = wrapped.scene.client(user=ROLE, autocommit=True).block("select pg_advisory_lock(7)")
     wrapped.scene.wait_until(
@@ -391,7 +391,7 @@ def test_objects_prepared_by_another_role_are_no_way_in(scene: Scene) -> None:
 
 
 def test_revoked_permission_holds_at_once(wrapped: Wrapped) -> None:
-    """It is run for another role, or somebody had granted it on."""
+    """It is run for another role, or a user had granted it on."""
     functions = "all functions in schema pgdoctor"
     wrapped.scene.admin.execute(f"grant usage on schema pgdoctor to app; grant execute on {functions} to app")
     wrap(wrapped.scene)

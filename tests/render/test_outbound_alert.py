@@ -1,4 +1,4 @@
-"""What receivers are told, from the smallest incident to a convoy."""
+"""The alerts that receivers get, from the smallest incident to a convoy."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ INCIDENT = Incident("20260522T231000000", NOW, ("hot_row",), 1)
 
 
 def convoy(size: int, statement: str = "update orders set v = 1 where id = 7") -> Diagnosis:
-    """Everybody wants the same row, each behind all who came before."""
+    """Every session wants the same row, each behind all who came before."""
 
     def members() -> Iterator[Session]:
         yield session(1, has_xid=True, locks=(transaction(1, 1, granted=True),), statement=statement)

@@ -1,4 +1,4 @@
-"""The tree and the tables, from built snapshots: what a person sees, and what nobody may make them see."""
+"""The tree and the tables, from built snapshots: what a person sees, and what no client may show them."""
 
 from typing import Any
 

@@ -116,7 +116,7 @@ class Scene:
         """End every session and remove all that the scene has made, also where a part of that fails."""
         with ExitStack() as stack:
             stack.callback(self._control.close)
-            # What pgdoctors that ran as the superuser have told each other.
+            # What pgdoctors that ran as the superuser have recorded for each other.
             stack.callback(self._clear, sql.SQL("alter role current_user reset application_name"))
             for name in self._passwords:
                 stack.callback(self._say, "drop owned by {0}; drop role {0}", name)

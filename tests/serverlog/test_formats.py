@@ -29,7 +29,7 @@ ODD = ("%p;%m;%a;%u;%d;", "pg %m pid=%p app=%a ", "%m %b[%p] %v %x %Q %u@%d ")
 
 
 def blocked(scene: Scene) -> tuple[Client, Client]:
-    """A session that idles in its transaction, and one that waits for its row inside of a function."""
+    """A session that is idle in its transaction, and one that waits for its row inside of a function."""
     scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")
     scene.admin.execute(
         "create function pay() returns int language plpgsql as "

@@ -43,7 +43,7 @@ def psql(scene: Scene, bindir: Path) -> Callable[..., str]:
 
 
 def queue(shop: Scene) -> Client:
-    """Two readers behind an ALTER TABLE behind a session that idles in its transaction."""
+    """Two readers behind an ALTER TABLE behind a session that is idle in its transaction."""
     holder = shop.client("update orders set v = 1 where id = 7", application_name="checkout")
     shop.client(application_name="deploy").block("alter table orders\n  add column c int")
     for _ in range(2):
@@ -108,7 +108,7 @@ def test_names_of_relations_are_kept(shop: Scene, psql: Callable[..., str]) -> N
     text = psql("select pid, locktype, relation::regclass, mode, granted, transactionid from pg_locks")
     judged = judge_rows(find_tables(text))
     assert judged.relation == "orders"
-    # Without pg_stat_activity nobody knows what they did.
+    # Without pg_stat_activity it is unknown what they did.
     assert judged.classification == "unknown"
 
 

@@ -17,7 +17,7 @@ from tests.serverlog.logged import SETTINGS, read_outcome, tail_of
 
 
 def logged(server: ThrowawayServer, *words: str) -> bytes:
-    """A session waits for a row until its lock_timeout, while the holder idles in its transaction."""
+    """A session waits for a row until its lock_timeout, while the holder is idle in its transaction."""
     tail = tail_of(server)
     with Scene(server.dsn) as scene:
         scene.admin.execute("create table orders (id int primary key, v int); insert into orders values (1, 0)")

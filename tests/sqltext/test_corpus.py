@@ -1,4 +1,4 @@
-"""Statements that nobody here wrote: all must be redacted, and nearly all understood.
+"""Statements of other projects: all must be redacted, and nearly all understood.
 
     PGDOCTOR_TEST_CORPUS=/somewhere/postgres/src/test/regress/sql pytest -rP tests/sqltext/test_corpus.py
 

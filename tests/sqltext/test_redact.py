@@ -1,4 +1,4 @@
-"""No value of anybody's statement is ever shown: planted secrets, cuts at every place, hostile and broken text."""
+"""No value of a client's statement is ever shown: planted secrets, cuts at every place, hostile and broken text."""
 
 import random
 

@@ -195,7 +195,7 @@ def test_a_query_inside_that_is_run_as_it_stands(text: str) -> None:
         ("select * from orders o, lines l where l.a = o.b and o.d = 2", None),
         ("merge into orders o using lines l on l.a = o.b and o.d = 2 when matched then delete", None),
         ("delete from orders o using lines l where l.a = o.b and b and o.d = 2", ("b",)),
-        ("update orders set v = 1 from lines l where l.a = id and orders.d = 2", ("id",)),  # whose id nobody knows
+        ("update orders set v = 1 from lines l where l.a = id and orders.d = 2", ("id",)),  # whose id it is unknown
         ("update orders set v = 1 from lines l where l.a = orders.a + orders.b and orders.d = 2", ("a", "b")),
         ("select * from orders where d = 2 and exists (select from lines l where l.a = orders.b)", ("b",)),
         ("select * from orders where d = 2 and b in (select a from lines)", ("b", "a")),
@@ -424,7 +424,7 @@ def test_an_index_on_lower_would_be_searched_for_a_value() -> None:
         ("length(trim(b)) = 3", ""),
         ("(a + 1)::text = '2'", "expression"),
         ("length(b) = 1", ""),
-        ("own(a) = 1", ""),  # a function that somebody has made may do anything
+        ("own(a) = 1", ""),  # a function that a user has made may do anything
         ("b like '%'", ""),  # all rows
         ("b like '%_%'", ""),
         ("b not like '%x'", ""),

@@ -1,7 +1,7 @@
 """How well rules find the incidents of a series: which of them they flag, and how often they cry wolf.
 
-An incident is caught if a rule flags a moment in it. An hour of the clock with a flag in it is an alarm: whoever is
-paged is paged again an hour later. It is a true one if one of its flags is in an incident, or no later than `GRACE`.
+An incident is caught if a rule flags a moment in it. An hour of the clock with a flag in it is an alarm: a person is
+paged again an hour later. It is a true one if one of its flags is in an incident, or no later than `GRACE`.
 """
 
 import csv

@@ -2,7 +2,7 @@
 
 A load that swells and ebbs once a "day" of 288 seconds, with what is usual on a server: short waits for rows, and a
 batch at the same hour of each day; and, from the second day on, incidents of several kinds and sizes. A row a second:
-the six signals as the agent reads them, and which incident was staged then. Whoever reads it may let each second stand
+the six signals as the agent reads them, and which incident was staged then. A reader may let each second stand
 for five minutes. It takes 34 minutes.
 """
 

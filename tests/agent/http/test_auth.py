@@ -204,7 +204,7 @@ def test_nothing_of_the_secrets_is_in_the_process_list(guarded):
 
 
 def test_h79_a_foreign_host_name_gets_no_page(tmp_path):
-    """DNS rebinding: a page of somebody else, whose name has come to lead to this agent, reads the diagnosis."""
+    """DNS rebinding: a page of another user, whose name has come to lead to this agent, reads the diagnosis."""
     tables = '[http]\nallowed_hosts = ["DB1.example"]\nexternal_url = "https://Proxy.example/db1/"\n'
     with RunningAgent(NOBODY, tmp_path / "pgdoctor.toml", more=tables) as running:
         own = (f"127.0.0.1:{running.port}", "10.2.3.4:9899", "[::1]:9899", "localhost", "LOCALHOST:1", "db1.example:80")

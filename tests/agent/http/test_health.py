@@ -115,7 +115,7 @@ def test_a_burst_is_at_most_one_query_a_second(own_server, agent):
     server = own_server(max_connections=20, settings={"log_statement": "all", "log_line_prefix": "%a|"})
     watching = agent(server.dsn, interval="10m", deadline="5s")
     watching.wait_for("up", 1)
-    # The first poll is followed by a look around, which is no part of any health check.
+    # The first poll is followed by a poll around, which is no part of any health check.
     settled(lambda: asked(server))
     before = asked(server)
     assert before > 0

@@ -1,4 +1,4 @@
-"""TLS: served, renewed at SIGHUP, kept where the new files are broken, and never in the way of those who ask."""
+"""TLS: served, renewed at SIGHUP, kept where the new files are broken, and never a delay for clients that ask."""
 
 import contextlib
 import signal

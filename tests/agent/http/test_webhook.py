@@ -1,4 +1,4 @@
-"""Alerts that come in: they ask for a look and for nothing else, whatever is in them and however often they come."""
+"""Alerts that come in: they ask for a poll and for nothing else, whatever is in them and however often they come."""
 
 import json
 import signal
@@ -212,14 +212,14 @@ def test_an_alert_is_answered_with_what_it_has_set_off(receiving: RunningAgent) 
 def test_h48_a_hundred_alerts_are_one_poll_and_change_no_action(
     scene: Scene, agent: Callable[..., RunningAgent], tmp_path: Any, alert: dict[str, Any]
 ) -> None:
-    """Between two polls, half a minute apart: the first of a hundred brings a look, the others nothing."""
+    """Between two polls, half a minute apart: the first of a hundred brings a poll, the others nothing."""
     token = secret_file(tmp_path / "sender", SENDER)
     rules = """
         mode = "dry_run"\nmin_samples = 1\nstartup_grace = "0s"\nallow_short_waits = true
         [[mitigation.rules]]
         name = "idle"\nclass = "idle_in_transaction"\naction = "terminate"\nmin_wait = "30s"\nmin_session_age = "0s"
     """
-    # The one look may come before anybody has waited for long.
+    # The one poll may come before any session has waited for long.
     more = f'wait_threshold = "0s"\n[webhook]\ntoken_file = "{token}"\n[mitigation]\n{rules}'
     watching = agent(scene.dsn, interval="30s", more=more)
     watching.wait_for("up", 1)

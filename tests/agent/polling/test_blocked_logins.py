@@ -1,4 +1,4 @@
-"""Nobody can log in: the agent sees the logins that wait, tries one of its own, and says who is in the way."""
+"""No session can log in: the agent sees the logins that wait, tries one of its own, and names the blocker."""
 
 import asyncio
 import time

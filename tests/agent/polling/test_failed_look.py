@@ -2,7 +2,7 @@
 
 import pytest
 
-#: What a full poll needs and the gate does not; each transaction that changes it makes all sessions read it anew.
+#: What a full poll needs and the gate does not; each transaction that changes it makes all sessions read it again.
 CHANGE = "alter function pg_catalog.pg_blocking_pids(int) cost 1"
 
 

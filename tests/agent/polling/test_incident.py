@@ -142,7 +142,8 @@ def test_a_wait_below_the_threshold_is_no_incident(scene, agent):
     assert watching.get("/diagnosis").json()["waits"] == []
     watching.wait_for("blocked_sessions", 1)
     assert time.monotonic() - began > 1.4
-    # The diagnosis says what is waited for at this moment, the figures who is hurt: a second one has just come.
+    # The diagnosis says what is waited for at this moment, the figures the blocked sessions: a second one has just
+    # come.
     scene.client().block("select from t")
     counted = 0
     while counted < 2:
@@ -212,7 +213,7 @@ def test_a_locked_catalog_does_not_blind_it(scene, agent, catalog):
     waiter = scene.client("select from t", "commit")
     locker, holder = scene.client("select 1"), scene.client("lock table t")
     locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
-    # Nobody can look up who waits now, so it is not waited for here.
+    # The waiters cannot be read now, so it is not waited for here.
     waiter._begin("select from t")
     # The server's own processes may come to wait for a catalog too.
     wait_until(lambda: watching.metric("blocked_sessions") >= 1, 10)
@@ -243,7 +244,7 @@ def test_a_poll_that_fails_is_no_healthy_server(scene, agent):
     watching.wait_for('connection_state{state="error"}', 1)
     polls = watching.metric("poll_duration_seconds_count")
     for _ in range(20):
-        # Between two looks too, where only the gate is asked, and answers.
+        # Between two polls too, where only the gate is asked, and answers.
         assert watching.metric("up") == 0
         time.sleep(0.05)
     assert watching.metric("poll_duration_seconds_count") > polls

@@ -1,4 +1,4 @@
-"""What a real agent writes down of a real incident, and what it still knows after its end."""
+"""What a real agent records of a real incident, and what it still knows after its end."""
 
 import json
 import os

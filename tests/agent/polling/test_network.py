@@ -22,7 +22,7 @@ RIGHT_WITHIN = 5.0
 
 
 class Wire:
-    """Stands in front of a server, and hands everything on; while `cut`, nothing, and nobody is told."""
+    """Stands in front of a server, and hands everything on; while `cut`, nothing, and no side is notified."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -149,7 +149,7 @@ def test_something_that_is_no_postgres(agent, said):
         watching = agent(f"host=127.0.0.1 port={listener.getsockname()[1]} user=app dbname=shop")
         watching.wait_for('connection_state{state="error"}', 1)
         listener.shutdown(socket.SHUT_RDWR)
-    # Now nobody is there.
+    # Now no host answers.
     watching.wait_for('connection_state{state="refused"}', 1)
 
 

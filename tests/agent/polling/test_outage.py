@@ -56,7 +56,7 @@ def slots_taken(dsn, number):
 
 
 def slot_of_agent(connection, dsn):
-    """A connection in the agent's place, whoever is quicker."""
+    """A connection that takes the agent's place first."""
 
     def taken():
         connection.execute(END_OURS)

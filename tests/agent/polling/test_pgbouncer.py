@@ -30,7 +30,7 @@ def test_h23_behind_pgbouncer_no_session_is_signalled(scene, agent, pgbouncer): 
     watching.wait_for(refused("pooled"), 1)
     watching.wait_for_polls(5)
     assert holder.run("select 1") == [(1,)]
-    # The lock would stay with a connection of the pool, and keep everybody from leading who comes directly.
+    # The lock would stay with a connection of the pool, and keep every direct agent from leadership.
     assert watching.metric("leader") == 0
     held = "select count(*) from pg_locks where locktype = 'advisory'"
     assert scene.admin.execute(held).fetchone() == (0,)

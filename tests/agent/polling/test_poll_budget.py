@@ -27,7 +27,7 @@ MANY_LOCKS = 10_000
 
 
 def poll(budget: PollBudget, gate: float, looks: list[float]) -> tuple[float, float]:
-    """Poll until all looks are done, while somebody waits all the time: the seconds it took, those of the server."""
+    """Poll until all looks are done, while a session waits all the time: the seconds it took, those of the server."""
     now = spent = 0.0
     for look in looks:
         while True:
@@ -42,7 +42,7 @@ def poll(budget: PollBudget, gate: float, looks: list[float]) -> tuple[float, fl
 
 @given(st.floats(0.1, 60), st.floats(0.001, 1), st.floats(0, 0.1), st.lists(SECONDS, min_size=1, max_size=20))
 def test_all_that_is_asked_stays_within_the_share(interval, share, gate, looks):
-    # The first gate is paid for by the time after it, like the last look. Over a minute, the share is kept.
+    # The first gate is paid for by the time after it, like the last poll. Over a minute, the share is kept.
     elapsed, spent = poll(PollBudget(interval, share), gate, looks)
     assert spent - gate <= share * max(elapsed, 0.95 * elapsed + 3) * (1 + 1e-9)
 
@@ -93,7 +93,7 @@ def test_gates_polls_and_surveys_together_stay_within_the_share(interval, share,
     st.lists(st.tuples(st.integers(0, 100_000), SECONDS), min_size=1, max_size=20),
 )
 def test_polls_that_grow_and_shrink_on_a_busy_machine_stay_within_the_share(interval, share, fixed, each, looks):
-    """A look has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
+    """A poll has a price, and above a few bytes one for each; it takes that, and as long as it waits for its turn."""
     budget, now, spent = PollBudget(interval, share), 0.0, 0.0
     for size, waited in looks:
         now = max(now, budget.full_poll_at + budget.full_poll_interval)
@@ -138,12 +138,12 @@ def test_a_poll_that_is_paid_for_holds_nothing_up():
 
 
 def test_expensive_polls_become_less_frequent_with_a_message(scene, agent):
-    # Many locks make a look dear, and not the gate.
+    # Many locks make a poll expensive, and not the gate.
     scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     watching = agent(scene.dsn, share=0.002)
     watching.wait_for("up", 1)
     for _ in range(5):
-        # Each alone: on a busy machine the first gates are dear, and seconds apart.
+        # Each alone: on a busy machine the first gates are expensive, and seconds apart.
         at_rest = watching.wait_for_polls(1)["pgdoctor_poll_interval_seconds"]
     scene.admin.execute("create table t ()")
     holder = scene.client("lock table t")
@@ -160,7 +160,7 @@ def test_expensive_polls_become_less_frequent_with_a_message(scene, agent):
     spaced = "polls exceed max_server_share: full polls are less frequent"
     # More than once, where the machine's load lets looks be cheap in between.
     told = [line["seconds_between_looks"] for line in watching.wait_for_lines(spaced) if line["event"] == spaced]
-    # Twice the interval: the line may come while the gate alone is what is dear.
+    # Twice the interval: the line may come while the gate alone is what is expensive.
     assert min(told) >= 0.4
     holder.run("commit")
     for waiter in waiters:
@@ -191,7 +191,7 @@ class Considering(Mitigator):
 def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_the_last_is_paid_for(
     scene, needs_a_look, tmp_path
 ):
-    # Many locks make a look dear, and not the gate.
+    # Many locks make a poll expensive, and not the gate.
     scene.client(f"select pg_advisory_lock_shared(n) from generate_series(1, {MANY_LOCKS}) n")
     scene.admin.execute("create table t ()")
     scene.client("lock table t")
@@ -203,7 +203,7 @@ def test_no_diagnosis_is_acted_upon_twice_and_none_that_is_needed_waits_until_th
         keeper = Keeper(tmp_path / "journal.db")
         poller = make_poller(connection, settings, keeper, counters=counters, mitigator=considering)
         running = asyncio.ensure_future(poller.run())
-        # On a busy machine the first gate may be dear, and the second one seconds later.
+        # On a busy machine the first gate may be expensive, and the second one seconds later.
         while counters.durations.sum_buckets()[-1] < POLLS:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         running.cancel()

@@ -16,7 +16,7 @@ SHORT = "select v from items where id = 1"
 
 
 def seen(state: str, at: float, *, ran: float = 0.2, **facts) -> Snapshot:
-    """The holder of a row idles (i), or has run a statement for `ran` seconds (a), `at` seconds ago."""
+    """The holder of a row is idle (i), or has run a statement for `ran` seconds (a), `at` seconds ago."""
     doing = {"state": "idle in transaction" if state == "i" else "active", "statement": SHORT}
     moments = {"query_start": ago(at + ran), "state_change": ago(at + ran), "xact_start": ago(100)}
     locks = (transaction(HOLDER, HOLDER, granted=True),)

@@ -18,7 +18,7 @@ def table_lock(pid: int) -> Lock:
 
 
 def held(pid: int, at: float, *, began: float = 100.0, waiters: tuple[Session, ...] | None = None) -> Snapshot:
-    """A session that idles with the table, `at` seconds ago; two want it and have waited since 60 seconds ago."""
+    """A session that is idle with the table, `at` seconds ago; two want it and have waited since 60 seconds ago."""
     holder = session(
         pid, locks=(table_lock(pid),), state="idle in transaction", state_change=ago(at), xact_start=ago(began)
     )

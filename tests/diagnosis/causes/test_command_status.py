@@ -118,7 +118,7 @@ def test_cluster_shows_its_phase(shop: Scene) -> None:
 
 
 def test_a_base_backup_shows_how_far_it_is(own_server: Any, tmp_path: Path) -> None:
-    """It blocks nobody, so that only the statement itself can be asked."""
+    """It blocks no session, so that only the statement itself can be asked."""
     server: ThrowawayServer = own_server(settings={"wal_level": "replica"})
     program = [server.bindir / "pg_basebackup", "-d", server.dsn, "-D", tmp_path / "copy", "-c", "fast", "-X", "none"]
     process = subprocess.Popen([*program, "--max-rate=100", "--progress"], stderr=subprocess.DEVNULL)

@@ -42,7 +42,7 @@ _SLOWER = """
 
 UNSAFE = "planning could run functions that are not built-in"
 
-#: Whoever evaluates `planted(1)` keeps an advisory lock until its session ends, whatever its transaction does.
+#: The session that evaluates `planted(1)` keeps an advisory lock until its session ends, whatever its transaction does.
 _PLANTED = """
     create function planted(int) returns int language plpgsql immutable as
         'begin perform pg_advisory_lock_shared(4711); return $1; end'
@@ -52,7 +52,7 @@ _TRAPPED = "select count(*) from pg_locks where locktype = 'advisory' and objid 
 
 
 class Look(NamedTuple):
-    """One look with the planner asked: what was found, all that was sent, whether a planted function has run."""
+    """One poll with the planner asked: what was found, all that was sent, whether a planted function has run."""
 
     snapshot: Snapshot
     sent: str
@@ -88,7 +88,7 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
 
 
 def working(shop: Scene, where: str = "customer_id = 7", *, more: str = "", waits: bool = True) -> Client:
-    """An update that is in progress for a minute, and somebody who waits for the row 7 that it has changed."""
+    """An update that is in progress for a minute, and a session that waits for the row 7 that it has changed."""
     shop.admin.execute(_SLOWER)
     worker = shop.client().start(f"update orders set v = slow(id) where {where}{more}")
     shop.wait_until(lambda: is_held(shop))
@@ -98,7 +98,7 @@ def working(shop: Scene, where: str = "customer_id = 7", *, more: str = "", wait
 
 
 def is_held(shop: Scene) -> bool:
-    """Whether somebody has the row 7."""
+    """Whether a session has the row 7."""
     try:
         shop.admin.execute("select from orders where id = 7 for update nowait")
     except psycopg.errors.LockNotAvailable:

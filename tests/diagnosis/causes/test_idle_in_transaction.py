@@ -71,7 +71,7 @@ def test_after_ddl_it_is_a_migration_too(shop: Scene) -> None:
 
 
 def test_after_lock_table_it_is_an_explicit_lock_too(shop: Scene) -> None:
-    # In its strongest mode LOCK TABLE leaves the same locks as ALTER TABLE, so that one cannot be told apart.
+    # In its strongest mode LOCK TABLE leaves the same locks as ALTER TABLE, so that one cannot be distinguished.
     holder = shop.client("lock table orders in exclusive mode", "select 1")
     shop.client().block("delete from orders")
     facts = blocker(shop.dsn, holder.pid)
@@ -110,7 +110,7 @@ def test_an_unanswered_unique_key_names_the_table(shop: Scene) -> None:
 
 
 def told(*others: Session, clients: tuple[ClientApplication, ...] = (), **facts: Any) -> str:
-    """What is said of 10, which idles in its transaction and holds a reader up, with these clients connected."""
+    """What is said of 10, which is idle in its transaction and holds a reader up, with these clients connected."""
     seen = snapshot([idle(**facts), reader(31, blockers=(IDLE,)), *others])
     found = diagnose(replace(seen, surroundings=ServerContext(read_at=NOW, clients=clients)))
     [verdict] = [each for each in found.blockers if each.node == IDLE]

@@ -1,4 +1,4 @@
-"""Somebody holds AccessExclusiveLock on a catalog: the class comes from what is left, in time, and says so."""
+"""A session holds AccessExclusiveLock on a catalog: the class comes from what is left, in time, and says so."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ _IN_TIME = 3.0
 def poll_behind(scene: Scene, lock: Callable[[], object]) -> tuple[Snapshot, float]:
     """What an agent reads that was connected before the lock was taken, and the seconds it took.
 
-    A new connection to the database would wait for pg_class and its like before anybody could set a lock_timeout.
+    A new connection to the database would wait for pg_class and its like before a client could set a lock_timeout.
     """
 
     async def ask() -> tuple[Snapshot, float]:

@@ -89,7 +89,7 @@ def test_ddl_is_no_lock_table_with_any_next_statement(shop: Scene, statement: st
 @pytest.mark.parametrize(
     "statements",
     [
-        ["create index on orders (v)"],  # whose own relation nobody sees yet
+        ["create index on orders (v)"],  # whose own relation no session sees yet
         ["lock table orders", "create temporary table scratch (id int)"],
         ["create trigger zz after insert on watched for each row execute function nothing()"],
         ["create policy everybody on watched using (true)"],

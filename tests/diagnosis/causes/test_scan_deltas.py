@@ -1,4 +1,4 @@
-"""What the counters of tables are taken for between two looks, and what they are never taken for."""
+"""What the counters of tables are taken for between two polls, and what they are never taken for."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -61,7 +61,7 @@ def worker(shop: Scene) -> Client:
 
 
 def judged(shop: Scene, memory: Observer, worker: Client) -> str:
-    """The evidence of the next look, which finds the same cause each time."""
+    """The evidence of the next poll, which finds the same cause each time."""
     [found] = [each for each in memory.diagnose_snapshot(snapshot(shop.dsn)).blockers if each.pid == worker.pid]
     assert found.classification == "unindexed_scan"
     return "; ".join(found.evidence)

@@ -377,7 +377,7 @@ def test_without_statistics_no_index_is_called_for(wide: Scene) -> None:
 
 
 def test_an_index_on_the_column_is_a_sign_that_it_tells(wide: Scene) -> None:
-    """Nobody creates one on a column of few values; what keeps it from being used is seen without statistics."""
+    """An index on a column of few values is rare; what keeps it from being used is seen without statistics."""
     dsn = wide.role(f"watcher_{wide.admin.info.backend_pid}", "pg_monitor")
     wide.admin.execute("create index on orders (customer_id)")
     worker = wide.client().start("update orders set v = slow(id) where customer_id = 7.0")

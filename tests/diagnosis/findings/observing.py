@@ -15,7 +15,7 @@ from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.server_watch import ServerWatch
 from tests.scenes.client import wait_until
 
-#: Seconds between two looks, from which on they tell a pace.
+#: Seconds between two polls, from which on they tell a pace.
 APART = 1.1
 
 
@@ -27,7 +27,7 @@ class Observer:
         self._watch = ServerWatch(Collector(door))
 
     def look(self) -> Diagnosis:
-        """The diagnosis of now, the surroundings read anew."""
+        """The diagnosis of now, the surroundings read again."""
         return self._runner.run(self._look())
 
     def note(self, kind: str) -> Finding:

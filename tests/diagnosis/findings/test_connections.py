@@ -1,4 +1,4 @@
-"""Connections used up by idle clients of named applications, and a herd of clients that come at once."""
+"""Connections used up by idle clients of named applications, and a crowd of clients that come at once."""
 
 import threading
 import time

@@ -45,7 +45,7 @@ STANDING = ServerLimits(
 )
 AROUND = ServerContext(read_at=NOW, standing=STANDING)
 
-#: Names as only somebody malicious chooses them.
+#: Names as only a malicious user chooses them.
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202egnp\n" + "x" * 1_000_000
 
 
@@ -94,7 +94,7 @@ def test_a_limit_that_was_raised_to_the_utmost_does_not_hide_the_danger():
         (1_000_000, 60, "warning"),
         (10_000, 3_599, None),  # It works.
         (10_000, 3_600, "warning"),
-        (9_999, 86_400, None),  # It idles for a day, on a server that writes nothing.
+        (9_999, 86_400, None),  # It is idle for a day, on a server that writes nothing.
         (200_000_000, 60, "critical"),
     ],
 )
@@ -219,7 +219,7 @@ def senders(number, began=1.0, statement="update orders set v = ?", **known):
         (Rates(8, 2.1), Rates(10, 1), senders(3), (), None),  # Not three times the usual share.
         (Rates(100, 90), Rates(10, 9), senders(3), (), None),  # A pool that rolls everything back, on a busy day.
         (Rates(8, 2.1), Rates(10, 0), senders(1), (), "warning"),  # One client that does not wait is enough.
-        (Rates(8, 2.1), Rates(10, 0), senders(3, began=11), (), None),  # Nobody sends any more.
+        (Rates(8, 2.1), Rates(10, 0), senders(3, began=11), (), None),  # No session sends any more.
         (Rates(8, 2.1), Rates(10, 0), senders(3), senders(3), None),  # As many as before.
         (Rates(8, 2.1), Rates(10, 0), senders(3, is_troubled=True), senders(3), "warning"),  # It has worked before.
         (Rates(8, 2.1), Rates(10, 0), senders(9, statement="rollback"), (), None),
@@ -382,7 +382,7 @@ def seen_at(seconds, *applications, latest=(), **more):
 
 
 def after(*contexts):
-    """What is told of changes after the last of these readings."""
+    """What is notified of changes after the last of these readings."""
     seen = recent_changes.KnownRelations()
     for each in contexts:
         seen = recent_changes.extend_known(seen, each)
@@ -445,7 +445,7 @@ INDEX = AlteredRelation(8, 900, "i", "public.orders_pkey", "orders_pkey", table_
 
 def test_change_between_two_polls_is_reported_once():
     seen = recent_changes.extend_known(recent_changes.KnownRelations(), seen_at(0))
-    for second in (15, 30):  # Listed again, for somebody has a transaction open.
+    for second in (15, 30):  # Listed again, for a session has a transaction open.
         seen = recent_changes.extend_known(seen, seen_at(second, altered=(ORDERS, INDEX)))
     [change] = recent_changes.with_changes(seen_at(30), seen).changes
     assert change == RecentChange(ago(0), "ddl", ALTERED, is_exact=False)
@@ -585,7 +585,7 @@ def test_the_surroundings_are_remembered_once_however_often_they_are_judged():
     assert [change.what for change in seen.changes] == ['"new" connected, for the first time in 15 min 0 s']
 
 
-# Names that somebody chose
+# Names that a user chose
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "\u202e", "", "a\x00b", "\ud800"], ids=range(5))

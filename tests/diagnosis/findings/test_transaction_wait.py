@@ -1,4 +1,4 @@
-"""A tool that waits for transactions without a lock: the oldest of them is named, and nobody else."""
+"""A tool that waits for transactions without a lock: the oldest of them is named, and no other session."""
 
 import time
 
