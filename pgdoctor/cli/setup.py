@@ -9,7 +9,8 @@ import click
 from pgdoctor.errors import UsageError
 
 _SEE = """\
--- The role of pgdoctor. Run this as a superuser, once for the whole server; repeating it does no harm.
+-- The role of pgdoctor. Run this as a superuser, or as the admin of a managed service, once for the whole server;
+-- repeating it does no harm.
 
 -- First of all: the owner of the database may have created functions and operators that hide the server's. They would
 -- run with your rights.
@@ -40,6 +41,10 @@ BEGIN
     IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000 THEN
         GRANT pg_use_reserved_connections TO {role};
     END IF;
+EXCEPTION
+    -- The admin of a managed service is no superuser, and often may not grant this one.
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'pg_use_reserved_connections is not granted: pgdoctor gets no connection when all are in use';
 END
 {body};
 """

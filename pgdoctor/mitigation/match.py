@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pgdoctor.fields import Network, Qualified
 from pgdoctor.mitigation.marker import MARKER, leading_comments
+from pgdoctor.mitigation.platform_users import find_platform
 from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
 from pgdoctor.statement_pattern import StatementPattern
 
@@ -106,6 +107,8 @@ def find_default_protection(session: Session) -> str | None:
     """Why the protections that come with pgdoctor object to it, or None."""
     if is_shipped(session.application_name or ""):
         return f"application_name {session.application_name} is a backup or an interactive tool"
+    if platform := find_platform(session.usename):
+        return f"{platform} itself works as user {session.usename}"
     if session.roles is None:
         return f"its roles are unknown, so it may be a member of {SHIPPED_ROLE}"
     if SHIPPED_ROLE in session.roles:

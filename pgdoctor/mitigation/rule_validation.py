@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from pgdoctor.diagnosis.cause import class_names, untouchable_classes
 from pgdoctor.fields import Duration, Network, Qualified, ValidationError
 from pgdoctor.mitigation.match import KEYS, SHIPPED_ROLE, is_shipped
+from pgdoctor.mitigation.platform_users import find_platform
 from pgdoctor.mitigation.rules import STATES, WHO, Mitigation, Names, Protect, Rule, rule_conditions
 from pgdoctor.mitigation.stored_names import MOST_BYTES, find_reason_against
 
@@ -210,5 +211,7 @@ def _find_shipped(where: str, rule: Rule) -> Iterator[ValidationError]:
     why = "one that is not protected by default; or protect_defaults = false under [mitigation]"
     if rule.application_name and all(map(is_shipped, rule.application_name)):
         yield ValidationError(f"{where}.application_name", list(rule.application_name), why)
+    if rule.usename and all(map(find_platform, rule.usename)):
+        yield ValidationError(f"{where}.usename", list(rule.usename), why)
     if rule.member_of and set(rule.member_of) == {SHIPPED_ROLE}:
         yield ValidationError(f"{where}.member_of", list(rule.member_of), why)

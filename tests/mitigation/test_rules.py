@@ -9,6 +9,7 @@ from pgdoctor.config.config import parse_config
 from pgdoctor.errors import ConfigError
 from pgdoctor.fields import Network, Qualified, Window
 from pgdoctor.mitigation.match import Subject
+from pgdoctor.mitigation.platform_users import USERS_BY_PLATFORM
 from pgdoctor.mitigation.rules import Mitigation, Protect
 from pgdoctor.model.snapshot import Session
 from pgdoctor.statement_pattern import StatementPattern
@@ -118,6 +119,14 @@ def test_h29_watching_user_is_protected(name: str) -> None:
     assert reasons(about(made, IDLE)) == {"protected_by_default"}
 
 
+@pytest.mark.parametrize("user", [user for users in USERS_BY_PLATFORM.values() for user in users])
+def test_users_of_a_managed_service_are_protected(user: str) -> None:
+    made = decide(idle(usename=user), ddl(), by=settings(END_IDLE))
+    assert reasons(about(made, IDLE)) == {"protected_by_default"}
+    off = settings(END_IDLE, protect_defaults=False)
+    assert "protected_by_default" not in reasons(about(decide(idle(usename=user), ddl(), by=off), IDLE))
+
+
 def test_a_member_of_the_protected_role_is_protected() -> None:
     member = idle(roles=frozenset({"app", "pgdoctor_protected"}))
     assert reasons(about(decide(member, ddl(), by=settings(END_IDLE)), IDLE)) == {"protected_by_default"}
@@ -223,6 +232,7 @@ REFUSED = {
         "at least one that is not protected",
     ),
     "who is protected by default": (RULE + 'application_name = ["psql"]', ".application_name", "protect_defaults"),
+    "a user of a managed service": (RULE + 'usename = ["rdsadmin"]', ".usename", "protect_defaults"),
     "whom it protects itself": (
         RULE + 'usename = ["app"]\nprotected_usename = ["app", "b"]',
         ".usename",

@@ -36,7 +36,7 @@ class Protected(Guard):
 
 
 class ProtectedByDefault(Guard):
-    """Protected by default: backups, interactive tools (psql, pgAdmin, DBeaver), members of pgdoctor_protected.
+    """Protected by default: backups, tools like psql, users of managed services, members of pgdoctor_protected.
 
     Do: to protect a user, run `GRANT pgdoctor_protected TO name`; it takes effect at once, without a new configuration.
     `protect_defaults = false` switches all of this off.
