@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo quick test test-long test-page test-matrix lint format docs hooks bench clean
+.PHONY: help demo quick test test-long test-page test-packages test-matrix lint format docs hooks bench clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,16 +19,19 @@ demo: .venv/.ready ## Stage a real incident on a throw-away Postgres, explain it
 	@.venv/bin/pgdoctor demo --mitigate
 
 test: .venv/.ready ## Run the tests, each worker on an embedded Postgres 18 of its own (ARGS="..." goes to pytest)
-	@.venv/bin/python -m pytest -n $(WORKERS) -m "not long and not browser" $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) -m "not long and not browser and not packages" $(ARGS)
 
 quick: .venv/.ready ## Run the tests that need no server and no other process, in less than a minute
-	@.venv/bin/python -m pytest -n auto -m "not long and not browser" --quick -r fE $(ARGS)
+	@.venv/bin/python -m pytest -n auto -m "not long and not browser and not packages" --quick -r fE $(ARGS)
 
 test-long: .venv/.ready ## Run the rest, which takes longer: outages, floods, EXPLAIN, a scene of every class
-	@.venv/bin/python -m pytest -n $(WORKERS) -m "long and not browser" $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) -m "long and not browser and not packages" $(ARGS)
 
 test-page: .venv/.ready ## Look at the page in a headless Chromium, which has to be there; pictures go to build/pictures
 	@.venv/bin/python -m pytest -m browser $(ARGS)
+
+test-packages: .venv/.ready ## Render, build, install and remove what docker/ ships; needs tools, and names the missing one
+	@.venv/bin/python -m pytest -m packages $(ARGS)
 
 test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
 	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)

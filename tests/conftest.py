@@ -11,6 +11,7 @@
 plain `pytest` runs both.
 `--quick` runs the tests that need no server and no other process; so does `make quick`.
 `@pytest.mark.browser` is for what needs Chromium; `make test-page` runs it.
+`@pytest.mark.packages` is for what needs tools of Kubernetes, systemd or Debian; `make test-packages` runs it.
 """
 
 import itertools
@@ -90,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "until(major): only on PostgreSQL of this version or older")
     config.addinivalue_line("markers", "long: takes many seconds; run by make test-long, not by make test")
     config.addinivalue_line("markers", "browser: needs Chromium; run by make test-page, not by make test or test-long")
+    config.addinivalue_line("markers", "packages: needs tools of Kubernetes or Debian; run by make test-packages")
     config.addinivalue_line("markers", "deadline(seconds): may take this long instead of two minutes")
     if config.getoption("--quick"):
         settings.load_profile("quick")

@@ -1,8 +1,10 @@
 """The command lines of README and manual: what stands in their blocks of shell code."""
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -65,7 +67,7 @@ def has_placeholder(line: str) -> bool:
 def check(command: Sequence[str]) -> None:
     """Raise where a command cannot be meant as it stands: unknown program, option, target, module or file."""
     program, *arguments = command
-    CHECKS[program](arguments)
+    CHECKS.get(program, partial(_check_script, program))(arguments)
 
 
 def check_pgdoctor(arguments: Sequence[str]) -> None:
@@ -101,6 +103,11 @@ def _check_files(arguments: Sequence[str]) -> None:
         services = yaml.safe_load((CHECKOUT / files[0]).read_text(encoding="utf-8"))["services"]
         profile = arguments[arguments.index("--profile") + 1]
         assert profile in {each for service in services.values() for each in service.get("profiles", ())}
+
+
+def _check_script(program: str, _: Sequence[str]) -> None:
+    """A script of the checkout that may be executed."""
+    assert os.access(CHECKOUT / program, os.X_OK), f"no script {program}"
 
 
 def _know(_: Sequence[str]) -> None:

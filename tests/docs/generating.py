@@ -12,6 +12,7 @@ from pgdoctor.diagnosis.finding import all_finding_checks
 from pgdoctor.mitigation.guards import all_guards
 from pgdoctor.render.manual import first_sentence
 from pgdoctor.render.schemas import OUTPUTS, schema_to_json
+from pgdoctor.topics import ALERT_FILES
 
 DOCS = Path(pgdoctor.__file__).parent / "docs"
 CHECKOUT = DOCS.parents[1]
@@ -72,9 +73,15 @@ def schema_files() -> dict[Path, str]:
     return {DOCS / "schemas" / f"{name}.json": schema_to_json(name) for name in OUTPUTS}
 
 
+def chart_files() -> dict[Path, str]:
+    """The alerts in the Helm chart, which can read no file outside of its folder."""
+    files = CHECKOUT / "docker" / "helm" / "pgdoctor" / "files"
+    return {files / name: (CHECKOUT / "docker" / name).read_text(encoding="utf-8") for name in ALERT_FILES}
+
+
 def write() -> None:
-    """Bring all pages and schemas up to date."""
-    for path, text in schema_files().items():
+    """Bring all pages, schemas and the chart's alerts up to date."""
+    for path, text in (schema_files() | chart_files()).items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for file in DOCS.glob("*.md"):

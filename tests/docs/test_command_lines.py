@@ -3,8 +3,8 @@
 What a server and pgdoctor suffice for is run on a real server; the rest is parsed, and the files it names are there.
 """
 
-import configparser
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -162,10 +162,9 @@ def test_every_sql_example_runs(block: Block, surroundings: Mapping[str, str]) -
 
 
 def test_unit_of_systemd_starts_the_agent() -> None:
-    (block,) = (block for page in PAGES for block in blocks(page, "ini"))
-    unit = configparser.ConfigParser(interpolation=None, strict=True)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read_string(block.text)
-    program, *arguments = shlex.split(unit["Service"]["ExecStart"])
-    assert program.endswith("/pgdoctor")
-    check_pgdoctor(arguments)
+    unit = (CHECKOUT / "docker" / "systemd" / "pgdoctor.service").read_text(encoding="utf-8")
+    started = re.findall(r"^ExecStart(?:Pre)?=(.*)$", unit, re.MULTILINE)
+    assert len(started) == 2
+    for program, *arguments in map(shlex.split, started):
+        assert program.endswith("/pgdoctor")
+        check_pgdoctor(arguments)
