@@ -56,11 +56,8 @@ class Playback:
             self._over.set()
             return
         for key in self._terminal.read_keys():
-            if key == "redraw":
-                self._terminal.resize()
-            else:
-                self._obey_key(key)
-                self._arrange_rows()
+            self._obey_key(key)
+            self._arrange_rows()
         self._draw_moment()
 
     def _obey_key(self, key: str) -> None:

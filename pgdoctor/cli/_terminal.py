@@ -113,8 +113,12 @@ class Terminal:
         self._window.refresh()
 
     def read_keys(self) -> Iterator[str]:
-        """What was typed since: characters, and the names of other keys."""
-        return decode_keys(self._read_keys())
+        """The keys typed since the last call: characters, and the names of other keys. Follows a new size."""
+        for key in decode_keys(self._read_keys()):
+            if key == "redraw":
+                self.resize()
+            else:
+                yield key
 
     def _read_keys(self) -> Iterator[int | str]:
         with suppress(curses.error):  # There is no more.

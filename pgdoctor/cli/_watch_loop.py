@@ -209,10 +209,7 @@ class WatchLoop:
             self._over.set()
             return
         for key in self._terminal.read_keys():
-            if key == "redraw":
-                self._terminal.resize()
-            else:
-                self._obey_key(key)
+            self._obey_key(key)
         self._draw_screen()
 
     def _obey_key(self, key: str) -> None:

@@ -77,11 +77,6 @@ class WaitGraph:
         return frozenset(node for cycle in self.cycles for node in cycle)
 
     @lazy
-    def incident_count(self) -> int:
-        """The number of independent incidents: groups of root blockers without a common waiter."""
-        return len(self.incident_members)
-
-    @lazy
     def incident_members(self) -> tuple[frozenset[Node], ...]:
         """For each independent incident its root blockers and the sessions behind them."""
         groups: list[tuple[int, frozenset[Node]]] = []

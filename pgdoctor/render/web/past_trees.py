@@ -1,13 +1,13 @@
 """The lock trees of a moment that is over, for files and paper: nothing is folded, and nothing is to be done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pgdoctor.formatting import format_count
-from pgdoctor.render.report import Report, Wait
-from pgdoctor.render.tree import describe_statement, format_awaited, format_wait, left_out
-from pgdoctor.render.wait_trees import Branch, OmittedRows, build_trees
+from pgdoctor.render.report import BlockerReport, Report, Wait
+from pgdoctor.render.tree import describe_statement, format_awaited, format_wait
+from pgdoctor.render.wait_trees import build_trees
 from pgdoctor.render.web.markup import client_markup, code_markup, sentence_markup
-from pgdoctor.render.web.trees import blocker_heading
+from pgdoctor.render.web.trees import blocker_heading, write_branches
 
 #: Sessions drawn right below another, steps down, sessions in one tree, trees.
 _MOST_CHILDREN = 20
@@ -32,27 +32,14 @@ def past_trees_markup(moment: Report) -> Iterator[str]:
         if blocker.advice:
             yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
         yield '<div class="tree">'
-        yield from _render_branches(tree.below, tree.rest)
+        yield from write_branches(tree.below, tree.rest, _render_waiter)
         yield "</div></article>"
     if len(trees) > _MOST_TREES:
         yield f'<p class="dim">and {format_count(len(trees) - _MOST_TREES, "root blocker")} more</p>'
 
 
-def _render_branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
-    if not (below or rest.sessions):
-        return
-    yield "<ul>"
-    for branch in below:
-        yield f"<li>{_render_waiter(branch.wait, branch.facts.classification if branch.facts else 'unknown')}"
-        yield from _render_branches(branch.below, branch.rest)
-        yield "</li>"
-    if rest.sessions:
-        yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
-    yield "</ul>"
-
-
-def _render_waiter(wait: Wait, classification: str) -> str:
-    cause = "" if classification == "unknown" else f" ({classification})"
+def _render_waiter(wait: Wait, facts: BlockerReport | None) -> str:
+    cause = "" if facts is None or facts.classification == "unknown" else f" ({facts.classification})"
     queued = ", queued behind" if wait.queued else ""
     statement = f"<br>{code_markup(wait.blocked_statement)}" if wait.blocked_statement else ""
     return (

@@ -1,6 +1,6 @@
 """The lock trees as markup: each root blocker with its evidence, and who stands behind it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pgdoctor.formatting import format_count
 from pgdoctor.render.report import BlockerReport, Report, Wait
@@ -65,7 +65,7 @@ def _write_tree(tree: WaitTree) -> Iterator[str]:
     if blocker.advice:
         yield f'<p class="advice"><span class="dim">next time:</span> {sentence_markup(blocker.advice)}</p>'
     yield '<div class="tree">'
-    yield from _write_branches(tree.below, tree.rest)
+    yield from write_branches(tree.below, tree.rest, _write_waiter)
     yield "</div></article>"
 
 
@@ -86,14 +86,16 @@ def _write_heading(blocker: BlockerReport) -> str:
     )
 
 
-def _write_branches(below: Sequence[Branch], rest: OmittedRows) -> Iterator[str]:
-    """The sessions behind one blocker."""
+def write_branches(
+    below: Sequence[Branch], rest: OmittedRows, write_waiter: Callable[[Wait, BlockerReport | None], str]
+) -> Iterator[str]:
+    """The sessions behind one blocker, as nested lists; `write_waiter` gives the HTML of one session."""
     if not (below or rest.sessions):
         return
     yield "<ul>"
     for branch in below:
-        yield f"<li>{_write_waiter(branch.wait, branch.facts)}"
-        yield from _write_branches(branch.below, branch.rest)
+        yield f"<li>{write_waiter(branch.wait, branch.facts)}"
+        yield from write_branches(branch.below, branch.rest, write_waiter)
         yield "</li>"
     if rest.sessions:
         yield f'<li class="rest">{sentence_markup(left_out(rest))}</li>'
