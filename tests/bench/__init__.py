@@ -10,6 +10,8 @@ diagnosis_cost
         archive, `diagnose` against the documented query; and `diagnose`, cold, against importing the driver
 peak    pgbench's TPC-B with 16 clients: the agent beside Debian's prometheus-postgres-exporter, and what it takes
         from the transactions
+notifications
+        memory of an agent with receivers, at rest and after an incident
 delay   from the beginning of a wait to /metrics
 thresholds
         not a cost: precision and recall of thresholds that learn beside fixed ones, on a recording of staged incidents,
