@@ -22,12 +22,16 @@ class Template(Format):
         return (Outgoing(encode_json(list_variables(said))),)
 
 
+#: Kinds that are a start to a receiver.
+_KINDS = {"recurred": "started", "continued": "started"}
+
+
 def list_variables(said: Notification) -> dict[str, Any]:
     """What a template may name; all of it is always there, so that what works once does not fail the next time."""
     incident, alert = said.event.incident, said.alert
     return {
         "summary": summarize_notification(said),
-        "kind": "test" if said.is_test else said.event.kind,
+        "kind": "test" if said.is_test else _KINDS.get(said.event.kind, said.event.kind),
         "status": alert.status,
         "severity": alert.severity,
         "server": said.server,
