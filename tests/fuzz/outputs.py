@@ -18,12 +18,14 @@ from pgdoctor.incidents.incident import Incident, IncidentEvent
 from pgdoctor.incidents.incident_log import encode_entry
 from pgdoctor.incidents.snapshot_archive import StoredVerdict, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.diagnosis import Diagnosis
+from pgdoctor.notify.formats import list_formats, load_format
 from pgdoctor.render import report as reporting
 from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, incidents_table, story_text
 from pgdoctor.render.live.screen import ScreenInput, draw_screen
 from pgdoctor.render.live.session_rows import list_rows
 from pgdoctor.render.live.view import View
 from pgdoctor.render.markdown_report import render_markdown
+from pgdoctor.render.notification import Notification
 from pgdoctor.render.outbound_alert import describe_event
 from pgdoctor.render.page import render_page
 from pgdoctor.render.paragraph import strip_styles
@@ -62,6 +64,14 @@ def _prevention() -> dict[str, str]:
 
 def _event(seen: Diagnosis) -> IncidentEvent:
     return IncidentEvent("started", Incident("1", seen.captured_at, ("unknown",), 1), seen.captured_at)
+
+
+def _formats(seen: Diagnosis) -> str:
+    """The notification in each format."""
+    event = _event(seen)
+    said = Notification(describe_event(event, seen, 1), event, "shop", "https://pg.example/")
+    parts = [part for name in list_formats() for part in load_format(name).render_event(said)]
+    return "\n".join(part.body.decode() for part in parts)
 
 
 def _story(seen: Diagnosis) -> IncidentView:
@@ -114,6 +124,7 @@ OUTPUTS: dict[str, Callable[[Diagnosis], str]] = {
     "live session": lambda seen: _live(seen, View(page="one", chosen=next(iter(seen.snapshot.sessions)))),
     "plan and log": _plan,
     "notification": lambda seen: encode_json(describe_event(_event(seen), seen, 1)).decode(),
+    "notification in each format": _formats,
     "postmortem": lambda seen: render_postmortem(_story(seen), _prevention()),
     "story": lambda seen: story_text(_story(seen), 200) + incidents_table(_story(seen).entries),
     "triage": lambda seen: strip_styles(triage_lines(triage_facts(triage(seen, ()), seen), 100)),

@@ -1,12 +1,14 @@
 """What Apprise delivers: mail through a real mail server, and services that answer as they should not."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from pgdoctor.errors import ConfigError
 from pgdoctor.fields import Duration
@@ -103,6 +105,20 @@ def test_redirect_is_not_followed_and_no_proxy_is_asked(monkeypatch: pytest.Monk
         assert not reply.is_delivered
         assert len(there.heads) == 1
         assert elsewhere.heads == []
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_certificate_is_checked_against_that_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trusted: bool
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    (authority if is_trusted else trustme.CA()).issue_cert("127.0.0.1").configure_cert(context)
+    with Receiving(answer(200), tls=context) as there:
+        assert send(f"jsons://127.0.0.1:{there.port}/").is_delivered == is_trusted
+        assert len(there.bodies) == is_trusted
 
 
 def test_service_that_hangs_is_ended_with_its_process() -> None:

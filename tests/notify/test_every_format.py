@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
@@ -17,7 +19,7 @@ from pgdoctor.notify.formats import list_formats, load_format
 from pgdoctor.notify.formats.slack import escape_slack
 from pgdoctor.notify.notifier import Notifier
 from pgdoctor.notify.settings import Recipient
-from pgdoctor.render.notification import Notification, make_test_notification
+from pgdoctor.render.notification import Notification, list_facts, make_test_notification
 from pgdoctor.render.outbound_alert import describe_event
 from tests.building import NOW, lock, session, snapshot
 from tests.docs.generating import DOCS
@@ -31,6 +33,14 @@ HOSTILE = (
 )
 LONG = HOSTILE + "<" * 300
 PAGE = "https://pg.example/db1/incidents/20260522T230900000?server=shop"
+
+#: Of the formats that one body is enough for.
+CHECKS = {
+    "alertmanager": strict_receivers.check_alertmanager,
+    "slack": strict_receivers.check_slack,
+    "pagerduty": strict_receivers.check_pagerduty,
+    "msteams": strict_receivers.check_msteams,
+}
 
 INCIDENT = Incident("20260522T230900000", NOW - timedelta(seconds=60), ("idle_in_transaction",), 2, 41.0)
 CRITICAL = replace(INCIDENT, peak_blocked=12)
@@ -274,6 +284,32 @@ async def course_with_signal(there: StrictReceiver) -> None:
     notifier.stop()
 
 
+NAMES = st.lists(
+    st.one_of(
+        st.text(max_size=20),
+        st.sampled_from(["<!here>", "@all", "https://a.example", "www.", "*", "_", "`", "[a](b)", "{{", "${", "\n"]),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(application=NAMES)
+def test_no_name_is_refused_or_is_markup(application: str) -> None:
+    """The checks of the receivers, without sending."""
+    diagnosis = seen(application, usename=application, datname=application)
+    alert = replace(describe_event(event("started"), diagnosis, 1), service="checkout")
+    said = Notification(alert, event("started"), "shop", PAGE)
+    endpoint = Endpoint("https://a.example/", routing_key=KEY)
+    for name, check in CHECKS.items():
+        [part] = load_format(name).render_event(said)
+        body = msgspec.json.decode(load_format(name).make_request(part, endpoint).body)
+        assert [*check(body), *strict_receivers.find_unprintable(body)] == []
+    for _, text in list_facts(said):
+        assert not set("<>@*`[]|#\\") & set(text)
+        assert not [each for each in ("://", "{{", "{%", "${") if each in text]
+
+
 def test_teams_card_has_text_runs_alone_and_our_link() -> None:
     [body] = sent("msteams", event("started"), application=LONG)
     assert {block["type"] for block in card(body)["body"]} == {"RichTextBlock"}
@@ -287,14 +323,6 @@ def test_json_has_the_sentence_the_link_and_names_as_they_are() -> None:
     body = msgspec.json.decode(part.body)
     assert (body["summary"], body["link"]) == (SENTENCE, PAGE)
     assert body["diagnosis"]["blockers"][0]["application"] == HOSTILE
-
-
-CHECKS = {
-    "alertmanager": strict_receivers.check_alertmanager,
-    "slack": strict_receivers.check_slack,
-    "pagerduty": strict_receivers.check_pagerduty,
-    "msteams": strict_receivers.check_msteams,
-}
 
 
 @pytest.mark.parametrize("wanted", list_formats())

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pgdoctor.errors import ConfigError
+from pgdoctor.notify.children.messages import TemplateResult, TemplateTask
+from pgdoctor.notify.children.render_template import render_template
 from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.endpoint_files import read_endpoint
 from pgdoctor.notify.formats import load_format
@@ -29,8 +32,17 @@ def render(template: str, application: str = "checkout", content_type: str = "ap
     """What a template makes; what is wrong with it begins with an exclamation mark."""
     [part] = load_format("template").render_event(make_said(application))
     endpoint = Endpoint("https://a.example/", template=template, content_type=content_type)
-    made = asyncio.run(render_body(load_format("template"), part, endpoint))
+    return say(asyncio.run(render_body(load_format("template"), part, endpoint)))
+
+
+def say(made: TemplateResult) -> str:
     return made.body if made.mistake is None else f"!{made.mistake}"
+
+
+def render_here(template: str, application: str = "checkout", content_type: str = "application/json") -> str:
+    """The same without a process of its own and its limits."""
+    [part] = load_format("template").render_event(make_said(application))
+    return say(render_template(TemplateTask(template, msgspec.Raw(part.body), content_type)))
 
 
 @pytest.mark.parametrize(
@@ -48,16 +60,16 @@ def render(template: str, application: str = "checkout", content_type: str = "ap
 )
 @pytest.mark.parametrize("application", [HOSTILE, BREAKING, "\\", '"', "\n\r\t", "ü😀"])
 def test_value_stays_a_value_in_json(template: str, application: str) -> None:
-    body = json.loads(render(template, application))
+    body = json.loads(render_here(template, application))
     assert list(body) == ["a"]
     assert isinstance(body["a"], str)
 
 
 def test_value_stays_a_value_in_a_form_and_in_html() -> None:
-    form = render("a={{ facts.application }}&b=1", BREAKING, "application/x-www-form-urlencoded")
+    form = render_here("a={{ facts.application }}&b=1", BREAKING, "application/x-www-form-urlencoded")
     assert form.count("&") == 1
     assert form.count("=") == 2
-    html = render("<p>{{ facts.application }}</p>", '"><script>x</script>', "text/html; charset=utf-8")
+    html = render_here("<p>{{ facts.application }}</p>", '"><script>x</script>', "text/html; charset=utf-8")
     assert html.count("<") == 2
     assert '"' not in html.removeprefix("<p>")
 
