@@ -7,7 +7,7 @@ WITH session AS MATERIALIZED (
     SELECT s.*
     FROM pg_catalog.pg_stat_get_activity(NULL) AS s
     WHERE
-        (s.leader_pid IS NULL OR s.leader_pid = s.pid)
+        s.backend_type IS DISTINCT FROM 'parallel worker'
         -- Processes of the server itself have no state and no database. A hidden session has its database.
         AND (s.datid IS NOT NULL OR s.state IS NOT NULL)
 ),

@@ -7,11 +7,11 @@ WITH lock AS MATERIALIZED (
     WHERE l.mode <> 'SIReadLock'
 ),
 
--- Parallel workers hold and wait for their leader.
+-- Parallel workers of a query hold and wait for their leader.
 worker AS MATERIALIZED (
     SELECT s.pid, s.leader_pid
     FROM pg_catalog.pg_stat_get_activity(NULL) AS s
-    WHERE s.leader_pid IS NOT NULL AND s.leader_pid <> s.pid
+    WHERE s.backend_type = 'parallel worker' AND s.leader_pid <> s.pid
 )
 
 SELECT

@@ -1,7 +1,8 @@
 -- One row for each asked session that is there: what it does, and whom it waits for if it waits for a lock.
 SELECT
     s.pid,
-    s.leader_pid,
+    -- Of a parallel worker of a query.
+    CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid END AS leader_pid,
     CASE WHEN s.wait_event_type = 'Lock' THEN pg_catalog.pg_blocking_pids(s.pid) ELSE '{}' END AS blocker_pids,
     s.datid AS database_oid,
     s.usesysid AS role_oid,

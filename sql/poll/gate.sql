@@ -30,7 +30,10 @@ SELECT
     -- which a lock changes hands all the time, pg_locks has nothing that lasts.
     (
         pg_catalog.json_agg(
-            pg_catalog.json_build_array(coalesce(s.leader_pid, s.pid), coalesce(s.query_start, s.backend_start))
+            pg_catalog.json_build_array(
+                CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid ELSE s.pid END,
+                coalesce(s.query_start, s.backend_start)
+            )
         ) FILTER (WHERE s.wait_event_type = 'Lock')
     )::pg_catalog.text AS waiting,
     pg_catalog.count(*) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters,

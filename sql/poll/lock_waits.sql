@@ -18,11 +18,11 @@ session AS MATERIALIZED (
     FROM pg_catalog.pg_stat_get_activity(NULL) AS s
 ),
 
--- Parallel workers wait and hold for their leader.
+-- Parallel workers of a query wait and hold for their leader. Those that apply a subscription do so for themselves.
 worker AS MATERIALIZED (
     SELECT s.pid, s.leader_pid
     FROM session AS s
-    WHERE s.leader_pid IS NOT NULL AND s.leader_pid <> s.pid
+    WHERE s.backend_type = 'parallel worker' AND s.leader_pid <> s.pid
 ),
 
 ungranted AS MATERIALIZED (

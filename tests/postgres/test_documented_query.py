@@ -25,7 +25,7 @@ SAYS_TOO_LITTLE = {
     "two_prepared_transactions_with_a_table_and_a_session": "the prepared transactions",
 }
 
-_LEADERS = "select pid, leader_pid from pg_stat_activity where leader_pid is not null"
+_LEADERS = "select pid, leader_pid from pg_stat_activity where backend_type = 'parallel worker'"
 
 
 def rows(scene: Scene) -> set[tuple[int, int]]:

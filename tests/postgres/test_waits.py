@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
+from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.render.report import Report, Wait
 from tests.looking import look
 from tests.postgres.parallel import block_in_a_worker
@@ -16,7 +18,7 @@ STAGES: dict[str, Stage] = {}
 
 # Who waits for whom as the server says, workers folded into their leader, prepared transactions as 0.
 TRUTH = """
-    select distinct coalesce(a.leader_pid, a.pid), b.pid
+    select distinct case when a.backend_type = 'parallel worker' then a.leader_pid else a.pid end, b.pid
     from pg_stat_activity a, unnest(pg_blocking_pids(a.pid)) b (pid)
     where a.pid in (select pid from pg_locks where not granted)
 """
@@ -307,3 +309,36 @@ def test_with_pg_monitor_nothing_is_hidden(scene: Scene) -> None:
     assert pairs(seen.waits) == set(truth(scene))
     assert not seen.findings
     assert all(wait.blocked_statement for wait in seen.waits)
+
+
+@pytest.mark.since(16)
+@pytest.mark.deadline(240)
+def test_worker_that_applies_in_parallel_waits_for_itself(own_server: Callable[..., ThrowawayServer]) -> None:
+    """It has a `leader_pid` as workers of a query have, but shares no locks with that process."""
+    settings = {"wal_level": "logical", "debug_logical_replication_streaming": "immediate", "deadlock_timeout": "60s"}
+    with own_server(settings=settings) as server, Scene(server.dsn) as scene:
+        target = psycopg.connect(server.dsn, dbname=scene.database(), autocommit=True)
+        for connection in (scene.admin, target):
+            connection.execute("create table orders (id int primary key, v int)")
+            connection.execute("insert into orders values (7, 0), (8, 0)")
+        scene.admin.execute("create publication orders for table orders")
+        scene.admin.execute("select pg_create_logical_replication_slot('orders', 'pgoutput')")
+        target.execute(
+            f"create subscription orders connection '{scene.dsn}' publication orders "
+            "with (create_slot = false, slot_name = 'orders', copy_data = false, streaming = parallel)"
+        )
+        holder = scene.client("update orders set v = 1 where id = 8", dbname=target.info.dbname)
+        scene.client("update orders set v = 2 where id = 7", "update orders set v = 2 where id = 8", "commit")
+        leading = "select 1 from pg_locks where locktype = 'applytransaction' and not granted"
+        scene.wait_until(lambda: scene.admin.execute(leading).fetchone(), timeout=60)
+        seen = see(scene)
+        target.execute("alter subscription orders disable")
+        target.execute("alter subscription orders set (slot_name = none)")
+        target.execute("drop subscription orders")
+        target.close()
+        applied = "select 1 from pg_replication_slots where active"
+        scene.wait_until(lambda: not scene.admin.execute(applied).fetchone(), timeout=60)
+        scene.admin.execute("select pg_drop_replication_slot('orders')")
+    roots = {blocker.pid: blocker.classification for blocker in seen.blockers if blocker.root}
+    assert roots == {holder.pid: "idle_in_transaction"}
+    assert len(seen.waits) == 2
