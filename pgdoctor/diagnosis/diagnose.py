@@ -68,7 +68,11 @@ def _diagnose_blocker(node: Node, snapshot: Snapshot, graph: WaitGraph) -> Block
         gid=facts.prepared.gid if facts.prepared else None,
         session=facts.session,
         classification=cause.name,
-        also=tuple(other.name for other, _ in verdicts[1:] if other.tells_more),
+        also=tuple(
+            other.name
+            for other, each in verdicts[1:]
+            if other.tells_more and not (verdict.changes_hands and each.is_momentary)
+        ),
         root=facts.is_root,
         in_cycle=node in graph.in_cycle,
         relation=relation,

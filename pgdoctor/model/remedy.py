@@ -27,5 +27,7 @@ class Classification(msgspec.Struct, frozen=True):
     advice: str = ""
     #: What the waiters ask for passes from one session to the next: none of them keeps it.
     changes_hands: bool = False
+    #: It is true of the session for a moment only, as of all sessions of such a kind.
+    is_momentary: bool = False
     #: It may give the class. If not, it is only said as well.
     decides: bool = True

@@ -235,6 +235,7 @@ def test_h18_an_autovacuum_in_the_way_is_left_to_the_server(own_server: Callable
 
 
 @pytest.mark.long
+@pytest.mark.deadline(300)
 def test_h19_a_vacuum_against_wraparound_stays_and_the_ddl_in_front_of_the_queue_goes(
     own_server: Callable[..., ThrowawayServer],
 ) -> None:
@@ -253,7 +254,7 @@ def test_h19_a_vacuum_against_wraparound_stays_and_the_ddl_in_front_of_the_queue
                 "do 'begin for n in 1 .. 10000 loop perform pg_current_xact_id(); commit; end loop; end'"
             )
         against = ["autovacuum: VACUUM%public.orders%(to prevent wraparound)"]
-        worker = scene.wait_until(lambda: scene.admin.execute(_WORKER, against).fetchone(), 30)
+        worker = scene.wait_until(lambda: scene.admin.execute(_WORKER, against).fetchone(), 240)
         request = scene.client(user="app", autocommit=True).block("alter table orders add column note text")
         readers = [scene.client(user="app", autocommit=True).block("select count(*) from orders") for _ in range(2)]
         [action], _ = staged.mitigate(*ALL, min_samples=1, patience=3)

@@ -46,7 +46,8 @@ class IdleInTransaction(Cause):
         session = facts.session
         if session is None or not (session.in_transaction_idle or is_between_pauses(facts)):
             return None
-        return Classification(tuple(_describe_session(facts, session)), _choose_remedy(facts, session))
+        evidence = tuple(_describe_session(facts, session))
+        return Classification(evidence, _choose_remedy(facts, session), is_momentary=facts.is_going_on)
 
 
 def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
