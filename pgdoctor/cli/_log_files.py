@@ -14,6 +14,7 @@ from typing import Any
 
 from pgdoctor.errors import UsageError
 from pgdoctor.formatting import format_name
+from pgdoctor.serverlog.cloud_export import may_be_export, unwrap_export
 from pgdoctor.serverlog.formats import LogFormat
 from pgdoctor.serverlog.reading import detect_format, first_time
 from pgdoctor.serverlog.saved_tables import MOST_BYTES, Table, find_tables
@@ -46,10 +47,12 @@ class LogFile:
         self.damage = ""
         self._stream = _open_stream(name, stack)
         self.first = self._read_first()
-        self.format: LogFormat | None = detect_format(self.first, prefix) if self.first.strip() else None
         self.tables: tuple[Table, ...] = ()
+        if prefix is None and may_be_export(self.first):
+            self._open_export()
+        self.format: LogFormat | None = detect_format(self.first, prefix) if self.first.strip() else None
         if self.format is None and self.first.strip():
-            self.tables = find_tables(self._read_whole())
+            self.tables = find_tables(self._read_whole().decode(errors="replace"))
         self.begins = first_time(self.format, self.first) if self.format is not None else None
 
     def read_blocks(self) -> Iterator[bytes]:
@@ -58,12 +61,22 @@ class LogFile:
         while block := self._read_block(BLOCK):
             yield block
 
-    def _read_whole(self) -> str:
+    def _open_export(self) -> None:
+        """Go on with the lines in the export of a cloud, or with the same bytes where it is none."""
+        whole = self._read_whole()
+        if len(whole) >= MOST_BYTES:
+            self.damage = f"{shown_name(self.name)} is JSON of more than {MOST_BYTES >> 20} MB: read up to there"
+        self._stream = io.BytesIO(unwrap_export(whole) or whole)
+        damage, self.damage, self.size = self.damage, "", 0
+        self.first = self._read_first()
+        self.damage = damage
+
+    def _read_whole(self) -> bytes:
         """All of it, up to what rows may have."""
         found = self.first
         while len(found) < MOST_BYTES and (block := self._read_block(BLOCK)):
             found += block
-        return found.decode(errors="replace")
+        return found
 
     def _read_first(self) -> bytes:
         found = b""

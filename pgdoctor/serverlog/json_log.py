@@ -10,6 +10,8 @@ from pgdoctor.serverlog.messages import is_telling
 class _Record(msgspec.Struct, frozen=True):
     timestamp: str
     pid: int
+    #: In each record of the server; other programs write `level`.
+    error_severity: str
     message: str = ""
     detail: str = ""
     context: str = ""
@@ -67,6 +69,17 @@ class JsonLog:
     def read_time(self, line: bytes) -> Entry | None:
         """The line alone, for its time."""
         return read_object(line)
+
+
+def is_object(line: bytes) -> bool:
+    """The line is an object in JSON, or an array of them, of whatever program."""
+    if not line.startswith((b"{", b"[{")):
+        return False
+    try:
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_object(line: bytes) -> Entry | None:

@@ -9,7 +9,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.serverlog.csv_log import STARTS, CsvLog
 from pgdoctor.serverlog.entry import read_zone
 from pgdoctor.serverlog.formats import LogFormat
-from pgdoctor.serverlog.json_log import JsonLog, read_object
+from pgdoctor.serverlog.json_log import JsonLog, is_object, read_object
 from pgdoctor.serverlog.prefix import TemplatePrefix, detect_prefix
 from pgdoctor.serverlog.stderr_log import StderrLog
 
@@ -30,7 +30,8 @@ def detect_format(block: bytes, template: str | None = None) -> LogFormat | None
             return JsonLog()
         if any(STARTS.match(line) for line in lines[:200]):
             return CsvLog()
-        prefix = detect_prefix(lines)
+        # JSON of another program: a text in it may look like a line of a log.
+        prefix = detect_prefix(lines) if not is_object(lines[0]) else None
         return StderrLog(prefix) if prefix is not None else None
     prefix = TemplatePrefix(template)
     if lines and any(map(bytes.strip, lines)) and not any(prefix.read_head(line) for line in lines):

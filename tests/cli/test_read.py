@@ -256,3 +256,46 @@ def test_period_leaves_out_what_is_before_and_behind(log: Path) -> None:
 def test_wrong_time_is_refused_in_one_line(log: Path, option: str) -> None:
     with pytest.raises(UsageError, match=f"{option} 'tomorrow': a time such as"):
         read(log, option, "tomorrow")
+
+
+def in_cloud(kind: str) -> str:
+    """The log as a cloud exports it."""
+    texts = [line.replace("\v", "\n\t") for line in LOG.strip().replace("\n\t", "\v").split("\n")]
+    match kind:
+        case "cloud logging":
+            return json.dumps([{"textPayload": each, "severity": "INFO"} for each in reversed(texts)], indent=2)
+        case "cloud logging, lines":
+            return "\n".join(json.dumps({"insertId": "1", "textPayload": each}) for each in texts)
+        case "cloudwatch":
+            return json.dumps({"events": [{"timestamp": 1, "message": each} for each in texts], "nextToken": "x"})
+        case "rds":
+            return json.dumps({"LogFileData": LOG, "Marker": "0", "AdditionalDataPending": False})
+        case "azure":
+            return json.dumps({"records": [{"properties": {"message": each, "processId": 1}} for each in texts]})
+        case _:
+            return "\n".join(json.dumps({"log": f"{each}\n", "stream": "stderr"}) for each in texts)
+
+
+@pytest.mark.parametrize("kind", ["cloud logging", "cloud logging, lines", "cloudwatch", "rds", "azure", "docker"])
+def test_export_of_a_cloud_says_what_the_log_says(log: Path, kind: str) -> None:
+    export = log.with_name("export.json")
+    export.write_text(in_cloud(kind))
+    whole, found = (read_json(file) for file in (log, export))
+    assert found["incidents"] == whole["incidents"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"timestamp":"2026-11-30T03:17:39.505Z","level":"info","message":"deadlock detected","pid":12}\n',
+        '[{"textPayload": "GET / HTTP/1.1"}]',
+        '{"t":{"$date":"2026-11-30T03:17:39.505+00:00"},"s":"I","c":"NETWORK","msg":"Connection accepted"}\n',
+        "2026-11-30T03:17:39.505123Z 8 [Note] [MY-012468] [InnoDB] Transactions deadlock detected\n",
+    ],
+    ids=["app", "web", "mongodb", "mysql"],
+)
+def test_log_of_another_product_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.log"
+    file.write_text(text * 3 if text.endswith("\n") else text)
+    with pytest.raises(UsageError, match="neither a log with times"):
+        read(file)
