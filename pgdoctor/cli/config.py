@@ -41,7 +41,7 @@ def check(file: str, dsn: str | None) -> int:
     Files named in it may belong to another machine. A file that cannot be used here is a warning, not a mistake.
     """
     # Here, not above: no other command needs TLS.
-    from pgdoctor.agent.preflight import unusable_files
+    from pgdoctor.agent.start_checks import unusable_files
 
     try:
         config = load_config(file)
