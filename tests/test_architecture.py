@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "cli": {
         *("agent", "demo", "config", "render", "enforcement", "mitigation", "observer", "postgres", "journal"),
         *("incidents", "diagnosis", "model", "sqltext", "topics", "fields", "escape", "formatting", "errors"),
-        *("serverlog", "notify"),
+        *("serverlog", "notify", "preflight"),
     },
     "agent": {
         *("config", "render", "enforcement", "mitigation", "notify", "observer", "postgres", "journal", "incidents"),
@@ -44,12 +44,13 @@ MAY_IMPORT = {
     "notify.endpoint": set(),
     "render": {
         *("mitigation", "incidents", "diagnosis", "model", "sqltext", "fields", "escape", "formatting", "errors"),
-        "serverlog",
+        *("serverlog", "preflight"),
     },
     "mitigation": {"diagnosis", "model", "sqltext", "fields", "statement_pattern", "formatting", "errors"},
     "postgres": {"observer", "diagnosis", "model", "sqltext", "formatting", "errors"},
     "observer": {"baseline", "diagnosis", "model", "sqltext", "formatting"},
     "incidents": {"diagnosis", "model", "sqltext", "escape", "formatting", "errors"},
+    "preflight": {"diagnosis", "model", "sqltext"},
     "serverlog": {"diagnosis", "model", "sqltext", "formatting", "errors"},
     "diagnosis": {"model", "sqltext", "formatting", "errors"},
     "baseline": {"model"},
@@ -67,6 +68,7 @@ MAY_IMPORT = {
 #: Rooms without driver, clock, file, socket, environment or logger: values in, values out.
 PURE = {
     *("render", "mitigation", "observer", "incidents", "serverlog", "diagnosis", "baseline", "sqltext", "model"),
+    "preflight",
     *("fields", "statement_pattern", "escape", "formatting", "errors"),
     *("notify.formats", "notify.format", "notify.endpoint"),
 }
@@ -100,6 +102,7 @@ PURE_EXTRAS = {
     "diagnosis.discovery": {"importlib", "pkgutil"},
     "notify.formats": {"importlib", "pkgutil"},  # As causes are.
     "notify.endpoint": {"urllib"},
+    "preflight.rule_tables": {"importlib", "pkgutil"},  # Rows of rules, too.
     "mitigation.guards": {"sys"},  # Its own package, as `find_classes` takes it.
     "statement_pattern": {"re2"},
     "serverlog": {"csv"},

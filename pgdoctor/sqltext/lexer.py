@@ -102,9 +102,9 @@ _FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 _Reading = tuple[Sort | None, str, int]
 
 
-def scan_tokens(text: str) -> Iterator[Token]:
-    """The tokens of any text, in order; costs time in proportion to its length and never raises."""
-    position = 0
+def scan_tokens(text: str, start: int = 0) -> Iterator[Token]:
+    """The tokens of any text from `start` on, in order; costs time in proportion to its length and never raises."""
+    position = start
     while (match := _LEXEME.match(text, position)) is not None:
         assert match.lastgroup is not None
         sort, value, end = _READERS[match.lastgroup](match)

@@ -1,0 +1,281 @@
+"""Judges a script: each statement by the tables, in the transaction that it runs in, and against what is live."""
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from pgdoctor.model.lock_modes import modes_conflict
+from pgdoctor.model.preflight import Catalog
+from pgdoctor.preflight.case import Case, Script, Sentence
+from pgdoctor.preflight.effect import Effect, NeededLock, find_effect, most_work
+from pgdoctor.preflight.form_match import Match, match_form
+from pgdoctor.preflight.rule import AS, RE
+from pgdoctor.preflight.safe_form import write_safe_forms
+from pgdoctor.preflight.script import Part, Problem
+from pgdoctor.preflight.script_state import remember
+from pgdoctor.preflight.work import WORK
+from pgdoctor.sqltext.lexer import word_set
+from pgdoctor.sqltext.token_stream import TokenStream
+
+#: The newest version that the tables were compared with.
+NEWEST = 18
+
+_NO_RULE = "no rule is known for it, so it counts as dangerous"
+_TOO_LONG = "it is too long to be read to its end, so it counts as dangerous"
+
+#: Of these the beginning tells what they lock, as long as no function is called behind it.
+_TOLD_BY_BEGINNING = word_set("insert values copy")
+
+_NO_MATCH = Match({}, 0)
+
+
+class Verdict(Enum):
+    """What is to be said of a statement, the worst first."""
+
+    UNKNOWN = "unknown"
+    FAILS = "fails"
+    BLOCKED = "blocked"
+    DANGEROUS = "dangerous"
+    BRIEF = "brief"
+    HARMLESS = "harmless"
+    SKIPPED = "skipped"
+
+
+#: With these the way is not free.
+STOPPING = (Verdict.UNKNOWN, Verdict.FAILS, Verdict.BLOCKED, Verdict.DANGEROUS)
+
+
+class Held(NamedTuple):
+    """A lock that an earlier statement of the transaction has taken, and its number."""
+
+    lock: NeededLock
+    number: int
+
+
+class Judged(NamedTuple):
+    """A statement with its verdict before anything live is known. Numbers count from 1."""
+
+    number: int
+    part: Part
+    verdict: Verdict
+    effect: Effect
+    safe: tuple[str, ...]
+    reasons: tuple[str, ...]
+    #: Of an explicit or implicit transaction of several statements; None: it commits by itself.
+    transaction: int | None
+    #: Locks of earlier statements that are still held while it runs.
+    held: tuple[Held, ...]
+    has_lock_timeout: bool
+    #: Behind it a transaction is open that the script has begun.
+    is_left_open: bool = False
+
+
+class Settings(NamedTuple):
+    """How a script is run, and what counts as small: bytes that are read or written in no time."""
+
+    #: One transaction for all; of one statement alone it makes no difference.
+    is_single_transaction: bool = False
+    small_bytes: int = 10 << 20
+
+
+def judge_script(
+    parts: Sequence[Part], catalog: Catalog | None, version: int, settings: Settings | None = None
+) -> tuple[Judged, ...]:
+    """All statements of a script, judged in their order. `version`: major; `catalog` None: there is no server."""
+    settings = settings or Settings()
+    if len(parts) == 1:
+        settings = settings._replace(is_single_transaction=False)
+    return tuple(_Judge(catalog, version, settings).judge(parts))
+
+
+def mentioned_names(parts: Sequence[Part]) -> tuple[frozenset[str], frozenset[str]]:
+    """All that may be the name of a relation or type, parts joined by dots; and of a function."""
+    names: set[str] = set()
+    functions: set[str] = set()
+    for part in parts:
+        if part.problem is None:
+            case = _whole(part, None, NEWEST, Script())
+            names.update(case.mentioned())
+            functions.update(parts[-1] for parts in case.called())
+            # A table with its columns looks as a call does.
+            functions_as_names = {".".join(parts) for parts in _bracketed(case)}
+            names |= functions_as_names
+    return frozenset(names), frozenset(functions)
+
+
+class _Judge:
+    def __init__(self, catalog: Catalog | None, version: int, settings: Settings) -> None:
+        self._catalog, self._version, self._settings = catalog, version, settings
+        self._script = Script()
+        self._transaction: int | None = 1 if settings.is_single_transaction else None
+        self._transactions = 1 if settings.is_single_transaction else 0
+        self._held: list[Held] = []
+        self._has_timeout = False
+        self._local_timeout = False
+
+    def judge(self, parts: Sequence[Part]) -> Iterator[Judged]:
+        """Each part with its verdict."""
+        for number, part in enumerate(parts, 1):
+            if part.problem is Problem.COMMAND:
+                yield self._make(number, part, Verdict.SKIPPED, Effect(), (part.problem.value,))
+            elif part.problem is not None:
+                yield self._make(number, part, Verdict.UNKNOWN, Effect(is_known=False), (part.problem.value,))
+            else:
+                yield self._judge_statement(number, part)
+
+    def _judge_statement(self, number: int, part: Part) -> Judged:
+        stream = part.sentence.stream
+        if stream.is_cut and (part.calls_late or not stream[0].is_any(_TOLD_BY_BEGINNING)):
+            return self._make(number, part, Verdict.UNKNOWN, Effect(is_known=False), (_TOO_LONG,))
+        effect = find_effect(_split_actions(_whole(part, self._catalog, self._version, self._script)))
+        missing = _find_missing(effect)
+        verdict, reasons = self._decide(effect, missing)
+        judged = self._make(number, part, verdict, effect, reasons)
+        for rule, case in effect.applied:
+            remember(rule.leaves, case)
+        self._note_settings(part.sentence)
+        self._follow_transaction(number, stream, effect)
+        is_open = self._transaction is not None and not self._settings.is_single_transaction
+        return judged._replace(is_left_open=is_open)
+
+    def _make(self, number: int, part: Part, verdict: Verdict, effect: Effect, reasons: tuple[str, ...]) -> Judged:
+        return Judged(
+            number,
+            part,
+            verdict,
+            effect,
+            write_safe_forms(effect),
+            (*reasons, *effect.notes),
+            self._transaction,
+            tuple(self._held),
+            self._has_timeout or self._local_timeout,
+        )
+
+    def _decide(self, effect: Effect, missing: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
+        if not effect.is_known:
+            return Verdict.UNKNOWN, (_NO_RULE,)
+        if effect.is_unknown:
+            return Verdict.UNKNOWN, ()
+        if missing:
+            return Verdict.UNKNOWN, tuple(f"there is no relation {name}: check its schema, and -d" for name in missing)
+        if effect.is_alone and self._transaction is not None:
+            return Verdict.FAILS, ("it cannot run inside of a transaction",)
+        kind = most_work(effect.work)
+        large = [work for work in effect.work if not self._is_small(work.oid)]
+        blocking = [lock for lock in (*effect.locks, *(held.lock for held in self._held)) if keeps_out(lock)]
+        if large and (kind == "rows" or (blocking and WORK[kind].rank > WORK["rows"].rank)):
+            return Verdict.DANGEROUS, self._explain_danger(effect)
+        if any(keeps_out(lock) for lock in effect.locks):
+            return Verdict.BRIEF, ()
+        return Verdict.HARMLESS, ()
+
+    def _explain_danger(self, effect: Effect) -> tuple[str, ...]:
+        if any(keeps_out(lock) for lock in effect.locks):
+            return ()
+        numbers = sorted({held.number for held in self._held if keeps_out(held.lock)})
+        if not numbers:
+            return ()
+        return (f"the locks of statement {', '.join(map(str, numbers))} are held meanwhile: commit first",)
+
+    def _is_small(self, oid: int | None) -> bool:
+        if self._catalog is None or oid is None:
+            return False
+        facts = self._catalog.relations[oid]
+        return facts.is_measured and facts.bytes <= self._settings.small_bytes
+
+    def _note_settings(self, sentence: Sentence) -> None:
+        """Take in SET lock_timeout."""
+        stream = sentence.stream
+        if stream[0].is_word("reset", "discard") and stream[1].is_word("all", "lock_timeout"):
+            self._has_timeout = self._local_timeout = False
+        if not stream[0].is_word("set"):
+            return
+        is_local = stream[1].is_word("local")
+        index = 1 + stream[1].is_word("local", "session")
+        if not stream[index].is_word("lock_timeout"):
+            return
+        value = sentence.text[stream[index + 2].start : stream[index + 2].end].strip("'")
+        is_on = value.lower() not in ("0", "default", "0ms", "0s", "")
+        if is_local:
+            self._local_timeout = is_on and self._transaction is not None
+        else:
+            self._has_timeout = is_on
+
+    def _follow_transaction(self, number: int, stream: TokenStream, effect: Effect) -> None:
+        first, second = stream[0], stream[1]
+        if first.is_word("begin") or (first.is_word("start") and second.is_word("transaction")):
+            if self._transaction is None:
+                self._transactions += 1
+                self._transaction = self._transactions
+        elif first.is_word("commit", "end", "rollback", "abort") and not second.is_word("to", "prepared"):
+            self._transaction, self._held, self._local_timeout = None, [], False
+        elif first.is_word("prepare") and second.is_word("transaction"):
+            self._transaction, self._local_timeout = None, False
+        elif self._transaction is not None:
+            self._held += [Held(lock, number) for lock in effect.locks]
+
+
+def _whole(part: Part, catalog: Catalog | None, version: int, script: Script) -> Case:
+    stream = part.sentence.stream
+    start = _skip_explain(stream)
+    return Case(part.sentence, _NO_MATCH, start, len(stream.tokens), catalog, version, script)
+
+
+def _skip_explain(stream: TokenStream) -> int:
+    """Behind EXPLAIN, which takes the locks of what it explains; and behind opening brackets of a query."""
+    index = 0
+    if stream[0].is_word("explain"):
+        index = 1
+        while stream[index].is_word("analyze", "analyse", "verbose"):
+            index += 1
+        if stream[index].is_symbol("(") and not stream[index + 1].is_word("select", "with", "values", "table"):
+            index = stream.behind(index)
+    return index
+
+
+def _split_actions(case: Case) -> Iterator[tuple[Case, bool]]:
+    """The statement itself; of ALTER TABLE each action, with its table."""
+    stream = case.sentence.stream
+    match = match_form("alter [foreign] table [if exists] {table:r} ...", stream, case.start, case.end)
+    if match is None:
+        yield case, False
+        return
+    table, is_only = match.one("table"), "only" in match.names
+    start = match.rest
+    for index in stream.level(match.rest):
+        if stream[index].is_symbol(","):
+            yield case._replace(start=start, end=index, table=table, is_only=is_only), True
+            start = index + 1
+    yield case._replace(start=start, table=table, is_only=is_only), True
+
+
+def _bracketed(case: Case) -> Iterator[tuple[str, ...]]:
+    stream = case.sentence.stream
+    for index in range(case.start, case.end):
+        if stream[index].is_name and stream[index + 1].is_symbol("("):
+            parts, before = [stream[index].value], index
+            while stream[before - 1].is_symbol(".") and stream[before - 2].is_name:
+                before -= 2
+                parts.insert(0, stream[before].value)
+            yield tuple(parts)
+
+
+def _find_missing(effect: Effect) -> tuple[str, ...]:
+    """Relations that the statement needs and that are not there."""
+    missing = []
+    creates = any(rule.leaves == "created" for rule, _ in effect.applied)
+    for _, case in effect.applied:
+        if case.catalog is None or case.has_words("if", "exists"):
+            continue
+        wanted = [
+            *(() if creates else case.tables),
+            *(name for key in ("other", "parent", "index") for name in case.match.names.get(key, ())),
+        ]
+        wanted += case.named_behind("references")
+        missing += [name for name in wanted if not case.is_new(name) and not case.find(name)]
+    return tuple(dict.fromkeys(missing))
+
+
+def keeps_out(lock: NeededLock) -> bool:
+    """The lock blocks readers or writers."""
+    return modes_conflict(lock.mode, AS) or modes_conflict(lock.mode, RE)

@@ -1,0 +1,97 @@
+"""Indexes: made, dropped, changed, rebuilt."""
+
+from pgdoctor.preflight.rule import Rule
+
+_LEFT = "If it fails or is cancelled, an invalid index stays: DROP INDEX CONCURRENTLY, then try again."
+_CREATE = "CREATE INDEX CONCURRENTLY <name> ON {table} <columns>; -- outside of a transaction"
+_REBUILT = (
+    "table S; table.children S; table.children.indexes AE; table.children.toast S; table.children.toast.indexes AE"
+)
+
+STATEMENTS: tuple[Rule, ...] = (
+    Rule(
+        "create [unique] index concurrently [if not exists] {new:r} on {table:r} ...",
+        locks="table SUE",
+        waits="writers",
+        is_alone=True,
+        note=_LEFT,
+        work="build",
+    ),
+    Rule(
+        "create [unique] index concurrently on {table:r} ...",
+        locks="table SUE",
+        waits="writers",
+        is_alone=True,
+        note=_LEFT,
+        work="build",
+    ),
+    Rule(
+        "create [unique] index [if not exists] {new:r} on {table:r} ...",
+        locks="family S",
+        work="build",
+        works_on="family",
+        safe=_CREATE,
+    ),
+    Rule("create [unique] index on {table:r} ...", locks="family S", work="build", works_on="family", safe=_CREATE),
+    Rule(
+        "drop index concurrently [if exists] {index:r} [restrict]",
+        locks="index SUE; index.owner SUE",
+        waits="users",
+        is_alone=True,
+        note=_LEFT,
+    ),
+    Rule(
+        "drop index [if exists] {index:l} [restrict|cascade]",
+        locks="index.children AE; index.children.owner AE; index.parents AE",
+        safe="DROP INDEX CONCURRENTLY {index}; -- outside of a transaction",
+    ),
+    Rule("alter index [if exists] {index:r} rename to {new}", locks="index SUE"),
+    Rule("alter index [if exists] {index:r} set|reset ()", locks="index SUE"),
+    Rule(
+        "alter index [if exists] {index:r} set tablespace {place}",
+        locks="index AE",
+        work="rewrite",
+        works_on="index",
+        is_at_most=True,
+    ),
+    Rule(
+        "alter index [if exists] {index:r} attach partition {other:r}",
+        locks="index SUE; other AE; index.owner AS; other.owner AS",
+        is_at_most=True,
+    ),
+    Rule("alter index [if exists] {index:r} alter [column] # set statistics #", locks="index SUE"),
+    Rule("alter index [if exists] {index:r} [no] depends on extension {name}", locks="index AE", is_at_most=True),
+    Rule(
+        "reindex [()] index concurrently {index:r}",
+        locks="index SUE; index.owner SUE",
+        waits="users_and_snapshots",
+        is_alone=True,
+        work="build",
+        works_on="index.owner",
+        note=_LEFT,
+        is_at_most=True,
+    ),
+    Rule(
+        "reindex [()] table concurrently {table:r}",
+        locks="family SUE; family.indexes SUE; family.toast SUE; family.toast.indexes SUE",
+        waits="users_and_snapshots",
+        is_alone=True,
+        work="build",
+        works_on="family",
+        note=_LEFT,
+        is_at_most=True,
+    ),
+    Rule(
+        "reindex [()] index {index:r}",
+        locks="index.children AE; index.children.owner S",
+        work="build",
+        works_on="index.owner",
+        safe="REINDEX INDEX CONCURRENTLY {index}; -- outside of a transaction",
+    ),
+    Rule(
+        "reindex [()] table {table:r}",
+        locks=_REBUILT,
+        work="build",
+        safe="REINDEX TABLE CONCURRENTLY {table}; -- outside of a transaction",
+    ),
+)

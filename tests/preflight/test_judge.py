@@ -1,0 +1,127 @@
+"""Transactions of a script: locks are held to their end, limits are known, and what was made is new."""
+
+import pytest
+
+from pgdoctor.preflight.judge import Verdict
+from tests.preflight.judging import judge, said_locks
+
+BRIEF = "alter table orders add column x int"
+VALIDATE = "alter table lines validate constraint c"
+
+
+def verdicts(script: str, **settings: object) -> list[str]:
+    return [each.verdict.value for each in judge(script, **settings)]
+
+
+def test_locks_are_held_to_the_end_of_the_transaction() -> None:
+    assert verdicts(f"{BRIEF}; {VALIDATE}") == ["brief", "harmless"]
+    assert verdicts(f"begin; {BRIEF}; {VALIDATE}; commit") == ["harmless", "brief", "dangerous", "harmless"]
+    assert verdicts(f"begin; {BRIEF}; commit; {VALIDATE}")[-1] == "harmless"
+    assert verdicts(f"{BRIEF}; {VALIDATE}", is_single_transaction=True) == ["brief", "dangerous"]
+    assert verdicts(f"start transaction; {BRIEF}; savepoint a; rollback to a; {VALIDATE}; end")[4] == "dangerous"
+
+
+def test_statement_says_after_which_ones_it_runs() -> None:
+    *_, judged = judge(f"begin; {BRIEF}; {VALIDATE}")
+    assert [held.number for held in judged.held] == [2]
+    assert judged.reasons == ("the locks of statement 2 are held meanwhile: commit first",)
+    assert judged.transaction == 1
+    assert judged.is_left_open
+
+
+@pytest.mark.parametrize(
+    ("script", "has"),
+    [
+        (BRIEF, False),
+        (f"set lock_timeout = '3s'; {BRIEF}", True),
+        (f"set lock_timeout to 3000; {BRIEF}", True),
+        (f"set session lock_timeout = 3000; {BRIEF}", True),
+        (f"begin; set local lock_timeout = '3s'; {BRIEF}", True),
+        (f"set local lock_timeout = '3s'; {BRIEF}", False),
+        (f"begin; set local lock_timeout = '3s'; commit; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; set lock_timeout = 0; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; set lock_timeout to default; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; reset lock_timeout; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; reset all; {BRIEF}", False),
+        (f"set statement_timeout = '3s'; {BRIEF}", False),
+    ],
+)
+def test_lock_timeout_of_the_script_is_known(script: str, has: bool) -> None:
+    assert judge(script)[-1].has_lock_timeout is has
+
+
+def test_new_tables_are_in_the_way_of_no_session() -> None:
+    script = """
+        create table app.fresh (id int primary key, v int);
+        create index on app.fresh (v);
+        alter table app.fresh alter column v type bigint;
+        alter table app.fresh rename to renamed;
+        alter table app.renamed add check (v > 0);
+        alter table other add check (v > 0);
+    """
+    assert verdicts(script) == ["harmless"] * 5 + ["dangerous"]
+
+
+def test_foreign_key_of_a_new_table_locks_the_other_one() -> None:
+    _, judged = judge("create table a (id int); alter table a add foreign key (id) references b")
+    assert said_locks(judged) == {("b", "ShareRowExclusiveLock")}
+
+
+def test_update_of_all_rows_is_dangerous() -> None:
+    assert verdicts("update orders set v = 1") == ["dangerous"]
+    assert verdicts("update orders set v = 1 where id < 1000") == ["harmless"]
+    assert verdicts("delete from orders") == ["dangerous"]
+
+
+#: What tools write, as they write it.
+TOOLS = {
+    "django": (
+        "BEGIN;\n--\n-- Add field price to meal\n--\n"
+        'ALTER TABLE "menu_meal" ADD COLUMN "price" integer DEFAULT 0 NOT NULL;\n'
+        'ALTER TABLE "menu_meal" ALTER COLUMN "price" DROP DEFAULT;\n'
+        'CREATE INDEX "menu_meal_price_1f2e" ON "menu_meal" ("price");\nCOMMIT;\n',
+        ["harmless", "brief", "brief", "dangerous", "harmless"],
+    ),
+    "django foreign key": (
+        'ALTER TABLE "menu_meal" ADD COLUMN "cook_id" bigint NULL CONSTRAINT "menu_fk" REFERENCES "menu_cook"("id") '
+        'DEFERRABLE INITIALLY DEFERRED; SET CONSTRAINTS "menu_fk" IMMEDIATE;',
+        ["brief", "harmless"],
+    ),
+    "alembic": (
+        "BEGIN;\n\n-- Running upgrade 1a -> 2b\n\nALTER TABLE meal ADD COLUMN price NUMERIC(10, 2);\n\n"
+        "UPDATE alembic_version SET version_num='2b' WHERE alembic_version.version_num = '1a';\n\nCOMMIT;\n\n",
+        ["harmless", "brief", "harmless", "harmless"],
+    ),
+    "rails": (
+        "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET client_encoding = 'UTF8';\n"
+        "SELECT pg_catalog.set_config('search_path', '', false);\n"
+        'ALTER TABLE "meals" ADD "price" integer;\nCREATE INDEX CONCURRENTLY "i" ON "meals" ("price");\n'
+        "INSERT INTO \"schema_migrations\" (version) VALUES\n('20261130000000');\n",
+        ["harmless"] * 4 + ["brief", "harmless", "harmless"],
+    ),
+    "flyway": (
+        "-- V2__price.sql\nALTER TABLE ONLY public.meal ALTER COLUMN price SET NOT NULL;\n"
+        "COMMENT ON COLUMN public.meal.price IS 'in cents';\n",
+        ["dangerous", "harmless"],
+    ),
+    "pg_dump": (
+        "\\restrict abc\nSET default_table_access_method = heap;\n"
+        "CREATE TABLE public.meal (\n    id bigint NOT NULL,\n    name character varying(20) DEFAULT 'x'::character "
+        "varying NOT NULL\n);\nALTER TABLE public.meal OWNER TO app;\n"
+        "CREATE SEQUENCE public.meal_id_seq\n    START WITH 1\n    INCREMENT BY 1\n    NO MINVALUE\n    NO MAXVALUE\n"
+        "    CACHE 1;\nALTER SEQUENCE public.meal_id_seq OWNED BY public.meal.id;\n"
+        "ALTER TABLE ONLY public.meal ALTER COLUMN id SET DEFAULT nextval('public.meal_id_seq'::regclass);\n"
+        "ALTER TABLE ONLY public.meal\n    ADD CONSTRAINT meal_pkey PRIMARY KEY (id);\n\\unrestrict abc\n",
+        ["skipped", "harmless", "harmless", "harmless", "harmless", "harmless", "harmless", "harmless", "skipped"],
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_scripts_of_tools_are_known(tool: str) -> None:
+    script, wanted = TOOLS[tool]
+    assert verdicts(script) == wanted
+
+
+def test_verdicts_are_ordered_from_the_worst() -> None:
+    assert [each.value for each in Verdict][:4] == ["unknown", "fails", "blocked", "dangerous"]
