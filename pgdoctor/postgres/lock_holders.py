@@ -56,11 +56,11 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
         most=MOST_LOCKS,
     )
     pids = {row.session_pid for row in rows if row.session_pid is not None} | ({target.pid} - {None})
-    sessions = await _fetch_sessions(connection, pids, names, evidence)
+    sessions = await fetch_sessions(connection, pids, names, evidence)
     if target.pid is not None and target.pid not in sessions:
         raise UsageError(f"no session has PID {target.pid}")
     ahead = find_blocking(sessions.values()) - sessions.keys() - {0}
-    sessions |= await _fetch_sessions(connection, ahead, names, evidence)
+    sessions |= await fetch_sessions(connection, ahead, names, evidence)
     locks = tuple(_build_lock(row, names) for row in rows)
     return LockHolders(
         captured_at=gate.captured_at,
@@ -75,9 +75,10 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
     )
 
 
-async def _fetch_sessions(
+async def fetch_sessions(
     connection: Connection, pids: Iterable[int | None], names: RoleNames, evidence: CatalogReader
 ) -> dict[int, Session]:
+    """The sessions of these PIDs that are there, by PID."""
     asked = sorted(pid for pid in pids if pid is not None)
     if not asked:
         return {}

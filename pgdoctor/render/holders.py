@@ -90,11 +90,11 @@ def make_holder_report(found: LockHolders, *, show_literals: bool = False) -> Ho
         captured_at=found.captured_at.isoformat(timespec="microseconds"),
         server=server_facts(found.server),
         target=TargetFacts(found.target.kind, found.target.name, tuple(names[1:])),
-        locks=tuple(_build_lock_facts(each, found) for each in found.locks),
+        locks=tuple(build_lock_facts(each, found) for each in found.locks),
         locks_total=found.locks_total,
         sessions=(
-            *(_build_session_facts(each, found, each.pid in listed, show_literals) for each in found.sessions.values()),
-            *_build_prepared_facts(found),
+            *(build_session_facts(each, found, each.pid in listed, show_literals) for each in found.sessions.values()),
+            *build_prepared_facts(found),
         ),
         unread=found.unread,
     )
@@ -147,7 +147,7 @@ def _build_rows(report: HolderReport, width: int | None) -> list[tuple[str, ...]
             str(pid) if pid is not None else "",
             mode if granted else f"waits for {mode}",
             _format_objects(locks, report.target.name),
-            _format_hold(locks[0]),
+            format_hold(locks[0]),
             *_describe_holder(sessions.get((pid, gid)), gid, width),
         )
         for (pid, gid, mode, granted), locks in groups.items()
@@ -160,7 +160,8 @@ def _format_objects(locks: Sequence[LockFacts], name: str) -> str:
     return format_one_line(first, 200) + more
 
 
-def _format_hold(lock: LockFacts) -> str:
+def format_hold(lock: LockFacts) -> str:
+    """For how long a lock is held or waited for."""
     if not lock.granted:
         return f"has waited {format_duration(lock.wait_seconds)}"
     least, most = lock.held_seconds_at_least, lock.held_seconds_at_most
@@ -178,19 +179,21 @@ def _describe_holder(session: HolderFacts | None, gid: str | None, width: int | 
         return (f"prepared transaction {format_name(gid)} ({format_name(session.user)})", "prepared", "")
     statement = session.statement or ""
     return (
-        _format_origin(session),
-        _format_state(session),
+        format_origin(session),
+        format_state(session),
         format_one_line(statement, width if width is not None else len(statement) + 1) if statement else "",
     )
 
 
-def _format_origin(session: HolderFacts) -> str:
+def format_origin(session: HolderFacts) -> str:
+    """Who a session is: its application, user and address."""
     if session.backend_type not in (None, "client backend"):
         return str(session.backend_type)
     return format_client(session.application, session.user, session.client)
 
 
-def _format_state(session: HolderFacts) -> str:
+def format_state(session: HolderFacts) -> str:
+    """What a session does, and for how long."""
     wait = f", {session.wait_event_type}:{session.wait_event}" if session.wait_event_type == "Lock" else ""
     lasting = f" {format_duration(session.state_seconds)}" if session.state_seconds is not None else ""
     return f"{session.state or 'unknown'}{lasting}{wait}"
@@ -212,10 +215,11 @@ def _name_blocker(pid: int, session: HolderFacts | None) -> str:
         return str(pid)
     seconds = session.transaction_seconds
     opened = f", transaction open for {format_duration(seconds)}" if seconds is not None else ""
-    return f"{pid} ({_format_origin(session)}, {_format_state(session)}{opened})"
+    return f"{pid} ({format_origin(session)}, {format_state(session)}{opened})"
 
 
-def _build_lock_facts(listed: ListedLock, found: LockHolders) -> LockFacts:
+def build_lock_facts(listed: ListedLock, found: LockHolders) -> LockFacts:
+    """A lock as it may be shown."""
     lock = listed.lock
     least, most = bound_hold(listed, found) if lock.granted else (None, None)
     names = Snapshot(found.captured_at, found.server, relations=found.relations)
@@ -237,7 +241,8 @@ def _build_lock_facts(listed: ListedLock, found: LockHolders) -> LockFacts:
     )
 
 
-def _build_session_facts(session: Session, found: LockHolders, listed: bool, show_literals: bool) -> HolderFacts:
+def build_session_facts(session: Session, found: LockHolders, listed: bool, show_literals: bool) -> HolderFacts:
+    """A session as it may be shown; `listed`: it has one of the locks."""
     at = Snapshot(found.captured_at, found.server)
     return HolderFacts(
         pid=session.pid,
@@ -258,7 +263,8 @@ def _build_session_facts(session: Session, found: LockHolders, listed: bool, sho
     )
 
 
-def _build_prepared_facts(found: LockHolders) -> Iterator[HolderFacts]:
+def build_prepared_facts(found: LockHolders) -> Iterator[HolderFacts]:
+    """The prepared transactions that have one of the locks."""
     for gid in dict.fromkeys(each.gid for each in found.locks if each.gid is not None):
         prepared = find_prepared(gid, found)
         yield HolderFacts(

@@ -1,0 +1,226 @@
+"""Reads what a script is judged by: catalogs of the relations that it names, and what holds locks on them now.
+
+Nothing of the script is sent but names, as parameters. The session is read-only, as each of pgdoctor's is.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from pgdoctor.errors import StatementFailed
+from pgdoctor.model.lock_holders import LockHolders, LockTarget
+from pgdoctor.model.preflight import (
+    Catalog,
+    ColumnFacts,
+    ConstraintFacts,
+    FunctionFacts,
+    LiveState,
+    Rate,
+    RelationFacts,
+    Tie,
+    TypeFacts,
+)
+from pgdoctor.model.snapshot import Relation
+from pgdoctor.postgres.catalog import CatalogReader
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.lock_holders import fetch_lock_holders, fetch_sessions
+from pgdoctor.postgres.role_names import RoleNames
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+#: Names that are looked up, relations that are read, ties between them.
+MOST_NAMES = 20_000
+MOST_RELATIONS = 5_000
+_MOST_TIES = 20_000
+_MOST_ROWS = 50_000
+
+#: Which way a tie is followed from a relation of the script, or of what depends on it; and from all others.
+_FROM_SOURCE = frozenset({"child", "index", "toast", "view", "sequence"})
+_FROM_TARGET = frozenset({"child", "foreign_key", "index", "sequence", "view"})
+_FROM_OTHERS = frozenset({"child", "index", "toast"})
+
+#: Relations of which columns and constraints are read.
+_WITH_COLUMNS = ("r", "p", "f", "m", "v")
+
+_DEFAULT_PATH = ("$user", "public")
+
+
+async def fetch_catalog(
+    connection: Connection,
+    names: Collection[str],
+    functions: Collection[str],
+    *,
+    path: Sequence[str] | None = None,
+    with_checks: bool = False,
+) -> Catalog:
+    """What the server knows of the relations, types and functions that a script may name. Raises ServerError.
+
+    `names`: as written, parts joined by dots. `path`: the search path that the script sets itself.
+    """
+    named = await _resolve_names(connection, sorted(names)[:MOST_NAMES], path)
+    types = _read_rows(
+        TypeFacts,
+        await connection.fetch(
+            "preflight_types", names=sorted({name.rpartition(".")[2] for name in names})[:MOST_NAMES], most=_MOST_ROWS
+        ),
+    )
+    first = {oid for oids in named.values() for oid in oids}
+    first |= {oid for each in types for oid in (each.relation, *each.tables) if oid}
+    oids, ties, is_cut = await _follow_ties(connection, first)
+    relations = _read_rows(RelationFacts, await connection.fetch("preflight_relations", oids=sorted(oids)))
+    tables = sorted(each.oid for each in relations if each.kind in _WITH_COLUMNS)
+    return Catalog(
+        named=named,
+        relations={each.oid: each for each in relations},
+        ties=ties,
+        columns=_read_rows(ColumnFacts, await connection.fetch("preflight_columns", oids=tables, most=_MOST_ROWS)),
+        constraints=_read_rows(
+            ConstraintFacts, await connection.fetch("preflight_constraints", oids=tables, most=_MOST_ROWS)
+        ),
+        types=types,
+        functions=_read_rows(
+            FunctionFacts, await connection.fetch("preflight_functions", names=sorted(functions)[:MOST_NAMES])
+        ),
+        checks=await _fetch_checks(connection, tables) if with_checks else {},
+        is_cut=is_cut,
+    )
+
+
+async def fetch_live_state(
+    connection: Connection, catalog: Catalog, oids: Collection[int], rates: Mapping[int, Rate]
+) -> LiveState:
+    """Who holds or awaits locks on these relations now, and the transactions with a snapshot. Raises ServerError."""
+    relations = {oid: _as_relation(catalog.relations[oid]) for oid in oids}
+    holders: LockHolders = await fetch_lock_holders(connection, LockTarget("relation", "the script", relations))
+    rows = await connection.fetch(
+        "preflight_transactions", database_oid=holders.server.database_oid, most=MOST_RELATIONS
+    )
+    missing = {row.pid for row in rows} - holders.sessions.keys()
+    more = await fetch_sessions(connection, missing, RoleNames(), CatalogReader(connection))
+    holders = replace(holders, sessions={**holders.sessions, **more})
+    return LiveState(holders, tuple(row.pid for row in rows), rates)
+
+
+async def measure_rates(connection: Connection, oids: Collection[int], seconds: float) -> dict[int, Rate]:
+    """How much each table is used, over so many seconds. Raises ServerError."""
+    if not oids:
+        return {}
+    before = {row.oid: row for row in await connection.fetch("preflight_rates", oids=sorted(oids))}
+    await asyncio.sleep(seconds)
+    after = await connection.fetch("preflight_rates", oids=sorted(oids))
+    return {row.oid: _rate(before[row.oid], row) for row in after if row.oid in before}
+
+
+def _rate(before: Any, after: Any) -> Rate:
+    # By the server's clock: our own also counts the way there.
+    seconds = max((after.at - before.at).total_seconds(), 0.001)
+    return Rate(
+        max(after.scans - before.scans, 0) / seconds,
+        max(after.changes - before.changes, 0) / seconds,
+    )
+
+
+async def _resolve_names(
+    connection: Connection, names: Sequence[str], path: Sequence[str] | None
+) -> dict[str, tuple[int, ...]]:
+    """By name, what it may mean: the first in the search path, or else all of that name."""
+    asked = [(name, *_split(name)) for name in names if name.count(".") <= 1]
+    if not asked:
+        return {}
+    rows = await connection.fetch(
+        "preflight_names",
+        schemas=[schema for _, schema, _ in asked],
+        names=[relation for _, _, relation in asked],
+        most=_MOST_ROWS,
+    )
+    if path is None:
+        path = await _fetch_path(connection)
+    order = {
+        (connection.user if schema == "$user" else schema): place for place, schema in reversed([*enumerate(path)])
+    }
+    order.setdefault("pg_catalog", -1)
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        found.setdefault(asked[row.place - 1][0], []).append(row)
+    return {name: _choose(meant, order) for name, meant in found.items()}
+
+
+def _choose(rows: list[Any], order: Mapping[str, int]) -> tuple[int, ...]:
+    inside = [row for row in rows if row.schema in order]
+    if inside:
+        return (min(inside, key=lambda row: order[row.schema]).oid,)
+    return tuple(row.oid for row in rows)
+
+
+async def _fetch_path(connection: Connection) -> Sequence[str]:
+    rows = await connection.fetch("preflight_path")
+    return [part.strip().strip('"') for part in rows[0].search_path.split(",")] if rows else _DEFAULT_PATH
+
+
+def _split(name: str) -> tuple[str, str]:
+    schema, _, relation = name.rpartition(".")
+    return schema, relation
+
+
+async def _follow_ties(connection: Connection, first: Collection[int]) -> tuple[set[int], tuple[Tie, ...], bool]:
+    """All relations that DDL on the first ones may touch, the ties between them, and whether that was too much."""
+    inner, others = set(first), set[int]()
+    todo, asked = set(first), set[int]()
+    ties: dict[Tie, None] = {}
+    while todo:
+        asked |= todo
+        rows = await connection.fetch("preflight_edges", oids=sorted(todo), most=_MOST_TIES)
+        found = [Tie(**row._asdict()) for row in rows]
+        ties.update(dict.fromkeys(found))
+        for tie in found:
+            _take_in(tie, inner, others)
+        if len(rows) >= _MOST_TIES or len(inner | others) > MOST_RELATIONS:
+            return inner | others, tuple(ties), True
+        todo = (inner | others) - asked
+    return inner | others, tuple(ties), False
+
+
+def _take_in(tie: Tie, inner: set[int], others: set[int]) -> None:
+    if tie.source in inner:
+        (inner if tie.kind in _FROM_SOURCE else others).add(tie.target)
+    if tie.target in inner:
+        depends = tie.kind == "foreign_key"
+        (inner if depends else others).update({tie.source} if tie.kind in _FROM_TARGET else ())
+    if tie.source in others and tie.kind in _FROM_OTHERS:
+        others.add(tie.target)
+    if tie.target in others and tie.kind == "view":
+        others.add(tie.source)
+
+
+async def _fetch_checks(connection: Connection, tables: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The valid CHECKs of tables; none where a lock on one of them is in the way."""
+    try:
+        rows = await connection.fetch("preflight_checks", oids=tables, most=_MOST_ROWS)
+    except StatementFailed:
+        return {}
+    found: dict[int, tuple[str, ...]] = {}
+    for row in rows:
+        found[row.table_oid] = (*found.get(row.table_oid, ()), row.definition)
+    return found
+
+
+def _read_rows(kind: type[S], rows: Sequence[Any]) -> tuple[S, ...]:
+    return tuple(kind(**{name: _frozen(getattr(row, name)) for name in kind.__struct_fields__}) for row in rows)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_relation(facts: RelationFacts) -> Relation:
+    return Relation(
+        oid=facts.oid,
+        name=facts.shown,
+        kind=facts.kind,
+        is_system=False,
+        pages=facts.pages,
+        live_rows=max(facts.rows, 0.0),
+    )
