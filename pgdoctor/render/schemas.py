@@ -26,6 +26,7 @@ from pgdoctor.render.log_report import LogReport
 from pgdoctor.render.manual_action import ManualReport
 from pgdoctor.render.outbound_alert import OutboundAlert
 from pgdoctor.render.plan import PlanFacts
+from pgdoctor.render.preflight import PreflightReport
 from pgdoctor.render.replay_summary import ReplaySummary
 from pgdoctor.render.replay_view import ReplayedSnapshot
 from pgdoctor.render.report import Report
@@ -49,6 +50,7 @@ OUTPUTS: Mapping[str, JsonOutput] = {
     "triage": JsonOutput(TriageFacts, "pgdoctor triage --format json"),
     "holders": JsonOutput(HolderReport, "pgdoctor holders RELATION --format json"),
     "lock_table": JsonOutput(LockTableReport, "pgdoctor holders --format json"),
+    "preflight": JsonOutput(PreflightReport, "pgdoctor preflight --format json"),
     "signal": JsonOutput(ManualReport, "pgdoctor cancel PID --format json, pgdoctor terminate PID --format json"),
     "mitigate": JsonOutput(PlanFacts, "pgdoctor mitigate --format json"),
     "mitigate_pid": JsonOutput(SessionFacts, "pgdoctor mitigate --pid PID --format json"),

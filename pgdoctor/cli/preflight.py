@@ -1,0 +1,223 @@
+"""`pgdoctor preflight`: what a script would lock and wait for, before it runs."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from pgdoctor.cli._connection import database_argument, dsn_option
+from pgdoctor.cli._options import DEADLINE, run, show_literals_option
+from pgdoctor.cli._output import screen_width, wide_option, write_json
+from pgdoctor.cli._script_file import ScriptText, read_script
+from pgdoctor.errors import UsageError
+
+#: Seconds for which the use of tables is measured, and between two reads of --watch.
+_MEASURED = 1.0
+_INTERVAL = 1.0
+
+
+def _duration(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    from pgdoctor.fields import Duration
+
+    if text is None:
+        return None
+    try:
+        return float(Duration.parse(text))
+    except ValueError:
+        raise click.BadParameter(Duration.allowed, param=parameter) from None
+
+
+def _size(_: click.Context, parameter: click.Parameter, text: str) -> int:
+    from pgdoctor.fields import Size
+
+    try:
+        return int(Size.parse(text))
+    except ValueError:
+        raise click.BadParameter(Size.allowed, param=parameter) from None
+
+
+@click.command()
+@click.argument("script", metavar="FILE|STATEMENT")
+@dsn_option
+@database_argument
+@click.option("--offline", is_flag=True, help="Ask no server: judge by the text alone.")
+@click.option(
+    "--server-version",
+    type=click.IntRange(14, 18),
+    metavar="MAJOR",
+    help="With --offline: the version to judge for, 14 to 18.  [default: 18]",
+)
+@click.option(
+    "--single-transaction", "-1", is_flag=True, help="The script runs as one transaction, as with psql -1 or a tool."
+)
+@click.option(
+    "--max-blocker-age",
+    metavar="TIME",
+    callback=_duration,
+    help="Accept blockers whose transaction is younger, such as 5s.",
+)
+@click.option(
+    "--small",
+    metavar="SIZE",
+    default="10MB",
+    show_default=True,
+    callback=_size,
+    help="Tables up to this size count as instant.",
+)
+@click.option("--allow-dangerous", is_flag=True, help="Exit with 0 though a statement blocks clients while it works.")
+@click.option("--watch", is_flag=True, help="Wait until no session is in the way.")
+@click.option(
+    "--timeout", metavar="TIME", callback=_duration, help="With --watch: give up after this time, such as 5m."
+)
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
+@show_literals_option
+@wide_option
+def command(
+    dsn: str,
+    script: str,
+    offline: bool,
+    server_version: int | None,
+    single_transaction: bool,
+    max_blocker_age: float | None,
+    small: int,
+    allow_dangerous: bool,
+    watch: bool,
+    timeout: float | None,
+    form: str,
+    show_literals: bool,
+    wide: bool,
+) -> None:
+    """Show what a script would lock, and what is in its way now; never run it.
+
+    FILE is a script of SQL, `-` standard input; anything else is the statement itself. Exit status: 0 the way is free,
+    1 a statement would block or cannot be judged, 2 wrong usage, 3 no server.
+    """
+    from pgdoctor.preflight.judge import Settings
+    from pgdoctor.render.preflight import Limits, PreflightReport, preflight_to_json
+    from pgdoctor.render.preflight_text import render_preflight
+
+    if offline and (watch or max_blocker_age is not None):
+        raise UsageError("--offline sees no session: without it, --watch and --max-blocker-age have a meaning")
+    if server_version is not None and not offline:
+        raise UsageError("--server-version is for --offline: a server says its own version")
+    if timeout is not None and not watch:
+        raise UsageError("--timeout is for --watch")
+    text = read_script(script)
+    limits = Limits(max_blocker_age, small, allow_dangerous)
+    # psql -c sends several statements as one transaction.
+    settings = Settings(single_transaction or not text.is_file, small)
+
+    def show(report: PreflightReport) -> None:
+        if form == "json":
+            write_json(preflight_to_json(report))
+        elif wide or screen_width(wide=wide) is None:
+            click.echo(render_preflight(report, width=None), nl=False)
+        else:
+            click.echo(render_preflight(report), nl=False)
+
+    if offline:
+        report = _judge_offline(text, settings, limits, server_version, show_literals)
+    else:
+        report = run(_ask(dsn, text, settings, limits, show_literals, watch=watch, patience=timeout))
+    show(report)
+    if report.would_block:
+        raise click.exceptions.Exit(1)
+
+
+def _judge_offline(text: ScriptText, settings: Any, limits: Any, version: int | None, show_literals: bool) -> Any:
+    from pgdoctor.preflight.judge import NEWEST, judge_script
+    from pgdoctor.preflight.script import split_script
+    from pgdoctor.render.preflight import make_preflight_report
+
+    version = version or NEWEST
+    parts = tuple(split_script(text.text))
+    judged = judge_script(parts, None, version, settings)
+    return make_preflight_report(
+        judged,
+        None,
+        None,
+        source=text.name,
+        version=version,
+        limits=limits,
+        notes=(
+            "not known without a server: sizes, indexes, partitions and foreign keys of the tables, the types of "
+            "columns, and what is in the way",
+        ),
+        show_literals=show_literals,
+    )
+
+
+async def _ask(
+    dsn: str, text: ScriptText, settings: Any, limits: Any, show_literals: bool, *, watch: bool, patience: float | None
+) -> Any:
+    """The report on a server, now; with `watch` as soon as the way is free, or never will be, or time is up."""
+    from pgdoctor.postgres.connection import Connection
+
+    ends = None if patience is None else time.monotonic() + patience
+    async with await Connection.open(dsn, DEADLINE) as connection:
+        look = await _prepare(connection, text, settings, limits, show_literals)
+        while True:
+            report = await look()
+            may_become_free = report.would_block and report.may_become_free
+            is_over = ends is not None and time.monotonic() + _INTERVAL > ends
+            if not (watch and may_become_free) or is_over:
+                return report
+            await asyncio.sleep(_INTERVAL)
+
+
+async def _prepare(
+    connection: Any, text: ScriptText, settings: Any, limits: Any, show_literals: bool
+) -> Callable[[], Any]:
+    """What makes a report of one moment: catalogs are read once, and the use of tables is measured once."""
+    from pgdoctor.postgres.preflight import fetch_catalog, fetch_live_state, measure_rates
+    from pgdoctor.preflight.judge import judge_script, mentioned_names
+    from pgdoctor.preflight.obstacles import needed_oids
+    from pgdoctor.preflight.script import split_script
+    from pgdoctor.render.preflight import make_preflight_report
+
+    parts = tuple(split_script(text.text))
+    names, functions = mentioned_names(parts)
+    catalog = await fetch_catalog(
+        connection, names, functions, path=find_search_path(parts), with_checks="attach" in text.text.lower()
+    )
+    version = connection.version_num // 10_000
+    judged = judge_script(parts, catalog, version, settings)
+    oids = needed_oids(judged)
+    rates = await measure_rates(connection, oids, _MEASURED) if any(_is_strong(each) for each in judged) else {}
+    notes = ("not known: more relations belong to those of the script than are read",) if catalog.is_cut else ()
+
+    async def look() -> Any:
+        live = await fetch_live_state(connection, catalog, oids, rates)
+        return make_preflight_report(
+            judged,
+            catalog,
+            live,
+            source=text.name,
+            version=version,
+            limits=limits,
+            notes=notes,
+            show_literals=show_literals,
+        )
+
+    return look
+
+
+def _is_strong(judged: Any) -> bool:
+    from pgdoctor.preflight.judge import keeps_out
+
+    return any(keeps_out(lock) for lock in judged.effect.locks)
+
+
+def find_search_path(parts: Sequence[Any]) -> tuple[str, ...] | None:
+    """The search path that the script sets first; None: it sets none."""
+    for part in parts:
+        stream = part.sentence.stream
+        index = 1 + stream[1].is_word("session", "local")
+        if stream[0].is_word("set") and stream[index].is_word("search_path"):
+            return tuple(
+                part.sentence.text[token.start : token.end].strip("'\"") for token in stream.tokens[index + 2 :]
+                if not token.is_symbol(",")
+            )  # fmt: skip
+    return None
