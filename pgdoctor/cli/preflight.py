@@ -2,16 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pgdoctor.cli._connection import database_argument, dsn_option
-from pgdoctor.cli._options import DEADLINE, run, show_literals_option
+from pgdoctor.cli._options import DEADLINE, run_coroutine, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.cli._script_file import ScriptText, read_script
 from pgdoctor.errors import UsageError
+from pgdoctor.preflight.judge import NEWEST, Judged, Settings, judge_script, keeps_out, mentioned_names
+from pgdoctor.preflight.obstacles import needed_oids
+from pgdoctor.preflight.script import Part, split_script
+from pgdoctor.render.preflight import Limits, PreflightReport, make_preflight_report, preflight_to_json
+from pgdoctor.render.preflight_text import render_preflight
+
+if TYPE_CHECKING:
+    from pgdoctor.postgres.connection import Connection
+
+#: Makes the report of a moment.
+Reader = Callable[[], Coroutine[Any, Any, PreflightReport]]
 
 #: Seconds for which the use of tables is measured, and between two reads of --watch.
 _MEASURED = 1.0
@@ -94,10 +105,6 @@ def command(
     FILE is a script of SQL, `-` standard input; anything else is the statement itself. Exit status: 0 the way is free,
     1 a statement would block or cannot be judged, 2 wrong usage, 3 no server.
     """
-    from pgdoctor.preflight.judge import Settings
-    from pgdoctor.render.preflight import Limits, PreflightReport, preflight_to_json
-    from pgdoctor.render.preflight_text import render_preflight
-
     if offline and (watch or max_blocker_age is not None):
         raise UsageError("--offline sees no session: without it, --watch and --max-blocker-age have a meaning")
     if server_version is not None and not offline:
@@ -109,33 +116,25 @@ def command(
     # psql -c sends several statements as one transaction.
     settings = Settings(single_transaction or not text.is_file, small)
 
-    def show(report: PreflightReport) -> None:
-        if form == "json":
-            write_json(preflight_to_json(report))
-        elif wide or screen_width(wide=wide) is None:
-            click.echo(render_preflight(report, width=None), nl=False)
-        else:
-            click.echo(render_preflight(report), nl=False)
-
     if offline:
         report = _judge_offline(text, settings, limits, server_version, show_literals)
     else:
-        report = run(_ask(dsn, text, settings, limits, show_literals, watch=watch, patience=timeout))
-    show(report)
+        report = run_coroutine(_ask(dsn, text, settings, limits, show_literals, watch=watch, patience=timeout))
+    if form == "json":
+        write_json(preflight_to_json(report))
+    else:
+        is_wide = wide or screen_width(wide=wide) is None
+        click.echo(render_preflight(report, width=None) if is_wide else render_preflight(report), nl=False)
     if report.would_block:
         raise click.exceptions.Exit(1)
 
 
-def _judge_offline(text: ScriptText, settings: Any, limits: Any, version: int | None, show_literals: bool) -> Any:
-    from pgdoctor.preflight.judge import NEWEST, judge_script
-    from pgdoctor.preflight.script import split_script
-    from pgdoctor.render.preflight import make_preflight_report
-
+def _judge_offline(
+    text: ScriptText, settings: Settings, limits: Limits, version: int | None, show_literals: bool
+) -> PreflightReport:
     version = version or NEWEST
-    parts = tuple(split_script(text.text))
-    judged = judge_script(parts, None, version, settings)
     return make_preflight_report(
-        judged,
+        judge_script(tuple(split_script(text.text)), None, version, settings),
         None,
         None,
         source=text.name,
@@ -150,32 +149,35 @@ def _judge_offline(text: ScriptText, settings: Any, limits: Any, version: int | 
 
 
 async def _ask(
-    dsn: str, text: ScriptText, settings: Any, limits: Any, show_literals: bool, *, watch: bool, patience: float | None
-) -> Any:
+    dsn: str,
+    text: ScriptText,
+    settings: Settings,
+    limits: Limits,
+    show_literals: bool,
+    *,
+    watch: bool,
+    patience: float | None,
+) -> PreflightReport:
     """The report on a server, now; with `watch` as soon as the way is free, or never will be, or time is up."""
+    # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.postgres.connection import Connection
 
     ends = None if patience is None else time.monotonic() + patience
     async with await Connection.open(dsn, DEADLINE) as connection:
-        look = await _prepare(connection, text, settings, limits, show_literals)
+        read = await _prepare(connection, text, settings, limits, show_literals)
         while True:
-            report = await look()
-            may_become_free = report.would_block and report.may_become_free
+            report = await read()
             is_over = ends is not None and time.monotonic() + _INTERVAL > ends
-            if not (watch and may_become_free) or is_over:
+            if not (watch and report.would_block and report.may_become_free) or is_over:
                 return report
             await asyncio.sleep(_INTERVAL)
 
 
 async def _prepare(
-    connection: Any, text: ScriptText, settings: Any, limits: Any, show_literals: bool
-) -> Callable[[], Any]:
-    """What makes a report of one moment: catalogs are read once, and the use of tables is measured once."""
+    connection: "Connection", text: ScriptText, settings: Settings, limits: Limits, show_literals: bool
+) -> Reader:
+    """Catalogs are read once, and the use of tables is measured once."""
     from pgdoctor.postgres.preflight import fetch_catalog, fetch_live_state, measure_rates
-    from pgdoctor.preflight.judge import judge_script, mentioned_names
-    from pgdoctor.preflight.obstacles import needed_oids
-    from pgdoctor.preflight.script import split_script
-    from pgdoctor.render.preflight import make_preflight_report
 
     parts = tuple(split_script(text.text))
     names, functions = mentioned_names(parts)
@@ -188,12 +190,11 @@ async def _prepare(
     rates = await measure_rates(connection, oids, _MEASURED) if any(_is_strong(each) for each in judged) else {}
     notes = ("not known: more relations belong to those of the script than are read",) if catalog.is_cut else ()
 
-    async def look() -> Any:
-        live = await fetch_live_state(connection, catalog, oids, rates)
+    async def read() -> PreflightReport:
         return make_preflight_report(
             judged,
             catalog,
-            live,
+            await fetch_live_state(connection, catalog, oids, rates),
             source=text.name,
             version=version,
             limits=limits,
@@ -201,23 +202,19 @@ async def _prepare(
             show_literals=show_literals,
         )
 
-    return look
+    return read
 
 
-def _is_strong(judged: Any) -> bool:
-    from pgdoctor.preflight.judge import keeps_out
-
+def _is_strong(judged: Judged) -> bool:
     return any(keeps_out(lock) for lock in judged.effect.locks)
 
 
-def find_search_path(parts: Sequence[Any]) -> tuple[str, ...] | None:
+def find_search_path(parts: Sequence[Part]) -> tuple[str, ...] | None:
     """The search path that the script sets first; None: it sets none."""
     for part in parts:
         stream = part.sentence.stream
         index = 1 + stream[1].is_word("session", "local")
         if stream[0].is_word("set") and stream[index].is_word("search_path"):
-            return tuple(
-                part.sentence.text[token.start : token.end].strip("'\"") for token in stream.tokens[index + 2 :]
-                if not token.is_symbol(",")
-            )  # fmt: skip
+            values = (token for token in stream.tokens[index + 2 :] if not token.is_symbol(","))
+            return tuple(part.sentence.text[token.start : token.end].strip("'\"") for token in values)
     return None

@@ -60,7 +60,7 @@ def read_type(stream: TokenStream, text: str, start: int, end: int) -> tuple[Typ
     while index < end:
         token = stream[index]
         if token.is_symbol("("):
-            modifiers = _read_modifiers(stream.tokens[index + 1 : stream.behind(index) - 1], text)
+            modifiers = _read_modifiers(stream.tokens[index + 1 : stream.next_index(index) - 1], text)
         elif token.is_symbol("[") or token.is_word("array"):
             is_array = True
         elif token.is_symbol("."):
@@ -69,7 +69,7 @@ def read_type(stream: TokenStream, text: str, start: int, end: int) -> tuple[Typ
             words.append(token.value)
         else:
             break
-        index = stream.behind(index)
+        index = stream.next_index(index)
     name = " ".join(words)
     if len(words) > 1 and name not in _STORED_NAMES:
         return None
@@ -107,9 +107,9 @@ def _read_clause(
     if token.is_word("no", "initially", "compression", "storage"):
         return column, index + 2
     if token.is_word("collate"):
-        return column, stream.relation(index + 1)[1]
+        return column, stream.read_relation(index + 1)[1]
     if token.is_word("check"):
-        return column._replace(has_check=True), stream.behind(index + 1)
+        return column._replace(has_check=True), stream.next_index(index + 1)
     if token.is_word("unique") or (token.is_word("primary") and following.is_word("key")):
         is_key = token.is_word("primary")
         column = column._replace(is_unique=True, is_not_null=column.is_not_null or is_key)
@@ -126,9 +126,9 @@ def _read_clause(
 def _read_default(
     column: ColumnDefinition, stream: TokenStream, start: int, end: int
 ) -> tuple[ColumnDefinition, int] | None:
-    index = stream.behind(start)
+    index = stream.next_index(start)
     while index < end and not (stream[index].is_any(_CLAUSES)):
-        index = stream.behind(index)
+        index = stream.next_index(index)
     inside = stream.tokens[start:index]
     if not inside:
         return None
@@ -149,11 +149,11 @@ def _read_generated(
     index += 1
     if stream[index].is_word("identity"):
         index += 1
-        index = stream.behind(index) if stream[index].is_symbol("(") else index
+        index = stream.next_index(index) if stream[index].is_symbol("(") else index
         return column._replace(is_identity=True), index
     if not stream[index].is_symbol("("):
         return None
-    index = stream.behind(index)
+    index = stream.next_index(index)
     is_stored, is_virtual = stream[index].is_word("stored"), stream[index].is_word("virtual")
     return column._replace(is_stored=is_stored, is_virtual=not is_stored), index + (is_stored or is_virtual)
 
@@ -164,22 +164,22 @@ def _skip_index_parameters(stream: TokenStream, index: int, end: int) -> int:
             break
         takes_name = stream[index].is_word("using", "tablespace")
         index += 1 + takes_name
-        index = stream.behind(index) if stream[index].is_symbol("(") else index
+        index = stream.next_index(index) if stream[index].is_symbol("(") else index
         index += stream[index].is_word("index")
     return index
 
 
 def _skip_reference(stream: TokenStream, start: int, end: int) -> int:
-    index = stream.relation(start)[1]
+    index = stream.read_relation(start)[1]
     if stream[index].is_symbol("("):
-        index = stream.behind(index)
+        index = stream.next_index(index)
     while index < end and stream[index].is_word("match", "on"):
         if stream[index].is_word("match"):
             index += 2
             continue
         index += 2
         index += 2 if stream[index].is_word("set", "no") else 1
-        index = stream.behind(index) if stream[index].is_symbol("(") else index
+        index = stream.next_index(index) if stream[index].is_symbol("(") else index
     return index
 
 

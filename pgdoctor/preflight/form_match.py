@@ -114,7 +114,7 @@ def _match_one(item: _Item, sentence: TokenStream, state: _State) -> _State | No
         case "relation":
             if token.is_any(_RESERVED - {"only"}):
                 return None
-            name, behind = sentence.relation(index)
+            name, behind = sentence.read_relation(index)
             only = {"only": ("only",)} if token.is_word("only") else {}
             following = _State(behind + sentence[behind].is_symbol("*"), {**names, **only, item.name: (name,)})
             return following if name else None
@@ -123,7 +123,7 @@ def _match_one(item: _Item, sentence: TokenStream, state: _State) -> _State | No
             only = {"only": ("only",)} if token.is_word("only") else {}
             return _State(behind, {**names, **only, item.name: found}) if found else None
         case "group":
-            return _State(sentence.behind(index), names) if token.is_symbol("(") else None
+            return _State(sentence.next_index(index), names) if token.is_symbol("(") else None
     index += token.is_symbol("-+")
     return _State(index + 1, names) if sentence[index].is_value or sentence[index].is_name else None
 
@@ -134,7 +134,7 @@ def read_relations(sentence: TokenStream, index: int) -> tuple[tuple[str, ...], 
     while True:
         if sentence[index].is_any(_RESERVED - {"only"}):
             return (), index
-        name, index = sentence.relation(index)
+        name, index = sentence.read_relation(index)
         if not name:
             return (), index
         found.append(name)

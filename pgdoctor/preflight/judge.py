@@ -229,7 +229,7 @@ def _skip_explain(stream: TokenStream) -> int:
         while stream[index].is_word("analyze", "analyse", "verbose"):
             index += 1
         if stream[index].is_symbol("(") and not stream[index + 1].is_word("select", "with", "values", "table"):
-            index = stream.behind(index)
+            index = stream.next_index(index)
     return index
 
 
@@ -242,7 +242,7 @@ def _split_actions(case: Case) -> Iterator[tuple[Case, bool]]:
         return
     table, is_only = match.one("table"), "only" in match.names
     start = match.rest
-    for index in stream.level(match.rest):
+    for index in stream.iterate_level(match.rest):
         if stream[index].is_symbol(","):
             yield case._replace(start=start, end=index, table=table, is_only=is_only), True
             start = index + 1

@@ -173,7 +173,7 @@ def _owned(case: Case, _: Catalog) -> _Found:
     stream = case.sentence.stream
     for index in range(case.start, case.end):
         if stream[index].is_word("owned") and stream[index + 1].is_word("by"):
-            table = stream.relation(index + 2)[0].rpartition(".")[0]
+            table = stream.read_relation(index + 2)[0].rpartition(".")[0]
             yield from (facts.oid for facts in case.find(table))
 
 

@@ -7,7 +7,7 @@ from tabulate import tabulate
 from pgdoctor.formatting import format_count, format_duration, format_name, format_size
 from pgdoctor.preflight.work import WORK
 from pgdoctor.render.holders import HolderFacts, LockFacts, format_hold, format_origin, format_state
-from pgdoctor.render.plain import one_line
+from pgdoctor.render.plain import format_one_line
 from pgdoctor.render.preflight import ObstacleFacts, PreflightReport, QueueFacts, StatementFacts
 from pgdoctor.render.server_name import describe_server
 
@@ -70,9 +70,9 @@ def _format_row(statement: StatementFacts, width: int | None) -> tuple[str, ...]
         str(statement.line),
         statement.verdict,
         strongest.mode if strongest else "",
-        one_line(strongest.relation, 80) if strongest else "",
+        format_one_line(strongest.relation, 80) if strongest else "",
         work.kind if work else "",
-        one_line(text, width if width is not None else len(text) + 1),
+        format_one_line(text, width if width is not None else len(text) + 1),
     )
 
 
@@ -89,14 +89,14 @@ def _describe_statement(
     yield from _describe_queue(statement.queue)
     for form in statement.safe_form:
         yield "   safe form:"
-        yield from (f"     {one_line(line, 500)}" for line in form.splitlines())
+        yield from (f"     {format_one_line(line, 500)}" for line in form.splitlines())
 
 
 def _describe_locks(statement: StatementFacts) -> Iterator[str]:
     most = "" if statement.exact else "at most "
     for lock in statement.locks:
         blocked = "reads and writes" if lock.blocks_reads else "writes" if lock.blocks_writes else ""
-        yield f"locks {one_line(lock.relation, 200)}: {most}{lock.mode}" + (
+        yield f"locks {format_one_line(lock.relation, 200)}: {most}{lock.mode}" + (
             f", which blocks {blocked}" if blocked else ""
         )
     if statement.after_statements:
@@ -112,7 +112,7 @@ def _describe_work(statement: StatementFacts) -> Iterator[str]:
             if work.bytes is None
             else f"{format_size(work.bytes)}, {format_count(work.rows or 0, 'row')}"
         )
-        yield f"work: {WORK[work.kind].says}: {one_line(work.relation, 200)} ({size})"
+        yield f"work: {WORK[work.kind].says}: {format_one_line(work.relation, 200)} ({size})"
 
 
 def _describe_obstacle(obstacle: ObstacleFacts, sessions: dict[tuple[int | None, str | None], HolderFacts]) -> str:
@@ -132,12 +132,14 @@ def _describe_obstacle(obstacle: ObstacleFacts, sessions: dict[tuple[int | None,
 def _describe_held(locks: Sequence[LockFacts]) -> str:
     if not locks:
         return "has an older snapshot"
-    told = [
-        f"{'holds' if lock.granted else 'waits for'} {lock.mode} on {one_line(lock.object, 200)}, {format_hold(lock)}"
-        for lock in locks[:3]
-    ]
+    told = [_describe_lock(lock) for lock in locks[:3]]
     more = [f"and {len(locks) - 3:,} more"] if len(locks) > 3 else []
     return "; ".join((*told, *more))
+
+
+def _describe_lock(lock: LockFacts) -> str:
+    verb = "holds" if lock.granted else "waits for"
+    return f"{verb} {lock.mode} on {format_one_line(lock.object, 200)}, {format_hold(lock)}"
 
 
 def _describe_queue(queue: tuple[QueueFacts, ...] | None) -> Iterator[str]:
@@ -149,7 +151,7 @@ def _describe_queue(queue: tuple[QueueFacts, ...] | None) -> Iterator[str]:
     for each in used[:_MOST_LINES]:
         yield (
             f"   would queue: {each.scans_per_second:,.0f} scans and {each.changes_per_second:,.0f} row changes "
-            f"a second on {one_line(each.relation, 200)}, as measured now"
+            f"a second on {format_one_line(each.relation, 200)}, as measured now"
         )
 
 
