@@ -78,7 +78,7 @@ def _size(_: click.Context, parameter: click.Parameter, text: str) -> int:
     help="Tables up to this size count as instant.",
 )
 @click.option("--allow-dangerous", is_flag=True, help="Exit with 0 though a statement blocks clients while it works.")
-@click.option("--watch", is_flag=True, help="Wait until no session is in the way.")
+@click.option("--watch", is_flag=True, help="Wait until no session blocks the script.")
 @click.option(
     "--timeout", metavar="TIME", callback=_duration, help="With --watch: give up after this time, such as 5m."
 )
@@ -100,9 +100,9 @@ def command(
     show_literals: bool,
     wide: bool,
 ) -> None:
-    """Show what a script would lock, and what is in its way now; never run it.
+    """Show what a script would lock, and which sessions block it now; never run it.
 
-    FILE is a script of SQL, `-` standard input; anything else is the statement itself. Exit status: 0 the way is free,
+    FILE is a script of SQL, `-` standard input; anything else is the statement itself. Exit status: 0 free to run,
     1 a statement would block or cannot be judged, 2 wrong usage, 3 no server.
     """
     if offline and (watch or max_blocker_age is not None):
@@ -142,7 +142,7 @@ def _judge_offline(
         limits=limits,
         notes=(
             "not known without a server: sizes, indexes, partitions and foreign keys of the tables, the types of "
-            "columns, and what is in the way",
+            "columns, and sessions that block",
         ),
         show_literals=show_literals,
     )
@@ -158,7 +158,7 @@ async def _ask(
     watch: bool,
     patience: float | None,
 ) -> PreflightReport:
-    """The report on a server, now; with `watch` as soon as the way is free, or never will be, or time is up."""
+    """The report on a server, now; with `watch` once no session blocks, waiting does not help, or time is up."""
     # Here, not above: help and usage errors need no driver, which takes 200 ms to import.
     from pgdoctor.postgres.connection import Connection
 
@@ -168,7 +168,7 @@ async def _ask(
         while True:
             report = await read()
             is_over = ends is not None and time.monotonic() + _INTERVAL > ends
-            if not (watch and report.would_block and report.may_become_free) or is_over:
+            if not (watch and report.would_block and report.waiting_helps) or is_over:
                 return report
             await asyncio.sleep(_INTERVAL)
 

@@ -196,7 +196,7 @@ def _take_in(tie: Tie, inner: set[int], others: set[int]) -> None:
 
 
 async def _fetch_checks(connection: Connection, tables: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """The valid CHECKs of tables; none where a lock on one of them is in the way."""
+    """The valid CHECKs of tables; none where a lock on one of them conflicts."""
     try:
         rows = await connection.fetch("preflight_checks", oids=tables, most=_MOST_ROWS)
     except StatementFailed:

@@ -1,1 +1,1 @@
-"""What a statement would lock, for how long, and what is in its way: judged before it runs."""
+"""What a statement would lock, for how long, and which sessions block it: judged before it runs."""

@@ -41,7 +41,7 @@ class Verdict(Enum):
     SKIPPED = "skipped"
 
 
-#: With these the way is not free.
+#: With these a script is not free to run.
 STOPPING = (Verdict.UNKNOWN, Verdict.FAILS, Verdict.BLOCKED, Verdict.DANGEROUS)
 
 

@@ -1,4 +1,4 @@
-"""What is in the way of a script now: sessions and prepared transactions that hold, or await, what it needs."""
+"""What blocks a script now: sessions and prepared transactions that hold, or await, what it needs."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ class Obstacle(NamedTuple):
     gives_way: bool
 
     def counts(self, max_age: float | None) -> bool:
-        """It is in the way, and older than what may be waited for (seconds)."""
+        """It blocks, and its transaction is older than is accepted (seconds)."""
         return not self.gives_way and (max_age is None or self.age is None or self.age > max_age)
 
 
@@ -59,7 +59,7 @@ def needed_oids(judged: Sequence[Judged]) -> frozenset[int]:
 def _find_of(statement: Judged, live: LiveState) -> Iterator[Obstacle]:
     by_holder: dict[tuple[int | None, str | None], list[ListedLock]] = {}
     for lock in live.holders.locks:
-        if any(_is_in_the_way(lock, oid, mode) for oid, mode in _wanted(statement)):
+        if any(_is_blocked_by(lock, oid, mode) for oid, mode in _wanted(statement)):
             by_holder.setdefault((lock.pid, lock.gid), []).append(lock)
     for (pid, gid), locks in by_holder.items():
         yield _build(statement, pid, gid, tuple(locks), live)
@@ -74,7 +74,7 @@ def _wanted(statement: Judged) -> Iterator[tuple[int | None, str]]:
     yield from ((oid, WAITS[wait].mode) for wait, oid, _ in statement.effect.waits)
 
 
-def _is_in_the_way(lock: ListedLock, oid: int | None, mode: str) -> bool:
+def _is_blocked_by(lock: ListedLock, oid: int | None, mode: str) -> bool:
     """It holds, or is ahead in the queue with, a mode that conflicts."""
     return lock.lock.relation == oid and modes_conflict(lock.lock.mode, mode)
 

@@ -1,4 +1,4 @@
-"""Whether ALTER COLUMN TYPE writes the table anew: decided by the stored type, the new one, and USING.
+"""Whether ALTER COLUMN TYPE rewrites the table: decided by the stored type, the new one, and USING.
 
 Source: `ATColumnChangeRequiresRewrite` in tablecmds.c, the support functions of length casts (varchar_support,
 numeric_support, varbit_support, TemporalSimplify), `pg_cast`. Not known to be without a rewrite means a rewrite.
@@ -25,7 +25,7 @@ _SAME_ORDER = (frozenset({"varchar", "text"}), frozenset({"inet", "cidr"}))
 
 
 def changes_order(old_type: str, new_type: str) -> bool:
-    """An index of the column has to be built anew, though the values stay as they are."""
+    """An index of the column has to be rebuilt, though the values stay as they are."""
     return old_type != new_type and not any({old_type, new_type} <= each for each in _SAME_ORDER)
 
 
@@ -42,7 +42,7 @@ def read_modifier(name: str, modifier: int) -> Modifiers:
 
 
 def needs_rewrite(old_type: str, old: Modifiers, new: TypeName) -> bool:
-    """Whether the values have to be written anew, or at least to be checked one by one."""
+    """Whether the values have to be rewritten, or at least to be checked one by one."""
     if new.is_array or old_type.startswith("_"):
         return not (new.is_array and old_type == f"_{new.name}" and old is None and new.modifiers is None)
     if old_type != new.name:

@@ -16,6 +16,6 @@ WORK = {
     "rows": Work(1, "changes every row, and locks each until the transaction ends"),
     "scan": Work(2, "reads the whole table"),
     "build": Work(3, "reads the whole table and builds an index"),
-    "rewrite": Work(4, "writes the whole table and its indexes anew"),
+    "rewrite": Work(4, "rewrites the whole table and its indexes"),
     "unknown": Work(5, "may do anything"),
 }

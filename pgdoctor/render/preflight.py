@@ -83,7 +83,7 @@ class StatementFacts(msgspec.Struct, frozen=True):
     has_lock_timeout: bool
     #: Statements before it whose locks are held while it runs.
     after_statements: tuple[int, ...]
-    in_the_way: tuple[ObstacleFacts, ...]
+    blocked_by: tuple[ObstacleFacts, ...]
     #: Null: not measured, for there is no server, or it blocks no reader and no writer.
     queue: tuple[QueueFacts, ...] | None
 
@@ -100,8 +100,8 @@ class PreflightReport(msgspec.Struct, frozen=True):
     verdict: str
     #: Exit status 1: a statement would block, or cannot be judged.
     would_block: bool
-    #: It is only sessions that are in the way: waiting for their ends helps.
-    may_become_free: bool
+    #: Only sessions block it: waiting for their ends helps.
+    waiting_helps: bool
     max_blocker_age_seconds: float
     small_bytes: int
     statements: tuple[StatementFacts, ...]
@@ -150,7 +150,7 @@ def make_preflight_report(
         version=version,
         verdict=worst.value,
         would_block=any(each in stopping for each in verdicts),
-        may_become_free=not any(each.verdict in stopping for each in judged),
+        waiting_helps=not any(each.verdict in stopping for each in judged),
         max_blocker_age_seconds=limits.max_blocker_age or 0.0,
         small_bytes=limits.small_bytes,
         statements=statements,
@@ -191,7 +191,7 @@ def _build_statement(
         safe_form=(*judged.safe, *advice),
         has_lock_timeout=judged.has_lock_timeout,
         after_statements=tuple(sorted({held.number for held in judged.held})),
-        in_the_way=tuple(_build_obstacle(each, live, limits) for each in obstacles) if live else (),
+        blocked_by=tuple(_build_obstacle(each, live, limits) for each in obstacles) if live else (),
         queue=tuple(_build_queue(effect.locks, live)) if live and is_strong else None,
     )
 

@@ -1,4 +1,4 @@
-"""What a script would lock and wait for: as a table for people, with what is in the way below it."""
+"""What a script would lock and wait for: as a table for people, with the sessions that block it below."""
 
 from collections.abc import Iterator, Sequence
 
@@ -57,7 +57,7 @@ def _format_lines(report: PreflightReport, width: int | None) -> Iterator[str]:
 def _conclude(report: PreflightReport) -> str:
     counts = {verdict: sum(each.verdict == verdict for each in report.statements) for verdict in _SAYS}
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items() if count)
-    free = "The way is not free" if report.would_block else "The way is free"
+    free = "Not free to run" if report.would_block else "Free to run"
     return f"{free}: {told or 'nothing to run'}."
 
 
@@ -85,7 +85,7 @@ def _describe_statement(
     yield from _cap([f"   {line}" for line in _describe_locks(statement)])
     yield from _cap([f"   {line}" for line in _describe_work(statement)])
     yield from (f"   {each}" for each in statement.waits_for)
-    yield from _cap([f"   in the way: {_describe_obstacle(each, sessions)}" for each in statement.in_the_way])
+    yield from _cap([f"   blocked by: {_describe_obstacle(each, sessions)}" for each in statement.blocked_by])
     yield from _describe_queue(statement.queue)
     for form in statement.safe_form:
         yield "   safe form:"

@@ -1,4 +1,4 @@
-"""`pgdoctor preflight`: what a script locks and what is in its way, on a server with real sessions; it runs nothing."""
+"""`pgdoctor preflight`: locks of a script and the sessions that block it, on a server with real sessions."""
 
 import json
 import subprocess
@@ -44,22 +44,22 @@ def test_free_way_is_status_0_and_nothing_runs(orders: Scene) -> None:
     result = preflight(orders.dsn, ALTER)
     assert (result.returncode, result.stderr) == (0, "")
     assert "AccessExclusiveLock" in result.stdout
-    assert "The way is free: 1 brief." in result.stdout
+    assert "Free to run: 1 brief." in result.stdout
     assert "SET lock_timeout = '3s'" in result.stdout
     assert orders.admin.execute("select count(*) from pg_attribute where attname = 'x'").fetchone() == (0,)
 
 
-def test_idle_transaction_in_the_way_is_named(orders: Scene, holder: Client) -> None:
+def test_idle_transaction_blocked_by_is_named(orders: Scene, holder: Client) -> None:
     result = preflight(orders.dsn, ALTER)
     assert result.returncode == 1
     assert f'session {holder.pid} ("checkout"' in result.stdout
     assert "idle in transaction" in result.stdout
     assert "holds RowExclusiveLock on public.orders" in result.stdout
-    assert "The way is not free: 1 blocked." in result.stdout
+    assert "Not free to run: 1 blocked." in result.stdout
     report = facts(orders.dsn, ALTER)
     [statement] = report["statements"]
-    [obstacle] = statement["in_the_way"]
-    assert (report["would_block"], report["may_become_free"]) == (True, True)
+    [obstacle] = statement["blocked_by"]
+    assert (report["would_block"], report["waiting_helps"]) == (True, True)
     assert (statement["verdict"], obstacle["pid"], obstacle["counts"]) == ("blocked", holder.pid, True)
     assert obstacle["transaction_seconds"] > 0
     assert {lock["mode"] for lock in obstacle["locks"]} == {"RowExclusiveLock"}
@@ -80,7 +80,7 @@ def test_young_blocker_may_be_accepted(orders: Scene, holder: Client) -> None:
     assert preflight(orders.dsn, ALTER, "--max-blocker-age", "1ms").returncode == 1
 
 
-def test_prepared_transaction_in_the_way_is_named(orders: Scene) -> None:
+def test_prepared_transaction_blocked_by_is_named(orders: Scene) -> None:
     client = orders.client("update orders set v = 2")
     client.run("prepare transaction 'two \x1b[31m phases'")
     result = preflight(orders.dsn, ALTER)
@@ -89,15 +89,15 @@ def test_prepared_transaction_in_the_way_is_named(orders: Scene) -> None:
     assert "\x1b" not in result.stdout
 
 
-def test_waiter_ahead_in_the_queue_is_in_the_way(orders: Scene) -> None:
+def test_waiter_ahead_in_the_queue_is_blocked_by(orders: Scene) -> None:
     orders.client("select from orders")
     waiter = orders.client().block("lock table orders in access exclusive mode")
     report = facts(orders.dsn, "lock table orders in access share mode")
-    [obstacle] = report["statements"][0]["in_the_way"]
+    [obstacle] = report["statements"][0]["blocked_by"]
     assert (obstacle["pid"], obstacle["locks"][0]["granted"]) == (waiter.pid, False)
 
 
-def test_old_snapshot_is_in_the_way_of_an_index_build(orders: Scene) -> None:
+def test_old_snapshot_is_blocked_by_of_an_index_build(orders: Scene) -> None:
     orders.admin.execute("create table other (id int)")
     reader = orders.client("select from other")
     reader.run("commit")
@@ -123,7 +123,7 @@ def test_watch_ends_when_the_way_is_free(orders: Scene, holder: Client) -> None:
     thread.join(100)
     [result] = found
     assert result.returncode == 0
-    assert "The way is free" in result.stdout
+    assert "Free to run" in result.stdout
 
 
 def test_watch_gives_up_after_its_timeout(orders: Scene, holder: Client) -> None:

@@ -50,7 +50,7 @@ def test_lock_timeout_of_the_script_is_known(script: str, has: bool) -> None:
     assert judge(script)[-1].has_lock_timeout is has
 
 
-def test_new_tables_are_in_the_way_of_no_session() -> None:
+def test_new_tables_are_blocked_by_of_no_session() -> None:
     script = """
         create table app.fresh (id int primary key, v int);
         create index on app.fresh (v);

@@ -11,7 +11,7 @@ from tests.preflight.judging import Real, fetch, judge, run, said_locks, stage, 
 from tests.preflight.test_alone import CASES
 from tests.scenes import Scene
 
-#: They write relations anew, but not the rows of a table: TRUNCATE makes empty ones, REINDEX indexes.
+#: They rewrite relations, but not the rows of a table: TRUNCATE makes empty ones, REINDEX indexes.
 _NO_ROWS = ("truncate", "reindex")
 
 #: Rows whose statements open or end a transaction, and one that `test_alone` runs.

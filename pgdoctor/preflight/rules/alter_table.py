@@ -115,7 +115,7 @@ ACTIONS: tuple[Rule, ...] = (
         when="changes_form crosses_zones",
         safe=_NEW_COLUMN,
         is_at_most=True,
-        note="Nothing is written anew where TimeZone is UTC.",
+        note="Nothing is rewritten where TimeZone is UTC.",
     ),
     Rule(
         "alter [column] {column} [set data] type ...",
