@@ -49,7 +49,7 @@ def test_rows_of_copy_are_no_statements() -> None:
         ("create index on t (a))", Problem.UNBALANCED, Verdict.UNKNOWN),
     ],
 )
-def test_what_cannot_be_read_is_named(script: str, problem: Problem, verdict: Verdict) -> None:
+def test_unreadable_statements_are_named(script: str, problem: Problem, verdict: Verdict) -> None:
     [judged] = judge(script)
     assert (judged.part.problem, judged.verdict) == (problem, verdict)
     assert judged.reasons == (problem.value,)
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_named(script: str, problem: Problem, verdict: Ve
         "refresh materialized view concurrently totals with no data twice",
     ],
 )
-def test_what_is_not_known_is_never_harmless(statement: str) -> None:
+def test_unknown_statements_are_never_harmless(statement: str) -> None:
     assert judge(statement)[0].verdict in STOPPING
 
 
