@@ -89,6 +89,7 @@ PURE_LIBRARY = {
         "re",
         "statistics",
         "string",
+        "struct",
     ),
     *("textwrap", "types", "typing", "unicodedata", "zlib"),
 }

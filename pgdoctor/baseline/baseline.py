@@ -26,7 +26,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.baseline.median import compute_median
-from pgdoctor.baseline.ring import Ring, RingSample
+from pgdoctor.baseline.ring import Ring, RingSample, round_as_kept
 from pgdoctor.model.anomaly_signals import Floor, Usual
 
 #: The score from which on a value is unusual.
@@ -57,7 +57,7 @@ _NINTH_DECILE = 1.2816
 
 
 class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """All that is known of one signal of one server: 37 kB, however long it goes on."""
+    """All that is known of one signal of one server: 21 kB, however long it goes on."""
 
     recent: Ring = Ring(_MINUTE, _RECENT)
     days: Ring = Ring(_QUARTER, _A_DAY * _DAYS)
@@ -68,7 +68,7 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
     def score(self, value: float) -> float:
         """How unusual a value is now: 0 to HIGHEST; 0 while not enough is known, and for a value that is none."""
-        return self.usual.score(value) if self.usual is not None and math.isfinite(value) else 0.0
+        return self.usual.score(round_as_kept(value)) if self.usual is not None and math.isfinite(value) else 0.0
 
     def observe(self, value: float, at: float, floor: Floor, *, learning: bool = True) -> "Baseline":
         """After one more value, at a moment in Unix time. Cheap: but once a minute nothing is to be done."""
@@ -82,6 +82,10 @@ class Baseline(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
             # However long the incident takes, it is judged by what was before.
             usual = self.usual
         return replace(known, usual=usual, quarter=quarter)
+
+    def narrowed(self) -> "Baseline":
+        """With samples as they are kept now, where an earlier pgdoctor has stored them."""
+        return replace(self, recent=self.recent.narrowed(), days=self.days.narrowed())
 
     @property
     def is_sound(self) -> bool:

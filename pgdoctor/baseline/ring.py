@@ -1,25 +1,32 @@
 """Samples of one signal at equal distances in time: so many, however long it goes on.
 
 A sample's place follows from its time alone, so a new day overwrites the oldest one, and a gap (no poll) leaves
-holes. Nine bytes a sample: a server has six signals, an agent may have many servers.
+holes. Five bytes a sample: a server has six signals, an agent may have many servers.
 """
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-#: Beyond it samples could not be added up.
-_MOST = 1e300
+#: Beyond it a sample could not be kept.
+_MOST = 1e38
 
 #: Golden ratio: its multiples, without their whole part, are spread evenly over 0 to 1.
 _GOLDEN = 0.6180339887498949
 
 #: A number as it is kept in bytes, and how many these are.
-_NUMBER: Final = "d"
-_BYTES = 8
+_NUMBER: Final = "f"
+_BYTES = 4
+
+#: The same of earlier pgdoctors, whose samples are still read.
+_WIDE_NUMBER: Final = "d"
+_WIDE_BYTES = 8
+
+_FORMAT = struct.Struct(_NUMBER)
 
 _hole = memoryview(bytearray(_BYTES)).cast(_NUMBER)
 _hole[0] = math.nan
@@ -48,6 +55,15 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         """It may have come from a file."""
         return self.last is None or (len(self.values), len(self.held)) == (_BYTES * self.size, self.size)
 
+    def narrowed(self) -> "Ring":
+        """With samples as they are kept now, where an earlier pgdoctor has kept them with twice as many bytes."""
+        if len(self.values) != _WIDE_BYTES * self.size:
+            return self
+        values = memoryview(bytearray(_BYTES * self.size)).cast(_NUMBER)
+        for place, value in enumerate(memoryview(self.values).cast(_WIDE_NUMBER)):
+            values[place] = value if math.isnan(value) else round_as_kept(value)
+        return replace(self, values=bytes(values))
+
     def is_due(self, at: float) -> bool:
         """A sample is to be taken now, in Unix time: once a period, at a moment that wanders through it.
 
@@ -64,7 +80,7 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         number = self._sample_number(at)
         values, flags = self._cleared_until(number)
         place = number % self.size
-        memoryview(values).cast(_NUMBER)[place] = min(max(value, -_MOST), _MOST)
+        memoryview(values).cast(_NUMBER)[place] = round_as_kept(value)
         flags[place] = held
         return replace(self, values=bytes(values), held=bytes(flags), last=number)
 
@@ -100,3 +116,9 @@ class Ring(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             place = missed % self.size
             values[_BYTES * place : _BYTES * (place + 1)] = _HOLE
         return values, flags
+
+
+def round_as_kept(value: float) -> float:
+    """The number that is kept of a value."""
+    kept: float = _FORMAT.unpack(_FORMAT.pack(min(max(value, -_MOST), _MOST)))[0]
+    return kept

@@ -29,7 +29,7 @@ _GAP = 300.0
 #: Of what is kept. Whatever is of another format is not read.
 VERSION = 1
 
-#: Bytes of what is kept, when unpacked; it has 225,000.
+#: Bytes of what is kept, when unpacked; it has 125,000.
 _MOST_BYTES = 2_000_000
 
 
@@ -111,6 +111,7 @@ def unpack_thresholds(body: bytes) -> Thresholds:
         raise ValueError(f"it is damaged, or of another format: {error}") from None
     if kept.version != VERSION:
         raise ValueError(f"it is of format {kept.version}, this pgdoctor knows {VERSION}")
-    if kept.baselines.keys() != SIGNALS.keys() or not all(each.is_sound for each in kept.baselines.values()):
+    baselines = {name: baseline.narrowed() for name, baseline in kept.baselines.items()}
+    if baselines.keys() != SIGNALS.keys() or not all(each.is_sound for each in baselines.values()):
         raise ValueError("it is damaged")
-    return Thresholds(kept.baselines)
+    return Thresholds(baselines)

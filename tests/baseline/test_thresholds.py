@@ -132,7 +132,7 @@ def test_kept_state_stays_small():
     long = fed(Thresholds(), QUIET, MIDNIGHT, 30 * DAY, 5_000.0)
     assert len(long.encode_state()) < 100_000
     rings = [ring for each in long.baselines.values() for ring in (each.recent, each.days)]
-    assert sum(len(ring.values) + len(ring.held) for ring in rings) < 230_000
+    assert sum(len(ring.values) + len(ring.held) for ring in rings) < 130_000
 
 
 def packed(**kept: object) -> bytes:
