@@ -8,6 +8,8 @@ of the share has paid for the one before. The server context is read every 15 s,
 poll does not delay the next one.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec.structs import replace
 
@@ -36,6 +38,10 @@ _FEW_BYTES = 16_384
 _GATES = 5
 _FULL_POLLS = 5
 _SURVEYS = 3
+
+#: Measurements that are needed before a cost makes anything less frequent. The first one on a cold server may take a
+#: hundred times as long as the next: it alone would put off the second poll for a minute.
+_FEWEST = 3
 
 
 class PollCost(msgspec.Struct, frozen=True):
@@ -127,11 +133,11 @@ class PollBudget(msgspec.Struct, frozen=True):
 
     @property
     def _gate(self) -> float:
-        return min(self.gates, default=0.0)
+        return _find_usual(self.gates)
 
     @property
     def _count(self) -> float:
-        return min(self.counts, default=0.0)
+        return _find_usual(self.counts)
 
     @property
     def count_interval(self) -> float:
@@ -140,7 +146,7 @@ class PollBudget(msgspec.Struct, frozen=True):
 
     @property
     def _survey(self) -> float:
-        return min(self.surveys, default=0.0)
+        return _find_usual(self.surveys)
 
     @property
     def survey_interval(self) -> float:
@@ -149,7 +155,7 @@ class PollBudget(msgspec.Struct, frozen=True):
 
     @property
     def _login_check(self) -> float:
-        return min(self.login_checks, default=0.0)
+        return _find_usual(self.login_checks)
 
     @property
     def _logins_interval(self) -> float:
@@ -166,3 +172,8 @@ class PollBudget(msgspec.Struct, frozen=True):
         if self.count_interval > self.gate_interval:
             others += self._count / self.count_interval
         return self.share * (1 - _RESERVE) - others
+
+
+def _find_usual(seconds: Sequence[float]) -> float:
+    """What something costs as a rule; 0 while that is not known."""
+    return min(seconds) if len(seconds) >= _FEWEST else 0.0
