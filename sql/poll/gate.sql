@@ -63,7 +63,11 @@ SELECT
         EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.min(s.xact_start) FILTER (
             WHERE c.is_client AND s.pid <> pg_catalog.pg_backend_pid()
         )
-    )::pg_catalog.float8 AS oldest_transaction
+    )::pg_catalog.float8 AS oldest_transaction,
+    -- For how long the server was at it: worked out after all of the above.
+    extract(
+        EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp()
+    )::pg_catalog.float8 AS server_seconds
 FROM pg_catalog.pg_stat_get_activity(NULL) AS s
 CROSS JOIN LATERAL (
     -- A hidden session belongs to a client if it is in a database.

@@ -27,7 +27,11 @@ SELECT
     pg_catalog.count(*) FILTER (
         WHERE s.wait_event_type = 'IPC' AND pg_catalog.pg_stat_get_backend_wait_event(s.id) = 'SafeSnapshot'
     )::pg_catalog.int4 AS snapshot_waiters,
-    pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters
+    pg_catalog.count(*) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters,
+    -- For how long the server was at it: worked out after all of the above.
+    extract(
+        EPOCH FROM pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp()
+    )::pg_catalog.float8 AS server_seconds
 FROM (
     SELECT
         i.id,
