@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.agent.log import install_logging
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.server_monitor import MonitoredServer, ServerMonitor
 from pgdoctor.agent.stored_incidents import read_incident
 from pgdoctor.cli._options import DEADLINE
@@ -52,7 +53,7 @@ async def record_server(dsn: str, length: float, interval: Duration, *, into_dat
     settings = AgentSettings(interval=interval, max_server_share=_SHARE, look_into_databases=into_databases)
     with TemporaryDirectory(prefix="pgdoctor-") as folder:
         keeper = Keeper(Path(folder) / "journal.db")
-        monitor = ServerMonitor(MonitoredServer(None, dsn, settings), Mitigation(), keeper, Notifier(()))
+        monitor = ServerMonitor(MonitoredServer(None, dsn, settings), Mitigation(), keeper, Notifier(()), Pacing())
         recording = _Recording(monitor)
         try:
             await recording.run(length, interval)

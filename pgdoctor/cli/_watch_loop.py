@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll import PollRunner
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.cli._local_processes import LocalProcesses
@@ -78,7 +79,7 @@ class WatchLoop:
         self._terminal = terminal
         self._connection = Reconnector(dsn, DEADLINE)
         self._into_databases = into_databases
-        self._runner = PollRunner(self._build_settings(interval))
+        self._runner = PollRunner(self._build_settings(interval), Pacing())
         #: Of the present connection.
         self._reader: tuple[Connection, ActivityReader, ActivityRateObserver] | None = None
         self._processes = LocalProcesses()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -96,7 +96,8 @@ class Collector:
         self._tracker = TraceTracker()
         self._elsewhere = DatabaseReader()
         self._replay = ReplayReader(connection, self._names)
-        self._is_warm = False
+        #: It is prepared for a full poll.
+        self.is_warm = False
         #: The oldest transaction that was running when the server context was last read.
         self._oldest_xid: int | None = None
 
@@ -116,7 +117,10 @@ class Collector:
     async def fetch_gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Sessions that are known to have waited for less than so many seconds
         do not count."""
-        pulse = (await self._connection.read("gate", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        return await self._judge_gate(await self._connection.fetch("gate", wait_threshold=_seconds(wait_threshold)))
+
+    async def _judge_gate(self, rows: Rows) -> Gate:
+        [pulse] = rows
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
         gate = Gate(pulse.captured_at, self._read_server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
         if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
@@ -132,7 +136,7 @@ class Collector:
         """
         if counted.server.in_recovery or counted.server.hidden_sessions:
             return None
-        row = (await self._connection.read("lock_waiters", wait_threshold=timedelta(seconds=wait_threshold)))[0]
+        [row] = await self._connection.fetch("lock_waiters", wait_threshold=_seconds(wait_threshold))
         if row.lock_waiters or row.in_recovery or not row.tracks_activities:
             return None
         server = replace(counted.server, snapshot_waiters=row.snapshot_waiters, pin_waiters=row.pin_waiters)
@@ -148,11 +152,11 @@ class Collector:
 
     async def make_quiet_snapshot(self, gate: Gate) -> Snapshot:
         """The snapshot of a server on which no session waits; the first call also prepares for a full poll."""
-        if not self._is_warm:
-            self._is_warm = True
+        if not self.is_warm:
+            self.is_warm = True
             await warm_up_catalog(self._connection, statement_bytes=0)
             await self._names.fetch_all(CatalogReader(self._connection))
-        return _without_waits(gate)
+        return without_waits(gate)
 
     async def run_full_poll(self, gate: Gate) -> Snapshot:
         """The full poll, right after the gate: who waits for whom, and what explains it."""
@@ -161,9 +165,10 @@ class Collector:
     async def run_gate_and_full_poll(self) -> tuple[Gate, Snapshot]:
         """Gate and full poll in one round trip, for a single diagnosis. Raises ServerError."""
         async with reading_together() as group:
-            gate = group.create_task(self.fetch_gate(wait_threshold=0.0))
+            pulse = group.create_task(self._connection.read("gate", wait_threshold=_seconds(0.0)))
             rows = group.create_task(self._lock_waits())
-        return gate.result(), await self._build_snapshot(gate.result(), rows.result())
+        gate = await self._judge_gate(pulse.result())
+        return gate, await self._build_snapshot(gate, rows.result())
 
     async def _lock_waits(self) -> Rows:
         return await self._connection.read("lock_waits", statement_bytes=STATEMENT_BYTES)
@@ -173,7 +178,7 @@ class Collector:
             # The moment in which a lock changes hands, and its whole queue wakes up. It comes back at once.
             rows = await self._lock_waits()
         if not any(row.blocker_pids for row in rows):
-            return _without_waits(gate)
+            return without_waits(gate)
         return await self._read_incident(gate, rows)
 
     async def read_server_context(self) -> ServerContext | None:
@@ -281,7 +286,13 @@ class Collector:
         )
 
 
-def _without_waits(gate: Gate) -> Snapshot:
+@lru_cache(maxsize=16)
+def _seconds(wait_threshold: float) -> timedelta:
+    return timedelta(seconds=wait_threshold)
+
+
+def without_waits(gate: Gate) -> Snapshot:
+    """The snapshot of a server on which no session waits."""
     return Snapshot(captured_at=gate.captured_at, server=gate.server, replay=gate.replay, unread=gate.unread)
 
 

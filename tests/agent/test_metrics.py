@@ -229,21 +229,27 @@ def test_two_roots_of_one_class_do_not_count_a_session_twice():
 
 def test_outdated_state_is_not_shown():
     state = found(Snapshot(NOW, server()))
-    assert state.as_of(2.9, interval=1.0) is state
-    late = state.as_of(3.1, interval=1.0)
+    assert state.as_of(2.9, interval=1.0, deadline=5.0) is state
+    late = state.as_of(3.1, interval=1.0, deadline=5.0)
     assert (late.up, late.connection, late.diagnosis, late.figures) == (False, "timeout", None, None)
 
 
 def test_a_moment_is_not_too_old_however_short_the_interval():
     state = found(Snapshot(NOW, server()))
-    assert state.as_of(0.9, interval=0.1).up
-    assert not state.as_of(1.1, interval=0.1).up
+    assert state.as_of(0.9, interval=0.1, deadline=5.0).up
+    assert not state.as_of(1.1, interval=0.1, deadline=5.0).up
 
 
 def test_a_poll_that_takes_longer_than_the_interval_is_not_lost():
     found_slowly = ServerState(diagnosis=diagnose(Snapshot(NOW, server())), duration=2.0)
-    assert found_slowly.as_of(5.9, interval=1.0).up
-    assert not found_slowly.as_of(6.1, interval=1.0).up
+    assert found_slowly.as_of(5.9, interval=1.0, deadline=9.0).up
+    assert not found_slowly.as_of(6.1, interval=1.0, deadline=9.0).up
+
+
+def test_slow_poll_is_too_old_once_gate_and_full_poll_would_have_failed():
+    found_slowly = ServerState(diagnosis=diagnose(Snapshot(NOW, server())), duration=34.0)
+    assert found_slowly.as_of(10.9, interval=1.0, deadline=5.0).up
+    assert not found_slowly.as_of(11.1, interval=1.0, deadline=5.0).up
 
 
 def test_blind_is_not_visible():

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll import PollRunner
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.deadlocks import RECENT, DeadlockHistory, record_counters
@@ -129,7 +130,7 @@ def test_deadlock_that_was_seen_and_counted_is_one() -> None:
 
 def test_agent_counts_the_deadlocks_of_the_server(scene: Scene) -> None:
     async def count() -> tuple[int, int]:
-        runner = PollRunner(AgentSettings())
+        runner = PollRunner(AgentSettings(), Pacing())
         async with await Connection.open(scene.dsn, 5.0) as door:
             await _survey(runner, door)
             before = runner.deadlocks

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll import PollRunner
 from pgdoctor.baseline.thresholds import signal_readings
 from pgdoctor.config.config import AgentSettings
@@ -219,7 +220,7 @@ async def record(dsn: str, file: Path) -> None:
     labels = {second: f"{each.kind}-{each.size}" for each in schedule() for second in range(each.begin, each.end)}
     load = Load(dsn)
     load.start()
-    runner = PollRunner(AgentSettings())
+    runner = PollRunner(AgentSettings(), Pacing())
     async with await Connection.open(dsn) as door:
         with file.open("w", encoding="utf-8") as out:
             out.write(",".join(("second", *SIGNALS, "incident")) + "\n")

@@ -68,9 +68,12 @@ class LoginProbe:
         error = f"the login has not ended for {now - self._began:.0f} s" if hangs else self._error
         return Login(self._seconds, error, max(now - self._failing_since, 0.0))
 
-    async def run(self) -> None:
-        """Probe until cancelled; the first time after one interval, for the agent itself has just logged in."""
-        self._began = time.monotonic()
+    async def run(self, phase: float = 0.0) -> None:
+        """Probe until cancelled; the first time after one interval, for the agent itself has just logged in.
+
+        `phase`: by which share of an interval that is later than at other servers.
+        """
+        self._began = time.monotonic() + phase * self._interval
         try:
             while True:
                 await asyncio.sleep(self._pause_seconds())

@@ -1,11 +1,15 @@
 """One poll of a server, from the gate to the diagnosis: what is asked, and when what was found before still stands."""
 
+import asyncio
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll_budget import PollBudget
 from pgdoctor.agent.polling.state import Figures, add_gate, compute_figures
 from pgdoctor.config.config import AgentSettings
@@ -16,7 +20,7 @@ from pgdoctor.model.anomaly_signals import Anomaly
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import ServerContext
 from pgdoctor.model.snapshot import JournalUse, Login, ServerInfo, Snapshot
-from pgdoctor.postgres.collect import SHOWS_LOGINS, Collector, Gate
+from pgdoctor.postgres.collect import SHOWS_LOGINS, Collector, Gate, without_waits
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.offload import offload
 from pgdoctor.postgres.server_watch import ServerWatch
@@ -48,8 +52,9 @@ class PollResult(msgspec.Struct, frozen=True):
 class PollRunner:
     """Examines one server, over one connection after the other."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, pacing: Pacing) -> None:
         self.budget = PollBudget(settings.interval, settings.max_server_share)
+        self._pacing = pacing
         self._settings = settings
         #: Of the present connection.
         self._watch: ServerWatch | None = None
@@ -73,6 +78,11 @@ class PollRunner:
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
 
     @property
+    def deadline(self) -> float:
+        """Seconds that a statement may take."""
+        return self._settings.deadline
+
+    @property
     def read_at(self) -> float:
         """When the last poll had been read, and was yet to be judged, on the monotonic clock."""
         return self._watch.read_at if self._watch is not None else 0.0
@@ -82,10 +92,16 @@ class PollRunner:
         self._settings = settings
         self.budget = replace(self.budget, interval=settings.interval, share=settings.max_server_share)
 
-    async def examine(self, connection: Connection, *, is_urgent: bool = False) -> PollResult:
-        """Ask the gate, and look at the locks if a session waits and the last poll is paid for, or this is urgent.
+    async def examine(
+        self,
+        connection: Connection,
+        show_gate: Callable[[PollResult], object] | None = None,
+        *,
+        is_urgent: bool = False,
+    ) -> PollResult:
+        """Ask the gate, and read the locks if a session waits and the last poll is paid for, or this is urgent.
 
-        Raises ServerError.
+        `show_gate` takes what the gate has found if the full poll takes longer than an interval. Raises ServerError.
         """
         watch = self._watch_through(connection)
         began = time.monotonic()
@@ -95,21 +111,54 @@ class PollRunner:
         is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_poll_fully(began)
         if gate.is_quiet:
             self.budget = self.budget.without_paid_poll(began)
-            self._found = await self._judge_snapshot(watch, await watch.collector.make_quiet_snapshot(gate))
+            self._found = await self._judge_snapshot(watch, await self._make_quiet_snapshot(watch.collector, gate))
         elif is_new:
-            self._found, is_new = await self._try_look(connection, watch, gate, began)
+            with self._showing_gate(watch, gate, latency, show_gate):
+                self._found, is_new = await self._try_look(connection, watch, gate, began)
         if isinstance(self._found, ServerError):
             raise self._found.with_traceback(None)
         assert self._found is not None
-        diagnosis, counted = self._found
         if not is_new:
-            counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
-        return PollResult(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, is_new, latency)
+            return self._find_by_gate(*self._found, watch, gate, latency)
+        return PollResult(gate.server, gate.captured_at, gate.lock_waiters, *self._found, is_new, latency)
+
+    @contextmanager
+    def _showing_gate(
+        self, watch: ServerWatch, gate: Gate, latency: float, show: Callable[[PollResult], object] | None
+    ) -> Iterator[None]:
+        """After an interval show what the gate has found, with what the last full poll on this connection has."""
+        if show is None or not isinstance(self._found, tuple):
+            yield
+            return
+        known = self._find_by_gate(*self._found, watch, gate, latency)
+        showing = asyncio.get_running_loop().call_later(self.budget.gate_interval, show, known)
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+    def _find_by_gate(
+        self, diagnosis: Diagnosis, counted: Figures, watch: ServerWatch, gate: Gate, latency: float
+    ) -> PollResult:
+        """The diagnosis of an earlier full poll with the numbers of the gate."""
+        counted = add_gate(counted, watch.blocked_seconds, gate.lock_waiters, self._settings.wait_threshold)
+        return PollResult(gate.server, gate.captured_at, gate.lock_waiters, diagnosis, counted, False, latency)
+
+    async def _make_quiet_snapshot(self, collector: Collector, gate: Gate) -> Snapshot:
+        """A snapshot without waits. In the first one at which it is this server's turn all is prepared for waits."""
+        if collector.is_warm or not self._pacing.warm_ups.take(time.monotonic()):
+            return without_waits(gate)
+        return await collector.make_quiet_snapshot(gate)
 
     async def read_server_context(self, connection: Connection) -> None:
-        """Read what stands around the waits, for the polls from now on, if that is due. Raises ServerError."""
+        """Read what stands around the waits, for the polls from now on, if that is due and it is this server's turn.
+
+        Raises ServerError.
+        """
         began, before = time.monotonic(), connection.cost.seconds
         if self._connection is not connection or self._watch is None or not self.budget.may_read_context(began):
+            return
+        if not self._pacing.context_reads.take(began):
             return
         try:
             await self._watch.read_server_context()

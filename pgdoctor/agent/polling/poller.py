@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.incident_recorder import IncidentRecorder, PolledDiagnosis
 from pgdoctor.agent.polling.learning import Learning
 from pgdoctor.agent.polling.login_probe import LoginProbe
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll import PollResult, PollRunner
 from pgdoctor.agent.polling.poll_budget import PollBudget
 from pgdoctor.agent.polling.recent_history import RecentHistory
@@ -73,10 +75,11 @@ class Poller:
         recorder: IncidentRecorder,
         learning: Learning,
         login_probe: LoginProbe,
+        pacing: Pacing,
     ) -> None:
         self._login_probe = login_probe
         self._connection = connection
-        self._runner = PollRunner(settings)
+        self._runner = PollRunner(settings, pacing)
         self._mitigator = mitigator
         self._recorder = recorder
         self._learning = learning
@@ -107,7 +110,7 @@ class Poller:
     @property
     def state(self) -> ServerState:
         """What is known now; nothing that is too old."""
-        return self._state.as_of(time.monotonic(), self._budget.gate_interval)
+        return self._state.as_of(time.monotonic(), self._budget.gate_interval, self._runner.deadline)
 
     def reconfigure(self, settings: AgentSettings) -> None:
         """Go on with other settings, at once."""
@@ -151,8 +154,12 @@ class Poller:
                     self._wanted.set()
                     await asyncio.sleep(_SETTLING)
 
-    async def run(self) -> None:
-        """Poll for ever. A poll that is not over when the next is due makes that one be left out."""
+    async def run(self, phase: float = 0.0) -> None:
+        """Poll for ever. A poll that is not over when the next is due makes that one be left out.
+
+        `phase`: by which share of an interval the polls come later than those of other servers.
+        """
+        await asyncio.sleep(phase * self._budget.interval)
         due = time.monotonic()
         while True:
             await self._poll_server()
@@ -165,7 +172,8 @@ class Poller:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
-                due = time.monotonic()
+                # The next one on time too: after a request to all servers they would all be polled at once.
+                due -= self._budget.gate_interval
 
     async def _poll_server(self) -> None:
         last_attempt = time.time()
@@ -192,9 +200,9 @@ class Poller:
                 await self._survey_server(connection)
 
     async def _ask_server(self, connection: Connection, began: float, last_attempt: float) -> ServerState:
-        login = self._login_probe.result
-        self._runner.login = login
-        result = await self._runner.examine(connection, is_urgent=self._mitigator.needs_a_look)
+        self._runner.login = self._login_probe.result
+        show_gate = partial(self._publish_gate, began, last_attempt)
+        result = await self._runner.examine(connection, show_gate, is_urgent=self._mitigator.needs_a_look)
         self._tell_connected(result.server)
         self._log_failed_poll(result.diagnosis)
         self._count_waiting(result, began)
@@ -202,7 +210,13 @@ class Poller:
             self._tell_strangers(result.diagnosis)
             await self._follow_incident(await connection.system_identifier(), result)
         await self._learn_baselines(result, connection)
-        now = time.monotonic()
+        return self._make_state(result, began, last_attempt, time.monotonic() - began)
+
+    def _publish_gate(self, began: float, last_attempt: float, result: PollResult) -> None:
+        """Show what the gate has found, while the full poll takes longer than an interval."""
+        self._publish_state(self._make_state(result, began, last_attempt, self._runner.deadline))
+
+    def _make_state(self, result: PollResult, began: float, last_attempt: float, duration: float) -> ServerState:
         return ServerState(
             connection="connected",
             error=None,
@@ -211,15 +225,15 @@ class Poller:
             figures=result.figures,
             slots=(result.server.connections, result.server.max_connections),
             scores=self._learning.thresholds.scores,
-            login=login,
+            login=self._runner.login,
             last_success=time.time(),
             last_attempt=last_attempt,
-            tried_at=now,
+            tried_at=time.monotonic(),
             found_at=began,
             looked_at=began if result.is_new else self._state.looked_at,
             looked_time=last_attempt if result.is_new else self._state.looked_time,
             latency=result.latency,
-            duration=now - began,
+            duration=duration,
         )
 
     async def _learn_baselines(self, result: PollResult, connection: Connection) -> None:

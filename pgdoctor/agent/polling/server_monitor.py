@@ -17,6 +17,7 @@ from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.incident_recorder import IncidentRecorder
 from pgdoctor.agent.polling.learning import Learning
 from pgdoctor.agent.polling.login_probe import FREE_SLOTS, LoginProbe
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poller import Poller
 from pgdoctor.agent.polling.reconnector import DsnFile, Reconnector
 from pgdoctor.config.config import AgentSettings, Config, ServerSettings
@@ -69,6 +70,7 @@ class ServerMonitor:
         mitigation: Mitigation,
         keeper: Keeper,
         notifier: Notifier,
+        pacing: Pacing,
         *,
         armed: bool = False,
     ) -> None:
@@ -90,7 +92,14 @@ class ServerMonitor:
             self._connection.read_dsn, self._may_log_in, settings.login_probe_interval, settings.deadline
         )
         self.poller = Poller(
-            self._connection, settings, self.counters, self.mitigator, self._recorder, self._learning, self._login_probe
+            self._connection,
+            settings,
+            self.counters,
+            self.mitigator,
+            self._recorder,
+            self._learning,
+            self._login_probe,
+            pacing,
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -104,9 +113,12 @@ class ServerMonitor:
         """What its metrics are made of, now."""
         return MetricsSource(self.name, self.poller.state, self.counters, self.mitigator)
 
-    def start(self, at_fault: Callable[[], None]) -> None:
-        """Poll until `stop`; `at_fault` is called should it end by itself."""
-        self.task = asyncio.create_task(self._run_poller())
+    def start(self, at_fault: Callable[[], None], phase: float = 0.0) -> None:
+        """Poll until `stop`; `at_fault` is called should it end by itself.
+
+        `phase`: by which share of an interval the polls come later than those of other servers.
+        """
+        self.task = asyncio.create_task(self._run_poller(phase))
         self.task.add_done_callback(partial(self._note_end, at_fault))
 
     def stop(self) -> None:
@@ -125,11 +137,11 @@ class ServerMonitor:
         self.poller.reconfigure(settings)
         self.mitigator.reconfigure(mitigation)
 
-    async def _run_poller(self) -> None:
+    async def _run_poller(self, phase: float) -> None:
         _SERVER.set(self.name)
-        beside = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._login_probe.run())]
+        beside = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._login_probe.run(phase))]
         try:
-            await self.poller.run()
+            await self.poller.run(phase)
         finally:
             for task in beside:
                 task.cancel()
@@ -172,6 +184,7 @@ class ServerMonitors:
         self._armed = armed
         self._at_fault: Callable[[], None] | None = None
         self._monitors: dict[str | None, ServerMonitor] = {}
+        self._pacing = Pacing()
         #: Why no session may be signalled at any server, and by which operator; None: no such order is in force.
         self._order: tuple[str, str] | None = None
         self.reconfigure(wanted, mitigation)
@@ -189,8 +202,8 @@ class ServerMonitors:
     def start(self, at_fault: Callable[[], None]) -> None:
         """Watch them all; `at_fault` is called should one end by itself."""
         self._at_fault = at_fault
-        for monitor in self:
-            monitor.start(at_fault)
+        for place, monitor in enumerate(self):
+            monitor.start(at_fault, place / len(self))
 
     async def stop(self, patience: float) -> None:
         """Finish running actions within `patience` seconds; then break off everywhere."""
@@ -207,14 +220,17 @@ class ServerMonitors:
             # An operator has armed since.
             self._order = None
         before, self._monitors = self._monitors, {}
-        for target in wanted:
+        self._pacing.use(len(wanted))
+        for place, target in enumerate(wanted):
             monitor = before.pop(target.name, None)
             if monitor is None:
-                monitor = ServerMonitor(target, mitigation, self._keeper, self._notifier, armed=self._armed)
+                monitor = ServerMonitor(
+                    target, mitigation, self._keeper, self._notifier, self._pacing, armed=self._armed
+                )
                 if self._order is not None:
                     monitor.mitigator.disarm(*self._order)
                 if self._at_fault is not None:
-                    monitor.start(self._at_fault)
+                    monitor.start(self._at_fault, place / len(wanted))
                     log.info("server added", extra={"server": target.name})
             else:
                 monitor.reconfigure(target, mitigation)

@@ -1,6 +1,7 @@
 """What the agent knows: one immutable value a poll, which metrics, health, page and /diagnosis read."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 from msgspec.structs import replace
@@ -67,7 +68,7 @@ class ServerState(msgspec.Struct, frozen=True):
     scores: Mapping[str, float] = {}
     #: Seconds that the server took to answer.
     latency: float = 0.0
-    #: Seconds that all of the poll took.
+    #: Seconds that all of the poll took; of one whose full poll is under way, what that may take.
     duration: float = 0.0
 
     @property
@@ -87,13 +88,14 @@ class ServerState(msgspec.Struct, frozen=True):
             return ""
         return f"connection to {format_address(server.host, server.port)} as {format_name(server.user)}: "
 
-    def as_of(self, now: float, interval: float) -> "ServerState":
+    def as_of(self, now: float, interval: float, deadline: float) -> "ServerState":
         """This state as it is to be shown at a moment: results are dropped when they are too old.
 
-        A poll that takes longer than the interval is late, not lost.
+        A poll that takes longer than the interval is late, not lost; but gate and full poll each have the deadline.
         """
         age = now - self.found_at
-        if not self.up or age <= max(MISSED_POLLS * max(interval, self.duration), _PATIENCE):
+        slow = min(MISSED_POLLS * self.duration, interval + 2 * deadline)
+        if not self.up or age <= max(MISSED_POLLS * interval, slow, _PATIENCE):
             return self
         return ServerState(
             connection="timeout",
@@ -106,13 +108,18 @@ class ServerState(msgspec.Struct, frozen=True):
         )
 
 
+@cache
+def _no_figures() -> Figures:
+    none = dict.fromkeys(class_names(), 0)
+    return Figures(none, none, dict.fromkeys(none, 0.0))
+
+
 def compute_figures(diagnosis: Diagnosis | None, threshold: float = 0.0) -> Figures:
     """The numbers of a diagnosis, of sessions blocked for `threshold` seconds or more; zeros where there is none."""
+    if diagnosis is None or not diagnosis.blockers:
+        return _no_figures()
     names = class_names()
-    blockers = dict.fromkeys(names, 0)
     oldest = dict.fromkeys(names, 0.0)
-    if diagnosis is None:
-        return Figures(blockers, blockers, oldest)
     snapshot, graph = diagnosis.snapshot, diagnosis.graph
     waiters = diagnosis.find_blocked(threshold)
     counted = graph.ahead_of(waiters)

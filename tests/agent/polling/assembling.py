@@ -4,6 +4,7 @@ from pgdoctor.agent.polling.counters import Counters
 from pgdoctor.agent.polling.incident_recorder import IncidentRecorder
 from pgdoctor.agent.polling.learning import Learning
 from pgdoctor.agent.polling.login_probe import LoginProbe
+from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poller import Poller
 from pgdoctor.agent.polling.reconnector import Reconnector
 from pgdoctor.config.config import AgentSettings
@@ -31,4 +32,5 @@ def make_poller(
         IncidentRecorder(None, keeper, Notifier(()), lambda _: None),
         learning or Learning(keeper),
         LoginProbe(connection.read_dsn, lambda: False, 0.0, settings.deadline),
+        Pacing(),
     )

@@ -1,6 +1,14 @@
 """A full poll that runs into a timeout: the gate has answered, so the agent is up and counts on."""
 
+import asyncio
+
 import pytest
+
+from pgdoctor.agent.polling.pacing import Pacing
+from pgdoctor.agent.polling.poll import PollRunner
+from pgdoctor.config.config import AgentSettings
+from pgdoctor.mitigation.rules import Duration
+from pgdoctor.postgres.connection import Connection
 
 #: What a full poll needs and the gate does not; each transaction that changes it makes all sessions read it again.
 CHANGE = "alter function pg_catalog.pg_blocking_pids(int) cost 1"
@@ -43,3 +51,28 @@ def test_earlier_diagnosis_stands_while_full_polls_time_out(scene, watching):
     locking.run("rollback")
     scene.wait_until(lambda: watching.metric("last_full_poll_timestamp_seconds") > looked)
     assert "the lock waits could not be read now" not in watching.get("/diagnosis").text
+
+
+def test_gate_is_shown_while_a_full_poll_takes_long(scene):
+    scene.admin.execute("create table orders (id int)")
+    scene.client("lock table orders")
+    scene.client().block("select from orders")
+
+    async def poll():
+        runner = PollRunner(AgentSettings(interval=Duration(0.05), wait_threshold=Duration(0)), Pacing())
+        async with await Connection.open(scene.dsn, 15.0) as connection:
+            first = await runner.examine(connection)
+            shown = []
+            locking = await asyncio.to_thread(lock_the_functions, scene)
+            # Until a full poll waits for that lock, and in the end fails: meanwhile the gate is all that is known.
+            while not runner.failed_full_polls:
+                await runner.examine(connection, shown.append, is_urgent=True)
+            locking.run("rollback")
+            return first, shown
+
+    first, shown = asyncio.run(poll())
+    assert first.is_new
+    assert shown
+    assert not shown[-1].is_new
+    assert shown[-1].diagnosis is first.diagnosis or shown[-1].diagnosis.blockers
+    assert shown[-1].figures.blocked_sessions >= 1
