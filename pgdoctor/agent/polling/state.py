@@ -68,7 +68,7 @@ class ServerState(msgspec.Struct, frozen=True):
     scores: Mapping[str, float] = {}
     #: Seconds that the server took to answer.
     latency: float = 0.0
-    #: Seconds that all of the poll took; of one whose full poll is under way, what that may take.
+    #: Seconds that all of the poll took; while the full poll is running, what it may take.
     duration: float = 0.0
 
     @property
