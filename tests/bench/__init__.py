@@ -8,6 +8,15 @@ storm   1,000 waiters and 40,000 locks, and a convoy on one row: the poll agains
 diagnosis_cost
         1,000 waiters in a queue, a convoy, a chain and pairs: the poll against its floor, Python's share, replay and
         archive, `diagnose` against the documented query; and `diagnose`, cold, against importing the driver
+exporter
+        the agent beside Debian's prometheus-postgres-exporter: idle, loaded, in storms and in a convoy
+saturated
+        a storm of 1,000 on a host whose CPUs are all taken
+memory  of an agent after a day's worth of storms
+fleet   one agent with 200 servers
+gate    what 2,000 idle sessions cost
+scrape  ten scrapers of a quiet server
+trips   round trips, and seconds on a slow line
 peak    pgbench's TPC-B with 16 clients: the agent beside Debian's prometheus-postgres-exporter, and what it takes
         from the transactions
 notifications

@@ -14,18 +14,18 @@ MOST_CONNECTIONS = 2 * WAITERS + 60
 
 SHAPES = ("queue", "convoy", "chain", "pairs")
 
-_TABLE = f"""
+_TABLE = """
 drop table if exists bench;
 create table bench (id int primary key, v int);
-insert into bench select g, 0 from generate_series(1, {WAITERS + 1}) g;
+insert into bench select g, 0 from generate_series(1, {rows}) g;
 """
 
 _PATIENCE = 240.0
 
 
 @asynccontextmanager
-async def staged(dsn: str, shape: str) -> AsyncIterator[None]:
-    """`WAITERS` sessions that wait in this shape, until the end of the block.
+async def staged(dsn: str, shape: str, waiters: int = WAITERS) -> AsyncIterator[None]:
+    """So many sessions that wait in this shape, until the end of the block.
 
     `queue`: readers of a table behind an ALTER that waits behind a reader. `convoy`: all for one row. `chain`: each
     for a row of the one before. `pairs`: each for a row of a session of its own.
@@ -33,8 +33,8 @@ async def staged(dsn: str, shape: str) -> AsyncIterator[None]:
     opened: list[psycopg.AsyncConnection[Any]] = []
     try:
         admin = await _connect(dsn, opened)
-        await admin.execute(_TABLE)
-        waiting = await _STAGERS[shape](dsn, opened)
+        await admin.execute(_TABLE.format(rows=waiters + 1))
+        waiting = await _STAGERS[shape](dsn, opened, waiters)
         await _wait_for(admin, waiting)
         yield
     finally:
@@ -49,35 +49,35 @@ async def staged(dsn: str, shape: str) -> AsyncIterator[None]:
         admin.pgconn.finish()
 
 
-async def _stage_queue(dsn: str, opened: list[psycopg.AsyncConnection[Any]]) -> int:
+async def _stage_queue(dsn: str, opened: list[psycopg.AsyncConnection[Any]], waiters: int) -> int:
     await _hold(dsn, opened, "select from bench")
     await _send(dsn, opened, "alter table bench add c int")
     await asyncio.sleep(0.3)
-    for number in range(WAITERS):
+    for number in range(waiters):
         await _send(dsn, opened, f"select v from bench where id = {number}")
-    return WAITERS + 1
+    return waiters + 1
 
 
-async def _stage_convoy(dsn: str, opened: list[psycopg.AsyncConnection[Any]]) -> int:
+async def _stage_convoy(dsn: str, opened: list[psycopg.AsyncConnection[Any]], waiters: int) -> int:
     await _hold(dsn, opened, "update bench set v = 1 where id = 1")
-    for number in range(WAITERS):
+    for number in range(waiters):
         await _send(dsn, opened, f"update bench set v = {number} where id = 1")
-    return WAITERS
+    return waiters
 
 
-async def _stage_chain(dsn: str, opened: list[psycopg.AsyncConnection[Any]]) -> int:
+async def _stage_chain(dsn: str, opened: list[psycopg.AsyncConnection[Any]], waiters: int) -> int:
     await _hold(dsn, opened, "update bench set v = 1 where id = 1")
-    for number in range(2, WAITERS + 2):
+    for number in range(2, waiters + 2):
         client = await _hold(dsn, opened, f"update bench set v = 1 where id = {number}")
         client.pgconn.send_query(f"update bench set v = {number} where id = {number - 1}".encode())
-    return WAITERS
+    return waiters
 
 
-async def _stage_pairs(dsn: str, opened: list[psycopg.AsyncConnection[Any]]) -> int:
-    for number in range(1, WAITERS + 1):
+async def _stage_pairs(dsn: str, opened: list[psycopg.AsyncConnection[Any]], waiters: int) -> int:
+    for number in range(1, waiters + 1):
         await _hold(dsn, opened, f"update bench set v = 1 where id = {number}")
         await _send(dsn, opened, f"update bench set v = 2 where id = {number}")
-    return WAITERS
+    return waiters
 
 
 _STAGERS = {"queue": _stage_queue, "convoy": _stage_convoy, "chain": _stage_chain, "pairs": _stage_pairs}

@@ -27,14 +27,14 @@ SIDE_BY_SIDE_SECONDS = 60
 PAIRS = 10
 SLICE_SECONDS = 6
 
-_EXPORTER = "prometheus-postgres-exporter"
+EXPORTER = "prometheus-postgres-exporter"
 _EXPORTER_PORT = 29187
 EXPORTER_URL = f"http://127.0.0.1:{_EXPORTER_PORT}/metrics"
 
 
 def main() -> None:
     with ThrowawayServer() as server:
-        _pgbench(server, "-i", "-q", "-s", str(SCALE))
+        run_pgbench(server, "-i", "-q", "-s", str(SCALE))
         with MeasuredAgent(server.dsn) as agent:
             _side_by_side(server, agent)
             _paired_slices(server, agent)
@@ -45,12 +45,12 @@ def _side_by_side(server: ThrowawayServer, agent: MeasuredAgent) -> None:
         exporter = start_exporter(server.dsn, running)
         if exporter:
             running.enter_context(Scraping(EXPORTER_URL, 1, pause=1.0))
-        load = running.enter_context(ending(_start_pgbench(server, SIDE_BY_SIDE_SECONDS + 10)))
+        load = running.enter_context(ending(start_pgbench(server, SIDE_BY_SIDE_SECONDS + 10)))
         running.enter_context(Scraping(f"{agent.url}/metrics", 1, pause=1.0))
         time.sleep(5)
         rows = [["pgdoctor", agent.pid, agent.backends]]
         if exporter:
-            rows.append([_EXPORTER, exporter, backends(server.dsn, _EXPORTER)])
+            rows.append([EXPORTER, exporter, backends(server.dsn, EXPORTER)])
         usages = [(Usage([pid]), Usage(sessions)) for _, pid, sessions in rows]
         time.sleep(SIDE_BY_SIDE_SECONDS)
         table = [_line(name, pid, *usage) for (name, pid, _), usage in zip(rows, usages, strict=True)]
@@ -67,16 +67,16 @@ def _line(name: str, pid: int, own: Usage, theirs: Usage) -> list[Any]:
 
 def start_exporter(dsn: str, running: ExitStack) -> int | None:
     """The exporter's PID; None where it is not installed."""
-    program = shutil.which(_EXPORTER)
+    program = shutil.which(EXPORTER)
     if program is None:
-        print(f"({_EXPORTER} is not installed: nothing to compare with)\n")
+        print(f"({EXPORTER} is not installed: nothing to compare with)\n")
         return None
     parts = conninfo_to_dict(dsn)
     password = quote(str(parts["password"]), safe="")
     where = f"postgresql://{parts['user']}:{password}@{parts['host']}:{parts['port']}/postgres"
     process = subprocess.Popen(
         [program, f"--web.listen-address=127.0.0.1:{_EXPORTER_PORT}", "--log.level=error"],
-        env={**os.environ, "DATA_SOURCE_NAME": f"{where}?sslmode=disable&application_name={_EXPORTER}"},
+        env={**os.environ, "DATA_SOURCE_NAME": f"{where}?sslmode=disable&application_name={EXPORTER}"},
         stderr=subprocess.DEVNULL,
     )
     running.enter_context(ending(process))
@@ -87,7 +87,7 @@ def start_exporter(dsn: str, running: ExitStack) -> int | None:
 def _paired_slices(server: ThrowawayServer, agent: MeasuredAgent) -> None:
     """Ratio of transactions per second with the agent at work to those without."""
     ratios = []
-    with psycopg.connect(server.dsn, autocommit=True) as watching, ending(_start_pgbench(server, 10_000)):
+    with psycopg.connect(server.dsn, autocommit=True) as watching, ending(start_pgbench(server, 10_000)):
         time.sleep(3)
         for pair in range(PAIRS):
             order = (signal.SIGCONT, signal.SIGSTOP) if pair % 2 else (signal.SIGSTOP, signal.SIGCONT)
@@ -115,12 +115,12 @@ def _position(watching: psycopg.Connection[Any]) -> int:
     return int(found)
 
 
-def _start_pgbench(server: ThrowawayServer, seconds: int) -> subprocess.Popen[bytes]:
+def start_pgbench(server: ThrowawayServer, seconds: int) -> subprocess.Popen[bytes]:
     command, environment = _command(server, "-n", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds))
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _pgbench(server: ThrowawayServer, *words: str) -> None:
+def run_pgbench(server: ThrowawayServer, *words: str) -> None:
     command, environment = _command(server, *words)
     subprocess.run(command, env=environment, check=True, capture_output=True)
 

@@ -19,6 +19,9 @@ WAITERS = 50
 #: Seconds of a round trip: a line that is near, and one that is far.
 NEAR, FAR = 0.05, 0.2
 
+#: Of an agent on the far line.
+_FULL_POLLS = 10
+
 _LOGIN = "import psycopg, sys; psycopg.connect(sys.argv[1])"
 _COMMAND = "import runpy; runpy.run_module('pgdoctor', run_name='__main__')"
 
@@ -31,14 +34,15 @@ def _open_line() -> Iterator[Round]:
         def measure() -> Mapping[str, float]:
             diagnose = [_count(server.dsn, delay, _COMMAND, "diagnose", "--dsn") for delay in (NEAR, FAR)]
             triage = _count(server.dsn, NEAR, _COMMAND, "triage", "--dsn")
-            agent = _start_agent(server.dsn, FAR)
+            trips, seconds, gap = _start_agent(server.dsn, FAR)
             return {
                 "diagnose": diagnose[0][0] - login,
                 "diagnose_near": diagnose[0][1],
                 "diagnose_far": diagnose[1][1],
                 "triage": triage[0] - login,
-                "agent": agent[0] - login,
-                "agent_far": agent[1],
+                "agent": trips - login,
+                "agent_far": seconds,
+                "agent_gap": gap,
             }
 
         yield measure
@@ -69,14 +73,26 @@ def _count(dsn: str, delay: float, code: str, *words: str) -> tuple[int, float]:
         return wire.round_trips, time.monotonic() - began
 
 
-def _start_agent(dsn: str, delay: float) -> tuple[int, float]:
-    """Round trips and seconds from the agent's start until its metrics show the incident."""
+def _start_agent(dsn: str, delay: float) -> tuple[int, float, float]:
+    """Round trips and seconds until the agent shows the incident, and from then on between full polls."""
     with CountingWire(int(conninfo_to_dict(dsn)["port"]), delay) as wire:
         began = time.monotonic()
         with MeasuredAgent(make_conninfo(dsn, port=wire.port)) as agent:
             while agent.metrics()["pgdoctor_blocked_sessions"] != WAITERS:
                 time.sleep(0.01)
-            return wire.round_trips, time.monotonic() - began
+            trips, seconds = wire.round_trips, time.monotonic() - began
+            return trips, seconds, _seconds_between_full_polls(agent)
+
+
+def _seconds_between_full_polls(agent: MeasuredAgent) -> float:
+    """The mean of some polls."""
+    began: list[float] = []
+    while len(began) <= _FULL_POLLS:
+        latest = agent.metrics()["pgdoctor_last_full_poll_timestamp_seconds"]
+        if not began or latest != began[-1]:
+            began.append(latest)
+        time.sleep(0.1)
+    return (began[-1] - began[0]) / _FULL_POLLS
 
 
 STAGES = (
@@ -88,6 +104,7 @@ STAGES = (
             Row("diagnose_near", f"diagnose of {WAITERS} waiters, {NEAR * 1000:g} ms a round trip", "s", 0.8),
             Row("diagnose_far", f"  {FAR * 1000:g} ms", "s", 2),
             Row("agent_far", f"agent: from its start to the incident, {FAR * 1000:g} ms", "s", 2),
+            Row("agent_gap", "  from one full poll to the next, every second", "s", 1.05),
         ),
         _open_line,
         most_rounds=6,
