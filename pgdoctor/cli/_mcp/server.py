@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import mcp_types as types
 import msgspec
@@ -27,7 +27,7 @@ _INSTRUCTIONS = (
     f"finding or guard. {NOTICE} No tool cancels or terminates a session; only a person does."
 )
 
-Context = ServerRequestContext[Any, Any]
+Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
 class ToolServer:

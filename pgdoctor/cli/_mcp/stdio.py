@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import sys
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import anyio
 import mcp_types as types
@@ -24,7 +24,7 @@ _ENDING = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 _NO_MESSAGE = f"expected one JSON-RPC message a line, of at most {MOST_BYTES:,} bytes"
 
-Incoming = SessionMessage | Exception
+Incoming: TypeAlias = SessionMessage | Exception
 
 
 class BoundedLines:
