@@ -10,7 +10,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -43,6 +44,11 @@ SETTINGS: dict[str, str | int] = {
 }
 
 
+def fresh_server(bindir: Path) -> ThrowawayServer:
+    """A server of `SETTINGS`, not yet started."""
+    return ThrowawayServer(bindir=bindir, settings=SETTINGS)
+
+
 class Staged(NamedTuple):
     """A scene, and what is to be said of one blocker in it."""
 
@@ -54,6 +60,8 @@ class Staged(NamedTuple):
     also: tuple[str, ...]
     relation: str | None
     needs_own: bool
+    #: It changes the server for what is staged after it: one that is started for it alone.
+    spoils_server: bool
     #: A role without rights looks.
     is_hidden: bool
     #: Why another verdict is given today; empty where it is right.
@@ -69,6 +77,7 @@ def labelled(
     *also: str,
     relation: str | None = ORDERS,
     needs_own: bool = False,
+    spoils_server: bool = False,
     is_hidden: bool = False,
     wrong: str = "",
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
@@ -76,7 +85,8 @@ def labelled(
 
     def enter(stage: Callable[..., int | None]) -> Callable[..., int | None]:
         name = stage.__name__.replace("_", " ")
-        SCENES.append(Staged(name, stage, classification, action, also, relation, needs_own, is_hidden, wrong))
+        needs = needs_own or spoils_server, spoils_server
+        SCENES.append(Staged(name, stage, classification, action, also, relation, *needs, is_hidden, wrong))
         return stage
 
     return enter
@@ -556,11 +566,13 @@ def autovacuum_that_analyzes(shop: Scene, _: ThrowawayServer) -> int:
     return kept_busy(shop, "ANALYZE")
 
 
-@labelled("autovacuum", "none", needs_own=True)
+# From then on autovacuum starts with the oldest database, always, and comes to no other one by itself.
+@labelled("autovacuum", "none", spoils_server=True)
 def autovacuum_against_wraparound(shop: Scene, _: ThrowawayServer) -> int:
     shop.admin.execute(f"alter table orders set ({_SLOW_AUTOVACUUM})")
-    ages = "do 'begin for n in 1 .. 10000 loop perform pg_current_xact_id(); commit; end loop; end'"
-    for _number in range(12):
+    # In steps that end within the statement timeout of a scene on a busy machine too.
+    ages = "do 'begin for n in 1 .. 1000 loop perform pg_current_xact_id(); commit; end loop; end'"
+    for _number in range(120):
         shop.admin.execute(ages)
     return kept_busy(shop, "VACUUM%", "(to prevent wraparound)")
 
@@ -1709,12 +1721,13 @@ def tell(major: int, words: list[str], *, is_wordy: bool, by_role: bool, with_st
     bindir = Embedded(major).bindir
     with ExitStack() as stack:
         servers = {
-            needs_own: stack.enter_context(ThrowawayServer(bindir=bindir, settings=SETTINGS if needs_own else None))
+            needs_own: stack.enter_context(fresh_server(bindir) if needs_own else ThrowawayServer(bindir=bindir))
             for needs_own in {each.needs_own for each in chosen}
         }
         for each in chosen:
             try:
-                said = verdict(each, servers[each.needs_own], by_role=by_role, with_statistics=with_statistics)
+                with fresh_server(bindir) if each.spoils_server else nullcontext(servers[each.needs_own]) as server:
+                    said = verdict(each, server, by_role=by_role, with_statistics=with_statistics)
             except (AssertionError, psycopg.Error, ValueError) as error:
                 wrong.append(f"  not staged: {each.name}: {error!r}")
                 continue
