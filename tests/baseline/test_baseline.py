@@ -149,6 +149,7 @@ def test_a_batch_at_the_same_hour_is_usual_from_the_fourth_night_on():
     assert [score >= UNUSUAL for score in scores] == [True, True, True, False, False]
 
 
+@pytest.mark.long
 def test_a_short_batch_stays_usual_once_it_is():
     """Of half an hour; from then on none of it is held, and there are more and more days."""
 

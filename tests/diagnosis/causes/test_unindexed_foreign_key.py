@@ -5,6 +5,7 @@ import pytest
 from pgdoctor.render.report import BlockerReport
 from tests.looking import blocker, said
 from tests.scenes import Scene
+from tests.thinning import thin_cases
 
 #: 400 customers and 20,000 orders of the last one. After the check of each customer a trigger sleeps, so that the
 #: statement lasts whether or not there is an index.
@@ -45,7 +46,7 @@ NO_CHECK = {
 }
 
 
-@pytest.mark.parametrize("statement", NO_CHECK.values(), ids=NO_CHECK)
+@pytest.mark.parametrize("statement", thin_cases(NO_CHECK))
 def test_a_statement_without_a_check_is_not_one(scene: Scene, statement: str) -> None:
     make(scene)
     assert facts_of(scene, statement).classification == "long_query"
@@ -73,14 +74,14 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("index", USABLE.values(), ids=USABLE)
+@pytest.mark.parametrize("index", thin_cases(USABLE))
 def test_an_index_that_the_check_uses(scene: Scene, index: str) -> None:
     make(scene)
     scene.admin.execute(f"create index {index}; analyze")
     assert facts_of(scene).classification == "long_query"
 
 
-@pytest.mark.parametrize("index", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("index", thin_cases(UNUSABLE))
 def test_no_index_that_the_check_uses(scene: Scene, index: str) -> None:
     make(scene)
     if index:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from pgdoctor.render.report import BlockerReport
 from tests.looking import blocker, said, snapshot
 from tests.scenes import Scene
+from tests.thinning import thin_cases
 
 #: Columns beside those of `orders`, for conditions that only a type or a collation decides. Many of them find one row,
 #: which is to last until all is seen.
@@ -196,13 +197,13 @@ def create(scene: Scene, facts: BlockerReport) -> None:
         scene.admin.execute(statement[statement.index("CREATE") :])
 
 
-@pytest.mark.parametrize(("where", "index"), SERVED.values(), ids=SERVED)
+@pytest.mark.parametrize(("where", "index"), thin_cases(SERVED))
 def test_it_is_not_a_scan_for_want_of_an_index(wide: Scene, where: str, index: str) -> None:
     wide.admin.execute("delete from orders where id < 7")
     assert facts_of(wide, where, index).classification == "long_query"
 
 
-@pytest.mark.parametrize(("where", "index", "why", "advice"), HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize(("where", "index", "why", "advice"), thin_cases(HIDDEN))
 def test_a_plain_index_is_of_no_use(wide: Scene, where: str, index: str, why: str, advice: str) -> None:
     facts = facts_of(wide, where, index)
     assert (facts.classification, facts.relation) == ("unindexed_scan", "public.orders")
@@ -223,7 +224,7 @@ def test_a_small_table_may_be_read_as_a_whole(shop: Scene) -> None:
     assert updates(shop, "v = 0 and id >= 7", "other") == "long_query"
 
 
-@pytest.mark.parametrize(("where", "index", "missing"), UNSERVED.values(), ids=UNSERVED)
+@pytest.mark.parametrize(("where", "index", "missing"), thin_cases(UNSERVED))
 def test_it_reads_everything_to_find_its_rows(wide: Scene, where: str, index: str, missing: str) -> None:
     facts = facts_of(wide, where, index)
     assert (facts.classification, facts.relation) == ("unindexed_scan", "public.orders")
