@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -56,6 +58,9 @@ def serve_one(task: type[T], work: Callable[[T], msgspec.Struct]) -> None:
     out = sys.stdout.buffer
     # Whatever a library prints is no part of the answer.
     sys.stdout = sys.stderr
+    # Where a service has no memory left, this ends, and not the agent.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     out.write(READY)
     out.flush()
     result = work(msgspec.json.decode(sys.stdin.buffer.readline(), type=task))

@@ -19,7 +19,7 @@ from pgdoctor.notify.children.messages import TemplateResult, TemplateTask, serv
 from pgdoctor.render.plain import format_one_line
 
 #: What it may take: bytes of memory, seconds of the processor, bytes of what it makes.
-_MOST_MEMORY = 512 * 1024 * 1024
+_MOST_MEMORY = 128 * 1024 * 1024
 MOST_SECONDS = 5
 _MOST_BYTES = 256 * 1024
 
@@ -128,7 +128,7 @@ def _is_json(text: str) -> bool:
 
 def _limit_resources() -> None:
     signal.signal(signal.SIGXCPU, _stop)
-    _limit_resource(resource.RLIMIT_AS, _MOST_MEMORY, _MOST_MEMORY)
+    _limit_resource(resource.RLIMIT_DATA, _MOST_MEMORY, _MOST_MEMORY)
     _limit_resource(resource.RLIMIT_FSIZE, 0, 0)
     # One operation that takes for ever is not interrupted by the first limit, but ended by the second.
     _limit_resource(resource.RLIMIT_CPU, MOST_SECONDS, MOST_SECONDS + 1)
