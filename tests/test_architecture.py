@@ -5,6 +5,7 @@ The house rules are the tables below; moving an arrow is one edit there.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -336,3 +337,10 @@ def docstrings(tree: ast.Module) -> set[int]:
     return {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
+
+
+def test_class_name_has_one_meaning() -> None:
+    names = Counter(
+        node.name for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

@@ -29,7 +29,7 @@ _format_number: Callable[[float], str] = floatToGoString
 _PLACE = "\x1fserver\x1f"
 
 
-class Template(NamedTuple):
+class FamilyTemplate(NamedTuple):
     """The text of a family of any server."""
 
     family: Family
@@ -44,7 +44,7 @@ class MetricsText:
         self._encode, self.content_type = choose_encoder(media_type)
         self._is_open = media_type == OPEN_METRICS
         self._rendered: dict[str | None, dict[str, RenderedFamily]] = {}
-        self._templates: dict[str, Template] = {}
+        self._templates: dict[str, FamilyTemplate] = {}
         self._escaped: dict[str, str] = {}
         self._body = b""
 
@@ -78,7 +78,7 @@ class MetricsText:
     def _fill_template(self, family: Family, server: str) -> tuple[str, str]:
         template = self._templates.get(family.name)
         if template is None or not _has_same_series(template.family, family):
-            template = self._templates[family.name] = Template(family, *self._encode_family(family, _PLACE))
+            template = self._templates[family.name] = FamilyTemplate(family, *self._encode_family(family, _PLACE))
         body = template.body.replace(_PLACE, self._escape_server(server))
         return template.heading, _exchange_numbers(body, template.family.numbers, family.numbers)
 

@@ -9,7 +9,7 @@ from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Blocker
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report, show_statement
 from pgdoctor.serverlog.events import CircleMember, LoggedDeadlock
-from pgdoctor.serverlog.incident_assembler import LogIncident, Outcome, WaitingGroup
+from pgdoctor.serverlog.incident_assembler import LoggedWaitingGroup, LogIncident, Outcome
 from pgdoctor.serverlog.judgement import JudgedIncident
 
 #: Kinds of statements that are listed of one incident.
@@ -195,11 +195,11 @@ def _list_blockers(judged: JudgedIncident) -> Sequence[Blocker]:
 
 def _build_statements(incident: LogIncident, show_literals: bool) -> tuple[StatementFacts, ...]:
     """By what they ran; statements that differ in their values only are one."""
-    found: dict[tuple[str | None, ...], WaitingGroup] = {}
+    found: dict[tuple[str | None, ...], LoggedWaitingGroup] = {}
     for each in incident.groups:
         texts = (show_statement(each.statement, show_literals), show_statement(each.inner, show_literals))
         about = (each.application, each.user, *texts, each.function)
-        group = found.setdefault(about, WaitingGroup(*about))
+        group = found.setdefault(about, LoggedWaitingGroup(*about))
         group.count += each.count
         group.seconds += each.seconds
         group.longest = max(group.longest, each.longest)

@@ -80,7 +80,7 @@ class Follower(Protocol):
         """What the process wrote just before."""
 
 
-class WaitingGroup(msgspec.Struct):
+class LoggedWaitingGroup(msgspec.Struct):
     """Sessions of one application and user that waited with one statement."""
 
     application: str | None
@@ -123,7 +123,7 @@ class LogIncident(msgspec.Struct, frozen=True):
     longest: float
     session_seconds: float
     worst: WorstMoment | None
-    groups: tuple[WaitingGroup, ...]
+    groups: tuple[LoggedWaitingGroup, ...]
     #: How waits ended, and how many did so.
     outcomes: dict[str, int]
     deadlocks: tuple[LoggedDeadlock, ...]
@@ -182,7 +182,7 @@ class _Course(msgspec.Struct):
     longest: float = 0.0
     seconds: float = 0.0
     unseen: int = 0
-    groups: dict[About, WaitingGroup] = {}
+    groups: dict[About, LoggedWaitingGroup] = {}
     outcomes: dict[str, int] = {}
     deadlocks: list[LoggedDeadlock] = []
     deadlocks_total: int = 0
@@ -462,7 +462,7 @@ class Assembler:
         course.longest = max(course.longest, seconds or 0.0)
         origin = wait.origin
         about = (origin.application, origin.user, origin.statement, origin.inner, origin.function)
-        _add_group(course.groups, about, WaitingGroup(*about, 1, seconds or 0.0, seconds or 0.0))
+        _add_group(course.groups, about, LoggedWaitingGroup(*about, 1, seconds or 0.0, seconds or 0.0))
 
     def _count_peak(self, course: _Course, at: datetime) -> None:
         """Called where sessions were added: the moment is kept before the first of them goes."""
@@ -618,10 +618,10 @@ def _merge_wait(known: LockWait, member: LockWait) -> LockWait:
     return msgspec.structs.replace(known, holders=member.holders, queue=())
 
 
-def _add_group(groups: dict[About, WaitingGroup], about: About, more: WaitingGroup) -> None:
+def _add_group(groups: dict[About, LoggedWaitingGroup], about: About, more: LoggedWaitingGroup) -> None:
     if about not in groups and len(groups) >= _MOST_GROUPS:
         about = _OTHERS
-    group = groups.setdefault(about, WaitingGroup(*about))
+    group = groups.setdefault(about, LoggedWaitingGroup(*about))
     group.count += more.count
     group.seconds += more.seconds
     group.longest = max(group.longest, more.longest)

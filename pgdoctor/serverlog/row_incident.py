@@ -20,7 +20,7 @@ from pgdoctor.model.snapshot import (
     Snapshot,
     Target,
 )
-from pgdoctor.serverlog.incident_assembler import LogIncident, Outcome, WaitingGroup, WorstMoment
+from pgdoctor.serverlog.incident_assembler import LoggedWaitingGroup, LogIncident, Outcome, WorstMoment
 from pgdoctor.serverlog.judgement import BY_TEXT, JudgedIncident, has_text_of, name_relations
 from pgdoctor.serverlog.saved_tables import Row, Table
 
@@ -250,10 +250,10 @@ def _drop_unproven_parts(blocker: Blocker, columns: frozenset[str]) -> Blocker:
 def _build_incident(snapshot: Snapshot, found: Diagnosis) -> LogIncident:
     waiters = [snapshot.sessions[pid] for pid in found.graph.waiters]
     seconds = {session.pid: snapshot.blocked_bounds[session.pid].least or 0.0 for session in waiters}
-    groups: dict[tuple[str | None, str | None, str | None], WaitingGroup] = {}
+    groups: dict[tuple[str | None, str | None, str | None], LoggedWaitingGroup] = {}
     for session in waiters:
         about = (session.application_name, session.usename, session.statement)
-        group = groups.setdefault(about, WaitingGroup(*about, None, None))
+        group = groups.setdefault(about, LoggedWaitingGroup(*about, None, None))
         group.count += 1
         group.seconds += seconds[session.pid]
         group.longest = max(group.longest, seconds[session.pid])

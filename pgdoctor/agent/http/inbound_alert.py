@@ -31,7 +31,7 @@ class GroupedAlert(msgspec.Struct, frozen=True):
     annotations: dict[str, str] = {}
 
 
-class Alertmanager(msgspec.Struct, frozen=True):
+class InboundAlertmanager(msgspec.Struct, frozen=True):
     """Alertmanager's webhook, version 4. Other keys than these are its own business, for it adds some now and then."""
 
     version: str
@@ -72,7 +72,7 @@ def read_alert(body: bytes) -> InboundAlert:
         return InboundAlert("contract", _convert_alert(found, Contract).status.lower() == _RESOLVED)
     if "alerts" not in found and "version" not in found:
         raise NoAlert(f"a key is missing: {_WANTED}")
-    alert = _convert_alert(found, Alertmanager)
+    alert = _convert_alert(found, InboundAlertmanager)
     if alert.version != _VERSION:
         raise NoAlert(f'version "{_VERSION}" of Alertmanager\'s webhook is expected - at `$.version`')
     return InboundAlert("alertmanager", alert.status.lower() == _RESOLVED)
