@@ -94,7 +94,7 @@ class LoggedWaitingGroup(msgspec.Struct):
     longest: float = 0.0
 
 
-class Turns(msgspec.Struct, frozen=True):
+class LoggedTurns(msgspec.Struct, frozen=True):
     """How many holders of a row a statement has waited through, one after the other, and the longest, in seconds."""
 
     number: int = 0
@@ -109,7 +109,7 @@ class WorstMoment(msgspec.Struct, frozen=True):
     #: When each of them began, in the same order; None: the log does not say.
     since: tuple[datetime | None, ...]
     #: What each of them has waited through before.
-    turns: tuple[Turns, ...] = ()
+    turns: tuple[LoggedTurns, ...] = ()
     only_queued: tuple[tuple[int, LockWait], ...] = ()
 
 
@@ -148,7 +148,7 @@ class Outcome(msgspec.Struct, frozen=True):
     dropped: int
 
 
-_NO_TURNS = Turns()
+_NO_TURNS = LoggedTurns()
 
 
 class _Passed(msgspec.Struct, frozen=True):
@@ -156,7 +156,7 @@ class _Passed(msgspec.Struct, frozen=True):
 
     statement: str | None
     at: datetime
-    turns: Turns
+    turns: LoggedTurns
 
 
 class _Open(msgspec.Struct):
@@ -164,7 +164,7 @@ class _Open(msgspec.Struct):
 
     wait: LockWait
     since: datetime | None
-    turns: Turns = _NO_TURNS
+    turns: LoggedTurns = _NO_TURNS
 
 
 class _Course(msgspec.Struct):
@@ -442,7 +442,7 @@ class Assembler:
         if how == ACQUIRED and ended.wait.target.startswith(_OF_A_ROW):
             turns = ended.turns
             if ended.wait.target.startswith("transaction"):
-                turns = Turns(turns.number + 1, max(turns.longest, seconds or 0.0))
+                turns = LoggedTurns(turns.number + 1, max(turns.longest, seconds or 0.0))
             course.passed[pid] = _Passed(ended.wait.origin.statement, at, turns)
         if seconds is None and ended.since is not None:
             seconds = max((at - ended.since) / timedelta(seconds=1), 0.0 if how == UNSEEN else ended.wait.seconds)
@@ -575,7 +575,7 @@ def _compute_start(wait: LockWait) -> datetime | None:
     return None if wait.is_of_unknown_length else wait.origin.at - timedelta(seconds=wait.seconds)
 
 
-def _find_turns(course: _Course, wait: LockWait) -> Turns:
+def _find_turns(course: _Course, wait: LockWait) -> LoggedTurns:
     """Of a statement that queues again as soon as it has waited for one holder of a row."""
     passed, began = course.passed.get(wait.origin.pid), _compute_start(wait)
     if passed is None or began is None or not wait.target.startswith(_OF_A_ROW):

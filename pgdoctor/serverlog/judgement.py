@@ -17,7 +17,7 @@ from pgdoctor.model.lock_modes import MODES, mode_strength, modes_conflict
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.serverlog.events import LockWait, Origin
-from pgdoctor.serverlog.incident_assembler import LogIncident, Turns, WorstMoment
+from pgdoctor.serverlog.incident_assembler import LogIncident, LoggedTurns, WorstMoment
 from pgdoctor.serverlog.lock_tags import parse_lock, parse_relation_oid
 from pgdoctor.serverlog.logged_holder import LoggedHolder, judge_holder
 from pgdoctor.serverlog.messages import RECOVERY_CONFLICT
@@ -128,12 +128,12 @@ class _Moment:
         waits = (wait for wait in self.waits.values() if not wait.target.startswith("advisory"))
         return {pid for wait in waits for pid in wait.holders}
 
-    def find_turns(self, node: int) -> Turns | None:
+    def find_turns(self, node: int) -> LoggedTurns | None:
         """What its waiters had waited through, where the row changes hands and it has held it for no longer."""
         waiters = [pid for pid, nodes in self.edges.items() if node in nodes and pid in self.waits]
         if not waiters or any(not self.waits[pid].target.startswith(("transaction", "tuple")) for pid in waiters):
             return None
-        most = max((self.turns.get(pid, Turns()) for pid in waiters), key=lambda each: each.number)
+        most = max((self.turns.get(pid, LoggedTurns()) for pid in waiters), key=lambda each: each.number)
         began = [since for pid in waiters if (since := self.since[pid]) is not None]
         waited = (self.at - min(began, default=self.at)) / timedelta(seconds=1)
         return most if most.number >= _SEVERAL and waited <= _TIMES * most.longest else None
@@ -327,7 +327,7 @@ def _drop_unproven_class(blocker: Blocker, moment: _Moment) -> Blocker:
     )
 
 
-def _describe_turns(turns: Turns | None) -> Iterator[str]:
+def _describe_turns(turns: LoggedTurns | None) -> Iterator[str]:
     if turns is not None:
         yield (
             f"a row that changes hands: a statement had waited through {format_count(turns.number, 'holder')} before, "
