@@ -17,7 +17,7 @@ from pgdoctor.model.lock_modes import MODES, mode_strength, modes_conflict
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Connections, Lock, PreparedTransaction, Relation, ServerInfo, Session, Snapshot
 from pgdoctor.serverlog.events import LockWait, Origin
-from pgdoctor.serverlog.incident_assembler import LogIncident, LoggedTurns, WorstMoment
+from pgdoctor.serverlog.incident_assembler import LoggedTurns, LogIncident, WorstMoment
 from pgdoctor.serverlog.lock_tags import parse_lock, parse_relation_oid
 from pgdoctor.serverlog.logged_holder import LoggedHolder, judge_holder
 from pgdoctor.serverlog.messages import RECOVERY_CONFLICT
