@@ -28,6 +28,7 @@ from pgdoctor.agent.metrics import MetricsSource
 from pgdoctor.agent.metrics_page import MetricsPage
 from pgdoctor.agent.polling.reconnector import DsnFile
 from pgdoctor.agent.polling.server_monitor import ServerMonitors, monitored_servers, say_server
+from pgdoctor.agent.stored_incidents import IMPORTED
 from pgdoctor.config.config import Config, GivenOptions, LogFormat, load_config
 from pgdoctor.errors import JournalError, PgdoctorError
 from pgdoctor.journal.keeper import Keeper
@@ -286,6 +287,6 @@ class Agent:
         """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""
         oldest = datetime.now(UTC) - max(timedelta(seconds=self._config.journal.keep), KEPT)
         with suppress(JournalError):
-            await self._keeper.run_work(lambda journal: journal.forget(oldest, but=LASTING))
+            await self._keeper.run_work(lambda journal: journal.forget(oldest, but=LASTING, apart=IMPORTED))
             while await self._keeper.run_work(lambda journal: journal.shrink()):
                 pass

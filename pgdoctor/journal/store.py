@@ -429,18 +429,21 @@ class Journal:
             None,
         )
 
-    def forget(self, before: datetime, *, but: Sequence[str] = ()) -> int:
+    def forget(self, before: datetime, *, but: Sequence[str] = (), apart: str = "") -> int:
         """Delete records and snapshots of before that time, but no record of those kinds; how many.
+
+        Servers whose identifier begins with `apart` keep theirs: imports have no age.
 
         Values stored by name stay. So does the last record: SQLite would give its number to the next record, and a
         process that has read up to that number would skip it.
         """
         spared = f"kind IN ({', '.join('?' * len(but))}) OR id = (SELECT max(id) FROM records)"  # noqa: S608
+        old, values = "at < ? AND (? = '' OR substr(server, 1, ?) <> ?)", (before.timestamp(), apart, len(apart), apart)
         deletes = (
-            (f"DELETE FROM records WHERE at < ? AND NOT ({spared})", (before.timestamp(), *but)),  # noqa: S608
-            ("DELETE FROM snapshots WHERE at < ?", (before.timestamp(),)),
+            (f"DELETE FROM records WHERE {old} AND NOT ({spared})", (*values, *but)),  # noqa: S608
+            (f"DELETE FROM snapshots WHERE {old}", values),  # noqa: S608
         )
-        return self._run_locked(lambda db: sum(db.execute(delete, values).rowcount for delete, values in deletes))
+        return self._run_locked(lambda db: sum(db.execute(*each).rowcount for each in deletes))
 
     def measure_usage(self) -> JournalUsage:
         """How full it is."""

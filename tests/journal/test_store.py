@@ -1,10 +1,12 @@
 """The journal's file, as real processes use it and real disks fail it."""
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,6 +123,33 @@ def test_appended_records_survive_a_kill(tmp_path):
     reopened = Journal.open(path)
     assert [record.id for record in reopened.fetch_records()][: len(said)] == said
     reopened.close()
+
+
+@pytest.mark.long
+@pytest.mark.deadline(900)
+def test_two_hundred_kills_lose_no_acknowledged_record(tmp_path):
+    path, chance, known = tmp_path / "journal.db", random.Random(200), list[int]()
+    for _ in range(200):
+        writer = appending(path, 1_000_000, "")
+        known.append(int(writer.stdout.readline()))
+        time.sleep(chance.random() * 0.05)
+        writer.send_signal(signal.SIGKILL)
+        # The last line may be cut off.
+        known += [int(line) for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+        with closing(Journal.open(path)) as reopened:
+            found = [record.id for record in reopened.fetch_records(after=max(known[-500:][0] - 1, 0))]
+        assert set(known[-500:]) <= set(found)
+        assert len(found) == len(set(found))
+    assert len(known) >= 200
+
+
+def test_imported_records_have_no_age(journal):
+    for server in ("a", "imported:a"):
+        journal.append(server, "incident", "1", b"{}", NOON)
+        journal.keep(server, "1", b"body", NOON)
+    journal.append("a", "incident", "2", b"{}", NOON + timedelta(days=2))
+    assert journal.forget(NOON + timedelta(days=1), apart="imported:") == 2
+    assert [each.server for each in journal.fetch_records()] == ["imported:a", "a"]
 
 
 def test_file_that_is_no_journal_is_refused_in_one_line(tmp_path):
