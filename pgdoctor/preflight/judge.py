@@ -158,6 +158,8 @@ class _Judge:
             return Verdict.UNKNOWN, ()
         if missing:
             return Verdict.UNKNOWN, tuple(f"there is no relation {name}: check its schema, and -d" for name in missing)
+        if self._catalog is not None and self._catalog.is_cut and effect.locks:
+            return Verdict.UNKNOWN, ("more relations belong to those of the script than are read",)
         if effect.is_alone and self._transaction is not None:
             return Verdict.FAILS, ("it cannot run inside of a transaction",)
         kind = most_work(effect.work)

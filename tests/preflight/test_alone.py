@@ -12,6 +12,8 @@ from pgdoctor.preflight.obstacles import find_obstacles, needed_oids
 from tests.preflight.judging import fetch, judge, read_locks, relation_names, run, said_locks, stage, uncovered
 from tests.scenes import Scene
 
+pytestmark = pytest.mark.long
+
 #: A statement, and what another transaction has done when it runs.
 CASES = [
     ("create index concurrently on orders (at)", "update orders set body = 'x' where id = 1"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pgdoctor.model.preflight import Catalog, RelationFacts
 from pgdoctor.preflight.judge import Verdict
 from tests.preflight.judging import judge, said_locks
 
@@ -60,6 +61,17 @@ def test_new_tables_are_blocked_by_of_no_session() -> None:
         alter table other add check (v > 0);
     """
     assert verdicts(script) == ["harmless"] * 5 + ["dangerous"]
+
+
+def test_table_that_may_be_there_already_is_not_new() -> None:
+    assert verdicts("create table if not exists a (id int); create index on a (id)") == ["harmless", "dangerous"]
+
+
+def test_catalog_that_is_too_large_makes_no_statement_harmless() -> None:
+    table = RelationFacts(1, "public", "a", "public.a", "r", rows=1.0)
+    for is_cut, wanted in ((False, "brief"), (True, "unknown")):
+        catalog = Catalog(named={"a": (1,)}, relations={1: table}, is_cut=is_cut)
+        assert [each.verdict.value for each in judge("alter table a add x int", catalog)] == [wanted]
 
 
 def test_foreign_key_of_a_new_table_locks_the_other_one() -> None:
